@@ -1,0 +1,63 @@
+//! The claims of a token that this service mints.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Act, Scope, Tenant};
+
+/// The principal of a chain: a subject in the namespace of its issuer (RFC 9493 §3.2.5, `iss_sub`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "format", rename = "iss_sub", deny_unknown_fields)]
+pub struct SubjectId {
+    /// The issuer that first named the subject.
+    pub iss: String,
+    /// The subject, as that issuer names it.
+    pub sub: String,
+}
+
+/// The claims of an access token (RFC 9068 §2.2) of this service. All times are seconds since the epoch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AccessTokenClaims {
+    /// Who minted the token.
+    pub iss: String,
+    /// The end user of a delegated token; the agent's id of a service account's.
+    pub sub: String,
+    /// The one party that the token is for: the first `audience` of the target, byte for byte.
+    pub aud: String,
+    /// The agent that asked for the token (RFC 8693 §4.3).
+    pub client_id: String,
+    /// When the token was minted.
+    pub iat: i64,
+    /// When the token dies.
+    pub exp: i64,
+    /// The token's own identifier.
+    pub jti: String,
+    /// What the token allows (RFC 8693 §4.2).
+    pub scope: Scope,
+    /// Who acts, and who acted before; absent only in a service account's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Act>,
+    /// The principal, by issuer and subject; absent in a service account's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_id: Option<SubjectId>,
+    /// The tenant of a delegated token; a token without one fits only where every tenant does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<Tenant>,
+    /// The tenants that a service account may name in `X-Tenant-ID`; absent in a delegated token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_ids: Option<Vec<Tenant>>,
+    /// The transaction, one per first hop, copied to all below it (RFC 8417 §2.2).
+    pub txn: String,
+    /// The roles that passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// When the user authenticated, from the first subject token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<Value>,
+    /// How well the user authenticated, from the first subject token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Value>,
+    /// By what means the user authenticated, from the first subject token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amr: Option<Value>,
+}

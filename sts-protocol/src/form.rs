@@ -1,0 +1,161 @@
+//! A strict parser of `application/x-www-form-urlencoded` request bodies.
+
+use thiserror::Error;
+
+use crate::parameter::{AUDIENCE, RESOURCE};
+
+/// The most parameters that a body may hold.
+const MAX_PARAMETERS: usize = 100;
+
+/// The parameters of one request body (RFC 6749 §3.2).
+///
+/// No parameter stands twice, save `audience` and `resource` (RFC 8693 §2.1). One without a value counts as absent.
+/// Debug shows names, never values.
+#[derive(Default)]
+pub struct Form(Vec<(String, String)>);
+
+/// A body is not a form of RFC 6749 §3.2 and appendix B.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum FormError {
+    /// `%` is not followed by two hexadecimal digits.
+    #[error("a percent-encoding is malformed")]
+    PercentEncoding,
+    /// The decoded bytes are not UTF-8.
+    #[error("a parameter is not UTF-8")]
+    NotUtf8,
+    /// A raw or encoded NUL.
+    #[error("a parameter holds a NUL")]
+    Nul,
+    /// A parameter other than `audience` and `resource` stands twice.
+    #[error("a parameter is repeated")]
+    Repeated,
+    /// More parameters than are read.
+    #[error("too many parameters")]
+    TooMany,
+}
+
+impl Form {
+    /// Parses a body. The caller has bounded its size.
+    ///
+    /// # Errors
+    /// [`FormError`] names what is wrong; nothing of a bad body is kept.
+    pub fn parse(body: &[u8]) -> Result<Self, FormError> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
+            if count >= MAX_PARAMETERS {
+                return Err(FormError::TooMany);
+            }
+            let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
+                Some(at) => pair.split_at(at),
+                None => (pair, &[][..]),
+            };
+            let name = decode(name)?;
+            let value = decode(value.strip_prefix(b"=").unwrap_or(value))?;
+            let repeatable = name == AUDIENCE || name == RESOURCE;
+            if !repeatable && parameters.iter().any(|(known, _)| *known == name) {
+                return Err(FormError::Repeated);
+            }
+            parameters.push((name, value));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter; `None` when it is absent or empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter that are not empty, in their order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+}
+
+impl std::fmt::Debug for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+fn decode(encoded: &[u8]) -> Result<String, FormError> {
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.iter();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => match (bytes.next().and_then(hex_digit), bytes.next().and_then(hex_digit)) {
+                (Some(high), Some(low)) => high << 4 | low,
+                (None, _) | (_, None) => return Err(FormError::PercentEncoding),
+            },
+            other => *other,
+        });
+    }
+    if decoded.contains(&0) {
+        return Err(FormError::Nul);
+    }
+    // The bytes of a request may be a secret: the cause, which holds them, is not kept.
+    String::from_utf8(decoded).or(Err(FormError::NotUtf8))
+}
+
+fn hex_digit(byte: &u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_decoded() {
+        let form = Form::parse(b"a=x+y%2Bz%C3%A4&b=1&&c").unwrap();
+        assert_eq!(form.get("a"), Some("x y+z\u{e4}"));
+        assert_eq!(form.get("b"), Some("1"));
+        assert_eq!(form.get("c"), None);
+        assert_eq!(form.get("d"), None);
+    }
+
+    #[test]
+    fn rfc_8693_section_2_1_audience_and_resource_may_repeat() {
+        let form = Form::parse(b"audience=a&audience=b&resource=&resource=c").unwrap();
+        assert_eq!(form.all("audience").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(form.all("resource").collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[test]
+    fn rfc_6749_section_3_2_no_other_parameter_may_repeat() {
+        for body in ["scope=a&scope=a", "scope=a&scope=", "scope&scope", "sc%6fpe=a&scope=b", "unknown=1&unknown=2"] {
+            assert_eq!(Form::parse(body.as_bytes()).unwrap_err(), FormError::Repeated, "{body}");
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        let many = "audience=a&".repeat(101);
+        for (body, error) in [
+            (&b"a=%"[..], FormError::PercentEncoding),
+            (b"a=%4", FormError::PercentEncoding),
+            (b"a=%zz", FormError::PercentEncoding),
+            (b"a=%+1", FormError::PercentEncoding),
+            (b"a=%00", FormError::Nul),
+            (b"a=\0", FormError::Nul),
+            (b"a=%ff", FormError::NotUtf8),
+            (b"\xff=a", FormError::NotUtf8),
+            (b"a=%ed%a0%80", FormError::NotUtf8),
+            (many.as_bytes(), FormError::TooMany),
+        ] {
+            assert_eq!(Form::parse(body).unwrap_err(), error, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let form = Form::parse(b"client_secret=hunter2").unwrap();
+        assert_eq!(format!("{form:?}"), "{\"client_secret\"}");
+    }
+}

@@ -1,0 +1,28 @@
+//! The words on the wire of agent-sts.
+//!
+//! What lives here: the parameters, claims, actor chains, scopes, error codes and metadata that a security
+//! token service and its clients exchange, named by the RFC's own words, with the rules of their grammar.
+//! What must never: I/O, cryptography, policy. A new token type, error code or claim is a variant or a field
+//! here first, and only then something that server or client acts on.
+
+mod act;
+mod claims;
+mod error;
+mod form;
+mod metadata;
+mod response;
+mod scope;
+mod tenant;
+mod token_type;
+
+pub mod parameter;
+
+pub use act::{Act, ActError, Actor};
+pub use claims::{AccessTokenClaims, SubjectId};
+pub use error::{ErrorCode, ErrorResponse};
+pub use form::{Form, FormError};
+pub use metadata::Metadata;
+pub use response::{IntrospectedToken, IntrospectionResponse, TokenResponse};
+pub use scope::{Scope, ScopeError, ScopeToken};
+pub use tenant::{Tenant, TenantError};
+pub use token_type::TokenType;

@@ -1,0 +1,168 @@
+//! Scopes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+
+/// One scope token: one or more of `%x21 / %x23-5B / %x5D-7E` (RFC 6749 §3.3), compared byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopeToken(String);
+
+/// A set of scope tokens; on the wire, joined by single spaces in the order of their bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Scope(BTreeSet<ScopeToken>);
+
+/// A text is not a scope of RFC 6749 §3.3.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ScopeError {
+    /// Nothing between, before or after the spaces.
+    #[error("a scope token is empty")]
+    Empty,
+    /// A character outside of the grammar.
+    #[error("a scope token holds a character that RFC 6749 section 3.3 does not allow")]
+    Character,
+}
+
+impl ScopeToken {
+    /// Reads one scope token.
+    ///
+    /// # Errors
+    /// [`ScopeError`] when `text` is empty or leaves the grammar.
+    pub fn new(text: &str) -> Result<Self, ScopeError> {
+        if text.is_empty() {
+            return Err(ScopeError::Empty);
+        }
+        if !text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)) {
+            return Err(ScopeError::Character);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Scope {
+    /// Whether `token` is in the set.
+    #[must_use]
+    pub fn contains(&self, token: &ScopeToken) -> bool {
+        self.0.contains(token)
+    }
+
+    /// Whether the set has no token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every token of this set is in `other`.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    /// The tokens in the order of their bytes.
+    pub fn iter(&self) -> impl Iterator<Item = &ScopeToken> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<ScopeToken> for Scope {
+    fn from_iter<I: IntoIterator<Item = ScopeToken>>(tokens: I) -> Self {
+        Self(tokens.into_iter().collect())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = ScopeError;
+
+    /// Reads `scope-token *( SP scope-token )`; the empty text is refused, a repeated token counts once.
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        text.split(' ').map(ScopeToken::new).collect()
+    }
+}
+
+impl fmt::Display for ScopeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, token) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(&token.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for ScopeToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_sorted_and_counted_once() {
+        let scope: Scope = "b a b".parse().unwrap();
+        assert_eq!(scope.to_string(), "a b");
+    }
+
+    #[test]
+    fn what_leaves_the_grammar_is_refused() {
+        for (text, error) in [
+            ("", ScopeError::Empty),
+            (" a", ScopeError::Empty),
+            ("a  b", ScopeError::Empty),
+            ("a\tb", ScopeError::Character),
+            ("a\"", ScopeError::Character),
+            ("a\\b", ScopeError::Character),
+            ("ä", ScopeError::Character),
+            ("a\0", ScopeError::Character),
+        ] {
+            assert_eq!(text.parse::<Scope>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn case_makes_another_scope() {
+        let scope: Scope = "Stock:read".parse().unwrap();
+        assert!(!scope.contains(&ScopeToken::new("stock:read").unwrap()));
+    }
+}

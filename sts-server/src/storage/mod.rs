@@ -1,0 +1,158 @@
+//! What the database holds, as one trait with one method per atomic act.
+//!
+//! What lives here: the [`Store`] trait, its rows and its errors; each database has a folder with plain SQL of its own.
+//! What must never: rules. A store does not know what an issuer, a tenant or a delegation is. To add a database, add
+//! `storage/<name>/`, `migrations/<name>/` and one line in the conformance suite.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use thiserror::Error;
+
+mod rows;
+
+pub mod postgres;
+pub mod sqlite;
+
+pub use rows::{
+    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryKind, EntryRow, Fresh, KeyChanges, KeyRow, KeyState,
+    OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference, TokenRow, Versions,
+};
+
+/// Why a database did not answer.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// The database is out of reach, overloaded or shutting down: the same call may succeed later.
+    #[error("the database is out of reach")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database answered with what it should not: a fault of ours or of its content.
+    #[error("the database answered with an error")]
+    Broken(#[source] sqlx::Error),
+    /// A migration failed.
+    #[error("the database could not be migrated")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A row holds what no version of this service writes.
+    #[error("a row of {table} is malformed: {reason}")]
+    Malformed {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with the row.
+        reason: String,
+    },
+    /// The address of the database is not one that is served.
+    #[error("the database URL is not served: it must begin with sqlite: or postgres:")]
+    Url,
+}
+
+impl StorageError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Broken(_) | Self::Migration(_) | Self::Malformed { .. } | Self::Url => false,
+        }
+    }
+}
+
+/// One database, shared by any number of servers. Every method is one atomic act: it holds whole or not at all.
+///
+/// Three counters make changes visible: `registry`, `keys` and `revocations`. Whoever changes rows of one raises its counter in
+/// the same transaction, so a server that polls [`Store::versions`] knows what to read again.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// Brings the schema up to date; safe when several servers start at once.
+    async fn migrate(&self) -> Result<(), StorageError>;
+
+    /// The change counters and the database's own time; also the readiness probe. One read.
+    async fn versions(&self) -> Result<Versions, StorageError>;
+
+    /// All registry entries with the counter they belong to, read in one snapshot.
+    async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError>;
+
+    /// Puts and deletes registry entries, unless the counter has moved past `expected`.
+    async fn change_entries(
+        &self,
+        expected: i64,
+        changes: &[EntryChange],
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError>;
+
+    /// All signing keys with the counter they belong to, read in one snapshot.
+    async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError>;
+
+    /// Inserts, moves and deletes signing keys, unless the counter has moved past `expected`. Under an advisory lock where the
+    /// database has them.
+    async fn change_keys(
+        &self,
+        expected: i64,
+        changes: &KeyChanges,
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError>;
+
+    /// All revocations that have not expired by the database's time, with the counter they belong to, read in one snapshot.
+    async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError>;
+
+    /// Adds a revocation and, for a token, one for each of its descendants; for a transaction, one for the outside tokens that
+    /// began it. Raises the counter; every added row bears the raised counter as its `version`. A row that already stands for the
+    /// same (kind, issuer, value) is replaced if the new one reaches further (later `at` or `expires_at`: the later of each is kept).
+    ///
+    /// Excludes [`Store::record`]: when this has returned, no token that the revocation covers can still be recorded by a caller
+    /// that heeds [`Fresh::revocations`]. Returns the raised counter and how many rows were added or replaced.
+    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError>;
+
+    /// Removes the revocation of exactly this kind, issuer and value; false when there was none. Raises the counter if there was one.
+    async fn lift(
+        &self,
+        kind: RevocationKind,
+        issuer: Option<&str>,
+        value: &str,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError>;
+
+    /// Commits a batch of decisions: one transaction, one multi-row statement per table.
+    ///
+    /// Inside the transaction it first spends `one_time` values (in order; of equal ones the first wins) and reads the revocations
+    /// with a `version` beyond `known_revocations`; gives both to `decide`, which is called exactly once per attempt that reaches
+    /// it and at most once in all; inserts the rows that it returns; and commits. On an error the caller cannot know whether the
+    /// transaction committed.
+    async fn record(
+        &self,
+        known_revocations: i64,
+        one_time: &[OneTimeValue],
+        decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
+    ) -> Result<(), StorageError>;
+
+    /// Adds audit rows that stand for no token.
+    async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
+
+    /// The recorded token of this `jti`, dead or alive, until it is purged.
+    async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError>;
+
+    /// Up to `limit` audit rows that match, oldest first (by `id`).
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
+
+    /// Up to `limit` audit rows in the order (writer, `writer_sequence`), after the given place; for verification.
+    async fn audit_chain(
+        &self,
+        after: Option<(&str, i64)>,
+        limit: u32,
+    ) -> Result<Vec<StoredAuditRow>, StorageError>;
+
+    /// The last row of every writer, in the order of the writers.
+    async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
+
+    /// Deletes tokens, one-time values and revocations that have expired by the database's time; how many rows went.
+    async fn purge(&self) -> Result<u64, StorageError>;
+
+    /// Closes all connections.
+    async fn close(&self);
+}
+
+/// The length of an audit row's code, in bytes (HMAC-SHA-256).
+pub const MAC_BYTES: usize = 32;
+
+/// Reads a timestamp column: milliseconds since the epoch.
+pub(crate) fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
+    Timestamp::from_millisecond(millis)
+        .map_err(|error| StorageError::Malformed { table, reason: format!("time out of range: {error}") })
+}
