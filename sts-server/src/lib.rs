@@ -1,1 +1,9 @@
-//! x
+//! A security token service for chains of AI agents (RFC 8693).
+//!
+//! The floors, from the top: `cli`, `server`, `http`, `exchange`, then `client_auth`, `verify` and `mint`, then `policy`,
+//! `keys` and `record`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
+
+pub mod config;
+pub mod registry;
+pub mod storage;
+pub mod ttl;

@@ -1,0 +1,85 @@
+//! The configuration of a server: its file, the environment and the flags, in this order of strength.
+//!
+//! What lives here: the options, their defaults and their checks, and the one place that reads the environment. What must never:
+//! the registry's entries, which are `registry`'s. A new option is a field here with a doc comment that says its unit.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::ttl::Ttl;
+
+/// Everything that `serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The issuer identifier of this service, byte for byte the `iss` of its tokens: an `http(s)` URL without path, query or fragment.
+    pub issuer: String,
+    /// The registry file to apply at start.
+    pub registry: Option<PathBuf>,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Where its data is.
+    pub database: Database,
+    /// Its signing keys.
+    pub keys: Keys,
+    /// What it does not go beyond.
+    pub limits: Limits,
+    /// What it publishes of itself.
+    pub metadata: Metadata,
+}
+
+/// The addresses of the listeners.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// For agents. Default `127.0.0.1:8080`.
+    pub public: SocketAddr,
+    /// For operators. Default `127.0.0.1:8081`.
+    pub admin: SocketAddr,
+}
+
+/// The database.
+#[derive(Clone)]
+pub struct Database {
+    /// `sqlite://FILE` (default `sqlite://sts.db`) or `postgres://…`; may hold a password, so Debug does not show it.
+    pub url: String,
+    /// How many connections to PostgreSQL at most. Default 10.
+    pub max_connections: u32,
+}
+
+/// The signing keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// A file with one line, the base64 of 32 bytes, that seals the signing keys at rest. Default `master.key`.
+    pub master_key_file: PathBuf,
+    /// How long a key signs. Default `30d`.
+    pub rotate_every: Ttl,
+}
+
+/// What a server does not go beyond.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The most actors of a chain. Default 8.
+    pub chain_depth: usize,
+    /// The longest life of any token. Default `15m`, at most `8h`.
+    pub max_ttl: Ttl,
+    /// The failed attempts that one source, or one agent, may make in a minute. Default 1000.
+    pub failed_attempts_per_minute: u32,
+    /// The most open connections. Default 4096.
+    pub connections: usize,
+    /// How long a request's headers may take. Default `10s`.
+    pub header_timeout: Ttl,
+    /// How long a request's body may take. Default `10s`.
+    pub body_timeout: Ttl,
+}
+
+/// What a server publishes of itself.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// Whether metadata says `"response_types_supported": ["none"]`, for parsers that insist on the member. Default false.
+    pub response_types_none: bool,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! Issuers: who signs tokens that we believe.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sts_jose::Algorithm;
+use sts_protocol::Tenant;
+use url::Url;
+
+use super::Tenants;
+use crate::ttl::Ttl;
+
+/// An outside issuer, as its registry entry describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// Byte for byte the `iss` claim.
+    pub issuer: String,
+    /// Where its keys are; at most one of `jwks_uri`, `jwks` and `jwks_file`, and none for discovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<Url>,
+    /// Its keys themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Map<String, Value>>,
+    /// A file with its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<PathBuf>,
+    /// The algorithms that it signs with; asymmetric only.
+    #[serde(default = "default_algorithms")]
+    pub algorithms: Vec<Algorithm>,
+    /// The claim that holds the tenant, by its literal name; not together with `tenant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_claim: Option<String>,
+    /// The tenant of all its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+    /// The tenants that it may assert.
+    #[serde(default)]
+    pub tenants: Tenants,
+    /// What its tokens hold before a first hop.
+    #[serde(default)]
+    pub scopes_from: ScopesFrom,
+    /// The claim that holds the scope, a string or an array; only with `scopes_from = "token"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope_claim: Option<String>,
+    /// How old, by `iat`, a token may be; without `iat`, how far off its `exp` may lie.
+    #[serde(default = "default_max_token_age")]
+    pub max_token_age: Ttl,
+    /// The claim that says whom its tokens are addressed to.
+    #[serde(default = "default_audience_claim")]
+    pub audience_claim: String,
+    /// What is put before its subjects in `sub`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject_prefix: String,
+    /// The certificates of its authority, in PEM; absent for those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// A file with the bearer token that its key set asks for; read again for every fetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_bearer_token_file: Option<PathBuf>,
+    /// Whether its URLs may be `http:` beyond the loopback interface.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// Whether its tokens are refused.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// What a subject token of an outside issuer is taken to hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopesFrom {
+    /// All plain scopes of the delegation.
+    #[default]
+    Delegation,
+    /// What its scope claim says.
+    Token,
+}
+
+impl Issuer {
+    /// The claim that holds the scope where the token says it.
+    #[must_use]
+    pub fn scope_claim(&self) -> &str {
+        self.scope_claim.as_deref().unwrap_or("scope")
+    }
+}
+
+fn default_algorithms() -> Vec<Algorithm> {
+    vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]
+}
+
+fn default_max_token_age() -> Ttl {
+    Ttl::from_minutes(24 * 60)
+}
+
+fn default_audience_claim() -> String {
+    "aud".to_owned()
+}
