@@ -4,6 +4,8 @@
 //! `keys` and `record`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
 
 pub mod config;
+mod document;
+pub mod fault;
 pub mod registry;
 pub mod storage;
 pub mod ttl;

@@ -1,12 +1,35 @@
 //! The configuration of a server: its file, the environment and the flags, in this order of strength.
 //!
 //! What lives here: the options, their defaults and their checks, and the one place that reads the environment. What must never:
-//! the registry's entries, which are `registry`'s. A new option is a field here with a doc comment that says its unit.
+//! the registry's entries, which are `registry`'s. A new option is a field here with a doc comment that says its unit, and a row
+//! of [`OPTIONS`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::ttl::Ttl;
+
+mod address;
+mod load;
+mod options;
+
+pub use address::{check_issuer, is_loopback};
+pub use load::{Loaded, Overrides, load};
+pub use options::{ConfigOption, OPTIONS, OptionKind};
+
+/// What the names of our environment variables begin with; a double underscore stands between table and key.
+pub const VARIABLE_PREFIX: &str = "STS__";
+
+/// The most actors that `limits.chain_depth` can allow: the tokens of longer chains would not fit into 8 KiB.
+pub const MAX_CHAIN_DEPTH: usize = 64;
+
+/// The longest `limits.max_ttl`, in hours.
+const MAX_MAX_TTL_HOURS: u16 = 8;
+
+/// The environment of this process, for [`load`]; the one place that reads it. What is not UTF-8 shows as U+FFFD.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+}
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]

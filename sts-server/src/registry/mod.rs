@@ -4,13 +4,25 @@
 //! decisions about a request; `policy` makes them. A new property of an entry is a field of its struct here.
 
 mod agent;
+mod apply;
+mod check;
 mod delegation;
+mod delegation_ids;
+mod file;
 mod issuer;
+mod located;
+mod plan;
+mod schema;
 mod snapshot;
 mod tenants;
 
 pub use agent::{Agent, AgentAuth, Workload};
+pub use apply::{ApplyError, apply};
+pub use check::{check, rules};
 pub use delegation::{DelegatedScope, Delegation, DerivedScope};
+pub use file::RegistryFile;
 pub use issuer::{Issuer, ScopesFrom};
+pub use located::{Entries, Located, Place};
+pub use plan::{Plan, PlanAction, PlanError, PlanLine, kind_name, plan};
 pub use snapshot::{Registry, RegistryError, TargetError};
 pub use tenants::Tenants;

@@ -15,7 +15,8 @@ pub enum Tenants {
     Only(BTreeSet<Tenant>),
 }
 
-const ANY: &str = "*";
+/// Stands alone and for every tenant.
+pub(super) const ANY: &str = "*";
 
 impl Tenants {
     /// Whether a token of this tenant, or of none, is within.

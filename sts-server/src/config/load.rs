@@ -1,0 +1,277 @@
+//! How the file, the environment and the flags become one configuration.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
+use super::{Config, Database, Keys, Limits, Listen, Metadata, VARIABLE_PREFIX};
+use crate::document::{self, Reader, nearest};
+use crate::fault::{Fault, Severity};
+use crate::ttl::Ttl;
+
+/// What the flags of a command say; a field that is absent leaves the option as it is. Relative paths are relative to the
+/// working directory.
+#[derive(Clone, Default)]
+pub struct Overrides {
+    /// `--issuer`.
+    pub issuer: Option<String>,
+    /// `--registry`.
+    pub registry: Option<String>,
+    /// `--public`, the address of the public listener.
+    pub public: Option<String>,
+    /// `--admin`, the address of the admin listener.
+    pub admin: Option<String>,
+    /// `--database-url`.
+    pub database_url: Option<String>,
+    /// `--master-key-file`.
+    pub master_key_file: Option<String>,
+}
+
+/// What came of loading.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration; `None` when a fault is an error.
+    pub config: Option<Config>,
+    /// The registry file, also where the rest is at fault.
+    pub registry: Option<PathBuf>,
+    /// Every fault, warnings included.
+    pub faults: Vec<Fault>,
+}
+
+/// Loads the configuration: the defaults, the file, the environment, the flags; later wins.
+///
+/// `environment` is [`environment()`](super::environment), or a test's own pairs; names that do not begin with `STS__` are passed
+/// over. Relative paths of the file, and of the defaults where there is a file, are relative to the file's directory; those of the
+/// environment and the flags to the working directory. Reads the file and nothing else.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Loaded {
+    let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let mut loader = Loader { config: blank(), said: HashMap::new(), faults: Vec::new() };
+    for option in OPTIONS {
+        if let Some(text) = option.default {
+            loader.set(option, text, directory, Source::Default);
+        }
+    }
+    if let Some(file) = file {
+        loader.file(file, directory);
+    }
+    loader.environment(environment);
+    loader.flags(overrides);
+    loader.finish(file)
+}
+
+struct Loader {
+    config: Config,
+    /// Who spoke last about each option, by its path.
+    said: HashMap<String, Source>,
+    faults: Vec<Fault>,
+}
+
+/// Who gave a value.
+#[derive(Debug, Clone)]
+enum Source {
+    Default,
+    File { file: PathBuf, line: usize },
+    Variable(String),
+    Flag(&'static str),
+}
+
+impl Source {
+    /// A fault of the value of an option that this source gave.
+    fn fault(&self, option: &ConfigOption, severity: Severity, what: &str) -> Fault {
+        match self {
+            Self::Default => Fault::new(Path::new("defaults"), severity, format!("{}{what}", option.path())),
+            Self::File { file, line } => Fault::new(file, severity, format!("{}{what}", option.path())).at(Some(*line)),
+            Self::Variable(name) => Fault::new(Path::new(ENVIRONMENT), severity, format!("{name}{what}")),
+            Self::Flag(name) => Fault::new(Path::new("flags"), severity, format!("{name}{what}")),
+        }
+    }
+}
+
+/// What stands for a file in faults of variables.
+const ENVIRONMENT: &str = "environment";
+
+impl Loader {
+    fn set(&mut self, option: &'static ConfigOption, text: &str, directory: &Path, source: Source) {
+        if let Err(reason) = (option.set)(&mut self.config, &Given { text, directory }) {
+            let what = match option.kind {
+                OptionKind::SecretText => format!(": {reason}"),
+                OptionKind::Text | OptionKind::Integer | OptionKind::Boolean => format!(" = {text:?}: {reason}"),
+            };
+            self.faults.push(source.fault(option, Severity::Error, &what));
+        }
+        self.said.insert(option.path(), source);
+    }
+
+    fn file(&mut self, file: &Path, directory: &Path) {
+        let text = match document::read_text(file) {
+            Ok(text) => text,
+            Err(fault) => return self.faults.push(fault),
+        };
+        let (mut reader, table) = Reader::parse(file, &text);
+        for (option, text, line) in table.iter().flat_map(|table| given_options(&mut reader, table)) {
+            self.set(option, &text, directory, Source::File { file: file.to_owned(), line });
+        }
+        self.faults.extend(reader.into_faults());
+    }
+
+    fn environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
+        let mut names: HashMap<String, String> = HashMap::new();
+        let mut variables: Vec<(String, String)> = environment.into_iter().collect();
+        variables.sort();
+        for (name, text) in variables {
+            let upper = name.to_ascii_uppercase();
+            if !upper.starts_with(VARIABLE_PREFIX) {
+                continue;
+            }
+            let Some(option) = OPTIONS.iter().find(|option| option.variable() == upper) else {
+                self.faults.push(unknown_variable(&name, &upper));
+                continue;
+            };
+            if let Some(first) = names.get(&upper) {
+                let message = format!("{first} and {name} are the same option");
+                self.faults.push(Fault::new(Path::new(ENVIRONMENT), Severity::Error, message));
+                continue;
+            }
+            names.insert(upper, name.clone());
+            self.set(option, &text, Path::new(""), Source::Variable(name));
+        }
+    }
+
+    fn flags(&mut self, overrides: &Overrides) {
+        let Overrides { issuer, registry, public, admin, database_url, master_key_file } = overrides;
+        for (flag, path, text) in [
+            ("--issuer", "issuer", issuer),
+            ("--registry", "registry", registry),
+            ("--public", "listen.public", public),
+            ("--admin", "listen.admin", admin),
+            ("--database-url", "database.url", database_url),
+            ("--master-key-file", "keys.master_key_file", master_key_file),
+        ] {
+            let option = OPTIONS.iter().find(|option| option.path() == path);
+            if let (Some(option), Some(text)) = (option, text) {
+                self.set(option, text, Path::new(""), Source::Flag(flag));
+            }
+        }
+    }
+
+    /// The rules between options.
+    fn finish(mut self, file: Option<&Path>) -> Loaded {
+        if !self.said.contains_key("issuer") {
+            let file = file.unwrap_or(Path::new("configuration"));
+            let fault = Fault::new(file, Severity::Error, "missing key \"issuer\"");
+            self.faults.push(fault.with_help("the https URL of this service, such as \"https://sts.example.com\""));
+        }
+        let listen = &self.config.listen;
+        if listen.public == listen.admin && listen.public.port() != 0 {
+            self.fault("listen.admin", Severity::Error, " is the address of the public listener too");
+        }
+        if self.config.keys.rotate_every < self.config.limits.max_ttl {
+            let what = " is shorter than limits.max_ttl: retired keys pile up in the key set";
+            self.fault("keys.rotate_every", Severity::Warning, what);
+        }
+        self.faults.sort();
+        let registry = self.config.registry.clone();
+        let config = (!self.faults.iter().any(Fault::is_error)).then_some(self.config);
+        Loaded { config, registry, faults: self.faults }
+    }
+
+    fn fault(&mut self, path: &str, severity: Severity, what: &str) {
+        let option = OPTIONS.iter().find(|option| option.path() == path);
+        if let (Some(option), Some(source)) = (option, self.said.get(path)) {
+            self.faults.push(source.fault(option, severity, what));
+        }
+    }
+}
+
+/// The options that a file gives, each with its text and its line.
+fn given_options(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Vec<(&'static ConfigOption, String, usize)> {
+    let mut given = Vec::new();
+    for (name, value) in table {
+        let key = name.get_ref().as_ref();
+        if !OPTIONS.iter().any(|option| option.table == Some(key)) {
+            given.extend(given_option(reader, None, (name.span().start, key), value));
+            continue;
+        }
+        let DeValue::Table(inner) = value.get_ref() else {
+            reader.wrong_type(key, "a table", value);
+            continue;
+        };
+        for (name, value) in inner {
+            given.extend(given_option(reader, Some(key), (name.span().start, name.get_ref()), value));
+        }
+    }
+    given
+}
+
+fn given_option(
+    reader: &mut Reader<'_>,
+    table: Option<&str>,
+    (offset, key): (usize, &str),
+    value: &Spanned<DeValue<'_>>,
+) -> Option<(&'static ConfigOption, String, usize)> {
+    let line = reader.line(offset);
+    let Some(option) = OPTIONS.iter().find(|option| option.table == table && option.key == key) else {
+        let label = table.map_or("the configuration".to_owned(), |table| format!("[{table}]"));
+        let tables = OPTIONS.iter().filter_map(|option| option.table).filter(|_| table.is_none());
+        let keys = OPTIONS.iter().filter(|option| option.table == table).map(|option| option.key);
+        reader.unknown_key(line, key, &label, keys.chain(tables));
+        return None;
+    };
+    let text = match (option.kind, value.get_ref()) {
+        (OptionKind::Text | OptionKind::SecretText, DeValue::String(text)) => text.to_string(),
+        (OptionKind::Integer, DeValue::Integer(integer)) => {
+            // What i64 cannot hold, no option can: the text then says it all.
+            i64::from_str_radix(integer.as_str(), integer.radix())
+                .map_or_else(|_| integer.as_str().to_owned(), |integer| integer.to_string())
+        }
+        (OptionKind::Boolean, DeValue::Boolean(boolean)) => boolean.to_string(),
+        (OptionKind::Text | OptionKind::SecretText, _) => return refuse(reader, option, "a string", value),
+        (OptionKind::Integer, _) => return refuse(reader, option, "an integer", value),
+        (OptionKind::Boolean, _) => return refuse(reader, option, "true or false", value),
+    };
+    Some((option, text, line))
+}
+
+fn refuse<T>(reader: &mut Reader<'_>, option: &ConfigOption, wanted: &str, value: &Spanned<DeValue<'_>>) -> Option<T> {
+    reader.wrong_type(&option.path(), wanted, value);
+    None
+}
+
+fn unknown_variable(name: &str, upper: &str) -> Fault {
+    let fault = Fault::new(Path::new(ENVIRONMENT), Severity::Error, format!("{name} is no option"));
+    let known: Vec<String> = OPTIONS.iter().map(ConfigOption::variable).collect();
+    match nearest(upper, known.iter().map(String::as_str)) {
+        Some(near) => fault.with_help(format!("did you mean {near}?")),
+        None => fault,
+    }
+}
+
+/// A configuration to which the defaults have yet to be applied.
+fn blank() -> Config {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let ttl = Ttl::from_minutes(1);
+    Config {
+        issuer: String::new(),
+        registry: None,
+        listen: Listen { public: address, admin: address },
+        database: Database { url: String::new(), max_connections: 0 },
+        keys: Keys { master_key_file: PathBuf::new(), rotate_every: ttl },
+        limits: Limits {
+            chain_depth: 0,
+            max_ttl: ttl,
+            failed_attempts_per_minute: 0,
+            connections: 0,
+            header_timeout: ttl,
+            body_timeout: ttl,
+        },
+        metadata: Metadata { response_types_none: false },
+    }
+}

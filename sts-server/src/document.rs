@@ -1,0 +1,320 @@
+//! Reading a TOML file so that every fault of it is found in one go, each with its line.
+//!
+//! What lives here: the walk of a parsed document against a [`Schema`], which finds unknown keys, missing keys, wrong types and
+//! values that leave their grammar, and passes on what is right as JSON. What must never: knowledge of what a key means.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::fault::{Fault, Severity};
+
+/// What a table may hold.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    /// The table, as a fault names it.
+    pub(crate) label: &'static str,
+    /// Its keys.
+    pub(crate) keys: &'static [Key],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Whether it must be there.
+    pub(crate) required: bool,
+    /// What stands behind it.
+    pub(crate) shape: Shape,
+}
+
+/// Says what is wrong with a text.
+pub(crate) type Grammar = fn(&str) -> Result<(), String>;
+
+/// What may stand behind a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    /// A string.
+    Text(Grammar),
+    /// An array of strings.
+    Texts(Grammar),
+    /// True or false.
+    Boolean,
+    /// A table of any content, or a string that holds such a JSON object.
+    Object,
+    /// A table.
+    Table(&'static Schema),
+    /// An array of tables.
+    Tables(&'static Schema),
+    /// An array of strings and tables.
+    TextsOrTables(Grammar, &'static Schema),
+}
+
+/// A table that was read: what was right of it, and where everything stood.
+#[derive(Debug)]
+pub(crate) struct ReadTable {
+    /// The keys that were right.
+    pub(crate) values: Map<String, Value>,
+    /// The line of each key, by its path: `auth.workload[0].issuer`.
+    pub(crate) lines: BTreeMap<String, usize>,
+    /// Whether nothing was wrong.
+    pub(crate) whole: bool,
+}
+
+/// The reader of one file.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    file: &'a Path,
+    /// Where each line begins, in bytes.
+    line_starts: Vec<usize>,
+    /// The lines of the table that is being read.
+    lines: BTreeMap<String, usize>,
+    faults: Vec<Fault>,
+}
+
+/// Reads a file as text; one that cannot be read is a fault.
+pub(crate) fn read_text(file: &Path) -> Result<String, Fault> {
+    std::fs::read_to_string(file).map_err(|error| Fault::new(file, Severity::Error, format!("cannot be read: {error}")))
+}
+
+/// The known name that is so near to `name` that it was probably meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance =
+        |candidate: &&str| strsim::damerau_levenshtein(&name.to_ascii_lowercase(), &candidate.to_ascii_lowercase());
+    known.min_by_key(distance).filter(|candidate| distance(candidate) <= (candidate.chars().count() / 3).max(1))
+}
+
+impl<'a> Reader<'a> {
+    /// Parses `text`; on faults of syntax, all that the parser finds, there is no table.
+    pub(crate) fn parse<'t>(file: &'a Path, text: &'t str) -> (Self, Option<DeTable<'t>>) {
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect();
+        let mut reader = Self { file, line_starts, lines: BTreeMap::new(), faults: Vec::new() };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let line = error.span().map(|span| reader.line(span.start));
+            reader.fault(line, format!("not TOML: {}", error.message()));
+        }
+        let table = errors.is_empty().then(|| table.into_inner());
+        (reader, table)
+    }
+
+    /// The line, from 1, of a place in the text.
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= offset)
+    }
+
+    /// Adds an error.
+    pub(crate) fn fault(&mut self, line: Option<usize>, message: impl Into<String>) {
+        self.push(Fault::new(self.file, Severity::Error, message).at(line));
+    }
+
+    /// Adds a fault.
+    pub(crate) fn push(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// Adds the fault of a key that nobody knows; `label` names the table.
+    pub(crate) fn unknown_key<'k>(
+        &mut self,
+        line: usize,
+        key: &str,
+        label: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        let fault = Fault::new(self.file, Severity::Error, format!("unknown key {key:?} in {label}")).at(Some(line));
+        self.push(match nearest(key, known) {
+            Some(near) => fault.with_help(format!("did you mean {near:?}?")),
+            None => fault,
+        });
+    }
+
+    /// Adds the fault of a value of another type.
+    pub(crate) fn wrong_type(&mut self, path: &str, wanted: &str, found: &Spanned<DeValue<'_>>) {
+        let line = self.line(found.span().start);
+        let name = without_indices(path);
+        self.fault(Some(line), format!("{name} must be {wanted}, not {}", type_name(found.get_ref())));
+    }
+
+    /// Reads a table that is an entry of its own, which begins at `line`.
+    pub(crate) fn entry(&mut self, schema: &Schema, line: usize, table: &DeTable<'_>) -> ReadTable {
+        let faults_before = self.faults.len();
+        let values = self.table(schema, "", line, table);
+        ReadTable { values, lines: std::mem::take(&mut self.lines), whole: self.faults.len() == faults_before }
+    }
+
+    /// All faults, in the order of their lines.
+    pub(crate) fn into_faults(mut self) -> Vec<Fault> {
+        self.faults.sort();
+        self.faults
+    }
+
+    fn table(&mut self, schema: &Schema, path: &str, line: usize, table: &DeTable<'_>) -> Map<String, Value> {
+        let mut read = Map::new();
+        for (name, value) in table {
+            let line = self.line(name.span().start);
+            let Some(key) = schema.keys.iter().find(|key| key.name == name.get_ref()) else {
+                self.unknown_key(line, name.get_ref(), schema.label, schema.keys.iter().map(|key| key.name));
+                continue;
+            };
+            let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+            self.lines.insert(path.clone(), line);
+            if let Some(value) = self.value(key.shape, &path, value) {
+                read.insert(key.name.to_owned(), value);
+            }
+        }
+        for key in schema.keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+            self.fault(Some(line), format!("missing key {:?} in {}", key.name, schema.label));
+        }
+        read
+    }
+
+    /// What is right of a value; `None` when nothing is.
+    fn value(&mut self, shape: Shape, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        match shape {
+            Shape::Text(grammar) => self.text(grammar, path, value),
+            Shape::Texts(grammar) => self
+                .array(path, "an array of strings", value, |reader, path, element| reader.text(grammar, path, element)),
+            Shape::Boolean => match value.get_ref() {
+                DeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
+                _ => self.refuse(path, "true or false", value),
+            },
+            Shape::Object => self.object(path, value),
+            Shape::Table(schema) => self.nested(schema, path, "a table", value),
+            Shape::Tables(schema) => self.array(path, "an array of tables", value, |reader, path, element| {
+                reader.nested(schema, path, "a table", element)
+            }),
+            Shape::TextsOrTables(grammar, schema) => {
+                self.array(path, "an array of strings and tables", value, |reader, path, element| {
+                    match element.get_ref() {
+                        DeValue::String(_) => reader.text(grammar, path, element),
+                        _ => reader.nested(schema, path, "a string or a table", element),
+                    }
+                })
+            }
+        }
+    }
+
+    fn refuse(&mut self, path: &str, wanted: &str, found: &Spanned<DeValue<'_>>) -> Option<Value> {
+        self.wrong_type(path, wanted, found);
+        None
+    }
+
+    fn text(&mut self, grammar: Grammar, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        let DeValue::String(text) = value.get_ref() else {
+            return self.refuse(path, "a string", value);
+        };
+        if let Err(reason) = grammar(text) {
+            let line = self.line(value.span().start);
+            self.fault(Some(line), format!("{} = {text:?}: {reason}", without_indices(path)));
+            return None;
+        }
+        Some(Value::String(text.to_string()))
+    }
+
+    fn array(
+        &mut self,
+        path: &str,
+        wanted: &str,
+        value: &Spanned<DeValue<'_>>,
+        mut read: impl FnMut(&mut Self, &str, &Spanned<DeValue<'_>>) -> Option<Value>,
+    ) -> Option<Value> {
+        let DeValue::Array(elements) = value.get_ref() else {
+            return self.refuse(path, wanted, value);
+        };
+        let mut array = Vec::with_capacity(elements.len());
+        for element in elements {
+            let line = self.line(element.span().start);
+            // The index is that of the array that is passed on, which lacks what was wrong.
+            let path = format!("{path}[{}]", array.len());
+            self.lines.insert(path.clone(), line);
+            array.extend(read(self, &path, element));
+        }
+        Some(Value::Array(array))
+    }
+
+    fn nested(&mut self, schema: &Schema, path: &str, wanted: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return self.refuse(path, wanted, value);
+        };
+        let line = self.line(value.span().start);
+        let read = self.table(schema, path, line, table);
+        let complete = schema.keys.iter().all(|key| !key.required || read.contains_key(key.name));
+        complete.then_some(Value::Object(read))
+    }
+
+    fn object(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        const WANTED: &str = "a table, or a string that holds a JSON object";
+        match value.get_ref() {
+            DeValue::Table(_) => self.free(path, value),
+            DeValue::String(text) => match serde_json::from_str(text) {
+                Ok(object @ Value::Object(_)) => Some(object),
+                Ok(_) => self.refuse(path, WANTED, value),
+                Err(error) => {
+                    let line = self.line(value.span().start);
+                    self.fault(Some(line), format!("{}: not JSON: {error}", without_indices(path)));
+                    None
+                }
+            },
+            _ => self.refuse(path, WANTED, value),
+        }
+    }
+
+    /// A value of any content, as JSON.
+    fn free(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(Value::String(text.to_string())),
+            DeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
+            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                Ok(integer) => Some(Value::from(integer)),
+                Err(_) => self.refuse(path, "an integer of 64 bits", value),
+            },
+            DeValue::Float(float) => match float.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
+                Some(number) => Some(Value::Number(number)),
+                None => self.refuse(path, "a finite number", value),
+            },
+            DeValue::Datetime(_) => self.refuse(path, "what JSON can hold", value),
+            DeValue::Array(elements) => elements.iter().map(|element| self.free(path, element)).collect(),
+            DeValue::Table(table) => {
+                let member = |(name, value): (&Spanned<_>, &Spanned<_>)| -> Option<(String, Value)> {
+                    let name: &std::borrow::Cow<'_, str> = name.get_ref();
+                    Some((name.to_string(), self.free(path, value)?))
+                };
+                table.iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
+            }
+        }
+    }
+}
+
+/// The path as a fault shows it: the line says which element it is.
+fn without_indices(path: &str) -> String {
+    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_near_name_is_suggested() {
+        let known = ["tenant_claim", "tenant", "tenants", "issuer"];
+        assert_eq!(nearest("tenant_clam", known.into_iter()), Some("tenant_claim"));
+        assert_eq!(nearest("Issuer", known.into_iter()), Some("issuer"));
+        assert_eq!(nearest("colour", known.into_iter()), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! The registry file: three arrays of tables, `issuers`, `agents` and `delegations`.
+//!
+//! Relative paths in it (`jwks_file`, `ca_file`, `jwks_bearer_token_file`) are relative to its own directory; an entry holds them
+//! absolute. The keys of each table stand in [`schema`](super::schema).
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::located::{Entries, Located, Place};
+use super::schema::{AGENT, DELEGATION, ISSUER, TOP_LEVEL};
+use super::{Agent, Delegation, Issuer};
+use crate::document::{self, ReadTable, Reader, Schema};
+use crate::fault::{Fault, Severity};
+
+/// A registry file as it was read: the entries that could be read, and every fault of the rest.
+#[derive(Debug, Clone)]
+pub struct RegistryFile {
+    path: PathBuf,
+    entries: Entries,
+    faults: Vec<Fault>,
+}
+
+impl RegistryFile {
+    /// Reads the file at `path`; that it cannot be read is a fault like any other.
+    #[must_use]
+    pub fn read(path: &Path) -> Self {
+        match document::read_text(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(fault) => Self { path: path.to_owned(), entries: Entries::default(), faults: vec![fault] },
+        }
+    }
+
+    /// Reads `text` as the content of the file at `path`, which need not exist.
+    #[must_use]
+    pub fn parse(path: &Path, text: &str) -> Self {
+        let (reader, table) = Reader::parse(path, text);
+        let mut parser = Parser { path, reader, entries: Entries::default() };
+        if let Some(table) = table {
+            parser.top_level(&table);
+        }
+        parser.make_paths_absolute();
+        Self { path: path.to_owned(), entries: parser.entries, faults: parser.reader.into_faults() }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The entries that could be read, in the order of the file.
+    #[must_use]
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// What could not be read, in the order of the lines; the rules between entries are [`check`](super::check)'s.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+}
+
+struct Parser<'a> {
+    path: &'a Path,
+    reader: Reader<'a>,
+    entries: Entries,
+}
+
+impl Parser<'_> {
+    fn top_level(&mut self, table: &DeTable<'_>) {
+        for (name, value) in table {
+            match &**name.get_ref() {
+                "issuers" => self.issuers(value),
+                "agents" => self.agents(value),
+                "delegations" => self.delegations(value),
+                unknown => {
+                    let line = self.reader.line(name.span().start);
+                    self.reader.unknown_key(line, unknown, "the registry", TOP_LEVEL.into_iter());
+                }
+            }
+        }
+    }
+
+    fn issuers(&mut self, value: &Spanned<DeValue<'_>>) {
+        for (line, read) in self.array(&ISSUER, "issuers", value) {
+            let names = texts(read.values.get("issuer"));
+            match self.entry::<Issuer>(line, read) {
+                Some(issuer) => self.entries.issuers.push(issuer),
+                None => self.entries.unread.extend(names),
+            }
+        }
+    }
+
+    fn agents(&mut self, value: &Spanned<DeValue<'_>>) {
+        for (line, read) in self.array(&AGENT, "agents", value) {
+            let names = [texts(read.values.get("id")), texts(read.values.get("audience"))].concat();
+            match self.entry::<Agent>(line, read) {
+                Some(agent) => self.entries.agents.push(agent),
+                None => self.entries.unread.extend(names),
+            }
+        }
+    }
+
+    fn delegations(&mut self, value: &Spanned<DeValue<'_>>) {
+        for (line, read) in self.array(&DELEGATION, "delegations", value) {
+            let delegation = self.entry::<Delegation>(line, read);
+            self.entries.delegations.extend(delegation);
+        }
+    }
+
+    /// The tables of one kind, each with its line.
+    fn array(&mut self, schema: &Schema, name: &str, value: &Spanned<DeValue<'_>>) -> Vec<(usize, ReadTable)> {
+        let DeValue::Array(elements) = value.get_ref() else {
+            self.reader.wrong_type(name, "an array of tables", value);
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(elements.len());
+        for element in elements {
+            let line = self.reader.line(element.span().start);
+            match element.get_ref() {
+                DeValue::Table(table) => tables.push((line, self.reader.entry(schema, line, table))),
+                _ => self.reader.wrong_type(name, "an array of tables", element),
+            }
+        }
+        tables
+    }
+
+    /// The entry that a table is; `None` when what could be read of it makes none.
+    fn entry<T: DeserializeOwned>(&mut self, line: usize, read: ReadTable) -> Option<Located<T>> {
+        let ReadTable { values, lines, whole } = read;
+        match serde_json::from_value(Value::Object(values)) {
+            Ok(entry) => Some(Located { entry, place: Place::in_file(self.path, line, lines, whole) }),
+            Err(error) => {
+                if whole {
+                    self.reader.fault(Some(line), error.to_string());
+                }
+                None
+            }
+        }
+    }
+
+    fn make_paths_absolute(&mut self) {
+        let relative: Vec<&mut PathBuf> = self
+            .entries
+            .issuers
+            .iter_mut()
+            .map(|issuer| &mut issuer.entry)
+            .flat_map(|issuer| [&mut issuer.jwks_file, &mut issuer.ca_file, &mut issuer.jwks_bearer_token_file])
+            .flatten()
+            .filter(|path| path.is_relative())
+            .collect();
+        if relative.is_empty() {
+            return;
+        }
+        match std::path::absolute(self.path) {
+            Ok(file) => {
+                let directory = file.parent().unwrap_or(&file);
+                relative.into_iter().for_each(|path| *path = directory.join(&*path));
+            }
+            Err(error) => {
+                let message = format!("its relative paths lead nowhere: {error}");
+                self.reader.push(Fault::new(self.path, Severity::Error, message));
+            }
+        }
+    }
+}
+
+/// The texts of a string or of an array.
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(_) | None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Registry, plan};
+    use crate::storage::EntryChange;
+
+    /// The registry of the design, whole.
+    const SAMPLE: &str = r#"
+[[issuers]]
+issuer = "https://login.example.com"
+jwks_file = "keys/login.json"
+tenant_claim = "org_id"
+
+[[agents]]
+id = "coordinator"
+accepts = ["web-app"]
+default_target = "inventory"
+[agents.auth]
+client_secret_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+workload = [{ issuer = "https://login.example.com", subject = "system:serviceaccount:shop:coordinator" }]
+
+[[agents]]
+id = "inventory"
+audience = ["inventory-agent", "https://inventory.shop.example/"]
+
+[[delegations]]
+actor = "coordinator"
+target = "inventory"
+scopes = ["stock:read", { scope = "bin:read", from = ["stock:read"] }]
+issuers = ["https://login.example.com"]
+"#;
+
+    #[test]
+    fn a_file_becomes_rows_and_rows_become_the_same_entries() {
+        let file = RegistryFile::parse(Path::new("/etc/sts/registry.toml"), SAMPLE);
+        assert_eq!(file.faults(), []);
+        let plan = plan(&[], &file, None).unwrap();
+        let lines: Vec<String> = plan.lines.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "add issuer https://login.example.com",
+                "add agent coordinator",
+                "add agent inventory",
+                "add delegation coordinator->inventory"
+            ]
+        );
+        let rows: Vec<_> = plan
+            .changes
+            .into_iter()
+            .map(|change| match change {
+                EntryChange::Put(row) => row,
+                EntryChange::Delete(..) => panic!("nothing to delete"),
+            })
+            .collect();
+        let registry = Registry::from_rows(1, &rows).unwrap();
+        let issuer = registry.issuer("https://login.example.com").unwrap();
+        assert_eq!(issuer.jwks_file.as_deref(), Some(Path::new("/etc/sts/keys/login.json")));
+        assert_eq!(**issuer, file.entries().issuers[0].entry);
+        assert_eq!(registry.delegations("coordinator", "inventory").len(), 1);
+        assert!(super::super::plan(&rows, &file, None).unwrap().is_empty());
+    }
+}

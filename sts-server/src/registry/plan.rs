@@ -1,0 +1,257 @@
+//! What applying a registry file would change: a pure comparison of stored rows and a file.
+//!
+//! Only rows that a file made are touched. A row that an administrator has disabled stays disabled whatever the file says; when
+//! the file no longer names it, it stays as a row, disabled in its body too, so that neither a later file nor a lifted
+//! disablement brings it back unnoticed.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::check::rules;
+use super::delegation_ids::{self, NamedDelegation};
+use super::located::{Entries, Place};
+use super::{RegistryError, RegistryFile};
+use crate::config::Config;
+use crate::fault::{Fault, Severity};
+use crate::storage::{EntryChange, EntryKind, EntryRow, Origin};
+
+/// What applying a file would change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes for [`Store::change_entries`](crate::storage::Store::change_entries); empty when the database matches the file.
+    pub changes: Vec<EntryChange>,
+    /// The same changes for people, one line each.
+    pub lines: Vec<PlanLine>,
+    /// What can be lived with, warnings about the file itself included.
+    pub warnings: Vec<Fault>,
+}
+
+/// One change of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanLine {
+    /// What happens.
+    pub action: PlanAction,
+    /// What the entry is: `issuer`, `agent` or `delegation`.
+    pub kind: &'static str,
+    /// Its name among its kind.
+    pub id: String,
+    /// The keys that differ, of a changed entry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Whether an administrator has disabled it, which outlasts the change.
+    pub disabled_by_admin: bool,
+}
+
+/// What happens to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanAction {
+    /// It is new.
+    Add,
+    /// It differs.
+    Change,
+    /// The file no longer names it.
+    Remove,
+    /// The file no longer names it, but an administrator had disabled it: it stays, disabled.
+    Keep,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file is at fault, alone or with what the API made.
+    #[error("the registry file has faults")]
+    Faults(Vec<Fault>),
+    /// The database holds what this version does not read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Compares the stored rows with a file. A configuration adds its own rules; see [`check`](super::check).
+///
+/// # Errors
+/// [`PlanError::Faults`] with every error of the file, of the rules between its entries and those that stay, and of names that the
+/// API holds already.
+pub fn plan(rows: &[EntryRow], file: &RegistryFile, config: Option<&Config>) -> Result<Plan, PlanError> {
+    let delegations = delegation_ids::assign(rows, &file.entries().delegations)?;
+    let (wanted, mut faults) = wanted(file.entries(), &delegations);
+    let names: HashSet<(EntryKind, &str)> = wanted.iter().map(|wanted| (wanted.kind, wanted.id)).collect();
+
+    faults.extend(file.faults().iter().cloned());
+    faults.extend(conflicts(rows, &wanted));
+    let staying = rows.iter().filter(|row| {
+        let made_elsewhere = row.origin == Origin::Api || row.disabled_by_admin;
+        made_elsewhere && !names.contains(&(row.kind, row.id.as_str()))
+    });
+    let together = Entries::from_rows(staying)?.and(file.entries());
+    faults.extend(rules(&together, config).into_iter().map(|fault| lenient_about_the_database(fault, file)));
+    faults.sort();
+    if faults.iter().any(Fault::is_error) {
+        return Err(PlanError::Faults(faults.into_iter().filter(Fault::is_error).collect()));
+    }
+
+    let mut plan = Plan { warnings: faults, ..Plan::default() };
+    for row in rows.iter().filter(|row| row.origin == Origin::File && !names.contains(&(row.kind, row.id.as_str()))) {
+        plan.drop_row(row)?;
+    }
+    let stored: HashMap<(EntryKind, &str), &EntryRow> =
+        rows.iter().map(|row| ((row.kind, row.id.as_str()), row)).collect();
+    for wanted in &wanted {
+        plan.put(stored.get(&(wanted.kind, wanted.id)).copied(), wanted)?;
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// Whether the database matches the file already.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    fn drop_row(&mut self, row: &EntryRow) -> Result<(), RegistryError> {
+        if !row.disabled_by_admin {
+            self.changes.push(EntryChange::Delete(row.kind, row.id.clone()));
+            self.lines.push(PlanLine::new(PlanAction::Remove, row.kind, &row.id));
+            return Ok(());
+        }
+        let mut body = body_of(row)?;
+        if body.insert(DISABLED.to_owned(), Value::Bool(true)) != Some(Value::Bool(true)) {
+            self.changes.push(EntryChange::Put(EntryRow { body: Value::Object(body).to_string(), ..row.clone() }));
+            self.lines.push(PlanLine { disabled_by_admin: true, ..PlanLine::new(PlanAction::Keep, row.kind, &row.id) });
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: Option<&EntryRow>, wanted: &Wanted<'_>) -> Result<(), RegistryError> {
+        let disabled_by_admin = wanted.disabled_by_admin || row.is_some_and(|row| row.disabled_by_admin);
+        let new_row = EntryRow {
+            kind: wanted.kind,
+            id: wanted.id.to_owned(),
+            origin: Origin::File,
+            disabled_by_admin,
+            body: wanted.body.clone(),
+        };
+        let line = match row {
+            None => PlanLine::new(PlanAction::Add, wanted.kind, wanted.id),
+            Some(row) => {
+                let keys = differing_keys(&body_of(row)?, &body_of(&new_row)?);
+                if keys.is_empty() && row.disabled_by_admin == disabled_by_admin {
+                    return Ok(());
+                }
+                PlanLine { keys, ..PlanLine::new(PlanAction::Change, wanted.kind, wanted.id) }
+            }
+        };
+        self.lines.push(PlanLine { disabled_by_admin, ..line });
+        self.changes.push(EntryChange::Put(new_row));
+        Ok(())
+    }
+}
+
+impl PlanLine {
+    fn new(action: PlanAction, kind: EntryKind, id: &str) -> Self {
+        Self { action, kind: kind_name(kind), id: id.to_owned(), keys: Vec::new(), disabled_by_admin: false }
+    }
+}
+
+impl fmt::Display for PlanLine {
+    /// `change agent coordinator: tenants, token_ttl`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = match self.action {
+            PlanAction::Add => "add",
+            PlanAction::Change => "change",
+            PlanAction::Remove => "remove",
+            PlanAction::Keep => "keep",
+        };
+        write!(f, "{action} {} {}", self.kind, self.id)?;
+        if !self.keys.is_empty() {
+            write!(f, ": {}", self.keys.join(", "))?;
+        }
+        if self.disabled_by_admin {
+            f.write_str(" (disabled by an administrator)")?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of every kind of entry that an administrator's disablement is written to.
+const DISABLED: &str = "disabled";
+
+/// An entry of the file as a row would hold it.
+struct Wanted<'a> {
+    kind: EntryKind,
+    id: &'a str,
+    body: String,
+    place: &'a Place,
+    disabled_by_admin: bool,
+}
+
+/// The rows that a file asks for, and a fault for each that no row can hold.
+fn wanted<'a>(entries: &'a Entries, delegations: &'a [NamedDelegation<'a>]) -> (Vec<Wanted<'a>>, Vec<Fault>) {
+    let mut rows = Vec::new();
+    let mut faults = Vec::new();
+    let mut add = |kind, id, place: &'a Place, body: serde_json::Result<String>, disabled_by_admin| match body {
+        Ok(body) => rows.push(Wanted { kind, id, body, place, disabled_by_admin }),
+        // A path that is not UTF-8, because the directory of the file is not.
+        Err(error) => faults.push(place.error("", format!("{} {id:?} cannot be stored: {error}", kind_name(kind)))),
+    };
+    for issuer in &entries.issuers {
+        let body = serde_json::to_string(&issuer.entry);
+        add(EntryKind::Issuer, issuer.entry.issuer.as_str(), &issuer.place, body, false);
+    }
+    for agent in &entries.agents {
+        let body = serde_json::to_string(&agent.entry);
+        add(EntryKind::Agent, agent.entry.id.as_str(), &agent.place, body, false);
+    }
+    for named in delegations {
+        let body = serde_json::to_string(&named.delegation.entry);
+        add(EntryKind::Delegation, named.id.as_str(), &named.delegation.place, body, named.disabled_by_admin);
+    }
+    (rows, faults)
+}
+
+fn conflicts<'a>(rows: &'a [EntryRow], wanted: &'a [Wanted<'a>]) -> impl Iterator<Item = Fault> + 'a {
+    let held: HashSet<(EntryKind, &str)> =
+        rows.iter().filter(|row| row.origin == Origin::Api).map(|row| (row.kind, row.id.as_str())).collect();
+    wanted.iter().filter(move |wanted| held.contains(&(wanted.kind, wanted.id))).map(|wanted| {
+        let message = format!("{} {:?} was made through the admin API", kind_name(wanted.kind), wanted.id);
+        wanted.place.error("", message).with_help("delete it there, or leave it out of the file")
+    })
+}
+
+/// What is wrong with stored entries alone cannot be mended in the file, so it does not stand in the file's way.
+fn lenient_about_the_database(fault: Fault, file: &RegistryFile) -> Fault {
+    if fault.file == file.path() { fault } else { Fault { severity: Severity::Warning, ..fault } }
+}
+
+fn body_of(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
+    serde_json::from_str(&row.body).map_err(|source| RegistryError::Malformed {
+        kind: row.kind,
+        id: row.id.clone(),
+        source,
+    })
+}
+
+fn differing_keys(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
+    let mut keys: Vec<String> = old
+        .keys()
+        .chain(new.keys().filter(|key| !old.contains_key(*key)))
+        .filter(|key| old.get(*key) != new.get(*key))
+        .cloned()
+        .collect();
+    keys.sort();
+    keys
+}
+
+/// The kind of an entry, as faults, plans and audit events name it.
+#[must_use]
+pub fn kind_name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Issuer => "issuer",
+        EntryKind::Agent => "agent",
+        EntryKind::Delegation => "delegation",
+    }
+}

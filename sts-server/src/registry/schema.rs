@@ -1,0 +1,129 @@
+//! The keys of the registry file and the grammar of each value.
+//!
+//! The typed entries are read from what passes here, so a key that is missing here cannot be written; a test compares the two.
+
+use serde::de::DeserializeOwned;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use sts_jose::Algorithm;
+use sts_protocol::{ScopeToken, Tenant};
+use url::Url;
+
+use super::ScopesFrom;
+use super::tenants::ANY;
+use crate::document::{Key, Schema, Shape};
+use crate::ttl::Ttl;
+
+/// The arrays of the file.
+pub(super) const TOP_LEVEL: [&str; 3] = ["issuers", "agents", "delegations"];
+
+/// An issuer.
+pub(super) static ISSUER: Schema = Schema {
+    label: "[[issuers]]",
+    keys: &[
+        required("issuer", TEXT),
+        optional("jwks_uri", URL),
+        optional("jwks", Shape::Object),
+        optional("jwks_file", TEXT),
+        optional("algorithms", Shape::Texts(reads::<Algorithm>)),
+        optional("tenant_claim", TEXT),
+        optional("tenant", Shape::Text(reads::<Tenant>)),
+        optional("tenants", TENANTS),
+        optional("scopes_from", Shape::Text(reads::<ScopesFrom>)),
+        optional("scope_claim", TEXT),
+        optional("max_token_age", TTL),
+        optional("audience_claim", TEXT),
+        optional("subject_prefix", TEXT),
+        optional("ca_file", TEXT),
+        optional("jwks_bearer_token_file", TEXT),
+        optional("allow_http", Shape::Boolean),
+        optional("disabled", Shape::Boolean),
+    ],
+};
+
+/// An agent.
+pub(super) static AGENT: Schema = Schema {
+    label: "[[agents]]",
+    keys: &[
+        required("id", TEXT),
+        optional("audience", TEXTS),
+        optional("accepts", TEXTS),
+        optional("tenants", TENANTS),
+        optional("forward_tenants", Shape::Texts(reads::<Tenant>)),
+        optional("default_target", TEXT),
+        optional("token_ttl", TTL),
+        optional("signing_alg", Shape::Text(reads::<Algorithm>)),
+        optional("auth", Shape::Table(&AUTH)),
+        optional("disabled", Shape::Boolean),
+    ],
+};
+
+/// The credentials of an agent.
+pub(super) static AUTH: Schema = Schema {
+    label: "[agents.auth]",
+    keys: &[
+        optional("client_secret_hash", TEXT),
+        optional("client_secret_sha256", TEXT),
+        optional("jwks_uri", URL),
+        optional("jwks", Shape::Object),
+        optional("workload", Shape::Tables(&WORKLOAD)),
+    ],
+};
+
+/// A workload.
+pub(super) static WORKLOAD: Schema = Schema {
+    label: "workload of [agents.auth]",
+    keys: &[required("issuer", TEXT), required("subject", TEXT), optional("audience", TEXT)],
+};
+
+/// A delegation.
+pub(super) static DELEGATION: Schema = Schema {
+    label: "[[delegations]]",
+    keys: &[
+        required("actor", TEXT),
+        required("target", TEXT),
+        required("scopes", Shape::TextsOrTables(reads::<ScopeToken>, &DERIVED_SCOPE)),
+        optional("issuers", TEXTS),
+        optional("tenants", TENANTS),
+        optional("roles", TEXTS),
+        optional("max_ttl", TTL),
+        optional("service_account", Shape::Boolean),
+        optional("reentrant", Shape::Boolean),
+        optional("disabled", Shape::Boolean),
+    ],
+};
+
+/// A derived scope.
+pub(super) static DERIVED_SCOPE: Schema = Schema {
+    label: "scopes of [[delegations]]",
+    keys: &[required("scope", Shape::Text(reads::<ScopeToken>)), required("from", Shape::Texts(reads::<ScopeToken>))],
+};
+
+const TEXT: Shape = Shape::Text(reads::<String>);
+const TEXTS: Shape = Shape::Texts(reads::<String>);
+const URL: Shape = Shape::Text(url);
+const TTL: Shape = Shape::Text(reads::<Ttl>);
+const TENANTS: Shape = Shape::Texts(tenant_or_any);
+
+const fn required(name: &'static str, shape: Shape) -> Key {
+    Key { name, required: true, shape }
+}
+
+const fn optional(name: &'static str, shape: Shape) -> Key {
+    Key { name, required: false, shape }
+}
+
+/// The grammar of whatever type the entry's field has.
+fn reads<T: DeserializeOwned>(text: &str) -> Result<(), String> {
+    let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
+    T::deserialize(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// The grammar of [`Url`], whose own message would repeat the text.
+fn url(text: &str) -> Result<(), String> {
+    Url::parse(text).map(drop).map_err(|error| error.to_string())
+}
+
+fn tenant_or_any(text: &str) -> Result<(), String> {
+    if text == ANY { Ok(()) } else { reads::<Tenant>(text) }
+}
