@@ -1,1 +1,3 @@
-//! x
+#![doc = "A security token service for chains of agents."]
+
+pub mod storage;
