@@ -1,5 +1,6 @@
 //! What policy refuses, and which row of the error table that is.
 
+use sts_protocol::ErrorCode;
 use thiserror::Error;
 
 /// The rows of the error table of the token endpoint: one code and one fixed text each.
@@ -25,6 +26,23 @@ pub enum Row {
     TooMany,
     /// Something that this service needs is out of reach.
     Unavailable,
+}
+
+impl Row {
+    /// The error code of the row.
+    #[must_use]
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Request | Self::Token | Self::TokenSize => ErrorCode::InvalidRequest,
+            Self::Target => ErrorCode::InvalidTarget,
+            Self::Scope => ErrorCode::InvalidScope,
+            Self::Grant => ErrorCode::UnauthorizedClient,
+            Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
+            Self::Client => ErrorCode::InvalidClient,
+            Self::TooMany => ErrorCode::SlowDown,
+            Self::Unavailable => ErrorCode::TemporarilyUnavailable,
+        }
+    }
 }
 
 /// A rule refuses. The requester is at fault, and no retry helps until the registry or the request changes.

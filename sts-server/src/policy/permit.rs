@@ -58,6 +58,12 @@ impl Permit {
         &self.0
     }
 
+    /// What the token would say, when none shall be minted.
+    #[must_use]
+    pub fn into_ruling(self) -> Ruling {
+        self.0
+    }
+
     /// The algorithm that the token shall be signed with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
