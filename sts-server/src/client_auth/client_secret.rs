@@ -36,9 +36,8 @@ impl Default for SecretCheck {
 pub(super) async fn authenticate(
     context: &Context<'_>,
     id: Option<&str>,
-    secret: impl Into<SecretString>,
+    secret: SecretString,
 ) -> Result<Arc<Agent>, AuthenticationError> {
-    let secret = secret.into();
     let agent = id.and_then(|id| context.registry.agent(id)).filter(|agent| !agent.disabled);
     let known = agent.and_then(|agent| agent.auth.as_ref());
     let matches_digest = known.is_some_and(|auth| digest_matches(auth, &secret));

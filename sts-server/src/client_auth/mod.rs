@@ -123,11 +123,11 @@ pub async fn authenticate(
     let client = match presented(authorization, form)? {
         Presented::Basic(header) => {
             let (id, secret) = client_secret_basic::decode(header)?;
-            let agent = client_secret::authenticate(context, Some(&id), &secret).await?;
+            let agent = client_secret::authenticate(context, Some(&id), secret).await?;
             AuthenticatedAgent { agent, method: Method::ClientSecretBasic, one_time: None }
         }
         Presented::Post(secret) => {
-            let agent = client_secret::authenticate(context, form.get(parameter::CLIENT_ID), secret).await?;
+            let agent = client_secret::authenticate(context, form.get(parameter::CLIENT_ID), secret.into()).await?;
             AuthenticatedAgent { agent, method: Method::ClientSecretPost, one_time: None }
         }
         Presented::Assertion(assertion) => by_assertion(context, assertion).await?,

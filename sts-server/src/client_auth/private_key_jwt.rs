@@ -34,9 +34,8 @@ pub(super) async fn authenticate(
         return Err(bad(AssertionError::Typ));
     }
     let believed = context.trusted.believe_agent(agent, token, context.now).await;
-    let (token, times) = believed.map_err(|error| {
-        if error.is_outage() { AuthenticationError::Unavailable(error) } else { bad(error) }
-    })?;
+    let (token, times) = believed
+        .map_err(|error| if error.is_outage() { AuthenticationError::Unavailable(error) } else { bad(error) })?;
     if token.claims().audience().map_err(bad)? != [context.issuer] {
         return Err(bad(AssertionError::Audience));
     }

@@ -45,11 +45,7 @@ pub enum WorkloadError {
 ///
 /// # Errors
 /// [`WorkloadError`]; a `Trust` that is an outage must be answered as one.
-pub async fn identify(
-    context: &Context<'_>,
-    token: &str,
-    allowed_typ: &[&str],
-) -> Result<Arc<Agent>, WorkloadError> {
+pub async fn identify(context: &Context<'_>, token: &str, allowed_typ: &[&str]) -> Result<Arc<Agent>, WorkloadError> {
     let token = UnverifiedToken::parse(token).map_err(WorkloadError::Parse)?;
     if !typ_fits(token.header().typ.as_deref(), allowed_typ) {
         return Err(WorkloadError::Typ);

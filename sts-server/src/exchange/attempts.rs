@@ -20,11 +20,7 @@ pub(super) struct Attempts {
 impl Attempts {
     pub(super) fn new(per_minute: u32) -> Self {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        Self {
-            sources: RateLimiter::keyed(quota),
-            agents: RateLimiter::keyed(quota),
-            clock: DefaultClock::default(),
-        }
+        Self { sources: RateLimiter::keyed(quota), agents: RateLimiter::keyed(quota), clock: DefaultClock::default() }
     }
 
     /// Counts a failure of `source`, and of the registered agent that it claims to be. How long to wait if that was one too many.

@@ -8,7 +8,7 @@ use sts_protocol::Form;
 use super::describe::delegation_name;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
 use crate::client_auth::{self, AuthenticatedAgent};
-use crate::policy::{self, Chain, Question, Ruling, ServiceAccountQuestion, Subject};
+use crate::policy::{self, Chain, Ruling, Subject};
 
 /// What is supposed in place of what a request would prove.
 #[derive(Debug)]

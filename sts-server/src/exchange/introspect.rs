@@ -43,8 +43,10 @@ impl Sts {
         let registry = &snapshot.registry;
         let agent_stands = |id: &str| registry.agent(id).is_some_and(|agent| !agent.disabled);
         let target_stands = registry.target([claims.aud.as_str()].into_iter());
-        let issuer_stands =
-            claims.sub_id.as_ref().is_none_or(|principal| registry.issuer(&principal.iss).is_some_and(|issuer| !issuer.disabled));
+        let issuer_stands = claims
+            .sub_id
+            .as_ref()
+            .is_none_or(|principal| registry.issuer(&principal.iss).is_some_and(|issuer| !issuer.disabled));
         agent_stands(&claims.client_id)
             && target_stands.is_ok_and(|target| target.is_some_and(|target| !target.disabled))
             && issuer_stands

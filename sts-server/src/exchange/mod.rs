@@ -116,6 +116,12 @@ impl Sts {
         &self.issuer
     }
 
+    /// A name that nobody else has, for a request that brings none.
+    #[must_use]
+    pub fn new_name(&self) -> String {
+        mint::name(self.clock.now(), &*self.entropy)
+    }
+
     /// What requests read now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -193,12 +199,8 @@ impl Sts {
         };
         describe_ruling(event, permit.ruling());
         let parent = permit.ruling().parent.clone();
-        let context = mint::Context {
-            ring: &snapshot.ring,
-            issuer: &self.issuer,
-            now: event.at,
-            entropy: &*self.entropy,
-        };
+        let context =
+            mint::Context { ring: &snapshot.ring, issuer: &self.issuer, now: event.at, entropy: &*self.entropy };
         let minted = mint::mint(&context, permit)?;
         Ok(Issue { minted, standing, parent, issued_token_type: request.issued_token_type })
     }

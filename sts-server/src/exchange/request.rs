@@ -170,11 +170,7 @@ fn client_credentials(form: &Form) -> Result<Grant<'_>, RequestError> {
 }
 
 /// A token with its declared type: both or neither (RFC 8693 §2.1).
-fn pair<'a>(
-    form: &'a Form,
-    token: &'static str,
-    declared: &str,
-) -> Result<Option<(&'a str, &'a str)>, RequestError> {
+fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Option<(&'a str, &'a str)>, RequestError> {
     match (form.get(token), form.get(declared)) {
         (Some(token), Some(declared)) => Ok(Some((token, declared))),
         (None, None) => Ok(None),

@@ -76,9 +76,8 @@ impl Sts {
 
     /// Commits a revocation with its event, and returns when it holds here.
     async fn commit_revocation(&self, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
-        // Revocations are rare: each has a chain of its own rather than a place in the recorder's.
-        let mut writer = AuditWriter::new(self.master.audit().clone(), &*self.entropy);
-        self.store.revoke(row, &[writer.seal(event)?]).await?;
+        let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event)?;
+        self.store.revoke(row, &[audit]).await?;
         Ok(self.refresh().await?)
     }
 }

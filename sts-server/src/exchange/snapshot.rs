@@ -44,11 +44,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`SnapshotError`].
-    pub async fn load(
-        store: &dyn Store,
-        master: &MasterKey,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, SnapshotError> {
+    pub async fn load(store: &dyn Store, master: &MasterKey, clock: &Arc<dyn Clock>) -> Result<Self, SnapshotError> {
         let (version, rows) = store.entries().await?;
         let registry = Registry::from_rows(version, &rows)?;
         let (version, rows) = store.keys().await?;

@@ -229,12 +229,7 @@ fn is_past(row: &KeyRow, span: SignedDuration, now: Timestamp) -> bool {
     row.state_since.checked_add(span).is_ok_and(|until| until <= now)
 }
 
-fn make(
-    policy: &KeyPolicy<'_>,
-    algorithm: Algorithm,
-    state: KeyState,
-    now: Timestamp,
-) -> Result<KeyRow, KeyLifeError> {
+fn make(policy: &KeyPolicy<'_>, algorithm: Algorithm, state: KeyState, now: Timestamp) -> Result<KeyRow, KeyLifeError> {
     let key = SigningKey::generate(algorithm)?;
     let sealed = policy.master.seal(key.kid(), &key.to_pkcs8(), policy.entropy)?;
     Ok(KeyRow {

@@ -13,5 +13,5 @@ pub use lifecycle::{
     KeyLifeError, KeyPolicy, Rotation, SIGNING_ALGORITHMS, ensure, maintain, publish_window, revoke, rotate,
 };
 pub use ring::{KeyRing, KeyRingError};
-pub use seal::{MasterKey, SealError};
+pub use seal::{MasterKey, SealError, write_private};
 pub use trusted::{OutsideToken, TrustError, TrustedKeys};

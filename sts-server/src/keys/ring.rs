@@ -99,9 +99,7 @@ impl KeyRing {
 
 fn open(row: &KeyRow, master: &MasterKey) -> Result<SigningKey, KeyRingError> {
     let algorithm = row.algorithm.parse().or(Err(KeyRingError::Algorithm(row.kid.clone())))?;
-    let pkcs8 = master
-        .open(&row.kid, &row.sealed)
-        .map_err(|source| KeyRingError::Sealed { kid: row.kid.clone(), source })?;
-    SigningKey::from_pkcs8(algorithm, &pkcs8)
-        .map_err(|source| KeyRingError::Malformed { kid: row.kid.clone(), source })
+    let pkcs8 =
+        master.open(&row.kid, &row.sealed).map_err(|source| KeyRingError::Sealed { kid: row.kid.clone(), source })?;
+    SigningKey::from_pkcs8(algorithm, &pkcs8).map_err(|source| KeyRingError::Malformed { kid: row.kid.clone(), source })
 }

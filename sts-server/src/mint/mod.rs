@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use sts_jose::{Algorithm, Entropy, SignError};
 use sts_protocol::AccessTokenClaims;
 use thiserror::Error;
-use uuid::Uuid;
 
 use crate::keys::KeyRing;
 use crate::policy::{Permit, Row};
@@ -105,13 +104,13 @@ fn claims(context: &Context<'_>, permit: &Permit) -> AccessTokenClaims {
         client_id: ruling.client_id.clone(),
         iat: context.now.as_second(),
         exp: ruling.expires_at.as_second(),
-        jti: name(context),
+        jti: name(context.now, context.entropy),
         scope: ruling.scope.clone(),
         act: ruling.act.clone(),
         sub_id: ruling.principal.clone(),
         tenant_id: ruling.tenant.clone(),
         tenant_ids: ruling.tenants.clone(),
-        txn: ruling.txn.clone().unwrap_or_else(|| name(context)),
+        txn: ruling.txn.clone().unwrap_or_else(|| name(context.now, context.entropy)),
         roles: ruling.roles.clone(),
         auth_time: ruling.authentication.auth_time.clone(),
         acr: ruling.authentication.acr.clone(),
@@ -120,11 +119,13 @@ fn claims(context: &Context<'_>, permit: &Permit) -> AccessTokenClaims {
 }
 
 /// A name that nobody else has: a UUID of version 7, whose order is that of time.
-fn name(context: &Context<'_>) -> String {
+#[must_use]
+pub fn name(now: Timestamp, entropy: &dyn Entropy) -> String {
     let mut random = [0_u8; 10];
-    context.entropy.fill(&mut random);
-    let millis = u64::try_from(context.now.as_millisecond()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().as_hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+    entropy.fill(&mut random);
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    let name = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    name.as_hyphenated().to_string()
 }
 
 impl Minted {

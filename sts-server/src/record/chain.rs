@@ -33,6 +33,14 @@ impl AuditWriter {
         Self { key, writer: uuid::Uuid::from_bytes(name).simple().to_string(), sequence: 0, last: GENESIS }
     }
 
+    /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder.
+    ///
+    /// # Errors
+    /// As [`AuditWriter::seal`].
+    pub fn seal_alone(key: &hmac::Key, entropy: &dyn Entropy, event: &Event) -> Result<AuditRow, serde_json::Error> {
+        Self::new(key.clone(), entropy).seal(event)
+    }
+
     /// Seals an event as the next row.
     ///
     /// # Errors
@@ -58,7 +66,10 @@ impl AuditWriter {
 
 impl std::fmt::Debug for AuditWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuditWriter").field("writer", &self.writer).field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("AuditWriter")
+            .field("writer", &self.writer)
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
     }
 }
 

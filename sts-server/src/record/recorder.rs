@@ -116,7 +116,11 @@ fn deliver(
             }
         }
         Err(error) => {
-            tracing::error!(error = &*error as &dyn std::error::Error, decisions = answers.len(), "decisions could not be committed");
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                decisions = answers.len(),
+                "decisions could not be committed"
+            );
             for answer in answers {
                 let _gone = answer.send(Err(RecordError::Storage(Arc::clone(&error))));
             }

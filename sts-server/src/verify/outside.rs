@@ -61,7 +61,8 @@ fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<
         "aud" => claims.audience()?,
         other => claims.strings(other)?.unwrap_or_default(),
     };
-    let fits = |audience: &&str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
+    let fits =
+        |audience: &&str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
     if addressed.iter().any(fits) { Ok(()) } else { Err(SubjectError::NotAddressed(presenter.id.clone())) }
 }
 

@@ -26,17 +26,14 @@ pub struct OwnToken {
 ///
 /// # Errors
 /// [`SubjectError`]: `NotOurs`, `Typ`, `Time` or `Claims`.
-pub fn own_token(
-    ring: &KeyRing,
-    token: UnverifiedToken<'_>,
-    now: jiff::Timestamp,
-) -> Result<OwnToken, SubjectError> {
+pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: jiff::Timestamp) -> Result<OwnToken, SubjectError> {
     let token = ring.verify(token).ok_or(SubjectError::NotOurs)?;
     if !typ_fits(token.header().typ.as_deref(), OWN_TYP) {
         return Err(SubjectError::Typ);
     }
     let times = token.claims().times(now).map_err(SubjectError::Time)?;
-    let claims = serde_json::from_value(Value::Object(token.claims().as_map().clone())).map_err(SubjectError::Claims)?;
+    let claims =
+        serde_json::from_value(Value::Object(token.claims().as_map().clone())).map_err(SubjectError::Claims)?;
     Ok(OwnToken { claims, token, times })
 }
 
