@@ -7,12 +7,39 @@ use crate::{Act, Scope, Tenant};
 
 /// The principal of a chain: a subject in the namespace of its issuer (RFC 9493 §3.2.5, `iss_sub`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "format", rename = "iss_sub", deny_unknown_fields)]
+#[serde(from = "IssSub", into = "IssSub")]
 pub struct SubjectId {
     /// The issuer that first named the subject.
     pub iss: String,
     /// The subject, as that issuer names it.
     pub sub: String,
+}
+
+/// A [`SubjectId`] on the wire. (serde would write a tag of a struct, but on reading take it for an unknown member.)
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssSub {
+    format: Format,
+    iss: String,
+    sub: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Format {
+    #[serde(rename = "iss_sub")]
+    IssSub,
+}
+
+impl From<IssSub> for SubjectId {
+    fn from(IssSub { format: Format::IssSub, iss, sub }: IssSub) -> Self {
+        Self { iss, sub }
+    }
+}
+
+impl From<SubjectId> for IssSub {
+    fn from(SubjectId { iss, sub }: SubjectId) -> Self {
+        Self { format: Format::IssSub, iss, sub }
+    }
 }
 
 /// The claims of an access token (RFC 9068 §2.2) of this service. All times are seconds since the epoch.
@@ -60,4 +87,30 @@ pub struct AccessTokenClaims {
     /// By what means the user authenticated, from the first subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amr: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rfc_9493_section_3_2_5_a_subject_id_is_read_as_it_is_written() {
+        let subject = SubjectId { iss: "https://idp.example".to_owned(), sub: "alice".to_owned() };
+        let written = json!({ "format": "iss_sub", "iss": "https://idp.example", "sub": "alice" });
+        assert_eq!(serde_json::to_value(&subject).unwrap(), written);
+        assert_eq!(serde_json::from_value::<SubjectId>(written).unwrap(), subject);
+    }
+
+    #[test]
+    fn a_subject_id_of_another_format_is_refused() {
+        for other in [
+            json!({ "iss": "a", "sub": "b" }),
+            json!({ "format": "opaque", "iss": "a", "sub": "b" }),
+            json!({ "format": "iss_sub", "iss": "a", "sub": "b", "id": "c" }),
+        ] {
+            assert!(serde_json::from_value::<SubjectId>(other.clone()).is_err(), "{other}");
+        }
+    }
 }
