@@ -114,7 +114,9 @@ fn tenants(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
         return faults.push(fault.with_help("leave it out for every tenant, or say disabled = true"));
     }
     for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
-        let agent = context.agent(id).filter(|agent| agent.place.is_whole());
+        // An agent with no tenant at all has its own fault.
+        let agent =
+            context.agent(id).filter(|agent| agent.place.is_whole() && agent.entry.tenants.overlap(&Tenants::Any));
         if agent.is_some_and(|agent| !agent.entry.tenants.overlap(&entry.tenants)) {
             let message = format!("delegation {} covers no tenant of its {key}: it is never used", name(entry));
             faults.push(place.warning("tenants", message));

@@ -56,9 +56,11 @@ fn unprefixed_user_issuers(entries: &Entries) -> Vec<&Located<Issuer>> {
         let name = issuer.issuer.as_str();
         !of_workloads.contains(name) || of_delegations.contains(name)
     };
+    let mut seen = HashSet::new();
     entries
         .issuers
         .iter()
+        .filter(|located| seen.insert(located.entry.issuer.as_str()))
         .filter(|located| located.place.is_whole() && !located.entry.disabled)
         .filter(|located| located.entry.subject_prefix.is_empty() && is_of_users(&located.entry))
         .collect()
