@@ -1,1 +1,3 @@
-fn x() {}
+//! One binary of integration tests; a module each.
+
+mod registry_check;
