@@ -1,3 +1,4 @@
-//! One binary of integration tests; a module each.
+//! The integration tests, in one binary.
 
 mod registry_check;
+mod storage;
