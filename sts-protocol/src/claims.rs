@@ -5,14 +5,41 @@ use serde_json::Value;
 
 use crate::{Act, Scope, Tenant};
 
-/// The principal of a chain: a subject in the namespace of its issuer (RFC 9493 §3.2.5, `iss_sub`).
+/// The principal of a chain: a subject in the namespace of its issuer. On the wire a subject identifier of the format `iss_sub`
+/// (RFC 9493 §3.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "format", rename = "iss_sub", deny_unknown_fields)]
+#[serde(from = "IssSub", into = "IssSub")]
 pub struct SubjectId {
     /// The issuer that first named the subject.
     pub iss: String,
     /// The subject, as that issuer names it.
     pub sub: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssSub {
+    format: SubjectIdFormat,
+    iss: String,
+    sub: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum SubjectIdFormat {
+    #[serde(rename = "iss_sub")]
+    IssSub,
+}
+
+impl From<IssSub> for SubjectId {
+    fn from(IssSub { format: SubjectIdFormat::IssSub, iss, sub }: IssSub) -> Self {
+        Self { iss, sub }
+    }
+}
+
+impl From<SubjectId> for IssSub {
+    fn from(SubjectId { iss, sub }: SubjectId) -> Self {
+        Self { format: SubjectIdFormat::IssSub, iss, sub }
+    }
 }
 
 /// The claims of an access token (RFC 9068 §2.2) of this service. All times are seconds since the epoch.
@@ -60,4 +87,20 @@ pub struct AccessTokenClaims {
     /// By what means the user authenticated, from the first subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amr: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rfc_9493_a_subject_identifier_reads_back_and_no_other_format_does() {
+        let wire = json!({ "format": "iss_sub", "iss": "https://idp", "sub": "alice" });
+        let subject: SubjectId = serde_json::from_value(wire.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&subject).unwrap(), wire);
+        let other = json!({ "format": "opaque", "iss": "https://idp", "sub": "alice" });
+        assert!(serde_json::from_value::<SubjectId>(other).is_err());
+    }
 }
