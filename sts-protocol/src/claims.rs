@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::{Act, Scope, Tenant};
 
-/// The principal of a chain: a subject in the namespace of its issuer (RFC 9493 §3.2.5, `iss_sub`).
+/// The principal of a chain: a subject in the namespace of its issuer. On the wire a subject identifier of the format `iss_sub`
+/// (RFC 9493 §3.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "IssSub", into = "IssSub")]
 pub struct SubjectId {
@@ -15,30 +16,29 @@ pub struct SubjectId {
     pub sub: String,
 }
 
-/// A [`SubjectId`] on the wire. (serde would write a tag of a struct, but on reading take it for an unknown member.)
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IssSub {
-    format: Format,
+    format: SubjectIdFormat,
     iss: String,
     sub: String,
 }
 
-#[derive(Serialize, Deserialize)]
-enum Format {
+#[derive(Clone, Serialize, Deserialize)]
+enum SubjectIdFormat {
     #[serde(rename = "iss_sub")]
     IssSub,
 }
 
 impl From<IssSub> for SubjectId {
-    fn from(IssSub { format: Format::IssSub, iss, sub }: IssSub) -> Self {
+    fn from(IssSub { format: SubjectIdFormat::IssSub, iss, sub }: IssSub) -> Self {
         Self { iss, sub }
     }
 }
 
 impl From<SubjectId> for IssSub {
     fn from(SubjectId { iss, sub }: SubjectId) -> Self {
-        Self { format: Format::IssSub, iss, sub }
+        Self { format: SubjectIdFormat::IssSub, iss, sub }
     }
 }
 
@@ -96,21 +96,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc_9493_section_3_2_5_a_subject_id_is_read_as_it_is_written() {
-        let subject = SubjectId { iss: "https://idp.example".to_owned(), sub: "alice".to_owned() };
-        let written = json!({ "format": "iss_sub", "iss": "https://idp.example", "sub": "alice" });
-        assert_eq!(serde_json::to_value(&subject).unwrap(), written);
-        assert_eq!(serde_json::from_value::<SubjectId>(written).unwrap(), subject);
-    }
-
-    #[test]
-    fn a_subject_id_of_another_format_is_refused() {
-        for other in [
-            json!({ "iss": "a", "sub": "b" }),
-            json!({ "format": "opaque", "iss": "a", "sub": "b" }),
-            json!({ "format": "iss_sub", "iss": "a", "sub": "b", "id": "c" }),
-        ] {
-            assert!(serde_json::from_value::<SubjectId>(other.clone()).is_err(), "{other}");
-        }
+    fn rfc_9493_a_subject_identifier_reads_back_and_no_other_format_does() {
+        let wire = json!({ "format": "iss_sub", "iss": "https://idp", "sub": "alice" });
+        let subject: SubjectId = serde_json::from_value(wire.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&subject).unwrap(), wire);
+        let other = json!({ "format": "opaque", "iss": "https://idp", "sub": "alice" });
+        assert!(serde_json::from_value::<SubjectId>(other).is_err());
     }
 }

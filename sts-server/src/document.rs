@@ -42,6 +42,8 @@ pub(crate) enum Shape {
     Text(Grammar),
     /// An array of strings.
     Texts(Grammar),
+    /// An array of strings that must also go together.
+    TextsTogether(Grammar, fn(&Value) -> Result<(), String>),
     /// True or false.
     Boolean,
     /// A table of any content, or a string that holds such a JSON object.
@@ -178,6 +180,7 @@ impl<'a> Reader<'a> {
             Shape::Text(grammar) => self.text(grammar, path, value),
             Shape::Texts(grammar) => self
                 .array(path, "an array of strings", value, |reader, path, element| reader.text(grammar, path, element)),
+            Shape::TextsTogether(grammar, together) => self.texts_together(grammar, together, path, value),
             Shape::Boolean => match value.get_ref() {
                 DeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
                 _ => self.refuse(path, "true or false", value),
@@ -213,6 +216,22 @@ impl<'a> Reader<'a> {
             return None;
         }
         Some(Value::String(text.to_string()))
+    }
+
+    fn texts_together(
+        &mut self,
+        grammar: Grammar,
+        together: fn(&Value) -> Result<(), String>,
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Value> {
+        let array = self.value(Shape::Texts(grammar), path, value)?;
+        if let Err(reason) = together(&array) {
+            let line = self.line(value.span().start);
+            self.fault(Some(line), format!("{}: {reason}", without_indices(path)));
+            return None;
+        }
+        Some(array)
     }
 
     fn array(

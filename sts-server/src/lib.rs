@@ -3,6 +3,7 @@
 //! The floors, from the top: `cli`, `server`, `http`, `exchange`, then `client_auth`, `verify` and `mint`, then `policy`,
 //! `keys` and `record`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
 
+pub mod cli;
 pub mod client_auth;
 pub mod config;
 mod document;
@@ -16,5 +17,6 @@ pub mod record;
 pub mod registry;
 pub mod server;
 pub mod storage;
+pub mod telemetry;
 pub mod ttl;
 pub mod verify;

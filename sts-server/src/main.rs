@@ -1,3 +1,39 @@
 //! The `sts-server` command.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use sts_jose::{SystemClock, SystemEntropy};
+use sts_server::cli::{self, Cli, Command, Output};
+use sts_server::server::Surroundings;
+use sts_server::telemetry;
+
+/// What a command ends with when it could not do its work; 1 is for what was asked about not being well.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is left to tell when standard error is gone too.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    telemetry::start_logs();
+    let metrics = match &cli.command {
+        Command::Serve | Command::Dev(_) => telemetry::start_metrics(),
+        _ => None,
+    };
+    let surroundings = Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics };
+    let mut out = Output::standard(&cli.options);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    Ok(runtime.block_on(cli::run(cli, surroundings, &mut out))?)
+}

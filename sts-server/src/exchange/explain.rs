@@ -9,14 +9,15 @@ use super::describe::delegation_name;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
 use crate::client_auth::{self, AuthenticatedAgent};
 use crate::policy::{self, Chain, Ruling, Subject};
+use crate::verify::SubjectError;
 
 /// What is supposed in place of what a request would prove.
 #[derive(Debug)]
 pub struct Supposition<'a> {
     /// The id of the agent that asks; it is not authenticated.
     pub actor: &'a str,
-    /// The subject; absent, the request's `subject_token` is verified as always.
-    pub subject: Option<Subject>,
+    /// The subject, or why no such token would be accepted; absent, the request's `subject_token` is verified as always.
+    pub subject: Option<Result<Subject, SubjectError>>,
 }
 
 /// The steps of a request, up to the one that refused it.
@@ -139,10 +140,10 @@ impl Sts {
         snapshot: &Snapshot,
         exchange: &ExchangeRequest<'_>,
         client: &AuthenticatedAgent,
-        supposed: Option<Subject>,
+        supposed: Option<Result<Subject, SubjectError>>,
     ) -> Result<Subject, Refusal> {
         match supposed {
-            Some(subject) => Ok(subject),
+            Some(subject) => Ok(subject?),
             None => Ok(self.verify_subject(snapshot, exchange, client).await?.subject().clone()),
         }
     }

@@ -2,15 +2,17 @@
 //!
 //! The typed entries are read from what passes here, so a key that is missing here cannot be written; a test compares the two.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde_json::Value;
 use sts_jose::Algorithm;
 use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
-use super::ScopesFrom;
 use super::tenants::ANY;
+use super::{ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape};
 use crate::ttl::Ttl;
 
@@ -103,7 +105,7 @@ const TEXT: Shape = Shape::Text(reads::<String>);
 const TEXTS: Shape = Shape::Texts(reads::<String>);
 const URL: Shape = Shape::Text(url);
 const TTL: Shape = Shape::Text(reads::<Ttl>);
-const TENANTS: Shape = Shape::Texts(tenant_or_any);
+const TENANTS: Shape = Shape::TextsTogether(tenant_or_any, tenants);
 
 const fn required(name: &'static str, shape: Shape) -> Key {
     Key { name, required: true, shape }
@@ -126,4 +128,9 @@ fn url(text: &str) -> Result<(), String> {
 
 fn tenant_or_any(text: &str) -> Result<(), String> {
     if text == ANY { Ok(()) } else { reads::<Tenant>(text) }
+}
+
+/// The grammar of [`Tenants`], whose elements are right.
+fn tenants(elements: &Value) -> Result<(), String> {
+    Tenants::deserialize(elements).map(drop).map_err(|error| error.to_string())
 }

@@ -7,6 +7,7 @@
 mod error;
 mod outside;
 mod own;
+mod suppose;
 mod values;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use sts_protocol::TokenType;
 
 pub use error::SubjectError;
 pub use own::{OwnToken, own_token};
+pub use suppose::{SupposedSubject, suppose};
 
 use crate::keys::{KeyRing, TrustedKeys};
 use crate::policy::{Subject, VerifiedSubject};

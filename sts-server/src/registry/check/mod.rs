@@ -1,21 +1,55 @@
 //! The rules that hold between entries, and between entries and the configuration.
+//!
+//! What lives here: the rules, one file per kind of entry and two for what concerns several. What must never: how an entry is
+//! written, which is the file reader's. A rule that takes a missing key for a decision asks [`Place::is_whole`] first: of an entry
+//! that could only be read in part, the key may be what was lost.
+//!
+//! [`Place::is_whole`]: super::located::Place::is_whole
 
+mod agents;
+mod context;
+mod delegations;
+mod files;
+mod issuers;
+mod keys;
+mod names;
+mod user_issuers;
+
+use self::context::Context;
 use super::RegistryFile;
 use super::located::Entries;
 use crate::config::Config;
 use crate::fault::Fault;
 
-/// Every fault of a registry file, in the order of the lines: what could not be read, and every rule that is broken.
+/// Every fault of a registry file, in the order of the lines: what could not be read, every rule that is broken, and what is wrong
+/// with the files that entries name. Reads those files. Without a configuration, the rules that need one are left out.
 #[must_use]
 pub fn check(registry: &RegistryFile, config: Option<&Config>) -> Vec<Fault> {
     let mut faults = registry.faults().to_vec();
     faults.extend(rules(registry.entries(), config));
+    faults.extend(files::faults(registry.entries()));
     faults.sort();
     faults
 }
 
-/// Every rule that these entries break.
+/// Every rule that these entries break, in the order of the lines. Entries of files and of the database may be mixed; of two that
+/// do not go together, the later one bears the fault. Reads no file.
 #[must_use]
-pub fn rules(_entries: &Entries, _config: Option<&Config>) -> Vec<Fault> {
-    Vec::new()
+pub fn rules(entries: &Entries, config: Option<&Config>) -> Vec<Fault> {
+    let context = Context::new(entries, config);
+    let mut faults = Vec::new();
+    names::rules(entries, &mut faults);
+    for issuer in &entries.issuers {
+        issuers::rules(&context, issuer, &mut faults);
+    }
+    for agent in &entries.agents {
+        agents::rules(&context, agent, &mut faults);
+    }
+    for delegation in &entries.delegations {
+        delegations::rules(&context, delegation, &mut faults);
+    }
+    delegations::overlaps(entries, &mut faults);
+    user_issuers::rules(entries, &mut faults);
+    faults.sort();
+    faults
 }

@@ -1,0 +1,72 @@
+//! `apply` and `migrate`: the database is made to match.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::CliError;
+use super::arguments::{ApplyArguments, Options};
+use super::output::{Output, Style, configuration};
+use crate::registry::{self, ApplyError, Plan, RegistryFile};
+use crate::server::{Foundation, Surroundings};
+use crate::storage;
+
+pub(super) async fn run(
+    options: &Options,
+    arguments: &ApplyArguments,
+    surroundings: Surroundings,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let config = configuration(options, out)?;
+    let file = RegistryFile::read(&arguments.file);
+    let foundation = Foundation::lay(&config, surroundings).await?;
+    let outcome = if arguments.dry_run {
+        let (_, rows) = foundation.store.entries().await?;
+        registry::plan(&rows, &file, Some(&config)).map_err(ApplyError::from)
+    } else {
+        foundation.apply(&config, &file).await
+    };
+    match outcome {
+        Ok(plan) => {
+            show(&plan, arguments, out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(ApplyError::Faults(faults)) => {
+            out.faults(&faults)?;
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn show(plan: &Plan, arguments: &ApplyArguments, out: &mut Output) -> Result<(), CliError> {
+    if out.is_json() {
+        return out.json(&json!({
+            "applied": !arguments.dry_run,
+            "changes": plan.lines,
+            "warnings": plan.warnings,
+        }));
+    }
+    out.faults(&plan.warnings)?;
+    for line in &plan.lines {
+        out.line(&line.to_string())?;
+    }
+    let summary = match (plan.lines.len(), arguments.dry_run) {
+        (0, _) => "nothing differs".to_owned(),
+        (changes, true) => format!("{changes} changes, not applied"),
+        (changes, false) => format!("{changes} changes, applied"),
+    };
+    out.line(&out.styled(Style::Good, &summary))
+}
+
+pub(super) async fn migrate(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
+    let config = configuration(options, out)?;
+    let store = storage::open(&config.database.url, config.database.max_connections).await?;
+    store.migrate().await?;
+    if out.is_json() {
+        out.json(&json!({ "migrated": true }))?;
+    } else {
+        out.line("the schema is up to date")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,282 @@
+//! The command line: commands, flags and the help that teaches them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use sts_jose::Algorithm;
+
+use crate::config::Overrides;
+
+/// A security token service for chains of AI agents (RFC 8693).
+#[derive(Debug, Parser)]
+#[command(name = "sts-server", version, about, max_term_width = 100)]
+#[command(after_help = "To see it at work, with nothing prepared: sts-server dev")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command takes.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What every command takes. The configuration is the file, then the environment, then these flags; later wins.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The configuration file. Without one, the environment (STS__DATABASE__URL=…) and the flags say it all.
+    #[arg(long, short, global = true, env = "STS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print data as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Overrides `issuer`.
+    #[arg(long = "sts-issuer", global = true, value_name = "URL", help_heading = "Configuration")]
+    pub sts_issuer: Option<String>,
+    /// Overrides `registry`.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub registry: Option<String>,
+    /// Overrides `listen.public`.
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "Configuration")]
+    pub public: Option<String>,
+    /// Overrides `listen.admin`.
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "Configuration")]
+    pub admin: Option<String>,
+    /// Overrides `database.url`. A password in it is seen by whoever lists processes: prefer the environment.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
+    pub database_url: Option<String>,
+    /// Overrides `keys.master_key_file`.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub master_key_file: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows a user's request travel through a chain of agents, then keeps serving; makes all it needs.
+    ///
+    /// Makes what is missing in a folder of its own (a database, a master key, a registry with a demo issuer and three agents), sends
+    /// one user's request through the whole chain, and prints each hop's token as a readable chain.
+    Dev(DevArguments),
+    /// Runs the service.
+    ///
+    /// Makes the SQLite file, migrates the database, makes signing keys, and applies the registry file if the configuration names one.
+    /// SIGTERM and Ctrl-C let the requests under way end; a second one ends at once. The master key file must be there:
+    ///
+    ///   openssl rand -base64 32 > master.key && chmod 600 master.key
+    #[command(verbatim_doc_comment)]
+    Serve,
+    /// Reports every fault of the configuration and of the registry file, with file and line.
+    Check,
+    /// Brings the database's schema up to date.
+    Migrate,
+    /// Makes the database's registry match a file; shows what changes.
+    Apply(ApplyArguments),
+    /// Shows which rule allows or refuses an exchange, and why; issues nothing.
+    ///
+    /// With --subject-token, a real token is verified. Without, a user is supposed:
+    ///
+    ///   sts-server explain -c sts.toml --actor coordinator --target inventory --issuer https://login.example.com --sub alice --tenant acme
+    #[command(verbatim_doc_comment)]
+    Explain(Box<ExplainArguments>),
+    /// Lists, rotates and revokes signing keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Reads and verifies the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Stops a token, a transaction, a user, an agent or a tenant, on every server within a second.
+    ///
+    /// A token goes with every descendant. All else leaves a standing block: tokens that were issued at or before it stay refused,
+    /// until it is lifted or they would have expired.
+    Revoke(RevokeArguments),
+    /// Reads tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// `dev`.
+#[derive(Debug, Args)]
+pub struct DevArguments {
+    /// The folder for all that it makes; what is there is used again.
+    #[arg(long, default_value = "sts-dev", value_name = "FOLDER")]
+    pub directory: PathBuf,
+    /// End after the demonstration instead of serving on.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArguments {
+    /// The registry file.
+    pub file: PathBuf,
+    /// Only show what would change.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// The agent that asks.
+    #[arg(long, value_name = "AGENT")]
+    pub actor: String,
+    /// `audience` of the request: the agent to be called. May be repeated.
+    #[arg(long = "target", visible_alias = "audience", value_name = "NAME")]
+    pub target: Vec<String>,
+    /// `resource` of the request. May be repeated.
+    #[arg(long, value_name = "URI")]
+    pub resource: Vec<String>,
+    /// `scope` of the request, separated by spaces.
+    #[arg(long)]
+    pub scope: Option<String>,
+    /// `X-Tenant-ID` of the request.
+    #[arg(long, value_name = "TENANT")]
+    pub x_tenant_id: Option<String>,
+    /// The agent asks on its own behalf (client_credentials).
+    #[arg(long, conflicts_with_all = ["subject_token", "issuer"])]
+    pub service_account: bool,
+    /// A real subject token, or @FILE.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "issuer")]
+    pub subject_token: Option<String>,
+    /// The declared type of the subject token.
+    #[arg(long, value_name = "URN", default_value = "urn:ietf:params:oauth:token-type:jwt")]
+    pub subject_token_type: String,
+    /// The issuer of the supposed user.
+    #[arg(long, requires = "sub", value_name = "URL")]
+    pub issuer: Option<String>,
+    /// The supposed user, as the issuer names it.
+    #[arg(long, requires = "issuer")]
+    pub sub: Option<String>,
+    /// The tenant of the supposed user.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// The scope that the supposed token holds; absent, what its issuer's entry says.
+    #[arg(long)]
+    pub subject_scope: Option<String>,
+    /// A role of the supposed user. May be repeated.
+    #[arg(long)]
+    pub role: Vec<String>,
+    /// The agents that have acted so far, the last one first, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "AGENTS")]
+    pub chain: Vec<String>,
+}
+
+/// `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Lists the signing keys and where they are in their life: next, active, retired.
+    List,
+    /// Lets the next key sign, retires the active one and publishes a new next key.
+    Rotate {
+        /// Only keys of this algorithm: ES256, EdDSA or RS256.
+        #[arg(long, value_name = "ALGORITHM")]
+        algorithm: Option<Algorithm>,
+        /// Even if the next key was published too short a time ago for every verifier to know it.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Removes a key at once: what it has signed is refused everywhere as soon as verifiers read the keys again.
+    Revoke {
+        /// The key.
+        kid: String,
+    },
+}
+
+/// `audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Lists events, oldest first.
+    List(AuditFilterArguments),
+    /// Shows events as they happen.
+    Follow,
+    /// Checks that no event was edited, removed or moved; names the first that was.
+    Verify {
+        /// Heads that `audit export --heads` wrote earlier: finds a cut tail and a missing writer too.
+        #[arg(long, value_name = "FILE")]
+        heads: Option<PathBuf>,
+    },
+    /// Writes all rows, or only the heads of the chains, one JSON object a line.
+    Export {
+        /// Only the last row of each chain: keep them where the database's administrator cannot write.
+        #[arg(long)]
+        heads: bool,
+    },
+}
+
+/// Which events to list.
+#[derive(Debug, Args)]
+pub struct AuditFilterArguments {
+    /// Only those of this X-Correlation-ID.
+    #[arg(long, value_name = "ID")]
+    pub correlation: Option<String>,
+    /// Only those of this transaction.
+    #[arg(long)]
+    pub txn: Option<String>,
+    /// Only those of this token.
+    #[arg(long)]
+    pub jti: Option<String>,
+    /// Only those of the last while, such as 15m or 24h.
+    #[arg(long, value_name = "SPAN")]
+    pub since: Option<crate::ttl::Ttl>,
+}
+
+/// `revoke`.
+#[derive(Debug, Args)]
+pub struct RevokeArguments {
+    /// What is revoked.
+    #[command(flatten)]
+    pub what: RevokedArguments,
+    /// Whose token or user it is: an issuer. Of a token, absent, this service's; of a user, absent, every issuer's.
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// Lift the revocation instead.
+    #[arg(long)]
+    pub lift: bool,
+}
+
+/// Exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct RevokedArguments {
+    /// A token, with every descendant.
+    #[arg(long)]
+    pub jti: Option<String>,
+    /// A transaction: everything that came of one first hop, and the token that began it.
+    #[arg(long)]
+    pub txn: Option<String>,
+    /// A user, as its issuer names it.
+    #[arg(long)]
+    pub sub: Option<String>,
+    /// An agent: every token in whose chain it stands.
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// A tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+/// `token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Shows what a token says. Verifies nothing.
+    Decode {
+        /// The token, or @FILE; absent, it is read from standard input.
+        token: Option<String>,
+    },
+}
+
+impl Options {
+    /// What the flags say of the configuration.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            issuer: self.sts_issuer.clone(),
+            registry: self.registry.clone(),
+            public: self.public.clone(),
+            admin: self.admin.clone(),
+            database_url: self.database_url.clone(),
+            master_key_file: self.master_key_file.clone(),
+        }
+    }
+}

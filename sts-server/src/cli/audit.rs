@@ -1,0 +1,211 @@
+//! `audit`: the audit log.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::CliError;
+use super::arguments::{AuditCommand, AuditFilterArguments, Options};
+use super::output::{Output, Style, configuration, read};
+use super::serve::until_told;
+use crate::record::{self, AuditFault, Event};
+use crate::server::{Foundation, Surroundings};
+use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow};
+
+/// How many rows are read at once.
+const PAGE: u32 = 1000;
+/// How often `follow` looks.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// How far back `follow` looks again: writers commit their rows in their own order, not in that of the ids.
+const OVERLAP: i64 = 10_000;
+/// How many rows `follow` remembers to have shown.
+const REMEMBERED: usize = 20_000;
+
+pub(super) async fn run(
+    options: &Options,
+    command: &AuditCommand,
+    surroundings: Surroundings,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let config = configuration(options, out)?;
+    let foundation = Foundation::lay(&config, surroundings).await?;
+    match command {
+        AuditCommand::List(arguments) => list(&foundation, arguments, out).await,
+        AuditCommand::Follow => tokio::select! {
+            followed = follow(&foundation, out) => followed,
+            told = until_told() => told.map(|()| ExitCode::SUCCESS),
+        },
+        AuditCommand::Verify { heads } => verify(&foundation, heads.as_deref(), out).await,
+        AuditCommand::Export { heads: true } => export_heads(&foundation, out).await,
+        AuditCommand::Export { heads: false } => export(&foundation, out).await,
+    }
+}
+
+async fn list(
+    foundation: &Foundation,
+    arguments: &AuditFilterArguments,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let now = foundation.surroundings.clock.now();
+    let since =
+        arguments.since.map(|span| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now));
+    let mut filter = AuditFilter {
+        after_id: None,
+        since,
+        correlation_id: arguments.correlation.clone(),
+        txn: arguments.txn.clone(),
+        jti: arguments.jti.clone(),
+    };
+    loop {
+        let rows = foundation.store.audit(&filter, PAGE).await?;
+        let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
+        filter.after_id = Some(last.id);
+        for row in &rows {
+            show(row, out)?;
+        }
+    }
+}
+
+async fn follow(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut filter = AuditFilter { since: Some(foundation.surroundings.clock.now()), ..AuditFilter::default() };
+    let mut shown = HashSet::new();
+    let mut order = VecDeque::new();
+    loop {
+        for row in foundation.store.audit(&filter, PAGE).await? {
+            let place = (row.row.writer.clone(), row.row.writer_sequence);
+            filter.after_id = filter.after_id.max(Some(row.id.saturating_sub(OVERLAP)));
+            if shown.insert(place.clone()) {
+                order.push_back(place);
+                show(&row, out)?;
+            }
+        }
+        while order.len() > REMEMBERED {
+            if let Some(oldest) = order.pop_front() {
+                shown.remove(&oldest);
+            }
+        }
+        tokio::time::sleep(FOLLOW_EVERY).await;
+    }
+}
+
+async fn verify(foundation: &Foundation, heads: Option<&Path>, out: &mut Output) -> Result<ExitCode, CliError> {
+    let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
+    let report = record::verify(&*foundation.store, foundation.master.audit(), &heads).await?;
+    if out.is_json() {
+        out.json(&report)?;
+    } else {
+        for fault in &report.faults {
+            out.line(&out.styled(Style::Bad, &describe(fault)))?;
+        }
+        let summary = format!("{} rows in {} chains, {} faults", report.rows, report.writers, report.faults.len());
+        let style = if report.faults.is_empty() { Style::Good } else { Style::Bad };
+        out.line(&out.styled(style, &summary))?;
+    }
+    Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn describe(fault: &AuditFault) -> String {
+    match fault {
+        AuditFault::Missing { writer, sequence } => format!("row {sequence} of {writer} is missing: removed or moved"),
+        AuditFault::Altered { writer, sequence } => format!("row {sequence} of {writer} was edited, or is not ours"),
+        AuditFault::Cut { writer, last: 0, head } => format!("all of {writer} is gone; it had {head} rows"),
+        AuditFault::Cut { writer, last, head } => format!("{writer} ends at row {last}; it had {head} rows"),
+        AuditFault::Replaced { writer, sequence } => format!("row {sequence} of {writer} is not the one of the head"),
+    }
+}
+
+/// A head as `export --heads` writes it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportedHead {
+    writer: String,
+    writer_sequence: i64,
+    mac: String,
+}
+
+async fn export_heads(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
+    for AuditHead { writer, writer_sequence, mac } in foundation.store.audit_heads().await? {
+        out.json(&ExportedHead { writer, writer_sequence, mac: hexadecimal(&mac) })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
+    let head = |line: &str| {
+        let ExportedHead { writer, writer_sequence, mac } = serde_json::from_str(line)?;
+        let mac = mac_of(&mac).ok_or_else(|| CliError::Argument(format!("the mac of {writer} is malformed")))?;
+        Ok(AuditHead { writer, writer_sequence, mac })
+    };
+    read(path)?.lines().filter(|line| !line.trim().is_empty()).map(head).collect()
+}
+
+async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut after: Option<(String, i64)> = None;
+    loop {
+        let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
+        let rows = foundation.store.audit_chain(place, PAGE).await?;
+        let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
+        after = Some((last.row.writer.clone(), last.row.writer_sequence));
+        for StoredAuditRow { row, .. } in &rows {
+            out.json(&serde_json::json!({
+                "writer": row.writer,
+                "writer_sequence": row.writer_sequence,
+                "body": row.body,
+                "mac": hexadecimal(&row.mac),
+            }))?;
+        }
+    }
+}
+
+fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
+    if out.is_json() {
+        return out.line(&row.row.body);
+    }
+    match serde_json::from_str::<Event>(&row.row.body) {
+        Ok(event) => out.line(&in_words(&event)),
+        Err(_) => out.line(&out.styled(Style::Bad, &format!("malformed: {}", row.row.body.escape_debug()))),
+    }
+}
+
+/// An event on one line: who, for whom, where to, what, why not. Names that others chose are escaped.
+fn in_words(event: &Event) -> String {
+    let mut words = format!("{} ", event.at);
+    let kind = serde_json::to_value(event.event).ok();
+    words.push_str(kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default());
+    let escaped = |text: &str| text.escape_debug().to_string();
+    let parts = [
+        ("for", event.sub.as_deref().map(escaped)),
+        ("of", event.subject_issuer.as_deref().map(escaped)),
+        ("by", event.client_id.as_deref().map(escaped)),
+        ("to", event.target.as_deref().map(escaped)),
+        ("scope", event.scope.as_ref().map(ToString::to_string)),
+        ("tenant", event.tenant_id.as_ref().map(ToString::to_string)),
+        ("rule", event.delegation.as_deref().map(escaped)),
+        ("reason", event.reason.as_deref().map(escaped)),
+        ("jti", event.jti.as_deref().map(escaped)),
+        ("txn", event.txn.as_deref().map(escaped)),
+        ("correlation", event.correlation_id.as_deref().map(escaped)),
+        ("detail", event.detail.as_deref().map(escaped)),
+    ];
+    for (name, value) in parts {
+        if let Some(value) = value {
+            // Writing to a String cannot fail.
+            let _ = write!(words, "  {name} {value}");
+        }
+    }
+    words
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn mac_of(text: &str) -> Option<[u8; MAC_BYTES]> {
+    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    digits.collect::<Option<Vec<u8>>>()?.try_into().ok()
+}

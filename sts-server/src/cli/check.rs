@@ -1,0 +1,25 @@
+//! `check`: every fault of both files at once.
+
+use std::process::ExitCode;
+
+use super::CliError;
+use super::arguments::Options;
+use super::output::{Output, Style};
+use crate::config;
+use crate::registry::{self, RegistryFile};
+
+pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
+    let loaded = config::load(options.config.as_deref(), config::environment(), &options.overrides());
+    let mut faults = loaded.faults;
+    if let Some(path) = &loaded.registry {
+        faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
+    }
+    out.faults(&faults)?;
+    let errors = faults.iter().filter(|fault| fault.is_error()).count();
+    let warnings = faults.len() - errors;
+    if !out.is_json() {
+        let style = if errors == 0 { Style::Good } else { Style::Bad };
+        out.line(&out.styled(style, &format!("{errors} errors, {warnings} warnings")))?;
+    }
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,63 @@
+//! One POST to the server that this process runs itself, over loopback.
+
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret as _, SecretString};
+use sts_protocol::{TokenResponse, parameter};
+use tokio::net::TcpStream;
+
+use super::super::CliError;
+
+/// What is read of an answer at most, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// A token request of an agent.
+pub(super) struct TokenRequest<'a> {
+    /// The agent.
+    pub(super) agent: &'a str,
+    /// Its secret.
+    pub(super) secret: &'a SecretString,
+    /// The parameters.
+    pub(super) parameters: &'a [(&'a str, &'a str)],
+    /// What joins the hops.
+    pub(super) correlation_id: &'a str,
+}
+
+/// Sends the request and reads the token.
+pub(super) async fn token(server: SocketAddr, request: &TokenRequest<'_>) -> Result<TokenResponse, CliError> {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let body: Vec<String> =
+        request.parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let credentials = format!("{}:{}", encode(request.agent), encode(request.secret.expose_secret()));
+    let http = hyper::Request::post("/oauth2/token")
+        .header(HOST, server.to_string())
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(credentials)))
+        .header(parameter::X_CORRELATION_ID, request.correlation_id)
+        .body(Full::new(Bytes::from(body.join("&"))))
+        .map_err(failed)?;
+    let stream = TcpStream::connect(server).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(http).await.map_err(failed)?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(failed)?.to_bytes();
+    drop(sender);
+    connection.await.map_err(failed)?.map_err(failed)?;
+    if status != hyper::StatusCode::OK {
+        return Err(CliError::Demonstration(format!("{status}: {}", String::from_utf8_lossy(&body))));
+    }
+    Ok(serde_json::from_slice(&body)?)
+}
+
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Demonstration(error.to_string())
+}

@@ -1,0 +1,59 @@
+//! Why a command could not do its work.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::exchange::SnapshotError;
+use crate::fault::Fault;
+use crate::keys::{KeyLifeError, SealError};
+use crate::registry::ApplyError;
+use crate::server::StartError;
+use crate::storage::StorageError;
+
+/// A command could not do its work.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The configuration or the registry file has faults, which have been printed.
+    #[error("the configuration has {} fault{}", .0.len(), if .0.len() == 1 { "" } else { "s" })]
+    Faults(Vec<Fault>),
+    /// The server does not start, or the database cannot be used.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The database failed.
+    #[error("the database cannot be used")]
+    Storage(#[from] StorageError),
+    /// The database's content cannot be read.
+    #[error("the database cannot be read")]
+    Snapshot(#[from] SnapshotError),
+    /// The registry file cannot be applied.
+    #[error("the registry file cannot be applied")]
+    Apply(#[from] ApplyError),
+    /// The keys were not changed.
+    #[error(transparent)]
+    Keys(#[from] KeyLifeError),
+    /// The master key cannot be used.
+    #[error("the master key cannot be used")]
+    Seal(#[from] SealError),
+    /// A file cannot be read or written.
+    #[error("{path} cannot be used")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("the output cannot be written")]
+    Output(#[from] std::io::Error),
+    /// Data cannot be written or read as JSON.
+    #[error("data is not JSON as expected")]
+    Json(#[from] serde_json::Error),
+    /// What was given on the command line makes no sense.
+    #[error("{0}")]
+    Argument(String),
+    /// The demonstration did not succeed.
+    #[error("the demonstration failed: {0}")]
+    Demonstration(String),
+}

@@ -1,0 +1,45 @@
+//! The commands.
+//!
+//! What lives here: the command line, and a file for each command that says what it does. What must never: what a server does too;
+//! commands call it. Another command is a file here, a variant of [`Command`] and an arm of [`run`].
+
+mod apply;
+mod arguments;
+mod audit;
+mod check;
+mod dev;
+mod error;
+mod explain;
+mod keys;
+mod output;
+mod revoke;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+pub use arguments::{Cli, Command};
+pub use error::CliError;
+pub use output::Output;
+
+use crate::server::Surroundings;
+
+/// Runs a command to its end. The exit code is 0 when all is well and 1 when what was asked about is not: faults, a refusal, an
+/// audit log that does not verify.
+///
+/// # Errors
+/// [`CliError`] when the command could not do its work.
+pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
+    match &cli.command {
+        Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
+        Command::Serve => serve::run(&cli.options, surroundings, out).await,
+        Command::Check => check::run(&cli.options, out),
+        Command::Migrate => apply::migrate(&cli.options, out).await,
+        Command::Apply(arguments) => apply::run(&cli.options, arguments, surroundings, out).await,
+        Command::Explain(arguments) => explain::run(&cli.options, arguments, surroundings, out).await,
+        Command::Keys(command) => keys::run(&cli.options, command, surroundings, out).await,
+        Command::Audit(command) => audit::run(&cli.options, command, surroundings, out).await,
+        Command::Revoke(arguments) => revoke::run(&cli.options, arguments, surroundings, out).await,
+        Command::Token(command) => token::run(command, &surroundings, out),
+    }
+}

@@ -1,0 +1,190 @@
+//! The rules of agents.
+
+use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
+use sts_jose::Algorithm;
+use url::Url;
+
+use super::context::Context;
+use super::keys::{PlainHttp, check_key_set, check_key_url};
+use crate::fault::Fault;
+use crate::registry::located::{Located, Place};
+use crate::registry::{Agent, AgentAuth, Tenants, Workload};
+use crate::ttl::Ttl;
+
+/// The longest id of an agent, in characters: it becomes a `sub`.
+const MAX_ID_CHARS: usize = 255;
+
+/// The hexadecimal digits of a SHA-256.
+const SHA256_HEX_CHARS: usize = 64;
+
+/// What `token_ttl` is when nobody says; not worth a warning where `limits.max_ttl` is shorter.
+const DEFAULT_TOKEN_TTL: Ttl = Ttl::from_minutes(5);
+
+pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut Vec<Fault>) {
+    names(context, agent, faults);
+    tenants(agent, faults);
+    tokens(context, agent, faults);
+    if let Some(auth) = &agent.entry.auth {
+        let checked = Auth { id: &agent.entry.id, auth, place: &agent.place };
+        checked.secrets(faults);
+        checked.keys(faults);
+        for (index, workload) in auth.workload.iter().enumerate() {
+            checked.workload(context, index, workload, faults);
+        }
+    }
+}
+
+fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
+    let id = &entry.id;
+    if id.is_empty() || id.len() > MAX_ID_CHARS || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("agent id {id:?}: 1 to {MAX_ID_CHARS} printable ASCII characters without space");
+        faults.push(place.error("id", message));
+    }
+    for (index, audience) in entry.audience().iter().enumerate() {
+        let path = format!("audience[{index}]");
+        let reason = if audience.is_empty() {
+            "is empty"
+        } else if audience.chars().any(char::is_control) {
+            "holds a control character"
+        } else if Url::parse(audience).is_ok_and(|url| url.fragment().is_some()) {
+            "has a fragment, so no resource parameter can name it (RFC 8707 section 2)"
+        } else if context.config.is_some_and(|config| config.issuer == *audience) {
+            "is this service itself"
+        } else {
+            continue;
+        };
+        faults.push(place.error(&path, format!("audience {audience:?} of agent {id:?} {reason}")));
+    }
+    if let Some(index) = entry.accepts.iter().position(String::is_empty) {
+        faults.push(place.error(&format!("accepts[{index}]"), format!("accepts of agent {id:?} holds an empty text")));
+    }
+    if let Some(target) = entry.default_target.as_ref().filter(|target| !context.knows_name(target)) {
+        let fault = place.error("default_target", format!("default_target {target:?} of agent {id:?} is no agent"));
+        faults.push(context.with_agent_meant(fault, target));
+    }
+}
+
+fn tenants(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
+    let id = &entry.id;
+    match &entry.tenants {
+        Tenants::Only(tenants) if tenants.is_empty() && place.is_whole() => {
+            let fault =
+                place.error("tenants", format!("tenants of agent {id:?} is empty: it could neither ask nor receive"));
+            faults.push(fault.with_help("leave it out for every tenant, or say disabled = true"));
+        }
+        tenants => {
+            for (index, tenant) in entry.forward_tenants.iter().enumerate() {
+                if !tenants.contain(Some(tenant)) && place.is_whole() {
+                    let message =
+                        format!("forward_tenants of agent {id:?}: {:?} is not among its tenants", tenant.as_str());
+                    faults.push(place.error(&format!("forward_tenants[{index}]"), message));
+                }
+            }
+        }
+    }
+}
+
+fn tokens(context: &Context<'_>, Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
+    let id = &entry.id;
+    match entry.signing_alg {
+        Algorithm::Es256 | Algorithm::Rs256 | Algorithm::EdDsa => {}
+        other => {
+            let message = format!(
+                "signing_alg {:?} of agent {id:?}: tokens are signed with ES256, RS256 or EdDSA",
+                other.as_str()
+            );
+            faults.push(place.error("signing_alg", message));
+        }
+    }
+    if let Some(limits) = context.config.map(|config| &config.limits)
+        && entry.token_ttl > limits.max_ttl
+        && entry.token_ttl != DEFAULT_TOKEN_TTL
+    {
+        let message =
+            format!("token_ttl {} of agent {id:?} is cut to limits.max_ttl, {}", entry.token_ttl, limits.max_ttl);
+        faults.push(place.warning("token_ttl", message));
+    }
+}
+
+/// The credentials of an agent, and whose they are.
+struct Auth<'a> {
+    id: &'a str,
+    auth: &'a AgentAuth,
+    place: &'a Place,
+}
+
+impl Auth<'_> {
+    fn secrets(&self, faults: &mut Vec<Fault>) {
+        let Self { id, auth, place } = self;
+        if *auth == &AgentAuth::default() && place.is_whole() {
+            let fault = place.error("auth", format!("auth of agent {id:?} names no credential"));
+            faults.push(fault.with_help("leave it out for an agent that only receives"));
+        }
+        if auth.client_secret_hash.is_some() && auth.client_secret_sha256.is_some() {
+            let message = format!("agent {id:?} has both client_secret_hash and client_secret_sha256");
+            faults.push(place.error("auth.client_secret_sha256", message).with_help("keep one of them"));
+        }
+        if auth.client_secret_hash.as_deref().is_some_and(|hash| !is_argon2id(hash)) {
+            let message = format!("client_secret_hash of agent {id:?} is not an argon2id hash in PHC form");
+            faults.push(place.error("auth.client_secret_hash", message).with_help("it begins with \"$argon2id$\""));
+        }
+        if auth.client_secret_sha256.as_deref().is_some_and(|hash| !is_sha256_hex(hash)) {
+            let message = format!("client_secret_sha256 of agent {id:?} is not {SHA256_HEX_CHARS} hexadecimal digits");
+            faults.push(place.error("auth.client_secret_sha256", message));
+        }
+    }
+
+    fn keys(&self, faults: &mut Vec<Fault>) {
+        let Self { id, auth, place } = self;
+        if auth.jwks.is_some() && auth.jwks_uri.is_some() {
+            let message = format!("agent {id:?} has both jwks and jwks_uri");
+            faults.push(place.error("auth.jwks_uri", message).with_help("keep one of them"));
+        }
+        if let Some(Err(reason)) = auth.jwks.as_ref().map(check_key_set) {
+            faults.push(place.error("auth.jwks", format!("jwks of agent {id:?}: {reason}")));
+        }
+        if let Some(url) = &auth.jwks_uri
+            && let Err(reason) = check_key_url(url, PlainHttp::LoopbackOnly)
+        {
+            let message = format!("jwks_uri {:?} of agent {id:?}: {reason}", url.as_str());
+            faults.push(place.error("auth.jwks_uri", message));
+        }
+    }
+
+    fn workload(&self, context: &Context<'_>, index: usize, workload: &Workload, faults: &mut Vec<Fault>) {
+        let Self { id, place, .. } = self;
+        let path = |key: &str| format!("auth.workload[{index}].{key}");
+        let Workload { issuer, subject, audience } = workload;
+        if !context.knows_issuer(issuer) {
+            let fault =
+                place.error(&path("issuer"), format!("workload issuer {issuer:?} of agent {id:?} is not registered"));
+            faults.push(context.with_issuer_meant(fault, issuer));
+        }
+        if subject.is_empty() {
+            faults.push(place.error(&path("subject"), format!("workload subject of agent {id:?} is empty")));
+        }
+        if let (Some(audience), Some(config)) = (audience, context.config)
+            && *audience != config.issuer
+        {
+            let message = format!(
+                "workload audience {audience:?} of agent {id:?} is not this service: whoever else is addressed by it can present its tokens here"
+            );
+            faults.push(
+                place.warning(&path("audience"), message).with_help("project tokens for our issuer alone, if you can"),
+            );
+        }
+    }
+}
+
+fn is_argon2id(hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        hash.algorithm == ARGON2ID_IDENT
+            && hash.salt.is_some()
+            && hash.hash.is_some()
+            && Params::try_from(&hash).is_ok()
+    })
+}
+
+fn is_sha256_hex(hash: &str) -> bool {
+    hash.len() == SHA256_HEX_CHARS && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

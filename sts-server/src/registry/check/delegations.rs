@@ -1,0 +1,125 @@
+//! The rules of delegations.
+
+use std::collections::{HashMap, HashSet};
+
+use super::context::Context;
+use crate::fault::Fault;
+use crate::registry::located::{Entries, Located};
+use crate::registry::{DelegatedScope, Delegation, Tenants};
+
+pub(super) fn rules(context: &Context<'_>, delegation: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    agents(context, delegation, faults);
+    issuers(context, delegation, faults);
+    scopes(delegation, faults);
+    tenants(context, delegation, faults);
+    let Located { entry, place } = delegation;
+    if let (Some(max_ttl), Some(limits)) = (entry.max_ttl, context.config.map(|config| &config.limits))
+        && max_ttl > limits.max_ttl
+    {
+        let message =
+            format!("max_ttl {max_ttl} of delegation {} is cut to limits.max_ttl, {}", name(entry), limits.max_ttl);
+        faults.push(place.warning("max_ttl", message));
+    }
+}
+
+/// Two delegations of one pair must not cover the same subject.
+pub(super) fn overlaps(entries: &Entries, faults: &mut Vec<Fault>) {
+    let mut pairs: HashMap<(&str, &str), Vec<&Located<Delegation>>> = HashMap::new();
+    for delegation in entries.delegations.iter().filter(|delegation| delegation.place.is_whole()) {
+        let pair = pairs.entry((&delegation.entry.actor, &delegation.entry.target)).or_default();
+        if let Some(first) = pair.iter().find(|first| first.entry.overlaps(&delegation.entry)) {
+            let message = format!(
+                "delegation {} covers subjects that the one {} covers",
+                name(&delegation.entry),
+                first.place.reference()
+            );
+            let fault = delegation.place.error("", message);
+            faults.push(fault.with_help("keep their tenants or their issuers apart: they are never added up"));
+        }
+        pair.push(delegation);
+    }
+}
+
+fn name(delegation: &Delegation) -> String {
+    format!("{}->{}", delegation.actor, delegation.target)
+}
+
+fn agents(context: &Context<'_>, Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
+        if !context.knows_agent(id) {
+            let fault = place.error(key, format!("{key} {id:?} of a delegation is no agent"));
+            faults.push(context.with_agent_meant(fault, id));
+        }
+    }
+    let can_only_receive =
+        |id: &str| context.agent(id).is_some_and(|agent| agent.entry.auth.is_none() && agent.place.is_whole());
+    if can_only_receive(&entry.actor) {
+        let fault = place
+            .error("actor", format!("actor {:?} of a delegation has no auth, so it can only receive", entry.actor));
+        faults.push(fault.with_help("give the agent a credential, or leave the delegation out"));
+    }
+    if entry.actor == entry.target && !entry.reentrant && place.is_whole() {
+        let fault = place.error("target", format!("delegation {} leads to its own actor", name(entry)));
+        faults.push(fault.with_help("an agent that calls itself needs reentrant = true"));
+    }
+}
+
+fn issuers(context: &Context<'_>, Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    let Some(issuers) = &entry.issuers else {
+        return;
+    };
+    if issuers.is_empty() && !entry.service_account && place.is_whole() {
+        let fault = place.error("issuers", format!("issuers of delegation {} is empty: it covers nobody", name(entry)));
+        faults.push(fault.with_help("leave it out for any issuer"));
+    }
+    for (index, issuer) in issuers.iter().enumerate() {
+        if !context.knows_issuer(issuer) {
+            let message = format!("issuer {issuer:?} of delegation {} is not registered", name(entry));
+            let fault = place.error(&format!("issuers[{index}]"), message);
+            faults.push(context.with_issuer_meant(fault, issuer));
+        }
+    }
+}
+
+fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    if entry.scopes.is_empty() && place.is_whole() {
+        faults.push(place.error("scopes", format!("scopes of delegation {} is empty: it allows nothing", name(entry))));
+    }
+    let mut seen = HashSet::new();
+    for (index, scope) in entry.scopes.iter().enumerate() {
+        let path = format!("scopes[{index}]");
+        if !seen.insert(scope.scope()) {
+            let message = format!("scope {:?} of delegation {} stands twice", scope.scope().as_str(), name(entry));
+            faults.push(place.error(&path, message));
+        }
+        match scope {
+            DelegatedScope::Derived(derived) if derived.from.is_empty() && place.is_whole() => {
+                let message =
+                    format!("scope {:?} of delegation {} is derived from nothing", derived.scope.as_str(), name(entry));
+                faults.push(place.error(&path, message).with_help("list in from what entitles to it"));
+            }
+            DelegatedScope::Derived(_) | DelegatedScope::Plain(_) => {}
+        }
+    }
+}
+
+fn tenants(context: &Context<'_>, Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    if !place.is_whole() {
+        return;
+    }
+    if let Tenants::Only(tenants) = &entry.tenants
+        && tenants.is_empty()
+    {
+        let fault = place.error("tenants", format!("tenants of delegation {} is empty: it covers nobody", name(entry)));
+        return faults.push(fault.with_help("leave it out for every tenant, or say disabled = true"));
+    }
+    for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
+        // An agent with no tenant at all has its own fault.
+        let agent =
+            context.agent(id).filter(|agent| agent.place.is_whole() && agent.entry.tenants.overlap(&Tenants::Any));
+        if agent.is_some_and(|agent| !agent.entry.tenants.overlap(&entry.tenants)) {
+            let message = format!("delegation {} covers no tenant of its {key}: it is never used", name(entry));
+            faults.push(place.warning("tenants", message));
+        }
+    }
+}

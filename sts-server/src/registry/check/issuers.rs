@@ -1,0 +1,148 @@
+//! The rules of issuers.
+
+use url::Url;
+
+use super::context::Context;
+use super::keys::{PlainHttp, check_key_set, check_key_url};
+use crate::fault::Fault;
+use crate::registry::located::Located;
+use crate::registry::{Issuer, ScopesFrom, Tenants};
+
+pub(super) fn rules(context: &Context<'_>, issuer: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    identity(context, issuer, faults);
+    key_sources(issuer, faults);
+    urls(issuer, faults);
+    claims(issuer, faults);
+    tenants(issuer, faults);
+}
+
+fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let name = &entry.issuer;
+    if name.is_empty() {
+        faults.push(place.error("issuer", "issuer is empty".to_owned()));
+    }
+    if name.chars().any(char::is_control) {
+        faults.push(place.error("issuer", format!("issuer {name:?} holds a control character")));
+    }
+    if context.config.is_some_and(|config| config.issuer == *name) {
+        let fault = place.error("issuer", format!("issuer {name:?} is this service itself"));
+        faults.push(fault.with_help("leave it out: its own tokens are believed without an entry"));
+    }
+    if entry.subject_prefix.chars().any(char::is_control) {
+        let message = format!("subject_prefix of issuer {name:?} holds a control character");
+        faults.push(place.error("subject_prefix", message));
+    }
+}
+
+/// The names of the keys that say where the issuer's keys are.
+fn given_sources(issuer: &Issuer) -> Vec<&'static str> {
+    let sources = [
+        ("jwks_uri", issuer.jwks_uri.is_some()),
+        ("jwks", issuer.jwks.is_some()),
+        ("jwks_file", issuer.jwks_file.is_some()),
+    ];
+    sources.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+}
+
+fn key_sources(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let name = &entry.issuer;
+    let sources = given_sources(entry);
+    if let [first, second, ..] = sources.as_slice() {
+        let message = format!("issuer {name:?} has both {first} and {second}");
+        faults.push(
+            place.error(second, message).with_help("keep one of jwks_uri, jwks and jwks_file, or none for discovery"),
+        );
+    }
+    if let Some(jwks) = &entry.jwks
+        && let Err(reason) = check_key_set(jwks)
+    {
+        faults.push(place.error("jwks", format!("jwks of issuer {name:?}: {reason}")));
+    }
+    if entry.algorithms.is_empty() && place.is_whole() {
+        let fault = place
+            .error("algorithms", format!("algorithms of issuer {name:?} is empty: none of its tokens could verify"));
+        faults.push(fault.with_help("leave it out for RS256, ES256 and EdDSA"));
+    }
+    let fetches = entry.jwks.is_none() && entry.jwks_file.is_none();
+    for (key, file) in [("ca_file", &entry.ca_file), ("jwks_bearer_token_file", &entry.jwks_bearer_token_file)] {
+        if file.is_some() && !fetches {
+            let message = format!("{key} of issuer {name:?} is of no use: its keys are not fetched");
+            faults.push(place.warning(key, message));
+        }
+    }
+}
+
+fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let name = &entry.issuer;
+    let plain_http = if entry.allow_http || !place.is_whole() { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
+    let http_help = |fault: Fault, url: &Url| match url.scheme() {
+        "http" => fault.with_help("use https, or say allow_http = true"),
+        _ => fault,
+    };
+    if let Some(url) = &entry.jwks_uri
+        && let Err(reason) = check_key_url(url, plain_http)
+    {
+        let message = format!("jwks_uri {:?} of issuer {name:?}: {reason}", url.as_str());
+        faults.push(http_help(place.error("jwks_uri", message), url));
+    }
+    match Url::parse(name).ok().filter(|url| matches!(url.scheme(), "http" | "https")) {
+        Some(url) => {
+            if let Err(reason) = check_key_url(&url, plain_http) {
+                faults.push(http_help(place.error("issuer", format!("issuer {name:?}: {reason}")), &url));
+            }
+            let has_more = url.query().is_some() || url.fragment().is_some();
+            if has_more && place.is_whole() && given_sources(entry).is_empty() {
+                let message = format!("issuer {name:?} has a query or fragment, so its keys cannot be discovered");
+                faults.push(place.error("issuer", message).with_help("give jwks_uri, jwks or jwks_file"));
+            }
+        }
+        None if !name.is_empty() && place.is_whole() && given_sources(entry).is_empty() => {
+            let message = format!("issuer {name:?} is not an http(s) URL, so its keys cannot be discovered");
+            faults.push(place.error("issuer", message).with_help("give jwks_uri, jwks or jwks_file"));
+        }
+        None => {}
+    }
+}
+
+fn claims(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let name = &entry.issuer;
+    if entry.scope_claim.is_some() && entry.scopes_from == ScopesFrom::Delegation && place.is_whole() {
+        let message = format!("scope_claim of issuer {name:?} is of no use without scopes_from = \"token\"");
+        faults.push(place.error("scope_claim", message));
+    }
+    for (key, claim) in [
+        ("tenant_claim", entry.tenant_claim.as_deref()),
+        ("scope_claim", entry.scope_claim.as_deref()),
+        ("audience_claim", Some(entry.audience_claim.as_str())),
+    ] {
+        if claim == Some("") {
+            faults.push(place.error(key, format!("{key} of issuer {name:?} is empty")));
+        }
+    }
+}
+
+fn tenants(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let name = &entry.issuer;
+    if entry.tenant.is_some() && entry.tenant_claim.is_some() {
+        let message = format!("issuer {name:?} has both tenant and tenant_claim");
+        faults.push(place.error("tenant_claim", message).with_help("keep one of them"));
+    }
+    match &entry.tenants {
+        Tenants::Only(tenants) if tenants.is_empty() && place.is_whole() => {
+            let fault =
+                place.error("tenants", format!("tenants of issuer {name:?} is empty: none of its tokens would count"));
+            faults.push(fault.with_help("leave it out for every tenant"));
+        }
+        Tenants::Only(_) if entry.tenant.is_none() && entry.tenant_claim.is_none() && place.is_whole() => {
+            let message =
+                format!("tenants of issuer {name:?} are limited, but its tokens have no tenant: all are refused");
+            faults.push(place.warning("tenants", message).with_help("say tenant_claim or tenant"));
+        }
+        tenants => {
+            if let Some(tenant) = entry.tenant.as_ref().filter(|tenant| !tenants.contain(Some(tenant))) {
+                let message = format!("tenant {:?} of issuer {name:?} is not among its tenants", tenant.as_str());
+                faults.push(place.error("tenant", message));
+            }
+        }
+    }
+}

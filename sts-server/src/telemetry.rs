@@ -1,0 +1,23 @@
+//! Logs and metrics of the process: set up once, by `main`.
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config;
+
+/// What is logged when nobody says otherwise.
+const DEFAULT_FILTER: &str = "info";
+
+/// Logs go to standard error. `STS_LOG` selects, in the syntax of `tracing_subscriber::EnvFilter`.
+pub fn start_logs() {
+    let chosen = config::environment().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
+    let filter = chosen.as_deref().unwrap_or(DEFAULT_FILTER);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_malformed| EnvFilter::new(DEFAULT_FILTER));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Metrics are kept in memory for `/metrics`; `None` when another recorder is in place already.
+#[must_use]
+pub fn start_metrics() -> Option<PrometheusHandle> {
+    PrometheusBuilder::new().install_recorder().ok()
+}
