@@ -15,9 +15,11 @@ mod snapshot;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
+use jiff::Timestamp;
 use sts_jose::{Clock, Entropy};
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
@@ -27,7 +29,7 @@ pub use request::{ExchangeRequest, Grant, Request, RequestError};
 pub use revoke::{Revocation, RevokeError, revocation_row};
 pub use snapshot::{Snapshot, SnapshotError};
 
-use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError, Method, SecretCheck};
+use crate::client_auth::{self, AuthenticatedAgent, Method, SecretCheck};
 use crate::config::{Config, Limits};
 use crate::keys::MasterKey;
 use crate::mint::{self, Minted};
@@ -36,7 +38,10 @@ use crate::record::{Event, EventKind, Recorder, Standing, Submission, Verdict};
 use crate::storage::{OneTimeValue, StorageError, Store, TokenReference};
 use crate::verify;
 use attempts::Attempts;
-use describe::{describe_client, describe_request, describe_ruling, describe_subject, describe_token};
+use describe::{describe_call, describe_client, describe_request, describe_ruling, describe_subject, describe_token};
+
+/// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
+const STALE_MILLISECONDS: i64 = 2_000;
 
 /// The service: what every request reads, and the one way to commit.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub struct Sts {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     snapshot: ArcSwap<Snapshot>,
+    /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
+    confirmed_at: AtomicI64,
     recorder: Recorder,
     secrets: SecretCheck,
     attempts: Attempts,
@@ -79,6 +86,13 @@ pub struct Call<'a> {
     pub source: IpAddr,
 }
 
+/// What one request goes by from its first step to its last: one snapshot, one moment.
+#[derive(Debug)]
+struct View {
+    snapshot: Arc<Snapshot>,
+    now: Timestamp,
+}
+
 /// A decision to issue, not yet recorded.
 struct Issue {
     minted: Minted,
@@ -93,6 +107,7 @@ impl Sts {
     /// # Errors
     /// [`SnapshotError`] when the database's content cannot be read.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
+        let confirmed_at = parts.clock.now();
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
         let recorder =
             Recorder::start(Arc::clone(&parts.store), parts.master.audit().clone(), Arc::clone(&parts.entropy));
@@ -104,6 +119,7 @@ impl Sts {
             clock: parts.clock,
             entropy: parts.entropy,
             snapshot: ArcSwap::from_pointee(snapshot),
+            confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
             recorder,
             secrets: SecretCheck::default(),
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
@@ -122,6 +138,11 @@ impl Sts {
         mint::name(self.clock.now(), &*self.entropy)
     }
 
+    /// What a request that comes now goes by.
+    fn view(&self) -> View {
+        View { snapshot: self.snapshot(), now: self.clock.now() }
+    }
+
     /// What requests read now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -133,11 +154,18 @@ impl Sts {
     /// # Errors
     /// [`SnapshotError`]; the present snapshot stays.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
-        let present = self.snapshot();
+        let (present, asked_at) = (self.snapshot(), self.clock.now());
         if let Some(newer) = present.refreshed(&*self.store, &self.master, &self.clock).await? {
             self.snapshot.store(Arc::new(newer));
         }
+        self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
         Ok(())
+    }
+
+    /// Reads again if the snapshot has not been confirmed for a while, for whoever must not answer from an old one.
+    async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
+        let age = self.clock.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire);
+        if (0..STALE_MILLISECONDS).contains(&age) { Ok(()) } else { self.refresh().await }
     }
 
     /// Whether tokens can be issued: the database answers and a key is active.
@@ -154,53 +182,51 @@ impl Sts {
     /// # Errors
     /// [`Refusal`] says what was refused, or what is out of reach.
     pub async fn token(&self, call: &Call<'_>) -> Result<TokenResponse, Refusal> {
-        let snapshot = self.snapshot();
-        let mut event = Event::new(EventKind::TokenIssued, self.clock.now());
-        event.correlation_id = Some(call.correlation_id.to_owned());
-        event.source = Some(call.source.to_string());
+        let view = self.view();
+        let mut event = describe_call(EventKind::TokenIssued, call, view.now);
         let mut client = None;
-        let decided = self.decide(&snapshot, call, &mut event, &mut client).await;
+        let decided = self.decide(&view, call, &mut event, &mut client).await;
         let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).cloned();
         match decided {
-            Ok(issue) => self.issue(&snapshot, issue, event, one_time).await,
+            Ok(issue) => self.issue(&view, issue, event, one_time).await,
             // Refusals before the client is known are counted, not stored.
             Err(refusal) if client.is_none() => Err(refusal),
-            Err(refusal) => Err(self.refuse(&snapshot, refusal, event, one_time).await),
+            Err(refusal) => Err(self.refuse(&view, refusal, event, one_time).await),
         }
     }
 
     /// Steps 1 to 7: everything up to the signed token. What is known on the way goes into `event` and `client`.
     async fn decide(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         call: &Call<'_>,
         event: &mut Event,
         known: &mut Option<AuthenticatedAgent>,
     ) -> Result<Issue, Refusal> {
         let form = Form::parse(call.body)?;
         event.grant = form.get(parameter::GRANT_TYPE).map(|grant| grant.chars().take(64).collect());
-        let client = self.authenticate(snapshot, call, &form).await?;
+        let client = self.authenticate(view, call, &form).await?;
         describe_client(event, &client);
         let client = known.insert(client);
-        let request = Request::read(&form, call.headers, &snapshot.registry, client.agent())?;
+        let request = Request::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
         describe_request(event, &request);
         let (permit, standing) = match &request.grant {
             Grant::TokenExchange(exchange) => {
-                let subject = self.verify_subject(snapshot, exchange, client).await?;
+                let subject = self.verify_subject(view, exchange, client).await?;
                 describe_subject(event, subject.subject());
-                self.check_actor_token(snapshot, exchange, client).await?;
+                self.check_actor_token(view, exchange, client).await?;
                 let standing = verify::standing(&self.issuer, subject.subject(), client.agent());
-                (self.permit(snapshot, &request, client, &subject)?, Some(standing))
+                (self.permit(view, &request, client, &subject)?, Some(standing))
             }
             Grant::ClientCredentials => {
-                let question = self.service_account_question(snapshot, &request, client);
+                let question = self.service_account_question(view, &request, client);
                 (policy::permit_service_account(&question)?, None)
             }
         };
         describe_ruling(event, permit.ruling());
         let parent = permit.ruling().parent.clone();
         let context =
-            mint::Context { ring: &snapshot.ring, issuer: &self.issuer, now: event.at, entropy: &*self.entropy };
+            mint::Context { ring: &view.snapshot.ring, issuer: &self.issuer, now: view.now, entropy: &*self.entropy };
         let minted = mint::mint(&context, permit)?;
         Ok(Issue { minted, standing, parent, issued_token_type: request.issued_token_type })
     }
@@ -209,52 +235,42 @@ impl Sts {
     ///
     /// # Errors
     /// [`Refusal::Client`], or [`Refusal::TooManyAttempts`] in its place.
-    async fn authenticate(
-        &self,
-        snapshot: &Snapshot,
-        call: &Call<'_>,
-        form: &Form,
-    ) -> Result<AuthenticatedAgent, Refusal> {
+    async fn authenticate(&self, view: &View, call: &Call<'_>, form: &Form) -> Result<AuthenticatedAgent, Refusal> {
         let authorization: Vec<_> = call.headers.get_all(header::AUTHORIZATION).iter().collect();
-        let context = self.client_context(snapshot);
+        let context = self.client_context(view);
         let failed = match client_auth::authenticate(&context, &authorization, form).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
-        let counts = match &failed {
-            AuthenticationError::Absent | AuthenticationError::Failed(_) | AuthenticationError::ActorToken(_) => true,
-            AuthenticationError::SeveralMethods
-            | AuthenticationError::IncompleteAssertion
-            | AuthenticationError::ActorTokenType
-            | AuthenticationError::ClientIdMismatch
-            | AuthenticationError::Unavailable(_)
-            | AuthenticationError::Overloaded => false,
-        };
-        let claimed = form.get(parameter::CLIENT_ID).filter(|id| snapshot.registry.agent(id).is_some());
-        match self.attempts.failed(call.source, claimed).filter(|_| counts) {
+        if !failed.is_failed_attempt() {
+            return Err(Refusal::Client(failed));
+        }
+        let claimed = client_auth::claimed_id(&authorization, form);
+        let claimed = claimed.filter(|id| view.snapshot.registry.agent(id).is_some());
+        match self.attempts.failed(call.source, claimed) {
             Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
             None => Err(Refusal::Client(failed)),
         }
     }
 
-    fn client_context<'a>(&'a self, snapshot: &'a Snapshot) -> client_auth::Context<'a> {
+    fn client_context<'a>(&'a self, view: &'a View) -> client_auth::Context<'a> {
         client_auth::Context {
-            registry: &snapshot.registry,
-            trusted: &snapshot.trusted,
+            registry: &view.snapshot.registry,
+            trusted: &view.snapshot.trusted,
             secrets: &self.secrets,
             issuer: &self.issuer,
-            now: self.clock.now(),
+            now: view.now,
         }
     }
 
     /// Step 4: on whose behalf?
     async fn verify_subject(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         exchange: &ExchangeRequest<'_>,
         client: &AuthenticatedAgent,
     ) -> Result<VerifiedSubject, Refusal> {
-        let context = snapshot.verify_context(&self.issuer, self.clock.now());
+        let context = view.snapshot.verify_context(&self.issuer, view.now);
         let subject = verify::subject(&context, exchange.subject_token, exchange.subject_token_type, client.agent());
         Ok(subject.await?)
     }
@@ -262,7 +278,7 @@ impl Sts {
     /// Step 5: an actor token, when sent, must be of the agent that authenticated.
     async fn check_actor_token(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         exchange: &ExchangeRequest<'_>,
         client: &AuthenticatedAgent,
     ) -> Result<(), Refusal> {
@@ -271,7 +287,7 @@ impl Sts {
             // The actor token is what authenticated the client.
             return Ok(());
         }
-        let context = self.client_context(snapshot);
+        let context = self.client_context(view);
         let identified = client_auth::identify_workload(&context, token, token_type.allowed_typ()).await;
         let actor = identified.map_err(Refusal::ActorToken)?;
         if actor.id == client.agent().id { Ok(()) } else { Err(Refusal::ActorTokenMismatch) }
@@ -280,62 +296,62 @@ impl Sts {
     /// Steps 5 and 6: the chain grows by the client, and the rules are asked.
     fn permit(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         request: &Request<'_>,
         client: &AuthenticatedAgent,
         subject: &VerifiedSubject,
     ) -> Result<Permit, Refusal> {
         let chain = policy::extend(subject.subject(), client.agent(), &self.issuer, self.limits.chain_depth)?;
-        Ok(policy::permit(&self.question(snapshot, request, client, &chain), subject)?)
+        Ok(policy::permit(&self.question(view, request, client, &chain), subject)?)
     }
 
     fn question<'a>(
         &self,
-        snapshot: &'a Snapshot,
+        view: &'a View,
         request: &'a Request<'_>,
         client: &'a AuthenticatedAgent,
         chain: &'a Chain,
     ) -> Question<'a> {
         Question {
-            registry: &snapshot.registry,
+            registry: &view.snapshot.registry,
             actor: client.agent(),
             target: &request.target,
             chain,
             scope: request.scope.as_ref(),
             tenant_header: request.tenant_header.as_ref(),
             max_ttl: self.limits.max_ttl,
-            now: self.clock.now(),
+            now: view.now,
         }
     }
 
     fn service_account_question<'a>(
         &self,
-        snapshot: &'a Snapshot,
+        view: &'a View,
         request: &'a Request<'_>,
         client: &'a AuthenticatedAgent,
     ) -> ServiceAccountQuestion<'a> {
         ServiceAccountQuestion {
-            registry: &snapshot.registry,
+            registry: &view.snapshot.registry,
             actor: client.agent(),
             target: &request.target,
             scope: request.scope.as_ref(),
             tenant_header: request.tenant_header.as_ref(),
             max_ttl: self.limits.max_ttl,
-            now: self.clock.now(),
+            now: view.now,
         }
     }
 
     /// Steps 8 and 9: commit, then answer.
     async fn issue(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         issue: Issue,
         mut event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Result<TokenResponse, Refusal> {
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
-            known_revocations: snapshot.revocations.version(),
+            known_revocations: view.snapshot.revocations.version(),
             one_time,
             standing: issue.standing,
             token: Some(issue.minted.row(issue.parent)),
@@ -358,16 +374,10 @@ impl Sts {
     }
 
     /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, and the log says so.
-    async fn refuse(
-        &self,
-        snapshot: &Snapshot,
-        refusal: Refusal,
-        event: Event,
-        one_time: Option<OneTimeValue>,
-    ) -> Refusal {
+    async fn refuse(&self, view: &View, refusal: Refusal, event: Event, one_time: Option<OneTimeValue>) -> Refusal {
         let correlation_id = event.correlation_id.clone().unwrap_or_default();
         let submission = Submission {
-            known_revocations: snapshot.revocations.version(),
+            known_revocations: view.snapshot.revocations.version(),
             one_time,
             standing: None,
             token: None,
@@ -388,10 +398,10 @@ impl Sts {
     ///
     /// # Errors
     /// [`Refusal::Replayed`], or [`Refusal::Record`] when the database is out of reach.
-    async fn spend(&self, snapshot: &Snapshot, client: &AuthenticatedAgent) -> Result<(), Refusal> {
+    async fn spend(&self, view: &View, client: &AuthenticatedAgent) -> Result<(), Refusal> {
         let Some(one_time) = client.one_time().cloned() else { return Ok(()) };
         let submission = Submission {
-            known_revocations: snapshot.revocations.version(),
+            known_revocations: view.snapshot.revocations.version(),
             one_time: Some(one_time),
             standing: None,
             token: None,
