@@ -1,3 +1,5 @@
 //! One binary of integration tests; a module each.
 
+mod configuration;
+mod registry_apply;
 mod registry_check;
