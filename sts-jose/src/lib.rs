@@ -1,1 +1,61 @@
-//! x
+//! The strict token machinery that the server and the client both need.
+//!
+//! # What lives here
+//!
+//! | module | what |
+//! |---|---|
+//! | [`json`] | JSON that is refused when two readers could understand it differently |
+//! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
+//! | `claims`, `times` | typed access to claims, and the one rule about time |
+//! | `verification_key`, `rsa_modulus`, `key_set` | public keys (JWK, JWKS) |
+//! | `signing_key` | our own signer |
+//! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
+//! | `fetch` | the **only** place of the whole server that opens outbound connections |
+//! | `clock`, `entropy` | time and chance, passed in |
+//!
+//! The path of a token is [`UnverifiedToken::parse`], [`KeySource::find`], [`UnverifiedToken::verify`]; what comes
+//! out is a [`VerifiedToken`], and nothing else makes one.
+//!
+//! # What must never live here
+//!
+//! No policy (who may do what, which audience, which tenant), no storage, no configuration files, no HTTP server, no
+//! symmetric algorithm, no JWE. A `VerifiedToken` says "this key signed these bytes", never "this is allowed".
+//!
+//! # Where to add the next one
+//!
+//! - an algorithm: its variant in `algorithm`, its key shape in `verification_key`, its key pair in `signing_key`;
+//! - a place where keys come from: a module beside `file_key_set`, one variant of [`KeySource`];
+//! - a registered claim with a type of its own: a method of [`Claims`].
+
+mod algorithm;
+mod claims;
+mod clock;
+mod entropy;
+mod fetch;
+mod file_key_set;
+pub mod json;
+mod jws;
+mod key_set;
+mod key_source;
+mod remote;
+mod rsa_modulus;
+mod signing_key;
+mod times;
+mod token;
+mod verification_key;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use claims::{ClaimError, Claims};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use entropy::{Entropy, SystemEntropy};
+pub use fetch::{FetchError, HttpClientError, MAX_KEY_SET_BYTES, check_url, http_client};
+pub use file_key_set::FileKeySet;
+pub use json::JsonError;
+pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};
+pub use key_set::{KeySet, KeySetError, MAX_KEYS};
+pub use key_source::{KeyLookupError, KeySetHealth, KeySource};
+pub use remote::{Location, RemoteConfig, RemoteKeySet};
+pub use signing_key::{SignError, SigningKey, SigningKeyError};
+pub use times::{AHEAD_TOLERANCE, TimeError, Times};
+pub use token::{UnverifiedToken, VerifiedToken};
+pub use verification_key::{JwkError, VerificationKey};

@@ -3,9 +3,18 @@
 //! The floors, from the top: `cli`, `server`, `http`, `exchange`, then `client_auth`, `verify` and `mint`, then `policy`,
 //! `keys` and `record`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
 
+pub mod client_auth;
 pub mod config;
 mod document;
+pub mod exchange;
 pub mod fault;
+pub mod http;
+pub mod keys;
+pub mod mint;
+pub mod policy;
+pub mod record;
 pub mod registry;
+pub mod server;
 pub mod storage;
 pub mod ttl;
+pub mod verify;

@@ -1,2 +1,3 @@
-//! x
+//! The `sts-server` command.
+
 fn main() {}

@@ -1,5 +1,6 @@
-//! One binary of integration tests; a module each.
+//! The integration tests, in one binary.
 
 mod configuration;
 mod registry_apply;
 mod registry_check;
+mod storage;

@@ -1,1 +1,3 @@
-//! x
+//! The harness of the integration tests.
+
+pub mod postgres;

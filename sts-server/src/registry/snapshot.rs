@@ -54,7 +54,11 @@ impl Registry {
     pub fn from_rows(version: i64, rows: &[EntryRow]) -> Result<Self, RegistryError> {
         let mut registry = Self { version, ..Self::default() };
         for row in rows {
-            registry.add(row).map_err(|source| RegistryError::Malformed { kind: row.kind, id: row.id.clone(), source })?;
+            registry.add(row).map_err(|source| RegistryError::Malformed {
+                kind: row.kind,
+                id: row.id.clone(),
+                source,
+            })?;
         }
         Ok(registry)
     }
@@ -136,10 +140,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`TargetError`] when a name is unknown or the names differ.
-    pub fn target<'a>(
-        &self,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Result<Option<&Arc<Agent>>, TargetError> {
+    pub fn target<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<Option<&Arc<Agent>>, TargetError> {
         let mut target: Option<&Arc<Agent>> = None;
         for name in names {
             let agent = self.names.get(name).ok_or(TargetError::Unknown)?;

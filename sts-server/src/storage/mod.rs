@@ -4,10 +4,13 @@
 //! What must never: rules. A store does not know what an issuer, a tenant or a delegation is. To add a database, add
 //! `storage/<name>/`, `migrations/<name>/` and one line in the conformance suite.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use jiff::Timestamp;
 use thiserror::Error;
 
+mod columns;
+mod one_time;
 mod rows;
 
 pub mod postgres;
@@ -15,7 +18,8 @@ pub mod sqlite;
 
 pub use rows::{
     AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryKind, EntryRow, Fresh, KeyChanges, KeyRow, KeyState,
-    OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference, TokenRow, Versions,
+    OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference, TokenRow,
+    Versions,
 };
 
 /// Why a database did not answer.
@@ -132,11 +136,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
 
     /// Up to `limit` audit rows in the order (writer, `writer_sequence`), after the given place; for verification.
-    async fn audit_chain(
-        &self,
-        after: Option<(&str, i64)>,
-        limit: u32,
-    ) -> Result<Vec<StoredAuditRow>, StorageError>;
+    async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
 
     /// The last row of every writer, in the order of the writers.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
@@ -148,11 +148,25 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn close(&self);
 }
 
+/// Opens the database of this URL: `sqlite:` (the file is made when it is missing, its directory is not) or `postgres:`, with up to
+/// `max_connections` connections (`PostgreSQL` only). A `PostgreSQL` server need not be there yet.
+///
+/// # Errors
+///
+/// [`StorageError::Url`] for another scheme, [`StorageError::Broken`] for a URL or a file that cannot be used,
+/// [`StorageError::Unavailable`] for a `SQLite` file that is locked or on a disk that does not answer.
+pub async fn open(url: &str, max_connections: u32) -> Result<Arc<dyn Store>, StorageError> {
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+    match scheme {
+        Some("sqlite") => Ok(Arc::new(sqlite::SqliteStore::open(url).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::PostgresStore::open(url, max_connections)?)),
+        _ => Err(StorageError::Url),
+    }
+}
+
+/// The longest text, in bytes, that every database takes in a column that it indexes: every text of a row but `body`. Such text holds
+/// no U+0000, nor does a `body`. Whoever makes a row keeps to both: one row that does not fails the whole batch.
+pub const KEY_TEXT_BYTES: usize = 1_024;
+
 /// The length of an audit row's code, in bytes (HMAC-SHA-256).
 pub const MAC_BYTES: usize = 32;
-
-/// Reads a timestamp column: milliseconds since the epoch.
-pub(crate) fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
-    Timestamp::from_millisecond(millis)
-        .map_err(|error| StorageError::Malformed { table, reason: format!("time out of range: {error}") })
-}

@@ -164,6 +164,8 @@ pub struct TokenReference {
 pub struct TokenRow {
     /// Its identifier; unique.
     pub jti: String,
+    /// Who minted it: this service's issuer.
+    pub iss: String,
     /// The token that it was exchanged for; none for a service account's.
     pub parent: Option<TokenReference>,
     /// Its transaction.

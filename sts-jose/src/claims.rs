@@ -1,0 +1,127 @@
+//! Claims, read by type. A claim that is there with the wrong type is an error and never "absent".
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+
+/// The claims of one token. `Debug` shows their names and never their values.
+#[derive(Clone, PartialEq)]
+pub struct Claims(Map<String, Value>);
+
+/// A claim is there, but is not what it must be. Holds the claim's name and never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Another JSON type than the claim must have; `null` is another type too.
+    #[error("claim {name:?} is not {expected}")]
+    WrongType {
+        /// The claim.
+        name: String,
+        /// What it must be, for people.
+        expected: &'static str,
+    },
+    /// A number that is no moment: negative, or past the year 9999.
+    #[error("claim {name:?} is out of range")]
+    OutOfRange {
+        /// The claim.
+        name: String,
+    },
+}
+
+impl Claims {
+    /// Wraps a map that came out of [`crate::json::parse_object`], or that we made ourselves.
+    pub fn new(map: Map<String, Value>) -> Self {
+        Self(map)
+    }
+
+    /// All claims, for a reader that knows their whole shape.
+    #[must_use]
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// The claim as it stands, `null` included.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// The names of all claims, in no order that means anything.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// A claim that must be a string if it is there. An empty string is a string.
+    ///
+    /// # Errors
+    /// [`ClaimError::WrongType`] for anything else, `null` included.
+    pub fn string(&self, name: &str) -> Result<Option<&str>, ClaimError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong_type(name, "a string")),
+        }
+    }
+
+    /// A `NumericDate` (RFC 7519 §2): seconds since the epoch, a fraction allowed.
+    ///
+    /// # Errors
+    /// [`ClaimError::WrongType`] for a string, bool, null, array or object; [`ClaimError::OutOfRange`] for a negative
+    /// number or one past the year 9999.
+    pub fn numeric_date(&self, name: &str) -> Result<Option<Timestamp>, ClaimError> {
+        let number = match self.get(name) {
+            None => return Ok(None),
+            Some(Value::Number(number)) => number,
+            Some(_) => return Err(wrong_type(name, "a number of seconds")),
+        };
+        let since_epoch = match number.as_u64() {
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+            None => number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        };
+        since_epoch
+            .and_then(|duration| SignedDuration::try_from(duration).ok())
+            .and_then(|duration| Timestamp::from_duration(duration).ok())
+            .map(Some)
+            .ok_or_else(|| ClaimError::OutOfRange { name: name.to_owned() })
+    }
+
+    /// `aud`: one string or a non-empty array of strings, none of them empty. Absent gives an empty list.
+    ///
+    /// # Errors
+    /// [`ClaimError::WrongType`] for `null`, an empty array, an empty string, or any other type.
+    pub fn audience(&self) -> Result<Vec<&str>, ClaimError> {
+        let Some(values) = self.strings("aud")? else { return Ok(Vec::new()) };
+        if values.is_empty() || values.iter().any(|value| value.is_empty()) {
+            return Err(wrong_type("aud", "a non-empty string or array of such strings"));
+        }
+        Ok(values)
+    }
+
+    /// A claim that is one string or an array of strings; the array may be empty, and so may the strings.
+    ///
+    /// # Errors
+    /// [`ClaimError::WrongType`] for anything else, `null` and an array with another member included.
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<&str>>, ClaimError> {
+        let expected = "a string or an array of strings";
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(vec![text])),
+            Some(Value::Array(items)) => {
+                let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+                texts.map(Some).ok_or_else(|| wrong_type(name, expected))
+            }
+            Some(_) => Err(wrong_type(name, expected)),
+        }
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Claims")?;
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+fn wrong_type(name: &str, expected: &'static str) -> ClaimError {
+    ClaimError::WrongType { name: name.to_owned(), expected }
+}

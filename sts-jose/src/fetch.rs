@@ -1,0 +1,274 @@
+//! The only place of the whole server that opens outbound connections: a GET with a size limit, a time limit, no
+//! redirects, no proxy, and only to addresses that the configuration names (or that the issuer's discovery names).
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue};
+use serde_json::Value;
+use url::Url;
+
+use crate::json::{self, JsonError};
+use crate::key_set::{KeySet, KeySetError};
+use crate::remote::{Location, RemoteConfig};
+
+/// A key set or a discovery document may have this many bytes.
+pub const MAX_KEY_SET_BYTES: usize = 512 * 1024;
+
+/// The upper bound of every single request; a whole refresh has its own.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A bearer token file may have this many bytes.
+const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Why keys could not be fetched: an outage or a misconfiguration of the issuer, never the requester's fault. One may
+/// retry later. No message holds a token or a body.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The issuer or the `jwks_uri` is not a URL that a key set can be fetched from.
+    #[error("not a url that keys can be fetched from")]
+    BadUrl(#[source] Option<url::ParseError>),
+    /// Neither https, nor http where that is allowed.
+    #[error("not an https url")]
+    NotHttps,
+    /// The request failed: connection, TLS, timeout of a single request, malformed HTTP.
+    #[error("the request failed")]
+    Http(#[source] reqwest::Error),
+    /// Another status than 200. Redirects are not followed.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// More than [`MAX_KEY_SET_BYTES`].
+    #[error("longer than {MAX_KEY_SET_BYTES} bytes")]
+    TooLarge,
+    /// Not all done within the time limit.
+    #[error("not done in time")]
+    TimedOut,
+    /// The discovery document is not a JSON object that we accept.
+    #[error("the discovery document is not an accepted json object")]
+    Discovery(#[source] JsonError),
+    /// The discovery document's `issuer` is not byte for byte the configured one.
+    #[error("the discovery document is of another issuer")]
+    IssuerMismatch,
+    /// The discovery document has no `jwks_uri` that is a string.
+    #[error("the discovery document has no jwks_uri")]
+    JwksUriMissing,
+    /// The content is not a key set.
+    #[error("not a key set")]
+    KeySet(#[from] KeySetError),
+    /// A key set without a single key that we can use.
+    #[error("the key set has no usable key")]
+    NoUsableKey,
+    /// The file of keys cannot be read.
+    #[error("the key set file cannot be read")]
+    File(#[source] std::io::Error),
+    /// The file with the bearer token cannot be read.
+    #[error("the bearer token file cannot be read")]
+    BearerTokenFile(#[source] std::io::Error),
+    /// The file with the bearer token does not hold one.
+    #[error("the bearer token file holds no token")]
+    BearerToken(#[source] Option<InvalidHeaderValue>),
+    /// No attempt has come to an outcome yet.
+    #[error("the keys were never read")]
+    NeverRead,
+    /// The task of the fetch ended without an outcome: the runtime shuts down.
+    #[error("the fetch was given up")]
+    Aborted(#[source] tokio::task::JoinError),
+}
+
+/// Why there is no HTTP client. A fault of the configuration or the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpClientError {
+    /// The CA file holds no certificate in PEM.
+    #[error("the ca file holds no pem certificate")]
+    NoCertificate,
+    /// A certificate of the CA file, or the machine's own trust store, cannot be used.
+    #[error("the http client could not be built")]
+    Build(#[from] reqwest::Error),
+}
+
+/// The HTTP client for key sets. It follows no redirect, reads no proxy from the environment, decodes no compression, and
+/// gives up a request after 5 seconds. With `ca_pem` (one or more PEM certificates) exactly those authorities are trusted
+/// and the system's are not, like `curl --cacert`; without, those of the system.
+///
+/// # Errors
+/// See [`HttpClientError`]; on a machine without any trust store a client without `ca_pem` cannot be built.
+pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent("agent-sts")
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .connect_timeout(REQUEST_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .pool_max_idle_per_host(1)
+        .tls_backend_rustls();
+    if let Some(pem) = ca_pem {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem)?;
+        if certificates.is_empty() {
+            return Err(HttpClientError::NoCertificate);
+        }
+        builder = builder.tls_certs_only(certificates);
+    }
+    Ok(builder.build()?)
+}
+
+/// Whether keys may be fetched from `url`: https, or http if `allow_http` or the host is loopback; with a host, without
+/// user and password.
+///
+/// # Errors
+/// [`FetchError::NotHttps`] or [`FetchError::BadUrl`].
+pub fn check_url(url: &Url, allow_http: bool) -> Result<(), FetchError> {
+    if !url.has_host() || !url.username().is_empty() || url.password().is_some() {
+        return Err(FetchError::BadUrl(None));
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if allow_http || is_loopback(url) => Ok(()),
+        _ => Err(FetchError::NotHttps),
+    }
+}
+
+/// One whole refresh: discovery if need be, then the keys, all within `timeout`.
+pub(crate) async fn fetch_key_set(config: &RemoteConfig, timeout: Duration) -> Result<KeySet, FetchError> {
+    tokio::time::timeout(timeout, fetch_unbounded(config)).await.unwrap_or(Err(FetchError::TimedOut))
+}
+
+/// Parses a key set of which at least one key can be used.
+pub(crate) fn parse_usable(bytes: &[u8]) -> Result<KeySet, FetchError> {
+    let keys = KeySet::parse(bytes)?;
+    if keys.is_empty() { Err(FetchError::NoUsableKey) } else { Ok(keys) }
+}
+
+async fn fetch_unbounded(config: &RemoteConfig) -> Result<KeySet, FetchError> {
+    let bearer = match &config.bearer_token_file {
+        Some(path) => Some(read_bearer_token(path).await?),
+        None => None,
+    };
+    let jwks_uri = match &config.location {
+        Location::JwksUri(url) => {
+            check_url(url, config.allow_http)?;
+            url.clone()
+        }
+        Location::Discovery => discover(config, bearer.as_ref()).await?,
+    };
+    let body = get(&config.http, jwks_uri, bearer.as_ref()).await?;
+    parse_usable(&body)
+}
+
+/// Reads `jwks_uri` out of the issuer's discovery document: `OpenID` Connect Discovery 1.0 §4, or where there is none (404)
+/// RFC 8414 §3. Nothing else of the document is read.
+async fn discover(config: &RemoteConfig, bearer: Option<&HeaderValue>) -> Result<Url, FetchError> {
+    let issuer = parse_url(&config.issuer)?;
+    check_url(&issuer, config.allow_http)?;
+    if issuer.query().is_some() || issuer.fragment().is_some() {
+        return Err(FetchError::BadUrl(None));
+    }
+    let path = issuer.path().trim_end_matches('/');
+    let mut openid = issuer.clone();
+    openid.set_path(&format!("{path}/.well-known/openid-configuration"));
+    let mut oauth = issuer.clone();
+    oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+    let body = match get(&config.http, openid, bearer).await {
+        Err(FetchError::Status(404)) => get(&config.http, oauth, bearer).await?,
+        other => other?,
+    };
+    let document = json::parse_object(&body).map_err(FetchError::Discovery)?;
+    if document.get("issuer").and_then(Value::as_str) != Some(config.issuer.as_str()) {
+        return Err(FetchError::IssuerMismatch);
+    }
+    let jwks_uri = document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::JwksUriMissing)?;
+    let jwks_uri = parse_url(jwks_uri)?;
+    check_url(&jwks_uri, config.allow_http)?;
+    // An issuer elsewhere must not send us to our own loopback.
+    if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
+        return Err(FetchError::NotHttps);
+    }
+    Ok(jwks_uri)
+}
+
+/// GETs `url` and gives its body, of at most [`MAX_KEY_SET_BYTES`]. The bearer token goes to this URL only: redirects are
+/// answers like any other that is not a 200.
+async fn get(http: &reqwest::Client, url: Url, bearer: Option<&HeaderValue>) -> Result<Vec<u8>, FetchError> {
+    let mut request = http.get(url).header(ACCEPT, "application/jwk-set+json, application/json");
+    if let Some(bearer) = bearer {
+        request = request.header(AUTHORIZATION, bearer);
+    }
+    let mut response = request.send().await.map_err(|error| FetchError::Http(error.without_url()))?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| FetchError::Http(error.without_url()))? {
+        if body.len() + chunk.len() > MAX_KEY_SET_BYTES {
+            return Err(FetchError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Read anew for every fetch: Kubernetes rotates such files.
+async fn read_bearer_token(path: &Path) -> Result<HeaderValue, FetchError> {
+    let bytes = tokio::fs::read(path).await.map_err(FetchError::BearerTokenFile)?;
+    let token = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+    if token.is_empty() || bytes.len() > MAX_BEARER_TOKEN_BYTES {
+        return Err(FetchError::BearerToken(None));
+    }
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| FetchError::BearerToken(Some(error)))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn parse_url(text: &str) -> Result<Url, FetchError> {
+    Url::parse(text).map_err(|error| FetchError::BadUrl(Some(error)))
+}
+
+/// By address or the name `localhost`; no other name is resolved for this.
+fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || IpAddr::from_str(address).is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_or_allowed_http_is_fetched() {
+        let rows = [
+            ("https://idp.example/jwks", false, true),
+            ("http://idp.example/jwks", false, false),
+            ("http://idp.example/jwks", true, true),
+            ("http://127.0.0.1:81/jwks", false, true),
+            ("http://[::1]:81/jwks", false, true),
+            ("http://localhost/jwks", false, true),
+            ("http://localhost.evil.example/jwks", false, false),
+            ("http://127.0.0.1.evil.example/jwks", false, false),
+            ("file:///etc/passwd", true, false),
+            ("ftp://idp.example/jwks", true, false),
+            ("https://user:pass@idp.example/jwks", false, false),
+            ("https://user@idp.example/jwks", false, false),
+        ];
+        for (url, allow_http, fits) in rows {
+            assert_eq!(check_url(&Url::parse(url).unwrap(), allow_http).is_ok(), fits, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_refused() {
+        assert!(matches!(http_client(Some(b"")), Err(HttpClientError::NoCertificate)));
+        assert!(matches!(http_client(Some(b"no pem")), Err(HttpClientError::NoCertificate)));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(http_client(Some(broken)), Err(HttpClientError::Build(_))));
+    }
+}

@@ -1,0 +1,151 @@
+//! JSON that is refused when two readers could understand it differently.
+//!
+//! `serde_json::Value` keeps the last of two members with one name, silently; another party may keep the first. Here
+//! that is an error, wherever it stands. Everything that an outsider signed or served goes through this module.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// How many objects and arrays may stand inside one another, the outermost included.
+pub const MAX_DEPTH: usize = 32;
+
+/// Why bytes are not a JSON object that we accept. No message repeats any of the input.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// The bytes are not UTF-8.
+    #[error("not utf-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
+    /// Not JSON (a lone surrogate, a number beyond all range and trailing bytes included).
+    #[error("not json")]
+    Syntax(#[source] serde_json::Error),
+    /// One object has two members with one name, once escapes are resolved.
+    #[error("an object has two members with one name")]
+    DuplicateMember,
+    /// More than [`MAX_DEPTH`] levels.
+    #[error("nested too deeply")]
+    TooDeep,
+    /// JSON, but no object.
+    #[error("not a json object")]
+    NotAnObject,
+}
+
+/// Parses one JSON object, and nothing before or after it but white space. The caller bounds the length of `bytes`;
+/// memory used stays within a small multiple of it.
+///
+/// # Errors
+/// One variant of [`JsonError`] per way to be refused; all of them are the fault of whoever made the bytes.
+pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
+    let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
+    let breach = Cell::new(None);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value =
+        Strict { depth: 0, breach: &breach }.deserialize(&mut deserializer).map_err(|source| match breach.get() {
+            Some(Breach::DuplicateMember) => JsonError::DuplicateMember,
+            Some(Breach::TooDeep) => JsonError::TooDeep,
+            None => JsonError::Syntax(source),
+        })?;
+    deserializer.end().map_err(JsonError::Syntax)?;
+    match value {
+        Value::Object(map) => Ok(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(JsonError::NotAnObject)
+        }
+    }
+}
+
+/// What serde's error type cannot carry: which of our own rules was broken.
+#[derive(Debug, Clone, Copy)]
+enum Breach {
+    DuplicateMember,
+    TooDeep,
+}
+
+/// Reads one value that stands inside `depth` others.
+#[derive(Clone, Copy)]
+struct Strict<'a> {
+    depth: usize,
+    breach: &'a Cell<Option<Breach>>,
+}
+
+impl Strict<'_> {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.break_rule(Breach::TooDeep));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    fn break_rule<E: serde::de::Error>(self, breach: Breach) -> E {
+        self.breach.set(Some(breach));
+        E::custom("refused")
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("json")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(inner)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut map = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if map.contains_key(&name) {
+                return Err(self.break_rule(Breach::DuplicateMember));
+            }
+            let value = members.next_value_seed(inner)?;
+            map.insert(name, value);
+        }
+        Ok(Value::Object(map))
+    }
+}

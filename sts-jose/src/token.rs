@@ -1,0 +1,98 @@
+//! A JWT before and after its signature was checked. The two are two types, and only one function leads across.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+
+use crate::claims::Claims;
+use crate::json;
+use crate::jws::{CompactJws, Header, ParseError, Segment, VerifyError};
+use crate::verification_key::VerificationKey;
+
+/// A well-formed JWT whose signature nobody has checked. Nothing in it may be believed; it tells only where to look for
+/// a key. `Debug` shows no claim values and no token text.
+pub struct UnverifiedToken<'a> {
+    token: &'a str,
+    jws: CompactJws<'a>,
+    claims: Claims,
+}
+
+/// The witness that a key has signed a token: only [`UnverifiedToken::verify`] makes one, so a function that asks for a
+/// `VerifiedToken` cannot be given anything else.
+///
+/// It says nothing about whose key that was, nor whether the token is expired or meant for us.
+///
+/// ```compile_fail,E0451
+/// // There is no way to write one down.
+/// fn forge(header: sts_jose::Header, claims: sts_jose::Claims) -> sts_jose::VerifiedToken {
+///     sts_jose::VerifiedToken { header, claims, digest: [0; 32] }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct VerifiedToken {
+    header: Header,
+    claims: Claims,
+    digest: [u8; 32],
+}
+
+impl<'a> UnverifiedToken<'a> {
+    /// Reads a JWT in compact serialisation, strictly: see [`ParseError`] for all that is refused. Costs no I/O; header
+    /// members that name keys (`jku`, `x5u`, `jwk`, `x5c`) are ignored.
+    ///
+    /// # Errors
+    /// See [`ParseError`].
+    pub fn parse(token: &'a str) -> Result<Self, ParseError> {
+        let jws = CompactJws::parse(token)?;
+        let claims = json::parse_object(jws.payload()).map_err(|source| ParseError::Json(Segment::Payload, source))?;
+        Ok(Self { token, jws, claims: Claims::new(claims) })
+    }
+
+    /// The header; for finding a key.
+    pub fn header(&self) -> &Header {
+        self.jws.header()
+    }
+
+    /// The claims. **Nothing in here may be believed yet**: use it to route to an issuer, and for nothing else.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Checks the signature. The header's algorithm must be one of the key's. Costs a public-key operation, tens of
+    /// microseconds.
+    ///
+    /// # Errors
+    /// See [`VerifyError`].
+    pub fn verify(self, key: &VerificationKey) -> Result<VerifiedToken, VerifyError> {
+        self.jws.verify_signature(key)?;
+        let mut digest = [0; 32];
+        digest.copy_from_slice(digest::digest(&digest::SHA256, self.token.as_bytes()).as_ref());
+        Ok(VerifiedToken { header: self.jws.into_header(), claims: self.claims, digest })
+    }
+}
+
+impl VerifiedToken {
+    /// The header that was signed.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The claims that were signed.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// SHA-256 of the whole compact token. It names these bytes, not the grant: whoever holds a token can make an ECDSA
+    /// signature that verifies and has another digest. For "only once", use `jti`.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+impl fmt::Debug for UnverifiedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedToken")
+            .field("header", self.header())
+            .field("claims", &self.claims)
+            .finish_non_exhaustive()
+    }
+}

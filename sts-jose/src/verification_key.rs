@@ -1,0 +1,213 @@
+//! One public key: from a JWK to something that verifies.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+use crate::jws::is_sound_key_id;
+use crate::rsa_modulus;
+
+/// Members that only private or symmetric keys have. A key that somebody published with one of them is no secret any
+/// more, so it is not used at all.
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
+
+/// A public key that was fully checked when it was read, and the algorithms that it may be used with. Cloning is cheap.
+#[derive(Clone)]
+pub struct VerificationKey {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kid: Option<String>,
+    algorithms: Vec<Algorithm>,
+    decoding_key: DecodingKey,
+}
+
+/// Why a JWK is not used. Causes are not kept: aws-lc's are texts like "`InconsistentComponents`".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JwkError {
+    /// Not a JSON object.
+    #[error("not an object")]
+    NotAnObject,
+    /// It has a member of a private or symmetric key.
+    #[error("it holds private members")]
+    Private,
+    /// `use` is there and is not `sig`.
+    #[error("use is not sig")]
+    NotForSignatures,
+    /// `key_ops` is there and is not an array with `verify` in it.
+    #[error("key_ops has no verify")]
+    NotForVerification,
+    /// `kid` is there and is not a string of 1 to 256 characters without control characters.
+    #[error("kid is malformed")]
+    KeyId,
+    /// `kty` or `crv` is missing or none of RSA, EC with P-256 or P-384, OKP with Ed25519.
+    #[error("kty or crv is not supported")]
+    UnsupportedType,
+    /// `alg` is there and names no algorithm that this key can be used with.
+    #[error("alg is unknown or not of this type of key")]
+    Algorithm,
+    /// A key parameter is missing, not strict base64url, or of the wrong length.
+    #[error("a key parameter is missing or malformed")]
+    Parameter,
+    /// The point is not on the curve, or the RSA modulus or exponent is weak, oversized or malformed.
+    #[error("the key is weak or invalid")]
+    Unsound,
+}
+
+impl VerificationKey {
+    /// Reads one public JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2). `x5c`, `x5u` and `x5t` are ignored.
+    ///
+    /// # Errors
+    /// See [`JwkError`]. An error is about this key only; a key set skips it.
+    pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
+        if PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member)) {
+            return Err(JwkError::Private);
+        }
+        check_purpose(jwk)?;
+        let kid = match jwk.get("kid") {
+            None => None,
+            Some(Value::String(kid)) if is_sound_key_id(kid) => Some(kid.clone()),
+            Some(_) => return Err(JwkError::KeyId),
+        };
+        let kty = KeyType::from_jwk(jwk)?;
+        let algorithms = narrow(kty.algorithms(), jwk.get("alg"))?;
+        let decoding_key = kty.decoding_key(jwk)?;
+        Ok(Self { inner: Arc::new(Inner { kid, algorithms, decoding_key }) })
+    }
+
+    /// The `kid` that the key was published with.
+    pub fn kid(&self) -> Option<&str> {
+        self.inner.kid.as_deref()
+    }
+
+    /// The algorithms that the key may be used with; never empty. One, unless it is an RSA key without `alg`.
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.inner.algorithms
+    }
+
+    /// Whether the key may be used with `algorithm`.
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        self.algorithms().contains(&algorithm)
+    }
+
+    pub(crate) fn decoding_key(&self) -> &DecodingKey {
+        &self.inner.decoding_key
+    }
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationKey")
+            .field("kid", &self.kid())
+            .field("algorithms", &self.algorithms())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum KeyType {
+    P256,
+    P384,
+    Ed25519,
+    Rsa,
+}
+
+impl KeyType {
+    fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
+        let crv = jwk.get("crv").and_then(Value::as_str);
+        match (jwk.get("kty").and_then(Value::as_str), crv) {
+            (Some("EC"), Some("P-256")) => Ok(Self::P256),
+            (Some("EC"), Some("P-384")) => Ok(Self::P384),
+            (Some("OKP"), Some("Ed25519")) => Ok(Self::Ed25519),
+            (Some("RSA"), _) => Ok(Self::Rsa),
+            (Some(_) | None, _) => Err(JwkError::UnsupportedType),
+        }
+    }
+
+    fn algorithms(self) -> &'static [Algorithm] {
+        match self {
+            Self::P256 => &[Algorithm::Es256],
+            Self::P384 => &[Algorithm::Es384],
+            Self::Ed25519 => &[Algorithm::EdDsa],
+            Self::Rsa => &[
+                Algorithm::Rs256,
+                Algorithm::Rs384,
+                Algorithm::Rs512,
+                Algorithm::Ps256,
+                Algorithm::Ps384,
+                Algorithm::Ps512,
+            ],
+        }
+    }
+
+    fn decoding_key(self, jwk: &Map<String, Value>) -> Result<DecodingKey, JwkError> {
+        match self {
+            Self::P256 => ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED),
+            Self::P384 => ec_key(jwk, 48, &signature::ECDSA_P384_SHA384_FIXED),
+            Self::Ed25519 => {
+                let x = parameter_of(jwk, "x", 32)?;
+                ParsedPublicKey::new(&signature::ED25519, &x).or(Err(JwkError::Unsound))?;
+                Ok(DecodingKey::from_ed_der(&x))
+            }
+            Self::Rsa => rsa_key(jwk),
+        }
+    }
+}
+
+fn ec_key(
+    jwk: &Map<String, Value>,
+    coordinate_bytes: usize,
+    algorithm: &'static signature::EcdsaVerificationAlgorithm,
+) -> Result<DecodingKey, JwkError> {
+    // An uncompressed point, SEC 1 §2.3.3. Parsing it checks that it lies on the curve.
+    let mut point = vec![4];
+    point.extend(parameter_of(jwk, "x", coordinate_bytes)?);
+    point.extend(parameter_of(jwk, "y", coordinate_bytes)?);
+    ParsedPublicKey::new(algorithm, &point).or(Err(JwkError::Unsound))?;
+    Ok(DecodingKey::from_ec_der(&point))
+}
+
+fn rsa_key(jwk: &Map<String, Value>) -> Result<DecodingKey, JwkError> {
+    let (n, e) = (parameter(jwk, "n")?, parameter(jwk, "e")?);
+    let (n, e) = (rsa_modulus::without_leading_zeros(&n), rsa_modulus::without_leading_zeros(&e));
+    if !rsa_modulus::is_sound(n, e) {
+        return Err(JwkError::Unsound);
+    }
+    let components = RsaPublicKeyComponents { n, e };
+    components.to_parsed_public_key(&signature::RSA_PKCS1_2048_8192_SHA256).or(Err(JwkError::Unsound))?;
+    Ok(DecodingKey::from_rsa_raw_components(n, e))
+}
+
+/// `use` and `key_ops` (RFC 7517 §4.2, §4.3), when there, must allow to verify signatures.
+fn check_purpose(jwk: &Map<String, Value>) -> Result<(), JwkError> {
+    if jwk.get("use").is_some_and(|purpose| purpose.as_str() != Some("sig")) {
+        return Err(JwkError::NotForSignatures);
+    }
+    let Some(operations) = jwk.get("key_ops") else { return Ok(()) };
+    let verifies =
+        operations.as_array().is_some_and(|operations| operations.iter().any(|op| op.as_str() == Some("verify")));
+    if verifies { Ok(()) } else { Err(JwkError::NotForVerification) }
+}
+
+fn narrow(possible: &[Algorithm], alg: Option<&Value>) -> Result<Vec<Algorithm>, JwkError> {
+    let Some(alg) = alg else { return Ok(possible.to_vec()) };
+    let named: Algorithm = alg.as_str().and_then(|name| name.parse().ok()).ok_or(JwkError::Algorithm)?;
+    if possible.contains(&named) { Ok(vec![named]) } else { Err(JwkError::Algorithm) }
+}
+
+fn parameter_of(jwk: &Map<String, Value>, name: &str, bytes: usize) -> Result<Vec<u8>, JwkError> {
+    parameter(jwk, name).and_then(|value| if value.len() == bytes { Ok(value) } else { Err(JwkError::Parameter) })
+}
+
+fn parameter(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> {
+    let text = jwk.get(name).and_then(Value::as_str).ok_or(JwkError::Parameter)?;
+    // The cause adds a position and a byte, which nobody needs: the entry is skipped.
+    URL_SAFE_NO_PAD.decode(text).or(Err(JwkError::Parameter))
+}

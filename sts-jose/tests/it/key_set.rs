@@ -1,0 +1,191 @@
+use serde_json::{Value, json};
+use sts_jose::{Algorithm, JwkError, KeySet, KeySetError, MAX_KEYS, SigningKey, VerificationKey};
+
+use crate::support::base64url;
+
+fn jwk(algorithm: Algorithm) -> Value {
+    SigningKey::generate(algorithm).unwrap().public_jwk()
+}
+
+fn without(mut jwk: Value, name: &str) -> Value {
+    jwk.as_object_mut().unwrap().remove(name);
+    jwk
+}
+
+fn with(mut jwk: Value, name: &str, value: Value) -> Value {
+    jwk[name] = value;
+    jwk
+}
+
+fn refusal(jwk: &Value) -> Option<JwkError> {
+    VerificationKey::from_jwk(jwk.as_object().unwrap()).err()
+}
+
+fn set(keys: &[Value]) -> KeySet {
+    KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+}
+
+/// 2048 bits, odd, top bit set, and no ROCA fingerprint.
+fn modulus(bytes: usize) -> Vec<u8> {
+    let mut n = vec![0xa5; bytes];
+    n[bytes - 1] = 0x0b;
+    n
+}
+
+fn rsa(n: &[u8], e: &[u8]) -> Value {
+    json!({ "kty": "RSA", "kid": "r", "n": base64url(n), "e": base64url(e) })
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_skipped_and_the_others_stay() {
+    let ec = jwk(Algorithm::Es256);
+    let good = with(ec.clone(), "kid", json!("good"));
+    let rows = [
+        (json!({ "kty": "oct", "kid": "x", "k": "AAAA" }), JwkError::Private),
+        (json!({ "kty": "oct", "kid": "x" }), JwkError::UnsupportedType),
+        (with(ec.clone(), "d", json!("AAAA")), JwkError::Private),
+        (with(ec.clone(), "k", json!(null)), JwkError::Private),
+        (with(rsa(&modulus(256), &[1, 0, 1]), "oth", json!([])), JwkError::Private),
+        (with(rsa(&modulus(256), &[1, 0, 1]), "qi", json!("AQ")), JwkError::Private),
+        (with(ec.clone(), "use", json!("enc")), JwkError::NotForSignatures),
+        (with(ec.clone(), "use", json!(null)), JwkError::NotForSignatures),
+        (with(ec.clone(), "key_ops", json!(["encrypt"])), JwkError::NotForVerification),
+        (with(ec.clone(), "key_ops", json!([])), JwkError::NotForVerification),
+        (with(ec.clone(), "key_ops", json!("verify")), JwkError::NotForVerification),
+        (with(ec.clone(), "kid", json!(7)), JwkError::KeyId),
+        (with(ec.clone(), "kid", json!("")), JwkError::KeyId),
+        (with(ec.clone(), "kid", json!("a\u{0}b")), JwkError::KeyId),
+        (with(ec.clone(), "kty", json!("RSA")), JwkError::Algorithm),
+        (with(ec.clone(), "kty", json!("OKP")), JwkError::UnsupportedType),
+        (with(ec.clone(), "crv", json!("P-384")), JwkError::Algorithm),
+        (with(without(ec.clone(), "alg"), "crv", json!("P-384")), JwkError::Parameter),
+        (with(ec.clone(), "crv", json!("P-521")), JwkError::UnsupportedType),
+        (with(ec.clone(), "crv", json!("secp256k1")), JwkError::UnsupportedType),
+        (without(ec.clone(), "kty"), JwkError::UnsupportedType),
+        (with(ec.clone(), "alg", json!("ES384")), JwkError::Algorithm),
+        (with(ec.clone(), "alg", json!("ES521")), JwkError::Algorithm),
+        (with(ec.clone(), "alg", json!("ECDH-ES")), JwkError::Algorithm),
+        (with(ec.clone(), "alg", json!(null)), JwkError::Algorithm),
+        (without(ec.clone(), "x"), JwkError::Parameter),
+        (with(ec.clone(), "y", json!(1)), JwkError::Parameter),
+        (with(ec.clone(), "x", json!(format!("{}=", ec["x"].as_str().unwrap()))), JwkError::Parameter),
+        (with(ec.clone(), "x", json!(base64url([1; 31]))), JwkError::Parameter),
+        (with(ec.clone(), "x", json!(base64url([1; 33]))), JwkError::Parameter),
+        (with(ec.clone(), "y", json!(base64url([1; 32]))), JwkError::Unsound),
+        (with(with(ec.clone(), "x", json!(base64url([0; 32]))), "y", json!(base64url([0; 32]))), JwkError::Unsound),
+        (with(jwk(Algorithm::EdDsa), "x", json!(base64url([1; 31]))), JwkError::Parameter),
+        (with(jwk(Algorithm::EdDsa), "crv", json!("Ed448")), JwkError::UnsupportedType),
+        (with(jwk(Algorithm::EdDsa), "crv", json!("X25519")), JwkError::UnsupportedType),
+        (rsa(&modulus(128), &[1, 0, 1]), JwkError::Unsound),
+        (rsa(&[&[0x7f][..], &modulus(255)].concat(), &[1, 0, 1]), JwkError::Unsound),
+        (rsa(&[&[1][..], &modulus(1024)].concat(), &[1, 0, 1]), JwkError::Unsound),
+        (rsa(&modulus(256), &[1]), JwkError::Unsound),
+        (rsa(&modulus(256), &[]), JwkError::Unsound),
+        (rsa(&modulus(256), &[1, 0, 0]), JwkError::Unsound),
+        (rsa(&modulus(256), &[1; 6]), JwkError::Unsound),
+        (with(rsa(&modulus(256), &[1, 0, 1]), "alg", json!("RSA-OAEP")), JwkError::Algorithm),
+        (with(rsa(&modulus(256), &[1, 0, 1]), "alg", json!("ES256")), JwkError::Algorithm),
+    ];
+    assert_eq!(refusal(&good), None);
+    for (row, expected) in rows {
+        assert_eq!(refusal(&row), Some(expected), "{row}");
+        let keys = set(&[row, good.clone()]);
+        assert_eq!(keys.len(), 1);
+        assert!(keys.find(Some("good"), Algorithm::Es256).is_some());
+    }
+}
+
+#[test]
+fn entries_that_are_no_objects_are_skipped() {
+    let keys = set(&[json!(null), json!(1), json!([]), json!("x"), json!({}), jwk(Algorithm::Es256)]);
+    assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn sound_rsa_keys_of_all_sizes_and_with_a_leading_zero_are_used() {
+    for bytes in [256, 384, 512, 1024] {
+        assert_eq!(refusal(&rsa(&modulus(bytes), &[1, 0, 1])), None, "{bytes}");
+    }
+    assert_eq!(refusal(&rsa(&[&[0][..], &modulus(256)].concat(), &[0, 1, 0, 1])), None);
+    assert_eq!(refusal(&rsa(&modulus(256), &[3])), None);
+}
+
+#[test]
+fn a_key_that_is_good_for_signatures_in_so_many_words_is_used() {
+    let ec = jwk(Algorithm::Es256);
+    assert_eq!(refusal(&without(ec.clone(), "use")), None);
+    assert_eq!(refusal(&with(ec.clone(), "key_ops", json!(["sign", "verify"]))), None);
+    assert_eq!(refusal(&with(ec, "x5c", json!(["not looked at"]))), None);
+    assert_eq!(refusal(&with(jwk(Algorithm::EdDsa), "alg", json!("Ed25519"))), None);
+}
+
+#[test]
+fn an_rsa_key_without_alg_fits_all_of_its_kind_and_with_alg_exactly_that() {
+    let rsa = jwk(Algorithm::Rs256);
+    let open = set(&[without(rsa.clone(), "alg")]);
+    let kid = rsa["kid"].as_str();
+    for algorithm in
+        [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512]
+    {
+        assert!(open.find(kid, algorithm).is_some(), "{algorithm}");
+    }
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+        assert!(open.find(kid, algorithm).is_none(), "{algorithm}");
+    }
+    let bound = set(&[with(rsa.clone(), "alg", json!("PS256"))]);
+    assert!(bound.find(kid, Algorithm::Ps256).is_some());
+    assert!(bound.find(kid, Algorithm::Rs256).is_none());
+}
+
+#[test]
+fn a_kid_that_two_keys_share_names_neither() {
+    let (a, b, c) = (jwk(Algorithm::Es256), jwk(Algorithm::EdDsa), jwk(Algorithm::Es256));
+    let keys =
+        set(&[with(a.clone(), "kid", json!("k")), with(b.clone(), "kid", json!("k")), with(c, "kid", json!("other"))]);
+    assert_eq!(keys.len(), 1);
+    assert!(keys.find(Some("k"), Algorithm::Es256).is_none());
+    assert!(keys.find(Some("k"), Algorithm::EdDsa).is_none());
+    assert!(keys.find(Some("other"), Algorithm::Es256).is_some());
+    let unusable_twin = with(with(b, "kid", json!("k")), "use", json!("enc"));
+    let keys = set(&[with(a, "kid", json!("k")), unusable_twin]);
+    assert!(keys.find(Some("k"), Algorithm::Es256).is_some());
+}
+
+#[test]
+fn a_key_without_a_name_is_found_by_tokens_without_one_if_nothing_else_fits() {
+    let unnamed = without(jwk(Algorithm::Es256), "kid");
+    let keys = set(&[unnamed.clone(), jwk(Algorithm::EdDsa)]);
+    assert!(keys.find(None, Algorithm::Es256).is_some());
+    assert!(keys.find(Some("anything"), Algorithm::Es256).is_none());
+    assert!(keys.find(None, Algorithm::Rs256).is_none());
+    for second in [without(jwk(Algorithm::Es256), "kid"), jwk(Algorithm::Es256)] {
+        assert!(set(&[unnamed.clone(), second]).find(None, Algorithm::Es256).is_none());
+    }
+    let thumbprint_owner = SigningKey::generate(Algorithm::Es256).unwrap();
+    let keys = set(&[without(thumbprint_owner.public_jwk(), "kid")]);
+    assert!(keys.find(Some(thumbprint_owner.kid()), Algorithm::Es256).is_none());
+}
+
+#[test]
+fn no_more_than_the_first_entries_are_looked_at() {
+    let mut entries = vec![json!({}); MAX_KEYS - 1];
+    entries.push(with(jwk(Algorithm::Es256), "kid", json!("last")));
+    entries.push(with(jwk(Algorithm::Es256), "kid", json!("too late")));
+    let keys = set(&entries);
+    assert_eq!(keys.len(), 1);
+    assert!(keys.find(Some("last"), Algorithm::Es256).is_some());
+}
+
+#[test]
+fn what_is_no_key_set_is_an_error() {
+    for text in
+        ["", "[]", "null", "<html></html>", "{\"keys\":[],\"keys\":[]}", "{\"keys\":[{\"kid\":\"a\",\"kid\":\"b\"}]}"]
+    {
+        assert!(matches!(KeySet::parse(text.as_bytes()), Err(KeySetError::Json(_))), "{text}");
+    }
+    for text in ["{}", "{\"keys\":null}", "{\"keys\":{}}", "{\"Keys\":[]}"] {
+        assert!(matches!(KeySet::parse(text.as_bytes()), Err(KeySetError::KeysNotAnArray)), "{text}");
+    }
+    assert!(KeySet::parse(b"{\"keys\":[]}").unwrap().is_empty());
+    assert!(KeySet::empty().is_empty());
+}

@@ -1,0 +1,198 @@
+//! Which agent is asking? One file per method, named as the method is registered.
+//!
+//! What lives here: the choice of the method and the checks that all methods share. What must never: what the agent may do.
+//! Another method is a file here, one arm of [`authenticate`], and its twin in the client.
+
+mod client_secret;
+mod client_secret_basic;
+mod error;
+mod private_key_jwt;
+mod workload;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use sts_jose::UnverifiedToken;
+use sts_protocol::{Form, TokenType, parameter};
+
+pub use client_secret::SecretCheck;
+pub use error::{AuthenticationError, Failure};
+pub use workload::{WorkloadError, identify as identify_workload};
+
+use crate::keys::TrustedKeys;
+use crate::registry::{Agent, Registry};
+use crate::storage::OneTimeValue;
+
+/// What authenticating reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The entries.
+    pub registry: &'a Registry,
+    /// The keys of issuers and agents.
+    pub trusted: &'a TrustedKeys,
+    /// Checks secrets.
+    pub secrets: &'a SecretCheck,
+    /// Our issuer: the one audience of an assertion.
+    pub issuer: &'a str,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// How an agent authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// RFC 6749 §2.3.1, in the `Authorization` header.
+    ClientSecretBasic,
+    /// RFC 6749 §2.3.1, in the body.
+    ClientSecretPost,
+    /// RFC 7523 §2.2, signed with the agent's own key.
+    PrivateKeyJwt,
+    /// RFC 7523 §2.2, with a token of a workload issuer.
+    WorkloadAssertion,
+    /// The `actor_token` of an otherwise unauthenticated exchange.
+    WorkloadActorToken,
+    /// An operator asks what would happen; nothing was authenticated, and nothing can come of it.
+    Supposed,
+}
+
+/// An agent that has authenticated and is not disabled. Only this module makes one.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedAgent {
+    agent: Arc<Agent>,
+    method: Method,
+    one_time: Option<OneTimeValue>,
+}
+
+impl Method {
+    /// The methods that metadata lists (RFC 8414 §2).
+    pub const REGISTERED: [&'static str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+
+    /// The name for audit.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::WorkloadAssertion => "workload_assertion",
+            Self::WorkloadActorToken => "workload_actor_token",
+            Self::Supposed => "supposed",
+        }
+    }
+}
+
+impl AuthenticatedAgent {
+    /// The agent.
+    #[must_use]
+    pub fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// How it authenticated.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The value that must be spent before the authentication counts.
+    #[must_use]
+    pub fn one_time(&self) -> Option<&OneTimeValue> {
+        self.one_time.as_ref()
+    }
+}
+
+/// Supposes an agent, for `explain`: an operator with the database in hand need not authenticate as each agent.
+#[must_use]
+pub fn suppose(agent: Arc<Agent>) -> AuthenticatedAgent {
+    AuthenticatedAgent { agent, method: Method::Supposed, one_time: None }
+}
+
+/// Finds out which agent is asking.
+///
+/// `authorization` are all `Authorization` headers of the request. A value that counts once is not spent here: recording the
+/// decision does that.
+///
+/// # Errors
+/// [`AuthenticationError`]; none of its texts tells an unknown agent from a wrong secret to the requester.
+pub async fn authenticate(
+    context: &Context<'_>,
+    authorization: &[&HeaderValue],
+    form: &Form,
+) -> Result<AuthenticatedAgent, AuthenticationError> {
+    let client = match presented(authorization, form)? {
+        Presented::Basic(header) => {
+            let (id, secret) = client_secret_basic::decode(header)?;
+            let agent = client_secret::authenticate(context, Some(&id), secret).await?;
+            AuthenticatedAgent { agent, method: Method::ClientSecretBasic, one_time: None }
+        }
+        Presented::Post(secret) => {
+            let agent = client_secret::authenticate(context, form.get(parameter::CLIENT_ID), secret.into()).await?;
+            AuthenticatedAgent { agent, method: Method::ClientSecretPost, one_time: None }
+        }
+        Presented::Assertion(assertion) => by_assertion(context, assertion).await?,
+        Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
+    };
+    if form.get(parameter::CLIENT_ID).is_some_and(|id| id != client.agent.id) {
+        return Err(AuthenticationError::ClientIdMismatch);
+    }
+    Ok(client)
+}
+
+/// The one method that a request uses.
+enum Presented<'a> {
+    Basic(&'a HeaderValue),
+    Post(&'a str),
+    Assertion(&'a str),
+    ActorToken(&'a str, TokenType),
+}
+
+fn presented<'a>(authorization: &[&'a HeaderValue], form: &'a Form) -> Result<Presented<'a>, AuthenticationError> {
+    let secret = form.get(parameter::CLIENT_SECRET);
+    let assertion = (form.get(parameter::CLIENT_ASSERTION), form.get(parameter::CLIENT_ASSERTION_TYPE));
+    match (authorization, secret, assertion) {
+        ([], None, (None, None)) => by_itself(form),
+        ([header], None, (None, None)) => Ok(Presented::Basic(header)),
+        ([], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
+        ([], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => Ok(Presented::Assertion(assertion)),
+        ([], None, (_, Some(other))) if other != parameter::JWT_BEARER_ASSERTION => {
+            Err(AuthenticationError::Failed(Failure::AssertionType))
+        }
+        ([], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),
+        (_, _, _) => Err(AuthenticationError::SeveralMethods),
+    }
+}
+
+/// A request without client authentication: the workload token that it sends as `actor_token` is the credential.
+fn by_itself(form: &Form) -> Result<Presented<'_>, AuthenticationError> {
+    let is_exchange = form.get(parameter::GRANT_TYPE) == Some(parameter::GRANT_TOKEN_EXCHANGE);
+    let Some(token) = form.get(parameter::ACTOR_TOKEN).filter(|_| is_exchange) else {
+        return Err(AuthenticationError::Absent);
+    };
+    match form.get(parameter::ACTOR_TOKEN_TYPE).and_then(TokenType::from_identifier) {
+        Some(token_type @ (TokenType::Jwt | TokenType::AccessToken)) => Ok(Presented::ActorToken(token, token_type)),
+        Some(TokenType::IdToken) | None => Err(AuthenticationError::ActorTokenType),
+    }
+}
+
+async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
+    let token = UnverifiedToken::parse(assertion).map_err(|error| Failure::Assertion(error.into()))?;
+    let iss = token.claims().string("iss").ok().flatten();
+    if iss.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
+        let identified = workload::identify(context, assertion, private_key_jwt::ALLOWED_TYP).await;
+        let agent = identified.map_err(AuthenticationError::assertion)?;
+        return Ok(AuthenticatedAgent { agent, method: Method::WorkloadAssertion, one_time: None });
+    }
+    let (agent, one_time) = private_key_jwt::authenticate(context, token).await?;
+    Ok(AuthenticatedAgent { agent, method: Method::PrivateKeyJwt, one_time: Some(one_time) })
+}
+
+async fn by_actor_token(
+    context: &Context<'_>,
+    token: &str,
+    token_type: TokenType,
+) -> Result<AuthenticatedAgent, AuthenticationError> {
+    let identified = workload::identify(context, token, token_type.allowed_typ()).await;
+    let agent = identified.map_err(AuthenticationError::actor_token)?;
+    Ok(AuthenticatedAgent { agent, method: Method::WorkloadActorToken, one_time: None })
+}

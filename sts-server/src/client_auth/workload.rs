@@ -1,0 +1,72 @@
+//! Workload tokens: a token of an outside issuer that says which of our agents its bearer is.
+//!
+//! Such a token is used again until it is rotated, so it has no one-time rule; its `aud` must be our issuer, or the one that the
+//! workload entry names.
+
+use std::sync::Arc;
+
+use sts_jose::{ClaimError, ParseError, UnverifiedToken, typ_fits};
+use thiserror::Error;
+
+use super::Context;
+use crate::keys::TrustError;
+use crate::registry::Agent;
+
+/// A token does not say which agent its bearer is.
+#[derive(Debug, Error)]
+pub enum WorkloadError {
+    /// It is no JWT.
+    #[error("the workload token does not parse")]
+    Parse(#[source] ParseError),
+    /// It is not believed.
+    #[error("the workload token is not believed")]
+    Trust(#[source] TrustError),
+    /// A claim is malformed.
+    #[error("a claim of the workload token is malformed")]
+    Claim(#[from] ClaimError),
+    /// `typ` is that of another kind of token.
+    #[error("typ of the workload token is that of another kind of token")]
+    Typ,
+    /// It is bound to a key, which is not honoured.
+    #[error("the workload token is bound to a key (cnf), which is not honoured")]
+    Bound,
+    /// It is itself a delegated token.
+    #[error("the workload token carries act")]
+    Delegated,
+    /// No workload entry names its subject.
+    #[error("no agent is the workload of this token")]
+    Unknown,
+    /// It is addressed to others.
+    #[error("the workload token is not addressed to this service")]
+    Audience,
+}
+
+/// The agent that the bearer of a workload token is. `allowed_typ` are the `typ` values that its slot takes.
+///
+/// # Errors
+/// [`WorkloadError`]; a `Trust` that is an outage must be answered as one.
+pub async fn identify(context: &Context<'_>, token: &str, allowed_typ: &[&str]) -> Result<Arc<Agent>, WorkloadError> {
+    let token = UnverifiedToken::parse(token).map_err(WorkloadError::Parse)?;
+    if !typ_fits(token.header().typ.as_deref(), allowed_typ) {
+        return Err(WorkloadError::Typ);
+    }
+    let believed = context.trusted.believe(context.registry, token, context.now).await;
+    let believed = believed.map_err(WorkloadError::Trust)?;
+    let claims = believed.token.claims();
+    if claims.get("cnf").is_some() {
+        return Err(WorkloadError::Bound);
+    }
+    if claims.get("act").is_some() {
+        return Err(WorkloadError::Delegated);
+    }
+    let iss = &believed.issuer.issuer;
+    let sub = claims.string("sub")?.ok_or(WorkloadError::Unknown)?;
+    let agent = context.registry.workload(iss, sub).filter(|agent| !agent.disabled).ok_or(WorkloadError::Unknown)?;
+    let mut entries = agent.auth.iter().flat_map(|auth| &auth.workload);
+    let entry = entries.find(|entry| entry.issuer == *iss && entry.subject == sub).ok_or(WorkloadError::Unknown)?;
+    let expected = entry.audience.as_deref().unwrap_or(context.issuer);
+    if !claims.audience()?.contains(&expected) {
+        return Err(WorkloadError::Audience);
+    }
+    Ok(Arc::clone(agent))
+}

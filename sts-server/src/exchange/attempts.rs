@@ -1,0 +1,41 @@
+//! Failed attempts, counted per source and per agent.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+/// How many failures go by between two clean-ups of what is remembered.
+const CLEAN_EVERY: usize = 10_000;
+
+/// Who has failed how often within the last minute.
+pub(super) struct Attempts {
+    sources: DefaultKeyedRateLimiter<IpAddr>,
+    agents: DefaultKeyedRateLimiter<String>,
+    clock: DefaultClock,
+}
+
+impl Attempts {
+    pub(super) fn new(per_minute: u32) -> Self {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        Self { sources: RateLimiter::keyed(quota), agents: RateLimiter::keyed(quota), clock: DefaultClock::default() }
+    }
+
+    /// Counts a failure of `source`, and of the registered agent that it claims to be. How long to wait if that was one too many.
+    pub(super) fn failed(&self, source: IpAddr, agent: Option<&str>) -> Option<Duration> {
+        if self.sources.len() > CLEAN_EVERY {
+            self.sources.retain_recent();
+        }
+        let of_source = self.sources.check_key(&source).err();
+        let of_agent = agent.and_then(|agent| self.agents.check_key(&agent.to_owned()).err());
+        of_source.or(of_agent).map(|not_until| not_until.wait_time_from(self.clock.now()))
+    }
+}
+
+impl std::fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempts").finish_non_exhaustive()
+    }
+}

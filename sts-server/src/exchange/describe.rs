@@ -1,0 +1,60 @@
+//! What each step adds to the audit event, so that a refusal shows all that was known when it fell.
+
+use sts_protocol::{AccessTokenClaims, Act};
+
+use super::Request;
+use crate::client_auth::AuthenticatedAgent;
+use crate::policy::{Ruling, Subject};
+use crate::record::Event;
+use crate::registry::Delegation;
+
+/// After step 2.
+pub(super) fn describe_client(event: &mut Event, client: &AuthenticatedAgent) {
+    event.client_id = Some(client.agent().id.clone());
+    event.auth_method = Some(client.method().as_str().to_owned());
+}
+
+/// After step 3.
+pub(super) fn describe_request(event: &mut Event, request: &Request<'_>) {
+    event.target = Some(request.target.id.clone());
+    event.audience = Some(request.target.minted_audience().to_owned());
+    event.requested_scope.clone_from(&request.scope);
+}
+
+/// After step 4.
+pub(super) fn describe_subject(event: &mut Event, subject: &Subject) {
+    event.subject_issuer = Some(subject.principal.iss.clone());
+    event.sub = Some(subject.sub.clone());
+    event.actors = actors(subject.act.as_ref());
+    event.tenant_id.clone_from(&subject.tenant);
+    event.parent_iss = Some(subject.token.iss.clone());
+    event.parent_jti = Some(subject.token.jti.clone());
+    event.parent_exp = Some(subject.expires_at.as_second());
+    event.txn.clone_from(&subject.txn);
+}
+
+/// After step 6.
+pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling) {
+    event.sub = Some(ruling.sub.clone());
+    event.actors = actors(ruling.act.as_ref());
+    event.scope = Some(ruling.scope.clone());
+    event.roles.clone_from(&ruling.roles);
+    event.tenant_ids = ruling.tenants.clone().unwrap_or_default();
+    event.delegation = Some(delegation_name(&ruling.delegation));
+}
+
+/// After step 7.
+pub(super) fn describe_token(event: &mut Event, claims: &AccessTokenClaims) {
+    event.jti = Some(claims.jti.clone());
+    event.txn = Some(claims.txn.clone());
+    event.exp = Some(claims.exp);
+}
+
+/// A delegation in words: `actor->target`.
+pub(super) fn delegation_name(delegation: &Delegation) -> String {
+    format!("{}->{}", delegation.actor, delegation.target)
+}
+
+fn actors(act: Option<&Act>) -> Vec<String> {
+    act.into_iter().flat_map(Act::actors).map(|actor| actor.sub.to_owned()).collect()
+}

@@ -1,0 +1,177 @@
+//! What would become of a request? The same steps, with nothing minted and nothing recorded.
+
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde::Serialize;
+use sts_protocol::Form;
+
+use super::describe::delegation_name;
+use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
+use crate::client_auth::{self, AuthenticatedAgent};
+use crate::policy::{self, Chain, Ruling, Subject};
+
+/// What is supposed in place of what a request would prove.
+#[derive(Debug)]
+pub struct Supposition<'a> {
+    /// The id of the agent that asks; it is not authenticated.
+    pub actor: &'a str,
+    /// The subject; absent, the request's `subject_token` is verified as always.
+    pub subject: Option<Subject>,
+}
+
+/// The steps of a request, up to the one that refused it.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The steps, in their order.
+    pub steps: Vec<StepReport>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What a step decided.
+#[derive(Debug, Serialize)]
+pub struct StepReport {
+    /// The step.
+    pub step: &'static str,
+    /// What it decided, in words.
+    pub decision: String,
+}
+
+/// What would come of the request.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// A token with this content.
+    Allowed {
+        /// The delegation that allows it, as `actor->target`.
+        delegation: String,
+        /// `sub`.
+        sub: String,
+        /// `aud`.
+        audience: String,
+        /// `scope`.
+        scope: String,
+        /// `roles`.
+        roles: Vec<String>,
+        /// `tenant_id`.
+        tenant_id: Option<String>,
+        /// The actors, the current one first.
+        actors: Vec<String>,
+        /// `exp`.
+        expires_at: Timestamp,
+    },
+    /// No token.
+    Refused {
+        /// The OAuth error code.
+        error: &'static str,
+        /// The stable name of the rule.
+        reason: &'static str,
+        /// The cause in words.
+        detail: String,
+    },
+}
+
+impl Explanation {
+    fn step(&mut self, step: &'static str, decision: String) {
+        self.steps.push(StepReport { step, decision });
+    }
+}
+
+impl Sts {
+    /// Goes through the steps of a request that `supposition.actor` would send with this body and these headers. Credentials in it
+    /// are not looked at. May fetch key sets of outside issuers; writes nothing.
+    pub async fn explain(&self, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
+        let snapshot = self.snapshot();
+        let outcome = Outcome::Refused { error: "", reason: "", detail: String::new() };
+        let mut explanation = Explanation { steps: Vec::new(), outcome };
+        let decided = self.explain_steps(&snapshot, (body, headers), supposition, &mut explanation).await;
+        explanation.outcome = match decided {
+            Ok(ruling) => allowed(&ruling),
+            Err(refusal) => Outcome::Refused {
+                error: refusal.row().code().as_str(),
+                reason: refusal.reason(),
+                detail: refusal.detail(),
+            },
+        };
+        explanation
+    }
+
+    async fn explain_steps(
+        &self,
+        snapshot: &Snapshot,
+        (body, headers): (&[u8], &HeaderMap),
+        supposition: Supposition<'_>,
+        explanation: &mut Explanation,
+    ) -> Result<Ruling, Refusal> {
+        let form = Form::parse(body)?;
+        explanation.step("form", "the body is a well-formed form".to_owned());
+        let client = self.suppose(snapshot, supposition.actor)?;
+        explanation.step("client authentication", format!("supposed to be {:?}", client.agent().id));
+        let request = Request::read(&form, headers, &snapshot.registry, client.agent())?;
+        let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
+        explanation.step("request", format!("target {:?}, scope {scope}", request.target.id));
+        let ruling = match &request.grant {
+            Grant::TokenExchange(exchange) => {
+                let subject = self.explain_subject(snapshot, exchange, &client, supposition.subject).await?;
+                explanation.step("subject", describe_subject(&subject));
+                self.check_actor_token(snapshot, exchange, &client).await?;
+                let chain = policy::extend(&subject, client.agent(), &self.issuer, self.limits.chain_depth)?;
+                explanation.step("actor and chain", describe_chain(&chain));
+                policy::judge(&self.question(snapshot, &request, &client, &chain), &subject)?
+            }
+            Grant::ClientCredentials => {
+                let question = self.service_account_question(snapshot, &request, &client);
+                policy::permit_service_account(&question)?.into_ruling()
+            }
+        };
+        explanation.step("policy", format!("allowed by the delegation {}", delegation_name(&ruling.delegation)));
+        Ok(ruling)
+    }
+
+    fn suppose(&self, snapshot: &Snapshot, actor: &str) -> Result<AuthenticatedAgent, Refusal> {
+        let agent = snapshot.registry.agent(actor).filter(|agent| !agent.disabled && agent.auth.is_some());
+        let agent = agent.ok_or(client_auth::AuthenticationError::Failed(client_auth::Failure::UnknownAgent))?;
+        Ok(client_auth::suppose(agent.clone()))
+    }
+
+    async fn explain_subject(
+        &self,
+        snapshot: &Snapshot,
+        exchange: &ExchangeRequest<'_>,
+        client: &AuthenticatedAgent,
+        supposed: Option<Subject>,
+    ) -> Result<Subject, Refusal> {
+        match supposed {
+            Some(subject) => Ok(subject),
+            None => Ok(self.verify_subject(snapshot, exchange, client).await?.subject().clone()),
+        }
+    }
+}
+
+fn allowed(ruling: &Ruling) -> Outcome {
+    let actors = ruling.act.iter().flat_map(sts_protocol::Act::actors).map(|actor| actor.sub.to_owned());
+    Outcome::Allowed {
+        delegation: delegation_name(&ruling.delegation),
+        sub: ruling.sub.clone(),
+        audience: ruling.target.minted_audience().to_owned(),
+        scope: ruling.scope.to_string(),
+        roles: ruling.roles.clone(),
+        tenant_id: ruling.tenant.as_ref().map(ToString::to_string),
+        actors: actors.collect(),
+        expires_at: ruling.expires_at,
+    }
+}
+
+fn describe_subject(subject: &Subject) -> String {
+    let tenant = subject.tenant.as_ref().map_or_else(|| "no tenant".to_owned(), |tenant| format!("tenant {tenant}"));
+    let scope = match &subject.scope {
+        policy::HeldScope::OfDelegation => "all plain scopes of the delegation".to_owned(),
+        policy::HeldScope::Scope(scope) => format!("scope {scope}"),
+    };
+    format!("{:?} of {:?}, {tenant}, holds {scope}", subject.sub, subject.principal.iss)
+}
+
+fn describe_chain(chain: &Chain) -> String {
+    let actors: Vec<&str> = chain.act().actors().map(|actor| actor.sub).collect();
+    format!("acting now first: {}", actors.join(", "))
+}

@@ -1,0 +1,231 @@
+//! Step 3: which target, scopes and token types are asked for?
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use sts_protocol::{Form, Scope, ScopeError, Tenant, TokenType, parameter};
+use thiserror::Error;
+use url::Url;
+
+use crate::policy::Row;
+use crate::registry::{Agent, Registry, TargetError};
+
+/// A request to the token endpoint that can be decided.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The grant, with what belongs to it.
+    pub grant: Grant<'a>,
+    /// The one agent that the token shall be for.
+    pub target: Arc<Agent>,
+    /// The scope that is asked for.
+    pub scope: Option<Scope>,
+    /// The tenant that `X-Tenant-ID` names.
+    pub tenant_header: Option<Tenant>,
+    /// The token type of the answer.
+    pub issued_token_type: TokenType,
+}
+
+/// The grants that are served.
+#[derive(Debug)]
+pub enum Grant<'a> {
+    /// RFC 8693.
+    TokenExchange(ExchangeRequest<'a>),
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+}
+
+/// What an exchange asks for besides. Debug shows no token.
+pub struct ExchangeRequest<'a> {
+    /// `subject_token`.
+    pub subject_token: &'a str,
+    /// `subject_token_type`.
+    pub subject_token_type: TokenType,
+    /// `actor_token` and `actor_token_type`.
+    pub actor_token: Option<(&'a str, TokenType)>,
+}
+
+/// A request cannot be understood, or asks for what is not served.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// A parameter that must be there is not.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The grant is not served.
+    #[error("the grant type is not served")]
+    UnsupportedGrant,
+    /// A token without its type, or a type without its token.
+    #[error("{0} and its type belong together")]
+    Unpaired(&'static str),
+    /// A token type is unknown, or not served there.
+    #[error("{0} is not served")]
+    TokenType(&'static str),
+    /// A parameter of another grant.
+    #[error("{0} is no parameter of this grant")]
+    Foreign(&'static str),
+    /// Something that is known and not honoured yet.
+    #[error("{0} is not honoured")]
+    NotHonoured(&'static str),
+    /// `X-Tenant-ID` is not one tenant.
+    #[error("X-Tenant-ID is not one tenant")]
+    TenantHeader,
+    /// No target is named, and the agent has no default.
+    #[error("no target is named, and there is no default")]
+    NoTarget,
+    /// A `resource` is not an absolute URI without fragment (RFC 8707 §2).
+    #[error("a resource is not an absolute URI without fragment")]
+    MalformedResource,
+    /// The names do not stand for one agent.
+    #[error("the target is unknown, or there are several")]
+    Target(TargetError),
+    /// `scope` is malformed.
+    #[error("scope is malformed")]
+    Scope(#[source] ScopeError),
+}
+
+impl RequestError {
+    /// The row of the error table.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        match self {
+            Self::UnsupportedGrant => Row::UnsupportedGrant,
+            Self::NoTarget | Self::MalformedResource | Self::Target(_) => Row::Target,
+            Self::Scope(_) => Row::Scope,
+            Self::Missing(_)
+            | Self::Unpaired(_)
+            | Self::TokenType(_)
+            | Self::Foreign(_)
+            | Self::NotHonoured(_)
+            | Self::TenantHeader => Row::Request,
+        }
+    }
+
+    /// The stable name, for audit and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "parameter_missing",
+            Self::UnsupportedGrant => "grant_unsupported",
+            Self::Unpaired(_) => "token_without_type",
+            Self::TokenType(_) => "token_type_unsupported",
+            Self::Foreign(_) => "parameter_foreign",
+            Self::NotHonoured(_) => "not_honoured",
+            Self::TenantHeader => "tenant_header_malformed",
+            Self::NoTarget => "target_missing",
+            Self::MalformedResource => "resource_malformed",
+            Self::Target(TargetError::Unknown) => "target_unknown",
+            Self::Target(TargetError::Several) => "target_several",
+            Self::Scope(_) => "scope_malformed",
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads the request of an authenticated agent.
+    ///
+    /// # Errors
+    /// [`RequestError`] names the first thing that is wrong.
+    pub fn read(
+        form: &'a Form,
+        headers: &HeaderMap,
+        registry: &Registry,
+        client: &Agent,
+    ) -> Result<Self, RequestError> {
+        let grant = match form.get(parameter::GRANT_TYPE) {
+            Some(parameter::GRANT_TOKEN_EXCHANGE) => Grant::TokenExchange(exchange(form)?),
+            Some(parameter::GRANT_CLIENT_CREDENTIALS) => client_credentials(form)?,
+            Some(_) => return Err(RequestError::UnsupportedGrant),
+            None => return Err(RequestError::Missing(parameter::GRANT_TYPE)),
+        };
+        refuse_not_honoured(form, headers)?;
+        let issued_token_type = issued_token_type(form)?;
+        let tenant_header = tenant_header(headers)?;
+        let target = target(form, registry, client)?;
+        let scope = form.get(parameter::SCOPE).map(str::parse).transpose().map_err(RequestError::Scope)?;
+        Ok(Self { grant, target, scope, tenant_header, issued_token_type })
+    }
+}
+
+fn exchange(form: &Form) -> Result<ExchangeRequest<'_>, RequestError> {
+    let (token, declared) = pair(form, parameter::SUBJECT_TOKEN, parameter::SUBJECT_TOKEN_TYPE)?
+        .ok_or(RequestError::Missing(parameter::SUBJECT_TOKEN))?;
+    let subject_token_type =
+        TokenType::from_identifier(declared).ok_or(RequestError::TokenType(parameter::SUBJECT_TOKEN_TYPE))?;
+    let actor_token = match pair(form, parameter::ACTOR_TOKEN, parameter::ACTOR_TOKEN_TYPE)? {
+        None => None,
+        Some((token, declared)) => match TokenType::from_identifier(declared) {
+            Some(token_type @ (TokenType::Jwt | TokenType::AccessToken)) => Some((token, token_type)),
+            Some(TokenType::IdToken) | None => return Err(RequestError::TokenType(parameter::ACTOR_TOKEN_TYPE)),
+        },
+    };
+    Ok(ExchangeRequest { subject_token: token, subject_token_type, actor_token })
+}
+
+fn client_credentials(form: &Form) -> Result<Grant<'_>, RequestError> {
+    use parameter::{ACTOR_TOKEN, ACTOR_TOKEN_TYPE, SUBJECT_TOKEN, SUBJECT_TOKEN_TYPE};
+    let foreign = [SUBJECT_TOKEN, SUBJECT_TOKEN_TYPE, ACTOR_TOKEN, ACTOR_TOKEN_TYPE];
+    match foreign.into_iter().find(|name| form.get(name).is_some()) {
+        Some(name) => Err(RequestError::Foreign(name)),
+        None => Ok(Grant::ClientCredentials),
+    }
+}
+
+/// A token with its declared type: both or neither (RFC 8693 §2.1).
+fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Option<(&'a str, &'a str)>, RequestError> {
+    match (form.get(token), form.get(declared)) {
+        (Some(token), Some(declared)) => Ok(Some((token, declared))),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(RequestError::Unpaired(token)),
+    }
+}
+
+fn refuse_not_honoured(form: &Form, headers: &HeaderMap) -> Result<(), RequestError> {
+    if headers.contains_key("dpop") {
+        return Err(RequestError::NotHonoured("DPoP"));
+    }
+    if form.get(parameter::AUTHORIZATION_DETAILS).is_some() {
+        return Err(RequestError::NotHonoured(parameter::AUTHORIZATION_DETAILS));
+    }
+    Ok(())
+}
+
+fn issued_token_type(form: &Form) -> Result<TokenType, RequestError> {
+    match form.get(parameter::REQUESTED_TOKEN_TYPE).map(TokenType::from_identifier) {
+        None => Ok(TokenType::AccessToken),
+        Some(Some(issued @ (TokenType::AccessToken | TokenType::Jwt))) => Ok(issued),
+        Some(Some(TokenType::IdToken) | None) => Err(RequestError::TokenType(parameter::REQUESTED_TOKEN_TYPE)),
+    }
+}
+
+fn tenant_header(headers: &HeaderMap) -> Result<Option<Tenant>, RequestError> {
+    let mut values = headers.get_all(parameter::X_TENANT_ID).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let tenant = value.to_str().ok().and_then(|text| Tenant::new(text).ok());
+    if values.next().is_some() {
+        return Err(RequestError::TenantHeader);
+    }
+    tenant.map(Some).ok_or(RequestError::TenantHeader)
+}
+
+/// The one agent that all `audience` and `resource` values stand for, or else the client's default.
+fn target(form: &Form, registry: &Registry, client: &Agent) -> Result<Arc<Agent>, RequestError> {
+    let resources = || form.all(parameter::RESOURCE);
+    let is_resource = |uri: &str| Url::parse(uri).is_ok() && !uri.contains('#');
+    if !resources().all(is_resource) {
+        return Err(RequestError::MalformedResource);
+    }
+    let named = registry.target(form.all(parameter::AUDIENCE).chain(resources())).map_err(RequestError::Target)?;
+    if let Some(target) = named {
+        return Ok(Arc::clone(target));
+    }
+    let default = client.default_target.as_deref().ok_or(RequestError::NoTarget)?;
+    registry.agent(default).map(Arc::clone).ok_or(RequestError::Target(TargetError::Unknown))
+}
+
+impl std::fmt::Debug for ExchangeRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExchangeRequest")
+            .field("subject_token_type", &self.subject_token_type)
+            .field("actor_token_type", &self.actor_token.map(|(_, token_type)| token_type))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,100 @@
+//! Revocation (RFC 7009): a token and every descendant, at once and everywhere.
+
+use jiff::{SignedDuration, Timestamp};
+use sts_jose::UnverifiedToken;
+use sts_protocol::{Form, parameter};
+use thiserror::Error;
+
+use super::{Call, Refusal, RequestError, SnapshotError, Sts};
+use crate::record::{AuditWriter, Event, EventKind};
+use crate::registry::Registry;
+use crate::storage::{RevocationKind, RevocationRow, StorageError};
+use crate::ttl::Ttl;
+use crate::verify::own_token;
+
+/// What an operator revokes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// What it is about.
+    pub kind: RevocationKind,
+    /// In whose namespace `value` is a name, where that matters.
+    pub issuer: Option<String>,
+    /// What is revoked.
+    pub value: String,
+}
+
+/// A revocation does not hold yet. An outage: the same request may succeed later.
+#[derive(Debug, Error)]
+pub enum RevokeError {
+    /// The database failed.
+    #[error("the revocation is not committed")]
+    Storage(#[from] StorageError),
+    /// It is committed, and this server could not read it back.
+    #[error("the revocation is committed and does not hold here yet")]
+    Snapshot(#[from] SnapshotError),
+    /// Its audit event cannot be written.
+    #[error("the audit event cannot be written")]
+    Audit(#[from] serde_json::Error),
+}
+
+impl Sts {
+    /// Answers a request to the revocation endpoint, after the commit and after it holds here.
+    ///
+    /// A token that is not alive, not ours or no token at all needs no revocation: that is a success (RFC 7009 §2.2).
+    ///
+    /// # Errors
+    /// [`Refusal`]; of a token that was issued to another agent, [`Refusal::NotTheClients`] (RFC 7009 §2.1).
+    pub async fn revoke(&self, call: &Call<'_>) -> Result<(), Refusal> {
+        let snapshot = self.snapshot();
+        let form = Form::parse(call.body)?;
+        let client = self.authenticate(&snapshot, call, &form).await?;
+        self.spend(&snapshot, &client).await?;
+        let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
+        let now = self.clock.now();
+        let own = UnverifiedToken::parse(token).ok().and_then(|token| own_token(&snapshot.ring, token, now).ok());
+        let Some(claims) = own.map(|own| own.claims) else { return Ok(()) };
+        if claims.client_id != client.agent().id {
+            return Err(Refusal::NotTheClients);
+        }
+        let row = RevocationRow {
+            kind: RevocationKind::Token,
+            issuer: Some(claims.iss),
+            value: claims.jti.clone(),
+            at: now,
+            expires_at: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX),
+            version: 0,
+        };
+        let mut event = Event::new(EventKind::Revoked, now);
+        event.correlation_id = Some(call.correlation_id.to_owned());
+        event.source = Some(call.source.to_string());
+        event.client_id = Some(client.agent().id.clone());
+        event.auth_method = Some(client.method().as_str().to_owned());
+        event.jti = Some(claims.jti);
+        event.txn = Some(claims.txn);
+        Ok(self.commit_revocation(&row, &event).await?)
+    }
+
+    /// Commits a revocation with its event, and returns when it holds here.
+    async fn commit_revocation(&self, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
+        let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event)?;
+        self.store.revoke(row, &[audit]).await?;
+        Ok(self.refresh().await?)
+    }
+}
+
+/// The row of what an operator revokes: it stands until nothing that it covers can be alive any more.
+#[must_use]
+pub fn revocation_row(revocation: &Revocation, registry: &Registry, max_ttl: Ttl, now: Timestamp) -> RevocationRow {
+    let ages = registry.issuers().map(|issuer| issuer.max_token_age);
+    let longest = ages.max().map_or(max_ttl, |age| age.max(max_ttl));
+    // An outside token may be as old as its issuer lets it be when it is presented, and as long again until it dies.
+    let span = SignedDuration::from_secs(longest.as_seconds().saturating_mul(2));
+    RevocationRow {
+        kind: revocation.kind,
+        issuer: revocation.issuer.clone(),
+        value: revocation.value.clone(),
+        at: now,
+        expires_at: now.checked_add(span).unwrap_or(Timestamp::MAX),
+        version: 0,
+    }
+}

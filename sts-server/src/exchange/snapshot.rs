@@ -1,0 +1,110 @@
+//! What requests read instead of the database: one consistent view, replaced whole.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sts_jose::Clock;
+use thiserror::Error;
+
+use crate::keys::{KeyRing, KeyRingError, MasterKey, TrustedKeys};
+use crate::record::Revocations;
+use crate::registry::{Registry, RegistryError};
+use crate::storage::{StorageError, Store};
+use crate::verify;
+
+/// Registry, keys and revocations at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The entries.
+    pub registry: Arc<Registry>,
+    /// The keys of others.
+    pub trusted: Arc<TrustedKeys>,
+    /// Our keys.
+    pub ring: Arc<KeyRing>,
+    /// What stands revoked.
+    pub revocations: Arc<Revocations>,
+}
+
+/// The database's content cannot be read.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The database failed.
+    #[error("the database cannot be read")]
+    Storage(#[from] StorageError),
+    /// The registry cannot be read.
+    #[error("the stored registry cannot be read")]
+    Registry(#[from] RegistryError),
+    /// The signing keys cannot be read.
+    #[error("the stored signing keys cannot be read")]
+    Keys(#[from] KeyRingError),
+}
+
+impl Snapshot {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub async fn load(store: &dyn Store, master: &MasterKey, clock: &Arc<dyn Clock>) -> Result<Self, SnapshotError> {
+        let (version, rows) = store.entries().await?;
+        let registry = Registry::from_rows(version, &rows)?;
+        let (version, rows) = store.keys().await?;
+        let ring = KeyRing::from_rows(version, &rows, master)?;
+        let (version, rows) = store.revocations().await?;
+        Ok(Self {
+            trusted: Arc::new(TrustedKeys::new(&registry, &TrustedKeys::default(), clock)),
+            registry: Arc::new(registry),
+            ring: Arc::new(ring),
+            revocations: Arc::new(Revocations::from_rows(version, &rows)),
+        })
+    }
+
+    /// Reads what has changed since; `None` when nothing has.
+    pub(super) async fn refreshed(
+        &self,
+        store: &dyn Store,
+        master: &MasterKey,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Self>, SnapshotError> {
+        let versions = store.versions().await?;
+        let mut newer = Self {
+            registry: Arc::clone(&self.registry),
+            trusted: Arc::clone(&self.trusted),
+            ring: Arc::clone(&self.ring),
+            revocations: Arc::clone(&self.revocations),
+        };
+        if versions.registry != self.registry.version() {
+            let (version, rows) = store.entries().await?;
+            let registry = Registry::from_rows(version, &rows)?;
+            newer.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, clock));
+            newer.registry = Arc::new(registry);
+        }
+        if versions.keys != self.ring.version() {
+            let (version, rows) = store.keys().await?;
+            newer.ring = Arc::new(KeyRing::from_rows(version, &rows, master)?);
+        }
+        if versions.revocations != self.revocations.version() {
+            let (version, rows) = store.revocations().await?;
+            newer.revocations = Arc::new(Revocations::from_rows(version, &rows));
+        }
+        Ok((!newer.is(self)).then_some(newer))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.registry, &other.registry)
+            && Arc::ptr_eq(&self.ring, &other.ring)
+            && Arc::ptr_eq(&self.revocations, &other.revocations)
+    }
+
+    /// What verifying a subject token reads.
+    #[must_use]
+    pub fn verify_context<'a>(&'a self, issuer: &'a str, now: Timestamp) -> verify::Context<'a> {
+        verify::Context {
+            registry: &self.registry,
+            trusted: &self.trusted,
+            ring: &self.ring,
+            revocations: &self.revocations,
+            issuer,
+            now,
+        }
+    }
+}

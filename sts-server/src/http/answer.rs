@@ -1,0 +1,181 @@
+//! Every status and every body. What leaves is a fixed text; causes go to the audit log.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use sts_protocol::{ErrorCode, ErrorResponse, parameter};
+
+use crate::exchange::Refusal;
+use crate::policy::Row;
+
+/// How the client is asked to authenticate, where it used the `Authorization` header (RFC 6749 §5.2).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"sts\", charset=\"UTF-8\"");
+
+/// The text that a requester is told; ASCII without quotes and backslashes (RFC 6749 §5.2), one per row of the table.
+#[must_use]
+pub fn description(row: Row) -> &'static str {
+    match row {
+        Row::Request => "The request is malformed, or lacks or repeats a parameter, or asks for what is not served.",
+        Row::Token => "The subject token or the actor token is not acceptable.",
+        Row::Target => "The target is missing, unknown, not allowed or not exactly one.",
+        Row::Scope => "The scope is malformed, or beyond what is allowed.",
+        Row::Grant => "The client may not do this.",
+        Row::UnsupportedGrant => "The grant type is not supported.",
+        Row::Client => "Client authentication failed.",
+        Row::TokenSize => "The token would be too large.",
+        Row::TooMany => "Too many attempts have failed.",
+        Row::Unavailable => "The service cannot answer now.",
+    }
+}
+
+fn status(row: Row) -> StatusCode {
+    match row {
+        Row::Request | Row::Token | Row::Target | Row::Scope | Row::Grant | Row::UnsupportedGrant | Row::TokenSize => {
+            StatusCode::BAD_REQUEST
+        }
+        Row::Client => StatusCode::UNAUTHORIZED,
+        Row::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Row::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// 200 with a JSON body.
+pub(super) fn json(body: &impl Serialize) -> Response {
+    with_body(StatusCode::OK, body)
+}
+
+/// 200 without a body (RFC 7009 §2.2).
+pub(super) fn empty() -> Response {
+    StatusCode::OK.into_response()
+}
+
+/// The answer to a request that was refused, or cannot be served now.
+pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
+    let row = refusal.row();
+    let mut response = error(status(row), row.code(), description(row));
+    if row == Row::Client && used_authorization_header == UsedHeader::Authorization {
+        response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    }
+    if let Some(wait) = refusal.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, seconds(wait));
+    }
+    response
+}
+
+/// Whether the request had an `Authorization` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UsedHeader {
+    Authorization,
+    None,
+}
+
+/// What is wrong with a request before anybody reads its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    Method,
+    Malformed,
+    TooLarge,
+    TooSlow,
+}
+
+/// The answer to a request that cannot be read.
+pub(super) fn unreadable(unreadable: Unreadable) -> Response {
+    let invalid = |status| error(status, ErrorCode::InvalidRequest, description(Row::Request));
+    match unreadable {
+        Unreadable::Malformed => invalid(StatusCode::BAD_REQUEST),
+        Unreadable::Method => {
+            let mut response = invalid(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            response
+        }
+        // The rest of the body is not read, so the connection cannot be used again.
+        Unreadable::TooLarge => closing(invalid(StatusCode::PAYLOAD_TOO_LARGE)),
+        Unreadable::TooSlow => closing(invalid(StatusCode::REQUEST_TIMEOUT)),
+    }
+}
+
+/// What every answer of the POST endpoints bears.
+pub(super) fn seal(mut response: Response, correlation_id: &str) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(correlation_id) {
+        headers.insert(HeaderName::from_static(parameter::X_CORRELATION_ID), value);
+    }
+    response
+}
+
+/// A JSON document that verifiers may keep for a while.
+pub(super) fn document(body: &impl Serialize) -> Response {
+    let mut response = json(body);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// 503 where readiness is asked for.
+pub(super) fn not_ready() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+}
+
+fn error(status: StatusCode, code: ErrorCode, description: &str) -> Response {
+    with_body(status, &ErrorResponse { error: code, error_description: description.to_owned() })
+}
+
+fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
+    let Ok(body) = serde_json::to_vec(body) else {
+        tracing::error!("an answer could not be written as JSON");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn closing(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn seconds(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_6749_section_5_2_descriptions_keep_to_the_allowed_characters() {
+        for row in [
+            Row::Request,
+            Row::Token,
+            Row::Target,
+            Row::Scope,
+            Row::Grant,
+            Row::UnsupportedGrant,
+            Row::Client,
+            Row::TokenSize,
+            Row::TooMany,
+            Row::Unavailable,
+        ] {
+            let text = description(row);
+            assert!(text.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        assert_eq!(seconds(Duration::from_millis(1)), "1");
+        assert_eq!(seconds(Duration::from_millis(2001)), "3");
+    }
+}

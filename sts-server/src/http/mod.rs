@@ -1,0 +1,75 @@
+//! The public and the admin listener: requests in, answers out.
+//!
+//! What lives here: routes, the reading of requests (`post`), the accept loop (`listener`), and all statuses and bodies (`answer`).
+//! What must never: decisions; `exchange` makes them. Another endpoint is a file here and one line in a router.
+
+mod answer;
+mod health;
+mod introspect;
+mod jwks;
+mod listener;
+mod metadata;
+mod post;
+mod revoke;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{any, get};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+pub use answer::description;
+pub(crate) use listener::announced;
+pub use listener::{Limits as ListenerLimits, serve};
+
+use crate::config::Config;
+use crate::exchange::Sts;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    sts: Arc<Sts>,
+    metadata: Arc<sts_protocol::Metadata>,
+    body_timeout: Duration,
+}
+
+impl App {
+    /// The handlers' state of a service.
+    #[must_use]
+    pub fn new(sts: Arc<Sts>, config: &Config) -> Self {
+        Self {
+            sts,
+            metadata: Arc::new(metadata::describe(config)),
+            body_timeout: config.limits.body_timeout.as_duration(),
+        }
+    }
+}
+
+/// The endpoints for agents and verifiers.
+pub fn public(app: App) -> Router {
+    Router::new()
+        .route("/oauth2/token", any(token::token))
+        .route("/oauth2/introspect", any(introspect::introspect))
+        .route("/oauth2/revoke", any(revoke::revoke))
+        .route("/oauth2/jwks", get(jwks::jwks))
+        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+        .route("/.well-known/openid-configuration", get(metadata::metadata))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(app)
+}
+
+/// The endpoints for operators.
+pub fn admin(app: App, metrics: Option<PrometheusHandle>) -> Router {
+    let render = move || {
+        let metrics = metrics.clone();
+        async move { metrics.map(|metrics| metrics.render()).unwrap_or_default() }
+    };
+    Router::new()
+        .route("/metrics", get(render))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(app)
+}

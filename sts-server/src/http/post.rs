@@ -1,0 +1,151 @@
+//! What the three POST endpoints have in common: how a request is read, and what every answer bears.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use sts_protocol::parameter::X_CORRELATION_ID;
+
+use super::App;
+use super::answer::{self, Unreadable, UsedHeader};
+use super::listener::Peer;
+use crate::exchange::{Call, Refusal, Sts};
+
+/// The longest body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest correlation id that is taken over.
+const MAX_CORRELATION_BYTES: usize = 128;
+
+/// Reads a request, lets `decide` answer it, and gives the answer the headers that all have. `endpoint` names it for metrics.
+pub(super) async fn answer(
+    app: &App,
+    request: Request,
+    endpoint: &'static str,
+    decide: impl AsyncFnOnce(&Sts, &Call<'_>) -> Result<Response, Refusal>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let correlation_id = correlation_id(&parts.headers).unwrap_or_else(|| app.sts.new_name());
+    let body = match read(app, &parts, body).await {
+        Ok(body) => body,
+        Err(unreadable) => {
+            count(endpoint, "unreadable");
+            return answer::seal(answer::unreadable(unreadable), &correlation_id);
+        }
+    };
+    let call = Call {
+        headers: &parts.headers,
+        body: &body,
+        correlation_id: &correlation_id,
+        source: parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip()),
+    };
+    let response = match decide(&app.sts, &call).await {
+        Ok(response) => {
+            count(endpoint, "ok");
+            response
+        }
+        Err(refusal) => refuse(endpoint, &refusal, &call),
+    };
+    answer::seal(response, &correlation_id)
+}
+
+fn refuse(endpoint: &'static str, refusal: &Refusal, call: &Call<'_>) -> Response {
+    count(endpoint, refusal.reason());
+    tracing::debug!(
+        endpoint,
+        correlation_id = call.correlation_id,
+        reason = refusal.reason(),
+        detail = refusal.detail(),
+        "a request was refused"
+    );
+    let used = if call.headers.contains_key(AUTHORIZATION) { UsedHeader::Authorization } else { UsedHeader::None };
+    answer::refusal(refusal, used)
+}
+
+fn count(endpoint: &'static str, outcome: &'static str) {
+    metrics::counter!("sts_requests_total", "endpoint" => endpoint, "outcome" => outcome).increment(1);
+}
+
+async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Unreadable> {
+    if parts.method != Method::POST {
+        return Err(Unreadable::Method);
+    }
+    if announced_length(&parts.headers).is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(Unreadable::TooLarge);
+    }
+    // RFC 6749 §3.2: parameters stand in the body, never in the URI.
+    if parts.uri.query().is_some() || !is_form(&parts.headers) || parts.headers.contains_key(CONTENT_ENCODING) {
+        return Err(Unreadable::Malformed);
+    }
+    let collected = Limited::new(body, MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(app.body_timeout, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge),
+        Ok(Err(_)) => Err(Unreadable::Malformed),
+        Err(_) => Err(Unreadable::TooSlow),
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Exactly one `Content-Type`, that of a form, whose only parameter may be a charset of UTF-8.
+fn is_form(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    let is_utf8 = |parameter: &str| {
+        parameter.split_once('=').is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    };
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+        && parts.all(is_utf8)
+}
+
+/// The one `X-Correlation-ID` of the request, if it is 1 to 128 visible ASCII characters.
+fn correlation_id(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(X_CORRELATION_ID).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let value = value.to_str().ok().filter(|text| (1..=MAX_CORRELATION_BYTES).contains(&text.len()))?;
+    value.bytes().all(|byte| byte.is_ascii_graphic()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn content_type(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_form_may_carry_a_charset_of_utf_8_and_nothing_else() {
+        for value in [
+            "application/x-www-form-urlencoded",
+            "application/x-www-form-urlencoded; charset=utf-8",
+            "Application/X-WWW-Form-Urlencoded;charset=\"UTF-8\"",
+        ] {
+            assert!(is_form(&content_type(value)), "{value}");
+        }
+        for value in [
+            "application/json",
+            "application/x-www-form-urlencoded; charset=latin1",
+            "application/x-www-form-urlencoded; boundary=x",
+            "multipart/form-data",
+            "",
+        ] {
+            assert!(!is_form(&content_type(value)), "{value}");
+        }
+        assert!(!is_form(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,13 @@
+//! `POST /oauth2/token` (RFC 6749 §3.2, RFC 8693 §2).
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use super::{App, answer, post};
+use crate::exchange::{Call, Sts};
+
+/// Answers a token request.
+pub(super) async fn token(State(app): State<App>, request: Request) -> Response {
+    let decide = async |sts: &Sts, call: &Call<'_>| sts.token(call).await.map(|token| answer::json(&token));
+    post::answer(&app, request, "token", decide).await
+}

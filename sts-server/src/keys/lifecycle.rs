@@ -1,0 +1,243 @@
+//! The life of our signing keys: next, active, retired, gone.
+//!
+//! Every algorithm has one active key, which signs, and one next key, which is published so that verifiers know it before it
+//! signs. A retired key stays published as long as a token that it signed may live.
+
+use jiff::{SignedDuration, Timestamp};
+use sts_jose::{Algorithm, Clock, Entropy, SigningKey, SigningKeyError};
+use thiserror::Error;
+
+use super::{MasterKey, SealError};
+use crate::storage::{AuditRow, Changed, KeyChanges, KeyRow, KeyState, StorageError, Store};
+use crate::ttl::Ttl;
+
+/// The algorithms that tokens are signed with.
+pub const SIGNING_ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
+
+/// How far clocks may lie apart.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// How often a change is tried again when another server was faster.
+const ATTEMPTS: u32 = 10;
+
+/// What changing keys takes.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyPolicy<'a> {
+    /// Where the keys are.
+    pub store: &'a dyn Store,
+    /// What they are sealed under.
+    pub master: &'a MasterKey,
+    /// The present.
+    pub clock: &'a dyn Clock,
+    /// Chance, for sealing.
+    pub entropy: &'a dyn Entropy,
+    /// The longest life of any token.
+    pub max_ttl: Ttl,
+}
+
+/// Keys were not changed.
+#[derive(Debug, Error)]
+pub enum KeyLifeError {
+    /// The database failed.
+    #[error("the keys cannot be read or written")]
+    Storage(#[from] StorageError),
+    /// A key could not be made.
+    #[error("a signing key could not be made")]
+    Generate(#[from] SigningKeyError),
+    /// A key could not be sealed.
+    #[error("a signing key could not be sealed")]
+    Seal(#[from] SealError),
+    /// Others kept changing the keys.
+    #[error("the keys were changed by others {ATTEMPTS} times in a row")]
+    Contended,
+    /// The next key was published too short a time ago for every verifier to know it.
+    #[error("the next {algorithm} key was published only at {published_at}; it may sign from {earliest}")]
+    TooEarly {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// Since when the next key is published.
+        published_at: Timestamp,
+        /// From when it may sign.
+        earliest: Timestamp,
+    },
+    /// There is no key of this name.
+    #[error("there is no signing key {0:?}")]
+    Unknown(String),
+}
+
+/// How a rotation treats a next key that verifiers may not know yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Waits until it has been published long enough.
+    WhenPublished,
+    /// Lets it sign now: verifiers that cache our keys may refuse tokens for a while.
+    Now,
+}
+
+/// How long a key is published before it signs, and after it has signed last.
+#[must_use]
+pub fn publish_window(max_ttl: Ttl) -> SignedDuration {
+    SignedDuration::from_secs(max_ttl.as_seconds()) + SKEW
+}
+
+/// Makes what is missing: an active and a next key of every algorithm. `audit` is called for each attempt that changes keys.
+///
+/// # Errors
+/// [`KeyLifeError`], never `TooEarly` nor `Unknown`.
+pub async fn ensure(
+    policy: &KeyPolicy<'_>,
+    audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
+) -> Result<(), KeyLifeError> {
+    change(policy, audit, |rows, now| missing(policy, rows, now)).await
+}
+
+/// Lets the next key of `algorithm`, or of every one, sign; retires the one that signed; publishes a new next key.
+///
+/// # Errors
+/// [`KeyLifeError`]; with [`Rotation::WhenPublished`] also `TooEarly`.
+pub async fn rotate(
+    policy: &KeyPolicy<'_>,
+    algorithm: Option<Algorithm>,
+    rotation: Rotation,
+    audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
+) -> Result<(), KeyLifeError> {
+    change(policy, audit, |rows, now| {
+        let mut changes = KeyChanges::default();
+        for algorithm in SIGNING_ALGORITHMS.into_iter().filter(|known| algorithm.is_none_or(|named| named == *known)) {
+            let promoted = promote(policy, rows, algorithm, (rotation, now))?;
+            changes.put.extend(promoted);
+        }
+        Ok(changes)
+    })
+    .await
+}
+
+/// Removes a key at once, everywhere: what it signed is refused from then on. If it signed until now, the next key signs.
+///
+/// # Errors
+/// [`KeyLifeError`], never `TooEarly`.
+pub async fn revoke(
+    policy: &KeyPolicy<'_>,
+    kid: &str,
+    audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
+) -> Result<(), KeyLifeError> {
+    change(policy, audit, |rows, now| {
+        let revoked = rows.iter().find(|row| row.kid == kid).ok_or_else(|| KeyLifeError::Unknown(kid.to_owned()))?;
+        let rest: Vec<KeyRow> = rows.iter().filter(|row| row.kid != kid).cloned().collect();
+        let algorithm = revoked.algorithm.parse().map_err(|_unknown| KeyLifeError::Unknown(kid.to_owned()));
+        let mut put = match revoked.state {
+            KeyState::Active => promote(policy, &rest, algorithm?, (Rotation::Now, now))?,
+            KeyState::Next | KeyState::Retired => Vec::new(),
+        };
+        if put.is_empty() {
+            put = missing(policy, &rest, now)?.put;
+        }
+        Ok(KeyChanges { delete: vec![kid.to_owned()], put })
+    })
+    .await
+}
+
+/// Rotates keys that have signed for `rotate_every`, and deletes retired ones that nothing alive was signed with.
+///
+/// # Errors
+/// [`KeyLifeError`], never `TooEarly` nor `Unknown`.
+pub async fn maintain(
+    policy: &KeyPolicy<'_>,
+    rotate_every: Ttl,
+    audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
+) -> Result<(), KeyLifeError> {
+    change(policy, audit, |rows, now| {
+        let mut changes = missing(policy, rows, now)?;
+        let gone = |row: &&KeyRow| row.state == KeyState::Retired && is_past(row, publish_window(policy.max_ttl), now);
+        changes.delete = rows.iter().filter(gone).map(|row| row.kid.clone()).collect();
+        let due = |row: &&KeyRow| {
+            let signed = SignedDuration::from_secs(rotate_every.as_seconds());
+            row.state == KeyState::Active && is_past(row, signed, now)
+        };
+        for row in rows.iter().filter(due) {
+            let Ok(algorithm) = row.algorithm.parse() else { continue };
+            match promote(policy, rows, algorithm, (Rotation::WhenPublished, now)) {
+                Ok(promoted) => changes.put.extend(promoted),
+                Err(KeyLifeError::TooEarly { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(changes)
+    })
+    .await
+}
+
+/// Reads, decides, writes; and again when another server was faster.
+async fn change(
+    policy: &KeyPolicy<'_>,
+    audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
+    mut decide: impl FnMut(&[KeyRow], Timestamp) -> Result<KeyChanges, KeyLifeError> + Send,
+) -> Result<(), KeyLifeError> {
+    for _ in 0..ATTEMPTS {
+        let (version, rows) = policy.store.keys().await?;
+        let changes = decide(&rows, policy.clock.now())?;
+        if changes == KeyChanges::default() {
+            return Ok(());
+        }
+        match policy.store.change_keys(version, &changes, &audit(&changes)).await? {
+            Changed::Applied(_) => return Ok(()),
+            Changed::Conflict => {}
+        }
+    }
+    Err(KeyLifeError::Contended)
+}
+
+fn missing(policy: &KeyPolicy<'_>, rows: &[KeyRow], now: Timestamp) -> Result<KeyChanges, KeyLifeError> {
+    let mut changes = KeyChanges::default();
+    for algorithm in SIGNING_ALGORITHMS {
+        for state in [KeyState::Active, KeyState::Next] {
+            if find(rows, algorithm, state).is_none() {
+                changes.put.push(make(policy, algorithm, state, now)?);
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// The rows of a rotation: next becomes active, active becomes retired, and a new next is made.
+fn promote(
+    policy: &KeyPolicy<'_>,
+    rows: &[KeyRow],
+    algorithm: Algorithm,
+    (rotation, now): (Rotation, Timestamp),
+) -> Result<Vec<KeyRow>, KeyLifeError> {
+    let Some(next) = find(rows, algorithm, KeyState::Next) else { return Ok(Vec::new()) };
+    let earliest = next.state_since.checked_add(publish_window(policy.max_ttl)).unwrap_or(Timestamp::MAX);
+    if rotation == Rotation::WhenPublished && now < earliest {
+        return Err(KeyLifeError::TooEarly { algorithm, published_at: next.state_since, earliest });
+    }
+    let mut changed = vec![
+        KeyRow { state: KeyState::Active, state_since: now, ..next.clone() },
+        make(policy, algorithm, KeyState::Next, now)?,
+    ];
+    if let Some(active) = find(rows, algorithm, KeyState::Active) {
+        changed.push(KeyRow { state: KeyState::Retired, state_since: now, ..active.clone() });
+    }
+    Ok(changed)
+}
+
+fn find(rows: &[KeyRow], algorithm: Algorithm, state: KeyState) -> Option<&KeyRow> {
+    rows.iter().find(|row| row.state == state && row.algorithm == algorithm.as_str())
+}
+
+fn is_past(row: &KeyRow, span: SignedDuration, now: Timestamp) -> bool {
+    row.state_since.checked_add(span).is_ok_and(|until| until <= now)
+}
+
+fn make(policy: &KeyPolicy<'_>, algorithm: Algorithm, state: KeyState, now: Timestamp) -> Result<KeyRow, KeyLifeError> {
+    let key = SigningKey::generate(algorithm)?;
+    let sealed = policy.master.seal(key.kid(), &key.to_pkcs8(), policy.entropy)?;
+    Ok(KeyRow {
+        kid: key.kid().to_owned(),
+        algorithm: algorithm.to_string(),
+        state,
+        created_at: now,
+        state_since: now,
+        sealed,
+    })
+}

@@ -1,0 +1,105 @@
+//! Our signing keys as requests read them: immutable, replaced whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sts_jose::{Algorithm, SigningKey, SigningKeyError, UnverifiedToken, VerifiedToken};
+use thiserror::Error;
+
+use super::{MasterKey, SealError};
+use crate::storage::{KeyRow, KeyState};
+
+/// All keys that sign, have signed or will sign.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    version: i64,
+    keys: HashMap<String, Arc<SigningKey>>,
+    active: HashMap<Algorithm, Arc<SigningKey>>,
+    jwks: Value,
+}
+
+/// The stored keys cannot be used: an operator must act.
+#[derive(Debug, Error)]
+pub enum KeyRingError {
+    /// A key does not open.
+    #[error("the signing key {kid} does not open")]
+    Sealed {
+        /// Which key.
+        kid: String,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// A key is not one.
+    #[error("the signing key {kid} is not a key of its algorithm")]
+    Malformed {
+        /// Which key.
+        kid: String,
+        /// Why.
+        #[source]
+        source: SigningKeyError,
+    },
+    /// A key is of an algorithm that is not signed with.
+    #[error("the signing key {0} is of an unknown algorithm")]
+    Algorithm(String),
+}
+
+impl KeyRing {
+    /// Opens the stored keys.
+    ///
+    /// # Errors
+    /// [`KeyRingError`] for the first key that cannot be used.
+    pub fn from_rows(version: i64, rows: &[KeyRow], master: &MasterKey) -> Result<Self, KeyRingError> {
+        let mut ring = Self { version, ..Self::default() };
+        let mut published = Vec::new();
+        for row in rows {
+            let key = Arc::new(open(row, master)?);
+            published.push(key.public_jwk());
+            if row.state == KeyState::Active {
+                ring.active.insert(key.algorithm(), Arc::clone(&key));
+            }
+            ring.keys.insert(row.kid.clone(), key);
+        }
+        ring.jwks = json!({ "keys": published });
+        Ok(ring)
+    }
+
+    /// The change counter that the keys belong to.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// The key that signs with this algorithm now.
+    #[must_use]
+    pub fn active(&self, algorithm: Algorithm) -> Option<&Arc<SigningKey>> {
+        self.active.get(&algorithm)
+    }
+
+    /// Whether there is anything to sign with.
+    #[must_use]
+    pub fn is_able(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// The public halves of all keys (RFC 7517 §5).
+    #[must_use]
+    pub fn jwks(&self) -> &Value {
+        &self.jwks
+    }
+
+    /// Checks that one of our keys signed the token; `None` when none did.
+    #[must_use]
+    pub fn verify(&self, token: UnverifiedToken<'_>) -> Option<VerifiedToken> {
+        let key = self.keys.get(token.header().kid.as_deref()?)?.verification_key();
+        token.verify(&key).ok()
+    }
+}
+
+fn open(row: &KeyRow, master: &MasterKey) -> Result<SigningKey, KeyRingError> {
+    let algorithm = row.algorithm.parse().or(Err(KeyRingError::Algorithm(row.kid.clone())))?;
+    let pkcs8 =
+        master.open(&row.kid, &row.sealed).map_err(|source| KeyRingError::Sealed { kid: row.kid.clone(), source })?;
+    SigningKey::from_pkcs8(algorithm, &pkcs8).map_err(|source| KeyRingError::Malformed { kid: row.kid.clone(), source })
+}

@@ -1,0 +1,265 @@
+//! The keys of others: of outside issuers, and of agents that authenticate with a signature.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+use sts_jose::{
+    Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetError, KeySource, Location, RemoteConfig,
+    RemoteKeySet, TimeError, Times, UnverifiedToken, VerifiedToken, VerifyError, http_client,
+};
+use thiserror::Error;
+use url::Url;
+
+use crate::registry::{Agent, Issuer, Registry};
+
+/// Where the keys of every issuer and agent of one registry come from. Rebuilt with the registry; what did not change keeps its cache.
+#[derive(Debug, Default)]
+pub struct TrustedKeys {
+    issuers: HashMap<String, Source>,
+    agents: HashMap<String, Source>,
+}
+
+/// A key source with the description that it was made from.
+#[derive(Debug, Clone)]
+struct Source {
+    description: Description,
+    keys: Result<KeySource, Arc<SourceError>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Description {
+    issuer: String,
+    jwks: Option<Map<String, Value>>,
+    jwks_file: Option<std::path::PathBuf>,
+    jwks_uri: Option<Url>,
+    ca_file: Option<std::path::PathBuf>,
+    jwks_bearer_token_file: Option<std::path::PathBuf>,
+    allow_http: bool,
+}
+
+/// A key source could not be made of its entry: the operator's to mend.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The inline key set is none.
+    #[error("the inline key set is malformed")]
+    Inline(#[source] KeySetError),
+    /// The inline key set cannot be written as JSON.
+    #[error("the inline key set is not JSON")]
+    Json(#[source] serde_json::Error),
+    /// The certificates of the authority cannot be read.
+    #[error("the CA file cannot be read")]
+    CaFile(#[source] std::io::Error),
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Http(#[source] HttpClientError),
+}
+
+/// A token of an outside issuer that we believe.
+#[derive(Debug)]
+pub struct OutsideToken {
+    /// Who signed it.
+    pub issuer: Arc<Issuer>,
+    /// The token.
+    pub token: VerifiedToken,
+    /// Its times.
+    pub times: Times,
+}
+
+/// A token is not believed.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The issuer is not registered.
+    #[error("the issuer of the token is not registered")]
+    UnknownIssuer,
+    /// The issuer is disabled.
+    #[error("the issuer of the token is disabled")]
+    IssuerDisabled,
+    /// The issuer does not sign with this algorithm.
+    #[error("the issuer of the token may not use this algorithm")]
+    Algorithm,
+    /// No key of the issuer is the one that the token names.
+    #[error("no key of the issuer fits the token")]
+    UnknownKey,
+    /// The key set is out of reach: an outage, not a refusal.
+    #[error("the keys of the issuer are out of reach")]
+    KeysUnavailable(#[source] KeyLookupError),
+    /// The entry of the issuer cannot be used: an outage, not a refusal.
+    #[error("the entry of the issuer cannot be used")]
+    Source(#[source] Arc<SourceError>),
+    /// The signature is not of that key.
+    #[error("the signature of the token is not valid")]
+    Signature(#[source] VerifyError),
+    /// The token is not alive now.
+    #[error("the token is not alive now")]
+    Time(#[source] TimeError),
+    /// The token is older than the issuer's tokens may be, or lives longer.
+    #[error("the token is older, or lives longer, than tokens of its issuer may")]
+    Age,
+}
+
+impl TrustError {
+    /// Whether the token may be good, and only cannot be checked now.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::KeysUnavailable(_) | Self::Source(_) => true,
+            Self::UnknownIssuer
+            | Self::IssuerDisabled
+            | Self::Algorithm
+            | Self::UnknownKey
+            | Self::Signature(_)
+            | Self::Time(_)
+            | Self::Age => false,
+        }
+    }
+}
+
+impl TrustedKeys {
+    /// Key sources for a registry. A source whose entry did not change is taken over from `previous`, with what it has cached.
+    #[must_use]
+    pub fn new(registry: &Registry, previous: &Self, clock: &Arc<dyn Clock>) -> Self {
+        let issuers = registry.issuers().map(|issuer| {
+            let source = take_over(Description::of_issuer(issuer), previous.issuers.get(&issuer.issuer), clock);
+            (issuer.issuer.clone(), source)
+        });
+        let agents = registry.agents().filter_map(|agent| {
+            let description = Description::of_agent(agent)?;
+            Some((agent.id.clone(), take_over(description, previous.agents.get(&agent.id), clock)))
+        });
+        Self { issuers: issuers.collect(), agents: agents.collect() }
+    }
+
+    /// Believes a token of a registered issuer, or says why not: issuer, algorithm, key, signature, times, age.
+    ///
+    /// # Errors
+    /// [`TrustError`]; of these `KeysUnavailable` and `Source` are outages.
+    pub async fn believe(
+        &self,
+        registry: &Registry,
+        token: UnverifiedToken<'_>,
+        now: Timestamp,
+    ) -> Result<OutsideToken, TrustError> {
+        let iss = token.claims().string("iss").ok().flatten().ok_or(TrustError::UnknownIssuer)?;
+        let issuer = Arc::clone(registry.issuer(iss).ok_or(TrustError::UnknownIssuer)?);
+        if issuer.disabled {
+            return Err(TrustError::IssuerDisabled);
+        }
+        if !issuer.algorithms.contains(&token.header().algorithm) {
+            return Err(TrustError::Algorithm);
+        }
+        let source = self.issuers.get(iss).ok_or(TrustError::UnknownIssuer)?;
+        let (token, times) = verify(source, token, now).await?;
+        check_age(&issuer, &times, now)?;
+        Ok(OutsideToken { issuer, token, times })
+    }
+
+    /// Believes a token that an agent signed with its own key; `UnknownKey` when it has none.
+    ///
+    /// # Errors
+    /// [`TrustError`]; of these `KeysUnavailable` and `Source` are outages.
+    pub async fn believe_agent(
+        &self,
+        agent: &Agent,
+        token: UnverifiedToken<'_>,
+        now: Timestamp,
+    ) -> Result<(VerifiedToken, Times), TrustError> {
+        verify(self.agents.get(&agent.id).ok_or(TrustError::UnknownKey)?, token, now).await
+    }
+
+    /// Reads all key sets that are not inline, so that the first requests need not wait; failures are left to them.
+    pub async fn warm(&self) {
+        let sources = self.issuers.values().chain(self.agents.values());
+        let reads = sources.filter_map(|source| source.keys.as_ref().ok()).map(KeySource::refresh);
+        for outcome in futures_util::future::join_all(reads).await {
+            if let Err(error) = outcome {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "a key set could not be read at start");
+            }
+        }
+    }
+}
+
+async fn verify(
+    source: &Source,
+    token: UnverifiedToken<'_>,
+    now: Timestamp,
+) -> Result<(VerifiedToken, Times), TrustError> {
+    let keys = source.keys.as_ref().map_err(|error| TrustError::Source(Arc::clone(error)))?;
+    let header = token.header();
+    let key = match keys.find(header.kid.as_deref(), header.algorithm).await {
+        Ok(key) => key,
+        Err(KeyLookupError::Unknown) => return Err(TrustError::UnknownKey),
+        Err(unavailable @ KeyLookupError::Unavailable(_)) => return Err(TrustError::KeysUnavailable(unavailable)),
+    };
+    let token = token.verify(&key).map_err(TrustError::Signature)?;
+    let times = Claims::times(token.claims(), now).map_err(TrustError::Time)?;
+    Ok((token, times))
+}
+
+/// `max_token_age`: older by `iat` is refused; without `iat`, so is an `exp` further off.
+fn check_age(issuer: &Issuer, times: &Times, now: Timestamp) -> Result<(), TrustError> {
+    let age = SignedDuration::from_secs(issuer.max_token_age.as_seconds());
+    let young = match times.iat {
+        Some(iat) => now.duration_since(iat) <= age,
+        None => times.exp.duration_since(now) <= age,
+    };
+    if young { Ok(()) } else { Err(TrustError::Age) }
+}
+
+fn take_over(description: Description, previous: Option<&Source>, clock: &Arc<dyn Clock>) -> Source {
+    match previous {
+        Some(source) if source.description == description && source.keys.is_ok() => source.clone(),
+        Some(_) | None => {
+            let keys = description.source(clock).map_err(Arc::new);
+            Source { description, keys }
+        }
+    }
+}
+
+impl Description {
+    fn of_issuer(issuer: &Issuer) -> Self {
+        Self {
+            issuer: issuer.issuer.clone(),
+            jwks: issuer.jwks.clone(),
+            jwks_file: issuer.jwks_file.clone(),
+            jwks_uri: issuer.jwks_uri.clone(),
+            ca_file: issuer.ca_file.clone(),
+            jwks_bearer_token_file: issuer.jwks_bearer_token_file.clone(),
+            allow_http: issuer.allow_http,
+        }
+    }
+
+    fn of_agent(agent: &Agent) -> Option<Self> {
+        let auth = agent.auth.as_ref().filter(|auth| auth.jwks.is_some() || auth.jwks_uri.is_some())?;
+        Some(Self {
+            issuer: agent.id.clone(),
+            jwks: auth.jwks.clone(),
+            jwks_file: None,
+            jwks_uri: auth.jwks_uri.clone(),
+            ca_file: None,
+            jwks_bearer_token_file: None,
+            allow_http: false,
+        })
+    }
+
+    fn source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, SourceError> {
+        if let Some(jwks) = &self.jwks {
+            let bytes = serde_json::to_vec(jwks).map_err(SourceError::Json)?;
+            return KeySet::parse(&bytes).map(KeySource::Inline).map_err(SourceError::Inline);
+        }
+        if let Some(file) = &self.jwks_file {
+            return Ok(KeySource::File(FileKeySet::new(file, Arc::clone(clock))));
+        }
+        let ca = self.ca_file.as_deref().map(Path::new).map(std::fs::read).transpose().map_err(SourceError::CaFile)?;
+        Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
+            issuer: self.issuer.clone(),
+            location: self.jwks_uri.clone().map_or(Location::Discovery, Location::JwksUri),
+            http: http_client(ca.as_deref()).map_err(SourceError::Http)?,
+            bearer_token_file: self.jwks_bearer_token_file.clone(),
+            allow_http: self.allow_http,
+            clock: Arc::clone(clock),
+        })))
+    }
+}

@@ -1,0 +1,164 @@
+//! Sign. In memory only: nothing is issued until it has been recorded.
+//!
+//! What lives here: the claims of a permit, and their signature. What must never: a decision; whoever holds a [`Permit`] may mint
+//! what it says, and nothing else. A new claim is a field of `sts_protocol::AccessTokenClaims`, filled here.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use sts_jose::{Algorithm, Entropy, SignError};
+use sts_protocol::AccessTokenClaims;
+use thiserror::Error;
+
+use crate::keys::KeyRing;
+use crate::policy::{Permit, Row};
+use crate::storage::TokenRow;
+
+/// The longest token, in bytes: gateways refuse longer ones.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+const TYP: Option<&str> = Some("at+jwt");
+
+/// What minting takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Our keys.
+    pub ring: &'a KeyRing,
+    /// Our issuer.
+    pub issuer: &'a str,
+    /// The present.
+    pub now: Timestamp,
+    /// Chance, for names.
+    pub entropy: &'a dyn Entropy,
+}
+
+/// A token that was signed and not yet recorded. Debug shows its claims, not the token.
+pub struct Minted {
+    token: String,
+    claims: AccessTokenClaims,
+}
+
+/// No token was made.
+#[derive(Debug, Error)]
+pub enum MintError {
+    /// The token would be too long.
+    #[error("the token would have {bytes} bytes; {MAX_TOKEN_BYTES} are allowed")]
+    TooLarge {
+        /// How long it would be.
+        bytes: usize,
+    },
+    /// No key signs with the algorithm of the target now.
+    #[error("no {0} key is active")]
+    NoKey(Algorithm),
+    /// The claims cannot be written as JSON.
+    #[error("the claims cannot be written")]
+    Claims(#[source] serde_json::Error),
+    /// The signature failed.
+    #[error("the signature failed")]
+    Sign(#[source] SignError),
+}
+
+impl MintError {
+    /// The row of the error table.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        match self {
+            Self::TooLarge { .. } => Row::TokenSize,
+            Self::NoKey(_) | Self::Claims(_) | Self::Sign(_) => Row::Unavailable,
+        }
+    }
+
+    /// The stable name, for audit and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "token_too_large",
+            Self::NoKey(_) => "no_active_key",
+            Self::Claims(_) | Self::Sign(_) => "signing_failed",
+        }
+    }
+}
+
+/// Signs the one token that a permit allows.
+///
+/// # Errors
+/// [`MintError`].
+pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> {
+    let algorithm = permit.algorithm();
+    let key = context.ring.active(algorithm).ok_or(MintError::NoKey(algorithm))?;
+    let claims = claims(context, &permit);
+    let json = serde_json::to_vec(&claims).map_err(MintError::Claims)?;
+    let token = key.sign(TYP, &json).map_err(MintError::Sign)?;
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(MintError::TooLarge { bytes: token.len() });
+    }
+    Ok(Minted { token, claims })
+}
+
+fn claims(context: &Context<'_>, permit: &Permit) -> AccessTokenClaims {
+    let ruling = permit.ruling();
+    AccessTokenClaims {
+        iss: context.issuer.to_owned(),
+        sub: ruling.sub.clone(),
+        aud: ruling.target.minted_audience().to_owned(),
+        client_id: ruling.client_id.clone(),
+        iat: context.now.as_second(),
+        exp: ruling.expires_at.as_second(),
+        jti: name(context.now, context.entropy),
+        scope: ruling.scope.clone(),
+        act: ruling.act.clone(),
+        sub_id: ruling.principal.clone(),
+        tenant_id: ruling.tenant.clone(),
+        tenant_ids: ruling.tenants.clone(),
+        txn: ruling.txn.clone().unwrap_or_else(|| name(context.now, context.entropy)),
+        roles: ruling.roles.clone(),
+        auth_time: ruling.authentication.auth_time.clone(),
+        acr: ruling.authentication.acr.clone(),
+        amr: ruling.authentication.amr.clone(),
+    }
+}
+
+/// A name that nobody else has: a UUID of version 7, whose order is that of time.
+#[must_use]
+pub fn name(now: Timestamp, entropy: &dyn Entropy) -> String {
+    let mut random = [0_u8; 10];
+    entropy.fill(&mut random);
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    let name = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    name.as_hyphenated().to_string()
+}
+
+impl Minted {
+    /// What the token says.
+    #[must_use]
+    pub fn claims(&self) -> &AccessTokenClaims {
+        &self.claims
+    }
+
+    /// The row that records the token; `parent` is the token that it was exchanged for.
+    #[must_use]
+    pub fn row(&self, parent: Option<crate::storage::TokenReference>) -> TokenRow {
+        let at = |second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
+        TokenRow {
+            iss: self.claims.iss.clone(),
+            jti: self.claims.jti.clone(),
+            parent,
+            txn: self.claims.txn.clone(),
+            client_id: self.claims.client_id.clone(),
+            issued_at: at(self.claims.iat),
+            expires_at: at(self.claims.exp),
+        }
+    }
+
+    /// The token itself, for the answer.
+    #[must_use]
+    pub fn into_token(self) -> String {
+        self.token
+    }
+}
+
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Minted").field("claims", &self.claims).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,52 @@
+//! The chain of actors grows by one.
+
+use sts_protocol::{Act, Actor};
+
+use super::{MayAct, PolicyError, Subject};
+use crate::registry::Agent;
+
+/// The chain that a minted token bears, with what the rules need to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    act: Act,
+    repeats: bool,
+}
+
+impl Chain {
+    /// The claim: the actor, with the prior chain unchanged inside.
+    #[must_use]
+    pub fn act(&self) -> &Act {
+        &self.act
+    }
+
+    /// Whether the actor stood in the chain before.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.repeats
+    }
+}
+
+/// Puts `actor` in front of the subject's chain. The caller has authenticated the actor; `issuer` is ours, the namespace of its id.
+///
+/// # Errors
+/// [`PolicyError::MayActMismatch`] when the subject token names another actor; [`PolicyError::ChainTooDeep`] when the chain would
+/// have more than `limit` actors.
+pub fn extend(subject: &Subject, actor: &Agent, issuer: &str, limit: usize) -> Result<Chain, PolicyError> {
+    if subject.may_act.as_ref().is_some_and(|may_act| !names(may_act, actor, issuer)) {
+        return Err(PolicyError::MayActMismatch);
+    }
+    let depth = 1 + subject.act.as_ref().map_or(0, Act::depth);
+    if depth > limit {
+        return Err(PolicyError::ChainTooDeep { depth, limit });
+    }
+    let this = Actor { iss: Some(issuer), sub: &actor.id };
+    let repeats = subject.act.as_ref().is_some_and(|act| act.actors().any(|prior| prior == this));
+    Ok(Chain { act: Act::wrap(issuer, &actor.id, subject.act.clone()), repeats })
+}
+
+/// Whether `may_act` names the agent: by its id in our namespace, or by a workload that it is in that issuer's.
+fn names(may_act: &MayAct, actor: &Agent, issuer: &str) -> bool {
+    let by_id = may_act.sub == actor.id && may_act.iss.as_ref().is_none_or(|iss| iss == issuer);
+    let mut workloads = actor.auth.iter().flat_map(|auth| &auth.workload);
+    by_id || workloads.any(|known| may_act.iss.as_ref() == Some(&known.issuer) && may_act.sub == known.subject)
+}

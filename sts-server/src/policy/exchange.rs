@@ -1,0 +1,127 @@
+//! The rules of an exchange: target, tenant, loop, scope, roles, lifetime.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use sts_protocol::{Scope, Tenant};
+
+use super::{Chain, Permit, PolicyError, Ruling, Subject, VerifiedSubject, scope};
+use crate::registry::{Agent, Delegation, Registry};
+use crate::ttl::Ttl;
+
+/// What is asked: may `actor` call `target` for this subject?
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The entries.
+    pub registry: &'a Registry,
+    /// The agent that authenticated.
+    pub actor: &'a Agent,
+    /// The agent that the token shall be for.
+    pub target: &'a Arc<Agent>,
+    /// The chain that the token shall bear.
+    pub chain: &'a Chain,
+    /// The scope that is asked for; none for all that is allowed.
+    pub scope: Option<&'a Scope>,
+    /// The tenant that `X-Tenant-ID` names, if it is there.
+    pub tenant_header: Option<&'a Tenant>,
+    /// The longest life of any token.
+    pub max_ttl: Ttl,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Leave to mint, for a subject that was verified.
+///
+/// # Errors
+/// [`PolicyError`] names the first rule that refuses.
+pub fn permit(question: &Question<'_>, subject: &VerifiedSubject) -> Result<Permit, PolicyError> {
+    judge(question, subject.subject()).map(Permit::new)
+}
+
+/// What the rules say of a subject, verified or supposed.
+///
+/// # Errors
+/// [`PolicyError`] names the first rule that refuses.
+pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, PolicyError> {
+    let Question { actor, target, chain, .. } = *question;
+    let delegation = delegation(question, subject)?;
+    if question.tenant_header.is_some_and(|named| Some(named) != subject.tenant.as_ref()) {
+        return Err(PolicyError::TenantHeaderMismatch);
+    }
+    if chain.repeats() && !delegation.reentrant {
+        return Err(PolicyError::Loop { actor: actor.id.clone(), target: target.id.clone() });
+    }
+    let scope = scope::grant(&subject.scope, delegation, question.scope)?;
+    let latest = [latest(question.now, target, delegation, question.max_ttl), subject.expires_at].into_iter().min();
+    let expires_at = whole_seconds(latest.unwrap_or(question.now), question.now)?;
+    let passes = |role: &&String| delegation.roles.contains(role);
+    Ok(Ruling {
+        sub: subject.sub.clone(),
+        principal: Some(subject.principal.clone()),
+        client_id: actor.id.clone(),
+        target: Arc::clone(target),
+        delegation: Arc::clone(delegation),
+        act: Some(chain.act().clone()),
+        scope,
+        roles: subject.roles.iter().filter(passes).cloned().collect(),
+        tenant: subject.tenant.clone(),
+        tenants: None,
+        expires_at,
+        txn: subject.txn.clone(),
+        parent: Some(subject.token.clone()),
+        authentication: subject.authentication.clone(),
+    })
+}
+
+/// The one delegation that covers actor, target, issuer and tenant.
+fn delegation<'a>(question: &Question<'a>, subject: &Subject) -> Result<&'a Arc<Delegation>, PolicyError> {
+    let Question { actor, target, .. } = *question;
+    let tenant = subject.tenant.as_ref();
+    check_target(target)?;
+    let issuer = &subject.principal.iss;
+    let mut covering = question
+        .registry
+        .delegations(&actor.id, &target.id)
+        .iter()
+        .filter(|delegation| !delegation.disabled && delegation.covers_issuer(issuer))
+        .peekable();
+    if covering.peek().is_none() {
+        return Err(PolicyError::NoDelegation {
+            actor: actor.id.clone(),
+            target: target.id.clone(),
+            issuer: issuer.clone(),
+        });
+    }
+    for agent in [actor, target] {
+        if !agent.tenants.contain(tenant) {
+            return Err(outside(tenant, format!("agent {:?}", agent.id)));
+        }
+    }
+    let found = covering.find(|delegation| delegation.tenants.contain(tenant));
+    found.ok_or_else(|| outside(tenant, format!("the delegation from {:?} to {:?}", actor.id, target.id)))
+}
+
+/// Refuses a target that is disabled.
+pub(super) fn check_target(target: &Agent) -> Result<(), PolicyError> {
+    if target.disabled { Err(PolicyError::TargetDisabled(target.id.clone())) } else { Ok(()) }
+}
+
+/// A refusal of a tenant, or of the lack of one.
+pub(super) fn outside(tenant: Option<&Tenant>, of: String) -> PolicyError {
+    let tenant = tenant.map_or_else(|| "a token without a tenant".to_owned(), |tenant| format!("tenant {tenant:?}"));
+    PolicyError::TenantOutside { tenant, of }
+}
+
+/// The latest moment that target, delegation and service let a token live to.
+pub(super) fn latest(now: Timestamp, target: &Agent, delegation: &Delegation, max_ttl: Ttl) -> Timestamp {
+    let ttl = delegation.max_ttl.map_or(target.token_ttl, |max| max.min(target.token_ttl)).min(max_ttl);
+    now.checked_add(SignedDuration::from_secs(ttl.as_seconds())).unwrap_or(now)
+}
+
+/// `exp` is a whole second, and later than `iat`, which is one too.
+pub(super) fn whole_seconds(latest: Timestamp, now: Timestamp) -> Result<Timestamp, PolicyError> {
+    if latest.as_second() <= now.as_second() {
+        return Err(PolicyError::NoLifetime);
+    }
+    Timestamp::from_second(latest.as_second()).or(Err(PolicyError::NoLifetime))
+}

@@ -1,0 +1,20 @@
+//! May they? The rules that decide an exchange, as pure functions over the registry.
+//!
+//! What lives here: the chain rules (`chain`), the delegation rules (`exchange`, `service_account`), what they read of a subject
+//! (`Subject`) and what they yield (`Permit`). What must never: I/O, the clock, tokens. A new rule goes where its noun is, with a
+//! variant of [`PolicyError`] that names what it refuses.
+
+mod chain;
+mod error;
+mod exchange;
+mod permit;
+mod scope;
+mod service_account;
+mod subject;
+
+pub use chain::{Chain, extend};
+pub use error::{PolicyError, Row};
+pub use exchange::{Question, judge, permit};
+pub use permit::{Permit, Ruling};
+pub use service_account::{ServiceAccountQuestion, permit_service_account};
+pub use subject::{Authentication, HeldScope, MayAct, Subject, VerifiedSubject};

@@ -1,0 +1,98 @@
+//! The rules of a service account: an agent that calls on its own behalf.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sts_protocol::{Scope, Tenant};
+
+use super::exchange::{check_target, latest, outside, whole_seconds};
+use super::{Authentication, HeldScope, Permit, PolicyError, Ruling, scope};
+use crate::registry::{Agent, Delegation, Registry, Tenants};
+use crate::ttl::Ttl;
+
+/// What is asked: may `actor` call `target` on its own behalf?
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceAccountQuestion<'a> {
+    /// The entries.
+    pub registry: &'a Registry,
+    /// The agent that authenticated.
+    pub actor: &'a Agent,
+    /// The agent that the token shall be for.
+    pub target: &'a Arc<Agent>,
+    /// The scope that is asked for; none for all that is allowed.
+    pub scope: Option<&'a Scope>,
+    /// The one tenant that the token shall be narrowed to, if `X-Tenant-ID` is there.
+    pub tenant_header: Option<&'a Tenant>,
+    /// The longest life of any token.
+    pub max_ttl: Ttl,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Leave to mint a token of the agent's own: no `act`, no `tenant_id`, and the tenants that it may forward.
+///
+/// # Errors
+/// [`PolicyError`] names the first rule that refuses.
+pub fn permit_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Permit, PolicyError> {
+    let ServiceAccountQuestion { actor, target, .. } = *question;
+    check_target(target)?;
+    let delegation = delegation(question)?;
+    let tenants = tenants(question, delegation)?;
+    let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
+    let expires_at = whole_seconds(latest(question.now, target, delegation, question.max_ttl), question.now)?;
+    Ok(Permit::new(Ruling {
+        sub: actor.id.clone(),
+        principal: None,
+        client_id: actor.id.clone(),
+        target: Arc::clone(target),
+        delegation: Arc::clone(delegation),
+        act: None,
+        scope,
+        roles: Vec::new(),
+        tenant: None,
+        tenants: Some(tenants),
+        expires_at,
+        txn: None,
+        parent: None,
+        authentication: Authentication::default(),
+    }))
+}
+
+fn delegation<'a>(question: &ServiceAccountQuestion<'a>) -> Result<&'a Arc<Delegation>, PolicyError> {
+    let (actor, target) = (question.actor.id.clone(), question.target.id.clone());
+    let enabled = || {
+        let delegations = question.registry.delegations(&actor, &target).iter();
+        delegations.filter(|delegation| !delegation.disabled)
+    };
+    if enabled().next().is_none() {
+        return Err(PolicyError::NoDelegation { issuer: "the agent itself".to_owned(), actor, target });
+    }
+    let own = || enabled().filter(|delegation| delegation.service_account);
+    if own().next().is_none() {
+        return Err(PolicyError::NotAServiceAccount { actor, target });
+    }
+    let covers = |delegation: &&Arc<Delegation>| {
+        question.tenant_header.is_none_or(|tenant| delegation.tenants.contain(Some(tenant)))
+    };
+    let mut covering = own().filter(covers);
+    match (covering.next(), covering.next()) {
+        (Some(delegation), None) => Ok(delegation),
+        (None, _) => Err(outside(question.tenant_header, format!("the delegation from {actor:?} to {target:?}"))),
+        (Some(_), Some(_)) => Err(PolicyError::SeveralDelegations { actor, target }),
+    }
+}
+
+/// The tenants that the token may forward. A token that may forward none has no tenant, and fits only where every tenant does.
+fn tenants(question: &ServiceAccountQuestion<'_>, delegation: &Delegation) -> Result<Vec<Tenant>, PolicyError> {
+    let ServiceAccountQuestion { actor, target, tenant_header, .. } = *question;
+    let within = |tenant: &&Tenant| {
+        [&actor.tenants, &target.tenants, &delegation.tenants].iter().all(|set| set.contain(Some(tenant)))
+            && tenant_header.is_none_or(|named| named == *tenant)
+    };
+    let tenants: Vec<Tenant> = actor.forward_tenants.iter().filter(within).cloned().collect();
+    let restricted = [&target.tenants, &delegation.tenants].iter().any(|set| **set != Tenants::Any);
+    if tenants.is_empty() && (restricted || tenant_header.is_some()) {
+        return Err(outside(tenant_header, format!("the service account of {:?}", actor.id)));
+    }
+    Ok(tenants)
+}

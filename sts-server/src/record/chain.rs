@@ -1,0 +1,95 @@
+//! The chain of audit rows: each row bears a code over itself and the row before it.
+//!
+//! Every process writes a chain of its own, so that no two wait for each other. The key of the code is derived from the master
+//! key: whoever can only write the database can neither alter, insert, move nor remove a row of a chain unseen, save at its end;
+//! an exported head finds that too.
+
+use aws_lc_rs::hmac;
+use sts_jose::Entropy;
+
+use super::Event;
+use crate::storage::{AuditRow, MAC_BYTES};
+
+/// The code before the first row.
+pub(super) const GENESIS: [u8; MAC_BYTES] = [0; MAC_BYTES];
+
+const DOMAIN: &[u8] = b"agent-sts audit 1";
+const WRITER_BYTES: usize = 16;
+
+/// The end of a chain that grows.
+pub struct AuditWriter {
+    key: hmac::Key,
+    writer: String,
+    sequence: i64,
+    last: [u8; MAC_BYTES],
+}
+
+impl AuditWriter {
+    /// Begins a new chain with a random name.
+    #[must_use]
+    pub fn new(key: hmac::Key, entropy: &dyn Entropy) -> Self {
+        let mut name = [0_u8; WRITER_BYTES];
+        entropy.fill(&mut name);
+        Self { key, writer: uuid::Uuid::from_bytes(name).simple().to_string(), sequence: 0, last: GENESIS }
+    }
+
+    /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder.
+    ///
+    /// # Errors
+    /// As [`AuditWriter::seal`].
+    pub fn seal_alone(key: &hmac::Key, entropy: &dyn Entropy, event: &Event) -> Result<AuditRow, serde_json::Error> {
+        Self::new(key.clone(), entropy).seal(event)
+    }
+
+    /// Seals an event as the next row.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON, which no event of this crate does; the chain has not grown then.
+    pub fn seal(&mut self, event: &Event) -> Result<AuditRow, serde_json::Error> {
+        let body = serde_json::to_string(event)?;
+        let sequence = self.sequence.saturating_add(1);
+        let mac = code(&self.key, &self.writer, sequence, &self.last, &body);
+        self.sequence = sequence;
+        self.last = mac;
+        Ok(AuditRow {
+            writer: self.writer.clone(),
+            writer_sequence: sequence,
+            at: event.at,
+            correlation_id: event.correlation_id.clone(),
+            txn: event.txn.clone(),
+            jti: event.jti.clone(),
+            body,
+            mac,
+        })
+    }
+}
+
+impl std::fmt::Debug for AuditWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuditWriter")
+            .field("writer", &self.writer)
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The code of a row. Every part has a fixed length or its length before it, so no two rows have the same input.
+pub(super) fn code(
+    key: &hmac::Key,
+    writer: &str,
+    sequence: i64,
+    previous: &[u8; MAC_BYTES],
+    body: &str,
+) -> [u8; MAC_BYTES] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(DOMAIN);
+    for text in [writer, body] {
+        context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    context.update(&sequence.to_be_bytes());
+    context.update(previous);
+    let mut mac = GENESIS;
+    mac.copy_from_slice(context.sign().as_ref());
+    mac
+}

@@ -1,0 +1,166 @@
+//! The audit event.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sts_protocol::{Scope, Tenant};
+
+use crate::storage::TokenReference;
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    /// A token was issued.
+    #[serde(rename = "token.issued")]
+    TokenIssued,
+    /// A request of a known agent was refused.
+    #[serde(rename = "token.refused")]
+    TokenRefused,
+    /// A token, transaction, user, agent or tenant was revoked.
+    #[serde(rename = "revoked")]
+    Revoked,
+    /// A revocation was lifted.
+    #[serde(rename = "revocation.lifted")]
+    RevocationLifted,
+    /// Registry entries changed.
+    #[serde(rename = "registry.changed")]
+    RegistryChanged,
+    /// Signing keys changed.
+    #[serde(rename = "keys.changed")]
+    KeysChanged,
+}
+
+/// One audit event. A field that does not apply, or is not known at the step that refused, is absent.
+///
+/// `docs/audit.md` has the table of the fields; a test compares it with this struct.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// What the event is about.
+    pub event: EventKind,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The `X-Correlation-ID` of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The address of the peer that sent the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// `grant_type` of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The agent that asked, authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// How the agent authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<String>,
+    /// The issuer that first named the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_issuer: Option<String>,
+    /// The user, as minted tokens name them; the agent's id of a service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// The actors of the chain, the current one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<String>,
+    /// The agent that the token is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The `aud` of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The scope that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_scope: Option<Scope>,
+    /// The scope of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// The roles of the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// The tenant of the subject token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<Tenant>,
+    /// The tenants that a service account's token may forward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenant_ids: Vec<Tenant>,
+    /// The delegation that allowed it, as `actor->target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
+    /// The token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The issuer of the subject token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_iss: Option<String>,
+    /// The subject token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_jti: Option<String>,
+    /// The transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn: Option<String>,
+    /// When the token dies, in seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// When the subject token dies, in seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_exp: Option<i64>,
+    /// Why it was refused: a stable name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What exactly was refused, or what an administrator changed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Event {
+    /// An event of which nothing but kind and time is known yet.
+    #[must_use]
+    pub fn new(event: EventKind, at: Timestamp) -> Self {
+        Self {
+            event,
+            at,
+            correlation_id: None,
+            source: None,
+            grant: None,
+            client_id: None,
+            auth_method: None,
+            subject_issuer: None,
+            sub: None,
+            actors: Vec::new(),
+            target: None,
+            audience: None,
+            requested_scope: None,
+            scope: None,
+            roles: Vec::new(),
+            tenant_id: None,
+            tenant_ids: Vec::new(),
+            delegation: None,
+            jti: None,
+            parent_iss: None,
+            parent_jti: None,
+            txn: None,
+            exp: None,
+            parent_exp: None,
+            reason: None,
+            detail: None,
+        }
+    }
+
+    /// Names the subject token.
+    pub fn set_parent(&mut self, parent: &TokenReference) {
+        self.parent_iss = Some(parent.iss.clone());
+        self.parent_jti = Some(parent.jti.clone());
+    }
+
+    /// Makes a refusal of the event: no token came of it.
+    #[must_use]
+    pub fn refused(mut self, reason: &str, detail: String) -> Self {
+        self.event = EventKind::TokenRefused;
+        self.jti = None;
+        self.exp = None;
+        self.reason = Some(reason.to_owned());
+        self.detail = Some(detail);
+        self
+    }
+}

@@ -1,0 +1,17 @@
+//! What is committed before an answer goes: the token's row, its audit event, the values that count once.
+//!
+//! What lives here: the audit event (`event`), the chain that seals it (`chain`) and the check of that chain (`verify`), the
+//! revocations as requests read them (`revocations`), and the recorder that commits many decisions at once (`recorder`). What must
+//! never: decisions. A new audit field is a field of [`Event`] and a row of the table in `docs/audit.md`.
+
+mod chain;
+mod event;
+mod recorder;
+mod revocations;
+mod verify;
+
+pub use chain::AuditWriter;
+pub use event::{Event, EventKind};
+pub use recorder::{RecordError, Recorder, Submission, Verdict, revoked_reason};
+pub use revocations::{Revocations, Standing};
+pub use verify::{AuditFault, AuditReport, verify};

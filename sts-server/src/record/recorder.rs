@@ -1,0 +1,213 @@
+//! The recorder: gathers decisions that wait, commits them as one transaction, and only then lets the answers go.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use sts_jose::Entropy;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{AuditWriter, Event, Revocations, Standing};
+use crate::storage::{AuditRow, Fresh, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow};
+
+/// How many decisions one transaction holds at most.
+const BATCH: usize = 256;
+/// How many decisions may wait; beyond, requests are turned away at once.
+const QUEUE: usize = 4096;
+
+/// One decision to commit.
+#[derive(Debug)]
+pub struct Submission {
+    /// The revocation counter of the snapshot under which it was decided.
+    pub known_revocations: i64,
+    /// A value that must not have been spent.
+    pub one_time: Option<OneTimeValue>,
+    /// What must not have been revoked meanwhile; only where a token is issued.
+    pub standing: Option<Standing>,
+    /// The token; none for a refusal.
+    pub token: Option<TokenRow>,
+    /// The event; none where only a value is spent.
+    pub event: Option<Event>,
+}
+
+/// What the transaction found. Whatever it is, it has been committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As submitted.
+    Committed,
+    /// The value had been spent before: a refusal was recorded instead.
+    Replayed,
+    /// Something in the chain was revoked meanwhile: a refusal was recorded instead.
+    Revoked(RevocationKind),
+}
+
+/// Nothing is known to be committed. An outage: the same request may succeed later.
+#[derive(Debug, Clone, Error)]
+pub enum RecordError {
+    /// Too many decisions wait for the database.
+    #[error("too many decisions wait for the database")]
+    Overloaded,
+    /// The database failed.
+    #[error("the decision could not be committed")]
+    Storage(#[source] Arc<StorageError>),
+    /// The recorder has ended.
+    #[error("the recorder has ended")]
+    Ended,
+}
+
+/// Commits decisions. Clones share one queue and one audit chain.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    submission: Submission,
+    answer: oneshot::Sender<Result<Verdict, RecordError>>,
+}
+
+impl Recorder {
+    /// Starts the recorder's task, which ends when the last clone is gone and the queue is empty. `key` is that of the audit chain.
+    #[must_use]
+    pub fn start(store: Arc<dyn Store>, key: hmac::Key, entropy: Arc<dyn Entropy>) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(run(store, key, entropy, jobs));
+        Self { queue }
+    }
+
+    /// Commits a decision; the answer may go when this has returned.
+    ///
+    /// # Errors
+    /// [`RecordError`]: the decision may or may not have been committed, and must not be acted on.
+    pub async fn record(&self, submission: Submission) -> Result<Verdict, RecordError> {
+        let (answer, committed) = oneshot::channel();
+        self.queue.try_send(Job { submission, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => RecordError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => RecordError::Ended,
+        })?;
+        committed.await.unwrap_or(Err(RecordError::Ended))
+    }
+}
+
+async fn run(store: Arc<dyn Store>, key: hmac::Key, entropy: Arc<dyn Entropy>, mut jobs: mpsc::Receiver<Job>) {
+    let mut writer = AuditWriter::new(key.clone(), &*entropy);
+    let mut batch = Vec::with_capacity(BATCH);
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        let (submissions, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
+        let outcome = commit(&*store, &mut writer, &submissions).await;
+        if outcome.is_err() {
+            // Whether the rows were written is unknown, and so is the end of the chain: begin another.
+            writer = AuditWriter::new(key.clone(), &*entropy);
+        }
+        deliver(outcome, answers);
+    }
+}
+
+fn deliver(
+    outcome: Result<Vec<Verdict>, Arc<StorageError>>,
+    answers: Vec<oneshot::Sender<Result<Verdict, RecordError>>>,
+) {
+    match outcome {
+        Ok(verdicts) => {
+            for (answer, verdict) in answers.into_iter().zip(verdicts) {
+                // A requester that has gone away loses its answer, not its record.
+                let _gone = answer.send(Ok(verdict));
+            }
+        }
+        Err(error) => {
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                decisions = answers.len(),
+                "decisions could not be committed"
+            );
+            for answer in answers {
+                let _gone = answer.send(Err(RecordError::Storage(Arc::clone(&error))));
+            }
+        }
+    }
+}
+
+async fn commit(
+    store: &dyn Store,
+    writer: &mut AuditWriter,
+    submissions: &[Submission],
+) -> Result<Vec<Verdict>, Arc<StorageError>> {
+    let known = submissions.iter().map(|submission| submission.known_revocations).min().unwrap_or(0);
+    let one_time: Vec<OneTimeValue> = submissions.iter().filter_map(|submission| submission.one_time.clone()).collect();
+    let mut verdicts = Vec::new();
+    let mut unsealed = None;
+    let mut decide = |fresh: &Fresh| {
+        verdicts = judge(submissions, fresh);
+        rows(writer, submissions, &verdicts).unwrap_or_else(|error| {
+            unsealed = Some(error);
+            RecordRows::default()
+        })
+    };
+    store.record(known, &one_time, &mut decide).await.map_err(Arc::new)?;
+    match unsealed {
+        Some(error) => Err(Arc::new(StorageError::Malformed { table: "audit_events", reason: error.to_string() })),
+        None => Ok(verdicts),
+    }
+}
+
+/// What becomes of each submission, given what the transaction found.
+fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
+    let revocations = Revocations::from_rows(0, &fresh.revocations);
+    let mut spent = fresh.spent.iter();
+    let judge_one = |submission: &Submission| {
+        if submission.one_time.is_some() && spent.next() != Some(&true) {
+            return Verdict::Replayed;
+        }
+        let revoked = submission.standing.as_ref().and_then(|standing| revocations.refuse(standing));
+        revoked.map_or(Verdict::Committed, Verdict::Revoked)
+    };
+    submissions.iter().map(judge_one).collect()
+}
+
+/// What is written: tokens only of what stands, and an event of everything.
+fn rows(
+    writer: &mut AuditWriter,
+    submissions: &[Submission],
+    verdicts: &[Verdict],
+) -> Result<RecordRows, serde_json::Error> {
+    let mut rows = RecordRows::default();
+    for (submission, verdict) in submissions.iter().zip(verdicts) {
+        if *verdict == Verdict::Committed {
+            rows.tokens.extend(submission.token.clone());
+        }
+        rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)).transpose()?);
+    }
+    Ok(rows)
+}
+
+fn seal(writer: &mut AuditWriter, event: &Event, verdict: Verdict) -> Result<AuditRow, serde_json::Error> {
+    match verdict.reason() {
+        None => writer.seal(event),
+        Some((reason, detail)) => writer.seal(&event.clone().refused(reason, detail.to_owned())),
+    }
+}
+
+impl Verdict {
+    /// The stable name of what was found, and the same in words; none when all stood.
+    #[must_use]
+    pub fn reason(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Committed => None,
+            Self::Replayed => Some(("assertion_replayed", "the client assertion was used before")),
+            Self::Revoked(kind) => Some((revoked_reason(kind), "revoked while the request was under way")),
+        }
+    }
+}
+
+/// The stable name of a refusal by revocation.
+#[must_use]
+pub fn revoked_reason(kind: RevocationKind) -> &'static str {
+    match kind {
+        RevocationKind::Token => "token_revoked",
+        RevocationKind::Transaction => "transaction_revoked",
+        RevocationKind::Subject => "subject_revoked",
+        RevocationKind::Agent => "agent_revoked",
+        RevocationKind::Tenant => "tenant_revoked",
+    }
+}

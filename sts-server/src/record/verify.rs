@@ -1,0 +1,166 @@
+//! The check of the audit chains.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::hmac;
+use serde::Serialize;
+
+use super::Event;
+use super::chain::{GENESIS, code};
+use crate::storage::{AuditHead, AuditRow, MAC_BYTES, StorageError, Store};
+
+/// How many rows are read at once.
+const PAGE: u32 = 1000;
+
+/// What is wrong with the audit log. The first fault of every chain is named; what follows it in the chain says no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum AuditFault {
+    /// A row is missing at this place of a chain: it was removed, or moved.
+    Missing {
+        /// The chain.
+        writer: String,
+        /// The first place that is empty.
+        sequence: i64,
+    },
+    /// The row at this place was edited, moved or not written by this service.
+    Altered {
+        /// The chain.
+        writer: String,
+        /// The place.
+        sequence: i64,
+    },
+    /// The chain ends before the place that an exported head names.
+    Cut {
+        /// The chain.
+        writer: String,
+        /// The last place that is there; 0 when the whole chain is gone.
+        last: i64,
+        /// The place that the head names.
+        head: i64,
+    },
+    /// The row at the place of an exported head is another one.
+    Replaced {
+        /// The chain.
+        writer: String,
+        /// The place.
+        sequence: i64,
+    },
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditReport {
+    /// How many chains there are.
+    pub writers: usize,
+    /// How many rows were read.
+    pub rows: u64,
+    /// What is wrong, in the order of the chains.
+    pub faults: Vec<AuditFault>,
+}
+
+/// Reads the whole audit log and checks every chain, and the log against heads that were exported earlier.
+///
+/// # Errors
+/// [`StorageError`] when the log cannot be read to its end.
+pub async fn verify(store: &dyn Store, key: &hmac::Key, heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
+    let mut check = Check::new(key, heads);
+    let mut after: Option<(String, i64)> = None;
+    loop {
+        let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
+        let rows = store.audit_chain(place, PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some((last.row.writer.clone(), last.row.writer_sequence));
+        for stored in &rows {
+            check.row(&stored.row);
+        }
+    }
+    Ok(check.finish())
+}
+
+struct Check<'a> {
+    key: &'a hmac::Key,
+    heads: HashMap<&'a str, &'a AuditHead>,
+    chain: Option<Chain>,
+    report: AuditReport,
+}
+
+struct Chain {
+    writer: String,
+    sequence: i64,
+    last: [u8; MAC_BYTES],
+    faulty: bool,
+}
+
+impl<'a> Check<'a> {
+    fn new(key: &'a hmac::Key, heads: &'a [AuditHead]) -> Self {
+        let heads = heads.iter().map(|head| (head.writer.as_str(), head)).collect();
+        Self { key, heads, chain: None, report: AuditReport { writers: 0, rows: 0, faults: Vec::new() } }
+    }
+
+    fn row(&mut self, row: &AuditRow) {
+        self.report.rows += 1;
+        let mut chain = match self.chain.take() {
+            Some(chain) if chain.writer == row.writer => chain,
+            finished => {
+                self.end(finished);
+                self.report.writers += 1;
+                Chain { writer: row.writer.clone(), sequence: 0, last: GENESIS, faulty: false }
+            }
+        };
+        let fault = if chain.faulty { None } else { self.fault(&chain, row) };
+        chain.faulty |= fault.is_some();
+        self.report.faults.extend(fault);
+        chain.sequence = row.writer_sequence;
+        chain.last = row.mac;
+        self.chain = Some(chain);
+    }
+
+    fn fault(&self, chain: &Chain, row: &AuditRow) -> Option<AuditFault> {
+        let (writer, sequence) = (row.writer.clone(), row.writer_sequence);
+        if sequence != chain.sequence + 1 {
+            return Some(AuditFault::Missing { writer, sequence: chain.sequence + 1 });
+        }
+        let expected = code(self.key, &writer, sequence, &chain.last, &row.body);
+        if expected != row.mac || !columns_agree(row) {
+            return Some(AuditFault::Altered { writer, sequence });
+        }
+        let head = self.heads.get(writer.as_str());
+        if head.is_some_and(|head| head.writer_sequence == sequence && head.mac != row.mac) {
+            return Some(AuditFault::Replaced { writer, sequence });
+        }
+        None
+    }
+
+    /// A chain is read to its end: it must reach as far as its head says.
+    fn end(&mut self, chain: Option<Chain>) {
+        let Some(chain) = chain else { return };
+        let Some(head) = self.heads.remove(chain.writer.as_str()) else { return };
+        if chain.sequence < head.writer_sequence && !chain.faulty {
+            let (last, head) = (chain.sequence, head.writer_sequence);
+            self.report.faults.push(AuditFault::Cut { writer: chain.writer, last, head });
+        }
+    }
+
+    fn finish(mut self) -> AuditReport {
+        let last = self.chain.take();
+        self.end(last);
+        let mut gone: Vec<_> = self.heads.into_values().collect();
+        gone.sort_by(|left, right| left.writer.cmp(&right.writer));
+        self.report.faults.extend(gone.into_iter().map(|head| AuditFault::Cut {
+            writer: head.writer.clone(),
+            last: 0,
+            head: head.writer_sequence,
+        }));
+        self.report
+    }
+}
+
+/// The columns for search are not covered by the code: they must say what the body says.
+fn columns_agree(row: &AuditRow) -> bool {
+    let Ok(event) = serde_json::from_str::<Event>(&row.body) else { return false };
+    event.at.as_millisecond() == row.at.as_millisecond()
+        && event.correlation_id == row.correlation_id
+        && event.txn == row.txn
+        && event.jti == row.jti
+}

@@ -1,0 +1,283 @@
+//! A running server: the database, the service and its listeners, put together.
+//!
+//! What lives here: the order of the start and of the end, and the task that follows the database. What must never: anything about a
+//! request.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use sts_jose::{Clock, Entropy};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::exchange::{Parts, SnapshotError, Sts};
+use crate::http::{self, App, ListenerLimits};
+use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, SealError};
+use crate::record::{AuditWriter, Event, EventKind};
+use crate::registry::{self, ApplyError, Plan, RegistryFile};
+use crate::storage::{self, AuditRow, KeyChanges, StorageError, Store};
+
+/// How often the database is asked whether something changed.
+const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// How often keys are looked after and what has expired is deleted, in turns of following.
+const MAINTAIN_EVERY: u32 = 40;
+
+/// What a server takes from its surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// What `/metrics` shows.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// A server does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The database cannot be opened or migrated.
+    #[error("the database cannot be used")]
+    Storage(#[from] StorageError),
+    /// The master key cannot be read.
+    #[error("the master key cannot be used")]
+    Master(#[from] SealError),
+    /// Keys cannot be made.
+    #[error("the signing keys cannot be made")]
+    Keys(#[from] KeyLifeError),
+    /// The registry file cannot be applied.
+    #[error("the registry file {path} cannot be applied")]
+    Registry {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ApplyError,
+    },
+    /// The database's content cannot be read.
+    #[error("the database cannot be read")]
+    Snapshot(#[from] SnapshotError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The database and the keys to it: what a command works with, and a server begins with.
+#[derive(Debug, Clone)]
+pub struct Foundation {
+    /// The database, migrated.
+    pub store: Arc<dyn Store>,
+    /// The master key.
+    pub master: Arc<MasterKey>,
+    /// The clock and the rest.
+    pub surroundings: Surroundings,
+}
+
+/// A server that runs. Dropping it does not end it; [`Server::stop`] does.
+#[derive(Debug)]
+pub struct Server {
+    public: SocketAddr,
+    admin: SocketAddr,
+    sts: Arc<Sts>,
+    shutdown: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Foundation {
+    /// Opens and migrates the database, and reads the master key.
+    ///
+    /// # Errors
+    /// [`StartError::Storage`] and [`StartError::Master`].
+    pub async fn lay(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let master = Arc::new(MasterKey::read(&config.keys.master_key_file)?);
+        let store = storage::open(&config.database.url, config.database.max_connections).await?;
+        store.migrate().await?;
+        Ok(Self { store, master, surroundings })
+    }
+
+    /// Makes the keys that are missing.
+    ///
+    /// # Errors
+    /// [`KeyLifeError`].
+    pub async fn ensure_keys(&self, config: &Config) -> Result<(), KeyLifeError> {
+        keys::ensure(&self.key_policy(config), &mut |changes| self.audit_keys(changes)).await
+    }
+
+    /// Makes the database match a registry file.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub async fn apply(&self, config: &Config, file: &RegistryFile) -> Result<Plan, ApplyError> {
+        registry::apply(&*self.store, file, Some(config), &|plan| self.audit_plan(plan)).await
+    }
+
+    /// What changing keys takes.
+    #[must_use]
+    pub fn key_policy(&self, config: &Config) -> KeyPolicy<'_> {
+        KeyPolicy {
+            store: &*self.store,
+            master: &self.master,
+            clock: &*self.surroundings.clock,
+            entropy: &*self.surroundings.entropy,
+            max_ttl: config.limits.max_ttl,
+        }
+    }
+
+    /// The audit rows of a change of keys.
+    #[must_use]
+    pub fn audit_keys(&self, changes: &KeyChanges) -> Vec<AuditRow> {
+        let put = changes.put.iter().map(|row| format!("{} {} is {:?}", row.algorithm, row.kid, row.state));
+        let deleted = changes.delete.iter().map(|kid| format!("{kid} is gone"));
+        let detail: Vec<String> = put.chain(deleted).collect();
+        self.audit_row(EventKind::KeysChanged, detail.join("; "))
+    }
+
+    /// One audit row about what an operator did.
+    #[must_use]
+    pub fn audit_row(&self, kind: EventKind, detail: String) -> Vec<AuditRow> {
+        let mut event = Event::new(kind, self.surroundings.clock.now());
+        event.detail = Some(detail);
+        let sealed = AuditWriter::seal_alone(self.master.audit(), &*self.surroundings.entropy, &event);
+        sealed.inspect_err(|error| tracing::error!(%error, "an audit event cannot be written")).into_iter().collect()
+    }
+
+    /// What the service is made of.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        Parts {
+            store: Arc::clone(&self.store),
+            master: Arc::clone(&self.master),
+            clock: Arc::clone(&self.surroundings.clock),
+            entropy: Arc::clone(&self.surroundings.entropy),
+        }
+    }
+
+    fn audit_plan(&self, plan: &Plan) -> Vec<AuditRow> {
+        let lines: Vec<String> = plan.lines.iter().map(ToString::to_string).collect();
+        self.audit_row(EventKind::RegistryChanged, lines.join("; "))
+    }
+}
+
+impl Server {
+    /// Starts a server: database, keys, registry, service, listeners, in this order.
+    ///
+    /// # Errors
+    /// [`StartError`] names what is missing; nothing listens then.
+    pub async fn start(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let public = listen(config.listen.public).await?;
+        let admin = listen(config.listen.admin).await?;
+        Self::start_on(config, surroundings, [public, admin]).await
+    }
+
+    /// As [`Server::start`], on listeners that are bound already: the public one and the admin one.
+    ///
+    /// # Errors
+    /// [`StartError`], never `Listen`.
+    pub async fn start_on(
+        config: &Config,
+        surroundings: Surroundings,
+        [public, admin]: [TcpListener; 2],
+    ) -> Result<Self, StartError> {
+        let foundation = Foundation::lay(config, surroundings).await?;
+        foundation.ensure_keys(config).await?;
+        if let Some(path) = &config.registry {
+            let applied = foundation.apply(config, &RegistryFile::read(path)).await;
+            applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
+        }
+        let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
+        sts.snapshot().trusted.warm().await;
+        let (shutdown, ended) = watch::channel(false);
+        let mut server = Self {
+            public: address(&public, config.listen.public)?,
+            admin: address(&admin, config.listen.admin)?,
+            sts: Arc::clone(&sts),
+            shutdown,
+            tasks: JoinSet::new(),
+        };
+        let app = App::new(Arc::clone(&sts), config);
+        let limits = ListenerLimits {
+            connections: config.limits.connections,
+            header_timeout: config.limits.header_timeout.as_duration(),
+        };
+        let metrics = foundation.surroundings.metrics.clone();
+        server.tasks.spawn(http::serve(public, http::public(app.clone()), limits, ended.clone()));
+        server.tasks.spawn(http::serve(admin, http::admin(app, metrics), limits, ended.clone()));
+        server.tasks.spawn(follow(sts, foundation, config.clone(), ended));
+        Ok(server)
+    }
+
+    /// The address of the public listener.
+    #[must_use]
+    pub fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// The address of the admin listener.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn sts(&self) -> &Arc<Sts> {
+        &self.sts
+    }
+
+    /// Accepts no more, lets the requests under way end, and ends.
+    pub async fn stop(mut self) {
+        self.shutdown.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address: asked, source })
+}
+
+/// Follows the database: reads what others changed, looks after the keys, deletes what has expired.
+async fn follow(sts: Arc<Sts>, foundation: Foundation, config: Config, mut ended: watch::Receiver<bool>) {
+    let mut turn: u32 = 0;
+    loop {
+        let pause = tokio::time::sleep(FOLLOW_EVERY);
+        tokio::select! {
+            () = pause => {}
+            () = http::announced(&mut ended) => return,
+        }
+        if let Err(error) = sts.refresh().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
+            continue;
+        }
+        turn = turn.wrapping_add(1);
+        if turn.is_multiple_of(MAINTAIN_EVERY) {
+            maintain(&foundation, &config).await;
+        }
+    }
+}
+
+async fn maintain(foundation: &Foundation, config: &Config) {
+    let policy = foundation.key_policy(config);
+    let audit = &mut |changes: &KeyChanges| foundation.audit_keys(changes);
+    if let Err(error) = keys::maintain(&policy, config.keys.rotate_every, audit).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
+    }
+    if let Err(error) = foundation.store.purge().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+    }
+}

@@ -1,0 +1,326 @@
+//! Rows as they come from a database, and the words that stand for enums there; the same in every database.
+//!
+//! A new variant needs a word that no variant ever had: rows outlive versions of this service.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+
+use super::{
+    AuditHead, AuditRow, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, MAC_BYTES, Origin, RevocationKind,
+    RevocationRow, StorageError, StoredAuditRow, TokenReference, TokenRow, Versions,
+};
+
+impl EntryKind {
+    /// The word in the column `kind` of `entries`.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Agent => "agent",
+            Self::Delegation => "delegation",
+        }
+    }
+
+    fn of_word(word: &str) -> Result<Self, StorageError> {
+        match word {
+            "issuer" => Ok(Self::Issuer),
+            "agent" => Ok(Self::Agent),
+            "delegation" => Ok(Self::Delegation),
+            _ => Err(unknown_word("entries", "kind", word)),
+        }
+    }
+}
+
+impl Origin {
+    /// The word in the column `origin` of `entries`.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Api => "api",
+        }
+    }
+
+    fn of_word(word: &str) -> Result<Self, StorageError> {
+        match word {
+            "file" => Ok(Self::File),
+            "api" => Ok(Self::Api),
+            _ => Err(unknown_word("entries", "origin", word)),
+        }
+    }
+}
+
+impl KeyState {
+    /// The word in the column `state` of `signing_keys`.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+
+    fn of_word(word: &str) -> Result<Self, StorageError> {
+        match word {
+            "next" => Ok(Self::Next),
+            "active" => Ok(Self::Active),
+            "retired" => Ok(Self::Retired),
+            _ => Err(unknown_word("signing_keys", "state", word)),
+        }
+    }
+}
+
+impl RevocationKind {
+    /// The word in the column `kind` of `revocations`.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Transaction => "transaction",
+            Self::Subject => "subject",
+            Self::Agent => "agent",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    fn of_word(word: &str) -> Result<Self, StorageError> {
+        match word {
+            "token" => Ok(Self::Token),
+            "transaction" => Ok(Self::Transaction),
+            "subject" => Ok(Self::Subject),
+            "agent" => Ok(Self::Agent),
+            "tenant" => Ok(Self::Tenant),
+            _ => Err(unknown_word("revocations", "kind", word)),
+        }
+    }
+}
+
+fn unknown_word(table: &'static str, column: &str, word: &str) -> StorageError {
+    StorageError::Malformed { table, reason: format!("unknown {column} {word:?}") }
+}
+
+/// The counters and the time of the database.
+#[derive(FromRow)]
+pub(super) struct VersionColumns {
+    registry: i64,
+    keys: i64,
+    revocations: i64,
+    database_time: i64,
+}
+
+impl TryFrom<VersionColumns> for Versions {
+    type Error = StorageError;
+
+    fn try_from(columns: VersionColumns) -> Result<Self, StorageError> {
+        Ok(Self {
+            registry: columns.registry,
+            keys: columns.keys,
+            revocations: columns.revocations,
+            database_time: from_millis("counters", columns.database_time)?,
+        })
+    }
+}
+
+/// A row of `entries`.
+#[derive(FromRow)]
+pub(super) struct EntryColumns {
+    kind: String,
+    id: String,
+    origin: String,
+    disabled_by_admin: bool,
+    body: String,
+}
+
+impl TryFrom<EntryColumns> for EntryRow {
+    type Error = StorageError;
+
+    fn try_from(columns: EntryColumns) -> Result<Self, StorageError> {
+        Ok(Self {
+            kind: EntryKind::of_word(&columns.kind)?,
+            id: columns.id,
+            origin: Origin::of_word(&columns.origin)?,
+            disabled_by_admin: columns.disabled_by_admin,
+            body: columns.body,
+        })
+    }
+}
+
+/// A row of `signing_keys`.
+#[derive(FromRow)]
+pub(super) struct KeyColumns {
+    kid: String,
+    algorithm: String,
+    state: String,
+    created_at: i64,
+    state_since: i64,
+    sealed: Vec<u8>,
+}
+
+impl TryFrom<KeyColumns> for KeyRow {
+    type Error = StorageError;
+
+    fn try_from(columns: KeyColumns) -> Result<Self, StorageError> {
+        Ok(Self {
+            kid: columns.kid,
+            algorithm: columns.algorithm,
+            state: KeyState::of_word(&columns.state)?,
+            created_at: from_millis("signing_keys", columns.created_at)?,
+            state_since: from_millis("signing_keys", columns.state_since)?,
+            sealed: columns.sealed,
+        })
+    }
+}
+
+/// A row of `revocations`.
+#[derive(FromRow)]
+pub(super) struct RevocationColumns {
+    kind: String,
+    issuer: String,
+    value: String,
+    at: i64,
+    expires_at: i64,
+    version: i64,
+}
+
+impl TryFrom<RevocationColumns> for RevocationRow {
+    type Error = StorageError;
+
+    fn try_from(columns: RevocationColumns) -> Result<Self, StorageError> {
+        Ok(Self {
+            kind: RevocationKind::of_word(&columns.kind)?,
+            issuer: (!columns.issuer.is_empty()).then_some(columns.issuer),
+            value: columns.value,
+            at: from_millis("revocations", columns.at)?,
+            expires_at: from_millis("revocations", columns.expires_at)?,
+            version: columns.version,
+        })
+    }
+}
+
+/// A row of `tokens`.
+#[derive(FromRow)]
+pub(super) struct TokenColumns {
+    jti: String,
+    iss: String,
+    parent_iss: Option<String>,
+    parent_jti: Option<String>,
+    txn: String,
+    client_id: String,
+    issued_at: i64,
+    expires_at: i64,
+}
+
+impl TryFrom<TokenColumns> for TokenRow {
+    type Error = StorageError;
+
+    fn try_from(columns: TokenColumns) -> Result<Self, StorageError> {
+        let parent = match (columns.parent_iss, columns.parent_jti) {
+            (Some(iss), Some(jti)) => Some(TokenReference { iss, jti }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(StorageError::Malformed { table: "tokens", reason: "half a parent".to_owned() });
+            }
+        };
+        Ok(Self {
+            jti: columns.jti,
+            iss: columns.iss,
+            parent,
+            txn: columns.txn,
+            client_id: columns.client_id,
+            issued_at: from_millis("tokens", columns.issued_at)?,
+            expires_at: from_millis("tokens", columns.expires_at)?,
+        })
+    }
+}
+
+/// A row of `audit_events`.
+#[derive(FromRow)]
+pub(super) struct AuditColumns {
+    id: i64,
+    writer: String,
+    writer_sequence: i64,
+    at: i64,
+    correlation_id: Option<String>,
+    txn: Option<String>,
+    jti: Option<String>,
+    body: String,
+    mac: Vec<u8>,
+}
+
+impl TryFrom<AuditColumns> for StoredAuditRow {
+    type Error = StorageError;
+
+    fn try_from(columns: AuditColumns) -> Result<Self, StorageError> {
+        let row = AuditRow {
+            writer: columns.writer,
+            writer_sequence: columns.writer_sequence,
+            at: from_millis("audit_events", columns.at)?,
+            correlation_id: columns.correlation_id,
+            txn: columns.txn,
+            jti: columns.jti,
+            body: columns.body,
+            mac: mac(&columns.mac)?,
+        };
+        Ok(Self { id: columns.id, row })
+    }
+}
+
+/// The end of a writer's chain in `audit_events`.
+#[derive(FromRow)]
+pub(super) struct AuditHeadColumns {
+    writer: String,
+    writer_sequence: i64,
+    mac: Vec<u8>,
+}
+
+impl TryFrom<AuditHeadColumns> for AuditHead {
+    type Error = StorageError;
+
+    fn try_from(columns: AuditHeadColumns) -> Result<Self, StorageError> {
+        let mac = mac(&columns.mac)?;
+        Ok(Self { writer: columns.writer, writer_sequence: columns.writer_sequence, mac })
+    }
+}
+
+fn mac(bytes: &[u8]) -> Result<[u8; MAC_BYTES], StorageError> {
+    bytes.try_into().map_err(|error| StorageError::Malformed {
+        table: "audit_events",
+        reason: format!("a mac of {} bytes: {error}", bytes.len()),
+    })
+}
+
+/// Reads a timestamp column: milliseconds since the epoch.
+fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
+    Timestamp::from_millisecond(millis)
+        .map_err(|error| StorageError::Malformed { table, reason: format!("time out of range: {error}") })
+}
+
+/// Turns rows as they came from a database into rows of the contract.
+pub(super) fn rows<Columns, Row>(columns: Vec<Columns>) -> Result<Vec<Row>, StorageError>
+where
+    Row: TryFrom<Columns, Error = StorageError>,
+{
+    columns.into_iter().map(Row::try_from).collect()
+}
+
+/// Changes of entries that name each entry once.
+pub(super) struct LastChanges<'changes> {
+    /// Entries to delete.
+    pub(super) deleted: Vec<(EntryKind, &'changes str)>,
+    /// Entries to insert or replace.
+    pub(super) put: Vec<&'changes EntryRow>,
+}
+
+/// Of several changes of one entry the last one counts.
+pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
+    let mut last: BTreeMap<(EntryKind, &str), Option<&EntryRow>> = BTreeMap::new();
+    for change in changes {
+        match change {
+            EntryChange::Put(entry) => last.insert((entry.kind, &entry.id), Some(entry)),
+            EntryChange::Delete(kind, id) => last.insert((*kind, id), None),
+        };
+    }
+    LastChanges {
+        deleted: last.iter().filter(|(_, entry)| entry.is_none()).map(|(name, _)| *name).collect(),
+        put: last.into_values().flatten().collect(),
+    }
+}

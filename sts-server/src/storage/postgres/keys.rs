@@ -1,0 +1,63 @@
+//! Signing keys.
+
+use sqlx::PgPool;
+use sqlx::postgres::PgConnection;
+
+use super::error::PostgresError;
+use super::{audit, registry, transaction};
+use crate::storage::columns::{self, KeyColumns};
+use crate::storage::{AuditRow, Changed, KeyChanges, KeyRow};
+
+/// Reads all keys.
+pub(super) async fn keys(pool: &PgPool) -> Result<(i64, Vec<KeyRow>), PostgresError> {
+    let mut transaction = transaction::snapshot(pool).await?;
+    let counter = registry::counter(&mut transaction, "keys").await?;
+    let keys: Vec<KeyColumns> = sqlx::query_as(
+        "SELECT kid, algorithm, state, created_at, state_since, sealed FROM signing_keys ORDER BY created_at, kid",
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok((counter, columns::rows(keys)?))
+}
+
+/// Deletes and puts keys. They are few: a statement each.
+pub(super) async fn change_keys(
+    pool: &PgPool,
+    expected: i64,
+    changes: &KeyChanges,
+    audit: &[AuditRow],
+) -> Result<Changed, PostgresError> {
+    let mut transaction = transaction::changing_keys(pool).await?;
+    let Some(raised) = registry::raise_counter_from(&mut transaction, "keys", expected).await? else {
+        return Ok(Changed::Conflict);
+    };
+    sqlx::query("DELETE FROM signing_keys WHERE kid = ANY($1)")
+        .bind(&changes.delete)
+        .execute(&mut *transaction)
+        .await?;
+    for key in &changes.put {
+        put(&mut transaction, key).await?;
+    }
+    audit::insert(&mut transaction, audit).await?;
+    transaction.commit().await?;
+    Ok(Changed::Applied(raised))
+}
+
+async fn put(connection: &mut PgConnection, key: &KeyRow) -> Result<(), PostgresError> {
+    sqlx::query(
+        "INSERT INTO signing_keys (kid, algorithm, state, created_at, state_since, sealed) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (kid) DO UPDATE
+         SET algorithm = excluded.algorithm, state = excluded.state, created_at = excluded.created_at,
+             state_since = excluded.state_since, sealed = excluded.sealed",
+    )
+    .bind(&key.kid)
+    .bind(&key.algorithm)
+    .bind(key.state.word())
+    .bind(key.created_at.as_millisecond())
+    .bind(key.state_since.as_millisecond())
+    .bind(&key.sealed)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

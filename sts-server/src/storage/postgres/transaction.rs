@@ -1,0 +1,69 @@
+//! How transactions begin.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{PgPool, Postgres, Transaction};
+
+use super::error::PostgresError;
+
+/// The advisory lock of whoever changes signing keys. Advisory locks are numbers in a space of their own in every database.
+pub(super) const KEYS: i64 = 7_310_001;
+/// The advisory lock of whoever adds tokens or audit rows.
+pub(super) const WRITERS: i64 = 7_310_002;
+
+const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Begins a transaction that adds tokens or audit rows beside others that do.
+pub(super) async fn beside_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    let mut transaction = begin(pool, READ_COMMITTED).await?;
+    lock_shared(&mut transaction, WRITERS).await?;
+    Ok(transaction)
+}
+
+/// Begins a transaction while no other adds tokens or audit rows: every earlier one has ended, every later one waits.
+pub(super) async fn without_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    let mut transaction = begin(pool, READ_COMMITTED).await?;
+    lock(&mut transaction, WRITERS).await?;
+    Ok(transaction)
+}
+
+/// The same for someone who can come again: writers queue up behind whoever waits for this lock.
+pub(super) async fn briefly_without_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    let mut transaction = begin(pool, READ_COMMITTED).await?;
+    sqlx::query("SET LOCAL lock_timeout = '1s'").execute(&mut *transaction).await?;
+    lock(&mut transaction, WRITERS).await?;
+    Ok(transaction)
+}
+
+/// Begins a transaction that changes signing keys: one at a time.
+pub(super) async fn changing_keys(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    let mut transaction = begin(pool, READ_COMMITTED).await?;
+    lock(&mut transaction, KEYS).await?;
+    lock_shared(&mut transaction, WRITERS).await?;
+    Ok(transaction)
+}
+
+/// Begins a transaction whose statements all see the same state.
+pub(super) async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    begin(pool, SNAPSHOT).await
+}
+
+/// Begins in a task of its own: the driver does not roll back a `BEGIN` whose caller went away before the answer came, and the pool
+/// would hand out a connection that is in the middle of a transaction. A transaction that nobody waits for is dropped, whole.
+async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    let pool = pool.clone();
+    match tokio::spawn(async move { pool.begin_with(statement).await }).await {
+        Ok(begun) => Ok(begun?),
+        Err(error) => Err(PostgresError::Driver(sqlx::Error::Io(error.into()))),
+    }
+}
+
+async fn lock(connection: &mut PgConnection, lock: i64) -> Result<(), PostgresError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(connection).await?;
+    Ok(())
+}
+
+async fn lock_shared(connection: &mut PgConnection, lock: i64) -> Result<(), PostgresError> {
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)").bind(lock).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `SQLite`: one file, any number of servers on one machine.
+//!
+//! One connection writes, in transactions that take the write lock when they begin (`BEGIN IMMEDIATE`), so at most one transaction of
+//! all servers is writing and what it has read stays true until it commits. Others read beside it (WAL). A commit is on the disk
+//! before it is acknowledged (`synchronous = FULL`).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
+
+use self::error::SqliteError;
+use super::{
+    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+};
+
+mod audit;
+mod error;
+mod file;
+mod keys;
+mod migrate;
+mod purge;
+mod record;
+mod registry;
+mod revocation;
+
+/// How many connections read.
+const READERS: u32 = 4;
+/// How long a caller waits for a connection of this process; longer than another process may make the one in use wait.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long [`Store::close`] waits for connections in use.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A `SQLite` database.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file of this URL. Makes it, readable by its owner only, when it is missing; its directory must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Broken`] for a malformed URL, for a database in memory (every connection would have one of its own), and for a
+    /// file that cannot be made; [`StorageError::Unavailable`] for a file that stays locked or a disk that does not answer.
+    pub async fn open(url: &str) -> Result<Self, StorageError> {
+        let options = file::options(url)?;
+        file::create(options.get_filename())?;
+        file::enter_wal(&options).await?;
+        let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
+        let writer = pool.clone().max_connections(1).after_release(|connection, _| {
+            Box::pin(async move {
+                // After some errors (a full disk) SQLite has rolled back by itself, and the driver, whose own attempt then fails, takes
+                // the connection to be in a transaction for ever. The ping lets that attempt end first.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
+        let readers = pool.max_connections(READERS);
+        Ok(Self {
+            writer: writer.connect_lazy_with(options.clone()),
+            readers: readers.connect_lazy_with(options.pragma("query_only", "ON")),
+        })
+    }
+}
+
+/// Begins a transaction that writes.
+async fn begin_immediate(writer: &SqlitePool) -> Result<Transaction<'static, Sqlite>, SqliteError> {
+    Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> Result<(), StorageError> {
+        Ok(migrate::migrate(&self.writer).await?)
+    }
+
+    async fn versions(&self) -> Result<Versions, StorageError> {
+        Ok(registry::versions(&self.readers).await?)
+    }
+
+    async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
+        Ok(registry::entries(&self.readers).await?)
+    }
+
+    async fn change_entries(
+        &self,
+        expected: i64,
+        changes: &[EntryChange],
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        Ok(registry::change_entries(&self.writer, expected, changes, audit).await?)
+    }
+
+    async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
+        Ok(keys::keys(&self.readers).await?)
+    }
+
+    async fn change_keys(
+        &self,
+        expected: i64,
+        changes: &KeyChanges,
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        Ok(keys::change_keys(&self.writer, expected, changes, audit).await?)
+    }
+
+    async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
+        Ok(revocation::revocations(&self.readers).await?)
+    }
+
+    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
+        Ok(revocation::revoke(&self.writer, revocation, audit).await?)
+    }
+
+    async fn lift(
+        &self,
+        kind: RevocationKind,
+        issuer: Option<&str>,
+        value: &str,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        Ok(revocation::lift(&self.writer, (kind, issuer, value), audit).await?)
+    }
+
+    async fn record(
+        &self,
+        known_revocations: i64,
+        one_time: &[OneTimeValue],
+        decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
+    ) -> Result<(), StorageError> {
+        Ok(record::record(&self.writer, known_revocations, one_time, decide).await?)
+    }
+
+    async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
+        Ok(audit::append(&self.writer, audit).await?)
+    }
+
+    async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
+        Ok(record::token(&self.readers, jti).await?)
+    }
+
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+        Ok(audit::audit(&self.readers, filter, limit).await?)
+    }
+
+    async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+        Ok(audit::chain(&self.readers, after, limit).await?)
+    }
+
+    async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
+        Ok(audit::heads(&self.readers).await?)
+    }
+
+    async fn purge(&self) -> Result<u64, StorageError> {
+        Ok(purge::purge(&self.writer).await?)
+    }
+
+    async fn close(&self) {
+        let both = async {
+            self.readers.close().await;
+            // The last connection of the last process to close folds the write-ahead log into the file.
+            self.writer.close().await;
+        };
+        // What is still in use then ends with the process.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;
+    }
+}

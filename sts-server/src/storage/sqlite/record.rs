@@ -1,0 +1,97 @@
+//! The batch of decisions, and tokens.
+
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnection;
+
+use super::error::SqliteError;
+use super::{audit, begin_immediate, revocation};
+use crate::storage::columns::TokenColumns;
+use crate::storage::{Fresh, OneTimeValue, RecordRows, TokenRow, one_time};
+
+/// Commits a batch.
+pub(super) async fn record(
+    writer: &SqlitePool,
+    known_revocations: i64,
+    batch: &[OneTimeValue],
+    decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
+) -> Result<(), SqliteError> {
+    let mut transaction = begin_immediate(writer).await?;
+    let spent = spend(&mut transaction, batch).await?;
+    let revocations = revocation::beyond(&mut transaction, known_revocations).await?;
+    let rows = decide(&Fresh { spent, revocations });
+    insert(&mut transaction, &rows.tokens).await?;
+    audit::insert(&mut transaction, &rows.audit).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Reads a token.
+pub(super) async fn token(readers: &SqlitePool, jti: &str) -> Result<Option<TokenRow>, SqliteError> {
+    let columns: Option<TokenColumns> = sqlx::query_as(
+        "SELECT jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at FROM tokens WHERE jti = ?1",
+    )
+    .bind(jti)
+    .fetch_optional(readers)
+    .await?;
+    Ok(columns.map(TokenRow::try_from).transpose()?)
+}
+
+/// Spends the values that nobody has spent.
+async fn spend(connection: &mut SqliteConnection, batch: &[OneTimeValue]) -> Result<Vec<bool>, SqliteError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Value = one_time::distinct(batch)
+        .into_iter()
+        .map(|value| {
+            json!({
+                "namespace": value.namespace,
+                "value": value.value,
+                "expires_at": value.expires_at.as_millisecond(),
+            })
+        })
+        .collect();
+    let inserted: Vec<(String, String)> = sqlx::query_as(
+        "INSERT INTO one_time_values (namespace, value, expires_at)
+         SELECT value ->> 'namespace', value ->> 'value', value ->> 'expires_at' FROM json_each(?1) WHERE TRUE
+         ON CONFLICT (namespace, value) DO NOTHING
+         RETURNING namespace, value",
+    )
+    .bind(rows.to_string())
+    .fetch_all(connection)
+    .await?;
+    Ok(one_time::spent(batch, inserted))
+}
+
+/// Inserts tokens: one statement whose text does not depend on how many, so that it is prepared once.
+async fn insert(connection: &mut SqliteConnection, tokens: &[TokenRow]) -> Result<(), SqliteError> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let rows: Value = tokens
+        .iter()
+        .map(|token| {
+            json!({
+                "jti": token.jti,
+                "iss": token.iss,
+                "parent_iss": token.parent.as_ref().map(|parent| &parent.iss),
+                "parent_jti": token.parent.as_ref().map(|parent| &parent.jti),
+                "txn": token.txn,
+                "client_id": token.client_id,
+                "issued_at": token.issued_at.as_millisecond(),
+                "expires_at": token.expires_at.as_millisecond(),
+            })
+        })
+        .collect();
+    sqlx::query(
+        "INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at)
+         SELECT value ->> 'jti', value ->> 'iss', value ->> 'parent_iss', value ->> 'parent_jti', value ->> 'txn',
+                value ->> 'client_id', value ->> 'issued_at', value ->> 'expires_at'
+         FROM json_each(?1)",
+    )
+    .bind(rows.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! On whose behalf? A subject token is verified, and read.
+//!
+//! What lives here: the checks of a token of ours (`own`) and of an outside issuer (`outside`), and what both share: the kind, the
+//! address, the values, the revocations. What must never: what the delegation allows; `policy` reads it. Another kind of subject
+//! token is a file here and an arm of [`subject`].
+
+mod error;
+mod outside;
+mod own;
+mod values;
+
+use jiff::Timestamp;
+use sts_jose::UnverifiedToken;
+use sts_protocol::TokenType;
+
+pub use error::SubjectError;
+pub use own::{OwnToken, own_token};
+
+use crate::keys::{KeyRing, TrustedKeys};
+use crate::policy::{Subject, VerifiedSubject};
+use crate::record::{Revocations, Standing};
+use crate::registry::{Agent, Registry};
+
+/// What verifying reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The entries.
+    pub registry: &'a Registry,
+    /// The keys of outside issuers.
+    pub trusted: &'a TrustedKeys,
+    /// Our own keys.
+    pub ring: &'a KeyRing,
+    /// What stands revoked.
+    pub revocations: &'a Revocations,
+    /// Our issuer.
+    pub issuer: &'a str,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Verifies the subject token that `presenter`, which has authenticated, sends as `declared`.
+///
+/// # Errors
+/// [`SubjectError`]: the token is bad, or not the presenter's to use, or cannot be checked now.
+pub async fn subject(
+    context: &Context<'_>,
+    token: &str,
+    declared: TokenType,
+    presenter: &Agent,
+) -> Result<VerifiedSubject, SubjectError> {
+    let token = UnverifiedToken::parse(token).map_err(SubjectError::Parse)?;
+    let iss = token.claims().string("iss")?.ok_or(SubjectError::IssuerMissing)?;
+    let verified = if iss == context.issuer {
+        own::subject(context, token, declared, presenter)?
+    } else {
+        outside::subject(context, token, declared, presenter).await?
+    };
+    let subject = verified.subject();
+    if context.registry.agent(&subject.sub).is_some() {
+        return Err(SubjectError::SubIsAnAgent);
+    }
+    match context.revocations.refuse(&standing(context.issuer, subject, presenter)) {
+        Some(kind) => Err(SubjectError::Revoked(kind)),
+        None => Ok(verified),
+    }
+}
+
+/// Everything of a subject token that a revocation can be about, when `presenter` presents it.
+#[must_use]
+pub fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Standing {
+    let mut agents = Standing::agents_of(subject.act.as_ref(), our_issuer);
+    agents.push(presenter.id.clone());
+    Standing {
+        token: subject.token.clone(),
+        txn: subject.txn.clone(),
+        principal: Some((subject.principal.iss.clone(), subject.principal.sub.clone())),
+        agents,
+        tenant: subject.tenant.as_ref().map(ToString::to_string),
+        issued_at: subject.issued_at,
+    }
+}

@@ -1,0 +1,70 @@
+//! Signing keys.
+
+use sts_server::storage::{Changed, KeyChanges, KeyRow, KeyState};
+
+use super::database::TestDatabase;
+use super::rows::{audit, audit_rows, future_by, key};
+
+fn put(keys: &[KeyRow]) -> KeyChanges {
+    KeyChanges { delete: Vec::new(), put: keys.to_vec() }
+}
+
+pub(super) async fn keys_are_read_back(database: &TestDatabase) {
+    let store = database.store().await;
+    let keys = [
+        KeyRow { algorithm: "RS256".to_owned(), created_at: future_by(1), ..key("b", KeyState::Next) },
+        KeyRow { state_since: future_by(3), created_at: future_by(2), ..key("a", KeyState::Active) },
+        KeyRow { sealed: Vec::new(), created_at: future_by(2), ..key("c", KeyState::Retired) },
+    ];
+    assert_eq!(store.change_keys(0, &put(&keys), &[audit("w", 1)]).await.unwrap(), Changed::Applied(1));
+    assert_eq!(store.keys().await.unwrap(), (1, keys.to_vec()));
+    assert_eq!(store.versions().await.unwrap().keys, 1);
+    assert_eq!(audit_rows(&*store).await, [audit("w", 1)]);
+}
+
+pub(super) async fn a_key_moves_through_its_states(database: &TestDatabase) {
+    let store = database.store().await;
+    for (counter, state) in [KeyState::Next, KeyState::Active, KeyState::Retired].into_iter().enumerate() {
+        let counter = i64::try_from(counter).unwrap();
+        let moved = KeyRow { state_since: future_by(counter), ..key("a", state) };
+        store.change_keys(counter, &put(std::slice::from_ref(&moved)), &[]).await.unwrap();
+        assert_eq!(store.keys().await.unwrap(), (counter + 1, vec![moved]));
+    }
+}
+
+pub(super) async fn a_key_deleted_and_put_in_one_change_is_there(database: &TestDatabase) {
+    let store = database.store().await;
+    store.change_keys(0, &put(&[key("a", KeyState::Next), key("b", KeyState::Next)]), &[]).await.unwrap();
+    let changes = KeyChanges {
+        delete: vec!["a".to_owned(), "b".to_owned(), "absent".to_owned()],
+        put: vec![key("a", KeyState::Next), key("a", KeyState::Active)],
+    };
+    store.change_keys(1, &changes, &[]).await.unwrap();
+    assert_eq!(store.keys().await.unwrap(), (2, vec![key("a", KeyState::Active)]));
+}
+
+pub(super) async fn a_stale_change_of_keys_writes_nothing(database: &TestDatabase) {
+    let store = database.store().await;
+    store.change_keys(0, &put(&[key("a", KeyState::Next)]), &[]).await.unwrap();
+    let changes = KeyChanges { delete: vec!["a".to_owned()], put: vec![key("b", KeyState::Next)] };
+    assert_eq!(store.change_keys(0, &changes, &[audit("w", 1)]).await.unwrap(), Changed::Conflict);
+    assert_eq!(store.keys().await.unwrap(), (1, vec![key("a", KeyState::Next)]));
+    assert_eq!(audit_rows(&*store).await, []);
+}
+
+pub(super) async fn of_two_servers_that_change_keys_one_succeeds(database: &TestDatabase) {
+    let servers = [database.store().await, database.store().await];
+    for round in 0..10 {
+        let attempts = servers.clone().map(|server| {
+            tokio::spawn(
+                async move { server.change_keys(round, &put(&[key("a", KeyState::Next)]), &[]).await.unwrap() },
+            )
+        });
+        let mut outcomes = Vec::new();
+        for attempt in attempts {
+            outcomes.push(attempt.await.unwrap());
+        }
+        assert!(outcomes.contains(&Changed::Applied(round + 1)), "{outcomes:?}");
+        assert!(outcomes.contains(&Changed::Conflict), "{outcomes:?}");
+    }
+}

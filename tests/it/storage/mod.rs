@@ -1,0 +1,99 @@
+//! The contract of storage: one suite that every database passes whole, and what only one of them can show.
+
+mod audit;
+mod database;
+mod keys;
+mod migrate;
+mod outage;
+mod purge;
+mod races;
+mod record;
+mod registry;
+mod revocation;
+mod rows;
+
+use database::TestDatabase;
+
+/// A test for each case. A macro, because a function cannot declare tests.
+macro_rules! tests {
+    ($database:ident: $($concern:ident::$claim:ident,)*) => {
+        mod $database {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $claim() {
+                    let database = super::TestDatabase::$database().await;
+                    super::$concern::$claim(&database).await;
+                }
+            )*
+        }
+    };
+}
+
+/// The suite on one database. A case that is missing here is dead code, which the lints refuse.
+macro_rules! conformance {
+    ($database:ident) => {
+        tests! { $database:
+            migrate::migrating_again_changes_nothing,
+            migrate::eight_servers_migrate_an_empty_database_at_once,
+            migrate::a_database_without_schema_is_broken_not_out_of_reach,
+            registry::a_new_database_counts_from_zero,
+            registry::the_database_tells_its_time,
+            registry::entries_are_read_back_in_order,
+            registry::an_entry_put_again_is_replaced_whole,
+            registry::deleting_an_entry_leaves_the_others,
+            registry::of_several_changes_of_an_entry_the_last_one_counts,
+            registry::a_stale_change_of_entries_writes_nothing,
+            registry::of_two_servers_that_change_entries_one_succeeds,
+            registry::entries_and_their_counter_are_one_snapshot,
+            keys::keys_are_read_back,
+            keys::a_key_moves_through_its_states,
+            keys::a_key_deleted_and_put_in_one_change_is_there,
+            keys::a_stale_change_of_keys_writes_nothing,
+            keys::of_two_servers_that_change_keys_one_succeeds,
+            revocation::a_revocation_bears_the_raised_counter,
+            revocation::a_revocation_that_reaches_no_further_changes_no_row,
+            revocation::a_revocation_that_reaches_further_replaces_the_row,
+            revocation::the_later_of_each_time_is_kept,
+            revocation::revocations_of_different_issuers_stand_beside_each_other,
+            revocation::every_kind_is_read_back,
+            revocation::expired_revocations_are_not_read,
+            revocation::revoking_a_token_reaches_every_descendant_and_no_sibling,
+            revocation::revoking_an_outside_token_reaches_what_began_with_it,
+            revocation::descendants_of_another_issuers_token_of_the_same_jti_stand,
+            revocation::expired_descendants_get_no_row,
+            revocation::revoking_a_transaction_reaches_the_outside_tokens_that_began_it,
+            revocation::lifting_removes_exactly_one_revocation,
+            revocation::lifting_nothing_writes_nothing,
+            record::a_batch_is_stored_whole,
+            record::an_empty_batch_is_recorded,
+            record::of_equal_values_in_a_batch_the_first_is_spent,
+            record::a_value_is_spent_once,
+            record::equal_values_of_two_namespaces_are_two,
+            record::an_expired_value_counts_as_spent_until_it_is_purged,
+            record::only_revocations_beyond_the_known_ones_are_fresh,
+            record::the_decision_is_made_once,
+            record::a_repeated_jti_breaks_the_batch_and_spends_nothing,
+            record::a_repeated_audit_sequence_breaks_the_batch,
+            record::two_thousand_decisions_are_one_batch,
+            record::the_longest_texts_are_stored_and_found,
+            record::a_batch_given_up_at_any_point_is_whole_or_absent,
+            races::a_value_raced_over_two_servers_is_spent_once,
+            races::batches_that_share_values_in_any_order_all_end,
+            races::no_token_outlives_the_revocation_of_its_parent,
+            races::revoking_and_lifting_at_once_all_end,
+            races::whoever_follows_the_audit_sees_every_row,
+            audit::rows_are_read_in_the_order_of_their_ids,
+            audit::each_filter_selects_its_rows,
+            audit::filters_add_up,
+            audit::reading_on_from_the_last_id_misses_nothing,
+            audit::chains_are_paged_in_the_order_of_writer_and_sequence,
+            audit::the_head_of_every_chain_is_found,
+            audit::an_empty_audit_has_no_heads,
+            purge::what_has_expired_goes_and_the_rest_stays,
+            purge::more_than_one_portion_is_purged,
+        }
+    };
+}
+
+conformance!(sqlite);
+conformance!(postgres);

@@ -1,0 +1,271 @@
+//! A throw-away cluster of the machine's own `PostgreSQL` binaries.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use url::Url;
+
+use super::Database;
+use super::process::{Afterwards, run};
+
+/// Where Debian and its children put the binaries: one folder for each version.
+const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
+/// The programs without which a folder is not one of `PostgreSQL`.
+const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+/// How often a port is tried: another process may take it between our finding and our using it.
+const PORT_ATTEMPTS: u32 = 5;
+/// Stops the server in the data directory `$2` with the `pg_ctl` at `$1`, and removes everything under `$3`.
+const REMOVE: &str = r#""$1" stop --pgdata="$2" --mode=immediate --silent; rm -rf "$3""#;
+
+/// A server of its own, which a test may stop, kill and start again; removed with this value, or when the process ends. It keeps what
+/// it acknowledges: `fsync` is on.
+#[derive(Debug)]
+pub struct Cluster {
+    binaries: PathBuf,
+    version: String,
+    owner: Owner,
+    directory: PathBuf,
+    server_url: Url,
+    _removal: Afterwards,
+}
+
+impl Cluster {
+    /// Makes and starts one.
+    ///
+    /// # Panics
+    ///
+    /// When the machine has no binaries of `PostgreSQL` and they cannot be installed.
+    pub async fn start() -> Self {
+        match Self::launch().await {
+            Ok(cluster) => cluster,
+            Err(reason) => panic!("this test needs the binaries of PostgreSQL (package \"postgresql\"): {reason:#}"),
+        }
+    }
+
+    pub(super) async fn launch() -> anyhow::Result<Self> {
+        let binaries = match find_binaries() {
+            Some(binaries) => binaries,
+            None => install().await?,
+        };
+        let mut version = Command::new(binaries.join("postgres"));
+        version.arg("--version");
+        let version = run(version).await?;
+
+        let directory = tempfile::Builder::new().prefix("sts-postgres-").tempdir()?.keep();
+        let owner = Owner::of_cluster(&directory).await?;
+        let data = directory.join("data");
+        let removal = Afterwards::run(
+            owner.command("env", &directory),
+            REMOVE,
+            &[binaries.join("pg_ctl").as_os_str(), data.as_os_str(), directory.as_os_str()],
+        )?;
+        let mut initdb = owner.command(binaries.join("initdb"), &directory);
+        initdb.arg("--pgdata").arg(&data).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]);
+        run(initdb).await?;
+
+        let nowhere = Url::parse("postgres://postgres@127.0.0.1/postgres")?;
+        let mut cluster = Self { binaries, version, owner, directory, server_url: nowhere, _removal: removal };
+        cluster.start_on_some_port().await?;
+        Ok(cluster)
+    }
+
+    /// What `postgres --version` says.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(super) fn server_url(&self) -> &Url {
+        &self.server_url
+    }
+
+    /// A fresh, empty database of this server.
+    ///
+    /// # Panics
+    ///
+    /// When the server is stopped.
+    pub async fn database(&self) -> Database {
+        Database::create(&self.server_url).await.expect("a database on the test's own PostgreSQL server")
+    }
+
+    /// Stops the server as a crash would: nothing is written any more, clients are cut off.
+    ///
+    /// # Panics
+    ///
+    /// When it was stopped already.
+    pub async fn stop_immediate(&self) {
+        run(self.pg_ctl(&["stop", "--mode=immediate"])).await.expect("the server stops");
+    }
+
+    /// Stops the server in order; clients are told and cut off.
+    ///
+    /// # Panics
+    ///
+    /// When it was stopped already.
+    pub async fn stop_fast(&self) {
+        run(self.pg_ctl(&["stop", "--mode=fast"])).await.expect("the server stops");
+    }
+
+    /// Starts the server after a stop, at the same address.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub async fn start_again(&self) {
+        self.start_on(self.server_url.port().expect("a port")).await.expect("the server starts again");
+    }
+
+    /// Stops the server in order and starts it again.
+    ///
+    /// # Panics
+    ///
+    /// When it was stopped already, or does not start.
+    pub async fn restart(&self) {
+        self.stop_fast().await;
+        self.start_again().await;
+    }
+
+    async fn start_on_some_port(&mut self) -> anyhow::Result<()> {
+        let mut attempts = PORT_ATTEMPTS;
+        loop {
+            attempts -= 1;
+            let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+            match self.start_on(port).await {
+                Ok(()) => {
+                    self.server_url = Url::parse(&format!("postgres://postgres@127.0.0.1:{port}/postgres"))?;
+                    return Ok(());
+                }
+                Err(reason) if attempts == 0 => return Err(reason),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn start_on(&self, port: u16) -> anyhow::Result<()> {
+        let log = self.directory.join("log");
+        let mut command = self.pg_ctl(&["start", "--wait"]);
+        // The log file also keeps the server from holding our pipe open.
+        command
+            .arg("--log")
+            .arg(&log)
+            .arg("--options")
+            .arg(format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"));
+        if let Err(reason) = run(command).await {
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            bail!("{reason:#}\n{log}");
+        }
+        Ok(())
+    }
+
+    fn pg_ctl(&self, arguments: &[&str]) -> Command {
+        let mut command = self.owner.command(self.binaries.join("pg_ctl"), &self.directory);
+        command.args(arguments).arg("--silent").arg("--pgdata").arg(self.directory.join("data"));
+        command
+    }
+}
+
+/// Who runs the server: it refuses to run as root.
+#[derive(Debug)]
+enum Owner {
+    /// The user who runs the tests.
+    Ourselves,
+    /// The user `postgres`, whom root becomes through one of the programs that do so: the program and its arguments.
+    Postgres(Vec<OsString>),
+}
+
+impl Owner {
+    /// Finds out, and gives the directory to whoever it is.
+    async fn of_cluster(directory: &Path) -> anyhow::Result<Self> {
+        if std::fs::metadata(directory)?.uid() != 0 {
+            return Ok(Self::Ourselves);
+        }
+        let user = run(id("-u")).await.context("there is no user postgres to run the server as")?.parse()?;
+        let group = run(id("-g")).await?.parse()?;
+        std::os::unix::fs::chown(directory, Some(user), Some(group))?;
+        let ways: [&[&str]; 2] = [
+            &["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"],
+            &["runuser", "-u", "postgres", "--"],
+        ];
+        for way in ways {
+            let way: Vec<OsString> = way.iter().map(OsString::from).collect();
+            let owner = Self::Postgres(way);
+            if run(owner.command("true", directory)).await.is_ok() {
+                return Ok(owner);
+            }
+        }
+        bail!("neither setpriv nor runuser can become the user postgres")
+    }
+
+    fn command(&self, program: impl Into<OsString>, directory: &Path) -> Command {
+        let program = program.into();
+        let mut command = match self {
+            Self::Ourselves => Command::new(program),
+            Self::Postgres(way) => {
+                let mut command = Command::new(&way[0]);
+                command.args(&way[1..]).arg(program);
+                command
+            }
+        };
+        // The present directory may be closed to that user.
+        command.current_dir(directory);
+        command
+    }
+}
+
+fn id(what: &str) -> Command {
+    let mut command = Command::new("id");
+    command.args([what, "postgres"]);
+    command
+}
+
+fn find_binaries() -> Option<PathBuf> {
+    let path = path_folders().into_iter().filter_map(|folder| {
+        // Through a symbolic link, the folder where the other programs are too.
+        let pg_ctl = folder.join("pg_ctl").canonicalize().ok()?;
+        pg_ctl.parent().map(Path::to_path_buf)
+    });
+    path.chain(debian_folders()).find(|folder| PROGRAMS.iter().all(|program| folder.join(program).is_file()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "no configuration stands between a test run and its environment")]
+fn path_folders() -> Vec<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}
+
+/// The folders of all versions, the newest first.
+fn debian_folders() -> Vec<PathBuf> {
+    let Ok(versions) = std::fs::read_dir(DEBIAN_VERSIONS) else {
+        return Vec::new();
+    };
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .filter_map(|version| {
+            let version = version.ok()?;
+            let number = version.file_name().to_str()?.parse().ok()?;
+            Some((number, version.path().join("bin")))
+        })
+        .collect();
+    versions.sort();
+    versions.into_iter().rev().map(|(_, folder)| folder).collect()
+}
+
+/// Installs the package where that is possible: as root on Debian and its children.
+async fn install() -> anyhow::Result<PathBuf> {
+    eprintln!("PostgreSQL: installing the package \"postgresql\"");
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "postgresql"][..]] {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        run(command).await.context("no binaries of PostgreSQL on this machine, nor by apt-get")?;
+    }
+    find_binaries().context("the package \"postgresql\" holds no server")
+}
