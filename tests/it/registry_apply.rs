@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
-use sts_server::registry::{Plan, PlanError, Registry, RegistryFile, plan};
-use sts_server::storage::{EntryChange, EntryKind, EntryRow, Origin};
+use sts_server::registry::{Plan, PlanError, Registry, RegistryFile, apply, plan};
+use sts_server::storage::sqlite::SqliteStore;
+use sts_server::storage::{EntryChange, EntryKind, EntryRow, Origin, Store};
 
 const FILE: &str = r#"
 [[issuers]]
@@ -258,6 +259,22 @@ fn a_file_with_faults_is_not_planned() {
     let file = RegistryFile::parse(Path::new("r.toml"), "[[agents]]\nid = \"a\"\ncolour = 1\n[[agents]]\nid = \"a\"\n");
     let Err(PlanError::Faults(faults)) = plan(&[], &file, None) else { panic!("faults were expected") };
     assert_eq!(faults.len(), 2);
+}
+
+#[tokio::test]
+async fn a_database_that_a_file_was_applied_to_holds_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/sts.db", directory.path().display());
+    let store = SqliteStore::open(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let first = apply(&store, &file(FILE), None, &|_| Vec::new()).await.unwrap();
+    assert_eq!(first.changes.len(), 5);
+    let (version, rows) = store.entries().await.unwrap();
+    let registry = Registry::from_rows(version, &rows).unwrap();
+    assert_eq!(registry.delegations("a", "b").len(), 2);
+    assert!(apply(&store, &file(FILE), None, &|_| Vec::new()).await.unwrap().is_empty());
+    assert_eq!(store.versions().await.unwrap().registry, version, "an empty plan writes nothing");
+    store.close().await;
 }
 
 /// A delegation that the strategy below makes.
