@@ -1,4 +1,6 @@
 //! The integration tests, in one binary.
 
+mod configuration;
+mod registry_apply;
 mod registry_check;
 mod storage;
