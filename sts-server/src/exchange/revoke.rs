@@ -9,7 +9,7 @@ use super::describe::{describe_call, describe_client};
 use super::{Call, Refusal, RequestError, SnapshotError, Sts, View};
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::{Agent, Registry};
-use crate::storage::{RevocationKind, RevocationRow, StorageError};
+use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
 use crate::ttl::Ttl;
 use crate::verify::own_token;
 
@@ -89,7 +89,7 @@ fn row(claims: AccessTokenClaims, now: Timestamp) -> RevocationRow {
         issuer: Some(claims.iss),
         value: claims.jti,
         at: now,
-        expires_at: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX),
+        expires_at: forget_at(Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX)),
         version: 0,
     }
 }
@@ -106,7 +106,7 @@ pub fn revocation_row(revocation: &Revocation, registry: &Registry, max_ttl: Ttl
         issuer: revocation.issuer.clone(),
         value: revocation.value.clone(),
         at: now,
-        expires_at: now.checked_add(span).unwrap_or(Timestamp::MAX),
+        expires_at: forget_at(now.checked_add(span).unwrap_or(Timestamp::MAX)),
         version: 0,
     }
 }
