@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod chain;
 mod configuration;
 mod registry_apply;
 mod registry_check;

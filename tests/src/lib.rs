@@ -1,3 +1,24 @@
-//! The harness of the integration tests.
+//! The harness of the integration tests: a real server in this process, with issuers, clock and database of its own.
+//!
+//! What lives here: whatever several tests need to drive the public edge and to look behind it. What must never: claims about the
+//! server; those are the tests. [`Harness`] is where to begin; [`postgres`] finds a `PostgreSQL` server.
 
+mod answer;
+mod capture;
+mod harness;
+mod issuer;
+mod key;
+mod keyring;
 pub mod postgres;
+mod registry;
+mod request;
+mod seen;
+
+pub use answer::Answer;
+pub use capture::Capture;
+pub use harness::{Harness, Replica, Setup, refuses};
+pub use issuer::{Fault, TestIssuer};
+pub use key::{TestKey, base64url};
+pub use registry::Registry;
+pub use request::{Credentials, FormRequest, Wire};
+pub use seen::Seen;

@@ -1,0 +1,41 @@
+//! The signing keys of the servers under test: made once for the whole run, for making RSA keys takes long.
+
+use std::path::Path;
+
+use sts_jose::{SystemClock, SystemEntropy};
+use sts_server::config::Config;
+use sts_server::server::{Foundation, Surroundings};
+use sts_server::storage::{KeyChanges, KeyRow, Store};
+use tokio::sync::OnceCell;
+
+/// The base64 of 32 bytes.
+const MASTER_KEY: &str = "dGhlIG1hc3RlciBrZXkgb2YgYWxsIG9mIHRoZSB0ZXM=\n";
+
+/// Writes the master key of the run.
+pub(crate) fn write_master_key(path: &Path) {
+    std::fs::write(path, MASTER_KEY).expect("the directory is ours");
+}
+
+/// Puts the keys of the run into an empty database.
+pub(crate) async fn install(store: &dyn Store, config: &Config) {
+    static ROWS: OnceCell<Vec<KeyRow>> = OnceCell::const_new();
+    let rows = ROWS.get_or_init(|| make(config)).await;
+    let changes = KeyChanges { delete: Vec::new(), put: rows.clone() };
+    store.change_keys(0, &changes, &[]).await.expect("the database is ours");
+}
+
+async fn make(config: &Config) -> Vec<KeyRow> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = config.clone();
+    config.database.url = format!("sqlite://{}", directory.path().join("keys.db").display());
+    let surroundings = Surroundings {
+        clock: std::sync::Arc::new(SystemClock),
+        entropy: std::sync::Arc::new(SystemEntropy),
+        metrics: None,
+    };
+    let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
+    foundation.ensure_keys(&config).await.expect("keys");
+    let (_version, rows) = foundation.store.keys().await.expect("keys");
+    foundation.store.close().await;
+    rows
+}
