@@ -8,7 +8,8 @@ use serde::Serialize;
 use sts_protocol::Form;
 
 use super::describe::delegation_name;
-use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts, View};
+use super::service::View;
+use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError, Failure};
 use crate::policy::{self, Chain, Ruling, Subject};
 use crate::verify::SubjectError;
@@ -118,7 +119,7 @@ impl Sts {
                 let subject = self.explain_subject(view, exchange, &client, supposition.subject).await?;
                 explanation.step("subject", describe_subject(&subject));
                 self.check_actor_token(view, exchange, &client).await?;
-                let chain = policy::extend(&subject, client.agent(), &self.issuer, self.limits.chain_depth)?;
+                let chain = self.extend_chain(&subject, &client)?;
                 explanation.step("actor and chain", describe_chain(&chain));
                 policy::judge(&self.question(view, &request, &client, &chain), &subject)?
             }

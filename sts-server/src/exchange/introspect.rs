@@ -3,7 +3,8 @@
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResponse, parameter};
 
-use super::{Call, Refusal, RequestError, Snapshot, Sts, View};
+use super::service::View;
+use super::{Call, Refusal, RequestError, Snapshot, Sts};
 use crate::record::Standing;
 use crate::registry::Agent;
 use crate::storage::TokenReference;

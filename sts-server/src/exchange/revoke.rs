@@ -6,7 +6,8 @@ use sts_protocol::{AccessTokenClaims, Form, parameter};
 use thiserror::Error;
 
 use super::describe::{describe_call, describe_client};
-use super::{Call, Refusal, RequestError, SnapshotError, Sts, View};
+use super::service::View;
+use super::{Call, Refusal, RequestError, SnapshotError, Sts};
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::{Agent, Registry};
 use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
