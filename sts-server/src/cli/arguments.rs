@@ -77,6 +77,7 @@ pub enum Command {
     ///
     ///   sts-server explain -c sts.toml --actor coordinator --target inventory --issuer https://login.example.com --sub alice --tenant acme
     #[command(verbatim_doc_comment)]
+    #[expect(rustdoc::bare_urls, reason = "the help shows the command as it is typed")]
     Explain(Box<ExplainArguments>),
     /// Lists, rotates and revokes signing keys.
     #[command(subcommand)]

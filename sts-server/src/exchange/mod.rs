@@ -2,7 +2,7 @@
 //!
 //! What lives here: the order of the steps, and what requests share while they go through them. What must never: a step itself;
 //! each has a module of its own, and they do not know each other. A new endpoint that decides something is a file here; it
-//! authenticates with [`Sts::authenticate`], like all others.
+//! authenticates with `Sts::authenticate`, like all others.
 
 mod attempts;
 mod commit;
