@@ -48,6 +48,7 @@ impl Sts {
             token: TokenReference { iss: claims.iss.clone(), jti: claims.jti.clone() },
             txn: Some(claims.txn.clone()),
             principal: claims.sub_id.as_ref().map(|principal| (principal.iss.clone(), principal.sub.clone())),
+            sub: claims.sub.clone(),
             agents,
             tenant: claims.tenant_id.as_ref().map(ToString::to_string),
             issued_at: jiff::Timestamp::from_second(claims.iat).ok(),

@@ -124,7 +124,8 @@ pub enum RevocationKind {
     Token,
     /// One transaction: `value` is its `txn`.
     Transaction,
-    /// One user: `issuer` is who first named the user, absent for all issuers; `value` the `sub`.
+    /// One user: `issuer` is who first named the user, and `value` the name there; without `issuer`, `value` is that name or the
+    /// `sub` of minted tokens.
     Subject,
     /// One agent: `value` is its id.
     Agent,
