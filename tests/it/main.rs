@@ -3,5 +3,7 @@
 mod architecture;
 mod chain;
 mod documents;
+mod configuration;
+mod registry_apply;
 mod registry_check;
 mod storage;

@@ -246,7 +246,7 @@ pub struct RevokedArguments {
     /// A transaction: everything that came of one first hop, and the token that began it.
     #[arg(long)]
     pub txn: Option<String>,
-    /// A user, as its issuer names it.
+    /// A user, as its issuer names it; without --issuer, also as minted tokens do.
     #[arg(long)]
     pub sub: Option<String>,
     /// An agent: every token in whose chain it stands.
