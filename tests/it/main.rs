@@ -1,9 +1,11 @@
 //! The integration tests, in one binary.
 
+mod actor;
 mod architecture;
 mod chain;
-mod documents;
 mod configuration;
+mod documents;
 mod registry_apply;
 mod registry_check;
 mod storage;
+mod subject;
