@@ -3,9 +3,15 @@
 mod actor;
 mod architecture;
 mod chain;
+mod client_auth;
 mod configuration;
 mod documents;
+mod policy;
 mod registry_apply;
 mod registry_check;
+mod service_account;
+mod standing;
 mod storage;
 mod subject;
+mod tenant;
+mod tokens;

@@ -15,7 +15,7 @@ use sts_jose::{Clock as _, Entropy as _, KeySet, ManualClock, SystemClock, Syste
 use sts_protocol::parameter::{GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE};
 use sts_server::config::{self, Config, Overrides};
 use sts_server::policy::Row;
-use sts_server::record::Event;
+use sts_server::record::{Event, EventKind};
 use sts_server::registry::RegistryFile;
 use sts_server::server::{Foundation, Server, Surroundings};
 use sts_server::storage::{self, AuditFilter, RevocationKind, RevocationRow, Store};
@@ -413,7 +413,8 @@ impl Harness {
         let events = self.events(&correlation_id).await;
         let reasons: Vec<_> = events.iter().map(|event| event.reason.as_deref().unwrap_or_default()).collect();
         assert_eq!(reasons, [reason], "{label}: {events:?}");
-        assert_eq!(events[0].event, sts_server::record::EventKind::TokenRefused, "{label}");
+        let kind = events[0].event;
+        assert!(matches!(kind, EventKind::TokenRefused | EventKind::RevocationRefused), "{label}: {kind:?}");
         assert_eq!((&events[0].jti, events[0].exp), (&None, None), "{label}");
         answer
     }
