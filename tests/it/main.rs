@@ -2,8 +2,8 @@
 
 mod architecture;
 mod chain;
-mod documents;
 mod configuration;
+mod documents;
 mod registry_apply;
 mod registry_check;
 mod storage;
