@@ -2,8 +2,10 @@
 
 mod architecture;
 mod chain;
-mod documents;
 mod configuration;
+mod documents;
+mod interop;
+mod process;
 mod registry_apply;
 mod registry_check;
 mod storage;
