@@ -3,6 +3,7 @@
 mod architecture;
 mod chain;
 mod configuration;
+mod crash;
 mod documents;
 mod interop;
 mod process;
