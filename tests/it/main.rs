@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
 mod chain;
+mod properties;
 mod registry_check;
 mod storage;
