@@ -8,6 +8,7 @@ mod chains;
 mod journeys;
 mod oracle;
 mod registries;
+mod requests;
 mod sent;
 mod travel;
 
