@@ -5,6 +5,7 @@
 //! in [`journeys`].
 
 mod chains;
+mod explain;
 mod journeys;
 mod oracle;
 mod registries;
