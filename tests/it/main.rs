@@ -9,5 +9,6 @@ mod documents;
 mod interop;
 mod process;
 mod registry_apply;
+mod properties;
 mod registry_check;
 mod storage;
