@@ -3,12 +3,11 @@
 mod architecture;
 mod chain;
 mod configuration;
-mod documents;
 mod crash;
 mod documents;
 mod interop;
 mod process;
-mod registry_apply;
 mod properties;
+mod registry_apply;
 mod registry_check;
 mod storage;
