@@ -6,6 +6,7 @@
 
 mod chains;
 mod explain;
+mod faults;
 mod journeys;
 mod oracle;
 mod registries;
