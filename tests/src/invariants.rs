@@ -24,6 +24,11 @@ impl Issued {
         self.events.get(jti)
     }
 
+    /// All tokens, by `jti`.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Event)> {
+        self.events.iter()
+    }
+
     /// How many tokens there are.
     #[must_use]
     pub fn len(&self) -> usize {

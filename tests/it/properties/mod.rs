@@ -8,11 +8,15 @@ mod chains;
 mod explain;
 mod faults;
 mod journeys;
+mod one_time;
 mod oracle;
+mod races;
 mod registries;
 mod requests;
 mod sent;
+mod small;
 mod travel;
+mod unreachable;
 
 use std::sync::LazyLock;
 
