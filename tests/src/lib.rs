@@ -5,7 +5,9 @@
 
 mod answer;
 mod capture;
+pub mod faulty_store;
 mod harness;
+pub mod invariants;
 mod issuer;
 mod key;
 mod keyring;
