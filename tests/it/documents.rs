@@ -176,6 +176,7 @@ fn refusal_step(variant: &str) -> &'static str {
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Record" => "record",
         "NotTheClients" | "Revoke" => "revocation",
+        "Snapshot" => "introspection",
         other => panic!("which step does {other} belong to?"),
     }
 }

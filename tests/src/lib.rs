@@ -5,14 +5,18 @@
 
 mod answer;
 mod capture;
+pub mod faulty_store;
 mod harness;
+pub mod invariants;
 mod issuer;
 mod key;
 mod keyring;
+pub mod model;
 pub mod postgres;
 mod registry;
 mod request;
 mod seen;
+pub mod world;
 
 pub use answer::Answer;
 pub use capture::Capture;
