@@ -1,14 +1,17 @@
 //! The integration tests, in one binary.
 
 mod actor;
+mod answers;
 mod architecture;
 mod chain;
 mod client_auth;
 mod configuration;
+mod connections;
 mod crash;
 mod documents;
-mod policy;
+mod forms;
 mod interop;
+mod policy;
 mod process;
 mod properties;
 mod registry_apply;

@@ -76,7 +76,7 @@ pub struct Harness {
     inspector: Inspector,
     log: Capture,
     directory: TempDir,
-    _postgres: Option<postgres::Database>,
+    postgres: Option<postgres::Database>,
 }
 
 /// Another server on the same database.
@@ -178,7 +178,7 @@ impl Setup {
             inspector,
             log,
             directory,
-            _postgres: postgres,
+            postgres,
         }
     }
 }
@@ -402,6 +402,19 @@ impl Harness {
         self.inspector.count("SELECT count(*) FROM audit_events").await
     }
 
+    /// Drops a table under the server.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub async fn drop_table(&self, table: &str) {
+        self.inspector.execute(format!("DROP TABLE {table}")).await;
+    }
+
+    /// Drops the whole database under the server; `PostgreSQL` only.
+    pub fn drop_database(&mut self) {
+        self.postgres = None;
+    }
+
     /// Sends a request that a known agent is refused: the row's status, code and text, the common headers, no token recorded,
     /// and exactly one event with this reason.
     ///
@@ -517,7 +530,7 @@ impl Harness {
                 self.seen.assert_not_in(&String::from_utf8_lossy(&bytes), &name);
             }
         }
-        if self._postgres.is_some() {
+        if self.postgres.is_some() {
             let url = self.config.database.url.clone();
             let bodies = std::thread::spawn(move || audit_bodies(&url)).join().expect("the audit log");
             self.seen.assert_not_in(&bodies, "the audit log");
@@ -548,6 +561,15 @@ impl Inspector {
             Self::Postgres(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
         };
         count.expect("a count")
+    }
+
+    async fn execute(&self, statement: String) {
+        let statement = sqlx::AssertSqlSafe(statement);
+        match self {
+            Self::Sqlite(pool) => sqlx::raw_sql(statement).execute(pool).await.map(drop),
+            Self::Postgres(pool) => sqlx::raw_sql(statement).execute(pool).await.map(drop),
+        }
+        .expect("a statement");
     }
 }
 
