@@ -353,3 +353,17 @@ async fn many_at_once_get_each_their_own_answer() {
     }
     assert_eq!(harness.token_count().await, 60);
 }
+
+#[tokio::test]
+async fn a_secret_in_the_log_or_in_the_database_fails_its_test() {
+    for correlation_id in ["only-an-id-of-a-request", "a-secret-that-was-taken-for-an-id"] {
+        let harness = Harness::start().await;
+        harness.exchange().header("x-correlation-id", correlation_id).send().await.token();
+        let is_secret = correlation_id.starts_with("a-secret");
+        if is_secret {
+            harness.seen.remember(correlation_id);
+        }
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(harness)));
+        assert_eq!(dropped.is_err(), is_secret, "{correlation_id}");
+    }
+}

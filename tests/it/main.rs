@@ -11,6 +11,7 @@ mod crash;
 mod documents;
 mod forms;
 mod interop;
+mod issuers;
 mod policy;
 mod process;
 mod properties;
