@@ -2,6 +2,7 @@
 
 mod architecture;
 mod chain;
+mod cli;
 mod configuration;
 mod crash;
 mod documents;
