@@ -8,6 +8,7 @@ mod crash;
 mod documents;
 mod interop;
 mod process;
+mod properties;
 mod registry_apply;
 mod registry_check;
 mod storage;

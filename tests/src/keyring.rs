@@ -34,6 +34,7 @@ async fn make(config: &Config) -> Vec<KeyRow> {
         metrics: None,
     };
     let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
+    foundation.store.migrate().await.expect("a schema");
     foundation.ensure_keys(&config).await.expect("keys");
     let (_version, rows) = foundation.store.keys().await.expect("keys");
     foundation.store.close().await;

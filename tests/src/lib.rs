@@ -9,10 +9,12 @@ mod harness;
 mod issuer;
 mod key;
 mod keyring;
+pub mod model;
 pub mod postgres;
 mod registry;
 mod request;
 mod seen;
+pub mod world;
 
 pub use answer::Answer;
 pub use capture::Capture;

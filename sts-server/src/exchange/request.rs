@@ -218,7 +218,8 @@ fn target(form: &Form, registry: &Registry, client: &Agent) -> Result<Arc<Agent>
         return Ok(Arc::clone(target));
     }
     let default = client.default_target.as_deref().ok_or(RequestError::NoTarget)?;
-    registry.agent(default).map(Arc::clone).ok_or(RequestError::Target(TargetError::Unknown))
+    let named = registry.target([default].into_iter()).map_err(RequestError::Target)?;
+    named.map(Arc::clone).ok_or(RequestError::Target(TargetError::Unknown))
 }
 
 impl std::fmt::Debug for ExchangeRequest<'_> {

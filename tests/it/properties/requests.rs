@@ -1,0 +1,103 @@
+//! The endpoint against the oracle: allowed or refused, with which code, and what the token says.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
+use serde_json::{Value, json};
+use sts_tests::Setup;
+use sts_tests::model::OUR_ISSUER;
+
+use super::for_every_exchange;
+use super::oracle::{Expected, decide, words};
+use super::travel::{Exchange, algorithm};
+
+#[test]
+fn every_request_is_answered_as_the_specification_says() {
+    let outcomes: Mutex<BTreeMap<String, usize>> = Mutex::default();
+    for_every_exchange(|scenario, exchange| {
+        let outcome = if exchange.answer.status == 200 { "allowed" } else { exchange.answer.error() };
+        *outcomes.lock().unwrap().entry(outcome.to_owned()).or_default() += 1;
+        match decide(&scenario.model, exchange.at, &exchange.sent) {
+            Err(codes) => {
+                let status = if exchange.answer.error() == "invalid_client" { 401 } else { 400 };
+                prop_assert!(
+                    codes.contains(exchange.answer.error()),
+                    "{} is none of {:?}",
+                    exchange.answer.text(),
+                    codes
+                );
+                prop_assert_eq!(exchange.answer.status, status);
+                Ok(())
+            }
+            Ok(expected) => {
+                prop_assert_eq!(exchange.answer.status, 200, "{} in place of {:#?}", exchange.answer.text(), expected);
+                matches(exchange, &expected)
+            }
+        }
+    });
+    let outcomes = outcomes.into_inner().unwrap();
+    let all = [
+        "allowed",
+        "invalid_request",
+        "invalid_target",
+        "invalid_scope",
+        "invalid_client",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ];
+    assert_eq!(outcomes.keys().map(String::as_str).collect::<Vec<_>>(), sorted(&all), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_default_target_may_be_named_by_its_audience() {
+    let by_audience =
+        |registry: &mut sts_tests::Registry| registry.agent("coordinator", "default_target = 'inventory-agent'");
+    let harness = Setup::default().registry(by_audience).start().await;
+    let answer = harness.exchange().without("audience").send().await;
+    assert_eq!(answer.claims()["aud"], "inventory-agent");
+}
+
+fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
+    let claims = &exchange.issued.as_ref().expect("an issued token").claims;
+    let now = exchange.at.as_second();
+    for (name, value) in [
+        ("iss", json!(OUR_ISSUER)),
+        ("sub", json!(expected.sub)),
+        ("aud", json!(expected.audience)),
+        ("client_id", json!(expected.client_id)),
+        ("iat", json!(now)),
+        ("exp", json!(expected.expires_at)),
+        ("act", json!(expected.act)),
+        ("sub_id", json!(expected.sub_id)),
+        ("tenant_id", json!(expected.tenant)),
+    ] {
+        prop_assert_eq!(&claims[name], &value, "{}", name);
+    }
+    prop_assert_eq!(&words(&claims["scope"]).unwrap(), &expected.scope);
+    prop_assert_eq!(&words(&claims["roles"]).unwrap(), &expected.roles);
+    let tenants = claims.get("tenant_ids").map(|tenants| words(tenants).unwrap());
+    prop_assert_eq!(&tenants, &expected.tenants);
+    prop_assert!(expected.transaction.as_ref().is_none_or(|transaction| claims["txn"] == *transaction), "txn");
+    prop_assert_eq!(algorithm(&exchange.answer), expected.algorithm.clone());
+    prop_assert_eq!(exchange.answer.token_header()["typ"].clone(), json!("at+jwt"));
+
+    let answer = &exchange.answer.json;
+    let kind = exchange.sent.get("requested_token_type").unwrap_or("urn:ietf:params:oauth:token-type:access_token");
+    prop_assert_eq!(&answer["issued_token_type"], &json!(kind));
+    prop_assert_eq!(&answer["token_type"], &json!("Bearer"));
+    prop_assert_eq!(&answer["expires_in"], &json!(expected.expires_at - now));
+    prop_assert_eq!(&answer["scope"], &claims["scope"]);
+    let members: Vec<&str> =
+        answer.as_object().into_iter().flat_map(serde_json::Map::keys).map(String::as_str).collect();
+    prop_assert_eq!(members, ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
+    prop_assert!(claims["act"] != Value::Null || expected.act.is_none());
+    Ok(())
+}
+
+fn sorted<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names
+}
