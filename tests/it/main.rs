@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod actor;
 mod architecture;
 mod chain;
 mod cli;
@@ -12,3 +13,4 @@ mod properties;
 mod registry_apply;
 mod registry_check;
 mod storage;
+mod subject;

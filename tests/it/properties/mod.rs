@@ -6,12 +6,17 @@
 
 mod chains;
 mod explain;
+mod faults;
 mod journeys;
+mod one_time;
 mod oracle;
+mod races;
 mod registries;
 mod requests;
 mod sent;
+mod small;
 mod travel;
+mod unreachable;
 
 use std::sync::LazyLock;
 

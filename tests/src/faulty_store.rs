@@ -1,0 +1,148 @@
+//! The real store, plus the faults that a test asks for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use sts_server::storage::{
+    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+};
+
+/// How a store fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// It does not answer at all.
+    Everything,
+    /// It does not record decisions.
+    Record,
+    /// It records decisions, and the answer is lost.
+    RecordUnheard,
+    /// It does not tell its versions.
+    Versions,
+}
+
+/// A store that fails while it is told to. Clones are one store.
+#[derive(Debug, Clone)]
+pub struct FaultyStore {
+    real: Arc<dyn Store>,
+    fault: Arc<Mutex<Option<StoreFault>>>,
+}
+
+impl FaultyStore {
+    /// A store that does not fail yet.
+    #[must_use]
+    pub fn new(real: Arc<dyn Store>) -> Self {
+        Self { real, fault: Arc::default() }
+    }
+
+    /// From now on fails, or with `None` does not.
+    pub fn fail(&self, fault: Option<StoreFault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn fault(&self) -> Option<StoreFault> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unless(&self, faults: &[StoreFault]) -> Result<&dyn Store, StorageError> {
+        let fails = self.fault().is_some_and(|fault| fault == StoreFault::Everything || faults.contains(&fault));
+        if fails { Err(out_of_reach()) } else { Ok(&*self.real) }
+    }
+}
+
+fn out_of_reach() -> StorageError {
+    StorageError::Unavailable(sqlx::Error::PoolTimedOut)
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn migrate(&self) -> Result<(), StorageError> {
+        self.unless(&[])?.migrate().await
+    }
+
+    async fn versions(&self) -> Result<Versions, StorageError> {
+        self.unless(&[StoreFault::Versions])?.versions().await
+    }
+
+    async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
+        self.unless(&[])?.entries().await
+    }
+
+    async fn change_entries(
+        &self,
+        expected: i64,
+        changes: &[EntryChange],
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        self.unless(&[])?.change_entries(expected, changes, audit).await
+    }
+
+    async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
+        self.unless(&[])?.keys().await
+    }
+
+    async fn change_keys(
+        &self,
+        expected: i64,
+        changes: &KeyChanges,
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        self.unless(&[])?.change_keys(expected, changes, audit).await
+    }
+
+    async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
+        self.unless(&[])?.revocations().await
+    }
+
+    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
+        self.unless(&[])?.revoke(revocation, audit).await
+    }
+
+    async fn lift(
+        &self,
+        kind: RevocationKind,
+        issuer: Option<&str>,
+        value: &str,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        self.unless(&[])?.lift(kind, issuer, value, audit).await
+    }
+
+    async fn record(
+        &self,
+        known_revocations: i64,
+        one_time: &[OneTimeValue],
+        decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
+    ) -> Result<(), StorageError> {
+        let recorded = self.unless(&[StoreFault::Record])?.record(known_revocations, one_time, decide).await;
+        if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }
+    }
+
+    async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
+        self.unless(&[StoreFault::Record])?.append_audit(audit).await
+    }
+
+    async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
+        self.unless(&[])?.token(jti).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+        self.unless(&[])?.audit(filter, limit).await
+    }
+
+    async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+        self.unless(&[])?.audit_chain(after, limit).await
+    }
+
+    async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
+        self.unless(&[])?.audit_heads().await
+    }
+
+    async fn purge(&self) -> Result<u64, StorageError> {
+        self.unless(&[])?.purge().await
+    }
+
+    async fn close(&self) {
+        self.real.close().await;
+    }
+}

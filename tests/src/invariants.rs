@@ -1,0 +1,186 @@
+//! The invariants of chains, checked over everything that a database says was issued.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use sts_protocol::Scope;
+use sts_server::keys::MasterKey;
+use sts_server::record::{self, Event, EventKind};
+use sts_server::storage::{AuditFilter, EntryKind, Store};
+
+const PAGE: u32 = 1000;
+
+/// What the audit log says of the tokens that were issued.
+#[derive(Debug)]
+pub struct Issued {
+    events: BTreeMap<String, Event>,
+}
+
+impl Issued {
+    /// The event of a token.
+    #[must_use]
+    pub fn get(&self, jti: &str) -> Option<&Event> {
+        self.events.get(jti)
+    }
+
+    /// All tokens, by `jti`.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Event)> {
+        self.events.iter()
+    }
+
+    /// How many tokens there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// Checks I1 to I6 over all tokens of the audit log, and the log itself. `issuer` is that of the servers. Scopes and roles are
+/// compared with the delegations that the database holds now; of a delegation that it does not hold any more, they are not.
+///
+/// # Errors
+/// Every breach, one line each, or why the database cannot be read.
+pub async fn check_invariants(store: &dyn Store, master: &MasterKey, issuer: &str) -> anyhow::Result<Issued> {
+    let mut breaches = Vec::new();
+    let issued = issued(store, &mut breaches).await?;
+    let delegations = delegations(store).await?;
+    for (jti, event) in &issued.events {
+        let check = Check { issuer, issued: &issued, delegations: &delegations, child: event };
+        breaches.extend(check.breaches().into_iter().map(|breach| format!("{jti}: {breach}: {event:?}")));
+        breaches.extend(row_differs(store, jti, event).await?.map(|breach| format!("{jti}: {breach}: {event:?}")));
+    }
+    let report = record::verify(store, master.audit(), &[]).await?;
+    breaches.extend(report.faults.iter().map(|fault| format!("the audit log: {fault:?}")));
+    anyhow::ensure!(breaches.is_empty(), "{}", breaches.join("\n"));
+    Ok(issued)
+}
+
+async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result<Issued> {
+    let mut events = BTreeMap::new();
+    let mut filter = AuditFilter::default();
+    loop {
+        let rows = store.audit(&filter, PAGE).await?;
+        let Some(last) = rows.last() else { return Ok(Issued { events }) };
+        filter.after_id = Some(last.id);
+        for row in &rows {
+            let event: Event = serde_json::from_str(&row.row.body)?;
+            if event.event != EventKind::TokenIssued {
+                continue;
+            }
+            let jti = event.jti.clone().context("an issued token without jti")?;
+            if events.insert(jti.clone(), event).is_some() {
+                breaches.push(format!("{jti}: issued twice"));
+            }
+        }
+    }
+}
+
+/// The delegations, as they are stored.
+async fn delegations(store: &dyn Store) -> anyhow::Result<Vec<Value>> {
+    let (_version, rows) = store.entries().await?;
+    let bodies = rows.iter().filter(|row| row.kind == EntryKind::Delegation);
+    bodies.map(|row| Ok(serde_json::from_str(&row.body)?)).collect()
+}
+
+/// The token's own row, unless it has been purged, says the same as its event.
+async fn row_differs(store: &dyn Store, jti: &str, event: &Event) -> anyhow::Result<Option<&'static str>> {
+    let Some(row) = store.token(jti).await? else { return Ok(None) };
+    let parent = row.parent.as_ref().map(|parent| (parent.iss.clone(), parent.jti.clone()));
+    let same = parent == event.parent_iss.clone().zip(event.parent_jti.clone())
+        && Some(&row.client_id) == event.client_id.as_ref()
+        && Some(&row.txn) == event.txn.as_ref()
+        && Some(row.expires_at.as_second()) == event.exp;
+    Ok((!same).then_some("I1: the row of the token is another than its event"))
+}
+
+struct Check<'a> {
+    issuer: &'a str,
+    issued: &'a Issued,
+    delegations: &'a [Value],
+    child: &'a Event,
+}
+
+impl Check<'_> {
+    fn breaches(&self) -> Vec<&'static str> {
+        let Self { child, .. } = self;
+        let mut breaches = Vec::new();
+        let mut must = |holds: bool, breach: &'static str| {
+            if !holds {
+                breaches.push(breach);
+            }
+        };
+        must(child.client_id.is_some() && child.exp.is_some() && child.txn.is_some(), "I1: the event is not whole");
+        let Some(parent_jti) = &child.parent_jti else {
+            must(child.actors.is_empty() && child.sub == child.client_id, "I6: a service account that names others");
+            return breaches;
+        };
+        must(child.exp <= child.parent_exp, "I3: it outlives its parent");
+        must(child.actors.first() == child.client_id.as_ref(), "I6: the caller is not the current actor");
+        let parent = self.issued.get(parent_jti).filter(|_| child.parent_iss.as_deref() == Some(self.issuer));
+        must(parent.is_some() || child.parent_iss.as_deref() != Some(self.issuer), "I1: its parent was never issued");
+        must(self.is_entitled(parent), "I2: scope or roles are beyond what it is entitled to");
+        let Some(parent) = parent else { return breaches };
+        must(parent.exp == child.parent_exp, "I3: its parent's end is another");
+        must(child.tenant_id == parent.tenant_id, "I4: the tenant is another");
+        must((&child.subject_issuer, &child.sub) == (&parent.subject_issuer, &parent.sub), "I5: the user is another");
+        must(child.actors.get(1..) == Some(&parent.actors), "I6: the actors before it are others");
+        must(child.txn == parent.txn, "the transaction is another");
+        breaches
+    }
+
+    /// Whether the delegation, and a parent of ours, entitle the child to its scope and roles.
+    fn is_entitled(&self, parent: Option<&Event>) -> bool {
+        let mut known = self.delegations.iter().filter(|delegation| self.covers(delegation)).peekable();
+        if known.peek().is_none() {
+            return true;
+        }
+        let (scope, roles) = (words(self.child.scope.as_ref()), &self.child.roles);
+        known.any(|delegation| {
+            let held = parent.map(|parent| words(parent.scope.as_ref()));
+            let entitled = entitled(delegation, held.as_ref());
+            let passes = |role: &String| {
+                strings(&delegation["roles"]).contains(role) && parent.is_none_or(|parent| parent.roles.contains(role))
+            };
+            !scope.is_empty() && scope.is_subset(&entitled) && roles.iter().all(passes)
+        })
+    }
+
+    fn covers(&self, delegation: &Value) -> bool {
+        let text = |name: &str| delegation[name].as_str().unwrap_or_default();
+        let tenants = strings(&delegation["tenants"]);
+        let tenant = self.child.tenant_id.as_ref().map(ToString::to_string);
+        let issuers = delegation.get("issuers").map(strings);
+        self.child.delegation.as_deref() == Some(&format!("{}->{}", text("actor"), text("target")))
+            && (tenants.contains("*") || tenant.is_some_and(|tenant| tenants.contains(&tenant)))
+            && issuers.is_none_or(|some| self.child.subject_issuer.as_ref().is_some_and(|issuer| some.contains(issuer)))
+    }
+}
+
+/// What a delegation lets a holder of `held` have; of what is not known, all.
+fn entitled(delegation: &Value, held: Option<&BTreeSet<String>>) -> BTreeSet<String> {
+    let holds = |scope: &str| held.is_none_or(|held| held.contains(scope));
+    let scopes = delegation["scopes"].as_array().into_iter().flatten();
+    let entitled = scopes.filter_map(|scope| match scope {
+        Value::String(plain) => holds(plain).then(|| plain.clone()),
+        derived => {
+            let from = strings(&derived["from"]);
+            from.iter().any(|scope| holds(scope)).then(|| derived["scope"].as_str().unwrap_or_default().to_owned())
+        }
+    });
+    entitled.collect()
+}
+
+fn strings(value: &Value) -> BTreeSet<String> {
+    value.as_array().into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+fn words(scope: Option<&Scope>) -> BTreeSet<String> {
+    scope.into_iter().flat_map(Scope::iter).map(ToString::to_string).collect()
+}
