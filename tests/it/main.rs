@@ -5,6 +5,7 @@ mod answers;
 mod architecture;
 mod chain;
 mod client_auth;
+mod cli;
 mod configuration;
 mod connections;
 mod crash;
