@@ -77,7 +77,7 @@ pub enum StartError {
 /// The database and the keys to it: what a command works with, and a server begins with.
 #[derive(Debug, Clone)]
 pub struct Foundation {
-    /// The database, migrated.
+    /// The database.
     pub store: Arc<dyn Store>,
     /// The master key.
     pub master: Arc<MasterKey>,
@@ -96,14 +96,14 @@ pub struct Server {
 }
 
 impl Foundation {
-    /// Opens and migrates the database, and reads the master key.
+    /// Opens the database and reads the master key. Only what serves or applies a registry migrates: a command that reads must not
+    /// change the schema under servers of another version.
     ///
     /// # Errors
     /// [`StartError::Storage`] and [`StartError::Master`].
     pub async fn lay(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let master = Arc::new(MasterKey::read(&config.keys.master_key_file)?);
         let store = storage::open(&config.database.url, config.database.max_connections).await?;
-        store.migrate().await?;
         Ok(Self { store, master, surroundings })
     }
 
@@ -191,6 +191,7 @@ impl Server {
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
         let foundation = Foundation::lay(config, surroundings).await?;
+        foundation.store.migrate().await?;
         foundation.ensure_keys(config).await?;
         if let Some(path) = &config.registry {
             let applied = foundation.apply(config, &RegistryFile::read(path)).await;

@@ -336,7 +336,7 @@ fn every_rule_of_agents_is_told() {
         (
             SECRET,
             &unknown,
-            "r.toml:9: error: workload issuer \"https://login.example.co\" of agent \"a\" is not registered; did you mean \"https://login.example.com\"?",
+            "r.toml:9: warning: workload issuer \"https://login.example.co\" of agent \"a\" is not registered; did you mean \"https://login.example.com\"?",
         ),
         (
             SECRET,
@@ -393,7 +393,7 @@ fn every_rule_of_delegations_is_told() {
         (
             "actor = \"a\"\ntarget = \"b\"",
             "actor = \"b\"\ntarget = \"a\"",
-            "r.toml:13: error: actor \"b\" of a delegation has no auth, so it can only receive; give the agent a credential, or leave the delegation out",
+            "r.toml:13: warning: actor \"b\" of a delegation has no auth, so it can only receive; give the agent a credential, or leave the delegation out",
         ),
         (
             "target = \"b\"",
@@ -530,7 +530,7 @@ r.toml:12: error: token_ttl = "0m": a span of time is a whole number above zero 
 r.toml:13: error: default_target "inventroy" of agent "coordinator" is no agent; did you mean "inventory"?
 r.toml:15: error: client_secret_sha256 of agent "coordinator" is not 64 hexadecimal digits
 r.toml:16: error: unknown key "audiences" in workload of [agents.auth]; did you mean "audience"?
-r.toml:16: error: workload issuer "https://cluster" of agent "coordinator" is not registered
+r.toml:16: warning: workload issuer "https://cluster" of agent "coordinator" is not registered
 r.toml:20: error: audience "coordinator" of agent "inventory" is a name of agent "coordinator" at line 10
 r.toml:21: error: tenants must be an array of strings, not a string
 r.toml:25: error: target "inventory-agent" of a delegation is no agent; "inventory-agent" is an audience of agent "inventory"; its id is meant here

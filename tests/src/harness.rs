@@ -18,7 +18,7 @@ use sts_server::policy::Row;
 use sts_server::record::Event;
 use sts_server::registry::RegistryFile;
 use sts_server::server::{Foundation, Server, Surroundings};
-use sts_server::storage::{self, AuditFilter, Store};
+use sts_server::storage::{self, AuditFilter, RevocationKind, RevocationRow, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -113,6 +113,12 @@ impl Setup {
     #[must_use]
     pub fn registry(self, edit: impl FnOnce(&mut Registry) + Send + 'static) -> Self {
         self.registry_with(|registry, _names| edit(registry))
+    }
+
+    /// With entries added to the standard registry, written as in a file.
+    #[must_use]
+    pub fn entries(self, text: &'static str) -> Self {
+        self.registry(|registry| registry.add(text))
     }
 
     /// With a change of the standard registry that needs names.
@@ -422,6 +428,61 @@ impl Harness {
         let answer = self.assert_refused_with(label, request, row).await;
         assert_eq!(self.audit_count().await, before, "{label}: something was recorded");
         answer
+    }
+
+    /// Checks each of these requests as [`Self::assert_refused`] does, and that `twin`, which is valid, succeeds before and after.
+    ///
+    /// # Panics
+    /// When anything is otherwise.
+    pub async fn assert_each_refused(
+        &self,
+        twin: impl Fn() -> FormRequest,
+        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, Row, &str)>,
+    ) {
+        twin().send().await.token();
+        for (label, request, row, reason) in cases {
+            self.assert_refused(label.as_ref(), request, row, reason).await;
+        }
+        twin().send().await.token();
+    }
+
+    /// As [`Self::assert_each_refused`], of requests whose agent is not known.
+    ///
+    /// # Panics
+    /// When anything is otherwise.
+    pub async fn assert_each_refused_unrecorded(
+        &self,
+        twin: impl Fn() -> FormRequest,
+        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, Row)>,
+    ) {
+        twin().send().await.token();
+        for (label, request, row) in cases {
+            self.assert_refused_unrecorded(label.as_ref(), request, row).await;
+        }
+        twin().send().await.token();
+    }
+
+    /// A token that the server's own key signed, whatever it says.
+    ///
+    /// # Panics
+    /// When there is no key.
+    #[must_use]
+    pub fn sign_as_ours(&self, typ: Option<&str>, claims: &Value) -> String {
+        let snapshot = self.server.sts().snapshot();
+        let key = snapshot.ring.active(sts_jose::Algorithm::Es256).expect("an active key");
+        key.sign(typ, claims.to_string().as_bytes()).expect("a signature")
+    }
+
+    /// Commits a revocation as of now, beside the server, which sees it when it follows the database or records.
+    ///
+    /// # Panics
+    /// When the database does not take it.
+    pub async fn block(&self, kind: RevocationKind, issuer: Option<&str>, value: &str) {
+        let at = self.clock.now();
+        let expires_at = at.checked_add(jiff::SignedDuration::from_hours(2)).expect("a moment");
+        let (issuer, value) = (issuer.map(str::to_owned), value.to_owned());
+        let row = RevocationRow { kind, issuer, value, at, expires_at, version: 0 };
+        self.store.revoke(&row, &[]).await.expect("a database");
     }
 
     async fn assert_refused_with(&self, label: &str, request: FormRequest, row: Row) -> Answer {

@@ -16,9 +16,10 @@ pub(crate) fn write_master_key(path: &Path) {
     std::fs::write(path, MASTER_KEY).expect("the directory is ours");
 }
 
-/// Puts the keys of the run into an empty database.
+/// Migrates an empty database and puts the keys of the run into it.
 pub(crate) async fn install(store: &dyn Store, config: &Config) {
     static ROWS: OnceCell<Vec<KeyRow>> = OnceCell::const_new();
+    store.migrate().await.expect("a schema");
     let rows = ROWS.get_or_init(|| make(config)).await;
     let changes = KeyChanges { delete: Vec::new(), put: rows.clone() };
     store.change_keys(0, &changes, &[]).await.expect("the database is ours");
@@ -34,6 +35,7 @@ async fn make(config: &Config) -> Vec<KeyRow> {
         metrics: None,
     };
     let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
+    foundation.store.migrate().await.expect("a schema");
     foundation.ensure_keys(&config).await.expect("keys");
     let (_version, rows) = foundation.store.keys().await.expect("keys");
     foundation.store.close().await;

@@ -20,7 +20,7 @@ pub mod world;
 
 pub use answer::Answer;
 pub use capture::Capture;
-pub use harness::{Harness, Replica, Setup, refuses};
+pub use harness::{ACCESS_TOKEN, Harness, Names, Replica, Setup, refuses};
 pub use issuer::{Fault, TestIssuer};
 pub use key::{TestKey, base64url};
 pub use registry::Registry;

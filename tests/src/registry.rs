@@ -93,5 +93,17 @@ fn find<'a>(entries: &'a mut [Table], names: &[(&str, &str)]) -> &'a mut Table {
 }
 
 fn change(entry: &mut Table, values: &str) {
-    entry.extend(values.parse::<Table>().expect("TOML"));
+    merge(entry, values.parse().expect("TOML"));
+}
+
+/// Sets each value; a table in a table is changed and not replaced.
+fn merge(entry: &mut Table, values: Table) {
+    for (key, value) in values {
+        match (entry.get_mut(&key), value) {
+            (Some(Value::Table(known)), Value::Table(value)) => merge(known, value),
+            (_, value) => {
+                entry.insert(key, value);
+            }
+        }
+    }
 }

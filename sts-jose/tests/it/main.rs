@@ -21,4 +21,6 @@ mod signing;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod token;

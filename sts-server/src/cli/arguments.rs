@@ -77,6 +77,7 @@ pub enum Command {
     ///
     ///   sts-server explain -c sts.toml --actor coordinator --target inventory --issuer https://login.example.com --sub alice --tenant acme
     #[command(verbatim_doc_comment)]
+    #[expect(rustdoc::bare_urls, reason = "the help shows the command as it is typed")]
     Explain(Box<ExplainArguments>),
     /// Lists, rotates and revokes signing keys.
     #[command(subcommand)]
@@ -245,7 +246,7 @@ pub struct RevokedArguments {
     /// A transaction: everything that came of one first hop, and the token that began it.
     #[arg(long)]
     pub txn: Option<String>,
-    /// A user, as its issuer names it.
+    /// A user, as its issuer names it; without --issuer, also as minted tokens do.
     #[arg(long)]
     pub sub: Option<String>,
     /// An agent: every token in whose chain it stands.

@@ -1,6 +1,5 @@
 //! `audit`: the audit log.
 
-use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,10 +20,6 @@ use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow};
 const PAGE: u32 = 1000;
 /// How often `follow` looks.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
-/// How far back `follow` looks again: writers commit their rows in their own order, not in that of the ids.
-const OVERLAP: i64 = 10_000;
-/// How many rows `follow` remembers to have shown.
-const REMEMBERED: usize = 20_000;
 
 pub(super) async fn run(
     options: &Options,
@@ -73,23 +68,15 @@ async fn list(
 
 async fn follow(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
     let mut filter = AuditFilter { since: Some(foundation.surroundings.clock.now()), ..AuditFilter::default() };
-    let mut shown = HashSet::new();
-    let mut order = VecDeque::new();
     loop {
-        for row in foundation.store.audit(&filter, PAGE).await? {
-            let place = (row.row.writer.clone(), row.row.writer_sequence);
-            filter.after_id = filter.after_id.max(Some(row.id.saturating_sub(OVERLAP)));
-            if shown.insert(place.clone()) {
-                order.push_back(place);
-                show(&row, out)?;
-            }
+        let rows = foundation.store.audit(&filter, PAGE).await?;
+        for row in &rows {
+            show(row, out)?;
         }
-        while order.len() > REMEMBERED {
-            if let Some(oldest) = order.pop_front() {
-                shown.remove(&oldest);
-            }
+        match rows.last() {
+            Some(last) => filter.after_id = Some(last.id),
+            None => tokio::time::sleep(FOLLOW_EVERY).await,
         }
-        tokio::time::sleep(FOLLOW_EVERY).await;
     }
 }
 

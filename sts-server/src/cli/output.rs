@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::CliError;
 use super::arguments::Options;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded};
 use crate::fault::Fault;
+use crate::registry::ApplyError;
+use crate::server::StartError;
 
 /// Where a command prints.
 pub struct Output {
@@ -94,16 +96,32 @@ impl std::fmt::Debug for Output {
     }
 }
 
-/// The configuration of a command that needs one; its faults are printed, warnings too.
+/// The configuration of a command that needs one.
 pub(super) fn configuration(options: &Options, out: &mut Output) -> Result<Config, CliError> {
     let loaded = config::load(options.config.as_deref(), config::environment(), &options.overrides());
-    match loaded.config {
-        Some(config) => Ok(config),
-        None => {
-            out.faults(&loaded.faults)?;
-            Err(CliError::Faults(loaded.faults))
-        }
+    usable(loaded, out)
+}
+
+/// The configuration that was loaded: warnings are logged, and errors are printed and end the command.
+pub(super) fn usable(loaded: Loaded, out: &mut Output) -> Result<Config, CliError> {
+    let Some(config) = loaded.config else {
+        out.faults(&loaded.faults)?;
+        return Err(CliError::Faults(loaded.faults));
+    };
+    for fault in &loaded.faults {
+        tracing::warn!("{fault}");
     }
+    Ok(config)
+}
+
+/// Says which faults kept a server from starting.
+pub(super) fn explain_start(error: StartError, out: &mut Output) -> CliError {
+    if let StartError::Registry { source: ApplyError::Faults(faults), .. } = &error
+        && let Err(unprintable) = out.faults(faults)
+    {
+        return unprintable;
+    }
+    error.into()
 }
 
 /// Text that is given on the command line, or in a file as `@FILE`; without the white space around it.

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use super::CliError;
 use super::arguments::Options;
-use super::output::{Output, configuration};
+use super::output::{Output, configuration, explain_start};
 use crate::server::{Server, Surroundings};
 
 pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
-    let server = Server::start(&config, surroundings).await?;
+    let server = Server::start(&config, surroundings).await.map_err(|error| explain_start(error, out))?;
     tracing::info!(issuer = config.issuer, public = %server.public(), admin = %server.admin(), "serving");
     until_told().await?;
     tracing::info!("ending: requests under way are answered, a second signal ends at once");

@@ -107,6 +107,20 @@ impl AuthenticationError {
         }
     }
 
+    /// Whether somebody tried to be an agent and was not: what is counted against its source.
+    #[must_use]
+    pub fn is_failed_attempt(&self) -> bool {
+        match self {
+            Self::Absent | Self::Failed(_) | Self::ActorToken(_) => true,
+            Self::SeveralMethods
+            | Self::IncompleteAssertion
+            | Self::ActorTokenType
+            | Self::ClientIdMismatch
+            | Self::Unavailable(_)
+            | Self::Overloaded => false,
+        }
+    }
+
     /// The stable name, for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {

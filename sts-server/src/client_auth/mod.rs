@@ -139,6 +139,17 @@ pub async fn authenticate(
     Ok(client)
 }
 
+/// Which agent a request claims to be of. Nothing is verified: for counting failures, and for nothing else.
+#[must_use]
+pub fn claimed_id(authorization: &[&HeaderValue], form: &Form) -> Option<String> {
+    let by_header = || client_secret_basic::decode(authorization.first()?).ok().map(|(id, _)| id);
+    let by_assertion = || {
+        let token = UnverifiedToken::parse(form.get(parameter::CLIENT_ASSERTION)?).ok()?;
+        token.claims().string("sub").ok().flatten().map(str::to_owned)
+    };
+    form.get(parameter::CLIENT_ID).map(str::to_owned).or_else(by_header).or_else(by_assertion)
+}
+
 /// The one method that a request uses.
 enum Presented<'a> {
     Basic(&'a HeaderValue),

@@ -10,7 +10,7 @@ use sts_jose::{UnverifiedToken, typ_fits};
 use super::error::AssertionError;
 use super::{AuthenticationError, Context, Failure};
 use crate::registry::Agent;
-use crate::storage::OneTimeValue;
+use crate::storage::{OneTimeValue, forget_at};
 
 /// The `typ` that an assertion may bear.
 pub(super) const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
@@ -48,7 +48,7 @@ pub(super) async fn authenticate(
     let one_time = OneTimeValue {
         namespace: format!("client_assertion {id}"),
         value: URL_SAFE_NO_PAD.encode(digest.as_ref()),
-        expires_at: times.exp,
+        expires_at: forget_at(times.exp),
     };
     Ok((Arc::clone(agent), one_time))
 }

@@ -26,7 +26,7 @@ pub const MAX_CHAIN_DEPTH: usize = 64;
 /// The longest `limits.max_ttl`, in hours.
 const MAX_MAX_TTL_HOURS: u16 = 8;
 
-/// The environment of this process, for [`load`]; the one place that reads it. What is not UTF-8 shows as U+FFFD.
+/// The environment of this process, for [`load()`]; the one place that reads it. What is not UTF-8 shows as U+FFFD.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
 }

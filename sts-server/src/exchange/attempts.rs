@@ -24,12 +24,12 @@ impl Attempts {
     }
 
     /// Counts a failure of `source`, and of the registered agent that it claims to be. How long to wait if that was one too many.
-    pub(super) fn failed(&self, source: IpAddr, agent: Option<&str>) -> Option<Duration> {
+    pub(super) fn failed(&self, source: IpAddr, agent: Option<String>) -> Option<Duration> {
         if self.sources.len() > CLEAN_EVERY {
             self.sources.retain_recent();
         }
         let of_source = self.sources.check_key(&source).err();
-        let of_agent = agent.and_then(|agent| self.agents.check_key(&agent.to_owned()).err());
+        let of_agent = agent.and_then(|agent| self.agents.check_key(&agent).err());
         of_source.or(of_agent).map(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 }

@@ -1,12 +1,21 @@
 //! What each step adds to the audit event, so that a refusal shows all that was known when it fell.
 
+use jiff::Timestamp;
 use sts_protocol::{AccessTokenClaims, Act};
 
-use super::Request;
+use super::{Call, Request};
 use crate::client_auth::AuthenticatedAgent;
 use crate::policy::{Ruling, Subject};
-use crate::record::Event;
+use crate::record::{Event, EventKind};
 use crate::registry::Delegation;
+
+/// Before step 1.
+pub(super) fn describe_call(kind: EventKind, call: &Call<'_>, now: Timestamp) -> Event {
+    let mut event = Event::new(kind, now);
+    event.correlation_id = Some(call.correlation_id.to_owned());
+    event.source = Some(call.source.to_string());
+    event
+}
 
 /// After step 2.
 pub(super) fn describe_client(event: &mut Event, client: &AuthenticatedAgent) {

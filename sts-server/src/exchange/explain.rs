@@ -1,13 +1,16 @@
 //! What would become of a request? The same steps, with nothing minted and nothing recorded.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use sts_protocol::Form;
 
 use super::describe::delegation_name;
+use super::service::View;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
-use crate::client_auth::{self, AuthenticatedAgent};
+use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError, Failure};
 use crate::policy::{self, Chain, Ruling, Subject};
 use crate::verify::SubjectError;
 
@@ -82,10 +85,10 @@ impl Sts {
     /// Goes through the steps of a request that `supposition.actor` would send with this body and these headers. Credentials in it
     /// are not looked at. May fetch key sets of outside issuers; writes nothing.
     pub async fn explain(&self, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
-        let snapshot = self.snapshot();
+        let view = self.view();
         let outcome = Outcome::Refused { error: "", reason: "", detail: String::new() };
         let mut explanation = Explanation { steps: Vec::new(), outcome };
-        let decided = self.explain_steps(&snapshot, (body, headers), supposition, &mut explanation).await;
+        let decided = self.explain_steps(&view, (body, headers), supposition, &mut explanation).await;
         explanation.outcome = match decided {
             Ok(ruling) => allowed(&ruling),
             Err(refusal) => Outcome::Refused {
@@ -99,29 +102,29 @@ impl Sts {
 
     async fn explain_steps(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         (body, headers): (&[u8], &HeaderMap),
         supposition: Supposition<'_>,
         explanation: &mut Explanation,
     ) -> Result<Ruling, Refusal> {
         let form = Form::parse(body)?;
         explanation.step("form", "the body is a well-formed form".to_owned());
-        let client = self.suppose(snapshot, supposition.actor)?;
+        let client = suppose(&view.snapshot, supposition.actor)?;
         explanation.step("client authentication", format!("supposed to be {:?}", client.agent().id));
-        let request = Request::read(&form, headers, &snapshot.registry, client.agent())?;
+        let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
         let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
         explanation.step("request", format!("target {:?}, scope {scope}", request.target.id));
         let ruling = match &request.grant {
             Grant::TokenExchange(exchange) => {
-                let subject = self.explain_subject(snapshot, exchange, &client, supposition.subject).await?;
+                let subject = self.explain_subject(view, exchange, &client, supposition.subject).await?;
                 explanation.step("subject", describe_subject(&subject));
-                self.check_actor_token(snapshot, exchange, &client).await?;
-                let chain = policy::extend(&subject, client.agent(), &self.issuer, self.limits.chain_depth)?;
+                self.check_actor_token(view, exchange, &client).await?;
+                let chain = self.extend_chain(&subject, &client)?;
                 explanation.step("actor and chain", describe_chain(&chain));
-                policy::judge(&self.question(snapshot, &request, &client, &chain), &subject)?
+                policy::judge(&self.question(view, &request, &client, &chain), &subject)?
             }
             Grant::ClientCredentials => {
-                let question = self.service_account_question(snapshot, &request, &client);
+                let question = self.service_account_question(view, &request, &client);
                 policy::permit_service_account(&question)?.into_ruling()
             }
         };
@@ -129,24 +132,24 @@ impl Sts {
         Ok(ruling)
     }
 
-    fn suppose(&self, snapshot: &Snapshot, actor: &str) -> Result<AuthenticatedAgent, Refusal> {
-        let agent = snapshot.registry.agent(actor).filter(|agent| !agent.disabled && agent.auth.is_some());
-        let agent = agent.ok_or(client_auth::AuthenticationError::Failed(client_auth::Failure::UnknownAgent))?;
-        Ok(client_auth::suppose(agent.clone()))
-    }
-
     async fn explain_subject(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         exchange: &ExchangeRequest<'_>,
         client: &AuthenticatedAgent,
         supposed: Option<Result<Subject, SubjectError>>,
     ) -> Result<Subject, Refusal> {
         match supposed {
             Some(subject) => Ok(subject?),
-            None => Ok(self.verify_subject(snapshot, exchange, client).await?.subject().clone()),
+            None => Ok(self.verify_subject(view, exchange, client).await?.subject().clone()),
         }
     }
+}
+
+fn suppose(snapshot: &Snapshot, actor: &str) -> Result<AuthenticatedAgent, Refusal> {
+    let agent = snapshot.registry.agent(actor).filter(|agent| !agent.disabled && agent.auth.is_some());
+    let agent = agent.ok_or(AuthenticationError::Failed(Failure::UnknownAgent))?;
+    Ok(client_auth::suppose(Arc::clone(agent)))
 }
 
 fn allowed(ruling: &Ruling) -> Outcome {

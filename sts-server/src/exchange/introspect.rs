@@ -3,6 +3,7 @@
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResponse, parameter};
 
+use super::service::View;
 use super::{Call, Refusal, RequestError, Snapshot, Sts};
 use crate::record::Standing;
 use crate::registry::Agent;
@@ -15,12 +16,13 @@ impl Sts {
     /// # Errors
     /// [`Refusal`] when the request is malformed or its client not authenticated; never because of the token.
     pub async fn introspect(&self, call: &Call<'_>) -> Result<IntrospectionResponse, Refusal> {
-        let snapshot = self.snapshot();
         let form = Form::parse(call.body)?;
-        let client = self.authenticate(&snapshot, call, &form).await?;
-        self.spend(&snapshot, &client).await?;
+        self.refresh_if_stale().await?;
+        let view = self.view();
+        let client = self.authenticate(&view, call, &form).await?;
+        self.spend(&view, &client).await?;
         let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
-        Ok(match self.active(&snapshot, token, client.agent()) {
+        Ok(match self.active(&view, token, client.agent()) {
             Some(claims) => IntrospectionResponse {
                 active: true,
                 token: Some(IntrospectedToken { token_type: "Bearer".to_owned(), claims }),
@@ -30,26 +32,13 @@ impl Sts {
     }
 
     /// The claims of a token that is ours, alive, in good standing, and the asker's to know of.
-    fn active(&self, snapshot: &Snapshot, token: &str, asker: &Agent) -> Option<AccessTokenClaims> {
+    fn active(&self, view: &View, token: &str, asker: &Agent) -> Option<AccessTokenClaims> {
         let token = UnverifiedToken::parse(token).ok()?;
-        let claims = own_token(&snapshot.ring, token, self.clock.now()).ok()?.claims;
+        let claims = own_token(&view.snapshot.ring, token, view.now).ok()?.claims;
         let may_know = asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
-        let stands = self.stands(snapshot, &claims) && snapshot.revocations.refuse(&self.standing(&claims)).is_none();
+        let stands =
+            stands(&view.snapshot, &claims) && view.snapshot.revocations.refuse(&self.standing(&claims)).is_none();
         (may_know && stands).then_some(claims)
-    }
-
-    /// Whether nobody of whom the token speaks has been disabled since: its agents, its target, the issuer of its user.
-    fn stands(&self, snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
-        let registry = &snapshot.registry;
-        let agent_stands = |id: &str| registry.agent(id).is_some_and(|agent| !agent.disabled);
-        let target_stands = registry.target([claims.aud.as_str()].into_iter());
-        let issuer_stands = claims
-            .sub_id
-            .as_ref()
-            .is_none_or(|principal| registry.issuer(&principal.iss).is_some_and(|issuer| !issuer.disabled));
-        agent_stands(&claims.client_id)
-            && target_stands.is_ok_and(|target| target.is_some_and(|target| !target.disabled))
-            && issuer_stands
     }
 
     fn standing(&self, claims: &AccessTokenClaims) -> Standing {
@@ -59,9 +48,24 @@ impl Sts {
             token: TokenReference { iss: claims.iss.clone(), jti: claims.jti.clone() },
             txn: Some(claims.txn.clone()),
             principal: claims.sub_id.as_ref().map(|principal| (principal.iss.clone(), principal.sub.clone())),
+            sub: claims.sub.clone(),
             agents,
             tenant: claims.tenant_id.as_ref().map(ToString::to_string),
             issued_at: jiff::Timestamp::from_second(claims.iat).ok(),
         }
     }
+}
+
+/// Whether nobody of whom the token speaks has been disabled since: its agents, its target, the issuer of its user.
+fn stands(snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
+    let registry = &snapshot.registry;
+    let agent_stands = |id: &str| registry.agent(id).is_some_and(|agent| !agent.disabled);
+    let target_stands = registry.target([claims.aud.as_str()].into_iter());
+    let issuer_stands = claims
+        .sub_id
+        .as_ref()
+        .is_none_or(|principal| registry.issuer(&principal.iss).is_some_and(|issuer| !issuer.disabled));
+    agent_stands(&claims.client_id)
+        && target_stands.is_ok_and(|target| target.is_some_and(|target| !target.disabled))
+        && issuer_stands
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sts_protocol::FormError;
 use thiserror::Error;
 
-use super::{RequestError, RevokeError};
+use super::{RequestError, RevokeError, SnapshotError};
 use crate::client_auth::{AuthenticationError, WorkloadError};
 use crate::mint::MintError;
 use crate::policy::{PolicyError, Row};
@@ -58,6 +58,9 @@ pub enum Refusal {
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
     NotTheClients,
+    /// The database cannot be read where an old view of it will not do.
+    #[error("the database cannot be read")]
+    Snapshot(#[from] SnapshotError),
     /// A revocation does not hold yet.
     #[error("the revocation does not hold yet")]
     Revoke(#[from] RevokeError),
@@ -82,7 +85,7 @@ impl Refusal {
             Self::Mint(error) => error.row(),
             Self::Replayed => Row::Client,
             Self::NotTheClients => Row::Grant,
-            Self::Record(_) | Self::Revoke(_) => Row::Unavailable,
+            Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) => Row::Unavailable,
         }
     }
 
@@ -105,6 +108,7 @@ impl Refusal {
             Self::NotTheClients => "not_the_clients_token",
             Self::Record(_) => "not_recorded",
             Self::Revoke(_) => "not_revoked",
+            Self::Snapshot(_) => "database_unavailable",
         }
     }
 

@@ -2,13 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sts_jose::UnverifiedToken;
-use sts_protocol::{Form, parameter};
+use sts_protocol::{AccessTokenClaims, Form, parameter};
 use thiserror::Error;
 
+use super::describe::{describe_call, describe_client};
+use super::service::View;
 use super::{Call, Refusal, RequestError, SnapshotError, Sts};
 use crate::record::{AuditWriter, Event, EventKind};
-use crate::registry::Registry;
-use crate::storage::{RevocationKind, RevocationRow, StorageError};
+use crate::registry::{Agent, Registry};
+use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
 use crate::ttl::Ttl;
 use crate::verify::own_token;
 
@@ -45,33 +47,21 @@ impl Sts {
     /// # Errors
     /// [`Refusal`]; of a token that was issued to another agent, [`Refusal::NotTheClients`] (RFC 7009 §2.1).
     pub async fn revoke(&self, call: &Call<'_>) -> Result<(), Refusal> {
-        let snapshot = self.snapshot();
+        let view = self.view();
         let form = Form::parse(call.body)?;
-        let client = self.authenticate(&snapshot, call, &form).await?;
-        self.spend(&snapshot, &client).await?;
-        let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
-        let now = self.clock.now();
-        let own = UnverifiedToken::parse(token).ok().and_then(|token| own_token(&snapshot.ring, token, now).ok());
-        let Some(claims) = own.map(|own| own.claims) else { return Ok(()) };
-        if claims.client_id != client.agent().id {
-            return Err(Refusal::NotTheClients);
+        let client = self.authenticate(&view, call, &form).await?;
+        let mut event = describe_call(EventKind::Revoked, call, view.now);
+        describe_client(&mut event, &client);
+        match revocable(&view, &form, client.agent()) {
+            Ok(None) => self.spend(&view, &client).await,
+            Ok(Some(claims)) => {
+                self.spend(&view, &client).await?;
+                event.jti = Some(claims.jti.clone());
+                event.txn = Some(claims.txn.clone());
+                Ok(self.commit_revocation(&row(claims, view.now), &event).await?)
+            }
+            Err(refusal) => Err(self.refuse(&view, refusal, event, client.one_time().cloned()).await),
         }
-        let row = RevocationRow {
-            kind: RevocationKind::Token,
-            issuer: Some(claims.iss),
-            value: claims.jti.clone(),
-            at: now,
-            expires_at: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX),
-            version: 0,
-        };
-        let mut event = Event::new(EventKind::Revoked, now);
-        event.correlation_id = Some(call.correlation_id.to_owned());
-        event.source = Some(call.source.to_string());
-        event.client_id = Some(client.agent().id.clone());
-        event.auth_method = Some(client.method().as_str().to_owned());
-        event.jti = Some(claims.jti);
-        event.txn = Some(claims.txn);
-        Ok(self.commit_revocation(&row, &event).await?)
     }
 
     /// Commits a revocation with its event, and returns when it holds here.
@@ -79,6 +69,29 @@ impl Sts {
         let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event)?;
         self.store.revoke(row, &[audit]).await?;
         Ok(self.refresh().await?)
+    }
+}
+
+/// The claims of the token to revoke; none where there is nothing to revoke.
+fn revocable(view: &View, form: &Form, client: &Agent) -> Result<Option<AccessTokenClaims>, Refusal> {
+    let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
+    let parsed = UnverifiedToken::parse(token).ok();
+    let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
+    match own.map(|own| own.claims) {
+        Some(claims) if claims.client_id != client.id => Err(Refusal::NotTheClients),
+        claims => Ok(claims),
+    }
+}
+
+/// The row of a token that its client revokes: it stands as long as the token would have lived.
+fn row(claims: AccessTokenClaims, now: Timestamp) -> RevocationRow {
+    RevocationRow {
+        kind: RevocationKind::Token,
+        issuer: Some(claims.iss),
+        value: claims.jti,
+        at: now,
+        expires_at: forget_at(Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX)),
+        version: 0,
     }
 }
 
@@ -94,7 +107,7 @@ pub fn revocation_row(revocation: &Revocation, registry: &Registry, max_ttl: Ttl
         issuer: revocation.issuer.clone(),
         value: revocation.value.clone(),
         at: now,
-        expires_at: now.checked_add(span).unwrap_or(Timestamp::MAX),
+        expires_at: forget_at(now.checked_add(span).unwrap_or(Timestamp::MAX)),
         version: 0,
     }
 }

@@ -16,6 +16,7 @@ use super::App;
 use super::answer::{self, Unreadable, UsedHeader};
 use super::listener::Peer;
 use crate::exchange::{Call, Refusal, Sts};
+use crate::policy::Row;
 
 /// The longest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -56,13 +57,12 @@ pub(super) async fn answer(
 
 fn refuse(endpoint: &'static str, refusal: &Refusal, call: &Call<'_>) -> Response {
     count(endpoint, refusal.reason());
-    tracing::debug!(
-        endpoint,
-        correlation_id = call.correlation_id,
-        reason = refusal.reason(),
-        detail = refusal.detail(),
-        "a request was refused"
-    );
+    let (correlation_id, reason, detail) = (call.correlation_id, refusal.reason(), refusal.detail());
+    if refusal.row() == Row::Unavailable {
+        tracing::warn!(endpoint, correlation_id, reason, detail, "a request could not be served");
+    } else {
+        tracing::debug!(endpoint, correlation_id, reason, detail, "a request was refused");
+    }
     let used = if call.headers.contains_key(AUTHORIZATION) { UsedHeader::Authorization } else { UsedHeader::None };
     answer::refusal(refusal, used)
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::keys::KeyRing;
 use crate::policy::{Permit, Row};
-use crate::storage::TokenRow;
+use crate::storage::{TokenReference, TokenRow, forget_at};
 
 /// The longest token, in bytes: gateways refuse longer ones.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -137,7 +137,7 @@ impl Minted {
 
     /// The row that records the token; `parent` is the token that it was exchanged for.
     #[must_use]
-    pub fn row(&self, parent: Option<crate::storage::TokenReference>) -> TokenRow {
+    pub fn row(&self, parent: Option<TokenReference>) -> TokenRow {
         let at = |second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
         TokenRow {
             iss: self.claims.iss.clone(),
@@ -146,7 +146,7 @@ impl Minted {
             txn: self.claims.txn.clone(),
             client_id: self.claims.client_id.clone(),
             issued_at: at(self.claims.iat),
-            expires_at: at(self.claims.exp),
+            expires_at: forget_at(at(self.claims.exp)),
         }
     }
 

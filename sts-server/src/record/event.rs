@@ -18,6 +18,9 @@ pub enum EventKind {
     /// A token, transaction, user, agent or tenant was revoked.
     #[serde(rename = "revoked")]
     Revoked,
+    /// A known agent may not revoke what it asked to.
+    #[serde(rename = "revocation.refused")]
+    RevocationRefused,
     /// A revocation was lifted.
     #[serde(rename = "revocation.lifted")]
     RevocationLifted,
@@ -156,7 +159,14 @@ impl Event {
     /// Makes a refusal of the event: no token came of it.
     #[must_use]
     pub fn refused(mut self, reason: &str, detail: String) -> Self {
-        self.event = EventKind::TokenRefused;
+        self.event = match self.event {
+            EventKind::Revoked | EventKind::RevocationRefused | EventKind::RevocationLifted => {
+                EventKind::RevocationRefused
+            }
+            EventKind::TokenIssued | EventKind::TokenRefused | EventKind::RegistryChanged | EventKind::KeysChanged => {
+                EventKind::TokenRefused
+            }
+        };
         self.jti = None;
         self.exp = None;
         self.reason = Some(reason.to_owned());

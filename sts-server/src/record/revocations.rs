@@ -24,6 +24,8 @@ pub struct Standing {
     pub txn: Option<String>,
     /// The issuer that first named the user, and the name there; none of a service account.
     pub principal: Option<(String, String)>,
+    /// Its `sub`: the name of the user in minted tokens, or the id of a service account's agent.
+    pub sub: String,
     /// The agents of this service that act or acted: those of the chain, and whoever presents the token.
     pub agents: Vec<String>,
     /// Its tenant.
@@ -63,7 +65,8 @@ impl Revocations {
         let txn = standing.txn.iter().find_map(|txn| blocked(RevocationKind::Transaction, "", txn));
         let subject = || {
             let (issuer, sub) = standing.principal.as_ref()?;
-            [issuer.as_str(), ""].into_iter().find_map(|issuer| blocked(RevocationKind::Subject, issuer, sub))
+            let names = [(issuer.as_str(), sub), ("", sub), ("", &standing.sub)];
+            names.into_iter().find_map(|(issuer, sub)| blocked(RevocationKind::Subject, issuer, sub))
         };
         let agent = || standing.agents.iter().find_map(|agent| blocked(RevocationKind::Agent, "", agent));
         let tenant = || standing.tenant.iter().find_map(|tenant| blocked(RevocationKind::Tenant, "", tenant));
@@ -109,6 +112,7 @@ mod tests {
             token: TokenReference { iss: "https://idp".to_owned(), jti: "t".to_owned() },
             txn: Some("x".to_owned()),
             principal: Some(("https://idp".to_owned(), "alice".to_owned())),
+            sub: "idp|alice".to_owned(),
             agents: vec!["a".to_owned(), "b".to_owned()],
             tenant: Some("acme".to_owned()),
             issued_at: issued_at.map(at),
@@ -121,6 +125,7 @@ mod tests {
         for (kind, issuer, value) in [
             (Transaction, None, "x"),
             (Subject, None, "alice"),
+            (Subject, None, "idp|alice"),
             (Subject, Some("https://idp"), "alice"),
             (Agent, None, "b"),
             (Tenant, None, "acme"),
@@ -139,6 +144,7 @@ mod tests {
         for (kind, issuer, value) in [
             (Transaction, None, "y"),
             (Subject, Some("https://other"), "alice"),
+            (Subject, Some("https://idp"), "idp|alice"),
             (Subject, None, "bob"),
             (Agent, None, "c"),
             (Tenant, None, "ACME"),

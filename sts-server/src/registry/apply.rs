@@ -61,3 +61,160 @@ pub async fn apply(
     }
     Err(ApplyError::Contended)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::storage::{
+        AuditFilter, AuditHead, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
+        RevocationKind, RevocationRow, StoredAuditRow, TokenRow, Versions,
+    };
+
+    /// A store of registry rows that a rival changes before each of the first `rivals` writes.
+    #[derive(Debug, Default)]
+    struct Contested(Mutex<State>);
+
+    #[derive(Debug, Default)]
+    struct State {
+        version: i64,
+        rows: Vec<EntryRow>,
+        rivals: usize,
+        audit_rows: usize,
+    }
+
+    impl Contested {
+        fn with_rivals(rivals: usize) -> Self {
+            Self(Mutex::new(State { rivals, ..State::default() }))
+        }
+    }
+
+    #[async_trait]
+    impl Store for Contested {
+        async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
+            let state = self.0.lock().unwrap();
+            Ok((state.version, state.rows.clone()))
+        }
+
+        async fn change_entries(
+            &self,
+            expected: i64,
+            changes: &[EntryChange],
+            audit: &[AuditRow],
+        ) -> Result<Changed, StorageError> {
+            let mut state = self.0.lock().unwrap();
+            if state.rivals > 0 {
+                state.rivals -= 1;
+                state.version += 1;
+            }
+            if state.version != expected {
+                return Ok(Changed::Conflict);
+            }
+            for change in changes {
+                match change {
+                    EntryChange::Put(row) => state.rows.push(row.clone()),
+                    EntryChange::Delete(..) => panic!("nothing is deleted here"),
+                }
+            }
+            state.audit_rows += audit.len();
+            state.version += 1;
+            Ok(Changed::Applied(state.version))
+        }
+
+        async fn migrate(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+        async fn versions(&self) -> Result<Versions, StorageError> {
+            panic!("not called")
+        }
+        async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
+            panic!("not called")
+        }
+        async fn change_keys(&self, _: i64, _: &KeyChanges, _: &[AuditRow]) -> Result<Changed, StorageError> {
+            panic!("not called")
+        }
+        async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
+            panic!("not called")
+        }
+        async fn revoke(&self, _: &RevocationRow, _: &[AuditRow]) -> Result<(i64, u64), StorageError> {
+            panic!("not called")
+        }
+        async fn lift(
+            &self,
+            _: RevocationKind,
+            _: Option<&str>,
+            _: &str,
+            _: &[AuditRow],
+        ) -> Result<bool, StorageError> {
+            panic!("not called")
+        }
+        async fn record(
+            &self,
+            _: i64,
+            _: &[OneTimeValue],
+            _: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
+        ) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+        async fn append_audit(&self, _: &[AuditRow]) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+        async fn token(&self, _: &str) -> Result<Option<TokenRow>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit(&self, _: &AuditFilter, _: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_chain(&self, _: Option<(&str, i64)>, _: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
+            panic!("not called")
+        }
+        async fn purge(&self) -> Result<u64, StorageError> {
+            panic!("not called")
+        }
+        async fn close(&self) {}
+    }
+
+    fn file() -> RegistryFile {
+        RegistryFile::parse(Path::new("r.toml"), "[[agents]]\nid = \"a\"\n")
+    }
+
+    #[tokio::test]
+    async fn a_rival_change_makes_it_begin_anew() {
+        let store = Contested::with_rivals(MAX_ATTEMPTS - 1);
+        let audited = Mutex::new(0);
+        let audit = |plan: &Plan| {
+            assert_eq!(plan.lines.len(), 1);
+            *audited.lock().unwrap() += 1;
+            Vec::new()
+        };
+        let plan = apply(&store, &file(), None, &audit).await.unwrap();
+        assert_eq!(plan.changes.len(), 1);
+        assert_eq!(*audited.lock().unwrap(), MAX_ATTEMPTS);
+        assert!(apply(&store, &file(), None, &audit).await.unwrap().is_empty());
+        assert_eq!(*audited.lock().unwrap(), MAX_ATTEMPTS, "an empty plan is no event");
+    }
+
+    #[tokio::test]
+    async fn it_gives_up_when_rivals_never_rest() {
+        let store = Contested::with_rivals(MAX_ATTEMPTS);
+        let error = apply(&store, &file(), None, &|_| Vec::new()).await.unwrap_err();
+        assert!(matches!(error, ApplyError::Contended), "{error}");
+        assert!(store.0.lock().unwrap().rows.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_with_faults_writes_nothing() {
+        let store = Contested::default();
+        let file = RegistryFile::parse(Path::new("r.toml"), "[[agents]]\nid = 1\n");
+        let error = apply(&store, &file, None, &|_| Vec::new()).await.unwrap_err();
+        assert!(matches!(&error, ApplyError::Faults(faults) if faults.len() == 1), "{error}");
+        assert_eq!(store.0.lock().unwrap().version, 0);
+    }
+}

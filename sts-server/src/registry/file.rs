@@ -58,7 +58,7 @@ impl RegistryFile {
         &self.entries
     }
 
-    /// What could not be read, in the order of the lines; the rules between entries are [`check`](super::check)'s.
+    /// What could not be read, in the order of the lines; the rules between entries are [`check()`](super::check())'s.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults

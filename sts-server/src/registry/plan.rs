@@ -70,7 +70,7 @@ pub enum PlanError {
     Registry(#[from] RegistryError),
 }
 
-/// Compares the stored rows with a file. A configuration adds its own rules; see [`check`](super::check).
+/// Compares the stored rows with a file. A configuration adds its own rules; see [`check()`](super::check()).
 ///
 /// # Errors
 /// [`PlanError::Faults`] with every error of the file, of the rules between its entries and those that stay, and of names that the

@@ -134,3 +134,32 @@ fn tenant_or_any(text: &str) -> Result<(), String> {
 fn tenants(elements: &Value) -> Result<(), String> {
     Tenants::deserialize(elements).map(drop).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::registry::{Agent, AgentAuth, Delegation, DerivedScope, Issuer, Workload};
+
+    /// The names of a type's fields, as serde lists them when it meets another.
+    fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
+        let error = serde_json::from_value::<T>(serde_json::json!({ "-": 0 })).err().unwrap().to_string();
+        let (_, expected) = error.split_once("expected").unwrap();
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    fn keys(schema: &Schema) -> BTreeSet<String> {
+        schema.keys.iter().map(|key| key.name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_keys_of_a_file_are_the_fields_of_the_entries() {
+        assert_eq!(keys(&ISSUER), fields::<Issuer>());
+        assert_eq!(keys(&AGENT), fields::<Agent>());
+        assert_eq!(keys(&AUTH), fields::<AgentAuth>());
+        assert_eq!(keys(&WORKLOAD), fields::<Workload>());
+        assert_eq!(keys(&DELEGATION), fields::<Delegation>());
+        assert_eq!(keys(&DERIVED_SCOPE), fields::<DerivedScope>());
+    }
+}

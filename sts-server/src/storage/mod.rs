@@ -17,9 +17,9 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use rows::{
-    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryKind, EntryRow, Fresh, KeyChanges, KeyRow, KeyState,
-    OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference, TokenRow,
-    Versions,
+    AuditFilter, AuditHead, AuditRow, CLOCK_MARGIN, Changed, EntryChange, EntryKind, EntryRow, Fresh, KeyChanges,
+    KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference,
+    TokenRow, Versions, forget_at,
 };
 
 /// Why a database did not answer.
@@ -58,7 +58,8 @@ impl StorageError {
     }
 }
 
-/// One database, shared by any number of servers. Every method is one atomic act: it holds whole or not at all.
+/// One database, shared by any number of servers. Every method is one atomic act: it holds whole or not at all; save
+/// [`Store::purge`], which deletes in portions.
 ///
 /// Three counters make changes visible: `registry`, `keys` and `revocations`. Whoever changes rows of one raises its counter in
 /// the same transaction, so a server that polls [`Store::versions`] knows what to read again.

@@ -1,8 +1,18 @@
 //! The rows that a store reads and writes. Times have millisecond precision in every database.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::MAC_BYTES;
+
+/// How long a row is kept after what it is about has expired: servers and databases whose clocks lie less apart than this agree
+/// that it has.
+pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// When a row about something that expires at `expiry` may be forgotten.
+#[must_use]
+pub fn forget_at(expiry: Timestamp) -> Timestamp {
+    expiry.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX)
+}
 
 /// The change counters, and the database's time when they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +124,8 @@ pub enum RevocationKind {
     Token,
     /// One transaction: `value` is its `txn`.
     Transaction,
-    /// One user: `issuer` is who first named the user, absent for all issuers; `value` the `sub`.
+    /// One user: `issuer` is who first named the user, and `value` the name there; without `issuer`, `value` is that name or the
+    /// `sub` of minted tokens.
     Subject,
     /// One agent: `value` is its id.
     Agent,
@@ -146,7 +157,7 @@ pub struct OneTimeValue {
     pub namespace: String,
     /// The value.
     pub value: String,
-    /// When the value would be refused anyway; it is kept until then.
+    /// When the row may be forgotten: [`forget_at`] the moment from which the value is refused anyway.
     pub expires_at: Timestamp,
 }
 
@@ -174,7 +185,7 @@ pub struct TokenRow {
     pub client_id: String,
     /// When it was minted.
     pub issued_at: Timestamp,
-    /// When it dies.
+    /// When the row may be forgotten: [`forget_at`] its death.
     pub expires_at: Timestamp,
 }
 

@@ -76,6 +76,7 @@ pub fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Stand
         token: subject.token.clone(),
         txn: subject.txn.clone(),
         principal: Some((subject.principal.iss.clone(), subject.principal.sub.clone())),
+        sub: subject.sub.clone(),
         agents,
         tenant: subject.tenant.as_ref().map(ToString::to_string),
         issued_at: subject.issued_at,

@@ -4,6 +4,7 @@ mod audit;
 mod database;
 mod keys;
 mod migrate;
+mod only_postgres;
 mod outage;
 mod purge;
 mod races;

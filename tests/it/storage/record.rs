@@ -180,7 +180,7 @@ pub(super) async fn the_longest_texts_are_stored_and_found(database: &TestDataba
 
 /// Records a value, a token and an event that bear this number, but gives up when the record has had to wait so many times. Whether it
 /// came to its end before.
-async fn record_for_a_while(store: &dyn Store, number: i64, waits: u32) -> bool {
+pub(super) async fn record_for_a_while(store: &dyn Store, number: i64, waits: u32) -> bool {
     let name = number.to_string();
     let values = [one_time("n", &name)];
     let mut decide = |_: &_| RecordRows { tokens: vec![token(&name, None)], audit: vec![audit("w", number)] };

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::CliError;
 use super::arguments::DevArguments;
-use super::output::{Output, Style};
+use super::output::{Output, Style, explain_start, usable};
 use super::serve::until_told;
 use crate::config::{self, Config, Overrides};
 use crate::server::{Server, StartError, Surroundings};
@@ -31,7 +31,8 @@ pub(super) async fn run(
     let folder = Folder::make(&arguments.directory, &*surroundings.entropy)?;
     let [public, admin] = listeners(out).await?;
     let config = configuration(&folder.config_file(), public.local_addr()?, out)?;
-    let server = Server::start_on(&config, surroundings.clone(), [public, admin]).await?;
+    let server = Server::start_on(&config, surroundings.clone(), [public, admin]).await;
+    let server = server.map_err(|error| explain_start(error, out))?;
     out.line(&out.styled(Style::Heading, &format!("agent-sts at {}", config.issuer)))?;
     let how = if folder.is_new() { "made" } else { "used again" };
     out.line(&out.styled(Style::Quiet, &format!("{} is {how}", arguments.directory.display())))?;
@@ -74,12 +75,5 @@ async fn listener(wanted: u16, first: u16, out: &mut Output) -> Result<TcpListen
 /// The folder's configuration, for the address that was free.
 fn configuration(file: &Path, public: SocketAddr, out: &mut Output) -> Result<Config, CliError> {
     let overrides = Overrides { issuer: Some(format!("http://{public}")), ..Overrides::default() };
-    let loaded = config::load(Some(file), [], &overrides);
-    match loaded.config {
-        Some(config) => Ok(config),
-        None => {
-            out.faults(&loaded.faults)?;
-            Err(CliError::Faults(loaded.faults))
-        }
-    }
+    usable(config::load(Some(file), [], &overrides), out)
 }

@@ -157,7 +157,7 @@ impl Auth<'_> {
         let Workload { issuer, subject, audience } = workload;
         if !context.knows_issuer(issuer) {
             let fault =
-                place.error(&path("issuer"), format!("workload issuer {issuer:?} of agent {id:?} is not registered"));
+                place.warning(&path("issuer"), format!("workload issuer {issuer:?} of agent {id:?} is not registered"));
             faults.push(context.with_issuer_meant(fault, issuer));
         }
         if subject.is_empty() {

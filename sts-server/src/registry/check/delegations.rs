@@ -55,7 +55,7 @@ fn agents(context: &Context<'_>, Located { entry, place }: &Located<Delegation>,
         |id: &str| context.agent(id).is_some_and(|agent| agent.entry.auth.is_none() && agent.place.is_whole());
     if can_only_receive(&entry.actor) {
         let fault = place
-            .error("actor", format!("actor {:?} of a delegation has no auth, so it can only receive", entry.actor));
+            .warning("actor", format!("actor {:?} of a delegation has no auth, so it can only receive", entry.actor));
         faults.push(fault.with_help("give the agent a credential, or leave the delegation out"));
     }
     if entry.actor == entry.target && !entry.reentrant && place.is_whole() {

@@ -7,6 +7,7 @@ use super::keys::{PlainHttp, check_key_set, check_key_url};
 use crate::fault::Fault;
 use crate::registry::located::Located;
 use crate::registry::{Issuer, ScopesFrom, Tenants};
+use crate::storage::KEY_TEXT_BYTES;
 
 pub(super) fn rules(context: &Context<'_>, issuer: &Located<Issuer>, faults: &mut Vec<Fault>) {
     identity(context, issuer, faults);
@@ -20,6 +21,9 @@ fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, f
     let name = &entry.issuer;
     if name.is_empty() {
         faults.push(place.error("issuer", "issuer is empty".to_owned()));
+    }
+    if name.len() > KEY_TEXT_BYTES {
+        faults.push(place.error("issuer", format!("issuer is longer than {KEY_TEXT_BYTES} bytes")));
     }
     if name.chars().any(char::is_control) {
         faults.push(place.error("issuer", format!("issuer {name:?} holds a control character")));

@@ -5,8 +5,8 @@
 //!
 //! | lock | shared | exclusive |
 //! |---|---|---|
-//! | [`transaction::KEYS`] | | `change_keys` |
-//! | [`transaction::WRITERS`] | whatever adds tokens or audit rows | `revoke`, `lift`, and for an instant the readers of audit rows |
+//! | `transaction::KEYS` | | `change_keys` |
+//! | `transaction::WRITERS` | whatever adds tokens or audit rows | `revoke`, `lift`, and for an instant the readers of audit rows |
 
 use std::fmt::{self, Debug, Formatter};
 use std::str::FromStr;

@@ -170,3 +170,55 @@ impl Store for SqliteStore {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::storage::MAC_BYTES;
+
+    fn event(writer_sequence: i64, body: String) -> AuditRow {
+        AuditRow {
+            writer: "w".to_owned(),
+            writer_sequence,
+            at: Timestamp::UNIX_EPOCH,
+            correlation_id: None,
+            txn: None,
+            jti: None,
+            body,
+            mac: [0; MAC_BYTES],
+        }
+    }
+
+    async fn open() -> (tempfile::TempDir, SqliteStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&format!("sqlite:{}/sts.db", directory.path().display())).await.unwrap();
+        store.migrate().await.unwrap();
+        (directory, store)
+    }
+
+    // Inside, because only here is the connection on which these faults can be played.
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_for_a_while_is_an_outage_and_no_more() {
+        let (_directory, store) = open().await;
+        sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
+        for _ in 0..3 {
+            let error = store.append_audit(&[event(1, "x".repeat(1_000_000))]).await.unwrap_err();
+            assert!(error.is_outage(), "{error:?}");
+        }
+        sqlx::raw_sql("PRAGMA max_page_count = 1000000").execute(&store.writer).await.unwrap();
+        store.append_audit(&[event(1, String::new())]).await.unwrap();
+        assert_eq!(store.audit_heads().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_the_database_ended_by_itself_spoils_no_connection() {
+        let (_directory, store) = open().await;
+        let mut transaction = begin_immediate(&store.writer).await.unwrap();
+        sqlx::raw_sql("ROLLBACK").execute(&mut *transaction).await.unwrap();
+        drop(transaction);
+        store.append_audit(&[event(1, String::new())]).await.unwrap();
+    }
+}

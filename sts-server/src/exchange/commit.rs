@@ -1,0 +1,90 @@
+//! Steps 8 and 9: commit, then answer.
+
+use sts_protocol::TokenResponse;
+
+use super::describe::describe_token;
+use super::service::View;
+use super::{Issue, Refusal, Sts};
+use crate::client_auth::AuthenticatedAgent;
+use crate::record::{Event, Submission, Verdict};
+use crate::storage::OneTimeValue;
+
+impl Sts {
+    /// Commits a token with its event; only then is there an answer.
+    pub(super) async fn issue(
+        &self,
+        view: &View,
+        issue: Issue,
+        mut event: Event,
+        one_time: Option<OneTimeValue>,
+    ) -> Result<TokenResponse, Refusal> {
+        describe_token(&mut event, issue.minted.claims());
+        let submission = Submission {
+            known_revocations: view.snapshot.revocations.version(),
+            one_time,
+            standing: issue.standing,
+            token: Some(issue.minted.row(issue.parent)),
+            event: Some(event),
+        };
+        match self.recorder.record(submission).await? {
+            Verdict::Committed => {
+                let claims = issue.minted.claims();
+                Ok(TokenResponse {
+                    expires_in: claims.exp - claims.iat,
+                    scope: claims.scope.clone(),
+                    issued_token_type: issue.issued_token_type,
+                    token_type: "Bearer".to_owned(),
+                    access_token: issue.minted.into_token(),
+                })
+            }
+            Verdict::Replayed => Err(Refusal::Replayed),
+            Verdict::Revoked(kind) => Err(Refusal::RevokedMeanwhile(kind)),
+        }
+    }
+
+    /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, and the log says so.
+    pub(super) async fn refuse(
+        &self,
+        view: &View,
+        refusal: Refusal,
+        event: Event,
+        one_time: Option<OneTimeValue>,
+    ) -> Refusal {
+        let correlation_id = event.correlation_id.clone().unwrap_or_default();
+        let submission = Submission {
+            known_revocations: view.snapshot.revocations.version(),
+            one_time,
+            standing: None,
+            token: None,
+            event: Some(event.refused(refusal.reason(), refusal.detail())),
+        };
+        match self.recorder.record(submission).await {
+            Ok(Verdict::Replayed) => Refusal::Replayed,
+            Ok(Verdict::Committed | Verdict::Revoked(_)) => refusal,
+            Err(error) => {
+                let reason = refusal.reason();
+                tracing::error!(%correlation_id, reason, %error, "a refusal could not be recorded");
+                refusal
+            }
+        }
+    }
+
+    /// Spends the one-time value of an authentication where no decision is recorded.
+    ///
+    /// # Errors
+    /// [`Refusal::Replayed`], or [`Refusal::Record`] when the database is out of reach.
+    pub(super) async fn spend(&self, view: &View, client: &AuthenticatedAgent) -> Result<(), Refusal> {
+        let Some(one_time) = client.one_time().cloned() else { return Ok(()) };
+        let submission = Submission {
+            known_revocations: view.snapshot.revocations.version(),
+            one_time: Some(one_time),
+            standing: None,
+            token: None,
+            event: None,
+        };
+        match self.recorder.record(submission).await? {
+            Verdict::Replayed => Err(Refusal::Replayed),
+            Verdict::Committed | Verdict::Revoked(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The service: what requests share, and how it follows the database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use sts_jose::{Clock, Entropy};
+use tokio::sync::Semaphore;
+
+use super::attempts::Attempts;
+use super::{Snapshot, SnapshotError};
+use crate::client_auth::SecretCheck;
+use crate::config::{Config, Limits};
+use crate::keys::MasterKey;
+use crate::mint;
+use crate::record::Recorder;
+use crate::storage::{StorageError, Store};
+
+/// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
+const STALE_MILLISECONDS: i64 = 2_000;
+
+/// The service: what every request reads, and the one way to commit.
+#[derive(Debug)]
+pub struct Sts {
+    pub(super) issuer: String,
+    pub(super) limits: Limits,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) master: Arc<MasterKey>,
+    clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    snapshot: ArcSwap<Snapshot>,
+    /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
+    confirmed_at: AtomicI64,
+    /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
+    refreshing: Semaphore,
+    pub(super) recorder: Recorder,
+    pub(super) secrets: SecretCheck,
+    pub(super) attempts: Attempts,
+}
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database, migrated.
+    pub store: Arc<dyn Store>,
+    /// The master key.
+    pub master: Arc<MasterKey>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What one request goes by from its first step to its last: one snapshot, one moment.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) now: Timestamp,
+}
+
+impl Sts {
+    /// Reads the database and starts the recorder. Keys must be there already.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the database's content cannot be read.
+    pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
+        let confirmed_at = parts.clock.now();
+        let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
+        let recorder =
+            Recorder::start(Arc::clone(&parts.store), parts.master.audit().clone(), Arc::clone(&parts.entropy));
+        Ok(Self {
+            issuer: config.issuer.clone(),
+            limits: config.limits.clone(),
+            store: parts.store,
+            master: parts.master,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
+            refreshing: Semaphore::new(1),
+            recorder,
+            secrets: SecretCheck::default(),
+            attempts: Attempts::new(config.limits.failed_attempts_per_minute),
+        })
+    }
+
+    /// Our issuer identifier.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// A name that nobody else has, for a request that brings none.
+    #[must_use]
+    pub fn new_name(&self) -> String {
+        mint::name(self.clock.now(), &*self.entropy)
+    }
+
+    /// What a request that comes now goes by.
+    pub(super) fn view(&self) -> View {
+        View { snapshot: self.snapshot(), now: self.clock.now() }
+    }
+
+    /// What requests read now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Reads again what has changed in the database since the present snapshot. One read when nothing has.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the present snapshot stays.
+    pub async fn refresh(&self) -> Result<(), SnapshotError> {
+        let _turn = self.refreshing.acquire().await;
+        let (present, asked_at) = (self.snapshot(), self.clock.now());
+        if let Some(newer) = present.refreshed(&*self.store, &self.master, &self.clock).await? {
+            self.snapshot.store(Arc::new(newer));
+        }
+        self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads again if the snapshot has not been confirmed for a while, for whoever must not answer from an old one.
+    pub(super) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
+        let age = self.clock.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire);
+        if (0..STALE_MILLISECONDS).contains(&age) { Ok(()) } else { self.refresh().await }
+    }
+
+    /// Whether tokens can be issued: the database answers and a key is active.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn is_ready(&self) -> Result<bool, StorageError> {
+        self.store.versions().await?;
+        Ok(self.snapshot().ring.is_able())
+    }
+}

@@ -1,0 +1,129 @@
+//! What each step is given.
+
+use http::header;
+use sts_protocol::Form;
+
+use super::service::View;
+use super::{Call, ExchangeRequest, Refusal, Request, Sts};
+use crate::client_auth::{self, AuthenticatedAgent, Method};
+use crate::mint;
+use crate::policy::{self, Chain, PolicyError, Question, ServiceAccountQuestion, Subject, VerifiedSubject};
+use crate::verify;
+
+impl Sts {
+    /// Step 2, for every endpoint: the agent that is asking. Failures are counted against their source.
+    ///
+    /// # Errors
+    /// [`Refusal::Client`], or [`Refusal::TooManyAttempts`] in its place.
+    pub(super) async fn authenticate(
+        &self,
+        view: &View,
+        call: &Call<'_>,
+        form: &Form,
+    ) -> Result<AuthenticatedAgent, Refusal> {
+        let authorization: Vec<_> = call.headers.get_all(header::AUTHORIZATION).iter().collect();
+        let context = self.client_context(view);
+        let failed = match client_auth::authenticate(&context, &authorization, form).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        if !failed.is_failed_attempt() {
+            return Err(Refusal::Client(failed));
+        }
+        let claimed = client_auth::claimed_id(&authorization, form);
+        let claimed = claimed.filter(|id| view.snapshot.registry.agent(id).is_some());
+        match self.attempts.failed(call.source, claimed) {
+            Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
+            None => Err(Refusal::Client(failed)),
+        }
+    }
+
+    /// Step 2: what authenticating reads.
+    fn client_context<'a>(&'a self, view: &'a View) -> client_auth::Context<'a> {
+        client_auth::Context {
+            registry: &view.snapshot.registry,
+            trusted: &view.snapshot.trusted,
+            secrets: &self.secrets,
+            issuer: &self.issuer,
+            now: view.now,
+        }
+    }
+
+    /// Step 4: on whose behalf?
+    pub(super) async fn verify_subject(
+        &self,
+        view: &View,
+        exchange: &ExchangeRequest<'_>,
+        client: &AuthenticatedAgent,
+    ) -> Result<VerifiedSubject, Refusal> {
+        let context = view.snapshot.verify_context(&self.issuer, view.now);
+        let subject = verify::subject(&context, exchange.subject_token, exchange.subject_token_type, client.agent());
+        Ok(subject.await?)
+    }
+
+    /// Step 5: an actor token, when sent, must be of the agent that authenticated.
+    pub(super) async fn check_actor_token(
+        &self,
+        view: &View,
+        exchange: &ExchangeRequest<'_>,
+        client: &AuthenticatedAgent,
+    ) -> Result<(), Refusal> {
+        let Some((token, token_type)) = exchange.actor_token else { return Ok(()) };
+        if client.method() == Method::WorkloadActorToken {
+            // The actor token is what authenticated the client.
+            return Ok(());
+        }
+        let context = self.client_context(view);
+        let identified = client_auth::identify_workload(&context, token, token_type.allowed_typ()).await;
+        let actor = identified.map_err(Refusal::ActorToken)?;
+        if actor.id == client.agent().id { Ok(()) } else { Err(Refusal::ActorTokenMismatch) }
+    }
+
+    /// Step 5: the chain grows by the client.
+    pub(super) fn extend_chain(&self, subject: &Subject, client: &AuthenticatedAgent) -> Result<Chain, PolicyError> {
+        policy::extend(subject, client.agent(), &self.issuer, self.limits.chain_depth)
+    }
+
+    /// Step 6: what the rules of an exchange are asked.
+    pub(super) fn question<'a>(
+        &self,
+        view: &'a View,
+        request: &'a Request<'_>,
+        client: &'a AuthenticatedAgent,
+        chain: &'a Chain,
+    ) -> Question<'a> {
+        Question {
+            registry: &view.snapshot.registry,
+            actor: client.agent(),
+            target: &request.target,
+            chain,
+            scope: request.scope.as_ref(),
+            tenant_header: request.tenant_header.as_ref(),
+            max_ttl: self.limits.max_ttl,
+            now: view.now,
+        }
+    }
+
+    /// Step 6: what the rules of a service account are asked.
+    pub(super) fn service_account_question<'a>(
+        &self,
+        view: &'a View,
+        request: &'a Request<'_>,
+        client: &'a AuthenticatedAgent,
+    ) -> ServiceAccountQuestion<'a> {
+        ServiceAccountQuestion {
+            registry: &view.snapshot.registry,
+            actor: client.agent(),
+            target: &request.target,
+            scope: request.scope.as_ref(),
+            tenant_header: request.tenant_header.as_ref(),
+            max_ttl: self.limits.max_ttl,
+            now: view.now,
+        }
+    }
+
+    /// Step 7: what minting takes.
+    pub(super) fn mint_context<'a>(&'a self, view: &'a View) -> mint::Context<'a> {
+        mint::Context { ring: &view.snapshot.ring, issuer: &self.issuer, now: view.now, entropy: &*self.entropy }
+    }
+}

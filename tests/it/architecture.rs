@@ -1,0 +1,301 @@
+//! ARCHITECTURE.md, held to: who may import whom, which crate lives where, and how long a file may be.
+//!
+//! The source is read as text, line by line, without comments and without the `mod tests` at its end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+/// The floors of the server, from the top. A module imports from floors below its own.
+const FLOORS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["server"],
+    &["http"],
+    &["exchange"],
+    &["client_auth", "verify", "mint"],
+    &["policy", "keys", "record"],
+    &["registry", "config", "storage"],
+    &["ttl", "fault", "document", "telemetry"],
+];
+
+/// The imports that do not go down, and are meant.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // A registry is checked against the configuration, and becomes changes of the database.
+    ("registry", "config"),
+    ("registry", "storage"),
+    // What is wrong in a document is a fault.
+    ("document", "fault"),
+    // Which logs are wanted is in the environment, and config alone reads that.
+    ("telemetry", "config"),
+];
+
+/// Words that may stand only in these files: paths from the root of the repository, or beginnings of paths.
+const CONFINED: &[(&str, &[&str])] = &[
+    ("axum::", &["sts-server/src/http/"]),
+    ("sqlx::", &["sts-server/src/storage/"]),
+    ("reqwest::", &["sts-jose/src/fetch.rs", "sts-jose/src/remote.rs"]),
+    ("hyper::client", &["sts-server/src/cli/dev/request.rs"]),
+    ("TcpStream::connect", &["sts-server/src/cli/dev/request.rs"]),
+    ("StatusCode::", &["sts-server/src/http/answer.rs", "sts-server/src/cli/dev/request.rs", "sts-jose/src/fetch.rs"]),
+    ("VerifiedSubject::new(", &["sts-server/src/verify/"]),
+    ("Permit::new(", &["sts-server/src/policy/"]),
+    ("map(Permit::new)", &["sts-server/src/policy/"]),
+    ("AuthenticatedAgent {", &["sts-server/src/client_auth/"]),
+    ("std::env", &["sts-server/src/config/"]),
+    ("env::var", &["sts-server/src/config/"]),
+    ("Timestamp::now", &["sts-jose/src/clock.rs"]),
+    ("SystemTime::now", &[]),
+    ("Instant::now", &[]),
+    ("SystemClock", &["sts-server/src/main.rs", "sts-jose/src/clock.rs", "sts-jose/src/lib.rs"]),
+    ("SystemEntropy", &["sts-server/src/main.rs", "sts-jose/src/entropy.rs", "sts-jose/src/lib.rs"]),
+    // aws-lc wants a source of randomness where it signs, and takes its own.
+    ("aws_lc_rs::rand", &["sts-jose/src/entropy.rs", "sts-jose/src/signing_key.rs"]),
+    // What is counted per minute is counted by a clock that nobody can set.
+    ("DefaultClock", &["sts-server/src/exchange/attempts.rs"]),
+    ("sts_client", &["sts-client/"]),
+    ("sts_server", &["sts-server/src/main.rs"]),
+];
+
+/// What each crate may have of the workspace.
+const CRATES: &[(&str, &[&str])] = &[
+    ("sts-protocol", &[]),
+    ("sts-jose", &[]),
+    ("sts-server", &["sts-jose", "sts-protocol"]),
+    ("sts-client", &["sts-jose", "sts-protocol"]),
+];
+
+/// Crates that the server must not have, each with the reason.
+const BANNED_IN_SERVER: &[&str] = &["reqwest", "openssl", "ring", "native-tls"];
+
+/// Past this a file is split by concern.
+const MAX_LINES: usize = 500;
+
+/// A source file: its path from the root of the repository, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+#[test]
+fn imports_go_down_the_floors_of_the_server() {
+    assert_none(&floor_breaches(&sources()));
+}
+
+#[test]
+fn crates_and_witnesses_stay_where_they_belong() {
+    assert_none(&confinement_breaches(&sources()));
+}
+
+#[test]
+fn no_shipped_file_is_longer_than_500_lines() {
+    let files = sources();
+    let long = files.iter().filter(|file| file.text.lines().count() > MAX_LINES);
+    let long: Vec<String> = long.map(|file| format!("{}: {} lines", file.path, file.text.lines().count())).collect();
+    assert_none(&long);
+}
+
+#[test]
+fn crates_depend_only_on_crates_below_them() {
+    let mut breaches = Vec::new();
+    for (name, allowed) in CRATES {
+        let Ok(manifest) = fs::read_to_string(root().join(name).join("Cargo.toml")) else { continue };
+        breaches.extend(manifest_breaches(name, allowed, &manifest));
+    }
+    assert_none(&breaches);
+}
+
+#[test]
+fn every_module_has_a_floor() {
+    let known: Vec<&str> = FLOORS.iter().copied().flatten().copied().chain(["lib"]).collect();
+    let files = sources();
+    let modules = files.iter().filter_map(|file| file.server_module());
+    let unknown: Vec<String> =
+        modules.filter(|(module, _)| !known.contains(module)).map(|(module, _)| module.to_owned()).collect();
+    assert_none(&unknown);
+}
+
+#[test]
+fn a_breach_is_found() {
+    let floors = [
+        ("sts-server/src/policy/scope.rs", "use crate::exchange::Sts;"),
+        ("sts-server/src/verify/own.rs", "use crate::mint::Minted;"),
+        ("sts-server/src/verify/own.rs", "    let x = crate::client_auth::suppose(agent);"),
+        ("sts-server/src/storage/mod.rs", "pub(crate) use crate::registry::Registry;"),
+        ("sts-server/src/policy/mod.rs", "use super::exchange::Sts;"),
+        ("sts-server/src/registry/check/agents.rs", "use super::super::super::keys::KeyRing;"),
+        ("sts-server/src/ttl.rs", "use super::config::Config;"),
+        ("sts-server/src/keys/mod.rs", "use crate::{record, storage};"),
+    ];
+    for (path, line) in floors {
+        let found = floor_breaches(&[Source::made_up(path, line)]);
+        assert_eq!(found.len(), 1, "{path}: {line}: {found:?}");
+    }
+    let words = [
+        ("sts-server/src/exchange/mod.rs", "use axum::Router;"),
+        ("sts-server/src/record/recorder.rs", "let pool = sqlx::SqlitePool::connect(url);"),
+        ("sts-server/src/exchange/explain.rs", "let subject = VerifiedSubject::new(&token, subject);"),
+        ("sts-server/src/exchange/mod.rs", "let permit = Permit::new(ruling);"),
+        ("sts-jose/src/times.rs", "let now = Timestamp::now();"),
+        ("sts-server/src/keys/ring.rs", "let home = std::env::home_dir();"),
+        ("sts-client/src/lib.rs", "use sts_server::policy;"),
+    ];
+    for (path, line) in words {
+        let found = confinement_breaches(&[Source::made_up(path, line)]);
+        assert_eq!(found.len(), 1, "{path}: {line}: {found:?}");
+    }
+    let manifest = "[dependencies]\nsts-server.workspace = true\n[dev-dependencies]\nsts-client = \"1\"\n";
+    assert_eq!(manifest_breaches("sts-jose", &[], manifest).len(), 2);
+    assert_eq!(manifest_breaches("sts-server", &[], "[dependencies]\nreqwest = \"0.13\"\n").len(), 1);
+}
+
+#[test]
+fn what_is_no_breach_is_not_found() {
+    let lines = [
+        ("sts-server/src/exchange/mod.rs", "use crate::policy::{self, Permit};"),
+        ("sts-server/src/exchange/mod.rs", "// use axum::Router;"),
+        ("sts-server/src/registry/check/agents.rs", "use super::super::located::Located;"),
+        ("sts-server/src/policy/mod.rs", "mod scope;\n#[cfg(test)]\nmod tests {\n    use crate::exchange::Sts;\n}"),
+        ("sts-server/src/policy/mod.rs", "pub use permit::Permit;"),
+    ];
+    for (path, line) in lines {
+        let file = [Source::made_up(path, line)];
+        assert_none(&floor_breaches(&file));
+        assert_none(&confinement_breaches(&file));
+    }
+}
+
+fn assert_none(breaches: &[String]) {
+    assert!(breaches.is_empty(), "see ARCHITECTURE.md:\n{}", breaches.join("\n"));
+}
+
+fn floor_breaches(files: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for file in files {
+        let Some((module, path)) = file.server_module() else { continue };
+        for (number, line) in file.code() {
+            if line.contains("use crate::{") {
+                breaches.push(format!("{}:{number}: one `use` per module: {line}", file.path));
+            }
+            let used = used_modules(line, &path);
+            let against = used.iter().filter(|used| !may_import(module, used));
+            breaches.extend(against.map(|used| format!("{}:{number}: {module} imports {used}: {line}", file.path)));
+        }
+    }
+    breaches
+}
+
+/// The top modules of the server that a line names: after `crate::`, after as many `super::` as lead to the root, in `main` after
+/// `sts_server::`.
+fn used_modules(line: &str, path: &[&str]) -> Vec<String> {
+    let mut used: Vec<String> = ["crate::", "sts_server::"]
+        .iter()
+        .flat_map(|root| line.match_indices(root).map(|(at, _)| identifier(&line[at + root.len()..])))
+        .collect();
+    let supers = "super::".repeat(path.len());
+    if let Some(at) = line.find(&supers) {
+        used.push(identifier(&line[at + supers.len()..]));
+    }
+    used.retain(|used| floor(used).is_some());
+    used
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
+}
+
+fn floor(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&module))
+}
+
+fn may_import(module: &str, used: &str) -> bool {
+    module == used || module == "lib" || floor(module) < floor(used) || EXCEPTIONS.contains(&(module, used))
+}
+
+fn confinement_breaches(files: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for file in files {
+        for (number, line) in file.code() {
+            let strayed = CONFINED.iter().filter(|(word, homes)| {
+                contains_word(line, word) && !homes.iter().any(|home| file.path.starts_with(home))
+            });
+            breaches
+                .extend(strayed.map(|(word, _)| format!("{}:{number}: {word} has no place here: {line}", file.path)));
+        }
+    }
+    breaches
+}
+
+/// Whether `word` stands in `line`, not as the end of a longer name.
+fn contains_word(line: &str, word: &str) -> bool {
+    let is_name = |char: char| char.is_alphanumeric() || char == '_';
+    line.match_indices(word).any(|(at, _)| !line[..at].chars().next_back().is_some_and(is_name))
+}
+
+fn manifest_breaches(name: &str, allowed: &[&str], manifest: &str) -> Vec<String> {
+    let manifest: Table = manifest.parse().expect("a manifest is TOML");
+    let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let tables = sections.iter().filter_map(|section| manifest.get(*section)?.as_table());
+    let dependencies = tables.flat_map(|table| table.keys());
+    let is_breach = |dependency: &&String| {
+        let of_workspace = dependency.starts_with("sts-") && !allowed.contains(&dependency.as_str());
+        of_workspace || name == "sts-server" && BANNED_IN_SERVER.contains(&dependency.as_str())
+    };
+    dependencies.filter(is_breach).map(|dependency| format!("{name} depends on {dependency}")).collect()
+}
+
+impl Source {
+    fn made_up(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// The top module of the server that this file belongs to, and its whole module path.
+    fn server_module(&self) -> Option<(&str, Vec<&str>)> {
+        let inner = self.path.strip_prefix("sts-server/src/")?.strip_suffix(".rs")?;
+        let mut path: Vec<&str> = inner.split('/').collect();
+        path.pop_if(|last| *last == "mod");
+        Some((path.first().copied()?, path))
+    }
+
+    /// The lines of code, with their numbers.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = (1..).zip(self.text.lines().map(str::trim));
+        lines.take_while(|(_, line)| *line != "#[cfg(test)]").filter(|(_, line)| !line.starts_with("//"))
+    }
+}
+
+/// The source of the crates that are shipped.
+fn sources() -> Vec<Source> {
+    let sources: Vec<Source> = CRATES.iter().flat_map(|(name, _)| read_sources(&format!("{name}/src"))).collect();
+    let mut by_crate: BTreeMap<&str, usize> = BTreeMap::new();
+    for file in &sources {
+        *by_crate.entry(file.path.split('/').next().unwrap_or_default()).or_default() += 1;
+    }
+    assert!(by_crate.get("sts-server").is_some_and(|count| *count > 50), "the source was not found: {by_crate:?}");
+    sources
+}
+
+fn read_sources(directory: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut directories = vec![PathBuf::from(directory)];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = fs::read_dir(root().join(&directory)) else { continue };
+        for entry in entries {
+            let entry = entry.expect("a directory of the repository");
+            let path = directory.join(entry.file_name());
+            if entry.file_type().expect("a file type").is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(entry.path()).expect("source is UTF-8");
+                sources.push(Source { path: path.to_string_lossy().into_owned(), text });
+            }
+        }
+    }
+    sources
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}

@@ -1,0 +1,224 @@
+//! How the file, the environment and the flags become a configuration, and what is told when they do not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sts_server::config::{self, Loaded, OPTIONS, Overrides};
+use tempfile::TempDir;
+
+struct Files(TempDir);
+
+impl Files {
+    fn with(text: &str) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        fs::write(files.path(), text).unwrap();
+        files
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("sts.toml")
+    }
+
+    fn load(&self, variables: &[(&str, &str)], overrides: &Overrides) -> Loaded {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        config::load(Some(&self.path()), variables, overrides)
+    }
+
+    /// The faults, with the file's directory cut off.
+    fn faults(&self, variables: &[(&str, &str)], overrides: &Overrides) -> Vec<String> {
+        let directory = format!("{}/", self.0.path().display());
+        self.load(variables, overrides).faults.iter().map(|fault| fault.to_string().replace(&directory, "")).collect()
+    }
+}
+
+const WHOLE: &str = r#"
+issuer = "https://sts.example.com"
+registry = "registry.toml"
+[listen]
+public = "0.0.0.0:443"
+admin = "127.0.0.1:9000"
+[database]
+url = "sqlite://data/sts.db"
+max_connections = 20
+[keys]
+master_key_file = "/run/secrets/master.key"
+rotate_every = "7d"
+[limits]
+chain_depth = 4
+max_ttl = "10m"
+failed_attempts_per_minute = 50
+connections = 0x100
+header_timeout = "5s"
+body_timeout = "20s"
+[metadata]
+response_types_none = true
+"#;
+
+#[test]
+fn every_key_of_the_file_is_read() {
+    let files = Files::with(WHOLE);
+    let loaded = files.load(&[], &Overrides::default());
+    assert_eq!(loaded.faults, []);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.issuer, "https://sts.example.com");
+    assert_eq!(config.registry, Some(files.0.path().join("registry.toml")));
+    assert_eq!(config.listen.public.to_string(), "0.0.0.0:443");
+    assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9000");
+    assert_eq!(config.database.url, format!("sqlite://{}/data/sts.db", files.0.path().display()));
+    assert_eq!(config.database.max_connections, 20);
+    assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
+    assert_eq!(config.keys.rotate_every.to_string(), "7d");
+    assert_eq!(config.limits.chain_depth, 4);
+    assert_eq!(config.limits.max_ttl.to_string(), "10m");
+    assert_eq!(config.limits.failed_attempts_per_minute, 50);
+    assert_eq!(config.limits.connections, 256);
+    assert_eq!(config.limits.header_timeout.to_string(), "5s");
+    assert_eq!(config.limits.body_timeout.to_string(), "20s");
+    assert!(config.metadata.response_types_none);
+    for option in OPTIONS {
+        assert!(WHOLE.contains(&format!("{} = ", option.key)), "{} has no case here", option.path());
+    }
+}
+
+#[test]
+fn what_nobody_says_has_the_documented_default() {
+    let files = Files::with("issuer = \"https://sts.example.com\"\n");
+    let config = files.load(&[], &Overrides::default()).config.unwrap();
+    assert_eq!(config.registry, None);
+    assert_eq!(config.listen.public.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.listen.admin.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.database.url, format!("sqlite://{}/sts.db", files.0.path().display()));
+    assert_eq!(config.database.max_connections, 10);
+    assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
+    assert_eq!(config.keys.rotate_every.to_string(), "30d");
+    assert_eq!(config.limits.chain_depth, 8);
+    assert_eq!(config.limits.max_ttl.to_string(), "15m");
+    assert_eq!(config.limits.failed_attempts_per_minute, 1000);
+    assert_eq!(config.limits.connections, 4096);
+    assert_eq!(config.limits.header_timeout.to_string(), "10s");
+    assert_eq!(config.limits.body_timeout.to_string(), "10s");
+    assert!(!config.metadata.response_types_none);
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_flags_over_both() {
+    let files = Files::with(WHOLE);
+    let variables = [
+        ("STS__ISSUER", "https://env.example.com"),
+        ("sts__Limits__Chain_Depth", "3"),
+        ("STS__DATABASE__URL", "postgres://db/sts"),
+        ("STS__METADATA__RESPONSE_TYPES_NONE", "false"),
+        ("STS__REGISTRY", "env.toml"),
+        ("PATH", "/bin"),
+        ("STS_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let overrides = Overrides {
+        issuer: Some("https://flag.example.com".to_owned()),
+        public: Some("[::1]:1".to_owned()),
+        ..Overrides::default()
+    };
+    let loaded = files.load(&variables, &overrides);
+    assert_eq!(loaded.faults, []);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.issuer, "https://flag.example.com");
+    assert_eq!(config.listen.public.to_string(), "[::1]:1");
+    assert_eq!(config.limits.chain_depth, 3);
+    assert_eq!(config.database.url, "postgres://db/sts");
+    assert!(!config.metadata.response_types_none);
+    assert_eq!(config.registry.as_deref(), Some(Path::new("env.toml")));
+}
+
+#[test]
+fn every_fault_of_file_environment_and_flags_is_told_at_once() {
+    let files = Files::with(
+        r#"
+isuer = "https://sts.example.com"
+issuer = "https://sts.example.com/"
+[listen]
+public = "localhost:8080"
+port = 1
+[database]
+url = "mysql://user:secret@db"
+max_connections = "10"
+[limits]
+chain_depth = 65
+max_ttl = "9h"
+header_timeout = "11m"
+[metadata]
+response_types_none = 1
+[limit]
+x = 1
+"#,
+    );
+    let overrides = Overrides { admin: Some("nowhere".to_owned()), ..Overrides::default() };
+    let variables =
+        [("STS__DATABSE__URL", "x"), ("STS__LIMITS__CONNECTIONS", "many"), ("STS__ISSUER", "a"), ("sts__issuer", "b")];
+    assert_eq!(
+        files.faults(&variables, &overrides),
+        [
+            "sts.toml:2: error: unknown key \"isuer\" in the configuration; did you mean \"issuer\"?",
+            "sts.toml:3: error: issuer = \"https://sts.example.com/\": must end with the host or port, without path, query or fragment: \"https://sts.example.com\"",
+            "sts.toml:5: error: listen.public = \"localhost:8080\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+            "sts.toml:6: error: unknown key \"port\" in [listen]",
+            "sts.toml:8: error: database.url: must be sqlite://FILE or postgres://…",
+            "sts.toml:9: error: database.max_connections must be an integer, not a string",
+            "sts.toml:11: error: limits.chain_depth = \"65\": must be 1 to 64",
+            "sts.toml:12: error: limits.max_ttl = \"9h\": at most 8h",
+            "sts.toml:13: error: limits.header_timeout = \"11m\": at most 10m",
+            "sts.toml:15: error: metadata.response_types_none must be true or false, not an integer",
+            "sts.toml:16: error: unknown key \"limit\" in the configuration; did you mean \"limits\"?",
+            "environment: error: STS__DATABSE__URL is no option; did you mean STS__DATABASE__URL?",
+            "environment: error: STS__ISSUER = \"a\": not a URL: relative URL without a base",
+            "environment: error: STS__ISSUER and sts__issuer are the same option",
+            "environment: error: STS__LIMITS__CONNECTIONS = \"many\": must be 1 to 1000000",
+            "flags: error: --admin = \"nowhere\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+        ]
+    );
+}
+
+#[test]
+fn the_issuer_is_required() {
+    let files = Files::with("[limits]\nchain_depth = 3\n");
+    let fault = "missing key \"issuer\"; the https URL of this service, such as \"https://sts.example.com\"";
+    assert_eq!(files.faults(&[], &Overrides::default()), [format!("sts.toml: error: {fault}")]);
+    let without_file = config::load(None, [], &Overrides::default());
+    assert_eq!(without_file.faults[0].to_string(), format!("configuration: error: {fault}"));
+    assert!(without_file.config.is_none());
+}
+
+#[test]
+fn rules_between_options_name_who_spoke_last() {
+    let files = Files::with("issuer = \"https://sts.example.com\"\n[listen]\nadmin = \"127.0.0.1:8080\"\n");
+    assert_eq!(
+        files.faults(&[], &Overrides::default()),
+        ["sts.toml:3: error: listen.admin is the address of the public listener too"]
+    );
+    let loaded =
+        files.load(&[("STS__LISTEN__ADMIN", "127.0.0.1:1"), ("STS__KEYS__ROTATE_EVERY", "1m")], &Overrides::default());
+    assert!(loaded.config.is_some(), "a warning is no error");
+    assert_eq!(
+        loaded.faults[0].to_string(),
+        "environment: warning: STS__KEYS__ROTATE_EVERY is shorter than limits.max_ttl: retired keys pile up in the key set"
+    );
+}
+
+#[test]
+fn the_registry_is_known_also_where_the_rest_is_at_fault() {
+    let files = Files::with("registry = \"r.toml\"\n");
+    let loaded = files.load(&[], &Overrides::default());
+    assert!(loaded.config.is_none());
+    assert_eq!(loaded.registry, Some(files.0.path().join("r.toml")));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_parsed_is_told() {
+    let files = Files::with("issuer = https://sts.example.com\n");
+    assert_eq!(
+        files.faults(&[("STS__ISSUER", "https://sts.example.com")], &Overrides::default()),
+        ["sts.toml:1: error: not TOML: string values must be quoted, expected literal string"]
+    );
+    let overrides = Overrides { issuer: Some("https://sts.example.com".to_owned()), ..Overrides::default() };
+    let missing = config::load(Some(Path::new("/nowhere/sts.toml")), [], &overrides);
+    let all: Vec<String> = missing.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(all, ["/nowhere/sts.toml: error: cannot be read: No such file or directory (os error 2)"]);
+}

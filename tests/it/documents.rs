@@ -1,0 +1,278 @@
+//! The tables of the documentation say what the code says.
+//!
+//! Where the code is data, the test reads the data; where it is not, the test reads the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sts_server::config::{OPTIONS, OptionKind};
+use sts_server::policy::Row;
+use sts_server::record::Event;
+
+/// Rows of the error table, to look up by name.
+const ROWS: [Row; 10] = [
+    Row::Request,
+    Row::Token,
+    Row::Target,
+    Row::Scope,
+    Row::Grant,
+    Row::UnsupportedGrant,
+    Row::Client,
+    Row::TokenSize,
+    Row::TooMany,
+    Row::Unavailable,
+];
+
+#[test]
+fn docs_configuration_has_every_option() {
+    let mut expected = String::from("| option | default | value | what it is for |\n|---|---|---|---|\n");
+    for option in OPTIONS {
+        let default = match (option.default, option.kind) {
+            (None, _) => "none".to_owned(),
+            (Some(default), OptionKind::Text | OptionKind::SecretText) => format!("`\"{default}\"`"),
+            (Some(default), OptionKind::Integer | OptionKind::Boolean) => format!("`{default}`"),
+        };
+        let _ = writeln!(expected, "| `{}` | {default} | {} | {} |", option.path(), option.form, option.doc);
+    }
+    assert_table("docs/configuration.md", "| option |", &expected);
+}
+
+#[test]
+fn docs_audit_has_every_field_of_an_event() {
+    let source = read("sts-server/src/record/event.rs");
+    let fields = documented(&source, "pub struct Event {", |line| {
+        line.strip_prefix("pub ")?.split_once(':').map(|(name, _)| name.to_owned())
+    });
+    let names: BTreeSet<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    let full = full_event();
+    let serialized: BTreeSet<&str> = full.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(names, serialized, "the event of this test has another set of fields than the struct");
+    assert_table("docs/audit.md", "| field |", &table("field", &fields));
+}
+
+#[test]
+fn docs_audit_has_every_kind_of_event() {
+    let source = read("sts-server/src/record/event.rs");
+    let kinds = documented(&source, "pub enum EventKind {", |line| {
+        line.strip_prefix("#[serde(rename = \"")?.split_once('"').map(|(name, _)| name.to_owned())
+    });
+    for (kind, _) in &kinds {
+        let event = json!({ "event": kind, "at": "2026-01-01T00:00:00Z" });
+        serde_json::from_value::<Event>(event).unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+    assert_table("docs/audit.md", "| event |", &table("event", &kinds));
+}
+
+#[test]
+fn docs_audit_has_every_reason() {
+    let document = read("docs/audit.md");
+    let documented: BTreeSet<String> = rows(&document, "| reason |")
+        .iter()
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert!(cells.len() == 6 && !cells[4].is_empty(), "no meaning: {row}");
+            format!("{} | {} | {}", cells[1], cells[2], cells[3])
+        })
+        .collect();
+    let in_source: BTreeSet<String> = reasons().into_iter().collect();
+    let missing: Vec<&String> = in_source.difference(&documented).collect();
+    let unknown: Vec<&String> = documented.difference(&in_source).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "missing: {missing:#?}\nnot in the source: {unknown:#?}");
+}
+
+#[test]
+fn the_arms_of_a_match_are_read() {
+    let source = r#"fn name(self) -> &'static str { match self { Self::A { .. } | Self::B => "x, y", Self::C(_) if z => { f() } } }"#;
+    let expected = [
+        ("Self::A { .. }".to_owned(), "\"x, y\"".to_owned()),
+        ("Self::B".to_owned(), "\"x, y\"".to_owned()),
+        ("Self::C(_) if z".to_owned(), "{ f() }".to_owned()),
+    ];
+    assert_eq!(arms(source, "name"), expected);
+}
+
+/// An event with a value in every field.
+fn full_event() -> Value {
+    let event = json!({
+        "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "grant": "g",
+        "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
+        "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "tenant_id": "n", "tenant_ids": ["n"],
+        "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3,
+        "reason": "r", "detail": "d",
+    });
+    let read: Event = serde_json::from_value(event.clone()).expect("every field is one of an event");
+    assert_eq!(serde_json::to_value(read).expect("JSON"), event);
+    event
+}
+
+/// The items after `head` that `name` finds, each with the text of its documentation.
+fn documented(source: &str, head: &str, name: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let (_, body) = source.split_once(head).expect("the item stands in the source");
+    let (body, _) = body.split_once("\n}").expect("the item ends");
+    let mut items = Vec::new();
+    let mut text: Vec<&str> = Vec::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(line) = line.strip_prefix("///") {
+            text.push(line.trim());
+        } else if let Some(name) = name(line) {
+            items.push((name, text.join(" ")));
+            text.clear();
+        }
+    }
+    items
+}
+
+fn table(head: &str, items: &[(String, String)]) -> String {
+    let mut table = format!("| {head} | meaning |\n|---|---|\n");
+    for (name, text) in items {
+        let _ = writeln!(table, "| `{name}` | {text} |");
+    }
+    table
+}
+
+/// Every stable reason in the source, as `reason | step | code`.
+fn reasons() -> Vec<String> {
+    let client = read("sts-server/src/client_auth/error.rs");
+    let refusal = read("sts-server/src/exchange/refusal.rs");
+    let request = read("sts-server/src/exchange/request.rs");
+    let subject = read("sts-server/src/verify/error.rs");
+    let policy = read("sts-server/src/policy/error.rs");
+    let mint = read("sts-server/src/mint/mod.rs");
+    let recorder = read("sts-server/src/record/recorder.rs");
+
+    let mut found = Vec::new();
+    found.extend(joined(&arms(&refusal, "reason"), &arms(&refusal, "row"), refusal_step));
+    found.extend(joined(&arms(&client, "reason"), &arms(&refusal, "client_row"), |_| "client authentication"));
+    found.extend(joined(&arms(&request, "reason"), &arms(&request, "row"), |_| "request"));
+    found.extend(joined(&arms(&policy, "reason"), &arms(&policy, "row"), |_| "policy"));
+    found.extend(joined(&arms(&mint, "reason"), &arms(&mint, "row"), |_| "mint"));
+    // Every subject that is refused is a bad token; that its issuer's keys are out of reach is an outage.
+    let bad_tokens =
+        [arms(&subject, "reason"), arms(&subject, "time_reason"), arms(&subject, "subject_reason")].concat();
+    for reason in literals(&bad_tokens) {
+        let row = if reason == "keys_unavailable" { Row::Unavailable } else { Row::Token };
+        found.push(line(&reason, "subject", row));
+    }
+    let revoked = literals(&arms(&recorder, "revoked_reason"));
+    assert!(revoked.len() == 5, "{revoked:?}");
+    for reason in revoked {
+        found.push(line(&reason, "subject", Row::Token));
+        found.push(line(&reason, "record", Row::Token));
+    }
+    assert!(recorder.contains("Self::Replayed => Some((\"assertion_replayed\""), "the one reason of a replay");
+    found.push(line("assertion_replayed", "record", Row::Client));
+    assert!(found.len() > 60, "{found:#?}");
+    found
+}
+
+/// The step that a refusal of the exchange itself belongs to.
+fn refusal_step(variant: &str) -> &'static str {
+    match variant {
+        "Form" => "form",
+        "TooManyAttempts" => "client authentication",
+        "ActorToken" | "ActorTokenMismatch" => "actor and chain",
+        "Record" => "record",
+        "NotTheClients" | "Revoke" => "revocation",
+        "Snapshot" => "introspection",
+        other => panic!("which step does {other} belong to?"),
+    }
+}
+
+/// The reasons of one match and the rows of another, joined by the variant that both are about.
+fn joined(reasons: &[(String, String)], rows: &[(String, String)], step: impl Fn(&str) -> &'static str) -> Vec<String> {
+    let rows: BTreeMap<(String, bool), &str> =
+        rows.iter().map(|(pattern, row)| (variant(pattern), row.as_str())).collect();
+    let mut found = Vec::new();
+    for (pattern, value) in reasons {
+        let Some(reason) = literal(value) else { continue };
+        let key = variant(pattern);
+        let row = rows.get(&key).unwrap_or_else(|| panic!("no row of {pattern}"));
+        let row = ROWS.iter().find(|known| format!("Row::{known:?}") == **row);
+        let row = row.unwrap_or_else(|| panic!("{pattern} has no plain row"));
+        found.push(line(&reason, step(&key.0), *row));
+    }
+    found
+}
+
+fn line(reason: &str, step: &str, row: Row) -> String {
+    let code = serde_json::to_value(row.code()).expect("JSON");
+    format!("`{reason}` | {step} | `{}`", code.as_str().expect("a code is a string"))
+}
+
+fn literals(arms: &[(String, String)]) -> Vec<String> {
+    arms.iter().filter_map(|(_, value)| literal(value)).collect()
+}
+
+fn literal(value: &str) -> Option<String> {
+    value.strip_prefix('"')?.strip_suffix('"').map(str::to_owned)
+}
+
+/// The outermost variant of a pattern, and whether a guard stands behind it.
+fn variant(pattern: &str) -> (String, bool) {
+    let (_, name) = pattern.split_once("::").unwrap_or_else(|| panic!("{pattern} names no variant"));
+    (name.chars().take_while(|char| char.is_alphanumeric()).collect(), pattern.contains(" if "))
+}
+
+/// The arms of the first match in a function, each alternative for itself.
+fn arms(source: &str, function: &str) -> Vec<(String, String)> {
+    let (_, text) = source.split_once(&format!("fn {function}(")).expect("the function stands in the source");
+    let (_, text) = text.split_once("match ").expect("the function has a match");
+    let (_, text) = text.split_once('{').expect("a match has arms");
+    let mut arms = Vec::new();
+    let mut patterns = vec![String::new()];
+    let mut value: Option<String> = None;
+    let (mut depth, mut quoted) = (0_u32, false);
+    for char in text.chars() {
+        quoted ^= char == '"';
+        let at_top = depth == 0 && !quoted;
+        if at_top && (char == '}' || char == ',') {
+            let value = value.take().unwrap_or_default();
+            let complete = std::mem::replace(&mut patterns, vec![String::new()]);
+            let complete =
+                complete.iter().map(|pattern| pattern.trim().to_owned()).filter(|pattern| !pattern.is_empty());
+            arms.extend(complete.map(|pattern| (pattern, value.trim().to_owned())));
+            if char == '}' {
+                return arms;
+            }
+            continue;
+        }
+        if !quoted {
+            depth += u32::from("([{".contains(char));
+            depth -= u32::from(")]}".contains(char));
+        }
+        match (&mut value, char) {
+            (Some(value), char) => value.push(char),
+            (None, '|') if at_top => patterns.push(String::new()),
+            (None, '>') if at_top && patterns.last().is_some_and(|pattern| pattern.ends_with('=')) => {
+                patterns.last_mut().expect("there is always one").pop();
+                value = Some(String::new());
+            }
+            (None, char) => patterns.last_mut().expect("there is always one").push(char),
+        }
+    }
+    panic!("the match of {function} does not end")
+}
+
+/// The rows of the table that begins with `head`, without the head.
+fn rows(document: &str, head: &str) -> Vec<String> {
+    let from_head = document.lines().skip_while(|line| !line.starts_with(head));
+    let table: Vec<String> = from_head.take_while(|line| line.starts_with('|')).map(str::to_owned).collect();
+    assert!(table.len() > 2, "there is no table {head}");
+    table[2..].to_vec()
+}
+
+/// The table that begins with `head` is `expected`; if not, the right one is printed, to be copied.
+fn assert_table(path: &str, head: &str, expected: &str) {
+    let document = read(path);
+    let from_head = document.lines().skip_while(|line| !line.starts_with(head));
+    let actual: Vec<&str> = from_head.take_while(|line| line.starts_with('|')).collect();
+    assert!(actual.join("\n") == expected.trim_end(), "{path} should have this table:\n{expected}");
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
