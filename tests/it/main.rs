@@ -4,6 +4,7 @@ mod actor;
 mod answers;
 mod architecture;
 mod chain;
+mod cli;
 mod client_auth;
 mod configuration;
 mod connections;
