@@ -192,9 +192,9 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// A registry and up to this many journeys.
+/// A registry and up to this many journeys, at least half of them.
 pub(super) fn scenario(journeys: usize) -> impl Strategy<Value = Scenario> {
-    (model(), vec(journey(), 1..=journeys)).prop_map(|(model, journeys)| Scenario { model, journeys })
+    (model(), vec(journey(), journeys / 2..=journeys)).prop_map(|(model, journeys)| Scenario { model, journeys })
 }
 
 fn journey() -> impl Strategy<Value = Journey> {

@@ -31,7 +31,7 @@ use travel::{Exchange, travel};
 /// How many registries each property is tried in.
 const CASES: u32 = 16;
 /// How many journeys are made in each at most.
-const JOURNEYS: usize = 30;
+const JOURNEYS: usize = 24;
 /// How long a failing case is made smaller.
 const MAX_SHRINK_MILLISECONDS: u32 = 30_000;
 

@@ -13,14 +13,19 @@ async fn cut_off() -> Harness {
         }
         registry.issuer_without(names.cluster.url(), &["jwks"]);
         let uri = names.cluster.jwks_uri();
-        registry.agent("reporter", &format!("auth = {{ jwks_uri = \"{uri}\" }}"));
+        registry
+            .add(&format!("[[agents]]\nid = \"remote\"\naccepts = [\"web-app\"]\nauth = {{ jwks_uri = \"{uri}\" }}"));
+        registry.add("[[delegations]]\nactor = \"remote\"\ntarget = \"inventory\"\nscopes = [\"stock:read\"]");
     });
     setup.start().await
 }
 
-/// A client assertion of `reporter`, whose keys are those of the cluster here.
+/// A client assertion of `remote`, whose keys are those of the cluster.
 fn assertion(harness: &Harness) -> Credentials {
-    Credentials::Assertion(harness.cluster.sign(&harness.assertion_claims()))
+    let mut claims = harness.assertion_claims();
+    claims["iss"] = json!("remote");
+    claims["sub"] = json!("remote");
+    Credentials::Assertion(harness.cluster.sign(&claims))
 }
 
 /// Requests that cannot be decided without keys that are out of reach.
