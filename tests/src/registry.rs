@@ -69,6 +69,11 @@ impl Registry {
         entry.retain(|key, _| !keys.contains(&key));
     }
 
+    /// Registers an issuer under another name in its place.
+    pub fn rename_issuer(&mut self, issuer: &str, name: &str) {
+        self.issuer(issuer, &format!("issuer = '{name}'"));
+    }
+
     /// Leaves the delegations between two agents out.
     pub fn without_delegation(&mut self, actor: &str, target: &str) {
         self.delegations.retain(|entry| !is(entry, &[("actor", actor), ("target", target)]));

@@ -38,6 +38,13 @@ pub struct World {
     _kept: (TempDir, Option<postgres::Database>),
 }
 
+/// A database in which nothing is yet, and the configuration of servers that start on it.
+pub struct Site {
+    /// The servers' configuration; its registry file holds the registry.
+    pub config: Config,
+    _kept: (TempDir, postgres::Database),
+}
+
 /// A server of a [`World`].
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -93,8 +100,7 @@ impl World {
             entropy: Arc::new(SystemEntropy),
         };
         let sts = Arc::new(Sts::start(&self.config, parts).await.expect("a service"));
-        let router = public(App::new(Arc::clone(&sts), &self.config));
-        Node { sts, router }
+        Node::new(sts, &self.config)
     }
 
     /// The servers' time.
@@ -115,6 +121,22 @@ impl World {
     }
 }
 
+impl Site {
+    /// A new `PostgreSQL` database.
+    ///
+    /// # Panics
+    /// When there is none, or its directory is not ours.
+    pub async fn postgres(model: &Model) -> Self {
+        let (database, directory) = (postgres::database().await, tempfile::tempdir().expect("a directory"));
+        let mut config = configure(model, database.url(), directory.path());
+        keyring::write_master_key(&config.keys.master_key_file);
+        let registry = directory.path().join("registry.toml");
+        std::fs::write(&registry, model.to_toml()).expect("the directory is ours");
+        config.registry = Some(registry);
+        Self { config, _kept: (directory, database) }
+    }
+}
+
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World").field("config", &self.config).finish_non_exhaustive()
@@ -122,6 +144,13 @@ impl std::fmt::Debug for World {
 }
 
 impl Node {
+    /// The public edge of a service.
+    #[must_use]
+    pub fn new(sts: Arc<Sts>, config: &Config) -> Self {
+        let router = public(App::new(Arc::clone(&sts), config));
+        Self { sts, router }
+    }
+
     /// The answer to a POST of a form.
     ///
     /// # Panics

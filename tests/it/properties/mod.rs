@@ -12,6 +12,7 @@ mod one_time;
 mod oracle;
 mod races;
 mod registries;
+mod replicas;
 mod requests;
 mod sent;
 mod small;

@@ -330,7 +330,7 @@ impl Oracle<'_> {
             codes.insert(REQUEST);
         }
         let entitled = entitled(delegation, subject.scope.as_ref());
-        let scope = sent.get("scope").map_or_else(|| entitled.clone(), |scope| split(scope));
+        let scope = sent.get("scope").map_or_else(|| entitled.clone(), split);
         if entitled.is_empty() || !scope.is_subset(&entitled) {
             codes.insert(SCOPE);
         }
@@ -382,7 +382,7 @@ impl Oracle<'_> {
             codes.insert(REQUEST);
         }
         let entitled = entitled(delegation, None);
-        let scope = sent.get("scope").map_or_else(|| entitled.clone(), |scope| split(scope));
+        let scope = sent.get("scope").map_or_else(|| entitled.clone(), split);
         if entitled.is_empty() || !scope.is_subset(&entitled) {
             codes.insert(SCOPE);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::HeaderMap;
+use jiff::Timestamp;
 use serde_json::json;
 use sts_jose::Algorithm;
 use sts_tests::Answer;
@@ -71,8 +72,13 @@ pub(super) fn model() -> Model {
 
 /// The token of a user of the tenant `acme`, for an agent.
 pub(super) fn user_token(world: &World, user: &str, agent: usize) -> String {
+    user_token_at(world.now(), user, agent)
+}
+
+/// The same, issued at a moment.
+pub(super) fn user_token_at(now: Timestamp, user: &str, agent: usize) -> String {
     let model = model();
-    let now = world.now().as_second();
+    let now = now.as_second();
     model.issuers[0].signer().sign(&json!({
         "iss": model.issuers[0].name, "sub": user, "aud": model.agents[agent].id, "org_id": "acme",
         "iat": now, "exp": now + 3000,
