@@ -41,6 +41,16 @@ async fn a_revoked_key_is_gone_at_once() {
     follows("the running server knows the key no more", async || !shop.is_active(&token).await).await;
 }
 
+/// One name in 64 does.
+#[tokio::test]
+async fn a_key_whose_name_begins_with_a_hyphen_can_be_revoked() {
+    let shop = Shop::open();
+    shop.folder.run(&["migrate"]).await.ended_with(0);
+    let unknown = shop.folder.run(&["keys", "revoke", "-Zx0qHGCz3tvZvtF4FMY4xMs1lp3SnCUzATdSuz58goU"]).await;
+    unknown.ended_with(2);
+    assert!(unknown.stderr.contains("no signing key \"-Zx0qHGCz3tvZvtF4FMY4xMs1lp3SnCUzATdSuz58goU\""), "{unknown:?}");
+}
+
 /// The state of every key, by algorithm and state.
 async fn states(shop: &Shop, arguments: &[&str]) -> HashMap<(String, String), String> {
     let listed = shop.folder.run(arguments).await;
