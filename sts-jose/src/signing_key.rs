@@ -129,22 +129,33 @@ impl SigningKey {
         self.verification_key.clone()
     }
 
+    /// How many bytes [`Self::sign`] gives for so many bytes of claims. Signs nothing.
+    pub fn token_bytes(&self, typ: Option<&str>, claims_bytes: usize) -> usize {
+        let base64 = |bytes: usize| bytes.saturating_mul(4).div_ceil(3);
+        let segments = [base64(claims_bytes), base64(self.key_pair.signature_bytes())];
+        segments.into_iter().fold(self.header(typ).len(), |sum, segment| sum.saturating_add(1).saturating_add(segment))
+    }
+
     /// Signs `claims_json`, which is taken as it is, and gives the compact JWS. Its header is `alg`, `typ` if given, and
     /// `kid`. Costs one private-key operation: some 15 µs, with RS256 some 250 µs.
     ///
     /// # Errors
     /// [`SignError::Crypto`].
     pub fn sign(&self, typ: Option<&str>, claims_json: &[u8]) -> Result<String, SignError> {
-        let mut token = match self.usual_headers.iter().find(|(usual, _)| *usual == typ) {
-            Some((_, header)) => header.clone(),
-            None => encode_header(self.algorithm, typ, &self.kid),
-        };
+        let mut token = self.header(typ);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims_json, &mut token);
         let signature = self.key_pair.sign(token.as_bytes()).map_err(SignError::Crypto)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
+    }
+
+    fn header(&self, typ: Option<&str>) -> String {
+        match self.usual_headers.iter().find(|(usual, _)| *usual == typ) {
+            Some((_, header)) => header.clone(),
+            None => encode_header(self.algorithm, typ, &self.kid),
+        }
     }
 }
 
@@ -197,6 +208,13 @@ impl KeyPair {
             }
         };
         members.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect()
+    }
+
+    fn signature_bytes(&self) -> usize {
+        match self {
+            Self::Ec(_) | Self::Ed(_) => 64,
+            Self::Rsa(pair) => pair.public_modulus_len(),
+        }
     }
 
     #[expect(clippy::disallowed_types, reason = "ring's signature; aws-lc ignores it and draws its nonces itself")]

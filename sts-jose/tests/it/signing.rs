@@ -74,6 +74,19 @@ fn other_algorithms_are_not_signed_with() {
 }
 
 #[test]
+fn the_length_of_a_token_is_known_before_it_is_signed() {
+    for algorithm in SIGNED_WITH {
+        let key = SigningKey::generate(algorithm).unwrap();
+        for typ in [None, Some("at+jwt"), Some("another")] {
+            for claims in [&b"{}"[..], b"{ }", b"{  }", b"{   }"] {
+                let token = key.sign(typ, claims).unwrap();
+                assert_eq!(key.token_bytes(typ, claims.len()), token.len(), "{algorithm} {typ:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_kid_is_the_rfc_7638_thumbprint() {
     for algorithm in SIGNED_WITH {
         let key = SigningKey::generate(algorithm).unwrap();

@@ -11,6 +11,7 @@ use super::describe::delegation_name;
 use super::service::View;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError, Failure};
+use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
 use crate::verify::SubjectError;
 
@@ -129,6 +130,7 @@ impl Sts {
             }
         };
         explanation.step("policy", format!("allowed by the delegation {}", delegation_name(&ruling.delegation)));
+        mint::check(&self.mint_context(view), &ruling)?;
         Ok(ruling)
     }
 

@@ -6,12 +6,12 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use sts_jose::{Algorithm, Entropy, SignError};
+use sts_jose::{Algorithm, Entropy, SignError, SigningKey};
 use sts_protocol::AccessTokenClaims;
 use thiserror::Error;
 
 use crate::keys::KeyRing;
-use crate::policy::{Permit, Row};
+use crate::policy::{Permit, Row, Ruling};
 use crate::storage::{TokenReference, TokenRow, forget_at};
 
 /// The longest token, in bytes: gateways refuse longer ones.
@@ -84,19 +84,39 @@ impl MintError {
 /// # Errors
 /// [`MintError`].
 pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> {
-    let algorithm = permit.algorithm();
-    let key = context.ring.active(algorithm).ok_or(MintError::NoKey(algorithm))?;
-    let claims = claims(context, &permit);
-    let json = serde_json::to_vec(&claims).map_err(MintError::Claims)?;
-    let token = key.sign(TYP, &json).map_err(MintError::Sign)?;
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(MintError::TooLarge { bytes: token.len() });
-    }
-    Ok(Minted { token, claims })
+    let draft = draft(context, permit.ruling())?;
+    let token = draft.key.sign(TYP, &draft.json).map_err(MintError::Sign)?;
+    Ok(Minted { token, claims: draft.claims })
 }
 
-fn claims(context: &Context<'_>, permit: &Permit) -> AccessTokenClaims {
-    let ruling = permit.ruling();
+/// Whether the token that a ruling describes could be minted. Signs nothing: without a permit there is no token.
+///
+/// # Errors
+/// [`MintError`], never `Sign`.
+pub fn check(context: &Context<'_>, ruling: &Ruling) -> Result<(), MintError> {
+    draft(context, ruling).map(drop)
+}
+
+/// A token that was not signed yet, and is not too long.
+struct Draft<'a> {
+    key: &'a SigningKey,
+    claims: AccessTokenClaims,
+    json: Vec<u8>,
+}
+
+fn draft<'a>(context: &Context<'a>, ruling: &Ruling) -> Result<Draft<'a>, MintError> {
+    let algorithm = ruling.target.signing_alg;
+    let key = context.ring.active(algorithm).ok_or(MintError::NoKey(algorithm))?;
+    let claims = claims(context, ruling);
+    let json = serde_json::to_vec(&claims).map_err(MintError::Claims)?;
+    let bytes = key.token_bytes(TYP, json.len());
+    if bytes > MAX_TOKEN_BYTES {
+        return Err(MintError::TooLarge { bytes });
+    }
+    Ok(Draft { key, claims, json })
+}
+
+fn claims(context: &Context<'_>, ruling: &Ruling) -> AccessTokenClaims {
     AccessTokenClaims {
         iss: context.issuer.to_owned(),
         sub: ruling.sub.clone(),

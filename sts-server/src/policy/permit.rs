@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_jose::Algorithm;
 use sts_protocol::{Act, Scope, SubjectId, Tenant};
 
 use super::Authentication;
@@ -62,11 +61,5 @@ impl Permit {
     #[must_use]
     pub fn into_ruling(self) -> Ruling {
         self.0
-    }
-
-    /// The algorithm that the token shall be signed with.
-    #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        self.0.target.signing_alg
     }
 }

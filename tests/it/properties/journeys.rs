@@ -49,6 +49,8 @@ pub(super) struct UserToken {
     pub(super) has_jti: bool,
     /// The actors that the issuer wrote, and whether each has an `iss`.
     pub(super) act: Vec<bool>,
+    /// How many bytes the innermost of them has besides.
+    pub(super) ballast_bytes: usize,
     pub(super) may_act: Option<MayAct>,
     pub(super) typ: Option<&'static str>,
     pub(super) fault: Option<TokenFault>,
@@ -231,7 +233,8 @@ fn user_token() -> impl Strategy<Value = UserToken> {
     ];
     let typ = select(vec![None, None, Some("JWT"), Some("at+jwt"), Some("application/at+JWT")]);
     let times = (lifetime, maybe(0.9, age), prop::bool::weighted(0.8));
-    let chain = (prop_oneof![5 => Just(Vec::new()), 1 => vec(any::<bool>(), 1..4)], maybe(0.15, may_act));
+    let ballast = prop_oneof![6 => Just(0_usize), 1 => 4_800..5_800_usize];
+    let chain = (prop_oneof![5 => Just(Vec::new()), 1 => vec(any::<bool>(), 1..4)], maybe(0.15, may_act), ballast);
     let who = (any::<Index>(), 0..3_u8, address, tenant);
     let what = (subset(&SCOPES, 0.75), any::<bool>(), subset(&ROLES, 0.6));
     (who, what, times, chain, (typ, maybe(0.08, token_fault()))).prop_map(|(who, what, times, chain, rest)| UserToken {
@@ -246,6 +249,7 @@ fn user_token() -> impl Strategy<Value = UserToken> {
         age: times.1,
         has_jti: times.2,
         act: chain.0,
+        ballast_bytes: chain.2,
         may_act: chain.1,
         typ: rest.0,
         fault: rest.1,

@@ -21,6 +21,7 @@ const GRANT: &str = "unauthorized_client";
 
 const NANOS: i128 = 1_000_000_000;
 const AHEAD_SECONDS: i128 = 30;
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// A token that must be issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -337,7 +338,7 @@ impl Oracle<'_> {
         unless(codes)?;
         let sub_id =
             json!({ "format": "iss_sub", "iss": self.model.issuers[subject.issuer].name, "sub": subject.principal });
-        Ok(Expected {
+        let expected = Expected {
             sub: subject.sub.clone(),
             sub_id: Some(sub_id),
             audience: receiver.audience[0].clone(),
@@ -350,7 +351,9 @@ impl Oracle<'_> {
             expires_at: i64::try_from(latest.div_euclid(NANOS)).unwrap(),
             transaction: subject.transaction.clone(),
             algorithm: receiver.signing_alg.to_string(),
-        })
+        };
+        refuse_if(token_bytes(&expected) > MAX_TOKEN_BYTES, REQUEST)?;
+        Ok(expected)
     }
 
     /// Step 6 of a request for a token of the agent's own.
@@ -434,6 +437,27 @@ pub(super) fn actors(act: &Value) -> Vec<(Option<String>, String)> {
         next = level.get("act");
     }
     actors
+}
+
+/// How long a token will be, of a user whose tokens say how and when they authenticated.
+fn token_bytes(expected: &Expected) -> usize {
+    let base64 = |bytes: usize| (bytes * 4).div_ceil(3);
+    let name = "0".repeat(36);
+    let scope: Vec<&str> = expected.scope.iter().map(String::as_str).collect();
+    let mut claims = json!({
+        "iss": OUR_ISSUER, "sub": expected.sub, "aud": expected.audience, "client_id": expected.client_id,
+        "iat": expected.expires_at, "exp": expected.expires_at, "jti": name, "txn": name, "scope": scope.join(" "),
+        "act": expected.act, "sub_id": expected.sub_id, "auth_time": expected.expires_at, "acr": "2",
+    });
+    if let Some(tenant) = &expected.tenant {
+        claims["tenant_id"] = json!(tenant);
+    }
+    if !expected.roles.is_empty() {
+        claims["roles"] = json!(expected.roles);
+    }
+    let header = json!({ "alg": expected.algorithm, "typ": "at+jwt", "kid": "0".repeat(43) });
+    let signature = if expected.algorithm == "RS256" { 256 } else { 64 };
+    [header.to_string().len(), claims.to_string().len(), signature].map(base64).iter().sum::<usize>() + 2
 }
 
 /// A moment in nanoseconds; the numbers of these tests are quarters of a second.

@@ -458,7 +458,7 @@ fn user_token(model: &Model, holder: usize, token: &UserToken, now: Timestamp) -
         ScopeSource::Delegation => "scope",
     };
     claims[claim] = if token.scope_is_array { json!(scope) } else { json!(text) };
-    if let Some(act) = outside_act(&token.act, &issuer.name) {
+    if let Some(act) = outside_act(token, &issuer.name) {
         claims["act"] = act;
     }
     if let Some(may_act) = &token.may_act {
@@ -543,14 +543,15 @@ fn tenant(claim: &TenantClaim) -> Value {
     }
 }
 
-fn outside_act(actors: &[bool], issuer: &str) -> Option<Value> {
-    actors.iter().enumerate().fold(None, |prior, (index, has_iss)| {
+fn outside_act(token: &UserToken, issuer: &str) -> Option<Value> {
+    token.act.iter().enumerate().fold(None, |prior, (index, has_iss)| {
         let mut act = json!({ "sub": format!("gateway-{index}"), "extra": [index] });
         if *has_iss {
             act["iss"] = json!(issuer);
         }
-        if let Some(prior) = prior {
-            act["act"] = prior;
+        match prior {
+            Some(prior) => act["act"] = prior,
+            None => act["ballast"] = json!("x".repeat(token.ballast_bytes)),
         }
         Some(act)
     })
