@@ -3,7 +3,7 @@
 //! What lives here: the walk of a parsed document against a [`Schema`], which finds unknown keys, missing keys, wrong types and
 //! values that leave their grammar, and passes on what is right as JSON. What must never: knowledge of what a key means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -63,6 +63,9 @@ pub(crate) struct ReadTable {
     pub(crate) values: Map<String, Value>,
     /// The line of each key, by its path: `auth.workload[0].issuer`.
     pub(crate) lines: BTreeMap<String, usize>,
+    /// The known keys of the table itself of which something was written that could not be read, also where a key is unknown and
+    /// one of these was probably meant.
+    pub(crate) unread: BTreeSet<&'static str>,
     /// Whether nothing was wrong.
     pub(crate) whole: bool,
 }
@@ -75,6 +78,8 @@ pub(crate) struct Reader<'a> {
     line_starts: Vec<usize>,
     /// The lines of the table that is being read.
     lines: BTreeMap<String, usize>,
+    /// The unread keys of the table that is being read.
+    unread: BTreeSet<&'static str>,
     faults: Vec<Fault>,
 }
 
@@ -94,7 +99,8 @@ impl<'a> Reader<'a> {
     /// Parses `text`; on faults of syntax, all that the parser finds, there is no table.
     pub(crate) fn parse<'t>(file: &'a Path, text: &'t str) -> (Self, Option<DeTable<'t>>) {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect();
-        let mut reader = Self { file, line_starts, lines: BTreeMap::new(), faults: Vec::new() };
+        let mut reader =
+            Self { file, line_starts, lines: BTreeMap::new(), unread: BTreeSet::new(), faults: Vec::new() };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let line = error.span().map(|span| reader.line(span.start));
@@ -119,19 +125,21 @@ impl<'a> Reader<'a> {
         self.faults.push(fault);
     }
 
-    /// Adds the fault of a key that nobody knows; `label` names the table.
+    /// Adds the fault of a key that nobody knows, and gives the one that was probably meant; `label` names the table.
     pub(crate) fn unknown_key<'k>(
         &mut self,
         line: usize,
         key: &str,
         label: &str,
         known: impl Iterator<Item = &'k str>,
-    ) {
+    ) -> Option<&'k str> {
         let fault = Fault::new(self.file, Severity::Error, format!("unknown key {key:?} in {label}")).at(Some(line));
-        self.push(match nearest(key, known) {
+        let meant = nearest(key, known);
+        self.push(match meant {
             Some(near) => fault.with_help(format!("did you mean {near:?}?")),
             None => fault,
         });
+        meant
     }
 
     /// Adds the fault of a value of another type.
@@ -145,7 +153,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn entry(&mut self, schema: &Schema, line: usize, table: &DeTable<'_>) -> ReadTable {
         let faults_before = self.faults.len();
         let values = self.table(schema, "", line, table);
-        ReadTable { values, lines: std::mem::take(&mut self.lines), whole: self.faults.len() == faults_before }
+        let (lines, unread) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.unread));
+        ReadTable { values, lines, unread, whole: self.faults.len() == faults_before }
     }
 
     /// All faults, in the order of their lines.
@@ -159,13 +168,21 @@ impl<'a> Reader<'a> {
         for (name, value) in table {
             let line = self.line(name.span().start);
             let Some(key) = schema.keys.iter().find(|key| key.name == name.get_ref()) else {
-                self.unknown_key(line, name.get_ref(), schema.label, schema.keys.iter().map(|key| key.name));
+                let meant =
+                    self.unknown_key(line, name.get_ref(), schema.label, schema.keys.iter().map(|key| key.name));
+                if path.is_empty() {
+                    self.unread.extend(meant);
+                }
                 continue;
             };
-            let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
-            self.lines.insert(path.clone(), line);
-            if let Some(value) = self.value(key.shape, &path, value) {
+            let key_path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+            self.lines.insert(key_path.clone(), line);
+            let faults_before = self.faults.len();
+            if let Some(value) = self.value(key.shape, &key_path, value) {
                 read.insert(key.name.to_owned(), value);
+            }
+            if path.is_empty() && self.faults.len() > faults_before {
+                self.unread.insert(key.name);
             }
         }
         for key in schema.keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {

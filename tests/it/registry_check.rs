@@ -523,7 +523,8 @@ scope = ["stock:read"]
 [limits]
 chain_depth = 3
 "#;
-    let expected = r#"r.toml:4: error: unknown key "tenant_clam" in [[issuers]]; did you mean "tenant_claim"?
+    let expected = r#"r.toml:3: error: issuer "http://login.example.com": http goes no further than the loopback interface; use https, or say allow_http = true
+r.toml:4: error: unknown key "tenant_clam" in [[issuers]]; did you mean "tenant_claim"?
 r.toml:5: error: algorithms = "none": not an accepted signature algorithm
 r.toml:7: error: missing key "issuer" in [[issuers]]
 r.toml:12: error: token_ttl = "0m": a span of time is a whole number above zero and s, m, h or d, such as "5m"; ten years at most

@@ -20,11 +20,11 @@ pub(super) async fn run(
     let config = configuration(options, out)?;
     let file = RegistryFile::read(&arguments.file);
     let foundation = Foundation::lay(&config, surroundings).await?;
-    foundation.store.migrate().await?;
     let outcome = if arguments.dry_run {
         let (_, rows) = foundation.store.entries().await?;
         registry::plan(&rows, &file, Some(&config)).map_err(ApplyError::from)
     } else {
+        foundation.store.migrate().await?;
         foundation.apply(&config, &file).await
     };
     match outcome {

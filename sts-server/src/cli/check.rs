@@ -19,7 +19,11 @@ pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliEr
     let warnings = faults.len() - errors;
     if !out.is_json() {
         let style = if errors == 0 { Style::Good } else { Style::Bad };
-        out.line(&out.styled(style, &format!("{errors} errors, {warnings} warnings")))?;
+        out.line(&out.styled(style, &format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))))?;
     }
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
 }

@@ -132,9 +132,9 @@ impl Parser<'_> {
 
     /// The entry that a table is; `None` when what could be read of it makes none.
     fn entry<T: DeserializeOwned>(&mut self, line: usize, read: ReadTable) -> Option<Located<T>> {
-        let ReadTable { values, lines, whole } = read;
+        let ReadTable { values, lines, unread, whole } = read;
         match serde_json::from_value(Value::Object(values)) {
-            Ok(entry) => Some(Located { entry, place: Place::in_file(self.path, line, lines, whole) }),
+            Ok(entry) => Some(Located { entry, place: Place::in_file(self.path, line, lines, unread) }),
             Err(error) => {
                 if whole {
                     self.reader.fault(Some(line), error.to_string());

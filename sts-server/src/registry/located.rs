@@ -26,7 +26,7 @@ pub struct Place {
     line: Option<usize>,
     /// The line of each key, by its path: `auth.workload[0].issuer`.
     lines: BTreeMap<String, usize>,
-    whole: bool,
+    unread: BTreeSet<&'static str>,
 }
 
 /// Registry entries that are to hold together, from a file, from the database or from both.
@@ -44,14 +44,19 @@ pub struct Entries {
 
 impl Place {
     /// A place in a file, with the line of each key by its path.
-    pub(super) fn in_file(file: &Path, line: usize, lines: BTreeMap<String, usize>, whole: bool) -> Self {
-        Self { file: file.to_owned(), line: Some(line), lines, whole }
+    pub(super) fn in_file(
+        file: &Path,
+        line: usize,
+        lines: BTreeMap<String, usize>,
+        unread: BTreeSet<&'static str>,
+    ) -> Self {
+        Self { file: file.to_owned(), line: Some(line), lines, unread }
     }
 
     /// The place of an entry that stands in no file.
     #[must_use]
     pub fn in_database() -> Self {
-        Self { file: PathBuf::from(DATABASE), line: None, lines: BTreeMap::new(), whole: true }
+        Self { file: PathBuf::from(DATABASE), line: None, lines: BTreeMap::new(), unread: BTreeSet::new() }
     }
 
     /// Whether the entry stands in no file.
@@ -62,7 +67,12 @@ impl Place {
 
     /// Whether everything that was written of the entry could be read; if not, a default in it may stand for what was meant.
     pub(super) fn is_whole(&self) -> bool {
-        self.whole
+        self.unread.is_empty()
+    }
+
+    /// Whether what these keys say is what was written; if not, a default stands for what was meant.
+    pub(super) fn reads(&self, keys: &[&str]) -> bool {
+        !keys.iter().any(|key| self.unread.contains(key))
     }
 
     /// The line of the entry.

@@ -67,14 +67,14 @@ fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, fault
 fn tenants(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
     let id = &entry.id;
     match &entry.tenants {
-        Tenants::Only(tenants) if tenants.is_empty() && place.is_whole() => {
+        Tenants::Only(tenants) if tenants.is_empty() && place.reads(&["tenants"]) => {
             let fault =
                 place.error("tenants", format!("tenants of agent {id:?} is empty: it could neither ask nor receive"));
             faults.push(fault.with_help("leave it out for every tenant, or say disabled = true"));
         }
         tenants => {
             for (index, tenant) in entry.forward_tenants.iter().enumerate() {
-                if !tenants.contain(Some(tenant)) && place.is_whole() {
+                if !tenants.contain(Some(tenant)) && place.reads(&["tenants"]) {
                     let message =
                         format!("forward_tenants of agent {id:?}: {:?} is not among its tenants", tenant.as_str());
                     faults.push(place.error(&format!("forward_tenants[{index}]"), message));
@@ -116,7 +116,7 @@ struct Auth<'a> {
 impl Auth<'_> {
     fn secrets(&self, faults: &mut Vec<Fault>) {
         let Self { id, auth, place } = self;
-        if *auth == &AgentAuth::default() && place.is_whole() {
+        if *auth == &AgentAuth::default() && place.reads(&["auth"]) {
             let fault = place.error("auth", format!("auth of agent {id:?} names no credential"));
             faults.push(fault.with_help("leave it out for an agent that only receives"));
         }

@@ -52,13 +52,13 @@ fn agents(context: &Context<'_>, Located { entry, place }: &Located<Delegation>,
         }
     }
     let can_only_receive =
-        |id: &str| context.agent(id).is_some_and(|agent| agent.entry.auth.is_none() && agent.place.is_whole());
+        |id: &str| context.agent(id).is_some_and(|agent| agent.entry.auth.is_none() && agent.place.reads(&["auth"]));
     if can_only_receive(&entry.actor) {
         let fault = place
             .warning("actor", format!("actor {:?} of a delegation has no auth, so it can only receive", entry.actor));
         faults.push(fault.with_help("give the agent a credential, or leave the delegation out"));
     }
-    if entry.actor == entry.target && !entry.reentrant && place.is_whole() {
+    if entry.actor == entry.target && !entry.reentrant && place.reads(&["reentrant"]) {
         let fault = place.error("target", format!("delegation {} leads to its own actor", name(entry)));
         faults.push(fault.with_help("an agent that calls itself needs reentrant = true"));
     }
@@ -68,7 +68,7 @@ fn issuers(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
     let Some(issuers) = &entry.issuers else {
         return;
     };
-    if issuers.is_empty() && !entry.service_account && place.is_whole() {
+    if issuers.is_empty() && !entry.service_account && place.reads(&["issuers", "service_account"]) {
         let fault = place.error("issuers", format!("issuers of delegation {} is empty: it covers nobody", name(entry)));
         faults.push(fault.with_help("leave it out for any issuer"));
     }
@@ -82,7 +82,7 @@ fn issuers(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
 }
 
 fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
-    if entry.scopes.is_empty() && place.is_whole() {
+    if entry.scopes.is_empty() && place.reads(&["scopes"]) {
         faults.push(place.error("scopes", format!("scopes of delegation {} is empty: it allows nothing", name(entry))));
     }
     let mut seen = HashSet::new();
@@ -93,7 +93,7 @@ fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault
             faults.push(place.error(&path, message));
         }
         match scope {
-            DelegatedScope::Derived(derived) if derived.from.is_empty() && place.is_whole() => {
+            DelegatedScope::Derived(derived) if derived.from.is_empty() && place.reads(&["scopes"]) => {
                 let message =
                     format!("scope {:?} of delegation {} is derived from nothing", derived.scope.as_str(), name(entry));
                 faults.push(place.error(&path, message).with_help("list in from what entitles to it"));
@@ -115,8 +115,9 @@ fn tenants(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
     }
     for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
         // An agent with no tenant at all has its own fault.
-        let agent =
-            context.agent(id).filter(|agent| agent.place.is_whole() && agent.entry.tenants.overlap(&Tenants::Any));
+        let agent = context
+            .agent(id)
+            .filter(|agent| agent.place.reads(&["tenants"]) && agent.entry.tenants.overlap(&Tenants::Any));
         if agent.is_some_and(|agent| !agent.entry.tenants.overlap(&entry.tenants)) {
             let message = format!("delegation {} covers no tenant of its {key}: it is never used", name(entry));
             faults.push(place.warning("tenants", message));

@@ -38,6 +38,9 @@ fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, f
     }
 }
 
+/// The keys that say where the issuer's keys are.
+const SOURCES: [&str; 3] = ["jwks_uri", "jwks", "jwks_file"];
+
 /// The names of the keys that say where the issuer's keys are.
 fn given_sources(issuer: &Issuer) -> Vec<&'static str> {
     let sources = [
@@ -62,7 +65,7 @@ fn key_sources(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Faul
     {
         faults.push(place.error("jwks", format!("jwks of issuer {name:?}: {reason}")));
     }
-    if entry.algorithms.is_empty() && place.is_whole() {
+    if entry.algorithms.is_empty() && place.reads(&["algorithms"]) {
         let fault = place
             .error("algorithms", format!("algorithms of issuer {name:?} is empty: none of its tokens could verify"));
         faults.push(fault.with_help("leave it out for RS256, ES256 and EdDSA"));
@@ -78,7 +81,8 @@ fn key_sources(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Faul
 
 fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     let name = &entry.issuer;
-    let plain_http = if entry.allow_http || !place.is_whole() { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
+    let plain_http =
+        if entry.allow_http || !place.reads(&["allow_http"]) { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
     let http_help = |fault: Fault, url: &Url| match url.scheme() {
         "http" => fault.with_help("use https, or say allow_http = true"),
         _ => fault,
@@ -95,12 +99,12 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
                 faults.push(http_help(place.error("issuer", format!("issuer {name:?}: {reason}")), &url));
             }
             let has_more = url.query().is_some() || url.fragment().is_some();
-            if has_more && place.is_whole() && given_sources(entry).is_empty() {
+            if has_more && place.reads(&SOURCES) && given_sources(entry).is_empty() {
                 let message = format!("issuer {name:?} has a query or fragment, so its keys cannot be discovered");
                 faults.push(place.error("issuer", message).with_help("give jwks_uri, jwks or jwks_file"));
             }
         }
-        None if !name.is_empty() && place.is_whole() && given_sources(entry).is_empty() => {
+        None if !name.is_empty() && place.reads(&SOURCES) && given_sources(entry).is_empty() => {
             let message = format!("issuer {name:?} is not an http(s) URL, so its keys cannot be discovered");
             faults.push(place.error("issuer", message).with_help("give jwks_uri, jwks or jwks_file"));
         }
@@ -110,7 +114,7 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
 
 fn claims(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     let name = &entry.issuer;
-    if entry.scope_claim.is_some() && entry.scopes_from == ScopesFrom::Delegation && place.is_whole() {
+    if entry.scope_claim.is_some() && entry.scopes_from == ScopesFrom::Delegation && place.reads(&["scopes_from"]) {
         let message = format!("scope_claim of issuer {name:?} is of no use without scopes_from = \"token\"");
         faults.push(place.error("scope_claim", message));
     }
@@ -132,12 +136,16 @@ fn tenants(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) 
         faults.push(place.error("tenant_claim", message).with_help("keep one of them"));
     }
     match &entry.tenants {
-        Tenants::Only(tenants) if tenants.is_empty() && place.is_whole() => {
+        Tenants::Only(tenants) if tenants.is_empty() && place.reads(&["tenants"]) => {
             let fault =
                 place.error("tenants", format!("tenants of issuer {name:?} is empty: none of its tokens would count"));
             faults.push(fault.with_help("leave it out for every tenant"));
         }
-        Tenants::Only(_) if entry.tenant.is_none() && entry.tenant_claim.is_none() && place.is_whole() => {
+        Tenants::Only(_)
+            if entry.tenant.is_none()
+                && entry.tenant_claim.is_none()
+                && place.reads(&["tenant", "tenant_claim", "tenants"]) =>
+        {
             let message =
                 format!("tenants of issuer {name:?} are limited, but its tokens have no tenant: all are refused");
             faults.push(place.warning("tenants", message).with_help("say tenant_claim or tenant"));

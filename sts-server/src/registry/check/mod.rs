@@ -1,10 +1,10 @@
 //! The rules that hold between entries, and between entries and the configuration.
 //!
 //! What lives here: the rules, one file per kind of entry and two for what concerns several. What must never: how an entry is
-//! written, which is the file reader's. A rule that takes a missing key for a decision asks [`Place::is_whole`] first: of an entry
+//! written, which is the file reader's. A rule that takes a missing key for a decision asks [`Place::reads`] first: of an entry
 //! that could only be read in part, the key may be what was lost.
 //!
-//! [`Place::is_whole`]: super::located::Place::is_whole
+//! [`Place::reads`]: super::located::Place::reads
 
 mod agents;
 mod context;
