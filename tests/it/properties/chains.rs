@@ -13,8 +13,8 @@ use super::oracle::{actors, entitled, words};
 use super::travel::Exchange;
 
 /// What the chains of a property must at least have reached, or it has shown little.
-const MIN_TOKENS: usize = 150;
-const MIN_DEPTH: usize = 5;
+const MIN_TOKENS: usize = 80;
+const MIN_DEPTH: usize = 4;
 
 /// A token that was issued for another.
 struct Link<'a> {

@@ -329,6 +329,10 @@ fn request_fault() -> impl Strategy<Value = RequestFault> {
     select(vec![
         NoGrant,
         OtherGrant,
+        OtherGrant,
+        ClientCredentials,
+        ClientCredentials,
+        ClientCredentials,
         ClientCredentials,
         ClientCredentials,
         ClientCredentials,
