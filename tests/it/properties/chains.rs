@@ -7,9 +7,10 @@ use proptest::test_runner::TestCaseResult;
 use serde_json::{Value, json};
 use sts_tests::model::{Delegation, Issuer, Model, OUR_ISSUER, ScopeSource, TenantSource};
 
+use super::claims::{actors, words};
 use super::for_every_exchange;
 use super::journeys::Scenario;
-use super::oracle::{actors, entitled, words};
+use super::oracle::entitled;
 use super::travel::Exchange;
 
 /// What the chains of a property must at least have reached, or it has shown little.

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use sts_tests::Setup;
 use sts_tests::model::OUR_ISSUER;
 
+use super::claims::words;
 use super::for_every_exchange;
-use super::oracle::{Expected, decide, words};
-use super::travel::{Exchange, algorithm};
+use super::oracle::{Expected, decide};
+use super::tokens::algorithm;
+use super::travel::Exchange;
 
 #[test]
 fn every_request_is_answered_as_the_specification_says() {
