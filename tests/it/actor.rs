@@ -29,10 +29,10 @@ fn chain(depth: usize) -> Value {
 async fn with_workload() -> Harness {
     let setup = Setup::default().registry_with(|registry, names| {
         let workload = format!(
-            "auth.workload = [{{ issuer = '{}', subject = 'system:serviceaccount:shop:coordinator' }}]",
+            "workload = [{{ issuer = '{}', subject = 'system:serviceaccount:shop:coordinator' }}]",
             names.cluster.url()
         );
-        registry.agent("coordinator", &workload);
+        registry.agent_auth("coordinator", &workload);
     });
     setup.start().await
 }
@@ -174,9 +174,9 @@ async fn unauthenticated_the_entry_may_name_another_audience() {
     let setup = Setup::default().registry_with(|registry, names| {
         let subject = "system:serviceaccount:shop:runner";
         let issuer = names.cluster.url();
-        registry.agent(
+        registry.agent_auth(
             "runner",
-            &format!("auth.workload = [{{ issuer = '{issuer}', subject = '{subject}', audience = 'cluster' }}]"),
+            &format!("workload = [{{ issuer = '{issuer}', subject = '{subject}', audience = 'cluster' }}]"),
         );
     });
     let harness = setup.start().await;

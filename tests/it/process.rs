@@ -208,11 +208,11 @@ async fn build() -> PathBuf {
     let output = cargo.output().await.expect("cargo");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message.get("executable")?.as_str()?))
     });
-    executables.last().expect("cargo names the program")
+    executables.next_back().expect("cargo names the program")
 }
 
 /// A port that nobody listens on. It stays the server's over restarts, for it is part of its issuer identifier.

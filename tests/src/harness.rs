@@ -15,7 +15,7 @@ use sts_jose::{Clock as _, Entropy as _, KeySet, ManualClock, SystemClock, Syste
 use sts_protocol::parameter::{GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE};
 use sts_server::config::{self, Config, Overrides};
 use sts_server::policy::Row;
-use sts_server::record::Event;
+use sts_server::record::{Event, EventKind};
 use sts_server::registry::RegistryFile;
 use sts_server::server::{Foundation, Server, Surroundings};
 use sts_server::storage::{self, AuditFilter, RevocationKind, RevocationRow, Store};
@@ -76,7 +76,7 @@ pub struct Harness {
     inspector: Inspector,
     log: Capture,
     directory: TempDir,
-    _postgres: Option<postgres::Database>,
+    postgres: Option<postgres::Database>,
 }
 
 /// Another server on the same database.
@@ -178,7 +178,7 @@ impl Setup {
             inspector,
             log,
             directory,
-            _postgres: postgres,
+            postgres,
         }
     }
 }
@@ -402,6 +402,19 @@ impl Harness {
         self.inspector.count("SELECT count(*) FROM audit_events").await
     }
 
+    /// Drops a table under the server.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub async fn drop_table(&self, table: &str) {
+        self.inspector.execute(format!("DROP TABLE {table}")).await;
+    }
+
+    /// Drops the whole database under the server; `PostgreSQL` only.
+    pub fn drop_database(&mut self) {
+        self.postgres = None;
+    }
+
     /// Sends a request that a known agent is refused: the row's status, code and text, the common headers, no token recorded,
     /// and exactly one event with this reason.
     ///
@@ -413,7 +426,8 @@ impl Harness {
         let events = self.events(&correlation_id).await;
         let reasons: Vec<_> = events.iter().map(|event| event.reason.as_deref().unwrap_or_default()).collect();
         assert_eq!(reasons, [reason], "{label}: {events:?}");
-        assert_eq!(events[0].event, sts_server::record::EventKind::TokenRefused, "{label}");
+        let kind = events[0].event;
+        assert!(matches!(kind, EventKind::TokenRefused | EventKind::RevocationRefused), "{label}: {kind:?}");
         assert_eq!((&events[0].jti, events[0].exp), (&None, None), "{label}");
         answer
     }
@@ -516,7 +530,7 @@ impl Harness {
                 self.seen.assert_not_in(&String::from_utf8_lossy(&bytes), &name);
             }
         }
-        if self._postgres.is_some() {
+        if self.postgres.is_some() {
             let url = self.config.database.url.clone();
             let bodies = std::thread::spawn(move || audit_bodies(&url)).join().expect("the audit log");
             self.seen.assert_not_in(&bodies, "the audit log");
@@ -547,6 +561,15 @@ impl Inspector {
             Self::Postgres(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
         };
         count.expect("a count")
+    }
+
+    async fn execute(&self, statement: String) {
+        let statement = sqlx::AssertSqlSafe(statement);
+        match self {
+            Self::Sqlite(pool) => sqlx::raw_sql(statement).execute(pool).await.map(drop),
+            Self::Postgres(pool) => sqlx::raw_sql(statement).execute(pool).await.map(drop),
+        }
+        .expect("a statement");
     }
 }
 

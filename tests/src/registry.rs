@@ -58,6 +58,15 @@ impl Registry {
         change(find(&mut self.agents, &[("id", id)]), values);
     }
 
+    /// Gives keys of an agent's `auth` other values; the rest of it stays.
+    ///
+    /// # Panics
+    /// When the agent has no `auth`.
+    pub fn agent_auth(&mut self, id: &str, values: &str) {
+        let auth = find(&mut self.agents, &[("id", id)]).get_mut("auth").and_then(Value::as_table_mut);
+        change(auth.expect("an agent with auth"), values);
+    }
+
     /// Gives keys of the delegation between two agents other values.
     pub fn delegation(&mut self, actor: &str, target: &str, values: &str) {
         change(find(&mut self.delegations, &[("actor", actor), ("target", target)]), values);
@@ -67,6 +76,11 @@ impl Registry {
     pub fn issuer_without(&mut self, issuer: &str, keys: &[&str]) {
         let entry = find(&mut self.issuers, &[("issuer", issuer)]);
         entry.retain(|key, _| !keys.contains(&key));
+    }
+
+    /// Registers an issuer under another name in its place.
+    pub fn rename_issuer(&mut self, issuer: &str, name: &str) {
+        self.issuer(issuer, &format!("issuer = '{name}'"));
     }
 
     /// Leaves the delegations between two agents out.
@@ -93,17 +107,5 @@ fn find<'a>(entries: &'a mut [Table], names: &[(&str, &str)]) -> &'a mut Table {
 }
 
 fn change(entry: &mut Table, values: &str) {
-    merge(entry, values.parse().expect("TOML"));
-}
-
-/// Sets each value; a table in a table is changed and not replaced.
-fn merge(entry: &mut Table, values: Table) {
-    for (key, value) in values {
-        match (entry.get_mut(&key), value) {
-            (Some(Value::Table(known)), Value::Table(value)) => merge(known, value),
-            (_, value) => {
-                entry.insert(key, value);
-            }
-        }
-    }
+    entry.extend(values.parse::<Table>().expect("TOML"));
 }

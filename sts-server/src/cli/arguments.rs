@@ -180,6 +180,7 @@ pub enum KeysCommand {
     /// Removes a key at once: what it has signed is refused everywhere as soon as verifiers read the keys again.
     Revoke {
         /// The key.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
 }

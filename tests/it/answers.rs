@@ -1,0 +1,369 @@
+//! The edge: methods, headers, documents, outages (DESIGN section 4, the error table).
+
+use http::Method;
+use serde_json::{Value, json};
+use sts_server::policy::Row;
+use sts_tests::{Answer, Fault, FormRequest, Harness, Setup};
+
+const POSTS: [&str; 3] = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
+
+fn assert_common_headers(label: &str, answer: &Answer) {
+    for (name, value) in [("cache-control", "no-store"), ("pragma", "no-cache"), ("x-content-type-options", "nosniff")]
+    {
+        assert_eq!(answer.header(name), value, "{label}: {name}");
+    }
+}
+
+#[tokio::test]
+async fn rfc_8693_section_2_2_1_a_success_has_these_members_and_never_a_refresh_token() {
+    let harness = Harness::start().await;
+    for (asked, issued) in [
+        ("", "urn:ietf:params:oauth:token-type:access_token"),
+        ("urn:ietf:params:oauth:token-type:access_token", "urn:ietf:params:oauth:token-type:access_token"),
+        ("urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:jwt"),
+    ] {
+        let answer = harness.exchange().set("requested_token_type", asked).send().await;
+        assert_common_headers(asked, &answer);
+        assert_eq!(answer.header("content-type"), "application/json");
+        let mut json = answer.json.clone();
+        assert_eq!(json["access_token"].take(), answer.token());
+        let expected = json!({
+            "access_token": null,
+            "issued_token_type": issued,
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "scope": "stock:read stock:write",
+        });
+        assert_eq!(json, expected);
+    }
+}
+
+#[tokio::test]
+async fn token_types_that_are_not_served_are_refused() {
+    let harness = Harness::start().await;
+    let request = |name: &str, value: &str| harness.exchange().set(name, value);
+    let urn = |name: &str| format!("urn:ietf:params:oauth:token-type:{name}");
+    let mut cases = Vec::new();
+    for unknown in ["refresh_token", "saml2", "saml1", "id-jag", "JWT", "txn_token", ""] {
+        for parameter in ["subject_token_type", "requested_token_type"] {
+            if (unknown, parameter) != ("", "requested_token_type") {
+                let label = format!("{parameter} {unknown}");
+                cases.push((label, request(parameter, &urn(unknown)), Row::Request, "token_type_unsupported"));
+            }
+        }
+    }
+    let id_token = request("requested_token_type", &urn("id_token"));
+    cases.push(("an id token".to_owned(), id_token, Row::Request, "token_type_unsupported"));
+    let no_type = harness.exchange().without("subject_token_type");
+    cases.push(("no subject token type".to_owned(), no_type, Row::Request, "token_without_type"));
+    let actor = harness.exchange().set("actor_token", "x");
+    cases.push(("an actor token without type".to_owned(), actor.clone(), Row::Request, "token_without_type"));
+    let typed = |kind: &str| harness.exchange().set("actor_token", "x").set("actor_token_type", urn(kind));
+    cases.push(("an id token as actor".to_owned(), typed("id_token"), Row::Request, "token_type_unsupported"));
+    cases.push(("an unknown actor type".to_owned(), typed("saml2"), Row::Request, "token_type_unsupported"));
+    let type_alone = harness.exchange().set("actor_token_type", urn("jwt"));
+    cases.push(("an actor token type alone".to_owned(), type_alone, Row::Request, "token_without_type"));
+    harness.assert_each_refused(|| harness.exchange(), cases).await;
+}
+
+#[tokio::test]
+async fn grants_that_are_not_served_are_refused() {
+    let harness = Harness::start().await;
+    let request = |grant: &str| harness.exchange().set("grant_type", grant);
+    let mut cases: Vec<_> = [
+        "authorization_code",
+        "refresh_token",
+        "password",
+        "implicit",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "URN:ietf:params:oauth:grant-type:token-exchange",
+        "token-exchange",
+        "Client_Credentials",
+    ]
+    .map(|grant| (grant, request(grant), Row::UnsupportedGrant, "grant_unsupported"))
+    .into();
+    cases.push(("a long one", request(&"g".repeat(10_000)), Row::UnsupportedGrant, "grant_unsupported"));
+    cases.push(("none", harness.exchange().without("grant_type"), Row::Request, "parameter_missing"));
+    cases.push(("an empty one", request(""), Row::Request, "parameter_missing"));
+    harness.assert_each_refused(|| harness.exchange(), cases).await;
+}
+
+#[tokio::test]
+async fn what_is_known_and_not_honoured_yet_is_refused() {
+    let harness = Harness::start().await;
+    let cases = [
+        ("a DPoP header", harness.exchange().header("dpop", "eyJ")),
+        ("an empty DPoP header", harness.exchange().header("DPoP", "")),
+        ("authorization details", harness.exchange().set("authorization_details", "[]")),
+    ];
+    let cases = cases.map(|(label, request)| (label, request, Row::Request, "not_honoured"));
+    harness.assert_each_refused(|| harness.exchange(), cases).await;
+    harness.exchange().set("an_unknown_parameter", "x").set("authorization_details", "").send().await.token();
+}
+
+#[tokio::test]
+async fn every_method_but_post_is_answered_with_405() {
+    let harness = Harness::start().await;
+    for path in POSTS {
+        for method in
+            [Method::GET, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::HEAD, Method::TRACE]
+        {
+            let label = format!("{method} {path}");
+            let answer = harness.exchange().path(path).method(method.clone()).send().await;
+            assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{label}");
+            assert_common_headers(&label, &answer);
+            if method != Method::HEAD {
+                assert_eq!(answer.error(), "invalid_request", "{label}");
+            }
+        }
+    }
+    harness.exchange().send().await.token();
+}
+
+#[tokio::test]
+async fn the_correlation_id_is_echoed_or_made() {
+    let harness = Harness::start().await;
+    for given in ["a", "0123-abc_DEF:/~!", &"x".repeat(128)] {
+        let request = harness.exchange().header("x-correlation-id", given);
+        assert_eq!(request.send().await.header("x-correlation-id"), given);
+        assert_eq!(harness.events(given).await.len(), 1, "{given}");
+    }
+    let mut made = Vec::new();
+    for request in [
+        harness.exchange().without_header("x-correlation-id"),
+        harness.exchange().header("x-correlation-id", ""),
+        harness.exchange().header("x-correlation-id", "a b"),
+        harness.exchange().header("x-correlation-id", "caf\u{e9}"),
+        harness.exchange().header("x-correlation-id", "x".repeat(129)),
+        harness.exchange().header("x-correlation-id", "a").another_header("x-correlation-id", "b"),
+    ] {
+        let id = request.send().await.header("x-correlation-id").to_owned();
+        assert_eq!(id.len(), 36, "{id}");
+        assert_eq!(harness.events(&id).await.len(), 1, "{id}");
+        made.push(id);
+    }
+    made.dedup();
+    assert_eq!(made.len(), 6);
+}
+
+#[tokio::test]
+async fn a_correlation_id_cannot_forge_a_line_of_the_log() {
+    let harness = Harness::start().await;
+    let request = harness.exchange().set("audience", "nobody\ntoken.issued forged").set("scope", "a b");
+    harness.assert_refused("a line break", request, Row::Target, "target_unknown").await;
+    assert!(!harness.log().lines().any(|line| line.starts_with("token.issued forged")));
+}
+
+#[tokio::test]
+async fn metadata_says_what_is_served_and_nothing_else() {
+    let harness = Harness::start().await;
+    let iss = harness.issuer();
+    let algorithms = json!(["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
+    let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    let expected = json!({
+        "issuer": iss,
+        "token_endpoint": format!("{iss}/oauth2/token"),
+        "jwks_uri": format!("{iss}/oauth2/jwks"),
+        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange", "client_credentials"],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "introspection_endpoint": format!("{iss}/oauth2/introspect"),
+        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint": format!("{iss}/oauth2/revoke"),
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+    });
+    for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
+        let answer = harness.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{path}");
+        assert_eq!(answer.json, expected, "{path}");
+    }
+    let picky = Setup::default().option("METADATA__RESPONSE_TYPES_NONE", "true").start().await;
+    let metadata = picky.get("/.well-known/oauth-authorization-server").await;
+    assert_eq!(metadata.json["response_types_supported"], json!(["none"]));
+}
+
+#[tokio::test]
+async fn the_key_set_has_every_key_and_no_private_member() {
+    let harness = Harness::start().await;
+    let answer = harness.get("/oauth2/jwks").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let keys = answer.json["keys"].as_array().unwrap();
+    let mut names = Vec::new();
+    for key in keys {
+        let members: Vec<&str> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = match key["kty"].as_str().unwrap() {
+            "EC" => vec!["alg", "crv", "kid", "kty", "use", "x", "y"],
+            "OKP" => vec!["alg", "crv", "kid", "kty", "use", "x"],
+            "RSA" => vec!["alg", "e", "kid", "kty", "n", "use"],
+            other => panic!("{other}"),
+        };
+        assert_eq!(members, expected);
+        assert_eq!(key["use"], "sig");
+        names.push(key["kid"].clone().to_string());
+    }
+    names.sort();
+    names.dedup();
+    // Of each algorithm the one that signs and the next.
+    assert_eq!((keys.len(), names.len()), (6, 6));
+    let signed_with = harness.exchange().send().await.token_header()["kid"].to_string();
+    assert!(names.contains(&signed_with));
+}
+
+#[tokio::test]
+async fn other_paths_are_not_found_and_the_admin_endpoints_not_public() {
+    let harness = Harness::start().await;
+    for path in [
+        "/",
+        "/oauth2",
+        "/oauth2/token/",
+        "/oauth2/authorize",
+        "/metrics",
+        "/admin/v1/agents",
+        "/console",
+        "/oauth2/../metrics",
+    ] {
+        assert_eq!(harness.get(path).await.status, 404, "{path}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(harness.get(path).await.status, 200, "{path}");
+        assert_eq!(harness.get_admin(path).await.status, 200, "{path}");
+    }
+    assert_eq!(harness.get_admin("/oauth2/jwks").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_issuers_keys_out_of_reach_are_an_outage_and_no_refusal() {
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(404),
+        Fault::Garbage,
+        Fault::Huge,
+        Fault::Redirect("http://127.0.0.1:9/".to_owned()),
+        Fault::Body(b"{\"keys\":[]".to_vec()),
+        Fault::Body(b"[]".to_vec()),
+    ] {
+        let label = format!("{fault:?}");
+        let setup = Setup::default().registry_with(move |_, names| names.idp.fail(fault));
+        let harness = setup.start().await;
+        let answer = harness.assert_refused(&label, harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+        assert_eq!(answer.header("retry-after"), "1", "{label}");
+        harness.idp.mend();
+        harness.advance(1);
+        harness.exchange().send().await.token();
+    }
+}
+
+#[tokio::test]
+async fn a_workload_issuers_keys_out_of_reach_are_an_outage_in_every_slot() {
+    let setup = Setup::default().registry_with(|registry, names| {
+        registry.issuer_without(names.cluster.url(), &["jwks"]);
+        names.cluster.fail(Fault::Status(503));
+    });
+    let harness = setup.start().await;
+    let unauthenticated = harness.exchange_by("runner", &harness.user_token(), "inventory");
+    harness.assert_refused_unrecorded("the credential", unauthenticated, Row::Unavailable).await;
+    let workload = harness.workload_token_with(&json!({}));
+    let assertion = harness.exchange().authenticated(sts_tests::Credentials::Assertion(workload.clone()));
+    harness.assert_refused_unrecorded("an assertion", assertion, Row::Unavailable).await;
+    let actor = harness.exchange().set("actor_token", workload).set("actor_token_type", sts_tests::ACCESS_TOKEN);
+    harness.assert_refused("an actor token", actor, Row::Unavailable, "keys_unavailable").await;
+    // Whom it does not concern, it does not touch.
+    harness.exchange().send().await.token();
+    harness.cluster.mend();
+    harness.advance(1);
+    harness.exchange_by("runner", &harness.user_token(), "inventory").send().await.token();
+}
+
+/// After the database has failed, or gone: no token, and no refusal is mistaken for an outage nor an outage for a refusal.
+async fn assert_no_database(harness: &Harness, token: &str) {
+    let unavailable = |label: &str, answer: &Answer| {
+        sts_tests::refuses(label, answer, Row::Unavailable);
+        assert_eq!(answer.header("retry-after"), "1", "{label}");
+    };
+    unavailable("an exchange", &harness.exchange().send().await);
+    unavailable("client credentials", &harness.client_credentials().send().await);
+    unavailable("a revocation", &harness.revoke("coordinator", token).send().await);
+    let by_assertion = harness.exchange_by("reporter", &harness.user_token(), "inventory");
+    unavailable("an assertion that cannot be spent", &by_assertion.send().await);
+    sts_tests::refuses("a refusal", &harness.exchange().set("audience", "x").send().await, Row::Target);
+    let wrong = sts_tests::Credentials::Basic("coordinator".to_owned(), "not the secret of coordinator".to_owned());
+    sts_tests::refuses("a wrong secret", &harness.exchange().authenticated(wrong).send().await, Row::Client);
+    assert_eq!(harness.get("/healthz").await.status, 200);
+    assert!(harness.log().contains("a refusal could not be recorded"));
+}
+
+#[tokio::test]
+async fn a_database_that_fails_is_an_outage() {
+    let harness = Harness::start().await;
+    let token = harness.first_hop().await;
+    for table in ["tokens", "audit_events", "one_time_values", "revocations"] {
+        harness.drop_table(table).await;
+    }
+    assert_no_database(&harness, &token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_gone_is_an_outage() {
+    let mut harness = Setup::default().postgres().start().await;
+    let token = harness.first_hop().await;
+    harness.drop_database();
+    assert_no_database(&harness, &token).await;
+    assert_eq!(harness.get("/readyz").await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_on_postgresql_is_what_it_is_on_sqlite() {
+    let harness = Setup::default().postgres().start().await;
+    let first = harness.first_hop().await;
+    let second = harness.exchange_by("inventory", &first, "warehouse").send().await;
+    let third = harness.exchange_by("warehouse", second.token(), "shelf").send().await;
+    assert_eq!(harness.verify(third.token()).await["act"]["act"]["act"]["sub"], "coordinator");
+    assert_eq!(harness.token_count().await, 3);
+    let cases = [
+        ("a target", harness.exchange().set("audience", "nobody"), Row::Target, "target_unknown"),
+        ("a scope", harness.exchange().set("scope", "x"), Row::Scope, "scope_beyond"),
+    ];
+    harness.assert_each_refused(|| harness.exchange(), cases).await;
+    assert_eq!(harness.revoke("coordinator", &first).send().await.status, 200);
+    let request = harness.exchange_by("warehouse", second.token(), "shelf");
+    harness.assert_refused("a descendant", request, Row::Token, "token_revoked").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_get_each_their_own_answer() {
+    let harness = Harness::start().await;
+    let mut requests = tokio::task::JoinSet::new();
+    for number in 0..60_u32 {
+        let token = harness.user_token_with(&json!({ "sub": format!("user-{number}") }));
+        let request: FormRequest = harness.exchange_by("coordinator", &token, "inventory");
+        requests.spawn(async move {
+            let correlation_id = request.correlation_id();
+            let answer = request.send().await;
+            assert_eq!(answer.header("x-correlation-id"), correlation_id);
+            (format!("user-{number}"), correlation_id, answer.claims())
+        });
+    }
+    for (user, correlation_id, claims) in requests.join_all().await {
+        assert_eq!(claims["sub"], Value::from(user.as_str()));
+        let events = harness.events(&correlation_id).await;
+        assert_eq!(events[0].sub.as_deref(), Some(user.as_str()));
+        assert_eq!(Value::from(events[0].jti.clone()), claims["jti"]);
+    }
+    assert_eq!(harness.token_count().await, 60);
+}
+
+#[tokio::test]
+async fn a_secret_in_the_log_or_in_the_database_fails_its_test() {
+    for correlation_id in ["only-an-id-of-a-request", "a-secret-that-was-taken-for-an-id"] {
+        let harness = Harness::start().await;
+        harness.exchange().header("x-correlation-id", correlation_id).send().await.token();
+        let is_secret = correlation_id.starts_with("a-secret");
+        if is_secret {
+            harness.seen.remember(correlation_id);
+        }
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(harness)));
+        assert_eq!(dropped.is_err(), is_secret, "{correlation_id}");
+    }
+}

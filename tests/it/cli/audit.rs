@@ -1,0 +1,123 @@
+//! `audit`.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::{Shop, claims};
+use crate::process::command;
+
+#[tokio::test]
+async fn audit_lists_the_events_of_one_request() {
+    let (shop, _server) = Shop::serving().await;
+    let token = shop.token().await;
+    let refused = shop.exchange("no token").await;
+    assert_eq!(refused["error"], "invalid_request");
+
+    let listed = shop.folder.run(&["audit", "list", "--correlation", "the-request-of-alice", "--json"]).await;
+    listed.ended_with(0);
+    let events = listed.json();
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events[0]["event"], "token.issued");
+    assert_eq!(events[0]["jti"], claims(&token)["jti"]);
+    assert_eq!(events[1]["event"], "token.refused");
+    assert_eq!(events[1]["reason"], "subject_malformed");
+
+    let words = shop.folder.run(&["audit", "list", "--correlation", "the-request-of-alice"]).await;
+    assert!(
+        words.ended_with(0).contains("for alice  of https://login.example.com  by coordinator  to inventory"),
+        "{words:?}"
+    );
+    let other = shop.folder.run(&["audit", "list", "--correlation", "another"]).await;
+    assert_eq!(other.ended_with(0), "");
+}
+
+#[tokio::test]
+async fn audit_follows_events_as_they_happen() {
+    let (shop, _server) = Shop::serving().await;
+    let mut follow = command(&shop.folder.path("")).await;
+    follow.args(["audit", "follow", "--json", "--config", "sts.toml"]).stdout(Stdio::piped());
+    let mut follow = follow.spawn().expect("it starts");
+    let mut lines = BufReader::new(follow.stdout.take().expect("it is piped")).lines();
+    // It tells what happens after it has begun, which nobody can see from outside: so something goes on happening.
+    let line = loop {
+        shop.token().await;
+        if let Ok(line) = tokio::time::timeout(Duration::from_secs(1), lines.next_line()).await {
+            break line.expect("it is text").expect("a line");
+        }
+    };
+    let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(event["sub"], "alice");
+    follow.kill().await.expect("it is ours");
+}
+
+#[tokio::test]
+async fn audit_verify_names_the_row_that_was_edited() {
+    let (shop, server) = Shop::serving().await;
+    shop.token().await;
+    shop.token().await;
+    assert_eq!(server.end().await, Some(0));
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+
+    execute(&shop, "UPDATE audit_events SET body = replace(body, 'alice', 'mallory') WHERE body LIKE '%token.issued%' AND writer_sequence = 2")
+        .await;
+    let verified = shop.folder.run(&["audit", "verify", "--json"]).await;
+    verified.ended_with(1);
+    let faults = verified.json()[0]["faults"].clone();
+    assert_eq!(faults.as_array().map(Vec::len), Some(1), "{faults}");
+    assert_eq!((&faults[0]["fault"], &faults[0]["sequence"]), (&json!("altered"), &json!(2)), "{faults}");
+}
+
+#[tokio::test]
+async fn audit_verify_finds_a_removed_row_and_against_heads_a_cut_tail_and_a_missing_writer() {
+    let (shop, server) = Shop::serving().await;
+    for _ in 0..3 {
+        shop.token().await;
+    }
+    assert_eq!(server.end().await, Some(0));
+    let heads = shop.folder.run(&["audit", "export", "--heads"]).await;
+    shop.folder.write("heads.jsonl", heads.ended_with(0));
+    let against_heads = ["audit", "verify", "--heads", "heads.jsonl"];
+    shop.folder.run(&against_heads).await.ended_with(0);
+
+    // The last row: the chain by itself cannot tell.
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3").await;
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+    let verified = shop.folder.run(&against_heads).await;
+    assert!(verified.ended_with(1).contains("ends at row 2; it had 3 rows"), "{verified:?}");
+
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 1").await;
+    let verified = shop.folder.run(&["audit", "verify"]).await;
+    assert!(verified.ended_with(1).contains("is missing: removed or moved"), "{verified:?}");
+
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%'").await;
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+    let verified = shop.folder.run(&against_heads).await;
+    assert!(verified.ended_with(1).contains("is gone; it had 3 rows"), "{verified:?}");
+}
+
+#[tokio::test]
+async fn audit_export_writes_every_row_as_it_is_stored() {
+    let (shop, _server) = Shop::serving().await;
+    shop.token().await;
+    let exported = shop.folder.run(&["audit", "export"]).await;
+    exported.ended_with(0);
+    let rows = exported.json();
+    assert!(rows.len() >= 3, "keys, registry, token: {rows:?}");
+    for row in rows {
+        assert_eq!(row["mac"].as_str().map(str::len), Some(64), "{row}");
+        assert!(row["body"].as_str().is_some_and(|body| body.starts_with('{')), "{row}");
+    }
+}
+
+/// Changes the database behind the server's back, as its administrator could.
+async fn execute(shop: &Shop, statement: &'static str) {
+    let url = format!("sqlite://{}", shop.folder.path("sts.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("the database");
+    let changed = sqlx::query(statement).execute(&mut connection).await.expect("a statement");
+    assert!(changed.rows_affected() > 0, "{statement}");
+    connection.close().await.expect("it was open");
+}

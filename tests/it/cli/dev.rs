@@ -1,0 +1,102 @@
+//! `dev`: the first thing that a stranger runs.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::process::{command, outcome};
+
+#[tokio::test]
+async fn dev_makes_what_it_needs_once_and_uses_it_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = dev_once(folder.path()).await;
+    assert!(first.contains("sts-dev is made\n"), "{first}");
+    for line in [
+        "hop 1: coordinator calls inventory",
+        "hop 2: inventory calls warehouse",
+        "  who     alice of https://login.demo.example",
+        "  acting  inventory, called by coordinator",
+        "  scope   bin:read stock:read",
+        "  tenant  acme",
+    ] {
+        assert!(first.contains(&format!("{line}\n")), "{line:?} is not in:\n{first}");
+    }
+
+    let kept = ["master.key", "registry.toml", "sts.toml", "secrets.toml", "demo-issuer.key"];
+    let before = kept.map(|name| std::fs::read(folder.path().join("sts-dev").join(name)).expect("a file"));
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(folder.path().join("sts-dev").join(name)).expect("a file");
+        metadata.permissions().mode() & 0o777
+    };
+    for name in ["master.key", "secrets.toml", "demo-issuer.key"] {
+        assert_eq!(mode(name), 0o600, "{name} holds a secret");
+    }
+
+    let second = dev_once(folder.path()).await;
+    assert!(second.contains("sts-dev is used again\n"), "{second}");
+    let after = kept.map(|name| std::fs::read(folder.path().join("sts-dev").join(name)).expect("a file"));
+    assert_eq!(before, after, "nothing that was there was made anew");
+}
+
+#[tokio::test]
+async fn the_lines_that_dev_prints_can_be_repeated_while_it_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dev = command(folder.path()).await;
+    dev.arg("dev").stdout(Stdio::piped());
+    let mut dev = dev.spawn().expect("it starts");
+    let mut lines = BufReader::new(dev.stdout.take().expect("it is piped")).lines();
+    let mut curls = Vec::new();
+    while let Some(line) = lines.next_line().await.expect("it is text") {
+        if line.starts_with("curl ") {
+            curls.push(line);
+        } else if line.starts_with("Serving on ") {
+            break;
+        }
+    }
+    assert_eq!(curls.len(), 2, "{curls:?}");
+    let issued = curl(folder.path(), &curls[0]).await;
+    assert_eq!(issued["token_type"], "Bearer", "{issued}");
+    let introspected = curl(folder.path(), &curls[1]).await;
+    assert_eq!(introspected["active"], true, "{introspected}");
+    assert_eq!(introspected["act"]["sub"], "coordinator", "{introspected}");
+
+    let id = dev.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill").success());
+    assert_eq!(dev.wait().await.expect("a status").code(), Some(0), "Ctrl-C ends it in order");
+}
+
+async fn dev_once(folder: &Path) -> String {
+    let mut command = command(folder).await;
+    command.args(["dev", "--once"]);
+    outcome(command).await.ended_with(0).to_owned()
+}
+
+/// Does what curl would, of the few flags that are printed.
+async fn curl(folder: &Path, line: &str) -> Value {
+    let words: Vec<&str> = line.split(' ').collect();
+    let url = words.iter().find(|word| word.starts_with("http://")).expect("a URL");
+    let mut request = reqwest::Client::new().post(*url);
+    let mut form = Vec::new();
+    for pair in words.windows(2) {
+        match pair {
+            ["-u", credentials] => {
+                let (id, secret) = credentials.split_once(':').expect("an id and a secret");
+                request = request.basic_auth(id, Some(secret));
+            }
+            ["-d", parameter] => {
+                let (name, value) = parameter.split_once('=').expect("a name and a value");
+                form.push((name, value.to_owned()));
+            }
+            ["--data-urlencode", parameter] => {
+                let (name, file) = parameter.split_once('@').expect("a name and a file");
+                form.push((name, std::fs::read_to_string(folder.join(file)).expect("a file")));
+            }
+            _ => {}
+        }
+    }
+    request.form(&form).send().await.expect("an answer").json().await.expect("JSON")
+}

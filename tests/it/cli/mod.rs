@@ -1,0 +1,131 @@
+//! The commands, as an operator types them.
+
+mod apply;
+mod audit;
+mod check;
+mod dev;
+mod explain;
+mod keys;
+mod revoke;
+mod serve;
+mod token;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sts_jose::{Algorithm, Clock as _, SystemClock};
+use sts_tests::TestKey;
+
+use crate::process::{Folder, Serving};
+
+const IDP: &str = "https://login.example.com";
+/// The secret of both agents; the registry holds its SHA-256.
+const SECRET: &str = "rJ0qv1Vd3J2cXyQm8m3a5nVf0y7pZ5t9oQwq4o1yG8E";
+const REGISTRY: &str = r#"
+[[issuers]]
+issuer = "https://login.example.com"
+jwks_file = "idp.json"
+tenant_claim = "org_id"
+
+[[agents]]
+id = "coordinator"
+accepts = ["web-app"]
+[agents.auth]
+client_secret_sha256 = "{sha256}"
+
+[[agents]]
+id = "inventory"
+[agents.auth]
+client_secret_sha256 = "{sha256}"
+
+[[delegations]]
+actor = "coordinator"
+target = "inventory"
+scopes = ["stock:read"]
+"#;
+
+/// What a change may take until a running server follows it.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A folder with two agents, and an issuer of users.
+struct Shop {
+    folder: Folder,
+    idp: Arc<TestKey>,
+    http: reqwest::Client,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let idp = TestKey::new(Algorithm::Es256);
+        let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
+        let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = Folder::on_sqlite(&REGISTRY.replace("{sha256}", &sha256));
+        folder.write("idp.json", &json!({ "keys": [idp.jwk()] }).to_string());
+        Self { folder, idp, http: reqwest::Client::new() }
+    }
+
+    /// A shop whose server runs.
+    async fn serving() -> (Self, Serving) {
+        let shop = Self::open();
+        let server = shop.folder.serve().await;
+        (shop, server)
+    }
+
+    /// A token of the user alice, of the tenant acme.
+    fn user_token(&self) -> String {
+        let now = SystemClock.now().as_second();
+        self.idp.sign(&json!({
+            "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 3600,
+        }))
+    }
+
+    /// The coordinator asks for a token for the inventory; the answer, of whatever status.
+    async fn exchange(&self, user_token: &str) -> Value {
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token", user_token),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+            ("audience", "inventory"),
+        ];
+        self.post("token", "coordinator", &form).await
+    }
+
+    /// A token of the coordinator, for the inventory.
+    async fn token(&self) -> String {
+        let answer = self.exchange(&self.user_token()).await;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Whether the inventory is told that a token is active.
+    async fn is_active(&self, token: &str) -> bool {
+        let answer = self.post("introspect", "inventory", &[("token", token)]).await;
+        answer["active"].as_bool().unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    async fn post(&self, endpoint: &str, agent: &str, form: &[(&str, &str)]) -> Value {
+        let request = self.http.post(format!("{}/oauth2/{endpoint}", self.folder.issuer()));
+        let request =
+            request.header("x-correlation-id", "the-request-of-alice").basic_auth(agent, Some(SECRET)).form(form);
+        request.send().await.expect("an answer").json().await.expect("JSON")
+    }
+}
+
+/// Asks again and again until it is so. A running server follows the database within about a second.
+async fn follows<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let begun = now();
+    while !is_so().await {
+        assert!(begun.elapsed() < FOLLOWS_WITHIN, "{what}: not within {FOLLOWS_WITHIN:?}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "another process is waited for, whose clock is the real one")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The claims of a token, unverified.
+fn claims(token: &str) -> Value {
+    let token = sts_jose::UnverifiedToken::parse(token).expect("a JWT");
+    Value::Object(token.claims().as_map().clone())
+}

@@ -1,0 +1,47 @@
+//! `serve`, and what all commands share.
+
+use super::Shop;
+use crate::process::{command, outcome};
+
+#[tokio::test]
+async fn serve_ends_with_0_when_it_is_told_to() {
+    let (shop, server) = Shop::serving().await;
+    shop.token().await;
+    let metrics = shop.http.get(format!("{}/metrics", server.admin())).send().await.expect("an answer");
+    assert!(metrics.text().await.expect("text").contains("sts_requests_total{endpoint=\"token\",outcome=\"ok\"} 1"));
+    assert!(!server.log().contains('\u{1b}'), "colour in a pipe: {}", server.log());
+    assert_eq!(server.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn serve_does_not_start_without_its_master_key_and_says_so() {
+    let shop = Shop::open();
+    std::fs::remove_file(shop.folder.path("master.key")).expect("it was there");
+    let ended = shop.folder.run(&["serve"]).await;
+    ended.ended_with(2);
+    assert!(ended.stderr.contains("the master key cannot be used"), "{ended:?}");
+    assert!(!shop.folder.path("sts.db").exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn a_command_without_configuration_says_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = command(folder.path()).await;
+    command.args(["keys", "list"]);
+    let ended = outcome(command).await;
+    assert_eq!(
+        ended.ended_with(2),
+        "configuration: error: missing key \"issuer\"; the https URL of this service, such as \"https://sts.example.com\"\n"
+    );
+}
+
+#[tokio::test]
+async fn every_command_teaches_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["dev", "serve", "check", "migrate", "apply", "explain", "keys", "audit", "revoke", "token"] {
+        let mut command = command(folder.path()).await;
+        command.args([name, "--help"]);
+        let help = outcome(command).await;
+        assert!(help.ended_with(0).contains("Usage: sts-server "), "{name}: {help:?}");
+    }
+}

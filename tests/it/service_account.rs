@@ -1,0 +1,135 @@
+//! Service accounts: what an agent may do on its own behalf (DESIGN section 3).
+
+use serde_json::json;
+use sts_server::policy::Row;
+use sts_tests::{ACCESS_TOKEN, Harness, Setup};
+
+#[tokio::test]
+async fn the_token_names_the_agent_alone() {
+    let harness = Harness::start().await;
+    let answer = harness.client_credentials().send().await;
+    let mut claims = harness.verify(answer.token()).await;
+    for name in ["jti", "txn"] {
+        claims[name] = json!("random");
+    }
+    let now = harness.now();
+    assert_eq!(
+        claims,
+        json!({
+            "iss": harness.issuer(), "sub": "coordinator", "aud": "inventory-agent", "client_id": "coordinator",
+            "iat": now, "exp": now + 300, "jti": "random", "txn": "random",
+            "scope": "stock:read stock:write", "tenant_ids": ["acme", "globex"],
+        })
+    );
+    let members: Vec<&str> = answer.json.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
+}
+
+#[tokio::test]
+async fn the_request_takes_audience_resource_and_scope_like_an_exchange() {
+    let harness = Harness::start().await;
+    let request = || harness.client_credentials();
+    let by_resource = request().without("audience").set("resource", "https://inventory.shop.example/");
+    assert_eq!(by_resource.send().await.claims()["aud"], "inventory-agent");
+    assert_eq!(request().set("scope", "stock:read").send().await.json["scope"], "stock:read");
+    let not_entitled = harness.client_credentials().authenticated(harness.credentials("inventory"));
+    let cases = [
+        ("no target", request().without("audience"), Row::Target, "target_missing"),
+        ("an unknown target", request().set("audience", "nobody"), Row::Target, "target_unknown"),
+        ("several targets", request().add("audience", "warehouse"), Row::Target, "target_several"),
+        ("no delegation", request().set("audience", "warehouse"), Row::Target, "no_delegation"),
+        ("not a service account", not_entitled.set("audience", "warehouse"), Row::Grant, "not_a_service_account"),
+        ("too much scope", request().set("scope", "stock:delete"), Row::Scope, "scope_beyond"),
+        ("malformed scope", request().set("scope", "a  b"), Row::Scope, "scope_malformed"),
+        ("another token type", request().set("requested_token_type", "urn:x"), Row::Request, "token_type_unsupported"),
+        ("a DPoP header", request().header("dpop", "x"), Row::Request, "not_honoured"),
+        ("details", request().set("authorization_details", "[]"), Row::Request, "not_honoured"),
+    ];
+    harness.assert_each_refused(request, cases).await;
+}
+
+#[tokio::test]
+async fn an_exchange_that_lost_its_subject_token_is_never_another_grant() {
+    let harness = Harness::start().await;
+    let request = || harness.client_credentials();
+    let token = harness.user_token();
+    let cases = [
+        ("a subject token", request().set("subject_token", token.clone()), "parameter_foreign"),
+        ("its type", request().set("subject_token_type", ACCESS_TOKEN), "parameter_foreign"),
+        ("an actor token", request().set("actor_token", token), "parameter_foreign"),
+        ("an actor token's type", request().set("actor_token_type", ACCESS_TOKEN), "parameter_foreign"),
+        ("an exchange without one", harness.exchange().without("subject_token"), "token_without_type"),
+        (
+            "without its type either",
+            harness.exchange().without("subject_token").without("subject_token_type"),
+            "parameter_missing",
+        ),
+        ("an empty one", harness.exchange().set("subject_token", ""), "token_without_type"),
+    ];
+    let cases = cases.map(|(label, request, reason)| (label, request, Row::Request, reason));
+    harness.assert_each_refused(request, cases).await;
+}
+
+#[tokio::test]
+async fn such_a_token_is_no_subject_token() {
+    let harness = Harness::start().await;
+    let token = harness.client_credentials().send().await.token().to_owned();
+    for (agent, target) in [("inventory", "warehouse"), ("coordinator", "inventory")] {
+        let request = harness.exchange_by(agent, &token, target);
+        harness.assert_refused(agent, request, Row::Token, "subject_service_account").await;
+    }
+}
+
+#[tokio::test]
+async fn the_tenants_that_it_forwards_are_within_those_of_target_and_delegation() {
+    for restricted in ["target", "delegation"] {
+        let setup = Setup::default().registry(move |registry| match restricted {
+            "target" => registry.agent("inventory", "tenants = ['globex', 'initech']"),
+            _ => registry.delegation("coordinator", "inventory", "tenants = ['globex', 'initech']"),
+        });
+        let harness = setup.start().await;
+        let claims = harness.client_credentials().send().await.claims();
+        assert_eq!(claims["tenant_ids"], json!(["globex"]), "{restricted}");
+        let outside = harness.client_credentials().header("x-tenant-id", "acme");
+        harness.assert_refused(restricted, outside, Row::Token, "tenant_outside").await;
+        let not_forwarded = harness.client_credentials().header("x-tenant-id", "initech");
+        harness.assert_refused(restricted, not_forwarded, Row::Token, "tenant_outside").await;
+    }
+}
+
+#[tokio::test]
+async fn the_header_narrows_it_to_one_tenant() {
+    let harness = Harness::start().await;
+    let request = |tenant: &str| harness.client_credentials().header("x-tenant-id", tenant);
+    let claims = request("globex").send().await.claims();
+    assert_eq!(claims["tenant_ids"], json!(["globex"]));
+    let cases = [
+        ("one that it may not forward", request("initech"), Row::Token, "tenant_outside"),
+        ("malformed", request("a b"), Row::Request, "tenant_header_malformed"),
+    ];
+    harness.assert_each_refused(|| harness.client_credentials(), cases).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_forwards_no_tenant_gets_a_token_only_where_every_tenant_fits() {
+    let mut harness =
+        Setup::default().registry(|registry| registry.agent("coordinator", "forward_tenants = []")).start().await;
+    let claims = harness.client_credentials().send().await.claims();
+    assert_eq!(claims["tenant_ids"], json!([]));
+    harness.apply(|registry, _| registry.agent("inventory", "tenants = ['acme']")).await;
+    harness.assert_refused("restricted", harness.client_credentials(), Row::Token, "tenant_outside").await;
+}
+
+#[tokio::test]
+async fn parity_a_disabled_target_agent_or_delegation_gives_no_token() {
+    let mut harness = Harness::start().await;
+    harness.client_credentials().send().await.token();
+    harness.apply(|registry, _| registry.agent("inventory", "disabled = true")).await;
+    harness.assert_refused("target", harness.client_credentials(), Row::Target, "target_disabled").await;
+    harness.apply(|registry, _| registry.agent("inventory", "disabled = false")).await;
+    harness.apply(|registry, _| registry.delegation("coordinator", "inventory", "disabled = true")).await;
+    harness.assert_refused("delegation", harness.client_credentials(), Row::Target, "no_delegation").await;
+    harness.apply(|registry, _| registry.delegation("coordinator", "inventory", "disabled = false")).await;
+    harness.apply(|registry, _| registry.agent("coordinator", "disabled = true")).await;
+    harness.assert_refused_unrecorded("agent", harness.client_credentials(), Row::Client).await;
+}
