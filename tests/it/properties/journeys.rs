@@ -16,8 +16,8 @@ use super::registries::{ROLES, SCOPES, TENANTS, model, subset};
 /// The most exchanges of a chain.
 const MAX_HOPS: usize = 10;
 
-/// A registry and what happens in it.
-#[derive(Debug, Clone)]
+/// A registry and what happens in it. Debug is for the files of seeds, Display for whoever reads a failure.
+#[derive(Clone)]
 pub(super) struct Scenario {
     pub(super) model: Model,
     pub(super) journeys: Vec<Journey>,
@@ -187,6 +187,13 @@ pub(super) enum RequestFault {
     Repeated,
 }
 
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (agents, journeys) = (self.model.agents.len(), self.journeys.len());
+        f.debug_struct("Scenario").field("agents", &agents).field("journeys", &journeys).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Model { chain_depth, max_ttl, .. } = self.model;
@@ -329,6 +336,10 @@ fn request_fault() -> impl Strategy<Value = RequestFault> {
     select(vec![
         NoGrant,
         OtherGrant,
+        OtherGrant,
+        ClientCredentials,
+        ClientCredentials,
+        ClientCredentials,
         ClientCredentials,
         ClientCredentials,
         ClientCredentials,

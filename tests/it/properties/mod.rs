@@ -5,6 +5,8 @@
 //! in [`journeys`].
 
 mod chains;
+mod claims;
+mod draft;
 mod explain;
 mod faults;
 mod journeys;
@@ -16,6 +18,7 @@ mod replicas;
 mod requests;
 mod sent;
 mod small;
+mod tokens;
 mod travel;
 mod unreachable;
 

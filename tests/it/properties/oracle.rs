@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_tests::model::{Agent, Credential, Delegation, Model, OUR_ISSUER, ScopeSource, TenantSource};
 
+use super::claims::{
+    NANOS, actors, is_name, is_outside_act, is_scope, is_tenant, moment, single, split, strings, text, typ_fits, words,
+};
 use super::sent::{ActorToken, Client, Presented, Sent, Signature};
 
 /// The error codes that a refusal may bear.
@@ -19,7 +22,6 @@ const SCOPE: &str = "invalid_scope";
 const CLIENT: &str = "invalid_client";
 const GRANT: &str = "unauthorized_client";
 
-const NANOS: i128 = 1_000_000_000;
 const AHEAD_SECONDS: i128 = 30;
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -428,17 +430,6 @@ pub(super) fn entitled(delegation: &Delegation, scope: Option<&BTreeSet<String>>
     plain.chain(derived).collect()
 }
 
-/// The actors of a chain, as (`iss`, `sub`), the current one first.
-pub(super) fn actors(act: &Value) -> Vec<(Option<String>, String)> {
-    let mut actors = Vec::new();
-    let mut next = Some(act);
-    while let Some(level) = next {
-        actors.push((text(&level["iss"]), text(&level["sub"]).unwrap_or_default()));
-        next = level.get("act");
-    }
-    actors
-}
-
 /// How long a token will be, of a user whose tokens say how and when they authenticated.
 fn token_bytes(expected: &Expected) -> usize {
     let base64 = |bytes: usize| (bytes * 4).div_ceil(3);
@@ -458,77 +449,4 @@ fn token_bytes(expected: &Expected) -> usize {
     let header = json!({ "alg": expected.algorithm, "typ": "at+jwt", "kid": "0".repeat(43) });
     let signature = if expected.algorithm == "RS256" { 256 } else { 64 };
     [header.to_string().len(), claims.to_string().len(), signature].map(base64).iter().sum::<usize>() + 2
-}
-
-/// A moment in nanoseconds; the numbers of these tests are quarters of a second.
-fn moment(value: &Value) -> Option<i128> {
-    match value.as_i64() {
-        Some(seconds) => Some(i128::from(seconds) * NANOS),
-        #[expect(clippy::cast_possible_truncation, reason = "a time of this century in quarters of a second")]
-        None => value.as_f64().map(|seconds| (seconds * 4.0).round() as i128 * (NANOS / 4)),
-    }
-}
-
-fn typ_fits(typ: Option<&str>, declared: &str) -> bool {
-    let typ = typ.map(str::to_ascii_lowercase);
-    let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
-    match typ {
-        None | Some("jwt") => true,
-        Some("at+jwt") => !declared.ends_with(":id_token"),
-        Some(_) => false,
-    }
-}
-
-fn is_outside_act(act: &Value) -> bool {
-    let own_members = act["sub"].is_string() && act.get("iss").is_none_or(|iss| iss.is_string() && iss != OUR_ISSUER);
-    act.is_object() && own_members && act.get("act").is_none_or(is_outside_act)
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control)
-}
-
-fn is_tenant(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
-}
-
-fn is_scope(text: &str) -> bool {
-    text.split(' ')
-        .all(|word| !word.is_empty() && word.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)))
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-fn split(text: &str) -> BTreeSet<String> {
-    text.split(' ').map(str::to_owned).collect()
-}
-
-/// A string, or an array of one.
-fn single(value: &Value) -> Option<String> {
-    match value.as_array().map(Vec::as_slice) {
-        Some([value]) => text(value),
-        Some(_) => None,
-        None => text(value),
-    }
-}
-
-/// A string, or an array of strings.
-fn strings(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Array(values) => values.iter().map(text).collect(),
-        value => Some(vec![text(value)?]),
-    }
-}
-
-/// A scope, as string or array; absent and empty, it is none at all.
-pub(super) fn words(value: &Value) -> Option<BTreeSet<String>> {
-    match value {
-        Value::Null => Some(BTreeSet::new()),
-        Value::String(text) if text.is_empty() => Some(BTreeSet::new()),
-        Value::String(text) => is_scope(text).then(|| split(text)),
-        Value::Array(_) => Some(strings(value)?.into_iter().collect()),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
-    }
 }

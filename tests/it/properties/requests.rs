@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use sts_tests::Setup;
 use sts_tests::model::OUR_ISSUER;
 
+use super::claims::words;
 use super::for_every_exchange;
-use super::oracle::{Expected, decide, words};
-use super::travel::{Exchange, algorithm};
+use super::oracle::{Expected, decide};
+use super::tokens::algorithm;
+use super::travel::Exchange;
 
 #[test]
 fn every_request_is_answered_as_the_specification_says() {
@@ -38,16 +40,10 @@ fn every_request_is_answered_as_the_specification_says() {
         }
     });
     let outcomes = outcomes.into_inner().unwrap();
-    let all = [
-        "allowed",
-        "invalid_request",
-        "invalid_target",
-        "invalid_scope",
-        "invalid_client",
-        "unauthorized_client",
-        "unsupported_grant_type",
-    ];
-    assert_eq!(outcomes.keys().map(String::as_str).collect::<Vec<_>>(), sorted(&all), "{outcomes:?}");
+    // Not `unauthorized_client`: of some registries no request comes to that.
+    let all =
+        ["allowed", "invalid_request", "invalid_target", "invalid_scope", "invalid_client", "unsupported_grant_type"];
+    assert!(all.into_iter().all(|outcome| outcomes.contains_key(outcome)), "{outcomes:?}");
 }
 
 #[tokio::test]
@@ -94,10 +90,4 @@ fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
     prop_assert_eq!(members, ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
     prop_assert!(claims["act"] != Value::Null || expected.act.is_none());
     Ok(())
-}
-
-fn sorted<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let mut names = names.to_vec();
-    names.sort_unstable();
-    names
 }
