@@ -104,16 +104,20 @@ impl Oracle<'_> {
 
     /// Step 2.
     fn client(&self, sent: &Sent) -> Result<usize, Codes> {
-        let (agent, code) = match sent.client {
-            Client::Unknown => return Err(one(CLIENT)),
-            Client::Contradictory => return Err(one(REQUEST)),
-            Client::Agent(agent) => (agent, CLIENT),
-            Client::ByActorToken(agent) => (agent, REQUEST),
+        let by_actor_token = |agent| (agent, REQUEST);
+        let (agent, code) = match (sent.client, sent.actor) {
+            // Without client authentication, whatever stands in actor_token is the credential.
+            (Client::Unknown, ActorToken::Of(agent)) if sent.is_unauthenticated_exchange() => by_actor_token(agent),
+            (Client::Unknown, ActorToken::Garbage) if sent.is_unauthenticated_exchange() => return Err(one(REQUEST)),
+            (Client::Unknown, _) => return Err(one(CLIENT)),
+            (Client::Contradictory, _) => return Err(one(REQUEST)),
+            (Client::Agent(agent), _) => (agent, CLIENT),
+            (Client::ByActorToken(agent), _) => by_actor_token(agent),
         };
         let entry = &self.model.agents[agent];
         let vouched = match entry.credential {
             Credential::None => false,
-            Credential::Secret | Credential::Key => true,
+            Credential::Secret | Credential::Key => code == CLIENT,
             Credential::Workload(issuer) => !self.model.issuers[issuer].disabled,
         };
         refuse_if(entry.disabled || !vouched, code)?;

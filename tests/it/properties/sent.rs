@@ -62,6 +62,16 @@ impl Sent {
         self.form.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// Whether it is an exchange with an actor token and without client authentication.
+    pub(super) fn is_unauthenticated_exchange(&self) -> bool {
+        let credentials = ["client_secret", "client_assertion", "client_assertion_type"];
+        let is_exchange = self.get("grant_type") == Some("urn:ietf:params:oauth:grant-type:token-exchange");
+        is_exchange
+            && self.get("actor_token").is_some()
+            && credentials.iter().all(|name| self.get(name).is_none())
+            && self.header("authorization").next().is_none()
+    }
+
     /// All values of a parameter.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.form
