@@ -24,22 +24,32 @@ mod unreachable;
 
 use std::sync::LazyLock;
 
-use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestError, TestRunner};
 use sts_tests::world::World;
 use tokio::runtime::Runtime;
 
 use journeys::{Scenario, scenario};
 use travel::{Exchange, travel};
 
-/// How many registries each property is tried in.
+/// How many registries each property is tried in, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 16;
+/// What chance begins with, unless `PROPTEST_RNG_SEED` says otherwise: a suite that fails by chance tells nobody what they broke.
+const SEED: u64 = 8693;
 /// How many journeys are made in each at most.
 const JOURNEYS: usize = 24;
 /// How long a failing case is made smaller.
 const MAX_SHRINK_MILLISECONDS: u32 = 30_000;
 
 fn config() -> Config {
-    Config { cases: CASES, source_file: Some(file!()), max_shrink_time: MAX_SHRINK_MILLISECONDS, ..Config::default() }
+    let said = |variable| std::env::var_os(variable).is_some();
+    let default = Config::default();
+    Config {
+        cases: if said("PROPTEST_CASES") { default.cases } else { CASES },
+        rng_seed: if said("PROPTEST_RNG_SEED") { default.rng_seed } else { RngSeed::Fixed(SEED) },
+        source_file: Some(file!()),
+        max_shrink_time: MAX_SHRINK_MILLISECONDS,
+        ..default
+    }
 }
 
 /// Tries a claim about every exchange of random scenarios.

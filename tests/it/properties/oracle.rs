@@ -108,7 +108,7 @@ impl Oracle<'_> {
         let (agent, code) = match (sent.client, sent.actor) {
             // Without client authentication, whatever stands in actor_token is the credential.
             (Client::Unknown, ActorToken::Of(agent)) if sent.is_unauthenticated_exchange() => by_actor_token(agent),
-            (Client::Unknown, ActorToken::Garbage) if sent.is_unauthenticated_exchange() => return Err(one(REQUEST)),
+            (Client::Unknown, _) if sent.is_unauthenticated_exchange() => return Err(one(REQUEST)),
             (Client::Unknown, _) => return Err(one(CLIENT)),
             (Client::Contradictory, _) => return Err(one(REQUEST)),
             (Client::Agent(agent), _) => (agent, CLIENT),
