@@ -28,10 +28,8 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     telemetry::start_logs();
-    let metrics = match &cli.command {
-        Command::Serve | Command::Dev(_) => telemetry::start_metrics(),
-        _ => None,
-    };
+    let serves = matches!(cli.command, Command::Serve | Command::Dev(_));
+    let metrics = if serves { telemetry::start_metrics() } else { None };
     let surroundings = Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics };
     let mut out = Output::standard(&cli.options);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;

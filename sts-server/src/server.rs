@@ -141,16 +141,15 @@ impl Foundation {
         let put = changes.put.iter().map(|row| format!("{} {} is {:?}", row.algorithm, row.kid, row.state));
         let deleted = changes.delete.iter().map(|kid| format!("{kid} is gone"));
         let detail: Vec<String> = put.chain(deleted).collect();
-        self.audit_row(EventKind::KeysChanged, detail.join("; "))
+        vec![self.audit_row(EventKind::KeysChanged, |event| event.detail = Some(detail.join("; ")))]
     }
 
     /// One audit row about what an operator did.
     #[must_use]
-    pub fn audit_row(&self, kind: EventKind, detail: String) -> Vec<AuditRow> {
+    pub fn audit_row(&self, kind: EventKind, describe: impl FnOnce(&mut Event)) -> AuditRow {
         let mut event = Event::new(kind, self.surroundings.clock.now());
-        event.detail = Some(detail);
-        let sealed = AuditWriter::seal_alone(self.master.audit(), &*self.surroundings.entropy, &event);
-        sealed.inspect_err(|error| tracing::error!(%error, "an audit event cannot be written")).into_iter().collect()
+        describe(&mut event);
+        AuditWriter::seal_alone(self.master.audit(), &*self.surroundings.entropy, &event)
     }
 
     /// What the service is made of.
@@ -166,7 +165,7 @@ impl Foundation {
 
     fn audit_plan(&self, plan: &Plan) -> Vec<AuditRow> {
         let lines: Vec<String> = plan.lines.iter().map(ToString::to_string).collect();
-        self.audit_row(EventKind::RegistryChanged, lines.join("; "))
+        vec![self.audit_row(EventKind::RegistryChanged, |event| event.detail = Some(lines.join("; ")))]
     }
 }
 

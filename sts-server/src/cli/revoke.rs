@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use sts_protocol::Tenant;
 
 use super::CliError;
 use super::arguments::{Options, RevokeArguments};
 use super::output::{Output, configuration};
 use crate::config::Config;
 use crate::exchange::{Revocation, revocation_row};
-use crate::record::EventKind;
+use crate::record::{Event, EventKind};
 use crate::registry::Registry;
 use crate::server::{Foundation, Surroundings};
 use crate::storage::RevocationKind;
@@ -24,12 +25,12 @@ pub(super) async fn run(
     let revocation = revocation(arguments, &config)?;
     let foundation = Foundation::lay(&config, surroundings).await?;
     let store = &foundation.store;
-    let words = format!("{:?} {:?} of {:?}", revocation.kind, revocation.value, revocation.issuer);
     if arguments.lift {
-        let audit = foundation.audit_row(EventKind::RevocationLifted, words.clone());
+        let audit = [foundation.audit_row(EventKind::RevocationLifted, |event| describe(event, &revocation))];
         let Revocation { kind, issuer, value } = &revocation;
         let lifted = store.lift(*kind, issuer.as_deref(), value, &audit).await?;
-        return report(out, &json!({ "lifted": lifted }), if lifted { "lifted" } else { "nothing to lift" }, lifted);
+        report(out, &json!({ "lifted": lifted }), if lifted { "lifted" } else { "nothing to lift" })?;
+        return Ok(if lifted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let (version, rows) = store.entries().await?;
     let registry = Registry::from_rows(version, &rows).map_err(crate::exchange::SnapshotError::from)?;
@@ -41,19 +42,34 @@ pub(super) async fn run(
     {
         row.expires_at = token.expires_at;
     }
-    let audit = foundation.audit_row(EventKind::Revoked, words);
+    let audit = [foundation.audit_row(EventKind::Revoked, |event| describe(event, &revocation))];
     let (_, revoked) = store.revoke(&row, &audit).await?;
     let words = format!("revoked: {revoked} entries, until {}", row.expires_at);
-    report(out, &json!({ "revoked": revoked, "expires_at": row.expires_at }), &words, true)
+    report(out, &json!({ "revoked": revoked, "expires_at": row.expires_at }), &words)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn report(out: &mut Output, data: &serde_json::Value, words: &str, done: bool) -> Result<ExitCode, CliError> {
-    if out.is_json() {
-        out.json(data)?;
-    } else {
-        out.line(words)?;
+fn report(out: &mut Output, data: &serde_json::Value, words: &str) -> Result<(), CliError> {
+    if out.is_json() { out.json(data) } else { out.line(words) }
+}
+
+/// What the audit event says of the revocation, in the fields in which others are found.
+fn describe(event: &mut Event, revocation: &Revocation) {
+    let Revocation { kind, issuer, value } = revocation;
+    let value = Some(value.clone());
+    match kind {
+        RevocationKind::Token => {
+            event.detail = issuer.as_ref().map(|issuer| format!("a token of {issuer}"));
+            event.jti = value;
+        }
+        RevocationKind::Transaction => event.txn = value,
+        RevocationKind::Subject => {
+            event.subject_issuer.clone_from(issuer);
+            event.sub = value;
+        }
+        RevocationKind::Agent => event.actors.extend(value),
+        RevocationKind::Tenant => event.tenant_id = value.and_then(|tenant| Tenant::new(&tenant).ok()),
     }
-    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn revocation(arguments: &RevokeArguments, config: &Config) -> Result<Revocation, CliError> {
@@ -79,5 +95,8 @@ fn revocation(arguments: &RevokeArguments, config: &Config) -> Result<Revocation
             None
         }
     };
+    if kind == RevocationKind::Tenant {
+        Tenant::new(&value).map_err(|error| CliError::Argument(format!("--tenant: {error}")))?;
+    }
     Ok(Revocation { kind, issuer, value })
 }

@@ -82,6 +82,9 @@ pub enum AssertionError {
     /// `aud` is not our issuer alone.
     #[error("aud is not the issuer of this service alone")]
     Audience,
+    /// It is bound to a key, which is not honoured.
+    #[error("it is bound to a key (cnf), which is not honoured")]
+    Bound,
     /// It lives longer than five minutes.
     #[error("it lives longer than five minutes")]
     Lifetime,

@@ -42,6 +42,9 @@ pub(super) async fn authenticate(
     if times.exp.duration_since(context.now) > MAX_LIFETIME {
         return Err(bad(AssertionError::Lifetime));
     }
+    if token.claims().get("cnf").is_some() {
+        return Err(bad(AssertionError::Bound));
+    }
     let jti = token.claims().string("jti").map_err(bad)?;
     let jti = jti.filter(|jti| (1..=MAX_JTI_BYTES).contains(&jti.len())).ok_or_else(|| bad(AssertionError::Jti))?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jti.as_bytes());

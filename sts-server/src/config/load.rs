@@ -17,7 +17,7 @@ use crate::ttl::Ttl;
 /// working directory.
 #[derive(Clone, Default)]
 pub struct Overrides {
-    /// `--issuer`.
+    /// `--sts-issuer`.
     pub issuer: Option<String>,
     /// `--registry`.
     pub registry: Option<String>,
@@ -148,7 +148,7 @@ impl Loader {
     fn flags(&mut self, overrides: &Overrides) {
         let Overrides { issuer, registry, public, admin, database_url, master_key_file } = overrides;
         for (flag, path, text) in [
-            ("--issuer", "issuer", issuer),
+            ("--sts-issuer", "issuer", issuer),
             ("--registry", "registry", registry),
             ("--public", "listen.public", public),
             ("--admin", "listen.admin", admin),

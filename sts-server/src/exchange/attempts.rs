@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -15,18 +16,25 @@ pub(super) struct Attempts {
     sources: DefaultKeyedRateLimiter<IpAddr>,
     agents: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
+    failures: AtomicUsize,
 }
 
 impl Attempts {
     pub(super) fn new(per_minute: u32) -> Self {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        Self { sources: RateLimiter::keyed(quota), agents: RateLimiter::keyed(quota), clock: DefaultClock::default() }
+        Self {
+            sources: RateLimiter::keyed(quota),
+            agents: RateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+            failures: AtomicUsize::new(1),
+        }
     }
 
     /// Counts a failure of `source`, and of the registered agent that it claims to be. How long to wait if that was one too many.
     pub(super) fn failed(&self, source: IpAddr, agent: Option<String>) -> Option<Duration> {
-        if self.sources.len() > CLEAN_EVERY {
+        if self.failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLEAN_EVERY) {
             self.sources.retain_recent();
+            self.agents.retain_recent();
         }
         let of_source = self.sources.check_key(&source).err();
         let of_agent = agent.and_then(|agent| self.agents.check_key(&agent).err());

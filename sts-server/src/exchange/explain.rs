@@ -126,7 +126,7 @@ impl Sts {
             }
             Grant::ClientCredentials => {
                 let question = self.service_account_question(view, &request, &client);
-                policy::permit_service_account(&question)?.into_ruling()
+                policy::judge_service_account(&question)?
             }
         };
         explanation.step("policy", format!("allowed by the delegation {}", delegation_name(&ruling.delegation)));

@@ -3,6 +3,7 @@
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResponse, parameter};
 
+use super::request::refuse_not_honoured;
 use super::service::View;
 use super::{Call, Refusal, RequestError, Snapshot, Sts};
 use crate::record::Standing;
@@ -21,6 +22,7 @@ impl Sts {
         let view = self.view();
         let client = self.authenticate(&view, call, &form).await?;
         self.spend(&view, &client).await?;
+        refuse_not_honoured(&form, call.headers)?;
         let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
         Ok(match self.active(&view, token, client.agent()) {
             Some(claims) => IntrospectionResponse {

@@ -112,7 +112,7 @@ impl Refusal {
         }
     }
 
-    /// The innermost cause in words, for audit. No cause quotes a token or a secret.
+    /// The refusal and its causes in words, for audit. No cause quotes a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
         let mut causes = vec![self.to_string()];

@@ -178,7 +178,11 @@ fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Optio
     }
 }
 
-fn refuse_not_honoured(form: &Form, headers: &HeaderMap) -> Result<(), RequestError> {
+/// Refuses what is known and not honoured yet, at every endpoint.
+///
+/// # Errors
+/// [`RequestError::NotHonoured`].
+pub(super) fn refuse_not_honoured(form: &Form, headers: &HeaderMap) -> Result<(), RequestError> {
     if headers.contains_key("dpop") {
         return Err(RequestError::NotHonoured("DPoP"));
     }

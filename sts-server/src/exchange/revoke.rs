@@ -6,6 +6,7 @@ use sts_protocol::{AccessTokenClaims, Form, parameter};
 use thiserror::Error;
 
 use super::describe::{describe_call, describe_client};
+use super::request::refuse_not_honoured;
 use super::service::View;
 use super::{Call, Refusal, RequestError, SnapshotError, Sts};
 use crate::record::{AuditWriter, Event, EventKind};
@@ -34,9 +35,6 @@ pub enum RevokeError {
     /// It is committed, and this server could not read it back.
     #[error("the revocation is committed and does not hold here yet")]
     Snapshot(#[from] SnapshotError),
-    /// Its audit event cannot be written.
-    #[error("the audit event cannot be written")]
-    Audit(#[from] serde_json::Error),
 }
 
 impl Sts {
@@ -52,7 +50,7 @@ impl Sts {
         let client = self.authenticate(&view, call, &form).await?;
         let mut event = describe_call(EventKind::Revoked, call, view.now);
         describe_client(&mut event, &client);
-        match revocable(&view, &form, client.agent()) {
+        match revocable(&view, call, &form, client.agent()) {
             Ok(None) => self.spend(&view, &client).await,
             Ok(Some(claims)) => {
                 self.spend(&view, &client).await?;
@@ -66,14 +64,15 @@ impl Sts {
 
     /// Commits a revocation with its event, and returns when it holds here.
     async fn commit_revocation(&self, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
-        let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event)?;
+        let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event);
         self.store.revoke(row, &[audit]).await?;
         Ok(self.refresh().await?)
     }
 }
 
 /// The claims of the token to revoke; none where there is nothing to revoke.
-fn revocable(view: &View, form: &Form, client: &Agent) -> Result<Option<AccessTokenClaims>, Refusal> {
+fn revocable(view: &View, call: &Call<'_>, form: &Form, client: &Agent) -> Result<Option<AccessTokenClaims>, Refusal> {
+    refuse_not_honoured(form, call.headers)?;
     let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
     let parsed = UnverifiedToken::parse(token).ok();
     let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());

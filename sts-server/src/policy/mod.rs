@@ -16,5 +16,5 @@ pub use chain::{Chain, extend};
 pub use error::{PolicyError, Row};
 pub use exchange::{Question, judge, permit};
 pub use permit::{Permit, Ruling};
-pub use service_account::{ServiceAccountQuestion, permit_service_account};
+pub use service_account::{ServiceAccountQuestion, judge_service_account, permit_service_account};
 pub use subject::{Authentication, HeldScope, MayAct, Subject, VerifiedSubject};

@@ -56,10 +56,4 @@ impl Permit {
     pub fn ruling(&self) -> &Ruling {
         &self.0
     }
-
-    /// What the token would say, when none shall be minted.
-    #[must_use]
-    pub fn into_ruling(self) -> Ruling {
-        self.0
-    }
 }

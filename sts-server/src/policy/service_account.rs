@@ -29,18 +29,26 @@ pub struct ServiceAccountQuestion<'a> {
     pub now: Timestamp,
 }
 
-/// Leave to mint a token of the agent's own: no `act`, no `tenant_id`, and the tenants that it may forward.
+/// Leave to mint a token of the agent's own.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
 pub fn permit_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Permit, PolicyError> {
+    judge_service_account(question).map(Permit::new)
+}
+
+/// What the rules say of an agent on its own behalf: no `act`, no `tenant_id`, and the tenants that it may forward.
+///
+/// # Errors
+/// [`PolicyError`] names the first rule that refuses.
+pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ruling, PolicyError> {
     let ServiceAccountQuestion { actor, target, .. } = *question;
     check_target(target)?;
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
     let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
     let expires_at = whole_seconds(latest(question.now, target, delegation, question.max_ttl), question.now)?;
-    Ok(Permit::new(Ruling {
+    Ok(Ruling {
         sub: actor.id.clone(),
         principal: None,
         client_id: actor.id.clone(),
@@ -55,7 +63,7 @@ pub fn permit_service_account(question: &ServiceAccountQuestion<'_>) -> Result<P
         txn: None,
         parent: None,
         authentication: Authentication::default(),
-    }))
+    })
 }
 
 fn delegation<'a>(question: &ServiceAccountQuestion<'a>) -> Result<&'a Arc<Delegation>, PolicyError> {

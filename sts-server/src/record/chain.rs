@@ -1,6 +1,6 @@
 //! The chain of audit rows: each row bears a code over itself and the row before it.
 //!
-//! Every process writes a chain of its own, so that no two wait for each other. The key of the code is derived from the master
+//! Every recorder writes a chain of its own, so that no two wait for each other, and so does whatever happens outside of one. The key of the code is derived from the master
 //! key: whoever can only write the database can neither alter, insert, move nor remove a row of a chain unseen, save at its end;
 //! an exported head finds that too.
 
@@ -33,25 +33,22 @@ impl AuditWriter {
         Self { key, writer: uuid::Uuid::from_bytes(name).simple().to_string(), sequence: 0, last: GENESIS }
     }
 
-    /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder.
-    ///
-    /// # Errors
-    /// As [`AuditWriter::seal`].
-    pub fn seal_alone(key: &hmac::Key, entropy: &dyn Entropy, event: &Event) -> Result<AuditRow, serde_json::Error> {
+    /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder. That such a row was removed
+    /// whole shows only against a head that was exported before.
+    #[must_use]
+    pub fn seal_alone(key: &hmac::Key, entropy: &dyn Entropy, event: &Event) -> AuditRow {
         Self::new(key.clone(), entropy).seal(event)
     }
 
     /// Seals an event as the next row.
-    ///
-    /// # Errors
-    /// When the event cannot be written as JSON, which no event of this crate does; the chain has not grown then.
-    pub fn seal(&mut self, event: &Event) -> Result<AuditRow, serde_json::Error> {
-        let body = serde_json::to_string(event)?;
+    #[expect(clippy::expect_used, reason = "an event is made of texts and numbers, which JSON takes all of")]
+    pub fn seal(&mut self, event: &Event) -> AuditRow {
+        let body = serde_json::to_string(event).expect("an event is JSON");
         let sequence = self.sequence.saturating_add(1);
         let mac = code(&self.key, &self.writer, sequence, &self.last, &body);
         self.sequence = sequence;
         self.last = mac;
-        Ok(AuditRow {
+        AuditRow {
             writer: self.writer.clone(),
             writer_sequence: sequence,
             at: event.at,
@@ -60,7 +57,7 @@ impl AuditWriter {
             jti: event.jti.clone(),
             body,
             mac,
-        })
+        }
     }
 }
 

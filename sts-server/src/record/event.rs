@@ -4,8 +4,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::{Scope, Tenant};
 
-use crate::storage::TokenReference;
-
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
@@ -148,12 +146,6 @@ impl Event {
             reason: None,
             detail: None,
         }
-    }
-
-    /// Names the subject token.
-    pub fn set_parent(&mut self, parent: &TokenReference) {
-        self.parent_iss = Some(parent.iss.clone());
-        self.parent_jti = Some(parent.jti.clone());
     }
 
     /// Makes a refusal of the event: no token came of it.

@@ -136,19 +136,12 @@ async fn commit(
     let known = submissions.iter().map(|submission| submission.known_revocations).min().unwrap_or(0);
     let one_time: Vec<OneTimeValue> = submissions.iter().filter_map(|submission| submission.one_time.clone()).collect();
     let mut verdicts = Vec::new();
-    let mut unsealed = None;
     let mut decide = |fresh: &Fresh| {
         verdicts = judge(submissions, fresh);
-        rows(writer, submissions, &verdicts).unwrap_or_else(|error| {
-            unsealed = Some(error);
-            RecordRows::default()
-        })
+        rows(writer, submissions, &verdicts)
     };
     store.record(known, &one_time, &mut decide).await.map_err(Arc::new)?;
-    match unsealed {
-        Some(error) => Err(Arc::new(StorageError::Malformed { table: "audit_events", reason: error.to_string() })),
-        None => Ok(verdicts),
-    }
+    Ok(verdicts)
 }
 
 /// What becomes of each submission, given what the transaction found.
@@ -166,22 +159,18 @@ fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
 }
 
 /// What is written: tokens only of what stands, and an event of everything.
-fn rows(
-    writer: &mut AuditWriter,
-    submissions: &[Submission],
-    verdicts: &[Verdict],
-) -> Result<RecordRows, serde_json::Error> {
+fn rows(writer: &mut AuditWriter, submissions: &[Submission], verdicts: &[Verdict]) -> RecordRows {
     let mut rows = RecordRows::default();
     for (submission, verdict) in submissions.iter().zip(verdicts) {
         if *verdict == Verdict::Committed {
             rows.tokens.extend(submission.token.clone());
         }
-        rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)).transpose()?);
+        rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)));
     }
-    Ok(rows)
+    rows
 }
 
-fn seal(writer: &mut AuditWriter, event: &Event, verdict: Verdict) -> Result<AuditRow, serde_json::Error> {
+fn seal(writer: &mut AuditWriter, event: &Event, verdict: Verdict) -> AuditRow {
     match verdict.reason() {
         None => writer.seal(event),
         Some((reason, detail)) => writer.seal(&event.clone().refused(reason, detail.to_owned())),

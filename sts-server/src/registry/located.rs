@@ -59,12 +59,6 @@ impl Place {
         Self { file: PathBuf::from(DATABASE), line: None, lines: BTreeMap::new(), unread: BTreeSet::new() }
     }
 
-    /// Whether the entry stands in no file.
-    #[must_use]
-    pub fn is_in_database(&self) -> bool {
-        self.line.is_none()
-    }
-
     /// Whether everything that was written of the entry could be read; if not, a default in it may stand for what was meant.
     pub(super) fn is_whole(&self) -> bool {
         self.unread.is_empty()

@@ -157,9 +157,4 @@ impl Registry {
     pub fn delegations(&self, actor: &str, target: &str) -> &[Arc<Delegation>] {
         self.delegations.get(&(actor.to_owned(), target.to_owned())).map_or(&[], Vec::as_slice)
     }
-
-    /// All delegations, in no order.
-    pub fn all_delegations(&self) -> impl Iterator<Item = &Arc<Delegation>> {
-        self.delegations.values().flatten()
-    }
 }
