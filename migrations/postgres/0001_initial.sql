@@ -74,6 +74,7 @@ CREATE TABLE audit_events (
     jti             TEXT COLLATE "C",
     body            TEXT NOT NULL,
     mac             BYTEA NOT NULL,
+    CHECK (writer <> '' AND writer_sequence > 0),
     UNIQUE (writer, writer_sequence)
 );
 

@@ -74,6 +74,7 @@ CREATE TABLE audit_events (
     jti             TEXT,
     body            TEXT NOT NULL,
     mac             BLOB NOT NULL,
+    CHECK (writer <> '' AND writer_sequence > 0),
     UNIQUE (writer, writer_sequence)
 ) STRICT;
 

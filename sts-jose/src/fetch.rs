@@ -232,8 +232,8 @@ fn parse_url(text: &str) -> Result<Url, FetchError> {
     Url::parse(text).map_err(|error| FetchError::BadUrl(Some(error)))
 }
 
-/// By address or the name `localhost`; no other name is resolved for this.
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to this machine itself: by address, or by the name `localhost`; no other name is resolved for this.
+pub fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || IpAddr::from_str(address).is_ok_and(|address| address.is_loopback())

@@ -121,6 +121,11 @@ impl<'a> CompactJws<'a> {
         Ok(Self { header: Header::from_json(&header)?, payload, signing_input, signature })
     }
 
+    /// What is signed: header and payload, encoded.
+    pub(crate) fn signing_input(&self) -> &'a str {
+        self.signing_input
+    }
+
     /// The header. Not to be believed before the signature is verified.
     pub fn header(&self) -> &Header {
         &self.header

@@ -81,8 +81,6 @@ struct State {
     forced_at: Option<Timestamp>,
     /// Why the latest attempt failed, if it did.
     error: Option<Arc<FetchError>>,
-    /// Why the latest forced refetch failed, unless any fetch succeeded since.
-    forced_error: Option<Arc<FetchError>>,
     health: KeySetHealth,
 }
 
@@ -128,7 +126,8 @@ impl RemoteKeySet {
     ///
     /// # Errors
     /// [`KeyLookupError::Unknown`] if the issuer's keys are known and this is none of them;
-    /// [`KeyLookupError::Unavailable`] if keys were never loaded, or if the latest refetch that was to find out failed.
+    /// [`KeyLookupError::Unavailable`] if keys were never loaded, or to whoever waited for a refetch that failed; until the next one
+    /// is due, an unknown key is a refusal.
     pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
         match self.next_step(kid, algorithm) {
             Step::Answer(answer) => return answer,
@@ -179,9 +178,11 @@ impl RemoteKeySet {
         if !loaded && has_passed(state.attempted_at, now, FIRST_LOAD_INTERVAL) {
             return Step::Await(self.start(&mut state, Cause::FirstLoad));
         }
-        let outage =
-            if loaded { state.forced_error.clone() } else { Some(state.error.clone().unwrap_or_else(never_read)) };
-        Step::Answer(Err(outage.map_or(KeyLookupError::Unknown, KeyLookupError::Unavailable)))
+        Step::Answer(Err(if loaded {
+            KeyLookupError::Unknown
+        } else {
+            KeyLookupError::Unavailable(state.error.clone().unwrap_or_else(never_read))
+        }))
     }
 
     /// Starts a fetch. Called with the lock held, so that the fetch cannot end before it stands in `state`.
@@ -196,7 +197,7 @@ impl RemoteKeySet {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
             let outcome = fetch::fetch_key_set(&inner.config, inner.timeout).await.map_err(Arc::new);
-            inner.finish(cause, &outcome);
+            inner.finish(&outcome);
             outcome
         });
         let abort_handle = task.abort_handle();
@@ -208,7 +209,7 @@ impl RemoteKeySet {
 }
 
 impl Inner {
-    fn finish(&self, cause: Cause, outcome: &Outcome) {
+    fn finish(&self, outcome: &Outcome) {
         let now = self.config.clock.now();
         let mut state = self.lock();
         state.in_flight = None;
@@ -217,7 +218,6 @@ impl Inner {
             Ok(keys) => {
                 state.keys = Some(keys.clone());
                 state.error = None;
-                state.forced_error = None;
                 state.health.fetched_at = Some(now);
             }
             Err(error) => {
@@ -228,9 +228,6 @@ impl Inner {
                     "the keys of an issuer could not be fetched"
                 );
                 state.error = Some(Arc::clone(error));
-                if cause == Cause::UnknownKey {
-                    state.forced_error = Some(Arc::clone(error));
-                }
             }
         }
         state.health.failing = state.error.is_some();

@@ -12,7 +12,6 @@ use crate::verification_key::VerificationKey;
 /// A well-formed JWT whose signature nobody has checked. Nothing in it may be believed; it tells only where to look for
 /// a key. `Debug` shows no claim values and no token text.
 pub struct UnverifiedToken<'a> {
-    token: &'a str,
     jws: CompactJws<'a>,
     claims: Claims,
 }
@@ -44,7 +43,7 @@ impl<'a> UnverifiedToken<'a> {
     pub fn parse(token: &'a str) -> Result<Self, ParseError> {
         let jws = CompactJws::parse(token)?;
         let claims = json::parse_object(jws.payload()).map_err(|source| ParseError::Json(Segment::Payload, source))?;
-        Ok(Self { token, jws, claims: Claims::new(claims) })
+        Ok(Self { jws, claims: Claims::new(claims) })
     }
 
     /// The header; for finding a key.
@@ -65,7 +64,7 @@ impl<'a> UnverifiedToken<'a> {
     pub fn verify(self, key: &VerificationKey) -> Result<VerifiedToken, VerifyError> {
         self.jws.verify_signature(key)?;
         let mut digest = [0; 32];
-        digest.copy_from_slice(digest::digest(&digest::SHA256, self.token.as_bytes()).as_ref());
+        digest.copy_from_slice(digest::digest(&digest::SHA256, self.jws.signing_input().as_bytes()).as_ref());
         Ok(VerifiedToken { header: self.jws.into_header(), claims: self.claims, digest })
     }
 }
@@ -81,8 +80,8 @@ impl VerifiedToken {
         &self.claims
     }
 
-    /// SHA-256 of the whole compact token. It names these bytes, not the grant: whoever holds a token can make an ECDSA
-    /// signature that verifies and has another digest. For "only once", use `jti`.
+    /// SHA-256 of what was signed: header and payload as they stood in the token. It does not cover the signature, of which whoever
+    /// holds an ECDSA token can make another that verifies.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }

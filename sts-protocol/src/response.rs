@@ -1,11 +1,13 @@
 //! Bodies of successful answers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AccessTokenClaims, Scope, TokenType};
 
-/// A successful answer of the token endpoint (RFC 8693 §2.2.1). Never with a refresh token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A successful answer of the token endpoint (RFC 8693 §2.2.1). Never with a refresh token. Debug does not show the token.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenResponse {
     /// The token.
     pub access_token: String,
@@ -17,6 +19,17 @@ pub struct TokenResponse {
     pub expires_in: i64,
     /// What the token allows; always said, asked for or not.
     pub scope: Scope,
+}
+
+impl fmt::Debug for TokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenResponse")
+            .field("issued_token_type", &self.issued_token_type)
+            .field("token_type", &self.token_type)
+            .field("expires_in", &self.expires_in)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer of the introspection endpoint (RFC 7662 §2.2).

@@ -25,8 +25,10 @@ use crate::storage::{self, AuditRow, KeyChanges, StorageError, Store};
 
 /// How often the database is asked whether something changed.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
-/// How often keys are looked after and what has expired is deleted, in turns of following.
-const MAINTAIN_EVERY: u32 = 40;
+/// How often keys are looked after and what has expired is deleted.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
+/// How often the key sets of others are read again, in turns of maintenance.
+const REFRESH_KEY_SETS_EVERY: u32 = 30;
 
 /// What a server takes from its surroundings.
 #[derive(Debug, Clone)]
@@ -91,6 +93,7 @@ pub struct Server {
     public: SocketAddr,
     admin: SocketAddr,
     sts: Arc<Sts>,
+    store: Arc<dyn Store>,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -197,12 +200,13 @@ impl Server {
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
-        sts.snapshot().trusted.warm().await;
+        sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
         let mut server = Self {
             public: address(&public, config.listen.public)?,
             admin: address(&admin, config.listen.admin)?,
             sts: Arc::clone(&sts),
+            store: Arc::clone(&foundation.store),
             shutdown,
             tasks: JoinSet::new(),
         };
@@ -214,7 +218,8 @@ impl Server {
         let metrics = foundation.surroundings.metrics.clone();
         server.tasks.spawn(http::serve(public, http::public(app.clone()), limits, ended.clone()));
         server.tasks.spawn(http::serve(admin, http::admin(app, metrics), limits, ended.clone()));
-        server.tasks.spawn(follow(sts, foundation, config.clone(), ended));
+        server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
+        server.tasks.spawn(maintain(sts, foundation, config.clone(), ended));
         Ok(server)
     }
 
@@ -236,10 +241,18 @@ impl Server {
         &self.sts
     }
 
+    /// Returns when a part of the server has ended though nobody told it to: nothing that should go on does.
+    pub async fn failed(&mut self) {
+        if let Some(Err(error)) = self.tasks.join_next().await {
+            tracing::error!(%error, "a part of the server failed");
+        }
+    }
+
     /// Accepts no more, lets the requests under way end, and ends.
     pub async fn stop(mut self) {
         self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        self.store.close().await;
     }
 }
 
@@ -251,33 +264,38 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
     listener.local_addr().map_err(|source| StartError::Listen { address: asked, source })
 }
 
-/// Follows the database: reads what others changed, looks after the keys, deletes what has expired.
-async fn follow(sts: Arc<Sts>, foundation: Foundation, config: Config, mut ended: watch::Receiver<bool>) {
-    let mut turn: u32 = 0;
+/// Follows the database: reads what others changed.
+async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     loop {
-        let pause = tokio::time::sleep(FOLLOW_EVERY);
         tokio::select! {
-            () = pause => {}
+            () = tokio::time::sleep(FOLLOW_EVERY) => {}
             () = http::announced(&mut ended) => return,
         }
         if let Err(error) = sts.refresh().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
-            continue;
-        }
-        turn = turn.wrapping_add(1);
-        if turn.is_multiple_of(MAINTAIN_EVERY) {
-            maintain(&foundation, &config).await;
         }
     }
 }
 
-async fn maintain(foundation: &Foundation, config: &Config) {
-    let policy = foundation.key_policy(config);
-    let audit = &mut |changes: &KeyChanges| foundation.audit_keys(changes);
-    if let Err(error) = keys::maintain(&policy, config.keys.rotate_every, audit).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
-    }
-    if let Err(error) = foundation.store.purge().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+/// Looks after the keys, ours and those of others, and deletes what has expired.
+async fn maintain(sts: Arc<Sts>, foundation: Foundation, config: Config, mut ended: watch::Receiver<bool>) {
+    let mut turn: u32 = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(MAINTAIN_EVERY) => {}
+            () = http::announced(&mut ended) => return,
+        }
+        let policy = foundation.key_policy(&config);
+        let audit = &mut |changes: &KeyChanges| foundation.audit_keys(changes);
+        if let Err(error) = keys::maintain(&policy, config.keys.rotate_every, audit).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
+        }
+        if let Err(error) = foundation.store.purge().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+        }
+        turn = turn.wrapping_add(1);
+        if turn.is_multiple_of(REFRESH_KEY_SETS_EVERY) {
+            sts.snapshot().trusted.refresh().await;
+        }
     }
 }

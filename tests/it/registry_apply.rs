@@ -351,6 +351,7 @@ proptest! {
                 let same = stored.iter().filter(|stored| {
                     let mut expected = delegation.entry.clone();
                     expected.disabled = stored.disabled;
+                    expected.id.clone_from(&stored.id);
                     ***stored == expected
                 });
                 prop_assert_eq!(same.count(), 1);

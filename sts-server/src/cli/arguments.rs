@@ -1,4 +1,4 @@
-//! The command line: commands, flags and the help that teaches them.
+//! The command line: commands, flags and the help that teaches them. No Debug: tokens and passwords may stand in it.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use sts_jose::Algorithm;
 use crate::config::Overrides;
 
 /// A security token service for chains of AI agents (RFC 8693).
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "sts-server", version, about, max_term_width = 100)]
 #[command(after_help = "To see it at work, with nothing prepared: sts-server dev")]
 pub struct Cli {
@@ -21,7 +21,7 @@ pub struct Cli {
 }
 
 /// What every command takes. The configuration is the file, then the environment, then these flags; later wins.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 pub struct Options {
     /// The configuration file. Without one, the environment (STS__DATABASE__URL=…) and the flags say it all.
     #[arg(long, short, global = true, env = "STS_CONFIG", value_name = "FILE")]
@@ -50,7 +50,7 @@ pub struct Options {
 }
 
 /// The commands.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
     /// Shows a user's request travel through a chain of agents, then keeps serving; makes all it needs.
     ///
@@ -96,7 +96,7 @@ pub enum Command {
 }
 
 /// `dev`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct DevArguments {
     /// The folder for all that it makes; what is there is used again.
     #[arg(long, default_value = "sts-dev", value_name = "FOLDER")]
@@ -107,7 +107,7 @@ pub struct DevArguments {
 }
 
 /// `apply`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ApplyArguments {
     /// The registry file.
     pub file: PathBuf,
@@ -117,7 +117,7 @@ pub struct ApplyArguments {
 }
 
 /// `explain`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ExplainArguments {
     /// The agent that asks.
     #[arg(long, value_name = "AGENT")]
@@ -164,7 +164,7 @@ pub struct ExplainArguments {
 }
 
 /// `keys`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum KeysCommand {
     /// Lists the signing keys and where they are in their life: next, active, retired.
     List,
@@ -186,7 +186,7 @@ pub enum KeysCommand {
 }
 
 /// `audit`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum AuditCommand {
     /// Lists events, oldest first.
     List(AuditFilterArguments),
@@ -207,7 +207,7 @@ pub enum AuditCommand {
 }
 
 /// Which events to list.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct AuditFilterArguments {
     /// Only those of this X-Correlation-ID.
     #[arg(long, value_name = "ID")]
@@ -224,7 +224,7 @@ pub struct AuditFilterArguments {
 }
 
 /// `revoke`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct RevokeArguments {
     /// What is revoked.
     #[command(flatten)]
@@ -238,7 +238,7 @@ pub struct RevokeArguments {
 }
 
 /// Exactly one of these.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct RevokedArguments {
     /// A token, with every descendant.
@@ -259,7 +259,7 @@ pub struct RevokedArguments {
 }
 
 /// `token`.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum TokenCommand {
     /// Shows what a token says. Verifies nothing.
     Decode {

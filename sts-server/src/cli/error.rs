@@ -53,6 +53,9 @@ pub enum CliError {
     /// What was given on the command line makes no sense.
     #[error("{0}")]
     Argument(String),
+    /// A listener, or what follows the database, has ended by itself.
+    #[error("a part of the server has ended by itself")]
+    PartEnded,
     /// The demonstration did not succeed.
     #[error("the demonstration failed: {0}")]
     Demonstration(String),

@@ -22,6 +22,7 @@ pub use arguments::{Cli, Command};
 pub use error::CliError;
 pub use output::Output;
 
+use crate::config::Overrides;
 use crate::server::Surroundings;
 
 /// Runs a command to its end. The exit code is 0 when all is well and 1 when what was asked about is not: faults, a refusal, an
@@ -31,6 +32,9 @@ use crate::server::Surroundings;
 /// [`CliError`] when the command could not do its work.
 pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     match &cli.command {
+        Command::Dev(_) if cli.options.overrides() != Overrides::default() => {
+            Err(CliError::Argument("dev makes its own configuration: it takes no flags of one".to_owned()))
+        }
         Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
         Command::Serve => serve::run(&cli.options, surroundings, out).await,
         Command::Check => check::run(&cli.options, out),

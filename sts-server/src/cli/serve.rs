@@ -9,9 +9,12 @@ use crate::server::{Server, Surroundings};
 
 pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
-    let server = Server::start(&config, surroundings).await.map_err(|error| explain_start(error, out))?;
+    let mut server = Server::start(&config, surroundings).await.map_err(|error| explain_start(error, out))?;
     tracing::info!(issuer = config.issuer, public = %server.public(), admin = %server.admin(), "serving");
-    until_told().await?;
+    tokio::select! {
+        told = until_told() => told?,
+        () = server.failed() => return Err(CliError::PartEnded),
+    }
     tracing::info!("ending: requests under way are answered, a second signal ends at once");
     tokio::select! {
         () = server.stop() => tracing::info!("ended"),

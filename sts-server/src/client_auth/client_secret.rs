@@ -15,6 +15,8 @@ use crate::registry::{Agent, AgentAuth, Registry};
 
 /// How many argon2 computations run at once: each takes 19 MiB and a core for some 20 ms.
 const CONCURRENT: usize = 2;
+/// The longest secret that is looked at.
+const MAX_SECRET_BYTES: usize = 1024;
 /// How long a secret waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A hash of no secret, with the default cost: what an agent that does not exist is compared with.
@@ -40,7 +42,11 @@ pub(super) async fn authenticate(
 ) -> Result<Arc<Agent>, AuthenticationError> {
     let agent = id.and_then(|id| context.registry.agent(id)).filter(|agent| !agent.disabled);
     let known = agent.and_then(|agent| agent.auth.as_ref());
-    let matches_digest = known.is_some_and(|auth| digest_matches(auth, &secret));
+    if secret.expose_secret().len() > MAX_SECRET_BYTES {
+        return Err(failure(agent).into());
+    }
+    let digest = hexadecimal_digest(&secret);
+    let matches_digest = known.is_some_and(|auth| digest_matches(auth, &digest));
     if let Some(agent) = agent.filter(|_| matches_digest) {
         return Ok(Arc::clone(agent));
     }
@@ -64,11 +70,14 @@ fn any_argon2(registry: &Registry) -> bool {
 }
 
 /// SHA-256 suffices for a random 256-bit secret: there is nothing to guess faster.
-fn digest_matches(auth: &AgentAuth, secret: &SecretString) -> bool {
+fn digest_matches(auth: &AgentAuth, digest: &str) -> bool {
     let Some(expected) = &auth.client_secret_sha256 else { return false };
-    let actual: String =
-        digest(&SHA256, secret.expose_secret().as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    actual.as_bytes().ct_eq(expected.to_ascii_lowercase().as_bytes()).into()
+    digest.as_bytes().ct_eq(expected.to_ascii_lowercase().as_bytes()).into()
+}
+
+fn hexadecimal_digest(secret: &SecretString) -> String {
+    let digest = digest(&SHA256, secret.expose_secret().as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl SecretCheck {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use url::{Host, Url};
+use sts_jose::is_loopback;
+use url::Url;
 
 /// What a path in a SQLite URL may not hold as it is.
 const SQLITE_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
@@ -32,17 +33,6 @@ pub fn check_issuer(text: &str) -> Result<(), String> {
         return Err(format!("must end with the host or port, without path, query or fragment: {canonical:?}"));
     }
     Err(format!("must be written {canonical:?}"))
-}
-
-/// Whether a URL leads to this machine itself.
-#[must_use]
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Says what is wrong with a database URL, without repeating it: it may hold a password.

@@ -15,7 +15,7 @@ use crate::ttl::Ttl;
 
 /// What the flags of a command say; a field that is absent leaves the option as it is. Relative paths are relative to the
 /// working directory.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--sts-issuer`.
     pub issuer: Option<String>,

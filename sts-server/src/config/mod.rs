@@ -13,7 +13,7 @@ mod address;
 mod load;
 mod options;
 
-pub use address::{check_issuer, is_loopback};
+pub use address::check_issuer;
 pub use load::{Loaded, Overrides, load};
 pub use options::{ConfigOption, OPTIONS, OptionKind};
 

@@ -22,7 +22,7 @@ impl Sts {
         let submission = Submission {
             known_revocations: view.snapshot.revocations.version(),
             one_time,
-            standing: issue.standing,
+            standing: Some(issue.standing),
             token: Some(issue.minted.row(issue.parent)),
             event: Some(event),
         };

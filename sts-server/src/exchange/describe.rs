@@ -1,13 +1,12 @@
 //! What each step adds to the audit event, so that a refusal shows all that was known when it fell.
 
 use jiff::Timestamp;
-use sts_protocol::{AccessTokenClaims, Act};
+use sts_protocol::{AccessTokenClaims, Act, Actor};
 
 use super::{Call, Request};
 use crate::client_auth::AuthenticatedAgent;
 use crate::policy::{Ruling, Subject};
 use crate::record::{Event, EventKind};
-use crate::registry::Delegation;
 
 /// Before step 1.
 pub(super) fn describe_call(kind: EventKind, call: &Call<'_>, now: Timestamp) -> Event {
@@ -31,10 +30,10 @@ pub(super) fn describe_request(event: &mut Event, request: &Request<'_>) {
 }
 
 /// After step 4.
-pub(super) fn describe_subject(event: &mut Event, subject: &Subject) {
+pub(super) fn describe_subject(event: &mut Event, subject: &Subject, our_issuer: &str) {
     event.subject_issuer = Some(subject.principal.iss.clone());
     event.sub = Some(subject.sub.clone());
-    event.actors = actors(subject.act.as_ref());
+    event.actors = actors(subject.act.as_ref(), our_issuer);
     event.tenant_id.clone_from(&subject.tenant);
     event.parent_iss = Some(subject.token.iss.clone());
     event.parent_jti = Some(subject.token.jti.clone());
@@ -43,13 +42,13 @@ pub(super) fn describe_subject(event: &mut Event, subject: &Subject) {
 }
 
 /// After step 6.
-pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling) {
+pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &str) {
     event.sub = Some(ruling.sub.clone());
-    event.actors = actors(ruling.act.as_ref());
+    event.actors = actors(ruling.act.as_ref(), our_issuer);
     event.scope = Some(ruling.scope.clone());
     event.roles.clone_from(&ruling.roles);
     event.tenant_ids = ruling.tenants.clone().unwrap_or_default();
-    event.delegation = Some(delegation_name(&ruling.delegation));
+    event.delegation = Some(ruling.delegation.id.clone());
 }
 
 /// After step 7.
@@ -59,11 +58,12 @@ pub(super) fn describe_token(event: &mut Event, claims: &AccessTokenClaims) {
     event.exp = Some(claims.exp);
 }
 
-/// A delegation in words: `actor->target`.
-pub(super) fn delegation_name(delegation: &Delegation) -> String {
-    format!("{}->{}", delegation.actor, delegation.target)
-}
-
-fn actors(act: Option<&Act>) -> Vec<String> {
-    act.into_iter().flat_map(Act::actors).map(|actor| actor.sub.to_owned()).collect()
+/// The actors of a chain, the current one first: ours by their ids, which hold no space, and others with whose they are.
+pub(super) fn actors(act: Option<&Act>, our_issuer: &str) -> Vec<String> {
+    let name = |actor: Actor<'_>| match actor.iss {
+        Some(iss) if iss == our_issuer => actor.sub.to_owned(),
+        Some(iss) => format!("{} of {iss}", actor.sub),
+        None => format!("{} of an unnamed issuer", actor.sub),
+    };
+    act.into_iter().flat_map(Act::actors).map(name).collect()
 }

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sts_protocol::Form;
 
-use super::describe::delegation_name;
+use super::describe::actors;
 use super::service::View;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError, Failure};
 use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
-use crate::verify::SubjectError;
+use crate::verify::{self, SubjectError};
 
 /// What is supposed in place of what a request would prove.
 #[derive(Debug)]
@@ -76,9 +76,13 @@ pub enum Outcome {
     },
 }
 
-impl Explanation {
-    fn step(&mut self, step: &'static str, decision: String) {
-        self.steps.push(StepReport { step, decision });
+/// The steps so far.
+#[derive(Default)]
+struct Steps(Vec<StepReport>);
+
+impl Steps {
+    fn add(&mut self, step: &'static str, decision: String) {
+        self.0.push(StepReport { step, decision });
     }
 }
 
@@ -87,18 +91,17 @@ impl Sts {
     /// are not looked at. May fetch key sets of outside issuers; writes nothing.
     pub async fn explain(&self, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
         let view = self.view();
-        let outcome = Outcome::Refused { error: "", reason: "", detail: String::new() };
-        let mut explanation = Explanation { steps: Vec::new(), outcome };
-        let decided = self.explain_steps(&view, (body, headers), supposition, &mut explanation).await;
-        explanation.outcome = match decided {
-            Ok(ruling) => allowed(&ruling),
+        let mut steps = Steps::default();
+        let decided = self.explain_steps(&view, (body, headers), supposition, &mut steps).await;
+        let outcome = match decided {
+            Ok(ruling) => allowed(&ruling, &self.issuer),
             Err(refusal) => Outcome::Refused {
                 error: refusal.row().code().as_str(),
                 reason: refusal.reason(),
                 detail: refusal.detail(),
             },
         };
-        explanation
+        Explanation { steps: steps.0, outcome }
     }
 
     async fn explain_steps(
@@ -106,22 +109,22 @@ impl Sts {
         view: &View,
         (body, headers): (&[u8], &HeaderMap),
         supposition: Supposition<'_>,
-        explanation: &mut Explanation,
+        steps: &mut Steps,
     ) -> Result<Ruling, Refusal> {
         let form = Form::parse(body)?;
-        explanation.step("form", "the body is a well-formed form".to_owned());
+        steps.add("form", "the body is a well-formed form".to_owned());
         let client = suppose(&view.snapshot, supposition.actor)?;
-        explanation.step("client authentication", format!("supposed to be {:?}", client.agent().id));
+        steps.add("client authentication", format!("supposed to be {:?}", client.agent().id));
         let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
         let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
-        explanation.step("request", format!("target {:?}, scope {scope}", request.target.id));
+        steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
         let ruling = match &request.grant {
             Grant::TokenExchange(exchange) => {
                 let subject = self.explain_subject(view, exchange, &client, supposition.subject).await?;
-                explanation.step("subject", describe_subject(&subject));
+                steps.add("subject", describe_subject(&subject));
                 self.check_actor_token(view, exchange, &client).await?;
                 let chain = self.extend_chain(&subject, &client)?;
-                explanation.step("actor and chain", describe_chain(&chain));
+                steps.add("actor and chain", describe_chain(&chain));
                 policy::judge(&self.question(view, &request, &client, &chain), &subject)?
             }
             Grant::ClientCredentials => {
@@ -129,7 +132,7 @@ impl Sts {
                 policy::judge_service_account(&question)?
             }
         };
-        explanation.step("policy", format!("allowed by the delegation {}", delegation_name(&ruling.delegation)));
+        steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
         mint::check(&self.mint_context(view), &ruling)?;
         Ok(ruling)
     }
@@ -142,7 +145,12 @@ impl Sts {
         supposed: Option<Result<Subject, SubjectError>>,
     ) -> Result<Subject, Refusal> {
         match supposed {
-            Some(subject) => Ok(subject?),
+            Some(supposed) => {
+                let subject = supposed?;
+                let context = view.snapshot.verify_context(&self.issuer, view.now);
+                verify::check_standing(&context, &subject, client.agent())?;
+                Ok(subject)
+            }
             None => Ok(self.verify_subject(view, exchange, client).await?.subject().clone()),
         }
     }
@@ -154,16 +162,15 @@ fn suppose(snapshot: &Snapshot, actor: &str) -> Result<AuthenticatedAgent, Refus
     Ok(client_auth::suppose(Arc::clone(agent)))
 }
 
-fn allowed(ruling: &Ruling) -> Outcome {
-    let actors = ruling.act.iter().flat_map(sts_protocol::Act::actors).map(|actor| actor.sub.to_owned());
+fn allowed(ruling: &Ruling, our_issuer: &str) -> Outcome {
     Outcome::Allowed {
-        delegation: delegation_name(&ruling.delegation),
+        delegation: ruling.delegation.id.clone(),
         sub: ruling.sub.clone(),
         audience: ruling.target.minted_audience().to_owned(),
         scope: ruling.scope.to_string(),
         roles: ruling.roles.clone(),
         tenant_id: ruling.tenant.as_ref().map(ToString::to_string),
-        actors: actors.collect(),
+        actors: actors(ruling.act.as_ref(), our_issuer),
         expires_at: ruling.expires_at,
     }
 }

@@ -40,8 +40,8 @@ use service::View;
 /// How much of a `grant_type` an audit event shows, in characters.
 const GRANT_CHARS: usize = 64;
 
-/// One request to an endpoint that authenticates.
-#[derive(Debug, Clone, Copy)]
+/// One request to an endpoint that authenticates. No Debug: headers and body hold secrets.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// The headers.
     pub headers: &'a HeaderMap,
@@ -56,7 +56,7 @@ pub struct Call<'a> {
 /// A decision to issue, not yet recorded.
 struct Issue {
     minted: Minted,
-    standing: Option<Standing>,
+    standing: Standing,
     parent: Option<TokenReference>,
     issued_token_type: TokenType,
 }
@@ -105,7 +105,7 @@ impl Sts {
             Grant::TokenExchange(exchange) => {
                 // 4. Subject: on whose behalf?
                 let subject = self.verify_subject(view, exchange, client).await?;
-                describe_subject(event, subject.subject());
+                describe_subject(event, subject.subject(), &self.issuer);
 
                 // 5. Actor and chain: the actor is the client, and stands in front of those before it.
                 self.check_actor_token(view, exchange, client).await?;
@@ -121,11 +121,12 @@ impl Sts {
                 (policy::permit_service_account(&question)?, None)
             }
         };
-        describe_ruling(event, permit.ruling());
+        describe_ruling(event, permit.ruling(), &self.issuer);
 
         // 7. Mint.
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;
+        let standing = standing.unwrap_or_else(|| verify::own_standing(minted.claims()));
         Ok(Issue { minted, standing, parent, issued_token_type: request.issued_token_type })
     }
 }

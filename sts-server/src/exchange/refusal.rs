@@ -145,6 +145,7 @@ impl Refusal {
     }
 }
 
+/// Too many secrets at once is no outage: a client may answer an outage with a weaker credential, and load never earns one.
 fn client_row(error: &AuthenticationError) -> Row {
     match error {
         AuthenticationError::Absent | AuthenticationError::Failed(_) => Row::Client,
@@ -153,6 +154,7 @@ fn client_row(error: &AuthenticationError) -> Row {
         | AuthenticationError::ActorTokenType
         | AuthenticationError::ClientIdMismatch => Row::Request,
         AuthenticationError::ActorToken(_) => Row::Token,
-        AuthenticationError::Unavailable(_) | AuthenticationError::Overloaded => Row::Unavailable,
+        AuthenticationError::Overloaded => Row::TooMany,
+        AuthenticationError::Unavailable(_) => Row::Unavailable,
     }
 }

@@ -114,6 +114,10 @@ impl Sts {
     /// [`SnapshotError`]; the present snapshot stays.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
         let _turn = self.refreshing.acquire().await;
+        self.read_again().await
+    }
+
+    async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
         if let Some(newer) = present.refreshed(&*self.store, &self.master, &self.clock).await? {
             self.snapshot.store(Arc::new(newer));
@@ -124,8 +128,17 @@ impl Sts {
 
     /// Reads again if the snapshot has not been confirmed for a while, for whoever must not answer from an old one.
     pub(super) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
+        if self.is_confirmed() {
+            return Ok(());
+        }
+        let _turn = self.refreshing.acquire().await;
+        // Whoever had the turn before may have read meanwhile.
+        if self.is_confirmed() { Ok(()) } else { self.read_again().await }
+    }
+
+    fn is_confirmed(&self) -> bool {
         let age = self.clock.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire);
-        if (0..STALE_MILLISECONDS).contains(&age) { Ok(()) } else { self.refresh().await }
+        (0..STALE_MILLISECONDS).contains(&age)
     }
 
     /// Whether tokens can be issued: the database answers and a key is active.

@@ -31,8 +31,7 @@ impl Sts {
             return Err(Refusal::Client(failed));
         }
         let claimed = client_auth::claimed_id(&authorization, form);
-        let claimed = claimed.filter(|id| view.snapshot.registry.agent(id).is_some());
-        match self.attempts.failed(call.source, claimed) {
+        match self.attempts.failed(call.source, claimed.as_deref()) {
             Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
             None => Err(Refusal::Client(failed)),
         }

@@ -1,4 +1,5 @@
-//! The accept loop: HTTP/1.1 with a header deadline, a cap on connections, and an end that truncates nothing.
+//! The accept loop: HTTP/1.1 with deadlines for heads and for answers that nobody takes, a cap on connections, and an end that
+//! truncates nothing.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,12 +14,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
 /// How long the loop waits when the system has no descriptor left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// What is read of a request's head at most, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How long an answer may wait for a peer that takes nothing of it: such a connection holds a place for nobody.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long open connections may go on after the end was announced.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -90,7 +94,10 @@ async fn connection(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_PATIENCE));
+    let stream = TokioIo::new(Box::pin(stream));
+    let mut connection = std::pin::pin!(http.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = announced(&mut shutdown) => {

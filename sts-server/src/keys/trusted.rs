@@ -169,13 +169,14 @@ impl TrustedKeys {
         verify(self.agents.get(&agent.id).ok_or(TrustError::UnknownKey)?, token, now).await
     }
 
-    /// Reads all key sets that are not inline, so that the first requests need not wait; failures are left to them.
-    pub async fn warm(&self) {
+    /// Reads all key sets that are not inline: at start, so that the first requests need not wait, and now and then, so that a key
+    /// that was withdrawn is believed no longer though nobody presents another. Failures are left to the requests.
+    pub async fn refresh(&self) {
         let sources = self.issuers.values().chain(self.agents.values());
         let reads = sources.filter_map(|source| source.keys.as_ref().ok()).map(KeySource::refresh);
         for outcome in futures_util::future::join_all(reads).await {
             if let Err(error) = outcome {
-                tracing::warn!(error = &*error as &dyn std::error::Error, "a key set could not be read at start");
+                tracing::warn!(error = &*error as &dyn std::error::Error, "a key set could not be read");
             }
         }
     }

@@ -28,8 +28,8 @@ pub struct Standing {
     pub sub: String,
     /// The agents of this service that act or acted: those of the chain, and whoever presents the token.
     pub agents: Vec<String>,
-    /// Its tenant.
-    pub tenant: Option<String>,
+    /// Its tenant, or those that a service account may forward.
+    pub tenants: Vec<String>,
     /// When it was issued; a token that does not say so is older than any revocation.
     pub issued_at: Option<Timestamp>,
 }
@@ -69,7 +69,7 @@ impl Revocations {
             names.into_iter().find_map(|(issuer, sub)| blocked(RevocationKind::Subject, issuer, sub))
         };
         let agent = || standing.agents.iter().find_map(|agent| blocked(RevocationKind::Agent, "", agent));
-        let tenant = || standing.tenant.iter().find_map(|tenant| blocked(RevocationKind::Tenant, "", tenant));
+        let tenant = || standing.tenants.iter().find_map(|tenant| blocked(RevocationKind::Tenant, "", tenant));
         txn.or_else(subject).or_else(agent).or_else(tenant)
     }
 
@@ -114,7 +114,7 @@ mod tests {
             principal: Some(("https://idp".to_owned(), "alice".to_owned())),
             sub: "idp|alice".to_owned(),
             agents: vec!["a".to_owned(), "b".to_owned()],
-            tenant: Some("acme".to_owned()),
+            tenants: vec!["acme".to_owned()],
             issued_at: issued_at.map(at),
         }
     }

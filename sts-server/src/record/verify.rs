@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Event;
 use super::chain::{GENESIS, code};
-use crate::storage::{AuditHead, AuditRow, MAC_BYTES, StorageError, Store};
+use crate::storage::{AuditHead, AuditRow, MAC_BYTES, StorageError, Store, StoredAuditRow};
 
 /// How many rows are read at once.
 const PAGE: u32 = 1000;
@@ -25,6 +25,13 @@ pub enum AuditFault {
     },
     /// The row at this place was edited, moved or not written by this service.
     Altered {
+        /// The chain.
+        writer: String,
+        /// The place.
+        sequence: i64,
+    },
+    /// The row at this place was moved among the rows of other chains: its id does not follow that of the row before it.
+    Reordered {
         /// The chain.
         writer: String,
         /// The place.
@@ -72,7 +79,7 @@ pub async fn verify(store: &dyn Store, key: &hmac::Key, heads: &[AuditHead]) -> 
         let Some(last) = rows.last() else { break };
         after = Some((last.row.writer.clone(), last.row.writer_sequence));
         for stored in &rows {
-            check.row(&stored.row);
+            check.row(stored);
         }
     }
     Ok(check.finish())
@@ -88,6 +95,7 @@ struct Check<'a> {
 struct Chain {
     writer: String,
     sequence: i64,
+    id: i64,
     last: [u8; MAC_BYTES],
     faulty: bool,
 }
@@ -98,25 +106,28 @@ impl<'a> Check<'a> {
         Self { key, heads, chain: None, report: AuditReport { writers: 0, rows: 0, faults: Vec::new() } }
     }
 
-    fn row(&mut self, row: &AuditRow) {
+    fn row(&mut self, stored: &StoredAuditRow) {
+        let row = &stored.row;
         self.report.rows += 1;
         let mut chain = match self.chain.take() {
             Some(chain) if chain.writer == row.writer => chain,
             finished => {
                 self.end(finished);
                 self.report.writers += 1;
-                Chain { writer: row.writer.clone(), sequence: 0, last: GENESIS, faulty: false }
+                Chain { writer: row.writer.clone(), sequence: 0, id: i64::MIN, last: GENESIS, faulty: false }
             }
         };
-        let fault = if chain.faulty { None } else { self.fault(&chain, row) };
+        let fault = if chain.faulty { None } else { self.fault(&chain, stored) };
         chain.faulty |= fault.is_some();
         self.report.faults.extend(fault);
         chain.sequence = row.writer_sequence;
+        chain.id = stored.id;
         chain.last = row.mac;
         self.chain = Some(chain);
     }
 
-    fn fault(&self, chain: &Chain, row: &AuditRow) -> Option<AuditFault> {
+    fn fault(&self, chain: &Chain, stored: &StoredAuditRow) -> Option<AuditFault> {
+        let row = &stored.row;
         let (writer, sequence) = (row.writer.clone(), row.writer_sequence);
         if sequence != chain.sequence + 1 {
             return Some(AuditFault::Missing { writer, sequence: chain.sequence + 1 });
@@ -124,6 +135,9 @@ impl<'a> Check<'a> {
         let expected = code(self.key, &writer, sequence, &chain.last, &row.body);
         if expected != row.mac || !columns_agree(row) {
             return Some(AuditFault::Altered { writer, sequence });
+        }
+        if stored.id <= chain.id {
+            return Some(AuditFault::Reordered { writer, sequence });
         }
         let head = self.heads.get(writer.as_str());
         if head.is_some_and(|head| head.writer_sequence == sequence && head.mac != row.mac) {

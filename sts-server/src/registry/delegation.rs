@@ -10,6 +10,9 @@ use crate::ttl::Ttl;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delegation {
+    /// Its name: `actor->target`, and from the second of a pair on `actor->target#2`. Empty until it has been applied.
+    #[serde(skip)]
+    pub id: String,
     /// The id of the agent that may call.
     pub actor: String,
     /// The id of the agent that may be called.

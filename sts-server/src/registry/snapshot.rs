@@ -78,6 +78,7 @@ impl Registry {
             EntryKind::Delegation => {
                 let mut delegation: Delegation = serde_json::from_str(&row.body)?;
                 delegation.disabled |= row.disabled_by_admin;
+                delegation.id.clone_from(&row.id);
                 let pair = (delegation.actor.clone(), delegation.target.clone());
                 self.delegations.entry(pair).or_default().push(Arc::new(delegation));
             }

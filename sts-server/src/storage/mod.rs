@@ -58,7 +58,8 @@ impl StorageError {
     }
 }
 
-/// One database, shared by any number of servers. Every method is one atomic act: it holds whole or not at all; save
+/// One database, shared by any number of servers. Every method fails with [`StorageError`]: what is an outage may be tried again.
+/// Every method is one atomic act: it holds whole or not at all; save
 /// [`Store::purge`], which deletes in portions.
 ///
 /// Three counters make changes visible: `registry`, `keys` and `revocations`. Whoever changes rows of one raises its counter in
@@ -97,8 +98,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// All revocations that have not expired by the database's time, with the counter they belong to, read in one snapshot.
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError>;
 
-    /// Adds a revocation and, for a token, one for each of its descendants; for a transaction, one for the outside tokens that
-    /// began it. Raises the counter; every added row bears the raised counter as its `version`. A row that already stands for the
+    /// Adds a revocation, whose `at` is raised to the database's time of the act, so that it covers all that was recorded before it.
+    /// For a token, one for each of its descendants too; for a transaction, one for the outside tokens that began it. Raises the counter; every added row bears the raised counter as its `version`. A row that already stands for the
     /// same (kind, issuer, value) is replaced if the new one reaches further (later `at` or `expires_at`: the later of each is kept).
     ///
     /// Excludes [`Store::record`]: when this has returned, no token that the revocation covers can still be recorded by a caller

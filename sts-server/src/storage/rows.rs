@@ -1,5 +1,7 @@
 //! The rows that a store reads and writes. Times have millisecond precision in every database.
 
+use std::fmt;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::MAC_BYTES;
@@ -47,8 +49,8 @@ pub enum Origin {
     Api,
 }
 
-/// A registry entry as the database holds it; (kind, id) is unique.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A registry entry as the database holds it; (kind, id) is unique. Debug does not show the body, which may hold hashes of secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct EntryRow {
     /// What it is.
     pub kind: EntryKind,
@@ -60,6 +62,17 @@ pub struct EntryRow {
     pub disabled_by_admin: bool,
     /// The entry as JSON.
     pub body: String,
+}
+
+impl fmt::Debug for EntryRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryRow")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("origin", &self.origin)
+            .field("disabled_by_admin", &self.disabled_by_admin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One change of the registry.

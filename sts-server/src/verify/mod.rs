@@ -15,7 +15,7 @@ use sts_jose::UnverifiedToken;
 use sts_protocol::TokenType;
 
 pub use error::SubjectError;
-pub use own::{OwnToken, own_token};
+pub use own::{OwnToken, check_parties, own_standing, own_token};
 pub use suppose::{SupposedSubject, suppose};
 
 use crate::keys::{KeyRing, TrustedKeys};
@@ -57,13 +57,21 @@ pub async fn subject(
     } else {
         outside::subject(context, token, declared, presenter).await?
     };
-    let subject = verified.subject();
+    check_standing(context, verified.subject(), presenter)?;
+    Ok(verified)
+}
+
+/// Whether a subject is nobody else's name and stands unrevoked, when `presenter` presents its token.
+///
+/// # Errors
+/// [`SubjectError`]: `SubIsAnAgent` or `Revoked`.
+pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agent) -> Result<(), SubjectError> {
     if context.registry.agent(&subject.sub).is_some() {
         return Err(SubjectError::SubIsAnAgent);
     }
     match context.revocations.refuse(&standing(context.issuer, subject, presenter)) {
         Some(kind) => Err(SubjectError::Revoked(kind)),
-        None => Ok(verified),
+        None => Ok(()),
     }
 }
 
@@ -78,7 +86,7 @@ pub fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Stand
         principal: Some((subject.principal.iss.clone(), subject.principal.sub.clone())),
         sub: subject.sub.clone(),
         agents,
-        tenant: subject.tenant.as_ref().map(ToString::to_string),
+        tenants: subject.tenant.iter().map(ToString::to_string).collect(),
         issued_at: subject.issued_at,
     }
 }

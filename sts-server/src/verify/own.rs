@@ -1,5 +1,6 @@
 //! Tokens of ours.
 
+use jiff::Timestamp;
 use serde_json::Value;
 use sts_jose::{UnverifiedToken, VerifiedToken, typ_fits};
 use sts_protocol::{AccessTokenClaims, TokenType};
@@ -7,7 +8,8 @@ use sts_protocol::{AccessTokenClaims, TokenType};
 use super::{Context, SubjectError, values};
 use crate::keys::KeyRing;
 use crate::policy::{Authentication, HeldScope, Subject, VerifiedSubject};
-use crate::registry::Agent;
+use crate::record::Standing;
+use crate::registry::{Agent, Registry};
 use crate::storage::TokenReference;
 
 /// The `typ` of the tokens that this service mints (RFC 9068 §2.1).
@@ -26,7 +28,7 @@ pub struct OwnToken {
 ///
 /// # Errors
 /// [`SubjectError`]: `NotOurs`, `Typ`, `Time` or `Claims`.
-pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: jiff::Timestamp) -> Result<OwnToken, SubjectError> {
+pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: Timestamp) -> Result<OwnToken, SubjectError> {
     let token = ring.verify(token).ok_or(SubjectError::NotOurs)?;
     if !typ_fits(token.header().typ.as_deref(), OWN_TYP) {
         return Err(SubjectError::Typ);
@@ -35,6 +37,41 @@ pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: jiff::Timestam
     let claims =
         serde_json::from_value(Value::Object(token.claims().as_map().clone())).map_err(SubjectError::Claims)?;
     Ok(OwnToken { claims, token, times })
+}
+
+/// Whether those of whom a token of ours speaks stand as they did: the issuer of its user, with the tenant that it asserted, and the
+/// agent that it was issued to.
+///
+/// # Errors
+/// [`SubjectError`]: `PrincipalIssuer`, `TenantOutside` or `CurrentActor`.
+pub fn check_parties(registry: &Registry, claims: &AccessTokenClaims) -> Result<(), SubjectError> {
+    if let Some(principal) = &claims.sub_id {
+        let issuer = registry.issuer(&principal.iss).filter(|issuer| !issuer.disabled);
+        if !issuer.ok_or(SubjectError::PrincipalIssuer)?.tenants.contain(claims.tenant_id.as_ref()) {
+            return Err(SubjectError::TenantOutside);
+        }
+    }
+    match registry.agent(&claims.client_id) {
+        Some(agent) if !agent.disabled => Ok(()),
+        Some(_) | None => Err(SubjectError::CurrentActor),
+    }
+}
+
+/// Everything of a token of ours that a revocation can be about.
+#[must_use]
+pub fn own_standing(claims: &AccessTokenClaims) -> Standing {
+    let mut agents = Standing::agents_of(claims.act.as_ref(), &claims.iss);
+    agents.push(claims.client_id.clone());
+    let tenants = claims.tenant_id.iter().chain(claims.tenant_ids.iter().flatten());
+    Standing {
+        token: TokenReference { iss: claims.iss.clone(), jti: claims.jti.clone() },
+        txn: Some(claims.txn.clone()),
+        principal: claims.sub_id.as_ref().map(|principal| (principal.iss.clone(), principal.sub.clone())),
+        sub: claims.sub.clone(),
+        agents,
+        tenants: tenants.map(ToString::to_string).collect(),
+        issued_at: Timestamp::from_second(claims.iat).ok(),
+    }
 }
 
 pub(super) fn subject(
@@ -49,18 +86,11 @@ pub(super) fn subject(
     }
     values::check_unbound(own.token.claims())?;
     let claims = own.claims;
-    let (Some(act), Some(principal)) = (claims.act, claims.sub_id) else { return Err(SubjectError::ServiceAccount) };
-    if !presenter.is_addressed_by(&claims.aud) {
+    if claims.act.is_some() && !presenter.is_addressed_by(&claims.aud) {
         return Err(SubjectError::NotAddressed(presenter.id.clone()));
     }
-    let issuer = context.registry.issuer(&principal.iss).filter(|issuer| !issuer.disabled);
-    let issuer = issuer.ok_or(SubjectError::PrincipalIssuer)?;
-    if !issuer.tenants.contain(claims.tenant_id.as_ref()) {
-        return Err(SubjectError::TenantOutside);
-    }
-    if context.registry.agent(act.current().sub).is_none_or(|agent| agent.disabled) {
-        return Err(SubjectError::CurrentActor);
-    }
+    check_parties(context.registry, &claims)?;
+    let (Some(act), Some(principal)) = (claims.act, claims.sub_id) else { return Err(SubjectError::ServiceAccount) };
     let subject = Subject {
         token: TokenReference { iss: claims.iss, jti: claims.jti },
         sub: claims.sub,

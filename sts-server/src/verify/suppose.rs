@@ -5,7 +5,7 @@ use sts_protocol::{Act, Scope, SubjectId, Tenant};
 
 use super::{Context, SubjectError, values};
 use crate::policy::{Authentication, HeldScope, Subject};
-use crate::registry::ScopesFrom;
+use crate::registry::{Issuer, ScopesFrom};
 use crate::storage::TokenReference;
 
 /// What an operator says of a user and their token.
@@ -25,7 +25,8 @@ pub struct SupposedSubject {
     pub actors: Vec<String>,
 }
 
-/// The subject that a token of this description would be read as; it lives for an hour.
+/// The subject that a token of this description would be read as; it lives for an hour. Whether it stands unrevoked is
+/// [`super::check_standing`]'s to say, who knows the presenter.
 ///
 /// # Errors
 /// [`SubjectError`] when no such token would be accepted from anybody.
@@ -36,12 +37,10 @@ pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subje
     if !values::is_name(&supposed.sub) || !values::is_name(&sub) {
         return Err(SubjectError::Sub);
     }
-    if context.registry.agent(&sub).is_some() {
-        return Err(SubjectError::SubIsAnAgent);
-    }
-    let tenant = issuer.tenant.clone().or(supposed.tenant);
-    if !issuer.tenants.contain(tenant.as_ref()) {
-        return Err(SubjectError::TenantOutside);
+    let tenant = tenant(issuer, supposed.tenant)?;
+    let stands = |id: &String| context.registry.agent(id).is_some_and(|agent| !agent.disabled);
+    if supposed.actors.first().is_some_and(|current| !stands(current)) {
+        return Err(SubjectError::CurrentActor);
     }
     let earliest_first = supposed.actors.iter().rev();
     let act = earliest_first.fold(None, |prior, actor| Some(Act::wrap(context.issuer, actor, prior)));
@@ -64,4 +63,17 @@ pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subje
         txn: None,
         authentication: Authentication::default(),
     })
+}
+
+/// The tenant of the issuer's tokens: its fixed one, the one that its claim holds, or none; never another.
+fn tenant(issuer: &Issuer, supposed: Option<Tenant>) -> Result<Option<Tenant>, SubjectError> {
+    let tenant = match (&issuer.tenant, &issuer.tenant_claim, supposed) {
+        (Some(fixed), _, None) => Some(fixed.clone()),
+        (Some(fixed), _, Some(supposed)) if supposed == *fixed => Some(supposed),
+        (None, Some(_), Some(supposed)) => Some(supposed),
+        (None, Some(_), None) => return Err(SubjectError::TenantMissing),
+        (None, None, None) => None,
+        (Some(_), _, Some(_)) | (None, None, Some(_)) => return Err(SubjectError::TenantOutside),
+    };
+    if issuer.tenants.contain(tenant.as_ref()) { Ok(tenant) } else { Err(SubjectError::TenantOutside) }
 }

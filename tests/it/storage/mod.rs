@@ -56,6 +56,7 @@ macro_rules! conformance {
             revocation::a_revocation_that_reaches_further_replaces_the_row,
             revocation::the_later_of_each_time_is_kept,
             revocation::revocations_of_different_issuers_stand_beside_each_other,
+            revocation::a_block_reaches_the_moment_of_its_act,
             revocation::every_kind_is_read_back,
             revocation::expired_revocations_are_not_read,
             revocation::revoking_a_token_reaches_every_descendant_and_no_sibling,

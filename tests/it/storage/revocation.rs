@@ -192,3 +192,12 @@ pub(super) async fn lifting_nothing_writes_nothing(database: &TestDatabase) {
     assert_eq!(store.versions().await.unwrap().revocations, 1);
     assert_eq!(audit_rows(&*store).await, []);
 }
+
+pub(super) async fn a_block_reaches_the_moment_of_its_act(database: &TestDatabase) {
+    let store = database.store().await;
+    let before = store.versions().await.unwrap().database_time;
+    store.revoke(&RevocationRow { at: past(), ..revocation(RevocationKind::Agent, None, "a") }, &[]).await.unwrap();
+    let (_, rows) = store.revocations().await.unwrap();
+    assert!(rows.iter().all(|row| row.at >= before), "{rows:?}");
+    assert_eq!(rows.len(), 1);
+}

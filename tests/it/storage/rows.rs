@@ -82,7 +82,8 @@ pub(super) fn revocation(kind: RevocationKind, issuer: Option<&str>, value: &str
         kind,
         issuer: issuer.map(str::to_owned),
         value: value.to_owned(),
-        at: past(),
+        // Later than the act, or the store would raise it.
+        at: future(),
         expires_at: future(),
         // The store sets it.
         version: -1,

@@ -89,16 +89,22 @@ pub(super) async fn chain(
     after: Option<(&str, i64)>,
     limit: u32,
 ) -> Result<Vec<StoredAuditRow>, PostgresError> {
-    // No writer's name sorts before the empty one, and no sequence begins below 1.
-    let (writer, writer_sequence) = after.unwrap_or(("", i64::MIN));
-    let rows: Vec<AuditColumns> = sqlx::query_as(
-        "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
-         WHERE (writer, writer_sequence) > ($1, $2)
-         ORDER BY writer, writer_sequence LIMIT $3",
-    )
-    .bind(writer)
-    .bind(writer_sequence)
-    .bind(i64::from(limit))
+    let rows: Vec<AuditColumns> = match after {
+        // No bound at all: a row that somebody forged may stand before everything that a writer writes.
+        None => sqlx::query_as(
+            "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
+             ORDER BY writer, writer_sequence LIMIT $1",
+        )
+        .bind(i64::from(limit)),
+        Some((writer, writer_sequence)) => sqlx::query_as(
+            "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
+             WHERE (writer, writer_sequence) > ($2, $3)
+             ORDER BY writer, writer_sequence LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .bind(writer.to_owned())
+        .bind(writer_sequence),
+    }
     .fetch_all(pool)
     .await?;
     Ok(columns::rows(rows)?)

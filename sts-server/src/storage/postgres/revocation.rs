@@ -89,7 +89,8 @@ async fn raise_counter(connection: &mut PgConnection) -> Result<i64, PostgresErr
 
 async fn add(connection: &mut PgConnection, revocation: &RevocationRow, version: i64) -> Result<u64, PostgresError> {
     let added = sqlx::query(
-        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
+         VALUES ($1, $2, $3, GREATEST($4, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT), $5, $6)
          ON CONFLICT (kind, issuer, value) DO UPDATE
          SET at = GREATEST(revocations.at, excluded.at),
              expires_at = GREATEST(revocations.expires_at, excluded.expires_at),

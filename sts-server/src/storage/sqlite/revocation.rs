@@ -87,7 +87,8 @@ async fn raise_counter(connection: &mut SqliteConnection) -> Result<i64, SqliteE
 
 async fn add(connection: &mut SqliteConnection, revocation: &RevocationRow, version: i64) -> Result<u64, SqliteError> {
     let added = sqlx::query(
-        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
+         VALUES (?1, ?2, ?3, MAX(?4, CAST(unixepoch('subsec') * 1000 AS INTEGER)), ?5, ?6)
          ON CONFLICT (kind, issuer, value) DO UPDATE
          SET at = MAX(revocations.at, excluded.at),
              expires_at = MAX(revocations.expires_at, excluded.expires_at),
