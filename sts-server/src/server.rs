@@ -214,6 +214,7 @@ impl Server {
         let limits = ListenerLimits {
             connections: config.limits.connections,
             header_timeout: config.limits.header_timeout.as_duration(),
+            write_timeout: config.limits.write_timeout.as_duration(),
         };
         let metrics = foundation.surroundings.metrics.clone();
         server.tasks.spawn(http::serve(public, http::public(app.clone()), limits, ended.clone()));

@@ -181,6 +181,7 @@ async fn rfc_7523_an_assertion_must_keep_every_rule() {
         ("no audience", with(json!({ "aud": null }))),
         ("an empty audience", with(json!({ "aud": [] }))),
         ("audience null", with_value("aud", Value::Null)),
+        ("bound to a key", with_value("cnf", json!({ "jkt": "x" }))),
         ("longer than five minutes", with(json!({ "exp": now + 301 }))),
         ("far in the future", with(json!({ "exp": now + 86_400_000 }))),
         ("expired", with(json!({ "exp": now }))),

@@ -50,6 +50,7 @@ failed_attempts_per_minute = 50
 connections = 0x100
 header_timeout = "5s"
 body_timeout = "20s"
+write_timeout = "30s"
 [metadata]
 response_types_none = true
 "#;
@@ -74,6 +75,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.connections, 256);
     assert_eq!(config.limits.header_timeout.to_string(), "5s");
     assert_eq!(config.limits.body_timeout.to_string(), "20s");
+    assert_eq!(config.limits.write_timeout.to_string(), "30s");
     assert!(config.metadata.response_types_none);
     for option in OPTIONS {
         assert!(WHOLE.contains(&format!("{} = ", option.key)), "{} has no case here", option.path());

@@ -190,3 +190,19 @@ async fn connections_beyond_the_cap_wait_for_a_place() {
     third.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
 }
+
+#[tokio::test]
+async fn a_peer_that_takes_no_answer_loses_its_place() {
+    let limits = Setup::default().option("LIMITS__CONNECTIONS", "1").option("LIMITS__WRITE_TIMEOUT", "1s");
+    let harness = limits.start().await;
+    let mut stalled = connect(&harness).await;
+    let requests = b"GET /oauth2/jwks HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    // Until both ends' buffers are full of answers that nobody takes.
+    let filled = async { while stalled.write_all(&requests).await.is_ok() {} };
+    let _full = tokio::time::timeout(Duration::from_secs(10), filled).await;
+    let mut next = connect(&harness).await;
+    next.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    tokio::time::timeout(Duration::from_secs(20), next.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+}

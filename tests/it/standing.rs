@@ -371,3 +371,48 @@ async fn every_decision_of_a_known_agent_is_one_event_that_tells_what_was_known(
         })
     );
 }
+
+#[tokio::test]
+async fn what_is_not_honoured_is_refused_at_every_endpoint() {
+    let harness = Harness::start().await;
+    let token = harness.first_hop().await;
+    for request in [harness.introspect("inventory", &token), harness.revoke("coordinator", &token)] {
+        let answer = request.header("DPoP", "x").send().await;
+        assert_eq!((answer.status, answer.error()), (400, "invalid_request"), "{}", answer.text());
+    }
+    assert!(is_active(&harness, "inventory", &token).await);
+}
+
+#[tokio::test]
+async fn the_transaction_of_a_token_without_jti_stays_revoked_under_another_signature() {
+    let harness = Harness::start().await;
+    let mut claims = harness.user_claims();
+    claims.as_object_mut().expect("claims").remove("jti");
+    let token = harness.idp.sign(&claims);
+    let issued = harness.exchange().set("subject_token", &token).send().await;
+    let txn = issued.claims()["txn"].as_str().expect("a transaction").to_owned();
+    harness.block(RevocationKind::Transaction, None, &txn).await;
+    for (label, token) in [("as it was", token.clone()), ("signed otherwise", other_signature(&token))] {
+        let again = harness.exchange().set("subject_token", token);
+        harness.assert_refused(label, again, Row::Token, "token_revoked").await;
+    }
+}
+
+/// The same token with the other of the two ECDSA signatures that verify: s becomes n - s.
+fn other_signature(token: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let (signed, signature) = token.rsplit_once('.').expect("a token");
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("a signature");
+    let mut borrow = 0_i16;
+    for (digit, order) in signature[32..].iter_mut().zip(ORDER).rev() {
+        let difference = i16::from(order) - i16::from(*digit) - borrow;
+        borrow = i16::from(difference < 0);
+        *digit = u8::try_from(difference.rem_euclid(256)).expect("a byte");
+    }
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}

@@ -271,6 +271,7 @@ fn blank() -> Config {
             connections: 0,
             header_timeout: ttl,
             body_timeout: ttl,
+            write_timeout: ttl,
         },
         metadata: Metadata { response_types_none: false },
     }

@@ -92,6 +92,8 @@ pub struct Limits {
     pub header_timeout: Ttl,
     /// How long a request's body may take. Default `10s`.
     pub body_timeout: Ttl,
+    /// How long an answer may wait for a peer that takes nothing of it. Default `10s`.
+    pub write_timeout: Ttl,
 }
 
 /// What a server publishes of itself.

@@ -214,6 +214,15 @@ pub static OPTIONS: &[ConfigOption] = &[
         set: |config, given| set_timeout(&mut config.limits.body_timeout, given),
     },
     ConfigOption {
+        table: Some("limits"),
+        key: "write_timeout",
+        kind: OptionKind::Text,
+        default: Some("10s"),
+        form: "a span of time, at most 10m",
+        doc: "How long an answer may wait for a peer that takes nothing of it.",
+        set: |config, given| set_timeout(&mut config.limits.write_timeout, given),
+    },
+    ConfigOption {
         table: Some("metadata"),
         key: "response_types_none",
         kind: OptionKind::Boolean,

@@ -21,8 +21,6 @@ use tower::ServiceExt as _;
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// What is read of a request's head at most, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// How long an answer may wait for a peer that takes nothing of it: such a connection holds a place for nobody.
-const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long open connections may go on after the end was announced.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -37,6 +35,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long the head of a request may take, and how long a connection may be idle.
     pub header_timeout: Duration,
+    /// How long an answer may wait for a peer that takes nothing of it.
+    pub write_timeout: Duration,
 }
 
 /// Serves until `shutdown` says true; then lets the requests under way end.
@@ -95,7 +95,7 @@ async fn connection(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_PATIENCE));
+    stream.set_write_timeout(Some(limits.write_timeout));
     let stream = TokioIo::new(Box::pin(stream));
     let mut connection = std::pin::pin!(http.serve_connection(stream, service));
     let ended = tokio::select! {

@@ -61,7 +61,7 @@ pub struct Event {
     /// The user, as minted tokens name them; the agent's id of a service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// The actors of the chain, the current one first.
+    /// The actors of the chain, the current one first: agents of this service by their ids, others as `sub of iss`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actors: Vec<String>,
     /// The agent that the token is for.

@@ -100,6 +100,30 @@ async fn audit_verify_finds_a_removed_row_and_against_heads_a_cut_tail_and_a_mis
 }
 
 #[tokio::test]
+async fn audit_verify_finds_a_forged_row_wherever_it_sorts_and_rows_in_another_order() {
+    let (shop, server) = Shop::serving().await;
+    for _ in 0..3 {
+        shop.token().await;
+    }
+    assert_eq!(server.end().await, Some(0));
+    execute(&shop, "UPDATE audit_events SET id = -id").await;
+    let verified = shop.folder.run(&["audit", "verify"]).await;
+    assert!(verified.ended_with(1).contains("was moved"), "{verified:?}");
+    execute(&shop, "UPDATE audit_events SET id = -id").await;
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+
+    execute(
+        &shop,
+        "PRAGMA ignore_check_constraints = ON;
+         INSERT INTO audit_events (writer, writer_sequence, at, body, mac)
+         VALUES ('', -9223372036854775808, 0, '{}', zeroblob(32))",
+    )
+    .await;
+    let verified = shop.folder.run(&["audit", "verify"]).await;
+    assert!(verified.ended_with(1).contains("is missing"), "{verified:?}");
+}
+
+#[tokio::test]
 async fn audit_export_writes_every_row_as_it_is_stored() {
     let (shop, _server) = Shop::serving().await;
     shop.token().await;

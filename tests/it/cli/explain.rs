@@ -23,6 +23,18 @@ async fn explain_says_which_delegation_allows_and_which_rule_refuses() {
 }
 
 #[tokio::test]
+async fn explain_supposes_no_user_whose_token_would_be_refused() {
+    let (shop, _server) = Shop::serving().await;
+    let alice = ["explain", "--actor", "coordinator", "--target", "inventory", "--issuer", IDP, "--sub", "alice"];
+    let acme = [&alice[..], &["--tenant", "acme"]].concat();
+
+    let without_tenant = shop.folder.run(&alice).await;
+    assert!(without_tenant.ended_with(1).contains("(subject_tenant)"), "{without_tenant:?}");
+    let by_a_stranger = shop.folder.run(&[&acme[..], &["--chain", "stranger"]].concat()).await;
+    assert!(by_a_stranger.ended_with(1).contains("(subject_actor_disabled)"), "{by_a_stranger:?}");
+}
+
+#[tokio::test]
 async fn explain_verifies_a_real_token_and_issues_nothing() {
     let (shop, _server) = Shop::serving().await;
     shop.folder.write("user.jwt", &shop.user_token());
