@@ -232,7 +232,7 @@ pub struct RevokeArguments {
     /// Whose token or user it is: an issuer. Of a token, absent, this service's; of a user, absent, every issuer's.
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
-    /// Lift the revocation instead.
+    /// Lift the revocation instead: exactly the one that is named, not those of a token's descendants.
     #[arg(long)]
     pub lift: bool,
 }
