@@ -168,7 +168,7 @@ pub struct ExplainArguments {
 pub enum KeysCommand {
     /// Lists the signing keys and where they are in their life: next, active, retired.
     List,
-    /// Lets the next key sign, retires the active one and publishes a new next key.
+    /// Lets the next key sign, retires the active one and publishes a new next key. Refused while verifiers may not know the next key yet.
     Rotate {
         /// Only keys of this algorithm: ES256, EdDSA or RS256.
         #[arg(long, value_name = "ALGORITHM")]
