@@ -1,0 +1,117 @@
+//! The rules of agents.
+
+use super::{A, B, JWKS, SECRET, VALID, after, assert_each_makes_one_fault, faults};
+
+#[test]
+fn every_rule_of_agents_is_told() {
+    let audience = |list: &str| after(B, &format!("audience = {list}"));
+    let taken = audience("[\"b\", \"a\"]");
+    let repeated = audience("[\"x\", \"x\"]");
+    let empty = audience("[\"\"]");
+    let fragment = audience("[\"https://b.example/#top\"]");
+    let own = audience("[\"https://sts.example.com\"]");
+    let accepts = after(B, "accepts = [\"\"]");
+    let target = after(A, "default_target = \"bb\"");
+    let tenants = after(B, "tenants = []");
+    let forward = after(A, "tenants = [\"acme\"]\nforward_tenants = [\"acme\", \"globex\"]");
+    let alg = after(B, "signing_alg = \"ES384\"");
+    let ttl = after(B, "token_ttl = \"1h\"");
+    let both = format!(
+        "{SECRET}\nclient_secret_hash = \"$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2g$Zm9vYmFyYmF6Zm9vYmFyYmF6\""
+    );
+    let keys = format!("jwks = {JWKS}\njwks_uri = \"https://a.example/jwks\"");
+    let workload = |more: &str| {
+        format!("workload = [\n  {{ issuer = \"https://login.example.com\", subject = \"w\" }},\n  {more},\n]")
+    };
+    let unknown = workload("{ issuer = \"https://login.example.co\", subject = \"w\" }");
+    let pair = workload("{ issuer = \"https://login.example.com\", subject = \"w\" }");
+    let nobody = workload("{ issuer = \"https://login.example.com\", subject = \"\" }");
+    let shared = workload("{ issuer = \"https://login.example.com\", subject = \"v\", audience = \"cluster\" }");
+    assert_each_makes_one_fault(&[
+        (B, "id = \"b\"\n[[agents]]\nid = \"b\"\n", "r.toml:12: error: agent \"b\" stands already at line 9"),
+        (B, &taken, "r.toml:11: error: audience \"a\" of agent \"b\" is a name of agent \"a\" at line 4"),
+        (B, &repeated, "r.toml:11: error: audience \"x\" of agent \"b\" stands twice"),
+        (B, &empty, "r.toml:11: error: audience \"\" of agent \"b\" is empty"),
+        (
+            B,
+            &fragment,
+            "r.toml:11: error: audience \"https://b.example/#top\" of agent \"b\" has a fragment, so no resource parameter can name it (RFC 8707 section 2)",
+        ),
+        (B, &own, "r.toml:11: error: audience \"https://sts.example.com\" of agent \"b\" is this service itself"),
+        (B, &accepts, "r.toml:11: error: accepts of agent \"b\" holds an empty text"),
+        (A, &target, "r.toml:6: error: default_target \"bb\" of agent \"a\" is no agent; did you mean \"b\"?"),
+        (
+            B,
+            &tenants,
+            "r.toml:11: error: tenants of agent \"b\" is empty: it could neither ask nor receive; leave it out for every tenant, or say disabled = true",
+        ),
+        (A, &forward, "r.toml:7: error: forward_tenants of agent \"a\": \"globex\" is not among its tenants"),
+        (
+            B,
+            &alg,
+            "r.toml:11: error: signing_alg \"ES384\" of agent \"b\": tokens are signed with ES256, RS256 or EdDSA",
+        ),
+        (B, &ttl, "r.toml:11: warning: token_ttl 1h of agent \"b\" is cut to limits.max_ttl, 15m"),
+        (
+            SECRET,
+            "",
+            "r.toml:6: error: auth of agent \"a\" names no credential; leave it out for an agent that only receives",
+        ),
+        (
+            SECRET,
+            &both,
+            "r.toml:7: error: agent \"a\" has both client_secret_hash and client_secret_sha256; keep one of them",
+        ),
+        (
+            SECRET,
+            "client_secret_hash = \"$2b$12$abc\"",
+            "r.toml:7: error: client_secret_hash of agent \"a\" is not an argon2id hash in PHC form; it begins with \"$argon2id$\"",
+        ),
+        (
+            SECRET,
+            "client_secret_sha256 = \"00\"",
+            "r.toml:7: error: client_secret_sha256 of agent \"a\" is not 64 hexadecimal digits",
+        ),
+        (SECRET, &keys, "r.toml:8: error: agent \"a\" has both jwks and jwks_uri; keep one of them"),
+        (SECRET, "jwks = { keys = [] }", "r.toml:7: error: jwks of agent \"a\": no key in it can be used"),
+        (
+            SECRET,
+            "jwks_uri = \"http://a.example/jwks\"",
+            "r.toml:7: error: jwks_uri \"http://a.example/jwks\" of agent \"a\": http goes no further than the loopback interface",
+        ),
+        (
+            SECRET,
+            &unknown,
+            "r.toml:9: warning: workload issuer \"https://login.example.co\" of agent \"a\" is not registered; did you mean \"https://login.example.com\"?",
+        ),
+        (
+            SECRET,
+            &pair,
+            "r.toml:9: error: workload \"w\" of \"https://login.example.com\" is agent \"a\" already, at line 4",
+        ),
+        (SECRET, &nobody, "r.toml:9: error: workload subject of agent \"a\" is empty"),
+        (
+            SECRET,
+            &shared,
+            "r.toml:9: warning: workload audience \"cluster\" of agent \"a\" is not this service: whoever else is addressed by it can present its tokens here; project tokens for our issuer alone, if you can",
+        ),
+    ]);
+}
+
+#[test]
+fn an_agent_id_is_printable_ascii() {
+    let long = "x".repeat(256);
+    for id in ["", "a b", "ä", "a\\n", &long] {
+        let text = VALID.replacen(B, &format!("id = \"{id}\"\n"), 1).replacen(
+            "target = \"b\"",
+            &format!("target = \"{id}\""),
+            1,
+        );
+        let all = faults(&text);
+        assert!(
+            all.iter().any(|fault| fault.ends_with("1 to 255 printable ASCII characters without space")),
+            "{id:?}: {all:?}"
+        );
+    }
+    assert_eq!(faults(&VALID.replacen(B, "id = \"b\"\naudience = [\"b\", \"https://b.example/\"]\n", 1)), [""; 0]);
+}

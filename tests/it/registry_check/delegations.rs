@@ -1,0 +1,74 @@
+//! The rules of delegations.
+
+use super::{A, SCOPES, VALID, after, assert_each_makes_one_fault, faults};
+
+#[test]
+fn every_rule_of_delegations_is_told() {
+    let with = |more: &str| after(SCOPES, more);
+    let overlap = with("[[delegations]]\nactor = \"a\"\ntarget = \"b\"\nscopes = [\"t\"]\ntenants = [\"acme\"]");
+    let issuer = with("issuers = [\"https://login.example.org\"]");
+    let nobody = with("issuers = []");
+    let no_tenant = with("tenants = []");
+    let long = with("max_ttl = \"16m\"");
+    let outside = after(A, "tenants = [\"acme\"]");
+    assert_each_makes_one_fault(&[
+        (
+            "actor = \"a\"",
+            "actor = \"A\"",
+            "r.toml:13: error: actor \"A\" of a delegation is no agent; did you mean \"a\"?",
+        ),
+        (
+            "target = \"b\"",
+            "target = \"inventory\"",
+            "r.toml:14: error: target \"inventory\" of a delegation is no agent",
+        ),
+        (
+            "actor = \"a\"\ntarget = \"b\"",
+            "actor = \"b\"\ntarget = \"a\"",
+            "r.toml:13: warning: actor \"b\" of a delegation has no auth, so it can only receive; give the agent a credential, or leave the delegation out",
+        ),
+        (
+            "target = \"b\"",
+            "target = \"a\"",
+            "r.toml:14: error: delegation a->a leads to its own actor; an agent that calls itself needs reentrant = true",
+        ),
+        (SCOPES, "scopes = []\n", "r.toml:15: error: scopes of delegation a->b is empty: it allows nothing"),
+        (SCOPES, "scopes = [\"s\", \"t\",\n\"s\"]\n", "r.toml:16: error: scope \"s\" of delegation a->b stands twice"),
+        (
+            SCOPES,
+            "scopes = [{ scope = \"s\", from = [] }]\n",
+            "r.toml:15: error: scope \"s\" of delegation a->b is derived from nothing; list in from what entitles to it",
+        ),
+        (
+            SCOPES,
+            &overlap,
+            "r.toml:16: error: delegation a->b covers subjects that the one at line 12 covers; keep their tenants or their issuers apart: they are never added up",
+        ),
+        (
+            SCOPES,
+            &issuer,
+            "r.toml:16: error: issuer \"https://login.example.org\" of delegation a->b is not registered; did you mean \"https://login.example.com\"?",
+        ),
+        (
+            SCOPES,
+            &nobody,
+            "r.toml:16: error: issuers of delegation a->b is empty: it covers nobody; leave it out for any issuer",
+        ),
+        (
+            SCOPES,
+            &no_tenant,
+            "r.toml:16: error: tenants of delegation a->b is empty: it covers nobody; leave it out for every tenant, or say disabled = true",
+        ),
+        (SCOPES, &long, "r.toml:16: warning: max_ttl 16m of delegation a->b is cut to limits.max_ttl, 15m"),
+    ]);
+    let text = VALID.replacen(A, &outside, 1).replacen(SCOPES, &with("tenants = [\"globex\"]"), 1);
+    assert_eq!(faults(&text), ["r.toml:17: warning: delegation a->b covers no tenant of its actor: it is never used"]);
+}
+
+#[test]
+fn delegations_of_a_pair_that_are_apart_are_no_fault() {
+    let apart = "scopes = [\"s\"]\ntenants = [\"acme\"]\n[[delegations]]\nactor = \"a\"\ntarget = \"b\"\nscopes = [\"t\"]\ntenants = [\"globex\"]\n";
+    assert_eq!(faults(&VALID.replacen(SCOPES, apart, 1)), [""; 0]);
+    let itself = VALID.replacen("target = \"b\"", "target = \"a\"\nreentrant = true", 1);
+    assert_eq!(faults(&itself), [""; 0]);
+}

@@ -1,0 +1,145 @@
+//! The rules of issuers.
+
+use super::{ISSUER, JWKS, SCOPES, SECRET, VALID, after, assert_each_makes_one_fault, faults};
+
+#[test]
+fn every_rule_of_issuers_is_told() {
+    let twice = format!("{ISSUER}[[issuers]]\n{ISSUER}");
+    let both = after(ISSUER, "jwks_uri = \"https://login.example.com/jwks\"\njwks_file = \"/nowhere\"");
+    let http_keys = after(ISSUER, "jwks_uri = \"http://login.example.com/jwks\"");
+    let no_keys = after(ISSUER, "jwks = { keys = [] }");
+    let no_set = after(ISSUER, "jwks = { key = [] }");
+    let file = after(ISSUER, "jwks_file = \"/nowhere\"");
+    let tenants = after(ISSUER, "tenant = \"acme\"\ntenant_claim = \"org_id\"");
+    let scope_claim = after(ISSUER, "scope_claim = \"scp\"");
+    let algorithms = after(ISSUER, "algorithms = []");
+    let none = after(ISSUER, "tenants = []");
+    let other = after(ISSUER, "tenant = \"acme\"\ntenants = [\"globex\"]");
+    let unsaid = after(ISSUER, "tenants = [\"acme\"]");
+    let empty = after(ISSUER, "tenant_claim = \"\"");
+    let ca = after(ISSUER, &format!("jwks = {JWKS}\njwks_bearer_token_file = \"/dev/null\""));
+    let prefix = after(ISSUER, "subject_prefix = \"a\\u0007\"");
+    assert_each_makes_one_fault(&[
+        (ISSUER, &twice, "r.toml:4: error: issuer \"https://login.example.com\" stands already at line 1"),
+        (
+            ISSUER,
+            "issuer = \"https://sts.example.com\"\n",
+            "r.toml:2: error: issuer \"https://sts.example.com\" is this service itself; leave it out: its own tokens are believed without an entry",
+        ),
+        (ISSUER, "issuer = \"\"\n", "r.toml:2: error: issuer is empty"),
+        (
+            ISSUER,
+            "issuer = \"http://login.example.com\"\n",
+            "r.toml:2: error: issuer \"http://login.example.com\": http goes no further than the loopback interface; use https, or say allow_http = true",
+        ),
+        (
+            ISSUER,
+            &http_keys,
+            "r.toml:3: error: jwks_uri \"http://login.example.com/jwks\" of issuer \"https://login.example.com\": http goes no further than the loopback interface; use https, or say allow_http = true",
+        ),
+        (
+            ISSUER,
+            "issuer = \"spiffe://example.org\"\n",
+            "r.toml:2: error: issuer \"spiffe://example.org\" is not an http(s) URL, so its keys cannot be discovered; give jwks_uri, jwks or jwks_file",
+        ),
+        (
+            ISSUER,
+            "issuer = \"https://login.example.com?a\"\n",
+            "r.toml:2: error: issuer \"https://login.example.com?a\" has a query or fragment, so its keys cannot be discovered; give jwks_uri, jwks or jwks_file",
+        ),
+        (ISSUER, &no_keys, "r.toml:3: error: jwks of issuer \"https://login.example.com\": no key in it can be used"),
+        (
+            ISSUER,
+            &no_set,
+            "r.toml:3: error: jwks of issuer \"https://login.example.com\": keys is missing or not an array",
+        ),
+        (
+            ISSUER,
+            &file,
+            "r.toml:3: warning: jwks_file of issuer \"https://login.example.com\" cannot be read here: No such file or directory (os error 2)",
+        ),
+        (
+            ISSUER,
+            &tenants,
+            "r.toml:4: error: issuer \"https://login.example.com\" has both tenant and tenant_claim; keep one of them",
+        ),
+        (
+            ISSUER,
+            &scope_claim,
+            "r.toml:3: error: scope_claim of issuer \"https://login.example.com\" is of no use without scopes_from = \"token\"",
+        ),
+        (
+            ISSUER,
+            &algorithms,
+            "r.toml:3: error: algorithms of issuer \"https://login.example.com\" is empty: none of its tokens could verify; leave it out for RS256, ES256 and EdDSA",
+        ),
+        (
+            ISSUER,
+            &none,
+            "r.toml:3: error: tenants of issuer \"https://login.example.com\" is empty: none of its tokens would count; leave it out for every tenant",
+        ),
+        (
+            ISSUER,
+            &other,
+            "r.toml:3: error: tenant \"acme\" of issuer \"https://login.example.com\" is not among its tenants",
+        ),
+        (
+            ISSUER,
+            &unsaid,
+            "r.toml:3: warning: tenants of issuer \"https://login.example.com\" are limited, but its tokens have no tenant: all are refused; say tenant_claim or tenant",
+        ),
+        (ISSUER, &empty, "r.toml:3: error: tenant_claim of issuer \"https://login.example.com\" is empty"),
+        (
+            ISSUER,
+            &ca,
+            "r.toml:4: warning: jwks_bearer_token_file of issuer \"https://login.example.com\" is of no use: its keys are not fetched",
+        ),
+        (
+            ISSUER,
+            &prefix,
+            "r.toml:3: error: subject_prefix of issuer \"https://login.example.com\" holds a control character",
+        ),
+    ]);
+    let all = faults(&VALID.replacen(ISSUER, &both, 1));
+    assert_eq!(
+        all.first().map(String::as_str),
+        Some(
+            "r.toml:4: error: issuer \"https://login.example.com\" has both jwks_uri and jwks_file; keep one of jwks_uri, jwks and jwks_file, or none for discovery"
+        )
+    );
+}
+
+#[test]
+fn issuers_that_need_no_discovery_may_be_any_text() {
+    for issuer in ["spiffe://example.org", "accounts.google.com"] {
+        let named = format!("issuer = {issuer:?}\njwks = {JWKS}\n");
+        assert_eq!(faults(&VALID.replacen(ISSUER, &named, 1)), [""; 0]);
+    }
+    for more in ["issuer = \"http://login.example.com\"\nallow_http = true\n", "issuer = \"http://localhost:8080\"\n"] {
+        assert_eq!(faults(&VALID.replacen(ISSUER, more, 1)), [""; 0]);
+    }
+    let text = after(
+        ISSUER,
+        r#"jwks = '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'"#,
+    );
+    assert_eq!(faults(&VALID.replacen(ISSUER, &text, 1)), [""; 0]);
+}
+
+#[test]
+fn two_unprefixed_issuers_of_users_at_one_target_are_told() {
+    let two = format!("{ISSUER}\n[[issuers]]\nissuer = \"https://login.example.org\"\n");
+    let warning = "r.toml:4: warning: users of issuers \"https://login.example.com\" and \"https://login.example.org\" reach \"b\", which cannot tell them apart by sub alone; give all but one of the issuers a subject_prefix";
+    let text = VALID.replacen(ISSUER, &two, 1);
+    assert_eq!(faults(&text), [warning]);
+    for mended in [
+        text.replacen("org\"\n", "org\"\nsubject_prefix = \"org:\"\n", 1),
+        text.replacen("org\"\n", "org\"\ndisabled = true\n", 1),
+        text.replacen(SCOPES, "scopes = [\"s\"]\nissuers = [\"https://login.example.org\"]\n", 1),
+        text.replacen(SECRET, "workload = [{ issuer = \"https://login.example.org\", subject = \"w\" }]", 1),
+        text.replacen("org\"\n", "org\"\ntenant = \"acme\"\n", 1)
+            .replacen(SCOPES, "scopes = [\"s\"]\ntenants = [\"globex\"]\n", 1)
+            .replacen("com\"\n", "com\"\ntenant_claim = \"t\"\n", 1),
+    ] {
+        assert_eq!(faults(&mended), [""; 0], "{mended}");
+    }
+}

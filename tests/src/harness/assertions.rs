@@ -1,0 +1,113 @@
+//! How a server refuses: what every refusal bears, and that a request is refused for one reason.
+
+use sts_server::policy::Row;
+use sts_server::record::EventKind;
+
+use super::Harness;
+use crate::{Answer, FormRequest};
+
+impl Harness {
+    /// Sends a request that a known agent is refused: the row's status, code and text, the common headers, no token recorded,
+    /// and exactly one event with this reason.
+    ///
+    /// # Panics
+    /// When anything of that is otherwise.
+    pub async fn assert_refused(&self, label: &str, request: FormRequest, row: Row, reason: &str) -> Answer {
+        let correlation_id = request.correlation_id();
+        let answer = self.assert_refused_with(label, request, row).await;
+        let events = self.events(&correlation_id).await;
+        let reasons: Vec<_> = events.iter().map(|event| event.reason.as_deref().unwrap_or_default()).collect();
+        assert_eq!(reasons, [reason], "{label}: {events:?}");
+        let kind = events[0].event;
+        assert!(matches!(kind, EventKind::TokenRefused | EventKind::RevocationRefused), "{label}: {kind:?}");
+        assert_eq!((&events[0].jti, events[0].exp), (&None, None), "{label}");
+        answer
+    }
+
+    /// As [`Self::assert_refused`], of a request whose agent is not known, or of another endpoint than that for tokens: there is
+    /// no event.
+    ///
+    /// # Panics
+    /// When anything is otherwise.
+    pub async fn assert_refused_unrecorded(&self, label: &str, request: FormRequest, row: Row) -> Answer {
+        let before = self.audit_count().await;
+        let answer = self.assert_refused_with(label, request, row).await;
+        assert_eq!(self.audit_count().await, before, "{label}: something was recorded");
+        answer
+    }
+
+    /// Checks each of these requests as [`Self::assert_refused`] does, and that `twin`, which is valid, succeeds before and after.
+    ///
+    /// # Panics
+    /// When anything is otherwise.
+    pub async fn assert_each_refused(
+        &self,
+        twin: impl Fn() -> FormRequest,
+        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, Row, &str)>,
+    ) {
+        twin().send().await.token();
+        for (label, request, row, reason) in cases {
+            self.assert_refused(label.as_ref(), request, row, reason).await;
+        }
+        twin().send().await.token();
+    }
+
+    /// As [`Self::assert_each_refused`], of requests whose agent is not known.
+    ///
+    /// # Panics
+    /// When anything is otherwise.
+    pub async fn assert_each_refused_unrecorded(
+        &self,
+        twin: impl Fn() -> FormRequest,
+        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, Row)>,
+    ) {
+        twin().send().await.token();
+        for (label, request, row) in cases {
+            self.assert_refused_unrecorded(label.as_ref(), request, row).await;
+        }
+        twin().send().await.token();
+    }
+
+    async fn assert_refused_with(&self, label: &str, request: FormRequest, row: Row) -> Answer {
+        let correlation_id = request.correlation_id();
+        let before = self.token_count().await;
+        let answer = request.send().await;
+        refuses(label, &answer, row);
+        if !correlation_id.is_empty() {
+            assert_eq!(answer.header("x-correlation-id"), correlation_id, "{label}");
+        }
+        assert_eq!(self.token_count().await, before, "{label}: a token was recorded");
+        answer
+    }
+}
+
+/// Checks the answer to a request that was refused: status, code, fixed text, the headers that all answers bear.
+///
+/// # Panics
+/// When anything is otherwise.
+pub fn refuses(label: &str, answer: &Answer, row: Row) {
+    let (status, code) = match row {
+        Row::Request | Row::Token | Row::TokenSize => (400, "invalid_request"),
+        Row::Target => (400, "invalid_target"),
+        Row::Scope => (400, "invalid_scope"),
+        Row::Grant => (400, "unauthorized_client"),
+        Row::UnsupportedGrant => (400, "unsupported_grant_type"),
+        Row::Client => (401, "invalid_client"),
+        Row::TooMany => (429, "slow_down"),
+        Row::Unavailable => (503, "temporarily_unavailable"),
+    };
+    assert_eq!((answer.status, answer.error()), (status, code), "{label}: {}", answer.text());
+    let description = answer.json["error_description"].as_str().unwrap_or_default();
+    assert_eq!(description, sts_server::http::description(row), "{label}");
+    assert_eq!(answer.json.as_object().map(serde_json::Map::len), Some(2), "{label}: {}", answer.text());
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        ("pragma", "no-cache"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(answer.header(name), value, "{label}: {name}");
+    }
+    assert!(!answer.header("x-correlation-id").is_empty(), "{label}");
+    assert_eq!(answer.headers.contains_key("retry-after"), status == 429 || status == 503, "{label}: retry-after");
+}
