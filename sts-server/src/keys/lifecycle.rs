@@ -51,7 +51,9 @@ pub enum KeyLifeError {
     #[error("the keys were changed by others {ATTEMPTS} times in a row")]
     Contended,
     /// The next key was published too short a time ago for every verifier to know it.
-    #[error("the next {algorithm} key was published only at {published_at}; it may sign from {earliest}, or at once with --now")]
+    #[error(
+        "the next {algorithm} key was published only at {published_at}; it may sign from {earliest}, or at once with --now"
+    )]
     TooEarly {
         /// The algorithm.
         algorithm: Algorithm,
