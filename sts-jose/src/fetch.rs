@@ -1,4 +1,4 @@
-//! The only place of the whole server that opens outbound connections: a GET with a size limit, a time limit, no
+//! The only place that opens connections to others (`dev` calls the server of its own process besides): a GET with a size limit, a time limit, no
 //! redirects, no proxy, and only to addresses that the configuration names (or that the issuer's discovery names).
 
 use std::net::IpAddr;

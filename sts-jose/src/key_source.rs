@@ -33,7 +33,7 @@ pub enum KeyLookupError {
     Unavailable(#[source] Arc<FetchError>),
 }
 
-/// How a key source fares, for metrics and tests.
+/// How a key source fares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySetHealth {
     /// When the keys in use were read; `None` if there are none.

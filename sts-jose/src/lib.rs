@@ -10,7 +10,7 @@
 //! | `verification_key`, `rsa_modulus`, `key_set` | public keys (JWK, JWKS) |
 //! | `signing_key` | our own signer |
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
-//! | `fetch` | the **only** place of the whole server that opens outbound connections |
+//! | `fetch` | the **only** place that opens connections to others |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
 //! The path of a token is [`UnverifiedToken::parse`], [`KeySource::find`], [`UnverifiedToken::verify`]; what comes

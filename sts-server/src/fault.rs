@@ -8,7 +8,7 @@ use serde::Serialize;
 /// One thing that is wrong, and where. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Fault {
-    /// The file, as it was named; `environment`, `flags` or `database` for what stands in no file.
+    /// The file, as it was named; or `environment`, `flags`, `defaults`, `configuration` or `database` for what stands in none.
     pub file: PathBuf,
     /// The line, from 1.
     pub line: Option<usize>,

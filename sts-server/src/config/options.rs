@@ -1,6 +1,6 @@
 //! The table of all options: what each is called, what it is for, its default, and how a text becomes its value.
 //!
-//! The file, the environment and the flags all go through this table, and the reference configuration is made of it.
+//! The file, the environment and the flags all go through this table, and `docs/configuration.md` is held to it by a test.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

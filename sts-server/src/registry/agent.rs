@@ -71,7 +71,7 @@ pub struct AgentAuth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The issuer of its tokens, which must be registered.
+    /// The issuer of its tokens; while it is not registered, none of them is believed.
     pub issuer: String,
     /// The `sub` of its tokens.
     pub subject: String,
