@@ -48,7 +48,7 @@ pub struct StepReport {
 pub enum Outcome {
     /// A token with this content.
     Allowed {
-        /// The delegation that allows it, as `actor->target`.
+        /// The delegation that allows it: `actor->target`, and `#2` and so on where the two have several.
         delegation: String,
         /// `sub`.
         sub: String,

@@ -44,7 +44,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut sh
     let places = Arc::new(Semaphore::new(limits.connections));
     let total = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        // A full server must hear of its end too, and not only once a place is free.
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = announced(&mut shutdown) => break,
+        };
+        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = announced(&mut shutdown) => break,

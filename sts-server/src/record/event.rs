@@ -85,7 +85,7 @@ pub struct Event {
     /// The tenants that a service account's token may forward.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenant_ids: Vec<Tenant>,
-    /// The delegation that allowed it, as `actor->target`.
+    /// The delegation that allowed it: `actor->target`, and `#2` and so on where the two have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<String>,
     /// The token.

@@ -1,7 +1,7 @@
 //! Tokens of ours.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Deserialize as _;
 use sts_jose::{UnverifiedToken, VerifiedToken, typ_fits};
 use sts_protocol::{AccessTokenClaims, TokenType};
 
@@ -34,8 +34,7 @@ pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: Timestamp) -> 
         return Err(SubjectError::Typ);
     }
     let times = token.claims().times(now).map_err(SubjectError::Time)?;
-    let claims =
-        serde_json::from_value(Value::Object(token.claims().as_map().clone())).map_err(SubjectError::Claims)?;
+    let claims = AccessTokenClaims::deserialize(token.claims().as_map()).map_err(SubjectError::Claims)?;
     Ok(OwnToken { claims, token, times })
 }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
+use serde::Deserialize as _;
+use serde_json::json;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Act, TokenType, parameter};
 
@@ -94,7 +95,7 @@ fn user_token(folder: &Folder, surroundings: &Surroundings) -> Result<String, Cl
 
 fn claims(token: &str) -> Result<AccessTokenClaims, CliError> {
     let token = UnverifiedToken::parse(token).map_err(|error| CliError::Demonstration(error.to_string()))?;
-    Ok(serde_json::from_value(Value::Object(token.claims().as_map().clone()))?)
+    Ok(AccessTokenClaims::deserialize(token.claims().as_map())?)
 }
 
 fn show_token(out: &mut Output, claims: &AccessTokenClaims, now: i64) -> Result<(), CliError> {
