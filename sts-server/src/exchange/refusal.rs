@@ -85,6 +85,7 @@ impl Refusal {
             Self::Mint(error) => error.row(),
             Self::Replayed => Row::Client,
             Self::NotTheClients => Row::Grant,
+            Self::Record(error) if error.is_overload() => Row::TooMany,
             Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) => Row::Unavailable,
         }
     }
@@ -106,6 +107,7 @@ impl Refusal {
             Self::Replayed => Verdict::Replayed.reason().map_or("", |(reason, _)| reason),
             Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
+            Self::Record(error) if error.is_overload() => "overloaded",
             Self::Record(_) => "not_recorded",
             Self::Revoke(_) => "not_revoked",
             Self::Snapshot(_) => "database_unavailable",

@@ -29,7 +29,7 @@ pub fn description(row: Row) -> &'static str {
         Row::UnsupportedGrant => "The grant type is not supported.",
         Row::Client => "Client authentication failed.",
         Row::TokenSize => "The token would be too large.",
-        Row::TooMany => "Too many attempts have failed.",
+        Row::TooMany => "Too many requests or failed attempts: come back later.",
         Row::Unavailable => "The service cannot answer now.",
     }
 }

@@ -55,6 +55,17 @@ pub enum RecordError {
     Ended,
 }
 
+impl RecordError {
+    /// Whether load alone stood in the way: no outage, which a client may answer with a weaker credential.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        match self {
+            Self::Overloaded => true,
+            Self::Storage(_) | Self::Ended => false,
+        }
+    }
+}
+
 /// Commits decisions. Clones share one queue and one audit chain.
 #[derive(Debug, Clone)]
 pub struct Recorder {
