@@ -1,0 +1,52 @@
+//! Why something could not be set up.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::route::RouteError;
+
+/// Why a [`crate::Verifier`], a [`crate::Sts`] or a [`crate::Propagator`] could not be made. A fault of the configuration, unless
+/// [`BuildError::Fallback`] says that something is out of reach.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A route that cannot be honoured.
+    #[error("a route cannot be honoured")]
+    Route(#[from] RouteError),
+    /// The configuration file is not what it should be; the message has the line.
+    #[error("the configuration cannot be read")]
+    Toml(#[from] toml::de::Error),
+    /// A file that the configuration names cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of a private key holds none.
+    #[error("{} holds no private key", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: sts_jose::SigningKeyError,
+    },
+    /// No HTTP client can be made.
+    #[error("no http client can be made")]
+    Http(#[from] sts_jose::HttpClientError),
+    /// Something is absent, or two things contradict each other.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The token that is to stand in for an STS out of reach could not be had beforehand.
+    #[error("the service account's token for {route} could not be had")]
+    Fallback {
+        /// The route.
+        route: url::Url,
+        /// Why.
+        #[source]
+        source: Error,
+    },
+}

@@ -1,0 +1,1 @@
+//! Tokens that were exchanged, until they die.

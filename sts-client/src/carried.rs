@@ -1,0 +1,256 @@
+//! What travels with a call besides the credential: correlation id, idempotency key, trace context, and the headers that a route
+//! forwards.
+
+use std::fmt;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sts_jose::Entropy;
+
+/// Names the tenant of a request.
+pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+/// Joins the events of one user request across hops.
+pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// Names one operation, so that a repetition does it once.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that a service account stands in for a delegated token.
+pub const X_DELEGATION_FALLBACK: HeaderName = HeaderName::from_static("x-delegation-fallback");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The longest correlation id and idempotency key, in characters.
+const MAX_ID_CHARS: usize = 128;
+const MAX_KEY_CHARS: usize = 255;
+
+/// Never forwarded, whatever a route says: credentials, what belongs to one connection, and what this crate sets itself.
+const NEVER_FORWARDED: [HeaderName; 21] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    PROXY_AUTHENTICATE,
+    COOKIE,
+    SET_COOKIE,
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("client-cert-chain"),
+    HeaderName::from_static("x-forwarded-client-cert"),
+    HeaderName::from_static("dpop"),
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HOST,
+    CONTENT_LENGTH,
+    X_TENANT_ID,
+    X_CORRELATION_ID,
+    X_DELEGATION_FALLBACK,
+];
+
+/// Taken off every outbound call before anything is put on: other credentials, and claims that only this crate may make.
+const STRIPPED: [HeaderName; 10] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("client-cert-chain"),
+    HeaderName::from_static("x-forwarded-client-cert"),
+    HeaderName::from_static("dpop"),
+    X_TENANT_ID,
+    X_CORRELATION_ID,
+    X_DELEGATION_FALLBACK,
+];
+
+/// Whether a route may forward a header of that name.
+pub(crate) fn may_be_forwarded(name: &HeaderName) -> bool {
+    !NEVER_FORWARDED.contains(name)
+}
+
+/// Takes everything off an outbound call that could speak for somebody.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    for name in STRIPPED {
+        headers.remove(name);
+    }
+}
+
+/// A correlation id: 1 to 128 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CorrelationId(HeaderValue);
+
+impl CorrelationId {
+    /// Makes a fresh one: a random UUID.
+    pub fn random(entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0; 16];
+        entropy.fill(&mut bytes);
+        let text = uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string();
+        Self(HeaderValue::from_maybe_shared(text).unwrap_or_else(|_never| HeaderValue::from_static("-")))
+    }
+
+    /// Takes over one; `None` unless it is 1 to 128 visible ASCII characters.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        HeaderValue::from_str(text).ok().and_then(Self::from_header)
+    }
+
+    fn from_header(value: HeaderValue) -> Option<Self> {
+        is_visible(&value, MAX_ID_CHARS).then_some(Self(value))
+    }
+
+    /// The identifier.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl fmt::Display for CorrelationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for CorrelationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// An idempotency key: 1 to 255 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(HeaderValue);
+
+impl IdempotencyKey {
+    /// Takes over one; `None` unless it is 1 to 255 visible ASCII characters.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        HeaderValue::from_str(text).ok().and_then(Self::from_header)
+    }
+
+    fn from_header(value: HeaderValue) -> Option<Self> {
+        is_visible(&value, MAX_KEY_CHARS).then_some(Self(value))
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
+    (1..=max_chars).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// What an inbound request carries on. Holds no credential.
+#[derive(Debug, Clone)]
+pub struct Carried {
+    correlation_id: CorrelationId,
+    idempotency_key: Option<IdempotencyKey>,
+    /// Everything that a route may forward; a route picks by name.
+    headers: HeaderMap,
+}
+
+impl Carried {
+    /// Starts anew, for work that no request asked for.
+    pub fn fresh(entropy: &dyn Entropy) -> Self {
+        Self { correlation_id: CorrelationId::random(entropy), idempotency_key: None, headers: HeaderMap::new() }
+    }
+
+    /// Reads what a request carries. A correlation id that is absent, repeated or malformed is made anew; an idempotency key that is
+    /// repeated or malformed counts as absent.
+    pub fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
+        let correlation_id = single(headers, &X_CORRELATION_ID).and_then(CorrelationId::from_header);
+        let idempotency_key = single(headers, &IDEMPOTENCY_KEY).and_then(IdempotencyKey::from_header);
+        let named_by_connection: Vec<&str> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|names| names.split(','))
+            .map(str::trim)
+            .collect();
+        let kept = headers
+            .iter()
+            .filter(|(name, _)| may_be_forwarded(name))
+            .filter(|(name, _)| !named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())));
+        Self {
+            correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::random(entropy)),
+            idempotency_key,
+            headers: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        }
+    }
+
+    /// The correlation id.
+    #[must_use]
+    pub fn correlation_id(&self) -> &CorrelationId {
+        &self.correlation_id
+    }
+
+    /// The idempotency key.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
+        self.idempotency_key.as_ref()
+    }
+
+    /// With another correlation id.
+    #[must_use]
+    pub fn with_correlation_id(mut self, correlation_id: CorrelationId) -> Self {
+        self.correlation_id = correlation_id;
+        self
+    }
+
+    /// With another idempotency key.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// Puts on an outbound call what it carries on. The correlation id replaces any other. A trace context and an idempotency key that the
+    /// caller has set for this very call stay; `forward` names further headers, which replace any other.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, forward: &[HeaderName]) {
+        headers.insert(X_CORRELATION_ID, self.correlation_id.header());
+        if let Some(key) = &self.idempotency_key {
+            headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| key.0.clone());
+        }
+        if !headers.contains_key(TRACEPARENT) {
+            self.copy(&TRACEPARENT, headers);
+            self.copy(&TRACESTATE, headers);
+        }
+        for name in forward {
+            self.copy(name, headers);
+        }
+    }
+
+    fn copy(&self, name: &HeaderName, headers: &mut HeaderMap) {
+        if !self.headers.contains_key(name) {
+            return;
+        }
+        headers.remove(name);
+        for value in self.headers.get_all(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// The value of a header that is there exactly once.
+pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.clone()),
+        _ => None,
+    }
+}

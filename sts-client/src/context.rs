@@ -1,0 +1,121 @@
+//! On whose behalf an outbound call is made.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use sts_jose::Entropy;
+use sts_protocol::Tenant;
+
+use crate::carried::{Carried, CorrelationId, IdempotencyKey};
+use crate::delegation::{Delegation, Kind};
+
+tokio::task_local! {
+    static CURRENT: CallContext;
+}
+
+/// On whose behalf an outbound call is made, and what travels with it. Cloning is cheap.
+///
+/// Made of a [`Delegation`], or said in as many words with [`CallContext::without_user`]. A call for which none is known is an error and
+/// not a call without a user: whoever loses the context on the way (a spawned task does) must not gain the service account's authority.
+#[derive(Debug, Clone)]
+pub struct CallContext(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    caller: Caller,
+    carried: Carried,
+}
+
+/// Who asks, for the decision table.
+#[derive(Debug)]
+pub(crate) enum Caller {
+    /// Whoever the verified inbound token names.
+    Inbound(Delegation),
+    /// Nobody: a scheduled run, or the handshake of a protocol.
+    Absent {
+        /// The tenant for which the work is done.
+        tenant: Option<Tenant>,
+    },
+}
+
+impl From<Delegation> for CallContext {
+    fn from(delegation: Delegation) -> Self {
+        let carried = delegation.verified().carried.clone();
+        Self(Arc::new(Inner { caller: Caller::Inbound(delegation), carried }))
+    }
+}
+
+impl From<&Delegation> for CallContext {
+    fn from(delegation: &Delegation) -> Self {
+        Self::from(delegation.clone())
+    }
+}
+
+impl CallContext {
+    /// For work that no user asked for, of one tenant or of none.
+    pub fn without_user(tenant: Option<Tenant>, entropy: &dyn Entropy) -> Self {
+        Self(Arc::new(Inner { caller: Caller::Absent { tenant }, carried: Carried::fresh(entropy) }))
+    }
+
+    /// With another correlation id.
+    #[must_use]
+    pub fn with_correlation_id(self, correlation_id: CorrelationId) -> Self {
+        self.with_carried(|carried| carried.with_correlation_id(correlation_id))
+    }
+
+    /// With another idempotency key, for one of several calls that one request makes.
+    #[must_use]
+    pub fn with_idempotency_key(self, key: IdempotencyKey) -> Self {
+        self.with_carried(|carried| carried.with_idempotency_key(key))
+    }
+
+    fn with_carried(self, change: impl FnOnce(Carried) -> Carried) -> Self {
+        let caller = match &self.0.caller {
+            Caller::Inbound(delegation) => Caller::Inbound(delegation.clone()),
+            Caller::Absent { tenant } => Caller::Absent { tenant: tenant.clone() },
+        };
+        Self(Arc::new(Inner { caller, carried: change(self.0.carried.clone()) }))
+    }
+
+    /// The context of the task that is running, where [`CallContext::scope`] set one.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:
+    /// there, `scope` again.
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// The verified delegation behind the call; `None` for work that no request asked for.
+    #[must_use]
+    pub fn delegation(&self) -> Option<&Delegation> {
+        match &self.0.caller {
+            Caller::Inbound(delegation) => Some(delegation),
+            Caller::Absent { .. } => None,
+        }
+    }
+
+    /// The user's delegation; `None` when a service account calls, or nobody.
+    #[must_use]
+    pub fn user(&self) -> Option<&Delegation> {
+        self.delegation().filter(|delegation| delegation.kind() == Kind::User)
+    }
+
+    /// The tenant for which the call is made: verified, or said in [`CallContext::without_user`].
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match &self.0.caller {
+            Caller::Inbound(delegation) => delegation.tenant(),
+            Caller::Absent { tenant } => tenant.as_ref(),
+        }
+    }
+
+    /// What travels with the call.
+    #[must_use]
+    pub fn carried(&self) -> &Carried {
+        &self.0.carried
+    }
+}

@@ -1,0 +1,68 @@
+//! How the agent proves to the STS who it is, and where tokens of its own come from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::error::RefusalCode;
+
+/// How the agent proves to the STS who it is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// `client_secret_basic` (RFC 6749 §2.3.1).
+    ClientSecret(SecretString),
+    /// `private_key_jwt` (RFC 7523): a new assertion for every request.
+    PrivateKeyJwt(Arc<sts_jose::SigningKey>),
+    /// A token of a workload issuer (Kubernetes, SPIFFE), sent as the client assertion.
+    Token(Arc<dyn TokenSource>),
+}
+
+/// Where a token of the agent's own comes from: a file, another IdP, a vault.
+#[async_trait]
+pub trait TokenSource: std::fmt::Debug + Send + Sync {
+    /// A token that is good now. Called for every request; a source that is slow keeps what it has.
+    ///
+    /// # Errors
+    /// See [`TokenSourceError`].
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError>;
+}
+
+/// A token of the agent's own.
+#[derive(Debug, Clone)]
+pub struct SourcedToken {
+    /// The token.
+    pub token: SecretString,
+    /// When it dies, where that is known.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a source has no token.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenSourceError {
+    /// The source says no.
+    #[error("the token source refused: {code}")]
+    Refused {
+        /// Its code.
+        code: RefusalCode,
+    },
+    /// The source is out of reach. One may retry.
+    #[error("the token source is out of reach")]
+    Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// What the source has is no token: a file that is absent, empty or no text. The configuration is at fault.
+    #[error("{what}")]
+    Misconfigured {
+        /// What must be put right; no secrets.
+        what: String,
+    },
+}
+
+/// A token in a file that somebody else replaces: a projected service account token. Read anew for every use.
+#[derive(Debug, Clone)]
+pub struct TokenFile {
+    path: PathBuf,
+}

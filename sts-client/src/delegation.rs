@@ -1,0 +1,158 @@
+//! Who calls, as a verified inbound token says.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
+
+use crate::carried::{Carried, CorrelationId, IdempotencyKey};
+
+/// What a verified inbound token says: on whose behalf, by whom, in which tenant, with which scopes. Cloning is cheap.
+///
+/// Only [`crate::inbound::Verifier`] makes one. It holds the token itself for the next exchange and shows it to nobody.
+#[derive(Clone)]
+pub struct Delegation(Arc<Verified>);
+
+/// What the verifier found; the content of a [`Delegation`].
+pub(crate) struct Verified {
+    pub(crate) token: SecretString,
+    /// SHA-256 of the token, header, payload and signature.
+    pub(crate) digest: [u8; 32],
+    pub(crate) kind: Kind,
+    pub(crate) issuer: String,
+    pub(crate) sub: String,
+    pub(crate) subject: SubjectId,
+    pub(crate) act: Option<Act>,
+    pub(crate) tenant: Option<Tenant>,
+    pub(crate) scope: Scope,
+    pub(crate) txn: Option<String>,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) carried: Carried,
+}
+
+/// Whether a token is a user's or an agent's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// It speaks for an end user; [`Delegation::actor`] says who acts.
+    User,
+    /// It speaks for an agent on its own behalf. There is no user.
+    ServiceAccount,
+}
+
+impl Delegation {
+    pub(crate) fn new(verified: Verified) -> Self {
+        Self(Arc::new(verified))
+    }
+
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.0
+    }
+
+    /// Whether a user or an agent of its own stands behind the call.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The principal, by the issuer that first named it: `sub_id` where the token has one, else its `iss` and `sub`.
+    #[must_use]
+    pub fn subject(&self) -> &SubjectId {
+        &self.0.subject
+    }
+
+    /// The `iss` of the token itself.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// The agent that acts now; `None` when the user calls directly. The only actor that may decide anything (RFC 8693 §4.1).
+    #[must_use]
+    pub fn actor(&self) -> Option<Actor<'_>> {
+        self.0.act.as_ref().map(Act::current)
+    }
+
+    /// The agents that acted before, for the audit log alone.
+    #[must_use]
+    pub fn prior_actors(&self) -> PriorActors<'_> {
+        PriorActors(self.0.act.as_ref())
+    }
+
+    /// The tenant: of a user the token's own; of a service account the one that `X-Tenant-ID` names and that it may speak for.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        self.0.tenant.as_ref()
+    }
+
+    /// What the token allows.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.0.scope
+    }
+
+    /// Whether the token holds a scope, by its exact name.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        ScopeToken::new(scope).is_ok_and(|token| self.0.scope.contains(&token))
+    }
+
+    /// The transaction (RFC 8417 §2.2) that joins all hops below one first hop.
+    #[must_use]
+    pub fn txn(&self) -> Option<&str> {
+        self.0.txn.as_deref()
+    }
+
+    /// When the token dies.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.0.expires_at
+    }
+
+    /// The identifier that joins the events of one user request across hops; made when the request had none.
+    #[must_use]
+    pub fn correlation_id(&self) -> &CorrelationId {
+        self.0.carried.correlation_id()
+    }
+
+    /// The `Idempotency-Key` of the request.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
+        self.0.carried.idempotency_key()
+    }
+}
+
+impl fmt::Debug for Delegation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delegation").field("kind", &self.0.kind).field("txn", &self.0.txn).finish_non_exhaustive()
+    }
+}
+
+/// The actors before the current one. For the audit log, and for no decision (RFC 8693 §4.1): it can be read, but not compared.
+#[derive(Clone, Copy)]
+pub struct PriorActors<'a>(Option<&'a Act>);
+
+impl<'a> PriorActors<'a> {
+    /// The actors, the latest first, to be written down.
+    pub fn for_audit(self) -> impl Iterator<Item = Actor<'a>> {
+        self.0.into_iter().flat_map(Act::actors).skip(1)
+    }
+}
+
+/// `sub` after `sub`, the latest first; empty when there are none.
+impl fmt::Display for PriorActors<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, actor) in self.for_audit().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", actor.sub)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PriorActors<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PriorActors({self})")
+    }
+}

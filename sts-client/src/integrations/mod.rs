@@ -1,0 +1,1 @@
+//! Where the crate plugs in, each behind a feature of its name.
