@@ -5,6 +5,7 @@ mod answers;
 mod architecture;
 mod chain;
 mod cli;
+mod client;
 mod client_auth;
 mod configuration;
 mod connections;

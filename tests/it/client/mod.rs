@@ -1,0 +1,1 @@
+//! The client library, through its public edge.
