@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use super::ACQUIRE_TIMEOUT;
 use super::error::PostgresError;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations/postgres");
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long all migrations may take, waiting for another server's included.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);

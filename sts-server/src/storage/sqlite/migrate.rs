@@ -6,7 +6,7 @@ use sqlx::migrate::Migrator;
 use super::begin_immediate;
 use super::error::SqliteError;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations/sqlite");
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Brings the schema up to date: all migrations in one transaction that holds the write lock. The migrator has no lock of its own here;
 /// its transactions become savepoints of ours.
