@@ -1,0 +1,1 @@
+//! Benchmarks of agent-sts; they are in `benches/`, and `cargo bench -p sts-bench` runs them.
