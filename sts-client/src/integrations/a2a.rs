@@ -22,8 +22,9 @@
 //! }
 //! ```
 //!
-//! Inbound, [`verify`]. Where the server is an axum router, the layer of [`crate::integrations`] for axum can refuse a request before the
-//! A2A server sees it; but the executor runs in a task of its own, where only the parameters of the request are known.
+//! Inbound, [`verify`], for the code of an executor, which runs in a task of its own and sees nothing of the request but its parameters.
+//! It guards only what reaches the executor. Reading, listing, watching and cancelling tasks may not, so put `inbound::VerifierLayer`
+//! around the router of the server too, and let its `RequestAuthorizer` see to whose the tasks are.
 
 use ::a2a::errordetails::{ERROR_INFO_TYPE, TypedDetail};
 use ::a2a::{A2AError, error_code};
@@ -175,9 +176,9 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
     }
 }
 
-/// Verifies the token of a request to an A2A server, for the code of its executor, which sees nothing of the request but its parameters.
+/// Verifies the token of a request to an A2A server, by the parameters of the request.
 ///
-/// The executor runs in a task of its own, so that no context reaches it. It begins with
+/// No context reaches the task of an executor. So it begins with
 ///
 /// ```no_run
 /// use sts_client::integrations::a2a::{ServiceParams, verify};

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "a2a")]
 pub mod a2a;
+#[cfg(feature = "axum")]
+pub mod axum;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 #[cfg(feature = "rmcp")]
