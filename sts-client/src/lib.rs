@@ -1,5 +1,6 @@
 //! The agent's half of agent-sts.
 
+mod agent_file;
 mod build_error;
 mod cache;
 mod carried;

@@ -9,11 +9,13 @@ use url::Url;
 
 use super::builder::VerifierBuilder;
 use super::issuer::Issuer;
+use crate::agent_file::AgentFile;
 use crate::build_error::BuildError;
 
+/// `[inbound]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Config {
+pub(crate) struct InboundTable {
     audience: Vec<String>,
     resource: Option<Url>,
     #[serde(default)]
@@ -50,7 +52,8 @@ struct IssuerConfig {
 }
 
 pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
-    let config: Config = toml::from_str(text)?;
+    let config = AgentFile::parse(text)?.inbound;
+    let config = config.ok_or_else(|| BuildError::Contradiction("there is no table [inbound]".to_owned()))?;
     let mut builder = VerifierBuilder::new(config.audience);
     for issuer in config.issuers {
         builder = builder.issuer(issuer.into_issuer()?);

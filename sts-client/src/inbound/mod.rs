@@ -7,7 +7,7 @@
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
 mod builder;
-mod config;
+pub(crate) mod config;
 mod headers;
 mod issuer;
 #[cfg(feature = "tower")]
@@ -85,22 +85,24 @@ impl Verifier {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
 
-    /// Reads audiences, issuers and service accounts from TOML. Reads the files of certificate authorities that it names.
+    /// Reads audiences, issuers and service accounts from the table `[inbound]` of an agent's TOML, which [`crate::Propagator::from_toml`]
+    /// reads the rest of. Reads the files of certificate authorities that it names.
     ///
     /// ```
     /// # use sts_client::inbound::Verifier;
     /// let verifier = Verifier::from_toml(
     ///     r#"
+    ///     [inbound]
     ///     audience = ["inventory-agent"]
     ///     resource = "https://inventory.shop.example/"  # optional: serves and names RFC 9728 metadata
     ///     required_scopes = ["stock:read"]              # optional
     ///     service_accounts = [{ issuer = "https://login.example.com", subject = "nightly", tenants = ["acme"] }]
     ///
-    ///     [[issuers]]
+    ///     [[inbound.issuers]]
     ///     issuer = "https://sts.example.com"
     ///     sts = true                                    # its tokens name actors and tenants
     ///
-    ///     [[issuers]]
+    ///     [[inbound.issuers]]
     ///     issuer = "https://login.example.com"
     ///     jwks_uri = "https://login.example.com/jwks"   # or jwks_file; absent: discovery
     ///     tenant_claim = "org_id"                       # or tenant = "acme"; neither: its tokens have no tenant

@@ -11,24 +11,16 @@ use serde::Deserialize;
 use sts_jose::{Algorithm, SigningKey};
 
 use super::{Propagator, PropagatorBuilder};
+use crate::agent_file::AgentFile;
 use crate::build_error::BuildError;
 use crate::credentials::{Credentials, TokenFile};
 use crate::exchange::{Sts, StsBuilder};
-use crate::route::Route;
 use crate::service_account::ServiceAccount;
 
+/// `[sts]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Config {
-    sts: Option<StsTable>,
-    service_account: Option<ServiceAccountTable>,
-    #[serde(default)]
-    routes: Vec<Route>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StsTable {
+pub(crate) struct StsTable {
     issuer: String,
     client_id: String,
     client_secret_file: Option<PathBuf>,
@@ -43,9 +35,10 @@ struct StsTable {
     attempts: Option<u32>,
 }
 
+/// `[service_account]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ServiceAccountTable {
+pub(crate) struct ServiceAccountTable {
     from: Option<From>,
     token_file: Option<PathBuf>,
     issuer: Option<String>,
@@ -67,7 +60,7 @@ enum From {
 
 /// Reads a configuration, and the files that it names.
 pub(super) fn read(text: &str) -> Result<PropagatorBuilder, BuildError> {
-    let config: Config = toml::from_str(text)?;
+    let config = AgentFile::parse(text)?;
     let mut builder = config.routes.into_iter().fold(Propagator::builder(), PropagatorBuilder::route);
     if let Some(sts) = config.sts {
         builder = builder.sts_to_be_built(sts.builder()?);

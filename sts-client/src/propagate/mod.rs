@@ -3,7 +3,7 @@
 //! [`decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision.
 
 mod builder;
-mod config;
+pub(crate) mod config;
 pub mod decide;
 mod hop;
 
