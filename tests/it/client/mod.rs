@@ -1,4 +1,4 @@
 //! The client library, through its public edge.
 
-mod inbound;
 mod exchange;
+mod inbound;
