@@ -1,3 +1,5 @@
 //! The client library, through its public edge.
 
 mod plug;
+mod exchange;
+mod inbound;
