@@ -99,15 +99,21 @@ async fn the_log_says_which_check_failed_and_holds_no_token() {
     let token = sts.sign(&with(sts.claims(), &json!({ "aud": "warehouse" })));
     seen.remember(&token);
     sts.answer([json_reply(200, &sts.body(&token))]);
-    let client = sts.client();
-    let refused = exchange(&client, &user).await;
+    let (client, route) = (sts.client(), route());
+    let ids = [correlation_id("logged-refused"), correlation_id("logged-ok")];
+    let ask = |id| ExchangeRequest { subject: &user, route: &route, correlation_id: id };
+    let refused = client.exchange(ask(&ids[0])).await;
     for request in sts.requests("/token") {
         seen.remember(read(&request).1.get("subject_token").unwrap());
     }
-    assert!(log.text().contains("aud is not the target"), "{}", log.text());
-    seen.assert_not_in(&log.text(), "the log");
     sts.answer([sts.honest()]);
-    let issued = exchange(&client, &user).await.unwrap();
+    let issued = client.exchange(ask(&ids[1])).await.unwrap();
+    let log = log.text();
+    let warnings = log.lines().filter(|line| line.contains("the answer of the sts is refused"));
+    let warnings: Vec<&str> = warnings.filter(|line| line.contains("logged-")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("logged-refused") && warnings[0].contains("aud is not the target"), "{warnings:?}");
+    seen.assert_not_in(&log, "the log");
     seen.remember(issued.authorization().to_str().unwrap());
     assert!(issued.authorization().is_sensitive());
     seen.assert_not_in(&format!("{issued:?} {refused:?} {client:?} {user:?} {:?}", issued.authorization()), "Debug");
