@@ -89,8 +89,13 @@ impl HostileSts {
 
     /// How often a path was asked for.
     pub(super) fn count(&self, path: &str) -> usize {
+        self.requests(path).len()
+    }
+
+    /// The requests for a path, head and body, in their order.
+    pub(super) fn requests(&self, path: &str) -> Vec<String> {
         let script = self.script.lock().expect("no test panics here");
-        script.requests.iter().filter(|request| request.split(' ').nth(1) == Some(path)).count()
+        script.requests.iter().filter(|request| request.split(' ').nth(1) == Some(path)).cloned().collect()
     }
 
     /// The claims of the token that an honest STS would issue for `alice` to the coordinator.
