@@ -3,3 +3,4 @@
 mod plug;
 mod exchange;
 mod inbound;
+mod simulation;
