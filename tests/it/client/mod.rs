@@ -1,4 +1,4 @@
 //! The client library, through its public edge.
 
-mod plug;
 mod exchange;
+mod plug;
