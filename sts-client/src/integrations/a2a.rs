@@ -213,3 +213,39 @@ fn received(params: &ServiceParams) -> HeaderMap {
     }
     headers
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::RefusalCode;
+
+    #[test]
+    fn the_kind_of_an_error_survives_the_way_through_an_a2a_error() {
+        let rows = [
+            Error::Refused { code: RefusalCode::from_answer("invalid_target") },
+            Error::Unavailable { retry_after: Some(Duration::from_secs(7)), outage: None },
+            Error::Unavailable { retry_after: None, outage: None },
+            Error::misconfigured("no call context"),
+            Error::NoRoute { origin: "https://a.example".to_owned() },
+        ];
+        for error in rows {
+            let back = to_error(&to_a2a_error(&error)).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_remote_agent_is_none_of_ours() {
+        let foreign = TypedDetail::error_info("REFUSED", ::a2a::errordetails::PROTOCOL_DOMAIN, None);
+        let malformed = TypedDetail::error_info("REFUSED", ERROR_DOMAIN, None);
+        for error in [
+            A2AError::internal("x"),
+            A2AError::internal("x").with_details(vec![foreign]),
+            A2AError::internal("x").with_details(vec![malformed]),
+        ] {
+            assert!(to_error(&error).is_none(), "{error:?}");
+        }
+    }
+}

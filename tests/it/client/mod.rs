@@ -1,6 +1,6 @@
 //! The client library, through its public edge.
 
-mod plug;
 mod exchange;
 mod inbound;
 mod simulation;
+mod plug;
