@@ -1,1 +1,179 @@
 //! Tokens that were exchanged, until they die.
+//!
+//! The key holds everything that a token depends on, so that no caller is ever given the token of another. What is kept is a token, or for
+//! a few seconds a refusal; an outage is never kept, and never shared beyond those who waited for the very same request.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use moka::Expiry;
+use moka::future::Cache;
+use sts_jose::Clock;
+use sts_protocol::TokenType;
+
+use crate::delegation::Delegation;
+use crate::error::RefusalCode;
+use crate::exchange::{ExchangeError, IssuedToken, Sts};
+use crate::flight::Flights;
+use crate::route::Route;
+
+/// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
+const REFUSAL_TTL: Duration = Duration::from_secs(5);
+
+/// What came of an exchange.
+pub(crate) type Outcome = Result<Arc<IssuedToken>, ExchangeError>;
+
+/// Names one token: SHA-256 over all that it depends on, each part after its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+/// The part of a [`Key`] that is the same for all calls of one route.
+#[derive(Clone)]
+pub(crate) struct RouteKey(digest::Context);
+
+impl RouteKey {
+    pub(crate) fn new(sts: &Sts, route: &Route) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        part(&mut context, Some(sts.issuer().as_bytes()));
+        part(&mut context, Some(sts.client_id().as_bytes()));
+        part(&mut context, route.audience.as_deref().map(str::as_bytes));
+        part(&mut context, route.resource.as_deref().map(str::as_bytes));
+        part(&mut context, route.issued_audience.as_deref().map(str::as_bytes));
+        part(&mut context, Some(route.scope.to_string().as_bytes()));
+        part(&mut context, Some(TokenType::AccessToken.as_str().as_bytes()));
+        Self(context)
+    }
+
+    /// The key for one user: by the inbound token itself, to the last byte of its signature, and its tenant.
+    pub(crate) fn of(&self, subject: &Delegation) -> Key {
+        let mut context = self.0.clone();
+        part(&mut context, Some(&subject.verified().digest));
+        part(&mut context, subject.tenant().map(|tenant| tenant.as_str().as_bytes()));
+        let mut key = [0; 32];
+        key.copy_from_slice(context.finish().as_ref());
+        Key(key)
+    }
+}
+
+/// The length first, so that no two lists of parts are one string of bytes; what is absent has a length that nothing has.
+fn part(context: &mut digest::Context, bytes: Option<&[u8]>) {
+    let length = bytes.map_or(u64::MAX, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    context.update(&length.to_le_bytes());
+    context.update(bytes.unwrap_or_default());
+}
+
+/// Exchanged tokens by key, with at most one exchange under way for each.
+#[derive(Debug, Clone)]
+pub(crate) struct ExchangeCache {
+    kept: Cache<Key, Kept>,
+    flights: Flights<Key, Outcome>,
+    clock: Arc<dyn Clock>,
+    margin: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    outcome: Result<Arc<IssuedToken>, RefusalCode>,
+    until: Timestamp,
+    /// What was left until then when it was kept.
+    life: Duration,
+}
+
+impl ExchangeCache {
+    /// Keeps at most `capacity` outcomes, and each token until `margin` before its death.
+    pub(crate) fn new(capacity: u64, margin: Duration, clock: Arc<dyn Clock>) -> Self {
+        let kept = Cache::builder().max_capacity(capacity).expire_after(DeadOnesLeave).build();
+        Self { kept, flights: Flights::new(), clock, margin }
+    }
+
+    /// The outcome for that key: a kept one, or that of `exchange`, which runs at most once at a time for one key.
+    pub(crate) async fn get<F>(&self, key: Key, subject: &Delegation, exchange: impl FnOnce() -> F) -> Outcome
+    where
+        F: Future<Output = Result<IssuedToken, ExchangeError>> + Send + 'static,
+    {
+        if let Some(outcome) = self.kept(&key).await {
+            let result = if outcome.is_ok() { "hit" } else { "refusal" };
+            metrics::counter!("sts_client_cache_total", "result" => result).increment(1);
+            return outcome;
+        }
+        metrics::counter!("sts_client_cache_total", "result" => "miss").increment(1);
+        let flight = self.flights.join(&key, || {
+            let (cache, exchange, subject_dies_at) = (self.clone(), exchange(), subject.expires_at());
+            async move {
+                // Another flight may have landed between the look into the cache and the beginning of this one.
+                if let Some(outcome) = cache.kept(&key).await {
+                    return outcome;
+                }
+                let outcome = exchange.await.map(Arc::new);
+                cache.keep(key, &outcome, subject_dies_at).await;
+                outcome
+            }
+        });
+        flight.await
+    }
+
+    async fn kept(&self, key: &Key) -> Option<Outcome> {
+        let kept = self.kept.get(key).await?;
+        let left = kept.left(self.clock.now())?;
+        match kept.outcome {
+            Ok(token) => Some(Ok(token)),
+            // More is left than there ever was when the clock was set back: then nobody knows how old the refusal is.
+            Err(_) if left > REFUSAL_TTL => None,
+            Err(code) => Some(Err(ExchangeError::Refused { code })),
+        }
+    }
+
+    async fn keep(&self, key: Key, outcome: &Outcome, subject_dies_at: Timestamp) {
+        let now = self.clock.now();
+        let (outcome, until) = match outcome {
+            Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
+            Err(ExchangeError::Refused { code }) => (Err(code.clone()), plus(now, REFUSAL_TTL)),
+            Err(
+                ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. },
+            ) => return,
+        };
+        let mut kept = Kept { outcome, until, life: Duration::ZERO };
+        if let Some(left) = kept.left(now) {
+            kept.life = left;
+            self.kept.insert(key, kept).await;
+        }
+    }
+}
+
+impl Kept {
+    /// How long it may still be used; `None` when it may no more.
+    fn left(&self, now: Timestamp) -> Option<Duration> {
+        Duration::try_from(now.duration_until(self.until)).ok().filter(|left| !left.is_zero())
+    }
+}
+
+/// Frees the memory of what is dead. Whether something may be used says our clock alone.
+#[derive(Debug)]
+struct DeadOnesLeave;
+
+impl Expiry<Key, Kept> for DeadOnesLeave {
+    fn expire_after_create(&self, _key: &Key, kept: &Kept, _created_at: Instant) -> Option<Duration> {
+        Some(kept.life)
+    }
+
+    fn expire_after_update(
+        &self,
+        _key: &Key,
+        kept: &Kept,
+        _updated_at: Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(kept.life)
+    }
+}
+
+fn minus(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+fn plus(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}

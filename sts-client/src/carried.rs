@@ -219,6 +219,13 @@ impl Carried {
         self
     }
 
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn without_idempotency_key(mut self) -> Self {
+        self.idempotency_key = None;
+        self.headers.remove(IDEMPOTENCY_KEY);
+        self
+    }
+
     /// Puts on an outbound call what it carries on. The correlation id replaces any other. A trace context and an idempotency key that the
     /// caller has set for this very call stay; `forward` names further headers, which replace any other.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, forward: &[HeaderName]) {

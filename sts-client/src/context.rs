@@ -8,6 +8,7 @@ use sts_protocol::Tenant;
 
 use crate::carried::{Carried, CorrelationId, IdempotencyKey};
 use crate::delegation::{Delegation, Kind};
+use crate::error::Error;
 
 tokio::task_local! {
     static CURRENT: CallContext;
@@ -69,6 +70,12 @@ impl CallContext {
         self.with_carried(|carried| carried.with_idempotency_key(key))
     }
 
+    /// Without the idempotency key: it names one operation, and this context serves for others.
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn without_idempotency_key(self) -> Self {
+        self.with_carried(Carried::without_idempotency_key)
+    }
+
     fn with_carried(self, change: impl FnOnce(Carried) -> Carried) -> Self {
         let caller = match &self.0.caller {
             Caller::Inbound(delegation) => Caller::Inbound(delegation.clone()),
@@ -81,6 +88,20 @@ impl CallContext {
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// The context of one call: the [`CallContext`] or else the [`Delegation`] among the extensions of the request, or else that of the
+    /// task that is running.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when there is none.
+    pub fn find(extensions: &http::Extensions) -> Result<Self, Error> {
+        let attached = extensions.get::<Self>().cloned().or_else(|| extensions.get::<Delegation>().map(Self::from));
+        attached.or_else(Self::current).ok_or_else(|| {
+            Error::misconfigured(
+                "no call context: attach one to the request, or make the call within CallContext::scope",
+            )
+        })
     }
 
     /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:

@@ -8,6 +8,7 @@ mod credentials;
 mod delegation;
 mod error;
 pub mod exchange;
+mod flight;
 pub mod inbound;
 pub mod integrations;
 pub mod propagate;

@@ -1,11 +1,19 @@
 //! The only place that sends requests of this crate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use sts_jose::HttpClientError;
 
 /// An answer may have this many bytes.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// An idle connection is kept this long, so that the next exchange has no handshake to wait for.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How many idle connections to one host are kept.
+const MAX_IDLE_CONNECTIONS: usize = 32;
 
 /// Sends one HTTP request and reads its whole answer: at most [`MAX_ANSWER_BYTES`], no redirect followed, no proxy of the environment, no
 /// retry. Implement it to bring another HTTP client, or faults for a test.
@@ -31,4 +39,76 @@ pub enum TransportError {
     /// More than [`MAX_ANSWER_BYTES`]: not an outage, but nothing that can be read.
     #[error("longer than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
+}
+
+/// The transport that is used unless another is brought. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct HttpTransport {
+    client: reqwest::Client,
+}
+
+impl HttpTransport {
+    /// A transport that gives every request `timeout`, from the connection to the last byte of the answer. It trusts the certificate
+    /// authorities of the system.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn new(timeout: Duration) -> Result<Self, HttpClientError> {
+        Ok(Self { client: client(timeout).build()? })
+    }
+
+    /// Like [`Self::new`], but trusts exactly the certificate authorities in `ca_pem`: one or more certificates in PEM.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn with_ca(timeout: Duration, ca_pem: &[u8]) -> Result<Self, HttpClientError> {
+        let certificates = reqwest::Certificate::from_pem_bundle(ca_pem)?;
+        if certificates.is_empty() {
+            return Err(HttpClientError::NoCertificate);
+        }
+        Ok(Self { client: client(timeout).tls_certs_only(certificates).build()? })
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
+        let mut answer = self.client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(TransportError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut response = http::Response::new(body);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+fn client(timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent("agent-sts")
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .connect_timeout(timeout)
+        .timeout(timeout)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+        .tls_backend_rustls()
+}
+
+fn failed(error: reqwest::Error) -> TransportError {
+    if error.is_timeout() {
+        return TransportError::TimedOut;
+    }
+    TransportError::Failed(Arc::new(error.without_url()))
 }

@@ -1,27 +1,72 @@
 //! The client of the STS: one exchange (RFC 8693), one service-account token, one introspection.
+//!
+//! # What lives here
+//!
+//! | module | what |
+//! |---|---|
+//! | `builder` | how an [`Sts`] is set up |
+//! | `discovery` | where the STS wants to be asked |
+//! | `request`, `client_auth` | what it is asked, and by whom |
+//! | `answer`, `verify` | what it answered, and whether that is what was asked for |
+//! | `retry`, `breaker` | how often it is asked |
+//! | `error`, `issued` | what comes of it |
+//!
+//! # What must never
+//!
+//! A decision what to send instead: that is `propagate`. A token that was not verified.
+
+mod answer;
+mod breaker;
+mod builder;
+mod client_auth;
+mod discovery;
+mod error;
+mod issued;
+mod request;
+mod retry;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{Method, Uri};
 use jiff::Timestamp;
-use sts_jose::{Clock, Entropy, KeySource};
-use sts_protocol::{Scope, Tenant};
+use serde_json::{Map, Value};
+use sts_jose::{Clock, Entropy};
+use tracing::Instrument as _;
 
-use crate::build_error::BuildError;
+pub use builder::StsBuilder;
+pub use error::{ExchangeError, Outage};
+pub use issued::IssuedToken;
+
+use self::answer::TokenAnswer;
+use self::breaker::{Breaker, Verdict};
+use self::discovery::Discovery;
+use self::error::Failure;
+use self::request::Post;
+use self::retry::Policy;
+use self::verify::Expected;
 use crate::carried::CorrelationId;
 use crate::credentials::Credentials;
 use crate::delegation::Delegation;
-use crate::error::RefusalCode;
 use crate::route::Route;
-use crate::transport::{Transport, TransportError};
+use crate::transport::Transport;
 
 /// A security token service, as one agent sees it. Cloning is cheap and shares connections, metadata, keys and the breaker.
-#[derive(Debug, Clone)]
-pub struct Sts {
-    issuer: Arc<str>,
-    client_id: Arc<str>,
+#[derive(Clone)]
+pub struct Sts(Arc<Inner>);
+
+struct Inner {
+    issuer: String,
+    client_id: String,
+    credentials: Credentials,
+    policy: Policy,
+    discovery: Discovery,
+    breaker: Breaker,
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
 /// What an exchange asks for (RFC 8693 §2.1).
@@ -44,48 +89,43 @@ pub struct ServiceAccountRequest<'a> {
     pub correlation_id: &'a CorrelationId,
 }
 
-/// A token that the STS issued for one target, verified. Debug does not show it.
-#[derive(Clone)]
-pub struct IssuedToken {
-    authorization: HeaderValue,
-    expires_at: Timestamp,
-    scope: Scope,
-    tenant_ids: Option<Vec<Tenant>>,
-}
-
-/// Sets up an [`Sts`].
-#[derive(Debug)]
-pub struct StsBuilder {
-    issuer: String,
-    client_id: String,
-    credentials: Credentials,
+/// What a call is, for traces and metrics.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    grant: &'static str,
+    audience: Option<&'a str>,
+    correlation_id: &'a CorrelationId,
 }
 
 impl Sts {
     /// The STS of that issuer identifier, for the agent of that id. Its endpoints come from its metadata (RFC 8414).
     #[must_use]
     pub fn builder(issuer: impl Into<String>, client_id: impl Into<String>, credentials: Credentials) -> StsBuilder {
-        StsBuilder { issuer: issuer.into(), client_id: client_id.into(), credentials }
+        StsBuilder::new(issuer.into(), client_id.into(), credentials)
     }
 
     /// The issuer identifier.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.0.issuer
     }
 
     /// The agent's id: its `client_id`, and `act.sub` of what it is issued.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.0.client_id
     }
 
     /// Exchanges the user's token for one that is good for the route's target.
     ///
     /// # Errors
     /// See [`ExchangeError`].
-    pub async fn exchange(&self, _request: ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
-        Err(ExchangeError::Misconfigured { what: "skeleton".to_owned() })
+    pub async fn exchange(&self, request: ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
+        let ExchangeRequest { subject, route, correlation_id } = request;
+        let post = request::exchange(&self.0.issuer, &request);
+        let call = Call { grant: "token-exchange", audience: target(route), correlation_id };
+        let attempt = || self.0.token(&post, route, Some(subject));
+        self.0.call(call, attempt).await
     }
 
     /// Asks for a token of the agent's own, good for the route's target.
@@ -94,161 +134,119 @@ impl Sts {
     /// See [`ExchangeError`].
     pub async fn service_account_token(
         &self,
-        _request: ServiceAccountRequest<'_>,
+        request: ServiceAccountRequest<'_>,
     ) -> Result<IssuedToken, ExchangeError> {
-        Err(ExchangeError::Misconfigured { what: "skeleton".to_owned() })
+        let ServiceAccountRequest { route, correlation_id } = request;
+        let post = request::client_credentials(&request);
+        let call = Call { grant: "client_credentials", audience: target(route), correlation_id };
+        let attempt = || self.0.token(&post, route, None);
+        self.0.call(call, attempt).await
     }
 
     /// Whether the STS says that a token is alive (RFC 7662).
     ///
     /// # Errors
     /// See [`ExchangeError`].
-    pub async fn is_active(&self, _token: &str, _correlation_id: &CorrelationId) -> Result<bool, ExchangeError> {
-        Err(ExchangeError::Misconfigured { what: "skeleton".to_owned() })
+    pub async fn is_active(&self, token: &str, correlation_id: &CorrelationId) -> Result<bool, ExchangeError> {
+        let post = request::introspection(token, correlation_id);
+        let call = Call { grant: "introspection", audience: None, correlation_id };
+        self.0.call(call, || self.0.introspect(&post)).await
     }
 }
 
-impl StsBuilder {
-    /// The time that one call may take, all attempts together. Default 5 s.
-    #[must_use]
-    pub fn deadline(self, _deadline: Duration) -> Self {
-        self
+impl Inner {
+    /// One attempt to get a token.
+    async fn token(&self, post: &Post, route: &Route, subject: Option<&Delegation>) -> Result<IssuedToken, Failure> {
+        let metadata = self.discovery.metadata().await?;
+        let body = self.post(&metadata.token_endpoint, post).await?;
+        let read = match subject {
+            Some(_) => TokenAnswer::of_exchange(&body),
+            None => TokenAnswer::of_client_credentials(&body),
+        };
+        let answer = read.map_err(|flaw| answer::refused(&flaw))?;
+        let expected =
+            Expected { issuer: &self.issuer, client_id: &self.client_id, route, subject, now: self.clock.now() };
+        verify::verify(answer, &metadata.keys, &expected).await
     }
 
-    /// The time that one attempt may take. Default 2 s.
-    #[must_use]
-    pub fn attempt_timeout(self, _timeout: Duration) -> Self {
-        self
+    /// One attempt to learn whether a token is alive.
+    async fn introspect(&self, post: &Post) -> Result<bool, Failure> {
+        let metadata = self.discovery.metadata().await?;
+        let endpoint = metadata.introspection_endpoint.as_ref().ok_or_else(|| ExchangeError::Misconfigured {
+            what: "the sts introspects no tokens: its metadata has no introspection_endpoint".to_owned(),
+        })?;
+        let body = self.post(endpoint, post).await?;
+        answer::active(&body).map_err(|flaw| answer::refused(&flaw))
     }
 
-    /// How many attempts a call makes at most. Default 3.
-    #[must_use]
-    pub fn attempts(self, _attempts: u32) -> Self {
-        self
+    /// Sends a form with a fresh proof of who asks.
+    async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, Failure> {
+        let post = client_auth::prove(self, post.clone()).await?;
+        let mut request = http::Request::new(post.form.into_bytes());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = endpoint.clone();
+        *request.headers_mut() = post.headers;
+        let outcome = self.transport.send(request).await;
+        answer::success(outcome, self.clock.now())
     }
 
-    /// Lets the STS be reached over plain http, though it is not loopback.
-    #[must_use]
-    pub fn allow_http(self) -> Self {
-        self
+    /// Makes the attempts of one call, unless the STS is left alone, and says what came of it.
+    async fn call<T, F>(&self, call: Call<'_>, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let span = tracing::info_span!(
+            "sts_client.exchange",
+            grant = call.grant,
+            correlation_id = call.correlation_id.as_str(),
+            audience = call.audience,
+            outcome = tracing::field::Empty,
+        );
+        let began = self.clock.now();
+        let result = self.guarded(attempt).instrument(span.clone()).await;
+        let outcome = result.as_ref().map_or_else(ExchangeError::outcome, |_| "ok");
+        span.record("outcome", outcome);
+        let took = Duration::try_from(began.duration_until(self.clock.now())).unwrap_or_default();
+        metrics::counter!("sts_client_requests_total", "grant" => call.grant, "outcome" => outcome).increment(1);
+        metrics::histogram!("sts_client_request_seconds", "grant" => call.grant).record(took.as_secs_f64());
+        result
     }
 
-    /// Trusts exactly these certificate authorities, in PEM.
-    #[must_use]
-    pub fn ca_pem(self, _pem: Vec<u8>) -> Self {
-        self
-    }
-
-    /// Takes the keys from here instead of the metadata's `jwks_uri`.
-    #[must_use]
-    pub fn keys(self, _keys: KeySource) -> Self {
-        self
-    }
-
-    /// Sends requests by other means.
-    #[must_use]
-    pub fn transport(self, _transport: Arc<dyn Transport>) -> Self {
-        self
-    }
-
-    /// Tells the time by another clock.
-    #[must_use]
-    pub fn clock(self, _clock: Arc<dyn Clock>) -> Self {
-        self
-    }
-
-    /// Takes chance from elsewhere.
-    #[must_use]
-    pub fn entropy(self, _entropy: Arc<dyn Entropy>) -> Self {
-        self
-    }
-
-    /// Opens no connection yet.
-    ///
-    /// # Errors
-    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
-    pub fn build(self) -> Result<Sts, BuildError> {
-        let _ = self.credentials;
-        Ok(Sts { issuer: self.issuer.into(), client_id: self.client_id.into() })
-    }
-}
-
-impl IssuedToken {
-    /// `Bearer …`, marked as sensitive.
-    #[must_use]
-    pub fn authorization(&self) -> HeaderValue {
-        self.authorization.clone()
-    }
-
-    /// When it dies: the earlier of its `exp` and of what `expires_in` said.
-    #[must_use]
-    pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
-    }
-
-    /// What it allows.
-    #[must_use]
-    pub fn scope(&self) -> &Scope {
-        &self.scope
-    }
-
-    /// The tenants that a service account's token may be sent for; `None` for a delegated token.
-    #[must_use]
-    pub fn tenant_ids(&self) -> Option<&[Tenant]> {
-        self.tenant_ids.as_deref()
+    async fn guarded<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let leave = self.breaker.admit(self.clock.now());
+        let leave = leave.ok_or_else(|| ExchangeError::outage(Outage::BreakerOpen))?;
+        let result = retry::run(self.policy, &*self.entropy, attempt).await;
+        let verdict = match &result {
+            Ok(_) | Err(ExchangeError::Refused { .. }) => Verdict::Answered,
+            Err(ExchangeError::Outage(outage)) => match **outage {
+                Outage::Transport(_) | Outage::Status(_) | Outage::Keys(_) => Verdict::Outage,
+                Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
+            },
+            Err(ExchangeError::Overloaded { .. } | ExchangeError::Misconfigured { .. }) => Verdict::Unknown,
+        };
+        leave.settle(verdict, self.clock.now());
+        result
     }
 }
 
-impl fmt::Debug for IssuedToken {
+impl fmt::Debug for Sts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("Sts")
+            .field("issuer", &self.0.issuer)
+            .field("client_id", &self.0.client_id)
+            .finish_non_exhaustive()
     }
 }
 
-/// Why no token came of a request to the STS. Cheap to clone.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExchangeError {
-    /// The STS said no, or something that cannot be read, or gave a token for something else than what was asked for.
-    #[error("the sts refused: {code}")]
-    Refused {
-        /// The code of the answer, or [`RefusalCode::INVALID_RESPONSE`].
-        code: RefusalCode,
-    },
-    /// The STS turns requests away under load (429), after bounded retries.
-    #[error("the sts is under load")]
-    Overloaded {
-        /// What `Retry-After` said.
-        retry_after: Option<Duration>,
-    },
-    /// The STS is out of reach, after bounded retries.
-    #[error("the sts is out of reach")]
-    Outage(#[source] Arc<Outage>),
-    /// Our own side is at fault: a credential that cannot be read, an issuer whose metadata is another's.
-    #[error("{what}")]
-    Misconfigured {
-        /// What must be put right; no secrets.
-        what: String,
-    },
+fn target(route: &Route) -> Option<&str> {
+    route.audience.as_deref().or(route.resource.as_deref())
 }
 
-/// What makes the STS count as out of reach.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum Outage {
-    /// No answer.
-    #[error("no answer")]
-    Transport(#[source] TransportError),
-    /// A status of 500 to 599.
-    #[error("answered with status {0}")]
-    Status(u16),
-    /// The latest attempts all failed, so that none is made for a while.
-    #[error("not asked again so soon after failing")]
-    BreakerOpen,
-    /// Its keys are out of reach, so that its token cannot be verified.
-    #[error("its keys are out of reach")]
-    Keys(#[source] sts_jose::KeyLookupError),
-    /// The source of a token beside the STS is out of reach.
-    #[error("the token source is out of reach")]
-    TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
+/// Whether `interval` has passed between `since` and `now`. A clock that was set back counts as passed: otherwise one bad jump could keep
+/// a state for as long as the jump was wide.
+fn has_passed(since: Timestamp, now: Timestamp, interval: Duration) -> bool {
+    Duration::try_from(since.duration_until(now)).map_or(true, |elapsed| elapsed >= interval)
 }

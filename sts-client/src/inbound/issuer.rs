@@ -1,43 +1,238 @@
 //! Who is believed.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sts_jose::{
+    Algorithm, Clock, FileKeySet, KeySet, KeySource, Location, RemoteConfig, RemoteKeySet, check_url, http_client,
+};
+use sts_protocol::{Tenant, TokenType};
+use url::Url;
+
+use super::outside::{Outside, TenantSource};
+use crate::build_error::BuildError;
+
+/// What an issuer may sign with when nobody says otherwise.
+const DEFAULT_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+
+/// The `typ` of the tokens of an STS (RFC 9068 §2.1).
+const STS_TYP: &[&str] = &["at+jwt"];
+
 /// An issuer whose tokens are believed.
 #[derive(Debug, Clone)]
-pub struct Issuer {}
+pub struct Issuer {
+    pub(super) issuer: String,
+    pub(super) dialect: Dialect,
+    keys: Keys,
+    algorithms: Vec<Algorithm>,
+    tenant: TenantSource,
+    scope_claim: Option<String>,
+    ca_pem: Option<Vec<u8>>,
+    bearer_token_file: Option<PathBuf>,
+    allow_http: bool,
+}
+
+/// What the claims of an issuer mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// What DESIGN section 4 says.
+    Sts,
+    /// What the issuer's entry says.
+    Outside,
+}
+
+#[derive(Debug, Clone)]
+enum Keys {
+    Discovered,
+    At(Url),
+    Inline(KeySet),
+    File(PathBuf),
+}
 
 impl Issuer {
     /// The STS: its tokens are RFC 9068 access tokens with `act`, `tenant_id`, or `tenant_ids`. Keys by its metadata.
     #[must_use]
-    pub fn sts(_issuer: impl Into<String>) -> Self {
-        Self {}
+    pub fn sts(issuer: impl Into<String>) -> Self {
+        Self::of(issuer.into(), Dialect::Sts)
     }
 
     /// Any other issuer, byte for byte its `iss`. Keys by its metadata.
     #[must_use]
-    pub fn new(_issuer: impl Into<String>) -> Self {
-        Self {}
+    pub fn new(issuer: impl Into<String>) -> Self {
+        Self::of(issuer.into(), Dialect::Outside)
+    }
+
+    fn of(issuer: String, dialect: Dialect) -> Self {
+        Self {
+            issuer,
+            dialect,
+            keys: Keys::Discovered,
+            algorithms: DEFAULT_ALGORITHMS.to_vec(),
+            tenant: TenantSource::None,
+            scope_claim: None,
+            ca_pem: None,
+            bearer_token_file: None,
+            allow_http: false,
+        }
     }
 
     /// Where its keys are, instead of where its metadata says.
     #[must_use]
-    pub fn jwks_uri(self, _jwks_uri: url::Url) -> Self {
+    pub fn jwks_uri(mut self, jwks_uri: Url) -> Self {
+        self.keys = Keys::At(jwks_uri);
         self
     }
 
     /// Its keys themselves.
     #[must_use]
-    pub fn jwks(self, _keys: sts_jose::KeySet) -> Self {
+    pub fn jwks(mut self, keys: KeySet) -> Self {
+        self.keys = Keys::Inline(keys);
         self
     }
 
-    /// The claim that holds the tenant, by its literal name. Without one its tokens have no tenant.
+    /// The file that holds its keys, which is followed.
     #[must_use]
-    pub fn tenant_claim(self, _claim: impl Into<String>) -> Self {
+    pub fn jwks_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.keys = Keys::File(path.into());
+        self
+    }
+
+    /// What it may sign with. Default RS256, ES256, `EdDSA`.
+    #[must_use]
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = algorithms.into_iter().collect();
+        self
+    }
+
+    /// The claim that holds the tenant, by its literal name. A token without it is refused. Replaces [`Issuer::tenant`].
+    #[must_use]
+    pub fn tenant_claim(mut self, claim: impl Into<String>) -> Self {
+        self.tenant = TenantSource::Claim(claim.into());
+        self
+    }
+
+    /// The tenant of all its users. Replaces [`Issuer::tenant_claim`]; with neither its tokens have no tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: Tenant) -> Self {
+        self.tenant = TenantSource::Fixed(tenant);
+        self
+    }
+
+    /// The claim that holds the scope, as a string or an array. Default `scope`, and where that is absent `scp`.
+    #[must_use]
+    pub fn scope_claim(mut self, claim: impl Into<String>) -> Self {
+        self.scope_claim = Some(claim.into());
+        self
+    }
+
+    /// Trusts exactly these certificate authorities, in PEM, where its keys are fetched.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.ca_pem = Some(pem);
+        self
+    }
+
+    /// A file whose content is sent as a bearer token where its keys are fetched, and nowhere else (Kubernetes).
+    #[must_use]
+    pub fn jwks_bearer_token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.bearer_token_file = Some(path.into());
         self
     }
 
     /// Lets its keys be fetched over plain http, though it is not loopback.
     #[must_use]
-    pub fn allow_http(self) -> Self {
+    pub fn allow_http(mut self) -> Self {
+        self.allow_http = true;
         self
+    }
+
+    /// Checks the entry. Opens no connection and reads no keys yet.
+    pub(super) fn trust(
+        self,
+        service_accounts: HashMap<String, Vec<Tenant>>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<TrustedIssuer, BuildError> {
+        if self.algorithms.is_empty() {
+            return Err(self.contradiction("may sign with no algorithm"));
+        }
+        let reading = match (self.dialect, &self.tenant, &self.scope_claim) {
+            (Dialect::Sts, TenantSource::None, None) => Reading::Sts,
+            (Dialect::Sts, _, _) => {
+                return Err(self.contradiction("is an STS, whose tokens say tenant and scope themselves"));
+            }
+            (Dialect::Outside, tenant, scope_claim) => {
+                Reading::Outside(Outside { tenant: tenant.clone(), scope_claim: scope_claim.clone(), service_accounts })
+            }
+        };
+        let keys = self.key_source(clock)?;
+        Ok(TrustedIssuer { issuer: self.issuer, algorithms: self.algorithms, keys, reading })
+    }
+
+    fn key_source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, BuildError> {
+        let location = match &self.keys {
+            Keys::Inline(keys) if keys.is_empty() => return Err(self.contradiction("has no key that can be used")),
+            Keys::Inline(keys) => return Ok(KeySource::Inline(keys.clone())),
+            Keys::File(path) => return Ok(KeySource::File(FileKeySet::new(path, Arc::clone(clock)))),
+            Keys::At(url) => {
+                self.check(url)?;
+                Location::JwksUri(url.clone())
+            }
+            Keys::Discovered => {
+                let url = Url::parse(&self.issuer)
+                    .map_err(|error| self.contradiction(&format!("is no url to discover keys at ({error})")))?;
+                if url.query().is_some() || url.fragment().is_some() {
+                    return Err(self.contradiction("has a query or a fragment, and keys are to be discovered"));
+                }
+                self.check(&url)?;
+                Location::Discovery
+            }
+        };
+        Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
+            issuer: self.issuer.clone(),
+            location,
+            http: http_client(self.ca_pem.as_deref())?,
+            bearer_token_file: self.bearer_token_file.clone(),
+            allow_http: self.allow_http,
+            clock: Arc::clone(clock),
+        })))
+    }
+
+    fn check(&self, url: &Url) -> Result<(), BuildError> {
+        check_url(url, self.allow_http).map_err(|error| {
+            self.contradiction(&format!("has keys at {}: {error}", url.origin().ascii_serialization()))
+        })
+    }
+
+    fn contradiction(&self, what: &str) -> BuildError {
+        BuildError::Contradiction(format!("the issuer {:?} {what}", self.issuer))
+    }
+}
+
+/// An issuer as the verifier knows it.
+#[derive(Debug)]
+pub(super) struct TrustedIssuer {
+    pub(super) issuer: String,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) keys: KeySource,
+    pub(super) reading: Reading,
+}
+
+/// How the claims of an issuer are read.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// As those of an STS.
+    Sts,
+    /// As its entry says.
+    Outside(Outside),
+}
+
+impl TrustedIssuer {
+    /// The `typ` that its tokens may bear.
+    pub(super) fn allowed_typ(&self) -> &'static [&'static str] {
+        match self.reading {
+            Reading::Sts => STS_TYP,
+            Reading::Outside(_) => TokenType::AccessToken.allowed_typ(),
+        }
     }
 }

@@ -1,93 +1,231 @@
 //! Who calls? The verification of inbound tokens.
+//!
+//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
+//! [`Verifier`] up; `headers` reads a request; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
+//! for which tenant the call is; `refusal` is the only place that makes statuses and bodies; `metadata` says who is believed (RFC 9728);
+//! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
+//! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
+mod builder;
+mod config;
+mod headers;
 mod issuer;
+#[cfg(feature = "tower")]
+mod layer;
+mod metadata;
+mod outside;
+mod own;
 mod refusal;
+mod tenant;
+mod values;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use http::HeaderMap;
-use sts_jose::{Clock, Entropy};
-use sts_protocol::{ScopeToken, Tenant};
-use url::Url;
+use sts_jose::{Clock, Entropy, KeyLookupError, UnverifiedToken, VerifiedToken, typ_fits};
+use sts_protocol::Scope;
+use tracing::Instrument as _;
 
+pub use builder::VerifierBuilder;
 pub use issuer::Issuer;
+#[cfg(feature = "tower")]
+pub use layer::{VerifierLayer, VerifierService};
+pub use metadata::ResourceMetadata;
 pub use refusal::Refusal;
 
+use self::issuer::{Reading, TrustedIssuer};
+use self::metadata::ProtectedResource;
+use self::refusal::Why;
+use self::tenant::Tenants;
 use crate::build_error::BuildError;
-use crate::delegation::Delegation;
-use crate::exchange::Sts;
+use crate::carried::{Carried, CorrelationId};
+use crate::delegation::{Delegation, Verified};
+use crate::exchange::{ExchangeError, Sts};
 
 /// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
+///
+/// ```
+/// use sts_client::inbound::{Issuer, Verifier};
+///
+/// let verifier = Verifier::builder(["inventory-agent"])
+///     .issuer(Issuer::sts("https://sts.example.com"))
+///     .issuer(Issuer::new("https://login.example.com").tenant_claim("org_id"))
+///     .build()?;
+/// # Ok::<(), sts_client::BuildError>(())
+/// ```
 #[derive(Debug, Clone)]
-pub struct Verifier(Arc<()>);
+pub struct Verifier(Arc<Inner>);
 
-/// Sets up a [`Verifier`].
-#[derive(Debug, Default)]
-pub struct VerifierBuilder {}
+#[derive(Debug)]
+struct Inner {
+    audiences: Vec<String>,
+    issuers: HashMap<String, TrustedIssuer>,
+    required: Scope,
+    resource: Option<ProtectedResource>,
+    introspection: Option<Sts>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// What a token says of its caller, once it is believed.
+struct Named {
+    sub: String,
+    subject: sts_protocol::SubjectId,
+    act: Option<sts_protocol::Act>,
+    tenants: Tenants,
+    scope: Scope,
+    txn: Option<String>,
+}
 
 impl Verifier {
     /// A verifier that accepts tokens with one of these `aud` values.
-    pub fn builder<A: Into<String>>(_audiences: impl IntoIterator<Item = A>) -> VerifierBuilder {
-        VerifierBuilder::default()
+    pub fn builder<A: Into<String>>(audiences: impl IntoIterator<Item = A>) -> VerifierBuilder {
+        VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
 
-    /// Verifies the token of a request.
+    /// Reads audiences, issuers and service accounts from TOML. Reads the files of certificate authorities that it names.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Verifier;
+    /// let verifier = Verifier::from_toml(
+    ///     r#"
+    ///     audience = ["inventory-agent"]
+    ///     resource = "https://inventory.shop.example/"  # optional: serves and names RFC 9728 metadata
+    ///     required_scopes = ["stock:read"]              # optional
+    ///     service_accounts = [{ issuer = "https://login.example.com", subject = "nightly", tenants = ["acme"] }]
+    ///
+    ///     [[issuers]]
+    ///     issuer = "https://sts.example.com"
+    ///     sts = true                                    # its tokens name actors and tenants
+    ///
+    ///     [[issuers]]
+    ///     issuer = "https://login.example.com"
+    ///     jwks_uri = "https://login.example.com/jwks"   # or jwks_file; absent: discovery
+    ///     tenant_claim = "org_id"                       # or tenant = "acme"; neither: its tokens have no tenant
+    ///     algorithms = ["RS256"]                        # default RS256, ES256, EdDSA
+    ///     "#,
+    /// )?
+    /// .build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    ///
+    /// Further keys of an issuer: `scope_claim`, `ca_file`, `jwks_bearer_token_file`, `allow_http`.
+    ///
+    /// # Errors
+    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].
+    pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
+        config::read(text)
+    }
+
+    /// Verifies the one bearer token of a request, and that `X-Tenant-ID` names no tenant that is not the caller's. Costs a public-key
+    /// operation; a fetch of keys while they are not known; a request to the STS where it introspects.
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn verify(&self, _headers: &HeaderMap) -> Result<Delegation, Refusal> {
-        Err(Refusal)
-    }
-}
-
-impl VerifierBuilder {
-    /// Believes an issuer.
-    #[must_use]
-    pub fn issuer(self, _issuer: Issuer) -> Self {
-        self
+    pub async fn verify(&self, headers: &HeaderMap) -> Result<Delegation, Refusal> {
+        self.verify_carried(headers, self.carried(headers)).await
     }
 
-    /// Refuses tokens without this scope.
-    #[must_use]
-    pub fn require_scope(self, _scope: ScopeToken) -> Self {
-        self
+    /// What a request carries on, whatever its token is.
+    fn carried(&self, headers: &HeaderMap) -> Carried {
+        Carried::from_headers(headers, self.0.entropy.as_ref())
     }
 
-    /// Knows a subject of an issuer other than the STS as a service account that may speak for these tenants.
-    #[must_use]
-    pub fn service_account(self, _issuer: &str, _subject: &str, _tenants: impl IntoIterator<Item = Tenant>) -> Self {
-        self
+    async fn verify_carried(&self, headers: &HeaderMap, carried: Carried) -> Result<Delegation, Refusal> {
+        let correlation_id = carried.correlation_id().clone();
+        let span = tracing::info_span!("sts_client.verify", %correlation_id);
+        let verified = self.check(headers, carried).instrument(span).await;
+        let outcome = verified.as_ref().map_or_else(Why::reason, |_delegation| "verified");
+        metrics::counter!("sts_client_inbound_total", "outcome" => outcome).increment(1);
+        verified.map_err(|why| {
+            let error: &(dyn std::error::Error + 'static) = &why;
+            tracing::debug!(reason = why.reason(), %correlation_id, error, "an inbound request was refused");
+            Refusal::new(why, self.0.resource.as_ref().map(ProtectedResource::metadata_url))
+        })
     }
 
-    /// The URI of this agent as a protected resource (RFC 9728 §1.2): its metadata is served and named in refusals.
-    #[must_use]
-    pub fn resource(self, _resource: Url) -> Self {
-        self
+    async fn check(&self, headers: &HeaderMap, carried: Carried) -> Result<Delegation, Why> {
+        let text = headers::bearer_token(headers)?;
+        let (issuer, token) = self.believe(text).await?;
+        let claims = token.claims();
+        if !typ_fits(token.header().typ.as_deref(), issuer.allowed_typ()) {
+            return Err(Why::Typ);
+        }
+        if claims.get("cnf").is_some() {
+            return Err(Why::Bound);
+        }
+        if !claims.audience()?.iter().any(|aud| self.0.audiences.iter().any(|own| own == aud)) {
+            return Err(Why::Audience);
+        }
+        let times = claims.times(self.0.clock.now()).map_err(Why::Time)?;
+        let named = match &issuer.reading {
+            Reading::Sts => own::read(claims)?,
+            Reading::Outside(outside) => outside.read(&issuer.issuer, claims, |iss| self.is_sts(iss))?,
+        };
+        let kind = named.tenants.kind();
+        let tenant = named.tenants.settle(headers::tenant(headers)?)?;
+        if !self.0.required.is_subset(&named.scope) {
+            return Err(Why::ScopeMissing(self.0.required.clone()));
+        }
+        self.introspect(&issuer.issuer, text, carried.correlation_id()).await?;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        Ok(Delegation::new(Verified {
+            token: text.into(),
+            digest: sha256,
+            kind,
+            issuer: issuer.issuer.clone(),
+            sub: named.sub,
+            subject: named.subject,
+            act: named.act,
+            tenant,
+            scope: named.scope,
+            txn: named.txn,
+            expires_at: times.exp,
+            carried,
+        }))
     }
 
-    /// Asks the STS for every token of its own whether it is still alive.
-    #[must_use]
-    pub fn introspect(self, _sts: Sts) -> Self {
-        self
+    /// Finds the issuer that a token names, and checks that a key of it has signed the token.
+    async fn believe(&self, text: &str) -> Result<(&TrustedIssuer, VerifiedToken), Why> {
+        let token = UnverifiedToken::parse(text).map_err(Why::Parse)?;
+        let iss = token.claims().string("iss")?.ok_or(Why::IssuerMissing)?;
+        let issuer = self.0.issuers.get(iss).ok_or(Why::IssuerUnknown)?;
+        let header = token.header();
+        if !issuer.algorithms.contains(&header.algorithm) {
+            return Err(Why::Algorithm);
+        }
+        let key = issuer.keys.find(header.kid.as_deref(), header.algorithm).await.map_err(|error| match error {
+            KeyLookupError::Unknown => Why::KeyUnknown,
+            KeyLookupError::Unavailable(cause) => Why::KeysUnavailable(cause),
+        })?;
+        let token = token.verify(&key).map_err(Why::Signature)?;
+        Ok((issuer, token))
     }
 
-    /// Tells the time by another clock.
-    #[must_use]
-    pub fn clock(self, _clock: Arc<dyn Clock>) -> Self {
-        self
+    fn is_sts(&self, issuer: &str) -> bool {
+        self.0.issuers.get(issuer).is_some_and(|issuer| matches!(issuer.reading, Reading::Sts))
     }
 
-    /// Takes chance from elsewhere.
-    #[must_use]
-    pub fn entropy(self, _entropy: Arc<dyn Entropy>) -> Self {
-        self
-    }
-
-    /// Opens no connection yet.
-    ///
-    /// # Errors
-    /// See [`BuildError`].
-    pub fn build(self) -> Result<Verifier, BuildError> {
-        Ok(Verifier(Arc::new(())))
+    /// Asks the STS of a token of its own whether it still stands.
+    async fn introspect(&self, issuer: &str, token: &str, correlation_id: &CorrelationId) -> Result<(), Why> {
+        let Some(sts) = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer) else { return Ok(()) };
+        match sts.is_active(token, correlation_id).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Why::Inactive),
+            Err(error) => {
+                if matches!(error, ExchangeError::Refused { .. } | ExchangeError::Misconfigured { .. }) {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(
+                        issuer,
+                        error,
+                        "the sts does not answer this agent's introspections: nobody is served"
+                    );
+                }
+                Err(Why::Introspection(error))
+            }
+        }
     }
 }

@@ -1,6 +1,314 @@
-//! What a caller hears when its request is not served.
+//! What a caller hears when its request is not served. The only place that makes statuses, challenges and bodies of refusals.
 
-/// Why a request is not served (RFC 6750 §3).
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
+use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
+
+use crate::delegation::Delegation;
+use crate::exchange::ExchangeError;
+
+/// When to come back, where nobody said so.
+const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
+
+/// Why a request is not served (RFC 6750 §3). Cheap to clone.
+///
+/// What leaves is a fixed text per row of this table; the cause is for the log. Neither holds a token or the value of a claim.
+///
+/// | status | `error` | when |
+/// |---|---|---|
+/// | 401 | – | no bearer token |
+/// | 400 | `invalid_request` | `Authorization` or `X-Tenant-ID` repeated or malformed |
+/// | 401 | `invalid_token` | the token is bad, expired, of an unknown issuer, or for somebody else |
+/// | 403 | `insufficient_scope` | the token lacks a scope, or the caller may not speak for the tenant |
+/// | 503 | `temporarily_unavailable` | it cannot be told now: the keys or the STS are out of reach |
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("skeleton")]
-pub struct Refusal;
+#[error("the request is refused: {}", .why.reason())]
+pub struct Refusal {
+    #[source]
+    why: Arc<Why>,
+    resource_metadata: Option<Arc<str>>,
+}
+
+/// The row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Absent,
+    Request,
+    Token,
+    Scope,
+    Tenant,
+    Unavailable,
+}
+
+/// The true cause.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Why {
+    #[error("no authorization header")]
+    NoToken,
+    #[error("another scheme than bearer")]
+    OtherScheme,
+    #[error("several authorization headers")]
+    AuthorizationRepeated,
+    #[error("the authorization header holds no bearer token")]
+    AuthorizationMalformed,
+    #[error("the x-tenant-id header is repeated or malformed")]
+    TenantHeaderMalformed,
+    #[error("the token does not parse")]
+    Parse(#[source] ParseError),
+    #[error("a claim is malformed")]
+    Claim(#[from] ClaimError),
+    #[error("the claims are not those that an sts writes")]
+    Claims,
+    #[error("no iss")]
+    IssuerMissing,
+    #[error("an issuer that is not believed")]
+    IssuerUnknown,
+    #[error("an algorithm that the issuer may not use")]
+    Algorithm,
+    #[error("the issuer has no such key")]
+    KeyUnknown,
+    #[error("no key of the issuer signed the token")]
+    Signature(#[source] VerifyError),
+    #[error("typ is that of another kind of token")]
+    Typ,
+    #[error("the token is bound to a key (cnf), which is not honoured")]
+    Bound,
+    #[error("the token is for somebody else")]
+    Audience,
+    #[error("the token is not alive now")]
+    Time(#[source] TimeError),
+    #[error("sub is absent, empty, too long or holds control characters")]
+    Sub,
+    #[error("act is malformed")]
+    Act(#[source] ActError),
+    #[error("act claims an actor of the sts, which did not sign it")]
+    ActClaimsSts,
+    #[error("the tenant claim is absent or not one tenant")]
+    TenantClaim,
+    #[error("the scope claim is malformed")]
+    Scope(#[source] ScopeError),
+    #[error("the scope claim is neither a string nor an array")]
+    ScopeType,
+    #[error("the token is both a user's and a service account's, or neither")]
+    Contradiction,
+    #[error("the sts says that the token is no longer alive")]
+    Inactive,
+    #[error("the token lacks a scope that is required")]
+    ScopeMissing(Scope),
+    #[error("x-tenant-id is not the tenant of the token")]
+    TenantContradicted,
+    #[error("the service account may not speak for the tenant in x-tenant-id")]
+    TenantForbidden,
+    #[error("the keys of the issuer are out of reach")]
+    KeysUnavailable(#[source] Arc<FetchError>),
+    #[error("the sts could not be asked whether the token is alive")]
+    Introspection(#[source] ExchangeError),
+}
+
+impl Why {
+    fn row(&self) -> Row {
+        match self {
+            Self::NoToken | Self::OtherScheme => Row::Absent,
+            Self::AuthorizationRepeated | Self::AuthorizationMalformed | Self::TenantHeaderMalformed => Row::Request,
+            Self::Parse(_)
+            | Self::Claim(_)
+            | Self::Claims
+            | Self::IssuerMissing
+            | Self::IssuerUnknown
+            | Self::Algorithm
+            | Self::KeyUnknown
+            | Self::Signature(_)
+            | Self::Typ
+            | Self::Bound
+            | Self::Audience
+            | Self::Time(_)
+            | Self::Sub
+            | Self::Act(_)
+            | Self::ActClaimsSts
+            | Self::TenantClaim
+            | Self::Scope(_)
+            | Self::ScopeType
+            | Self::Contradiction
+            | Self::Inactive => Row::Token,
+            Self::ScopeMissing(_) => Row::Scope,
+            Self::TenantContradicted | Self::TenantForbidden => Row::Tenant,
+            Self::KeysUnavailable(_) | Self::Introspection(_) => Row::Unavailable,
+        }
+    }
+
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "token_missing",
+            Self::OtherScheme => "other_scheme",
+            Self::AuthorizationRepeated => "authorization_repeated",
+            Self::AuthorizationMalformed => "authorization_malformed",
+            Self::TenantHeaderMalformed => "tenant_header_malformed",
+            Self::Parse(_) => "token_malformed",
+            Self::Claim(_) | Self::Claims | Self::Time(TimeError::Claim(_)) => "claim_malformed",
+            Self::IssuerMissing => "issuer_missing",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::Algorithm => "algorithm",
+            Self::KeyUnknown => "key_unknown",
+            Self::Signature(_) => "signature",
+            Self::Typ => "typ",
+            Self::Bound => "bound",
+            Self::Audience => "not_addressed",
+            Self::Time(TimeError::ExpMissing) => "exp_missing",
+            Self::Time(TimeError::Expired) => "expired",
+            Self::Time(TimeError::NotYetValid | TimeError::IssuedInFuture) => "not_yet_valid",
+            Self::Sub => "sub",
+            Self::Act(_) | Self::ActClaimsSts => "act",
+            Self::TenantClaim => "tenant_claim",
+            Self::Scope(_) | Self::ScopeType => "scope_claim",
+            Self::Contradiction => "contradiction",
+            Self::Inactive => "inactive",
+            Self::ScopeMissing(_) => "insufficient_scope",
+            Self::TenantContradicted => "tenant_contradicted",
+            Self::TenantForbidden => "tenant_forbidden",
+            Self::KeysUnavailable(_) => "keys_unavailable",
+            Self::Introspection(_) => "introspection_unavailable",
+        }
+    }
+}
+
+impl Row {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Absent | Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Request => StatusCode::BAD_REQUEST,
+            Self::Scope | Self::Tenant => StatusCode::FORBIDDEN,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error(self) -> Option<&'static str> {
+        match self {
+            // RFC 6750 §3.1: a request without authentication information is told no error code.
+            Self::Absent => None,
+            Self::Request => Some("invalid_request"),
+            Self::Token => Some("invalid_token"),
+            Self::Scope | Self::Tenant => Some("insufficient_scope"),
+            Self::Unavailable => Some("temporarily_unavailable"),
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::Absent => "a bearer token is required",
+            Self::Request => "the Authorization or X-Tenant-ID header is repeated or malformed",
+            Self::Token => "the token is malformed, expired, revoked, not believed or not meant for this resource",
+            Self::Scope => "the token lacks a scope that is required",
+            Self::Tenant => "the token does not speak for this tenant",
+            Self::Unavailable => "the token cannot be verified at this time",
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn new(why: Why, resource_metadata: Option<Arc<str>>) -> Self {
+        Self { why: Arc::new(why), resource_metadata }
+    }
+
+    /// The status of the answer: 400, 401, 403 or 503.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.why.row().status()
+    }
+
+    /// Why, as a stable name for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.why.reason()
+    }
+
+    /// The error code; `None` when there was no bearer token (RFC 6750 §3.1).
+    #[must_use]
+    pub fn error(&self) -> Option<&'static str> {
+        self.why.row().error()
+    }
+
+    /// The challenge (RFC 6750 §3), which names the metadata of the resource (RFC 9728 §5.1) where there are some. `None` in an outage: no
+    /// other token would help.
+    #[must_use]
+    pub fn www_authenticate(&self) -> Option<HeaderValue> {
+        let row = self.why.row();
+        if row == Row::Unavailable {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        if let Some(error) = row.error() {
+            parameters.push(format!("error=\"{error}\", error_description=\"{}\"", row.description()));
+        }
+        if let Why::ScopeMissing(scope) = self.why.as_ref() {
+            // No scope token holds a quotation mark or a backslash (RFC 6749 §3.3).
+            parameters.push(format!("scope=\"{scope}\""));
+        }
+        if let Some(url) = &self.resource_metadata {
+            parameters.push(format!("resource_metadata=\"{url}\""));
+        }
+        HeaderValue::from_str(format!("Bearer {}", parameters.join(", ")).trim_end()).ok()
+    }
+
+    /// The body: JSON with `error`, where there is one, and `error_description`.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let row = self.why.row();
+        match row.error() {
+            Some(error) => json!({ "error": error, "error_description": row.description() }),
+            None => json!({ "error_description": row.description() }),
+        }
+        .to_string()
+    }
+
+    /// When to come back; `None` unless it was an outage.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.why.as_ref() {
+            Why::Introspection(ExchangeError::Overloaded { retry_after: Some(retry_after) }) => Some(*retry_after),
+            other if other.row() == Row::Unavailable => Some(RETRY_AFTER_OUTAGE),
+            _ => None,
+        }
+    }
+
+    /// The whole answer, save for the correlation id, which [`VerifierLayer`](super::VerifierLayer) adds.
+    #[must_use]
+    pub fn to_response<B: From<Vec<u8>>>(&self) -> Response<B> {
+        let mut response = Response::new(B::from(self.body().into_bytes()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.www_authenticate() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(retry_after) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+        }
+        response
+    }
+}
+
+/// Rounded up: a caller must not come back too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+impl Delegation {
+    /// Refuses the request unless the token holds a scope, by its exact name.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with status 403.
+    pub fn require_scope(&self, scope: &str) -> Result<(), Refusal> {
+        if self.has_scope(scope) {
+            return Ok(());
+        }
+        // What is no scope token is held by nobody, and not repeated in a header.
+        let named = ScopeToken::new(scope).ok().into_iter().collect();
+        Err(Refusal::new(Why::ScopeMissing(named), None))
+    }
+}

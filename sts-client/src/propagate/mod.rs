@@ -1,25 +1,55 @@
 //! What goes out with a call.
+//!
+//! [`decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision.
 
+mod builder;
+mod config;
 pub mod decide;
+mod hop;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::HeaderMap;
-use sts_jose::{Clock, Entropy};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret as _;
+use sts_jose::Clock;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use url::Url;
 
-use crate::build_error::BuildError;
-use crate::carried;
-use crate::context::CallContext;
-use crate::error::Error;
-use crate::exchange::Sts;
-use crate::route::Route;
-use crate::service_account::ServiceAccount;
+pub use builder::PropagatorBuilder;
 
-/// Puts on every outbound call what its route says, and nothing else. Cloning is cheap and shares cache and connections.
+use crate::build_error::BuildError;
+use crate::cache::{ExchangeCache, Outcome, RouteKey};
+use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
+use crate::context::CallContext;
+use crate::delegation::{Delegation, Kind};
+use crate::error::{Error, RefusalCode};
+use crate::exchange::{ExchangeError, ExchangeRequest, Sts};
+use crate::route::Routes;
+use crate::service_account::{Slot, bearer};
+use decide::{Answer, Because, Decision, InboundToken, decide};
+use hop::Hop;
+
+/// The value of `X-Delegation-Fallback`.
+const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
+
+/// Puts on every outbound call what its route says, and nothing else. Cloning is cheap and shares cache and connections; with the last
+/// clone its work in the background ends.
 #[derive(Debug, Clone)]
-pub struct Propagator(Arc<()>);
+pub struct Propagator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    routes: Routes,
+    /// One for each route, in the order of `routes`.
+    hops: Vec<Hop>,
+    sts: Option<Sts>,
+    cache: ExchangeCache,
+    clock: Arc<dyn Clock>,
+    /// The renewal of tokens that may have to stand in; aborted when this is dropped.
+    _renewals: JoinSet<()>,
+}
 
 /// Which credential a call bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,90 +64,199 @@ pub enum Credential {
     PassThrough,
 }
 
-/// Sets up a [`Propagator`].
-#[derive(Debug, Default)]
-pub struct PropagatorBuilder {}
-
 impl Propagator {
     /// Starts without routes, STS or service account.
     #[must_use]
     pub fn builder() -> PropagatorBuilder {
-        PropagatorBuilder::default()
+        PropagatorBuilder::new()
     }
 
-    /// Reads routes, STS and service account from TOML.
+    /// Reads routes, STS and service account from TOML, and the files that it names. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the files that it names.
-    pub fn from_toml(_text: &str) -> Result<PropagatorBuilder, BuildError> {
-        Ok(Self::builder())
+    /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the files that it names;
+    /// [`BuildError::Contradiction`] for what cannot be meant, or needs a feature that is not compiled in.
+    pub fn from_toml(text: &str) -> Result<PropagatorBuilder, BuildError> {
+        config::read(text)
+    }
+
+    /// The STS at which tokens are exchanged.
+    #[must_use]
+    pub fn sts(&self) -> Option<&Sts> {
+        self.0.sts.as_ref()
     }
 
     /// Makes `headers` those of a call to `url` on behalf of `context`: takes off whatever could speak for somebody, and puts on one
-    /// credential, the tenant, the correlation id, and what else the route forwards. On an error nothing that speaks for anybody is left.
+    /// credential, the tenant, the correlation id, and what else the route forwards. On an error nothing that speaks for anybody is left,
+    /// and neither when the future is dropped halfway. (A [`HeaderMap`] knows no case, so that no second `authorization` hides in it.)
     /// A cached token costs microseconds; otherwise it is an exchange.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn apply(
-        &self,
-        _context: &CallContext,
-        _url: &Url,
-        headers: &mut HeaderMap,
-    ) -> Result<Credential, Error> {
+    pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
         carried::strip(headers);
-        Err(Error::misconfigured("skeleton"))
+        let outbound = self.0.outbound(context, url).instrument(tracing::info_span!("sts_client.apply")).await;
+        let decision = match &outbound {
+            Ok((outbound, _)) => outbound.credential.as_str(),
+            Err(error) => decision_name(error),
+        };
+        metrics::counter!("sts_client_decisions_total", "decision" => decision).increment(1);
+        let (outbound, hop) = outbound?;
+        headers.insert(AUTHORIZATION, outbound.authorization);
+        if let Some(tenant) = outbound.tenant {
+            headers.insert(X_TENANT_ID, tenant);
+        }
+        if outbound.credential == Credential::Fallback {
+            headers.insert(X_DELEGATION_FALLBACK, SERVICE_ACCOUNT);
+        }
+        context.carried().apply(headers, &hop.route.forward_headers);
+        Ok(outbound.credential)
     }
 }
 
-impl PropagatorBuilder {
-    /// Exchanges tokens at this STS.
-    #[must_use]
-    pub fn sts(self, _sts: Sts) -> Self {
-        self
+impl Credential {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchanged => "exchanged",
+            Self::ServiceAccount => "service_account",
+            Self::Fallback => "fallback",
+            Self::PassThrough => "pass_through",
+        }
+    }
+}
+
+fn decision_name(error: &Error) -> &'static str {
+    match error {
+        Error::Refused { .. } => "refused",
+        Error::Unavailable { .. } => "unavailable",
+        Error::Misconfigured { .. } => "misconfigured",
+        Error::NoRoute { .. } => "no_route",
+    }
+}
+
+/// What speaks for somebody in one call.
+struct Outbound {
+    credential: Credential,
+    authorization: HeaderValue,
+    tenant: Option<HeaderValue>,
+}
+
+impl Outbound {
+    fn new(credential: Credential, authorization: HeaderValue, context: &CallContext) -> Result<Self, Error> {
+        let tenant = match context.tenant().map(|tenant| HeaderValue::from_str(tenant.as_str())) {
+            None => None,
+            Some(Ok(tenant)) => Some(tenant),
+            // No tenant holds such characters; without its tenant a call must not go out.
+            Some(Err(_)) => return Err(Error::Refused { code: RefusalCode::INVALID_TENANT }),
+        };
+        Ok(Self { credential, authorization, tenant })
+    }
+}
+
+impl Inner {
+    async fn outbound(&self, context: &CallContext, url: &Url) -> Result<(Outbound, &Hop), Error> {
+        let found = self.routes.find(url).and_then(|(index, _)| self.hops.get(index));
+        let Some(hop) = found else {
+            return Err(Error::NoRoute { origin: url.origin().ascii_serialization() });
+        };
+        let decision = decide(self.inbound(context), hop.rules, Answer::NotAsked);
+        let outbound = match (decision, context.user(), &hop.exchange) {
+            (Decision::Ask, Some(user), Some(exchange)) => {
+                let exchanged = self.exchanged(hop, context, user, exchange).await;
+                self.decide_again(hop, context, exchanged).await?
+            }
+            _ => self.carry_out(decision, hop, context).await?,
+        };
+        Ok((outbound, hop))
     }
 
-    /// Adds a route.
-    #[must_use]
-    pub fn route(self, _route: Route) -> Self {
-        self
+    /// What the caller's token is worth at this moment.
+    fn inbound(&self, context: &CallContext) -> InboundToken {
+        match context.delegation() {
+            None => InboundToken::Absent,
+            Some(delegation) if delegation.expires_at() <= self.clock.now() => InboundToken::Invalid,
+            Some(delegation) => match delegation.kind() {
+                Kind::User => InboundToken::Verified,
+                Kind::ServiceAccount => InboundToken::ServiceAccount,
+            },
+        }
     }
 
-    /// Says where the agent's own tokens come from.
-    #[must_use]
-    pub fn service_account(self, _service_account: ServiceAccount) -> Self {
-        self
+    async fn decide_again(&self, hop: &Hop, context: &CallContext, exchanged: Outcome) -> Result<Outbound, Error> {
+        let answer = match &exchanged {
+            Ok(token) if token.expires_at() <= self.clock.now() => Answer::No,
+            Ok(_) => Answer::Token,
+            Err(ExchangeError::Refused { .. }) => Answer::No,
+            Err(ExchangeError::Overloaded { .. }) => Answer::Overloaded,
+            Err(ExchangeError::Outage(_)) => Answer::Outage,
+            Err(error @ ExchangeError::Misconfigured { .. }) => return Err(error.clone().into()),
+        };
+        // The user's token may have died while the STS was asked.
+        match (decide(self.inbound(context), hop.rules, answer), exchanged) {
+            (Decision::Exchanged, Ok(token)) => {
+                Outbound::new(Credential::Exchanged, token.authorization(), context)
+            }
+            (Decision::Nothing(Because::Refused | Because::Unavailable), Err(error)) => Err(error.into()),
+            (decision, _) => self.carry_out(decision, hop, context).await,
+        }
     }
 
-    /// How many tokens are kept at most. Default 10,000.
-    #[must_use]
-    pub fn cache_capacity(self, _tokens: u64) -> Self {
-        self
+    async fn exchanged(
+        &self,
+        hop: &Hop,
+        context: &CallContext,
+        user: &Delegation,
+        (sts, key): &(Sts, RouteKey),
+    ) -> Outcome {
+        self.cache
+            .get(key.of(user), user, || {
+                let (sts, route) = (sts.clone(), Arc::clone(&hop.route));
+                let (subject, correlation_id) = (user.clone(), context.carried().correlation_id().clone());
+                async move {
+                    let request =
+                        ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
+                    sts.exchange(request).await
+                }
+            })
+            .await
     }
 
-    /// How long before its death a token is no longer sent. Default 10 s.
-    #[must_use]
-    pub fn margin(self, _margin: Duration) -> Self {
-        self
+    /// Everything but an exchange.
+    async fn carry_out(&self, decision: Decision, hop: &Hop, context: &CallContext) -> Result<Outbound, Error> {
+        let correlation_id = context.carried().correlation_id();
+        match decision {
+            Decision::ServiceAccount => {
+                let token = slot(hop)?.current(correlation_id).await?;
+                Outbound::new(Credential::ServiceAccount, token.authorization_for(context.tenant())?, context)
+            }
+            Decision::Fallback => {
+                let token = slot(hop)?.stand_in(correlation_id).await?;
+                let authorization = token.authorization_for(context.tenant())?;
+                tracing::warn!(
+                    %correlation_id,
+                    tenant_id = context.tenant().map(tracing::field::display),
+                    route = %hop.route.url,
+                    audience = hop.route.audience.as_deref(),
+                    "the service account stands in for the sts, which is out of reach"
+                );
+                Outbound::new(Credential::Fallback, authorization, context)
+            }
+            Decision::PassThrough => match context.user() {
+                Some(user) => {
+                    Outbound::new(Credential::PassThrough, bearer(user.verified().token.expose_secret())?, context)
+                }
+                None => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
+            },
+            Decision::Nothing(Because::InvalidToken) => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
+            Decision::Nothing(Because::LoginRequired) => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
+            // A token that was dead when it arrived, as far as refusals go.
+            Decision::Nothing(Because::Refused) => Err(Error::Refused { code: RefusalCode::INVALID_RESPONSE }),
+            Decision::Nothing(Because::Unavailable) => Err(Error::Unavailable { retry_after: None, outage: None }),
+            Decision::Ask | Decision::Exchanged => Err(Error::misconfigured("the route has no sts to be asked")),
+        }
     }
+}
 
-    /// Tells the time by another clock.
-    #[must_use]
-    pub fn clock(self, _clock: Arc<dyn Clock>) -> Self {
-        self
-    }
-
-    /// Takes chance from elsewhere.
-    #[must_use]
-    pub fn entropy(self, _entropy: Arc<dyn Entropy>) -> Self {
-        self
-    }
-
-    /// Checks the routes and fetches what must be there beforehand: the service account's tokens that stand in for an STS out of reach.
-    ///
-    /// # Errors
-    /// See [`BuildError`].
-    pub async fn build(self) -> Result<Propagator, BuildError> {
-        Ok(Propagator(Arc::new(())))
-    }
+fn slot(hop: &Hop) -> Result<&Arc<Slot>, Error> {
+    hop.own.as_ref().ok_or_else(|| Error::misconfigured("the route needs a service account, and none is configured"))
 }

@@ -1,6 +1,17 @@
 //! The agent's own tokens: for work without a user, and as the fallback for an STS out of reach.
+//!
+//! Each source has one slot (the STS: one per route). A slot that may have to stand in for the STS is kept warm from the start. What a
+//! source refuses is gone at once: only an outage leaves the token standing that was there before.
+
+#[cfg(feature = "openidconnect")]
+pub mod openid;
+mod slot;
+mod warm;
 
 use std::sync::Arc;
+
+pub(crate) use slot::{Origin, Slot, bearer};
+pub(crate) use warm::keep_warm;
 
 use crate::credentials::TokenSource;
 

@@ -1,1 +1,3 @@
 //! The client library, through its public edge.
+
+mod plug;

@@ -1,11 +1,14 @@
 //! How the agent proves to the STS who it is, and where tokens of its own come from.
 
-use std::path::PathBuf;
+mod token_file;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
+
+pub use token_file::TokenFile;
 
 use crate::error::RefusalCode;
 
@@ -59,10 +62,4 @@ pub enum TokenSourceError {
         /// What must be put right; no secrets.
         what: String,
     },
-}
-
-/// A token in a file that somebody else replaces: a projected service account token. Read anew for every use.
-#[derive(Debug, Clone)]
-pub struct TokenFile {
-    path: PathBuf,
 }

@@ -1,0 +1,91 @@
+//! A token in a file that somebody else replaces.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use sts_jose::UnverifiedToken;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+
+use super::{SourcedToken, TokenSource, TokenSourceError};
+
+/// The file may have this many bytes.
+const MAX_FILE_BYTES: u64 = 16 * 1024;
+
+/// A token in a file that somebody else replaces: a projected service account token. Read anew for every use.
+#[derive(Debug, Clone)]
+pub struct TokenFile {
+    path: PathBuf,
+}
+
+impl TokenFile {
+    /// Reads nothing yet: every use reads the file, of at most 16 KiB. White space around the token is no part of it.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    async fn read(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(&self.path).await?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+}
+
+#[async_trait]
+impl TokenSource for TokenFile {
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+        let bytes = self.read().await.map_err(|error| unusable(&self.path, &error.to_string()))?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
+            return Err(unusable(&self.path, &format!("longer than {MAX_FILE_BYTES} bytes")));
+        }
+        let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(unusable(&self.path, "it holds no token"));
+        }
+        Ok(SourcedToken { token: SecretString::from(text), expires_at: unverified_exp(text) })
+    }
+}
+
+/// When the token says that it dies. It is our own token, which others verify: only how long it is kept depends on this.
+fn unverified_exp(token: &str) -> Option<Timestamp> {
+    UnverifiedToken::parse(token).ok()?.claims().numeric_date("exp").ok()?
+}
+
+fn unusable(path: &Path, why: &str) -> TokenSourceError {
+    TokenSourceError::Misconfigured { what: format!("the token file {} cannot be used: {why}", path.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    async fn token_of(content: &[u8]) -> Result<SourcedToken, TokenSourceError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        TokenFile::new(file.path()).token().await
+    }
+
+    #[tokio::test]
+    async fn white_space_around_the_token_is_no_part_of_it_and_exp_is_read_where_there_is_one() {
+        let opaque = token_of(b"\n opaque-token \n").await.unwrap();
+        assert_eq!((opaque.token.expose_secret(), opaque.expires_at), ("opaque-token", None));
+        // {"alg":"ES256"} . {"exp":1800000000} . a signature that nobody checks
+        let jwt = token_of(b"eyJhbGciOiJFUzI1NiJ9.eyJleHAiOjE4MDAwMDAwMDB9.AAAA\n").await.unwrap();
+        assert_eq!(jwt.expires_at, Timestamp::from_second(1_800_000_000).ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_holds_no_token_is_a_misconfiguration() {
+        let huge = vec![b'x'; 16 * 1024 + 1];
+        for content in [b"".as_slice(), b" \n", b"two words", b"\xff", b"a\0b", &huge] {
+            let found = token_of(content).await.unwrap_err();
+            assert!(matches!(found, TokenSourceError::Misconfigured { .. }), "{found:?}");
+        }
+        let absent = TokenFile::new("/nonexistent/token").token().await.unwrap_err();
+        assert!(matches!(absent, TokenSourceError::Misconfigured { .. }));
+    }
+}

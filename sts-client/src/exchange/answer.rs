@@ -1,0 +1,120 @@
+//! What the STS answered: a yes that can be read, a no, or nothing that may be taken for either.
+
+use std::time::Duration;
+
+use http::Response;
+use http::header::RETRY_AFTER;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use sts_jose::{JsonError, json};
+use sts_protocol::{Scope, TokenType};
+
+use super::error::{ExchangeError, Failure, Outage};
+use super::verify::Flaw;
+use crate::carried::single;
+use crate::error::RefusalCode;
+use crate::transport::TransportError;
+
+/// No `Retry-After` counts for more.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The members of a token answer (RFC 8693 §2.2.1). Not shown by Debug: it holds the token.
+pub(super) struct TokenAnswer {
+    pub(super) access_token: SecretString,
+    pub(super) expires_in: Duration,
+    pub(super) scope: Option<Scope>,
+}
+
+/// The body of a success, or what the failure is. Status 200 alone is a success.
+pub(super) fn success(
+    outcome: Result<Response<Vec<u8>>, TransportError>,
+    now: Timestamp,
+) -> Result<Map<String, Value>, Failure> {
+    let response = match outcome {
+        Ok(response) => response,
+        Err(TransportError::TooLarge) => return Err(refused(&Flaw::TooLarge)),
+        Err(error) => return Err(Outage::Transport(error).into()),
+    };
+    match response.status().as_u16() {
+        200 => json::parse_object(response.body()).map_err(|error| refused(&Flaw::Json(error))),
+        429 | 500..=599 => Err(unavailable(&response, now)),
+        400..=499 => Err(ExchangeError::Refused { code: code(response.body()) }.into()),
+        status => Err(refused(&Flaw::Status(status))),
+    }
+}
+
+/// A 429 is load and a 5xx an outage: nobody may take one for the other, and neither for a refusal.
+pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
+    let retry_after = retry_after(response, now);
+    let error = match response.status().as_u16() {
+        429 => ExchangeError::Overloaded { retry_after },
+        status => ExchangeError::outage(Outage::Status(status)),
+    };
+    Failure { error, retry_after }
+}
+
+/// An answer that says yes, but not to what was asked for. The log alone says which check failed.
+pub(super) fn refused(flaw: &Flaw) -> Failure {
+    tracing::warn!(check = %flaw, "the answer of the sts is refused");
+    ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }.into()
+}
+
+/// Whether a token is alive (RFC 7662 §2.2).
+pub(super) fn active(body: &Map<String, Value>) -> Result<bool, Flaw> {
+    body.get("active").and_then(Value::as_bool).ok_or(Flaw::Member("active"))
+}
+
+impl TokenAnswer {
+    /// Reads the answer to an exchange, which says what kind of token was issued (RFC 8693 §2.2.1).
+    pub(super) fn of_exchange(body: &Map<String, Value>) -> Result<Self, Flaw> {
+        if !body.contains_key("issued_token_type") {
+            return Err(Flaw::Member("issued_token_type"));
+        }
+        Self::of_client_credentials(body)
+    }
+
+    /// Reads the answer to any other grant, which need not say so (RFC 6749 §5.1).
+    pub(super) fn of_client_credentials(body: &Map<String, Value>) -> Result<Self, Flaw> {
+        let issued = body.get("issued_token_type");
+        if issued.is_some_and(|issued| issued.as_str() != Some(TokenType::AccessToken.as_str())) {
+            return Err(Flaw::Member("issued_token_type"));
+        }
+        let token_type = body.get("token_type").and_then(Value::as_str);
+        if !token_type.is_some_and(|token_type| token_type.eq_ignore_ascii_case("Bearer")) {
+            return Err(Flaw::Member("token_type"));
+        }
+        let access_token = body.get("access_token").and_then(Value::as_str).ok_or(Flaw::Member("access_token"))?;
+        let expires_in = body.get("expires_in").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
+        let scope = match body.get("scope") {
+            None => None,
+            Some(scope) => Some(scope.as_str().and_then(|text| text.parse().ok()).ok_or(Flaw::Member("scope"))?),
+        };
+        Ok(Self {
+            access_token: access_token.into(),
+            expires_in: Duration::from_secs(expires_in.ok_or(Flaw::Member("expires_in"))?),
+            scope,
+        })
+    }
+}
+
+/// The `error` of a refusal (RFC 6749 §5.2).
+fn code(body: &[u8]) -> RefusalCode {
+    let object: Result<Map<String, Value>, JsonError> = json::parse_object(body);
+    let code = object.ok().and_then(|object| object.get("error").and_then(Value::as_str).map(RefusalCode::from_answer));
+    code.unwrap_or(RefusalCode::INVALID_RESPONSE)
+}
+
+/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date. Bounded.
+fn retry_after(response: &Response<Vec<u8>>, now: Timestamp) -> Option<Duration> {
+    let value = single(response.headers(), &RETRY_AFTER)?;
+    let text = value.to_str().ok()?.trim();
+    let wait = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Duration::from_secs(text.parse().ok()?)
+    } else {
+        let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(now.duration_until(date)).unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}

@@ -1,0 +1,144 @@
+//! How an [`Sts`] is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sts_jose::{Clock, Entropy, KeySource, SystemClock, SystemEntropy};
+
+use super::breaker::Breaker;
+use super::discovery::{Discovery, DiscoveryConfig, Keys};
+use super::retry::Policy;
+use super::{Inner, Sts};
+use crate::build_error::BuildError;
+use crate::credentials::Credentials;
+use crate::transport::{HttpTransport, Transport};
+
+/// Sets up an [`Sts`].
+#[derive(Debug)]
+pub struct StsBuilder {
+    issuer: String,
+    client_id: String,
+    credentials: Credentials,
+    policy: Policy,
+    allow_http: bool,
+    ca_pem: Option<Vec<u8>>,
+    keys: Option<KeySource>,
+    transport: Option<Arc<dyn Transport>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl StsBuilder {
+    pub(super) fn new(issuer: String, client_id: String, credentials: Credentials) -> Self {
+        Self {
+            issuer,
+            client_id,
+            credentials,
+            policy: Policy::default(),
+            allow_http: false,
+            ca_pem: None,
+            keys: None,
+            transport: None,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+
+    /// The time that one call may take, all attempts together. Default 5 s.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.policy.deadline = deadline;
+        self
+    }
+
+    /// The time that one attempt may take. Default 2 s.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.attempt_timeout = timeout;
+        self
+    }
+
+    /// How many attempts a call makes at most, at least one. Default 3.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.policy.attempts = attempts;
+        self
+    }
+
+    /// Lets the STS be reached over plain http, though it is not loopback.
+    #[must_use]
+    pub fn allow_http(mut self) -> Self {
+        self.allow_http = true;
+        self
+    }
+
+    /// Trusts exactly these certificate authorities, in PEM.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.ca_pem = Some(pem);
+        self
+    }
+
+    /// Takes the keys from here instead of the metadata's `jwks_uri`.
+    #[must_use]
+    pub fn keys(mut self, keys: KeySource) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Sends requests by other means. Keys are fetched by the crate's own client all the same, unless [`Self::keys`] brings them.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Tells the time by another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from elsewhere.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Opens no connection yet.
+    ///
+    /// # Errors
+    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
+    pub fn build(self) -> Result<Sts, BuildError> {
+        let ca_pem = self.ca_pem.as_deref();
+        let transport = match (self.transport, ca_pem) {
+            (Some(transport), _) => transport,
+            (None, Some(ca_pem)) => Arc::new(HttpTransport::with_ca(self.policy.attempt_timeout, ca_pem)?),
+            (None, None) => Arc::new(HttpTransport::new(self.policy.attempt_timeout)?),
+        };
+        let keys = match self.keys {
+            Some(keys) => Keys::Given(keys),
+            None => Keys::AtJwksUri(sts_jose::http_client(ca_pem)?),
+        };
+        let discovery = Discovery::new(DiscoveryConfig {
+            issuer: self.issuer.clone(),
+            allow_http: self.allow_http,
+            keys,
+            transport: Arc::clone(&transport),
+            clock: Arc::clone(&self.clock),
+        })?;
+        Ok(Sts(Arc::new(Inner {
+            issuer: self.issuer,
+            client_id: self.client_id,
+            credentials: self.credentials,
+            policy: self.policy,
+            discovery,
+            breaker: Breaker::default(),
+            transport,
+            clock: self.clock,
+            entropy: self.entropy,
+        })))
+    }
+}

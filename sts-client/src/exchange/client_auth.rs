@@ -1,0 +1,89 @@
+//! How the agent proves to the STS who it is: the twin of the server's `client_auth`.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use sts_jose::{Entropy, SigningKey};
+use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION};
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use super::Inner;
+use super::error::{ExchangeError, Failure, Outage};
+use super::request::Post;
+use crate::credentials::{Credentials, TokenSourceError};
+
+/// So long an assertion is good.
+const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The `typ` of a client assertion, by which it is taken for no other kind of token.
+const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
+
+/// The post with the proof of who asks. Called for every attempt: an assertion is accepted once, and a workload token may be rotated.
+pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<Post, Failure> {
+    match &sts.credentials {
+        Credentials::ClientSecret(secret) => {
+            let basic = basic(&sts.client_id, secret.expose_secret());
+            post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
+        }
+        Credentials::PrivateKeyJwt(key) => append_assertion(&mut post, &assertion(sts, key)?),
+        Credentials::Token(source) => {
+            let sourced = source.token().await.map_err(from_source)?;
+            append_assertion(&mut post, sourced.token.expose_secret());
+        }
+    }
+    Ok(post)
+}
+
+/// The header of RFC 6749 §2.3.1, whose parts are form-encoded first.
+fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let credentials = STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)));
+    let mut value = HeaderValue::from_str(&format!("Basic {credentials}"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A new assertion (RFC 7523 §3); its `aud` is the issuer and nothing else.
+fn assertion(sts: &Inner, key: &SigningKey) -> Result<String, Failure> {
+    let now = sts.clock.now();
+    let exp = now.checked_add(ASSERTION_LIFETIME).unwrap_or(Timestamp::MAX);
+    let claims = json!({
+        "iss": sts.client_id,
+        "sub": sts.client_id,
+        "aud": sts.issuer,
+        "iat": now.as_second(),
+        "exp": exp.as_second(),
+        "jti": jti(&*sts.entropy),
+    });
+    Ok(key.sign(ASSERTION_TYP, claims.to_string().as_bytes()).map_err(|error| misconfigured(&error))?)
+}
+
+fn jti(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string()
+}
+
+fn append_assertion(post: &mut Post, assertion: &str) {
+    let mut form = Serializer::new(std::mem::take(&mut post.form));
+    form.append_pair(CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION).append_pair(CLIENT_ASSERTION, assertion);
+    post.form = form.finish();
+}
+
+fn from_source(error: TokenSourceError) -> Failure {
+    match error {
+        TokenSourceError::Refused { code } => ExchangeError::Refused { code }.into(),
+        TokenSourceError::Unavailable(source) => Outage::TokenSource(source).into(),
+        TokenSourceError::Misconfigured { what } => ExchangeError::Misconfigured { what }.into(),
+    }
+}
+
+fn misconfigured(error: &dyn std::error::Error) -> ExchangeError {
+    ExchangeError::Misconfigured { what: format!("the agent cannot prove who it is: {error}") }
+}

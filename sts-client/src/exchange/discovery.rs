@@ -1,0 +1,273 @@
+//! Where the STS wants to be asked, and where its keys are: its metadata (RFC 8414), cached.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use http::Uri;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sts_jose::{Clock, KeySource, Location, RemoteConfig, RemoteKeySet, is_loopback, json};
+use tokio::task::AbortHandle;
+use url::Url;
+
+use super::answer;
+use super::error::{ExchangeError, Failure, Outage};
+use super::has_passed;
+use crate::build_error::BuildError;
+use crate::transport::{Transport, TransportError};
+
+/// Metadata older than this is refreshed behind the scenes; it stays in use meanwhile, and for as long as that fails.
+const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// A failing refresh is repeated no sooner.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What must be known to find an STS.
+#[derive(Debug)]
+pub(super) struct DiscoveryConfig {
+    pub(super) issuer: String,
+    pub(super) allow_http: bool,
+    pub(super) keys: Keys,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Where the keys of the STS come from.
+#[derive(Debug)]
+pub(super) enum Keys {
+    /// Not from its metadata.
+    Given(KeySource),
+    /// From the `jwks_uri` of its metadata, fetched by this client.
+    AtJwksUri(reqwest::Client),
+}
+
+/// What is read of the metadata.
+#[derive(Debug, Clone)]
+pub(super) struct Metadata {
+    pub(super) token_endpoint: Uri,
+    pub(super) introspection_endpoint: Option<Uri>,
+    pub(super) keys: KeySource,
+    jwks_uri: Option<Url>,
+}
+
+/// The metadata of one STS. Cloning is cheap and shares it.
+#[derive(Debug, Clone)]
+pub(super) struct Discovery(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: DiscoveryConfig,
+    issuer: Url,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    metadata: Option<Arc<Metadata>>,
+    fetched_at: Option<Timestamp>,
+    attempted_at: Option<Timestamp>,
+    in_flight: Option<Flight>,
+}
+
+type Outcome = Result<Arc<Metadata>, Failure>;
+
+/// A running fetch that many can wait for. It is a task of its own, so that it goes on when its callers go away.
+#[derive(Debug, Clone)]
+struct Flight {
+    outcome: Shared<BoxFuture<'static, Outcome>>,
+    task: AbortHandle,
+}
+
+impl Discovery {
+    /// Fetches nothing yet.
+    pub(super) fn new(config: DiscoveryConfig) -> Result<Self, BuildError> {
+        let issuer = usable_issuer(&config.issuer, config.allow_http)?;
+        Ok(Self(Arc::new(Inner { config, issuer, state: Mutex::default() })))
+    }
+
+    /// The metadata; costs a fetch while it was never read. However many wait, one asks.
+    pub(super) async fn metadata(&self) -> Outcome {
+        let flight = {
+            let mut state = self.0.lock();
+            let running = state.in_flight.clone().filter(|flight| !flight.task.is_finished());
+            match (state.metadata.clone(), running) {
+                (Some(metadata), running) => {
+                    if running.is_none() && self.0.refresh_is_due(&state) {
+                        self.start(&mut state);
+                    }
+                    return Ok(metadata);
+                }
+                (None, Some(running)) => running,
+                (None, None) => self.start(&mut state),
+            }
+        };
+        flight.outcome.await
+    }
+
+    /// Starts a fetch. Called with the lock held, so that the fetch cannot end before it stands in `state`.
+    fn start(&self, state: &mut State) -> Flight {
+        state.attempted_at = Some(self.0.config.clock.now());
+        let inner = Arc::clone(&self.0);
+        let task = tokio::spawn(async move {
+            let outcome = inner.fetch().await;
+            inner.finish(&outcome);
+            outcome
+        });
+        let abort_handle = task.abort_handle();
+        let outcome = async { task.await.unwrap_or_else(|aborted| Err(given_up(aborted))) };
+        let flight = Flight { outcome: outcome.boxed().shared(), task: abort_handle };
+        state.in_flight = Some(flight.clone());
+        flight
+    }
+}
+
+impl Inner {
+    async fn fetch(&self) -> Outcome {
+        let document = match self.get(&self.oauth_url()).await? {
+            Some(document) => document,
+            // Some issuers serve the metadata of OpenID Connect Discovery 1.0 alone.
+            None => self.get(&self.openid_url()).await?.ok_or_else(|| misconfigured("there is none"))?,
+        };
+        let document = json::parse_object(&document).map_err(|error| misconfigured(&error.to_string()))?;
+        Ok(Arc::new(self.read(&document)?))
+    }
+
+    /// The body at `url`; `None` if there is nothing (404).
+    async fn get(&self, url: &Url) -> Result<Option<Vec<u8>>, Failure> {
+        let mut request = http::Request::new(Vec::new());
+        *request.uri_mut() = uri("issuer", url)?;
+        let response = match self.config.transport.send(request).await {
+            Ok(response) => response,
+            Err(error @ TransportError::TooLarge) => return Err(misconfigured(&error.to_string()).into()),
+            Err(error) => return Err(Outage::Transport(error).into()),
+        };
+        match response.status().as_u16() {
+            200 => Ok(Some(response.into_body())),
+            404 => Ok(None),
+            429 | 500..=599 => Err(answer::unavailable(&response, self.config.clock.now())),
+            status => Err(misconfigured(&format!("it was answered with status {status}")).into()),
+        }
+    }
+
+    /// RFC 8414 §3.1: a path of the issuer comes after the well-known part.
+    fn oauth_url(&self) -> Url {
+        let path = self.issuer.path().trim_end_matches('/');
+        let mut url = self.issuer.clone();
+        url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+        url
+    }
+
+    /// OpenID Connect Discovery 1.0 §4: a path of the issuer comes before it.
+    fn openid_url(&self) -> Url {
+        let path = self.issuer.path().trim_end_matches('/');
+        let mut url = self.issuer.clone();
+        url.set_path(&format!("{path}/.well-known/openid-configuration"));
+        url
+    }
+
+    fn read(&self, document: &Map<String, Value>) -> Result<Metadata, ExchangeError> {
+        if document.get("issuer").and_then(Value::as_str) != Some(self.config.issuer.as_str()) {
+            return Err(misconfigured("it is of another issuer"));
+        }
+        let token_endpoint = self.endpoint(document, "token_endpoint")?;
+        let token_endpoint = token_endpoint.ok_or_else(|| misconfigured("it has no token_endpoint"))?;
+        let introspection_endpoint = self.endpoint(document, "introspection_endpoint")?;
+        let jwks_uri = self.endpoint(document, "jwks_uri")?;
+        Ok(Metadata {
+            token_endpoint: uri("token_endpoint", &token_endpoint)?,
+            introspection_endpoint: introspection_endpoint
+                .map(|url| uri("introspection_endpoint", &url))
+                .transpose()?,
+            keys: self.keys(jwks_uri.as_ref())?,
+            jwks_uri,
+        })
+    }
+
+    fn keys(&self, jwks_uri: Option<&Url>) -> Result<KeySource, ExchangeError> {
+        let http = match &self.config.keys {
+            Keys::Given(keys) => return Ok(keys.clone()),
+            Keys::AtJwksUri(http) => http.clone(),
+        };
+        let jwks_uri = jwks_uri.ok_or_else(|| misconfigured("it has no jwks_uri"))?;
+        let known = self.lock().metadata.clone().filter(|known| known.jwks_uri.as_ref() == Some(jwks_uri));
+        if let Some(known) = known {
+            return Ok(known.keys.clone());
+        }
+        Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
+            issuer: self.config.issuer.clone(),
+            location: Location::JwksUri(jwks_uri.clone()),
+            http,
+            bearer_token_file: None,
+            allow_http: self.config.allow_http,
+            clock: Arc::clone(&self.config.clock),
+        })))
+    }
+
+    /// A member that must be a URL that may be asked if it is there.
+    fn endpoint(&self, document: &Map<String, Value>, name: &str) -> Result<Option<Url>, ExchangeError> {
+        let text = match document.get(name) {
+            None => return Ok(None),
+            Some(Value::String(text)) => text,
+            Some(_) => return Err(misconfigured(&format!("its {name} is not a string"))),
+        };
+        let url = Url::parse(text).map_err(|error| misconfigured(&format!("its {name} is not a url: {error}")))?;
+        sts_jose::check_url(&url, self.config.allow_http)
+            .map_err(|error| misconfigured(&format!("its {name} may not be asked: {error}")))?;
+        // An issuer elsewhere must not send us, with our credentials, to our own loopback.
+        if !is_loopback(&self.issuer) && is_loopback(&url) {
+            return Err(misconfigured(&format!("its {name} is loopback and the issuer is not")));
+        }
+        Ok(Some(url))
+    }
+
+    fn finish(&self, outcome: &Outcome) {
+        let now = self.config.clock.now();
+        let mut state = self.lock();
+        state.in_flight = None;
+        state.attempted_at = Some(now);
+        match outcome {
+            Ok(metadata) => {
+                state.metadata = Some(Arc::clone(metadata));
+                state.fetched_at = Some(now);
+            }
+            Err(failure) => {
+                tracing::warn!(issuer = self.config.issuer, error = %failure.error, "the metadata of the sts could not be fetched");
+            }
+        }
+    }
+
+    fn refresh_is_due(&self, state: &State) -> bool {
+        let now = self.config.clock.now();
+        let passed = |since: Option<Timestamp>, interval| since.is_none_or(|since| has_passed(since, now, interval));
+        passed(state.fetched_at, FRESH_FOR) && passed(state.attempted_at, REFRESH_INTERVAL)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn usable_issuer(issuer: &str, allow_http: bool) -> Result<Url, BuildError> {
+    let unusable = |why: &str| BuildError::Contradiction(format!("the issuer {issuer:?} cannot be asked: {why}"));
+    let url = Url::parse(issuer).map_err(|error| unusable(&error.to_string()))?;
+    sts_jose::check_url(&url, allow_http).map_err(|error| unusable(&error.to_string()))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(unusable("it has a query or a fragment"));
+    }
+    Ok(url)
+}
+
+fn uri(name: &str, url: &Url) -> Result<Uri, ExchangeError> {
+    Uri::try_from(url.as_str()).map_err(|error| misconfigured(&format!("its {name} is not a uri: {error}")))
+}
+
+fn misconfigured(why: &str) -> ExchangeError {
+    ExchangeError::Misconfigured { what: format!("the metadata of the sts cannot be used: {why}") }
+}
+
+/// The runtime shuts down under the fetch.
+fn given_up(aborted: tokio::task::JoinError) -> Failure {
+    Outage::Transport(TransportError::Failed(Arc::new(aborted))).into()
+}

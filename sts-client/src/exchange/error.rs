@@ -1,0 +1,91 @@
+//! Why no token came of a request to the STS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::RefusalCode;
+use crate::transport::TransportError;
+
+/// Why no token came of a request to the STS. Cheap to clone.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The STS said no, or something that cannot be read, or gave a token for something else than what was asked for.
+    #[error("the sts refused: {code}")]
+    Refused {
+        /// The code of the answer, or [`RefusalCode::INVALID_RESPONSE`].
+        code: RefusalCode,
+    },
+    /// The STS turns requests away under load (429), after bounded retries.
+    #[error("the sts is under load")]
+    Overloaded {
+        /// What `Retry-After` said.
+        retry_after: Option<Duration>,
+    },
+    /// The STS is out of reach, after bounded retries.
+    #[error("the sts is out of reach")]
+    Outage(#[source] Arc<Outage>),
+    /// Our own side is at fault: a credential that cannot be read, an issuer whose metadata is another's.
+    #[error("{what}")]
+    Misconfigured {
+        /// What must be put right; no secrets.
+        what: String,
+    },
+}
+
+/// What makes the STS count as out of reach.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Outage {
+    /// No answer.
+    #[error("no answer")]
+    Transport(#[source] TransportError),
+    /// A status of 500 to 599.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// The latest attempts all failed, so that none is made for a while.
+    #[error("not asked again so soon after failing")]
+    BreakerOpen,
+    /// Its keys are out of reach, so that its token cannot be verified.
+    #[error("its keys are out of reach")]
+    Keys(#[source] sts_jose::KeyLookupError),
+    /// The source of a token beside the STS is out of reach.
+    #[error("the token source is out of reach")]
+    TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl ExchangeError {
+    pub(super) fn outage(outage: Outage) -> Self {
+        Self::Outage(Arc::new(outage))
+    }
+
+    /// The class of the error, for metrics and traces.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Outage(_) => "outage",
+            Self::Misconfigured { .. } => "misconfigured",
+        }
+    }
+}
+
+/// What one attempt failed with.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) error: ExchangeError,
+    /// How long the STS wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
+impl From<Outage> for Failure {
+    fn from(outage: Outage) -> Self {
+        ExchangeError::outage(outage).into()
+    }
+}

@@ -1,0 +1,79 @@
+//! The attempts that one call makes: few, further and further apart, and all within a deadline.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use sts_jose::Entropy;
+
+use super::error::{ExchangeError, Failure, Outage};
+use crate::transport::TransportError;
+
+/// The first pause is at least this long; each further one at least twice as long. Jitter adds up to as much again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long and how often a call tries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) attempts: u32,
+    pub(super) attempt_timeout: Duration,
+    pub(super) deadline: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { attempts: 3, attempt_timeout: Duration::from_secs(2), deadline: Duration::from_secs(5) }
+    }
+}
+
+/// Makes attempts until one succeeds, is refused, or the policy allows no more. Only an outage and load are worth another attempt.
+pub(super) async fn run<T, F>(
+    policy: Policy,
+    entropy: &dyn Entropy,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, ExchangeError>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let deadline = tokio::time::sleep(policy.deadline).deadline();
+    let mut pauses = pauses(policy, entropy);
+    let mut under_load = None;
+    loop {
+        let limit = tokio::time::sleep(policy.attempt_timeout).deadline().min(deadline);
+        let outcome = tokio::time::timeout_at(limit, attempt()).await;
+        let failure = match outcome.unwrap_or_else(|_elapsed| Err(timed_out())) {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        match failure.error {
+            ExchangeError::Refused { .. } | ExchangeError::Misconfigured { .. } => return Err(failure.error),
+            ExchangeError::Overloaded { .. } => under_load = Some(failure.error.clone()),
+            ExchangeError::Outage(_) => {}
+        }
+        // An STS that said 429 is under load, whatever the next attempts met: load never earns a weaker credential, an outage may.
+        let given_up = under_load.clone().unwrap_or(failure.error);
+        let Some(pause) = pauses.next() else { return Err(given_up) };
+        let pause = tokio::time::sleep(pause.max(failure.retry_after.unwrap_or_default()));
+        if pause.deadline() >= deadline {
+            return Err(given_up);
+        }
+        pause.await;
+    }
+}
+
+/// The pauses between the attempts. Their jitter follows from `entropy`, so that a simulation can be repeated.
+fn pauses(policy: Policy, entropy: &dyn Entropy) -> impl Iterator<Item = Duration> {
+    let mut seed = [0; 8];
+    entropy.fill(&mut seed);
+    let retries = usize::try_from(policy.attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        .with_factor(2.0)
+        .with_max_times(retries)
+        .with_jitter()
+        .with_jitter_seed(u64::from_le_bytes(seed))
+        .build()
+}
+
+fn timed_out() -> Failure {
+    Outage::Transport(TransportError::TimedOut).into()
+}

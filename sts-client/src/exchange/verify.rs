@@ -1,0 +1,174 @@
+//! Is the token that the STS answered with the one that was asked for? Everything that the caller relies on is checked here, not believed.
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use sts_jose::{JsonError, KeyLookupError, KeySource, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits};
+use sts_protocol::{AccessTokenClaims, Act};
+
+use super::answer::{TokenAnswer, refused};
+use super::error::{Failure, Outage};
+use super::issued::IssuedToken;
+use crate::delegation::Delegation;
+use crate::route::Route;
+
+/// Which check an answer did not pass. No message holds a claim or a token.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Flaw {
+    #[error("status {0} is neither a yes nor a no")]
+    Status(u16),
+    #[error("too long")]
+    TooLarge,
+    #[error("not an accepted json object: {0}")]
+    Json(JsonError),
+    #[error("{0} is absent or not what it must be")]
+    Member(&'static str),
+    #[error("not an accepted token: {0}")]
+    Token(ParseError),
+    #[error("typ is not at+jwt")]
+    Typ,
+    #[error("iss is not the sts")]
+    Issuer,
+    #[error("signed with a key that the sts does not have")]
+    UnknownKey,
+    #[error("signature: {0}")]
+    Signature(VerifyError),
+    #[error("times: {0}")]
+    Times(TimeError),
+    #[error("the claims are not those of an access token")]
+    Claims,
+    #[error("aud is not the target")]
+    Audience,
+    #[error("client_id is another agent's")]
+    ClientId,
+    #[error("act is not this agent upon the chain of before")]
+    Act,
+    #[error("act is there, though nobody delegated")]
+    Delegated,
+    #[error("the subject is another")]
+    Subject,
+    #[error("the tenant is another")]
+    Tenant,
+    #[error("tenant_ids is there, though a user is")]
+    TenantIds,
+    #[error("it outlives the subject token")]
+    Outlives,
+    #[error("the scope is wider than what was asked for")]
+    ScopeWidened,
+    #[error("the scope of the answer is not that of the token")]
+    ScopeMismatch,
+}
+
+/// What the token must be.
+pub(super) struct Expected<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) route: &'a Route,
+    /// The delegation that was exchanged; `None` for a service account's token.
+    pub(super) subject: Option<&'a Delegation>,
+    /// When the answer came.
+    pub(super) now: Timestamp,
+}
+
+/// The token of an answer, if it is the one that was asked for.
+pub(super) async fn verify(
+    answer: TokenAnswer,
+    keys: &KeySource,
+    expected: &Expected<'_>,
+) -> Result<IssuedToken, Failure> {
+    let token = answer.access_token.expose_secret();
+    let unverified = parse(token, expected).map_err(|flaw| refused(&flaw))?;
+    let key = match keys.find(unverified.header().kid.as_deref(), unverified.header().algorithm).await {
+        Ok(key) => key,
+        Err(KeyLookupError::Unknown) => return Err(refused(&Flaw::UnknownKey)),
+        Err(error @ KeyLookupError::Unavailable(_)) => return Err(Outage::Keys(error).into()),
+    };
+    let verified = unverified.verify(&key).map_err(|error| refused(&Flaw::Signature(error)))?;
+    let exp = verified.claims().times(expected.now).map_err(|error| refused(&Flaw::Times(error)))?.exp;
+    let claims = serde_json::from_value(Value::Object(verified.claims().as_map().clone()));
+    // The cause is not kept: it quotes claims.
+    let claims: AccessTokenClaims = claims.or(Err(refused(&Flaw::Claims)))?;
+    check(&claims, exp, expected).map_err(|flaw| refused(&flaw))?;
+    if answer.scope.is_some_and(|scope| scope != claims.scope) {
+        return Err(refused(&Flaw::ScopeMismatch));
+    }
+    let mut authorization =
+        HeaderValue::from_str(&format!("Bearer {token}")).or(Err(refused(&Flaw::Member("access_token"))))?;
+    authorization.set_sensitive(true);
+    let said = expected.now.checked_add(answer.expires_in).unwrap_or(exp);
+    let tenant_ids = expected.subject.is_none().then(|| claims.tenant_ids.unwrap_or_default());
+    Ok(IssuedToken { authorization, expires_at: exp.min(said), scope: claims.scope, tenant_ids })
+}
+
+fn parse<'t>(token: &'t str, expected: &Expected<'_>) -> Result<UnverifiedToken<'t>, Flaw> {
+    let token = UnverifiedToken::parse(token).map_err(Flaw::Token)?;
+    if !typ_fits(token.header().typ.as_deref(), &["at+jwt"]) {
+        return Err(Flaw::Typ);
+    }
+    if token.claims().get("iss").and_then(Value::as_str) != Some(expected.issuer) {
+        return Err(Flaw::Issuer);
+    }
+    Ok(token)
+}
+
+fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) -> Result<(), Flaw> {
+    if !expected.route.is_meant_by(&claims.aud) {
+        return Err(Flaw::Audience);
+    }
+    if claims.client_id != expected.client_id {
+        return Err(Flaw::ClientId);
+    }
+    if !expected.route.scope.is_empty() && !claims.scope.is_subset(&expected.route.scope) {
+        return Err(Flaw::ScopeWidened);
+    }
+    match expected.subject {
+        Some(subject) => check_delegated(claims, exp, subject, expected),
+        None => check_service_account(claims, expected),
+    }
+}
+
+/// The invariants of one hop, as the caller can see them: the same principal, the same tenant, one more actor, no longer life.
+fn check_delegated(
+    claims: &AccessTokenClaims,
+    exp: Timestamp,
+    delegation: &Delegation,
+    expected: &Expected<'_>,
+) -> Result<(), Flaw> {
+    let subject = delegation.verified();
+    let chain = Act::wrap(expected.issuer, expected.client_id, subject.act.clone());
+    if claims.act.as_ref() != Some(&chain) {
+        return Err(Flaw::Act);
+    }
+    let ours = subject.issuer == expected.issuer;
+    // At the first hop the STS may put a prefix before the name that the outside issuer gave.
+    let same_name = if ours { claims.sub == subject.sub } else { claims.sub.ends_with(&subject.sub) };
+    if !same_name || claims.sub_id.as_ref() != Some(&subject.subject) {
+        return Err(Flaw::Subject);
+    }
+    // An outside token may say nothing of the tenant that the STS knows its issuer by.
+    let same_tenant = claims.tenant_id == subject.tenant || (!ours && subject.tenant.is_none());
+    if !same_tenant {
+        return Err(Flaw::Tenant);
+    }
+    if claims.tenant_ids.is_some() {
+        return Err(Flaw::TenantIds);
+    }
+    if exp > subject.expires_at {
+        return Err(Flaw::Outlives);
+    }
+    Ok(())
+}
+
+fn check_service_account(claims: &AccessTokenClaims, expected: &Expected<'_>) -> Result<(), Flaw> {
+    if claims.act.is_some() {
+        return Err(Flaw::Delegated);
+    }
+    if claims.sub != expected.client_id || claims.sub_id.is_some() {
+        return Err(Flaw::Subject);
+    }
+    if claims.tenant_id.is_some() {
+        return Err(Flaw::Tenant);
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! How a verifier is set up.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy, check_url};
+use sts_protocol::{Scope, ScopeToken, Tenant};
+use url::Url;
+
+use super::issuer::{Dialect, Issuer};
+use super::metadata::ProtectedResource;
+use super::{Inner, Verifier};
+use crate::build_error::BuildError;
+use crate::exchange::Sts;
+
+/// Sets up a [`Verifier`].
+#[derive(Debug)]
+pub struct VerifierBuilder {
+    audiences: Vec<String>,
+    issuers: Vec<Issuer>,
+    required: Vec<ScopeToken>,
+    service_accounts: Vec<ServiceAccountEntry>,
+    resource: Option<Url>,
+    introspection: Option<Sts>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+#[derive(Debug)]
+struct ServiceAccountEntry {
+    issuer: String,
+    subject: String,
+    tenants: Vec<Tenant>,
+}
+
+impl VerifierBuilder {
+    pub(super) fn new(audiences: Vec<String>) -> Self {
+        Self {
+            audiences,
+            issuers: Vec::new(),
+            required: Vec::new(),
+            service_accounts: Vec::new(),
+            resource: None,
+            introspection: None,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+
+    /// Believes an issuer.
+    #[must_use]
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// Refuses tokens without this scope.
+    #[must_use]
+    pub fn require_scope(mut self, scope: ScopeToken) -> Self {
+        self.required.push(scope);
+        self
+    }
+
+    /// Knows a subject of an issuer other than the STS as a service account that may speak for these tenants.
+    #[must_use]
+    pub fn service_account(mut self, issuer: &str, subject: &str, tenants: impl IntoIterator<Item = Tenant>) -> Self {
+        self.service_accounts.push(ServiceAccountEntry {
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            tenants: tenants.into_iter().collect(),
+        });
+        self
+    }
+
+    /// The URI of this agent as a protected resource (RFC 9728 §1.2): its metadata is served and named in refusals. An http(s) URL
+    /// without query and fragment.
+    #[must_use]
+    pub fn resource(mut self, resource: Url) -> Self {
+        self.resource = Some(resource);
+        self
+    }
+
+    /// Asks the STS for every token of its own whether it is still alive. While it is out of reach, such tokens are answered with 503.
+    #[must_use]
+    pub fn introspect(mut self, sts: Sts) -> Self {
+        self.introspection = Some(sts);
+        self
+    }
+
+    /// Tells the time by another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from elsewhere.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Opens no connection yet.
+    ///
+    /// # Errors
+    /// [`BuildError::Contradiction`]: no audience or an empty one; no issuer, one twice, or one whose keys may not be fetched; a service
+    /// account of an issuer that is not there, or of an STS; a resource that is no http(s) URL; an STS to introspect at that is not
+    /// believed. [`BuildError::Http`].
+    pub fn build(self) -> Result<Verifier, BuildError> {
+        if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
+            return Err(contradiction("a verifier needs an audience, and none may be empty"));
+        }
+        if self.issuers.is_empty() {
+            return Err(contradiction("a verifier needs an issuer"));
+        }
+        if let Some(sts) = &self.introspection {
+            let is_it = |issuer: &Issuer| issuer.dialect == Dialect::Sts && issuer.issuer == sts.issuer();
+            if !self.issuers.iter().any(is_it) {
+                let what =
+                    format!("tokens are to be introspected at {:?}, which is no STS of this verifier", sts.issuer());
+                return Err(contradiction(what));
+            }
+        }
+        let required: Scope = self.required.into_iter().collect();
+        let resource = match self.resource {
+            None => None,
+            Some(resource) => {
+                check_resource(&resource)?;
+                let issuers = self.issuers.iter().map(|issuer| issuer.issuer.as_str());
+                Some(ProtectedResource::new(resource, issuers, &required))
+            }
+        };
+        let mut accounts = by_issuer(self.service_accounts, &self.issuers)?;
+        let mut issuers = HashMap::new();
+        for issuer in self.issuers {
+            let accounts = accounts.remove(&issuer.issuer).unwrap_or_default();
+            let issuer = issuer.trust(accounts, &self.clock)?;
+            match issuers.entry(issuer.issuer.clone()) {
+                Entry::Vacant(vacant) => drop(vacant.insert(issuer)),
+                Entry::Occupied(taken) => {
+                    return Err(contradiction(format!("the issuer {:?} is there twice", taken.key())));
+                }
+            }
+        }
+        Ok(Verifier(Arc::new(Inner {
+            audiences: self.audiences,
+            issuers,
+            required,
+            resource,
+            introspection: self.introspection,
+            clock: self.clock,
+            entropy: self.entropy,
+        })))
+    }
+}
+
+/// The tenants of each service account, by `sub`, by issuer.
+type ServiceAccounts = HashMap<String, HashMap<String, Vec<Tenant>>>;
+
+fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<ServiceAccounts, BuildError> {
+    let mut accounts = ServiceAccounts::new();
+    for ServiceAccountEntry { issuer, subject, tenants } in entries {
+        let dialect = issuers.iter().find(|known| known.issuer == issuer).map(|known| known.dialect);
+        let fault = match dialect {
+            Some(Dialect::Outside) => None,
+            Some(Dialect::Sts) => Some("of an STS, whose tokens say themselves whose they are"),
+            None => Some("of an issuer that is not believed"),
+        };
+        if let Some(fault) = fault {
+            return Err(contradiction(format!("the service account {subject:?} of {issuer:?} is {fault}")));
+        }
+        if let Entry::Vacant(vacant) = accounts.entry(issuer.clone()).or_default().entry(subject) {
+            vacant.insert(tenants);
+        } else {
+            return Err(contradiction(format!("a service account of {issuer:?} is there twice")));
+        }
+    }
+    Ok(accounts)
+}
+
+/// Nothing is sent to the resource, which is this agent: plain http is as good a name as any.
+fn check_resource(resource: &Url) -> Result<(), BuildError> {
+    if check_url(resource, true).is_err() || resource.query().is_some() || resource.fragment().is_some() {
+        return Err(contradiction(format!("the resource {resource} is no http(s) url without query and fragment")));
+    }
+    Ok(())
+}
+
+fn contradiction(what: impl Into<String>) -> BuildError {
+    BuildError::Contradiction(what.into())
+}

@@ -1,0 +1,102 @@
+//! A verifier as a file describes it.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use sts_jose::Algorithm;
+use sts_protocol::{ScopeToken, Tenant};
+use url::Url;
+
+use super::builder::VerifierBuilder;
+use super::issuer::Issuer;
+use crate::build_error::BuildError;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    audience: Vec<String>,
+    resource: Option<Url>,
+    #[serde(default)]
+    required_scopes: Vec<ScopeToken>,
+    #[serde(default)]
+    service_accounts: Vec<ServiceAccountConfig>,
+    issuers: Vec<IssuerConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceAccountConfig {
+    issuer: String,
+    subject: String,
+    tenants: Vec<Tenant>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuerConfig {
+    issuer: String,
+    #[serde(default)]
+    sts: bool,
+    jwks_uri: Option<Url>,
+    jwks_file: Option<PathBuf>,
+    algorithms: Option<Vec<Algorithm>>,
+    tenant_claim: Option<String>,
+    tenant: Option<Tenant>,
+    scope_claim: Option<String>,
+    ca_file: Option<PathBuf>,
+    jwks_bearer_token_file: Option<PathBuf>,
+    #[serde(default)]
+    allow_http: bool,
+}
+
+pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
+    let config: Config = toml::from_str(text)?;
+    let mut builder = VerifierBuilder::new(config.audience);
+    for issuer in config.issuers {
+        builder = builder.issuer(issuer.into_issuer()?);
+    }
+    for scope in config.required_scopes {
+        builder = builder.require_scope(scope);
+    }
+    for ServiceAccountConfig { issuer, subject, tenants } in config.service_accounts {
+        builder = builder.service_account(&issuer, &subject, tenants);
+    }
+    if let Some(resource) = config.resource {
+        builder = builder.resource(resource);
+    }
+    Ok(builder)
+}
+
+impl IssuerConfig {
+    fn into_issuer(self) -> Result<Issuer, BuildError> {
+        let name = self.issuer;
+        let both = |what: &str| BuildError::Contradiction(format!("the issuer {name:?} has both {what}"));
+        let mut issuer = if self.sts { Issuer::sts(&name) } else { Issuer::new(&name) };
+        issuer = match (self.jwks_uri, self.jwks_file) {
+            (None, None) => issuer,
+            (Some(uri), None) => issuer.jwks_uri(uri),
+            (None, Some(path)) => issuer.jwks_file(path),
+            (Some(_), Some(_)) => return Err(both("jwks_uri and jwks_file")),
+        };
+        issuer = match (self.tenant_claim, self.tenant) {
+            (None, None) => issuer,
+            (Some(claim), None) => issuer.tenant_claim(claim),
+            (None, Some(tenant)) => issuer.tenant(tenant),
+            (Some(_), Some(_)) => return Err(both("tenant_claim and tenant")),
+        };
+        if let Some(algorithms) = self.algorithms {
+            issuer = issuer.algorithms(algorithms);
+        }
+        if let Some(claim) = self.scope_claim {
+            issuer = issuer.scope_claim(claim);
+        }
+        if let Some(path) = self.ca_file {
+            let pem = std::fs::read(&path).map_err(|source| BuildError::File { path, source })?;
+            issuer = issuer.ca_pem(pem);
+        }
+        if let Some(path) = self.jwks_bearer_token_file {
+            issuer = issuer.jwks_bearer_token_file(path);
+        }
+        Ok(if self.allow_http { issuer.allow_http() } else { issuer })
+    }
+}

@@ -1,0 +1,100 @@
+//! Whose tokens this agent takes, for clients that have none yet (RFC 9728).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sts_protocol::Scope;
+use url::Url;
+
+use super::Verifier;
+
+/// Stands between host and path of a resource (RFC 9728 §3).
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// Protected resource metadata (RFC 9728 §2). An empty list is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceMetadata {
+    /// The resource identifier.
+    pub resource: Url,
+    /// The issuers whose tokens are taken, as far as their identifiers are URLs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_servers: Vec<String>,
+    /// The scopes that every request needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes_supported: Vec<String>,
+    /// How a token is sent: in the header, and in no other way.
+    pub bearer_methods_supported: Vec<String>,
+}
+
+impl ResourceMetadata {
+    /// The path at which the document is served (RFC 9728 §3.1).
+    #[must_use]
+    pub fn well_known_path(&self) -> String {
+        // Of the path, only a slash that stands alone is left off.
+        let path = if self.resource.path() == "/" { "" } else { self.resource.path() };
+        format!("{WELL_KNOWN}{path}")
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+}
+
+impl Verifier {
+    /// The metadata of this agent as a protected resource; `None` where the verifier knows no
+    /// [`resource`](super::VerifierBuilder::resource).
+    #[must_use]
+    pub fn resource_metadata(&self) -> Option<&ResourceMetadata> {
+        self.0.resource.as_ref().map(|resource| &resource.metadata)
+    }
+}
+
+/// This agent as a protected resource.
+#[derive(Debug)]
+pub(super) struct ProtectedResource {
+    metadata: ResourceMetadata,
+    metadata_url: Arc<str>,
+}
+
+impl ProtectedResource {
+    /// `resource` has been checked: an http(s) URL without query and fragment.
+    pub(super) fn new<'a>(resource: Url, issuers: impl Iterator<Item = &'a str>, required: &Scope) -> Self {
+        let is_url = |issuer: &&str| Url::parse(issuer).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
+        let metadata = ResourceMetadata {
+            authorization_servers: issuers.filter(is_url).map(str::to_owned).collect(),
+            scopes_supported: required.iter().map(ToString::to_string).collect(),
+            bearer_methods_supported: vec!["header".to_owned()],
+            resource,
+        };
+        let mut url = metadata.resource.clone();
+        url.set_path(&metadata.well_known_path());
+        Self { metadata, metadata_url: url.as_str().into() }
+    }
+
+    /// Where the document is.
+    pub(super) fn metadata_url(&self) -> Arc<str> {
+        Arc::clone(&self.metadata_url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_9728_section_3_1_the_well_known_path_stands_before_that_of_the_resource() {
+        for (resource, url) in [
+            ("https://a.example", "https://a.example/.well-known/oauth-protected-resource"),
+            ("https://a.example/", "https://a.example/.well-known/oauth-protected-resource"),
+            ("https://a.example:81/mcp", "https://a.example:81/.well-known/oauth-protected-resource/mcp"),
+            ("https://a.example/a%7Bb/:c/", "https://a.example/.well-known/oauth-protected-resource/a%7Bb/:c/"),
+        ] {
+            let issuers = ["https://sts.example", "spiffe://a.example"];
+            let resource = ProtectedResource::new(resource.parse().unwrap(), issuers.into_iter(), &Scope::default());
+            assert_eq!(&*resource.metadata_url(), url);
+            assert_eq!(resource.metadata.authorization_servers, ["https://sts.example"]);
+        }
+    }
+}

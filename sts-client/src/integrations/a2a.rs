@@ -1,0 +1,215 @@
+//! For A2A, by the official Rust crates (`a2a-client-lf`, `a2a-server-lf`).
+//!
+//! Outbound, an interceptor of the client:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use a2a_client::jsonrpc::JsonRpcTransport;
+//! use a2a_client::A2AClient;
+//! use sts_client::integrations::a2a::PropagateInterceptor;
+//! use sts_client::{CallContext, Propagator};
+//!
+//! async fn ask(propagator: Propagator, context: CallContext) -> Result<(), Box<dyn std::error::Error>> {
+//!     let url = "https://inventory.shop.example/a2a";
+//!     let transport = JsonRpcTransport::new(sts_client::integrations::http_client()?, url.to_owned());
+//!     let interceptor = PropagateInterceptor::new(propagator, url.parse()?);
+//!     let client = A2AClient::new(transport).with_interceptors(vec![Arc::new(interceptor)]);
+//!     let request = a2a::GetTaskRequest { id: "t-1".to_owned(), history_length: None, tenant: None };
+//!     let task = context.scope(client.get_task(&request)).await?;
+//!     println!("{task:?}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Inbound, [`verify`], for the code of an executor, which runs in a task of its own and sees nothing of the request but its parameters.
+//! It guards only what reaches the executor. Reading, listing, watching and cancelling tasks may not, so put `inbound::VerifierLayer`
+//! around the router of the server too, and let its `RequestAuthorizer` see to whose the tasks are.
+
+use ::a2a::errordetails::{ERROR_INFO_TYPE, TypedDetail};
+use ::a2a::{A2AError, error_code};
+use a2a_client::middleware::CallInterceptor;
+pub use a2a_client::transport::ServiceParams;
+use async_trait::async_trait;
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use crate::context::CallContext;
+use crate::delegation::Delegation;
+use crate::error::Error;
+use crate::inbound::{Refusal, Verifier};
+use crate::propagate::Propagator;
+
+/// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) that tells what kind of [`Error`] an [`A2AError`] was.
+pub const ERROR_DOMAIN: &str = "agent-sts";
+
+/// Makes the parameters of every call to one agent those that its route says.
+///
+/// The context is the fixed one, or else that of the task: an interceptor sees nothing of the call but its parameters, and
+/// `CallContext::scope` around the call is the way to give each call its own.
+///
+/// Make it the last interceptor: what comes after it, it cannot take off. The client beneath must follow no redirects:
+/// [`http_client`](crate::integrations::http_client).
+#[derive(Debug, Clone)]
+pub struct PropagateInterceptor {
+    propagator: Propagator,
+    url: Url,
+    context: Option<CallContext>,
+}
+
+impl PropagateInterceptor {
+    /// An interceptor for the agent at that URL: the one that its card names for the transport, and that the transport calls.
+    #[must_use]
+    pub fn new(propagator: Propagator, url: Url) -> Self {
+        Self { propagator, url, context: None }
+    }
+
+    /// Makes all calls on behalf of one context, for a client that lives no longer than one request.
+    #[must_use]
+    pub fn with_context(mut self, context: CallContext) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    async fn prepare(&self, params: &ServiceParams) -> Result<ServiceParams, Error> {
+        let context = match &self.context {
+            Some(context) => context.clone(),
+            None => CallContext::find(&Extensions::new())?,
+        };
+        let before = headers_of(params)?;
+        let mut after = before.clone();
+        self.propagator.apply(&context, &self.url, &mut after).await?;
+        replaced(params, &before, &after)
+    }
+}
+
+#[async_trait]
+impl CallInterceptor for PropagateInterceptor {
+    async fn before(&self, _method: &str, params: &mut ServiceParams) -> Result<(), A2AError> {
+        match self.prepare(params).await {
+            Ok(prepared) => {
+                *params = prepared;
+                Ok(())
+            }
+            Err(error) => {
+                params.clear();
+                Err(to_a2a_error(&error))
+            }
+        }
+    }
+}
+
+fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in params {
+        let name = HeaderName::try_from(name.as_str())
+            .map_err(|error| Error::misconfigured(format!("a parameter of the call is no header: {error}")))?;
+        for value in values {
+            let value = HeaderValue::try_from(value.as_str()).map_err(|error| {
+                Error::misconfigured(format!("the parameter {name} of the call is no header: {error}"))
+            })?;
+            headers.append(&name, value);
+        }
+    }
+    Ok(headers)
+}
+
+/// The parameters with the headers that they are to have. Those that have not changed stay as they are spelled.
+fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Result<ServiceParams, Error> {
+    let is_kept = |name: &HeaderName| {
+        *name != AUTHORIZATION && before.contains_key(name) && before.get_all(name).iter().eq(after.get_all(name))
+    };
+    let spelled_like_kept = |name: &str| HeaderName::try_from(name).is_ok_and(|name| is_kept(&name));
+    let mut prepared: ServiceParams =
+        params.iter().filter(|(name, _)| spelled_like_kept(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    for name in after.keys().filter(|name| !is_kept(name)) {
+        let values = after.get_all(name).iter().map(|value| value.to_str().map(str::to_owned));
+        let values = values.collect::<Result<Vec<_>, _>>().map_err(|error| {
+            Error::misconfigured(format!("the header {name} cannot be a parameter of an a2a call: {error}"))
+        })?;
+        prepared.insert(name.as_str().to_owned(), values);
+    }
+    Ok(prepared)
+}
+
+/// What the caller of an A2A client gets for an [`Error`]. [`to_error`] is the way back.
+fn to_a2a_error(error: &Error) -> A2AError {
+    let (reason, metadata) = match error {
+        Error::Refused { code } => ("REFUSED", vec![("code", code.to_string())]),
+        Error::Unavailable { retry_after, .. } => {
+            let seconds = retry_after.map(|after| ("retry_after_seconds", after.as_secs().to_string()));
+            ("UNAVAILABLE", seconds.into_iter().collect())
+        }
+        Error::Misconfigured { what } => ("MISCONFIGURED", vec![("what", what.to_string())]),
+        Error::NoRoute { origin } => ("NO_ROUTE", vec![("origin", origin.clone())]),
+    };
+    let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    A2AError::new(error_code::INTERNAL_ERROR, error.to_string()).with_details(vec![TypedDetail::error_info(
+        reason,
+        ERROR_DOMAIN,
+        Some(metadata),
+    )])
+}
+
+/// The [`Error`] for which [`PropagateInterceptor`] did not let a call go out; `None` for every other error. The cause of an outage is not
+/// kept.
+///
+/// A remote agent can send an error that looks the same. So this may decide whether to try again and what to say, and nothing about
+/// authority. It names places that are nobody else's concern: an agent does not hand it to its own caller.
+#[must_use]
+pub fn to_error(error: &A2AError) -> Option<Error> {
+    let is_ours = |detail: &&TypedDetail| {
+        detail.type_url == ERROR_INFO_TYPE && detail.value.get("domain").is_some_and(|domain| domain == ERROR_DOMAIN)
+    };
+    let info = &error.details.as_ref()?.iter().find(is_ours)?.value;
+    let metadata = |name: &str| info.get("metadata")?.get(name)?.as_str();
+    match info.get("reason")?.as_str()? {
+        "REFUSED" => Some(Error::Refused { code: crate::RefusalCode::from_answer(metadata("code")?) }),
+        "UNAVAILABLE" => {
+            let seconds = metadata("retry_after_seconds").and_then(|seconds| seconds.parse().ok());
+            Some(Error::Unavailable { retry_after: seconds.map(std::time::Duration::from_secs), outage: None })
+        }
+        "MISCONFIGURED" => Some(Error::misconfigured(metadata("what")?.to_owned())),
+        "NO_ROUTE" => Some(Error::NoRoute { origin: metadata("origin")?.to_owned() }),
+        _ => None,
+    }
+}
+
+/// Verifies the token of a request to an A2A server, by the parameters of the request.
+///
+/// No context reaches the task of an executor. So it begins with
+///
+/// ```no_run
+/// use sts_client::integrations::a2a::{ServiceParams, verify};
+/// use sts_client::{CallContext, Verifier};
+///
+/// # async fn work() {}
+/// async fn execute(verifier: &Verifier, params: &ServiceParams) -> Result<(), a2a::A2AError> {
+///     let delegation = verify(verifier, params)
+///         .await
+///         .map_err(|refusal| a2a::A2AError::invalid_request(refusal.to_string()))?;
+///     CallContext::from(delegation).scope(work()).await;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// See [`Refusal`]. A parameter that occurs under several spellings, or with several values, counts as that many headers.
+pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Delegation, Refusal> {
+    verifier.verify(&received(params)).await
+}
+
+/// The headers that parameters were made of. What cannot have been one is there as an empty value and not absent, since a request with a
+/// malformed credential is not one without.
+fn received(params: &ServiceParams) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, values) in params {
+        let Ok(name) = HeaderName::try_from(name.as_str()) else { continue };
+        for value in values {
+            let value = HeaderValue::try_from(value.as_str()).unwrap_or_else(|_malformed| HeaderValue::from_static(""));
+            headers.append(&name, value);
+        }
+    }
+    headers
+}

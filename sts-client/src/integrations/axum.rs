@@ -1,0 +1,75 @@
+//! axum: handlers that take a [`Delegation`], refusals that are answers, and the metadata of the resource.
+//!
+//! What lives here: the glue between [`crate::inbound`] and axum. What must never: a decision.
+//!
+//! ```
+//! use axum::Router;
+//! use axum::routing::get;
+//! use sts_client::inbound::{Issuer, Refusal, Verifier};
+//! use sts_client::{Delegation, integrations};
+//!
+//! async fn stock(delegation: Delegation) -> Result<String, Refusal> {
+//!     delegation.require_scope("stock:read")?;
+//!     Ok(format!("for {}", delegation.subject().sub))
+//! }
+//!
+//! # fn main() -> Result<(), sts_client::BuildError> {
+//! let verifier = Verifier::builder(["inventory-agent"])
+//!     .issuer(Issuer::sts("https://sts.example.com"))
+//!     .resource("https://inventory.shop.example/".parse().expect("a url"))
+//!     .build()?;
+//! let app: Router = Router::new()
+//!     .route("/stock", get(stock))
+//!     .layer(verifier.layer())
+//!     // After the layer, and so outside of it: whoever asks where to get a token has none yet.
+//!     .merge(integrations::axum::resource_metadata(&verifier));
+//! # Ok(())
+//! # }
+//! ```
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+
+use crate::delegation::Delegation;
+use crate::inbound::{Refusal, Verifier};
+
+/// Serves the metadata of the resource (RFC 9728 §3) at its well-known path, to anybody. Merge it after the verifier's layer: a router
+/// layers only the routes that it has by then. Without routes where the verifier knows no resource.
+pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) -> Router<S> {
+    let Some(metadata) = verifier.resource_metadata() else { return Router::new() };
+    let document = metadata.to_json();
+    let answer = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
+    // The path is taken literally, whatever stands in it.
+    Router::new().without_v07_checks().route(&metadata.well_known_path(), get(answer))
+}
+
+/// The delegation that [`Verifier::layer`] verified.
+impl<S: Sync> FromRequestParts<S> for Delegation {
+    type Rejection = LayerMissing;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, LayerMissing> {
+        parts.extensions.get().cloned().ok_or(LayerMissing)
+    }
+}
+
+/// A handler asks for a [`Delegation`], and no [`Verifier::layer`] stands before it: the agent's own fault, answered with 500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no verifier's layer stands before this handler")]
+pub struct LayerMissing;
+
+impl IntoResponse for LayerMissing {
+    fn into_response(self) -> Response {
+        tracing::error!("a handler asks for a delegation, and no verifier's layer stands before it: it is not served");
+        (http::StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.to_response()
+    }
+}

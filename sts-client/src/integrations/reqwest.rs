@@ -1,0 +1,78 @@
+//! For [`reqwest`](https://docs.rs/reqwest), by way of its middleware.
+//!
+//! ```no_run
+//! use sts_client::integrations::reqwest::client;
+//! use sts_client::{CallContext, Delegation, Propagator};
+//!
+//! async fn stock(propagator: Propagator, delegation: Delegation) -> Result<String, Box<dyn std::error::Error>> {
+//!     let client = client(propagator)?;
+//!     let request = client.get("https://inventory.shop.example/stock").with_extension(CallContext::from(delegation));
+//!     // Within `CallContext::scope` a request needs no extension.
+//!     match request.send().await {
+//!         Ok(response) => Ok(response.text().await?),
+//!         Err(reqwest_middleware::Error::Middleware(error)) => match error.downcast::<sts_client::Error>()? {
+//!             sts_client::Error::Refused { code } => Err(format!("not sent: {code}").into()),
+//!             other => Err(other.into()),
+//!         },
+//!         Err(error) => Err(error.into()),
+//!     }
+//! }
+//! ```
+
+use async_trait::async_trait;
+use http::Extensions;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
+use sts_jose::HttpClientError;
+
+use crate::context::CallContext;
+use crate::error::Error;
+use crate::integrations::http_client;
+use crate::propagate::Propagator;
+
+/// A client whose every request bears what its route says, and that follows no redirects, by [`http_client`].
+///
+/// # Errors
+/// See [`http_client`].
+pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClientError> {
+    Ok(ClientBuilder::new(http_client()?).with(PropagateMiddleware::new(propagator)).build())
+}
+
+/// Makes the headers of every request those that its route says, on behalf of the context that [`CallContext::find`] finds: one that was
+/// attached by `RequestBuilder::with_extension`, or that of the task. On an error nothing is sent, and the [`Error`] is what the
+/// `reqwest_middleware::Error::Middleware` holds.
+///
+/// [`client`] builds the right client. Whoever brings another sees to it that it follows no redirects, has no cookie store and no default
+/// headers that speak for somebody, and that this is the last middleware: what comes after it, it cannot take off. A middleware that tries
+/// again comes before it, so that every attempt bears a token that is alive.
+#[derive(Debug, Clone)]
+pub struct PropagateMiddleware {
+    propagator: Propagator,
+}
+
+impl PropagateMiddleware {
+    /// A middleware that propagates by these routes.
+    #[must_use]
+    pub fn new(propagator: Propagator) -> Self {
+        Self { propagator }
+    }
+
+    async fn prepare(&self, request: &mut ::reqwest::Request, extensions: &Extensions) -> Result<(), Error> {
+        let context = CallContext::find(extensions)?;
+        let url = request.url().clone();
+        self.propagator.apply(&context, &url, request.headers_mut()).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Middleware for PropagateMiddleware {
+    async fn handle(
+        &self,
+        mut request: ::reqwest::Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<::reqwest::Response> {
+        self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
+        next.run(request, extensions).await
+    }
+}

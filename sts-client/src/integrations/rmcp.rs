@@ -1,0 +1,307 @@
+//! For MCP over streamable HTTP, by the official Rust crate (`rmcp`).
+//!
+//! ```no_run
+//! use rmcp::ServiceExt;
+//! use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest};
+//! use rmcp::transport::StreamableHttpClientTransport;
+//! use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpClientTransportConfig};
+//! use sts_client::integrations::rmcp::{McpHttpClient, with_context};
+//! use sts_client::{CallContext, Propagator};
+//!
+//! /// `http`: `sts_client::integrations::http_client()`, given that rmcp's feature for reqwest is on.
+//! async fn ask<C: StreamableHttpClient + Sync>(
+//!     http: C,
+//!     propagator: Propagator,
+//!     context: CallContext,
+//! ) -> Result<(), Box<dyn std::error::Error>> {
+//!     let http = McpHttpClient::new(http, propagator, context.clone());
+//!     let config = StreamableHttpClientTransportConfig::with_uri("https://tools.shop.example/mcp");
+//!     let session = ().serve(StreamableHttpClientTransport::with_client(http.clone(), config)).await?;
+//!     // On behalf of the session's context:
+//!     session.list_all_tools().await?;
+//!     // On behalf of a request of its own, of the same user:
+//!     let call = CallToolRequest::new(CallToolRequestParams::new("stock"));
+//!     session.send_request(ClientRequest::CallToolRequest(with_context(call, context))).await?;
+//!     session.cancel().await?;
+//!     Ok(())
+//! }
+//! ```
+
+mod headers;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest, Extensions, GetExtensions};
+use ::rmcp::transport::streamable_http_client::{
+    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
+};
+use futures_util::stream::BoxStream;
+use http::{HeaderName, HeaderValue};
+use sse_stream::Sse;
+
+use crate::context::CallContext;
+use crate::delegation::Delegation;
+use crate::error::Error;
+use crate::integrations::PropagateError;
+use crate::propagate::Propagator;
+use headers::Prepared;
+
+/// The result of a call of an HTTP client beneath rmcp.
+type Answer<T, E> = Result<T, StreamableHttpError<E>>;
+type Headers = HashMap<HeaderName, HeaderValue>;
+type Events = BoxStream<'static, Result<Sse, SseError>>;
+
+/// An HTTP client for one MCP session, whose every POST, GET and DELETE bears what its route says. A token that has died is exchanged anew.
+///
+/// rmcp sends from a task of its own, which no task-local reaches. So the context of a call is the one that its message bears
+/// ([`with_context`]), and for everything else (handshake, notifications, streams, the end of the session) the session's.
+///
+/// A session belongs to one user of one tenant: what the server keeps for it must not reach another. The first context that names somebody
+/// fixes to whom it belongs, and from then on a context of anybody else, or of nobody, is [`Error::Misconfigured`] and nothing is sent.
+/// Clones share the session; make one client per session and never keep it for the next user.
+///
+/// A message's context whose token lives longer becomes the session's, so that streams and the end of the session find one that is alive.
+/// An idempotency key stays with the operation that it names: that of a message's own context goes with the message, that of the
+/// session's with `tools/call` and with nothing else.
+///
+/// The client beneath must follow no redirects ([`http_client`](crate::integrations::http_client); the one that rmcp makes by itself
+/// does follow some).
+#[derive(Debug, Clone)]
+pub struct McpHttpClient<C> {
+    inner: C,
+    propagator: Propagator,
+    session: Arc<Mutex<CallContext>>,
+}
+
+/// Makes one request or notification on behalf of a context of its own.
+#[must_use]
+pub fn with_context<M: GetExtensions>(mut message: M, context: CallContext) -> M {
+    message.extensions_mut().insert(context);
+    message
+}
+
+/// Why a call through an [`McpHttpClient<C>`] was not sent, dug out of the error that rmcp made of it; `None` for every other error.
+#[must_use]
+pub fn propagation_error<'a, C: StreamableHttpClient>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        match error.downcast_ref::<StreamableHttpError<PropagateError<C::Error>>>()? {
+            StreamableHttpError::Client(error) => error.propagation(),
+            _ => None,
+        }
+    })
+}
+
+impl<C> McpHttpClient<C> {
+    /// A client for a session that begins on behalf of `context`. One without a user ([`CallContext::without_user`]) serves for a handshake
+    /// before anybody is known, where the route allows it.
+    pub fn new(inner: C, propagator: Propagator, context: CallContext) -> Self {
+        Self { inner, propagator, session: Arc::new(Mutex::new(context)) }
+    }
+
+    /// Replaces the session's context: the same user has come back with another token, and the session goes on.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when the session belongs to somebody else; the context stays as it was.
+    pub fn set_context(&self, context: CallContext) -> Result<(), Error> {
+        self.enter(&context, |session| *session = context.clone())
+    }
+
+    /// Lets a context into the session, unless the session belongs to somebody else.
+    fn enter(&self, context: &CallContext, change: impl FnOnce(&mut CallContext)) -> Result<(), Error> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if !may_follow(&session, context) {
+            return Err(Error::misconfigured("the mcp session belongs to another user"));
+        }
+        change(&mut session);
+        Ok(())
+    }
+
+    fn context_of_message(&self, message: &ClientJsonRpcMessage) -> Result<CallContext, Error> {
+        let Some(context) = attached(message) else {
+            let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Ok(if is_tool_call(message) { session } else { session.without_idempotency_key() });
+        };
+        self.enter(&context, |session| {
+            if outlives(&context, session) {
+                *session = context.clone().without_idempotency_key();
+            }
+        })?;
+        Ok(context)
+    }
+
+    fn context_of_session(&self) -> CallContext {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone().without_idempotency_key()
+    }
+}
+
+/// Whether a session of `session` may go on with `next`: the same principal and tenant, or anybody where the session has none as yet.
+fn may_follow(session: &CallContext, next: &CallContext) -> bool {
+    match (session.delegation(), next.delegation()) {
+        (Some(owner), Some(other)) => {
+            owner.kind() == other.kind() && owner.subject() == other.subject() && owner.tenant() == other.tenant()
+        }
+        (Some(_), None) => false,
+        (None, _) => session.tenant().is_none() || session.tenant() == next.tenant(),
+    }
+}
+
+fn outlives(next: &CallContext, session: &CallContext) -> bool {
+    next.delegation().map(Delegation::expires_at) >= session.delegation().map(Delegation::expires_at)
+}
+
+fn attached(message: &ClientJsonRpcMessage) -> Option<CallContext> {
+    let extensions: &Extensions = match message {
+        ClientJsonRpcMessage::Request(request) => request.request.extensions(),
+        ClientJsonRpcMessage::Notification(notification) => notification.notification.extensions(),
+        ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => return None,
+    };
+    extensions.get::<CallContext>().cloned().or_else(|| extensions.get::<Delegation>().map(CallContext::from))
+}
+
+fn is_tool_call(message: &ClientJsonRpcMessage) -> bool {
+    matches!(message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::CallToolRequest(_)))
+}
+
+impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
+    async fn prepare_message(
+        &self,
+        uri: &str,
+        message: &ClientJsonRpcMessage,
+        headers: Headers,
+    ) -> Answer<Prepared, PropagateError<C::Error>> {
+        let context = self.context_of_message(message).map_err(not_sent)?;
+        headers::prepare(&self.propagator, &context, uri, headers).await.map_err(not_sent)
+    }
+
+    async fn prepare_session(&self, uri: &str, headers: Headers) -> Answer<Prepared, PropagateError<C::Error>> {
+        let context = self.context_of_session();
+        headers::prepare(&self.propagator, &context, uri, headers).await.map_err(not_sent)
+    }
+}
+
+/// Every method prepares its headers and hands on to the method of the same name, so that the limits of the transport hold.
+impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
+    type Error = PropagateError<C::Error>;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        _auth_header: Option<String>,
+        custom_headers: Headers,
+    ) -> Answer<StreamableHttpPostResponse, Self::Error> {
+        let Prepared { uri, token, headers } = self.prepare_message(&uri, &message, custom_headers).await?;
+        self.inner.post_message(uri, message, session_id, Some(token), headers).await.map_err(sent)
+    }
+
+    async fn post_message_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        _auth_header: Option<String>,
+        custom_headers: Headers,
+        max_sse_event_size: usize,
+    ) -> Answer<StreamableHttpPostResponse, Self::Error> {
+        let Prepared { uri, token, headers } = self.prepare_message(&uri, &message, custom_headers).await?;
+        let (inner, token) = (&self.inner, Some(token));
+        inner
+            .post_message_with_max_sse_event_size(uri, message, session_id, token, headers, max_sse_event_size)
+            .await
+            .map_err(sent)
+    }
+
+    async fn post_message_with_response_limits(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        _auth_header: Option<String>,
+        custom_headers: Headers,
+        limits: StreamableHttpResponseLimits,
+    ) -> Answer<StreamableHttpPostResponse, Self::Error> {
+        let Prepared { uri, token, headers } = self.prepare_message(&uri, &message, custom_headers).await?;
+        let (inner, token) = (&self.inner, Some(token));
+        inner.post_message_with_response_limits(uri, message, session_id, token, headers, limits).await.map_err(sent)
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session_id: Arc<str>,
+        _auth_header: Option<String>,
+        custom_headers: Headers,
+    ) -> Answer<(), Self::Error> {
+        let Prepared { uri, token, headers } = self.prepare_session(&uri, custom_headers).await?;
+        self.inner.delete_session(uri, session_id, Some(token), headers).await.map_err(sent)
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        _auth_header: Option<String>,
+        custom_headers: Headers,
+    ) -> Answer<Events, Self::Error> {
+        let Prepared { uri, token, headers } = self.prepare_session(&uri, custom_headers).await?;
+        self.inner.get_stream(uri, session_id, last_event_id, Some(token), headers).await.map_err(sent)
+    }
+
+    async fn get_stream_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        _auth_header: Option<String>,
+        custom_headers: Headers,
+        max_sse_event_size: usize,
+    ) -> Answer<Events, Self::Error> {
+        let Prepared { uri, token, headers } = self.prepare_session(&uri, custom_headers).await?;
+        let (inner, token) = (&self.inner, Some(token));
+        inner
+            .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, token, headers, max_sse_event_size)
+            .await
+            .map_err(sent)
+    }
+}
+
+fn not_sent<E: std::error::Error + Send + Sync + 'static>(error: Error) -> StreamableHttpError<PropagateError<E>> {
+    StreamableHttpError::Client(PropagateError::Propagation(error))
+}
+
+/// The same error, one type further out: rmcp decides by its kind whether to try again or to begin a new session.
+fn sent<E: std::error::Error + Send + Sync + 'static>(
+    error: StreamableHttpError<E>,
+) -> StreamableHttpError<PropagateError<E>> {
+    use StreamableHttpError as Kind;
+    match error {
+        Kind::Client(error) => Kind::Client(PropagateError::Inner(error)),
+        Kind::Sse(error) => Kind::Sse(error),
+        Kind::Io(error) => Kind::Io(error),
+        Kind::HttpStatus(error) => Kind::HttpStatus(error),
+        Kind::UnexpectedEndOfStream => Kind::UnexpectedEndOfStream,
+        Kind::UnexpectedServerResponse(text) => Kind::UnexpectedServerResponse(text),
+        Kind::ResponseBodyTooLarge { max_size } => Kind::ResponseBodyTooLarge { max_size },
+        Kind::UnexpectedContentType(content_type) => Kind::UnexpectedContentType(content_type),
+        Kind::ServerDoesNotSupportSse => Kind::ServerDoesNotSupportSse,
+        Kind::ServerDoesNotSupportDeleteSession => Kind::ServerDoesNotSupportDeleteSession,
+        Kind::TokioJoinError(error) => Kind::TokioJoinError(error),
+        Kind::Deserialize(error) => Kind::Deserialize(error),
+        Kind::TransportChannelClosed => Kind::TransportChannelClosed,
+        Kind::MissingSessionIdInResponse => Kind::MissingSessionIdInResponse,
+        Kind::AuthRequired(error) => Kind::AuthRequired(error),
+        Kind::InsufficientScope(error) => Kind::InsufficientScope(error),
+        Kind::ReservedHeaderConflict(name) => Kind::ReservedHeaderConflict(name),
+        Kind::SessionExpired => Kind::SessionExpired,
+        Kind::SessionRecoveryTimeout => Kind::SessionRecoveryTimeout,
+        Kind::ReinitializationFailed(error) => Kind::ReinitializationFailed(error),
+        Kind::ControlRequestTimeout => Kind::ControlRequestTimeout,
+        // Kinds that rmcp adds later, and those of features that this crate does not know of.
+        other => Kind::UnexpectedServerResponse(other.to_string().into()),
+    }
+}

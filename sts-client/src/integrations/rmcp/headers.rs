@@ -1,0 +1,66 @@
+//! What a request of rmcp bears. rmcp takes the token apart from the other headers, and of those one value for each name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use crate::context::CallContext;
+use crate::error::Error;
+use crate::propagate::Propagator;
+
+/// What a request of rmcp bears.
+pub(super) struct Prepared {
+    /// The URL as the routes saw it.
+    pub(super) uri: Arc<str>,
+    /// The token, without its scheme.
+    pub(super) token: String,
+    /// Every other header.
+    pub(super) headers: HashMap<HeaderName, HeaderValue>,
+}
+
+/// Describe the message itself, or the connection; the HTTP client sets them. It would send a second one beside its own, and a `Host`
+/// would lead elsewhere than to where the route leads.
+const OF_THE_HTTP_CLIENT: [HeaderName; 5] = [HOST, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING];
+
+/// Makes the headers of a request to `uri` those that its route says. What belongs to the protocol stays as rmcp has set it, even where the
+/// route forwards a header of that name.
+pub(super) async fn prepare(
+    propagator: &Propagator,
+    context: &CallContext,
+    uri: &str,
+    given: HashMap<HeaderName, HeaderValue>,
+) -> Result<Prepared, Error> {
+    let url = Url::parse(uri)
+        .map_err(|error| Error::misconfigured(format!("the uri of the mcp server cannot be used: {error}")))?;
+    let (mut headers, given): (HashMap<_, _>, HashMap<_, _>) =
+        given.into_iter().partition(|(name, _)| is_of_the_protocol(name));
+    let mut applied: HeaderMap = given.into_iter().collect();
+    propagator.apply(context, &url, &mut applied).await?;
+    let token = take_token(&mut applied)?;
+    for name in applied.keys() {
+        if !is_of_the_protocol(name) && !OF_THE_HTTP_CLIENT.contains(name) {
+            headers.insert(name.clone(), joined(&applied, name)?);
+        }
+    }
+    Ok(Prepared { uri: url.as_str().into(), token, headers })
+}
+
+fn is_of_the_protocol(name: &HeaderName) -> bool {
+    *name == ACCEPT || name == "last-event-id" || name.as_str().starts_with("mcp-")
+}
+
+fn take_token(headers: &mut HeaderMap) -> Result<String, Error> {
+    let value = headers.remove(AUTHORIZATION);
+    let token = value.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    token.map(str::to_owned).ok_or_else(|| Error::misconfigured("the credential is no bearer token"))
+}
+
+/// All values of a header as one (RFC 9110 §5.3).
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<HeaderValue, Error> {
+    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&values.join(&b", "[..]))
+        .map_err(|error| Error::misconfigured(format!("the header {name} cannot be sent as one: {error}")))
+}

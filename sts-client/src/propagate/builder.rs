@@ -1,0 +1,185 @@
+//! Sets up a propagator: what contradicts itself is found here, and not by the first call.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy};
+use tokio::task::JoinSet;
+
+use super::hop::Hop;
+use super::{Inner, Propagator};
+use crate::build_error::BuildError;
+use crate::cache::ExchangeCache;
+use crate::carried::CorrelationId;
+use crate::exchange::{Sts, StsBuilder};
+use crate::route::{Route, Routes};
+use crate::service_account::{Origin, ServiceAccount, Slot, keep_warm};
+
+/// How many tokens are kept at most, unless said otherwise.
+const CACHE_CAPACITY: u64 = 10_000;
+/// How long before its death a token is no longer sent, unless said otherwise.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Sets up a [`Propagator`].
+pub struct PropagatorBuilder {
+    sts: Option<Exchanger>,
+    routes: Vec<Route>,
+    service_account: Option<ServiceAccount>,
+    cache_capacity: u64,
+    margin: Duration,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// An STS, or how to make one with the clock and the chance of the propagator.
+enum Exchanger {
+    Ready(Sts),
+    ToBeBuilt(Box<StsBuilder>),
+}
+
+impl PropagatorBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            sts: None,
+            routes: Vec::new(),
+            service_account: None,
+            cache_capacity: CACHE_CAPACITY,
+            margin: MARGIN,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+
+    /// Exchanges tokens at this STS.
+    #[must_use]
+    pub fn sts(mut self, sts: Sts) -> Self {
+        self.sts = Some(Exchanger::Ready(sts));
+        self
+    }
+
+    pub(super) fn sts_to_be_built(mut self, sts: StsBuilder) -> Self {
+        self.sts = Some(Exchanger::ToBeBuilt(Box::new(sts)));
+        self
+    }
+
+    /// Adds a route.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Says where the agent's own tokens come from.
+    #[must_use]
+    pub fn service_account(mut self, service_account: ServiceAccount) -> Self {
+        self.service_account = Some(service_account);
+        self
+    }
+
+    /// How many tokens are kept at most. Default 10,000.
+    #[must_use]
+    pub fn cache_capacity(mut self, tokens: u64) -> Self {
+        self.cache_capacity = tokens;
+        self
+    }
+
+    /// How long before its death a token is no longer sent. Default 10 s.
+    #[must_use]
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// Tells the time by another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from elsewhere.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Checks the routes and fetches what must be there beforehand: the service account's tokens that stand in for an STS out of reach.
+    /// Renews those in the background from then on.
+    ///
+    /// # Errors
+    /// [`BuildError::Route`] and [`BuildError::Contradiction`] for routes that cannot be honoured; [`BuildError::Fallback`] when a token
+    /// that is to stand in cannot be had; what [`StsBuilder::build`] says.
+    pub async fn build(self) -> Result<Propagator, BuildError> {
+        let routes = Routes::new(self.routes)?;
+        let sts = match self.sts {
+            None => None,
+            Some(Exchanger::Ready(sts)) => Some(sts),
+            Some(Exchanger::ToBeBuilt(builder)) => {
+                Some(builder.clock(Arc::clone(&self.clock)).entropy(Arc::clone(&self.entropy)).build()?)
+            }
+        };
+        let (margin, clock, entropy) = (self.margin, self.clock, self.entropy);
+        let slot = |origin| Arc::new(Slot::new(origin, margin, Arc::clone(&clock)));
+        let account = match (self.service_account, &sts) {
+            (None, _) => Account::None,
+            (Some(ServiceAccount::Source(source)), _) => Account::Shared(slot(Origin::Source(source))),
+            (Some(ServiceAccount::Sts), Some(sts)) => Account::PerRoute(sts),
+            (Some(ServiceAccount::Sts), None) => {
+                return Err(BuildError::Contradiction(
+                    "the service account's tokens are to come from the sts, and there is none".to_owned(),
+                ));
+            }
+        };
+        let mut hops = Vec::new();
+        for route in routes.iter().cloned().map(Arc::new) {
+            let own = match &account {
+                Account::Shared(slot) => Some(Arc::clone(slot)),
+                // Without a target the STS would give a token for its default target, wherever the route leads.
+                Account::PerRoute(sts) if route.has_target() => {
+                    Some(slot(Origin::Sts { sts: Sts::clone(sts), route: Arc::clone(&route) }))
+                }
+                Account::PerRoute(_) | Account::None => None,
+            };
+            hops.push(Hop::new(route, sts.as_ref(), own)?);
+        }
+        let renewals = fill(&hops, &entropy).await?;
+        let cache = ExchangeCache::new(self.cache_capacity, margin, Arc::clone(&clock));
+        Ok(Propagator(Arc::new(Inner { routes, hops, sts, cache, clock, _renewals: renewals })))
+    }
+}
+
+/// Where the slots of the routes come from.
+enum Account<'a> {
+    None,
+    Shared(Arc<Slot>),
+    PerRoute(&'a Sts),
+}
+
+/// Fetches what is to stand in, and starts to renew it. A slot that several routes share is fetched once.
+async fn fill(hops: &[Hop], entropy: &Arc<dyn Entropy>) -> Result<JoinSet<()>, BuildError> {
+    let mut renewals = JoinSet::new();
+    let mut filled: Vec<&Arc<Slot>> = Vec::new();
+    for hop in hops {
+        let Some(slot) = hop.stands_in() else { continue };
+        if filled.iter().any(|other| Arc::ptr_eq(other, slot)) {
+            continue;
+        }
+        slot.ask(&CorrelationId::random(entropy.as_ref()))
+            .await
+            .map_err(|source| BuildError::Fallback { route: hop.route.url.clone(), source })?;
+        renewals.spawn(keep_warm(Arc::clone(slot), Arc::clone(entropy)));
+        filled.push(slot);
+    }
+    Ok(renewals)
+}
+
+impl fmt::Debug for PropagatorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PropagatorBuilder")
+            .field("routes", &self.routes)
+            .field("service_account", &self.service_account)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,178 @@
+//! Routes, STS and service account as they are written in TOML.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+use serde::Deserialize;
+use sts_jose::{Algorithm, SigningKey};
+
+use super::{Propagator, PropagatorBuilder};
+use crate::build_error::BuildError;
+use crate::credentials::{Credentials, TokenFile};
+use crate::exchange::{Sts, StsBuilder};
+use crate::route::Route;
+use crate::service_account::ServiceAccount;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    sts: Option<StsTable>,
+    service_account: Option<ServiceAccountTable>,
+    #[serde(default)]
+    routes: Vec<Route>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StsTable {
+    issuer: String,
+    client_id: String,
+    client_secret_file: Option<PathBuf>,
+    private_key_file: Option<PathBuf>,
+    signing_alg: Option<Algorithm>,
+    token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    allow_http: bool,
+    deadline_ms: Option<u64>,
+    attempt_timeout_ms: Option<u64>,
+    attempts: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceAccountTable {
+    from: Option<From>,
+    token_file: Option<PathBuf>,
+    issuer: Option<String>,
+    client_id: Option<String>,
+    client_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    audience: Option<String>,
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    allow_http: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum From {
+    Sts,
+}
+
+/// Reads a configuration, and the files that it names.
+pub(super) fn read(text: &str) -> Result<PropagatorBuilder, BuildError> {
+    let config: Config = toml::from_str(text)?;
+    let mut builder = config.routes.into_iter().fold(Propagator::builder(), PropagatorBuilder::route);
+    if let Some(sts) = config.sts {
+        builder = builder.sts_to_be_built(sts.builder()?);
+    }
+    if let Some(service_account) = config.service_account {
+        builder = service_account.add_to(builder)?;
+    }
+    Ok(builder)
+}
+
+impl StsTable {
+    fn builder(self) -> Result<StsBuilder, BuildError> {
+        let credentials = self.credentials()?;
+        let mut builder = Sts::builder(self.issuer, self.client_id, credentials);
+        if let Some(path) = self.ca_file {
+            builder = builder.ca_pem(bytes(&path)?);
+        }
+        if self.allow_http {
+            builder = builder.allow_http();
+        }
+        if let Some(deadline) = self.deadline_ms {
+            builder = builder.deadline(Duration::from_millis(deadline));
+        }
+        if let Some(timeout) = self.attempt_timeout_ms {
+            builder = builder.attempt_timeout(Duration::from_millis(timeout));
+        }
+        if let Some(attempts) = self.attempts {
+            builder = builder.attempts(attempts);
+        }
+        Ok(builder)
+    }
+
+    fn credentials(&self) -> Result<Credentials, BuildError> {
+        match (&self.client_secret_file, &self.private_key_file, &self.token_file, self.signing_alg) {
+            (Some(path), None, None, None) => Ok(Credentials::ClientSecret(secret(path)?)),
+            (None, Some(path), None, Some(algorithm)) => {
+                Ok(Credentials::PrivateKeyJwt(Arc::new(private_key(path, algorithm)?)))
+            }
+            (None, None, Some(path), None) => Ok(Credentials::Token(Arc::new(TokenFile::new(path)))),
+            (None, Some(_), None, None) => Err(contradiction("sts.private_key_file wants a signing_alg beside it")),
+            (_, None, _, Some(_)) => Err(contradiction("sts.signing_alg is for a private_key_file")),
+            (None, None, None, None) | (Some(_), _, _, _) | (_, Some(_), _, _) => {
+                Err(contradiction("sts wants exactly one of client_secret_file, private_key_file and token_file"))
+            }
+        }
+    }
+}
+
+impl ServiceAccountTable {
+    fn add_to(self, builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
+        let source = match (&self.from, &self.token_file, &self.issuer) {
+            (Some(From::Sts), None, None) => ServiceAccount::Sts,
+            (None, Some(path), None) => ServiceAccount::Source(Arc::new(TokenFile::new(path))),
+            (None, None, Some(_)) => return self.add_openid(builder),
+            _ => return Err(contradiction("service_account wants exactly one of from, token_file and issuer")),
+        };
+        let of_another_idp = self.client_id.is_some()
+            || self.client_secret_file.is_some()
+            || self.audience.is_some()
+            || self.ca_file.is_some()
+            || self.allow_http
+            || !self.scopes.is_empty();
+        if of_another_idp {
+            return Err(contradiction(
+                "service_account has client_id, client_secret_file, scopes, audience, ca_file and allow_http beside an issuer alone",
+            ));
+        }
+        Ok(builder.service_account(source))
+    }
+
+    #[cfg(not(feature = "openidconnect"))]
+    fn add_openid(self, _builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
+        Err(contradiction("service_account.issuer needs the feature openidconnect, which is not compiled in"))
+    }
+}
+
+fn secret(path: &Path) -> Result<SecretString, BuildError> {
+    let text = std::fs::read_to_string(path).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
+    let text = SecretString::from(text);
+    match text.expose_secret().trim() {
+        "" => Err(BuildError::Contradiction(format!("{} is empty", path.display()))),
+        secret => Ok(SecretString::from(secret)),
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
+}
+
+/// A private key in PKCS#8, as DER or as PEM (RFC 7468 §10).
+fn private_key(path: &Path, algorithm: Algorithm) -> Result<SigningKey, BuildError> {
+    let content = SecretSlice::from(bytes(path)?);
+    let der = der_of_pem(content.expose_secret());
+    let der = der.as_ref().map_or(content.expose_secret(), |der| der.expose_secret());
+    SigningKey::from_pkcs8(algorithm, der).map_err(|source| BuildError::Key { path: path.to_owned(), source })
+}
+
+/// What is between the first pair of marks; `None` when it is no such PEM.
+fn der_of_pem(content: &[u8]) -> Option<SecretSlice<u8>> {
+    let (_, rest) = std::str::from_utf8(content).ok()?.split_once("-----BEGIN PRIVATE KEY-----")?;
+    let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
+    let body = SecretString::from(body.split_ascii_whitespace().collect::<String>());
+    STANDARD.decode(body.expose_secret()).ok().map(SecretSlice::from)
+}
+
+fn contradiction(what: &str) -> BuildError {
+    BuildError::Contradiction(what.to_owned())
+}

@@ -1,0 +1,201 @@
+//! One token of the agent's own, and where the next one comes from.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use sts_jose::Clock;
+use sts_protocol::Tenant;
+
+use crate::carried::CorrelationId;
+use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
+use crate::error::{Error, RefusalCode};
+use crate::exchange::{IssuedToken, Outage, ServiceAccountRequest, Sts};
+use crate::flight::Flights;
+use crate::route::Route;
+
+/// Where the token of a slot comes from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// The STS, for the target of one route.
+    Sts { sts: Sts, route: Arc<Route> },
+    /// Another source, for every route.
+    Source(Arc<dyn TokenSource>),
+}
+
+/// A token of the agent's own, ready to be sent.
+pub(crate) struct OwnToken {
+    authorization: HeaderValue,
+    /// `None` when its source does not say. Such a token is asked for anew each time.
+    expires_at: Option<Timestamp>,
+    tenants: Tenants,
+    renew_at: Timestamp,
+}
+
+/// Which tenants it may be sent for.
+enum Tenants {
+    /// These alone, as the STS says in `tenant_ids`.
+    These(Vec<Tenant>),
+    /// Another issuer's token does not say; whoever is called knows.
+    NotSaid,
+}
+
+/// The current token of one origin. At most one request for the next one is under way.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    origin: Origin,
+    kept: Mutex<Option<Arc<OwnToken>>>,
+    flights: Flights<(), Result<Arc<OwnToken>, Error>>,
+    clock: Arc<dyn Clock>,
+    margin: Duration,
+}
+
+impl Slot {
+    /// An empty slot, whose tokens are sent until `margin` before their death.
+    pub(crate) fn new(origin: Origin, margin: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { origin, kept: Mutex::new(None), flights: Flights::new(), clock, margin }
+    }
+
+    /// The token for a call of the agent's own. A token of the STS is used until it nearly dies; another source, which may have rotated it,
+    /// is asked for each call, and an earlier token of it serves while it is out of reach.
+    pub(crate) async fn current(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
+        match &self.origin {
+            Origin::Sts { .. } => self.stand_in(correlation_id).await,
+            Origin::Source(_) => match self.ask(correlation_id).await {
+                Err(outage @ Error::Unavailable { .. }) => self.kept().ok_or(outage),
+                answer => answer,
+            },
+        }
+    }
+
+    /// The token that stands in for the STS: the one that is there, else the next one.
+    pub(crate) async fn stand_in(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
+        match self.kept() {
+            Some(token) => Ok(token),
+            None => self.ask(correlation_id).await,
+        }
+    }
+
+    /// Asks the origin, whatever is there.
+    pub(crate) async fn ask(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
+        let flight = self.flights.join(&(), || {
+            let (slot, correlation_id) = (Arc::clone(self), correlation_id.clone());
+            async move {
+                let answer = slot.ask_origin(&correlation_id).await.map(Arc::new);
+                slot.remember(&answer);
+                answer
+            }
+        });
+        flight.await
+    }
+
+    /// When the next token should be asked for, as a time from now; `None` when there is nothing to renew.
+    pub(crate) fn renewal_in(&self) -> Option<Duration> {
+        let kept = self.kept()?;
+        Some(Duration::try_from(self.clock.now().duration_until(kept.renew_at)).unwrap_or(Duration::ZERO))
+    }
+
+    /// The token that is there and far enough from its death.
+    fn kept(&self) -> Option<Arc<OwnToken>> {
+        let last_moment = self.clock.now().checked_add(self.margin).unwrap_or(Timestamp::MAX);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone().filter(|token| token.expires_at.is_some_and(|death| last_moment < death))
+    }
+
+    async fn ask_origin(&self, correlation_id: &CorrelationId) -> Result<OwnToken, Error> {
+        match &self.origin {
+            Origin::Sts { sts, route } => {
+                let issued = sts.service_account_token(ServiceAccountRequest { route, correlation_id }).await?;
+                Ok(OwnToken::issued(&issued, self.clock.now()))
+            }
+            Origin::Source(source) => OwnToken::sourced(&source.token().await?, self.clock.now()),
+        }
+    }
+
+    fn remember(&self, answer: &Result<Arc<OwnToken>, Error>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(token) => *kept = token.expires_at.map(|_| Arc::clone(token)),
+            Err(Error::Unavailable { .. }) => {}
+            Err(Error::Refused { .. } | Error::Misconfigured { .. } | Error::NoRoute { .. }) => *kept = None,
+        }
+    }
+}
+
+impl OwnToken {
+    fn issued(token: &IssuedToken, now: Timestamp) -> Self {
+        Self {
+            authorization: token.authorization(),
+            expires_at: Some(token.expires_at()),
+            tenants: Tenants::These(token.tenant_ids().unwrap_or_default().to_vec()),
+            renew_at: half_life(now, token.expires_at()),
+        }
+    }
+
+    fn sourced(token: &SourcedToken, now: Timestamp) -> Result<Self, Error> {
+        if token.expires_at.is_some_and(|death| death <= now) {
+            return Err(TokenSourceError::Unavailable(Arc::new(DeadToken)).into());
+        }
+        Ok(Self {
+            authorization: bearer(token.token.expose_secret())?,
+            expires_at: token.expires_at,
+            tenants: Tenants::NotSaid,
+            renew_at: half_life(now, token.expires_at.unwrap_or(now)),
+        })
+    }
+
+    /// `Bearer …`, for a call on behalf of that tenant.
+    ///
+    /// # Errors
+    /// [`RefusalCode::INVALID_TENANT`] when the token says that it may not be sent for the tenant.
+    pub(crate) fn authorization_for(&self, tenant: Option<&Tenant>) -> Result<HeaderValue, Error> {
+        match (&self.tenants, tenant) {
+            (Tenants::These(allowed), Some(tenant)) if !allowed.contains(tenant) => {
+                Err(Error::Refused { code: RefusalCode::INVALID_TENANT })
+            }
+            (Tenants::These(_) | Tenants::NotSaid, _) => Ok(self.authorization.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for OwnToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// What a source gave was dead already: it has not been renewed in time.
+#[derive(Debug, thiserror::Error)]
+#[error("its token has expired")]
+struct DeadToken;
+
+impl From<TokenSourceError> for Error {
+    fn from(error: TokenSourceError) -> Self {
+        match error {
+            TokenSourceError::Refused { code } => Self::Refused { code },
+            TokenSourceError::Unavailable(source) => {
+                Self::Unavailable { retry_after: None, outage: Some(Arc::new(Outage::TokenSource(source))) }
+            }
+            TokenSourceError::Misconfigured { what } => Self::misconfigured(what),
+        }
+    }
+}
+
+/// `Authorization` for a token, marked as sensitive.
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let header = visible.then(|| HeaderValue::try_from(format!("Bearer {token}")));
+    let Some(Ok(mut header)) = header else {
+        return Err(Error::misconfigured("the token of the token source is empty or cannot stand in a header"));
+    };
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+fn half_life(now: Timestamp, death: Timestamp) -> Timestamp {
+    let life = Duration::try_from(now.duration_until(death)).unwrap_or(Duration::ZERO);
+    now.checked_add(life / 2).unwrap_or(death)
+}
