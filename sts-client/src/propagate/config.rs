@@ -16,6 +16,8 @@ use crate::credentials::{Credentials, TokenFile};
 use crate::exchange::{Sts, StsBuilder};
 use crate::route::Route;
 use crate::service_account::ServiceAccount;
+#[cfg(feature = "openidconnect")]
+use crate::service_account::openid::OpenIdServiceAccount;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,6 +138,27 @@ impl ServiceAccountTable {
             ));
         }
         Ok(builder.service_account(source))
+    }
+
+    #[cfg(feature = "openidconnect")]
+    fn add_openid(self, builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
+        let (Some(issuer), Some(client_id), Some(path)) = (self.issuer, self.client_id, self.client_secret_file) else {
+            return Err(contradiction("service_account.issuer wants client_id and client_secret_file beside it"));
+        };
+        let mut account = OpenIdServiceAccount::builder(issuer, client_id, secret(&path)?);
+        for scope in self.scopes {
+            account = account.scope(scope);
+        }
+        if let Some(audience) = self.audience {
+            account = account.audience(audience);
+        }
+        if let Some(path) = self.ca_file {
+            account = account.ca_pem(bytes(&path)?);
+        }
+        if self.allow_http {
+            account = account.allow_http();
+        }
+        Ok(builder.service_account(ServiceAccount::Source(Arc::new(account.build()?))))
     }
 
     #[cfg(not(feature = "openidconnect"))]

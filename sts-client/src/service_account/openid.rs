@@ -1,0 +1,277 @@
+//! Tokens of the agent's own from an OpenID provider beside the STS.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use openidconnect::core::{CoreClient, CoreProviderMetadata, CoreTokenType};
+use openidconnect::{
+    AsyncHttpClient, ClientId, ClientSecret, DiscoveryError, HttpRequest, HttpResponse, IssuerUrl,
+    OAuth2TokenResponse as _, RequestTokenError, Scope, StandardErrorResponse, core::CoreErrorResponseType,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use sts_jose::{Clock, SystemClock};
+use url::Url;
+
+use crate::build_error::BuildError;
+use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
+use crate::error::RefusalCode;
+use crate::transport::{HttpTransport, Transport, TransportError};
+
+/// Discovery and the request for a token may each take this long per message.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// So long before its death a token is asked for anew.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// A client of an OpenID provider that gets tokens by `client_credentials` (RFC 6749 §4.4). Keeps its token until shortly before its death.
+/// Finds the token endpoint by OpenID Connect Discovery 1.0; follows no redirect.
+pub struct OpenIdServiceAccount {
+    issuer: IssuerUrl,
+    client_id: ClientId,
+    client_secret: ClientSecret,
+    scopes: Vec<Scope>,
+    audience: Option<String>,
+    http: Http,
+    clock: Arc<dyn Clock>,
+    kept: Mutex<Option<SourcedToken>>,
+}
+
+/// Sets up an [`OpenIdServiceAccount`].
+#[derive(Debug)]
+pub struct OpenIdServiceAccountBuilder {
+    issuer: String,
+    client_id: String,
+    client_secret: SecretString,
+    scopes: Vec<String>,
+    audience: Option<String>,
+    allow_http: bool,
+    ca_pem: Option<Vec<u8>>,
+    transport: Option<Arc<dyn Transport>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl OpenIdServiceAccount {
+    /// A client of the provider of that issuer identifier, which authenticates by `client_secret_basic`.
+    #[must_use]
+    pub fn builder(
+        issuer: impl Into<String>,
+        client_id: impl Into<String>,
+        client_secret: SecretString,
+    ) -> OpenIdServiceAccountBuilder {
+        OpenIdServiceAccountBuilder {
+            issuer: issuer.into(),
+            client_id: client_id.into(),
+            client_secret,
+            scopes: Vec::new(),
+            audience: None,
+            allow_http: false,
+            ca_pem: None,
+            transport: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    fn kept(&self) -> Option<SourcedToken> {
+        let last_moment = self.clock.now().checked_add(MARGIN).unwrap_or(Timestamp::MAX);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone().filter(|token| token.expires_at.is_some_and(|death| last_moment < death))
+    }
+
+    async fn fetch(&self) -> Result<SourcedToken, TokenSourceError> {
+        let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await;
+        let client = CoreClient::from_provider_metadata(
+            metadata.map_err(undiscovered)?,
+            self.client_id.clone(),
+            Some(self.client_secret.clone()),
+        );
+        let request = client.exchange_client_credentials().map_err(|error| TokenSourceError::Misconfigured {
+            what: format!("the openid provider of the service account: {error}"),
+        })?;
+        let request = request.add_scopes(self.scopes.iter().cloned());
+        let request = match &self.audience {
+            Some(audience) => request.add_extra_param("audience", audience.as_str()),
+            None => request,
+        };
+        let answer = request.request_async(&self.http).await.map_err(not_issued)?;
+        if !matches!(answer.token_type(), CoreTokenType::Bearer) {
+            return Err(unreadable());
+        }
+        let now = self.clock.now();
+        let expires_at = answer.expires_in().map(|life| now.checked_add(life).unwrap_or(Timestamp::MAX));
+        Ok(SourcedToken { token: answer.access_token().secret().as_str().into(), expires_at })
+    }
+}
+
+#[async_trait]
+impl TokenSource for OpenIdServiceAccount {
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+        if let Some(token) = self.kept() {
+            return Ok(token);
+        }
+        let fetched = self.fetch().await?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(fetched.clone());
+        Ok(fetched)
+    }
+}
+
+impl OpenIdServiceAccountBuilder {
+    /// Asks for a scope.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// Sends the parameter `audience`, which some providers want.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// Lets the provider be reached over plain http, though it is not loopback.
+    #[must_use]
+    pub fn allow_http(mut self) -> Self {
+        self.allow_http = true;
+        self
+    }
+
+    /// Trusts exactly these certificate authorities, in PEM.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.ca_pem = Some(pem);
+        self
+    }
+
+    /// Sends requests by other means.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Tells the time by another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens no connection yet.
+    ///
+    /// # Errors
+    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
+    pub fn build(self) -> Result<OpenIdServiceAccount, BuildError> {
+        let unusable = |why: &dyn fmt::Display| {
+            BuildError::Contradiction(format!("the issuer {:?} of the service account cannot be asked: {why}", self.issuer))
+        };
+        let issuer = IssuerUrl::new(self.issuer.clone()).map_err(|error| unusable(&error))?;
+        sts_jose::check_url(issuer.url(), self.allow_http).map_err(|error| unusable(&error))?;
+        let transport = match (self.transport, &self.ca_pem) {
+            (Some(transport), _) => transport,
+            (None, Some(pem)) => Arc::new(HttpTransport::with_ca(TIMEOUT, pem)?),
+            (None, None) => Arc::new(HttpTransport::new(TIMEOUT)?),
+        };
+        Ok(OpenIdServiceAccount {
+            issuer,
+            client_id: ClientId::new(self.client_id),
+            client_secret: ClientSecret::new(self.client_secret.expose_secret().to_owned()),
+            scopes: self.scopes.into_iter().map(Scope::new).collect(),
+            audience: self.audience,
+            http: Http { transport, allow_http: self.allow_http },
+            clock: self.clock,
+            kept: Mutex::new(None),
+        })
+    }
+}
+
+impl fmt::Debug for OpenIdServiceAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenIdServiceAccount")
+            .field("issuer", &self.issuer.as_str())
+            .field("client_id", &self.client_id.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The HTTP client that `openidconnect` gets. It tells a provider that is down or under load from one that says no, which that crate,
+/// looking for an error code in every answer, does not.
+struct Http {
+    transport: Arc<dyn Transport>,
+    allow_http: bool,
+}
+
+/// Why there is no answer that could be read.
+#[derive(Debug, thiserror::Error)]
+enum HttpError {
+    #[error(transparent)]
+    Transport(TransportError),
+    #[error("answered with status {0}")]
+    Status(u16),
+    #[error("its metadata names a place that may not be asked")]
+    Place(#[source] sts_jose::FetchError),
+    #[error("its metadata names a place that is no url")]
+    Url(#[source] url::ParseError),
+}
+
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+impl Http {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let url = Url::parse(&request.uri().to_string()).map_err(HttpError::Url)?;
+        sts_jose::check_url(&url, self.allow_http).map_err(HttpError::Place)?;
+        let answer = tokio::time::timeout(TIMEOUT, self.transport.send(request)).await;
+        let answer = answer.unwrap_or(Err(TransportError::TimedOut)).map_err(HttpError::Transport)?;
+        match answer.status().as_u16() {
+            status @ (429 | 500..=599) => Err(HttpError::Status(status)),
+            _ => Ok(answer),
+        }
+    }
+}
+
+fn undiscovered(error: DiscoveryError<HttpError>) -> TokenSourceError {
+    match error {
+        DiscoveryError::Request(error) => unanswered(error),
+        // Nobody said no: the issuer is not where the configuration says, or another one answers there.
+        other => TokenSourceError::Misconfigured {
+            what: format!("the metadata of the service account's openid provider cannot be used: {other}"),
+        },
+    }
+}
+
+fn not_issued(error: RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>) -> TokenSourceError {
+    match error {
+        RequestTokenError::ServerResponse(refusal) => {
+            TokenSourceError::Refused { code: RefusalCode::from_answer(refusal.error().as_ref()) }
+        }
+        RequestTokenError::Request(error) => unanswered(error),
+        // The causes are not kept: they quote the answer, which may hold a token.
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => unreadable(),
+    }
+}
+
+fn unanswered(error: HttpError) -> TokenSourceError {
+    match error {
+        HttpError::Transport(TransportError::TooLarge) => unreadable(),
+        HttpError::Transport(_) | HttpError::Status(_) => TokenSourceError::Unavailable(Arc::new(error)),
+        HttpError::Place(_) | HttpError::Url(_) => TokenSourceError::Misconfigured {
+            what: format!("the service account's openid provider cannot be asked: {error}"),
+        },
+    }
+}
+
+fn unreadable() -> TokenSourceError {
+    TokenSourceError::Refused { code: RefusalCode::INVALID_RESPONSE }
+}
