@@ -32,6 +32,7 @@ mod headers;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ::rmcp::service::ClientInitializeError;
 use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest, Extensions, GetExtensions};
 use ::rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
@@ -86,12 +87,20 @@ pub fn with_context<M: GetExtensions>(mut message: M, context: CallContext) -> M
 pub fn propagation_error<'a, C: StreamableHttpClient>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a Error> {
-    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+    std::iter::successors(Some(error), |error| cause(*error)).find_map(|error| {
         match error.downcast_ref::<StreamableHttpError<PropagateError<C::Error>>>()? {
             StreamableHttpError::Client(error) => error.propagation(),
             _ => None,
         }
     })
+}
+
+/// What an error of rmcp came of; that of a handshake does not say it by itself.
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error.downcast_ref::<ClientInitializeError>() {
+        Some(ClientInitializeError::TransportError { error, .. }) => Some(error),
+        _ => error.source(),
+    }
 }
 
 impl<C> McpHttpClient<C> {

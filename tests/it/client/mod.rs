@@ -1,3 +1,5 @@
 //! The client library, through its public edge.
 
+mod exchange;
+mod inbound;
 mod plug;

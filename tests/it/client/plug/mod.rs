@@ -2,9 +2,9 @@
 
 mod a2a;
 mod place;
+mod reqwest;
 mod rmcp;
 mod rmcp_sessions;
-mod reqwest;
 mod tower;
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use sts_client::inbound::Issuer;
 use sts_client::{CallContext, Credentials, Error, Propagator, Route, Sts, Verifier};
+use sts_jose::UnverifiedToken;
 use sts_tests::Harness;
 
 use self::place::Place;
@@ -112,9 +113,8 @@ fn bearer(token: &str) -> HeaderValue {
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> HeaderMap {
-    let pair = |(name, value): &(&str, &str)| {
-        (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())
-    };
+    let pair =
+        |(name, value): &(&str, &str)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
     let mut headers = HeaderMap::new();
     for (name, value) in pairs.iter().map(pair) {
         headers.append(name, value);
@@ -146,7 +146,5 @@ fn assert_no_context(error: &Error) {
 /// The claims of a token, unverified.
 fn claims(authorization: &HeaderValue) -> Value {
     let token = authorization.to_str().unwrap().strip_prefix("Bearer ").unwrap();
-    let token = sts_jose::UnverifiedToken::parse(token).unwrap();
-    let claims = token.unverified_claims();
-    json!(claims.as_map())
+    json!(UnverifiedToken::parse(token).unwrap().claims().as_map())
 }

@@ -109,7 +109,8 @@ async fn a_place_without_a_route_gets_nothing() {
     let (coordinator, place, elsewhere) = (Coordinator::start().await, Place::start().await, Place::start().await);
     let propagator = coordinator.pass_through(&place).await;
     let context = coordinator.context(json!({})).await;
-    let error = context.scope(send(propagator, request(elsewhere.url("/").as_str(), pairs(&CARELESS)))).await.unwrap_err();
+    let error =
+        context.scope(send(propagator, request(elsewhere.url("/").as_str(), pairs(&CARELESS)))).await.unwrap_err();
     assert!(matches!(error.propagation(), Some(Error::NoRoute { .. })), "{error:?}");
     assert!(elsewhere.is_untouched());
 }
@@ -151,7 +152,8 @@ async fn an_error_of_the_client_comes_back_as_it_is() {
 #[tokio::test]
 async fn a_context_serves_a_client_that_never_fails() {
     let (coordinator, place) = (Coordinator::start().await, Place::start().await);
-    let inner = tower::service_fn(async |request: Request<()>| Ok::<_, Infallible>(Response::new(request.headers().len())));
+    let inner =
+        tower::service_fn(async |request: Request<()>| Ok::<_, Infallible>(Response::new(request.headers().len())));
     let client = PropagateLayer::new(coordinator.pass_through(&place).await).layer(inner);
     let mut request = Request::new(());
     *request.uri_mut() = place.url("/").as_str().parse().unwrap();
