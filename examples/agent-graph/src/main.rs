@@ -1,1 +1,26 @@
-fn main() {}
+//! Starts the graph of agents and plays the acts.
+
+use std::process::ExitCode;
+
+use agent_graph::Graph;
+use clap::Parser;
+
+/// Real agents, a real STS, and what happens to a user's token on its way.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// End after the acts: with 0 only if each went as told.
+    #[arg(long)]
+    once: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mut graph = Graph::start().await?;
+    let all_as_told = agent_graph::play(&mut graph).await?;
+    if !arguments.once {
+        graph.serve_until_told().await?;
+    }
+    graph.stop().await;
+    Ok(if all_as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,25 @@
+//! The acts: each does one thing to the graph and says what must come of it.
+
+mod captured;
+mod chain;
+mod nightly;
+mod outage;
+mod refusal;
+mod revoked;
+mod stage;
+
+pub use stage::Stage;
+
+use crate::Graph;
+
+/// Plays them all, in their order: an act may build on those before.
+pub async fn play(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result<()> {
+    chain::first_call(graph, stage).await?;
+    chain::resumed_call(graph, stage).await?;
+    captured::refused_elsewhere(graph, stage).await?;
+    outage::fails_closed(graph, stage).await?;
+    outage::service_account_where_allowed(graph, stage).await?;
+    refusal::does_not_fall_back(graph, stage).await?;
+    revoked::whole_chain_dead(graph, stage).await?;
+    nightly::without_a_user(graph, stage).await
+}

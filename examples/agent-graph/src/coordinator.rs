@@ -1,0 +1,71 @@
+//! The coordinator: users talk to it, and it asks other agents. Here: one, the inventory.
+
+use std::sync::Arc;
+
+use a2a::{A2AError, Message, Part, Role, SendMessageRequest, SendMessageResponse};
+use a2a_client::A2AClient;
+use a2a_client::jsonrpc::JsonRpcTransport;
+use async_trait::async_trait;
+use sts_client::inbound::Issuer;
+use sts_client::integrations::a2a::{PropagateInterceptor, to_error};
+use sts_client::integrations::http_client;
+use sts_client::{CallContext, Delegation, Propagator, Route, ServiceAccount, Sts, Tenant, Verifier, WithoutUser};
+use sts_jose::SystemEntropy;
+use url::Url;
+
+use crate::agent::{Agent, apology};
+use crate::idp::APP;
+use crate::verified;
+
+/// The coordinator.
+pub struct Coordinator {
+    inventory: A2AClient<JsonRpcTransport>,
+}
+
+/// Whom it believes: the users' IdP, for users come with the token of their app.
+pub fn verifier(idp: &str) -> anyhow::Result<Verifier> {
+    let idp = Issuer::new(idp).tenant_claim("org_id").scope_claim("scope");
+    Ok(Verifier::builder([Coordinator::NAME, APP]).issuer(idp).build()?)
+}
+
+impl Coordinator {
+    /// Sets it up for an inventory at that URL.
+    pub async fn new(sts: Sts, inventory: Url) -> anyhow::Result<Arc<Self>> {
+        // It asks for no scope: it gets what both the user and the delegation have. While the STS is out of reach nothing goes out.
+        let route = Route::to(inventory.clone()).audience("inventory").without_user(WithoutUser::ServiceAccount);
+        let propagator =
+            Propagator::builder().sts(sts).service_account(ServiceAccount::Sts).route(route).build().await?;
+        let transport = JsonRpcTransport::new(http_client()?, inventory.to_string());
+        let interceptor = PropagateInterceptor::new(propagator, inventory);
+        Ok(Arc::new(Self { inventory: A2AClient::new(transport).with_interceptors(vec![Arc::new(interceptor)]) }))
+    }
+
+    /// The work of every night: no user asked for it, so it says for which tenant it is done.
+    pub async fn nightly(&self, tenant: Tenant) -> Result<String, A2AError> {
+        let context = CallContext::without_user(Some(tenant), &SystemEntropy);
+        context.scope(self.ask_inventory("nightly", "stock tea")).await
+    }
+
+    /// Asks the inventory on behalf of whoever's context it runs in.
+    async fn ask_inventory(&self, conversation: &str, text: &str) -> Result<String, A2AError> {
+        let mut message = Message::new(Role::User, vec![Part::text(text)]);
+        message.context_id = Some(conversation.to_owned());
+        let request = SendMessageRequest { message, configuration: None, metadata: None, tenant: None };
+        let answer = self.inventory.send_message(&request).await;
+        match answer.map_err(|error| to_error(&error).map_or(error, |error| apology(&error)))? {
+            SendMessageResponse::Message(message) => Ok(message.text().unwrap_or_default().to_owned()),
+            SendMessageResponse::Task(task) => Err(A2AError::internal(format!("no answer: {:?}", task.status.state))),
+        }
+    }
+}
+
+#[async_trait]
+impl Agent for Coordinator {
+    const NAME: &'static str = "coordinator";
+    const DESCRIPTION: &'static str = "Helps with the shop";
+
+    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, A2AError> {
+        verified::print(Self::NAME, caller);
+        self.ask_inventory(conversation, message).await
+    }
+}

@@ -1,0 +1,156 @@
+//! The STS, embedded: `sts-server` as a library, with its files in a folder of its own. It can be stopped and started again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Parser as _;
+use sts_client::{Credentials, Sts};
+use sts_jose::{Entropy as _, SystemClock, SystemEntropy};
+use sts_server::cli::{self, Cli, Output};
+use sts_server::config::{self, Config, Overrides};
+use sts_server::keys::{MasterKey, write_private};
+use sts_server::record::Event;
+use sts_server::server::{Foundation, Server, Surroundings};
+use sts_server::storage::AuditFilter;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// The agents, each with a secret.
+const AGENTS: [&str; 3] = ["coordinator", "inventory", "warehouse"];
+/// An agent waits this long for the STS, all attempts together: a user waits for the answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The STS, running or stopped.
+pub struct EmbeddedSts {
+    directory: TempDir,
+    config: Config,
+    addresses: [SocketAddr; 2],
+    secrets: Vec<(&'static str, String)>,
+    server: Option<Server>,
+}
+
+impl EmbeddedSts {
+    /// Makes its files and starts it.
+    pub async fn start(idp: &str) -> anyhow::Result<Self> {
+        let listeners = [TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?];
+        let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+        let directory = tempfile::tempdir()?;
+        let secrets: Vec<_> = AGENTS.map(|agent| (agent, random_secret())).into();
+        MasterKey::create(&directory.path().join("master.key"), &SystemEntropy)?;
+        std::fs::write(directory.path().join("registry.toml"), registry(idp, &secrets))?;
+        std::fs::write(directory.path().join("sts.toml"), configuration(addresses))?;
+        let loaded = config::load(Some(&directory.path().join("sts.toml")), [], &Overrides::default());
+        let config = loaded.config.with_context(|| format!("the configuration: {:?}", loaded.faults))?;
+        let server = Server::start_on(&config, surroundings(), listeners).await?;
+        Ok(Self { directory, config, addresses, secrets, server: Some(server) })
+    }
+
+    /// Its issuer identifier, which is also the base of its URLs.
+    pub fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// Its configuration file, for the commands of `sts-server`.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("sts.toml")
+    }
+
+    /// The STS as an agent sees it.
+    pub fn client(&self, agent: &str) -> anyhow::Result<Sts> {
+        let credentials = Credentials::ClientSecret(self.secret(agent)?.into());
+        let builder = Sts::builder(self.issuer(), agent, credentials);
+        Ok(builder.deadline(DEADLINE).attempt_timeout(DEADLINE / 2).attempts(2).build()?)
+    }
+
+    /// The secret of an agent.
+    pub fn secret(&self, agent: &str) -> anyhow::Result<&str> {
+        let found = self.secrets.iter().find(|(name, _)| *name == agent);
+        found.map(|(_, secret)| secret.as_str()).with_context(|| format!("no agent {agent}"))
+    }
+
+    /// Writes a token to a file that only its owner may read, beside its own files.
+    pub fn keep(&self, name: &str, token: &str) -> anyhow::Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        write_private(&path, token.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Stops it. Its database stays.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+    }
+
+    /// Starts it again where it was.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        let [public, admin] = self.addresses;
+        let listeners = [TcpListener::bind(public).await?, TcpListener::bind(admin).await?];
+        self.server = Some(Server::start_on(&self.config, surroundings(), listeners).await?);
+        Ok(())
+    }
+
+    /// Revokes a user's token and all that came of it, as an operator does.
+    pub async fn revoke(&self, issuer: &str, jti: &str) -> anyhow::Result<()> {
+        let config = self.config_file();
+        let words = ["sts-server", "revoke", "--issuer", issuer, "--jti", jti, "--config"];
+        let cli = Cli::try_parse_from(words.map(Into::into).into_iter().chain([config.into_os_string()]))?;
+        let mut output = Output::standard(&cli.options);
+        let code = cli::run(cli, surroundings(), &mut output).await?;
+        ensure!(code == ExitCode::SUCCESS, "the revocation failed");
+        Ok(())
+    }
+
+    /// The audit trail of one transaction, oldest first.
+    pub async fn audit(&self, txn: &str) -> anyhow::Result<Vec<Event>> {
+        let foundation = Foundation::lay(&self.config, surroundings()).await?;
+        let filter = AuditFilter { txn: Some(txn.to_owned()), ..AuditFilter::default() };
+        let rows = foundation.store.audit(&filter, 100).await?;
+        foundation.store.close().await;
+        rows.iter().map(|row| Ok(serde_json::from_str(&row.row.body)?)).collect()
+    }
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics: None }
+}
+
+fn random_secret() -> String {
+    let mut bytes = [0; 32];
+    SystemEntropy.fill(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn registry(idp: &str, secrets: &[(&str, String)]) -> String {
+    let registry = include_str!("registry.toml").replace("{idp}", idp);
+    secrets.iter().fold(registry, |registry, (agent, secret)| {
+        let digest = digest(&SHA256, secret.as_bytes());
+        let hexadecimal: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        registry.replace(&format!("{{{agent}}}"), &hexadecimal)
+    })
+}
+
+fn configuration([public, admin]: [SocketAddr; 2]) -> String {
+    format!(
+        r#"issuer = "http://{public}"
+registry = "registry.toml"
+
+[listen]
+public = "{public}"
+admin = "{admin}"
+
+[database]
+url = "sqlite://sts.db"
+
+[keys]
+master_key_file = "master.key"
+"#
+    )
+}

@@ -1,0 +1,85 @@
+//! What stands in front of each agent and keeps what came in: so the acts can show it, and play the thief. No real agent has one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use serde_json::{Map, Value};
+use sts_client::{X_DELEGATION_FALLBACK, X_TENANT_ID};
+use sts_jose::UnverifiedToken;
+
+/// All that was heard, in its order. Clones share it.
+#[derive(Clone, Default)]
+pub struct Wiretap(Arc<Mutex<Vec<Heard>>>);
+
+/// One message on its way to an agent. It holds the token: nothing prints it.
+#[derive(Clone)]
+pub struct Heard {
+    /// To whom.
+    pub agent: &'static str,
+    /// The bearer token.
+    pub token: String,
+    /// The `Mcp-Session-Id`.
+    pub mcp_session: Option<String>,
+    /// The `X-Tenant-ID`.
+    pub tenant: Option<String>,
+    /// The `X-Delegation-Fallback`.
+    pub fallback: Option<String>,
+}
+
+impl Wiretap {
+    /// Listens in front of an agent.
+    pub fn before(&self, agent: &'static str, router: Router) -> Router {
+        router.layer(from_fn_with_state((self.clone(), agent), listen))
+    }
+
+    /// How many messages an agent was sent so far.
+    pub fn count(&self, agent: &str) -> usize {
+        self.heard().iter().filter(|heard| heard.agent == agent).count()
+    }
+
+    /// The last message to an agent.
+    pub fn last(&self, agent: &str) -> anyhow::Result<Heard> {
+        let last = self.heard().iter().rev().find(|heard| heard.agent == agent).cloned();
+        last.ok_or_else(|| anyhow::anyhow!("nothing came to the {agent}"))
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Vec<Heard>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    /// The claims, as anyone can read them who has the token.
+    pub fn claims(&self) -> anyhow::Result<Map<String, Value>> {
+        claims(&self.token)
+    }
+}
+
+/// The claims of a token, unverified: for showing them.
+pub fn claims(token: &str) -> anyhow::Result<Map<String, Value>> {
+    Ok(UnverifiedToken::parse(token)?.claims().as_map().clone())
+}
+
+async fn listen(State((wiretap, agent)): State<(Wiretap, &'static str)>, request: Request, next: Next) -> Response {
+    if request.method() == Method::POST {
+        let headers = request.headers();
+        let authorization = text(headers, AUTHORIZATION.as_str()).unwrap_or_default();
+        wiretap.heard().push(Heard {
+            agent,
+            token: authorization.strip_prefix("Bearer ").unwrap_or_default().to_owned(),
+            mcp_session: text(headers, "mcp-session-id"),
+            tenant: text(headers, X_TENANT_ID.as_str()),
+            fallback: text(headers, X_DELEGATION_FALLBACK.as_str()),
+        });
+    }
+    next.run(request).await
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
