@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sts_client::exchange::{ExchangeError, ExchangeRequest, IssuedToken, StsBuilder};
@@ -16,6 +17,9 @@ use super::correlation_id;
 
 /// The issuer of the users; it is never asked for anything.
 pub(super) const IDP: &str = "https://login.example.com";
+
+/// How long a test waits for what will come.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a request is answered.
 #[derive(Debug, Clone)]
@@ -153,9 +157,12 @@ impl HostileSts {
         self.builder().attempts(1).build().expect("a client")
     }
 
+    /// A client that has time: a slow machine is no outage.
     pub(super) fn builder(&self) -> StsBuilder {
         Sts::builder(&self.url, "coordinator", Credentials::ClientSecret("secret".to_owned().into()))
             .clock(Arc::new(self.clock.clone()))
+            .attempt_timeout(PATIENCE)
+            .deadline(PATIENCE)
     }
 }
 

@@ -9,7 +9,7 @@ use sts_jose::{Algorithm, SigningKey, UnverifiedToken};
 use sts_protocol::Form;
 use sts_tests::{Capture, Seen};
 
-use super::hostile::{HostileSts, exchange, json_reply, reply, route, with};
+use super::hostile::{HostileSts, PATIENCE, exchange, json_reply, reply, route, with};
 use super::{class, correlation_id};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -67,7 +67,8 @@ async fn each_attempt_has_an_assertion_of_its_own_addressed_to_the_issuer_alone(
     let sts = HostileSts::start().await;
     let key = Arc::new(SigningKey::generate(Algorithm::Es256).unwrap());
     let credentials = Credentials::PrivateKeyJwt(Arc::clone(&key));
-    let client = Sts::builder(&sts.url, "coordinator", credentials).clock(Arc::new(sts.clock.clone())).build().unwrap();
+    let builder = Sts::builder(&sts.url, "coordinator", credentials).clock(Arc::new(sts.clock.clone()));
+    let client = builder.attempt_timeout(PATIENCE).deadline(PATIENCE).build().unwrap();
     sts.answer([reply(500, "", ""), sts.honest()]);
     assert_eq!(class(&exchange(&client, &sts.user().await).await), "ok");
     let now = sts.claims()["iat"].as_i64().unwrap();
