@@ -90,8 +90,8 @@ async fn the_context_is_that_of_the_task_which_made_the_call_wherever_it_is_poll
     let mut client = PropagateLayer::new(coordinator.pass_through(&place).await).layer(Client::default());
     let client = client.ready().await.unwrap();
     let request = request(place.url("/").as_str(), HeaderMap::new());
-    let call = coordinator.context_of(&token).await.scope(async { client.call(request) }).await;
-    tokio::spawn(call).await.unwrap().unwrap();
+    let call = coordinator.context_of(&token).await.scope(async { Some(client.call(request)) }).await;
+    tokio::spawn(call.unwrap()).await.unwrap().unwrap();
     assert_goes_out(&place.only(), &token);
 }
 
