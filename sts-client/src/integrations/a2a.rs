@@ -31,7 +31,6 @@ use ::a2a::{A2AError, error_code};
 use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
-use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
@@ -117,9 +116,7 @@ fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {
 
 /// The parameters with the headers that they are to have. Those that have not changed stay as they are spelled.
 fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Result<ServiceParams, Error> {
-    let is_kept = |name: &HeaderName| {
-        *name != AUTHORIZATION && before.contains_key(name) && before.get_all(name).iter().eq(after.get_all(name))
-    };
+    let is_kept = |name: &HeaderName| before.contains_key(name) && before.get_all(name).iter().eq(after.get_all(name));
     let spelled_like_kept = |name: &str| HeaderName::try_from(name).is_ok_and(|name| is_kept(&name));
     let mut prepared: ServiceParams =
         params.iter().filter(|(name, _)| spelled_like_kept(name)).map(|(k, v)| (k.clone(), v.clone())).collect();

@@ -193,7 +193,9 @@ impl Inner {
         };
         // The user's token may have died while the STS was asked.
         match (decide(self.inbound(context), hop.rules, answer), exchanged) {
-            (Decision::Exchanged, Ok(token)) => Outbound::new(Credential::Exchanged, token.authorization(), context),
+            (Decision::Exchanged, Ok(token)) => {
+                Outbound::new(Credential::Exchanged, token.authorization(), context)
+            }
             (Decision::Nothing(Because::Refused | Because::Unavailable), Err(error)) => Err(error.into()),
             (decision, _) => self.carry_out(decision, hop, context).await,
         }
@@ -211,7 +213,8 @@ impl Inner {
                 let (sts, route) = (sts.clone(), Arc::clone(&hop.route));
                 let (subject, correlation_id) = (user.clone(), context.carried().correlation_id().clone());
                 async move {
-                    let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
+                    let request =
+                        ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
                     sts.exchange(request).await
                 }
             })
