@@ -12,8 +12,6 @@ use super::sts::{Asked, Asking, Given, Issued, State};
 
 /// So long a refusal may be remembered.
 const REFUSAL_MEMORY: Duration = Duration::from_secs(5);
-/// So long the client leaves an STS alone that fails.
-const BREAKER: Duration = Duration::from_secs(5);
 
 type Verdict = Result<(), String>;
 
@@ -31,7 +29,7 @@ impl Flight<'_> {
 
     /// Nothing but an outage was seen.
     fn is_outage(&self) -> bool {
-        self.0.iter().all(|asking| matches!(asking.given, Given::Outage | Given::NothingYet))
+        self.0.iter().all(|asking| asking.given.is_outage())
     }
 }
 
@@ -41,12 +39,19 @@ pub fn judge(run: &Run) -> Verdict {
     let flights = flights(&state)?;
     for seen in run.seen.iter().chain(&run.healed) {
         let judged = judge_call(seen, &state, &flights);
-        judged.map_err(|why| format!("{why}\n  {}\n  {seen:?}", CAST.callers[seen.call.caller].name))?;
+        judged.map_err(|why| told(&why, seen, &state))?;
     }
     for seen in &run.healed {
-        judge_healed(seen).map_err(|why| format!("{why}\n  {}\n  {seen:?}", CAST.callers[seen.call.caller].name))?;
+        judge_healed(seen).map_err(|why| told(&why, seen, &state))?;
     }
     Ok(())
+}
+
+/// What a person needs to understand what is wrong: the call, and what its agent had heard of the STS until then.
+fn told(why: &str, seen: &Seen, state: &State) -> String {
+    let heard = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent);
+    let heard = heard.filter(|asking| asking.began <= seen.ended).map(|asking| format!("\n    {asking:?}"));
+    format!("{why}\n  {}: {seen:?}{}", CAST.callers[seen.call.caller].name, heard.collect::<String>())
 }
 
 /// All flights by what was asked for. There is never more than one at a time, and none makes more attempts than it may.
@@ -144,28 +149,28 @@ fn judge_fallback(
     if mine.peek().is_some() {
         return require(mine.any(Flight::is_outage), "a fallback though the sts answered");
     }
-    let latest = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent);
-    let latest = latest.filter(|asking| asking.ended <= seen.ended).max_by_key(|asking| asking.ended);
-    require(
-        latest.is_some_and(|asking| matches!(asking.given, Given::Outage | Given::NothingYet)),
-        "a fallback though the sts was not asked and was there",
-    )
+    require(out_of_reach(seen, state), "a fallback though the sts was not asked and was there")
+}
+
+/// Whether the last that the agent heard of the STS before the call ended is that it is out of reach.
+fn out_of_reach(seen: &Seen, state: &State) -> bool {
+    let heard = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent);
+    let latest = heard.filter(|asking| asking.ended <= seen.ended).max_by_key(|asking| asking.ended);
+    latest.is_some_and(|asking| asking.given.is_outage())
 }
 
 fn judge_error(seen: &Seen, caller: &Caller, error: &Error, state: &State) -> Verdict {
     match error {
         Error::Refused { code } => judge_refusal(seen, caller, code.as_str(), state),
-        Error::Unavailable { outage, .. } => {
-            let under_load = |asking: &Asking| asking.given == Given::Load;
-            let out_of_reach = |asking: &Asking| matches!(asking.given, Given::Outage | Given::NothingYet);
-            let known = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent).any(|asking| {
-                match outage {
-                    // Load is shared with those alone who waited for the very same request.
-                    None => is_of(asking, seen) && under_load(asking) && within(asking, seen, Duration::ZERO),
-                    Some(_) => out_of_reach(asking) && within(asking, seen, BREAKER),
-                }
-            });
-            require(known, "unavailable, though nothing was")
+        // Load is shared with those alone who waited for the very same request.
+        Error::Unavailable { outage: None, .. } => {
+            let mine = state.askings.iter().filter(|asking| is_of(asking, seen) && within(asking, seen, Duration::ZERO));
+            require(mine.map(|asking| &asking.given).any(|given| *given == Given::Load), "unavailable without load")
+        }
+        Error::Unavailable { outage: Some(_), .. } => {
+            let mine = state.askings.iter().filter(|asking| is_of(asking, seen) && within(asking, seen, Duration::ZERO));
+            let asked = mine.map(|asking| &asking.given).any(Given::is_outage);
+            require(asked || out_of_reach(seen, state), "unavailable without an outage")
         }
         other => Err(format!("{other}")),
     }
