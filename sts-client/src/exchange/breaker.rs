@@ -94,3 +94,86 @@ impl Drop for Leave<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sts_jose::{Clock as _, ManualClock};
+
+    use super::*;
+
+    /// An open breaker, and a clock that stands at the moment when it opened.
+    fn open() -> (Breaker, ManualClock) {
+        let (breaker, clock) = (Breaker::default(), ManualClock::new(Timestamp::UNIX_EPOCH));
+        for _ in 0..OUTAGES {
+            call(&breaker, &clock, Verdict::Outage);
+        }
+        assert!(breaker.admit(clock.now()).is_none());
+        (breaker, clock)
+    }
+
+    fn call(breaker: &Breaker, clock: &ManualClock, verdict: Verdict) {
+        breaker.admit(clock.now()).unwrap().settle(verdict, clock.now());
+    }
+
+    #[test]
+    fn only_outages_in_a_row_open_it() {
+        let (breaker, clock) = (Breaker::default(), ManualClock::new(Timestamp::UNIX_EPOCH));
+        for _ in 0..OUTAGES - 1 {
+            call(&breaker, &clock, Verdict::Outage);
+        }
+        call(&breaker, &clock, Verdict::Answered);
+        for _ in 0..OUTAGES - 1 {
+            call(&breaker, &clock, Verdict::Unknown);
+            call(&breaker, &clock, Verdict::Outage);
+        }
+        assert!(breaker.admit(clock.now()).is_some());
+    }
+
+    #[test]
+    fn it_stays_open_for_its_time_and_no_longer_if_the_clock_is_set_back() {
+        let (breaker, clock) = open();
+        clock.advance(OPEN_FOR - Duration::from_nanos(1));
+        assert!(breaker.admit(clock.now()).is_none());
+        clock.advance(Duration::from_nanos(1));
+        assert!(breaker.admit(clock.now()).is_some());
+        clock.set(Timestamp::from_second(-3600).unwrap());
+        assert!(breaker.admit(clock.now()).is_some());
+    }
+
+    #[test]
+    fn one_probe_at_a_time_decides() {
+        for (verdict, admitted) in [(Verdict::Answered, [true, true]), (Verdict::Outage, [false, false])] {
+            let (breaker, clock) = open();
+            clock.advance(OPEN_FOR);
+            let probe = breaker.admit(clock.now()).unwrap();
+            assert!(breaker.admit(clock.now()).is_none(), "{verdict:?}");
+            probe.settle(verdict, clock.now());
+            let next = [breaker.admit(clock.now()), breaker.admit(clock.now())];
+            assert_eq!(next.each_ref().map(Option::is_some), admitted, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_that_is_given_up_or_says_nothing_lets_the_next_one_through() {
+        let (breaker, clock) = open();
+        clock.advance(OPEN_FOR);
+        drop(breaker.admit(clock.now()).unwrap());
+        call(&breaker, &clock, Verdict::Unknown);
+        let probe = breaker.admit(clock.now()).unwrap();
+        assert!(breaker.admit(clock.now()).is_none());
+        probe.settle(Verdict::Answered, clock.now());
+        assert!(breaker.admit(clock.now()).is_some());
+    }
+
+    #[test]
+    fn a_call_from_before_neither_keeps_it_open_nor_ends_the_probe() {
+        let (breaker, clock) = (Breaker::default(), ManualClock::new(Timestamp::UNIX_EPOCH));
+        let late: Vec<Leave<'_>> = (0..OUTAGES + 1).map(|_| breaker.admit(clock.now()).unwrap()).collect();
+        for (number, leave) in late.into_iter().enumerate() {
+            clock.advance(Duration::from_secs(u64::from(number == OUTAGES as usize)));
+            leave.settle(Verdict::Outage, clock.now());
+        }
+        clock.advance(OPEN_FOR - Duration::from_secs(1));
+        assert!(breaker.admit(clock.now()).is_some());
+    }
+}

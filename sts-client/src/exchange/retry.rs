@@ -77,3 +77,69 @@ fn pauses(policy: Policy, entropy: &dyn Entropy) -> impl Iterator<Item = Duratio
 fn timed_out() -> Failure {
     Outage::Transport(TransportError::TimedOut).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed(u8);
+
+    impl Entropy for Fixed {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(self.0);
+        }
+    }
+
+    fn outage(retry_after: Option<Duration>) -> Failure {
+        Failure { error: ExchangeError::outage(Outage::Status(503)), retry_after }
+    }
+
+    /// How many attempts that all fail so are made, and how long they take.
+    async fn fail(failure: Failure) -> (u32, Duration) {
+        let (attempts, began) = (Cell::new(0), tokio::time::Instant::now());
+        let result: Result<(), _> = run(Policy::default(), &Fixed(7), || {
+            attempts.set(attempts.get() + 1);
+            future::ready(Err(failure.clone()))
+        })
+        .await;
+        assert!(result.is_err());
+        (attempts.get(), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_grow_and_follow_from_the_entropy() {
+        let pauses_of = |seed| pauses(Policy::default(), &Fixed(seed)).collect::<Vec<Duration>>();
+        assert_eq!(pauses_of(1), pauses_of(1));
+        assert_ne!(pauses_of(1), pauses_of(2));
+        for seed in 0..=255 {
+            let pauses = pauses_of(seed);
+            let (first, second) = (pauses[0], pauses[1]);
+            assert_eq!(pauses.len(), 2);
+            assert!(FIRST_PAUSE <= first && first <= 2 * FIRST_PAUSE, "{first:?}");
+            assert!(2 * FIRST_PAUSE <= second && second <= 4 * FIRST_PAUSE, "{second:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_makes_the_pause_longer_and_never_shorter() {
+        let (attempts, plain) = fail(outage(None)).await;
+        assert_eq!(attempts, 3);
+        assert_eq!(fail(outage(Some(Duration::ZERO))).await, (3, plain));
+        assert_eq!(fail(outage(Some(Duration::from_secs(1)))).await, (3, Duration::from_secs(2)));
+        assert_eq!(fail(outage(Some(Duration::from_secs(3)))).await, (2, Duration::from_secs(3)));
+        assert_eq!(fail(outage(Some(Duration::from_secs(5)))).await, (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_hangs_is_given_up_and_the_deadline_ends_all() {
+        let began = tokio::time::Instant::now();
+        let policy = Policy { attempts: 100, ..Policy::default() };
+        let result: Result<(), _> = run(policy, &Fixed(0), future::pending).await;
+        assert!(matches!(result, Err(ExchangeError::Outage(_))));
+        assert_eq!(began.elapsed(), policy.deadline);
+    }
+}

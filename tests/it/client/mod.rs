@@ -1,3 +1,4 @@
 //! The client library, through its public edge.
 
 mod simulation;
+mod exchange;
