@@ -9,7 +9,7 @@ use sts_tests::{Credentials, FormRequest, Harness, TestIssuer, TestKey, base64ur
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// Mutations of a token that `key` signs over `claims`; none may be believed anywhere. `attacker` must never be asked for keys.
-fn mutations(key: &TestKey, claims: &Value, attacker: &TestIssuer) -> Vec<(String, String)> {
+pub(crate) fn mutations(key: &TestKey, claims: &Value, attacker: &TestIssuer) -> Vec<(String, String)> {
     let mut tokens: Vec<(String, String)> = Vec::new();
     let mut add = |label: &str, token: String| tokens.push((label.to_owned(), token));
     let honest = key.sign(claims);

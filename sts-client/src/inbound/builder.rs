@@ -180,10 +180,17 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
     Ok(accounts)
 }
 
-/// Nothing is sent to the resource, which is this agent: plain http is as good a name as any.
+/// Nothing is sent to the resource, which is this agent: plain http is as good a name as any. A segment that routers take for a pattern
+/// would not be served.
 fn check_resource(resource: &Url) -> Result<(), BuildError> {
-    if check_url(resource, true).is_err() || resource.query().is_some() || resource.fragment().is_some() {
-        return Err(contradiction(format!("the resource {resource} is no http(s) url without query and fragment")));
+    let is_pattern = |segment: &str| segment.starts_with([':', '*']);
+    let has_pattern = resource.path_segments().is_some_and(|mut segments| segments.any(is_pattern));
+    let has_more = resource.query().is_some() || resource.fragment().is_some();
+    if check_url(resource, true).is_err() || has_more || has_pattern {
+        return Err(contradiction(format!(
+            "the resource {:?} is no http(s) url without user, query, fragment, and segments that begin with ':' or '*'",
+            resource.origin().ascii_serialization()
+        )));
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ mod tests {
             ("https://a.example", "https://a.example/.well-known/oauth-protected-resource"),
             ("https://a.example/", "https://a.example/.well-known/oauth-protected-resource"),
             ("https://a.example:81/mcp", "https://a.example:81/.well-known/oauth-protected-resource/mcp"),
-            ("https://a.example/a%7Bb/:c/", "https://a.example/.well-known/oauth-protected-resource/a%7Bb/:c/"),
+            ("https://a.example/a%7Bb/c/", "https://a.example/.well-known/oauth-protected-resource/a%7Bb/c/"),
         ] {
             let issuers = ["https://sts.example", "spiffe://a.example"];
             let resource = ProtectedResource::new(resource.parse().unwrap(), issuers.into_iter(), &Scope::default());

@@ -43,8 +43,7 @@ pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) 
     let Some(metadata) = verifier.resource_metadata() else { return Router::new() };
     let document = metadata.to_json();
     let answer = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
-    // The path is taken literally, whatever stands in it.
-    Router::new().without_v07_checks().route(&metadata.well_known_path(), get(answer))
+    Router::new().route(&metadata.well_known_path(), get(answer))
 }
 
 /// The delegation that [`Verifier::layer`] verified.

@@ -2,3 +2,4 @@
 
 mod simulation;
 mod exchange;
+mod inbound;

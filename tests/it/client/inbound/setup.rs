@@ -1,0 +1,132 @@
+//! How a verifier is set up, in the program and from TOML.
+
+use http::HeaderMap;
+use serde_json::json;
+use sts_client::inbound::{Issuer, Verifier, VerifierBuilder};
+use sts_client::{BuildError, Credentials, Sts};
+use sts_jose::KeySet;
+
+use super::{Agent, bearer, tenant, with_header};
+
+const IDP: &str = "https://login.example.com";
+const STS: &str = "https://sts.example.com";
+
+fn builder() -> VerifierBuilder {
+    Verifier::builder(["inventory-agent"]).issuer(Issuer::new(IDP)).issuer(Issuer::sts(STS))
+}
+
+fn of(issuer: Issuer) -> VerifierBuilder {
+    Verifier::builder(["inventory-agent"]).issuer(issuer)
+}
+
+#[test]
+fn a_verifier_that_cannot_be_honoured_is_not_built() {
+    let url = |text: &str| text.parse().unwrap();
+    let sts = |issuer: &str| Sts::builder(issuer, "inventory", Credentials::ClientSecret("x".into())).build().unwrap();
+    let cases = [
+        ("no audience", Verifier::builder([""; 0]).issuer(Issuer::new(IDP)), "audience"),
+        ("an empty audience", Verifier::builder(["a", ""]).issuer(Issuer::new(IDP)), "audience"),
+        ("no issuer", Verifier::builder(["a"]), "needs an issuer"),
+        ("an issuer twice", builder().issuer(Issuer::new(IDP)), "twice"),
+        ("an issuer as both kinds", builder().issuer(Issuer::new(STS)), "twice"),
+        ("plain http", of(Issuer::new("http://login.example.com")), "https"),
+        ("keys over plain http", of(Issuer::new(IDP).jwks_uri(url("http://login.example.com/jwks"))), "https"),
+        ("keys of a file url", of(Issuer::new(IDP).jwks_uri(url("file:///etc/passwd"))), "url"),
+        ("keys with a password", of(Issuer::new(IDP).jwks_uri(url("https://a:b@login.example.com/"))), "url"),
+        ("nothing to discover at", of(Issuer::new("spiffe://shop.example")), "https"),
+        ("no url to discover at", of(Issuer::new("login")), "no url"),
+        ("an issuer with a query", of(Issuer::new("https://login.example.com/?a=b")), "query"),
+        ("no algorithm", of(Issuer::new(IDP).algorithms([])), "algorithm"),
+        ("no key", of(Issuer::new(IDP).jwks(KeySet::empty())), "key"),
+        ("an STS with a tenant claim", of(Issuer::sts(STS).tenant_claim("org_id")), "STS"),
+        ("an STS with a scope claim", of(Issuer::sts(STS).scope_claim("scp")), "STS"),
+        ("an account of nobody", builder().service_account("https://other", "a", []), "not believed"),
+        ("an account of an STS", builder().service_account(STS, "a", []), "STS"),
+        ("an account twice", builder().service_account(IDP, "a", []).service_account(IDP, "a", []), "twice"),
+        ("a resource with a query", builder().resource(url("https://a.example/?b")), "resource"),
+        ("a resource with a fragment", builder().resource(url("https://a.example/#b")), "resource"),
+        ("a resource with a password", builder().resource(url("https://a:b@a.example/")), "resource"),
+        ("a resource that looks like a pattern", builder().resource(url("https://a.example/b/:c")), "resource"),
+        ("a resource that looks like a wildcard", builder().resource(url("https://a.example/*b")), "resource"),
+        ("a resource that is no place", builder().resource(url("urn:a")), "resource"),
+        ("introspection elsewhere", builder().introspect(sts("https://other.example.com")), "introspected"),
+        ("introspection at the IdP", builder().introspect(sts(IDP)), "introspected"),
+    ];
+    builder().service_account(IDP, "a", [tenant("acme")]).introspect(sts(STS)).build().unwrap();
+    for (label, builder, message) in cases {
+        match builder.build() {
+            Err(BuildError::Contradiction(what)) => assert!(what.contains(message), "{label}: {what}"),
+            other => panic!("{label}: {other:?}"),
+        }
+    }
+    let no_ca = of(Issuer::new(IDP).ca_pem(b"no pem".to_vec())).build();
+    assert!(matches!(no_ca, Err(BuildError::Http(_))), "{no_ca:?}");
+    of(Issuer::new("http://login.example.com").allow_http()).build().unwrap();
+}
+
+#[tokio::test]
+async fn a_verifier_can_be_read_from_toml() {
+    let agent = Agent::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jwks.json");
+    std::fs::write(&path, agent.idp.jwks().to_string()).unwrap();
+    let text = format!(
+        r#"
+        audience = ["inventory-agent"]
+        resource = "https://inventory.shop.example/"
+        required_scopes = ["stock:read"]
+        service_accounts = [{{ issuer = "{idp}", subject = "nightly", tenants = ["acme"] }}]
+        [[issuers]]
+        issuer = "https://sts.example.com"
+        sts = true
+        [[issuers]]
+        issuer = "{idp}"
+        jwks_file = "{path}"
+        tenant_claim = "org_id"
+        algorithms = ["ES256"]
+        "#,
+        idp = agent.idp.url(),
+        path = path.display(),
+    );
+    let builder = Verifier::from_toml(&text).unwrap().clock(std::sync::Arc::new(agent.clock.clone()));
+    let verifier = builder.build().unwrap();
+    let delegation = verifier.verify(&agent.request(&json!({}))).await.unwrap();
+    assert_eq!(delegation.tenant(), Some(&tenant("acme")));
+    let nightly = agent.request(&json!({ "sub": "nightly" }));
+    verifier.verify(&with_header(nightly.clone(), "x-tenant-id", "acme")).await.unwrap();
+    for (headers, reason) in [
+        (with_header(nightly, "x-tenant-id", "globex"), "tenant_forbidden"),
+        (agent.request(&json!({ "scope": "" })), "insufficient_scope"),
+        (agent.request(&json!({ "aud": "other" })), "not_addressed"),
+        (HeaderMap::new(), "token_missing"),
+        (bearer("a.b.c"), "token_malformed"),
+    ] {
+        assert_eq!(verifier.verify(&headers).await.unwrap_err().reason(), reason);
+    }
+    assert_eq!(verifier.resource_metadata().unwrap().resource.as_str(), "https://inventory.shop.example/");
+}
+
+#[test]
+fn toml_at_fault_is_refused_with_its_line() {
+    let read = |text: &str| Verifier::from_toml(text).map(|_builder| ()).unwrap_err();
+    let issuer = "audience = ['a']\n[[issuers]]\nissuer = 'https://login.example.com'\n";
+    for (label, text) in [
+        ("an unknown key", "audience = ['a']\nissuers = []\naudiences = ['a']\n".to_owned()),
+        ("an unknown key of an issuer", format!("{issuer}tenants = ['acme']")),
+        ("a symmetric algorithm", format!("{issuer}algorithms = ['HS256']")),
+        ("no algorithm at all", format!("{issuer}algorithms = ['none']")),
+        ("a tenant that is none", format!("{issuer}tenant = 'a b'")),
+        ("a url that is none", format!("{issuer}jwks_uri = '/jwks'")),
+        ("no issuers", "audience = ['a']\n".to_owned()),
+    ] {
+        let BuildError::Toml(error) = read(&text) else { panic!("{label}") };
+        assert!(error.to_string().contains("line "), "{label}: {error}");
+    }
+    for (label, text) in [
+        ("two places of keys", format!("{issuer}jwks_uri = 'https://a.example/'\njwks_file = 'a.json'")),
+        ("two sources of the tenant", format!("{issuer}tenant = 'acme'\ntenant_claim = 'org_id'")),
+    ] {
+        assert!(matches!(read(&text), BuildError::Contradiction(_)), "{label}");
+    }
+    assert!(matches!(read(&format!("{issuer}ca_file = '/nowhere/ca.crt'")), BuildError::File { .. }));
+}
