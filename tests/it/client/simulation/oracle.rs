@@ -18,6 +18,8 @@ type Verdict = Result<(), String>;
 /// The requests that were made for one token without a pause for others: by one leader.
 struct Flight<'a>(Vec<&'a Asking>);
 
+type Flights<'a> = HashMap<Asked, Vec<Flight<'a>>>;
+
 impl Flight<'_> {
     fn began(&self) -> Duration {
         self.0.first().map_or(Duration::MAX, |asking| asking.began)
@@ -25,6 +27,10 @@ impl Flight<'_> {
 
     fn ended(&self) -> Duration {
         self.0.last().map_or(Duration::ZERO, |asking| asking.ended)
+    }
+
+    fn may_be_given_up_under_load(&self) -> bool {
+        self.0.len() < ATTEMPTS as usize && self.0.last().is_some_and(|asking| asking.given == Given::Load)
     }
 
     /// Nothing but an outage was seen.
@@ -55,8 +61,8 @@ fn told(why: &str, seen: &Seen, state: &State) -> String {
 }
 
 /// All flights by what was asked for. There is never more than one at a time, and none makes more attempts than it may.
-fn flights(state: &State) -> Result<HashMap<Asked, Vec<Flight<'_>>>, String> {
-    let mut flights: HashMap<Asked, Vec<Flight<'_>>> = HashMap::new();
+fn flights(state: &State) -> Result<Flights<'_>, String> {
+    let mut flights: Flights<'_> = HashMap::new();
     for asking in &state.askings {
         let of_key = flights.entry(asking.asked.clone()).or_default();
         match of_key.iter_mut().find(|flight| flight.0[0].correlation_id == asking.correlation_id) {
@@ -77,7 +83,7 @@ fn flights(state: &State) -> Result<HashMap<Asked, Vec<Flight<'_>>>, String> {
     Ok(flights)
 }
 
-fn judge_call(seen: &Seen, state: &State, flights: &HashMap<Asked, Vec<Flight<'_>>>) -> Verdict {
+fn judge_call(seen: &Seen, state: &State, flights: &Flights<'_>) -> Verdict {
     let caller = &CAST.callers[seen.call.caller];
     match &seen.outcome {
         Ok(credential) => {
@@ -86,14 +92,14 @@ fn judge_call(seen: &Seen, state: &State, flights: &HashMap<Asked, Vec<Flight<'_
             match credential {
                 Credential::Exchanged => judge_exchanged(seen, caller, issued),
                 Credential::ServiceAccount => judge_own(seen, caller, issued),
-                Credential::Fallback => judge_fallback(seen, (caller, issued), state, flights),
+                Credential::Fallback => judge_fallback(seen, (caller, issued), flights),
                 Credential::PassThrough => Err("no route passes anything through".to_owned()),
             }
         }
         Err(error) => {
             let speaks = ["authorization", "x-tenant-id", "x-delegation-fallback"];
             require(!speaks.iter().any(|name| seen.headers.contains_key(*name)), "a failed call speaks for somebody")?;
-            judge_error(seen, caller, error, state)
+            judge_error(seen, (caller, error), state, flights)
         }
     }
 }
@@ -137,40 +143,38 @@ fn judge_own_token(seen: &Seen, caller: &Caller, issued: &Issued) -> Verdict {
 fn judge_fallback(
     seen: &Seen,
     (caller, issued): (&Caller, &Issued),
-    state: &State,
-    flights: &HashMap<Asked, Vec<Flight<'_>>>,
+    flights: &Flights<'_>,
 ) -> Verdict {
     judge_own_token(seen, caller, issued)?;
     let user = caller.user().ok_or("a fallback without a user")?;
     require(seen.ended.as_secs() < user.dies_after, "a fallback for a user whose token has died")?;
     require(route(&seen.call).on_outage == OnOutage::ServiceAccount, "a fallback where there may be none")?;
-    let asked = asked(&seen.call, Some(seen.call.caller));
-    let mut mine = flights.get(&asked).into_iter().flatten().filter(|flight| overlaps(flight, seen)).peekable();
-    if mine.peek().is_some() {
-        return require(mine.any(Flight::is_outage), "a fallback though the sts answered");
+    let mut for_user = mine(seen, flights).filter(|flight| flight.0.iter().all(|asking| asking.asked.caller.is_some()));
+    if let Some(first) = for_user.next() {
+        return require(first.is_outage() || for_user.any(Flight::is_outage), "a fallback though the sts answered");
     }
-    require(out_of_reach(seen, state), "a fallback though the sts was not asked and was there")
+    require(out_of_reach(seen, flights), "a fallback though the sts was not asked and was there")
 }
 
-/// Whether the last that the agent heard of the STS before the call ended is that it is out of reach.
-fn out_of_reach(seen: &Seen, state: &State) -> bool {
-    let heard = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent);
-    let latest = heard.filter(|asking| asking.ended <= seen.ended).max_by_key(|asking| asking.ended);
-    latest.is_some_and(|asking| asking.given.is_outage())
+/// Whether what the agent learned last of the STS, before the call ended, is that it is out of reach. A flight that may have been given up
+/// by those who waited for it taught nothing.
+fn out_of_reach(seen: &Seen, flights: &Flights<'_>) -> bool {
+    let mine = flights.iter().filter(|(asked, _)| asked.agent == seen.call.agent).flat_map(|(_, flights)| flights);
+    let settled = mine.filter(|flight| flight.ended() <= seen.ended && !flight.may_be_given_up_under_load());
+    settled.max_by_key(|flight| flight.ended()).is_some_and(Flight::is_outage)
 }
 
-fn judge_error(seen: &Seen, caller: &Caller, error: &Error, state: &State) -> Verdict {
+fn judge_error(seen: &Seen, (caller, error): (&Caller, &Error), state: &State, flights: &Flights<'_>) -> Verdict {
     match error {
         Error::Refused { code } => judge_refusal(seen, caller, code.as_str(), state),
         // Load is shared with those alone who waited for the very same request.
         Error::Unavailable { outage: None, .. } => {
-            let mine = state.askings.iter().filter(|asking| is_of(asking, seen) && within(asking, seen, Duration::ZERO));
-            require(mine.map(|asking| &asking.given).any(|given| *given == Given::Load), "unavailable without load")
+            let load = mine(seen, flights).any(|flight| flight.0.iter().any(|asking| asking.given == Given::Load));
+            require(load, "unavailable without load")
         }
         Error::Unavailable { outage: Some(_), .. } => {
-            let mine = state.askings.iter().filter(|asking| is_of(asking, seen) && within(asking, seen, Duration::ZERO));
-            let asked = mine.map(|asking| &asking.given).any(Given::is_outage);
-            require(asked || out_of_reach(seen, state), "unavailable without an outage")
+            let asked = mine(seen, flights).any(Flight::is_outage);
+            require(asked || out_of_reach(seen, flights), "unavailable without an outage")
         }
         other => Err(format!("{other}")),
     }
@@ -248,8 +252,12 @@ fn within(asking: &Asking, seen: &Seen, memory: Duration) -> bool {
     asking.ended <= seen.ended && seen.call.at <= asking.ended + memory
 }
 
-fn overlaps(flight: &Flight<'_>, seen: &Seen) -> bool {
-    flight.began() <= seen.ended && seen.call.at <= flight.ended()
+/// The flights that a call may have waited for.
+fn mine<'a>(seen: &Seen, flights: &'a Flights<'a>) -> impl Iterator<Item = &'a Flight<'a>> {
+    let (began, ended) = (seen.call.at, seen.ended);
+    let keys = [asked(&seen.call, Some(seen.call.caller)), asked(&seen.call, None)];
+    let of_keys = keys.into_iter().filter_map(|asked| flights.get(&asked)).flatten();
+    of_keys.filter(move |flight| flight.began() <= ended && began <= flight.ended())
 }
 
 fn require(holds: bool, otherwise: &str) -> Verdict {
