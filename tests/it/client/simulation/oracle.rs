@@ -12,13 +12,13 @@ use super::sts::{Asked, Asking, Given, Issued, State};
 
 /// So long a refusal may be remembered.
 const REFUSAL_MEMORY: Duration = Duration::from_secs(5);
-/// So long the client leaves an STS alone that fails.
-const BREAKER: Duration = Duration::from_secs(5);
 
 type Verdict = Result<(), String>;
 
 /// The requests that were made for one token without a pause for others: by one leader.
 struct Flight<'a>(Vec<&'a Asking>);
+
+type Flights<'a> = HashMap<Asked, Vec<Flight<'a>>>;
 
 impl Flight<'_> {
     fn began(&self) -> Duration {
@@ -29,9 +29,13 @@ impl Flight<'_> {
         self.0.last().map_or(Duration::ZERO, |asking| asking.ended)
     }
 
+    fn may_be_given_up_under_load(&self) -> bool {
+        self.0.len() < ATTEMPTS as usize && self.0.last().is_some_and(|asking| asking.given == Given::Load)
+    }
+
     /// Nothing but an outage was seen.
     fn is_outage(&self) -> bool {
-        self.0.iter().all(|asking| matches!(asking.given, Given::Outage | Given::NothingYet))
+        self.0.iter().all(|asking| asking.given.is_outage())
     }
 }
 
@@ -41,17 +45,24 @@ pub fn judge(run: &Run) -> Verdict {
     let flights = flights(&state)?;
     for seen in run.seen.iter().chain(&run.healed) {
         let judged = judge_call(seen, &state, &flights);
-        judged.map_err(|why| format!("{why}\n  {}\n  {seen:?}", CAST.callers[seen.call.caller].name))?;
+        judged.map_err(|why| told(&why, seen, &state))?;
     }
     for seen in &run.healed {
-        judge_healed(seen).map_err(|why| format!("{why}\n  {}\n  {seen:?}", CAST.callers[seen.call.caller].name))?;
+        judge_healed(seen).map_err(|why| told(&why, seen, &state))?;
     }
     Ok(())
 }
 
+/// What a person needs to understand what is wrong: the call, and what its agent had heard of the STS until then.
+fn told(why: &str, seen: &Seen, state: &State) -> String {
+    let heard = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent);
+    let heard = heard.filter(|asking| asking.began <= seen.ended).map(|asking| format!("\n    {asking:?}"));
+    format!("{why}\n  {}: {seen:?}{}", CAST.callers[seen.call.caller].name, heard.collect::<String>())
+}
+
 /// All flights by what was asked for. There is never more than one at a time, and none makes more attempts than it may.
-fn flights(state: &State) -> Result<HashMap<Asked, Vec<Flight<'_>>>, String> {
-    let mut flights: HashMap<Asked, Vec<Flight<'_>>> = HashMap::new();
+fn flights(state: &State) -> Result<Flights<'_>, String> {
+    let mut flights: Flights<'_> = HashMap::new();
     for asking in &state.askings {
         let of_key = flights.entry(asking.asked.clone()).or_default();
         match of_key.iter_mut().find(|flight| flight.0[0].correlation_id == asking.correlation_id) {
@@ -72,7 +83,7 @@ fn flights(state: &State) -> Result<HashMap<Asked, Vec<Flight<'_>>>, String> {
     Ok(flights)
 }
 
-fn judge_call(seen: &Seen, state: &State, flights: &HashMap<Asked, Vec<Flight<'_>>>) -> Verdict {
+fn judge_call(seen: &Seen, state: &State, flights: &Flights<'_>) -> Verdict {
     let caller = &CAST.callers[seen.call.caller];
     match &seen.outcome {
         Ok(credential) => {
@@ -81,14 +92,14 @@ fn judge_call(seen: &Seen, state: &State, flights: &HashMap<Asked, Vec<Flight<'_
             match credential {
                 Credential::Exchanged => judge_exchanged(seen, caller, issued),
                 Credential::ServiceAccount => judge_own(seen, caller, issued),
-                Credential::Fallback => judge_fallback(seen, (caller, issued), state, flights),
+                Credential::Fallback => judge_fallback(seen, (caller, issued), flights),
                 Credential::PassThrough => Err("no route passes anything through".to_owned()),
             }
         }
         Err(error) => {
             let speaks = ["authorization", "x-tenant-id", "x-delegation-fallback"];
             require(!speaks.iter().any(|name| seen.headers.contains_key(*name)), "a failed call speaks for somebody")?;
-            judge_error(seen, caller, error, state)
+            judge_error(seen, (caller, error), state, flights)
         }
     }
 }
@@ -132,40 +143,38 @@ fn judge_own_token(seen: &Seen, caller: &Caller, issued: &Issued) -> Verdict {
 fn judge_fallback(
     seen: &Seen,
     (caller, issued): (&Caller, &Issued),
-    state: &State,
-    flights: &HashMap<Asked, Vec<Flight<'_>>>,
+    flights: &Flights<'_>,
 ) -> Verdict {
     judge_own_token(seen, caller, issued)?;
     let user = caller.user().ok_or("a fallback without a user")?;
     require(seen.ended.as_secs() < user.dies_after, "a fallback for a user whose token has died")?;
     require(route(&seen.call).on_outage == OnOutage::ServiceAccount, "a fallback where there may be none")?;
-    let asked = asked(&seen.call, Some(seen.call.caller));
-    let mut mine = flights.get(&asked).into_iter().flatten().filter(|flight| overlaps(flight, seen)).peekable();
-    if mine.peek().is_some() {
-        return require(mine.any(Flight::is_outage), "a fallback though the sts answered");
+    let mut for_user = mine(seen, flights).filter(|flight| flight.0.iter().all(|asking| asking.asked.caller.is_some()));
+    if let Some(first) = for_user.next() {
+        return require(first.is_outage() || for_user.any(Flight::is_outage), "a fallback though the sts answered");
     }
-    let latest = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent);
-    let latest = latest.filter(|asking| asking.ended <= seen.ended).max_by_key(|asking| asking.ended);
-    require(
-        latest.is_some_and(|asking| matches!(asking.given, Given::Outage | Given::NothingYet)),
-        "a fallback though the sts was not asked and was there",
-    )
+    require(out_of_reach(seen, flights), "a fallback though the sts was not asked and was there")
 }
 
-fn judge_error(seen: &Seen, caller: &Caller, error: &Error, state: &State) -> Verdict {
+/// Whether what the agent learned last of the STS, before the call ended, is that it is out of reach. A flight that may have been given up
+/// by those who waited for it taught nothing.
+fn out_of_reach(seen: &Seen, flights: &Flights<'_>) -> bool {
+    let mine = flights.iter().filter(|(asked, _)| asked.agent == seen.call.agent).flat_map(|(_, flights)| flights);
+    let settled = mine.filter(|flight| flight.ended() <= seen.ended && !flight.may_be_given_up_under_load());
+    settled.max_by_key(|flight| flight.ended()).is_some_and(Flight::is_outage)
+}
+
+fn judge_error(seen: &Seen, (caller, error): (&Caller, &Error), state: &State, flights: &Flights<'_>) -> Verdict {
     match error {
         Error::Refused { code } => judge_refusal(seen, caller, code.as_str(), state),
-        Error::Unavailable { outage, .. } => {
-            let under_load = |asking: &Asking| asking.given == Given::Load;
-            let out_of_reach = |asking: &Asking| matches!(asking.given, Given::Outage | Given::NothingYet);
-            let known = state.askings.iter().filter(|asking| asking.asked.agent == seen.call.agent).any(|asking| {
-                match outage {
-                    // Load is shared with those alone who waited for the very same request.
-                    None => is_of(asking, seen) && under_load(asking) && within(asking, seen, Duration::ZERO),
-                    Some(_) => out_of_reach(asking) && within(asking, seen, BREAKER),
-                }
-            });
-            require(known, "unavailable, though nothing was")
+        // Load is shared with those alone who waited for the very same request.
+        Error::Unavailable { outage: None, .. } => {
+            let load = mine(seen, flights).any(|flight| flight.0.iter().any(|asking| asking.given == Given::Load));
+            require(load, "unavailable without load")
+        }
+        Error::Unavailable { outage: Some(_), .. } => {
+            let asked = mine(seen, flights).any(Flight::is_outage);
+            require(asked || out_of_reach(seen, flights), "unavailable without an outage")
         }
         other => Err(format!("{other}")),
     }
@@ -243,8 +252,12 @@ fn within(asking: &Asking, seen: &Seen, memory: Duration) -> bool {
     asking.ended <= seen.ended && seen.call.at <= asking.ended + memory
 }
 
-fn overlaps(flight: &Flight<'_>, seen: &Seen) -> bool {
-    flight.began() <= seen.ended && seen.call.at <= flight.ended()
+/// The flights that a call may have waited for.
+fn mine<'a>(seen: &Seen, flights: &'a Flights<'a>) -> impl Iterator<Item = &'a Flight<'a>> {
+    let (began, ended) = (seen.call.at, seen.ended);
+    let keys = [asked(&seen.call, Some(seen.call.caller)), asked(&seen.call, None)];
+    let of_keys = keys.into_iter().filter_map(|asked| flights.get(&asked)).flatten();
+    of_keys.filter(move |flight| flight.began() <= ended && began <= flight.ended())
 }
 
 fn require(holds: bool, otherwise: &str) -> Verdict {

@@ -43,6 +43,13 @@ pub enum Given {
     NothingYet,
 }
 
+impl Given {
+    /// As far as whoever asked can see.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Outage | Self::NothingYet)
+    }
+}
+
 /// One request.
 #[derive(Debug, Clone)]
 pub struct Asking {
