@@ -1,5 +1,5 @@
 //! The client library, through its public edge.
 
-mod simulation;
 mod exchange;
 mod inbound;
+mod simulation;
