@@ -193,9 +193,7 @@ impl Inner {
         };
         // The user's token may have died while the STS was asked.
         match (decide(self.inbound(context), hop.rules, answer), exchanged) {
-            (Decision::Exchanged, Ok(token)) => {
-                Outbound::new(Credential::Exchanged, token.authorization(), context)
-            }
+            (Decision::Exchanged, Ok(token)) => Outbound::new(Credential::Exchanged, token.authorization(), context),
             (Decision::Nothing(Because::Refused | Because::Unavailable), Err(error)) => Err(error.into()),
             (Decision::Fallback, Err(outage)) => fall_back(hop, context, outage).await,
             (decision, _) => self.carry_out(decision, hop, context).await,
@@ -214,8 +212,7 @@ impl Inner {
                 let (sts, route) = (sts.clone(), Arc::clone(&hop.route));
                 let (subject, correlation_id) = (user.clone(), context.carried().correlation_id().clone());
                 async move {
-                    let request =
-                        ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
+                    let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
                     sts.exchange(request).await
                 }
             })
@@ -240,7 +237,9 @@ impl Inner {
             // A token that was dead when it arrived, as far as refusals go.
             Decision::Nothing(Because::Refused) => Err(Error::Refused { code: RefusalCode::INVALID_RESPONSE }),
             Decision::Nothing(Because::Unavailable) => Err(Error::Unavailable { retry_after: None, outage: None }),
-            Decision::Ask | Decision::Exchanged | Decision::Fallback => Err(Error::misconfigured("the route has no sts to be asked")),
+            Decision::Ask | Decision::Exchanged | Decision::Fallback => {
+                Err(Error::misconfigured("the route has no sts to be asked"))
+            }
         }
     }
 }

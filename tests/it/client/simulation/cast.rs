@@ -102,11 +102,11 @@ impl Cast {
         };
         let nobody = |name, tenant| Caller { name, inbound: Inbound::Nobody, tenant };
         let callers = vec![
-            user("ann of acme, soon to expire", "ann", "acme", 45),
+            user("ann of acme, soon to expire", "ann", "acme", 20),
             user("ann of acme", "ann", "acme", 3_600),
             user("ann of globex", "ann", "globex", 3_600),
             user("bob of acme", "bob", "acme", 3_600),
-            user("bob of globex, later to expire", "bob", "globex", 100),
+            user("bob of globex, later to expire", "bob", "globex", 40),
             by_way_of_another_agent(&verifier, &sts_key),
             another_service_account(&verifier, &sts_key),
             nobody("nobody, for acme", Some("acme")),
@@ -162,7 +162,11 @@ fn another_service_account(verifier: &Verifier, sts_key: &SigningKey) -> Caller 
         "scope": "ask", "tenant_ids": ["acme", "globex"], "txn": "t",
     });
     let (_, delegation) = verified(verifier, sts_key, Some("at+jwt"), &claims, Some("globex"));
-    Caller { name: "a service account, for globex", inbound: Inbound::ServiceAccount(delegation), tenant: Some("globex") }
+    Caller {
+        name: "a service account, for globex",
+        inbound: Inbound::ServiceAccount(delegation),
+        tenant: Some("globex"),
+    }
 }
 
 /// Two routes to one target with different scopes, two targets with one scope, and each rule of a route both ways.

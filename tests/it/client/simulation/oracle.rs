@@ -140,11 +140,7 @@ fn judge_own_token(seen: &Seen, caller: &Caller, issued: &Issued) -> Verdict {
 }
 
 /// An outage, whole and nothing else, or none asked because of an outage just before.
-fn judge_fallback(
-    seen: &Seen,
-    (caller, issued): (&Caller, &Issued),
-    flights: &Flights<'_>,
-) -> Verdict {
+fn judge_fallback(seen: &Seen, (caller, issued): (&Caller, &Issued), flights: &Flights<'_>) -> Verdict {
     judge_own_token(seen, caller, issued)?;
     let user = caller.user().ok_or("a fallback without a user")?;
     require(seen.ended.as_secs() < user.dies_after, "a fallback for a user whose token has died")?;

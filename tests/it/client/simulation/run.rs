@@ -15,9 +15,9 @@ use super::sts::{Door, SimulatedSts, Weather};
 /// So many attempts an exchange may make.
 pub const ATTEMPTS: u32 = 3;
 /// No new calls after this, but for those that find everything healed.
-const TROUBLE: Duration = Duration::from_secs(110);
+const TROUBLE: Duration = Duration::from_secs(45);
 /// By then the breaker has closed and every refusal is forgotten.
-const PEACE: Duration = Duration::from_secs(140);
+const PEACE: Duration = Duration::from_secs(75);
 
 /// Who calls where, and when.
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ async fn propagator(agent: usize, sts: &Arc<SimulatedSts>, chance: &Chance, cloc
         .unwrap();
     let builder = Propagator::builder().sts(client).service_account(ServiceAccount::Sts);
     let builder = CAST.routes.iter().cloned().fold(builder, |builder, route| builder.route(route));
-    builder.clock(Arc::new(clock)).entropy(Arc::new(chance.clone())).build().await.unwrap()
+    builder.cache_capacity(1_000).clock(Arc::new(clock)).entropy(Arc::new(chance.clone())).build().await.unwrap()
 }
 
 /// Some calls alone, some at the same moment or nearly so.
@@ -161,7 +161,7 @@ fn weather(chance: &Chance) -> Vec<(Duration, Event)> {
     let mut events = Vec::new();
     let mut at = Duration::ZERO;
     for _ in 0..chance.below(6) {
-        at += chance.millis(1_000, 30_000);
+        at += chance.millis(500, 15_000);
         events.push((
             at,
             match chance.below(9) {

@@ -292,7 +292,8 @@ impl SimulatedSts {
     fn claims(&self, asked: &Asked, index: usize) -> Value {
         let agent = AGENTS[asked.agent];
         let now = self.clock.now().as_second();
-        let life = i64::try_from(*self.chance.pick(&[5_u64, 30, 60, 300])).unwrap();
+        let lives: &[i64] = if asked.caller.is_some() { &[5, 12, 30, 300] } else { &[25, 60, 600, 600] };
+        let life = *self.chance.pick(lives);
         let mut claims = json!({
             "iss": STS, "aud": asked.audience, "client_id": agent, "iat": now, "exp": now + life, "jti": index.to_string(),
             "scope": asked.scope, "txn": "t",
