@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use sts_client::Sts;
-use tokio::net::TcpListener;
 use url::Url;
 
 use crate::coordinator::Coordinator;
 use crate::idp::{ALICE, Idp};
 use crate::inventory::Inventory;
-use crate::process::{self, Process};
+use crate::process::{self, Process, listen};
 use crate::sts::EmbeddedSts;
 use crate::wiretap::Wiretap;
 use crate::{agent, coordinator, inventory, warehouse};
@@ -46,7 +44,7 @@ impl Graph {
         let [for_coordinator, for_inventory] = clients.clone();
 
         let router = warehouse::router(&warehouse::verifier(sts.issuer())?.build()?);
-        let (warehouse_url, warehouse) = serve(wiretap.before("warehouse", router), "/mcp").await?;
+        let (warehouse_url, warehouse) = process::start(wiretap.before("warehouse", router), "/mcp").await?;
 
         let (listener, inventory_url) = listen("/").await?;
         let inventory = Inventory::new(for_inventory, warehouse_url.clone()).await?;
@@ -91,17 +89,4 @@ impl Graph {
     pub async fn stop(mut self) {
         self.sts.stop().await;
     }
-}
-
-/// A free port and the URL of a path there.
-pub(crate) async fn listen(path: &str) -> anyhow::Result<(TcpListener, Url)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = Url::parse(&format!("http://{}{path}", listener.local_addr()?))?;
-    Ok((listener, url))
-}
-
-/// Serves a router on a free port.
-pub(crate) async fn serve(router: Router, path: &str) -> anyhow::Result<(Url, Process)> {
-    let (listener, url) = listen(path).await?;
-    Ok((url, process::serve(listener, router)))
 }

@@ -3,6 +3,7 @@
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use url::Url;
 
 /// A server that runs until this is dropped.
 pub struct Process(JoinHandle<()>);
@@ -14,6 +15,19 @@ pub fn serve(listener: TcpListener, router: Router) -> Process {
             eprintln!("a server ended: {error}");
         }
     }))
+}
+
+/// A free port and the URL of a path there.
+pub async fn listen(path: &str) -> anyhow::Result<(TcpListener, Url)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = Url::parse(&format!("http://{}{path}", listener.local_addr()?))?;
+    Ok((listener, url))
+}
+
+/// Serves a router on a free port.
+pub async fn start(router: Router, path: &str) -> anyhow::Result<(Url, Process)> {
+    let (listener, url) = listen(path).await?;
+    Ok((url, serve(listener, router)))
 }
 
 impl Drop for Process {

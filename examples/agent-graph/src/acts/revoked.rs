@@ -9,10 +9,10 @@ use sts_jose::SystemEntropy;
 use super::captured::present;
 use super::stage::{ANSWER, Stage};
 use crate::coordinator::Coordinator;
-use crate::graph::{listen, serve};
 use crate::idp::ALICE;
 use crate::inventory::Inventory;
-use crate::{Graph, agent, coordinator, inventory, process, user, warehouse};
+use crate::process::{self, listen};
+use crate::{Graph, agent, coordinator, inventory, user, warehouse};
 
 /// How often, and how many times, it is asked whether the revocation holds: a server follows its database within a second.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub(super) async fn whole_chain_dead(graph: &mut Graph, stage: &mut Stage) -> an
     stage.expect("before, alice has her answer", answer, Ok(ANSWER.to_owned()));
     let tokens = [graph.wiretap.last("inventory")?.token, graph.wiretap.last("warehouse")?.token];
     let strict = warehouse::verifier(graph.sts.issuer())?.introspect(graph.sts.client("warehouse")?).build()?;
-    let (strict_url, _strict) = serve(warehouse::router(&strict), "/mcp").await?;
+    let (strict_url, _strict) = process::start(warehouse::router(&strict), "/mcp").await?;
     let is_let_in = present(&tokens[1], &strict_url).await?.0 != StatusCode::UNAUTHORIZED;
     stage.expect("a warehouse that introspects lets its token in", is_let_in, true);
 

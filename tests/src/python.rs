@@ -1,0 +1,93 @@
+//! Python with the packages of a requirements file, in a virtual environment that is made once.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use tokio::process::Command;
+
+/// What agentsts-core asks for: 3.11 or later, and the parts that Debian packs for themselves.
+const SUITABLE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
+const NAMES: [&str; 5] = ["python3", "python3.14", "python3.13", "python3.12", "python3.11"];
+
+/// The Python of the virtual environment in `directory`, which is made when it is not there, or other packages are wanted. It is as wanted
+/// when `imports` (`"a, b"`) can be imported.
+///
+/// # Panics
+/// When it cannot be made.
+pub async fn python(directory: &Path, requirements: &Path, imports: &str) -> PathBuf {
+    std::fs::create_dir_all(directory).expect("the target folder is ours");
+    let _lock = lock(directory.join("lock")).await;
+    let environment = directory.join("venv");
+    let python = environment.join("bin/python");
+    let made = directory.join("made");
+    let wanted = std::fs::read_to_string(requirements).expect("the requirements");
+    let is_made = std::fs::read_to_string(&made).is_ok_and(|made| made == wanted);
+    if is_made && succeeds(&python, &["-c", &format!("import {imports}")]).await {
+        return python;
+    }
+    let system = match suitable().await {
+        Some(system) => system,
+        None => install().await,
+    };
+    eprintln!("python: making a virtual environment with {system}");
+    succeed(Command::new(system).args(["-m", "venv", "--clear"]).arg(&environment)).await;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--requirement"];
+    succeed(Command::new(&python).args(pip).arg(requirements)).await;
+    std::fs::write(made, wanted).expect("the target folder is ours");
+    python
+}
+
+/// One test run makes the environment, others wait.
+async fn lock(path: PathBuf) -> File {
+    let lock = move || {
+        let file = File::create(path).expect("the target folder is ours");
+        file.lock().expect("a lock");
+        file
+    };
+    tokio::task::spawn_blocking(lock).await.expect("a lock")
+}
+
+async fn suitable() -> Option<&'static str> {
+    for name in NAMES {
+        if succeeds(Path::new(name), &["-c", SUITABLE]).await {
+            return Some(name);
+        }
+    }
+    None
+}
+
+/// Installs Python where that is possible: as root on Debian and its children.
+async fn install() -> &'static str {
+    // PostgreSQL may have to be installed too, and apt-get runs once at a time.
+    drop(crate::postgres::database().await);
+    eprintln!("python: installing the packages \"python3\" and \"python3-venv\"");
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "python3", "python3-venv"][..]]
+    {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        let output = command.stdin(Stdio::null()).output().await;
+        let installed = output.as_ref().is_ok_and(|output| output.status.success());
+        assert!(installed, "this test needs Python 3.11 or later with venv, and apt-get cannot install it: {output:?}");
+    }
+    suitable().await.expect("this test needs Python 3.11 or later with venv: the one of this machine is older")
+}
+
+async fn succeeds(program: &Path, arguments: &[&str]) -> bool {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
+    output.is_ok_and(|output| output.status.success())
+}
+
+async fn succeed(command: &mut Command) {
+    let output = output(command).await;
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
+}
+
+async fn output(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().await;
+    output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
