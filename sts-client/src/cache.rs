@@ -15,9 +15,9 @@ use sts_jose::Clock;
 use sts_protocol::TokenType;
 
 use crate::delegation::Delegation;
-use crate::error::RefusalCode;
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::flight::Flights;
+use crate::refusal_code::RefusalCode;
 use crate::route::Route;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.

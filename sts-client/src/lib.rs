@@ -13,6 +13,7 @@ mod flight;
 pub mod inbound;
 pub mod integrations;
 pub mod propagate;
+mod refusal_code;
 pub mod route;
 pub mod service_account;
 pub mod transport;
@@ -24,10 +25,11 @@ pub use carried::{
 pub use context::CallContext;
 pub use credentials::{Credentials, SourcedToken, TokenFile, TokenSource, TokenSourceError};
 pub use delegation::{Delegation, Kind, PriorActors};
-pub use error::{Error, RefusalCode};
+pub use error::Error;
 pub use exchange::Sts;
 pub use inbound::Verifier;
 pub use propagate::Propagator;
+pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 

@@ -8,49 +8,123 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-/// The floors of the server, from the top. A module imports from floors below its own.
-const FLOORS: &[&[&str]] = &[
-    &["main"],
-    &["cli"],
-    &["server"],
-    &["http"],
-    &["exchange"],
-    &["client_auth", "verify", "mint"],
-    &["policy", "keys", "record"],
-    &["registry", "config", "storage"],
-    &["ttl", "fault", "document", "telemetry"],
-];
+/// A crate with floors, from the top. A module imports from floors below its own.
+struct Building {
+    name: &'static str,
+    floors: &'static [&'static [&'static str]],
+    /// The imports that do not go down, and are meant.
+    exceptions: &'static [(&'static str, &'static str)],
+}
 
-/// The imports that do not go down, and are meant.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    // A registry is checked against the configuration, and becomes changes of the database.
-    ("registry", "config"),
-    ("registry", "storage"),
-    // What is wrong in a document is a fault.
-    ("document", "fault"),
-    // Which logs are wanted is in the environment, and config alone reads that.
-    ("telemetry", "config"),
-];
+const SERVER: Building = Building {
+    name: "sts-server",
+    floors: &[
+        &["main"],
+        &["cli"],
+        &["server"],
+        &["http"],
+        &["exchange"],
+        &["client_auth", "verify", "mint"],
+        &["policy", "keys", "record"],
+        &["registry", "config", "storage"],
+        &["ttl", "fault", "document", "telemetry"],
+    ],
+    exceptions: &[
+        // A registry is checked against the configuration, and becomes changes of the database.
+        ("registry", "config"),
+        ("registry", "storage"),
+        // What is wrong in a document is a fault.
+        ("document", "fault"),
+        // Which logs are wanted is in the environment, and config alone reads that.
+        ("telemetry", "config"),
+    ],
+};
+
+const CLIENT: Building = Building {
+    name: "sts-client",
+    floors: &[
+        &["integrations"],
+        &["inbound", "propagate"],
+        &["agent_file"],
+        &["cache", "service_account"],
+        &["context", "build_error"],
+        &["error"],
+        &["exchange"],
+        &["credentials", "route"],
+        &["delegation"],
+        &["carried", "refusal_code", "transport", "flight"],
+    ],
+    exceptions: &[
+        // One file has a table for each half, and each half says what its table holds.
+        ("agent_file", "inbound"),
+        ("agent_file", "propagate"),
+        // Whatever is set up fails with the one error.
+        ("exchange", "build_error"),
+    ],
+};
 
 /// Words that may stand only in these files: paths from the root of the repository, or beginnings of paths.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("axum::", &["sts-server/src/http/"]),
+    ("axum::", &["sts-server/src/http/", "sts-client/src/integrations/axum.rs"]),
     ("sqlx::", &["sts-server/src/storage/"]),
-    ("reqwest::", &["sts-jose/src/fetch.rs", "sts-jose/src/remote.rs"]),
+    (
+        "reqwest::",
+        &[
+            "sts-jose/src/fetch.rs",
+            "sts-jose/src/remote.rs",
+            "sts-client/src/transport.rs",
+            "sts-client/src/integrations/",
+        ],
+    ),
     ("hyper::client", &["sts-server/src/cli/dev/request.rs"]),
     ("TcpStream::connect", &["sts-server/src/cli/dev/request.rs"]),
-    ("StatusCode::", &["sts-server/src/http/answer.rs", "sts-server/src/cli/dev/request.rs", "sts-jose/src/fetch.rs"]),
+    (
+        "StatusCode::",
+        &[
+            "sts-server/src/http/answer.rs",
+            "sts-server/src/cli/dev/request.rs",
+            "sts-jose/src/fetch.rs",
+            "sts-client/src/inbound/refusal.rs",
+            "sts-client/src/integrations/axum.rs",
+        ],
+    ),
     ("VerifiedSubject::new(", &["sts-server/src/verify/"]),
     ("Permit::new(", &["sts-server/src/policy/"]),
     ("map(Permit::new)", &["sts-server/src/policy/"]),
+    ("Delegation::new(", &["sts-client/src/inbound/"]),
     ("AuthenticatedAgent {", &["sts-server/src/client_auth/"]),
     ("std::env", &["sts-server/src/config/"]),
     ("env::var", &["sts-server/src/config/"]),
     ("Timestamp::now", &["sts-jose/src/clock.rs"]),
     ("SystemTime::now", &[]),
     ("Instant::now", &[]),
-    ("SystemClock", &["sts-server/src/main.rs", "sts-jose/src/clock.rs", "sts-jose/src/lib.rs"]),
-    ("SystemEntropy", &["sts-server/src/main.rs", "sts-jose/src/entropy.rs", "sts-jose/src/lib.rs"]),
+    (
+        "SystemClock",
+        &[
+            "sts-server/src/main.rs",
+            "sts-jose/src/clock.rs",
+            "sts-jose/src/lib.rs",
+            // What an agent gets when it names no other.
+            "sts-client/src/exchange/builder.rs",
+            "sts-client/src/inbound/builder.rs",
+            "sts-client/src/propagate/builder.rs",
+            "sts-client/src/service_account/openid.rs",
+            "sts-client/src/lib.rs",
+        ],
+    ),
+    (
+        "SystemEntropy",
+        &[
+            "sts-server/src/main.rs",
+            "sts-jose/src/entropy.rs",
+            "sts-jose/src/lib.rs",
+            // What an agent gets when it names no other.
+            "sts-client/src/exchange/builder.rs",
+            "sts-client/src/inbound/builder.rs",
+            "sts-client/src/propagate/builder.rs",
+            "sts-client/src/lib.rs",
+        ],
+    ),
     // aws-lc wants a source of randomness where it signs, and takes its own.
     ("aws_lc_rs::rand", &["sts-jose/src/entropy.rs", "sts-jose/src/signing_key.rs"]),
     // What is counted per minute is counted by a clock that nobody can set.
@@ -80,8 +154,9 @@ struct Source {
 }
 
 #[test]
-fn imports_go_down_the_floors_of_the_server() {
-    assert_none(&floor_breaches(&sources()));
+fn imports_go_down_the_floors() {
+    assert_none(&floor_breaches(&SERVER, &sources()));
+    assert_none(&floor_breaches(&CLIENT, &sources()));
 }
 
 #[test]
@@ -111,12 +186,15 @@ fn crates_depend_only_on_crates_below_them() {
 
 #[test]
 fn every_module_has_a_floor() {
-    let known: Vec<&str> = FLOORS.iter().copied().flatten().copied().chain(["lib"]).collect();
     let files = sources();
-    let modules = files.iter().filter_map(|file| file.server_module());
-    let unknown: Vec<String> =
-        modules.filter(|(module, _)| !known.contains(module)).map(|(module, _)| module.to_owned()).collect();
-    assert_none(&unknown);
+    for building in [SERVER, CLIENT] {
+        let modules = files.iter().filter_map(|file| file.module_of(building.name)).map(|(module, _)| module);
+        let unknown: Vec<String> = modules
+            .filter(|module| *module != "lib" && building.floor(module).is_none())
+            .map(|module| format!("{}: {module}", building.name))
+            .collect();
+        assert_none(&unknown);
+    }
 }
 
 #[test]
@@ -130,9 +208,13 @@ fn a_breach_is_found() {
         ("sts-server/src/registry/check/agents.rs", "use super::super::super::keys::KeyRing;"),
         ("sts-server/src/ttl.rs", "use super::config::Config;"),
         ("sts-server/src/keys/mod.rs", "use crate::{record, storage};"),
+        ("sts-client/src/exchange/retry.rs", "use crate::cache::ExchangeCache;"),
+        ("sts-client/src/inbound/mod.rs", "use crate::propagate::Propagator;"),
+        ("sts-client/src/transport.rs", "use super::exchange::Sts;"),
     ];
     for (path, line) in floors {
-        let found = floor_breaches(&[Source::made_up(path, line)]);
+        let file = [Source::made_up(path, line)];
+        let found: Vec<String> = [SERVER, CLIENT].iter().flat_map(|building| floor_breaches(building, &file)).collect();
         assert_eq!(found.len(), 1, "{path}: {line}: {found:?}");
     }
     let words = [
@@ -143,6 +225,8 @@ fn a_breach_is_found() {
         ("sts-jose/src/times.rs", "let now = Timestamp::now();"),
         ("sts-server/src/keys/ring.rs", "let home = std::env::home_dir();"),
         ("sts-client/src/lib.rs", "use sts_server::policy;"),
+        ("sts-client/src/propagate/mod.rs", "let delegation = Delegation::new(verified);"),
+        ("sts-client/src/service_account/slot.rs", "let http = reqwest::Client::new();"),
     ];
     for (path, line) in words {
         let found = confinement_breaches(&[Source::made_up(path, line)]);
@@ -164,7 +248,7 @@ fn what_is_no_breach_is_not_found() {
     ];
     for (path, line) in lines {
         let file = [Source::made_up(path, line)];
-        assert_none(&floor_breaches(&file));
+        assert_none(&floor_breaches(&SERVER, &file));
         assert_none(&confinement_breaches(&file));
     }
 }
@@ -173,47 +257,50 @@ fn assert_none(breaches: &[String]) {
     assert!(breaches.is_empty(), "see ARCHITECTURE.md:\n{}", breaches.join("\n"));
 }
 
-fn floor_breaches(files: &[Source]) -> Vec<String> {
+fn floor_breaches(building: &Building, files: &[Source]) -> Vec<String> {
     let mut breaches = Vec::new();
     for file in files {
-        let Some((module, path)) = file.server_module() else { continue };
+        let Some((module, path)) = file.module_of(building.name) else { continue };
         for (number, line) in file.code() {
             if line.contains("use crate::{") {
                 breaches.push(format!("{}:{number}: one `use` per module: {line}", file.path));
             }
-            let used = used_modules(line, &path);
-            let against = used.iter().filter(|used| !may_import(module, used));
+            let used = building.used_modules(line, &path);
+            let against = used.iter().filter(|used| !building.may_import(module, used));
             breaches.extend(against.map(|used| format!("{}:{number}: {module} imports {used}: {line}", file.path)));
         }
     }
     breaches
 }
 
-/// The top modules of the server that a line names: after `crate::`, after as many `super::` as lead to the root, in `main` after
-/// `sts_server::`.
-fn used_modules(line: &str, path: &[&str]) -> Vec<String> {
-    let mut used: Vec<String> = ["crate::", "sts_server::"]
-        .iter()
-        .flat_map(|root| line.match_indices(root).map(|(at, _)| identifier(&line[at + root.len()..])))
-        .collect();
-    let supers = "super::".repeat(path.len());
-    if let Some(at) = line.find(&supers) {
-        used.push(identifier(&line[at + supers.len()..]));
+impl Building {
+    /// The top modules that a line names: after `crate::`, after as many `super::` as lead to the root, in `main` after the crate's name.
+    fn used_modules(&self, line: &str, path: &[&str]) -> Vec<String> {
+        let by_name = format!("{}::", self.name.replace('-', "_"));
+        let mut used: Vec<String> = ["crate::", &by_name]
+            .iter()
+            .flat_map(|root| line.match_indices(root).map(|(at, _)| identifier(&line[at + root.len()..])))
+            .collect();
+        let supers = "super::".repeat(path.len());
+        if let Some(at) = line.find(&supers) {
+            used.push(identifier(&line[at + supers.len()..]));
+        }
+        used.retain(|used| self.floor(used).is_some());
+        used
     }
-    used.retain(|used| floor(used).is_some());
-    used
+
+    fn floor(&self, module: &str) -> Option<usize> {
+        self.floors.iter().position(|floor| floor.contains(&module))
+    }
+
+    fn may_import(&self, module: &str, used: &str) -> bool {
+        let is_below = self.floor(module) < self.floor(used);
+        module == used || module == "lib" || is_below || self.exceptions.contains(&(module, used))
+    }
 }
 
 fn identifier(text: &str) -> String {
     text.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
-}
-
-fn floor(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&module))
-}
-
-fn may_import(module: &str, used: &str) -> bool {
-    module == used || module == "lib" || floor(module) < floor(used) || EXCEPTIONS.contains(&(module, used))
 }
 
 fn confinement_breaches(files: &[Source]) -> Vec<String> {
@@ -253,9 +340,9 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
-    /// The top module of the server that this file belongs to, and its whole module path.
-    fn server_module(&self) -> Option<(&str, Vec<&str>)> {
-        let inner = self.path.strip_prefix("sts-server/src/")?.strip_suffix(".rs")?;
+    /// The top module of that crate that this file belongs to, and its whole module path.
+    fn module_of(&self, name: &str) -> Option<(&str, Vec<&str>)> {
+        let inner = self.path.strip_prefix(name)?.strip_prefix("/src/")?.strip_suffix(".rs")?;
         let mut path: Vec<&str> = inner.split('/').collect();
         path.pop_if(|last| *last == "mod");
         Some((path.first().copied()?, path))

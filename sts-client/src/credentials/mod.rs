@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 pub use token_file::TokenFile;
 
-use crate::error::RefusalCode;
+use crate::refusal_code::RefusalCode;
 
 /// How the agent proves to the STS who it is.
 #[derive(Debug, Clone)]

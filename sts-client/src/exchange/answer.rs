@@ -14,7 +14,7 @@ use sts_protocol::{Scope, TokenType};
 use super::error::{ExchangeError, Failure, Outage};
 use super::verify::Flaw;
 use crate::carried::single;
-use crate::error::RefusalCode;
+use crate::refusal_code::RefusalCode;
 use crate::transport::TransportError;
 
 /// No `Retry-After` counts for more.

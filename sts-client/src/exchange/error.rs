@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::RefusalCode;
+use crate::refusal_code::RefusalCode;
 use crate::transport::TransportError;
 
 /// Why no token came of a request to the STS. Cheap to clone.

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::build_error::BuildError;
 use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
-use crate::error::RefusalCode;
+use crate::refusal_code::RefusalCode;
 use crate::transport::{HttpTransport, Transport, TransportError};
 
 /// Discovery and the request for a token may each take this long per message.

@@ -12,9 +12,10 @@ use sts_protocol::Tenant;
 
 use crate::carried::CorrelationId;
 use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
-use crate::error::{Error, RefusalCode};
+use crate::error::Error;
 use crate::exchange::{ExchangeError, IssuedToken, Outage, ServiceAccountRequest, Sts};
 use crate::flight::Flights;
+use crate::refusal_code::RefusalCode;
 use crate::route::Route;
 
 /// Where the token of a slot comes from.

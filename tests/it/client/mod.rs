@@ -2,5 +2,5 @@
 
 mod exchange;
 mod inbound;
-mod simulation;
 mod plug;
+mod simulation;
