@@ -31,7 +31,6 @@ use ::a2a::{A2AError, error_code};
 use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
-use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
@@ -117,9 +116,7 @@ fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {
 
 /// The parameters with the headers that they are to have. Those that have not changed stay as they are spelled.
 fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Result<ServiceParams, Error> {
-    let is_kept = |name: &HeaderName| {
-        *name != AUTHORIZATION && before.contains_key(name) && before.get_all(name).iter().eq(after.get_all(name))
-    };
+    let is_kept = |name: &HeaderName| before.contains_key(name) && before.get_all(name).iter().eq(after.get_all(name));
     let spelled_like_kept = |name: &str| HeaderName::try_from(name).is_ok_and(|name| is_kept(&name));
     let mut prepared: ServiceParams =
         params.iter().filter(|(name, _)| spelled_like_kept(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -212,4 +209,40 @@ fn received(params: &ServiceParams) -> HeaderMap {
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::RefusalCode;
+
+    #[test]
+    fn the_kind_of_an_error_survives_the_way_through_an_a2a_error() {
+        let rows = [
+            Error::Refused { code: RefusalCode::from_answer("invalid_target") },
+            Error::Unavailable { retry_after: Some(Duration::from_secs(7)), outage: None },
+            Error::Unavailable { retry_after: None, outage: None },
+            Error::misconfigured("no call context"),
+            Error::NoRoute { origin: "https://a.example".to_owned() },
+        ];
+        for error in rows {
+            let back = to_error(&to_a2a_error(&error)).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{error:?}"));
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_remote_agent_is_none_of_ours() {
+        let foreign = TypedDetail::error_info("REFUSED", ::a2a::errordetails::PROTOCOL_DOMAIN, None);
+        let malformed = TypedDetail::error_info("REFUSED", ERROR_DOMAIN, None);
+        for error in [
+            A2AError::internal("x"),
+            A2AError::internal("x").with_details(vec![foreign]),
+            A2AError::internal("x").with_details(vec![malformed]),
+        ] {
+            assert!(to_error(&error).is_none(), "{error:?}");
+        }
+    }
 }

@@ -32,8 +32,8 @@ mod headers;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::rmcp::service::ClientInitializeError;
 use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest, Extensions, GetExtensions};
+use ::rmcp::service::ClientInitializeError;
 use ::rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };

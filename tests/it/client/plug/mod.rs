@@ -91,9 +91,14 @@ impl Coordinator {
 
     /// A propagator that exchanges tokens for the agent `inventory`, which is at that place.
     async fn exchanging(&self, place: &Place) -> Propagator {
+        self.exchanging_for("inventory", place).await
+    }
+
+    /// A propagator that exchanges tokens for an agent, which is at that place.
+    async fn exchanging_for(&self, agent: &str, place: &Place) -> Propagator {
         Propagator::builder()
             .sts(self.sts("coordinator"))
-            .route(Route::to(place.url("/")).audience("inventory").issued_audience("inventory-agent"))
+            .route(Route::to(place.url("/")).audience(agent).issued_audience(format!("{agent}-agent")))
             .clock(Arc::new(self.harness.clock.clone()))
             .build()
             .await

@@ -1,17 +1,16 @@
 //! A place that an agent calls: a real HTTP server that remembers what it was sent.
 
-use std::sync::{Arc, Mutex};
-
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use url::Url;
 
-type Seen = Arc<Mutex<Vec<Parts>>>;
+type Seen = watch::Sender<Vec<Parts>>;
 
 /// A server that lives as long as the runtime.
 #[derive(Clone)]
@@ -38,7 +37,7 @@ impl Place {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let seen = Seen::default();
-        let router = router.layer(from_fn_with_state(Arc::clone(&seen), remember));
+        let router = router.layer(from_fn_with_state(seen.clone(), remember));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { base, seen }
     }
@@ -49,7 +48,7 @@ impl Place {
 
     /// The requests so far.
     pub(super) fn requests(&self) -> Vec<Parts> {
-        self.seen.lock().unwrap().clone()
+        self.seen.borrow().clone()
     }
 
     /// The headers of the only request so far.
@@ -60,6 +59,12 @@ impl Place {
         requests[0].headers.clone()
     }
 
+    /// Waits for a request of that method.
+    pub(super) async fn wait_for(&self, method: Method) {
+        let has_come = |seen: &Vec<Parts>| seen.iter().any(|request| request.method == method);
+        self.seen.subscribe().wait_for(has_come).await.unwrap();
+    }
+
     /// Whether nothing has come.
     pub(super) fn is_untouched(&self) -> bool {
         self.requests().is_empty()
@@ -68,6 +73,6 @@ impl Place {
 
 async fn remember(State(seen): State<Seen>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    seen.lock().unwrap().push(parts.clone());
+    seen.send_modify(|seen| seen.push(parts.clone()));
     next.run(Request::from_parts(parts, body)).await
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
 use http::request::Parts;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientConfig, ClientRequest,
@@ -103,6 +104,7 @@ async fn every_request_of_a_session_bears_an_exchanged_token_of_its_user() {
     let context = coordinator.context(json!({})).await;
     let client = Client::open(&place, coordinator.exchanging(&place).await, context).await;
     assert_eq!(client.who(None).await.unwrap(), "alice");
+    place.wait_for(Method::GET).await;
     client.close().await;
     let bore = bore(&place);
     for method in ["POST", "GET", "DELETE"] {
