@@ -36,7 +36,7 @@ pub struct Issuer {
 /// What the claims of an issuer mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// What DESIGN section 4 says.
+    /// What an STS means by them: actors, principal, tenants.
     Sts,
     /// What the issuer's entry says.
     Outside,

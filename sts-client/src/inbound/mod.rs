@@ -111,7 +111,8 @@ impl Verifier {
     /// # Ok::<(), sts_client::BuildError>(())
     /// ```
     ///
-    /// Further keys of an issuer: `scope_claim`, `ca_file`, `jwks_bearer_token_file`, `allow_http`.
+    /// Further keys of an issuer: `scope_claim`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. Paths are relative to the working
+    /// directory.
     ///
     /// # Errors
     /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].

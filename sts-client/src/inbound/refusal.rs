@@ -275,7 +275,7 @@ impl Refusal {
         }
     }
 
-    /// The whole answer, save for the correlation id, which [`VerifierLayer`](super::VerifierLayer) adds.
+    /// The whole answer, save for the correlation id, which the layer adds.
     #[must_use]
     pub fn to_response<B: From<Vec<u8>>>(&self) -> Response<B> {
         let mut response = Response::new(B::from(self.body().into_bytes()));

@@ -243,7 +243,7 @@ async fn a_service_account_of_an_outside_issuer_is_known_by_issuer_and_subject()
 #[tokio::test]
 async fn a_required_scope_that_is_lacking_is_named() {
     let required = |builder: sts_client::inbound::VerifierBuilder| {
-        let scopes = ["stock:read", "stock:list"].map(|scope| scope_token(scope));
+        let scopes = ["stock:read", "stock:list"].map(scope_token);
         scopes.into_iter().fold(builder, sts_client::inbound::VerifierBuilder::require_scope)
     };
     let agent = Agent::with(|builder, _idp| required(builder)).await;
