@@ -112,3 +112,77 @@ fn failed(error: reqwest::Error) -> TransportError {
     }
     TransportError::Failed(Arc::new(error.without_url()))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::aws_lc_rs;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// Answers whoever trusts `authority` with nothing; gives the URL.
+    async fn serve(authority: &CertifiedIssuer<'static, KeyPair>) -> String {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate: CertificateDer<'static> = parameters.signed_by(&key, authority).unwrap().into();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let (acceptor, listener) =
+            (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // A client that does not trust the authority ends the handshake.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        format!("https://localhost:{port}/")
+    }
+
+    async fn get(transport: HttpTransport, url: &str) -> Result<http::StatusCode, TransportError> {
+        let request = http::Request::get(url).body(Vec::new()).unwrap();
+        transport.send(request).await.map(|response| response.status())
+    }
+
+    #[tokio::test]
+    async fn exactly_the_given_authorities_are_trusted() {
+        let (ours, other) = (authority(), authority());
+        let url = serve(&ours).await;
+        let with = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            HttpTransport::with_ca(TIMEOUT, authority.pem().as_bytes()).unwrap()
+        };
+        assert_eq!(get(with(&ours), &url).await.unwrap(), 204);
+        for untrusting in [with(&other), HttpTransport::new(TIMEOUT).unwrap()] {
+            assert!(matches!(get(untrusting, &url).await, Err(TransportError::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn a_file_of_authorities_without_any_is_refused() {
+        for pem in [b"".as_slice(), b"no pem"] {
+            assert!(matches!(HttpTransport::with_ca(TIMEOUT, pem), Err(HttpClientError::NoCertificate)));
+        }
+    }
+}

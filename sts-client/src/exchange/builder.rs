@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sts_jose::{Clock, Entropy, KeySource, SystemClock, SystemEntropy};
+use sts_jose::{Clock, Entropy, KeySource, Location, RemoteConfig, SystemClock, SystemEntropy};
 
 use super::breaker::Breaker;
 use super::discovery::{Discovery, DiscoveryConfig, Keys};
@@ -120,7 +120,14 @@ impl StsBuilder {
         };
         let keys = match self.keys {
             Some(keys) => Keys::Given(keys),
-            None => Keys::AtJwksUri(sts_jose::http_client(ca_pem)?),
+            None => Keys::AtJwksUri(Box::new(RemoteConfig {
+                issuer: self.issuer.clone(),
+                location: Location::Discovery,
+                http: sts_jose::http_client(ca_pem)?,
+                bearer_token_file: None,
+                allow_http: self.allow_http,
+                clock: Arc::clone(&self.clock),
+            })),
         };
         let discovery = Discovery::new(DiscoveryConfig {
             issuer: self.issuer.clone(),

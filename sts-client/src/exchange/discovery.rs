@@ -39,8 +39,8 @@ pub(super) struct DiscoveryConfig {
 pub(super) enum Keys {
     /// Not from its metadata.
     Given(KeySource),
-    /// From the `jwks_uri` of its metadata, fetched by this client.
-    AtJwksUri(reqwest::Client),
+    /// From the `jwks_uri` of its metadata, fetched as this says but for the place.
+    AtJwksUri(Box<RemoteConfig>),
 }
 
 /// What is read of the metadata.
@@ -186,23 +186,17 @@ impl Inner {
     }
 
     fn keys(&self, jwks_uri: Option<&Url>) -> Result<KeySource, ExchangeError> {
-        let http = match &self.config.keys {
+        let fetched_as = match &self.config.keys {
             Keys::Given(keys) => return Ok(keys.clone()),
-            Keys::AtJwksUri(http) => http.clone(),
+            Keys::AtJwksUri(config) => config,
         };
         let jwks_uri = jwks_uri.ok_or_else(|| misconfigured("it has no jwks_uri"))?;
         let known = self.lock().metadata.clone().filter(|known| known.jwks_uri.as_ref() == Some(jwks_uri));
         if let Some(known) = known {
             return Ok(known.keys.clone());
         }
-        Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
-            issuer: self.config.issuer.clone(),
-            location: Location::JwksUri(jwks_uri.clone()),
-            http,
-            bearer_token_file: None,
-            allow_http: self.config.allow_http,
-            clock: Arc::clone(&self.config.clock),
-        })))
+        let location = Location::JwksUri(jwks_uri.clone());
+        Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig { location, ..fetched_as.as_ref().clone() })))
     }
 
     /// A member that must be a URL that may be asked if it is there.

@@ -86,15 +86,16 @@ pub(super) async fn verify(
     };
     let verified = unverified.verify(&key).map_err(|error| refused(&Flaw::Signature(error)))?;
     let exp = verified.claims().times(expected.now).map_err(|error| refused(&Flaw::Times(error)))?.exp;
-    let claims = serde_json::from_value(Value::Object(verified.claims().as_map().clone()));
+    let claims = serde_json::from_value::<AccessTokenClaims>(Value::Object(verified.claims().as_map().clone()));
     // The cause is not kept: it quotes claims.
-    let claims: AccessTokenClaims = claims.or(Err(refused(&Flaw::Claims)))?;
+    let Ok(claims) = claims else { return Err(refused(&Flaw::Claims)) };
     check(&claims, exp, expected).map_err(|flaw| refused(&flaw))?;
     if answer.scope.is_some_and(|scope| scope != claims.scope) {
         return Err(refused(&Flaw::ScopeMismatch));
     }
-    let mut authorization =
-        HeaderValue::from_str(&format!("Bearer {token}")).or(Err(refused(&Flaw::Member("access_token"))))?;
+    let Ok(mut authorization) = HeaderValue::from_str(&format!("Bearer {token}")) else {
+        return Err(refused(&Flaw::Member("access_token")));
+    };
     authorization.set_sensitive(true);
     let said = expected.now.checked_add(answer.expires_in).unwrap_or(exp);
     let tenant_ids = expected.subject.is_none().then(|| claims.tenant_ids.unwrap_or_default());

@@ -1,9 +1,13 @@
 //! Where the STS says that it wants to be asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use sts_client::transport::{Transport, TransportError};
 use sts_client::{BuildError, Credentials, Sts};
+use sts_jose::{KeySet, KeySource};
 
 use super::class;
 use super::hostile::{HostileSts, exchange, json_reply, reply, with};
@@ -89,8 +93,10 @@ async fn metadata_is_asked_for_once_and_kept_while_a_refresh_fails() {
     let sts = HostileSts::start().await;
     let (user, client) = (sts.user().await, sts.client());
     sts.answer([sts.honest()]);
-    let both = tokio::join!(exchange(&client, &user), exchange(&client, &user));
-    assert_eq!((class(&both.0), class(&both.1)), ("ok".to_owned(), "ok".to_owned()));
+    let (theirs, alice) = (client.clone(), user.clone());
+    let other = tokio::spawn(async move { exchange(&theirs, &alice).await });
+    assert_eq!(class(&exchange(&client, &user).await), "ok");
+    assert_eq!(class(&other.await.unwrap()), "ok");
     assert_eq!(sts.count(OAUTH), 1);
 
     sts.answer_metadata([json_reply(200, &with(sts.metadata(), &json!({ "issuer": Value::Null })))]);
@@ -104,6 +110,44 @@ async fn metadata_is_asked_for_once_and_kept_while_a_refresh_fails() {
         assert_eq!(class(&exchange(&client, &user).await), "ok");
     }
     assert_eq!(sts.count(OAUTH), 2);
+}
+
+/// A far-off STS, of which there is nothing but the metadata.
+#[derive(Debug)]
+struct Metadata(Value);
+
+#[async_trait]
+impl Transport for Metadata {
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
+        let known = request.uri().path() == OAUTH;
+        let mut response = http::Response::new(if known { self.0.to_string().into_bytes() } else { Vec::new() });
+        *response.status_mut() = if known { http::StatusCode::OK } else { http::StatusCode::FORBIDDEN };
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn a_far_off_issuer_sends_nobody_to_their_own_machine() {
+    let user = HostileSts::start().await.user().await;
+    let issuer = "https://sts.example.com";
+    let rows = [
+        ("https://sts.example.com/token", "refused: invalid_response"),
+        ("https://127.0.0.1/token", "misconfigured"),
+        ("http://127.0.0.1:8081/token", "misconfigured"),
+        ("http://localhost/token", "misconfigured"),
+        ("https://[::1]/token", "misconfigured"),
+        ("http://other.example.com/token", "misconfigured"),
+    ];
+    for name in ["token_endpoint", "jwks_uri", "introspection_endpoint"] {
+        for (url, expected) in rows {
+            let honest = json!({ "issuer": issuer, "token_endpoint": rows[0].0, "jwks_uri": rows[0].0 });
+            let transport = Arc::new(Metadata(with(honest, &json!({ name: url }))));
+            let secret = Credentials::ClientSecret("secret".to_owned().into());
+            let builder = Sts::builder(issuer, "coordinator", secret).transport(transport);
+            let client = builder.keys(KeySource::Inline(KeySet::empty())).attempts(1).build().unwrap();
+            assert_eq!(class(&exchange(&client, &user).await), expected, "{name} {url}");
+        }
+    }
 }
 
 #[test]

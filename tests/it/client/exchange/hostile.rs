@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sts_client::exchange::{ExchangeError, ExchangeRequest, IssuedToken, StsBuilder};
@@ -16,6 +17,9 @@ use super::correlation_id;
 
 /// The issuer of the users; it is never asked for anything.
 pub(super) const IDP: &str = "https://login.example.com";
+
+/// How long a test waits for what will come.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a request is answered.
 #[derive(Debug, Clone)]
@@ -89,8 +93,13 @@ impl HostileSts {
 
     /// How often a path was asked for.
     pub(super) fn count(&self, path: &str) -> usize {
+        self.requests(path).len()
+    }
+
+    /// The requests for a path, head and body, in their order.
+    pub(super) fn requests(&self, path: &str) -> Vec<String> {
         let script = self.script.lock().expect("no test panics here");
-        script.requests.iter().filter(|request| request.split(' ').nth(1) == Some(path)).count()
+        script.requests.iter().filter(|request| request.split(' ').nth(1) == Some(path)).cloned().collect()
     }
 
     /// The claims of the token that an honest STS would issue for `alice` to the coordinator.
@@ -148,9 +157,12 @@ impl HostileSts {
         self.builder().attempts(1).build().expect("a client")
     }
 
+    /// A client that has time: a slow machine is no outage.
     pub(super) fn builder(&self) -> StsBuilder {
         Sts::builder(&self.url, "coordinator", Credentials::ClientSecret("secret".to_owned().into()))
             .clock(Arc::new(self.clock.clone()))
+            .attempt_timeout(PATIENCE)
+            .deadline(PATIENCE)
     }
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod discovery;
 mod hostile;
 mod outages;
+mod requests;
 mod server;
 
 use std::sync::Arc;

@@ -9,10 +9,12 @@ use sts_client::{Credentials, Delegation, Route, Sts, TokenFile};
 use sts_jose::{Algorithm, SigningKey};
 use sts_tests::{Harness, Setup};
 
+use super::hostile::PATIENCE;
 use super::{class, correlation_id};
 
 fn sts(harness: &Harness, client_id: &str, credentials: Credentials) -> Sts {
-    Sts::builder(harness.issuer(), client_id, credentials).clock(Arc::new(harness.clock.clone())).build().unwrap()
+    let builder = Sts::builder(harness.issuer(), client_id, credentials).clock(Arc::new(harness.clock.clone()));
+    builder.attempt_timeout(PATIENCE).deadline(PATIENCE).build().unwrap()
 }
 
 fn secret(harness: &Harness, agent: &str) -> Credentials {
