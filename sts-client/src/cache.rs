@@ -131,9 +131,9 @@ impl ExchangeCache {
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
             Err(ExchangeError::Refused { code }) => (Err(code.clone()), plus(now, REFUSAL_TTL)),
-            Err(
-                ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. },
-            ) => return,
+            Err(ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. }) => {
+                return;
+            }
         };
         let mut kept = Kept { outcome, until, life: Duration::ZERO };
         if let Some(left) = kept.left(now) {

@@ -29,11 +29,11 @@ struct State {
 /// How a call that was let through ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The STS answered, if only by a refusal.
+    /// The STS answered, if only by a refusal or by 429.
     Answered,
     /// The STS was out of reach.
     Outage,
-    /// Says nothing about the STS: it is under load, or was never asked.
+    /// Says nothing about the STS: it was never asked.
     Unknown,
 }
 

@@ -220,12 +220,13 @@ impl Inner {
         let leave = leave.ok_or_else(|| ExchangeError::outage(Outage::BreakerOpen))?;
         let result = retry::run(self.policy, &*self.entropy, attempt).await;
         let verdict = match &result {
-            Ok(_) | Err(ExchangeError::Refused { .. }) => Verdict::Answered,
+            // 429 is an answer too: an STS under load is not out of reach, and nobody may fall back as if it were.
+            Ok(_) | Err(ExchangeError::Refused { .. } | ExchangeError::Overloaded { .. }) => Verdict::Answered,
             Err(ExchangeError::Outage(outage)) => match **outage {
                 Outage::Transport(_) | Outage::Status(_) | Outage::Keys(_) => Verdict::Outage,
                 Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
             },
-            Err(ExchangeError::Overloaded { .. } | ExchangeError::Misconfigured { .. }) => Verdict::Unknown,
+            Err(ExchangeError::Misconfigured { .. }) => Verdict::Unknown,
         };
         leave.settle(verdict, self.clock.now());
         result

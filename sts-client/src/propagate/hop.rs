@@ -34,7 +34,9 @@ impl Hop {
         let rules = Rules { with_user, on_outage: route.on_outage, without_user: route.without_user };
         if let (Some(why), None) = (needs_service_account(rules), &own) {
             let url = &route.url;
-            return Err(BuildError::Contradiction(format!("the route {url} needs a service account, and has none: {why}")));
+            return Err(BuildError::Contradiction(format!(
+                "the route {url} needs a service account, and has none: {why}"
+            )));
         }
         let exchange = sts.map(|sts| (sts.clone(), RouteKey::new(sts, &route)));
         Ok(Self { route, rules, own, exchange })

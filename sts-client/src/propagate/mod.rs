@@ -193,10 +193,9 @@ impl Inner {
         };
         // The user's token may have died while the STS was asked.
         match (decide(self.inbound(context), hop.rules, answer), exchanged) {
-            (Decision::Exchanged, Ok(token)) => {
-                Outbound::new(Credential::Exchanged, token.authorization(), context)
-            }
+            (Decision::Exchanged, Ok(token)) => Outbound::new(Credential::Exchanged, token.authorization(), context),
             (Decision::Nothing(Because::Refused | Because::Unavailable), Err(error)) => Err(error.into()),
+            (Decision::Fallback, Err(outage)) => fall_back(hop, context, outage).await,
             (decision, _) => self.carry_out(decision, hop, context).await,
         }
     }
@@ -213,33 +212,19 @@ impl Inner {
                 let (sts, route) = (sts.clone(), Arc::clone(&hop.route));
                 let (subject, correlation_id) = (user.clone(), context.carried().correlation_id().clone());
                 async move {
-                    let request =
-                        ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
+                    let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
                     sts.exchange(request).await
                 }
             })
             .await
     }
 
-    /// Everything but an exchange.
+    /// Everything that needs no answer of the STS.
     async fn carry_out(&self, decision: Decision, hop: &Hop, context: &CallContext) -> Result<Outbound, Error> {
-        let correlation_id = context.carried().correlation_id();
         match decision {
             Decision::ServiceAccount => {
-                let token = slot(hop)?.current(correlation_id).await?;
+                let token = slot(hop)?.current(context.carried().correlation_id()).await?;
                 Outbound::new(Credential::ServiceAccount, token.authorization_for(context.tenant())?, context)
-            }
-            Decision::Fallback => {
-                let token = slot(hop)?.stand_in(correlation_id).await?;
-                let authorization = token.authorization_for(context.tenant())?;
-                tracing::warn!(
-                    %correlation_id,
-                    tenant_id = context.tenant().map(tracing::field::display),
-                    route = %hop.route.url,
-                    audience = hop.route.audience.as_deref(),
-                    "the service account stands in for the sts, which is out of reach"
-                );
-                Outbound::new(Credential::Fallback, authorization, context)
             }
             Decision::PassThrough => match context.user() {
                 Some(user) => {
@@ -252,9 +237,25 @@ impl Inner {
             // A token that was dead when it arrived, as far as refusals go.
             Decision::Nothing(Because::Refused) => Err(Error::Refused { code: RefusalCode::INVALID_RESPONSE }),
             Decision::Nothing(Because::Unavailable) => Err(Error::Unavailable { retry_after: None, outage: None }),
-            Decision::Ask | Decision::Exchanged => Err(Error::misconfigured("the route has no sts to be asked")),
+            Decision::Ask | Decision::Exchanged | Decision::Fallback => {
+                Err(Error::misconfigured("the route has no sts to be asked"))
+            }
         }
     }
+}
+
+async fn fall_back(hop: &Hop, context: &CallContext, outage: ExchangeError) -> Result<Outbound, Error> {
+    let correlation_id = context.carried().correlation_id();
+    let token = slot(hop)?.stand_in(correlation_id, outage).await?;
+    let authorization = token.authorization_for(context.tenant())?;
+    tracing::warn!(
+        %correlation_id,
+        tenant_id = context.tenant().map(tracing::field::display),
+        route = %hop.route.url,
+        audience = hop.route.audience.as_deref(),
+        "the service account stands in for the sts, which is out of reach"
+    );
+    Outbound::new(Credential::Fallback, authorization, context)
 }
 
 fn slot(hop: &Hop) -> Result<&Arc<Slot>, Error> {

@@ -168,7 +168,10 @@ impl OpenIdServiceAccountBuilder {
     /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
     pub fn build(self) -> Result<OpenIdServiceAccount, BuildError> {
         let unusable = |why: &dyn fmt::Display| {
-            BuildError::Contradiction(format!("the issuer {:?} of the service account cannot be asked: {why}", self.issuer))
+            BuildError::Contradiction(format!(
+                "the issuer {:?} of the service account cannot be asked: {why}",
+                self.issuer
+            ))
         };
         let issuer = IssuerUrl::new(self.issuer.clone()).map_err(|error| unusable(&error))?;
         sts_jose::check_url(issuer.url(), self.allow_http).map_err(|error| unusable(&error))?;

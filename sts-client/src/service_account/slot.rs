@@ -13,7 +13,7 @@ use sts_protocol::Tenant;
 use crate::carried::CorrelationId;
 use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
 use crate::error::{Error, RefusalCode};
-use crate::exchange::{IssuedToken, Outage, ServiceAccountRequest, Sts};
+use crate::exchange::{ExchangeError, IssuedToken, Outage, ServiceAccountRequest, Sts};
 use crate::flight::Flights;
 use crate::route::Route;
 
@@ -62,20 +62,27 @@ impl Slot {
     /// The token for a call of the agent's own. A token of the STS is used until it nearly dies; another source, which may have rotated it,
     /// is asked for each call, and an earlier token of it serves while it is out of reach.
     pub(crate) async fn current(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
-        match &self.origin {
-            Origin::Sts { .. } => self.stand_in(correlation_id).await,
-            Origin::Source(_) => match self.ask(correlation_id).await {
-                Err(outage @ Error::Unavailable { .. }) => self.kept().ok_or(outage),
-                answer => answer,
+        match (&self.origin, self.kept()) {
+            (Origin::Sts { .. }, Some(token)) => Ok(token),
+            (Origin::Sts { .. }, None) => self.ask(correlation_id).await,
+            (Origin::Source(_), kept) => match (self.ask(correlation_id).await, kept) {
+                (Err(Error::Unavailable { .. }), Some(token)) => Ok(token),
+                (answer, _) => answer,
             },
         }
     }
 
-    /// The token that stands in for the STS: the one that is there, else the next one.
-    pub(crate) async fn stand_in(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
-        match self.kept() {
-            Some(token) => Ok(token),
-            None => self.ask(correlation_id).await,
+    /// The token that stands in for an STS which has just failed: the one that is there. Otherwise another source is asked, but not that
+    /// very STS again: then it fails with the `outage`.
+    pub(crate) async fn stand_in(
+        self: &Arc<Self>,
+        correlation_id: &CorrelationId,
+        outage: ExchangeError,
+    ) -> Result<Arc<OwnToken>, Error> {
+        match (self.kept(), &self.origin) {
+            (Some(token), _) => Ok(token),
+            (None, Origin::Sts { .. }) => Err(outage.into()),
+            (None, Origin::Source(_)) => self.ask(correlation_id).await,
         }
     }
 

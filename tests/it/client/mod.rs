@@ -3,3 +3,4 @@
 mod exchange;
 mod inbound;
 mod plug;
+mod simulation;
