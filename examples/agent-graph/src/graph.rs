@@ -73,6 +73,7 @@ impl Graph {
 
     /// Serves until Ctrl-C.
     pub async fn serve_until_told(&self) -> anyhow::Result<()> {
+        self.wiretap.end();
         let file = self.sts.keep("alice.jwt", &self.idp.log_in(ALICE)?.token)?;
         println!("\nServing until Ctrl-C. Ask for yourself:");
         println!(

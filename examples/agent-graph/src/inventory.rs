@@ -1,12 +1,12 @@
 //! The inventory: knows what there is to buy, and asks the warehouse's tool how much of it is left.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use a2a::A2AError;
 use async_trait::async_trait;
 use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ServerResult};
-use rmcp::service::{Peer, RunningService};
+use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{RoleClient, ServiceExt as _};
@@ -17,7 +17,6 @@ use sts_client::{
     CallContext, Delegation, Kind, OnOutage, Propagator, Route, ServiceAccount, Sts, SubjectId, Tenant, Verifier,
     WithoutUser,
 };
-use tokio::sync::Mutex;
 use url::Url;
 
 use crate::agent::{Agent, apology};
@@ -28,8 +27,11 @@ pub struct Inventory {
     http: reqwest::Client,
     propagator: Propagator,
     warehouse: Url,
-    sessions: Mutex<HashMap<Owner, RunningService<RoleClient, ()>>>,
+    sessions: Mutex<HashMap<Owner, Arc<Session>>>,
 }
+
+/// An MCP session. It ends when nobody has it any more.
+type Session = RunningService<RoleClient, ()>;
 
 /// Whose MCP session it is: a conversation of one principal in one tenant. A conversation's name alone proves nothing.
 type Owner = (String, Kind, SubjectId, Option<Tenant>);
@@ -63,30 +65,38 @@ impl Inventory {
         let call = CallToolRequest::new(CallToolRequestParams::new("stock").with_arguments(arguments));
         let call = ClientRequest::CallToolRequest(with_context(call, CallContext::from(caller)));
         match session.send_request(call).await.map_err(|error| told(&error))? {
-            ServerResult::CallToolResult(result) => {
+            ServerResult::CallToolResult(result) if result.is_error != Some(true) => {
                 let text = result.content.iter().find_map(|content| content.as_text());
                 Ok(text.map(|text| text.text.clone()).unwrap_or_default())
             }
-            _ => Err(A2AError::internal("the warehouse answered something else")),
+            _ => Err(A2AError::internal("the warehouse has no answer")),
         }
     }
 
-    async fn session(&self, caller: &Delegation, conversation: &str) -> Result<Peer<RoleClient>, A2AError> {
+    /// The session of the conversation: the one that is open, or else a new one.
+    async fn session(&self, caller: &Delegation, conversation: &str) -> Result<Arc<Session>, A2AError> {
         let owner = (conversation.to_owned(), caller.kind(), caller.subject().clone(), caller.tenant().cloned());
-        let mut sessions = self.sessions.lock().await;
-        if let Some(session) = sessions.get(&owner).filter(|session| !session.is_closed()) {
-            return Ok(session.peer().clone());
-        }
-        if sessions.len() >= MAX_SESSIONS {
-            sessions.clear();
+        if let Some(open) = self.open(&owner, None) {
+            return Ok(open);
         }
         let http = McpHttpClient::new(self.http.clone(), self.propagator.clone(), CallContext::from(caller));
         let config = StreamableHttpClientTransportConfig::with_uri(self.warehouse.as_str());
         let session = ().serve(StreamableHttpClientTransport::with_client(http, config)).await;
-        let session = session.map_err(|error| told(&error))?;
-        let peer = session.peer().clone();
-        sessions.insert(owner, session);
-        Ok(peer)
+        let session = Arc::new(session.map_err(|error| told(&error))?);
+        Ok(self.open(&owner, Some(&session)).unwrap_or(session))
+    }
+
+    /// The session that is open. If none is, `new` is from now on: of two that begin at once, one is kept.
+    fn open(&self, owner: &Owner, new: Option<&Arc<Session>>) -> Option<Arc<Session>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = sessions.get(owner).filter(|session| !session.is_transport_closed()) {
+            return Some(Arc::clone(open));
+        }
+        if sessions.len() >= MAX_SESSIONS {
+            sessions.clear();
+        }
+        sessions.insert(owner.clone(), Arc::clone(new?));
+        None
     }
 }
 

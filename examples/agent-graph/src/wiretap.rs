@@ -1,7 +1,8 @@
 //! What stands in front of each agent and keeps what came in: so the acts can show it, and play the thief. No real agent has one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -12,9 +13,9 @@ use serde_json::{Map, Value};
 use sts_client::{X_DELEGATION_FALLBACK, X_TENANT_ID};
 use sts_jose::UnverifiedToken;
 
-/// All that was heard, in its order. Clones share it.
-#[derive(Clone, Default)]
-pub struct Wiretap(Arc<Mutex<Vec<Heard>>>);
+/// All that was heard, in its order, until it ends. Clones share it.
+#[derive(Clone)]
+pub struct Wiretap(Arc<Mutex<Option<Vec<Heard>>>>);
 
 /// One message on its way to an agent. It holds the token: nothing prints it.
 #[derive(Clone)]
@@ -31,6 +32,12 @@ pub struct Heard {
     pub fallback: Option<String>,
 }
 
+impl Default for Wiretap {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+}
+
 impl Wiretap {
     /// Listens in front of an agent.
     pub fn before(&self, agent: &'static str, router: Router) -> Router {
@@ -39,16 +46,21 @@ impl Wiretap {
 
     /// How many messages an agent was sent so far.
     pub fn count(&self, agent: &str) -> usize {
-        self.heard().iter().filter(|heard| heard.agent == agent).count()
+        self.heard().iter().flatten().filter(|heard| heard.agent == agent).count()
     }
 
     /// The last message to an agent.
     pub fn last(&self, agent: &str) -> anyhow::Result<Heard> {
-        let last = self.heard().iter().rev().find(|heard| heard.agent == agent).cloned();
-        last.ok_or_else(|| anyhow::anyhow!("nothing came to the {agent}"))
+        let last = self.heard().iter().flatten().rev().find(|heard| heard.agent == agent).cloned();
+        last.with_context(|| format!("nothing came to the {agent}"))
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Vec<Heard>> {
+    /// Forgets all, and listens no more.
+    pub fn end(&self) {
+        *self.heard() = None;
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Vec<Heard>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,10 +78,12 @@ pub fn claims(token: &str) -> anyhow::Result<Map<String, Value>> {
 }
 
 async fn listen(State((wiretap, agent)): State<(Wiretap, &'static str)>, request: Request, next: Next) -> Response {
-    if request.method() == Method::POST {
+    if request.method() == Method::POST
+        && let Some(heard) = &mut *wiretap.heard()
+    {
         let headers = request.headers();
         let authorization = text(headers, AUTHORIZATION.as_str()).unwrap_or_default();
-        wiretap.heard().push(Heard {
+        heard.push(Heard {
             agent,
             token: authorization.strip_prefix("Bearer ").unwrap_or_default().to_owned(),
             mcp_session: text(headers, "mcp-session-id"),

@@ -46,6 +46,7 @@ fn no_token_is_printed() {
 fn the_readme_quotes_what_it_prints() {
     let blocks: Vec<&str> = README.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
+    assert!(README.contains(concat!("cargo run --release -p ", env!("CARGO_PKG_NAME"), "\n")));
     for block in blocks {
         assert!(EXPECTED.contains(block), "this is not what it prints:\n{block}");
     }

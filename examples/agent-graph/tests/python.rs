@@ -144,6 +144,8 @@ async fn the_rust_inventory_calls_a_fastmcp_tool_in_one_session_with_each_users_
         seen.push(claims);
     }
     assert_ne!(seen[0]["txn"], seen[1]["txn"], "each call has the token of its own request");
+    assert!(seen[0]["mcp_session"].is_string());
+    assert_eq!(seen[0]["mcp_session"], seen[1]["mcp_session"]);
     let bob = shop.idp.log_in(BOB).expect("a token");
     let answer = user::ask(coordinator.as_str(), &bob, "conversation", "stock tea").await;
     assert_eq!(answer, Err("not allowed: invalid_scope".to_owned()));

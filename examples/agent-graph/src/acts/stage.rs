@@ -52,3 +52,18 @@ impl Stage {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_expectation_that_fails_fails_the_run() {
+        let mut stage = Stage::default();
+        stage.act("one");
+        stage.expect("it is", 1, 1);
+        assert!(stage.curtain());
+        stage.expect("it is not", 1, 2);
+        assert!(!stage.curtain());
+    }
+}

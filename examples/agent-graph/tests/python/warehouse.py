@@ -7,7 +7,7 @@ import sys
 
 from fastmcp import FastMCP
 from fastmcp.server.auth.providers.jwt import JWTVerifier
-from fastmcp.server.dependencies import get_access_token
+from fastmcp.server.dependencies import get_access_token, get_http_headers
 
 import serve
 
@@ -22,7 +22,7 @@ warehouse = FastMCP("warehouse", auth=verifier)
 def stock(product: str) -> str:
     """How much of a product is left."""
     claims = get_access_token().claims
-    serve.tell(claims)
+    serve.tell(claims | {"mcp_session": get_http_headers(include_all=True).get("mcp-session-id")})
     packets = {"acme": 42}.get(claims.get("tenant_id"), 0)
     return f"{packets} packets of {product}"
 
