@@ -1,4 +1,75 @@
-//! The agent's half of agent-sts.
+//! The agent's half of [agent-sts](https://docs.rs/sts-server): who calls me, and what do I send on?
+//!
+//! An agent that serves users receives their tokens. It must not pass them on: whoever it calls would hold the user's whole authority.
+//! With this crate it verifies what it receives, and exchanges it at a security token service (RFC 8693), for every call that it makes,
+//! for a token that names the user, the agent that acts, one audience, and no more scope than the call needs.
+//!
+//! # Two uses
+//!
+//! **Inbound**: a layer refuses whoever has no good token, and the handler is told who calls.
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")] async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, routing::get};
+//! use sts_client::{Delegation, Verifier};
+//!
+//! let verifier = Verifier::from_toml(&std::fs::read_to_string("agent.toml")?)?.build()?;
+//! let app: Router = Router::new()
+//!     .route("/stock", get(|caller: Delegation| async move { format!("hello, {}", caller.subject().sub) }))
+//!     .layer(verifier.layer());
+//! # Ok(()) }
+//! ```
+//!
+//! **Outbound**: a client sends what the route of each call says, and nothing else. It finds by itself on whose behalf the handler works.
+//!
+//! ```no_run
+//! # #[cfg(feature = "reqwest")] async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use sts_client::{Propagator, integrations};
+//!
+//! let propagator = Propagator::from_toml(&std::fs::read_to_string("agent.toml")?)?.build().await?;
+//! let http = integrations::reqwest::client(propagator)?;
+//! let answer = http.get("https://inventory.shop.example/stock").send().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! `agent.toml` configures both; every key is in the [repository's documentation][agent.toml]. All can be said in code instead:
+//! [`Verifier::builder`], [`Propagator::builder`].
+//!
+//! [agent.toml]: https://docs.rs/crate/sts-client/latest/source/README.md
+//!
+//! # What goes out
+//!
+//! | inbound user token | the route | the STS said | what goes out |
+//! |---|---|---|---|
+//! | verified | has an STS | a token | the exchanged token, alone |
+//! | verified | has an STS | no | nothing: [`Error::Refused`] |
+//! | verified | has an STS | load | nothing: [`Error::Unavailable`] |
+//! | verified | has an STS | outage | nothing; or, where `on_outage` says so, the agent's own token, the tenant in `X-Tenant-ID` |
+//! | verified | has none | | the agent's own token; or, where `pass_through` says so, the user's |
+//! | invalid, expired | any | | nothing: 401 to the caller |
+//! | absent, or of a service account | any | | nothing; or, where `without_user` says so, the agent's own token |
+//!
+//! A fallback never turns a "no" into a "yes": [`propagate::decide`] is that table, and no other code decides.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what plugs in |
+//! |---|---|
+//! | `axum` | the extractor of [`Delegation`], and RFC 9728 metadata as a router; brings `tower` |
+//! | `tower` | the inbound layer, and an outbound layer for any client |
+//! | `reqwest` | a middleware for `reqwest-middleware` |
+//! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
+//! | `rmcp` | the MCP client over streamable HTTP |
+//! | `openidconnect` | service accounts at another identity provider |
+//!
+//! # What is observed
+//!
+//! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
+//! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
+//! `sts_client_requests_total{grant,outcome}`; and `sts_client_request_seconds{grant}`. None holds a token, a claim or a name.
+#![deny(missing_docs)]
 
 mod agent_file;
 mod build_error;
@@ -33,4 +104,5 @@ pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 
-pub use sts_protocol::{Actor, Scope, SubjectId, Tenant};
+pub use sts_jose::{Algorithm, Clock, Entropy, KeySet, KeySource, SigningKey, SystemClock, SystemEntropy};
+pub use sts_protocol::{Actor, Scope, ScopeToken, SubjectId, Tenant};

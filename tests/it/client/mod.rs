@@ -1,5 +1,6 @@
 //! The client library, through its public edge.
 
+mod documents;
 mod exchange;
 mod inbound;
 mod plug;

@@ -1,0 +1,68 @@
+//! What the documents say of the client library is so.
+
+use std::fs;
+use std::path::Path;
+
+use sts_client::{Propagator, Verifier};
+use tempfile::TempDir;
+
+#[test]
+fn the_agent_of_the_readmes_is_the_compiled_example_and_short() {
+    let example = read("sts-client/examples/agent.rs");
+    assert!(example.lines().count() < 30, "{} lines", example.lines().count());
+    for readme in ["README.md", "sts-client/README.md"] {
+        assert!(read(readme).contains(&format!("```rust\n{example}```")), "{readme} has another agent");
+    }
+}
+
+#[tokio::test]
+async fn the_file_of_the_readme_sets_up_an_agent() {
+    let directory = TempDir::new().unwrap();
+    let text = file_of_the_readme(directory.path());
+    Verifier::from_toml(&text).unwrap().build().unwrap();
+    Propagator::from_toml(&text).unwrap().build().await.unwrap();
+}
+
+#[test]
+fn the_readme_names_every_key_of_the_file() {
+    let readme = read("sts-client/README.md");
+    let tables = [
+        ("sts-client/src/inbound/config.rs", "pub(crate) struct InboundTable {"),
+        ("sts-client/src/inbound/config.rs", "struct ServiceAccountConfig {"),
+        ("sts-client/src/inbound/config.rs", "struct IssuerConfig {"),
+        ("sts-client/src/propagate/config.rs", "pub(crate) struct StsTable {"),
+        ("sts-client/src/propagate/config.rs", "pub(crate) struct ServiceAccountTable {"),
+        ("sts-client/src/route.rs", "pub struct Route {"),
+    ];
+    for (path, declaration) in tables {
+        let source = read(path);
+        let (_, fields) = source.split_once(declaration).unwrap_or_else(|| panic!("{path} has no {declaration}"));
+        let (fields, _) = fields.split_once("\n}").unwrap();
+        let names = fields.lines().filter_map(|line| line.trim().trim_start_matches("pub ").split_once(": "));
+        let names: Vec<&str> = names.map(|(name, _)| name).filter(|name| !name.contains(['/', '#', ' '])).collect();
+        assert!(!names.is_empty(), "{path}: {declaration}");
+        for name in names {
+            let key = if name == "scope" { "scopes" } else { name };
+            let named = ["\n{} = ", "[[inbound.{}]]", "`{}`", "{ {} = ", ", {} = "].map(|form| form.replace("{}", key));
+            assert!(named.iter().any(|form| readme.contains(form)), "{path}: {declaration} {key} is not in the README");
+        }
+    }
+}
+
+/// The file, with the files that it names in a directory of this test.
+fn file_of_the_readme(directory: &Path) -> String {
+    let readme = read("sts-client/README.md");
+    let (_, toml) = readme.split_once("```toml\n").unwrap();
+    let (toml, _) = toml.split_once("```").unwrap();
+    let ca = rcgen::generate_simple_self_signed(["sts.example.com".to_owned()]).unwrap().cert.pem();
+    fs::write(directory.join("private-ca.pem"), ca).unwrap();
+    fs::write(directory.join("sts"), "a secret\n").unwrap();
+    fs::write(directory.join("jwks"), "a token\n").unwrap();
+    let directory = directory.to_str().unwrap();
+    toml.replace("/run/secrets", directory).replace("/etc/ssl", directory)
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
