@@ -72,14 +72,15 @@ async fn a_verifier_can_be_read_from_toml() {
     std::fs::write(&path, agent.idp.jwks().to_string()).unwrap();
     let text = format!(
         r#"
+        [inbound]
         audience = ["inventory-agent"]
         resource = "https://inventory.shop.example/"
         required_scopes = ["stock:read"]
         service_accounts = [{{ issuer = "{idp}", subject = "nightly", tenants = ["acme"] }}]
-        [[issuers]]
+        [[inbound.issuers]]
         issuer = "https://sts.example.com"
         sts = true
-        [[issuers]]
+        [[inbound.issuers]]
         issuer = "{idp}"
         jwks_file = "{path}"
         tenant_claim = "org_id"
@@ -109,15 +110,16 @@ async fn a_verifier_can_be_read_from_toml() {
 #[test]
 fn toml_at_fault_is_refused_with_its_line() {
     let read = |text: &str| Verifier::from_toml(text).map(|_builder| ()).unwrap_err();
-    let issuer = "audience = ['a']\n[[issuers]]\nissuer = 'https://login.example.com'\n";
+    let issuer = "[inbound]\naudience = ['a']\n[[inbound.issuers]]\nissuer = 'https://login.example.com'\n";
     for (label, text) in [
-        ("an unknown key", "audience = ['a']\nissuers = []\naudiences = ['a']\n".to_owned()),
+        ("an unknown key", "[inbound]\naudience = ['a']\nissuers = []\naudiences = ['a']\n".to_owned()),
         ("an unknown key of an issuer", format!("{issuer}tenants = ['acme']")),
         ("a symmetric algorithm", format!("{issuer}algorithms = ['HS256']")),
         ("no algorithm at all", format!("{issuer}algorithms = ['none']")),
         ("a tenant that is none", format!("{issuer}tenant = 'a b'")),
         ("a url that is none", format!("{issuer}jwks_uri = '/jwks'")),
-        ("no issuers", "audience = ['a']\n".to_owned()),
+        ("no issuers", "[inbound]\naudience = ['a']\n".to_owned()),
+        ("an unknown table", format!("{issuer}[outbound]\n")),
     ] {
         let BuildError::Toml(error) = read(&text) else { panic!("{label}") };
         assert!(error.to_string().contains("line "), "{label}: {error}");
@@ -128,5 +130,6 @@ fn toml_at_fault_is_refused_with_its_line() {
     ] {
         assert!(matches!(read(&text), BuildError::Contradiction(_)), "{label}");
     }
+    assert!(matches!(read(""), BuildError::Contradiction(_)), "no inbound side");
     assert!(matches!(read(&format!("{issuer}ca_file = '/nowhere/ca.crt'")), BuildError::File { .. }));
 }
