@@ -2,4 +2,5 @@
 
 mod exchange;
 mod inbound;
+mod propagate;
 mod simulation;
