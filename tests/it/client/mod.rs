@@ -4,4 +4,5 @@ mod documents;
 mod exchange;
 mod inbound;
 mod plug;
+mod propagate;
 mod simulation;
