@@ -9,7 +9,7 @@ use jiff::fmt::rfc2822;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use sts_jose::{JsonError, json};
-use sts_protocol::{Scope, TokenType};
+use sts_protocol::{ErrorCode, Scope, TokenType};
 
 use super::error::{ExchangeError, Failure, Outage};
 use super::verify::Flaw;
@@ -50,6 +50,9 @@ pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> Failu
     let retry_after = retry_after(response, now);
     let error = match response.status().as_u16() {
         429 => ExchangeError::Overloaded { retry_after },
+        503 if code(response.body()).as_str() == ErrorCode::TemporarilyUnavailable.as_str() => {
+            ExchangeError::outage(Outage::Reported)
+        }
         status => ExchangeError::outage(Outage::Status(status)),
     };
     Failure { error, retry_after }

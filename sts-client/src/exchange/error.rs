@@ -40,6 +40,10 @@ pub enum Outage {
     /// No answer.
     #[error("no answer")]
     Transport(#[source] TransportError),
+    /// The STS itself says `temporarily_unavailable`: its database or the keys of the subject token's issuer are out of reach. It tells of
+    /// that request alone: the breaker does not count it, or one issuer's outage would earn the users of all a weaker credential.
+    #[error("cannot tell now")]
+    Reported,
     /// A status of 500 to 599.
     #[error("answered with status {0}")]
     Status(u16),

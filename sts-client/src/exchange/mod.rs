@@ -224,7 +224,7 @@ impl Inner {
             Ok(_) | Err(ExchangeError::Refused { .. } | ExchangeError::Overloaded { .. }) => Verdict::Answered,
             Err(ExchangeError::Outage(outage)) => match **outage {
                 Outage::Transport(_) | Outage::Status(_) | Outage::Keys(_) => Verdict::Outage,
-                Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
+                Outage::Reported | Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
             },
             Err(ExchangeError::Misconfigured { .. }) => Verdict::Unknown,
         };

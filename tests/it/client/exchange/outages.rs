@@ -30,7 +30,12 @@ async fn an_sts_that_gives_no_whole_answer_is_an_outage() {
         ),
         ("500", reply(500, "", "{\"error\":\"invalid_request\"}"), "outage: 500"),
         ("502", reply(502, "", "<html>"), "outage: 502"),
-        ("503", json_reply(503, &json!({ "error": "temporarily_unavailable" })), "outage: 503"),
+        ("503", reply(503, "", "<html>"), "outage: 503"),
+        (
+            "503 of the sts itself",
+            json_reply(503, &json!({ "error": "temporarily_unavailable" })),
+            "outage: cannot tell now",
+        ),
         ("599", reply(599, "", ""), "outage: 599"),
     ];
     for (name, answer, expected) in rows {
@@ -135,5 +140,18 @@ async fn an_sts_that_fails_again_and_again_is_left_alone_for_a_while() {
     sts.clock.advance(Duration::from_secs(5));
     sts.answer([sts.honest()]);
     assert_eq!(class(&exchange(&client, &user).await), "ok");
+    assert_eq!(class(&exchange(&client, &user).await), "ok");
+}
+
+#[tokio::test]
+async fn what_the_sts_cannot_tell_of_one_user_does_not_open_the_breaker_for_all() {
+    let sts = HostileSts::start().await;
+    let user = sts.user().await;
+    let client = sts.client();
+    sts.answer([json_reply(503, &json!({ "error": "temporarily_unavailable" }))]);
+    for _ in 0..10 {
+        assert_eq!(class(&exchange(&client, &user).await), "outage: cannot tell now");
+    }
+    sts.answer([sts.honest()]);
     assert_eq!(class(&exchange(&client, &user).await), "ok");
 }
