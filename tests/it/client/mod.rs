@@ -3,4 +3,6 @@
 mod exchange;
 mod inbound;
 mod propagate;
+mod propagate_config;
+mod service_account;
 mod simulation;
