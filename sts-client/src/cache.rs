@@ -177,3 +177,45 @@ fn minus(time: Timestamp, by: Duration) -> Timestamp {
 fn plus(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Credentials;
+
+    fn sts(issuer: &str, client_id: &str) -> Sts {
+        Sts::builder(issuer, client_id, Credentials::ClientSecret("secret".into())).build().unwrap()
+    }
+
+    fn key(sts: &Sts, route: &Route) -> Vec<u8> {
+        RouteKey::new(sts, route).0.finish().as_ref().to_vec()
+    }
+
+    #[test]
+    fn no_part_of_a_key_runs_into_the_next_one() {
+        let route = || Route::to("https://a.example/".parse().unwrap());
+        let agent = sts("https://sts.example", "agent");
+        let keys = [
+            key(&agent, &route()),
+            key(&agent, &route().audience("")),
+            key(&agent, &route().audience("ab").resource("c")),
+            key(&agent, &route().audience("a").resource("bc")),
+            key(&agent, &route().audience("abc")),
+            key(&agent, &route().resource("abc")),
+            key(&agent, &route().issued_audience("abc")),
+            key(&agent, &route().audience("a").scope("bc".parse().unwrap())),
+            key(&agent, &route().audience("a").issued_audience("bc")),
+            key(&sts("https://sts.example", "agent2"), &route()),
+            key(&sts("https://sts.example2", "agent"), &route()),
+        ];
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+
+    #[test]
+    fn where_a_target_is_called_is_no_part_of_its_key() {
+        let agent = sts("https://sts.example", "agent");
+        let route = |url: &str| Route::to(url.parse().unwrap()).audience("a");
+        assert_eq!(key(&agent, &route("https://a.example/")), key(&agent, &route("https://b.example/")));
+    }
+}

@@ -29,9 +29,9 @@ pub struct Asked {
 /// What the STS gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given {
-    /// The right token.
+    /// The token that was asked for.
     Token,
-    /// The right token, but another part of the answer is not as it must be, or it is another token.
+    /// What cannot be read, or a token for something else.
     Rubbish,
     /// A refusal; no two have one code.
     Refusal(String),
