@@ -21,7 +21,7 @@ pub(super) async fn refused_elsewhere(graph: &Graph, stage: &mut Stage) -> anyho
     ];
     for (what, token, url) in tries {
         let refused = (StatusCode::UNAUTHORIZED, r#"Bearer error="invalid_token""#.to_owned());
-        stage.expect(&format!("{what}: 401"), present(token, url).await?, refused);
+        stage.expect(&format!("{what}: 401, invalid_token"), present(token, url).await?, refused);
     }
     let exchanged = exchange(graph, &warehouse).await?;
     stage.expect("the coordinator cannot exchange the warehouse's token", exchanged, StatusCode::BAD_REQUEST);

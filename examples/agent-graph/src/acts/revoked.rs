@@ -36,7 +36,11 @@ pub(super) async fn whole_chain_dead(graph: &mut Graph, stage: &mut Stage) -> an
     stage.expect("introspection: the inventory's token is dead", is_dead(asking, &tokens[0]).await?, true);
     stage.expect("introspection: the warehouse's token is dead", is_dead(asking, &tokens[1]).await?, true);
     let refused = (StatusCode::UNAUTHORIZED, r#"Bearer error="invalid_token""#.to_owned());
-    stage.expect("the warehouse that introspects: 401", present(&tokens[1], &strict_url).await?, refused);
+    stage.expect(
+        "the warehouse that introspects: 401, invalid_token",
+        present(&tokens[1], &strict_url).await?,
+        refused,
+    );
 
     // Replicas, so that no cache of an earlier call helps.
     let (listener, url) = listen("/").await?;
