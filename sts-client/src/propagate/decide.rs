@@ -48,7 +48,9 @@ pub enum Answer {
     No,
     /// Still 429 after bounded retries.
     Overloaded,
-    /// An outage after bounded retries.
+    /// It could not be asked: the source of the agent's own credential is out of reach.
+    NoCredential,
+    /// An outage after bounded retries: no connection, no answer in time, a status of 500 to 599.
     Outage,
 }
 
@@ -99,7 +101,7 @@ pub fn decide(inbound: InboundToken, rules: Rules, answer: Answer) -> Decision {
                 Answer::NotAsked => Decision::Ask,
                 Answer::Token => Decision::Exchanged,
                 Answer::No => Decision::Nothing(Because::Refused),
-                Answer::Overloaded => Decision::Nothing(Because::Unavailable),
+                Answer::Overloaded | Answer::NoCredential => Decision::Nothing(Because::Unavailable),
                 Answer::Outage => match rules.on_outage {
                     OnOutage::Fail => Decision::Nothing(Because::Unavailable),
                     OnOutage::ServiceAccount => Decision::Fallback,
@@ -116,7 +118,8 @@ mod tests {
     const INBOUND: [InboundToken; 4] =
         [InboundToken::Verified, InboundToken::Invalid, InboundToken::ServiceAccount, InboundToken::Absent];
     const WITH_USER: [WithUser; 3] = [WithUser::Exchange, WithUser::PassThrough, WithUser::ServiceAccount];
-    const ANSWERS: [Answer; 5] = [Answer::NotAsked, Answer::Token, Answer::No, Answer::Overloaded, Answer::Outage];
+    const ANSWERS: [Answer; 6] =
+        [Answer::NotAsked, Answer::Token, Answer::No, Answer::Overloaded, Answer::NoCredential, Answer::Outage];
     const ON_OUTAGE: [OnOutage; 2] = [OnOutage::Fail, OnOutage::ServiceAccount];
     const WITHOUT_USER: [WithoutUser; 2] = [WithoutUser::Fail, WithoutUser::ServiceAccount];
 
@@ -166,6 +169,13 @@ mod tests {
     fn load_never_earns_a_weaker_credential() {
         assert_row(Decision::Nothing(Because::Unavailable), |inbound, rules, answer| {
             inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::Overloaded
+        });
+    }
+
+    #[test]
+    fn an_agent_without_its_credential_has_not_met_an_outage_of_the_sts() {
+        assert_row(Decision::Nothing(Because::Unavailable), |inbound, rules, answer| {
+            inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::NoCredential
         });
     }
 

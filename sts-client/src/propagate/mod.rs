@@ -25,7 +25,7 @@ use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
 use crate::context::CallContext;
 use crate::delegation::{Delegation, Kind};
 use crate::error::Error;
-use crate::exchange::{ExchangeError, ExchangeRequest, Sts};
+use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
 use crate::refusal_code::RefusalCode;
 use crate::route::Routes;
 use crate::service_account::{Slot, bearer};
@@ -189,7 +189,12 @@ impl Inner {
             Ok(_) => Answer::Token,
             Err(ExchangeError::Refused { .. }) => Answer::No,
             Err(ExchangeError::Overloaded { .. }) => Answer::Overloaded,
-            Err(ExchangeError::Outage(_)) => Answer::Outage,
+            Err(ExchangeError::Outage(outage)) => match **outage {
+                Outage::TokenSource(_) => Answer::NoCredential,
+                Outage::Transport(_) | Outage::Reported | Outage::Status(_) | Outage::BreakerOpen | Outage::Keys(_) => {
+                    Answer::Outage
+                }
+            },
             Err(error @ ExchangeError::Misconfigured { .. }) => return Err(error.clone().into()),
         };
         // The user's token may have died while the STS was asked.
