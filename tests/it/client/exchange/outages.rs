@@ -9,6 +9,7 @@ use sts_jose::Clock as _;
 use super::class;
 use super::hostile::{HostileSts, PATIENCE, Reply, exchange, json_reply, reply};
 
+const INVALID: &str = "refused: invalid_response";
 const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test]
@@ -43,6 +44,24 @@ async fn an_sts_that_gives_no_whole_answer_is_an_outage() {
         let timeout = if expected == "outage: timed out" { SHORT } else { PATIENCE };
         let client = sts.builder().attempts(1).attempt_timeout(timeout).build().unwrap();
         assert_eq!(class(&exchange(&client, &user).await), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_status_of_a_failure_counts_whatever_becomes_of_its_body() {
+    let sts = HostileSts::start().await;
+    let user = sts.user().await;
+    let head = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 1000000\r\n\r\n{{\"error\":").into_bytes();
+    for (status, expected) in [(400, INVALID), (401, INVALID), (429, "overloaded: None"), (502, "outage: 502")] {
+        let rows = [
+            ("cut", Reply::Bytes(head(status))),
+            ("slow", Reply::Stall(head(status))),
+            ("too long", Reply::Endless(head(status), vec![b' '; 64 * 1024])),
+        ];
+        for (name, answer) in rows {
+            sts.answer([answer]);
+            assert_eq!(class(&exchange(&sts.client(), &user).await), expected, "{status}, {name}");
+        }
     }
 }
 
