@@ -88,6 +88,15 @@ async fn keys_out_of_reach_are_an_outage_and_no_refusal() {
 }
 
 #[tokio::test]
+async fn load_where_the_keys_are_is_load_and_no_outage() {
+    let sts = HostileSts::start().await;
+    let user = sts.user().await;
+    sts.answer_jwks([reply(429, "", "")]);
+    sts.answer([sts.honest()]);
+    assert_eq!(class(&exchange(&sts.client(), &user).await), "overloaded: None");
+}
+
+#[tokio::test]
 async fn an_outage_is_tried_again_and_a_refusal_is_not() {
     let sts = HostileSts::start().await;
     let user = sts.user().await;
