@@ -273,6 +273,16 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// What of a URL may be shown.
+fn without_secrets(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // Neither fails but for a URL that cannot have them.
+    let _ = (shown.set_username(""), shown.set_password(None));
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown
+}
+
 fn check(route: &Route) -> Result<(), RouteError> {
     let url = &route.url;
     let plain = matches!(url.scheme(), "http" | "https")
@@ -282,7 +292,7 @@ fn check(route: &Route) -> Result<(), RouteError> {
         && url.query().is_none()
         && url.fragment().is_none();
     if !plain {
-        return Err(RouteError::Url(url.clone()));
+        return Err(RouteError::Url(without_secrets(url)));
     }
     if sts_jose::check_url(url, route.allow_http).is_err() {
         return Err(RouteError::PlainHttp(url.clone()));
@@ -362,6 +372,12 @@ mod tests {
     fn a_route_with_an_encoded_path_is_found() {
         let routes = routes(&["https://a.example/a%20b/%2F"]).unwrap();
         assert!(routes.find(&"https://a.example/a b/%2F/c".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn a_secret_in_a_url_is_not_repeated_by_the_error() {
+        let error = routes(&["https://u:hunter2@a.example/?key=hunter2#hunter2"]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 
     #[test]
