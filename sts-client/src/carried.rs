@@ -156,7 +156,7 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
 }
 
 /// What an inbound request carries on. Holds no credential.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Carried {
     correlation_id: CorrelationId,
     idempotency_key: Option<IdempotencyKey>,
@@ -253,11 +253,33 @@ impl Carried {
     }
 }
 
+/// Without the headers, some of which may be credentials that this crate knows nothing of.
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carried").field("correlation_id", &self.correlation_id).finish_non_exhaustive()
+    }
+}
+
 /// The value of a header that is there exactly once.
 pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sts_jose::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_header_that_might_be_a_credential() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::from_static("hunter2"));
+        let carried = Carried::from_headers(&headers, &SystemEntropy);
+        assert!(!format!("{carried:?}").contains("hunter2"), "{carried:?}");
     }
 }
