@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_jose::Entropy;
+use url::{Position, Url};
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -70,10 +71,29 @@ pub(crate) fn may_be_forwarded(name: &HeaderName) -> bool {
     !NEVER_FORWARDED.contains(name)
 }
 
-/// Takes everything off an outbound call that could speak for somebody.
+/// What `Connection` may name without taking something off the call (RFC 9110 §7.6.1).
+const OF_THE_CONNECTION: [&str; 5] = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
+
+/// Takes everything off an outbound call that could speak for somebody, or would have the next proxy take off what is put on.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     for name in STRIPPED {
         headers.remove(name);
+    }
+    let is_harmless = |value: &HeaderValue| {
+        let of_the_connection = |name: &str| OF_THE_CONNECTION.iter().any(|own| own.eq_ignore_ascii_case(name.trim()));
+        value.to_str().is_ok_and(|names| names.split(',').all(of_the_connection))
+    };
+    if !headers.get_all(CONNECTION).iter().all(is_harmless) {
+        headers.remove(CONNECTION);
+    }
+}
+
+/// A `Host` that names another place than the URL would lead the call, and its token, there by way of a shared gateway.
+pub(crate) fn lead_to(url: &Url, headers: &mut HeaderMap) {
+    if headers.remove(HOST).is_some()
+        && let Ok(host) = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
+    {
+        headers.insert(HOST, host);
     }
 }
 

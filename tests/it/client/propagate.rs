@@ -346,6 +346,27 @@ async fn the_others_get_their_token_by_the_same_exchange_when_its_leader_goes_aw
 }
 
 #[tokio::test]
+async fn no_header_of_the_caller_leads_a_call_elsewhere_or_takes_its_tenant_off() {
+    let harness = Harness::start().await;
+    let propagator = builder(&harness, &Gate::new(OPEN)).route(inventory()).build().await.unwrap();
+    let context = user(&harness, &harness.user_token()).await.into();
+    for (connection, left) in [
+        ("close, X-Tenant-ID", None),
+        ("keep-alive, authorization", None),
+        ("X-Delegation-Fallback", None),
+        ("Keep-Alive, Upgrade", Some("Keep-Alive, Upgrade")),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("evil.example"));
+        headers.insert("connection", HeaderValue::from_static(connection));
+        let url = "https://inventory.shop.example/stock".parse().unwrap();
+        propagator.apply(&context, &url, &mut headers).await.unwrap();
+        assert_eq!(text(&headers, "host"), Some("inventory.shop.example"));
+        assert_eq!(text(&headers, "connection"), left, "{connection}");
+    }
+}
+
+#[tokio::test]
 async fn what_contradicts_itself_is_found_at_the_start() {
     let harness = Harness::start().await;
     let plain = || Route::to("https://plain.example/".parse().unwrap());
