@@ -46,7 +46,7 @@ pub enum Answer {
     Token,
     /// No: 400, 401, 403, or anything unreadable.
     No,
-    /// Still 429 after bounded retries.
+    /// Still 429 after bounded retries, or never asked, since the agent could not prove who it is.
     Overloaded,
     /// An outage after bounded retries.
     Outage,

@@ -25,7 +25,7 @@ use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
 use crate::context::CallContext;
 use crate::delegation::{Delegation, Kind};
 use crate::error::Error;
-use crate::exchange::{ExchangeError, ExchangeRequest, Sts};
+use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
 use crate::refusal_code::RefusalCode;
 use crate::route::Routes;
 use crate::service_account::{Slot, bearer};
@@ -190,6 +190,8 @@ impl Inner {
             Ok(_) => Answer::Token,
             Err(ExchangeError::Refused { .. }) => Answer::No,
             Err(ExchangeError::Overloaded { .. }) => Answer::Overloaded,
+            // The STS was never asked: what keeps the agent's own proof away, were it load, is no outage of the STS.
+            Err(ExchangeError::Outage(outage)) if matches!(**outage, Outage::TokenSource(_)) => Answer::Overloaded,
             Err(ExchangeError::Outage(_)) => Answer::Outage,
             Err(error @ ExchangeError::Misconfigured { .. }) => return Err(error.clone().into()),
         };

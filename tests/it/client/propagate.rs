@@ -11,8 +11,8 @@ use sts_client::inbound::{Issuer, Verifier};
 use sts_client::propagate::{Credential, PropagatorBuilder};
 use sts_client::transport::{HttpTransport, Transport, TransportError};
 use sts_client::{
-    BuildError, CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, Sts, Tenant,
-    WithoutUser,
+    BuildError, CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken,
+    Sts, Tenant, TokenSource, TokenSourceError, WithoutUser,
 };
 use sts_jose::SystemEntropy;
 use sts_tests::Harness;
@@ -343,6 +343,49 @@ async fn the_others_get_their_token_by_the_same_exchange_when_its_leader_goes_aw
         assert_eq!(other.await.unwrap(), "Exchanged");
     }
     assert_eq!(gate.asked(), 1);
+}
+
+/// Where the agent's own tokens come from: out of reach.
+#[derive(Debug)]
+struct Vault;
+
+#[async_trait]
+impl TokenSource for Vault {
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+        Err(TokenSourceError::Unavailable(Arc::new(TransportError::TimedOut)))
+    }
+}
+
+/// Whose token stands in, come what may.
+#[derive(Debug)]
+struct Always;
+
+#[async_trait]
+impl TokenSource for Always {
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+        Ok(SourcedToken { token: "own".into(), expires_at: None })
+    }
+}
+
+#[tokio::test]
+async fn an_sts_that_was_never_asked_for_want_of_a_credential_is_no_reason_to_fall_back() {
+    let harness = Harness::start().await;
+    let sts = Sts::builder(harness.issuer(), "coordinator", Credentials::Token(Arc::new(Vault)))
+        .attempts(1)
+        .attempt_timeout(Duration::from_secs(10))
+        .deadline(Duration::from_secs(20))
+        .clock(Arc::new(harness.clock.clone()));
+    let propagator = Propagator::builder()
+        .sts(sts.build().unwrap())
+        .clock(Arc::new(harness.clock.clone()))
+        .route(inventory().on_outage(OnOutage::ServiceAccount))
+        .service_account(ServiceAccount::Source(Arc::new(Always)))
+        .build()
+        .await
+        .unwrap();
+    let (outcome, headers) = apply(&propagator, &user(&harness, &harness.user_token()).await.into()).await;
+    assert_eq!(class(&outcome), "unavailable");
+    assert_eq!(text(&headers, "authorization"), None);
 }
 
 #[tokio::test]
