@@ -417,6 +417,11 @@ async fn what_contradicts_itself_is_found_at_the_start() {
     let rows: Vec<(&str, PropagatorBuilder)> = vec![
         ("no sts and no service account", with_sts().route(plain())),
         ("a target, but no sts", Propagator::builder().route(inventory())),
+        (
+            "a target and a service account, but no sts",
+            Propagator::builder().route(inventory()).service_account(ServiceAccount::Source(Arc::new(Vault))),
+        ),
+        ("a target passed through, but no sts", Propagator::builder().route(inventory().pass_through())),
         ("on_outage", with_sts().route(inventory().on_outage(OnOutage::ServiceAccount))),
         ("without_user", with_sts().route(inventory().without_user(WithoutUser::ServiceAccount))),
         ("service account of no sts", Propagator::builder().service_account(ServiceAccount::Sts)),
