@@ -51,6 +51,10 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// The context is the fixed one, or else that of the task: an interceptor sees nothing of the call but its parameters, and
 /// `CallContext::scope` around the call is the way to give each call its own.
 ///
+/// It does not see either where the transport sends the call. A client that a factory makes of an agent card calls the URL that the card
+/// names, and the card is the other agent's to write: take the URL of the interface that `create_from_card_with_interface` chose, never
+/// that of the configuration, or the token for the one goes to the other.
+///
 /// Make it the last interceptor: what comes after it, it cannot take off. The client beneath must follow no redirects:
 /// [`http_client`](crate::integrations::http_client).
 #[derive(Debug, Clone)]
