@@ -296,6 +296,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_that_could_forge_a_line_is_carried_on_as_an_identifier() {
+        for text in ["", "a\r\nx-tenant-id: evil", "a\n", "a\0", "a b", "ä", &"x".repeat(256)] {
+            assert!(CorrelationId::from_text(text).is_none() && IdempotencyKey::from_text(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_request_makes_a_header_go_on_that_is_a_credential_or_this_crates_own() {
+        let mut headers = HeaderMap::new();
+        for name in NEVER_FORWARDED {
+            headers.insert(name, HeaderValue::from_static("inbound"));
+        }
+        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        headers.insert("x-hop", HeaderValue::from_static("inbound"));
+        let forward: Vec<HeaderName> = headers.keys().cloned().collect();
+        let mut outbound = HeaderMap::new();
+        Carried::from_headers(&headers, &SystemEntropy).apply(&mut outbound, &forward);
+        assert_eq!(outbound.keys().collect::<Vec<_>>(), [X_CORRELATION_ID]);
+    }
+
+    #[test]
     fn debug_shows_no_header_that_might_be_a_credential() {
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", HeaderValue::from_static("hunter2"));

@@ -1,7 +1,7 @@
 //! What goes out with a call: the decision table, carried out against the real server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,12 +26,14 @@ struct Gate {
     asked: AtomicUsize,
     open: Semaphore,
     cut: AtomicUsize,
+    overloaded: AtomicBool,
 }
 
 impl Gate {
     fn new(open: usize) -> Arc<Self> {
         let http = HttpTransport::new(Duration::from_secs(10)).unwrap();
-        Arc::new(Self { http, asked: AtomicUsize::new(0), open: Semaphore::new(open), cut: AtomicUsize::new(0) })
+        let (asked, cut, overloaded) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { http, asked, open: Semaphore::new(open), cut, overloaded })
     }
 
     fn asked(&self) -> usize {
@@ -40,6 +42,11 @@ impl Gate {
 
     fn cut(&self, requests: usize) {
         self.cut.store(requests, Ordering::SeqCst);
+    }
+
+    /// From now on the token endpoint answers with 429.
+    fn overload(&self) {
+        self.overloaded.store(true, Ordering::SeqCst);
     }
 }
 
@@ -52,6 +59,11 @@ impl Transport for Gate {
             if self.cut.load(Ordering::SeqCst) > 0 {
                 self.cut.fetch_sub(1, Ordering::SeqCst);
                 return Err(TransportError::TimedOut);
+            }
+            if self.overloaded.load(Ordering::SeqCst) {
+                let mut response = Response::new(Vec::new());
+                *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+                return Ok(response);
             }
         }
         self.http.send(request).await
@@ -150,6 +162,39 @@ async fn a_call_leaves_with_the_exchanged_token_alone_and_with_what_the_route_fo
     assert_eq!(text(&headers, "x-request-priority"), Some("high"));
     assert_eq!(text(&headers, "x-delegation-fallback"), None);
     assert_eq!(text(&headers, "cookie"), None);
+}
+
+#[tokio::test]
+async fn nothing_shows_a_token_or_a_secret_in_debug() {
+    let harness = Harness::start().await;
+    let raw = harness.user_token();
+    let context: CallContext = user(&harness, &raw).await.into();
+    let credentials = Credentials::ClientSecret(harness.secret("coordinator").into());
+    let route = inventory().on_outage(OnOutage::ServiceAccount);
+    let propagator = builder(&harness, &Gate::new(OPEN)).route(route).service_account(ServiceAccount::Sts);
+    let set_up = format!("{propagator:?}");
+    let propagator = propagator.build().await.unwrap();
+    let (outcome, headers) = apply(&propagator, &context).await;
+    let shown =
+        format!("{set_up} {context:?} {propagator:?} {:?} {credentials:?} {outcome:?} {headers:?}", propagator.sts());
+    let exchanged = text(&headers, "authorization").unwrap().strip_prefix("Bearer ").unwrap();
+    for secret in [&raw, exchanged, harness.secret("coordinator").as_str()] {
+        let signature = secret.rsplit('.').next().unwrap();
+        assert!(!shown.contains(signature), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn load_earns_nobody_the_service_account_though_the_route_may_fall_back() {
+    let harness = Harness::start().await;
+    let gate = Gate::new(OPEN);
+    let route = inventory().on_outage(OnOutage::ServiceAccount);
+    let propagator = builder(&harness, &gate).route(route).service_account(ServiceAccount::Sts).build().await.unwrap();
+    gate.overload();
+    for _ in 0..10 {
+        let (outcome, headers) = apply(&propagator, &user(&harness, &harness.user_token()).await.into()).await;
+        assert_eq!((class(&outcome).as_str(), text(&headers, "authorization")), ("unavailable", None));
+    }
 }
 
 #[tokio::test]
