@@ -309,6 +309,6 @@ impl Delegation {
         }
         // What is no scope token is held by nobody, and not repeated in a header.
         let named = ScopeToken::new(scope).ok().into_iter().collect();
-        Err(Refusal::new(Why::ScopeMissing(named), None))
+        Err(Refusal::new(Why::ScopeMissing(named), self.verified().resource_metadata.clone()))
     }
 }
