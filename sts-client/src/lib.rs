@@ -72,6 +72,7 @@
 #![deny(missing_docs)]
 
 mod agent_file;
+mod bearer;
 mod build_error;
 mod cache;
 mod carried;

@@ -19,6 +19,7 @@ use url::Url;
 
 pub use builder::PropagatorBuilder;
 
+use crate::bearer;
 use crate::build_error::BuildError;
 use crate::cache::{ExchangeCache, Outcome, RouteKey};
 use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
@@ -28,7 +29,7 @@ use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
 use crate::refusal_code::RefusalCode;
 use crate::route::Routes;
-use crate::service_account::{Slot, bearer};
+use crate::service_account::Slot;
 use decide::{Answer, Because, Decision, InboundToken, decide};
 use hop::Hop;
 
@@ -235,7 +236,9 @@ impl Inner {
             }
             Decision::PassThrough => match context.user() {
                 Some(user) => {
-                    Outbound::new(Credential::PassThrough, bearer(user.verified().token.expose_secret())?, context)
+                    let authorization = bearer::authorization(user.verified().token.expose_secret())
+                        .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;
+                    Outbound::new(Credential::PassThrough, authorization, context)
                 }
                 None => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
             },

@@ -10,7 +10,7 @@ mod warm;
 
 use std::sync::Arc;
 
-pub(crate) use slot::{Origin, Slot, bearer};
+pub(crate) use slot::{Origin, Slot};
 pub(crate) use warm::keep_warm;
 
 use crate::credentials::TokenSource;
