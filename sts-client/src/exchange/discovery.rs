@@ -243,7 +243,7 @@ impl Inner {
 }
 
 fn usable_issuer(issuer: &str, allow_http: bool) -> Result<Url, BuildError> {
-    let unusable = |why: &str| BuildError::Contradiction(format!("the issuer {issuer:?} cannot be asked: {why}"));
+    let unusable = |why: &str| BuildError::contradiction(format!("the issuer {issuer:?} cannot be asked: {why}"));
     let url = Url::parse(issuer).map_err(|error| unusable(&error.to_string()))?;
     sts_jose::check_url(&url, allow_http).map_err(|error| unusable(&error.to_string()))?;
     if url.query().is_some() || url.fragment().is_some() {
