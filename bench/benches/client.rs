@@ -7,10 +7,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use serde_json::json;
-use sts_client::inbound::Issuer;
-use sts_client::{CallContext, Credentials, KeySet, Propagator, Route, Sts, Verifier};
-use sts_tests::Harness;
+use sts_client::{CallContext, Propagator, Route, Verifier};
+use sts_tests::{Harness, bearer};
 use tokio::runtime::Runtime;
 
 /// An agent beside a real server.
@@ -23,25 +21,19 @@ struct Agent {
 impl Agent {
     async fn start() -> Self {
         let harness = Harness::start().await;
-        let clock = Arc::new(harness.clock.clone());
-        let keys = KeySet::parse(harness.idp.jwks().to_string().as_bytes()).expect("keys");
-        let idp = Issuer::new(harness.idp.url()).jwks(keys).tenant_claim("org_id");
-        let verifier = Verifier::builder(["web-app"]).issuer(idp).clock(clock.clone()).build().expect("a verifier");
-        let secret = Credentials::ClientSecret(harness.secret("coordinator").into());
-        let sts = Sts::builder(harness.issuer(), "coordinator", secret).clock(clock.clone()).build().expect("an sts");
+        let sts = harness.sts_of("coordinator").build().expect("an sts");
         let route = Route::to("https://inventory.example/".parse().expect("a url"))
             .audience("inventory")
             .issued_audience("inventory-agent")
             .scope("stock:read".parse().expect("a scope"));
-        let propagator = Propagator::builder().sts(sts).route(route).clock(clock).build().await.expect("a propagator");
+        let builder = Propagator::builder().sts(sts).route(route).clock(Arc::new(harness.clock.clone()));
+        let (verifier, propagator) = (harness.verifier_of_users(), builder.build().await.expect("a propagator"));
         Self { harness, verifier, propagator }
     }
 
     /// The headers of a user's request, with a token that was never used.
     fn inbound(&self) -> HeaderMap {
-        let token = self.harness.user_token_with(&json!({}));
-        let bearer = format!("Bearer {token}").parse().expect("a header");
-        HeaderMap::from_iter([(AUTHORIZATION, bearer)])
+        bearer(&self.harness.user_token())
     }
 
     async fn call(&self, context: &CallContext) -> HeaderMap {

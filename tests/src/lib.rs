@@ -3,6 +3,7 @@
 //! What lives here: whatever several tests need to drive the public edge and to look behind it. What must never: claims about the
 //! server; those are the tests. [`Harness`] is where to begin; [`postgres`] finds a `PostgreSQL` server.
 
+mod agent;
 mod answer;
 mod capture;
 pub mod faulty_store;
@@ -19,6 +20,7 @@ mod request;
 mod seen;
 pub mod world;
 
+pub use agent::bearer;
 pub use answer::Answer;
 pub use capture::Capture;
 pub use harness::{ACCESS_TOKEN, Harness, Names, Replica, Setup, refuses};

@@ -14,6 +14,7 @@ use sts_client::inbound::Issuer;
 use sts_client::transport::TransportError;
 use sts_client::{CorrelationId, Delegation, Verifier};
 use sts_jose::ManualClock;
+use sts_tests::bearer;
 
 /// What came of a call, as the caller must be able to tell it apart.
 fn class<T>(result: &Result<T, ExchangeError>) -> String {
@@ -37,9 +38,7 @@ fn class<T>(result: &Result<T, ExchangeError>) -> String {
 /// What an agent with that `aud` makes of a token.
 async fn delegation(issuer: Issuer, audience: &str, token: &str, clock: &ManualClock) -> Delegation {
     let verifier = Verifier::builder([audience]).issuer(issuer).clock(Arc::new(clock.clone())).build().unwrap();
-    let mut headers = http::HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    verifier.verify(&headers).await.unwrap()
+    verifier.verify(&bearer(token)).await.unwrap()
 }
 
 fn correlation_id(text: &str) -> CorrelationId {

@@ -22,8 +22,7 @@ fn secret(harness: &Harness, agent: &str) -> Credentials {
 }
 
 async fn user(harness: &Harness) -> Delegation {
-    let idp = Issuer::new(harness.idp.url()).tenant_claim("org_id");
-    super::delegation(idp, "web-app", &harness.user_token(), &harness.clock).await
+    harness.user(&harness.user_token()).await
 }
 
 fn inventory() -> Route {

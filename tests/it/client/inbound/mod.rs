@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Refusal, Verifier, VerifierBuilder};
 use sts_client::{CallContext, Delegation, Tenant};
 use sts_jose::ManualClock;
-use sts_tests::{Answer, Capture, Seen, TestIssuer};
+use sts_tests::{Answer, Capture, Seen, TestIssuer, bearer};
 use tower::ServiceExt as _;
 
 /// Where the metadata of the resource are.
@@ -246,11 +246,6 @@ async fn send_to(app: &Router, path: &str, headers: HeaderMap) -> Answer {
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec();
     let json = serde_json::from_slice(&body).unwrap_or_default();
     Answer { status: parts.status.as_u16(), headers: parts.headers, body, json }
-}
-
-fn bearer(token: &str) -> HeaderMap {
-    let value = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()).unwrap();
-    HeaderMap::from_iter([(AUTHORIZATION, value)])
 }
 
 fn with_header(mut headers: HeaderMap, name: &'static str, value: &str) -> HeaderMap {

@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use sts_client::inbound::Issuer;
-use sts_client::{CallContext, Credentials, Error, Propagator, Route, Sts, Verifier};
+use sts_client::{CallContext, Error, Propagator, Route, Sts, Verifier};
 use sts_jose::UnverifiedToken;
-use sts_tests::Harness;
+use sts_tests::{Harness, bearer};
 
 use self::place::Place;
 
@@ -59,18 +58,14 @@ struct Coordinator {
 impl Coordinator {
     async fn start() -> Self {
         let harness = Harness::start().await;
-        let verifier = Verifier::builder(["web-app"])
-            .issuer(Issuer::new(harness.idp.url()).tenant_claim("org_id"))
-            .clock(Arc::new(harness.clock.clone()))
-            .build()
-            .unwrap();
+        let verifier = harness.verifier_of_users();
         Self { harness, verifier }
     }
 
     /// The context of a request with that token, which bears all of [`INBOUND`].
     async fn context_of(&self, token: &str) -> CallContext {
         let mut headers = pairs(&INBOUND);
-        headers.insert("authorization", bearer(token));
+        headers.extend(bearer(token));
         CallContext::from(self.verifier.verify(&headers).await.unwrap())
     }
 
@@ -106,15 +101,8 @@ impl Coordinator {
     }
 
     fn sts(&self, agent: &str) -> Sts {
-        Sts::builder(self.harness.issuer(), agent, Credentials::ClientSecret(self.harness.secret(agent).into()))
-            .clock(Arc::new(self.harness.clock.clone()))
-            .build()
-            .unwrap()
+        self.harness.sts_of(agent).build().unwrap()
     }
-}
-
-fn bearer(token: &str) -> HeaderValue {
-    format!("Bearer {token}").parse().unwrap()
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> HeaderMap {

@@ -84,7 +84,7 @@ async fn what_belongs_to_the_connection_or_the_protocol_does_not_slip_in() {
         ("mcp-protocol-version", "inbound"),
         ("last-event-id", "inbound"),
     ]);
-    inbound.insert("authorization", super::bearer(&coordinator.harness.user_token()));
+    inbound.extend(sts_tests::bearer(&coordinator.harness.user_token()));
     let context = coordinator.verifier.verify(&inbound).await.unwrap().into();
     let own = [("host", "elsewhere.example"), ("content-type", "text/own"), ("mcp-protocol-version", "2025-11-25")];
     let own = pairs(&own).into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
