@@ -43,7 +43,7 @@
 //! |---|---|---|---|
 //! | verified | has an STS | a token | the exchanged token, alone |
 //! | verified | has an STS | no | nothing: [`Error::Refused`] |
-//! | verified | has an STS | load | nothing: [`Error::Unavailable`] |
+//! | verified | has an STS | load, or it could not be asked for want of the agent's own credential | nothing: [`Error::Unavailable`] |
 //! | verified | has an STS | outage | nothing; or, where `on_outage` says so, the agent's own token, the tenant in `X-Tenant-ID` |
 //! | verified | has none | | the agent's own token; or, where `pass_through` says so, the user's |
 //! | invalid, expired | any | | nothing: 401 to the caller |
