@@ -1,6 +1,6 @@
 //! What goes out with a call.
 //!
-//! [`decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
+//! [`decide()`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
 //! `hop` make the routes ready, and find what contradicts itself before the first call; `config` reads them from TOML. What must never
 //! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
 //! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
