@@ -1,5 +1,7 @@
 //! The file of an agent: who may call it, and what it sends.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use crate::build_error::{BuildError, TomlError};
@@ -22,4 +24,9 @@ impl AgentFile {
     pub(crate) fn parse(text: &str) -> Result<Self, BuildError> {
         toml::from_str(text).map_err(|error| BuildError::Toml(TomlError::new(&error, text)))
     }
+}
+
+/// Reads a file that an agent's file names.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
 }

@@ -51,6 +51,12 @@ pub enum BuildError {
     },
 }
 
+impl BuildError {
+    pub(crate) fn contradiction(what: impl Into<String>) -> Self {
+        Self::Contradiction(what.into())
+    }
+}
+
 /// What is wrong with a configuration file, and where. It quotes no line: whoever writes a secret where its file should be named finds
 /// it in no log.
 #[derive(Debug, thiserror::Error)]

@@ -186,13 +186,13 @@ pub struct Carried {
 
 impl Carried {
     /// Starts anew, for work that no request asked for.
-    pub fn fresh(entropy: &dyn Entropy) -> Self {
+    pub(crate) fn fresh(entropy: &dyn Entropy) -> Self {
         Self { correlation_id: CorrelationId::random(entropy), idempotency_key: None, headers: HeaderMap::new() }
     }
 
     /// Reads what a request carries. A correlation id that is absent, repeated or malformed is made anew; an idempotency key that is
     /// repeated or malformed counts as absent.
-    pub fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
         let correlation_id = single(headers, &X_CORRELATION_ID).and_then(CorrelationId::from_header);
         let idempotency_key = single(headers, &IDEMPOTENCY_KEY).and_then(IdempotencyKey::from_header);
         let named_by_connection: Vec<&str> = headers
@@ -226,15 +226,13 @@ impl Carried {
     }
 
     /// With another correlation id.
-    #[must_use]
-    pub fn with_correlation_id(mut self, correlation_id: CorrelationId) -> Self {
+    pub(crate) fn with_correlation_id(mut self, correlation_id: CorrelationId) -> Self {
         self.correlation_id = correlation_id;
         self
     }
 
     /// With another idempotency key.
-    #[must_use]
-    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
+    pub(crate) fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.idempotency_key = Some(key);
         self
     }

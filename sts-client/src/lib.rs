@@ -72,6 +72,7 @@
 #![deny(missing_docs)]
 
 mod agent_file;
+mod bearer;
 mod build_error;
 mod cache;
 mod carried;
@@ -104,5 +105,8 @@ pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 
-pub use sts_jose::{Algorithm, Clock, Entropy, KeySet, KeySource, SigningKey, SystemClock, SystemEntropy};
+pub use sts_jose::{
+    Algorithm, Clock, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey, SigningKeyError,
+    SystemClock, SystemEntropy,
+};
 pub use sts_protocol::{Actor, Scope, ScopeToken, SubjectId, Tenant};

@@ -114,7 +114,7 @@ impl StsBuilder {
     pub fn build(self) -> Result<Sts, BuildError> {
         if self.policy.deadline.is_zero() || self.policy.attempt_timeout.is_zero() {
             // Every call would be an outage, and every fallback taken.
-            return Err(BuildError::Contradiction("a call of the sts is given no time".to_owned()));
+            return Err(BuildError::contradiction("a call of the sts is given no time"));
         }
         let ca_pem = self.ca_pem.as_deref();
         let transport = match (self.transport, ca_pem) {

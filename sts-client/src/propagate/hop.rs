@@ -34,7 +34,7 @@ impl Hop {
             // Whoever names a target wants the user's token exchanged, and not the agent's own in its place.
             (None, true, OnOutage::Fail) => {
                 let url = &route.url;
-                return Err(BuildError::Contradiction(format!(
+                return Err(BuildError::contradiction(format!(
                     "the route {url} names a target at the sts, and there is no sts"
                 )));
             }
@@ -42,7 +42,7 @@ impl Hop {
         let rules = Rules { with_user, on_outage: route.on_outage, without_user: route.without_user };
         if let (Some(why), None) = (needs_service_account(rules), &own) {
             let url = &route.url;
-            return Err(BuildError::Contradiction(format!(
+            return Err(BuildError::contradiction(format!(
                 "the route {url} needs a service account, and has none: {why}"
             )));
         }
