@@ -1,6 +1,6 @@
 //! What goes out with a call.
 //!
-//! [`decide()`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
+//! [`mod@decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
 //! `hop` make the routes ready, and find what contradicts itself before the first call; `config` reads them from TOML. What must never
 //! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
 //! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
@@ -101,8 +101,7 @@ impl Propagator {
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
         carried::strip(headers);
         carried::lead_to(url, headers);
-        let span =
-            tracing::info_span!("sts_client.apply", correlation_id = context.carried().correlation_id().as_str());
+        let span = tracing::info_span!("sts_client.apply", correlation_id = context.carried().correlation_id().as_str());
         let outbound = self.0.outbound(context, url).instrument(span).await;
         let decision = match &outbound {
             Ok((outbound, _)) => outbound.credential.as_str(),

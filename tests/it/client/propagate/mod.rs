@@ -1,5 +1,8 @@
 //! What goes out with a call: the decision table, carried out against the real server.
 
+mod config;
+mod start;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,8 +14,8 @@ use sts_client::inbound::{Issuer, Verifier};
 use sts_client::propagate::{Credential, PropagatorBuilder};
 use sts_client::transport::{HttpTransport, Transport, TransportError};
 use sts_client::{
-    BuildError, CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken,
-    Sts, Tenant, TokenSource, TokenSourceError, WithoutUser,
+    CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts,
+    Tenant, TokenSource, TokenSourceError, WithoutUser,
 };
 use sts_jose::SystemEntropy;
 use sts_tests::Harness;
@@ -452,38 +455,4 @@ async fn no_header_of_the_caller_leads_a_call_elsewhere_or_takes_its_tenant_off(
         assert_eq!(text(&headers, "host"), Some("inventory.shop.example"));
         assert_eq!(text(&headers, "connection"), left, "{connection}");
     }
-}
-
-#[tokio::test]
-async fn what_contradicts_itself_is_found_at_the_start() {
-    let harness = Harness::start().await;
-    let plain = || Route::to("https://plain.example/".parse().unwrap());
-    let with_sts = || builder(&harness, &Gate::new(OPEN));
-    let rows: Vec<(&str, PropagatorBuilder)> = vec![
-        ("no sts and no service account", with_sts().route(plain())),
-        ("a target, but no sts", Propagator::builder().route(inventory())),
-        (
-            "a target and a service account, but no sts",
-            Propagator::builder().route(inventory()).service_account(ServiceAccount::Source(Arc::new(Vault))),
-        ),
-        ("a target passed through, but no sts", Propagator::builder().route(inventory().pass_through())),
-        ("on_outage", with_sts().route(inventory().on_outage(OnOutage::ServiceAccount))),
-        ("without_user", with_sts().route(inventory().without_user(WithoutUser::ServiceAccount))),
-        ("service account of no sts", Propagator::builder().service_account(ServiceAccount::Sts)),
-        ("service account of the sts, no target", with_sts().route(plain()).service_account(ServiceAccount::Sts)),
-    ];
-    for (what, builder) in rows {
-        let error = builder.build().await.unwrap_err();
-        assert!(matches!(error, BuildError::Contradiction(_)), "{what}: {error:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_route_that_may_fall_back_is_refused_at_the_start_when_there_is_nothing_to_fall_back_to() {
-    let harness = Harness::start().await;
-    let gate = Gate::new(OPEN);
-    gate.cut(OPEN);
-    let route = inventory().on_outage(OnOutage::ServiceAccount);
-    let error = builder(&harness, &gate).route(route).service_account(ServiceAccount::Sts).build().await.unwrap_err();
-    assert!(matches!(error, BuildError::Fallback { source: Error::Unavailable { .. }, .. }), "{error:?}");
 }
