@@ -101,7 +101,8 @@ impl Propagator {
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
         carried::strip(headers);
         carried::lead_to(url, headers);
-        let span = tracing::info_span!("sts_client.apply", correlation_id = context.carried().correlation_id().as_str());
+        let span =
+            tracing::info_span!("sts_client.apply", correlation_id = context.carried().correlation_id().as_str());
         let outbound = self.0.outbound(context, url).instrument(span).await;
         let decision = match &outbound {
             Ok((outbound, _)) => outbound.credential.as_str(),
