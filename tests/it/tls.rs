@@ -104,7 +104,8 @@ async fn until_served(harness: &Harness, authority: &Authority) {
 #[tokio::test]
 async fn the_public_listener_serves_over_tls_1_2_and_1_3() {
     let authority = Authority::new();
-    let harness = Files::of(&authority.certify()).setup().start().await;
+    let files = Files::of(&authority.certify());
+    let harness = files.setup().start().await;
     for version in [Version::TLS_1_2, Version::TLS_1_3] {
         let client = authority.client().tls_version_min(version).tls_version_max(version).build().unwrap();
         let wire = harness.wire().over(base(&harness), client);
@@ -117,7 +118,8 @@ async fn the_public_listener_serves_over_tls_1_2_and_1_3() {
 #[tokio::test]
 async fn the_admin_listener_speaks_tls_where_that_is_said() {
     let authority = Authority::new();
-    let harness = Files::of(&authority.certify()).setup().option("TLS__ADMIN", "true").start().await;
+    let files = Files::of(&authority.certify());
+    let harness = files.setup().option("TLS__ADMIN", "true").start().await;
     let url = format!("https://{}/readyz", harness.server.admin());
     assert_eq!(authority.client().build().unwrap().get(url).send().await.unwrap().status(), 200);
 }
@@ -125,7 +127,8 @@ async fn the_admin_listener_speaks_tls_where_that_is_said() {
 #[tokio::test]
 async fn http_1_1_is_the_one_protocol_inside() {
     let authority = Authority::new();
-    let harness = Files::of(&authority.certify()).setup().start().await;
+    let files = Files::of(&authority.certify());
+    let harness = files.setup().start().await;
     for (offered, is_served) in [(vec!["h2", "http/1.1"], true), (vec!["h2"], false), (vec![], true)] {
         let mut roots = RootCertStore::empty();
         roots.add(authority.der.clone().into()).unwrap();
@@ -218,7 +221,8 @@ fn with_tls(folder: &Folder) {
 #[tokio::test]
 async fn plain_http_at_the_tls_port_gets_no_answer_and_keeps_no_place() {
     let authority = Authority::new();
-    let harness = Files::of(&authority.certify()).setup().option("LIMITS__CONNECTIONS", "1").start().await;
+    let files = Files::of(&authority.certify());
+    let harness = files.setup().option("LIMITS__CONNECTIONS", "1").start().await;
     for _ in 0..3 {
         let mut stream = TcpStream::connect(harness.server.public()).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -234,7 +238,8 @@ async fn plain_http_at_the_tls_port_gets_no_answer_and_keeps_no_place() {
 #[tokio::test]
 async fn stalled_handshakes_lose_their_places() {
     let authority = Authority::new();
-    let setup = Files::of(&authority.certify()).setup().option("LIMITS__CONNECTIONS", "2");
+    let files = Files::of(&authority.certify());
+    let setup = files.setup().option("LIMITS__CONNECTIONS", "2");
     let harness = setup.option("LIMITS__HANDSHAKE_TIMEOUT", "1s").start().await;
     let mut stalled = Vec::new();
     for begun in [b"".as_slice(), b"\x16\x03\x01\x02\x00\x01", b"", b"\x16"] {
