@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::exchange::{Parts, SnapshotError, Sts};
-use crate::http::{self, App, ListenerLimits};
+use crate::http::{self, App, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, SealError};
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
@@ -65,6 +65,9 @@ pub enum StartError {
     /// The database's content cannot be read.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
+    /// The certificate cannot be served.
+    #[error("the certificate cannot be used")]
+    Tls(#[from] TlsError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -94,6 +97,7 @@ pub struct Server {
     admin: SocketAddr,
     sts: Arc<Sts>,
     store: Arc<dyn Store>,
+    app: App,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -192,6 +196,7 @@ impl Server {
         surroundings: Surroundings,
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
+        let tls = config.tls.files().map(Tls::read).transpose()?;
         let foundation = Foundation::lay(config, surroundings).await?;
         foundation.store.migrate().await?;
         foundation.ensure_keys(config).await?;
@@ -202,23 +207,32 @@ impl Server {
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
+        let app = App::new(Arc::clone(&sts), config);
         let mut server = Self {
             public: address(&public, config.listen.public)?,
             admin: address(&admin, config.listen.admin)?,
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
+            app: app.clone(),
             shutdown,
             tasks: JoinSet::new(),
         };
-        let app = App::new(Arc::clone(&sts), config);
         let limits = ListenerLimits {
             connections: config.limits.connections,
+            handshake_timeout: config.limits.handshake_timeout.as_duration(),
             header_timeout: config.limits.header_timeout.as_duration(),
             write_timeout: config.limits.write_timeout.as_duration(),
+            drain_timeout: config.listen.drain_timeout.as_duration(),
         };
         let metrics = foundation.surroundings.metrics.clone();
-        server.tasks.spawn(http::serve(public, http::public(app.clone()), limits, ended.clone()));
-        server.tasks.spawn(http::serve(admin, http::admin(app, metrics), limits, ended.clone()));
+        let agents = Listener { router: http::public(app.clone()), tls: tls.clone(), limits };
+        let operators =
+            Listener { router: http::admin(app, metrics), tls: tls.clone().filter(|_| config.tls.admin), limits };
+        server.tasks.spawn(agents.serve(public, ended.clone()));
+        server.tasks.spawn(operators.serve(admin, ended.clone()));
+        if let Some(tls) = tls {
+            server.tasks.spawn(tls.follow(ended.clone()));
+        }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
         server.tasks.spawn(maintain(sts, foundation, config.clone(), ended));
         Ok(server)
@@ -247,6 +261,11 @@ impl Server {
         if let Some(Err(error)) = self.tasks.join_next().await {
             tracing::error!(%error, "a part of the server failed");
         }
+    }
+
+    /// Is not ready from now on, and serves all the same: for the time until nobody is sent here any more.
+    pub fn withdraw(&self) {
+        self.app.withdraw();
     }
 
     /// Accepts no more, lets the requests under way end, and ends.

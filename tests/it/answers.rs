@@ -310,7 +310,8 @@ async fn a_database_that_is_gone_is_an_outage() {
     let token = harness.first_hop().await;
     harness.drop_database();
     assert_no_database(&harness, &token).await;
-    assert_eq!(harness.get("/readyz").await.status, 503);
+    let readiness = harness.get("/readyz").await;
+    assert_eq!((readiness.status, readiness.header("retry-after")), (503, "1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

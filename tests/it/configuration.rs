@@ -1,9 +1,11 @@
 //! How the file, the environment and the flags become a configuration, and what is told when they do not.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use sts_server::config::{self, Loaded, OPTIONS, Overrides};
+use sts_server::config::{self, ForwardedHeader, Loaded, OPTIONS, Overrides};
 use tempfile::TempDir;
 
 struct Files(TempDir);
@@ -37,6 +39,14 @@ registry = "registry.toml"
 [listen]
 public = "0.0.0.0:443"
 admin = "127.0.0.1:9000"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+forwarded_header = "Forwarded"
+drain_delay = "0s"
+drain_timeout = "1m"
+[tls]
+certificate_file = "tls.crt"
+private_key_file = "/run/secrets/tls.key"
+admin = true
 [database]
 url = "sqlite://data/sts.db"
 max_connections = 20
@@ -47,9 +57,13 @@ rotate_every = "7d"
 chain_depth = 4
 max_ttl = "10m"
 failed_attempts_per_minute = 50
+requests_per_minute_per_client = 600
+requests_per_minute_per_source = 6000
 connections = 0x100
+handshake_timeout = "6s"
 header_timeout = "5s"
 body_timeout = "20s"
+request_timeout = "1m"
 write_timeout = "30s"
 [metadata]
 response_types_none = true
@@ -66,13 +80,25 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.listen.public.to_string(), "0.0.0.0:443");
     assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9000");
     assert_eq!(config.database.url, format!("sqlite://{}/data/sts.db", files.0.path().display()));
+    let proxies: Vec<String> = config.listen.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(config.listen.forwarded_header, ForwardedHeader::Forwarded);
+    assert_eq!(config.listen.drain_delay, Duration::ZERO);
+    assert_eq!(config.listen.drain_timeout.to_string(), "1m");
+    let tls = [files.0.path().join("tls.crt"), PathBuf::from("/run/secrets/tls.key")];
+    assert_eq!(config.tls.files(), Some([tls[0].as_path(), tls[1].as_path()]));
+    assert!(config.tls.admin);
     assert_eq!(config.database.max_connections, 20);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
     assert_eq!(config.limits.chain_depth, 4);
     assert_eq!(config.limits.max_ttl.to_string(), "10m");
     assert_eq!(config.limits.failed_attempts_per_minute, 50);
+    assert_eq!(config.limits.requests_per_minute_per_client, NonZeroU32::new(600));
+    assert_eq!(config.limits.requests_per_minute_per_source, NonZeroU32::new(6000));
     assert_eq!(config.limits.connections, 256);
+    assert_eq!(config.limits.handshake_timeout.to_string(), "6s");
+    assert_eq!(config.limits.request_timeout.to_string(), "1m");
     assert_eq!(config.limits.header_timeout.to_string(), "5s");
     assert_eq!(config.limits.body_timeout.to_string(), "20s");
     assert_eq!(config.limits.write_timeout.to_string(), "30s");
@@ -96,7 +122,17 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.limits.chain_depth, 8);
     assert_eq!(config.limits.max_ttl.to_string(), "15m");
     assert_eq!(config.limits.failed_attempts_per_minute, 1000);
+    assert_eq!(config.limits.requests_per_minute_per_client, None);
+    assert_eq!(config.limits.requests_per_minute_per_source, None);
     assert_eq!(config.limits.connections, 4096);
+    assert_eq!(config.limits.handshake_timeout.to_string(), "10s");
+    assert_eq!(config.limits.request_timeout.to_string(), "30s");
+    assert_eq!(config.listen.trusted_proxies, []);
+    assert_eq!(config.listen.forwarded_header, ForwardedHeader::XForwardedFor);
+    assert_eq!(config.listen.drain_delay, Duration::from_secs(5));
+    assert_eq!(config.listen.drain_timeout.to_string(), "20s");
+    assert_eq!(config.tls.files(), None);
+    assert!(!config.tls.admin);
     assert_eq!(config.limits.header_timeout.to_string(), "10s");
     assert_eq!(config.limits.body_timeout.to_string(), "10s");
     assert!(!config.metadata.response_types_none);
@@ -223,4 +259,45 @@ fn a_file_that_cannot_be_read_or_parsed_is_told() {
     let missing = config::load(Some(Path::new("/nowhere/sts.toml")), [], &overrides);
     let all: Vec<String> = missing.faults.iter().map(ToString::to_string).collect();
     assert_eq!(all, ["/nowhere/sts.toml: error: cannot be read: No such file or directory (os error 2)"]);
+}
+
+#[test]
+fn a_list_is_an_array_in_the_file_and_a_text_with_commas_in_the_environment() {
+    let files = Files::with("issuer = \"https://sts.example.com\"\n[listen]\ntrusted_proxies = [\"10.0.0.1\"]\n");
+    let loaded = files.load(&[("STS__LISTEN__TRUSTED_PROXIES", "192.0.2.0/24, ::1")], &Overrides::default());
+    let proxies: Vec<String> = loaded.config.unwrap().listen.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["192.0.2.0/24", "::1/128"]);
+    for (value, fault) in [
+        ("\"10.0.0.1\"", "listen.trusted_proxies must be an array of strings, not a string"),
+        ("[1]", "listen.trusted_proxies must be an array of strings, not an array"),
+        (
+            "[\"proxy\"]",
+            "listen.trusted_proxies = \"proxy\": \"proxy\" is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\"",
+        ),
+    ] {
+        let text = format!("issuer = \"https://sts.example.com\"\n[listen]\ntrusted_proxies = {value}\n");
+        assert_eq!(Files::with(&text).faults(&[], &Overrides::default()), [format!("sts.toml:3: error: {fault}")]);
+    }
+}
+
+#[test]
+fn the_rules_of_tls_and_of_deadlines_are_told() {
+    for (text, fault) in [
+        ("[tls]\ncertificate_file = \"a\"\n", "3: error: tls.certificate_file needs tls.private_key_file too"),
+        ("[tls]\nprivate_key_file = \"a\"\n", "3: error: tls.private_key_file needs tls.certificate_file too"),
+        ("[tls]\nadmin = true\n", "3: error: tls.admin needs tls.certificate_file and tls.private_key_file"),
+        (
+            "[limits]\nrequest_timeout = \"10s\"\n",
+            "3: error: limits.request_timeout is not longer than limits.body_timeout: a slow body would look like an outage",
+        ),
+    ] {
+        let files = Files::with(&format!("issuer = \"https://sts.example.com\"\n{text}"));
+        assert_eq!(files.faults(&[], &Overrides::default()), [format!("sts.toml:{fault}")]);
+    }
+    let tls = "[tls]\ncertificate_file = \"a\"\nprivate_key_file = \"b\"\n";
+    let files = Files::with(&format!("issuer = \"http://localhost\"\n{tls}"));
+    assert_eq!(
+        files.faults(&[], &Overrides::default()),
+        ["sts.toml:1: warning: issuer is an http URL, and the public listener speaks TLS"]
+    );
 }

@@ -33,6 +33,8 @@ fn docs_configuration_has_every_option() {
         let default = match (option.default, option.kind) {
             (None, _) => "none".to_owned(),
             (Some(default), OptionKind::Text | OptionKind::SecretText) => format!("`\"{default}\"`"),
+            (Some(""), OptionKind::List) => "`[]`".to_owned(),
+            (Some(default), OptionKind::List) => panic!("how is {default} written as an array?"),
             (Some(default), OptionKind::Integer | OptionKind::Boolean) => format!("`{default}`"),
         };
         let _ = writeln!(expected, "| `{}` | {default} | {} | {} |", option.path(), option.form, option.doc);
@@ -172,7 +174,9 @@ fn reasons() -> Vec<String> {
 fn refusal_step(variant: &str) -> &'static str {
     match variant {
         "Form" => "form",
-        "TooManyAttempts" => "client authentication",
+        "TooManyAttempts" | "ClientRate" => "client authentication",
+        "SourceRate" => "before all",
+        "TooSlow" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Record" => "record",
         "NotTheClients" | "Revoke" => "revocation",

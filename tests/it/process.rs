@@ -57,7 +57,7 @@ impl Folder {
         let [public, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let issuer = format!("http://{public}");
         let configuration = format!(
-            "issuer = \"{issuer}\"\nregistry = \"registry.toml\"\n\n[listen]\npublic = \"{public}\"\nadmin = \"{admin}\"\n\n\
+            "issuer = \"{issuer}\"\nregistry = \"registry.toml\"\n\n[listen]\npublic = \"{public}\"\nadmin = \"{admin}\"\ndrain_delay = \"0s\"\n\n\
              [database]\nurl = \"{url}\"\n"
         );
         let folder = Self { directory, issuer, admin: format!("http://{admin}") };
@@ -96,7 +96,24 @@ impl Folder {
     /// # Panics
     /// When it does not.
     pub async fn serve(&self) -> Serving {
+        self.started(command(self.directory.path()).await).await
+    }
+
+    /// As [`Folder::serve`], with options: each the environment variable without its prefix.
+    pub async fn serve_with(&self, options: &[(&str, &str)]) -> Serving {
         let mut command = command(self.directory.path()).await;
+        command.envs(options.iter().map(|(name, value)| (format!("STS__{name}"), value)));
+        self.started(command).await
+    }
+
+    /// As [`Folder::serve`], with no more than so many file descriptors.
+    pub async fn serve_with_descriptors(&self, most: u32) -> Serving {
+        let mut command = clean(Path::new("/usr/bin/prlimit"), self.directory.path());
+        command.arg(format!("--nofile={most}")).arg(program().await);
+        self.started(command).await
+    }
+
+    async fn started(&self, mut command: Command) -> Serving {
         command.args(["serve", "--config", "sts.toml"]).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -120,11 +137,25 @@ impl Serving {
         &self.admin
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Tells it to end (SIGTERM), and waits for its exit code.
-    pub async fn end(mut self) -> Option<i32> {
-        let id = self.child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill");
+    pub async fn end(self) -> Option<i32> {
+        self.terminate().await;
+        self.ended().await
+    }
+
+    /// Tells it to end (SIGTERM).
+    pub async fn terminate(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await.expect("kill");
         assert!(told.success());
+    }
+
+    /// Waits for its exit code.
+    pub async fn ended(mut self) -> Option<i32> {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         status.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).expect("a status").code()
     }
@@ -154,7 +185,11 @@ impl Outcome {
 
 /// The program, to be run in `directory`, with nothing of this process's environment.
 pub async fn command(directory: &Path) -> Command {
-    let mut command = Command::new(program().await);
+    clean(program().await, directory)
+}
+
+fn clean(program: &Path, directory: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(directory).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command
 }

@@ -1,12 +1,13 @@
 //! The real store, plus the faults that a test asks for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sts_server::storage::{
     AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
     RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
+use tokio::sync::watch;
 
 /// How a store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +20,15 @@ pub enum StoreFault {
     RecordUnheard,
     /// It does not tell its versions.
     Versions,
+    /// It answers nobody who writes, until the fault is lifted; then it writes.
+    Stalls,
 }
 
 /// A store that fails while it is told to. Clones are one store.
 #[derive(Debug, Clone)]
 pub struct FaultyStore {
     real: Arc<dyn Store>,
-    fault: Arc<Mutex<Option<StoreFault>>>,
+    fault: Arc<watch::Sender<Option<StoreFault>>>,
 }
 
 impl FaultyStore {
@@ -37,11 +40,17 @@ impl FaultyStore {
 
     /// From now on fails, or with `None` does not.
     pub fn fail(&self, fault: Option<StoreFault>) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        self.fault.send_replace(fault);
     }
 
     fn fault(&self) -> Option<StoreFault> {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.fault.borrow()
+    }
+
+    /// Returns when it does not stall.
+    async fn moves(&self) {
+        let mut fault = self.fault.subscribe();
+        let _ours = fault.wait_for(|fault| *fault != Some(StoreFault::Stalls)).await;
     }
 
     fn unless(&self, faults: &[StoreFault]) -> Result<&dyn Store, StorageError> {
@@ -95,6 +104,7 @@ impl Store for FaultyStore {
     }
 
     async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
+        self.moves().await;
         self.unless(&[])?.revoke(revocation, audit).await
     }
 
@@ -114,6 +124,7 @@ impl Store for FaultyStore {
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
+        self.moves().await;
         let recorded = self.unless(&[StoreFault::Record])?.record(known_revocations, one_time, decide).await;
         if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }
     }

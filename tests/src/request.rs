@@ -21,6 +21,14 @@ pub struct Wire {
     pub(crate) seen: Arc<Seen>,
 }
 
+impl Wire {
+    /// Another way to the same server.
+    #[must_use]
+    pub fn over(&self, base: String, http: reqwest::Client) -> Self {
+        Self { base, http, seen: Arc::clone(&self.seen) }
+    }
+}
+
 /// How a request authenticates.
 #[derive(Debug, Clone)]
 pub enum Credentials {

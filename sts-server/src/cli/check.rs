@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use super::CliError;
 use super::arguments::Options;
 use super::output::{Output, Style};
-use crate::config;
+use crate::config::{self, Config};
+use crate::fault::{Fault, Severity};
+use crate::http::Tls;
 use crate::registry::{self, RegistryFile};
 
 pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
@@ -14,6 +16,7 @@ pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliEr
     if let Some(path) = &loaded.registry {
         faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
     }
+    faults.extend(loaded.config.as_ref().and_then(certificate_fault));
     out.faults(&faults)?;
     let errors = faults.iter().filter(|fault| fault.is_error()).count();
     let warnings = faults.len() - errors;
@@ -22,6 +25,20 @@ pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliEr
         out.line(&out.styled(style, &format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))))?;
     }
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong with the certificate and its key, if there are any.
+fn certificate_fault(config: &Config) -> Option<Fault> {
+    let files = config.tls.files()?;
+    let error = Tls::read(files).err()?;
+    let [certificate, _] = files;
+    Some(Fault::new(certificate, Severity::Error, in_words(&error)))
+}
+
+/// An error and its causes.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -1,6 +1,7 @@
 //! `serve`: runs the service.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::CliError;
 use super::arguments::Options;
@@ -9,30 +10,84 @@ use crate::server::{Server, Surroundings};
 
 pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
-    let mut server = Server::start(&config, surroundings).await.map_err(|error| explain_start(error, out))?;
+    let mut signals = Signals::listen()?;
+    let started = tokio::select! {
+        started = Server::start(&config, surroundings) => started,
+        told = signals.next() => return told.map(|_| ExitCode::SUCCESS),
+    };
+    let mut server = started.map_err(|error| explain_start(error, out))?;
     tracing::info!(issuer = config.issuer, public = %server.public(), admin = %server.admin(), "serving");
-    tokio::select! {
-        told = until_told() => told?,
+    let first = tokio::select! {
+        told = signals.next() => told?,
         () = server.failed() => return Err(CliError::PartEnded),
-    }
-    tracing::info!("ending: requests under way are answered, a second signal ends at once");
+    };
     tokio::select! {
-        () = server.stop() => tracing::info!("ended"),
-        told = until_told() => told?,
+        () = drain(server, first, config.listen.drain_delay) => tracing::info!("ended"),
+        told = signals.next() => {
+            told?;
+            tracing::warn!("ended at once: requests under way are cut off");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Ends without cutting anybody off. Whoever sends SIGTERM is a machine that looks at readiness; nobody waits for that at a terminal.
+async fn drain(server: Server, told: Told, delay: Duration) {
+    server.withdraw();
+    if told == Told::Terminate && !delay.is_zero() {
+        tracing::info!("not ready any more; served as before for {delay:?}, a second signal ends at once");
+        tokio::time::sleep(delay).await;
+    }
+    tracing::info!("ending: requests under way are answered, a second signal ends at once");
+    server.stop().await;
+}
+
 /// Returns at Ctrl-C, and where there are such signals, at SIGTERM.
 pub(super) async fn until_told() -> Result<(), CliError> {
+    Signals::listen()?.next().await.map(drop)
+}
+
+/// How a process is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// The signals that end a process. From the first moment on, none is lost.
+#[derive(Debug)]
+struct Signals {
     #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Result<Told, CliError> {
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-            _ = terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => Ok(Told::Interrupt),
+            _ = self.terminate.recv() => Ok(Told::Terminate),
         }
     }
-    #[cfg(not(unix))]
-    Ok(tokio::signal::ctrl_c().await?)
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) -> Result<Told, CliError> {
+        tokio::signal::ctrl_c().await?;
+        Ok(Told::Interrupt)
+    }
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
-use super::{Config, Database, Keys, Limits, Listen, Metadata, VARIABLE_PREFIX};
+use super::{Config, Database, ForwardedHeader, Keys, Limits, Listen, Metadata, Tls, VARIABLE_PREFIX};
 use crate::document::{self, Reader, nearest};
 use crate::fault::{Fault, Severity};
 use crate::ttl::Ttl;
@@ -103,7 +104,9 @@ impl Loader {
         if let Err(reason) = (option.set)(&mut self.config, &Given { text, directory }) {
             let what = match option.kind {
                 OptionKind::SecretText => format!(": {reason}"),
-                OptionKind::Text | OptionKind::Integer | OptionKind::Boolean => format!(" = {text:?}: {reason}"),
+                OptionKind::Text | OptionKind::List | OptionKind::Integer | OptionKind::Boolean => {
+                    format!(" = {text:?}: {reason}")
+                }
             };
             self.faults.push(source.fault(option, Severity::Error, &what));
         }
@@ -177,10 +180,30 @@ impl Loader {
             let what = " is shorter than limits.max_ttl: retired keys pile up in the key set";
             self.fault("keys.rotate_every", Severity::Warning, what);
         }
+        self.tls_rules();
+        if self.config.limits.request_timeout <= self.config.limits.body_timeout {
+            let what = " is not longer than limits.body_timeout: a slow body would look like an outage";
+            self.fault("limits.request_timeout", Severity::Error, what);
+        }
         self.faults.sort();
         let registry = self.config.registry.clone();
         let config = (!self.faults.iter().any(Fault::is_error)).then_some(self.config);
         Loaded { config, registry, faults: self.faults }
+    }
+
+    fn tls_rules(&mut self) {
+        let tls = &self.config.tls;
+        match (&tls.certificate_file, &tls.private_key_file) {
+            (Some(_), None) => self.fault("tls.certificate_file", Severity::Error, " needs tls.private_key_file too"),
+            (None, Some(_)) => self.fault("tls.private_key_file", Severity::Error, " needs tls.certificate_file too"),
+            (None, None) if tls.admin => {
+                self.fault("tls.admin", Severity::Error, " needs tls.certificate_file and tls.private_key_file");
+            }
+            (Some(_), Some(_)) if self.config.issuer.starts_with("http://") => {
+                self.fault("issuer", Severity::Warning, " is an http URL, and the public listener speaks TLS");
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
     }
 
     fn fault(&mut self, path: &str, severity: Severity, what: &str) {
@@ -233,11 +256,30 @@ fn given_option(
                 .map_or_else(|_| integer.as_str().to_owned(), |integer| integer.to_string())
         }
         (OptionKind::Boolean, DeValue::Boolean(boolean)) => boolean.to_string(),
+        (OptionKind::List, DeValue::Array(values)) => match strings(values) {
+            Some(texts) => texts.join(","),
+            None => return refuse(reader, option, "an array of strings", value),
+        },
+        (OptionKind::List, _) => return refuse(reader, option, "an array of strings", value),
         (OptionKind::Text | OptionKind::SecretText, _) => return refuse(reader, option, "a string", value),
         (OptionKind::Integer, _) => return refuse(reader, option, "an integer", value),
         (OptionKind::Boolean, _) => return refuse(reader, option, "true or false", value),
     };
     Some((option, text, line))
+}
+
+/// The texts of an array of nothing else.
+fn strings<'a>(values: &'a DeArray<'_>) -> Option<Vec<&'a str>> {
+    let string = |value: &'a Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(text) => Some(text.as_ref()),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => None,
+    };
+    values.iter().map(string).collect()
 }
 
 fn refuse<T>(reader: &mut Reader<'_>, option: &ConfigOption, wanted: &str, value: &Spanned<DeValue<'_>>) -> Option<T> {
@@ -261,16 +303,28 @@ fn blank() -> Config {
     Config {
         issuer: String::new(),
         registry: None,
-        listen: Listen { public: address, admin: address },
+        listen: Listen {
+            public: address,
+            admin: address,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            drain_delay: Duration::ZERO,
+            drain_timeout: ttl,
+        },
+        tls: Tls { certificate_file: None, private_key_file: None, admin: false },
         database: Database { url: String::new(), max_connections: 0 },
         keys: Keys { master_key_file: PathBuf::new(), rotate_every: ttl },
         limits: Limits {
             chain_depth: 0,
             max_ttl: ttl,
             failed_attempts_per_minute: 0,
+            requests_per_minute_per_client: None,
+            requests_per_minute_per_source: None,
             connections: 0,
+            handshake_timeout: ttl,
             header_timeout: ttl,
             body_timeout: ttl,
+            request_timeout: ttl,
             write_timeout: ttl,
         },
         metadata: Metadata { response_types_none: false },

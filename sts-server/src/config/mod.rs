@@ -5,7 +5,11 @@
 //! of [`OPTIONS`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::ttl::Ttl;
 
@@ -40,6 +44,8 @@ pub struct Config {
     pub registry: Option<PathBuf>,
     /// Where it listens.
     pub listen: Listen,
+    /// Its own TLS.
+    pub tls: Tls,
     /// Where its data is.
     pub database: Database,
     /// Its signing keys.
@@ -50,13 +56,50 @@ pub struct Config {
     pub metadata: Metadata,
 }
 
-/// The addresses of the listeners.
+/// The listeners: where they are, what stands in front of them, and how they end.
 #[derive(Debug, Clone)]
 pub struct Listen {
     /// For agents. Default `127.0.0.1:8080`.
     pub public: SocketAddr,
     /// For operators. Default `127.0.0.1:8081`.
     pub admin: SocketAddr,
+    /// Peers that are believed when they say for whom they forward a request. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where those peers say it. Default [`ForwardedHeader::XForwardedFor`].
+    pub forwarded_header: ForwardedHeader,
+    /// How long requests are served after readiness was withdrawn at SIGTERM. Default `5s`.
+    pub drain_delay: Duration,
+    /// How long requests under way may take after the listeners have closed. Default `20s`.
+    pub drain_timeout: Ttl,
+}
+
+/// The header in which a trusted proxy writes for whom it forwards. One of them, and not both: a proxy that writes one of them may
+/// pass on what a client wrote into the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// TLS in this process.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate chain in PEM, the server's own certificate first. Default none: plain HTTP.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key in PEM.
+    pub private_key_file: Option<PathBuf>,
+    /// Whether the admin listener speaks TLS too. Default false.
+    pub admin: bool,
+}
+
+impl Tls {
+    /// The certificate chain and the private key, where both are given.
+    #[must_use]
+    pub fn files(&self) -> Option<[&Path; 2]> {
+        Some([self.certificate_file.as_deref()?, self.private_key_file.as_deref()?])
+    }
 }
 
 /// The database.
@@ -86,12 +129,20 @@ pub struct Limits {
     pub max_ttl: Ttl,
     /// The failed attempts that one source, or one agent, may make in a minute. Default 1000.
     pub failed_attempts_per_minute: u32,
+    /// The requests that one authenticated agent may make in a minute. Default none.
+    pub requests_per_minute_per_client: Option<NonZeroU32>,
+    /// The requests that one source may make in a minute. Default none.
+    pub requests_per_minute_per_source: Option<NonZeroU32>,
     /// The most open connections. Default 4096.
     pub connections: usize,
+    /// How long a TLS handshake may take. Default `10s`.
+    pub handshake_timeout: Ttl,
     /// How long a request's headers may take. Default `10s`.
     pub header_timeout: Ttl,
     /// How long a request's body may take. Default `10s`.
     pub body_timeout: Ttl,
+    /// How long a request may take from its head to its answer. Default `30s`.
+    pub request_timeout: Ttl,
     /// How long an answer may wait for a peer that takes nothing of it. Default `10s`.
     pub write_timeout: Ttl,
 }

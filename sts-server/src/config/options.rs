@@ -2,11 +2,16 @@
 //!
 //! The file, the environment and the flags all go through this table, and `docs/configuration.md` is held to it by a test.
 
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::address::{check_database_url, check_issuer, resolve_database_url};
-use super::{Config, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
+use super::{Config, ForwardedHeader, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
 use crate::ttl::Ttl;
 
 /// An option of the configuration.
@@ -34,6 +39,8 @@ pub enum OptionKind {
     Text,
     /// A string that may hold a secret, which no fault repeats.
     SecretText,
+    /// An array of strings; one text with commas between them in the environment, and in [`ConfigOption::default`].
+    List,
     /// An integer.
     Integer,
     /// True or false.
@@ -109,6 +116,75 @@ pub static OPTIONS: &[ConfigOption] = &[
         form: "an IP address and a port",
         doc: "Where it listens for operators: the admin API, the metrics and the console.",
         set: |config, given| set(&mut config.listen.admin, given, ADDRESS),
+    },
+    ConfigOption {
+        table: Some("listen"),
+        key: "trusted_proxies",
+        kind: OptionKind::List,
+        default: Some(""),
+        form: "IP addresses and networks, such as 10.0.0.0/8; in the environment separated by commas",
+        doc: "Peers that are believed when they say for whom they forward a request; what anybody else says of that is ignored.",
+        set: |config, given| set_networks(&mut config.listen.trusted_proxies, given),
+    },
+    ConfigOption {
+        table: Some("listen"),
+        key: "forwarded_header",
+        kind: OptionKind::Text,
+        default: Some("X-Forwarded-For"),
+        form: "X-Forwarded-For or Forwarded",
+        doc: "Where those peers say it. The one that the proxy itself writes: what it passes on in the other is what a client claims.",
+        set: |config, given| set_forwarded_header(&mut config.listen.forwarded_header, given),
+    },
+    ConfigOption {
+        table: Some("listen"),
+        key: "drain_delay",
+        kind: OptionKind::Text,
+        default: Some("5s"),
+        form: "a span of time or 0s, at most 10m",
+        doc: "How long all is served as before after a SIGTERM has turned readiness off, so that nobody is sent here any more when the listeners close.",
+        set: |config, given| set_delay(&mut config.listen.drain_delay, given),
+    },
+    ConfigOption {
+        table: Some("listen"),
+        key: "drain_timeout",
+        kind: OptionKind::Text,
+        default: Some("20s"),
+        form: "a span of time, at most 10m",
+        doc: "How long requests under way may take after the listeners have closed.",
+        set: |config, given| set_timeout(&mut config.listen.drain_timeout, given),
+    },
+    ConfigOption {
+        table: Some("tls"),
+        key: "certificate_file",
+        kind: OptionKind::Text,
+        default: None,
+        form: "a path",
+        doc: "The certificate chain of the public listener in PEM, its own certificate first. Without it the listener speaks plain HTTP, for a proxy that ends TLS. A changed file is taken up within seconds.",
+        set: |config, given| {
+            config.tls.certificate_file = Some(path(given)?);
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("tls"),
+        key: "private_key_file",
+        kind: OptionKind::Text,
+        default: None,
+        form: "a path",
+        doc: "The private key of that certificate in PEM.",
+        set: |config, given| {
+            config.tls.private_key_file = Some(path(given)?);
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("tls"),
+        key: "admin",
+        kind: OptionKind::Boolean,
+        default: Some("false"),
+        form: "true or false",
+        doc: "Whether the admin listener speaks TLS too, with the same certificate.",
+        set: |config, given| set(&mut config.tls.admin, given, "true or false"),
     },
     ConfigOption {
         table: Some("database"),
@@ -188,12 +264,39 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("limits"),
+        key: "requests_per_minute_per_client",
+        kind: OptionKind::Integer,
+        default: None,
+        form: "requests, 1 to 1000000",
+        doc: "The requests that one agent may make in a minute after it has authenticated, whatever comes of them; unlimited unless given.",
+        set: |config, given| set_rate(&mut config.limits.requests_per_minute_per_client, given),
+    },
+    ConfigOption {
+        table: Some("limits"),
+        key: "requests_per_minute_per_source",
+        kind: OptionKind::Integer,
+        default: None,
+        form: "requests, 1 to 1000000",
+        doc: "The requests that one source may make in a minute, whatever comes of them; unlimited unless given.",
+        set: |config, given| set_rate(&mut config.limits.requests_per_minute_per_source, given),
+    },
+    ConfigOption {
+        table: Some("limits"),
         key: "connections",
         kind: OptionKind::Integer,
         default: Some("4096"),
         form: "connections, 1 to 1000000",
         doc: "The most open connections.",
         set: |config, given| set_count(&mut config.limits.connections, given, 1, 1_000_000),
+    },
+    ConfigOption {
+        table: Some("limits"),
+        key: "handshake_timeout",
+        kind: OptionKind::Text,
+        default: Some("10s"),
+        form: "a span of time, at most 10m",
+        doc: "How long a TLS handshake may take.",
+        set: |config, given| set_timeout(&mut config.limits.handshake_timeout, given),
     },
     ConfigOption {
         table: Some("limits"),
@@ -212,6 +315,15 @@ pub static OPTIONS: &[ConfigOption] = &[
         form: "a span of time, at most 10m",
         doc: "How long a request's body may take.",
         set: |config, given| set_timeout(&mut config.limits.body_timeout, given),
+    },
+    ConfigOption {
+        table: Some("limits"),
+        key: "request_timeout",
+        kind: OptionKind::Text,
+        default: Some("30s"),
+        form: "a span of time, at most 10m",
+        doc: "How long a request may take from its head to its answer; longer than body_timeout.",
+        set: |config, given| set_timeout(&mut config.limits.request_timeout, given),
     },
     ConfigOption {
         table: Some("limits"),
@@ -237,6 +349,9 @@ const ADDRESS: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \
 
 /// No request takes longer than this.
 const MAX_TIMEOUT: Ttl = Ttl::from_minutes(10);
+
+/// The most requests in a minute that a limit can say.
+const MAX_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
 
 fn set<T: FromStr>(field: &mut T, given: &Given<'_>, wanted: &str) -> Result<(), String> {
     *field = given.text.parse().ok().ok_or_else(|| format!("must be {wanted}"))?;
@@ -269,6 +384,46 @@ fn set_timeout(field: &mut Ttl, given: &Given<'_>) -> Result<(), String> {
         return Err(format!("at most {MAX_TIMEOUT}"));
     }
     Ok(())
+}
+
+fn set_delay(field: &mut Duration, given: &Given<'_>) -> Result<(), String> {
+    if given.text == "0s" {
+        *field = Duration::ZERO;
+        return Ok(());
+    }
+    let mut delay = MAX_TIMEOUT;
+    set_timeout(&mut delay, given)?;
+    *field = delay.as_duration();
+    Ok(())
+}
+
+fn set_rate(field: &mut Option<NonZeroU32>, given: &Given<'_>) -> Result<(), String> {
+    let mut rate = NonZeroU32::MIN;
+    set_count(&mut rate, given, NonZeroU32::MIN, MAX_RATE)?;
+    *field = Some(rate);
+    Ok(())
+}
+
+fn set_forwarded_header(field: &mut ForwardedHeader, given: &Given<'_>) -> Result<(), String> {
+    *field = match given.text.to_ascii_lowercase().as_str() {
+        "x-forwarded-for" => ForwardedHeader::XForwardedFor,
+        "forwarded" => ForwardedHeader::Forwarded,
+        _ => return Err("must be X-Forwarded-For or Forwarded".to_owned()),
+    };
+    Ok(())
+}
+
+/// Each text between commas is a network, or one address.
+fn set_networks(field: &mut Vec<IpNet>, given: &Given<'_>) -> Result<(), String> {
+    let texts = given.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    *field = texts.map(network).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = text.parse().ok().or_else(address);
+    network.ok_or_else(|| format!("{text:?} is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\""))
 }
 
 fn path(given: &Given<'_>) -> Result<PathBuf, String> {

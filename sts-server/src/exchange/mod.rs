@@ -9,6 +9,7 @@ mod commit;
 mod describe;
 mod explain;
 mod introspect;
+mod rates;
 mod refusal;
 mod request;
 mod revoke;

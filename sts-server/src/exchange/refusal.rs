@@ -31,6 +31,21 @@ pub enum Refusal {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// Before step 1: its source has asked too often.
+    #[error("its source has asked too often")]
+    SourceRate {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Step 2: the agent has asked too often.
+    #[error("the client has asked too often")]
+    ClientRate {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// At any step: the request took too long. Its decision may have been committed, and is not acted on.
+    #[error("the request took too long")]
+    TooSlow,
     /// Step 3: the request cannot be understood.
     #[error("the request is malformed")]
     Request(#[from] RequestError),
@@ -76,7 +91,7 @@ impl Refusal {
         match self {
             Self::Form(_) => Row::Request,
             Self::Client(error) => client_row(error),
-            Self::TooManyAttempts { .. } => Row::TooMany,
+            Self::TooManyAttempts { .. } | Self::SourceRate { .. } | Self::ClientRate { .. } => Row::TooMany,
             Self::Request(error) => error.row(),
             Self::Subject(error) => error.row(),
             Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => Row::Unavailable,
@@ -86,7 +101,7 @@ impl Refusal {
             Self::Replayed => Row::Client,
             Self::NotTheClients => Row::Grant,
             Self::Record(error) if error.is_overload() => Row::TooMany,
-            Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) => Row::Unavailable,
+            Self::TooSlow | Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) => Row::Unavailable,
         }
     }
 
@@ -97,6 +112,9 @@ impl Refusal {
             Self::Form(_) => "form_malformed",
             Self::Client(error) => error.reason(),
             Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::SourceRate { .. } => "source_rate",
+            Self::ClientRate { .. } => "client_rate",
+            Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
             Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => "keys_unavailable",
@@ -130,7 +148,12 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match (self, self.row()) {
-            (Self::TooManyAttempts { retry_after }, _) => Some(*retry_after),
+            (
+                Self::TooManyAttempts { retry_after }
+                | Self::SourceRate { retry_after }
+                | Self::ClientRate { retry_after },
+                _,
+            ) => Some(*retry_after),
             (_, Row::Unavailable | Row::TooMany) => Some(OUTAGE_RETRY),
             (
                 _,

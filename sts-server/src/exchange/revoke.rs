@@ -1,5 +1,7 @@
 //! Revocation (RFC 7009): a token and every descendant, at once and everywhere.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, parameter};
@@ -32,6 +34,9 @@ pub enum RevokeError {
     /// The database failed.
     #[error("the revocation is not committed")]
     Storage(#[from] StorageError),
+    /// The task that commits it has ended.
+    #[error("the revocation's commit has ended early")]
+    Ended,
     /// It is committed, and this server could not read it back.
     #[error("the revocation is committed and does not hold here yet")]
     Snapshot(#[from] SnapshotError),
@@ -65,7 +70,10 @@ impl Sts {
     /// Commits a revocation with its event, and returns when it holds here.
     async fn commit_revocation(&self, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
         let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event);
-        self.store.revoke(row, &[audit]).await?;
+        let (store, row) = (Arc::clone(&self.store), row.clone());
+        // In a task of its own: a requester that hangs up, or a deadline that passes, must not take back what is being committed.
+        let committed = tokio::spawn(async move { store.revoke(&row, &[audit]).await });
+        committed.await.or(Err(RevokeError::Ended))??;
         Ok(self.refresh().await?)
     }
 }

@@ -9,6 +9,7 @@ use sts_jose::{Clock, Entropy};
 use tokio::sync::Semaphore;
 
 use super::attempts::Attempts;
+use super::rates::Rates;
 use super::{Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
@@ -37,6 +38,7 @@ pub struct Sts {
     pub(super) recorder: Recorder,
     pub(super) secrets: SecretCheck,
     pub(super) attempts: Attempts,
+    pub(super) rates: Rates,
 }
 
 /// What the service is made of.
@@ -82,6 +84,7 @@ impl Sts {
             recorder,
             secrets: SecretCheck::default(),
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
+            rates: Rates::new(&config.limits),
         })
     }
 

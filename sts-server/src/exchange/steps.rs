@@ -1,5 +1,7 @@
 //! What each step is given.
 
+use std::net::IpAddr;
+
 use http::header;
 use sts_protocol::Form;
 
@@ -11,10 +13,22 @@ use crate::policy::{self, Chain, PolicyError, Question, ServiceAccountQuestion, 
 use crate::verify;
 
 impl Sts {
-    /// Step 2, for every endpoint: the agent that is asking. Failures are counted against their source.
+    /// Before step 1, for every endpoint: whether this source may ask once more.
     ///
     /// # Errors
-    /// [`Refusal::Client`], or [`Refusal::TooManyAttempts`] in its place.
+    /// [`Refusal::SourceRate`].
+    pub fn admit(&self, source: IpAddr) -> Result<(), Refusal> {
+        match self.rates.asked_from(source) {
+            Some(retry_after) => Err(Refusal::SourceRate { retry_after }),
+            None => Ok(()),
+        }
+    }
+
+    /// Step 2, for every endpoint: the agent that is asking. Failures are counted against their source, and requests against the agent.
+    ///
+    /// # Errors
+    /// [`Refusal::Client`], or [`Refusal::TooManyAttempts`] in its place; [`Refusal::ClientRate`], which is counted and not stored, as
+    /// whatever load alone brings about: the database is what the limit spares.
     pub(super) async fn authenticate(
         &self,
         view: &View,
@@ -24,7 +38,12 @@ impl Sts {
         let authorization: Vec<_> = call.headers.get_all(header::AUTHORIZATION).iter().collect();
         let context = self.client_context(view);
         let failed = match client_auth::authenticate(&context, &authorization, form).await {
-            Ok(client) => return Ok(client),
+            Ok(client) => {
+                return match self.rates.asked_by(&client.agent().id) {
+                    Some(retry_after) => Err(Refusal::ClientRate { retry_after }),
+                    None => Ok(client),
+                };
+            }
             Err(error) => error,
         };
         if !failed.is_failed_attempt() {

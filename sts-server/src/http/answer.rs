@@ -34,6 +34,9 @@ pub fn description(row: Row) -> &'static str {
     }
 }
 
+/// When a probe should ask again.
+const READY_RETRY: Duration = Duration::from_secs(1);
+
 fn status(row: Row) -> StatusCode {
     match row {
         Row::Request | Row::Token | Row::Target | Row::Scope | Row::Grant | Row::UnsupportedGrant | Row::TokenSize => {
@@ -62,10 +65,10 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
     if row == Row::Client && used_authorization_header == UsedHeader::Authorization {
         response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
     }
-    if let Some(wait) = refusal.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, seconds(wait));
+    match refusal.retry_after() {
+        Some(wait) => later(response, wait),
+        None => response,
     }
-    response
 }
 
 /// Whether the request had an `Authorization` header.
@@ -123,7 +126,7 @@ pub(super) fn document(body: &impl Serialize) -> Response {
 
 /// 503 where readiness is asked for.
 pub(super) fn not_ready() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    later((StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(), READY_RETRY)
 }
 
 fn error(status: StatusCode, code: ErrorCode, description: &str) -> Response {
@@ -141,7 +144,14 @@ fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-fn closing(mut response: Response) -> Response {
+/// What every 429 and every 503 goes through: when to come back.
+fn later(mut response: Response, wait: Duration) -> Response {
+    response.headers_mut().insert(RETRY_AFTER, seconds(wait));
+    response
+}
+
+/// The connection is not used again.
+pub(super) fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -15,8 +15,11 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Tokens can be issued: the database is reachable and a key is active.
+/// Tokens can be issued: the database is reachable, a key is active, and the server is not about to end.
 pub(super) async fn readyz(State(app): State<App>) -> Response {
+    if app.is_withdrawn() {
+        return answer::not_ready();
+    }
     match tokio::time::timeout(PATIENCE, app.sts.is_ready()).await {
         Ok(Ok(true)) => "ready\n".into_response(),
         Ok(Ok(false) | Err(_)) | Err(_) => answer::not_ready(),

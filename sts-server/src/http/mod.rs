@@ -11,21 +11,29 @@ mod listener;
 mod metadata;
 mod post;
 mod revoke;
+mod source;
+mod tls;
 mod token;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 use axum::routing::{any, get};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use answer::description;
 pub(crate) use listener::announced;
-pub use listener::{Limits as ListenerLimits, serve};
+pub use listener::{Limits as ListenerLimits, Listener};
+pub use tls::{Tls, TlsError};
 
 use crate::config::Config;
 use crate::exchange::Sts;
+use source::Proxies;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -33,6 +41,9 @@ pub struct App {
     sts: Arc<Sts>,
     metadata: Arc<sts_protocol::Metadata>,
     body_timeout: Duration,
+    request_timeout: Duration,
+    proxies: Arc<Proxies>,
+    withdrawn: Arc<AtomicBool>,
 }
 
 impl App {
@@ -43,7 +54,19 @@ impl App {
             sts,
             metadata: Arc::new(metadata::describe(config)),
             body_timeout: config.limits.body_timeout.as_duration(),
+            request_timeout: config.limits.request_timeout.as_duration(),
+            proxies: Arc::new(Proxies::new(&config.listen)),
+            withdrawn: Arc::default(),
         }
+    }
+
+    /// From now on the server is not ready; it serves all the same.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Acquire)
     }
 }
 
@@ -58,6 +81,7 @@ pub fn public(app: App) -> Router {
         .route("/.well-known/openid-configuration", get(metadata::metadata))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .layer(map_response_with_state(app.clone(), send_elsewhere))
         .with_state(app)
 }
 
@@ -72,4 +96,9 @@ pub fn admin(app: App, metrics: Option<PrometheusHandle>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)
+}
+
+/// A server that is about to end tells whoever stays connected to it to connect anew, which leads to another server.
+async fn send_elsewhere(State(app): State<App>, response: Response) -> Response {
+    if app.is_withdrawn() { answer::closing(response) } else { response }
 }

@@ -31,6 +31,7 @@ pub(super) async fn answer(
     decide: impl AsyncFnOnce(&Sts, &Call<'_>) -> Result<Response, Refusal>,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    let deadline = tokio::time::sleep(app.request_timeout);
     let correlation_id = correlation_id(&parts.headers).unwrap_or_else(|| app.sts.new_name());
     let body = match read(app, &parts, body).await {
         Ok(body) => body,
@@ -39,13 +40,20 @@ pub(super) async fn answer(
             return answer::seal(answer::unreadable(unreadable), &correlation_id);
         }
     };
-    let call = Call {
-        headers: &parts.headers,
-        body: &body,
-        correlation_id: &correlation_id,
-        source: parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip()),
+    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let source = app.proxies.source(peer, &parts.headers);
+    let call = Call { headers: &parts.headers, body: &body, correlation_id: &correlation_id, source };
+    let decided = async {
+        app.sts.admit(source)?;
+        decide(&app.sts, &call).await
     };
-    let response = match decide(&app.sts, &call).await {
+    let decided = tokio::select! {
+        biased;
+        decided = decided => decided,
+        // What is being committed is committed all the same; nobody hears of it, as when the database's answer is lost.
+        () = deadline => Err(Refusal::TooSlow),
+    };
+    let response = match decided {
         Ok(response) => {
             count(endpoint, "ok");
             response

@@ -43,7 +43,7 @@ pub struct Event {
     /// The `X-Correlation-ID` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// The address of the peer that sent the request.
+    /// The address that sent the request; the one that a trusted proxy names, where that is the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// `grant_type` of the request.

@@ -21,7 +21,7 @@ use crate::process::{Folder, Serving};
 
 const IDP: &str = "https://login.example.com";
 /// The secret of both agents; the registry holds its SHA-256.
-const SECRET: &str = "rJ0qv1Vd3J2cXyQm8m3a5nVf0y7pZ5t9oQwq4o1yG8E";
+pub const SECRET: &str = "rJ0qv1Vd3J2cXyQm8m3a5nVf0y7pZ5t9oQwq4o1yG8E";
 const REGISTRY: &str = r#"
 [[issuers]]
 issuer = "https://login.example.com"
@@ -49,14 +49,14 @@ scopes = ["stock:read"]
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A folder with two agents, and an issuer of users.
-struct Shop {
-    folder: Folder,
+pub struct Shop {
+    pub folder: Folder,
     idp: Arc<TestKey>,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 impl Shop {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let idp = TestKey::new(Algorithm::Es256);
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
         let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -66,14 +66,14 @@ impl Shop {
     }
 
     /// A shop whose server runs.
-    async fn serving() -> (Self, Serving) {
+    pub async fn serving() -> (Self, Serving) {
         let shop = Self::open();
         let server = shop.folder.serve().await;
         (shop, server)
     }
 
     /// A token of the user alice, of the tenant acme.
-    fn user_token(&self) -> String {
+    pub fn user_token(&self) -> String {
         let now = SystemClock.now().as_second();
         self.idp.sign(&json!({
             "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 3600,
@@ -92,7 +92,7 @@ impl Shop {
     }
 
     /// A token of the coordinator, for the inventory.
-    async fn token(&self) -> String {
+    pub async fn token(&self) -> String {
         let answer = self.exchange(&self.user_token()).await;
         answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
