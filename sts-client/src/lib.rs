@@ -68,7 +68,7 @@
 //!
 //! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
 //! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
-//! `sts_client_requests_total{grant,outcome}`; and `sts_client_request_seconds{grant}`. None holds a token, a claim or a name.
+//! `sts_client_requests_total{request,outcome}`; and `sts_client_request_seconds{request}`. None holds a token, a claim or a name.
 #![deny(missing_docs)]
 
 mod agent_file;

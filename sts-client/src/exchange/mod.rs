@@ -91,7 +91,7 @@ pub struct ServiceAccountRequest<'a> {
 /// What a call is, for traces and metrics.
 #[derive(Debug, Clone, Copy)]
 struct Call<'a> {
-    grant: &'static str,
+    request: &'static str,
     audience: Option<&'a str>,
     correlation_id: &'a CorrelationId,
 }
@@ -122,7 +122,7 @@ impl Sts {
     pub async fn exchange(&self, request: ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
         let ExchangeRequest { subject, route, correlation_id } = request;
         let post = request::exchange(&self.0.issuer, &request);
-        let call = Call { grant: "token-exchange", audience: target(route), correlation_id };
+        let call = Call { request: "token-exchange", audience: target(route), correlation_id };
         let attempt = || self.0.token(&post, route, Some(subject));
         self.0.call(call, attempt).await
     }
@@ -137,7 +137,7 @@ impl Sts {
     ) -> Result<IssuedToken, ExchangeError> {
         let ServiceAccountRequest { route, correlation_id } = request;
         let post = request::client_credentials(&request);
-        let call = Call { grant: "client_credentials", audience: target(route), correlation_id };
+        let call = Call { request: "client_credentials", audience: target(route), correlation_id };
         let attempt = || self.0.token(&post, route, None);
         self.0.call(call, attempt).await
     }
@@ -148,7 +148,7 @@ impl Sts {
     /// See [`ExchangeError`].
     pub async fn is_active(&self, token: &str, correlation_id: &CorrelationId) -> Result<bool, ExchangeError> {
         let post = request::introspection(token, correlation_id);
-        let call = Call { grant: "introspection", audience: None, correlation_id };
+        let call = Call { request: "introspection", audience: None, correlation_id };
         self.0.call(call, || self.0.introspect(&post)).await
     }
 }
@@ -196,7 +196,7 @@ impl Inner {
     {
         let span = tracing::info_span!(
             "sts_client.exchange",
-            grant = call.grant,
+            request = call.request,
             correlation_id = call.correlation_id.as_str(),
             audience = call.audience,
             outcome = tracing::field::Empty,
@@ -206,8 +206,8 @@ impl Inner {
         let outcome = result.as_ref().map_or_else(ExchangeError::outcome, |_| "ok");
         span.record("outcome", outcome);
         let took = Duration::try_from(began.duration_until(self.clock.now())).unwrap_or_default();
-        metrics::counter!("sts_client_requests_total", "grant" => call.grant, "outcome" => outcome).increment(1);
-        metrics::histogram!("sts_client_request_seconds", "grant" => call.grant).record(took.as_secs_f64());
+        metrics::counter!("sts_client_requests_total", "request" => call.request, "outcome" => outcome).increment(1);
+        metrics::histogram!("sts_client_request_seconds", "request" => call.request).record(took.as_secs_f64());
         result
     }
 

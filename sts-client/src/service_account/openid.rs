@@ -25,11 +25,14 @@ use crate::transport::{HttpTransport, Transport, TransportError};
 /// Discovery and the request for a token may each take this long per message.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So long before its death a token is asked for anew.
+/// So long before its death a token is no longer given.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// A client of an OpenID provider that gets tokens by `client_credentials` (RFC 6749 §4.4). Keeps its token until shortly before its death.
-/// Finds the token endpoint by OpenID Connect Discovery 1.0; follows no redirect.
+/// A provider that is out of reach is asked again no sooner, as long as there is a token.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A client of an OpenID provider that gets tokens by `client_credentials` (RFC 6749 §4.4). Asks for the next one at half the life of its
+/// token, and gives the old one while the provider is out of reach; a refusal drops it at once. Finds the token endpoint by OpenID Connect Discovery 1.0; follows no redirect.
 pub struct OpenIdServiceAccount {
     issuer: IssuerUrl,
     client_id: ClientId,
@@ -38,7 +41,13 @@ pub struct OpenIdServiceAccount {
     audience: Option<String>,
     http: Http,
     clock: Arc<dyn Clock>,
-    kept: Mutex<Option<SourcedToken>>,
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    token: SourcedToken,
+    renew_at: Timestamp,
 }
 
 /// Sets up an [`OpenIdServiceAccount`].
@@ -76,10 +85,15 @@ impl OpenIdServiceAccount {
         }
     }
 
-    fn kept(&self) -> Option<SourcedToken> {
+    /// The token that is there, unless it nearly dies, and when the next one is to be asked for.
+    fn kept(&self) -> Option<Kept> {
         let last_moment = self.clock.now().checked_add(MARGIN).unwrap_or(Timestamp::MAX);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.clone().filter(|token| token.expires_at.is_some_and(|death| last_moment < death))
+        kept.clone().filter(|kept| kept.token.expires_at.is_some_and(|death| last_moment < death))
+    }
+
+    fn keep(&self, kept: Option<Kept>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
     }
 
     async fn fetch(&self) -> Result<SourcedToken, TokenSourceError> {
@@ -110,12 +124,28 @@ impl OpenIdServiceAccount {
 #[async_trait]
 impl TokenSource for OpenIdServiceAccount {
     async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
-        if let Some(token) = self.kept() {
-            return Ok(token);
+        let now = self.clock.now();
+        let kept = self.kept();
+        if let Some(kept) = kept.as_ref().filter(|kept| now < kept.renew_at) {
+            return Ok(kept.token.clone());
         }
-        let fetched = self.fetch().await?;
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(fetched.clone());
-        Ok(fetched)
+        match (self.fetch().await, kept) {
+            (Ok(token), _) => {
+                let life = token.expires_at.and_then(|death| Duration::try_from(now.duration_until(death)).ok());
+                let renew_at = now.checked_add(life.unwrap_or_default() / 2).unwrap_or(now);
+                self.keep(Some(Kept { token: token.clone(), renew_at }));
+                Ok(token)
+            }
+            (Err(TokenSourceError::Unavailable(_)), Some(kept)) => {
+                let renew_at = now.checked_add(RETRY).unwrap_or(now);
+                self.keep(Some(Kept { token: kept.token.clone(), renew_at }));
+                Ok(kept.token)
+            }
+            (Err(error), _) => {
+                self.keep(None);
+                Err(error)
+            }
+        }
     }
 }
 

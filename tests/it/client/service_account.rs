@@ -305,15 +305,35 @@ fn told(answer: Result<SourcedToken, TokenSourceError>) -> String {
 }
 
 #[tokio::test]
-async fn an_openid_provider_is_asked_for_a_token_until_it_nearly_dies() {
+async fn an_openid_provider_is_asked_for_the_next_token_at_half_its_life() {
     let (clock, provider) = (clock(), Provider::start().await);
     let account = provider.account(&clock);
-    for (seconds, expected) in [(0, "idp-1"), (569, "idp-1"), (1, "idp-2")] {
+    for (seconds, expected) in [(0, "idp-1"), (299, "idp-1"), (1, "idp-2")] {
         clock.advance(Duration::from_secs(seconds));
         assert_eq!(told(account.token().await), expected, "after {seconds}");
     }
     let form = &provider.forms.lock().unwrap()[0];
     assert_eq!(form, "grant_type=client_credentials&scope=stock%3Aread&audience=inventory");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_bridged_by_its_last_token_and_one_that_refuses_is_not() {
+    let (clock, provider) = (clock(), Provider::start().await);
+    let account = provider.account(&clock);
+    assert_eq!(told(account.token().await), "idp-1");
+    *provider.fault.lock().unwrap() = Some((503, ""));
+    for (seconds, expected) in [(300, "idp-1"), (269, "idp-1"), (1, "unavailable")] {
+        clock.advance(Duration::from_secs(seconds));
+        assert_eq!(told(account.token().await), expected, "after {seconds}");
+    }
+    *provider.fault.lock().unwrap() = None;
+    let next = told(account.token().await);
+    assert!(next.starts_with("idp-"), "{next}");
+    clock.advance(Duration::from_secs(300));
+    *provider.fault.lock().unwrap() = Some((401, r#"{"error":"invalid_client"}"#));
+    assert_eq!(told(account.token().await), "invalid_client");
+    *provider.fault.lock().unwrap() = Some((503, ""));
+    assert_eq!(told(account.token().await), "unavailable", "what was refused is gone");
 }
 
 #[tokio::test]
