@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use sts_jose::{Clock, Entropy};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -22,6 +21,7 @@ use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, SealError};
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
 use crate::storage::{self, AuditRow, KeyChanges, StorageError, Store};
+use crate::telemetry::{Listener, Traces, TracesError};
 
 /// How often the database is asked whether something changed.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
@@ -37,8 +37,6 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
-    /// What `/metrics` shows.
-    pub metrics: Option<PrometheusHandle>,
 }
 
 /// A server does not start.
@@ -65,6 +63,9 @@ pub enum StartError {
     /// The database's content cannot be read.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
+    /// Traces cannot be sent as configured.
+    #[error("traces cannot be sent")]
+    Traces(#[from] TracesError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -94,6 +95,7 @@ pub struct Server {
     admin: SocketAddr,
     sts: Arc<Sts>,
     store: Arc<dyn Store>,
+    traces: Traces,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -200,6 +202,8 @@ impl Server {
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
+        let endpoint = config.telemetry.otlp_endpoint.as_ref();
+        let traces = Traces::start(endpoint, &foundation.surroundings.entropy, sts.metrics())?;
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
         let mut server = Self {
@@ -207,18 +211,20 @@ impl Server {
             admin: address(&admin, config.listen.admin)?,
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
+            traces: traces.clone(),
             shutdown,
             tasks: JoinSet::new(),
         };
-        let app = App::new(Arc::clone(&sts), config);
-        let limits = ListenerLimits {
+        let app = App::new(Arc::clone(&sts), config).tracing(traces);
+        let limits = |listener| ListenerLimits {
             connections: config.limits.connections,
             header_timeout: config.limits.header_timeout.as_duration(),
             write_timeout: config.limits.write_timeout.as_duration(),
+            counted: (sts.metrics().clone(), listener),
         };
-        let metrics = foundation.surroundings.metrics.clone();
-        server.tasks.spawn(http::serve(public, http::public(app.clone()), limits, ended.clone()));
-        server.tasks.spawn(http::serve(admin, http::admin(app, metrics), limits, ended.clone()));
+        let [for_agents, for_operators] = [Listener::Public, Listener::Admin].map(limits);
+        server.tasks.spawn(http::serve(public, http::public(app.clone()), for_agents, ended.clone()));
+        server.tasks.spawn(http::serve(admin, http::admin(app), for_operators, ended.clone()));
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
         server.tasks.spawn(maintain(sts, foundation, config.clone(), ended));
         Ok(server)
@@ -253,6 +259,7 @@ impl Server {
     pub async fn stop(mut self) {
         self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        self.traces.stop().await;
         self.store.close().await;
     }
 }
@@ -273,6 +280,7 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
             () = http::announced(&mut ended) => return,
         }
         if let Err(error) = sts.refresh().await {
+            sts.metrics().follow_failed();
             tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
         }
     }
@@ -294,6 +302,7 @@ async fn maintain(sts: Arc<Sts>, foundation: Foundation, config: Config, mut end
         if let Err(error) = foundation.store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
         }
+        sts.metrics().upkeep();
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(REFRESH_KEY_SETS_EVERY) {
             sts.snapshot().trusted.refresh().await;

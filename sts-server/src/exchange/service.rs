@@ -16,6 +16,8 @@ use crate::keys::MasterKey;
 use crate::mint;
 use crate::record::Recorder;
 use crate::storage::{StorageError, Store};
+use crate::telemetry::Metrics;
+use crate::ttl::Ttl;
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
@@ -25,6 +27,7 @@ const STALE_MILLISECONDS: i64 = 2_000;
 pub struct Sts {
     pub(super) issuer: String,
     pub(super) limits: Limits,
+    pub(super) rotate_every: Ttl,
     pub(super) store: Arc<dyn Store>,
     pub(super) master: Arc<MasterKey>,
     clock: Arc<dyn Clock>,
@@ -34,6 +37,9 @@ pub struct Sts {
     confirmed_at: AtomicI64,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
+    /// How far the database's clock was ahead when it was read last, in milliseconds.
+    database_ahead: AtomicI64,
+    pub(super) metrics: Metrics,
     pub(super) recorder: Recorder,
     pub(super) secrets: SecretCheck,
     pub(super) attempts: Attempts,
@@ -67,11 +73,13 @@ impl Sts {
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
         let confirmed_at = parts.clock.now();
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
-        let recorder =
-            Recorder::start(Arc::clone(&parts.store), parts.master.audit().clone(), Arc::clone(&parts.entropy));
+        let metrics = Metrics::new();
+        let (store, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.entropy));
+        let recorder = Recorder::start(store, parts.master.audit().clone(), entropy, metrics.clone());
         Ok(Self {
             issuer: config.issuer.clone(),
             limits: config.limits.clone(),
+            rotate_every: config.keys.rotate_every,
             store: parts.store,
             master: parts.master,
             clock: parts.clock,
@@ -79,6 +87,8 @@ impl Sts {
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
             refreshing: Semaphore::new(1),
+            database_ahead: AtomicI64::new(0),
+            metrics,
             recorder,
             secrets: SecretCheck::default(),
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
@@ -119,7 +129,10 @@ impl Sts {
 
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
-        if let Some(newer) = present.refreshed(&*self.store, &self.master, &self.clock).await? {
+        let versions = self.store.versions().await?;
+        let ahead = versions.database_time.as_millisecond() - self.clock.now().as_millisecond();
+        self.database_ahead.store(ahead, Ordering::Relaxed);
+        if let Some(newer) = present.refreshed(&versions, &*self.store, &self.master, &self.clock).await? {
             self.snapshot.store(Arc::new(newer));
         }
         self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
@@ -137,8 +150,29 @@ impl Sts {
     }
 
     fn is_confirmed(&self) -> bool {
-        let age = self.clock.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire);
-        (0..STALE_MILLISECONDS).contains(&age)
+        (0..STALE_MILLISECONDS).contains(&self.snapshot_age())
+    }
+
+    /// How long ago the snapshot was known to be what the database holds, in milliseconds.
+    pub(super) fn snapshot_age(&self) -> i64 {
+        self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
+    }
+
+    /// How far the database's clock was ahead when it was read last, in milliseconds.
+    pub(super) fn database_ahead(&self) -> i64 {
+        self.database_ahead.load(Ordering::Relaxed)
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What is counted here.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whether tokens can be issued: the database answers and a key is active.

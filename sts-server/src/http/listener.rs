@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
+use crate::telemetry::{Listener, Metrics};
+
 /// How long the loop waits when the system has no descriptor left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// What is read of a request's head at most, in bytes.
@@ -28,8 +30,8 @@ const DRAIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// What a listener does not go beyond.
-#[derive(Debug, Clone, Copy)]
+/// What a listener does not go beyond, and where it counts.
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The most open connections; further ones wait in the system's queue.
     pub connections: usize,
@@ -37,6 +39,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long an answer may wait for a peer that takes nothing of it.
     pub write_timeout: Duration,
+    /// Where open connections are counted, and as whose.
+    pub counted: (Metrics, Listener),
 }
 
 /// Serves until `shutdown` says true; then lets the requests under way end.
@@ -56,9 +60,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut sh
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer, router.clone(), limits, shutdown.clone());
+                let open = limits.counted.0.connected(limits.counted.1);
+                let connection = connection(stream, peer, router.clone(), limits.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     connection.await;
+                    drop(open);
                     drop(place);
                 });
             }

@@ -9,6 +9,8 @@ mod introspect;
 mod jwks;
 mod listener;
 mod metadata;
+mod metrics;
+mod observed;
 mod post;
 mod revoke;
 mod token;
@@ -18,7 +20,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{any, get};
-use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use answer::description;
 pub(crate) use listener::announced;
@@ -26,6 +27,7 @@ pub use listener::{Limits as ListenerLimits, serve};
 
 use crate::config::Config;
 use crate::exchange::Sts;
+use crate::telemetry::Traces;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -33,6 +35,7 @@ pub struct App {
     sts: Arc<Sts>,
     metadata: Arc<sts_protocol::Metadata>,
     body_timeout: Duration,
+    traces: Traces,
 }
 
 impl App {
@@ -43,7 +46,14 @@ impl App {
             sts,
             metadata: Arc::new(metadata::describe(config)),
             body_timeout: config.limits.body_timeout.as_duration(),
+            traces: Traces::default(),
         }
+    }
+
+    /// The same, whose requests leave traces.
+    #[must_use]
+    pub fn tracing(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 }
 
@@ -62,13 +72,9 @@ pub fn public(app: App) -> Router {
 }
 
 /// The endpoints for operators.
-pub fn admin(app: App, metrics: Option<PrometheusHandle>) -> Router {
-    let render = move || {
-        let metrics = metrics.clone();
-        async move { metrics.map(|metrics| metrics.render()).unwrap_or_default() }
-    };
+pub fn admin(app: App) -> Router {
     Router::new()
-        .route("/metrics", get(render))
+        .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)

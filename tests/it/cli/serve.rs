@@ -8,7 +8,11 @@ async fn serve_ends_with_0_when_it_is_told_to() {
     let (shop, server) = Shop::serving().await;
     shop.token().await;
     let metrics = shop.http.get(format!("{}/metrics", server.admin())).send().await.expect("an answer");
-    assert!(metrics.text().await.expect("text").contains("sts_requests_total{endpoint=\"token\",outcome=\"ok\"} 1"));
+    assert!(
+        metrics.text().await.expect("text").contains(
+            "sts_requests_total{endpoint=\"token\",grant=\"token_exchange\",outcome=\"ok\",reason=\"none\"} 1"
+        )
+    );
     assert!(!server.log().contains('\u{1b}'), "colour in a pipe: {}", server.log());
     assert_eq!(server.end().await, Some(0));
 }
