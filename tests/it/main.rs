@@ -10,6 +10,7 @@ mod client_auth;
 mod configuration;
 mod connections;
 mod crash;
+mod deploy;
 mod documents;
 mod forms;
 mod interop;

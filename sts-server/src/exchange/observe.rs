@@ -7,16 +7,15 @@ use super::Sts;
 use crate::storage::KeyState;
 use crate::telemetry::catalog;
 
-/// A database that was not read for this long counts as out of reach, in milliseconds.
+/// A database that has not answered for this long counts as out of reach, in milliseconds.
 const UP_MILLISECONDS: i64 = 5_000;
 
 impl Sts {
     /// Sets the gauges to what is so now. No I/O.
     pub fn observe(&self) {
         let (snapshot, metrics, now) = (self.snapshot(), &self.metrics, self.now());
-        let age = self.snapshot_age();
-        metrics.set(&catalog::SNAPSHOT_AGE, &[], seconds(age.max(0)));
-        metrics.set(&catalog::DATABASE_UP, &[], f64::from(u8::from(age < UP_MILLISECONDS)));
+        metrics.set(&catalog::SNAPSHOT_AGE, &[], seconds(self.snapshot_age().max(0)));
+        metrics.set(&catalog::DATABASE_UP, &[], f64::from(u8::from(self.database_silence() < UP_MILLISECONDS)));
         metrics.set(&catalog::DATABASE_CLOCK_OFFSET, &[], seconds(self.database_ahead()));
         let versions = [
             ("registry", snapshot.registry.version()),

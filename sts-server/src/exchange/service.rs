@@ -37,7 +37,9 @@ pub struct Sts {
     confirmed_at: AtomicI64,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
-    /// How far the database's clock was ahead when it was read last, in milliseconds.
+    /// When the database answered last, in milliseconds since the epoch.
+    database_read_at: AtomicI64,
+    /// How far the database's clock was ahead then, in milliseconds.
     database_ahead: AtomicI64,
     pub(super) metrics: Metrics,
     pub(super) recorder: Recorder,
@@ -87,6 +89,7 @@ impl Sts {
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
             refreshing: Semaphore::new(1),
+            database_read_at: AtomicI64::new(confirmed_at.as_millisecond()),
             database_ahead: AtomicI64::new(0),
             metrics,
             recorder,
@@ -130,7 +133,9 @@ impl Sts {
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
         let versions = self.store.versions().await?;
-        let ahead = versions.database_time.as_millisecond() - self.clock.now().as_millisecond();
+        let now = self.clock.now().as_millisecond();
+        self.database_read_at.store(now, Ordering::Relaxed);
+        let ahead = versions.database_time.as_millisecond() - now;
         self.database_ahead.store(ahead, Ordering::Relaxed);
         if let Some(newer) = present.refreshed(&versions, &*self.store, &self.master, &self.clock).await? {
             self.snapshot.store(Arc::new(newer));
@@ -158,7 +163,12 @@ impl Sts {
         self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
     }
 
-    /// How far the database's clock was ahead when it was read last, in milliseconds.
+    /// How long ago the database answered last, in milliseconds.
+    pub(super) fn database_silence(&self) -> i64 {
+        self.now().as_millisecond() - self.database_read_at.load(Ordering::Relaxed)
+    }
+
+    /// How far the database's clock was ahead then, in milliseconds.
     pub(super) fn database_ahead(&self) -> i64 {
         self.database_ahead.load(Ordering::Relaxed)
     }

@@ -92,12 +92,12 @@ pub(crate) static RECORDER_QUEUE: Metric =
 pub(crate) static RECORDER_QUEUE_LIMIT: Metric =
     metric("sts_recorder_queue_limit_decisions", Gauge, &[], "Decisions that may wait; a request beyond gets 429.");
 pub(crate) static DATABASE_UP: Metric =
-    metric("sts_database_up", Gauge, &[], "1 if the database was read within the last 5 seconds, else 0.");
+    metric("sts_database_up", Gauge, &[], "1 if the database has answered within the last 5 seconds, else 0.");
 pub(crate) static DATABASE_CLOCK_OFFSET: Metric = metric(
     "sts_database_clock_offset_seconds",
     Gauge,
     &[],
-    "How far the database's clock was ahead of this server's when it was read last; negative: behind.",
+    "How far the database's clock was ahead of this server's when it answered last; negative: behind.",
 );
 pub(crate) static SNAPSHOT_AGE: Metric = metric(
     "sts_snapshot_age_seconds",
