@@ -9,8 +9,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::json;
 use sts_client::inbound::Issuer;
-use sts_client::{CallContext, Credentials, Propagator, Route, Sts, Verifier};
-use sts_jose::KeySet;
+use sts_client::{CallContext, Credentials, KeySet, Propagator, Route, Sts, Verifier};
 use sts_tests::Harness;
 use tokio::runtime::Runtime;
 

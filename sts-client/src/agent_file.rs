@@ -1,8 +1,10 @@
 //! The file of an agent: who may call it, and what it sends.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
-use crate::build_error::BuildError;
+use crate::build_error::{BuildError, TomlError};
 use crate::inbound::config::InboundTable;
 use crate::propagate::config::{ServiceAccountTable, StsTable};
 use crate::route::Route;
@@ -20,6 +22,11 @@ pub(crate) struct AgentFile {
 
 impl AgentFile {
     pub(crate) fn parse(text: &str) -> Result<Self, BuildError> {
-        Ok(toml::from_str(text)?)
+        toml::from_str(text).map_err(|error| BuildError::Toml(TomlError::new(&error, text)))
     }
+}
+
+/// Reads a file that an agent's file names.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
 }

@@ -72,6 +72,7 @@
 #![deny(missing_docs)]
 
 mod agent_file;
+mod bearer;
 mod build_error;
 mod cache;
 mod carried;
@@ -89,7 +90,7 @@ pub mod route;
 pub mod service_account;
 pub mod transport;
 
-pub use build_error::BuildError;
+pub use build_error::{BuildError, TomlError};
 pub use carried::{
     Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
@@ -104,5 +105,8 @@ pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 
-pub use sts_jose::{Algorithm, Clock, Entropy, KeySet, KeySource, SigningKey, SystemClock, SystemEntropy};
+pub use sts_jose::{
+    Algorithm, Clock, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey, SigningKeyError,
+    SystemClock, SystemEntropy,
+};
 pub use sts_protocol::{Actor, Scope, ScopeToken, SubjectId, Tenant};

@@ -53,8 +53,9 @@ impl Clock for ManualClock {
 }
 
 /// Whether at least `interval` has passed between `since` and `now`. A clock that was set back counts as passed:
-/// otherwise one bad jump could block a refresh for as long as the jump was wide.
-pub(crate) fn has_passed(since: Option<Timestamp>, now: Timestamp, interval: Duration) -> bool {
+/// otherwise one bad jump could keep a state for as long as the jump was wide. So does a `since` that never was.
+#[must_use]
+pub fn has_passed(since: Option<Timestamp>, now: Timestamp, interval: Duration) -> bool {
     let Some(since) = since else { return true };
     match Duration::try_from(since.duration_until(now)) {
         Ok(elapsed) => elapsed >= interval,

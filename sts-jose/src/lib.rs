@@ -46,7 +46,7 @@ mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{ClaimError, Claims};
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use entropy::{Entropy, SystemEntropy};
 pub use fetch::{FetchError, HttpClientError, MAX_KEY_SET_BYTES, Sender, check_url, http_client, is_loopback};
 pub use file_key_set::FileKeySet;

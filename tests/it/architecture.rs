@@ -52,7 +52,7 @@ const CLIENT: Building = Building {
         &["exchange"],
         &["credentials", "route"],
         &["delegation"],
-        &["carried", "refusal_code", "transport", "flight"],
+        &["bearer", "carried", "refusal_code", "transport", "flight"],
     ],
     exceptions: &[
         // One file has a table for each half, and each half says what its table holds.

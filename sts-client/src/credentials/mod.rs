@@ -1,4 +1,8 @@
 //! How the agent proves to the STS who it is, and where tokens of its own come from.
+//!
+//! What lives here: the kinds of credentials, and sources of tokens that need nothing but this machine. What must never: a request; how a
+//! proof is sent is `exchange::client_auth`, and a source that asks others belongs in `service_account`. Another source is a file beside
+//! `token_file`; another kind of proof a variant of [`Credentials`], its arm in `exchange::client_auth` and its key in `propagate::config`.
 
 mod token_file;
 

@@ -10,6 +10,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
 use super::{SourcedToken, TokenSource, TokenSourceError};
+use crate::bearer;
 
 /// The file may have this many bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
@@ -41,7 +42,7 @@ impl TokenSource for TokenFile {
             return Err(unusable(&self.path, &format!("longer than {MAX_FILE_BYTES} bytes")));
         }
         let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !bearer::is_token(text) {
             return Err(unusable(&self.path, "it holds no token"));
         }
         Ok(SourcedToken { token: SecretString::from(text), expires_at: unverified_exp(text) })

@@ -4,8 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-
-use super::has_passed;
+use sts_jose::has_passed;
 
 /// So many calls in a row must end in an outage.
 const OUTAGES: u32 = 5;
@@ -49,8 +48,8 @@ impl Breaker {
     pub(super) fn admit(&self, now: Timestamp) -> Option<Leave<'_>> {
         let mut state = self.lock();
         let call = state.calls;
-        if let Some(opened_at) = state.opened_at {
-            if state.probe.is_some() || !has_passed(opened_at, now, OPEN_FOR) {
+        if state.opened_at.is_some() {
+            if state.probe.is_some() || !has_passed(state.opened_at, now, OPEN_FOR) {
                 return None;
             }
             state.probe = Some(call);

@@ -8,13 +8,12 @@ use futures_util::future::{BoxFuture, Shared};
 use http::Uri;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use sts_jose::{Clock, KeySource, Location, RemoteConfig, RemoteKeySet, is_loopback, json};
+use sts_jose::{Clock, KeySource, Location, RemoteConfig, RemoteKeySet, has_passed, is_loopback, json};
 use tokio::task::AbortHandle;
 use url::Url;
 
 use super::answer;
 use super::error::{ExchangeError, Failure, Outage};
-use super::has_passed;
 use crate::build_error::BuildError;
 use crate::transport::{Transport, TransportError};
 
@@ -227,15 +226,15 @@ impl Inner {
                 state.fetched_at = Some(now);
             }
             Err(failure) => {
-                tracing::warn!(issuer = self.config.issuer, error = %failure.error, "the metadata of the sts could not be fetched");
+                let error: &(dyn std::error::Error + 'static) = &failure.error;
+                tracing::warn!(issuer = self.config.issuer, error, "the metadata of the sts could not be fetched");
             }
         }
     }
 
     fn refresh_is_due(&self, state: &State) -> bool {
         let now = self.config.clock.now();
-        let passed = |since: Option<Timestamp>, interval| since.is_none_or(|since| has_passed(since, now, interval));
-        passed(state.fetched_at, FRESH_FOR) && passed(state.attempted_at, REFRESH_INTERVAL)
+        has_passed(state.fetched_at, now, FRESH_FOR) && has_passed(state.attempted_at, now, REFRESH_INTERVAL)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,7 +243,7 @@ impl Inner {
 }
 
 fn usable_issuer(issuer: &str, allow_http: bool) -> Result<Url, BuildError> {
-    let unusable = |why: &str| BuildError::Contradiction(format!("the issuer {issuer:?} cannot be asked: {why}"));
+    let unusable = |why: &str| BuildError::contradiction(format!("the issuer {issuer:?} cannot be asked: {why}"));
     let url = Url::parse(issuer).map_err(|error| unusable(&error.to_string()))?;
     sts_jose::check_url(&url, allow_http).map_err(|error| unusable(&error.to_string()))?;
     if url.query().is_some() || url.fragment().is_some() {

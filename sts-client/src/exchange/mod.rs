@@ -31,7 +31,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Uri};
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sts_jose::{Clock, Entropy};
 use tracing::Instrument as _;
@@ -244,10 +243,4 @@ impl fmt::Debug for Sts {
 
 fn target(route: &Route) -> Option<&str> {
     route.audience.as_deref().or(route.resource.as_deref())
-}
-
-/// Whether `interval` has passed between `since` and `now`. A clock that was set back counts as passed: otherwise one bad jump could keep
-/// a state for as long as the jump was wide.
-fn has_passed(since: Timestamp, now: Timestamp, interval: Duration) -> bool {
-    Duration::try_from(since.duration_until(now)).map_or(true, |elapsed| elapsed >= interval)
 }

@@ -1,15 +1,17 @@
 //! Is the token that the STS answered with the one that was asked for? Everything that the caller relies on is checked here, not believed.
 
-use http::HeaderValue;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use sts_jose::{JsonError, KeyLookupError, KeySource, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits};
+use sts_jose::{
+    FetchError, JsonError, KeyLookupError, KeySource, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits,
+};
 use sts_protocol::{AccessTokenClaims, Act};
 
 use super::answer::{TokenAnswer, refused};
-use super::error::{Failure, Outage};
+use super::error::{ExchangeError, Failure, Outage};
 use super::issued::IssuedToken;
+use crate::bearer;
 use crate::delegation::Delegation;
 use crate::route::Route;
 
@@ -82,6 +84,9 @@ pub(super) async fn verify(
     let key = match keys.find(unverified.header().kid.as_deref(), unverified.header().algorithm).await {
         Ok(key) => key,
         Err(KeyLookupError::Unknown) => return Err(refused(&Flaw::UnknownKey)),
+        Err(KeyLookupError::Unavailable(cause)) if matches!(*cause, FetchError::Status(429)) => {
+            return Err(ExchangeError::Overloaded { retry_after: None }.into());
+        }
         Err(error @ KeyLookupError::Unavailable(_)) => return Err(Outage::Keys(error).into()),
     };
     let verified = unverified.verify(&key).map_err(|error| refused(&Flaw::Signature(error)))?;
@@ -93,10 +98,7 @@ pub(super) async fn verify(
     if answer.scope.is_some_and(|scope| scope != claims.scope) {
         return Err(refused(&Flaw::ScopeMismatch));
     }
-    let Ok(mut authorization) = HeaderValue::from_str(&format!("Bearer {token}")) else {
-        return Err(refused(&Flaw::Member("access_token")));
-    };
-    authorization.set_sensitive(true);
+    let authorization = bearer::authorization(token).ok_or_else(|| refused(&Flaw::Member("access_token")))?;
     let said = expected.now.checked_add(answer.expires_in).unwrap_or(exp);
     let tenant_ids = expected.subject.is_none().then(|| claims.tenant_ids.unwrap_or_default());
     Ok(IssuedToken { authorization, expires_at: exp.min(said), scope: claims.scope, tenant_ids })

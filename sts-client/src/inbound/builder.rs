@@ -110,17 +110,17 @@ impl VerifierBuilder {
     /// believed. [`BuildError::Http`].
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
-            return Err(contradiction("a verifier needs an audience, and none may be empty"));
+            return Err(BuildError::contradiction("a verifier needs an audience, and none may be empty"));
         }
         if self.issuers.is_empty() {
-            return Err(contradiction("a verifier needs an issuer"));
+            return Err(BuildError::contradiction("a verifier needs an issuer"));
         }
         if let Some(sts) = &self.introspection {
             let is_it = |issuer: &Issuer| issuer.dialect == Dialect::Sts && issuer.issuer == sts.issuer();
             if !self.issuers.iter().any(is_it) {
                 let what =
                     format!("tokens are to be introspected at {:?}, which is no STS of this verifier", sts.issuer());
-                return Err(contradiction(what));
+                return Err(BuildError::contradiction(what));
             }
         }
         let required: Scope = self.required.into_iter().collect();
@@ -140,7 +140,7 @@ impl VerifierBuilder {
             match issuers.entry(issuer.issuer.clone()) {
                 Entry::Vacant(vacant) => drop(vacant.insert(issuer)),
                 Entry::Occupied(taken) => {
-                    return Err(contradiction(format!("the issuer {:?} is there twice", taken.key())));
+                    return Err(BuildError::contradiction(format!("the issuer {:?} is there twice", taken.key())));
                 }
             }
         }
@@ -169,12 +169,12 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
             None => Some("of an issuer that is not believed"),
         };
         if let Some(fault) = fault {
-            return Err(contradiction(format!("the service account {subject:?} of {issuer:?} is {fault}")));
+            return Err(BuildError::contradiction(format!("the service account {subject:?} of {issuer:?} is {fault}")));
         }
         if let Entry::Vacant(vacant) = accounts.entry(issuer.clone()).or_default().entry(subject) {
             vacant.insert(tenants);
         } else {
-            return Err(contradiction(format!("a service account of {issuer:?} is there twice")));
+            return Err(BuildError::contradiction(format!("a service account of {issuer:?} is there twice")));
         }
     }
     Ok(accounts)
@@ -187,14 +187,10 @@ fn check_resource(resource: &Url) -> Result<(), BuildError> {
     let has_pattern = resource.path_segments().is_some_and(|mut segments| segments.any(is_pattern));
     let has_more = resource.query().is_some() || resource.fragment().is_some();
     if check_url(resource, true).is_err() || has_more || has_pattern {
-        return Err(contradiction(format!(
+        return Err(BuildError::contradiction(format!(
             "the resource {:?} is no http(s) url without user, query, fragment, and segments that begin with ':' or '*'",
             resource.origin().ascii_serialization()
         )));
     }
     Ok(())
-}
-
-fn contradiction(what: impl Into<String>) -> BuildError {
-    BuildError::Contradiction(what.into())
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::builder::VerifierBuilder;
 use super::issuer::Issuer;
-use crate::agent_file::AgentFile;
+use crate::agent_file::{AgentFile, read_file};
 use crate::build_error::BuildError;
 
 /// `[inbound]`.
@@ -53,7 +53,7 @@ struct IssuerConfig {
 
 pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
     let config = AgentFile::parse(text)?.inbound;
-    let config = config.ok_or_else(|| BuildError::Contradiction("there is no table [inbound]".to_owned()))?;
+    let config = config.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
     let mut builder = VerifierBuilder::new(config.audience);
     for issuer in config.issuers {
         builder = builder.issuer(issuer.into_issuer()?);
@@ -73,7 +73,7 @@ pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
 impl IssuerConfig {
     fn into_issuer(self) -> Result<Issuer, BuildError> {
         let name = self.issuer;
-        let both = |what: &str| BuildError::Contradiction(format!("the issuer {name:?} has both {what}"));
+        let both = |what: &str| BuildError::contradiction(format!("the issuer {name:?} has both {what}"));
         let mut issuer = if self.sts { Issuer::sts(&name) } else { Issuer::new(&name) };
         issuer = match (self.jwks_uri, self.jwks_file) {
             (None, None) => issuer,
@@ -94,8 +94,7 @@ impl IssuerConfig {
             issuer = issuer.scope_claim(claim);
         }
         if let Some(path) = self.ca_file {
-            let pem = std::fs::read(&path).map_err(|source| BuildError::File { path, source })?;
-            issuer = issuer.ca_pem(pem);
+            issuer = issuer.ca_pem(read_file(&path)?);
         }
         if let Some(path) = self.jwks_bearer_token_file {
             issuer = issuer.jwks_bearer_token_file(path);

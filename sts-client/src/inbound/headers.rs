@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_protocol::Tenant;
 
 use super::refusal::Why;
+use crate::bearer;
 use crate::carried::X_TENANT_ID;
 
 /// The one bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are not read.
@@ -17,7 +18,7 @@ pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Why> {
         return Err(Why::OtherScheme);
     }
     let token = rest.trim_start_matches(' ');
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !bearer::is_token(token) {
         return Err(Why::AuthorizationMalformed);
     }
     Ok(token)

@@ -205,7 +205,7 @@ impl Issuer {
     }
 
     fn contradiction(&self, what: &str) -> BuildError {
-        BuildError::Contradiction(format!("the issuer {:?} {what}", self.issuer))
+        BuildError::contradiction(format!("the issuer {:?} {what}", self.issuer))
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! The outbound ones only carry headers to and from [`crate::Propagator::apply`] and decide nothing themselves. What they have in common:
 //! whatever the call bore as a credential goes away, under any spelling; exactly one comes in its place; and on an error nothing is sent.
+//! No call is made without a [`crate::CallContext`], and none follows a redirect.
+//!
+//! Another library is a file and a feature of its name here, that feature in the list of `.ci/run` and in the table of the crate's page,
+//! and a file of tests beside those of the others.
 
 #[cfg(feature = "a2a")]
 pub mod a2a;

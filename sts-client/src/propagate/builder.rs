@@ -127,8 +127,8 @@ impl PropagatorBuilder {
             (Some(ServiceAccount::Source(source)), _) => Account::Shared(slot(Origin::Source(source))),
             (Some(ServiceAccount::Sts), Some(sts)) => Account::PerRoute(sts),
             (Some(ServiceAccount::Sts), None) => {
-                return Err(BuildError::Contradiction(
-                    "the service account's tokens are to come from the sts, and there is none".to_owned(),
+                return Err(BuildError::contradiction(
+                    "the service account's tokens are to come from the sts, and there is none",
                 ));
             }
         };

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use sts_jose::{Algorithm, SigningKey};
 
 use super::{Propagator, PropagatorBuilder};
-use crate::agent_file::AgentFile;
+use crate::agent_file::{AgentFile, read_file};
 use crate::build_error::BuildError;
 use crate::credentials::{Credentials, TokenFile};
 use crate::exchange::{Sts, StsBuilder};
@@ -78,7 +78,7 @@ impl StsTable {
         let credentials = self.credentials()?;
         let mut builder = Sts::builder(self.issuer, self.client_id, credentials);
         if let Some(path) = self.ca_file {
-            builder = builder.ca_pem(bytes(&path)?);
+            builder = builder.ca_pem(read_file(&path)?);
         }
         if self.allow_http {
             builder = builder.allow_http();
@@ -102,11 +102,13 @@ impl StsTable {
                 Ok(Credentials::PrivateKeyJwt(Arc::new(private_key(path, algorithm)?)))
             }
             (None, None, Some(path), None) => Ok(Credentials::Token(Arc::new(TokenFile::new(path)))),
-            (None, Some(_), None, None) => Err(contradiction("sts.private_key_file wants a signing_alg beside it")),
-            (_, None, _, Some(_)) => Err(contradiction("sts.signing_alg is for a private_key_file")),
-            (None, None, None, None) | (Some(_), _, _, _) | (_, Some(_), _, _) => {
-                Err(contradiction("sts wants exactly one of client_secret_file, private_key_file and token_file"))
+            (None, Some(_), None, None) => {
+                Err(BuildError::contradiction("sts.private_key_file wants a signing_alg beside it"))
             }
+            (_, None, _, Some(_)) => Err(BuildError::contradiction("sts.signing_alg is for a private_key_file")),
+            (None, None, None, None) | (Some(_), _, _, _) | (_, Some(_), _, _) => Err(BuildError::contradiction(
+                "sts wants exactly one of client_secret_file, private_key_file and token_file",
+            )),
         }
     }
 }
@@ -117,7 +119,11 @@ impl ServiceAccountTable {
             (Some(From::Sts), None, None) => ServiceAccount::Sts,
             (None, Some(path), None) => ServiceAccount::Source(Arc::new(TokenFile::new(path))),
             (None, None, Some(_)) => return self.add_openid(builder),
-            _ => return Err(contradiction("service_account wants exactly one of from, token_file and issuer")),
+            _ => {
+                return Err(BuildError::contradiction(
+                    "service_account wants exactly one of from, token_file and issuer",
+                ));
+            }
         };
         let of_another_idp = self.client_id.is_some()
             || self.client_secret_file.is_some()
@@ -126,7 +132,7 @@ impl ServiceAccountTable {
             || self.allow_http
             || !self.scopes.is_empty();
         if of_another_idp {
-            return Err(contradiction(
+            return Err(BuildError::contradiction(
                 "service_account has client_id, client_secret_file, scopes, audience, ca_file and allow_http beside an issuer alone",
             ));
         }
@@ -136,7 +142,9 @@ impl ServiceAccountTable {
     #[cfg(feature = "openidconnect")]
     fn add_openid(self, builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
         let (Some(issuer), Some(client_id), Some(path)) = (self.issuer, self.client_id, self.client_secret_file) else {
-            return Err(contradiction("service_account.issuer wants client_id and client_secret_file beside it"));
+            return Err(BuildError::contradiction(
+                "service_account.issuer wants client_id and client_secret_file beside it",
+            ));
         };
         let mut account = OpenIdServiceAccount::builder(issuer, client_id, secret(&path)?);
         for scope in self.scopes {
@@ -146,7 +154,7 @@ impl ServiceAccountTable {
             account = account.audience(audience);
         }
         if let Some(path) = self.ca_file {
-            account = account.ca_pem(bytes(&path)?);
+            account = account.ca_pem(read_file(&path)?);
         }
         if self.allow_http {
             account = account.allow_http();
@@ -156,7 +164,9 @@ impl ServiceAccountTable {
 
     #[cfg(not(feature = "openidconnect"))]
     fn add_openid(self, _builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
-        Err(contradiction("service_account.issuer needs the feature openidconnect, which is not compiled in"))
+        Err(BuildError::contradiction(
+            "service_account.issuer needs the feature openidconnect, which is not compiled in",
+        ))
     }
 }
 
@@ -164,18 +174,14 @@ fn secret(path: &Path) -> Result<SecretString, BuildError> {
     let text = std::fs::read_to_string(path).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
     let text = SecretString::from(text);
     match text.expose_secret().trim() {
-        "" => Err(BuildError::Contradiction(format!("{} is empty", path.display()))),
+        "" => Err(BuildError::contradiction(format!("{} is empty", path.display()))),
         secret => Ok(SecretString::from(secret)),
     }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, BuildError> {
-    std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
-}
-
 /// A private key in PKCS#8, as DER or as PEM (RFC 7468 §10).
 fn private_key(path: &Path, algorithm: Algorithm) -> Result<SigningKey, BuildError> {
-    let content = SecretSlice::from(bytes(path)?);
+    let content = SecretSlice::from(read_file(path)?);
     let der = der_of_pem(content.expose_secret());
     let der = der.as_ref().map_or(content.expose_secret(), |der| der.expose_secret());
     SigningKey::from_pkcs8(algorithm, der).map_err(|source| BuildError::Key { path: path.to_owned(), source })
@@ -187,8 +193,4 @@ fn der_of_pem(content: &[u8]) -> Option<SecretSlice<u8>> {
     let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
     let body = SecretString::from(body.split_ascii_whitespace().collect::<String>());
     STANDARD.decode(body.expose_secret()).ok().map(SecretSlice::from)
-}
-
-fn contradiction(what: &str) -> BuildError {
-    BuildError::Contradiction(what.to_owned())
 }

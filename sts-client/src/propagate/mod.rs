@@ -1,6 +1,9 @@
 //! What goes out with a call.
 //!
-//! [`decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision.
+//! [`mod@decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
+//! `hop` make the routes ready, and find what contradicts itself before the first call; `config` reads them from TOML. What must never
+//! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
+//! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
 
 mod builder;
 pub(crate) mod config;
@@ -19,6 +22,7 @@ use url::Url;
 
 pub use builder::PropagatorBuilder;
 
+use crate::bearer;
 use crate::build_error::BuildError;
 use crate::cache::{ExchangeCache, Outcome, RouteKey};
 use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
@@ -28,7 +32,7 @@ use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
 use crate::refusal_code::RefusalCode;
 use crate::route::Routes;
-use crate::service_account::{Slot, bearer};
+use crate::service_account::Slot;
 use decide::{Answer, Because, Decision, InboundToken, decide};
 use hop::Hop;
 
@@ -96,6 +100,7 @@ impl Propagator {
     /// See [`Error`].
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
         carried::strip(headers);
+        carried::lead_to(url, headers);
         let outbound = self.0.outbound(context, url).instrument(tracing::info_span!("sts_client.apply")).await;
         let decision = match &outbound {
             Ok((outbound, _)) => outbound.credential.as_str(),
@@ -234,7 +239,9 @@ impl Inner {
             }
             Decision::PassThrough => match context.user() {
                 Some(user) => {
-                    Outbound::new(Credential::PassThrough, bearer(user.verified().token.expose_secret())?, context)
+                    let authorization = bearer::authorization(user.verified().token.expose_secret())
+                        .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;
+                    Outbound::new(Credential::PassThrough, authorization, context)
                 }
                 None => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
             },

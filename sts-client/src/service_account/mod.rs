@@ -2,6 +2,10 @@
 //!
 //! Each source has one slot (the STS: one per route). A slot that may have to stand in for the STS is kept warm from the start. What a
 //! source refuses is gone at once: only an outage leaves the token standing that was there before.
+//!
+//! `slot` holds the token, `warm` renews it, `openid` is another identity provider as a source. What must never live here: a decision
+//! whether the agent may speak for itself; that is `propagate::decide`. Another provider is a [`TokenSource`] beside `openid`, with its
+//! keys in `propagate::config`.
 
 #[cfg(feature = "openidconnect")]
 pub mod openid;
@@ -10,7 +14,7 @@ mod warm;
 
 use std::sync::Arc;
 
-pub(crate) use slot::{Origin, Slot, bearer};
+pub(crate) use slot::{Origin, Slot};
 pub(crate) use warm::keep_warm;
 
 use crate::credentials::TokenSource;

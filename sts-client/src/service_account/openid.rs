@@ -168,7 +168,7 @@ impl OpenIdServiceAccountBuilder {
     /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
     pub fn build(self) -> Result<OpenIdServiceAccount, BuildError> {
         let unusable = |why: &dyn fmt::Display| {
-            BuildError::Contradiction(format!(
+            BuildError::contradiction(format!(
                 "the issuer {:?} of the service account cannot be asked: {why}",
                 self.issuer
             ))

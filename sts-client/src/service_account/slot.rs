@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use sts_jose::Clock;
 use sts_protocol::Tenant;
 
+use crate::bearer;
 use crate::carried::CorrelationId;
 use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;
@@ -147,8 +148,11 @@ impl OwnToken {
         if token.expires_at.is_some_and(|death| death <= now) {
             return Err(TokenSourceError::Unavailable(Arc::new(DeadToken)).into());
         }
+        let authorization = bearer::authorization(token.token.expose_secret()).ok_or_else(|| {
+            Error::misconfigured("the token of the token source is empty or cannot stand in a header")
+        })?;
         Ok(Self {
-            authorization: bearer(token.token.expose_secret())?,
+            authorization,
             expires_at: token.expires_at,
             tenants: Tenants::NotSaid,
             renew_at: half_life(now, token.expires_at.unwrap_or(now)),
@@ -190,17 +194,6 @@ impl From<TokenSourceError> for Error {
             TokenSourceError::Misconfigured { what } => Self::misconfigured(what),
         }
     }
-}
-
-/// `Authorization` for a token, marked as sensitive.
-pub(crate) fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    let header = visible.then(|| HeaderValue::try_from(format!("Bearer {token}")));
-    let Some(Ok(mut header)) = header else {
-        return Err(Error::misconfigured("the token of the token source is empty or cannot stand in a header"));
-    };
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 fn half_life(now: Timestamp, death: Timestamp) -> Timestamp {
