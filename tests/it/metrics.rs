@@ -1,9 +1,10 @@
 //! `/metrics`: what is counted, under which labels, and that nothing of a requester's choice is among them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sts_server::telemetry::{METRICS, Metric, MetricKind};
-use sts_tests::{Harness, Setup};
+use sts_tests::{Fault, Harness, TestKey};
 
 /// A sample of the text format: name, labels, value.
 type Sample = (String, BTreeMap<String, String>, f64);
@@ -68,7 +69,7 @@ async fn each_sample_has_exactly_the_labels_that_are_listed_and_no_other_metric_
 
 #[tokio::test]
 async fn nothing_that_a_requester_chose_is_in_the_metrics() {
-    let harness = Setup::default().start().await;
+    let harness = Harness::start().await;
     let odd = "a-name-that-stands-nowhere-else";
     let exchange = || harness.exchange();
     for request in [
@@ -77,8 +78,8 @@ async fn nothing_that_a_requester_chose_is_in_the_metrics() {
         exchange().set("grant_type", odd),
         exchange().set("audience", odd),
         exchange().set("scope", odd),
-        exchange().set("subject_token", &harness.user_token_with(&serde_json::json!({ "sub": odd, "org_id": odd }))),
-        exchange().set("subject_token", &harness.user_token_with(&serde_json::json!({ "iss": odd }))),
+        exchange().set("subject_token", harness.user_token_with(&serde_json::json!({ "sub": odd, "org_id": odd }))),
+        exchange().set("subject_token", harness.user_token_with(&serde_json::json!({ "iss": odd }))),
     ] {
         request.send().await;
     }
@@ -93,8 +94,8 @@ async fn keys_and_what_the_server_holds_are_shown() {
     let samples = scrape(&harness).await;
     let gauge = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
     let idp = harness.idp.url();
-    assert_eq!(gauge("sts_issuer_keys_failing", &[("issuer", &idp)]), Some(0.0));
-    assert_eq!(gauge("sts_issuer_keys_age_seconds", &[("issuer", &idp)]), Some(0.0), "the clock stands still");
+    assert_eq!(gauge("sts_issuer_keys_failing", &[("issuer", idp)]), Some(0.0));
+    assert_eq!(gauge("sts_issuer_keys_age_seconds", &[("issuer", idp)]), Some(0.0), "the clock stands still");
     assert_eq!(gauge("sts_signing_keys", &[("algorithm", "ES256"), ("state", "active")]), Some(1.0));
     assert_eq!(gauge("sts_signing_keys", &[("algorithm", "RS256"), ("state", "next")]), Some(1.0));
     assert_eq!(gauge("sts_database_up", &[]), Some(1.0));
@@ -102,6 +103,58 @@ async fn keys_and_what_the_server_holds_are_shown() {
     let version = |part: &str| gauge("sts_snapshot_version", &[("part", part)]).expect("a version");
     assert!(version("registry") >= 1.0 && version("keys") >= 1.0);
     assert_eq!(gauge("sts_connections", &[("listener", "admin")]), Some(1.0), "that of this very request");
+}
+
+#[tokio::test]
+async fn an_outage_of_an_issuer_and_of_the_database_shows() {
+    let harness = Harness::start().await;
+    harness.idp.fail(Fault::Status(500));
+    harness.server.sts().snapshot().trusted.refresh().await;
+    let samples = scrape(&harness).await;
+    assert_eq!(value(&samples, "sts_issuer_keys_failing", &[("issuer", harness.idp.url())]), Some(1.0));
+    assert_eq!(value(&samples, "sts_issuer_keys_failing", &[("issuer", harness.cluster.url())]), Some(0.0));
+
+    harness.drop_table("counters").await;
+    // Whoever was following meanwhile has come to its end.
+    harness.server.sts().refresh().await.expect_err("the database is broken");
+    harness.exchange().send().await;
+    harness.advance(6);
+    let samples = scrape(&harness).await;
+    assert_eq!(value(&samples, "sts_database_up", &[]), Some(0.0));
+    assert_eq!(value(&samples, "sts_snapshot_age_seconds", &[]), Some(6.0));
+    let failed = [("outcome", "unavailable"), ("reason", "not_recorded")];
+    assert_eq!(value(&samples, "sts_requests_total", &failed), Some(1.0));
+    assert_eq!(value(&samples, "sts_recorder_failures_total", &[]), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_request_whose_requester_goes_away_counts_as_abandoned() {
+    let harness = Harness::start().await;
+    let key = TestKey::new(sts_jose::Algorithm::Es256);
+    // Nobody knows the key, and whoever could say so is slow.
+    harness.idp.fail(Fault::Delay(Duration::from_secs(60)));
+    let request = harness.exchange().set("subject_token", key.sign(&harness.user_claims()));
+    let sent = tokio::spawn(request.send());
+    let asked = harness.idp.paths().len();
+    until(async || harness.idp.paths().len() > asked || sent.is_finished()).await;
+    assert!(!sent.is_finished(), "it does not wait for the issuer");
+    sent.abort();
+    until(async || {
+        let abandoned =
+            [("endpoint", "token"), ("grant", "token_exchange"), ("outcome", "abandoned"), ("reason", "none")];
+        value(&scrape(&harness).await, "sts_requests_total", &abandoned) == Some(1.0)
+    })
+    .await;
+}
+
+/// Asks again and again until it is so, for a while.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let asked = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), asked).await.expect("it never is so");
 }
 
 async fn scrape(harness: &Harness) -> Vec<Sample> {
