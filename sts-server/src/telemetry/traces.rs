@@ -170,7 +170,7 @@ impl Traces {
         span.end_with_timestamp(begun_at + request.took);
     }
 
-    /// Sends what waits, for [`FLUSH`] at most, and then no more.
+    /// Sends what waits, for 3 seconds at most, and then no more.
     pub async fn stop(&self) {
         let Some(exporting) = self.to.clone() else { return };
         let ended = tokio::task::spawn_blocking(move || exporting.provider.shutdown_with_timeout(FLUSH)).await;
