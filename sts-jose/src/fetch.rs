@@ -1,4 +1,4 @@
-//! The only place that opens connections to others (`dev` calls the server of its own process besides): a GET with a size limit, a time limit, no
+//! The only place that opens connections to others (`dev` calls the server of its own process besides): requests with a size limit, a time limit, no
 //! redirects, no proxy, and only to addresses that the configuration names (or that the issuer's discovery names).
 
 use std::net::IpAddr;
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue};
 use serde_json::Value;
@@ -120,6 +121,35 @@ pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientE
     Ok(builder.build()?)
 }
 
+/// Sends requests that somebody else has made, such as traces to their collector, within the bounds of a fetch of keys: as for
+/// [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
+#[derive(Debug, Clone)]
+pub struct Sender(reqwest::Client);
+
+impl Sender {
+    /// A sender that trusts the system's authorities.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn new() -> Result<Self, HttpClientError> {
+        http_client(None).map(Self)
+    }
+
+    /// Sends a request, and gives the answer, of whatever status.
+    ///
+    /// # Errors
+    /// [`FetchError::Http`] or [`FetchError::TooLarge`].
+    pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, FetchError> {
+        let failed = |error: reqwest::Error| FetchError::Http(error.without_url());
+        let response = self.0.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
+        let mut answer = http::Response::new(Bytes::new());
+        *answer.status_mut() = response.status();
+        *answer.headers_mut() = response.headers().clone();
+        *answer.body_mut() = read_body(response).await?.into();
+        Ok(answer)
+    }
+}
+
 /// Whether keys may be fetched from `url`: https, or http if `allow_http` or the host is loopback; with a host, without
 /// user and password.
 ///
@@ -201,10 +231,15 @@ async fn get(http: &reqwest::Client, url: Url, bearer: Option<&HeaderValue>) -> 
     if let Some(bearer) = bearer {
         request = request.header(AUTHORIZATION, bearer);
     }
-    let mut response = request.send().await.map_err(|error| FetchError::Http(error.without_url()))?;
+    let response = request.send().await.map_err(|error| FetchError::Http(error.without_url()))?;
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status().as_u16()));
     }
+    read_body(response).await
+}
+
+/// A body of at most [`MAX_KEY_SET_BYTES`].
+async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| FetchError::Http(error.without_url()))? {
         if body.len() + chunk.len() > MAX_KEY_SET_BYTES {

@@ -48,7 +48,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use entropy::{Entropy, SystemEntropy};
-pub use fetch::{FetchError, HttpClientError, MAX_KEY_SET_BYTES, check_url, http_client, is_loopback};
+pub use fetch::{FetchError, HttpClientError, MAX_KEY_SET_BYTES, Sender, check_url, http_client, is_loopback};
 pub use file_key_set::FileKeySet;
 pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use sts_jose::{SystemClock, SystemEntropy};
-use sts_server::cli::{self, Cli, Command, Output};
+use sts_server::cli::{self, Cli, Output};
 use sts_server::server::Surroundings;
 use sts_server::telemetry;
 
@@ -28,9 +28,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     telemetry::start_logs();
-    let serves = matches!(cli.command, Command::Serve | Command::Dev(_));
-    let metrics = if serves { telemetry::start_metrics() } else { None };
-    let surroundings = Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics };
+    let surroundings = Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
     let mut out = Output::standard(&cli.options);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     Ok(runtime.block_on(cli::run(cli, surroundings, &mut out))?)

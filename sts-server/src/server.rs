@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use sts_jose::{Clock, Entropy};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -22,6 +21,7 @@ use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, SealError};
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
 use crate::storage::{self, AuditRow, KeyChanges, StorageError, Store};
+use crate::telemetry::{self, Traces, TracesError};
 
 /// How often the database is asked whether something changed.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
@@ -37,8 +37,6 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
-    /// What `/metrics` shows.
-    pub metrics: Option<PrometheusHandle>,
 }
 
 /// A server does not start.
@@ -68,6 +66,9 @@ pub enum StartError {
     /// The certificate cannot be served.
     #[error("the certificate cannot be used")]
     Tls(#[from] TlsError),
+    /// Traces cannot be sent as configured.
+    #[error("traces cannot be sent")]
+    Traces(#[from] TracesError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -98,6 +99,7 @@ pub struct Server {
     sts: Arc<Sts>,
     store: Arc<dyn Store>,
     app: App,
+    traces: Traces,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -205,15 +207,18 @@ impl Server {
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
+        let endpoint = config.telemetry.otlp_endpoint.as_ref();
+        let traces = Traces::start(endpoint, &foundation.surroundings.entropy, sts.metrics())?;
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
-        let app = App::new(Arc::clone(&sts), config);
+        let app = App::new(Arc::clone(&sts), config).tracing(traces.clone());
         let mut server = Self {
             public: address(&public, config.listen.public)?,
             admin: address(&admin, config.listen.admin)?,
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
             app: app.clone(),
+            traces,
             shutdown,
             tasks: JoinSet::new(),
         };
@@ -224,10 +229,10 @@ impl Server {
             write_timeout: config.limits.write_timeout.as_duration(),
             drain_timeout: config.listen.drain_timeout.as_duration(),
         };
-        let metrics = foundation.surroundings.metrics.clone();
-        let agents = Listener { router: http::public(app.clone()), tls: tls.clone(), limits };
-        let operators =
-            Listener { router: http::admin(app, metrics), tls: tls.clone().filter(|_| config.tls.admin), limits };
+        let listener = |whose, router, tls| Listener { router, tls, limits, counted: (sts.metrics().clone(), whose) };
+        let agents = listener(telemetry::Listener::Public, http::public(app.clone()), tls.clone());
+        let for_operators = tls.clone().filter(|_| config.tls.admin);
+        let operators = listener(telemetry::Listener::Admin, http::admin(app), for_operators);
         server.tasks.spawn(agents.serve(public, ended.clone()));
         server.tasks.spawn(operators.serve(admin, ended.clone()));
         if let Some(tls) = tls {
@@ -272,6 +277,7 @@ impl Server {
     pub async fn stop(mut self) {
         self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        self.traces.stop().await;
         self.store.close().await;
     }
 }
@@ -292,6 +298,7 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
             () = http::announced(&mut ended) => return,
         }
         if let Err(error) = sts.refresh().await {
+            sts.metrics().follow_failed();
             tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
         }
     }
@@ -313,6 +320,7 @@ async fn maintain(sts: Arc<Sts>, foundation: Foundation, config: Config, mut end
         if let Err(error) = foundation.store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
         }
+        sts.metrics().upkeep();
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(REFRESH_KEY_SETS_EVERY) {
             sts.snapshot().trusted.refresh().await;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sts_server::config::{self, ForwardedHeader, Loaded, OPTIONS, Overrides};
+use sts_server::telemetry::LogFormat;
 use tempfile::TempDir;
 
 struct Files(TempDir);
@@ -65,6 +66,10 @@ header_timeout = "5s"
 body_timeout = "20s"
 request_timeout = "1m"
 write_timeout = "30s"
+[log]
+format = "json"
+[telemetry]
+otlp_endpoint = "http://127.0.0.1:4318"
 [metadata]
 response_types_none = true
 "#;
@@ -102,6 +107,8 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.header_timeout.to_string(), "5s");
     assert_eq!(config.limits.body_timeout.to_string(), "20s");
     assert_eq!(config.limits.write_timeout.to_string(), "30s");
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
     assert!(config.metadata.response_types_none);
     for option in OPTIONS {
         assert!(WHOLE.contains(&format!("{} = ", option.key)), "{} has no case here", option.path());
@@ -135,6 +142,8 @@ fn what_nobody_says_has_the_documented_default() {
     assert!(!config.tls.admin);
     assert_eq!(config.limits.header_timeout.to_string(), "10s");
     assert_eq!(config.limits.body_timeout.to_string(), "10s");
+    assert_eq!(config.log.format, LogFormat::Human);
+    assert_eq!(config.telemetry.otlp_endpoint, None);
     assert!(!config.metadata.response_types_none);
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sts_server::config::{OPTIONS, OptionKind};
 use sts_server::policy::Row;
 use sts_server::record::Event;
+use sts_server::telemetry::METRICS;
 
 /// Rows of the error table, to look up by name.
 const ROWS: [Row; 10] = [
@@ -40,6 +41,17 @@ fn docs_configuration_has_every_option() {
         let _ = writeln!(expected, "| `{}` | {default} | {} | {} |", option.path(), option.form, option.doc);
     }
     assert_table("docs/configuration.md", "| option |", &expected);
+}
+
+#[test]
+fn docs_metrics_has_every_metric() {
+    let mut expected = String::from("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for metric in METRICS {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+        let _ = writeln!(expected, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.name(), metric.doc);
+    }
+    assert_table("docs/metrics.md", "| metric |", &expected);
 }
 
 #[test]
@@ -102,7 +114,7 @@ fn full_event() -> Value {
         "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
         "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "tenant_id": "n", "tenant_ids": ["n"],
-        "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3,
+        "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
         "reason": "r", "detail": "d",
     });
     let read: Event = serde_json::from_value(event.clone()).expect("every field is one of an event");

@@ -210,7 +210,8 @@ async fn follow(
     let mut serves = Some(serves);
     let mut line = String::new();
     while stderr.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
-        if line.contains(" serving ") {
+        // For people, and as JSON.
+        if line.contains(" serving ") || line.contains("\"message\":\"serving\"") {
             serves.take().map(|serves| serves.send(()));
         }
         log.lock().expect("no test panics here").push_str(&line);

@@ -29,11 +29,8 @@ async fn make(config: &Config) -> Vec<KeyRow> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut config = config.clone();
     config.database.url = format!("sqlite://{}", directory.path().join("keys.db").display());
-    let surroundings = Surroundings {
-        clock: std::sync::Arc::new(SystemClock),
-        entropy: std::sync::Arc::new(SystemEntropy),
-        metrics: None,
-    };
+    let surroundings =
+        Surroundings { clock: std::sync::Arc::new(SystemClock), entropy: std::sync::Arc::new(SystemEntropy) };
     let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
     foundation.store.migrate().await.expect("a schema");
     foundation.ensure_keys(&config).await.expect("keys");

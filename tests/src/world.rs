@@ -72,8 +72,7 @@ impl World {
         let config = configure(model, url, kept.0.path());
         keyring::write_master_key(&config.keys.master_key_file);
         let clock = ManualClock::new(SystemClock.now());
-        let surroundings =
-            Surroundings { clock: Arc::new(clock.clone()), entropy: Arc::new(SystemEntropy), metrics: None };
+        let surroundings = Surroundings { clock: Arc::new(clock.clone()), entropy: Arc::new(SystemEntropy) };
         let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
         keyring::install(&*foundation.store, &config).await;
         foundation.apply(&config, &model.to_file(&config)).await.expect("a registry without faults");

@@ -115,7 +115,7 @@ impl EmbeddedSts {
 }
 
 fn surroundings() -> Surroundings {
-    Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics: None }
+    Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
 }
 
 fn random_secret() -> String {

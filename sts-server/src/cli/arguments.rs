@@ -209,7 +209,7 @@ pub enum AuditCommand {
 /// Which events to list.
 #[derive(Args)]
 pub struct AuditFilterArguments {
-    /// Only those of this X-Correlation-ID.
+    /// Only those of this X-Correlation-ID, told as one story: each hop, its chain, its rule, and how long it took.
     #[arg(long, value_name = "ID")]
     pub correlation: Option<String>,
     /// Only those of this transaction.

@@ -12,12 +12,15 @@ use super::CliError;
 use super::arguments::{AuditCommand, AuditFilterArguments, Options};
 use super::output::{Output, Style, configuration, read};
 use super::serve::until_told;
+use super::story;
 use crate::record::{self, AuditFault, Event};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow};
 
 /// How many rows are read at once.
 const PAGE: u32 = 1000;
+/// How many events a story is made of.
+const STORY: u32 = 1000;
 /// How often `follow` looks.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
@@ -56,6 +59,9 @@ async fn list(
         txn: arguments.txn.clone(),
         jti: arguments.jti.clone(),
     };
+    if let (Some(correlation_id), false) = (&arguments.correlation, out.is_json()) {
+        return tell(foundation, correlation_id, filter, out).await;
+    }
     loop {
         let rows = foundation.store.audit(&filter, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
@@ -64,6 +70,29 @@ async fn list(
             show(row, out)?;
         }
     }
+}
+
+/// The story of one correlation id, of its first [`STORY`] events: whoever sends requests chooses the id, and how many bear it.
+async fn tell(
+    foundation: &Foundation,
+    correlation_id: &str,
+    filter: AuditFilter,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let rows = foundation.store.audit(&filter, STORY + 1).await?;
+    let is_cut = rows.len() > STORY as usize;
+    let mut events = Vec::new();
+    for row in rows.iter().take(STORY as usize) {
+        match serde_json::from_str::<Event>(&row.row.body) {
+            Ok(event) => events.push(event),
+            Err(_) => show(row, out)?,
+        }
+    }
+    story::tell(correlation_id, &events, out)?;
+    if is_cut {
+        out.line(&out.styled(Style::Bad, &format!("these are the first {STORY} decisions; --json lists all")))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn follow(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {

@@ -14,6 +14,7 @@ mod keys;
 mod output;
 mod revoke;
 mod serve;
+mod story;
 mod token;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use crate::config::{self, Config, Loaded};
 use crate::fault::Fault;
 use crate::registry::ApplyError;
 use crate::server::StartError;
+use crate::telemetry;
 
 /// Where a command prints.
 pub struct Output {
@@ -108,6 +109,7 @@ pub(super) fn usable(loaded: Loaded, out: &mut Output) -> Result<Config, CliErro
         out.faults(&loaded.faults)?;
         return Err(CliError::Faults(loaded.faults));
     };
+    telemetry::choose_format(config.log.format);
     for fault in &loaded.faults {
         tracing::warn!("{fault}");
     }

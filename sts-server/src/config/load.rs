@@ -9,9 +9,10 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
-use super::{Config, Database, ForwardedHeader, Keys, Limits, Listen, Metadata, Tls, VARIABLE_PREFIX};
+use super::{Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls, VARIABLE_PREFIX};
 use crate::document::{self, Reader, nearest};
 use crate::fault::{Fault, Severity};
+use crate::telemetry::LogFormat;
 use crate::ttl::Ttl;
 
 /// What the flags of a command say; a field that is absent leaves the option as it is. Relative paths are relative to the
@@ -327,6 +328,8 @@ fn blank() -> Config {
             request_timeout: ttl,
             write_timeout: ttl,
         },
+        log: Log { format: LogFormat::Human },
+        telemetry: Telemetry { otlp_endpoint: None },
         metadata: Metadata { response_types_none: false },
     }
 }

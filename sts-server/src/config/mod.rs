@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use url::Url;
+
+use crate::telemetry::LogFormat;
 use crate::ttl::Ttl;
 
 mod address;
@@ -52,6 +55,10 @@ pub struct Config {
     pub keys: Keys,
     /// What it does not go beyond.
     pub limits: Limits,
+    /// Its logs.
+    pub log: Log,
+    /// What it tells of itself besides logs and metrics.
+    pub telemetry: Telemetry,
     /// What it publishes of itself.
     pub metadata: Metadata,
 }
@@ -145,6 +152,20 @@ pub struct Limits {
     pub request_timeout: Ttl,
     /// How long an answer may wait for a peer that takes nothing of it. Default `10s`.
     pub write_timeout: Ttl,
+}
+
+/// The logs.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// What a line looks like. Default [`LogFormat::Human`].
+    pub format: LogFormat,
+}
+
+/// What a server tells of itself besides logs and metrics.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// The collector that traces go to, as OTLP over HTTP. None by default.
+    pub otlp_endpoint: Option<Url>,
 }
 
 /// What a server publishes of itself.

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::address::{check_database_url, check_issuer, resolve_database_url};
 use super::{Config, ForwardedHeader, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
+use crate::telemetry::check_otlp_endpoint;
 use crate::ttl::Ttl;
 
 /// An option of the configuration.
@@ -333,6 +334,27 @@ pub static OPTIONS: &[ConfigOption] = &[
         form: "a span of time, at most 10m",
         doc: "How long an answer may wait for a peer that takes nothing of it.",
         set: |config, given| set_timeout(&mut config.limits.write_timeout, given),
+    },
+    ConfigOption {
+        table: Some("log"),
+        key: "format",
+        kind: OptionKind::Text,
+        default: Some("human"),
+        form: "human or json",
+        doc: "What a line of the log looks like: words for people, or one JSON object.",
+        set: |config, given| set(&mut config.log.format, given, "human or json"),
+    },
+    ConfigOption {
+        table: Some("telemetry"),
+        key: "otlp_endpoint",
+        kind: OptionKind::Text,
+        default: None,
+        form: "an http(s) URL without user, query or fragment, such as http://127.0.0.1:4318",
+        doc: "The OpenTelemetry collector that traces go to, as OTLP over HTTP; without it there are none.",
+        set: |config, given| {
+            config.telemetry.otlp_endpoint = Some(check_otlp_endpoint(given.text)?);
+            Ok(())
+        },
     },
     ConfigOption {
         table: Some("metadata"),

@@ -7,6 +7,7 @@ use super::{Call, Request};
 use crate::client_auth::AuthenticatedAgent;
 use crate::policy::{Ruling, Subject};
 use crate::record::{Event, EventKind};
+use crate::telemetry::Trail;
 
 /// Before step 1.
 pub(super) fn describe_call(kind: EventKind, call: &Call<'_>, now: Timestamp) -> Event {
@@ -56,6 +57,11 @@ pub(super) fn describe_token(event: &mut Event, claims: &AccessTokenClaims) {
     event.jti = Some(claims.jti.clone());
     event.txn = Some(claims.txn.clone());
     event.exp = Some(claims.exp);
+}
+
+/// Before step 8.
+pub(super) fn describe_duration(event: &mut Event, trail: &Trail) {
+    event.duration_micros = Some(u64::try_from(trail.elapsed().as_micros()).unwrap_or(u64::MAX));
 }
 
 /// The actors of a chain, the current one first: ours by their ids, which hold no space, and others with whose they are.

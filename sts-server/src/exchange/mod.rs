@@ -9,6 +9,7 @@ mod commit;
 mod describe;
 mod explain;
 mod introspect;
+mod observe;
 mod rates;
 mod refusal;
 mod request;
@@ -34,8 +35,11 @@ use crate::mint::{self, Minted};
 use crate::policy;
 use crate::record::{Event, EventKind, Standing};
 use crate::storage::TokenReference;
+use crate::telemetry::{GrantKind, Step, Trail};
 use crate::verify;
-use describe::{describe_call, describe_client, describe_request, describe_ruling, describe_subject};
+use describe::{
+    describe_call, describe_client, describe_duration, describe_request, describe_ruling, describe_subject,
+};
 use service::View;
 
 /// How much of a `grant_type` an audit event shows, in characters.
@@ -52,6 +56,8 @@ pub struct Call<'a> {
     pub correlation_id: &'a str,
     /// Who sent it.
     pub source: IpAddr,
+    /// Where its steps leave their times.
+    pub trail: &'a Trail,
 }
 
 /// A decision to issue, not yet recorded.
@@ -74,6 +80,8 @@ impl Sts {
         let decided = self.decide(&view, call, &mut event, &mut client).await;
         let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).cloned();
         // 8. Record, and only then 9. answer.
+        call.trail.enter(Step::Record);
+        describe_duration(&mut event, call.trail);
         match decided {
             Ok(issue) => self.issue(&view, issue, event, one_time).await,
             // Refusals before the client is known are counted, not stored.
@@ -92,32 +100,39 @@ impl Sts {
     ) -> Result<Issue, Refusal> {
         // 1. Form.
         let form = Form::parse(call.body)?;
+        call.trail.is_of(grant_kind(form.get(parameter::GRANT_TYPE)));
         event.grant = form.get(parameter::GRANT_TYPE).map(|grant| grant.chars().take(GRANT_CHARS).collect());
 
         // 2. Client authentication: which agent is asking?
+        call.trail.enter(Step::ClientAuth);
         let client = self.authenticate(view, call, &form).await?;
         describe_client(event, &client);
         let client = known.insert(client);
 
         // 3. Request: which target, scopes, token types?
+        call.trail.enter(Step::Request);
         let request = Request::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
         describe_request(event, &request);
         let (permit, standing) = match &request.grant {
             Grant::TokenExchange(exchange) => {
                 // 4. Subject: on whose behalf?
+                call.trail.enter(Step::Subject);
                 let subject = self.verify_subject(view, exchange, client).await?;
                 describe_subject(event, subject.subject(), &self.issuer);
 
                 // 5. Actor and chain: the actor is the client, and stands in front of those before it.
+                call.trail.enter(Step::Actor);
                 self.check_actor_token(view, exchange, client).await?;
                 let chain = self.extend_chain(subject.subject(), client)?;
 
                 // 6. Policy: may they?
+                call.trail.enter(Step::Policy);
                 let standing = verify::standing(&self.issuer, subject.subject(), client.agent());
                 (policy::permit(&self.question(view, &request, client, &chain), &subject)?, Some(standing))
             }
             Grant::ClientCredentials => {
                 // 6. Policy, for an agent on its own behalf.
+                call.trail.enter(Step::Policy);
                 let question = self.service_account_question(view, &request, client);
                 (policy::permit_service_account(&question)?, None)
             }
@@ -125,9 +140,20 @@ impl Sts {
         describe_ruling(event, permit.ruling(), &self.issuer);
 
         // 7. Mint.
+        call.trail.enter(Step::Mint);
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;
         let standing = standing.unwrap_or_else(|| verify::own_standing(minted.claims()));
         Ok(Issue { minted, standing, parent, issued_token_type: request.issued_token_type })
+    }
+}
+
+/// The grant as metrics name it.
+fn grant_kind(grant_type: Option<&str>) -> GrantKind {
+    match grant_type {
+        Some(parameter::GRANT_TOKEN_EXCHANGE) => GrantKind::TokenExchange,
+        Some(parameter::GRANT_CLIENT_CREDENTIALS) => GrantKind::ClientCredentials,
+        Some(_) => GrantKind::Other,
+        None => GrantKind::None,
     }
 }

@@ -7,7 +7,7 @@ use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, parameter};
 use thiserror::Error;
 
-use super::describe::{describe_call, describe_client};
+use super::describe::{describe_call, describe_client, describe_duration};
 use super::request::refuse_not_honoured;
 use super::service::View;
 use super::{Call, Refusal, RequestError, SnapshotError, Sts};
@@ -61,9 +61,13 @@ impl Sts {
                 self.spend(&view, &client).await?;
                 event.jti = Some(claims.jti.clone());
                 event.txn = Some(claims.txn.clone());
+                describe_duration(&mut event, call.trail);
                 Ok(self.commit_revocation(&row(claims, view.now), &event).await?)
             }
-            Err(refusal) => Err(self.refuse(&view, refusal, event, client.one_time().cloned()).await),
+            Err(refusal) => {
+                describe_duration(&mut event, call.trail);
+                Err(self.refuse(&view, refusal, event, client.one_time().cloned()).await)
+            }
         }
     }
 

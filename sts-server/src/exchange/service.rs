@@ -17,6 +17,8 @@ use crate::keys::MasterKey;
 use crate::mint;
 use crate::record::Recorder;
 use crate::storage::{StorageError, Store};
+use crate::telemetry::Metrics;
+use crate::ttl::Ttl;
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
@@ -26,6 +28,7 @@ const STALE_MILLISECONDS: i64 = 2_000;
 pub struct Sts {
     pub(super) issuer: String,
     pub(super) limits: Limits,
+    pub(super) rotate_every: Ttl,
     pub(super) store: Arc<dyn Store>,
     pub(super) master: Arc<MasterKey>,
     clock: Arc<dyn Clock>,
@@ -35,6 +38,11 @@ pub struct Sts {
     confirmed_at: AtomicI64,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
+    /// When the database answered last, in milliseconds since the epoch.
+    database_read_at: AtomicI64,
+    /// How far the database's clock was ahead then, in milliseconds.
+    database_ahead: AtomicI64,
+    pub(super) metrics: Metrics,
     pub(super) recorder: Recorder,
     pub(super) secrets: SecretCheck,
     pub(super) attempts: Attempts,
@@ -69,11 +77,13 @@ impl Sts {
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
         let confirmed_at = parts.clock.now();
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
-        let recorder =
-            Recorder::start(Arc::clone(&parts.store), parts.master.audit().clone(), Arc::clone(&parts.entropy));
+        let metrics = Metrics::new();
+        let (store, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.entropy));
+        let recorder = Recorder::start(store, parts.master.audit().clone(), entropy, metrics.clone());
         Ok(Self {
             issuer: config.issuer.clone(),
             limits: config.limits.clone(),
+            rotate_every: config.keys.rotate_every,
             store: parts.store,
             master: parts.master,
             clock: parts.clock,
@@ -81,6 +91,9 @@ impl Sts {
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
             refreshing: Semaphore::new(1),
+            database_read_at: AtomicI64::new(confirmed_at.as_millisecond()),
+            database_ahead: AtomicI64::new(0),
+            metrics,
             recorder,
             secrets: SecretCheck::default(),
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
@@ -122,7 +135,12 @@ impl Sts {
 
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
-        if let Some(newer) = present.refreshed(&*self.store, &self.master, &self.clock).await? {
+        let versions = self.store.versions().await?;
+        let now = self.clock.now().as_millisecond();
+        self.database_read_at.store(now, Ordering::Relaxed);
+        let ahead = versions.database_time.as_millisecond() - now;
+        self.database_ahead.store(ahead, Ordering::Relaxed);
+        if let Some(newer) = present.refreshed(&versions, &*self.store, &self.master, &self.clock).await? {
             self.snapshot.store(Arc::new(newer));
         }
         self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
@@ -140,8 +158,34 @@ impl Sts {
     }
 
     fn is_confirmed(&self) -> bool {
-        let age = self.clock.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire);
-        (0..STALE_MILLISECONDS).contains(&age)
+        (0..STALE_MILLISECONDS).contains(&self.snapshot_age())
+    }
+
+    /// How long ago the snapshot was known to be what the database holds, in milliseconds.
+    pub(super) fn snapshot_age(&self) -> i64 {
+        self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
+    }
+
+    /// How long ago the database answered last, in milliseconds.
+    pub(super) fn database_silence(&self) -> i64 {
+        self.now().as_millisecond() - self.database_read_at.load(Ordering::Relaxed)
+    }
+
+    /// How far the database's clock was ahead then, in milliseconds.
+    pub(super) fn database_ahead(&self) -> i64 {
+        self.database_ahead.load(Ordering::Relaxed)
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What is counted here.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whether tokens can be issued: the database answers and a key is active.

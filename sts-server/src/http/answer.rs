@@ -53,6 +53,13 @@ pub(super) fn json(body: &impl Serialize) -> Response {
     with_body(StatusCode::OK, body)
 }
 
+/// 200 with metrics, in the text format of Prometheus.
+pub(super) fn metrics(text: String) -> Response {
+    let mut response = text.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    response
+}
+
 /// 200 without a body (RFC 7009 §2.2).
 pub(super) fn empty() -> Response {
     StatusCode::OK.into_response()

@@ -20,6 +20,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
 use super::tls::Tls;
+use crate::telemetry::{self, Metrics};
 
 /// How long the loop waits when the system has no descriptor left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -32,7 +33,7 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// What a listener does not go beyond.
+/// What a listener does not go beyond, and where it counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The most open connections; further ones wait in the system's queue.
@@ -56,6 +57,8 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// The bounds.
     pub limits: Limits,
+    /// Where open connections are counted, and as whose.
+    pub counted: (Metrics, telemetry::Listener),
 }
 
 impl Listener {
@@ -142,8 +145,11 @@ impl Listener {
         shutdown: watch::Receiver<bool>,
     ) {
         let this = Arc::clone(self);
+        let (metrics, whose) = &self.counted;
+        let open = metrics.connected(*whose);
         tokio::spawn(async move {
             this.connection(stream, peer, shutdown).await;
+            drop(open);
             drop(place);
         });
     }

@@ -9,6 +9,8 @@ mod introspect;
 mod jwks;
 mod listener;
 mod metadata;
+mod metrics;
+mod observed;
 mod post;
 mod revoke;
 mod source;
@@ -24,7 +26,6 @@ use axum::extract::State;
 use axum::middleware::map_response_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
-use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use answer::description;
 pub(crate) use listener::announced;
@@ -33,6 +34,7 @@ pub use tls::{Tls, TlsError};
 
 use crate::config::Config;
 use crate::exchange::Sts;
+use crate::telemetry::Traces;
 use source::Proxies;
 
 /// What the handlers share.
@@ -44,6 +46,7 @@ pub struct App {
     request_timeout: Duration,
     proxies: Arc<Proxies>,
     withdrawn: Arc<AtomicBool>,
+    traces: Traces,
 }
 
 impl App {
@@ -57,7 +60,14 @@ impl App {
             request_timeout: config.limits.request_timeout.as_duration(),
             proxies: Arc::new(Proxies::new(&config.listen)),
             withdrawn: Arc::default(),
+            traces: Traces::default(),
         }
+    }
+
+    /// The same, whose requests leave traces.
+    #[must_use]
+    pub fn tracing(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// From now on the server is not ready; it serves all the same.
@@ -86,13 +96,9 @@ pub fn public(app: App) -> Router {
 }
 
 /// The endpoints for operators.
-pub fn admin(app: App, metrics: Option<PrometheusHandle>) -> Router {
-    let render = move || {
-        let metrics = metrics.clone();
-        async move { metrics.map(|metrics| metrics.render()).unwrap_or_default() }
-    };
+pub fn admin(app: App) -> Router {
     Router::new()
-        .route("/metrics", get(render))
+        .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)

@@ -15,34 +15,38 @@ use sts_protocol::parameter::X_CORRELATION_ID;
 use super::App;
 use super::answer::{self, Unreadable, UsedHeader};
 use super::listener::Peer;
+use super::observed::Observed;
 use crate::exchange::{Call, Refusal, Sts};
 use crate::policy::Row;
+use crate::telemetry::{Endpoint, Outcome, Trail};
 
 /// The longest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest correlation id that is taken over.
 const MAX_CORRELATION_BYTES: usize = 128;
 
-/// Reads a request, lets `decide` answer it, and gives the answer the headers that all have. `endpoint` names it for metrics.
+/// Reads a request, lets `decide` answer it, and gives the answer the headers that all have.
 pub(super) async fn answer(
     app: &App,
     request: Request,
-    endpoint: &'static str,
+    endpoint: Endpoint,
     decide: impl AsyncFnOnce(&Sts, &Call<'_>) -> Result<Response, Refusal>,
 ) -> Response {
+    let trail = Trail::begin();
     let (parts, body) = request.into_parts();
     let deadline = tokio::time::sleep(app.request_timeout);
     let correlation_id = correlation_id(&parts.headers).unwrap_or_else(|| app.sts.new_name());
+    let mut observed = Observed::begin(app, endpoint, &trail, (&parts.headers, &correlation_id));
     let body = match read(app, &parts, body).await {
         Ok(body) => body,
         Err(unreadable) => {
-            count(endpoint, "unreadable");
+            observed.decided(Outcome::Unreadable, None);
             return answer::seal(answer::unreadable(unreadable), &correlation_id);
         }
     };
     let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let source = app.proxies.source(peer, &parts.headers);
-    let call = Call { headers: &parts.headers, body: &body, correlation_id: &correlation_id, source };
+    let call = Call { headers: &parts.headers, body: &body, correlation_id: &correlation_id, source, trail: &trail };
     let decided = async {
         app.sts.admit(source)?;
         decide(&app.sts, &call).await
@@ -55,16 +59,19 @@ pub(super) async fn answer(
     };
     let response = match decided {
         Ok(response) => {
-            count(endpoint, "ok");
+            observed.decided(Outcome::Ok, None);
             response
         }
-        Err(refusal) => refuse(endpoint, &refusal, &call),
+        Err(refusal) => {
+            observed.decided(outcome(refusal.row()), Some(refusal.reason()));
+            refuse(endpoint, &refusal, &call)
+        }
     };
     answer::seal(response, &correlation_id)
 }
 
-fn refuse(endpoint: &'static str, refusal: &Refusal, call: &Call<'_>) -> Response {
-    count(endpoint, refusal.reason());
+fn refuse(endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> Response {
+    let endpoint = endpoint.name();
     let (correlation_id, reason, detail) = (call.correlation_id, refusal.reason(), refusal.detail());
     if refusal.row() == Row::Unavailable {
         tracing::warn!(endpoint, correlation_id, reason, detail, "a request could not be served");
@@ -75,8 +82,19 @@ fn refuse(endpoint: &'static str, refusal: &Refusal, call: &Call<'_>) -> Respons
     answer::refusal(refusal, used)
 }
 
-fn count(endpoint: &'static str, outcome: &'static str) {
-    metrics::counter!("sts_requests_total", "endpoint" => endpoint, "outcome" => outcome).increment(1);
+fn outcome(row: Row) -> Outcome {
+    match row {
+        Row::TooMany => Outcome::Limited,
+        Row::Unavailable => Outcome::Unavailable,
+        Row::Request
+        | Row::Token
+        | Row::Target
+        | Row::Scope
+        | Row::Grant
+        | Row::UnsupportedGrant
+        | Row::Client
+        | Row::TokenSize => Outcome::Refused,
+    }
 }
 
 async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Unreadable> {

@@ -5,9 +5,10 @@ use axum::response::Response;
 
 use super::{App, answer, post};
 use crate::exchange::{Call, Sts};
+use crate::telemetry::Endpoint;
 
 /// Answers a token request.
 pub(super) async fn token(State(app): State<App>, request: Request) -> Response {
     let decide = async |sts: &Sts, call: &Call<'_>| sts.token(call).await.map(|token| answer::json(&token));
-    post::answer(&app, request, "token", decide).await
+    post::answer(&app, request, Endpoint::Token, decide).await
 }

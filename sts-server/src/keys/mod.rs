@@ -12,6 +12,6 @@ mod trusted;
 pub use lifecycle::{
     KeyLifeError, KeyPolicy, Rotation, SIGNING_ALGORITHMS, ensure, maintain, publish_window, revoke, rotate,
 };
-pub use ring::{KeyRing, KeyRingError};
+pub use ring::{KeyLife, KeyRing, KeyRingError};
 pub use seal::{MasterKey, SealError, write_private};
 pub use trusted::{OutsideToken, TrustError, TrustedKeys};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_jose::{Algorithm, SigningKey, SigningKeyError, UnverifiedToken, VerifiedToken};
 use thiserror::Error;
@@ -17,6 +18,20 @@ pub struct KeyRing {
     keys: HashMap<String, Arc<SigningKey>>,
     active: HashMap<Algorithm, Arc<SigningKey>>,
     jwks: Value,
+    lives: Vec<KeyLife>,
+}
+
+/// Our keys of one algorithm in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyLife {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The state.
+    pub state: KeyState,
+    /// How many there are.
+    pub keys: usize,
+    /// Since when the oldest of them has been in this state.
+    pub oldest_since: Timestamp,
 }
 
 /// The stored keys cannot be used: an operator must act.
@@ -56,6 +71,7 @@ impl KeyRing {
         for row in rows {
             let key = Arc::new(open(row, master)?);
             published.push(key.public_jwk());
+            ring.count(key.algorithm(), row);
             if row.state == KeyState::Active {
                 ring.active.insert(key.algorithm(), Arc::clone(&key));
             }
@@ -75,6 +91,25 @@ impl KeyRing {
     #[must_use]
     pub fn active(&self, algorithm: Algorithm) -> Option<&Arc<SigningKey>> {
         self.active.get(&algorithm)
+    }
+
+    /// Our keys, counted by algorithm and state.
+    #[must_use]
+    pub fn lives(&self) -> &[KeyLife] {
+        &self.lives
+    }
+
+    fn count(&mut self, algorithm: Algorithm, row: &KeyRow) {
+        let same = |life: &&mut KeyLife| life.algorithm == algorithm && life.state == row.state;
+        match self.lives.iter_mut().find(same) {
+            Some(life) => {
+                life.keys += 1;
+                life.oldest_since = life.oldest_since.min(row.state_since);
+            }
+            None => {
+                self.lives.push(KeyLife { algorithm, state: row.state, keys: 1, oldest_since: row.state_since });
+            }
+        }
     }
 
     /// Whether there is anything to sign with.

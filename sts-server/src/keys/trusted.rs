@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sts_jose::{
-    Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetError, KeySource, Location, RemoteConfig,
-    RemoteKeySet, TimeError, Times, UnverifiedToken, VerifiedToken, VerifyError, http_client,
+    Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetError, KeySetHealth, KeySource, Location,
+    RemoteConfig, RemoteKeySet, TimeError, Times, UnverifiedToken, VerifiedToken, VerifyError, http_client,
 };
 use thiserror::Error;
 use url::Url;
@@ -169,6 +169,17 @@ impl TrustedKeys {
         verify(self.agents.get(&agent.id).ok_or(TrustError::UnknownKey)?, token, now).await
     }
 
+    /// How the keys of each issuer fare; a source that could not be made of its entry is failing.
+    pub fn issuer_health(&self) -> impl Iterator<Item = (&str, KeySetHealth)> {
+        self.issuers.iter().map(|(issuer, source)| (issuer.as_str(), source.health()))
+    }
+
+    /// How many agents' own keys could not be read the last time.
+    #[must_use]
+    pub fn failing_agents(&self) -> usize {
+        self.agents.values().filter(|source| source.health().failing).count()
+    }
+
     /// Reads all key sets that are not inline: at start, so that the first requests need not wait, and now and then, so that a key
     /// that was withdrawn is believed no longer though nobody presents another. Failures are left to the requests.
     pub async fn refresh(&self) {
@@ -178,6 +189,15 @@ impl TrustedKeys {
             if let Err(error) = outcome {
                 tracing::warn!(error = &*error as &dyn std::error::Error, "a key set could not be read");
             }
+        }
+    }
+}
+
+impl Source {
+    fn health(&self) -> KeySetHealth {
+        match &self.keys {
+            Ok(keys) => keys.health(),
+            Err(_) => KeySetHealth { failing: true, ..KeySetHealth::default() },
         }
     }
 }

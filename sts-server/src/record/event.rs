@@ -106,6 +106,9 @@ pub struct Event {
     /// When the subject token dies, in seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_exp: Option<i64>,
+    /// How long the decision took, from the head of the request up to the commit, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_micros: Option<u64>,
     /// Why it was refused: a stable name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -143,6 +146,7 @@ impl Event {
             txn: None,
             exp: None,
             parent_exp: None,
+            duration_micros: None,
             reason: None,
             detail: None,
         }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{AuditWriter, Event, Revocations, Standing};
 use crate::storage::{AuditRow, Fresh, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow};
+use crate::telemetry::{Metrics, Stopwatch};
 
 /// How many decisions one transaction holds at most.
 const BATCH: usize = 256;
@@ -81,10 +82,23 @@ struct Job {
 impl Recorder {
     /// Starts the recorder's task, which ends when the last clone is gone and the queue is empty. `key` is that of the audit chain.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, key: hmac::Key, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn start(store: Arc<dyn Store>, key: hmac::Key, entropy: Arc<dyn Entropy>, metrics: Metrics) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(run(store, key, entropy, jobs));
+        let writer = Writer { store, key, entropy, metrics };
+        tokio::spawn(writer.run(jobs));
         Self { queue }
+    }
+
+    /// How many decisions wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// How many decisions may wait.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.queue.max_capacity()
     }
 
     /// Commits a decision; the answer may go when this has returned.
@@ -101,17 +115,31 @@ impl Recorder {
     }
 }
 
-async fn run(store: Arc<dyn Store>, key: hmac::Key, entropy: Arc<dyn Entropy>, mut jobs: mpsc::Receiver<Job>) {
-    let mut writer = AuditWriter::new(key.clone(), &*entropy);
-    let mut batch = Vec::with_capacity(BATCH);
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
-        let (submissions, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
-        let outcome = commit(&*store, &mut writer, &submissions).await;
-        if outcome.is_err() {
-            // Whether the rows were written is unknown, and so is the end of the chain: begin another.
-            writer = AuditWriter::new(key.clone(), &*entropy);
+/// The one task that writes.
+struct Writer {
+    store: Arc<dyn Store>,
+    key: hmac::Key,
+    entropy: Arc<dyn Entropy>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut chain = AuditWriter::new(self.key.clone(), &*self.entropy);
+        let mut batch = Vec::with_capacity(BATCH);
+        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            let (submissions, answers): (Vec<_>, Vec<_>) =
+                batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
+            let watch = Stopwatch::start();
+            let outcome = commit(&*self.store, &mut chain, &submissions).await;
+            self.metrics.batch(submissions.len(), watch.elapsed());
+            if outcome.is_err() {
+                // Whether the rows were written is unknown, and so is the end of the chain: begin another.
+                chain = AuditWriter::new(self.key.clone(), &*self.entropy);
+                self.metrics.batch_failed();
+            }
+            deliver(outcome, answers);
         }
-        deliver(outcome, answers);
     }
 }
 

@@ -48,6 +48,12 @@ impl Revocations {
         self.version
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.rows.len()
+    }
+
     /// What revocation a token falls under, if any.
     #[must_use]
     pub fn refuse(&self, standing: &Standing) -> Option<RevocationKind> {

@@ -26,13 +26,55 @@ async fn audit_lists_the_events_of_one_request() {
     assert_eq!(events[1]["event"], "token.refused");
     assert_eq!(events[1]["reason"], "subject_malformed");
 
-    let words = shop.folder.run(&["audit", "list", "--correlation", "the-request-of-alice"]).await;
     assert!(
-        words.ended_with(0).contains("for alice  of https://login.example.com  by coordinator  to inventory"),
-        "{words:?}"
+        events.iter().all(|event| event["duration_micros"].as_u64().is_some_and(|micros| micros > 0)),
+        "{events:?}"
     );
-    let other = shop.folder.run(&["audit", "list", "--correlation", "another"]).await;
+
+    let all = shop.folder.run(&["audit", "list"]).await;
+    assert!(
+        all.ended_with(0).contains("for alice  of https://login.example.com  by coordinator  to inventory"),
+        "{all:?}"
+    );
+    let other = shop.folder.run(&["audit", "list", "--correlation", "another", "--json"]).await;
     assert_eq!(other.ended_with(0), "");
+}
+
+#[tokio::test]
+async fn the_story_of_a_correlation_id_tells_every_hop_of_every_transaction() {
+    let (shop, _server) = Shop::serving().await;
+    let (first, second) = (shop.token().await, shop.token().await);
+    // The second hop of the first transaction, and a first hop that comes to nothing.
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", first.as_str()),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("audience", "coordinator"),
+    ];
+    assert_eq!(shop.post("token", "inventory", &form).await["error"], "invalid_target");
+    assert_eq!(shop.exchange("no token").await["error"], "invalid_request");
+
+    let told = shop.folder.run(&["audit", "list", "--correlation", "the-request-of-alice"]).await;
+    let text = told.ended_with(0);
+    let paragraphs: Vec<&str> = text.split("\n\n").collect();
+    let [head, of_first, of_second, of_none] = paragraphs[..] else { panic!("{text}") };
+    assert!(head.starts_with("the-request-of-alice: 4 decisions, 2 refused, in 2 transactions and "), "{text}");
+    for (paragraph, token) in [(of_first, &first), (of_second, &second)] {
+        let claims = claims(token);
+        let txn = claims["txn"].as_str().expect("a transaction");
+        let subject = format!("transaction {txn} for alice of https://login.example.com in tenant acme\n");
+        assert!(paragraph.starts_with(&subject), "{text}");
+        let issued = "issued   coordinator -> inventory  scope stock:read  rule coordinator->inventory  took ";
+        assert!(paragraph.contains(issued) && paragraph.contains(" ms\n      chain coordinator\n      jti "), "{text}");
+    }
+    assert!(of_first.contains("refused  inventory -> coordinator  reason no_delegation  took "), "{text}");
+    let from = format!("from {}", claims(&first)["jti"].as_str().expect("a jti"));
+    assert!(of_first.contains(&from) && !of_second.contains("refused"), "{text}");
+    assert!(of_none.starts_with("no transaction: refused at a first hop\n"), "{text}");
+    assert!(of_none.contains("refused  coordinator -> inventory  reason subject_malformed  took "), "{text}");
+
+    let other = shop.folder.run(&["audit", "list", "--correlation", "another"]).await;
+    assert_eq!(other.ended_with(0), "nothing is recorded under another\n");
 }
 
 #[tokio::test]

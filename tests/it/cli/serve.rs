@@ -8,9 +8,30 @@ async fn serve_ends_with_0_when_it_is_told_to() {
     let (shop, server) = Shop::serving().await;
     shop.token().await;
     let metrics = shop.http.get(format!("{}/metrics", server.admin())).send().await.expect("an answer");
-    assert!(metrics.text().await.expect("text").contains("sts_requests_total{endpoint=\"token\",outcome=\"ok\"} 1"));
+    assert!(
+        metrics.text().await.expect("text").contains(
+            "sts_requests_total{endpoint=\"token\",grant=\"token_exchange\",outcome=\"ok\",reason=\"none\"} 1"
+        )
+    );
     assert!(!server.log().contains('\u{1b}'), "colour in a pipe: {}", server.log());
     assert_eq!(server.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn logs_are_json_objects_where_the_configuration_says_so() {
+    let shop = Shop::open();
+    let configuration = std::fs::read_to_string(shop.folder.path("sts.toml")).expect("the configuration");
+    shop.folder.write("sts.toml", &format!("{configuration}\n[log]\nformat = \"json\"\n"));
+    let server = shop.folder.serve().await;
+    let log = server.log();
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["at"].is_string() && line["level"].is_string() && line["target"].is_string(), "{line}");
+    }
+    let serving = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let serving: Vec<_> = serving.filter(|line| line["message"] == "serving").collect();
+    assert_eq!(serving.len(), 1, "{log}");
+    assert_eq!((&serving[0]["level"], &serving[0]["issuer"]), (&"info".into(), &shop.folder.issuer().into()));
 }
 
 #[tokio::test]

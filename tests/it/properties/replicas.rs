@@ -27,7 +27,7 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 fn surroundings() -> Surroundings {
-    Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics: None }
+    Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
 }
 
 /// Starts a server and uses it at once.

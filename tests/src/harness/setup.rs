@@ -133,7 +133,7 @@ pub(super) async fn listen() -> TcpListener {
 }
 
 pub(super) fn surroundings(clock: &ManualClock) -> Surroundings {
-    Surroundings { clock: Arc::new(clock.clone()), entropy: Arc::new(SystemEntropy), metrics: None }
+    Surroundings { clock: Arc::new(clock.clone()), entropy: Arc::new(SystemEntropy) }
 }
 
 fn http_client() -> reqwest::Client {

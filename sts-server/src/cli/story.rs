@@ -1,0 +1,152 @@
+//! The story of one user request: all decisions under one correlation id, for a person at a terminal.
+//!
+//! A user request may begin several transactions, for every first hop begins one. The story has a paragraph for each, and a
+//! line or two for each of its decisions.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use sts_protocol::Scope;
+
+use super::CliError;
+use super::output::{Output, Style};
+use crate::record::{Event, EventKind};
+
+/// Prints the events of one correlation id, which come in the order in which they were recorded.
+pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> Result<(), CliError> {
+    let (Some(first), Some(last)) =
+        (events.iter().map(|event| event.at).min(), events.iter().map(|event| event.at).max())
+    else {
+        return out.line(&format!("nothing is recorded under {}", correlation_id.escape_debug()));
+    };
+    let transactions = transactions(events);
+    let refused = events.iter().filter(|event| event.reason.is_some()).count();
+    let known = transactions.iter().filter(|(txn, _)| txn.is_some()).count();
+    let head = format!(
+        "{}: {}, {refused} refused, in {} and {}",
+        correlation_id.escape_debug(),
+        counted(events.len(), "decision"),
+        counted(known, "transaction"),
+        milliseconds((last.as_microsecond() - first.as_microsecond()).unsigned_abs()),
+    );
+    out.line(&out.styled(Style::Heading, &head))?;
+    for (txn, events) in transactions {
+        out.line("")?;
+        out.line(&out.styled(Style::Heading, &heading(txn, &events)))?;
+        for event in events {
+            let style = if event.reason.is_some() { Style::Bad } else { Style::Good };
+            out.line(&format!("  {}  {}  {}", event.at, out.styled(style, kind(event.event)), decision(event)))?;
+            for line in [chain(event), tokens(event), event.detail.as_deref().map(escaped)].into_iter().flatten() {
+                out.line(&out.styled(Style::Quiet, &format!("      {line}")))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The events by transaction, in the order in which each began. A request that was refused at its first hop has none.
+fn transactions(events: &[Event]) -> Vec<(Option<&str>, Vec<&Event>)> {
+    let mut transactions: Vec<(Option<&str>, Vec<&Event>)> = Vec::new();
+    for event in events {
+        let txn = event.txn.as_deref();
+        match transactions.iter_mut().find(|(known, _)| *known == txn) {
+            Some((_, events)) => events.push(event),
+            None => transactions.push((txn, vec![event])),
+        }
+    }
+    transactions
+}
+
+/// Which transaction, and for whom: one for all its hops.
+fn heading(txn: Option<&str>, events: &[&Event]) -> String {
+    let Some(txn) = txn else { return "no transaction: refused at a first hop".to_owned() };
+    let mut text = format!("transaction {}", escaped(txn));
+    // A refusal may have come before all was known; the hop that knows most speaks for all.
+    if let Some(event) = events.iter().max_by_key(|event| usize::from(event.sub.is_some())) {
+        append(&mut text, " ", subject(event));
+    }
+    text
+}
+
+/// For whom.
+fn subject(event: &Event) -> [(&'static str, Option<String>); 3] {
+    [
+        ("for", event.sub.as_deref().map(escaped)),
+        ("of", event.subject_issuer.as_deref().map(escaped)),
+        ("in tenant", event.tenant_id.as_ref().map(ToString::to_string)),
+    ]
+}
+
+/// Who asked to call whom, by which rule or why not, and how long that took.
+fn decision(event: &Event) -> String {
+    let who = event.client_id.as_deref().map_or_else(|| "an operator".to_owned(), escaped);
+    let mut text = match &event.target {
+        Some(target) => format!("{who} -> {}", escaped(target)),
+        None => who,
+    };
+    if event.txn.is_none() {
+        append(&mut text, " ", subject(event));
+    }
+    let parts = [
+        ("scope", event.scope.as_ref().or(event.requested_scope.as_ref()).map(Scope::to_string)),
+        ("rule", event.delegation.as_deref().map(escaped)),
+        ("reason", event.reason.as_deref().map(escaped)),
+        ("took", event.duration_micros.map(milliseconds)),
+    ];
+    append(&mut text, "  ", parts);
+    text
+}
+
+/// Who acted before, last first.
+fn chain(event: &Event) -> Option<String> {
+    let actors: Vec<String> = event.actors.iter().map(|actor| escaped(actor)).collect();
+    (!actors.is_empty()).then(|| format!("chain {}", actors.join(" < ")))
+}
+
+/// Which token came of which, and until when it is good.
+fn tokens(event: &Event) -> Option<String> {
+    let mut text = String::new();
+    let until = event.exp.and_then(|exp| Timestamp::from_second(exp).ok());
+    let parts = [
+        ("jti", event.jti.as_deref().map(escaped)),
+        ("until", until.map(|until| until.to_string())),
+        ("from", event.parent_jti.as_deref().map(escaped)),
+    ];
+    append(&mut text, "  ", parts);
+    (!text.is_empty()).then(|| text.trim_start().to_owned())
+}
+
+fn append<const N: usize>(text: &mut String, between: &str, parts: [(&str, Option<String>); N]) {
+    for (name, value) in parts {
+        if let Some(value) = value {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{between}{name} {value}");
+        }
+    }
+}
+
+fn kind(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::TokenIssued => "issued ",
+        EventKind::TokenRefused => "refused",
+        EventKind::Revoked => "revoked",
+        EventKind::RevocationRefused => "not revoked",
+        EventKind::RevocationLifted => "lifted",
+        EventKind::RegistryChanged => "registry changed",
+        EventKind::KeysChanged => "keys changed",
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
+}
+
+/// Names that others chose do not move the cursor.
+fn escaped(text: &str) -> String {
+    text.escape_debug().to_string()
+}

@@ -1,0 +1,72 @@
+//! What the service tells of itself when somebody asks for the metrics.
+
+use jiff::Timestamp;
+use sts_jose::KeySetHealth;
+
+use super::Sts;
+use crate::storage::KeyState;
+use crate::telemetry::catalog;
+
+/// A database that has not answered for this long counts as out of reach, in milliseconds.
+const UP_MILLISECONDS: i64 = 5_000;
+
+impl Sts {
+    /// Sets the gauges to what is so now. No I/O.
+    pub fn observe(&self) {
+        let (snapshot, metrics, now) = (self.snapshot(), &self.metrics, self.now());
+        metrics.set(&catalog::SNAPSHOT_AGE, &[], seconds(self.snapshot_age().max(0)));
+        metrics.set(&catalog::DATABASE_UP, &[], f64::from(u8::from(self.database_silence() < UP_MILLISECONDS)));
+        metrics.set(&catalog::DATABASE_CLOCK_OFFSET, &[], seconds(self.database_ahead()));
+        let versions = [
+            ("registry", snapshot.registry.version()),
+            ("keys", snapshot.ring.version()),
+            ("revocations", snapshot.revocations.version()),
+        ];
+        for (part, version) in versions {
+            metrics.set(&catalog::SNAPSHOT_VERSION, &[part], version as f64);
+        }
+        metrics.set(&catalog::REVOCATIONS, &[], snapshot.revocations.count() as f64);
+        metrics.set(&catalog::RECORDER_QUEUE, &[], self.recorder.waiting() as f64);
+        metrics.set(&catalog::RECORDER_QUEUE_LIMIT, &[], self.recorder.limit() as f64);
+        metrics.set(&catalog::CONNECTIONS_LIMIT, &[], self.limits.connections as f64);
+        metrics.set(&catalog::ROTATE_EVERY, &[], self.rotate_every.as_seconds() as f64);
+        self.observe_signing_keys(now);
+        self.observe_issuers(now);
+    }
+
+    fn observe_signing_keys(&self, now: Timestamp) {
+        let snapshot = self.snapshot();
+        for life in snapshot.ring.lives() {
+            let state = match life.state {
+                KeyState::Next => "next",
+                KeyState::Active => "active",
+                KeyState::Retired => "retired",
+            };
+            let algorithm = life.algorithm.to_string();
+            let labels = [algorithm.as_str(), state];
+            self.metrics.set(&catalog::SIGNING_KEYS, &labels, life.keys as f64);
+            let age = now.as_millisecond() - life.oldest_since.as_millisecond();
+            self.metrics.set(&catalog::SIGNING_KEY_AGE, &labels, seconds(age.max(0)));
+        }
+    }
+
+    fn observe_issuers(&self, now: Timestamp) {
+        let snapshot = self.snapshot();
+        for (issuer, KeySetHealth { fetched_at, failing, forced_refetches, fetches }) in
+            snapshot.trusted.issuer_health()
+        {
+            if let Some(fetched_at) = fetched_at {
+                let age = now.as_millisecond() - fetched_at.as_millisecond();
+                self.metrics.set(&catalog::ISSUER_KEYS_AGE, &[issuer], seconds(age.max(0)));
+            }
+            self.metrics.set(&catalog::ISSUER_KEYS_FAILING, &[issuer], f64::from(u8::from(failing)));
+            self.metrics.total(&catalog::ISSUER_KEYS_FETCHES, &[issuer], fetches);
+            self.metrics.total(&catalog::ISSUER_KEYS_FORCED, &[issuer], forced_refetches);
+        }
+        self.metrics.set(&catalog::AGENT_KEYS_FAILING, &[], snapshot.trusted.failing_agents() as f64);
+    }
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

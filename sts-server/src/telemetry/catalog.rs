@@ -1,0 +1,200 @@
+//! The list of all metrics. `docs/metrics.md`, the dashboard and the alerts in `deploy/` are held to it by tests.
+
+use MetricKind::{Counter, Gauge, Histogram};
+
+/// A metric of `/metrics`.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name, with its unit, as Prometheus wants it.
+    pub name: &'static str,
+    /// How it is counted.
+    pub kind: MetricKind,
+    /// The names of its labels; every label has a bounded set of values.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub doc: &'static str,
+}
+
+/// How a metric is counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MetricKind {
+    /// It only grows, from zero at the start of the process.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// A distribution, in buckets with these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+impl MetricKind {
+    /// The word of Prometheus.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// From what memory alone takes to what no client waits for.
+const REQUEST_SECONDS: &[f64] =
+    &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// A step may be a hundredth of a request.
+const STEP_SECONDS: &[f64] = &[
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0,
+];
+/// A batch holds 256 at most.
+const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+pub(crate) static BUILD_INFO: Metric =
+    metric("sts_build_info", Gauge, &["version"], "Always 1; the label says which version runs.");
+pub(crate) static REQUESTS: Metric = metric(
+    "sts_requests_total",
+    Counter,
+    &["endpoint", "grant", "outcome", "reason"],
+    "Requests that were answered. `endpoint` is `token`, `introspect` or `revoke`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (nobody read its parameters) or `abandoned` (the requester went away); `reason` is one of docs/audit.md, or `none`.",
+);
+pub(crate) static REQUEST_DURATION: Metric = metric(
+    "sts_request_duration_seconds",
+    Histogram(REQUEST_SECONDS),
+    &["endpoint"],
+    "How long requests took, from their head to their answer.",
+);
+pub(crate) static STEP_DURATION: Metric = metric(
+    "sts_step_duration_seconds",
+    Histogram(STEP_SECONDS),
+    &["step"],
+    "How long each step of the token endpoint took; a refused request counts for the steps that it came to. `step` is `form`, `client_auth`, `request`, `subject`, `actor`, `policy`, `mint` or `record`.",
+);
+pub(crate) static RECORDER_BATCH: Metric = metric(
+    "sts_recorder_batch_decisions",
+    Histogram(BATCH),
+    &[],
+    "How many decisions one transaction of the recorder held.",
+);
+pub(crate) static RECORDER_COMMIT: Metric = metric(
+    "sts_recorder_commit_duration_seconds",
+    Histogram(REQUEST_SECONDS),
+    &[],
+    "How long the transactions of the recorder took, failed ones too.",
+);
+pub(crate) static RECORDER_FAILURES: Metric = metric(
+    "sts_recorder_failures_total",
+    Counter,
+    &[],
+    "Transactions of the recorder that failed: their requests got 503, and a new audit chain began.",
+);
+pub(crate) static RECORDER_QUEUE: Metric =
+    metric("sts_recorder_queue_decisions", Gauge, &[], "Decisions that wait for the recorder.");
+pub(crate) static RECORDER_QUEUE_LIMIT: Metric =
+    metric("sts_recorder_queue_limit_decisions", Gauge, &[], "Decisions that may wait; a request beyond gets 429.");
+pub(crate) static DATABASE_UP: Metric =
+    metric("sts_database_up", Gauge, &[], "1 if the database has answered within the last 5 seconds, else 0.");
+pub(crate) static DATABASE_CLOCK_OFFSET: Metric = metric(
+    "sts_database_clock_offset_seconds",
+    Gauge,
+    &[],
+    "How far the database's clock was ahead of this server's when it answered last; negative: behind.",
+);
+pub(crate) static SNAPSHOT_AGE: Metric = metric(
+    "sts_snapshot_age_seconds",
+    Gauge,
+    &[],
+    "How long ago this server last knew that it holds what the database holds.",
+);
+pub(crate) static SNAPSHOT_VERSION: Metric = metric(
+    "sts_snapshot_version",
+    Gauge,
+    &["part"],
+    "The change counter of what this server holds, equal on all servers that have caught up. `part` is `registry`, `keys` or `revocations`.",
+);
+pub(crate) static FOLLOW_FAILURES: Metric =
+    metric("sts_follow_failures_total", Counter, &[], "How often changes in the database could not be followed.");
+pub(crate) static REVOCATIONS: Metric = metric("sts_revocations", Gauge, &[], "Revocations that this server holds.");
+pub(crate) static SIGNING_KEYS: Metric = metric(
+    "sts_signing_keys",
+    Gauge,
+    &["algorithm", "state"],
+    "Our signing keys. `state` is `next`, `active` or `retired`.",
+);
+pub(crate) static SIGNING_KEY_AGE: Metric = metric(
+    "sts_signing_key_age_seconds",
+    Gauge,
+    &["algorithm", "state"],
+    "How long the oldest of these keys has been in its state: of an active one, how long it has signed.",
+);
+pub(crate) static ROTATE_EVERY: Metric = metric(
+    "sts_signing_key_rotation_seconds",
+    Gauge,
+    &[],
+    "`keys.rotate_every`: an active key that is much older is not being rotated.",
+);
+pub(crate) static ISSUER_KEYS_AGE: Metric = metric(
+    "sts_issuer_keys_age_seconds",
+    Gauge,
+    &["issuer"],
+    "How long ago the keys of an outside issuer were read; absent if they never were, or stand in the registry.",
+);
+pub(crate) static ISSUER_KEYS_FAILING: Metric = metric(
+    "sts_issuer_keys_failing",
+    Gauge,
+    &["issuer"],
+    "1 if the keys of an outside issuer could not be read the last time, else 0.",
+);
+pub(crate) static ISSUER_KEYS_FETCHES: Metric = metric(
+    "sts_issuer_keys_fetches_total",
+    Counter,
+    &["issuer"],
+    "How often the keys of an outside issuer were fetched.",
+);
+pub(crate) static ISSUER_KEYS_FORCED: Metric = metric(
+    "sts_issuer_keys_forced_fetches_total",
+    Counter,
+    &["issuer"],
+    "How many of these fetches an unknown `kid` forced.",
+);
+pub(crate) static AGENT_KEYS_FAILING: Metric =
+    metric("sts_agent_keys_failing", Gauge, &[], "Agents whose own keys could not be read the last time.");
+pub(crate) static CONNECTIONS: Metric =
+    metric("sts_connections", Gauge, &["listener"], "Open connections. `listener` is `public` or `admin`.");
+pub(crate) static CONNECTIONS_LIMIT: Metric =
+    metric("sts_connections_limit", Gauge, &[], "`limits.connections`, which each listener has.");
+pub(crate) static TRACE_FAILURES: Metric =
+    metric("sts_trace_export_failures_total", Counter, &[], "Batches of traces that their receiver did not take.");
+
+/// All metrics, in the order of `docs/metrics.md`.
+pub static METRICS: &[&Metric] = &[
+    &BUILD_INFO,
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &STEP_DURATION,
+    &RECORDER_BATCH,
+    &RECORDER_COMMIT,
+    &RECORDER_FAILURES,
+    &RECORDER_QUEUE,
+    &RECORDER_QUEUE_LIMIT,
+    &DATABASE_UP,
+    &DATABASE_CLOCK_OFFSET,
+    &SNAPSHOT_AGE,
+    &SNAPSHOT_VERSION,
+    &FOLLOW_FAILURES,
+    &REVOCATIONS,
+    &SIGNING_KEYS,
+    &SIGNING_KEY_AGE,
+    &ROTATE_EVERY,
+    &ISSUER_KEYS_AGE,
+    &ISSUER_KEYS_FAILING,
+    &ISSUER_KEYS_FETCHES,
+    &ISSUER_KEYS_FORCED,
+    &AGENT_KEYS_FAILING,
+    &CONNECTIONS,
+    &CONNECTIONS_LIMIT,
+    &TRACE_FAILURES,
+];
+
+const fn metric(name: &'static str, kind: MetricKind, labels: &'static [&'static str], doc: &'static str) -> Metric {
+    Metric { name, kind, labels, doc }
+}

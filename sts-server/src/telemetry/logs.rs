@@ -1,0 +1,209 @@
+//! Logs: one line per event, for people or as JSON.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{self, Format, Writer};
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config;
+
+/// What is logged when nobody says otherwise.
+const DEFAULT_FILTER: &str = "info";
+
+/// The format is chosen by the configuration, which is read after the first event may have been logged.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Words for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownLogFormat),
+        }
+    }
+}
+
+/// There is no such format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such log format")]
+pub struct UnknownLogFormat;
+
+/// Logs go to standard error, coloured only on a terminal, and not where `NO_COLOR` is set. `STS_LOG` selects, in the syntax of
+/// `tracing_subscriber::EnvFilter`. They are for people until [`choose_format`] says otherwise.
+pub fn start_logs() {
+    let chosen = config::environment().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
+    let filter = chosen.as_deref().unwrap_or(DEFAULT_FILTER);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_malformed| EnvFilter::new(DEFAULT_FILTER));
+    let plain = config::environment().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    let colours = io::stderr().is_terminal() && !plain;
+    let format = Chosen { human: format::format() };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(io::stderr)
+        .event_format(format)
+        .init();
+}
+
+/// Says what the lines of this process's log look like from now on.
+pub fn choose_format(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// The format that was chosen.
+struct Chosen {
+    human: Format,
+}
+
+impl<S, N> FormatEvent<S, N> for Chosen
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if JSON.load(Ordering::Relaxed) {
+            write_json(writer, event)
+        } else {
+            self.human.format_event(context, writer, event)
+        }
+    }
+}
+
+/// `at`, `level`, `target`, `message` and the event's own fields, as one object.
+fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    let mut at = String::new();
+    SystemTime.format_time(&mut Writer::new(&mut at))?;
+    let mut object = Object::default();
+    event.record(&mut object);
+    let mut line = Map::new();
+    line.insert("at".to_owned(), at.into());
+    line.insert("level".to_owned(), event.metadata().level().as_str().to_ascii_lowercase().into());
+    line.insert("target".to_owned(), event.metadata().target().into());
+    line.insert("message".to_owned(), object.0.remove("message").unwrap_or_default());
+    line.extend(object.0);
+    writeln!(writer, "{}", Value::Object(line))
+}
+
+/// The fields of an event.
+#[derive(Default)]
+struct Object(Map<String, Value>);
+
+impl Object {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Object {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    /// An error with its causes.
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let causes: Vec<String> =
+            std::iter::successors(Some(value), |error| error.source()).map(ToString::to_string).collect();
+        self.put(field, causes.join(": "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct JsonOnly;
+
+    impl<S, N> FormatEvent<S, N> for JsonOnly
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+        N: for<'a> FormatFields<'a> + 'static,
+    {
+        fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+            write_json(writer, event)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_json_line_has_the_fields_and_all_causes_of_an_error() {
+        let written = Shared::default();
+        let sink = written.clone();
+        let subscriber = tracing_subscriber::fmt().event_format(JsonOnly).with_writer(move || sink.clone()).finish();
+        let error = io::Error::other(UnknownLogFormat);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                reason = "a\n\"b\"",
+                decisions = 3,
+                "it {}",
+                "failed"
+            );
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let mut line: Value = serde_json::from_str(&text).unwrap();
+        assert!(line["at"].take().as_str().unwrap().ends_with('Z'));
+        assert!(line["target"].take().as_str().unwrap().ends_with("logs::tests"));
+        let expected = serde_json::json!({
+            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "there is no such log format",
+            "reason": "a\n\"b\"", "decisions": 3,
+        });
+        assert_eq!(line, expected);
+    }
+}
