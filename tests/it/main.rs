@@ -19,6 +19,7 @@ mod process;
 mod properties;
 mod registry_apply;
 mod registry_check;
+mod replicas;
 mod service_account;
 mod standing;
 mod storage;

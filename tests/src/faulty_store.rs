@@ -64,6 +64,10 @@ impl Store for FaultyStore {
         self.unless(&[StoreFault::Versions])?.versions().await
     }
 
+    async fn changed(&self) {
+        self.real.changed().await;
+    }
+
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
         self.unless(&[])?.entries().await
     }

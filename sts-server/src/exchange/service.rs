@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -9,13 +10,14 @@ use sts_jose::{Clock, Entropy};
 use tokio::sync::Semaphore;
 
 use super::attempts::Attempts;
+use super::database_clock::DatabaseClock;
 use super::{Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
 use crate::keys::MasterKey;
 use crate::mint;
 use crate::record::Recorder;
-use crate::storage::{StorageError, Store};
+use crate::storage::{StorageError, Store, Versions};
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
@@ -32,6 +34,7 @@ pub struct Sts {
     snapshot: ArcSwap<Snapshot>,
     /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
     confirmed_at: AtomicI64,
+    database_clock: DatabaseClock,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
     pub(super) recorder: Recorder,
@@ -78,6 +81,7 @@ impl Sts {
             entropy: parts.entropy,
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
+            database_clock: DatabaseClock::default(),
             refreshing: Semaphore::new(1),
             recorder,
             secrets: SecretCheck::default(),
@@ -117,9 +121,24 @@ impl Sts {
         self.read_again().await
     }
 
+    /// Follows the database for ever: reads again what has changed, at once where the database announces it, and else within
+    /// `look_every`.
+    pub async fn follow(&self, look_every: Duration) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(look_every) => {}
+                () = self.store.changed() => {}
+            }
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
+            }
+        }
+    }
+
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
-        if let Some(newer) = present.refreshed(&*self.store, &self.master, &self.clock).await? {
+        let versions = self.versions().await?;
+        if let Some(newer) = present.refreshed(&versions, &*self.store, (&self.master, &self.clock)).await? {
             self.snapshot.store(Arc::new(newer));
         }
         self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
@@ -141,12 +160,20 @@ impl Sts {
         (0..STALE_MILLISECONDS).contains(&age)
     }
 
-    /// Whether tokens can be issued: the database answers and a key is active.
+    /// Whether tokens can be issued: the database answers, its clock agrees with ours, and a key is active.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn is_ready(&self) -> Result<bool, StorageError> {
-        self.store.versions().await?;
-        Ok(self.snapshot().ring.is_able())
+        self.versions().await?;
+        Ok(!self.database_clock.is_far_apart() && self.snapshot().ring.is_able())
+    }
+
+    /// Reads the counters, and looks at the database's clock on the way.
+    async fn versions(&self) -> Result<Versions, StorageError> {
+        let before = self.clock.now();
+        let versions = self.store.versions().await?;
+        self.database_clock.compare(versions.database_time, [before, self.clock.now()]);
+        Ok(versions)
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::keys::{KeyRing, KeyRingError, MasterKey, TrustedKeys};
 use crate::record::Revocations;
 use crate::registry::{Registry, RegistryError};
-use crate::storage::{StorageError, Store};
+use crate::storage::{StorageError, Store, Versions};
 use crate::verify;
 
 /// Registry, keys and revocations at one moment.
@@ -58,14 +58,13 @@ impl Snapshot {
         })
     }
 
-    /// Reads what has changed since; `None` when nothing has.
+    /// Reads what has changed since, by what the counters say; `None` when nothing has.
     pub(super) async fn refreshed(
         &self,
+        versions: &Versions,
         store: &dyn Store,
-        master: &MasterKey,
-        clock: &Arc<dyn Clock>,
+        (master, clock): (&MasterKey, &Arc<dyn Clock>),
     ) -> Result<Option<Self>, SnapshotError> {
-        let versions = store.versions().await?;
         let mut newer = Self {
             registry: Arc::clone(&self.registry),
             trusted: Arc::clone(&self.trusted),

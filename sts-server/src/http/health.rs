@@ -15,7 +15,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Tokens can be issued: the database is reachable and a key is active.
+/// Tokens can be issued: the database is reachable, its clock agrees with ours, and a key is active.
 pub(super) async fn readyz(State(app): State<App>) -> Response {
     match tokio::time::timeout(PATIENCE, app.sts.is_ready()).await {
         Ok(Ok(true)) => "ready\n".into_response(),

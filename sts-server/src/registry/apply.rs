@@ -131,6 +131,9 @@ mod tests {
         async fn versions(&self) -> Result<Versions, StorageError> {
             panic!("not called")
         }
+        async fn changed(&self) {
+            panic!("not called")
+        }
         async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
             panic!("not called")
         }

@@ -72,6 +72,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The change counters and the database's own time; also the readiness probe. One read.
     async fn versions(&self) -> Result<Versions, StorageError>;
 
+    /// Returns when a counter may have been raised, and never where the database does not announce that. What happened between two
+    /// calls is not lost; of several callers at once, one hears of it. Announcements can fail to come: whoever follows asks
+    /// [`Store::versions`] now and then all the same.
+    async fn changed(&self);
+
     /// All registry entries with the counter they belong to, read in one snapshot.
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError>;
 

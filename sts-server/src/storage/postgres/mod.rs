@@ -16,12 +16,14 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 
+use self::announce::Announcements;
 use self::error::PostgresError;
 use super::{
     AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
     RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
 
+mod announce;
 mod audit;
 mod error;
 mod keys;
@@ -54,6 +56,7 @@ const DURABLE: &str =
 pub struct PostgresStore {
     pool: PgPool,
     options: PgConnectOptions,
+    announcements: Announcements,
 }
 
 impl PostgresStore {
@@ -81,7 +84,7 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(options.clone().options(SESSION));
-        Ok(Self { pool, options })
+        Ok(Self { pool, announcements: Announcements::of(options.clone()), options })
     }
 }
 
@@ -108,6 +111,10 @@ impl Store for PostgresStore {
 
     async fn versions(&self) -> Result<Versions, StorageError> {
         within(registry::versions(&self.pool)).await
+    }
+
+    async fn changed(&self) {
+        self.announcements.next().await;
     }
 
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
@@ -188,6 +195,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.announcements.end();
         // What is still in use then ends with the process.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await;
     }

@@ -83,6 +83,11 @@ impl Store for SqliteStore {
         Ok(registry::versions(&self.readers).await?)
     }
 
+    async fn changed(&self) {
+        // A file announces nothing.
+        std::future::pending().await
+    }
+
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
         Ok(registry::entries(&self.readers).await?)
     }
