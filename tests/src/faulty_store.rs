@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
 
 /// How a store fails.
@@ -92,6 +92,10 @@ impl Store for FaultyStore {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         self.unless(&[])?.change_keys(expected, changes, audit).await
+    }
+
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
+        self.unless(&[])?.audit_keys().await
     }
 
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {

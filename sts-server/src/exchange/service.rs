@@ -115,7 +115,7 @@ impl Sts {
     /// Reads again what has changed in the database since the present snapshot. One read when nothing has.
     ///
     /// # Errors
-    /// [`SnapshotError`]; the present snapshot stays.
+    /// [`SnapshotError`]; what cannot be read stays as it was.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
         let _turn = self.refreshing.acquire().await;
         self.read_again().await
@@ -138,9 +138,11 @@ impl Sts {
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
         let versions = self.versions().await?;
-        if let Some(newer) = present.refreshed(&versions, &*self.store, (&self.master, &self.clock)).await? {
+        let (newer, read) = present.refreshed(&versions, &*self.store, (&self.master, &self.clock)).await;
+        if let Some(newer) = newer {
             self.snapshot.store(Arc::new(newer));
         }
+        read?;
         self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
         Ok(())
     }

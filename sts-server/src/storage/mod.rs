@@ -17,9 +17,9 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use rows::{
-    AuditFilter, AuditHead, AuditRow, CLOCK_MARGIN, Changed, EntryChange, EntryKind, EntryRow, Fresh, KeyChanges,
-    KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference,
-    TokenRow, Versions, forget_at,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, CLOCK_MARGIN, Changed, EntryChange, EntryKind, EntryRow, Fresh,
+    KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow,
+    TokenReference, TokenRow, Versions, forget_at,
 };
 
 /// Why a database did not answer.
@@ -99,6 +99,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError>;
+
+    /// The audit keys of former master keys, in the order of their names. They change with the counter of the signing keys.
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError>;
 
     /// All revocations that have not expired by the database's time, with the counter they belong to, read in one snapshot.
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError>;

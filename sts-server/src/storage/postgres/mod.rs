@@ -19,8 +19,8 @@ use sqlx::{Connection, PgPool};
 use self::announce::Announcements;
 use self::error::PostgresError;
 use super::{
-    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
 
 mod announce;
@@ -141,6 +141,10 @@ impl Store for PostgresStore {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         within(keys::change_keys(&self.pool, expected, changes, audit)).await
+    }
+
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
+        within(keys::audit_keys(&self.pool)).await
     }
 
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
