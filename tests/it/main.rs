@@ -14,6 +14,7 @@ mod documents;
 mod forms;
 mod interop;
 mod issuers;
+mod key_life;
 mod policy;
 mod process;
 mod properties;
