@@ -12,7 +12,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = Router::new()
         .route("/stock", get(stock))
         .with_state(integrations::reqwest::client(propagator)?)
-        .layer(verifier.layer());
+        .layer(verifier.layer())
+        .merge(integrations::axum::resource_metadata(&verifier));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:9000").await?;
     Ok(axum::serve(listener, app).await?)
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::build_error::BuildError;
+use crate::build_error::{BuildError, TomlError};
 use crate::inbound::config::InboundTable;
 use crate::propagate::config::{ServiceAccountTable, StsTable};
 use crate::route::Route;
@@ -20,6 +20,6 @@ pub(crate) struct AgentFile {
 
 impl AgentFile {
     pub(crate) fn parse(text: &str) -> Result<Self, BuildError> {
-        Ok(toml::from_str(text)?)
+        toml::from_str(text).map_err(|error| BuildError::Toml(TomlError::new(&error, text)))
     }
 }

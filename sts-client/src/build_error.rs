@@ -13,9 +13,9 @@ pub enum BuildError {
     /// A route that cannot be honoured.
     #[error("a route cannot be honoured")]
     Route(#[from] RouteError),
-    /// The configuration file is not what it should be; the message has the line.
+    /// The configuration file is not what it should be; the message has the number of the line.
     #[error("the configuration cannot be read")]
-    Toml(#[from] toml::de::Error),
+    Toml(#[source] TomlError),
     /// A file that the configuration names cannot be read.
     #[error("{} cannot be read", path.display())]
     File {
@@ -49,4 +49,21 @@ pub enum BuildError {
         #[source]
         source: Error,
     },
+}
+
+/// What is wrong with a configuration file, and where. It quotes no line: whoever writes a secret where its file should be named finds
+/// it in no log.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct TomlError {
+    line: usize,
+    message: String,
+}
+
+impl TomlError {
+    /// `error` came of reading `text`.
+    pub(crate) fn new(error: &toml::de::Error, text: &str) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        Self { line: 1 + before.matches('\n').count(), message: error.message().to_owned() }
+    }
 }

@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_jose::Entropy;
+use url::{Position, Url};
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -70,10 +71,29 @@ pub(crate) fn may_be_forwarded(name: &HeaderName) -> bool {
     !NEVER_FORWARDED.contains(name)
 }
 
-/// Takes everything off an outbound call that could speak for somebody.
+/// What `Connection` may name without taking something off the call (RFC 9110 §7.6.1).
+const OF_THE_CONNECTION: [&str; 5] = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
+
+/// Takes everything off an outbound call that could speak for somebody, or would have the next proxy take off what is put on.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     for name in STRIPPED {
         headers.remove(name);
+    }
+    let is_harmless = |value: &HeaderValue| {
+        let of_the_connection = |name: &str| OF_THE_CONNECTION.iter().any(|own| own.eq_ignore_ascii_case(name.trim()));
+        value.to_str().is_ok_and(|names| names.split(',').all(of_the_connection))
+    };
+    if !headers.get_all(CONNECTION).iter().all(is_harmless) {
+        headers.remove(CONNECTION);
+    }
+}
+
+/// A `Host` that names another place than the URL would lead the call, and its token, there by way of a shared gateway.
+pub(crate) fn lead_to(url: &Url, headers: &mut HeaderMap) {
+    if headers.remove(HOST).is_some()
+        && let Ok(host) = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
+    {
+        headers.insert(HOST, host);
     }
 }
 
@@ -156,7 +176,7 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
 }
 
 /// What an inbound request carries on. Holds no credential.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Carried {
     correlation_id: CorrelationId,
     idempotency_key: Option<IdempotencyKey>,
@@ -253,11 +273,54 @@ impl Carried {
     }
 }
 
+/// Without the headers, some of which may be credentials that this crate knows nothing of.
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carried").field("correlation_id", &self.correlation_id).finish_non_exhaustive()
+    }
+}
+
 /// The value of a header that is there exactly once.
 pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sts_jose::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_could_forge_a_line_is_carried_on_as_an_identifier() {
+        for text in ["", "a\r\nx-tenant-id: evil", "a\n", "a\0", "a b", "ä", &"x".repeat(256)] {
+            assert!(CorrelationId::from_text(text).is_none() && IdempotencyKey::from_text(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_request_makes_a_header_go_on_that_is_a_credential_or_this_crates_own() {
+        let mut headers = HeaderMap::new();
+        for name in NEVER_FORWARDED {
+            headers.insert(name, HeaderValue::from_static("inbound"));
+        }
+        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        headers.insert("x-hop", HeaderValue::from_static("inbound"));
+        let forward: Vec<HeaderName> = headers.keys().cloned().collect();
+        let mut outbound = HeaderMap::new();
+        Carried::from_headers(&headers, &SystemEntropy).apply(&mut outbound, &forward);
+        assert_eq!(outbound.keys().collect::<Vec<_>>(), [X_CORRELATION_ID]);
+    }
+
+    #[test]
+    fn debug_shows_no_header_that_might_be_a_credential() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::from_static("hunter2"));
+        let carried = Carried::from_headers(&headers, &SystemEntropy);
+        assert!(!format!("{carried:?}").contains("hunter2"), "{carried:?}");
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Verified {
     pub(crate) txn: Option<String>,
     pub(crate) expires_at: Timestamp,
     pub(crate) carried: Carried,
+    /// Where the metadata of the resource are, for the refusals of a handler.
+    pub(crate) resource_metadata: Option<Arc<str>>,
 }
 
 /// Whether a token is a user's or an agent's own.

@@ -89,7 +89,7 @@ pub mod route;
 pub mod service_account;
 pub mod transport;
 
-pub use build_error::BuildError;
+pub use build_error::{BuildError, TomlError};
 pub use carried::{
     Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
 };

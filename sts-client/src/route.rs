@@ -166,11 +166,12 @@ impl Route {
     }
 
     fn covers(&self, url: &Url) -> bool {
-        if self.url.origin() != url.origin() {
-            return false;
-        }
-        let prefix = self.url.path().trim_end_matches('/');
-        url.path().strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.url.origin() == url.origin() && is_below(url.path(), self.url.path().trim_end_matches('/'))
+    }
+
+    /// Whether a server that decodes a path before it reads it would say so too.
+    fn covers_decoded(&self, url: &Url) -> bool {
+        self.url.origin() == url.origin() && is_below(&decoded(url.path()), &decoded(self.url.path()))
     }
 }
 
@@ -220,17 +221,66 @@ impl Routes {
         Ok(Self(routes))
     }
 
-    /// The route that covers a URL, with its index.
+    /// The route that covers a URL, with its index; none for a URL that servers may read as one of another route.
     pub(crate) fn find(&self, url: &Url) -> Option<(usize, &Route)> {
         if !url.username().is_empty() || url.password().is_some() {
             return None;
         }
-        self.0.iter().enumerate().find(|(_, route)| route.covers(url))
+        let found = self.0.iter().enumerate().find(|(_, route)| route.covers(url))?;
+        // The token of one route must not go to the target of another because the server reads the path otherwise.
+        let otherwise = self.0.iter().position(|route| route.covers_decoded(url));
+        (otherwise == Some(found.0)).then_some(found)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.0.iter()
     }
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A path as lenient servers read it: decoded, without empty segments, dot segments and parameters.
+fn decoded(path: &str) -> String {
+    let path = percent_decoded(path);
+    let mut segments = Vec::new();
+    for segment in path.split(['/', '\\']) {
+        match segment.split_once(';').map_or(segment, |(name, _parameters)| name) {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
+    }
+    segments.iter().flat_map(|segment| ["/", segment]).collect()
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.split_at_checked(2).and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest))) {
+            Some((byte, rest)) => {
+                bytes.push(byte);
+                bytes.extend_from_slice(rest.as_bytes());
+            }
+            None => {
+                bytes.push(b'%');
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What of a URL may be shown.
+fn without_secrets(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // Neither fails but for a URL that cannot have them.
+    let _ = (shown.set_username(""), shown.set_password(None));
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown
 }
 
 fn check(route: &Route) -> Result<(), RouteError> {
@@ -242,7 +292,7 @@ fn check(route: &Route) -> Result<(), RouteError> {
         && url.query().is_none()
         && url.fragment().is_none();
     if !plain {
-        return Err(RouteError::Url(url.clone()));
+        return Err(RouteError::Url(without_secrets(url)));
     }
     if sts_jose::check_url(url, route.allow_http).is_err() {
         return Err(RouteError::PlainHttp(url.clone()));
@@ -294,6 +344,40 @@ mod tests {
             let found = routes.find(&url.parse().unwrap()).map(|(_, route)| route.url.as_str().to_owned());
             assert_eq!(found.as_deref(), expected, "{url}");
         }
+    }
+
+    #[test]
+    fn a_path_that_a_server_may_read_as_that_of_another_route_has_none() {
+        let routes = routes(&["https://a.example/", "https://a.example/v1", "https://b.example/v1"]).unwrap();
+        let rows = [
+            ("https://a.example/%761/x", None),
+            ("https://a.example//v1/x", None),
+            ("https://a.example/v1%2fx", None),
+            ("https://a.example/v1/..%2fx", None),
+            ("https://a.example/v1/..%5Cx", None),
+            ("https://a.example/v1/..;/x", None),
+            ("https://a.example/v1;a=b/x", None),
+            ("https://b.example/v1/%2e%2e%2fx", None),
+            ("https://b.example/v1/files/a%2Fb", Some("https://b.example/v1")),
+            ("https://b.example/v1/a//b;c/%zz%", Some("https://b.example/v1")),
+            ("https://a.example//x%20y", Some("https://a.example/")),
+        ];
+        for (url, expected) in rows {
+            let found = routes.find(&url.parse().unwrap()).map(|(_, route)| route.url.as_str());
+            assert_eq!(found, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_route_with_an_encoded_path_is_found() {
+        let routes = routes(&["https://a.example/a%20b/%2F"]).unwrap();
+        assert!(routes.find(&"https://a.example/a b/%2F/c".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn a_secret_in_a_url_is_not_repeated_by_the_error() {
+        let error = routes(&["https://u:hunter2@a.example/?key=hunter2#hunter2"]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 
     #[test]

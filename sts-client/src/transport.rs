@@ -12,11 +12,17 @@ pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// An idle connection is kept this long, so that the next exchange has no handshake to wait for.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// The body of anything but a success may take this long: its status has said enough.
+const FAILURE_BODY_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// How many idle connections to one host are kept.
 const MAX_IDLE_CONNECTIONS: usize = 32;
 
 /// Sends one HTTP request and reads its whole answer: at most [`MAX_ANSWER_BYTES`], no redirect followed, no proxy of the environment, no
 /// retry. Implement it to bring another HTTP client, or faults for a test.
+///
+/// An answer of another status than 200 to 299 is an answer whatever becomes of its body, which may be left out: or a refusal that breaks
+/// halfway would be taken for an outage.
 #[async_trait]
 pub trait Transport: std::fmt::Debug + Send + Sync {
     /// Sends `request`, whose URI is absolute.
@@ -74,18 +80,29 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
         let mut answer = self.client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(TransportError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = if answer.status().is_success() {
+            whole_body(&mut answer).await?
+        } else {
+            // Why the body is not to be had says nothing that the status has not said.
+            let body = tokio::time::timeout(FAILURE_BODY_TIMEOUT, whole_body(&mut answer)).await;
+            body.ok().and_then(Result::ok).unwrap_or_default()
+        };
         let mut response = http::Response::new(body);
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
     }
+}
+
+async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, TransportError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(TransportError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn client(timeout: Duration) -> reqwest::ClientBuilder {

@@ -50,7 +50,9 @@ async fn introspection_of_anything_else_is_inactive_and_no_error() {
     let harness = Harness::start().await;
     let claims = harness.exchange().send().await.claims();
     let mut tampered = harness.first_hop().await;
-    tampered.replace_range(tampered.len() - 10..tampered.len() - 9, "_");
+    let at = tampered.len() - 10;
+    let other = if tampered.as_bytes()[at] == b'_' { "-" } else { "_" };
+    tampered.replace_range(at..=at, other);
     for (label, token) in [
         ("no token", "x".to_owned()),
         ("an outside token", harness.user_token()),
@@ -193,7 +195,8 @@ async fn blocks_cover_what_was_issued_until_then_and_nothing_after() {
         let request = harness.exchange_by("coordinator", &same_second, "inventory");
         harness.assert_refused("of the same second", request, Row::Token, reason).await;
         let without_iat = harness.user_token_with(&json!({ "iat": null }));
-        harness.advance(1);
+        // The block is as late as the database's clock, which has run on while the server's stood still.
+        harness.advance(60);
         let request = harness.exchange_by("coordinator", &without_iat, "inventory");
         harness.assert_refused("of no known time", request, Row::Token, reason).await;
         let later = harness.exchange().send().await;

@@ -110,8 +110,12 @@ impl StsBuilder {
     /// Opens no connection yet.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used, or a call is given no time; [`BuildError::Http`].
     pub fn build(self) -> Result<Sts, BuildError> {
+        if self.policy.deadline.is_zero() || self.policy.attempt_timeout.is_zero() {
+            // Every call would be an outage, and every fallback taken.
+            return Err(BuildError::Contradiction("a call of the sts is given no time".to_owned()));
+        }
         let ca_pem = self.ca_pem.as_deref();
         let transport = match (self.transport, ca_pem) {
             (Some(transport), _) => transport,

@@ -227,7 +227,8 @@ impl Inner {
                 state.fetched_at = Some(now);
             }
             Err(failure) => {
-                tracing::warn!(issuer = self.config.issuer, error = %failure.error, "the metadata of the sts could not be fetched");
+                let error: &(dyn std::error::Error + 'static) = &failure.error;
+                tracing::warn!(issuer = self.config.issuer, error, "the metadata of the sts could not be fetched");
             }
         }
     }

@@ -4,11 +4,13 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use sts_jose::{JsonError, KeyLookupError, KeySource, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits};
+use sts_jose::{
+    FetchError, JsonError, KeyLookupError, KeySource, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits,
+};
 use sts_protocol::{AccessTokenClaims, Act};
 
 use super::answer::{TokenAnswer, refused};
-use super::error::{Failure, Outage};
+use super::error::{ExchangeError, Failure, Outage};
 use super::issued::IssuedToken;
 use crate::delegation::Delegation;
 use crate::route::Route;
@@ -82,6 +84,9 @@ pub(super) async fn verify(
     let key = match keys.find(unverified.header().kid.as_deref(), unverified.header().algorithm).await {
         Ok(key) => key,
         Err(KeyLookupError::Unknown) => return Err(refused(&Flaw::UnknownKey)),
+        Err(KeyLookupError::Unavailable(cause)) if matches!(*cause, FetchError::Status(429)) => {
+            return Err(ExchangeError::Overloaded { retry_after: None }.into());
+        }
         Err(error @ KeyLookupError::Unavailable(_)) => return Err(Outage::Keys(error).into()),
     };
     let verified = unverified.verify(&key).map_err(|error| refused(&Flaw::Signature(error)))?;

@@ -145,7 +145,7 @@ impl Verifier {
         verified.map_err(|why| {
             let error: &(dyn std::error::Error + 'static) = &why;
             tracing::debug!(reason = why.reason(), %correlation_id, error, "an inbound request was refused");
-            Refusal::new(why, self.0.resource.as_ref().map(ProtectedResource::metadata_url))
+            Refusal::new(why, self.resource_metadata_url())
         })
     }
 
@@ -188,6 +188,7 @@ impl Verifier {
             txn: named.txn,
             expires_at: times.exp,
             carried,
+            resource_metadata: self.resource_metadata_url(),
         }))
     }
 
@@ -206,6 +207,10 @@ impl Verifier {
         })?;
         let token = token.verify(&key).map_err(Why::Signature)?;
         Ok((issuer, token))
+    }
+
+    fn resource_metadata_url(&self) -> Option<Arc<str>> {
+        self.0.resource.as_ref().map(ProtectedResource::metadata_url)
     }
 
     fn is_sts(&self, issuer: &str) -> bool {

@@ -268,11 +268,13 @@ impl Refusal {
     /// When to come back; `None` unless it was an outage.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.why.as_ref() {
-            Why::Introspection(ExchangeError::Overloaded { retry_after: Some(retry_after) }) => Some(*retry_after),
-            other if other.row() == Row::Unavailable => Some(RETRY_AFTER_OUTAGE),
-            _ => None,
+        if self.why.row() != Row::Unavailable {
+            return None;
         }
+        let Why::Introspection(ExchangeError::Overloaded { retry_after }) = self.why.as_ref() else {
+            return Some(RETRY_AFTER_OUTAGE);
+        };
+        Some(retry_after.unwrap_or(RETRY_AFTER_OUTAGE))
     }
 
     /// The whole answer, save for the correlation id, which the layer adds.
@@ -309,6 +311,6 @@ impl Delegation {
         }
         // What is no scope token is held by nobody, and not repeated in a header.
         let named = ScopeToken::new(scope).ok().into_iter().collect();
-        Err(Refusal::new(Why::ScopeMissing(named), None))
+        Err(Refusal::new(Why::ScopeMissing(named), self.verified().resource_metadata.clone()))
     }
 }

@@ -43,10 +43,17 @@ use crate::propagate::Propagator;
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) that tells what kind of [`Error`] an [`A2AError`] was.
 pub const ERROR_DOMAIN: &str = "agent-sts";
 
+/// Nobody is made to wait for longer than this by an error, which a remote agent can forge.
+const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+
 /// Makes the parameters of every call to one agent those that its route says.
 ///
 /// The context is the fixed one, or else that of the task: an interceptor sees nothing of the call but its parameters, and
 /// `CallContext::scope` around the call is the way to give each call its own.
+///
+/// It does not see either where the transport sends the call. A client that a factory makes of an agent card calls the URL that the card
+/// names, and the card is the other agent's to write: take the URL of the interface that `create_from_card_with_interface` chose, never
+/// that of the configuration, or the token for the one goes to the other.
 ///
 /// Make it the last interceptor: what comes after it, it cannot take off. The client beneath must follow no redirects:
 /// [`http_client`](crate::integrations::http_client).
@@ -165,7 +172,8 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
         "REFUSED" => Some(Error::Refused { code: crate::RefusalCode::from_answer(metadata("code")?) }),
         "UNAVAILABLE" => {
             let seconds = metadata("retry_after_seconds").and_then(|seconds| seconds.parse().ok());
-            Some(Error::Unavailable { retry_after: seconds.map(std::time::Duration::from_secs), outage: None })
+            let retry_after = seconds.map(|seconds| std::time::Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+            Some(Error::Unavailable { retry_after, outage: None })
         }
         "MISCONFIGURED" => Some(Error::misconfigured(metadata("what")?.to_owned())),
         "NO_ROUTE" => Some(Error::NoRoute { origin: metadata("origin")?.to_owned() }),
@@ -231,6 +239,13 @@ mod tests {
             let back = to_error(&to_a2a_error(&error)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{error:?}"));
         }
+    }
+
+    #[test]
+    fn no_remote_agent_makes_anybody_wait_for_ever() {
+        let forged = Error::Unavailable { retry_after: Some(Duration::MAX), outage: None };
+        let Some(Error::Unavailable { retry_after, .. }) = to_error(&to_a2a_error(&forged)) else { panic!() };
+        assert_eq!(retry_after, Some(MAX_RETRY_AFTER));
     }
 
     #[test]

@@ -24,12 +24,20 @@ impl Hop {
     /// A hop by `route`, with an STS if there is one and the route names a target at it.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] when it may need the agent's own token and there is none.
+    /// [`BuildError::Contradiction`] when it names a target at an STS, there is none, and it does not say what goes out then; and when it may
+    /// need the agent's own token and there is none.
     pub(super) fn new(route: Arc<Route>, sts: Option<&Sts>, own: Option<Arc<Slot>>) -> Result<Self, BuildError> {
-        let with_user = match sts {
-            Some(_) if route.has_target() => WithUser::Exchange,
-            Some(_) | None if route.pass_through => WithUser::PassThrough,
-            Some(_) | None => WithUser::ServiceAccount,
+        let with_user = match (sts, route.has_target(), route.on_outage) {
+            (Some(_), true, _) => WithUser::Exchange,
+            _ if route.pass_through => WithUser::PassThrough,
+            (Some(_) | None, false, _) | (None, true, OnOutage::ServiceAccount) => WithUser::ServiceAccount,
+            // Whoever names a target wants the user's token exchanged, and not the agent's own in its place.
+            (None, true, OnOutage::Fail) => {
+                let url = &route.url;
+                return Err(BuildError::Contradiction(format!(
+                    "the route {url} names a target at the sts, and there is no sts"
+                )));
+            }
         };
         let rules = Rules { with_user, on_outage: route.on_outage, without_user: route.without_user };
         if let (Some(why), None) = (needs_service_account(rules), &own) {

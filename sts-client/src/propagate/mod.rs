@@ -96,6 +96,7 @@ impl Propagator {
     /// See [`Error`].
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
         carried::strip(headers);
+        carried::lead_to(url, headers);
         let outbound = self.0.outbound(context, url).instrument(tracing::info_span!("sts_client.apply")).await;
         let decision = match &outbound {
             Ok((outbound, _)) => outbound.credential.as_str(),

@@ -5,6 +5,5 @@ mod exchange;
 mod inbound;
 mod plug;
 mod propagate;
-mod propagate_config;
 mod service_account;
 mod simulation;

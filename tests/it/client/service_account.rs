@@ -22,7 +22,7 @@ use sts_client::{
     Tenant, TokenFile, TokenSource, TokenSourceError, WithoutUser,
 };
 use sts_jose::{Algorithm, Clock as _, KeySet, ManualClock, SystemEntropy};
-use sts_tests::{Harness, TestKey};
+use sts_tests::TestKey;
 
 /// No STS at all.
 #[derive(Debug)]
@@ -182,25 +182,6 @@ async fn a_source_that_is_out_of_reach_is_bridged_and_one_that_refuses_is_not() 
     assert_eq!(call(&propagator, &nobody()).await, "access_denied");
     // What was there before is gone, for the fallback too.
     source.say(Says::Nothing);
-    assert_eq!(call(&propagator, &user(&clock).await).await, "unavailable");
-}
-
-#[tokio::test]
-async fn an_agent_that_cannot_prove_itself_to_the_sts_does_not_fall_back() {
-    let harness = Harness::start().await;
-    let clock = harness.clock.clone();
-    let credential = Script::new(Says::Nothing, &clock);
-    let sts = Sts::builder(harness.issuer(), "coordinator", Credentials::Token(credential));
-    let sts = sts.attempts(1).clock(Arc::new(clock.clone())).build().unwrap();
-    let route = Route::to("https://inventory.example/".parse().unwrap()).audience("inventory");
-    let propagator = Propagator::builder()
-        .sts(sts)
-        .route(route.on_outage(OnOutage::ServiceAccount))
-        .service_account(ServiceAccount::Source(Script::new(Says::Token(LONG), &clock)))
-        .clock(Arc::new(clock.clone()))
-        .build()
-        .await
-        .unwrap();
     assert_eq!(call(&propagator, &user(&clock).await).await, "unavailable");
 }
 

@@ -151,6 +151,15 @@ async fn a_far_off_issuer_sends_nobody_to_their_own_machine() {
 }
 
 #[test]
+fn an_sts_that_is_given_no_time_is_refused_at_the_start() {
+    let builder = || Sts::builder("https://sts.example.com", "coordinator", Credentials::ClientSecret("s".into()));
+    for builder in [builder().deadline(Duration::ZERO), builder().attempt_timeout(Duration::ZERO)] {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, BuildError::Contradiction(_)), "{error:?}");
+    }
+}
+
+#[test]
 fn an_issuer_that_cannot_be_asked_is_refused_at_the_start() {
     for issuer in [
         "",

@@ -9,6 +9,7 @@ use sts_jose::Clock as _;
 use super::class;
 use super::hostile::{HostileSts, PATIENCE, Reply, exchange, json_reply, reply};
 
+const INVALID: &str = "refused: invalid_response";
 const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test]
@@ -47,6 +48,24 @@ async fn an_sts_that_gives_no_whole_answer_is_an_outage() {
 }
 
 #[tokio::test]
+async fn the_status_of_a_failure_counts_whatever_becomes_of_its_body() {
+    let sts = HostileSts::start().await;
+    let user = sts.user().await;
+    let head = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 1000000\r\n\r\n{{\"error\":").into_bytes();
+    for (status, expected) in [(400, INVALID), (401, INVALID), (429, "overloaded: None"), (502, "outage: 502")] {
+        let rows = [
+            ("cut", Reply::Bytes(head(status))),
+            ("slow", Reply::Stall(head(status))),
+            ("too long", Reply::Endless(head(status), vec![b' '; 64 * 1024])),
+        ];
+        for (name, answer) in rows {
+            sts.answer([answer]);
+            assert_eq!(class(&exchange(&sts.client(), &user).await), expected, "{status}, {name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_sts_that_nobody_listens_for_is_an_outage() {
     let sts = HostileSts::start().await;
     let user = sts.user().await;
@@ -66,6 +85,15 @@ async fn keys_out_of_reach_are_an_outage_and_no_refusal() {
         sts.answer([sts.honest()]);
         assert_eq!(class(&exchange(&sts.client(), &user).await), "outage: keys");
     }
+}
+
+#[tokio::test]
+async fn load_where_the_keys_are_is_load_and_no_outage() {
+    let sts = HostileSts::start().await;
+    let user = sts.user().await;
+    sts.answer_jwks([reply(429, "", "")]);
+    sts.answer([sts.honest()]);
+    assert_eq!(class(&exchange(&sts.client(), &user).await), "overloaded: None");
 }
 
 #[tokio::test]

@@ -105,7 +105,8 @@ async fn a_handler_refuses_a_scope_that_is_not_there() {
     assert_eq!(written.status, 200);
     let refused = send_to(&agent.app, "/write", agent.request(&json!({}))).await;
     assert_eq!((refused.status, refused.error()), (403, "insufficient_scope"));
-    assert!(refused.header("www-authenticate").ends_with("scope=\"stock:write\""));
+    let end = format!("scope=\"stock:write\", resource_metadata=\"{METADATA_URL}\"");
+    assert!(refused.header("www-authenticate").ends_with(&end), "{}", refused.header("www-authenticate"));
     assert_eq!(refused.header("cache-control"), "no-store");
     assert!(!refused.header("x-correlation-id").is_empty());
     let delegation = agent.verifier.verify(&agent.request(&json!({}))).await.unwrap();

@@ -108,6 +108,15 @@ async fn a_verifier_can_be_read_from_toml() {
 }
 
 #[test]
+fn the_error_of_a_file_does_not_quote_a_secret_that_should_not_stand_there() {
+    let text = "[sts]\nissuer = 'https://sts.example.com'\nclient_id = 'a'\nclient_secret = 'hunter2'\n";
+    let error = Verifier::from_toml(text).unwrap_err();
+    let BuildError::Toml(cause) = &error else { panic!("{error}") };
+    assert!(cause.to_string().starts_with("line 4: "), "{cause}");
+    assert!(!format!("{error:?}{cause}").contains("hunter2"));
+}
+
+#[test]
 fn toml_at_fault_is_refused_with_its_line() {
     let read = |text: &str| Verifier::from_toml(text).map(|_builder| ()).unwrap_err();
     let issuer = "[inbound]\naudience = ['a']\n[[inbound.issuers]]\nissuer = 'https://login.example.com'\n";

@@ -1,7 +1,10 @@
 //! What goes out with a call: the decision table, carried out against the real server.
 
+mod config;
+mod start;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,8 +14,8 @@ use sts_client::inbound::{Issuer, Verifier};
 use sts_client::propagate::{Credential, PropagatorBuilder};
 use sts_client::transport::{HttpTransport, Transport, TransportError};
 use sts_client::{
-    BuildError, CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, Sts, Tenant,
-    WithoutUser,
+    CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts,
+    Tenant, TokenSource, TokenSourceError, WithoutUser,
 };
 use sts_jose::SystemEntropy;
 use sts_tests::Harness;
@@ -26,12 +29,14 @@ struct Gate {
     asked: AtomicUsize,
     open: Semaphore,
     cut: AtomicUsize,
+    overloaded: AtomicBool,
 }
 
 impl Gate {
     fn new(open: usize) -> Arc<Self> {
         let http = HttpTransport::new(Duration::from_secs(10)).unwrap();
-        Arc::new(Self { http, asked: AtomicUsize::new(0), open: Semaphore::new(open), cut: AtomicUsize::new(0) })
+        let (asked, cut, overloaded) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { http, asked, open: Semaphore::new(open), cut, overloaded })
     }
 
     fn asked(&self) -> usize {
@@ -40,6 +45,11 @@ impl Gate {
 
     fn cut(&self, requests: usize) {
         self.cut.store(requests, Ordering::SeqCst);
+    }
+
+    /// From now on the token endpoint answers with 429.
+    fn overload(&self) {
+        self.overloaded.store(true, Ordering::SeqCst);
     }
 }
 
@@ -52,6 +62,11 @@ impl Transport for Gate {
             if self.cut.load(Ordering::SeqCst) > 0 {
                 self.cut.fetch_sub(1, Ordering::SeqCst);
                 return Err(TransportError::TimedOut);
+            }
+            if self.overloaded.load(Ordering::SeqCst) {
+                let mut response = Response::new(Vec::new());
+                *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+                return Ok(response);
             }
         }
         self.http.send(request).await
@@ -150,6 +165,39 @@ async fn a_call_leaves_with_the_exchanged_token_alone_and_with_what_the_route_fo
     assert_eq!(text(&headers, "x-request-priority"), Some("high"));
     assert_eq!(text(&headers, "x-delegation-fallback"), None);
     assert_eq!(text(&headers, "cookie"), None);
+}
+
+#[tokio::test]
+async fn nothing_shows_a_token_or_a_secret_in_debug() {
+    let harness = Harness::start().await;
+    let raw = harness.user_token();
+    let context: CallContext = user(&harness, &raw).await.into();
+    let credentials = Credentials::ClientSecret(harness.secret("coordinator").into());
+    let route = inventory().on_outage(OnOutage::ServiceAccount);
+    let propagator = builder(&harness, &Gate::new(OPEN)).route(route).service_account(ServiceAccount::Sts);
+    let set_up = format!("{propagator:?}");
+    let propagator = propagator.build().await.unwrap();
+    let (outcome, headers) = apply(&propagator, &context).await;
+    let shown =
+        format!("{set_up} {context:?} {propagator:?} {:?} {credentials:?} {outcome:?} {headers:?}", propagator.sts());
+    let exchanged = text(&headers, "authorization").unwrap().strip_prefix("Bearer ").unwrap();
+    for secret in [&raw, exchanged, harness.secret("coordinator").as_str()] {
+        let signature = secret.rsplit('.').next().unwrap();
+        assert!(!shown.contains(signature), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn load_earns_nobody_the_service_account_though_the_route_may_fall_back() {
+    let harness = Harness::start().await;
+    let gate = Gate::new(OPEN);
+    let route = inventory().on_outage(OnOutage::ServiceAccount);
+    let propagator = builder(&harness, &gate).route(route).service_account(ServiceAccount::Sts).build().await.unwrap();
+    gate.overload();
+    for _ in 0..10 {
+        let (outcome, headers) = apply(&propagator, &user(&harness, &harness.user_token()).await.into()).await;
+        assert_eq!((class(&outcome).as_str(), text(&headers, "authorization")), ("unavailable", None));
+    }
 }
 
 #[tokio::test]
@@ -345,31 +393,66 @@ async fn the_others_get_their_token_by_the_same_exchange_when_its_leader_goes_aw
     assert_eq!(gate.asked(), 1);
 }
 
-#[tokio::test]
-async fn what_contradicts_itself_is_found_at_the_start() {
-    let harness = Harness::start().await;
-    let plain = || Route::to("https://plain.example/".parse().unwrap());
-    let with_sts = || builder(&harness, &Gate::new(OPEN));
-    let rows: Vec<(&str, PropagatorBuilder)> = vec![
-        ("no sts and no service account", with_sts().route(plain())),
-        ("a target, but no sts", Propagator::builder().route(inventory())),
-        ("on_outage", with_sts().route(inventory().on_outage(OnOutage::ServiceAccount))),
-        ("without_user", with_sts().route(inventory().without_user(WithoutUser::ServiceAccount))),
-        ("service account of no sts", Propagator::builder().service_account(ServiceAccount::Sts)),
-        ("service account of the sts, no target", with_sts().route(plain()).service_account(ServiceAccount::Sts)),
-    ];
-    for (what, builder) in rows {
-        let error = builder.build().await.unwrap_err();
-        assert!(matches!(error, BuildError::Contradiction(_)), "{what}: {error:?}");
+/// Where the agent's own tokens come from: out of reach.
+#[derive(Debug)]
+struct Vault;
+
+#[async_trait]
+impl TokenSource for Vault {
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+        Err(TokenSourceError::Unavailable(Arc::new(TransportError::TimedOut)))
+    }
+}
+
+/// Whose token stands in, come what may.
+#[derive(Debug)]
+struct Always;
+
+#[async_trait]
+impl TokenSource for Always {
+    async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+        Ok(SourcedToken { token: "own".into(), expires_at: None })
     }
 }
 
 #[tokio::test]
-async fn a_route_that_may_fall_back_is_refused_at_the_start_when_there_is_nothing_to_fall_back_to() {
+async fn an_sts_that_was_never_asked_for_want_of_a_credential_is_no_reason_to_fall_back() {
     let harness = Harness::start().await;
-    let gate = Gate::new(OPEN);
-    gate.cut(OPEN);
-    let route = inventory().on_outage(OnOutage::ServiceAccount);
-    let error = builder(&harness, &gate).route(route).service_account(ServiceAccount::Sts).build().await.unwrap_err();
-    assert!(matches!(error, BuildError::Fallback { source: Error::Unavailable { .. }, .. }), "{error:?}");
+    let sts = Sts::builder(harness.issuer(), "coordinator", Credentials::Token(Arc::new(Vault)))
+        .attempts(1)
+        .attempt_timeout(Duration::from_secs(10))
+        .deadline(Duration::from_secs(20))
+        .clock(Arc::new(harness.clock.clone()));
+    let propagator = Propagator::builder()
+        .sts(sts.build().unwrap())
+        .clock(Arc::new(harness.clock.clone()))
+        .route(inventory().on_outage(OnOutage::ServiceAccount))
+        .service_account(ServiceAccount::Source(Arc::new(Always)))
+        .build()
+        .await
+        .unwrap();
+    let (outcome, headers) = apply(&propagator, &user(&harness, &harness.user_token()).await.into()).await;
+    assert_eq!(class(&outcome), "unavailable");
+    assert_eq!(text(&headers, "authorization"), None);
+}
+
+#[tokio::test]
+async fn no_header_of_the_caller_leads_a_call_elsewhere_or_takes_its_tenant_off() {
+    let harness = Harness::start().await;
+    let propagator = builder(&harness, &Gate::new(OPEN)).route(inventory()).build().await.unwrap();
+    let context = user(&harness, &harness.user_token()).await.into();
+    for (connection, left) in [
+        ("close, X-Tenant-ID", None),
+        ("keep-alive, authorization", None),
+        ("X-Delegation-Fallback", None),
+        ("Keep-Alive, Upgrade", Some("Keep-Alive, Upgrade")),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("evil.example"));
+        headers.insert("connection", HeaderValue::from_static(connection));
+        let url = "https://inventory.shop.example/stock".parse().unwrap();
+        propagator.apply(&context, &url, &mut headers).await.unwrap();
+        assert_eq!(text(&headers, "host"), Some("inventory.shop.example"));
+        assert_eq!(text(&headers, "connection"), left, "{connection}");
+    }
 }
