@@ -23,7 +23,7 @@ use crate::registry::{self, ApplyError, Plan, RegistryFile};
 use crate::storage::{self, AuditRow, KeyChanges, StorageError, Store};
 use crate::telemetry::{self, Traces, TracesError};
 
-/// How often the database is asked whether something changed.
+/// How often the database is asked whether something changed, whether or not it announces changes.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// How often keys are looked after and what has expired is deleted.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
@@ -292,15 +292,9 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
 
 /// Follows the database: reads what others changed.
 async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(FOLLOW_EVERY) => {}
-            () = http::announced(&mut ended) => return,
-        }
-        if let Err(error) = sts.refresh().await {
-            sts.metrics().follow_failed();
-            tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
-        }
+    tokio::select! {
+        () = sts.follow(FOLLOW_EVERY) => {}
+        () = http::announced(&mut ended) => {}
     }
 }
 

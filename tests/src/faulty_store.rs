@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
 use tokio::sync::watch;
 
@@ -73,6 +73,10 @@ impl Store for FaultyStore {
         self.unless(&[StoreFault::Versions])?.versions().await
     }
 
+    async fn changed(&self) {
+        self.real.changed().await;
+    }
+
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
         self.unless(&[])?.entries().await
     }
@@ -97,6 +101,10 @@ impl Store for FaultyStore {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         self.unless(&[])?.change_keys(expected, changes, audit).await
+    }
+
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
+        self.unless(&[])?.audit_keys().await
     }
 
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use serde_json::Value;
 use sts_protocol::Scope;
-use sts_server::keys::MasterKey;
+use sts_server::keys::{self, MasterKey};
 use sts_server::record::{self, Event, EventKind};
 use sts_server::storage::{AuditFilter, EntryKind, Store};
 
@@ -59,7 +59,8 @@ pub async fn check_invariants(store: &dyn Store, master: &MasterKey, issuer: &st
         breaches.extend(check.breaches().into_iter().map(|breach| format!("{jti}: {breach}: {event:?}")));
         breaches.extend(row_differs(store, jti, event).await?.map(|breach| format!("{jti}: {breach}: {event:?}")));
     }
-    let report = record::verify(store, master.audit(), &[]).await?;
+    let keys = keys::audit_keys(master, &store.audit_keys().await?)?;
+    let report = record::verify(store, &keys, &[]).await?;
     breaches.extend(report.faults.iter().map(|fault| format!("the audit log: {fault:?}")));
     let count = breaches.len();
     breaches.truncate(SHOWN);

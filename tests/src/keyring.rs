@@ -6,6 +6,7 @@ use sts_jose::{SystemClock, SystemEntropy};
 use sts_server::config::Config;
 use sts_server::server::{Foundation, Surroundings};
 use sts_server::storage::{KeyChanges, KeyRow, Store};
+use sts_server::ttl::Ttl;
 use tokio::sync::OnceCell;
 
 /// The base64 of 32 bytes.
@@ -21,13 +22,15 @@ pub(crate) async fn install(store: &dyn Store, config: &Config) {
     static ROWS: OnceCell<Vec<KeyRow>> = OnceCell::const_new();
     store.migrate().await.expect("a schema");
     let rows = ROWS.get_or_init(|| make(config)).await;
-    let changes = KeyChanges { delete: Vec::new(), put: rows.clone() };
+    let changes = KeyChanges { put: rows.clone(), ..KeyChanges::default() };
     store.change_keys(0, &changes, &[]).await.expect("the database is ours");
 }
 
 async fn make(config: &Config) -> Vec<KeyRow> {
     let directory = tempfile::tempdir().expect("a directory");
     let mut config = config.clone();
+    // As long as any server may let a token live: none has to prolong the keys' life.
+    config.limits.max_ttl = Ttl::from_minutes(8 * 60);
     config.database.url = format!("sqlite://{}", directory.path().join("keys.db").display());
     let surroundings =
         Surroundings { clock: std::sync::Arc::new(SystemClock), entropy: std::sync::Arc::new(SystemEntropy) };

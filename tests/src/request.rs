@@ -195,6 +195,17 @@ impl FormRequest {
     /// # Panics
     /// When there is no answer, or an error that repeats a token or a secret.
     pub async fn send(self) -> Answer {
+        self.try_send().await.expect("an answer")
+    }
+
+    /// As [`Self::send`], to a server that may not be there.
+    ///
+    /// # Errors
+    /// When no answer begins.
+    ///
+    /// # Panics
+    /// When an answer is cut short, or is an error that repeats a token or a secret.
+    pub async fn try_send(self) -> reqwest::Result<Answer> {
         let seen = Arc::clone(&self.wire.seen);
         self.remember(&seen);
         let mut request = self.wire.http.request(self.method.clone(), format!("{}{}", self.wire.base, self.path));
@@ -208,12 +219,12 @@ impl FormRequest {
             request = request.header("content-type", content_type);
         }
         let body = self.body.clone().unwrap_or_else(|| self.encoded());
-        let answer = Answer::read(request.body(body).send().await.expect("an answer")).await;
+        let answer = Answer::read(request.body(body).send().await?).await;
         match answer.json["access_token"].as_str() {
             Some(token) => seen.remember(token),
             None => seen.assert_not_in(&answer.text(), "an answer without a token"),
         }
-        answer
+        Ok(answer)
     }
 
     fn remember(&self, seen: &Seen) {

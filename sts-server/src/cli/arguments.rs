@@ -79,7 +79,7 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     #[expect(rustdoc::bare_urls, reason = "the help shows the command as it is typed")]
     Explain(Box<ExplainArguments>),
-    /// Lists, rotates and revokes signing keys.
+    /// Lists, rotates and revokes signing keys, and changes the master key that seals them.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Reads and verifies the audit log.
@@ -182,6 +182,18 @@ pub enum KeysCommand {
         /// The key.
         #[arg(allow_hyphen_values = true)]
         kid: String,
+    },
+    /// Seals all signing keys under a new master key, in place of the configured one.
+    ///
+    /// Then put the new file in place of the configured one at every server, and start them again one after the other. A server that
+    /// runs goes on with the keys that it has opened, but can neither rotate them nor read new ones until it has the new file.
+    ///
+    ///   openssl rand -base64 32 > new.key && chmod 600 new.key
+    #[command(verbatim_doc_comment)]
+    Reseal {
+        /// A file with one line, the base64 of 32 bytes.
+        #[arg(long, value_name = "FILE")]
+        new_master_key_file: PathBuf,
     },
 }
 

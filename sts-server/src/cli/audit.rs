@@ -13,6 +13,7 @@ use super::arguments::{AuditCommand, AuditFilterArguments, Options};
 use super::output::{Output, Style, configuration, read};
 use super::serve::until_told;
 use super::story;
+use crate::keys;
 use crate::record::{self, AuditFault, Event};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow};
@@ -111,7 +112,8 @@ async fn follow(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, C
 
 async fn verify(foundation: &Foundation, heads: Option<&Path>, out: &mut Output) -> Result<ExitCode, CliError> {
     let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
-    let report = record::verify(&*foundation.store, foundation.master.audit(), &heads).await?;
+    let keys = keys::audit_keys(&foundation.master, &foundation.store.audit_keys().await?)?;
+    let report = record::verify(&*foundation.store, &keys, &heads).await?;
     if out.is_json() {
         out.json(&report)?;
     } else {

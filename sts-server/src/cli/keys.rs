@@ -1,5 +1,6 @@
 //! `keys`: the signing keys.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -7,7 +8,8 @@ use serde_json::json;
 use super::CliError;
 use super::arguments::{KeysCommand, Options};
 use super::output::{Output, configuration};
-use crate::keys::{self, Rotation};
+use crate::keys::{self, MasterKey, Rotation};
+use crate::record::EventKind;
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{KeyChanges, KeyRow, KeyState};
 
@@ -28,9 +30,30 @@ pub(super) async fn run(
             keys::rotate(&policy, *algorithm, rotation, audit).await?;
         }
         KeysCommand::Revoke { kid } => keys::revoke(&policy, kid, audit).await?,
+        KeysCommand::Reseal { new_master_key_file } => {
+            let new = MasterKey::read(new_master_key_file)?;
+            let event = foundation.audit_row(EventKind::KeysChanged, |event| {
+                event.detail = Some("all signing keys are sealed under another master key".to_owned());
+            });
+            let count = keys::reseal(&policy, &new, &[event]).await?;
+            return report_reseal(count, new_master_key_file, out);
+        }
     }
     let (_, rows) = foundation.store.keys().await?;
     list(rows, out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_reseal(count: usize, file: &Path, out: &mut Output) -> Result<ExitCode, CliError> {
+    if out.is_json() {
+        out.json(&json!({ "resealed": count }))?;
+    } else {
+        out.line(&format!("{count} signing keys are sealed under the key of {}.", file.display()))?;
+        out.line(
+            "Now put that file in place of keys.master_key_file at every server, and start them again one by one.",
+        )?;
+        out.line("Until then a running server goes on with the keys it has opened, and can rotate none.")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -245,7 +245,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Text,
         default: Some("15m"),
         form: "a span of time, at most 8h",
-        doc: "The longest life of any token. A key stays published for this long after it has signed last: lower it when no key was retired lately.",
+        doc: "The longest life of any token. A key stays published for as long as the longest that any server gave to a token while it signed.",
         set: |config, given| {
             set_ttl(&mut config.limits.max_ttl, given)?;
             if config.limits.max_ttl > Ttl::from_minutes(MAX_MAX_TTL_HOURS * 60) {

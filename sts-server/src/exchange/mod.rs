@@ -6,6 +6,7 @@
 
 mod attempts;
 mod commit;
+mod database_clock;
 mod describe;
 mod explain;
 mod introspect;

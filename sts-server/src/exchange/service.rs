@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use sts_jose::{Clock, Entropy};
 use tokio::sync::Semaphore;
 
 use super::attempts::Attempts;
+use super::database_clock::DatabaseClock;
 use super::rates::Rates;
 use super::{Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
@@ -16,7 +18,7 @@ use crate::config::{Config, Limits};
 use crate::keys::MasterKey;
 use crate::mint;
 use crate::record::Recorder;
-use crate::storage::{StorageError, Store};
+use crate::storage::{StorageError, Store, Versions};
 use crate::telemetry::Metrics;
 use crate::ttl::Ttl;
 
@@ -36,6 +38,7 @@ pub struct Sts {
     snapshot: ArcSwap<Snapshot>,
     /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
     confirmed_at: AtomicI64,
+    database_clock: DatabaseClock,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
     /// When the database answered last, in milliseconds since the epoch.
@@ -90,6 +93,7 @@ impl Sts {
             entropy: parts.entropy,
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
+            database_clock: DatabaseClock::default(),
             refreshing: Semaphore::new(1),
             database_read_at: AtomicI64::new(confirmed_at.as_millisecond()),
             database_ahead: AtomicI64::new(0),
@@ -127,22 +131,35 @@ impl Sts {
     /// Reads again what has changed in the database since the present snapshot. One read when nothing has.
     ///
     /// # Errors
-    /// [`SnapshotError`]; the present snapshot stays.
+    /// [`SnapshotError`]; what cannot be read stays as it was.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
         let _turn = self.refreshing.acquire().await;
         self.read_again().await
     }
 
+    /// Follows the database for ever: reads again what has changed, at once where the database announces it, and else within
+    /// `look_every`.
+    pub async fn follow(&self, look_every: Duration) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(look_every) => {}
+                () = self.store.changed() => {}
+            }
+            if let Err(error) = self.refresh().await {
+                self.metrics.follow_failed();
+                tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
+            }
+        }
+    }
+
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.clock.now());
-        let versions = self.store.versions().await?;
-        let now = self.clock.now().as_millisecond();
-        self.database_read_at.store(now, Ordering::Relaxed);
-        let ahead = versions.database_time.as_millisecond() - now;
-        self.database_ahead.store(ahead, Ordering::Relaxed);
-        if let Some(newer) = present.refreshed(&versions, &*self.store, &self.master, &self.clock).await? {
+        let versions = self.versions().await?;
+        let (newer, read) = present.refreshed(&versions, &*self.store, (&self.master, &self.clock)).await;
+        if let Some(newer) = newer {
             self.snapshot.store(Arc::new(newer));
         }
+        read?;
         self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
         Ok(())
     }
@@ -188,12 +205,24 @@ impl Sts {
         &self.metrics
     }
 
-    /// Whether tokens can be issued: the database answers and a key is active.
+    /// Whether tokens can be issued: the database answers, its clock agrees with ours, and a key is active.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn is_ready(&self) -> Result<bool, StorageError> {
-        self.store.versions().await?;
-        Ok(self.snapshot().ring.is_able())
+        self.versions().await?;
+        Ok(!self.database_clock.is_far_apart() && self.snapshot().ring.is_able())
+    }
+
+    /// Reads the counters, and looks at the database's clock on the way.
+    async fn versions(&self) -> Result<Versions, StorageError> {
+        let before = self.clock.now();
+        let versions = self.store.versions().await?;
+        let after = self.clock.now();
+        self.database_clock.compare(versions.database_time, [before, after]);
+        self.database_read_at.store(after.as_millisecond(), Ordering::Relaxed);
+        let ahead = versions.database_time.as_millisecond() - after.as_millisecond();
+        self.database_ahead.store(ahead, Ordering::Relaxed);
+        Ok(versions)
     }
 }

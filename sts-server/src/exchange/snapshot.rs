@@ -48,7 +48,7 @@ impl Snapshot {
         let (version, rows) = store.entries().await?;
         let registry = Registry::from_rows(version, &rows)?;
         let (version, rows) = store.keys().await?;
-        let ring = KeyRing::from_rows(version, &rows, master)?;
+        let ring = KeyRing::from_rows(version, &rows, master, &KeyRing::default())?;
         let (version, rows) = store.revocations().await?;
         Ok(Self {
             trusted: Arc::new(TrustedKeys::new(&registry, &TrustedKeys::default(), clock)),
@@ -58,35 +58,62 @@ impl Snapshot {
         })
     }
 
-    /// Reads what has changed since, by the counters that the database has now; `None` when nothing has.
+    /// Reads what has changed since, by what the counters say; `None` when nothing has. What cannot be read stays as it was, and does
+    /// not keep the rest from being followed.
     pub(super) async fn refreshed(
         &self,
         versions: &Versions,
         store: &dyn Store,
-        master: &MasterKey,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Option<Self>, SnapshotError> {
+        (master, clock): (&MasterKey, &Arc<dyn Clock>),
+    ) -> (Option<Self>, Result<(), SnapshotError>) {
         let mut newer = Self {
             registry: Arc::clone(&self.registry),
             trusted: Arc::clone(&self.trusted),
             ring: Arc::clone(&self.ring),
             revocations: Arc::clone(&self.revocations),
         };
+        let read = [
+            newer.follow_revocations(versions, store).await,
+            newer.follow_registry(versions, store, clock).await,
+            newer.follow_keys(versions, store, master).await,
+        ];
+        ((!newer.is(self)).then_some(newer), read.into_iter().collect())
+    }
+
+    async fn follow_revocations(&mut self, versions: &Versions, store: &dyn Store) -> Result<(), SnapshotError> {
+        if versions.revocations != self.revocations.version() {
+            let (version, rows) = store.revocations().await?;
+            self.revocations = Arc::new(Revocations::from_rows(version, &rows));
+        }
+        Ok(())
+    }
+
+    async fn follow_registry(
+        &mut self,
+        versions: &Versions,
+        store: &dyn Store,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(), SnapshotError> {
         if versions.registry != self.registry.version() {
             let (version, rows) = store.entries().await?;
             let registry = Registry::from_rows(version, &rows)?;
-            newer.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, clock));
-            newer.registry = Arc::new(registry);
+            self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, clock));
+            self.registry = Arc::new(registry);
         }
+        Ok(())
+    }
+
+    async fn follow_keys(
+        &mut self,
+        versions: &Versions,
+        store: &dyn Store,
+        master: &MasterKey,
+    ) -> Result<(), SnapshotError> {
         if versions.keys != self.ring.version() {
             let (version, rows) = store.keys().await?;
-            newer.ring = Arc::new(KeyRing::from_rows(version, &rows, master)?);
+            self.ring = Arc::new(KeyRing::from_rows(version, &rows, master, &self.ring)?);
         }
-        if versions.revocations != self.revocations.version() {
-            let (version, rows) = store.revocations().await?;
-            newer.revocations = Arc::new(Revocations::from_rows(version, &rows));
-        }
-        Ok((!newer.is(self)).then_some(newer))
+        Ok(())
     }
 
     fn is(&self, other: &Self) -> bool {

@@ -15,7 +15,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Tokens can be issued: the database is reachable, a key is active, and the server is not about to end.
+/// Tokens can be issued: the database is reachable, its clock agrees with ours, a key is active, and the server is not about to end.
 pub(super) async fn readyz(State(app): State<App>) -> Response {
     if app.is_withdrawn() {
         return answer::not_ready();

@@ -1,11 +1,13 @@
 //! The life of our signing keys: next, active, retired, gone.
 //!
 //! Every algorithm has one active key, which signs, and one next key, which is published so that verifiers know it before it
-//! signs. A retired key stays published as long as a token that it signed may live.
+//! signs. A retired key stays published as long as a token that it signed may live: by the longest life that any server which signed
+//! with it gave to tokens, whatever is configured now.
 
 use jiff::{SignedDuration, Timestamp};
 use sts_jose::{Algorithm, Clock, Entropy, SigningKey, SigningKeyError};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::{MasterKey, SealError};
 use crate::storage::{AuditRow, Changed, KeyChanges, KeyRow, KeyState, StorageError, Store};
@@ -18,7 +20,7 @@ pub const SIGNING_ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdD
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// How often a change is tried again when another server was faster.
-const ATTEMPTS: u32 = 10;
+pub(super) const ATTEMPTS: u32 = 10;
 
 /// What changing keys takes.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,18 @@ pub enum KeyLifeError {
         /// From when it may sign.
         earliest: Timestamp,
     },
+    /// A stored key is not sealed under the configured master key.
+    #[error("the signing key {kid} does not open under the configured master key: nothing was changed")]
+    Foreign {
+        /// Which key.
+        kid: String,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// The master key that shall be the new one is the present one.
+    #[error("the new master key is the one that is configured")]
+    SameMasterKey,
     /// There is no key of this name.
     #[error("there is no signing key {0:?}")]
     Unknown(String),
@@ -76,7 +90,19 @@ pub enum Rotation {
     Now,
 }
 
-/// How long a key is published before it signs, and after it has signed last.
+impl KeyPolicy<'_> {
+    /// Opens a stored key.
+    pub(super) fn open(&self, row: &KeyRow) -> Result<Zeroizing<Vec<u8>>, KeyLifeError> {
+        let foreign = |source| KeyLifeError::Foreign { kid: row.kid.clone(), source };
+        self.master.open(&row.kid, &row.sealed).map_err(foreign)
+    }
+
+    fn longest_life(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.max_ttl.as_seconds())
+    }
+}
+
+/// How long a key is published before it signs.
 #[must_use]
 pub fn publish_window(max_ttl: Ttl) -> SignedDuration {
     SignedDuration::from_secs(max_ttl.as_seconds()) + SKEW
@@ -134,7 +160,7 @@ pub async fn revoke(
         if put.is_empty() {
             put = missing(policy, &rest, now)?.put;
         }
-        Ok(KeyChanges { delete: vec![kid.to_owned()], put })
+        Ok(KeyChanges { delete: vec![kid.to_owned()], put, ..KeyChanges::default() })
     })
     .await
 }
@@ -150,7 +176,7 @@ pub async fn maintain(
 ) -> Result<(), KeyLifeError> {
     change(policy, audit, |rows, now| {
         let mut changes = missing(policy, rows, now)?;
-        let gone = |row: &&KeyRow| row.state == KeyState::Retired && is_past(row, publish_window(policy.max_ttl), now);
+        let gone = |row: &&KeyRow| row.state == KeyState::Retired && is_past(row, row.longest_life + SKEW, now);
         changes.delete = rows.iter().filter(gone).map(|row| row.kid.clone()).collect();
         let due = |row: &&KeyRow| {
             let signed = SignedDuration::from_secs(rotate_every.as_seconds());
@@ -176,10 +202,19 @@ async fn change(
     mut decide: impl FnMut(&[KeyRow], Timestamp) -> Result<KeyChanges, KeyLifeError> + Send,
 ) -> Result<(), KeyLifeError> {
     for _ in 0..ATTEMPTS {
-        let (version, rows) = policy.store.keys().await?;
-        let changes = decide(&rows, policy.clock.now())?;
+        let (version, stored) = policy.store.keys().await?;
+        let (rows, prolonged) = prolonged(policy, &stored);
+        let mut changes = decide(&rows, policy.clock.now())?;
+        let kept = |row: &KeyRow| !changes.delete.contains(&row.kid);
+        let prolonged: Vec<KeyRow> = prolonged.into_iter().filter(kept).collect();
+        // What was decided comes later, and so holds.
+        changes.put.splice(0..0, prolonged);
         if changes == KeyChanges::default() {
             return Ok(());
+        }
+        // Whoever has not got the master key yet that the keys were sealed under anew must not seal under the old one.
+        for row in stored.iter().filter(|row| !changes.delete.contains(&row.kid)) {
+            policy.open(row)?;
         }
         match policy.store.change_keys(version, &changes, &audit(&changes)).await? {
             Changed::Applied(_) => return Ok(()),
@@ -187,6 +222,19 @@ async fn change(
         }
     }
     Err(KeyLifeError::Contended)
+}
+
+/// The keys as they are once this server may sign with them, and those of them that are not stored so: tokens of it may live longer
+/// than those of the servers before.
+fn prolonged(policy: &KeyPolicy<'_>, stored: &[KeyRow]) -> (Vec<KeyRow>, Vec<KeyRow>) {
+    let (mut rows, mut changed) = (stored.to_vec(), Vec::new());
+    for row in rows.iter_mut().filter(|row| row.state != KeyState::Retired) {
+        if row.longest_life < policy.longest_life() {
+            row.longest_life = policy.longest_life();
+            changed.push(row.clone());
+        }
+    }
+    (rows, changed)
 }
 
 fn missing(policy: &KeyPolicy<'_>, rows: &[KeyRow], now: Timestamp) -> Result<KeyChanges, KeyLifeError> {
@@ -240,6 +288,7 @@ fn make(policy: &KeyPolicy<'_>, algorithm: Algorithm, state: KeyState, now: Time
         state,
         created_at: now,
         state_since: now,
+        longest_life: policy.longest_life(),
         sealed,
     })
 }

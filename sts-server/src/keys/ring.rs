@@ -61,15 +61,18 @@ pub enum KeyRingError {
 }
 
 impl KeyRing {
-    /// Opens the stored keys.
+    /// Opens the stored keys, save those that `known` holds open: they may have been sealed under another master key since.
     ///
     /// # Errors
     /// [`KeyRingError`] for the first key that cannot be used.
-    pub fn from_rows(version: i64, rows: &[KeyRow], master: &MasterKey) -> Result<Self, KeyRingError> {
+    pub fn from_rows(version: i64, rows: &[KeyRow], master: &MasterKey, known: &Self) -> Result<Self, KeyRingError> {
         let mut ring = Self { version, ..Self::default() };
         let mut published = Vec::new();
         for row in rows {
-            let key = Arc::new(open(row, master)?);
+            let key = match known.keys.get(&row.kid) {
+                Some(key) => Arc::clone(key),
+                None => Arc::new(open(row, master)?),
+            };
             published.push(key.public_jwk());
             ring.count(key.algorithm(), row);
             if row.state == KeyState::Active {

@@ -21,6 +21,7 @@ const KEY_BYTES: usize = 32;
 pub struct MasterKey {
     sealing: LessSafeKey,
     audit: hmac::Key,
+    audit_secret: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 /// The master key cannot be used, or does not fit what it shall open. The operator's to mend.
@@ -85,16 +86,22 @@ impl MasterKey {
             let derived = root.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(key.as_mut_slice()));
             derived.map(|()| key).or(Err(SealError::Crypto))
         };
-        let audit = hmac::Key::new(hmac::HMAC_SHA256, derive(b"audit chain")?.as_slice());
+        let audit_secret = derive(b"audit chain")?;
+        let audit = hmac::Key::new(hmac::HMAC_SHA256, audit_secret.as_slice());
         // The master key itself seals, as its documentation says; the derived one must not be computable from sealed data.
         let sealing = UnboundKey::new(&AES_256_GCM, bytes).or(Err(SealError::Crypto))?;
-        Ok(Self { sealing: LessSafeKey::new(sealing), audit })
+        Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret })
     }
 
     /// The key of the audit chain.
     #[must_use]
     pub fn audit(&self) -> &hmac::Key {
         &self.audit
+    }
+
+    /// The bytes of the key of the audit chain, to be sealed under the next master key.
+    pub(super) fn audit_secret(&self) -> &[u8] {
+        self.audit_secret.as_slice()
     }
 
     /// Seals `plain` for the owner that `name` says; gives the nonce and the sealed bytes.

@@ -66,12 +66,13 @@ pub struct AuditReport {
     pub faults: Vec<AuditFault>,
 }
 
-/// Reads the whole audit log and checks every chain, and the log against heads that were exported earlier.
+/// Reads the whole audit log and checks every chain, and the log against heads that were exported earlier. A chain is written under one
+/// of the keys, from its first row to its last.
 ///
 /// # Errors
 /// [`StorageError`] when the log cannot be read to its end.
-pub async fn verify(store: &dyn Store, key: &hmac::Key, heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
-    let mut check = Check::new(key, heads);
+pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
+    let mut check = Check::new(keys, heads);
     let mut after: Option<(String, i64)> = None;
     loop {
         let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
@@ -86,13 +87,15 @@ pub async fn verify(store: &dyn Store, key: &hmac::Key, heads: &[AuditHead]) -> 
 }
 
 struct Check<'a> {
-    key: &'a hmac::Key,
+    keys: &'a [hmac::Key],
     heads: HashMap<&'a str, &'a AuditHead>,
-    chain: Option<Chain>,
+    chain: Option<Chain<'a>>,
     report: AuditReport,
 }
 
-struct Chain {
+struct Chain<'a> {
+    /// The key that its first row was written under; none of the keys, if there is none.
+    key: Option<&'a hmac::Key>,
     writer: String,
     sequence: i64,
     id: i64,
@@ -101,9 +104,9 @@ struct Chain {
 }
 
 impl<'a> Check<'a> {
-    fn new(key: &'a hmac::Key, heads: &'a [AuditHead]) -> Self {
+    fn new(keys: &'a [hmac::Key], heads: &'a [AuditHead]) -> Self {
         let heads = heads.iter().map(|head| (head.writer.as_str(), head)).collect();
-        Self { key, heads, chain: None, report: AuditReport { writers: 0, rows: 0, faults: Vec::new() } }
+        Self { keys, heads, chain: None, report: AuditReport { writers: 0, rows: 0, faults: Vec::new() } }
     }
 
     fn row(&mut self, stored: &StoredAuditRow) {
@@ -114,7 +117,7 @@ impl<'a> Check<'a> {
             finished => {
                 self.end(finished);
                 self.report.writers += 1;
-                Chain { writer: row.writer.clone(), sequence: 0, id: i64::MIN, last: GENESIS, faulty: false }
+                self.begin(row)
             }
         };
         let fault = if chain.faulty { None } else { self.fault(&chain, stored) };
@@ -126,14 +129,20 @@ impl<'a> Check<'a> {
         self.chain = Some(chain);
     }
 
-    fn fault(&self, chain: &Chain, stored: &StoredAuditRow) -> Option<AuditFault> {
+    fn begin(&self, row: &AuditRow) -> Chain<'a> {
+        let writes = |key: &&hmac::Key| code(key, &row.writer, row.writer_sequence, &GENESIS, &row.body) == row.mac;
+        let key = self.keys.iter().find(writes);
+        Chain { key, writer: row.writer.clone(), sequence: 0, id: i64::MIN, last: GENESIS, faulty: false }
+    }
+
+    fn fault(&self, chain: &Chain<'_>, stored: &StoredAuditRow) -> Option<AuditFault> {
         let row = &stored.row;
         let (writer, sequence) = (row.writer.clone(), row.writer_sequence);
         if sequence != chain.sequence + 1 {
             return Some(AuditFault::Missing { writer, sequence: chain.sequence + 1 });
         }
-        let expected = code(self.key, &writer, sequence, &chain.last, &row.body);
-        if expected != row.mac || !columns_agree(row) {
+        let expected = chain.key.map(|key| code(key, &writer, sequence, &chain.last, &row.body));
+        if expected != Some(row.mac) || !columns_agree(row) {
             return Some(AuditFault::Altered { writer, sequence });
         }
         if stored.id <= chain.id {
@@ -147,7 +156,7 @@ impl<'a> Check<'a> {
     }
 
     /// A chain is read to its end: it must reach as far as its head says.
-    fn end(&mut self, chain: Option<Chain>) {
+    fn end(&mut self, chain: Option<Chain<'_>>) {
         let Some(chain) = chain else { return };
         let Some(head) = self.heads.remove(chain.writer.as_str()) else { return };
         if chain.sequence < head.writer_sequence && !chain.faulty {

@@ -71,8 +71,8 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        AuditFilter, AuditHead, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
-        RevocationKind, RevocationRow, StoredAuditRow, TokenRow, Versions,
+        AuditFilter, AuditHead, AuditKeyRow, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+        RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenRow, Versions,
     };
 
     /// A store of registry rows that a rival changes before each of the first `rivals` writes.
@@ -131,10 +131,16 @@ mod tests {
         async fn versions(&self) -> Result<Versions, StorageError> {
             panic!("not called")
         }
+        async fn changed(&self) {
+            panic!("not called")
+        }
         async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
             panic!("not called")
         }
         async fn change_keys(&self, _: i64, _: &KeyChanges, _: &[AuditRow]) -> Result<Changed, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
             panic!("not called")
         }
         async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {

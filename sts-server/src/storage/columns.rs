@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::FromRow;
 
 use super::{
-    AuditHead, AuditRow, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, MAC_BYTES, Origin, RevocationKind,
-    RevocationRow, StorageError, StoredAuditRow, TokenReference, TokenRow, Versions,
+    AuditHead, AuditKeyRow, AuditRow, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, MAC_BYTES, Origin,
+    RevocationKind, RevocationRow, StorageError, StoredAuditRow, TokenReference, TokenRow, Versions,
 };
 
 impl EntryKind {
@@ -152,6 +152,7 @@ pub(super) struct KeyColumns {
     state: String,
     created_at: i64,
     state_since: i64,
+    longest_life: i64,
     sealed: Vec<u8>,
 }
 
@@ -165,8 +166,31 @@ impl TryFrom<KeyColumns> for KeyRow {
             state: KeyState::of_word(&columns.state)?,
             created_at: from_millis("signing_keys", columns.created_at)?,
             state_since: from_millis("signing_keys", columns.state_since)?,
+            longest_life: SignedDuration::from_millis(columns.longest_life),
             sealed: columns.sealed,
         })
+    }
+}
+
+/// A span as a column holds it: in milliseconds.
+pub(super) fn millis(span: SignedDuration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A row of `audit_keys`.
+#[derive(FromRow)]
+pub(super) struct AuditKeyColumns {
+    name: String,
+    retired_at: i64,
+    sealed: Vec<u8>,
+}
+
+impl TryFrom<AuditKeyColumns> for AuditKeyRow {
+    type Error = StorageError;
+
+    fn try_from(columns: AuditKeyColumns) -> Result<Self, StorageError> {
+        let retired_at = from_millis("audit_keys", columns.retired_at)?;
+        Ok(Self { name: columns.name, retired_at, sealed: columns.sealed })
     }
 }
 

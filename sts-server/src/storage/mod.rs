@@ -17,9 +17,9 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use rows::{
-    AuditFilter, AuditHead, AuditRow, CLOCK_MARGIN, Changed, EntryChange, EntryKind, EntryRow, Fresh, KeyChanges,
-    KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenReference,
-    TokenRow, Versions, forget_at,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, CLOCK_MARGIN, Changed, EntryChange, EntryKind, EntryRow, Fresh,
+    KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, StoredAuditRow,
+    TokenReference, TokenRow, Versions, forget_at,
 };
 
 /// Why a database did not answer.
@@ -72,6 +72,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The change counters and the database's own time; also the readiness probe. One read.
     async fn versions(&self) -> Result<Versions, StorageError>;
 
+    /// Returns when a counter may have been raised, and never where the database does not announce that. What happened between two
+    /// calls is not lost; of several callers at once, one hears of it. Announcements can fail to come: whoever follows asks
+    /// [`Store::versions`] now and then all the same.
+    async fn changed(&self);
+
     /// All registry entries with the counter they belong to, read in one snapshot.
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError>;
 
@@ -94,6 +99,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError>;
+
+    /// The audit keys of former master keys, in the order of their names. They change with the counter of the signing keys.
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError>;
 
     /// All revocations that have not expired by the database's time, with the counter they belong to, read in one snapshot.
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError>;

@@ -117,6 +117,8 @@ pub struct KeyRow {
     pub created_at: Timestamp,
     /// When it entered its present state.
     pub state_since: Timestamp,
+    /// The longest life of any token that was or may be signed with it.
+    pub longest_life: SignedDuration,
     /// The sealed private key.
     pub sealed: Vec<u8>,
 }
@@ -128,6 +130,19 @@ pub struct KeyChanges {
     pub delete: Vec<String>,
     /// Keys to insert, or to replace whole where the kid is known.
     pub put: Vec<KeyRow>,
+    /// Former audit keys to insert, or to replace whole where the name is known.
+    pub audit_keys: Vec<AuditKeyRow>,
+}
+
+/// The key of audit chains that were written under a former master key: sealed under the present one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditKeyRow {
+    /// Its name; unique.
+    pub name: String,
+    /// When the master key that it came from was replaced.
+    pub retired_at: Timestamp,
+    /// The sealed key.
+    pub sealed: Vec<u8>,
 }
 
 /// What a revocation is about; how a store spells it is its own affair.

@@ -51,6 +51,48 @@ async fn a_key_whose_name_begins_with_a_hyphen_can_be_revoked() {
     assert!(unknown.stderr.contains("no signing key \"-Zx0qHGCz3tvZvtF4FMY4xMs1lp3SnCUzATdSuz58goU\""), "{unknown:?}");
 }
 
+#[tokio::test]
+async fn the_master_key_changes_under_a_running_server_and_the_audit_log_verifies_on() {
+    let (shop, server) = Shop::serving().await;
+    let before = shop.token().await;
+    let old = std::fs::read_to_string(shop.folder.path("master.key")).expect("a master key");
+    shop.folder.write("new.key", "YW5vdGhlciBtYXN0ZXIga2V5IG9mIHRoZSBjb21wYW4=\n");
+    let resealed = shop.folder.run(&["keys", "reseal", "--new-master-key-file", "new.key"]).await;
+    assert!(resealed.ended_with(0).starts_with("6 signing keys are sealed"), "{resealed:?}");
+
+    // The server has the old file still: it goes on, and what it writes verifies; it is not to make keys any more.
+    let during = shop.token().await;
+    assert!(shop.is_active(&before).await);
+    let rotated = shop.folder.run(&["keys", "rotate", "--now"]).await;
+    rotated.ended_with(2);
+    assert!(rotated.stderr.contains("does not open under the configured master key"), "{rotated:?}");
+    let unread = shop.folder.run(&["audit", "verify"]).await;
+    unread.ended_with(2);
+    assert!(unread.stderr.contains("master key"), "{unread:?}");
+
+    shop.folder.write("master.key", &std::fs::read_to_string(shop.folder.path("new.key")).expect("a master key"));
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+    assert_eq!(server.end().await, Some(0));
+    let server = shop.folder.serve().await;
+    for token in [before, during, shop.token().await] {
+        assert!(shop.is_active(&token).await);
+    }
+    shop.folder.run(&["keys", "rotate", "--now"]).await.ended_with(0);
+    follows("the new server reads what was made since", async || {
+        let active = kid(&states(&shop, &["keys", "list", "--json"]).await, "active").to_owned();
+        header_kid(&shop.token().await) == active
+    })
+    .await;
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+
+    // And once more, back again: the keys of all chains stay at hand.
+    shop.folder.write("old.key", &old);
+    shop.folder.run(&["keys", "reseal", "--new-master-key-file", "old.key"]).await.ended_with(0);
+    shop.folder.write("master.key", &old);
+    shop.folder.run(&["audit", "verify"]).await.ended_with(0);
+    assert_eq!(server.end().await, Some(0));
+}
+
 /// The state of every key, by algorithm and state.
 async fn states(shop: &Shop, arguments: &[&str]) -> HashMap<(String, String), String> {
     let listed = shop.folder.run(arguments).await;

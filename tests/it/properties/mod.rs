@@ -4,6 +4,7 @@
 //! What must come of each is worked out by an [`oracle`] of its own. A new property is a test here; a new kind of request is a variant
 //! in [`journeys`].
 
+mod announced;
 mod chains;
 mod claims;
 mod draft;

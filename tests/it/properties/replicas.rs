@@ -92,6 +92,36 @@ async fn three_servers_that_start_on_an_empty_database_are_one() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_on_a_database_without_announcements_follow_by_looking() {
+    let site = Site::postgres(&model()).await;
+    announce_nothing(&site.config.database.url).await;
+    let (mut servers, mut nodes) = (Vec::new(), Vec::new());
+    for _ in 0..REPLICAS {
+        let (server, node) = start(site.config.clone()).await;
+        servers.push(server);
+        nodes.push(node);
+    }
+    a_revocation_is_followed(&nodes).await;
+    a_registry_change_is_followed(&site, &nodes).await;
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+/// Lets the database refuse what announces, as one does that only resembles `PostgreSQL`.
+async fn announce_nothing(url: &str) {
+    let mut database = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(
+        "CREATE FUNCTION public.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION USING ERRCODE = ''feature_not_supported''; END';
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+}
+
 async fn they_have_one_schema_and_one_key_set(site: &Site, nodes: &[Node]) {
     let mut database = PgConnection::connect(&site.config.database.url).await.unwrap();
     let migrations: Vec<bool> =

@@ -1,12 +1,12 @@
 //! Signing keys.
 
-use sts_server::storage::{Changed, KeyChanges, KeyRow, KeyState};
+use sts_server::storage::{AuditKeyRow, Changed, KeyChanges, KeyRow, KeyState};
 
 use super::database::TestDatabase;
 use super::rows::{audit, audit_rows, future_by, key};
 
 fn put(keys: &[KeyRow]) -> KeyChanges {
-    KeyChanges { delete: Vec::new(), put: keys.to_vec() }
+    KeyChanges { put: keys.to_vec(), ..KeyChanges::default() }
 }
 
 pub(super) async fn keys_are_read_back(database: &TestDatabase) {
@@ -38,17 +38,37 @@ pub(super) async fn a_key_deleted_and_put_in_one_change_is_there(database: &Test
     let changes = KeyChanges {
         delete: vec!["a".to_owned(), "b".to_owned(), "absent".to_owned()],
         put: vec![key("a", KeyState::Next), key("a", KeyState::Active)],
+        ..KeyChanges::default()
     };
     store.change_keys(1, &changes, &[]).await.unwrap();
     assert_eq!(store.keys().await.unwrap(), (2, vec![key("a", KeyState::Active)]));
 }
 
+pub(super) async fn former_audit_keys_are_read_back_and_replaced(database: &TestDatabase) {
+    let store = database.store().await;
+    let changes = KeyChanges { audit_keys: vec![audit_key("b"), audit_key("a")], ..KeyChanges::default() };
+    assert_eq!(store.change_keys(0, &changes, &[]).await.unwrap(), Changed::Applied(1));
+    let sealed_anew = AuditKeyRow { sealed: vec![9], retired_at: future_by(7), ..audit_key("b") };
+    let changes = KeyChanges { audit_keys: vec![sealed_anew.clone()], ..KeyChanges::default() };
+    store.change_keys(1, &changes, &[]).await.unwrap();
+    assert_eq!(store.audit_keys().await.unwrap(), [audit_key("a"), sealed_anew]);
+}
+
+fn audit_key(name: &str) -> AuditKeyRow {
+    AuditKeyRow { name: name.to_owned(), retired_at: future_by(1), sealed: vec![0, 255] }
+}
+
 pub(super) async fn a_stale_change_of_keys_writes_nothing(database: &TestDatabase) {
     let store = database.store().await;
     store.change_keys(0, &put(&[key("a", KeyState::Next)]), &[]).await.unwrap();
-    let changes = KeyChanges { delete: vec!["a".to_owned()], put: vec![key("b", KeyState::Next)] };
+    let changes = KeyChanges {
+        delete: vec!["a".to_owned()],
+        put: vec![key("b", KeyState::Next)],
+        audit_keys: vec![audit_key("k")],
+    };
     assert_eq!(store.change_keys(0, &changes, &[audit("w", 1)]).await.unwrap(), Changed::Conflict);
     assert_eq!(store.keys().await.unwrap(), (1, vec![key("a", KeyState::Next)]));
+    assert_eq!(store.audit_keys().await.unwrap(), []);
     assert_eq!(audit_rows(&*store).await, []);
 }
 

@@ -49,6 +49,7 @@ macro_rules! conformance {
             keys::keys_are_read_back,
             keys::a_key_moves_through_its_states,
             keys::a_key_deleted_and_put_in_one_change_is_there,
+            keys::former_audit_keys_are_read_back_and_replaced,
             keys::a_stale_change_of_keys_writes_nothing,
             keys::of_two_servers_that_change_keys_one_succeeds,
             revocation::a_revocation_bears_the_raised_counter,

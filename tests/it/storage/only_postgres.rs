@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sts_server::storage::{AuditFilter, AuditRow, Store};
+use sts_server::storage::{AuditFilter, AuditRow, KeyChanges, RevocationKind, Store};
 
 use super::database::TestDatabase;
 use super::record::record_for_a_while;
-use super::rows::audit;
+use super::rows::{audit, revocation};
 
 /// How many sessions of this database are in a transaction in which nothing happens.
 async fn forgotten_transactions(connection: &mut PgConnection) -> i64 {
@@ -90,4 +90,23 @@ async fn no_audit_row_appears_before_one_that_was_already_read() {
     let (last, mut rows) = reading.await.unwrap();
     rows.extend(read_on(quick, last).await.1);
     assert_eq!(rows, [audit("w", 1), audit("w", 2), audit("v", 1)]);
+}
+
+#[tokio::test]
+async fn every_raised_counter_is_announced() {
+    let database = TestDatabase::postgres().await;
+    let [follower, other] = [database.store().await, database.store().await];
+    let is_told = async |what: &str| {
+        let told = tokio::time::timeout(Duration::from_secs(10), follower.changed()).await;
+        assert!(told.is_ok(), "{what}");
+    };
+    is_told("it listens").await;
+    other.change_entries(0, &[], &[]).await.unwrap();
+    is_told("the registry").await;
+    other.change_keys(0, &KeyChanges::default(), &[]).await.unwrap();
+    is_told("keys").await;
+    other.revoke(&revocation(RevocationKind::Agent, None, "a"), &[]).await.unwrap();
+    is_told("a revocation").await;
+    other.lift(RevocationKind::Agent, None, "a", &[]).await.unwrap();
+    is_told("a lift").await;
 }

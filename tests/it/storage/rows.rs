@@ -37,6 +37,7 @@ pub(super) fn key(kid: &str, state: KeyState) -> KeyRow {
         state,
         created_at: past(),
         state_since: past(),
+        longest_life: jiff::SignedDuration::from_mins(15),
         sealed: vec![0, 1, 254, 255],
     }
 }

@@ -254,9 +254,17 @@ impl Harness {
     /// # Panics
     /// When it does not start.
     pub async fn replica(&self) -> Replica {
+        self.replica_at(&self.clock).await
+    }
+
+    /// Another server on the same database, with a clock of its own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn replica_at(&self, clock: &ManualClock) -> Replica {
         let listeners = [listen().await, listen().await];
         let base = format!("http://{}", listeners[0].local_addr().expect("an address"));
-        let server = Server::start_on(&self.config, surroundings(&self.clock), listeners).await.expect("a server");
+        let server = Server::start_on(&self.config, surroundings(clock), listeners).await.expect("a server");
         Replica { server, wire: Wire { base, ..self.wire.clone() } }
     }
 

@@ -16,12 +16,14 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 
+use self::announce::Announcements;
 use self::error::PostgresError;
 use super::{
-    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
 
+mod announce;
 mod audit;
 mod error;
 mod keys;
@@ -54,6 +56,7 @@ const DURABLE: &str =
 pub struct PostgresStore {
     pool: PgPool,
     options: PgConnectOptions,
+    announcements: Announcements,
 }
 
 impl PostgresStore {
@@ -81,7 +84,7 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(options.clone().options(SESSION));
-        Ok(Self { pool, options })
+        Ok(Self { pool, announcements: Announcements::of(options.clone()), options })
     }
 }
 
@@ -110,6 +113,10 @@ impl Store for PostgresStore {
         within(registry::versions(&self.pool)).await
     }
 
+    async fn changed(&self) {
+        self.announcements.next().await;
+    }
+
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
         within(registry::entries(&self.pool)).await
     }
@@ -134,6 +141,10 @@ impl Store for PostgresStore {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         within(keys::change_keys(&self.pool, expected, changes, audit)).await
+    }
+
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
+        within(keys::audit_keys(&self.pool)).await
     }
 
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
@@ -188,6 +199,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.announcements.end();
         // What is still in use then ends with the process.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await;
     }

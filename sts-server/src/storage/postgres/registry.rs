@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{audit, transaction};
+use super::{announce, audit, transaction};
 use crate::storage::columns::{self, EntryColumns, VersionColumns};
 use crate::storage::{AuditRow, Changed, EntryChange, EntryKind, EntryRow, Versions};
 
@@ -44,8 +44,11 @@ pub(super) async fn raise_counter_from(
         sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = $1 AND value = $2 RETURNING value")
             .bind(name)
             .bind(expected)
-            .fetch_optional(connection)
+            .fetch_optional(&mut *connection)
             .await?;
+    if raised.is_some() {
+        announce::announce(connection).await?;
+    }
     Ok(raised)
 }
 

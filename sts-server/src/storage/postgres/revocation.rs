@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{audit, registry, transaction};
+use super::{announce, audit, registry, transaction};
 use crate::storage::columns::{self, RevocationColumns};
 use crate::storage::{AuditRow, RevocationKind, RevocationRow};
 
@@ -82,8 +82,9 @@ pub(super) async fn lift(
 
 async fn raise_counter(connection: &mut PgConnection) -> Result<i64, PostgresError> {
     let raised = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'revocations' RETURNING value")
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
+    announce::announce(connection).await?;
     Ok(raised)
 }
 

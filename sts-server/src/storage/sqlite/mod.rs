@@ -12,8 +12,8 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    AuditFilter, AuditHead, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
 };
 
 mod audit;
@@ -83,6 +83,11 @@ impl Store for SqliteStore {
         Ok(registry::versions(&self.readers).await?)
     }
 
+    async fn changed(&self) {
+        // A file announces nothing.
+        std::future::pending().await
+    }
+
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
         Ok(registry::entries(&self.readers).await?)
     }
@@ -107,6 +112,10 @@ impl Store for SqliteStore {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         Ok(keys::change_keys(&self.writer, expected, changes, audit).await?)
+    }
+
+    async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
+        Ok(keys::audit_keys(&self.readers).await?)
     }
 
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {

@@ -1,0 +1,82 @@
+//! The change of the master key: what is sealed under one becomes sealed under another.
+//!
+//! The key of the audit chains is derived from the master key, so a new master key begins chains of a new kind. The key of those that
+//! were written before is kept, sealed under the new master key, for whoever verifies them.
+
+use aws_lc_rs::{constant_time, hmac};
+use jiff::Timestamp;
+
+use super::lifecycle::ATTEMPTS;
+use super::{KeyLifeError, KeyPolicy, MasterKey, SealError};
+use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow};
+
+/// Seals all signing keys under a new master key, in one transaction; how many. The configured one must open every one of them.
+///
+/// # Errors
+/// [`KeyLifeError`], never `TooEarly` nor `Unknown`; nothing has changed then.
+pub async fn reseal(policy: &KeyPolicy<'_>, new: &MasterKey, audit: &[AuditRow]) -> Result<usize, KeyLifeError> {
+    let secrets = [policy.master.audit_secret(), new.audit_secret()];
+    if constant_time::verify_slices_are_equal(secrets[0], secrets[1]).is_ok() {
+        return Err(KeyLifeError::SameMasterKey);
+    }
+    for _ in 0..ATTEMPTS {
+        // Whoever changes either of the two raises the counter.
+        let (version, rows) = policy.store.keys().await?;
+        let former = policy.store.audit_keys().await?;
+        let changes = KeyChanges {
+            delete: Vec::new(),
+            put: rows.iter().map(|row| resealed(policy, new, row)).collect::<Result<_, _>>()?,
+            audit_keys: audit_keys_under(policy, new, &former)?,
+        };
+        match policy.store.change_keys(version, &changes, audit).await? {
+            Changed::Applied(_) => return Ok(rows.len()),
+            Changed::Conflict => {}
+        }
+    }
+    Err(KeyLifeError::Contended)
+}
+
+/// The keys that audit chains may be written under: that of the master key first, then those of its predecessors.
+///
+/// # Errors
+/// [`SealError::Open`] when the master key is not the one that the database is sealed under.
+pub fn audit_keys(master: &MasterKey, former: &[AuditKeyRow]) -> Result<Vec<hmac::Key>, SealError> {
+    let mut keys = vec![master.audit().clone()];
+    for row in former {
+        keys.push(hmac::Key::new(hmac::HMAC_SHA256, &master.open(&owner(&row.name), &row.sealed)?));
+    }
+    Ok(keys)
+}
+
+fn resealed(policy: &KeyPolicy<'_>, new: &MasterKey, row: &KeyRow) -> Result<KeyRow, KeyLifeError> {
+    let plain = policy.open(row)?;
+    Ok(KeyRow { sealed: new.seal(&row.kid, &plain, policy.entropy)?, ..row.clone() })
+}
+
+fn audit_keys_under(
+    policy: &KeyPolicy<'_>,
+    new: &MasterKey,
+    former: &[AuditKeyRow],
+) -> Result<Vec<AuditKeyRow>, SealError> {
+    let seal = |name: String, secret: &[u8], retired_at: Timestamp| {
+        let sealed = new.seal(&owner(&name), secret, policy.entropy)?;
+        Ok(AuditKeyRow { name, retired_at, sealed })
+    };
+    let mut rows = vec![seal(name(policy.master), policy.master.audit_secret(), policy.clock.now())?];
+    for row in former {
+        let secret = policy.master.open(&owner(&row.name), &row.sealed)?;
+        rows.push(seal(row.name.clone(), &secret, row.retired_at)?);
+    }
+    Ok(rows)
+}
+
+/// Names the audit key of a master key, without telling anything about it.
+fn name(master: &MasterKey) -> String {
+    let tag = hmac::sign(master.audit(), b"agent-sts name of an audit key");
+    tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What an audit key is sealed for: never the name of a signing key, which has no space.
+fn owner(name: &str) -> String {
+    format!("audit key {name}")
+}

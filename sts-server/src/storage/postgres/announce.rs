@@ -1,0 +1,118 @@
+//! Announcements of changes: `NOTIFY` by the transaction that raises a counter, `LISTEN` by whoever follows.
+//!
+//! Both are a way to be faster, never the way to be right: a database that only resembles `PostgreSQL` may know neither, and a pooler
+//! between may swallow what is announced. Then whoever follows finds out when it asks.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::ACQUIRE_TIMEOUT;
+use super::error::PostgresError;
+
+const CHANNEL: &str = "sts_changed";
+/// How long after a failure the next attempt to listen is made.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// After so long a silence the connection is tried: a network can swallow one whole.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Announces a change; it is heard when the caller's transaction commits. A database that cannot announce changes all the same.
+pub(super) async fn announce(connection: &mut PgConnection) -> Result<(), PostgresError> {
+    let mut savepoint = connection.begin().await?;
+    match sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *savepoint).await {
+        Ok(_) => savepoint.commit().await?,
+        Err(error @ sqlx::Error::Database(_)) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the database does not announce changes");
+            savepoint.rollback().await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// What a database announces. Listens from the first call of [`Announcements::next`] on, with a connection of its own.
+pub(super) struct Announcements {
+    options: PgConnectOptions,
+    heard: Arc<Notify>,
+    listening: OnceLock<AbortHandle>,
+}
+
+impl Announcements {
+    pub(super) fn of(options: PgConnectOptions) -> Self {
+        Self { options, heard: Arc::default(), listening: OnceLock::new() }
+    }
+
+    /// Returns when something was announced, or may have been: after every time that nobody could hear.
+    pub(super) async fn next(&self) {
+        self.listening.get_or_init(|| {
+            tokio::spawn(listen_for_ever(self.options.clone(), Arc::clone(&self.heard))).abort_handle()
+        });
+        self.heard.notified().await;
+    }
+
+    /// Listens no more.
+    pub(super) fn end(&self) {
+        if let Some(listening) = self.listening.get() {
+            listening.abort();
+        }
+    }
+}
+
+impl Drop for Announcements {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn listen_for_ever(options: PgConnectOptions, heard: Arc<Notify>) {
+    let options = options.application_name("sts-server listen");
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
+    let mut could_listen = true;
+    loop {
+        let Err(error) = listen(&pool, &heard, &mut could_listen).await;
+        if could_listen {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "changes are not announced: the database is asked for them instead"
+            );
+        }
+        could_listen = false;
+        tokio::time::sleep(LISTEN_AGAIN_AFTER).await;
+    }
+}
+
+/// Listens until that fails.
+async fn listen(
+    pool: &sqlx::PgPool,
+    heard: &Notify,
+    could_listen: &mut bool,
+) -> Result<std::convert::Infallible, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    if !*could_listen {
+        tracing::info!("changes are announced again");
+        *could_listen = true;
+    }
+    // What happened before nobody heard.
+    heard.notify_one();
+    loop {
+        match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(_announcement))) => heard.notify_one(),
+            Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())),
+            Ok(Err(error)) => return Err(error),
+            Err(_silence) => try_out(&mut listener).await?,
+        }
+    }
+}
+
+async fn try_out(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, sqlx::query("SELECT 1").execute(listener)).await {
+        Ok(answered) => answered.map(|_| ()),
+        Err(elapsed) => Err(sqlx::Error::Io(elapsed.into())),
+    }
+}
