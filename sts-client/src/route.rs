@@ -17,6 +17,7 @@ use crate::carried;
 /// ```
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Route {
     /// Origin, or a prefix of URLs: `https://inventory.shop.example/` holds for all below it, `…/v1` for `/v1` and `/v1/…`. No query.
     pub url: Url,

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use sts_client::inbound::Issuer;
 use sts_client::integrations::a2a::{PropagateInterceptor, to_error};
 use sts_client::integrations::http_client;
-use sts_client::{CallContext, Delegation, Propagator, Route, ServiceAccount, Sts, Tenant, Verifier, WithoutUser};
-use sts_jose::SystemEntropy;
+use sts_client::{
+    CallContext, Delegation, Propagator, Route, ServiceAccount, Sts, SystemEntropy, Tenant, Verifier, WithoutUser,
+};
 use url::Url;
 
 use crate::agent::{Agent, apology};

@@ -13,9 +13,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
 use serde::Deserialize;
 use sts_client::inbound::{Issuer, VerifierBuilder};
-use sts_client::{Delegation, Verifier, X_DELEGATION_FALLBACK};
-
-use sts_protocol::ScopeToken;
+use sts_client::{Delegation, ScopeToken, Verifier, X_DELEGATION_FALLBACK};
 
 use crate::verified;
 

@@ -21,6 +21,8 @@ pub(crate) struct InboundTable {
     #[serde(default)]
     required_scopes: Vec<ScopeToken>,
     #[serde(default)]
+    introspect: bool,
+    #[serde(default)]
     service_accounts: Vec<ServiceAccountConfig>,
     issuers: Vec<IssuerConfig>,
 }
@@ -52,8 +54,8 @@ struct IssuerConfig {
 }
 
 pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
-    let config = AgentFile::parse(text)?.inbound;
-    let config = config.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
+    let AgentFile { inbound, sts, .. } = AgentFile::parse(text)?;
+    let config = inbound.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
     let mut builder = VerifierBuilder::new(config.audience);
     for issuer in config.issuers {
         builder = builder.issuer(issuer.into_issuer()?);
@@ -66,6 +68,10 @@ pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
     }
     if let Some(resource) = config.resource {
         builder = builder.resource(resource);
+    }
+    if config.introspect {
+        let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect wants the table [sts]"))?;
+        builder = builder.introspect(sts.builder()?.build()?);
     }
     Ok(builder)
 }

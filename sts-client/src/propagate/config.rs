@@ -74,7 +74,7 @@ pub(super) fn read(text: &str) -> Result<PropagatorBuilder, BuildError> {
 }
 
 impl StsTable {
-    fn builder(self) -> Result<StsBuilder, BuildError> {
+    pub(crate) fn builder(self) -> Result<StsBuilder, BuildError> {
         let credentials = self.credentials()?;
         let mut builder = Sts::builder(self.issuer, self.client_id, credentials);
         if let Some(path) = self.ca_file {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use sts_client::CorrelationId;
-use sts_jose::SystemEntropy;
+use sts_client::SystemEntropy;
 
 use super::stage::{ANSWER, Stage};
 use crate::idp::{ALICE, BOB};

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use sts_client::{CorrelationId, Sts};
-use sts_jose::SystemEntropy;
+use sts_client::{CorrelationId, Sts, SystemEntropy};
 
 use super::captured::present;
 use super::stage::{ANSWER, Stage};

@@ -135,6 +135,7 @@ fn toml_at_fault_is_refused_with_its_line() {
     }
     for (label, text) in [
         ("two places of keys", format!("{issuer}jwks_uri = 'https://a.example/'\njwks_file = 'a.json'")),
+        ("introspection, and no sts", format!("[inbound]\nintrospect = true\n{}", &issuer["[inbound]\n".len()..])),
         ("two sources of the tenant", format!("{issuer}tenant = 'acme'\ntenant_claim = 'org_id'")),
     ] {
         assert!(matches!(read(&text), BuildError::Contradiction(_)), "{label}");
