@@ -11,6 +11,7 @@ mod describe;
 mod explain;
 mod introspect;
 mod observe;
+mod rate;
 mod rates;
 mod refusal;
 mod request;
