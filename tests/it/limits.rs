@@ -95,6 +95,20 @@ async fn a_source_that_asks_too_often_is_slowed_down_whatever_it_asks() {
     assert_eq!(harness.get("/oauth2/jwks").await.status, 200);
 }
 
+#[tokio::test]
+async fn the_addresses_of_one_ipv6_subnet_are_one_source() {
+    for option in ["LIMITS__REQUESTS_PER_MINUTE_PER_SOURCE", "LIMITS__FAILED_ATTEMPTS_PER_MINUTE"] {
+        let setup = Setup::default().option(option, "2").option("LISTEN__TRUSTED_PROXIES", "127.0.0.1");
+        let harness = setup.start().await;
+        let failure = || harness.exchange().authenticated(Credentials::None);
+        for source in ["2001:db8::1", "2001:db8::ffff:2"] {
+            refuses(option, &failure().header("x-forwarded-for", source).send().await, Row::Client);
+        }
+        refuses(option, &failure().header("x-forwarded-for", "2001:db8::3").send().await, Row::TooMany);
+        refuses(option, &failure().header("x-forwarded-for", "2001:db8:0:1::3").send().await, Row::Client);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_before_the_database_turns_requests_away_and_loses_none() {
     let harness = Setup::default().option("LIMITS__REQUEST_TIMEOUT", "10m").start().await;

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::rate::Rate;
+use super::rate::{Rate, Source};
 
 /// Who has failed how often within the last minute.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    sources: Rate<IpAddr>,
+    sources: Rate<Source>,
     /// By a few bits of the claimed id's hash, so that made-up ids are counted like real ones and cost no memory.
     agents: Rate<u16>,
 }
@@ -23,7 +23,7 @@ impl Attempts {
 
     /// Counts a failure of `source`, and of the agent that it claims to be. How long to wait if that was one too many.
     pub(super) fn failed(&self, source: IpAddr, agent: Option<&str>) -> Option<Duration> {
-        let of_source = self.sources.count(&source);
+        let of_source = self.sources.count(&source.into());
         let of_agent = agent.and_then(|agent| self.agents.count(&bucket(agent)));
         of_source.or(of_agent)
     }

@@ -1,6 +1,7 @@
 //! How often somebody has done something within the last minute.
 
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +17,20 @@ pub(super) struct Rate<K: Hash + Eq + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
     counted: AtomicUsize,
+}
+
+/// A source as it is counted: an IPv4 address, or the /64 of an IPv6 address, for one subnet is the least that a host is given
+/// (RFC 4291 §2.5.4) and any address in it may be its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self(address),
+            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
+        }
+    }
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::rate::Rate;
+use super::rate::{Rate, Source};
 use crate::config::Limits;
 
 /// Who has asked how often within the last minute, as far as that is limited.
 #[derive(Debug)]
 pub(super) struct Rates {
-    sources: Option<Rate<IpAddr>>,
+    sources: Option<Rate<Source>>,
     /// By the id of an agent that has authenticated: there are no more than the registry holds.
     clients: Option<Rate<String>>,
 }
@@ -24,7 +24,7 @@ impl Rates {
 
     /// Counts a request of `source`. How long to wait if that was one too many.
     pub(super) fn asked_from(&self, source: IpAddr) -> Option<Duration> {
-        self.sources.as_ref()?.count(&source)
+        self.sources.as_ref()?.count(&source.into())
     }
 
     /// Counts a request of an agent that has authenticated. How long to wait if that was one too many.
