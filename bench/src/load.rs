@@ -1,0 +1,171 @@
+//! The load: requests over connections that stay open.
+//!
+//! hyper is the client. A ready-made generator sends one body, or a list of bodies over and over; here every request has a body of its
+//! own, used once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use sts_server::telemetry::Stopwatch;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// What all requests of a load have in common.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// GET or POST.
+    pub method: Method,
+    /// The path.
+    pub path: Uri,
+    /// `Authorization`, if it is asked for.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// What became of a load.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// How long all of it took.
+    pub elapsed: Duration,
+    /// How long each request took, in no order.
+    pub latencies: Vec<Duration>,
+}
+
+/// What serves one connection, and gives it back with the latencies of its requests.
+type Workers = JoinSet<anyhow::Result<(SendRequest<Full<Bytes>>, Vec<Duration>)>>;
+
+/// Open connections to an endpoint.
+#[derive(Debug)]
+pub struct Load {
+    endpoint: Endpoint,
+    connections: Vec<SendRequest<Full<Bytes>>>,
+}
+
+impl Load {
+    /// Opens so many connections.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect(endpoint: &Endpoint, connections: usize) -> anyhow::Result<Self> {
+        let mut load = Self { endpoint: endpoint.clone(), connections: Vec::new() };
+        for _ in 0..connections {
+            let stream = TcpStream::connect(endpoint.address).await.context("connecting")?;
+            stream.set_nodelay(true)?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            load.connections.push(sender);
+        }
+        Ok(load)
+    }
+
+    /// A closed loop: every connection sends the next request when it has the answer to its last.
+    ///
+    /// # Errors
+    /// The first answer that is not 200.
+    pub async fn run(&mut self, bodies: Vec<Bytes>) -> anyhow::Result<Outcome> {
+        let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
+        let mut workers = JoinSet::new();
+        let watch = Stopwatch::start();
+        for mut connection in self.connections.drain(..) {
+            let (endpoint, bodies, next) = (self.endpoint.clone(), Arc::clone(&bodies), Arc::clone(&next));
+            workers.spawn(async move {
+                let mut latencies = Vec::new();
+                while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let watch = Stopwatch::start();
+                    exchange(&mut connection, &endpoint, body.clone()).await?;
+                    latencies.push(watch.elapsed());
+                }
+                anyhow::Ok((connection, latencies))
+            });
+        }
+        self.gather(workers, watch).await
+    }
+
+    /// An open loop: `per_second` requests are due at even distances, whatever the server does. A request that is due while all
+    /// connections wait counts from the moment that it was due.
+    ///
+    /// # Errors
+    /// The first answer that is not 200.
+    pub async fn run_at(&mut self, bodies: Vec<Bytes>, per_second: f64) -> anyhow::Result<Outcome> {
+        let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
+        let mut workers = JoinSet::new();
+        let watch = Stopwatch::start();
+        for mut connection in self.connections.drain(..) {
+            let (endpoint, bodies, next) = (self.endpoint.clone(), Arc::clone(&bodies), Arc::clone(&next));
+            workers.spawn(async move {
+                let mut latencies = Vec::new();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(body) = bodies.get(index) else { break };
+                    let due = Duration::from_secs_f64(index as f64 / per_second);
+                    // The timer wakes on whole milliseconds: what it is late by is not the server's.
+                    let begun = match due.checked_sub(watch.elapsed()) {
+                        Some(early) => {
+                            tokio::time::sleep(early).await;
+                            watch.elapsed()
+                        }
+                        None => due,
+                    };
+                    exchange(&mut connection, &endpoint, body.clone()).await?;
+                    latencies.push(watch.elapsed().saturating_sub(begun));
+                }
+                anyhow::Ok((connection, latencies))
+            });
+        }
+        self.gather(workers, watch).await
+    }
+
+    /// One request, and the body of its answer.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub async fn one(&mut self, body: Bytes) -> anyhow::Result<Bytes> {
+        let connection = self.connections.first_mut().context("no connection")?;
+        exchange(connection, &self.endpoint, body).await
+    }
+
+    async fn gather(&mut self, mut workers: Workers, watch: Stopwatch) -> anyhow::Result<Outcome> {
+        let mut outcome = Outcome::default();
+        while let Some(worker) = workers.join_next().await {
+            let (connection, latencies) = worker.context("a connection of the load")??;
+            self.connections.push(connection);
+            outcome.latencies.extend(latencies);
+        }
+        outcome.elapsed = watch.elapsed();
+        Ok(outcome)
+    }
+}
+
+async fn exchange(
+    connection: &mut SendRequest<Full<Bytes>>,
+    endpoint: &Endpoint,
+    body: Bytes,
+) -> anyhow::Result<Bytes> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = endpoint.method.clone();
+    *request.uri_mut() = endpoint.path.clone();
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_static("localhost"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    if let Some(authorization) = &endpoint.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
+    connection.ready().await?;
+    let answer = connection.send_request(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    if status != StatusCode::OK {
+        bail!("{status}: {}", String::from_utf8_lossy(&body));
+    }
+    Ok(body)
+}

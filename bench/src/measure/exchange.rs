@@ -1,0 +1,88 @@
+//! Exchanges with a durable audit log, beside their floor.
+
+use bytes::Bytes;
+use sts_jose::Algorithm;
+
+use super::floor::Floor;
+use crate::arguments::Plan;
+use crate::load::Load;
+use crate::process;
+use crate::server::{FAN_OUT, Server, audience, fan_out_audience};
+use crate::statistics::{Rounds, percentile_us};
+use crate::tokens::exchange_form;
+
+/// How subject tokens are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subjects {
+    /// Each once.
+    Once,
+    /// Each for [`FAN_OUT`] targets.
+    FanOut,
+}
+
+/// One kind of exchange, measured.
+#[derive(Debug, Clone, Default)]
+pub struct Exchanges {
+    /// CPU time of the floor, in microseconds.
+    pub floor_us: Rounds,
+    /// CPU time of the server per exchange, in microseconds.
+    pub cpu_us: Rounds,
+    /// The ratio of the two, round by round.
+    pub ratio: Rounds,
+    /// Exchanges per second, in a closed loop.
+    pub per_second: Rounds,
+    /// Latency of half of the requests, in microseconds, in the closed loop.
+    pub p50_us: Rounds,
+    /// Latency of 99 % of the requests.
+    pub p99_us: Rounds,
+}
+
+/// Measures exchanges: rounds of load, each beside a round of the floor.
+///
+/// # Errors
+/// An answer that is no token.
+pub async fn measure(
+    plan: &Plan,
+    server: &Server,
+    algorithm: Algorithm,
+    subjects: Subjects,
+) -> anyhow::Result<Exchanges> {
+    let floor = Floor::of(algorithm)?;
+    let mut load = Load::connect(&server.post("/oauth2/token"), plan.connections).await?;
+    load.run(forms(server, algorithm, subjects, plan.requests / 2)).await?;
+    let mut measured = Exchanges::default();
+    for _ in 0..plan.rounds {
+        let forms = forms(server, algorithm, subjects, plan.requests);
+        let floor_us = floor.round(plan.operations)?;
+        let before = process::cpu_time(server.pid())?;
+        let mut outcome = load.run(forms).await?;
+        let requests = outcome.latencies.len() as f64;
+        let cpu_us = (process::cpu_time(server.pid())? - before).as_secs_f64() * 1e6 / requests;
+        measured.floor_us.push(floor_us);
+        measured.cpu_us.push(cpu_us);
+        measured.ratio.push(cpu_us / floor_us);
+        measured.per_second.push(requests / outcome.elapsed.as_secs_f64());
+        measured.p50_us.push(percentile_us(&mut outcome.latencies, 50.0));
+        measured.p99_us.push(percentile_us(&mut outcome.latencies, 99.0));
+    }
+    Ok(measured)
+}
+
+/// The requests of a round, no two alike.
+#[must_use]
+pub fn forms(server: &Server, algorithm: Algorithm, subjects: Subjects, count: usize) -> Vec<Bytes> {
+    match subjects {
+        Subjects::Once => {
+            let audience = audience(algorithm);
+            let tokens = server.users().tokens(algorithm, count);
+            tokens.iter().map(|token| exchange_form(token, &audience)).collect()
+        }
+        Subjects::FanOut => {
+            let tokens = server.users().tokens(algorithm, count.div_ceil(FAN_OUT));
+            let targets = |token: &String| {
+                (0..FAN_OUT).map(|index| exchange_form(token, &fan_out_audience(index))).collect::<Vec<Bytes>>()
+            };
+            tokens.iter().flat_map(targets).collect()
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The measures. Each prints nothing; [`crate::report`] shows them.
+
+pub mod exchange;
+pub mod floor;

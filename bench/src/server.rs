@@ -1,0 +1,226 @@
+//! The server under load: the program as it is shipped, in a process and a folder of its own, on an empty database.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Method, Uri};
+use serde_json::Value;
+use sts_jose::Algorithm;
+use sts_tests::{TestIssuer, TestKey};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::load::Endpoint;
+use crate::process;
+use crate::tokens::Users;
+
+/// The algorithms that are measured: what the users' tokens are signed with, and what the minted ones are.
+pub const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
+/// How many targets one user's token is exchanged for where it fans out.
+pub const FAN_OUT: usize = 8;
+/// The agent that asks.
+pub const CLIENT: &str = "coordinator";
+/// Its secret.
+pub const SECRET: &str = "correct-horse-battery-staple";
+
+/// A server that serves. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    issuer: String,
+    database_url: String,
+    users: Users,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts `program` on a database that is empty.
+    ///
+    /// # Errors
+    /// What the server said before it ended.
+    pub async fn start(program: &Path, database: Database<'_>) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sts-bench-").tempdir()?;
+        let keys: Vec<_> = ALGORITHMS.iter().map(|algorithm| (*algorithm, TestKey::new(*algorithm))).collect();
+        let idp = TestIssuer::with_keys(keys.iter().map(|(_, key)| key.clone()).collect()).await;
+        let users = Users { issuer: idp.url().to_owned(), keys };
+        let database_url = match database {
+            Database::Sqlite => format!("sqlite://{}/sts.db", folder.path().display()),
+            Database::Postgres(url) => url.to_owned(),
+        };
+        let [address, admin] = [free_address()?, free_address()?];
+        let issuer = format!("http://{address}");
+        let configuration = format!(
+            "issuer = \"{issuer}\"\nregistry = \"registry.toml\"\n[listen]\npublic = \"{address}\"\nadmin = \"{admin}\"\n\
+             [database]\nurl = \"{database_url}\"\n"
+        );
+        std::fs::write(folder.path().join("sts.toml"), configuration)?;
+        std::fs::write(folder.path().join("registry.toml"), registry(&users.issuer))?;
+        std::fs::write(folder.path().join("master.key"), "dGhlIG1hc3RlciBrZXkgb2YgYWxsIG9mIHRoZSB0ZXM=\n")?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--config", "sts.toml"]).current_dir(folder.path()).env_clear();
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stderr = child.stderr.take().context("standard error is piped")?;
+        serving(BufReader::new(stderr)).await?;
+        Ok(Self { child, address, issuer, database_url, users, folder })
+    }
+
+    /// The id of its process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the server runs")
+    }
+
+    /// Its issuer identifier, and the base of its URLs.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// Whose tokens it believes.
+    #[must_use]
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// Where it keeps its files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// An endpoint where the client authenticates by its secret.
+    #[must_use]
+    pub fn post(&self, path: &'static str) -> Endpoint {
+        let credentials = STANDARD.encode(format!("{CLIENT}:{SECRET}"));
+        let authorization = HeaderValue::try_from(format!("Basic {credentials}")).expect("base64");
+        Endpoint {
+            address: self.address,
+            method: Method::POST,
+            path: Uri::from_static(path),
+            authorization: Some(authorization),
+        }
+    }
+
+    /// An endpoint that is read.
+    #[must_use]
+    pub fn get(&self, path: &'static str) -> Endpoint {
+        Endpoint { address: self.address, method: Method::GET, path: Uri::from_static(path), authorization: None }
+    }
+
+    /// Its memory in RAM, in MiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident_mib(&self) -> anyhow::Result<f64> {
+        process::resident_mib(self.pid())
+    }
+}
+
+/// Where a server keeps its data.
+#[derive(Debug, Clone, Copy)]
+pub enum Database<'a> {
+    /// A file beside its configuration.
+    Sqlite,
+    /// An empty database.
+    Postgres(&'a str),
+}
+
+/// The audience whose tokens are signed with this algorithm.
+#[must_use]
+pub fn audience(algorithm: Algorithm) -> String {
+    format!("target-{algorithm}")
+}
+
+/// The audience of the `index`-th target of a fan-out.
+#[must_use]
+pub fn fan_out_audience(index: usize) -> String {
+    format!("fan-out-{index}")
+}
+
+/// Builds the server's program as it is shipped.
+///
+/// # Errors
+/// What cargo said.
+pub async fn build() -> anyhow::Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--release", "--package", "sts-server", "--bin", "sts-server", "--message-format=json"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output = cargo.output().await.context("cargo")?;
+    if !output.status.success() {
+        bail!("the server does not build");
+    }
+    let messages = String::from_utf8(output.stdout)?;
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
+    });
+    executables.next_back().context("cargo names no program")
+}
+
+fn registry(users: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
+    let sha256 = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string takes text");
+        hex
+    });
+    let mut registry = format!(
+        "[[issuers]]\nissuer = \"{users}\"\ntenant_claim = \"org_id\"\n\n\
+         [[agents]]\nid = \"{CLIENT}\"\naccepts = [\"web-app\"]\nauth = {{ client_secret_sha256 = \"{sha256}\" }}\n"
+    );
+    let by_algorithm = ALGORITHMS.map(|algorithm| (audience(algorithm), algorithm));
+    let fan_out = (0..FAN_OUT).map(|index| (fan_out_audience(index), Algorithm::Es256));
+    for (target, algorithm) in by_algorithm.into_iter().chain(fan_out) {
+        let _ = write!(
+            registry,
+            "\n[[agents]]\nid = \"{target}\"\nsigning_alg = \"{algorithm}\"\n\n\
+             [[delegations]]\nactor = \"{CLIENT}\"\ntarget = \"{target}\"\nscopes = [\"stock:read\", \"stock:write\"]\n\
+             service_account = true\n"
+        );
+    }
+    registry
+}
+
+/// Waits until the server serves, and goes on reading what it logs.
+async fn serving(mut stderr: BufReader<tokio::process::ChildStderr>) -> anyhow::Result<()> {
+    let mut log = String::new();
+    loop {
+        let begin = log.len();
+        if stderr.read_line(&mut log).await? == 0 {
+            bail!("the server does not start:\n{log}");
+        }
+        if log[begin..].contains(" serving ") {
+            break;
+        }
+    }
+    tokio::spawn(async move {
+        let mut line = String::new();
+        while stderr.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+            eprint!("sts-server: {line}");
+            line.clear();
+        }
+    });
+    Ok(())
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
