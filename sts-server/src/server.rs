@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, PasswordError};
 use crate::exchange::{Parts, SnapshotError, Sts};
 use crate::http::{self, App, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, SealError};
@@ -45,6 +45,9 @@ pub enum StartError {
     /// The database cannot be opened or migrated.
     #[error("the database cannot be used")]
     Storage(#[from] StorageError),
+    /// The database's password cannot be read.
+    #[error("the database's password cannot be used")]
+    Password(#[from] PasswordError),
     /// The master key cannot be read.
     #[error("the master key cannot be used")]
     Master(#[from] SealError),
@@ -109,10 +112,10 @@ impl Foundation {
     /// change the schema under servers of another version.
     ///
     /// # Errors
-    /// [`StartError::Storage`] and [`StartError::Master`].
+    /// [`StartError::Storage`], [`StartError::Password`] and [`StartError::Master`].
     pub async fn lay(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let master = Arc::new(MasterKey::read(&config.keys.master_key_file)?);
-        let store = storage::open(&config.database.url, config.database.max_connections).await?;
+        let store = storage::open(&config.database.connect_url()?, config.database.max_connections).await?;
         Ok(Self { store, master, surroundings })
     }
 

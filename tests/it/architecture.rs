@@ -76,8 +76,8 @@ const CONFINED: &[(&str, &[&str])] = &[
             "sts-client/src/integrations/",
         ],
     ),
-    ("hyper::client", &["sts-server/src/cli/dev/request.rs"]),
-    ("TcpStream::connect", &["sts-server/src/cli/dev/request.rs"]),
+    ("hyper::client", &["sts-server/src/cli/loopback.rs"]),
+    ("TcpStream::connect", &["sts-server/src/cli/loopback.rs"]),
     (
         "StatusCode::",
         &[

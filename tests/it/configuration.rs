@@ -50,6 +50,7 @@ private_key_file = "/run/secrets/tls.key"
 admin = true
 [database]
 url = "sqlite://data/sts.db"
+password_file = "/run/secrets/password"
 max_connections = 20
 [keys]
 master_key_file = "/run/secrets/master.key"
@@ -93,6 +94,7 @@ fn every_key_of_the_file_is_read() {
     let tls = [files.0.path().join("tls.crt"), PathBuf::from("/run/secrets/tls.key")];
     assert_eq!(config.tls.files(), Some([tls[0].as_path(), tls[1].as_path()]));
     assert!(config.tls.admin);
+    assert_eq!(config.database.password_file.as_deref(), Some(Path::new("/run/secrets/password")));
     assert_eq!(config.database.max_connections, 20);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
@@ -123,6 +125,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.listen.public.to_string(), "127.0.0.1:8080");
     assert_eq!(config.listen.admin.to_string(), "127.0.0.1:8081");
     assert_eq!(config.database.url, format!("sqlite://{}/sts.db", files.0.path().display()));
+    assert_eq!(config.database.password_file, None);
     assert_eq!(config.database.max_connections, 10);
     assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "30d");

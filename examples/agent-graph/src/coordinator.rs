@@ -34,8 +34,14 @@ impl Coordinator {
     pub async fn new(sts: Sts, inventory: Url) -> anyhow::Result<Arc<Self>> {
         // It asks for no scope: it gets what both the user and the delegation have. While the STS is out of reach nothing goes out.
         let route = Route::to(inventory.clone()).audience("inventory").without_user(WithoutUser::ServiceAccount);
-        let propagator =
-            Propagator::builder().sts(sts).service_account(ServiceAccount::Sts).route(route).build().await?;
+        Self::calling(
+            Propagator::builder().sts(sts).service_account(ServiceAccount::Sts).route(route).build().await?,
+            inventory,
+        )
+    }
+
+    /// Sets it up for an inventory at that URL, with what goes out there told by the propagator.
+    pub fn calling(propagator: Propagator, inventory: Url) -> anyhow::Result<Arc<Self>> {
         let transport = JsonRpcTransport::new(http_client()?, inventory.to_string());
         let interceptor = PropagateInterceptor::new(propagator, inventory);
         Ok(Arc::new(Self { inventory: A2AClient::new(transport).with_interceptors(vec![Arc::new(interceptor)]) }))

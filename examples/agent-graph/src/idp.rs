@@ -1,7 +1,11 @@
-//! The users' IdP: an issuer with metadata and one key. It knows nothing of agents.
+//! The users' IdP: an issuer with metadata and one key. It knows nothing of agents. Everybody may log in as anybody: it is a stage prop.
 
-use axum::routing::get;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use http::StatusCode;
 use serde_json::{Value, json};
 use sts_jose::{Algorithm, Clock as _, SigningKey, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
@@ -17,8 +21,15 @@ const TOKEN_SECONDS: i64 = 3600;
 pub struct Idp {
     /// Its issuer identifier.
     pub issuer: String,
-    key: SigningKey,
+    key: Arc<SigningKey>,
     _process: Process,
+}
+
+/// What a login takes.
+#[derive(Clone)]
+struct Login {
+    issuer: String,
+    key: Arc<SigningKey>,
 }
 
 /// A user, and what the user may do.
@@ -47,36 +58,58 @@ pub struct UserToken {
 }
 
 impl Idp {
-    /// Starts it.
+    /// Starts it on this machine.
     pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let issuer = format!("http://{}", listener.local_addr()?);
-        let key = SigningKey::generate(Algorithm::Es256)?;
+        Self::start_as(listener, issuer)
+    }
+
+    /// Starts it under that issuer identifier.
+    pub fn start_as(listener: TcpListener, issuer: String) -> anyhow::Result<Self> {
+        let key = Arc::new(SigningKey::generate(Algorithm::Es256)?);
         let metadata = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/jwks") });
         let keys = json!({ "keys": [key.public_jwk()] });
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(|| answer(metadata)))
-            .route("/jwks", get(|| answer(keys)));
+            .route("/jwks", get(|| answer(keys)))
+            .route("/login/{user}", post(login))
+            .with_state(Login { issuer: issuer.clone(), key: Arc::clone(&key) });
         Ok(Self { issuer, key, _process: process::serve(listener, router) })
     }
 
     /// Logs a user in: each token is a new one.
     pub fn log_in(&self, user: User) -> anyhow::Result<UserToken> {
-        let now = SystemClock.now().as_second();
-        let jti = sts_client::CorrelationId::random(&SystemEntropy).to_string();
-        let claims = json!({
-            "iss": self.issuer,
-            "sub": user.name,
-            "aud": APP,
-            "scope": user.scope,
-            "org_id": user.tenant,
-            "iat": now,
-            "exp": now + TOKEN_SECONDS,
-            "jti": jti,
-        });
-        let token = self.key.sign(Some("JWT"), &serde_json::to_vec(&claims)?)?;
-        Ok(UserToken { token, jti })
+        issue(&self.issuer, &self.key, user)
     }
+}
+
+/// The users, by their names.
+fn user(name: &str) -> Option<User> {
+    [ALICE, BOB].into_iter().find(|user| user.name == name)
+}
+
+fn issue(issuer: &str, key: &SigningKey, user: User) -> anyhow::Result<UserToken> {
+    let now = SystemClock.now().as_second();
+    let jti = sts_client::CorrelationId::random(&SystemEntropy).to_string();
+    let claims = json!({
+        "iss": issuer,
+        "sub": user.name,
+        "aud": APP,
+        "scope": user.scope,
+        "org_id": user.tenant,
+        "iat": now,
+        "exp": now + TOKEN_SECONDS,
+        "jti": jti,
+    });
+    let token = key.sign(Some("JWT"), &serde_json::to_vec(&claims)?)?;
+    Ok(UserToken { token, jti })
+}
+
+/// A new token, as it is.
+async fn login(State(Login { issuer, key }): State<Login>, Path(name): Path<String>) -> Result<String, StatusCode> {
+    let user = user(&name).ok_or(StatusCode::NOT_FOUND)?;
+    issue(&issuer, &key, user).map(|user| user.token).or(Err(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 async fn answer(document: Value) -> Json<Value> {

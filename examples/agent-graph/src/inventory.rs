@@ -53,8 +53,14 @@ impl Inventory {
             .scope("bin:read".parse()?)
             .on_outage(OnOutage::ServiceAccount)
             .without_user(WithoutUser::ServiceAccount);
-        let propagator =
-            Propagator::builder().sts(sts).service_account(ServiceAccount::Sts).route(route).build().await?;
+        Self::calling(
+            Propagator::builder().sts(sts).service_account(ServiceAccount::Sts).route(route).build().await?,
+            warehouse,
+        )
+    }
+
+    /// Sets it up for a warehouse at that URL, with what goes out there told by the propagator.
+    pub fn calling(propagator: Propagator, warehouse: Url) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self { http: http_client()?, propagator, warehouse, sessions: Mutex::default() }))
     }
 

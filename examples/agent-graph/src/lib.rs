@@ -5,6 +5,7 @@
 
 pub mod acts;
 pub mod agent;
+pub mod alone;
 pub mod coordinator;
 mod graph;
 pub mod idp;

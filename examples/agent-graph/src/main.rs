@@ -1,21 +1,30 @@
-//! Starts the graph of agents and plays the acts.
+//! Starts the graph of agents and plays the acts; or one part of the graph alone.
 
 use std::process::ExitCode;
 
 use agent_graph::Graph;
+use agent_graph::alone::{self, Part};
 use clap::Parser;
 
 /// Real agents, a real STS, and what happens to a user's token on its way.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// End after the acts: with 0 only if each went as told.
     #[arg(long)]
     once: bool,
+    /// Run one part alone, instead of all and the acts.
+    #[command(subcommand)]
+    part: Option<Part>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if let Some(part) = arguments.part {
+        alone::run(part).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut graph = Graph::start().await?;
     let all_as_told = agent_graph::play(&mut graph).await?;
     if !arguments.once {

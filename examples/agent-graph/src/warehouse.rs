@@ -38,10 +38,18 @@ pub fn verifier(sts: &str) -> anyhow::Result<VerifierBuilder> {
     Ok(Verifier::builder([NAME]).issuer(Issuer::sts(sts)).require_scope(ScopeToken::new("bin:read")?))
 }
 
-/// Its HTTP server: MCP at `/mcp`, for callers that the verifier lets in.
+/// Its HTTP server on this machine: MCP at `/mcp`, for callers that the verifier lets in.
 pub fn router(verifier: &Verifier) -> Router {
+    serving(verifier, StreamableHttpServerConfig::default())
+}
+
+/// The same, by the name of a host.
+pub fn router_of(verifier: &Verifier, host: &str) -> Router {
+    serving(verifier, StreamableHttpServerConfig::default().with_allowed_hosts([host]))
+}
+
+fn serving(verifier: &Verifier, config: StreamableHttpServerConfig) -> Router {
     let tools = || Ok(Warehouse { tool_router: Warehouse::tool_router() });
-    let config = StreamableHttpServerConfig::default();
     let mcp = StreamableHttpService::new(tools, Arc::<LocalSessionManager>::default(), config);
     Router::new().nest_service("/mcp", mcp).layer(verifier.layer())
 }

@@ -8,7 +8,7 @@ use super::CliError;
 use super::arguments::{ApplyArguments, Options};
 use super::output::{Output, Style, configuration};
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
-use crate::server::{Foundation, Surroundings};
+use crate::server::{Foundation, StartError, Surroundings};
 use crate::storage;
 
 pub(super) async fn run(
@@ -62,7 +62,8 @@ fn show(plan: &Plan, arguments: &ApplyArguments, out: &mut Output) -> Result<(),
 
 pub(super) async fn migrate(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
-    let store = storage::open(&config.database.url, config.database.max_connections).await?;
+    let url = config.database.connect_url().map_err(StartError::from)?;
+    let store = storage::open(&url, config.database.max_connections).await?;
     store.migrate().await?;
     if out.is_json() {
         out.json(&json!({ "migrated": true }))?;

@@ -67,6 +67,11 @@ pub enum Command {
     Serve,
     /// Reports every fault of the configuration and of the registry file, with file and line.
     Check,
+    /// Says whether the server of this configuration, on this machine, is ready; for a container's health check.
+    Health,
+    /// Shows what can be configured.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Brings the database's schema up to date.
     Migrate,
     /// Makes the database's registry match a file; shows what changes.
@@ -93,6 +98,13 @@ pub enum Command {
     /// Reads tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+}
+
+/// `config`.
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Prints a configuration file with every option: its meaning, its unit and its default.
+    Reference,
 }
 
 /// `dev`.

@@ -7,10 +7,13 @@ mod apply;
 mod arguments;
 mod audit;
 mod check;
+mod configuration;
 mod dev;
 mod error;
 mod explain;
+mod health;
 mod keys;
+mod loopback;
 mod output;
 mod revoke;
 mod serve;
@@ -39,6 +42,8 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
         Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
         Command::Serve => serve::run(&cli.options, surroundings, out).await,
         Command::Check => check::run(&cli.options, out),
+        Command::Health => health::run(&cli.options, out).await,
+        Command::Config(command) => configuration::run(command, out),
         Command::Migrate => apply::migrate(&cli.options, out).await,
         Command::Apply(arguments) => apply::run(&cli.options, arguments, surroundings, out).await,
         Command::Explain(arguments) => explain::run(&cli.options, arguments, surroundings, out).await,

@@ -313,7 +313,7 @@ fn blank() -> Config {
             drain_timeout: ttl,
         },
         tls: Tls { certificate_file: None, private_key_file: None, admin: false },
-        database: Database { url: String::new(), max_connections: 0 },
+        database: Database { url: String::new(), password_file: None, max_connections: 0 },
         keys: Keys { master_key_file: PathBuf::new(), rotate_every: ttl },
         limits: Limits {
             chain_depth: 0,

@@ -19,10 +19,14 @@ use crate::ttl::Ttl;
 mod address;
 mod load;
 mod options;
+mod password;
+mod reference;
 
 pub use address::check_issuer;
 pub use load::{Loaded, Overrides, load};
 pub use options::{ConfigOption, OPTIONS, OptionKind};
+pub use password::PasswordError;
+pub use reference::reference;
 
 /// What the names of our environment variables begin with; a double underscore stands between table and key.
 pub const VARIABLE_PREFIX: &str = "STS__";
@@ -114,6 +118,8 @@ impl Tls {
 pub struct Database {
     /// `sqlite://FILE` (default `sqlite://sts.db`) or `postgres://…`; may hold a password, so Debug does not show it.
     pub url: String,
+    /// A file with the password to PostgreSQL. Default none: the URL holds it, or none is needed.
+    pub password_file: Option<PathBuf>,
     /// How many connections to PostgreSQL at most. Default 10.
     pub max_connections: u32,
 }

@@ -193,10 +193,22 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::SecretText,
         default: Some("sqlite://sts.db"),
         form: "sqlite://FILE or postgres://…",
-        doc: "Where its data is. It may hold a password: then better STS__DATABASE__URL than the file.",
+        doc: "Where its data is. It may hold a password: then better STS__DATABASE__URL than the file, or database.password_file.",
         set: |config, given| {
             check_database_url(given.text)?;
             config.database.url = resolve_database_url(given.text, given.directory)?;
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "password_file",
+        kind: OptionKind::Text,
+        default: None,
+        form: "a path",
+        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read at the start.",
+        set: |config, given| {
+            config.database.password_file = Some(path(given)?);
             Ok(())
         },
     },

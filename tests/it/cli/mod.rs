@@ -2,9 +2,12 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod check;
+mod configuration;
 mod dev;
 mod explain;
+mod health;
 mod keys;
 mod revoke;
 mod serve;
@@ -57,10 +60,15 @@ pub struct Shop {
 
 impl Shop {
     pub fn open() -> Self {
+        Self::on_database("sqlite://sts.db")
+    }
+
+    /// A shop whose server keeps its data there.
+    pub fn on_database(url: &str) -> Self {
         let idp = TestKey::new(Algorithm::Es256);
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
         let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let folder = Folder::on_sqlite(&REGISTRY.replace("{sha256}", &sha256));
+        let folder = Folder::on_database(url, &REGISTRY.replace("{sha256}", &sha256));
         folder.write("idp.json", &json!({ "keys": [idp.jwk()] }).to_string());
         Self { folder, idp, http: reqwest::Client::new() }
     }

@@ -1,4 +1,4 @@
-//! One POST to the server that this process runs itself, over loopback.
+//! One token request to the server that this process runs itself.
 
 use std::net::SocketAddr;
 
@@ -6,18 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use sts_protocol::{TokenResponse, parameter};
-use tokio::net::TcpStream;
 
-use super::super::CliError;
-
-/// What is read of an answer at most, in bytes.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+use super::super::{CliError, loopback};
 
 /// A token request of an agent.
 pub(super) struct TokenRequest<'a> {
@@ -37,22 +31,15 @@ pub(super) async fn token(server: SocketAddr, request: &TokenRequest<'_>) -> Res
     let body: Vec<String> =
         request.parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     let credentials = format!("{}:{}", encode(request.agent), encode(request.secret.expose_secret()));
-    let http = hyper::Request::post("/oauth2/token")
+    let http = http::Request::post("/oauth2/token")
         .header(HOST, server.to_string())
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(credentials)))
         .header(parameter::X_CORRELATION_ID, request.correlation_id)
         .body(Full::new(Bytes::from(body.join("&"))))
         .map_err(failed)?;
-    let stream = TcpStream::connect(server).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(http).await.map_err(failed)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(failed)?.to_bytes();
-    drop(sender);
-    connection.await.map_err(failed)?.map_err(failed)?;
-    if status != hyper::StatusCode::OK {
+    let (status, body) = loopback::send(server, http).await.map_err(failed)?;
+    if status != http::StatusCode::OK {
         return Err(CliError::Demonstration(format!("{status}: {}", String::from_utf8_lossy(&body))));
     }
     Ok(serde_json::from_slice(&body)?)

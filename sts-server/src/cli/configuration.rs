@@ -1,0 +1,25 @@
+//! `config reference`: the reference configuration, as the code has it.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::CliError;
+use super::arguments::ConfigCommand;
+use super::output::Output;
+use crate::config::{self, OPTIONS};
+
+pub(super) fn run(command: &ConfigCommand, out: &mut Output) -> Result<ExitCode, CliError> {
+    match command {
+        ConfigCommand::Reference if out.is_json() => {
+            for option in OPTIONS {
+                out.json(&json!({
+                    "option": option.path(), "variable": option.variable(), "default": option.default,
+                    "value": option.form, "meaning": option.doc,
+                }))?;
+            }
+        }
+        ConfigCommand::Reference => out.line(config::reference().trim_end())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

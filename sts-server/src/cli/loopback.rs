@@ -1,0 +1,29 @@
+//! One HTTP request to a server on this machine: the one that `dev` runs, or the one that `health` asks.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// What is read of an answer at most, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Whatever keeps a request from being answered.
+pub(super) type SendError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Sends the request over plain HTTP, and reads the answer. The caller says how long that may take.
+pub(super) async fn send(server: SocketAddr, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), SendError> {
+    let stream = TcpStream::connect(server).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
+    drop(sender);
+    connection.await??;
+    Ok((status, body))
+}

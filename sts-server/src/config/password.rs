@@ -1,0 +1,93 @@
+//! The database's password, where it stands in a file of its own.
+
+use std::path::PathBuf;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use thiserror::Error;
+use url::Url;
+
+use super::Database;
+
+/// The database's password cannot be used. No text of it quotes the password, nor the URL.
+#[derive(Debug, Error)]
+pub enum PasswordError {
+    /// The file cannot be read.
+    #[error("the password file {path} cannot be read")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not one line of text.
+    #[error("the password file {0} must hold one line, the password")]
+    Content(PathBuf),
+    /// The URL takes no password: that of SQLite, or one without a host.
+    #[error("database.password_file is for a postgres:// URL with a host")]
+    Url,
+}
+
+impl Database {
+    /// The URL with the password of `password_file` in it, in place of its own if it has one; without such a file, the URL. Reads
+    /// the file.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub fn connect_url(&self) -> Result<String, PasswordError> {
+        let Some(path) = &self.password_file else { return Ok(self.url.clone()) };
+        let text =
+            std::fs::read_to_string(path).map_err(|source| PasswordError::File { path: path.clone(), source })?;
+        let password = text.trim_end_matches(['\r', '\n']);
+        if password.is_empty() || password.contains(['\r', '\n']) {
+            return Err(PasswordError::Content(path.clone()));
+        }
+        let mut url = Url::parse(&self.url).ok().filter(is_postgres).ok_or(PasswordError::Url)?;
+        // A URL leaves a percent sign as it is, and whoever reads it decodes it.
+        let encoded = utf8_percent_encode(password, NON_ALPHANUMERIC).to_string();
+        url.set_password(Some(&encoded)).map_err(|()| PasswordError::Url)?;
+        Ok(url.into())
+    }
+}
+
+fn is_postgres(url: &Url) -> bool {
+    matches!(url.scheme(), "postgres" | "postgresql")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(url: &str, password: &str) -> (tempfile::TempDir, Database) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        std::fs::write(&path, password).unwrap();
+        (directory, Database { url: url.to_owned(), password_file: Some(path), max_connections: 1 })
+    }
+
+    #[test]
+    fn the_password_of_the_file_stands_in_the_url() {
+        for (url, password, expected) in [
+            ("postgres://sts@db/sts", "secret\n", "postgres://sts:secret@db/sts"),
+            (
+                "postgres://sts:old@db:5433/sts?sslmode=require",
+                "p@ss/word?#% \u{e9}\r\n",
+                "postgres://sts:p%40ss%2Fword%3F%23%25%20%C3%A9@db:5433/sts?sslmode=require",
+            ),
+        ] {
+            assert_eq!(database(url, password).1.connect_url().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_password_or_no_place_for_one_is_told_without_quoting_it() {
+        for (url, password, expected) in [
+            ("postgres://sts@db/sts", "", "must hold one line, the password"),
+            ("postgres://sts@db/sts", "two\nlines\n", "must hold one line, the password"),
+            ("sqlite://sts.db", "secret", "is for a postgres:// URL with a host"),
+        ] {
+            let error = database(url, password).1.connect_url().unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("secret"), "{error}");
+        }
+    }
+}

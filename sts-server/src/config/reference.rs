@@ -1,0 +1,113 @@
+//! The reference configuration: a file with every option, made from the table of options.
+
+use std::fmt::Write as _;
+
+use super::options::{ConfigOption, OPTIONS, OptionKind};
+
+const HEAD: &str = "\
+# The configuration of agent-sts: every option, what it means, which values it takes, and its default.
+# Made by `sts-server config reference`; a test holds it to the code.
+#
+# As it stands it sets one option, the one that is required. A line that begins with `#` and no space is an option that is left
+# as it is: take the `#` away to set it. \"Default\" says what holds until then; where there is none, an example stands in its place.
+#
+# A relative path is relative to this file. A span of time is a whole number and s, m, h or d. In the environment an option
+# `limits.max_ttl` is STS__LIMITS__MAX_TTL, and stronger than this file.
+";
+
+/// How wide a line of a comment is at most, in characters.
+const WIDTH: usize = 120;
+
+/// Values to show of options that have no default, by their paths.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("issuer", "https://sts.example.com"),
+    ("registry", "registry.toml"),
+    ("tls.certificate_file", "tls.crt"),
+    ("tls.private_key_file", "tls.key"),
+    ("database.password_file", "/run/secrets/database_password"),
+    ("limits.requests_per_minute_per_client", "60000"),
+    ("limits.requests_per_minute_per_source", "60000"),
+    ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
+];
+
+/// The reference configuration in TOML. It loads as it is, and says what the defaults say.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = HEAD.to_owned();
+    let mut table = None;
+    for option in OPTIONS {
+        match option.table {
+            Some(name) if option.table != table => {
+                let _ = writeln!(text, "\n[{name}]");
+            }
+            Some(_) | None => text.push('\n'),
+        }
+        table = option.table;
+        describe(&mut text, option);
+    }
+    text
+}
+
+fn describe(text: &mut String, option: &ConfigOption) {
+    comment(text, option.doc);
+    let default = match option.default {
+        Some(default) => format!("Default: {}", literal(option, default)),
+        None => "No default".to_owned(),
+    };
+    comment(text, &format!("Value: {}. {default}.", option.form));
+    let (set, value) = match (option.default, example(option)) {
+        (Some(default), _) => ("#", default),
+        // The one option without which there is no service.
+        (None, example) if option.table.is_none() && option.key == "issuer" => ("", example),
+        (None, example) => ("#", example),
+    };
+    let _ = writeln!(text, "{set}{} = {}", option.key, literal(option, value));
+}
+
+fn example(option: &ConfigOption) -> &'static str {
+    let path = option.path();
+    EXAMPLES.iter().find(|(known, _)| *known == path).map_or("", |(_, example)| example)
+}
+
+/// A value as the file writes it.
+fn literal(option: &ConfigOption, text: &str) -> String {
+    match option.kind {
+        OptionKind::Text | OptionKind::SecretText => format!("{text:?}"),
+        OptionKind::List => {
+            let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+            format!("[{}]", texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
+        }
+        OptionKind::Integer | OptionKind::Boolean => text.to_owned(),
+    }
+}
+
+/// A sentence as lines of a comment.
+fn comment(text: &mut String, sentence: &str) {
+    let mut width = 0;
+    for word in sentence.split(' ') {
+        let length = word.chars().count() + 1;
+        if width == 0 || width + length > WIDTH {
+            text.push_str(if width == 0 { "#" } else { "\n#" });
+            width = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        width += length;
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_without_a_default_has_an_example() {
+        for option in OPTIONS.iter().filter(|option| option.default.is_none()) {
+            assert!(!example(option).is_empty(), "{} has none", option.path());
+        }
+        for (path, _) in EXAMPLES {
+            assert!(OPTIONS.iter().any(|option| option.path() == *path), "{path} is no option");
+        }
+    }
+}
