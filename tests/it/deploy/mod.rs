@@ -1,10 +1,18 @@
 //! The files in `deploy/` speak of what there is.
 
+mod containers;
+mod kubernetes;
+mod monitoring;
+mod reference;
+mod systemd;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
+use sts_server::config::{self, Config, Overrides};
 use sts_server::telemetry::{METRICS, Metric, MetricKind};
 
 const DASHBOARD: &str = "deploy/grafana/agent-sts.json";
@@ -62,7 +70,7 @@ fn the_dashboard_shows_what_an_on_call_engineer_asks_first() {
 #[test]
 fn every_alert_names_a_section_of_the_run_book_and_every_section_has_an_alert() {
     let text = read(ALERTS);
-    let alerts = text.lines().filter(|line| line.trim_start().starts_with("- alert: ")).count();
+    let alerts = alerts(&text).len();
     let named = text.lines().filter_map(|line| line.trim().strip_prefix("runbook: docs/operations.md#"));
     let named: Vec<&str> = named.collect();
     assert_eq!(named.len(), alerts);
@@ -71,6 +79,11 @@ fn every_alert_names_a_section_of_the_run_book_and_every_section_has_an_alert() 
     let heads: BTreeSet<String> = book.lines().filter_map(anchor).collect();
     let missing: Vec<&&str> = SECTIONS.iter().filter(|section| !heads.contains(**section)).collect();
     assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
+}
+
+/// The names of the alerts in a file of rules.
+fn alerts(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: ")).collect()
 }
 
 /// The anchor of a heading, as Markdown readers make it.
@@ -107,7 +120,34 @@ fn listed(name: &str) -> Option<&'static Metric> {
     })
 }
 
+/// A configuration file of `deploy/`, which has no fault.
+fn configuration(path: &str) -> Config {
+    let loaded = config::load(Some(&file(path)), [], &Overrides::default());
+    assert_eq!(loaded.faults, [], "{path}");
+    loaded.config.expect("no fault, so a configuration")
+}
+
+/// How long a server of this configuration may take to end.
+fn drain(config: &Config) -> Duration {
+    config.listen.drain_delay + config.listen.drain_timeout.as_duration()
+}
+
+/// The documents of a YAML file.
+fn yaml(path: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The strings of an array.
+fn strings(array: &Value) -> Vec<&str> {
+    let array = array.as_array().unwrap_or_else(|| panic!("{array} is no array"));
+    array.iter().map(|item| item.as_str().expect("a string")).collect()
+}
+
 fn read(path: &str) -> String {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
+    let path = file(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn file(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }
