@@ -63,6 +63,7 @@
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
 //! | `rmcp` | the MCP client over streamable HTTP |
 //! | `openidconnect` | service accounts at another identity provider |
+//! | `sqlite`, `postgres` | stores of what counts once ([`once`]), beside the one in memory |
 //!
 //! # What is observed
 //!
@@ -84,6 +85,7 @@ pub mod exchange;
 mod flight;
 pub mod inbound;
 pub mod integrations;
+pub mod once;
 pub mod propagate;
 mod refusal_code;
 pub mod route;

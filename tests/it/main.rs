@@ -20,6 +20,7 @@ mod issuers;
 mod key_life;
 mod limits;
 mod metrics;
+mod once;
 mod policy;
 mod process;
 mod properties;
