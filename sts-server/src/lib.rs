@@ -1,8 +1,9 @@
 //! A security token service for chains of AI agents (RFC 8693).
 //!
-//! The floors, from the top: `cli`, `server`, `http`, `exchange`, then `client_auth`, `verify` and `mint`, then `policy`,
+//! The floors, from the top: `cli`, `server`, `http`, `admin`, `exchange`, then `client_auth`, `verify` and `mint`, then `policy`,
 //! `keys` and `record`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
 
+pub mod admin;
 pub mod cli;
 pub mod client_auth;
 pub mod config;

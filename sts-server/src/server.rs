@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::{Administration, By};
 use crate::config::{Config, PasswordError};
 use crate::exchange::{Parts, SnapshotError, Sts};
 use crate::http::{self, App, Listener, ListenerLimits, Tls, TlsError};
-use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, SealError};
-use crate::record::{AuditWriter, Event, EventKind};
-use crate::registry::{self, ApplyError, Plan, RegistryFile};
-use crate::storage::{self, AuditRow, KeyChanges, StorageError, Store};
+use crate::keys::{KeyLifeError, MasterKey, SealError};
+use crate::registry::{ApplyError, RegistryFile};
+use crate::storage::{self, StorageError, Store};
 use crate::telemetry::{self, Traces, TracesError};
 
 /// How often the database is asked whether something changed, whether or not it announces changes.
@@ -119,49 +119,10 @@ impl Foundation {
         Ok(Self { store, master, surroundings })
     }
 
-    /// Makes the keys that are missing.
-    ///
-    /// # Errors
-    /// [`KeyLifeError`].
-    pub async fn ensure_keys(&self, config: &Config) -> Result<(), KeyLifeError> {
-        keys::ensure(&self.key_policy(config), &mut |changes| self.audit_keys(changes)).await
-    }
-
-    /// Makes the database match a registry file.
-    ///
-    /// # Errors
-    /// [`ApplyError`].
-    pub async fn apply(&self, config: &Config, file: &RegistryFile) -> Result<Plan, ApplyError> {
-        registry::apply(&*self.store, file, Some(config), &|plan| self.audit_plan(plan)).await
-    }
-
-    /// What changing keys takes.
+    /// What operators do with this database.
     #[must_use]
-    pub fn key_policy(&self, config: &Config) -> KeyPolicy<'_> {
-        KeyPolicy {
-            store: &*self.store,
-            master: &self.master,
-            clock: &*self.surroundings.clock,
-            entropy: &*self.surroundings.entropy,
-            max_ttl: config.limits.max_ttl,
-        }
-    }
-
-    /// The audit rows of a change of keys.
-    #[must_use]
-    pub fn audit_keys(&self, changes: &KeyChanges) -> Vec<AuditRow> {
-        let put = changes.put.iter().map(|row| format!("{} {} is {:?}", row.algorithm, row.kid, row.state));
-        let deleted = changes.delete.iter().map(|kid| format!("{kid} is gone"));
-        let detail: Vec<String> = put.chain(deleted).collect();
-        vec![self.audit_row(EventKind::KeysChanged, |event| event.detail = Some(detail.join("; ")))]
-    }
-
-    /// One audit row about what an operator did.
-    #[must_use]
-    pub fn audit_row(&self, kind: EventKind, describe: impl FnOnce(&mut Event)) -> AuditRow {
-        let mut event = Event::new(kind, self.surroundings.clock.now());
-        describe(&mut event);
-        AuditWriter::seal_alone(self.master.audit(), &*self.surroundings.entropy, &event)
+    pub fn administration(&self, config: &Config) -> Administration {
+        Administration::new(self.parts(), config)
     }
 
     /// What the service is made of.
@@ -173,11 +134,6 @@ impl Foundation {
             clock: Arc::clone(&self.surroundings.clock),
             entropy: Arc::clone(&self.surroundings.entropy),
         }
-    }
-
-    fn audit_plan(&self, plan: &Plan) -> Vec<AuditRow> {
-        let lines: Vec<String> = plan.lines.iter().map(ToString::to_string).collect();
-        vec![self.audit_row(EventKind::RegistryChanged, |event| event.detail = Some(lines.join("; ")))]
     }
 }
 
@@ -204,9 +160,10 @@ impl Server {
         let tls = config.tls.files().map(Tls::read).transpose()?;
         let foundation = Foundation::lay(config, surroundings).await?;
         foundation.store.migrate().await?;
-        foundation.ensure_keys(config).await?;
+        let administration = foundation.administration(config);
+        administration.ensure_keys().await?;
         if let Some(path) = &config.registry {
-            let applied = foundation.apply(config, &RegistryFile::read(path)).await;
+            let applied = administration.apply(&RegistryFile::read(path), &By::default()).await;
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
@@ -242,7 +199,7 @@ impl Server {
             server.tasks.spawn(tls.follow(ended.clone()));
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
-        server.tasks.spawn(maintain(sts, foundation, config.clone(), ended));
+        server.tasks.spawn(maintain(sts, administration, Arc::clone(&foundation.store), ended));
         Ok(server)
     }
 
@@ -302,19 +259,22 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 }
 
 /// Looks after the keys, ours and those of others, and deletes what has expired.
-async fn maintain(sts: Arc<Sts>, foundation: Foundation, config: Config, mut ended: watch::Receiver<bool>) {
+async fn maintain(
+    sts: Arc<Sts>,
+    administration: Administration,
+    store: Arc<dyn Store>,
+    mut ended: watch::Receiver<bool>,
+) {
     let mut turn: u32 = 0;
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
             () = http::announced(&mut ended) => return,
         }
-        let policy = foundation.key_policy(&config);
-        let audit = &mut |changes: &KeyChanges| foundation.audit_keys(changes);
-        if let Err(error) = keys::maintain(&policy, config.keys.rotate_every, audit).await {
+        if let Err(error) = administration.maintain_keys().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
         }
-        if let Err(error) = foundation.store.purge().await {
+        if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
         }
         sts.metrics().upkeep();

@@ -23,6 +23,7 @@ const SERVER: Building = Building {
         &["cli"],
         &["server"],
         &["http"],
+        &["admin"],
         &["exchange"],
         &["client_auth", "verify", "mint"],
         &["policy", "keys", "record"],

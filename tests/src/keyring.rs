@@ -36,7 +36,7 @@ async fn make(config: &Config) -> Vec<KeyRow> {
         Surroundings { clock: std::sync::Arc::new(SystemClock), entropy: std::sync::Arc::new(SystemEntropy) };
     let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
     foundation.store.migrate().await.expect("a schema");
-    foundation.ensure_keys(&config).await.expect("keys");
+    foundation.administration(&config).ensure_keys().await.expect("keys");
     let (_version, rows) = foundation.store.keys().await.expect("keys");
     foundation.store.close().await;
     rows

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use jiff::Timestamp;
 use serde_json::Value;
 use sts_jose::{Clock as _, ManualClock, SystemClock, SystemEntropy};
+use sts_server::admin::By;
 use sts_server::config::{self, Config, Overrides};
 use sts_server::exchange::{Parts, Sts};
 use sts_server::http::{App, public};
@@ -75,7 +76,8 @@ impl World {
         let surroundings = Surroundings { clock: Arc::new(clock.clone()), entropy: Arc::new(SystemEntropy) };
         let foundation = Foundation::lay(&config, surroundings).await.expect("a database");
         keyring::install(&*foundation.store, &config).await;
-        foundation.apply(&config, &model.to_file(&config)).await.expect("a registry without faults");
+        let administration = foundation.administration(&config);
+        administration.apply(&model.to_file(&config), &By::default()).await.expect("a registry without faults");
         Self { clock, config, master: foundation.master, store: foundation.store, _kept: kept }
     }
 

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::CliError;
 use super::arguments::{ApplyArguments, Options};
 use super::output::{Output, Style, configuration};
-use crate::registry::{self, ApplyError, Plan, RegistryFile};
+use crate::admin::By;
+use crate::registry::{ApplyError, Plan, RegistryFile};
 use crate::server::{Foundation, StartError, Surroundings};
 use crate::storage;
 
@@ -20,12 +21,12 @@ pub(super) async fn run(
     let config = configuration(options, out)?;
     let file = RegistryFile::read(&arguments.file);
     let foundation = Foundation::lay(&config, surroundings).await?;
+    let administration = foundation.administration(&config);
     let outcome = if arguments.dry_run {
-        let (_, rows) = foundation.store.entries().await?;
-        registry::plan(&rows, &file, Some(&config)).map_err(ApplyError::from)
+        administration.plan(&file).await
     } else {
         foundation.store.migrate().await?;
-        foundation.apply(&config, &file).await
+        administration.apply(&file, &By::default()).await
     };
     match outcome {
         Ok(plan) => {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::CliError;
@@ -13,6 +12,7 @@ use super::arguments::{AuditCommand, AuditFilterArguments, Options};
 use super::output::{Output, Style, configuration, read};
 use super::serve::until_told;
 use super::story;
+use crate::admin::{Administration, AuditQuery};
 use crate::keys;
 use crate::record::{self, AuditFault, Event};
 use crate::server::{Foundation, Surroundings};
@@ -34,7 +34,7 @@ pub(super) async fn run(
     let config = configuration(options, out)?;
     let foundation = Foundation::lay(&config, surroundings).await?;
     match command {
-        AuditCommand::List(arguments) => list(&foundation, arguments, out).await,
+        AuditCommand::List(arguments) => list(&foundation.administration(&config), arguments, out).await,
         AuditCommand::Follow => tokio::select! {
             followed = follow(&foundation, out) => followed,
             told = until_told() => told.map(|()| ExitCode::SUCCESS),
@@ -46,25 +46,22 @@ pub(super) async fn run(
 }
 
 async fn list(
-    foundation: &Foundation,
+    administration: &Administration,
     arguments: &AuditFilterArguments,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let now = foundation.surroundings.clock.now();
-    let since =
-        arguments.since.map(|span| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now));
-    let mut filter = AuditFilter {
-        after_id: None,
-        since,
+    let query = AuditQuery {
         correlation_id: arguments.correlation.clone(),
         txn: arguments.txn.clone(),
         jti: arguments.jti.clone(),
+        since: arguments.since,
     };
+    let mut filter = administration.audit_filter(&query);
     if let (Some(correlation_id), false) = (&arguments.correlation, out.is_json()) {
-        return tell(foundation, correlation_id, filter, out).await;
+        return tell(administration, correlation_id, filter, out).await;
     }
     loop {
-        let rows = foundation.store.audit(&filter, PAGE).await?;
+        let rows = administration.audit(&filter, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
         filter.after_id = Some(last.id);
         for row in &rows {
@@ -75,12 +72,12 @@ async fn list(
 
 /// The story of one correlation id, of its first [`STORY`] events: whoever sends requests chooses the id, and how many bear it.
 async fn tell(
-    foundation: &Foundation,
+    administration: &Administration,
     correlation_id: &str,
     filter: AuditFilter,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let rows = foundation.store.audit(&filter, STORY + 1).await?;
+    let rows = administration.audit(&filter, STORY + 1).await?;
     let is_cut = rows.len() > STORY as usize;
     let mut events = Vec::new();
     for row in rows.iter().take(STORY as usize) {

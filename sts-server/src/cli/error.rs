@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::admin::Wrong;
 use crate::exchange::SnapshotError;
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
@@ -53,10 +54,21 @@ pub enum CliError {
     /// What was given on the command line makes no sense.
     #[error("{0}")]
     Argument(String),
+    /// What was asked for makes no sense.
+    #[error("{}", in_flags(.0))]
+    Wrong(#[from] Wrong),
     /// A listener, or what follows the database, has ended by itself.
     #[error("a part of the server has ended by itself")]
     PartEnded,
     /// The demonstration did not succeed.
     #[error("the demonstration failed: {0}")]
     Demonstration(String),
+}
+
+/// What is wrong with a parameter, named as its flag is.
+fn in_flags(wrong: &Wrong) -> String {
+    match wrong.parameter {
+        "" => wrong.message.clone(),
+        parameter => format!("--{}: {}", parameter.replace('_', "-"), wrong.message),
+    }
 }

@@ -53,7 +53,7 @@ pub struct Sts {
 }
 
 /// What the service is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parts {
     /// The database, migrated.
     pub store: Arc<dyn Store>,

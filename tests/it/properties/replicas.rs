@@ -7,6 +7,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use sts_jose::{Clock as _, SystemClock, SystemEntropy};
+use sts_server::admin::By;
 use sts_server::config::Config;
 use sts_server::record::{Event, EventKind};
 use sts_server::registry::RegistryFile;
@@ -177,7 +178,8 @@ async fn a_registry_change_is_followed(site: &Site, nodes: &[Node]) {
     let path = site.config.registry.clone().unwrap();
     std::fs::write(&path, changed.to_toml()).unwrap();
     let foundation = Foundation::lay(&site.config, surroundings()).await.unwrap();
-    foundation.apply(&site.config, &RegistryFile::read(&path)).await.unwrap();
+    let administration = foundation.administration(&site.config);
+    administration.apply(&RegistryFile::read(&path), &By::default()).await.unwrap();
     soon("a change of the registry", async || {
         let mut followed = 0;
         for node in nodes {

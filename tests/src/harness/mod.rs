@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sts_jose::{Clock as _, Entropy as _, KeySet, ManualClock, SystemEntropy, UnverifiedToken};
 use sts_protocol::parameter::{GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE};
+use sts_server::admin::By;
 use sts_server::config::Config;
 use sts_server::registry::RegistryFile;
 use sts_server::server::{Foundation, Server};
@@ -276,7 +277,8 @@ impl Harness {
         edit(&mut self.registry, &self.names);
         let path = write_registry(&self.config, &self.registry);
         let foundation = Foundation::lay(&self.config, surroundings(&self.clock)).await.expect("a database");
-        foundation.apply(&self.config, &RegistryFile::read(&path)).await.expect("a registry without faults");
+        let administration = foundation.administration(&self.config);
+        administration.apply(&RegistryFile::read(&path), &By::default()).await.expect("a registry without faults");
         foundation.store.close().await;
         self.refresh().await;
     }

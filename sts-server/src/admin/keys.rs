@@ -1,0 +1,115 @@
+//! The signing keys: listed, made, rotated, revoked, sealed anew.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sts_jose::Algorithm;
+
+use super::{Administration, By};
+use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
+use crate::record::EventKind;
+use crate::storage::{AuditRow, KeyChanges, KeyState, StorageError};
+
+/// A signing key, as an operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedKey {
+    /// The key's identifier.
+    pub kid: String,
+    /// The JOSE name of its algorithm.
+    pub algorithm: String,
+    /// Where it is in its life: `next`, `active` or `retired`.
+    pub state: &'static str,
+    /// When it entered that state.
+    pub state_since: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Administration {
+    /// All signing keys, by algorithm and state.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn keys(&self) -> Result<Vec<ListedKey>, StorageError> {
+        let (_, mut rows) = self.store.keys().await?;
+        rows.sort_by(|left, right| (&left.algorithm, left.state).cmp(&(&right.algorithm, right.state)));
+        let listed = rows.into_iter().map(|row| ListedKey {
+            kid: row.kid,
+            algorithm: row.algorithm,
+            state: match row.state {
+                KeyState::Next => "next",
+                KeyState::Active => "active",
+                KeyState::Retired => "retired",
+            },
+            state_since: row.state_since,
+            created_at: row.created_at,
+        });
+        Ok(listed.collect())
+    }
+
+    /// Makes the keys that are missing.
+    ///
+    /// # Errors
+    /// [`KeyLifeError`].
+    pub async fn ensure_keys(&self) -> Result<(), KeyLifeError> {
+        keys::ensure(&self.key_policy(), &mut |changes| self.audit_keys(changes, &By::default())).await
+    }
+
+    /// Rotates the keys whose time has come, and deletes those of which nothing is alive.
+    ///
+    /// # Errors
+    /// [`KeyLifeError`].
+    pub async fn maintain_keys(&self) -> Result<(), KeyLifeError> {
+        let audit = &mut |changes: &KeyChanges| self.audit_keys(changes, &By::default());
+        keys::maintain(&self.key_policy(), self.config.keys.rotate_every, audit).await
+    }
+
+    /// Lets the next key of `algorithm`, or of every one, sign.
+    ///
+    /// # Errors
+    /// [`KeyLifeError`]; see [`keys::rotate`].
+    pub async fn rotate_keys(
+        &self,
+        algorithm: Option<Algorithm>,
+        rotation: Rotation,
+        by: &By,
+    ) -> Result<(), KeyLifeError> {
+        keys::rotate(&self.key_policy(), algorithm, rotation, &mut |changes| self.audit_keys(changes, by)).await
+    }
+
+    /// Removes a key at once.
+    ///
+    /// # Errors
+    /// [`KeyLifeError`]; see [`keys::revoke`].
+    pub async fn revoke_key(&self, kid: &str, by: &By) -> Result<(), KeyLifeError> {
+        keys::revoke(&self.key_policy(), kid, &mut |changes| self.audit_keys(changes, by)).await
+    }
+
+    /// Seals all keys under another master key; how many there are.
+    ///
+    /// # Errors
+    /// [`KeyLifeError`]; see [`keys::reseal`].
+    pub async fn reseal_keys(&self, new: &MasterKey, by: &By) -> Result<usize, KeyLifeError> {
+        let event = self.audit_row(EventKind::KeysChanged, by, |event| {
+            event.detail = Some("all signing keys are sealed under another master key".to_owned());
+        });
+        keys::reseal(&self.key_policy(), new, &[event]).await
+    }
+
+    /// What changing keys takes.
+    fn key_policy(&self) -> KeyPolicy<'_> {
+        KeyPolicy {
+            store: &*self.store,
+            master: &self.master,
+            clock: &*self.clock,
+            entropy: &*self.entropy,
+            max_ttl: self.config.limits.max_ttl,
+        }
+    }
+
+    fn audit_keys(&self, changes: &KeyChanges, by: &By) -> Vec<AuditRow> {
+        let put = changes.put.iter().map(|row| format!("{} {} is {:?}", row.algorithm, row.kid, row.state));
+        let deleted = changes.delete.iter().map(|kid| format!("{kid} is gone"));
+        let detail: Vec<String> = put.chain(deleted).collect();
+        vec![self.audit_row(EventKind::KeysChanged, by, |event| event.detail = Some(detail.join("; ")))]
+    }
+}

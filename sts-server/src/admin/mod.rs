@@ -1,0 +1,89 @@
+//! What operators do, each act once: the commands and the admin API call it here.
+//!
+//! What lives here: the acts on the registry (`registry`), the signing keys (`keys`), the revocations (`revocations`) and the audit
+//! log (`audit`), and what an operator may ask of the rules (`explain`). What must never: flags, requests and answers, which are
+//! `cli`'s and `http`'s. Another act is a method of [`Administration`]; if it changes something, it commits its audit event with it.
+
+mod audit;
+mod explain;
+mod keys;
+mod registry;
+mod revocations;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sts_jose::{Clock, Entropy};
+use thiserror::Error;
+
+pub use audit::AuditQuery;
+pub use explain::ExplainRequest;
+pub use keys::ListedKey;
+pub use revocations::{Named, RevocationDone};
+
+use crate::config::Config;
+use crate::exchange::Parts;
+use crate::keys::MasterKey;
+use crate::record::{AuditWriter, Event, EventKind};
+use crate::storage::{AuditRow, Store};
+
+/// What an operator's acts go by: the database, the keys to it, and the configuration. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Administration {
+    store: Arc<dyn Store>,
+    master: Arc<MasterKey>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    config: Arc<Config>,
+}
+
+/// Who does it, as the audit event tells it. Empty where nobody but the server itself, or a command, does.
+#[derive(Debug, Clone, Default)]
+pub struct By {
+    /// The admin token's name, or `SUB of ISS`.
+    pub admin: Option<String>,
+    /// The `X-Correlation-ID` of the request.
+    pub correlation_id: Option<String>,
+    /// Where the request came from.
+    pub source: Option<IpAddr>,
+}
+
+/// What an operator asked for makes no sense.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{parameter}: {message}")]
+pub struct Wrong {
+    /// The parameter, as the admin API names it; a flag has hyphens in place of its underscores.
+    pub parameter: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Administration {
+    /// The acts on this database.
+    #[must_use]
+    pub fn new(parts: Parts, config: &Config) -> Self {
+        let Parts { store, master, clock, entropy } = parts;
+        Self { store, master, clock, entropy, config: Arc::new(config.clone()) }
+    }
+
+    /// The present.
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// One audit row about what an operator did.
+    fn audit_row(&self, kind: EventKind, by: &By, describe: impl FnOnce(&mut Event)) -> AuditRow {
+        let mut event = Event::new(kind, self.now());
+        event.correlation_id.clone_from(&by.correlation_id);
+        event.source = by.source.map(|source| source.to_string());
+        describe(&mut event);
+        AuditWriter::seal_alone(self.master.audit(), &*self.entropy, &event)
+    }
+}
+
+impl Wrong {
+    fn new(parameter: &'static str, message: impl Into<String>) -> Self {
+        Self { parameter, message: message.into() }
+    }
+}
