@@ -1,7 +1,9 @@
-//! Reading a TOML file so that every fault of it is found in one go, each with its line.
+//! Reading a TOML file, or JSON in its place, so that every fault of it is found in one go, each with its line.
 //!
 //! What lives here: the walk of a parsed document against a [`Schema`], which finds unknown keys, missing keys, wrong types and
 //! values that leave their grammar, and passes on what is right as JSON. What must never: knowledge of what a key means.
+
+mod json;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,6 +11,9 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+pub use json::FieldFault;
+pub(crate) use json::{BODY, JsonText, read_object, read_tables, tables};
 
 use crate::fault::{Fault, Severity};
 
@@ -40,6 +45,8 @@ pub(crate) type Grammar = fn(&str) -> Result<(), String>;
 pub(crate) enum Shape {
     /// A string.
     Text(Grammar),
+    /// A string that no fault repeats.
+    SecretText(Grammar),
     /// An array of strings.
     Texts(Grammar),
     /// An array of strings that must also go together.
@@ -195,6 +202,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, shape: Shape, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
         match shape {
             Shape::Text(grammar) => self.text(grammar, path, value),
+            Shape::SecretText(grammar) => self.secret_text(grammar, path, value),
             Shape::Texts(grammar) => self
                 .array(path, "an array of strings", value, |reader, path, element| reader.text(grammar, path, element)),
             Shape::TextsTogether(grammar, together) => self.texts_together(grammar, together, path, value),
@@ -230,6 +238,18 @@ impl<'a> Reader<'a> {
         if let Err(reason) = grammar(text) {
             let line = self.line(value.span().start);
             self.fault(Some(line), format!("{} = {text:?}: {reason}", without_indices(path)));
+            return None;
+        }
+        Some(Value::String(text.to_string()))
+    }
+
+    fn secret_text(&mut self, grammar: Grammar, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+        let DeValue::String(text) = value.get_ref() else {
+            return self.refuse(path, "a string", value);
+        };
+        if let Err(reason) = grammar(text) {
+            let line = self.line(value.span().start);
+            self.fault(Some(line), format!("{}: {reason}", without_indices(path)));
             return None;
         }
         Some(Value::String(text.to_string()))

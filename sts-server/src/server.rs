@@ -14,12 +14,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Administration, By};
+use crate::admin::{Access, Administration, By};
 use crate::config::{Config, PasswordError};
 use crate::exchange::{Parts, SnapshotError, Sts};
-use crate::http::{self, App, Listener, ListenerLimits, Tls, TlsError};
+use crate::http::{self, AdminApi, App, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyLifeError, MasterKey, SealError};
-use crate::registry::{ApplyError, RegistryFile};
+use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::storage::{self, StorageError, Store};
 use crate::telemetry::{self, Traces, TracesError};
 
@@ -69,6 +69,9 @@ pub enum StartError {
     /// The certificate cannot be served.
     #[error("the certificate cannot be used")]
     Tls(#[from] TlsError),
+    /// The issuer of operators cannot be used.
+    #[error("the admin API cannot be set up")]
+    Admin(#[from] RegistryError),
     /// Traces cannot be sent as configured.
     #[error("traces cannot be sent")]
     Traces(#[from] TracesError),
@@ -189,17 +192,20 @@ impl Server {
             write_timeout: config.limits.write_timeout.as_duration(),
             drain_timeout: config.listen.drain_timeout.as_duration(),
         };
+        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.clock)?);
+        access.refresh().await;
+        let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
         let listener = |whose, router, tls| Listener { router, tls, limits, counted: (sts.metrics().clone(), whose) };
         let agents = listener(telemetry::Listener::Public, http::public(app.clone()), tls.clone());
         let for_operators = tls.clone().filter(|_| config.tls.admin);
-        let operators = listener(telemetry::Listener::Admin, http::admin(app), for_operators);
+        let operators = listener(telemetry::Listener::Admin, http::admin(app, api), for_operators);
         server.tasks.spawn(agents.serve(public, ended.clone()));
         server.tasks.spawn(operators.serve(admin, ended.clone()));
         if let Some(tls) = tls {
             server.tasks.spawn(tls.follow(ended.clone()));
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
-        server.tasks.spawn(maintain(sts, administration, Arc::clone(&foundation.store), ended));
+        server.tasks.spawn(maintain(sts, administration, (Arc::clone(&foundation.store), access), ended));
         Ok(server)
     }
 
@@ -262,7 +268,7 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 async fn maintain(
     sts: Arc<Sts>,
     administration: Administration,
-    store: Arc<dyn Store>,
+    (store, access): (Arc<dyn Store>, Arc<Access>),
     mut ended: watch::Receiver<bool>,
 ) {
     let mut turn: u32 = 0;
@@ -281,6 +287,7 @@ async fn maintain(
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(REFRESH_KEY_SETS_EVERY) {
             sts.snapshot().trusted.refresh().await;
+            access.refresh().await;
         }
     }
 }

@@ -91,6 +91,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         "StatusCode::",
         &[
             "sts-server/src/http/answer.rs",
+            "sts-server/src/http/admin/answer.rs",
             "sts-server/src/cli/dev/request.rs",
             "sts-jose/src/fetch.rs",
             "sts-client/src/inbound/refusal.rs",
@@ -138,7 +139,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     // aws-lc wants a source of randomness where it signs, and takes its own.
     ("aws_lc_rs::rand", &["sts-jose/src/entropy.rs", "sts-jose/src/signing_key.rs"]),
     // What is counted per minute is counted by a clock that nobody can set.
-    ("DefaultClock", &["sts-server/src/exchange/attempts.rs", "sts-server/src/exchange/rates.rs"]),
+    ("DefaultClock", &["sts-server/src/exchange/rate.rs"]),
     ("rustls::", &["sts-server/src/http/tls.rs"]),
     ("sts_client", &["sts-client/"]),
     ("sts_server", &["sts-server/src/main.rs"]),

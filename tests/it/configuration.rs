@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sts_server::config::{self, ForwardedHeader, Loaded, OPTIONS, Overrides};
+use sts_jose::Algorithm;
+use sts_server::config::{self, AdminToken, ForwardedHeader, Loaded, OPTIONS, Overrides, Role};
 use sts_server::telemetry::LogFormat;
 use tempfile::TempDir;
 
@@ -33,6 +34,9 @@ impl Files {
         self.load(variables, overrides).faults.iter().map(|fault| fault.to_string().replace(&directory, "")).collect()
     }
 }
+
+/// An argon2id hash.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs";
 
 const WHOLE: &str = r#"
 issuer = "https://sts.example.com"
@@ -67,6 +71,17 @@ header_timeout = "5s"
 body_timeout = "20s"
 request_timeout = "1m"
 write_timeout = "30s"
+[admin]
+tokens = [{ name = "carol", role = "operator", hash = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs" }]
+[admin.oidc]
+issuer = "https://login.example.com"
+jwks_uri = "https://login.example.com/jwks"
+algorithms = ["ES256"]
+audience = "https://sts.example.com/admin"
+claim = "groups"
+readers = ["staff", "auditors"]
+operators = ["on-call"]
+admins = ["sts-admins"]
 [log]
 format = "json"
 [telemetry]
@@ -109,6 +124,21 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.header_timeout.to_string(), "5s");
     assert_eq!(config.limits.body_timeout.to_string(), "20s");
     assert_eq!(config.limits.write_timeout.to_string(), "30s");
+    let token = AdminToken { name: "carol".to_owned(), role: Role::Operator, hash: HASH.to_owned() };
+    assert_eq!(config.admin.tokens, [token]);
+    let oidc = &config.admin.oidc;
+    assert_eq!(oidc.issuer.as_deref(), Some("https://login.example.com"));
+    assert_eq!(oidc.jwks_uri.as_ref().map(|url| url.as_str()), Some("https://login.example.com/jwks"));
+    assert_eq!(oidc.algorithms, [Algorithm::Es256]);
+    assert_eq!((oidc.audience.as_deref(), oidc.claim.as_str()), (Some("https://sts.example.com/admin"), "groups"));
+    assert_eq!(
+        oidc.values(),
+        [
+            (Role::Admin, &["sts-admins".to_owned()][..]),
+            (Role::Operator, &["on-call".to_owned()][..]),
+            (Role::Reader, &["staff".to_owned(), "auditors".to_owned()][..]),
+        ]
+    );
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
     assert!(config.metadata.response_types_none);
@@ -145,6 +175,9 @@ fn what_nobody_says_has_the_documented_default() {
     assert!(!config.tls.admin);
     assert_eq!(config.limits.header_timeout.to_string(), "10s");
     assert_eq!(config.limits.body_timeout.to_string(), "10s");
+    assert!(!config.admin.is_configured());
+    assert_eq!(config.admin.oidc.algorithms, [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]);
+    assert_eq!(config.admin.oidc.claim, "roles");
     assert_eq!(config.log.format, LogFormat::Human);
     assert_eq!(config.telemetry.otlp_endpoint, None);
     assert!(!config.metadata.response_types_none);
@@ -312,4 +345,96 @@ fn the_rules_of_tls_and_of_deadlines_are_told() {
         files.faults(&[], &Overrides::default()),
         ["sts.toml:1: warning: issuer is an http URL, and the public listener speaks TLS"]
     );
+}
+
+#[test]
+fn the_faults_of_operators_are_told_with_their_lines_and_no_hash_is_repeated() {
+    let files = Files::with(
+        r#"issuer = "https://sts.example.com"
+[[admin.tokens]]
+name = "carol"
+roll = "admin"
+hash = "the token itself, put there by mistake"
+[[admin.tokens]]
+name = "a b"
+role = "root"
+hash = 7
+[admin.oidc]
+issuer = "http://login.example.com"
+algorithms = ["HS256"]
+audiance = "x"
+[admin.odic]
+x = 1
+"#,
+    );
+    assert_eq!(
+        files.faults(&[], &Overrides::default()),
+        [
+            "sts.toml:2: error: missing key \"role\" in [[admin.tokens]]",
+            "sts.toml:4: error: unknown key \"roll\" in [[admin.tokens]]; did you mean \"role\"?",
+            "sts.toml:5: error: hash: must be an argon2id hash in PHC form, as `sts-server admin token` prints it",
+            "sts.toml:7: error: name = \"a b\": 1 to 64 letters, digits, - and _",
+            "sts.toml:8: error: role = \"root\": must be reader, operator or admin",
+            "sts.toml:9: error: hash must be a string, not an integer",
+            "sts.toml:11: error: admin.oidc.issuer = \"http://login.example.com\": not an https url",
+            "sts.toml:12: error: admin.oidc.algorithms = \"HS256\": \"HS256\": not an accepted signature algorithm",
+            "sts.toml:13: error: unknown key \"audiance\" in [admin.oidc]; did you mean \"audience\"?",
+            "sts.toml:14: error: unknown key \"odic\" in [admin]; did you mean \"oidc\"?",
+        ]
+    );
+}
+
+#[test]
+fn operators_in_the_environment_are_a_json_array_that_is_checked_like_the_file() {
+    let files = Files::with("issuer = \"https://sts.example.com\"\n");
+    let token = |name: &str| format!("{{\"name\":\"{name}\",\"role\":\"reader\",\"hash\":\"{HASH}\"}}");
+    let loaded =
+        files.load(&[("STS__ADMIN__TOKENS", &format!("[{},{}]", token("a"), token("b")))], &Overrides::default());
+    assert_eq!(loaded.faults, []);
+    assert_eq!(loaded.config.unwrap().admin.tokens.len(), 2);
+    for (value, fault) in [
+        ("carol".to_owned(), "must be a JSON array of objects"),
+        (format!("[{},{}]", token("a"), token("a")), "two tokens are named \"a\""),
+        (
+            "[{\"name\":\"a\",\"role\":\"reader\",\"hash\":\"by mistake\"}]".to_owned(),
+            "hash: must be an argon2id hash in PHC form, as `sts-server admin token` prints it",
+        ),
+    ] {
+        let faults = files.faults(&[("STS__ADMIN__TOKENS", &value)], &Overrides::default());
+        assert_eq!(faults, [format!("environment: error: STS__ADMIN__TOKENS: {fault}")]);
+    }
+}
+
+#[test]
+fn the_rules_of_an_issuer_of_operators_are_told() {
+    for (text, faults) in [
+        ("audience = \"x\"", vec!["3: error: admin.oidc.audience needs admin.oidc.issuer too"]),
+        ("admins = [\"x\"]", vec!["3: error: admin.oidc.admins needs admin.oidc.issuer too"]),
+        (
+            "issuer = \"https://login.example.com\"",
+            vec![
+                "3: error: admin.oidc.issuer needs admin.oidc.audience: else a token for anybody would do",
+                "3: error: admin.oidc.issuer needs one of admin.oidc.readers, operators and admins: else it lets nobody in",
+            ],
+        ),
+        (
+            "issuer = \"https://sts.example.com\"\naudience = \"x\"\nreaders = [\"x\"]",
+            vec!["3: error: admin.oidc.issuer is this service itself, whose tokens are for agents"],
+        ),
+    ] {
+        let files = Files::with(&format!("issuer = \"https://sts.example.com\"\n[admin.oidc]\n{text}\n"));
+        let faults: Vec<String> = faults.iter().map(|fault| format!("sts.toml:{fault}")).collect();
+        assert_eq!(files.faults(&[], &Overrides::default()), faults, "{text}");
+    }
+}
+
+#[test]
+fn tokens_of_operators_that_travel_in_the_clear_are_warned_of() {
+    let tokens = format!("[admin]\ntokens = [{{ name = \"carol\", role = \"admin\", hash = \"{HASH}\" }}]\n");
+    let issuer = "issuer = \"https://sts.example.com\"\n";
+    let files = Files::with(&format!("{issuer}{tokens}[listen]\nadmin = \"10.0.0.1:8081\"\n"));
+    let what = "lets operators send their tokens in the clear beyond the loopback interface: set tls.admin";
+    assert_eq!(files.faults(&[], &Overrides::default()), [format!("sts.toml:5: warning: listen.admin {what}")]);
+    let files = Files::with(&format!("{issuer}[listen]\nadmin = \"10.0.0.1:8081\"\n"));
+    assert_eq!(files.faults(&[], &Overrides::default()), Vec::<String>::new(), "nobody has a token to send");
 }

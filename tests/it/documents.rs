@@ -35,7 +35,11 @@ fn docs_configuration_has_every_option() {
             (None, _) => "none".to_owned(),
             (Some(default), OptionKind::Text | OptionKind::SecretText) => format!("`\"{default}\"`"),
             (Some(""), OptionKind::List) => "`[]`".to_owned(),
-            (Some(default), OptionKind::List) => panic!("how is {default} written as an array?"),
+            (Some(default), OptionKind::List) => {
+                let texts: Vec<String> = default.split(',').map(|text| format!("\"{text}\"")).collect();
+                format!("`[{}]`", texts.join(", "))
+            }
+            (Some(default), OptionKind::Tables) => panic!("how is {default} written as tables?"),
             (Some(default), OptionKind::Integer | OptionKind::Boolean) => format!("`{default}`"),
         };
         let _ = writeln!(expected, "| `{}` | {default} | {} | {} |", option.path(), option.form, option.doc);
@@ -98,12 +102,40 @@ fn docs_audit_has_every_reason() {
 }
 
 #[test]
+fn docs_audit_has_every_reason_of_the_admin_api() {
+    let refusal = read("sts-server/src/admin/refusal.rs");
+    let statuses = arms(&read("sts-server/src/http/admin/answer.rs"), "status");
+    let status = |pattern: &str| {
+        let of = statuses.iter().find(|(known, _)| variant(&known.replace("Refusal::", "Self::")) == variant(pattern));
+        let (_, name) = of.unwrap_or_else(|| panic!("no status of {pattern}"));
+        let name = name.trim_matches(|char: char| "{} \n".contains(char)).to_owned();
+        name.strip_prefix("StatusCode::").unwrap_or_else(|| panic!("{pattern}: {name}")).to_owned()
+    };
+    let rows_in_source: BTreeSet<String> = arms(&refusal, "reason")
+        .iter()
+        .map(|(pattern, reason)| format!("`{}` | {}", literal(reason).expect("a literal"), status(pattern)))
+        .collect();
+    let documented: BTreeSet<String> = rows(&read("docs/audit.md"), "| admin reason |")
+        .iter()
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert!(cells.len() == 5 && !cells[3].is_empty(), "no meaning: {row}");
+            let number: u16 = cells[2].parse().expect("a status");
+            let name = http::StatusCode::from_u16(number).expect("a status").canonical_reason().expect("a name");
+            format!("{} | {}", cells[1], name.to_uppercase().replace(' ', "_"))
+        })
+        .collect();
+    assert_eq!(documented, rows_in_source);
+}
+
+#[test]
 fn the_arms_of_a_match_are_read() {
-    let source = r#"fn name(self) -> &'static str { match self { Self::A { .. } | Self::B => "x, y", Self::C(_) if z => { f() } } }"#;
+    let source = r#"fn name(self) -> &'static str { match self { Self::A { .. } | Self::B => "x, y", Self::C(_) if z => { f() } Self::D => 1, } }"#;
     let expected = [
         ("Self::A { .. }".to_owned(), "\"x, y\"".to_owned()),
         ("Self::B".to_owned(), "\"x, y\"".to_owned()),
         ("Self::C(_) if z".to_owned(), "{ f() }".to_owned()),
+        ("Self::D".to_owned(), "1".to_owned()),
     ];
     assert_eq!(arms(source, "name"), expected);
 }
@@ -111,7 +143,7 @@ fn the_arms_of_a_match_are_read() {
 /// An event with a value in every field.
 fn full_event() -> Value {
     let event = json!({
-        "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "grant": "g",
+        "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
         "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "tenant_id": "n", "tenant_ids": ["n"],
         "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
@@ -267,6 +299,12 @@ fn arms(source: &str, function: &str) -> Vec<(String, String)> {
                 value = Some(String::new());
             }
             (None, char) => patterns.last_mut().expect("there is always one").push(char),
+        }
+        // An arm that is a block needs no comma.
+        if char == '}' && depth == 0 && value.as_ref().is_some_and(|value| value.trim_start().starts_with('{')) {
+            let value = value.take().unwrap_or_default();
+            let complete = std::mem::replace(&mut patterns, vec![String::new()]);
+            arms.extend(complete.iter().map(|pattern| (pattern.trim().to_owned(), value.trim().to_owned())));
         }
     }
     panic!("the match of {function} does not end")

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod actor;
+mod admin;
 mod answers;
 mod architecture;
 mod chain;

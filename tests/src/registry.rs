@@ -83,6 +83,11 @@ impl Registry {
         self.issuer(issuer, &format!("issuer = '{name}'"));
     }
 
+    /// Leaves an agent out.
+    pub fn without_agent(&mut self, id: &str) {
+        self.agents.retain(|entry| !is(entry, &[("id", id)]));
+    }
+
     /// Leaves the delegations between two agents out.
     pub fn without_delegation(&mut self, actor: &str, target: &str) {
         self.delegations.retain(|entry| !is(entry, &[("actor", actor), ("target", target)]));

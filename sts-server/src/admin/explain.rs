@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sts_protocol::{Scope, Tenant, parameter};
+use utoipa::ToSchema;
 
 use super::Wrong;
 use crate::exchange::{Explanation, Sts, Supposition};
@@ -14,10 +15,11 @@ const SUPPOSED: &str = "supposed";
 
 /// A request that is not made. With `subject_token`, a real token is verified; with `issuer` and `sub`, a user is supposed. No Debug:
 /// it may hold a token.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExplainRequest {
     /// The agent that asks.
+    #[schema(required = true)]
     pub actor: String,
     /// `audience` of the request: the agent to be called.
     pub target: Vec<String>,

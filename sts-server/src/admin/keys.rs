@@ -1,8 +1,9 @@
 //! The signing keys: listed, made, rotated, revoked, sealed anew.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sts_jose::Algorithm;
+use utoipa::ToSchema;
 
 use super::{Administration, By};
 use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
@@ -10,7 +11,7 @@ use crate::record::EventKind;
 use crate::storage::{AuditRow, KeyChanges, KeyState, StorageError};
 
 /// A signing key, as an operator sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ListedKey {
     /// The key's identifier.
     pub kid: String,
@@ -19,9 +20,30 @@ pub struct ListedKey {
     /// Where it is in its life: `next`, `active` or `retired`.
     pub state: &'static str,
     /// When it entered that state.
+    #[schema(value_type = String, format = DateTime)]
     pub state_since: Timestamp,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+}
+
+/// Which keys are to rotate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RotateRequest {
+    /// Only keys of this algorithm: ES256, `EdDSA` or RS256.
+    #[schema(value_type = Option<String>)]
+    pub algorithm: Option<Algorithm>,
+    /// Even if the next key was published too short a time ago for every verifier to know it.
+    pub now: bool,
+}
+
+impl RotateRequest {
+    /// How a next key is treated that verifiers may not know yet.
+    #[must_use]
+    pub fn rotation(self) -> Rotation {
+        if self.now { Rotation::Now } else { Rotation::WhenPublished }
+    }
 }
 
 impl Administration {
@@ -63,17 +85,13 @@ impl Administration {
         keys::maintain(&self.key_policy(), self.config.keys.rotate_every, audit).await
     }
 
-    /// Lets the next key of `algorithm`, or of every one, sign.
+    /// Lets the next key of the algorithm, or of every one, sign.
     ///
     /// # Errors
     /// [`KeyLifeError`]; see [`keys::rotate`].
-    pub async fn rotate_keys(
-        &self,
-        algorithm: Option<Algorithm>,
-        rotation: Rotation,
-        by: &By,
-    ) -> Result<(), KeyLifeError> {
-        keys::rotate(&self.key_policy(), algorithm, rotation, &mut |changes| self.audit_keys(changes, by)).await
+    pub async fn rotate_keys(&self, request: RotateRequest, by: &By) -> Result<(), KeyLifeError> {
+        let audit = &mut |changes: &KeyChanges| self.audit_keys(changes, by);
+        keys::rotate(&self.key_policy(), request.algorithm, request.rotation(), audit).await
     }
 
     /// Removes a key at once.

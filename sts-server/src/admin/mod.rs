@@ -1,12 +1,17 @@
 //! What operators do, each act once: the commands and the admin API call it here.
 //!
-//! What lives here: the acts on the registry (`registry`), the signing keys (`keys`), the revocations (`revocations`) and the audit
-//! log (`audit`), and what an operator may ask of the rules (`explain`). What must never: flags, requests and answers, which are
+//! What lives here: the acts on the registry as a file (`registry`) and entry by entry (`entries`), the signing keys (`keys`), the revocations (`revocations`) and the audit
+//! log (`audit`), and what an operator may ask of the rules (`explain`); and who may use the admin API (`access`). What must never: flags, requests and answers, which are
 //! `cli`'s and `http`'s. Another act is a method of [`Administration`]; if it changes something, it commits its audit event with it.
 
+mod access;
 mod audit;
+mod bodies;
+mod entries;
+mod entry_body;
 mod explain;
 mod keys;
+mod refusal;
 mod registry;
 mod revocations;
 
@@ -17,16 +22,21 @@ use jiff::Timestamp;
 use sts_jose::{Clock, Entropy};
 use thiserror::Error;
 
+pub use crate::document::FieldFault;
+pub use access::{Access, NewToken, Operator};
 pub use audit::AuditQuery;
+pub use entries::{Precondition, Put, PutEntry, SeenEntry};
+pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
-pub use keys::ListedKey;
-pub use revocations::{Named, RevocationDone};
+pub use keys::{ListedKey, RotateRequest};
+pub use refusal::Refusal;
+pub use revocations::{Named, RevocationDone, StandingRevocation};
 
 use crate::config::Config;
 use crate::exchange::Parts;
 use crate::keys::MasterKey;
 use crate::record::{AuditWriter, Event, EventKind};
-use crate::storage::{AuditRow, Store};
+use crate::storage::{AuditRow, StorageError, Store};
 
 /// What an operator's acts go by: the database, the keys to it, and the configuration. Clones are the same.
 #[derive(Debug, Clone)]
@@ -77,8 +87,27 @@ impl Administration {
         let mut event = Event::new(kind, self.now());
         event.correlation_id.clone_from(&by.correlation_id);
         event.source = by.source.map(|source| source.to_string());
+        event.admin.clone_from(&by.admin);
         describe(&mut event);
         AuditWriter::seal_alone(self.master.audit(), &*self.entropy, &event)
+    }
+
+    /// Records that a known operator was refused what they `asked` for.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the refusal stands all the same.
+    pub async fn refused(&self, refusal: &Refusal, asked: &str, by: &By) -> Result<(), StorageError> {
+        let row = self.audit_row(EventKind::AdminRefused, by, |event| {
+            event.reason = Some(refusal.reason().to_owned());
+            event.detail = Some(format!("{asked}: {}", refusal.detail()));
+        });
+        self.store.append_audit(&[row]).await
+    }
+
+    /// Our issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.config.issuer
     }
 }
 

@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::Tenant;
+use utoipa::ToSchema;
 
 use super::{Administration, By, Wrong};
 use crate::exchange::{Revocation, SnapshotError, revocation_row};
 use crate::record::{Event, EventKind};
 use crate::registry::Registry;
-use crate::storage::{KEY_TEXT_BYTES, RevocationKind, StorageError};
+use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
 /// What is to be revoked or lifted, as an operator names it: exactly one of the first five.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
     /// A token, with every descendant.
@@ -35,12 +36,58 @@ pub struct Named {
 }
 
 /// What came of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RevocationDone {
     /// How many entries were added or reach further now: of a token, one for each of its descendants too.
     pub revoked: u64,
     /// Until when it stands.
+    #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
+}
+
+/// What stands revoked: what it is, as an operator names it, and since and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct StandingRevocation {
+    /// A token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// A transaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub txn: Option<String>,
+    /// A user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// An agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// A tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whose token or user it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Tokens that were issued at or before this are refused.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// When nothing that it covers can be alive any more.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}
+
+impl StandingRevocation {
+    fn of(row: RevocationRow) -> Self {
+        let of = |kind: RevocationKind| (row.kind == kind).then(|| row.value.clone());
+        Self {
+            jti: of(RevocationKind::Token),
+            txn: of(RevocationKind::Transaction),
+            sub: of(RevocationKind::Subject),
+            agent: of(RevocationKind::Agent),
+            tenant: of(RevocationKind::Tenant),
+            issuer: row.issuer,
+            at: row.at,
+            expires_at: row.expires_at,
+        }
+    }
 }
 
 impl Named {
@@ -108,6 +155,15 @@ impl Administration {
         let audit = [self.audit_row(EventKind::Revoked, by, |event| describe(event, revocation))];
         let (_, revoked) = self.store.revoke(&row, &audit).await?;
         Ok(RevocationDone { revoked, expires_at: row.expires_at })
+    }
+
+    /// Whatever stands revoked, tokens that went with others included.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn revocations(&self) -> Result<Vec<StandingRevocation>, StorageError> {
+        let (_, rows) = self.store.revocations().await?;
+        Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
 
     /// Lifts exactly this revocation, not those of a token's descendants; false when there was none.

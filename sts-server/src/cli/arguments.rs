@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use sts_jose::Algorithm;
 
-use crate::config::Overrides;
+use crate::config::{Overrides, Role};
 
 /// A security token service for chains of AI agents (RFC 8693).
 #[derive(Parser)]
@@ -98,6 +98,9 @@ pub enum Command {
     /// Reads tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Makes what operators authenticate with at the admin API.
+    #[command(subcommand)]
+    Admin(AdminCommand),
 }
 
 /// `config`.
@@ -289,6 +292,20 @@ pub enum TokenCommand {
     Decode {
         /// The token, or @FILE; absent, it is read from standard input.
         token: Option<String>,
+    },
+}
+
+/// `admin`.
+#[derive(Subcommand)]
+pub enum AdminCommand {
+    /// Makes a bearer token, prints it this once, and prints the lines of the configuration that let it in.
+    Token {
+        /// Its name, as the audit log shows it: letters, digits, - and _.
+        #[arg(long)]
+        name: String,
+        /// What it may do: reader, operator or admin.
+        #[arg(long)]
+        role: Role,
     },
 }
 

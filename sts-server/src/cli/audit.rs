@@ -197,7 +197,7 @@ fn in_words(event: &Event) -> String {
     let parts = [
         ("for", event.sub.as_deref().map(escaped)),
         ("of", event.subject_issuer.as_deref().map(escaped)),
-        ("by", event.client_id.as_deref().map(escaped)),
+        ("by", event.client_id.as_deref().or(event.admin.as_deref()).map(escaped)),
         ("to", event.target.as_deref().map(escaped)),
         ("scope", event.scope.as_ref().map(ToString::to_string)),
         ("tenant", event.tenant_id.as_ref().map(ToString::to_string)),

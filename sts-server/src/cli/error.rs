@@ -54,6 +54,9 @@ pub enum CliError {
     /// What was given on the command line makes no sense.
     #[error("{0}")]
     Argument(String),
+    /// A secret cannot be hashed.
+    #[error("the token cannot be hashed")]
+    Hash(#[from] argon2::password_hash::Error),
     /// What was asked for makes no sense.
     #[error("{}", in_flags(.0))]
     Wrong(#[from] Wrong),

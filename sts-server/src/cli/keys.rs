@@ -8,8 +8,8 @@ use serde_json::json;
 use super::CliError;
 use super::arguments::{KeysCommand, Options};
 use super::output::{Output, configuration};
-use crate::admin::{By, ListedKey};
-use crate::keys::{MasterKey, Rotation};
+use crate::admin::{By, ListedKey, RotateRequest};
+use crate::keys::MasterKey;
 use crate::server::{Foundation, Surroundings};
 
 pub(super) async fn run(
@@ -24,8 +24,8 @@ pub(super) async fn run(
     match command {
         KeysCommand::List => {}
         KeysCommand::Rotate { algorithm, now } => {
-            let rotation = if *now { Rotation::Now } else { Rotation::WhenPublished };
-            administration.rotate_keys(*algorithm, rotation, &By::default()).await?;
+            let request = RotateRequest { algorithm: *algorithm, now: *now };
+            administration.rotate_keys(request, &By::default()).await?;
         }
         KeysCommand::Revoke { kid } => administration.revoke_key(kid, &By::default()).await?,
         KeysCommand::Reseal { new_master_key_file } => {

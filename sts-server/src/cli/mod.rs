@@ -3,6 +3,7 @@
 //! What lives here: the command line, and a file for each command that says what it does. What must never: what a server does too;
 //! commands call it. Another command is a file here, a variant of [`Command`] and an arm of [`run`].
 
+mod admin;
 mod apply;
 mod arguments;
 mod audit;
@@ -51,5 +52,6 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
         Command::Audit(command) => audit::run(&cli.options, command, surroundings, out).await,
         Command::Revoke(arguments) => revoke::run(&cli.options, arguments, surroundings, out).await,
         Command::Token(command) => token::run(command, &surroundings, out),
+        Command::Admin(command) => admin::run(command, &surroundings, out),
     }
 }

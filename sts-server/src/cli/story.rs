@@ -134,6 +134,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::RevocationLifted => "lifted",
         EventKind::RegistryChanged => "registry changed",
         EventKind::KeysChanged => "keys changed",
+        EventKind::AdminRefused => "refused",
     }
 }
 

@@ -82,7 +82,14 @@ fn hexadecimal_digest(secret: &SecretString) -> String {
 
 impl SecretCheck {
     /// Whether `secret` is the one of `hash`; without a hash, false after as long a time.
-    async fn argon2_matches(&self, hash: Option<String>, secret: SecretString) -> Result<bool, AuthenticationError> {
+    ///
+    /// # Errors
+    /// [`AuthenticationError::Overloaded`] when its turn does not come.
+    pub(crate) async fn argon2_matches(
+        &self,
+        hash: Option<String>,
+        secret: SecretString,
+    ) -> Result<bool, AuthenticationError> {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(AuthenticationError::Overloaded) };
         let check = tokio::task::spawn_blocking(move || {

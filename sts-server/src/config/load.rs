@@ -8,8 +8,12 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::admin::{ADMIN_TOKEN, oidc_faults};
 use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
-use super::{Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls, VARIABLE_PREFIX};
+use super::{
+    Admin, AdminOidc, Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls,
+    VARIABLE_PREFIX,
+};
 use crate::document::{self, Reader, nearest};
 use crate::fault::{Fault, Severity};
 use crate::telemetry::LogFormat;
@@ -104,7 +108,7 @@ impl Loader {
     fn set(&mut self, option: &'static ConfigOption, text: &str, directory: &Path, source: Source) {
         if let Err(reason) = (option.set)(&mut self.config, &Given { text, directory }) {
             let what = match option.kind {
-                OptionKind::SecretText => format!(": {reason}"),
+                OptionKind::SecretText | OptionKind::Tables => format!(": {reason}"),
                 OptionKind::Text | OptionKind::List | OptionKind::Integer | OptionKind::Boolean => {
                     format!(" = {text:?}: {reason}")
                 }
@@ -120,7 +124,7 @@ impl Loader {
             Err(fault) => return self.faults.push(fault),
         };
         let (mut reader, table) = Reader::parse(file, &text);
-        for (option, text, line) in table.iter().flat_map(|table| given_options(&mut reader, table)) {
+        for (option, text, line) in table.iter().flat_map(|table| given_options(&mut reader, None, table)) {
             self.set(option, &text, directory, Source::File { file: file.to_owned(), line });
         }
         self.faults.extend(reader.into_faults());
@@ -182,6 +186,14 @@ impl Loader {
             self.fault("keys.rotate_every", Severity::Warning, what);
         }
         self.tls_rules();
+        let listen = &self.config.listen;
+        if self.config.admin.is_configured() && !listen.admin.ip().is_loopback() && !self.config.tls.admin {
+            let what = " lets operators send their tokens in the clear beyond the loopback interface: set tls.admin";
+            self.fault("listen.admin", Severity::Warning, what);
+        }
+        for (path, what) in oidc_faults(&self.config) {
+            self.fault(path, Severity::Error, what);
+        }
         if self.config.limits.request_timeout <= self.config.limits.body_timeout {
             let what = " is not longer than limits.body_timeout: a slow body would look like an outage";
             self.fault("limits.request_timeout", Severity::Error, what);
@@ -216,23 +228,31 @@ impl Loader {
 }
 
 /// The options that a file gives, each with its text and its line.
-fn given_options(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Vec<(&'static ConfigOption, String, usize)> {
+fn given_options(
+    reader: &mut Reader<'_>,
+    around: Option<&str>,
+    table: &DeTable<'_>,
+) -> Vec<(&'static ConfigOption, String, usize)> {
     let mut given = Vec::new();
     for (name, value) in table {
         let key = name.get_ref().as_ref();
-        if !OPTIONS.iter().any(|option| option.table == Some(key)) {
-            given.extend(given_option(reader, None, (name.span().start, key), value));
+        let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
+        if !is_table(&path) {
+            given.extend(given_option(reader, around, (name.span().start, key), value));
             continue;
         }
-        let DeValue::Table(inner) = value.get_ref() else {
-            reader.wrong_type(key, "a table", value);
-            continue;
-        };
-        for (name, value) in inner {
-            given.extend(given_option(reader, Some(key), (name.span().start, name.get_ref()), value));
+        match value.get_ref() {
+            DeValue::Table(inner) => given.extend(given_options(reader, Some(&path), inner)),
+            _ => reader.wrong_type(&path, "a table", value),
         }
     }
     given
+}
+
+/// Whether options stand in a table of this path, or in tables within it.
+fn is_table(path: &str) -> bool {
+    let within = |table: &str| table.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    OPTIONS.iter().filter_map(|option| option.table).any(within)
 }
 
 fn given_option(
@@ -244,7 +264,11 @@ fn given_option(
     let line = reader.line(offset);
     let Some(option) = OPTIONS.iter().find(|option| option.table == table && option.key == key) else {
         let label = table.map_or("the configuration".to_owned(), |table| format!("[{table}]"));
-        let tables = OPTIONS.iter().filter_map(|option| option.table).filter(|_| table.is_none());
+        let within = |of: &'static str| match table {
+            None => of.split('.').next(),
+            Some(table) => of.strip_prefix(table)?.strip_prefix('.'),
+        };
+        let tables = OPTIONS.iter().filter_map(|option| within(option.table?));
         let keys = OPTIONS.iter().filter(|option| option.table == table).map(|option| option.key);
         reader.unknown_key(line, key, &label, keys.chain(tables));
         return None;
@@ -261,12 +285,25 @@ fn given_option(
             Some(texts) => texts.join(","),
             None => return refuse(reader, option, "an array of strings", value),
         },
+        (OptionKind::Tables, _) => table_texts(reader, option, value)?,
         (OptionKind::List, _) => return refuse(reader, option, "an array of strings", value),
         (OptionKind::Text | OptionKind::SecretText, _) => return refuse(reader, option, "a string", value),
         (OptionKind::Integer, _) => return refuse(reader, option, "an integer", value),
         (OptionKind::Boolean, _) => return refuse(reader, option, "true or false", value),
     };
     Some((option, text, line))
+}
+
+/// An array of tables as a JSON array; none where any of them is at fault.
+fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Spanned<DeValue<'_>>) -> Option<String> {
+    let mut whole = matches!(value.get_ref(), DeValue::Array(_));
+    let mut tables = Vec::new();
+    for (line, table) in document::tables(reader, &option.path(), value) {
+        let read = reader.entry(&ADMIN_TOKEN, line, table);
+        whole &= read.whole;
+        tables.push(serde_json::Value::Object(read.values));
+    }
+    whole.then(|| serde_json::Value::Array(tables).to_string())
 }
 
 /// The texts of an array of nothing else.
@@ -327,6 +364,19 @@ fn blank() -> Config {
             body_timeout: ttl,
             request_timeout: ttl,
             write_timeout: ttl,
+        },
+        admin: Admin {
+            tokens: Vec::new(),
+            oidc: AdminOidc {
+                issuer: None,
+                jwks_uri: None,
+                algorithms: Vec::new(),
+                audience: None,
+                claim: String::new(),
+                readers: Vec::new(),
+                operators: Vec::new(),
+                admins: Vec::new(),
+            },
         },
         log: Log { format: LogFormat::Human },
         telemetry: Telemetry { otlp_endpoint: None },

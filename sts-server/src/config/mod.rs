@@ -17,12 +17,15 @@ use crate::telemetry::LogFormat;
 use crate::ttl::Ttl;
 
 mod address;
+mod admin;
 mod load;
 mod options;
 mod password;
 mod reference;
+mod values;
 
 pub use address::check_issuer;
+pub use admin::{Admin, AdminOidc, AdminToken, Role, check_name, is_argon2id};
 pub use load::{Loaded, Overrides, load};
 pub use options::{ConfigOption, OPTIONS, OptionKind};
 pub use password::PasswordError;
@@ -59,6 +62,8 @@ pub struct Config {
     pub keys: Keys,
     /// What it does not go beyond.
     pub limits: Limits,
+    /// Who may use the admin API.
+    pub admin: Admin,
     /// Its logs.
     pub log: Log,
     /// What it tells of itself besides logs and metrics.

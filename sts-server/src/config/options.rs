@@ -2,23 +2,22 @@
 //!
 //! The file, the environment and the flags all go through this table, and `docs/configuration.md` is held to it by a test.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
-
-use ipnet::IpNet;
+use std::path::Path;
 
 use super::address::{check_database_url, check_issuer, resolve_database_url};
-use super::{Config, ForwardedHeader, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
+use super::admin;
+use super::values::{
+    ADDRESS, check_url, path, set, set_algorithms, set_count, set_delay, set_forwarded_header, set_networks, set_rate,
+    set_text, set_texts, set_timeout, set_ttl,
+};
+use super::{Config, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
 use crate::telemetry::check_otlp_endpoint;
 use crate::ttl::Ttl;
 
 /// An option of the configuration.
 #[derive(Debug)]
 pub struct ConfigOption {
-    /// The table that it stands in; `None` for the top level.
+    /// The table that it stands in, such as `limits` or `admin.oidc`; `None` for the top level.
     pub table: Option<&'static str>,
     /// Its key there.
     pub key: &'static str,
@@ -46,6 +45,8 @@ pub enum OptionKind {
     Integer,
     /// True or false.
     Boolean,
+    /// An array of tables; a JSON array of objects in the environment.
+    Tables,
 }
 
 /// A value that someone gave to an option.
@@ -348,6 +349,99 @@ pub static OPTIONS: &[ConfigOption] = &[
         set: |config, given| set_timeout(&mut config.limits.write_timeout, given),
     },
     ConfigOption {
+        table: Some("admin"),
+        key: "tokens",
+        kind: OptionKind::Tables,
+        default: None,
+        form: "tables of name, role (reader, operator or admin) and hash; in the environment a JSON array of such objects",
+        doc: "The bearer tokens of operators, who may use the admin API: `sts-server admin token` makes one. Without them and without `admin.oidc.issuer` nobody may.",
+        set: |config, given| admin::set_tokens(config, given.text),
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "issuer",
+        kind: OptionKind::Text,
+        default: None,
+        form: "an https URL; http only for the loopback interface",
+        doc: "The issuer whose access tokens name operators, byte for byte their iss.",
+        set: |config, given| {
+            check_url(given.text)?;
+            config.admin.oidc.issuer = Some(given.text.to_owned());
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "jwks_uri",
+        kind: OptionKind::Text,
+        default: None,
+        form: "an https URL; http only for the loopback interface",
+        doc: "Where its keys are; without it they are found by discovery.",
+        set: |config, given| {
+            config.admin.oidc.jwks_uri = Some(check_url(given.text)?);
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "algorithms",
+        kind: OptionKind::List,
+        default: Some("RS256,ES256,EdDSA"),
+        form: "asymmetric algorithms",
+        doc: "What it signs with.",
+        set: |config, given| set_algorithms(&mut config.admin.oidc.algorithms, given),
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "audience",
+        kind: OptionKind::Text,
+        default: None,
+        form: "one of the values of aud",
+        doc: "What its tokens must be addressed to. Required with issuer.",
+        set: |config, given| set_text(&mut config.admin.oidc.audience, given),
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "claim",
+        kind: OptionKind::Text,
+        default: Some("roles"),
+        form: "the claim's literal name",
+        doc: "The claim that says what an operator may do: an array, or a text of words.",
+        set: |config, given| {
+            let mut claim = None;
+            set_text(&mut claim, given)?;
+            config.admin.oidc.claim = claim.unwrap_or_default();
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "readers",
+        kind: OptionKind::List,
+        default: None,
+        form: "values of the claim",
+        doc: "Who may read and ask for explanations.",
+        set: |config, given| set_texts(&mut config.admin.oidc.readers, given),
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "operators",
+        kind: OptionKind::List,
+        default: None,
+        form: "values of the claim",
+        doc: "Who may also revoke, lift, rotate keys and disable entries.",
+        set: |config, given| set_texts(&mut config.admin.oidc.operators, given),
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "admins",
+        kind: OptionKind::List,
+        default: None,
+        form: "values of the claim",
+        doc: "Who may also change entries and revoke keys.",
+        set: |config, given| set_texts(&mut config.admin.oidc.admins, given),
+    },
+    ConfigOption {
         table: Some("log"),
         key: "format",
         kind: OptionKind::Text,
@@ -378,91 +472,3 @@ pub static OPTIONS: &[ConfigOption] = &[
         set: |config, given| set(&mut config.metadata.response_types_none, given, "true or false"),
     },
 ];
-
-const ADDRESS: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
-
-/// No request takes longer than this.
-const MAX_TIMEOUT: Ttl = Ttl::from_minutes(10);
-
-/// The most requests in a minute that a limit can say.
-const MAX_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
-
-fn set<T: FromStr>(field: &mut T, given: &Given<'_>, wanted: &str) -> Result<(), String> {
-    *field = given.text.parse().ok().ok_or_else(|| format!("must be {wanted}"))?;
-    Ok(())
-}
-
-fn set_count<T: FromStr + PartialOrd + std::fmt::Display>(
-    field: &mut T,
-    given: &Given<'_>,
-    least: T,
-    most: T,
-) -> Result<(), String> {
-    match given.text.parse() {
-        Ok(count) if (&least..=&most).contains(&&count) => {
-            *field = count;
-            Ok(())
-        }
-        Ok(_) | Err(_) => Err(format!("must be {least} to {most}")),
-    }
-}
-
-fn set_ttl(field: &mut Ttl, given: &Given<'_>) -> Result<(), String> {
-    *field = given.text.parse::<Ttl>().map_err(|error| error.to_string())?;
-    Ok(())
-}
-
-fn set_timeout(field: &mut Ttl, given: &Given<'_>) -> Result<(), String> {
-    set_ttl(field, given)?;
-    if *field > MAX_TIMEOUT {
-        return Err(format!("at most {MAX_TIMEOUT}"));
-    }
-    Ok(())
-}
-
-fn set_delay(field: &mut Duration, given: &Given<'_>) -> Result<(), String> {
-    if given.text == "0s" {
-        *field = Duration::ZERO;
-        return Ok(());
-    }
-    let mut delay = MAX_TIMEOUT;
-    set_timeout(&mut delay, given)?;
-    *field = delay.as_duration();
-    Ok(())
-}
-
-fn set_rate(field: &mut Option<NonZeroU32>, given: &Given<'_>) -> Result<(), String> {
-    let mut rate = NonZeroU32::MIN;
-    set_count(&mut rate, given, NonZeroU32::MIN, MAX_RATE)?;
-    *field = Some(rate);
-    Ok(())
-}
-
-fn set_forwarded_header(field: &mut ForwardedHeader, given: &Given<'_>) -> Result<(), String> {
-    *field = match given.text.to_ascii_lowercase().as_str() {
-        "x-forwarded-for" => ForwardedHeader::XForwardedFor,
-        "forwarded" => ForwardedHeader::Forwarded,
-        _ => return Err("must be X-Forwarded-For or Forwarded".to_owned()),
-    };
-    Ok(())
-}
-
-/// Each text between commas is a network, or one address.
-fn set_networks(field: &mut Vec<IpNet>, given: &Given<'_>) -> Result<(), String> {
-    let texts = given.text.split(',').map(str::trim).filter(|text| !text.is_empty());
-    *field = texts.map(network).collect::<Result<_, _>>()?;
-    Ok(())
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    let network = text.parse().ok().or_else(address);
-    network.ok_or_else(|| format!("{text:?} is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\""))
-}
-
-fn path(given: &Given<'_>) -> Result<PathBuf, String> {
-    if given.text.is_empty() {
-        return Err("must be a path".to_owned());
-    }
-    Ok(given.directory.join(given.text))
-}

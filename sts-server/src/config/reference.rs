@@ -27,6 +27,16 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("database.password_file", "/run/secrets/database_password"),
     ("limits.requests_per_minute_per_client", "60000"),
     ("limits.requests_per_minute_per_source", "60000"),
+    (
+        "admin.tokens",
+        "[{ name = \"carol\", role = \"admin\", hash = \"$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs\" }]",
+    ),
+    ("admin.oidc.issuer", "https://login.example.com"),
+    ("admin.oidc.jwks_uri", "https://login.example.com/jwks"),
+    ("admin.oidc.audience", "https://sts.example.com/admin"),
+    ("admin.oidc.readers", "staff"),
+    ("admin.oidc.operators", "on-call"),
+    ("admin.oidc.admins", "sts-admins"),
     ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
 ];
 
@@ -77,7 +87,7 @@ fn literal(option: &ConfigOption, text: &str) -> String {
             let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
             format!("[{}]", texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
         }
-        OptionKind::Integer | OptionKind::Boolean => text.to_owned(),
+        OptionKind::Integer | OptionKind::Boolean | OptionKind::Tables => text.to_owned(),
     }
 }
 

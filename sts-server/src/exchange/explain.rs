@@ -6,6 +6,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use sts_protocol::Form;
+use utoipa::ToSchema;
 
 use super::describe::actors;
 use super::service::View;
@@ -25,7 +26,7 @@ pub struct Supposition<'a> {
 }
 
 /// The steps of a request, up to the one that refused it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// The steps, in their order.
     pub steps: Vec<StepReport>,
@@ -34,7 +35,7 @@ pub struct Explanation {
 }
 
 /// What a step decided.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct StepReport {
     /// The step.
     pub step: &'static str,
@@ -43,7 +44,7 @@ pub struct StepReport {
 }
 
 /// What would come of the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// A token with this content.
@@ -63,6 +64,7 @@ pub enum Outcome {
         /// The actors, the current one first.
         actors: Vec<String>,
         /// `exp`.
+        #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
     },
     /// No token.

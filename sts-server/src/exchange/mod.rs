@@ -11,6 +11,7 @@ mod describe;
 mod explain;
 mod introspect;
 mod observe;
+mod operators;
 mod rate;
 mod rates;
 mod refusal;

@@ -152,7 +152,7 @@ fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 /// What every 429 and every 503 goes through: when to come back.
-fn later(mut response: Response, wait: Duration) -> Response {
+pub(super) fn later(mut response: Response, wait: Duration) -> Response {
     response.headers_mut().insert(RETRY_AFTER, seconds(wait));
     response
 }

@@ -1,8 +1,10 @@
 //! The public and the admin listener: requests in, answers out.
 //!
-//! What lives here: routes, the reading of requests (`post`), the accept loop (`listener`), and all statuses and bodies (`answer`).
+//! What lives here: routes, the reading of requests (`post`), the accept loop (`listener`), all statuses and bodies (`answer`), and
+//! the admin API (`admin`).
 //! What must never: decisions; `exchange` makes them. Another endpoint is a file here and one line in a router.
 
+mod admin;
 mod answer;
 mod health;
 mod introspect;
@@ -27,6 +29,7 @@ use axum::middleware::map_response_with_state;
 use axum::response::Response;
 use axum::routing::{any, get};
 
+pub use admin::AdminApi;
 pub use answer::description;
 pub(crate) use listener::announced;
 pub use listener::{Limits as ListenerLimits, Listener};
@@ -96,12 +99,13 @@ pub fn public(app: App) -> Router {
 }
 
 /// The endpoints for operators.
-pub fn admin(app: App) -> Router {
+pub fn admin(app: App, api: AdminApi) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)
+        .nest(admin::BASE, admin::router(api))
 }
 
 /// A server that is about to end tells whoever stays connected to it to connect anew, which leads to another server.

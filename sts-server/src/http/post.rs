@@ -21,7 +21,7 @@ use crate::policy::Row;
 use crate::telemetry::{Endpoint, Outcome, Trail};
 
 /// The longest body, in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest correlation id that is taken over.
 const MAX_CORRELATION_BYTES: usize = 128;
 
@@ -44,8 +44,7 @@ pub(super) async fn answer(
             return answer::seal(answer::unreadable(unreadable), &correlation_id);
         }
     };
-    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let source = app.proxies.source(peer, &parts.headers);
+    let source = app.proxies.source(peer(&parts), &parts.headers);
     let call = Call { headers: &parts.headers, body: &body, correlation_id: &correlation_id, source, trail: &trail };
     let decided = async {
         app.sts.admit(source)?;
@@ -117,7 +116,12 @@ async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Unreadable>
     }
 }
 
-fn announced_length(headers: &HeaderMap) -> Option<usize> {
+/// Who sent a request, or stands in between.
+pub(super) fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+pub(super) fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -137,7 +141,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// The one `X-Correlation-ID` of the request, if it is 1 to 128 visible ASCII characters.
-fn correlation_id(headers: &HeaderMap) -> Option<String> {
+pub(super) fn correlation_id(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(X_CORRELATION_ID).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let value = value.to_str().ok().filter(|text| (1..=MAX_CORRELATION_BYTES).contains(&text.len()))?;

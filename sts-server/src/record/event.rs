@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::{Scope, Tenant};
+use utoipa::ToSchema;
 
 /// What an event is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum EventKind {
     /// A token was issued.
     #[serde(rename = "token.issued")]
@@ -28,17 +29,21 @@ pub enum EventKind {
     /// Signing keys changed.
     #[serde(rename = "keys.changed")]
     KeysChanged,
+    /// The admin API refused what a known operator asked for.
+    #[serde(rename = "admin.refused")]
+    AdminRefused,
 }
 
 /// One audit event. A field that does not apply, or is not known at the step that refused, is absent.
 ///
 /// `docs/audit.md` has the table of the fields; a test compares it with this struct.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
     /// What the event is about.
     pub event: EventKind,
     /// When it was decided.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The `X-Correlation-ID` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +51,9 @@ pub struct Event {
     /// The address that sent the request; the one that a trusted proxy names, where that is the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Who used the admin API: the name of an admin token, or `SUB of ISS`. Absent where a command, or the server itself, did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
     /// `grant_type` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
@@ -72,18 +80,22 @@ pub struct Event {
     pub audience: Option<String>,
     /// The scope that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub requested_scope: Option<Scope>,
     /// The scope of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub scope: Option<Scope>,
     /// The roles of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
     /// The tenant of the subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub tenant_id: Option<Tenant>,
     /// The tenants that a service account's token may forward.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub tenant_ids: Vec<Tenant>,
     /// The delegation that allowed it: `actor->target`, and `#2` and so on where the two have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +138,7 @@ impl Event {
             at,
             correlation_id: None,
             source: None,
+            admin: None,
             grant: None,
             client_id: None,
             auth_method: None,
@@ -159,9 +172,8 @@ impl Event {
             EventKind::Revoked | EventKind::RevocationRefused | EventKind::RevocationLifted => {
                 EventKind::RevocationRefused
             }
-            EventKind::TokenIssued | EventKind::TokenRefused | EventKind::RegistryChanged | EventKind::KeysChanged => {
-                EventKind::TokenRefused
-            }
+            EventKind::TokenIssued | EventKind::TokenRefused => EventKind::TokenRefused,
+            EventKind::RegistryChanged | EventKind::KeysChanged | EventKind::AdminRefused => EventKind::AdminRefused,
         };
         self.jti = None;
         self.exp = None;

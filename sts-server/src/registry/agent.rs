@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 use sts_jose::Algorithm;
 use sts_protocol::Tenant;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::Tenants;
 use crate::ttl::Ttl;
 
 /// An agent, as its registry entry describes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
     /// Its `client_id`, and `act.sub` where it acts.
@@ -25,18 +26,22 @@ pub struct Agent {
     pub accepts: Vec<String>,
     /// The tenants within which it acts and receives.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub tenants: Tenants,
     /// The tenants that its service account may name in `X-Tenant-ID`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub forward_tenants: Vec<Tenant>,
     /// The target of a request that names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_target: Option<String>,
     /// How long a token for it lives at most.
     #[serde(default = "default_token_ttl")]
+    #[schema(value_type = String)]
     pub token_ttl: Ttl,
     /// What tokens for it are signed with: ES256, RS256 or `EdDSA`.
     #[serde(default = "default_signing_alg")]
+    #[schema(value_type = String)]
     pub signing_alg: Algorithm,
     /// How it authenticates; absent, it can only receive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +52,7 @@ pub struct Agent {
 }
 
 /// The credentials that an agent may authenticate with. Debug shows no hash.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentAuth {
     /// An argon2id hash of its secret, in PHC form; not together with `client_secret_sha256`.
@@ -58,9 +63,11 @@ pub struct AgentAuth {
     pub client_secret_sha256: Option<String>,
     /// Where the keys of its client assertions are; not together with `jwks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub jwks_uri: Option<Url>,
     /// The keys of its client assertions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub jwks: Option<Map<String, Value>>,
     /// The workloads that are this agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -68,7 +75,7 @@ pub struct AgentAuth {
 }
 
 /// A workload identity: a subject of an outside issuer that is one of our agents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// The issuer of its tokens; while it is not registered, none of them is believed.

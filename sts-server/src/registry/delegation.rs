@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use sts_protocol::ScopeToken;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::Tenants;
 use crate::ttl::Ttl;
 
 /// A delegation, as its registry entry describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delegation {
     /// Its name: `actor->target`, and from the second of a pair on `actor->target#2`. Empty until it has been applied.
@@ -24,12 +27,14 @@ pub struct Delegation {
     pub issuers: Option<Vec<String>>,
     /// The tenants that it covers.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub tenants: Tenants,
     /// The roles that pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
     /// How long a token lives at most; absent, the target's `token_ttl` alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub max_ttl: Option<Ttl>,
     /// Whether the actor may also call on its own behalf.
     #[serde(default)]
@@ -53,13 +58,28 @@ pub enum DelegatedScope {
 }
 
 /// A scope that another scope entitles to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DerivedScope {
     /// The scope.
+    #[schema(value_type = String)]
     pub scope: ScopeToken,
     /// Whoever holds one of these is entitled to it.
+    #[schema(value_type = Vec<String>)]
     pub from: Vec<ScopeToken>,
+}
+
+impl PartialSchema for DelegatedScope {
+    fn schema() -> RefOr<Schema> {
+        let plain = ObjectBuilder::new().schema_type(Type::String);
+        OneOfBuilder::new().item(plain).item(Ref::from_schema_name("DerivedScope")).into()
+    }
+}
+
+impl ToSchema for DelegatedScope {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("DerivedScope".to_owned(), DerivedScope::schema()));
+    }
 }
 
 impl DelegatedScope {

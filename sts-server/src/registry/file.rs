@@ -115,19 +115,8 @@ impl Parser<'_> {
 
     /// The tables of one kind, each with its line.
     fn array(&mut self, schema: &Schema, name: &str, value: &Spanned<DeValue<'_>>) -> Vec<(usize, ReadTable)> {
-        let DeValue::Array(elements) = value.get_ref() else {
-            self.reader.wrong_type(name, "an array of tables", value);
-            return Vec::new();
-        };
-        let mut tables = Vec::with_capacity(elements.len());
-        for element in elements {
-            let line = self.reader.line(element.span().start);
-            match element.get_ref() {
-                DeValue::Table(table) => tables.push((line, self.reader.entry(schema, line, table))),
-                _ => self.reader.wrong_type(name, "an array of tables", element),
-            }
-        }
-        tables
+        let tables = document::tables(&mut self.reader, name, value);
+        tables.into_iter().map(|(line, table)| (line, self.reader.entry(schema, line, table))).collect()
     }
 
     /// The entry that a table is; `None` when what could be read of it makes none.

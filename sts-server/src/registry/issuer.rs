@@ -7,36 +7,43 @@ use serde_json::{Map, Value};
 use sts_jose::Algorithm;
 use sts_protocol::Tenant;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::Tenants;
 use crate::ttl::Ttl;
 
 /// An outside issuer, as its registry entry describes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// Byte for byte the `iss` claim.
     pub issuer: String,
     /// Where its keys are; at most one of `jwks_uri`, `jwks` and `jwks_file`, and none for discovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub jwks_uri: Option<Url>,
     /// Its keys themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub jwks: Option<Map<String, Value>>,
     /// A file with its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub jwks_file: Option<PathBuf>,
     /// The algorithms that it signs with; asymmetric only.
     #[serde(default = "default_algorithms")]
+    #[schema(value_type = Vec<String>)]
     pub algorithms: Vec<Algorithm>,
     /// The claim that holds the tenant, by its literal name; not together with `tenant`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_claim: Option<String>,
     /// The tenant of all its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub tenant: Option<Tenant>,
     /// The tenants that it may assert.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub tenants: Tenants,
     /// What its tokens hold before a first hop.
     #[serde(default)]
@@ -46,6 +53,7 @@ pub struct Issuer {
     pub scope_claim: Option<String>,
     /// How old, by `iat`, a token may be; without `iat`, how far off its `exp` may lie.
     #[serde(default = "default_max_token_age")]
+    #[schema(value_type = String)]
     pub max_token_age: Ttl,
     /// The claim that says whom its tokens are addressed to.
     #[serde(default = "default_audience_claim")]
@@ -55,9 +63,11 @@ pub struct Issuer {
     pub subject_prefix: String,
     /// The certificates of its authority, in PEM; absent for those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
     /// A file with the bearer token that its key set asks for; read again for every fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub jwks_bearer_token_file: Option<PathBuf>,
     /// Whether its URLs may be `http:` beyond the loopback interface.
     #[serde(default)]
@@ -68,7 +78,7 @@ pub struct Issuer {
 }
 
 /// What a subject token of an outside issuer is taken to hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScopesFrom {
     /// All plain scopes of the delegation.

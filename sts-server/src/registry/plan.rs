@@ -235,7 +235,8 @@ fn body_of(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
     })
 }
 
-fn differing_keys(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
+/// The keys in which two entries differ, in their order.
+pub(crate) fn differing_keys(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
     let mut keys: Vec<String> = old
         .keys()
         .chain(new.keys().filter(|key| !old.contains_key(*key)))

@@ -34,7 +34,7 @@ struct Inner {
     service_accounts: Counter,
     introspected: Counter,
     revoked: Counter,
-    requests: [Histogram; 3],
+    requests: [Histogram; Endpoint::ALL.len()],
     steps: [Histogram; Step::ALL.len()],
     batch: Histogram,
     commit: Histogram,
@@ -53,6 +53,8 @@ pub enum Endpoint {
     Introspect,
     /// `/oauth2/revoke`.
     Revoke,
+    /// `/admin/v1`.
+    Admin,
 }
 
 /// What became of a request.
@@ -99,7 +101,7 @@ pub struct OpenConnection {
 
 impl Endpoint {
     /// All endpoints.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Introspect, Self::Revoke];
+    pub const ALL: [Self; 4] = [Self::Token, Self::Introspect, Self::Revoke, Self::Admin];
 
     /// The endpoint as metrics and logs name it.
     #[must_use]
@@ -108,6 +110,7 @@ impl Endpoint {
             Self::Token => "token",
             Self::Introspect => "introspect",
             Self::Revoke => "revoke",
+            Self::Admin => "admin",
         }
     }
 }

@@ -187,6 +187,7 @@ fn span_name(endpoint: Endpoint) -> &'static str {
         Endpoint::Token => "sts.token",
         Endpoint::Introspect => "sts.introspect",
         Endpoint::Revoke => "sts.revoke",
+        Endpoint::Admin => "sts.admin",
     }
 }
 

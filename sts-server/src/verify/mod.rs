@@ -1,10 +1,11 @@
 //! On whose behalf? A subject token is verified, and read.
 //!
 //! What lives here: the checks of a token of ours (`own`) and of an outside issuer (`outside`), and what both share: the kind, the
-//! address, the values, the revocations. What must never: what the delegation allows; `policy` reads it. Another kind of subject
+//! address, the values, the revocations. Beside them, the checks of an operator's access token (`operator`). What must never: what the delegation allows; `policy` reads it. Another kind of subject
 //! token is a file here and an arm of [`subject`].
 
 mod error;
+mod operator;
 mod outside;
 mod own;
 mod suppose;
@@ -15,6 +16,7 @@ use sts_jose::UnverifiedToken;
 use sts_protocol::TokenType;
 
 pub use error::SubjectError;
+pub use operator::{OperatorContext, OperatorError, VerifiedOperator, operator};
 pub use own::{OwnToken, check_parties, own_standing, own_token};
 pub use suppose::{SupposedSubject, suppose};
 

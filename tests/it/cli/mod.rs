@@ -1,5 +1,6 @@
 //! The commands, as an operator types them.
 
+mod admin;
 mod apply;
 mod audit;
 mod backup;

@@ -24,7 +24,9 @@ use tempfile::TempDir;
 
 use self::inspection::Inspector;
 use self::setup::{listen, surroundings, write_registry};
-use crate::{Answer, Capture, Credentials, FormRequest, Registry, Seen, TestIssuer, TestKey, Wire, postgres};
+use crate::{
+    AdminRequest, Answer, Capture, Credentials, FormRequest, Registry, Seen, TestIssuer, TestKey, Wire, postgres,
+};
 
 pub use self::assertions::refuses;
 pub use self::setup::{Names, Setup};
@@ -67,6 +69,14 @@ pub struct Replica {
     pub server: Server,
     /// The way to it.
     pub wire: Wire,
+}
+
+impl Replica {
+    /// A request to this server's admin API, of nobody yet; the path is below `/admin/v1`.
+    #[must_use]
+    pub fn admin(&self, method: &str, path: &str) -> AdminRequest {
+        AdminRequest::new(&self.wire.http, method, format!("http://{}/admin/v1{path}", self.server.admin()))
+    }
 }
 
 impl Harness {
@@ -239,6 +249,12 @@ impl Harness {
     pub async fn get_admin(&self, path: &str) -> Answer {
         let request = self.wire.http.get(format!("http://{}{path}", self.server.admin()));
         Answer::read(request.send().await.expect("an answer")).await
+    }
+
+    /// A request to the admin API, of nobody yet; the path is below `/admin/v1`.
+    #[must_use]
+    pub fn admin(&self, method: &str, path: &str) -> AdminRequest {
+        AdminRequest::new(&self.wire.http, method, format!("http://{}/admin/v1{path}", self.server.admin()))
     }
 
     /// The claims of a token of ours, verified with the published keys.

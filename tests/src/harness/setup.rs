@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::Harness;
 use super::inspection::Inspector;
 use super::standard::{secrets, standard};
-use crate::{Capture, Registry, Seen, TestIssuer, TestKey, Wire, keyring, postgres};
+use crate::{Capture, Operators, Registry, Seen, TestIssuer, TestKey, Wire, keyring, postgres};
 
 /// What a test wants otherwise before the server starts.
 #[derive(Default)]
@@ -54,6 +54,12 @@ impl Setup {
         self
     }
 
+    /// With the [`Operators`].
+    #[must_use]
+    pub fn operators(self) -> Self {
+        self.option("ADMIN__TOKENS", &Operators::all().option)
+    }
+
     /// With a change of the standard registry.
     #[must_use]
     pub fn registry(self, edit: impl FnOnce(&mut Registry) + Send + 'static) -> Self {
@@ -91,6 +97,7 @@ impl Setup {
         let names = Names { idp, cluster, sts: base.clone(), directory: directory.path().to_owned() };
         let reporter = TestKey::new(sts_jose::Algorithm::Es256);
         let secrets = secrets(&seen);
+        Operators::all().tokens().for_each(|token| seen.remember(token));
         let mut registry = standard(&names, &secrets, &reporter);
         for edit in self.edits {
             edit(&mut registry, &names);

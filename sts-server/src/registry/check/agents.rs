@@ -1,11 +1,11 @@
 //! The rules of agents.
 
-use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
 use sts_jose::Algorithm;
 use url::Url;
 
 use super::context::Context;
 use super::keys::{PlainHttp, check_key_set, check_key_url};
+use crate::config::is_argon2id;
 use crate::fault::Fault;
 use crate::registry::located::{Located, Place};
 use crate::registry::{Agent, AgentAuth, Tenants, Workload};
@@ -174,15 +174,6 @@ impl Auth<'_> {
             );
         }
     }
-}
-
-fn is_argon2id(hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| {
-        hash.algorithm == ARGON2ID_IDENT
-            && hash.salt.is_some()
-            && hash.hash.is_some()
-            && Params::try_from(&hash).is_ok()
-    })
 }
 
 fn is_sha256_hex(hash: &str) -> bool {

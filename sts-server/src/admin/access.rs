@@ -1,0 +1,258 @@
+//! Who asks, and what may they do? Admin tokens, and access tokens of an issuer that names operators.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher as _;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use sts_jose::{Clock, Entropy};
+use subtle::ConstantTimeEq as _;
+
+use super::Refusal;
+use crate::client_auth::AuthenticationError;
+use crate::config::{self, AdminToken, Role};
+use crate::exchange::Sts;
+use crate::keys::TrustedKeys;
+use crate::registry::{Registry, RegistryError};
+use crate::storage::{EntryKind, EntryRow, Origin};
+use crate::verify::{self, OperatorContext, VerifiedOperator};
+
+/// What an admin token begins with, so that whoever finds one knows what it is.
+const PREFIX: &str = "stsadmin_";
+/// How many random bytes a token holds.
+const SECRET_BYTES: usize = 32;
+/// The length of a salt, in bytes.
+const SALT_BYTES: usize = 16;
+/// The longest bearer token that is looked at, in bytes; an access token may be as long.
+const MAX_BEARER_BYTES: usize = 16 * 1024;
+
+/// Who may use the admin API.
+#[derive(Debug)]
+pub struct Access {
+    tokens: Vec<KnownToken>,
+    oidc: Option<Oidc>,
+}
+
+/// An operator who has authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// The admin token's name, or `SUB of ISS`.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+}
+
+#[derive(Debug)]
+struct KnownToken {
+    token: AdminToken,
+    /// The SHA-256 of the token, once it was seen to be the one of the hash: argon2 costs once.
+    seen: OnceLock<[u8; 32]>,
+}
+
+#[derive(Debug)]
+struct Oidc {
+    registry: Registry,
+    trusted: TrustedKeys,
+    audience: String,
+    config: config::AdminOidc,
+}
+
+/// An admin token that was just made: the one time that it is known.
+pub struct NewToken {
+    /// The token.
+    pub token: SecretString,
+    /// Its hash, for the configuration.
+    pub hash: String,
+}
+
+impl Access {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: never, as long as an issuer's entry reads what is written here.
+    pub fn new(config: &config::Admin, clock: &Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        let known = |token: &AdminToken| KnownToken { token: token.clone(), seen: OnceLock::new() };
+        let oidc = match (&config.oidc.issuer, &config.oidc.audience) {
+            (Some(issuer), Some(audience)) => {
+                let mut entry = json!({ "issuer": issuer, "algorithms": config.oidc.algorithms });
+                if let (Some(jwks_uri), Some(members)) = (&config.oidc.jwks_uri, entry.as_object_mut()) {
+                    members.insert("jwks_uri".to_owned(), jwks_uri.as_str().into());
+                }
+                let row = EntryRow {
+                    kind: EntryKind::Issuer,
+                    id: issuer.clone(),
+                    origin: Origin::File,
+                    disabled_by_admin: false,
+                    body: entry.to_string(),
+                };
+                let registry = Registry::from_rows(0, &[row])?;
+                let trusted = TrustedKeys::new(&registry, &TrustedKeys::default(), clock);
+                Some(Oidc { registry, trusted, audience: audience.clone(), config: config.oidc.clone() })
+            }
+            (Some(_), None) | (None, _) => None,
+        };
+        Ok(Self { tokens: config.tokens.iter().map(known).collect(), oidc })
+    }
+
+    /// The operator who asks. `authorization` are all `Authorization` headers of the request. A failed attempt is counted.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the same for a token that nobody knows and for a wrong one.
+    pub async fn authenticate(
+        &self,
+        sts: &Sts,
+        authorization: &[&HeaderValue],
+        source: IpAddr,
+    ) -> Result<Operator, Refusal> {
+        if self.tokens.is_empty() && self.oidc.is_none() {
+            return Err(Refusal::NotConfigured);
+        }
+        let refusal = match self.identify(sts, authorization).await {
+            Ok(operator) => return Ok(operator),
+            Err(refusal) => refusal,
+        };
+        if !refusal.is_failed_attempt() {
+            return Err(refusal);
+        }
+        let claimed = bearer(authorization).ok().and_then(claimed_name);
+        match sts.operator_failed(source, claimed) {
+            Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
+            None => Err(refusal),
+        }
+    }
+
+    /// Reads the key set of the issuer of operators again, so that a key that was withdrawn is believed no longer.
+    pub async fn refresh(&self) {
+        if let Some(oidc) = &self.oidc {
+            oidc.trusted.refresh().await;
+        }
+    }
+
+    async fn identify(&self, sts: &Sts, authorization: &[&HeaderValue]) -> Result<Operator, Refusal> {
+        let bearer = bearer(authorization)?;
+        match &self.oidc {
+            // A JWT has three parts; an admin token has two.
+            Some(oidc) if bearer.split('.').count() == 3 => oidc.operator(sts, bearer).await,
+            Some(_) | None => self.by_token(sts, bearer).await,
+        }
+    }
+
+    async fn by_token(&self, sts: &Sts, bearer: &str) -> Result<Operator, Refusal> {
+        let name = claimed_name(bearer);
+        let known = self.tokens.iter().find(|known| Some(known.token.name.as_str()) == name);
+        let seen: [u8; 32] = digest(&SHA256, bearer.as_bytes()).as_ref().try_into().unwrap_or_default();
+        let is_seen = |known: &KnownToken| known.seen.get().is_some_and(|known| known.ct_eq(&seen).into());
+        if let Some(known) = known.filter(|known| is_seen(known)) {
+            return Ok(known.operator());
+        }
+        if name.is_none() {
+            return Err(Refusal::Token);
+        }
+        let hash = known.map(|known| known.token.hash.clone());
+        let matches = sts.secret_matches(hash, bearer.to_owned().into()).await;
+        match known.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
+            Some(known) => {
+                // Another request may have been first with the same.
+                let _same = known.seen.set(seen);
+                Ok(known.operator())
+            }
+            None if matches!(matches, Err(AuthenticationError::Overloaded)) => Err(Refusal::Overloaded),
+            None => Err(Refusal::Token),
+        }
+    }
+}
+
+impl KnownToken {
+    fn operator(&self) -> Operator {
+        Operator { name: self.token.name.clone(), role: self.token.role }
+    }
+}
+
+impl Oidc {
+    /// Whoever the issuer names and gives no role is authenticated, and may do nothing: which is said as any refusal of a token.
+    async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Refusal> {
+        let context = OperatorContext {
+            registry: &self.registry,
+            trusted: &self.trusted,
+            audience: &self.audience,
+            claim: &self.config.claim,
+            now: sts.now(),
+        };
+        let verified = verify::operator(&context, token).await;
+        let verified = verified.map_err(|error| {
+            if error.is_outage() { Refusal::IssuerKeys(error) } else { Refusal::AccessToken(error) }
+        })?;
+        let VerifiedOperator { iss, sub, values } = verified;
+        let holds = |names: &[String]| names.iter().any(|name| values.contains(name));
+        let role = self.config.values().into_iter().find(|(_, names)| holds(names)).map(|(role, _)| role);
+        match role {
+            Some(role) => Ok(Operator { name: format!("{sub} of {iss}"), role }),
+            None => Err(Refusal::Role { needs: Role::Reader }),
+        }
+    }
+}
+
+impl NewToken {
+    /// Makes a token of this name. Takes as long as an argon2id hash takes: some 20 ms.
+    ///
+    /// # Errors
+    /// What argon2 says, which is never expected.
+    pub fn make(name: &str, entropy: &dyn Entropy) -> Result<Self, argon2::password_hash::Error> {
+        let (mut secret, mut salt) = ([0; SECRET_BYTES], [0; SALT_BYTES]);
+        entropy.fill(&mut secret);
+        entropy.fill(&mut salt);
+        let token = format!("{PREFIX}{name}.{}", URL_SAFE_NO_PAD.encode(secret));
+        let hash: argon2::PasswordHash = Argon2::default().hash_password_with_salt(token.as_bytes(), &salt)?;
+        Ok(Self { token: token.into(), hash: hash.to_string() })
+    }
+}
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewToken").finish_non_exhaustive()
+    }
+}
+
+/// The one bearer token (RFC 6750 §2.1).
+fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Refusal> {
+    let header = match authorization {
+        [] => return Err(Refusal::Unauthenticated),
+        [header] => header.to_str().ok().ok_or(Refusal::Authorization)?,
+        _ => return Err(Refusal::Authorization),
+    };
+    let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::Unauthenticated);
+    }
+    let token = token.trim();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if token.is_empty() || token.len() > MAX_BEARER_BYTES || !token.bytes().all(is_token) {
+        return Err(Refusal::Authorization);
+    }
+    Ok(token)
+}
+
+/// Which admin token a bearer token claims to be. Nothing is verified.
+fn claimed_name(bearer: &str) -> Option<&str> {
+    bearer.strip_prefix(PREFIX)?.split_once('.').map(|(name, _)| name)
+}
+
+impl NewToken {
+    /// The lines of the configuration that know the token.
+    #[must_use]
+    pub fn configuration(&self, name: &str, role: Role) -> String {
+        format!("[[admin.tokens]]\nname = \"{name}\"\nrole = \"{role}\"\nhash = \"{}\"", self.hash)
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.token.expose_secret()
+    }
+}

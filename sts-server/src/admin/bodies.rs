@@ -1,0 +1,120 @@
+//! The keys of what an operator may send, and the grammar of each value; entries have theirs in `registry`.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sts_jose::Algorithm;
+
+use super::{ExplainRequest, Named, Refusal, RotateRequest};
+use crate::document::{FieldFault, Key, Schema, Shape, read_object};
+
+static REVOCATION: Schema = Schema {
+    label: "a revocation",
+    keys: &[
+        optional("jti", TEXT),
+        optional("txn", TEXT),
+        optional("sub", TEXT),
+        optional("agent", TEXT),
+        optional("tenant", TEXT),
+        optional("issuer", TEXT),
+    ],
+};
+
+static ROTATION: Schema = Schema {
+    label: "a rotation",
+    keys: &[optional("algorithm", Shape::Text(algorithm)), optional("now", Shape::Boolean)],
+};
+
+static EXPLANATION: Schema = Schema {
+    label: "a request to explain",
+    keys: &[
+        Key { name: "actor", required: true, shape: TEXT },
+        optional("target", Shape::Texts(any)),
+        optional("resource", Shape::Texts(any)),
+        optional("scope", TEXT),
+        optional("x_tenant_id", TEXT),
+        optional("service_account", Shape::Boolean),
+        optional("subject_token", Shape::SecretText(any)),
+        optional("subject_token_type", TEXT),
+        optional("issuer", TEXT),
+        optional("sub", TEXT),
+        optional("tenant", TEXT),
+        optional("subject_scope", TEXT),
+        optional("role", Shape::Texts(any)),
+        optional("chain", Shape::Texts(any)),
+    ],
+};
+
+const TEXT: Shape = Shape::Text(any);
+
+const fn optional(name: &'static str, shape: Shape) -> Key {
+    Key { name, required: false, shape }
+}
+
+fn any(_text: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn algorithm(text: &str) -> Result<(), String> {
+    text.parse::<Algorithm>().map(drop).map_err(|error| error.to_string())
+}
+
+fn read<T: DeserializeOwned>(schema: &Schema, body: &Map<String, Value>) -> Result<T, Refusal> {
+    let values = read_object(schema, body).map_err(Refusal::Faults)?;
+    let read = serde_json::from_value(Value::Object(values));
+    read.map_err(|error| Refusal::Faults(vec![FieldFault::at("", error.to_string())]))
+}
+
+impl Named {
+    /// What a body names.
+    ///
+    /// # Errors
+    /// [`Refusal::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+        read(&REVOCATION, body)
+    }
+}
+
+impl RotateRequest {
+    /// What a body asks for.
+    ///
+    /// # Errors
+    /// [`Refusal::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+        read(&ROTATION, body)
+    }
+}
+
+impl ExplainRequest {
+    /// What a body asks for.
+    ///
+    /// # Errors
+    /// [`Refusal::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+        read(&EXPLANATION, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The names of a type's fields, as serde lists them when it meets another.
+    fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
+        let error = serde_json::from_value::<T>(serde_json::json!({ "-": 0 })).err().unwrap().to_string();
+        let (_, expected) = error.split_once("expected").unwrap();
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    fn keys(schema: &Schema) -> BTreeSet<String> {
+        schema.keys.iter().map(|key| key.name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_keys_of_a_body_are_the_fields_of_what_it_is_read_as() {
+        assert_eq!(keys(&REVOCATION), fields::<Named>());
+        assert_eq!(keys(&ROTATION), fields::<RotateRequest>());
+        assert_eq!(keys(&EXPLANATION), fields::<ExplainRequest>());
+    }
+}

@@ -1,0 +1,161 @@
+//! What an entry says: as it is stored, as it is shown, and as somebody sends it.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::Refusal;
+use crate::document::FieldFault;
+use crate::fault::Fault;
+use crate::registry::{Delegation, Issuer, JsonEntry, RegistryError, differing_keys as differing};
+use crate::storage::{EntryKind, EntryRow};
+
+/// The key that every kind of entry has.
+pub(super) const DISABLED: &str = "disabled";
+/// What is shown in place of the hash of a secret, and leaves it as it is where it is put.
+pub const WITHHELD: &str = "withheld";
+/// Where hashes of secrets stand: an agent's `auth`.
+const AUTH: &str = "auth";
+const SECRETS: [&str; 2] = ["client_secret_hash", "client_secret_sha256"];
+
+/// The entry of a row, without what an administrator did to it.
+pub(super) fn stored(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
+    serde_json::from_str(&row.body).map_err(|source| RegistryError::Malformed {
+        kind: row.kind,
+        id: row.id.clone(),
+        source,
+    })
+}
+
+/// The entry of a row, for whoever may read it.
+pub(super) fn shown(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
+    let mut entry = stored(row)?;
+    if row.disabled_by_admin {
+        entry.insert(DISABLED.to_owned(), Value::Bool(true));
+    }
+    if let Some(Value::Object(auth)) = entry.get_mut(AUTH) {
+        for secret in SECRETS {
+            if let Some(hash) = auth.get_mut(secret) {
+                *hash = WITHHELD.into();
+            }
+        }
+    }
+    Ok(entry)
+}
+
+/// The body with the stored hashes where it leaves them as they are.
+pub(super) fn with_withheld(
+    body: &Map<String, Value>,
+    stored: Option<&Map<String, Value>>,
+) -> Result<Map<String, Value>, FieldFault> {
+    let mut body = body.clone();
+    let Some(Value::Object(auth)) = body.get_mut(AUTH) else { return Ok(body) };
+    for secret in SECRETS {
+        let Some(hash) = auth.get_mut(secret).filter(|hash| **hash == WITHHELD) else { continue };
+        let known = stored.and_then(|stored| stored.get(AUTH)?.get(secret));
+        let fault = || FieldFault::at(format!("/{AUTH}/{secret}"), "there is no stored hash that could stay as it is");
+        *hash = known.cloned().ok_or_else(fault)?;
+    }
+    Ok(body)
+}
+
+/// The entry as it would be stored, of a body that could be read and is the entry that the path names.
+pub(super) fn written(kind: EntryKind, id: &str, read: &JsonEntry) -> Result<Map<String, Value>, Vec<FieldFault>> {
+    let faults = read.faults();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let entries = read.entries();
+    let (written, faults) = match kind {
+        EntryKind::Issuer => entries.issuers.first().map(|issuer| {
+            let issuer = &issuer.entry;
+            let mut faults = files(issuer);
+            faults.extend(other_name("/issuer", id, &issuer.issuer));
+            (serde_json::to_value(issuer), faults)
+        }),
+        EntryKind::Agent => entries.agents.first().map(|agent| {
+            let agent = &agent.entry;
+            (serde_json::to_value(agent), other_name("/id", id, &agent.id).into_iter().collect())
+        }),
+        EntryKind::Delegation => entries.delegations.first().map(|delegation| {
+            let delegation = &delegation.entry;
+            (serde_json::to_value(delegation), other_pair(id, delegation).into_iter().collect())
+        }),
+    }
+    .ok_or_else(|| vec![FieldFault::at("", "no entry")])?;
+    match written {
+        Ok(Value::Object(written)) if faults.is_empty() => Ok(written),
+        Ok(_) => Err(faults),
+        Err(error) => Err(vec![FieldFault::at("", format!("it cannot be stored: {error}"))]),
+    }
+}
+
+fn other_name(pointer: &str, id: &str, name: &str) -> Option<FieldFault> {
+    (id != name).then(|| FieldFault::at(pointer, format!("the path names {id:?}, and the body {name:?}")))
+}
+
+/// A delegation is named `actor->target`, and further ones of the same pair `actor->target#2` and so on.
+fn other_pair(id: &str, delegation: &Delegation) -> Option<FieldFault> {
+    let pair = format!("{}->{}", delegation.actor, delegation.target);
+    let rest = id.strip_prefix(&pair);
+    let is_ordinal =
+        |digits: &str| digits.parse::<u32>().is_ok_and(|ordinal| ordinal > 1 && ordinal.to_string() == digits);
+    if rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('#').is_some_and(is_ordinal)) {
+        return None;
+    }
+    let message =
+        format!("the path names {id:?}, and this delegation is {pair:?}, or {pair:?} with #2 and so on behind");
+    Some(FieldFault::at("/actor", message))
+}
+
+/// Files are the server's. What an entry of the API may not do is send their content away.
+fn files(issuer: &Issuer) -> Vec<FieldFault> {
+    let mut faults = Vec::new();
+    if issuer.jwks_bearer_token_file.is_some() {
+        let message = "its content would be sent away: only the registry file may name such a file";
+        faults.push(FieldFault::at("/jwks_bearer_token_file", message));
+    }
+    faults
+}
+
+/// A path in a body is relative to nothing.
+pub(super) fn relative_paths(body: &Map<String, Value>) -> Vec<FieldFault> {
+    let is_relative =
+        |key: &&str| body.get(*key).and_then(Value::as_str).is_some_and(|path| Path::new(path).is_relative());
+    let keys = ["jwks_file", "ca_file"].into_iter().filter(is_relative);
+    keys.map(|key| FieldFault::at(format!("/{key}"), "must be an absolute path")).collect()
+}
+
+/// The keys in which an entry differs from the stored one.
+pub(super) fn differing_keys(stored: Option<&Map<String, Value>>, wanted: &Map<String, Value>) -> Vec<String> {
+    differing(stored.unwrap_or(&Map::new()), wanted)
+}
+
+/// The row of a file-made entry, as far as the API may make it what is wanted.
+pub(super) fn disabled(
+    row: &EntryRow,
+    stored: &Map<String, Value>,
+    wanted: &Map<String, Value>,
+) -> Result<EntryRow, Refusal> {
+    let others: Vec<String> = differing(stored, wanted).into_iter().filter(|key| key != DISABLED).collect();
+    if !others.is_empty() {
+        return Err(made_by_file(format!("this differs: {}", others.join(", "))));
+    }
+    let by_file = stored.get(DISABLED) == Some(&Value::Bool(true));
+    let wanted = wanted.get(DISABLED) == Some(&Value::Bool(true));
+    match (wanted, row.disabled_by_admin, by_file) {
+        (true, _, false) => Ok(EntryRow { disabled_by_admin: true, ..row.clone() }),
+        (false, true, _) => Ok(EntryRow { disabled_by_admin: false, ..row.clone() }),
+        (false, false, true) => Err(made_by_file("the file disables it")),
+        (true, _, true) | (false, false, false) => Ok(row.clone()),
+    }
+}
+
+/// A fault of an entry that is stored already.
+pub(super) fn unplaced(fault: Fault) -> FieldFault {
+    FieldFault { pointer: None, parameter: None, message: fault.message, help: fault.help }
+}
+
+pub(super) fn made_by_file(message: impl Into<String>) -> Refusal {
+    Refusal::FileMade(FieldFault { pointer: None, parameter: None, message: message.into(), help: None })
+}

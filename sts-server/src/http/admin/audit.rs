@@ -1,0 +1,104 @@
+//! `GET /admin/v1/audit`: the audit log.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::call::{self, Asked};
+use super::openapi::ReadProblems;
+use super::{AdminApi, answer};
+use crate::admin::{AuditQuery, Refusal};
+use crate::config::Role;
+use crate::document::FieldFault;
+use crate::record::Event;
+use crate::storage::StoredAuditRow;
+
+/// How many events an answer holds unless asked for fewer, and at most.
+const MAX_EVENTS: u32 = 1000;
+const DEFAULT_EVENTS: u32 = 100;
+
+/// Events, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AuditPage {
+    /// The events.
+    events: Vec<Event>,
+    /// The places of rows between them that are no events: somebody has edited them. `sts-server audit verify` says more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    malformed: Vec<i64>,
+    /// What `cursor` takes for the events that follow; absent when there were no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Searches the audit log. Ask again with `next` as `cursor` until there is no `next`; with the last one again, for events that have
+/// happened since.
+#[utoipa::path(
+    get,
+    path = "/audit",
+    operation_id = "list_audit",
+    tag = "audit",
+    params(
+        ("correlation_id" = Option<String>, Query, description = "Only events of this `X-Correlation-ID`."),
+        ("txn" = Option<String>, Query, description = "Only events of this transaction."),
+        ("jti" = Option<String>, Query, description = "Only events of this token."),
+        ("since" = Option<String>, Query, description = "Only events of the last while, such as `15m` or `24h`."),
+        ("limit" = Option<u32>, Query, description = "How many events at most.", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`next` of the answer before.")
+    ),
+    responses((status = 200, description = "Events, oldest first.", body = AuditPage), ReadProblems)
+)]
+pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        let (query, limit, after_id) = query(&asked)?;
+        let mut filter = api.administration.audit_filter(&query);
+        filter.after_id = after_id;
+        let rows = api.administration.audit(&filter, limit).await?;
+        Ok::<_, Refusal>(answer::json(&page(rows, limit)))
+    };
+    call::answer(api, request, Role::Reader, act).await
+}
+
+fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
+    let given = asked.query(&["correlation_id", "txn", "jti", "since", "limit", "cursor"])?;
+    let mut faults = Vec::new();
+    let mut fault = |name: &str, message: &str| faults.push(FieldFault::of(name, message));
+    let limit = match given.get("limit").map(str::parse::<u32>) {
+        None => DEFAULT_EVENTS,
+        Some(Ok(limit @ 1..=MAX_EVENTS)) => limit,
+        Some(Ok(_) | Err(_)) => {
+            fault("limit", "must be 1 to 1000");
+            DEFAULT_EVENTS
+        }
+    };
+    let after_id = given.get("cursor").map(str::parse::<i64>).transpose().unwrap_or_else(|_| {
+        fault("cursor", "must be what an answer named as next");
+        None
+    });
+    let since = given.get("since").map(str::parse).transpose().unwrap_or_else(|_| {
+        fault("since", "must be a span of time such as 15m or 24h");
+        None
+    });
+    if !faults.is_empty() {
+        return Err(Refusal::Parameters(faults));
+    }
+    let text = |name: &str| given.get(name).map(str::to_owned);
+    Ok((
+        AuditQuery { correlation_id: text("correlation_id"), txn: text("txn"), jti: text("jti"), since },
+        limit,
+        after_id,
+    ))
+}
+
+fn page(rows: Vec<StoredAuditRow>, limit: u32) -> AuditPage {
+    let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
+    let next = rows.last().filter(|_| is_full).map(|row| row.id.to_string());
+    let (mut events, mut malformed) = (Vec::new(), Vec::new());
+    for row in rows {
+        match serde_json::from_str(&row.row.body) {
+            Ok(event) => events.push(event),
+            Err(_) => malformed.push(row.id),
+        }
+    }
+    AuditPage { events, malformed, next }
+}

@@ -1,0 +1,54 @@
+//! What the three kinds of entry have in common.
+
+use axum::extract::Request;
+use axum::response::Response;
+
+use super::call::{self, Asked};
+use super::{AdminApi, answer};
+use crate::admin::{PutEntry, Refusal};
+use crate::config::Role;
+use crate::storage::EntryKind;
+
+/// Answers with all entries of a kind.
+pub(super) async fn list(api: AdminApi, request: Request, kind: EntryKind) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        Ok::<_, Refusal>(answer::entries(api.administration.entries(kind).await?))
+    };
+    call::answer(api, request, Role::Reader, act).await
+}
+
+/// Answers with one entry.
+pub(super) async fn get(api: AdminApi, request: Request, kind: EntryKind) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        Ok::<_, Refusal>(answer::entry(&api.administration.entry(kind, &asked.id()?).await?))
+    };
+    call::answer(api, request, Role::Reader, act).await
+}
+
+/// Puts an entry; answers after the commit and after it holds here. An operator may disable, and lift that; an admin all.
+pub(super) async fn put(api: AdminApi, request: Request, kind: EntryKind) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        let (id, body, precondition) = (asked.id()?, asked.object()?, asked.precondition()?);
+        let role = asked.operator.role;
+        let put = PutEntry { kind, id: &id, body: &body, precondition: &precondition, role };
+        let (outcome, entry) = api.administration.put_entry(&put, &asked.by).await?;
+        api.app.sts.refresh().await?;
+        Ok::<_, Refusal>(answer::put(outcome, &entry))
+    };
+    call::answer(api, request, Role::Operator, act).await
+}
+
+/// Deletes an entry; answers after the commit and after it holds here.
+pub(super) async fn delete(api: AdminApi, request: Request, kind: EntryKind) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        let (id, precondition) = (asked.id()?, asked.precondition()?);
+        api.administration.delete_entry(kind, &id, &precondition, &asked.by).await?;
+        api.app.sts.refresh().await?;
+        Ok::<_, Refusal>(answer::gone())
+    };
+    call::answer(api, request, Role::Admin, act).await
+}

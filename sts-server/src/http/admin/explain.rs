@@ -1,0 +1,34 @@
+//! `POST /admin/v1/explain`: which rule allows or refuses an exchange, and why.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use super::call::{self, Asked};
+use super::openapi::WriteProblems;
+use super::{AdminApi, answer};
+use crate::admin::{ExplainRequest, Refusal};
+use crate::config::Role;
+use crate::document::FieldFault;
+use crate::exchange::Explanation;
+
+/// Goes through the steps of an exchange, of a supposed user or of a real token. Issues and records nothing.
+#[utoipa::path(
+    post,
+    path = "/explain",
+    operation_id = "explain",
+    tag = "explain",
+    request_body = ExplainRequest,
+    responses((status = 200, description = "The steps, and what would come of them.", body = Explanation), WriteProblems)
+)]
+pub(super) async fn explain(State(api): State<AdminApi>, request: Request) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        let question = ExplainRequest::read(&asked.object()?)?;
+        let explanation = question.explain(&api.app.sts).await.map_err(|wrong| {
+            let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
+            Refusal::Faults(vec![FieldFault::at(pointer, wrong.message)])
+        })?;
+        Ok::<_, Refusal>(answer::json(&explanation))
+    };
+    call::answer(api, request, Role::Reader, act).await
+}

@@ -1,0 +1,80 @@
+//! The admin API, under `/admin/v1` of the admin listener.
+//!
+//! What lives here: its routes, each with its description for the OpenAPI document (`openapi`), the reading of its requests (`call`)
+//! and all its statuses and bodies (`answer`). What must never: an act; `crate::admin` has them. Another endpoint is a handler with a
+//! `utoipa::path` attribute and one line in [`routes`]: the document and the router are made of the same list.
+
+mod agents;
+mod answer;
+mod audit;
+mod call;
+mod delegations;
+mod entries;
+mod explain;
+mod issuers;
+mod keys;
+mod openapi;
+mod revocations;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use crate::admin::{Access, Administration, Refusal};
+
+/// Where the API is.
+pub(super) const BASE: &str = "/admin/v1";
+
+/// What the handlers of the admin API share.
+#[derive(Debug, Clone)]
+pub struct AdminApi {
+    app: App,
+    administration: Administration,
+    access: Arc<Access>,
+    document: Bytes,
+}
+
+impl AdminApi {
+    /// The admin API of a server.
+    #[must_use]
+    pub fn new(app: App, administration: Administration, access: Arc<Access>) -> Self {
+        Self { app, administration, access, document: openapi::document(routes().into_openapi()) }
+    }
+}
+
+/// The endpoints, below [`BASE`].
+pub(super) fn router(api: AdminApi) -> Router {
+    let (router, _document) = routes().split_for_parts();
+    router.fallback(unknown_endpoint).method_not_allowed_fallback(unknown_method).with_state(api)
+}
+
+fn routes() -> OpenApiRouter<AdminApi> {
+    OpenApiRouter::default()
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(issuers::list))
+        .routes(routes!(issuers::get, issuers::put, issuers::delete))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::get, agents::put, agents::delete))
+        .routes(routes!(delegations::list))
+        .routes(routes!(delegations::get, delegations::put, delegations::delete))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(revocations::list, revocations::revoke, revocations::lift))
+        .routes(routes!(audit::list))
+        .routes(routes!(explain::explain))
+}
+
+async fn unknown_endpoint(State(api): State<AdminApi>, request: Request) -> Response {
+    call::refuse_unread(&api, &request, &Refusal::Endpoint)
+}
+
+async fn unknown_method(State(api): State<AdminApi>, request: Request) -> Response {
+    call::refuse_unread(&api, &request, &Refusal::Method)
+}

@@ -1,0 +1,100 @@
+//! `/admin/v1/revocations`: the kill switch.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::call::{self, Asked};
+use super::openapi::{ReadProblems, WriteProblems};
+use super::{AdminApi, answer};
+use crate::admin::{Named, Refusal, RevocationDone, StandingRevocation, Wrong};
+use crate::config::Role;
+use crate::document::FieldFault;
+
+/// What stands revoked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RevocationList {
+    /// The revocations, in no order.
+    revocations: Vec<StandingRevocation>,
+}
+
+/// Lists what stands revoked.
+#[utoipa::path(
+    get,
+    path = "/revocations",
+    operation_id = "list_revocations",
+    tag = "revocations",
+    responses((status = 200, description = "What stands revoked.", body = RevocationList), ReadProblems)
+)]
+pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        Ok::<_, Refusal>(answer::json(&RevocationList { revocations: api.administration.revocations().await? }))
+    };
+    call::answer(api, request, Role::Reader, act).await
+}
+
+/// Stops a token, a transaction, a user, an agent or a tenant: here before the answer, on every server within a second.
+#[utoipa::path(
+    post,
+    path = "/revocations",
+    operation_id = "revoke",
+    tag = "revocations",
+    request_body = Named,
+    responses((status = 200, description = "It stands.", body = RevocationDone), WriteProblems)
+)]
+pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        asked.query(&[])?;
+        let named = Named::read(&asked.object()?)?;
+        let in_body = |wrong: Wrong| {
+            let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
+            Refusal::Faults(vec![FieldFault::at(pointer, wrong.message)])
+        };
+        let revocation = named.revocation(api.administration.issuer()).map_err(in_body)?;
+        let done = api.administration.revoke(&revocation, &asked.by).await?;
+        api.app.sts.refresh().await?;
+        Ok::<_, Refusal>(answer::json(&done))
+    };
+    call::answer(api, request, Role::Operator, act).await
+}
+
+/// Lifts exactly the revocation that is named, not those of a token's descendants.
+#[utoipa::path(
+    delete,
+    path = "/revocations",
+    operation_id = "lift_revocation",
+    tag = "revocations",
+    params(
+        ("jti" = Option<String>, Query, description = "A token."),
+        ("txn" = Option<String>, Query, description = "A transaction."),
+        ("sub" = Option<String>, Query, description = "A user."),
+        ("agent" = Option<String>, Query, description = "An agent."),
+        ("tenant" = Option<String>, Query, description = "A tenant."),
+        ("issuer" = Option<String>, Query, description = "Whose token or user it is, as it was revoked.")
+    ),
+    responses((status = 204, description = "It stands no more."), WriteProblems)
+)]
+pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        let query = asked.query(&["jti", "txn", "sub", "agent", "tenant", "issuer"])?;
+        let get = |name: &str| query.get(name).map(str::to_owned);
+        let named = Named {
+            jti: get("jti"),
+            txn: get("txn"),
+            sub: get("sub"),
+            agent: get("agent"),
+            tenant: get("tenant"),
+            issuer: get("issuer"),
+        };
+        let in_query = |wrong: Wrong| Refusal::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]);
+        let revocation = named.revocation(api.administration.issuer()).map_err(in_query)?;
+        if !api.administration.lift(&revocation, &asked.by).await? {
+            return Err(Refusal::NotFound);
+        }
+        api.app.sts.refresh().await?;
+        Ok::<_, Refusal>(answer::gone())
+    };
+    call::answer(api, request, Role::Operator, act).await
+}

@@ -1,0 +1,149 @@
+//! What operators do is in the audit log, which they search; and they ask what the rules would say.
+
+use serde_json::{Value, json};
+use sts_server::record::EventKind;
+use sts_tests::AdminRequest;
+
+use super::{assert_refused, on_both, robot};
+
+#[tokio::test]
+async fn every_change_is_an_event_with_who_and_what() {
+    for harness in on_both().await {
+        let ask = |method: &str, path: &str| harness.admin(method, path).by("admin");
+        let table: Vec<(AdminRequest, EventKind, &str)> = vec![
+            (ask("PUT", "/agents/robot").if_new().json(&robot()), EventKind::RegistryChanged, "add agent robot"),
+            (
+                ask("PUT", "/agents/robot")
+                    .header("if-match", "*")
+                    .json(&json!({ "id": "robot", "tenants": ["acme"] })),
+                EventKind::RegistryChanged,
+                "change agent robot: audience",
+            ),
+            (ask("DELETE", "/agents/robot").header("if-match", "*"), EventKind::RegistryChanged, "remove agent robot"),
+            (
+                ask("PUT", "/agents/shelf").header("if-match", "*").json(&json!({ "id": "shelf", "disabled": true })),
+                EventKind::RegistryChanged,
+                "change agent shelf (disabled by an administrator)",
+            ),
+            (
+                ask("PUT", "/agents/shelf").header("if-match", "*").json(&json!({ "id": "shelf" })),
+                EventKind::RegistryChanged,
+                "change agent shelf (no longer disabled by an administrator)",
+            ),
+            (ask("POST", "/revocations").json(&json!({ "jti": "j" })), EventKind::Revoked, "a token of"),
+            (ask("DELETE", "/revocations?jti=j"), EventKind::RevocationLifted, "a token of"),
+            (ask("POST", "/keys/rotate").json(&json!({ "now": true })), EventKind::KeysChanged, "is Active"),
+        ];
+        for (request, kind, what) in table {
+            let answer = request.send().await;
+            assert!((200..300).contains(&answer.status), "{request:?}: {}", answer.text());
+            let events = harness.events(&request.correlation_id()).await;
+            let [event] = events.as_slice() else { panic!("{request:?}: {events:?}") };
+            assert_eq!((event.event, event.admin.as_deref()), (kind, Some("admin")), "{event:?}");
+            assert_eq!(event.source.as_deref(), Some("127.0.0.1"));
+            assert!(event.detail.as_deref().is_some_and(|detail| detail.contains(what)), "{what}: {event:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_known_operator_is_refused_is_an_event_and_what_nobody_known_is_refused_is_none() {
+    for harness in on_both().await {
+        let put = |by: &str| harness.admin("PUT", "/agents/robot").by(by).json(&robot());
+        for (request, by, reason) in [
+            (put("reader").if_new(), "reader", "role_insufficient"),
+            (put("admin"), "admin", "precondition_required"),
+            (put("admin").if_new().json(&json!({ "id": 7 })), "admin", "body_at_fault"),
+            (harness.admin("GET", "/agents/nobody").by("reader"), "reader", "not_found"),
+        ] {
+            request.send().await;
+            let events = harness.events(&request.correlation_id()).await;
+            let [event] = events.as_slice() else { panic!("{request:?}: {events:?}") };
+            assert_eq!((event.event, event.admin.as_deref()), (EventKind::AdminRefused, Some(by)), "{event:?}");
+            assert_eq!(event.reason.as_deref(), Some(reason));
+            assert!(event.detail.as_deref().is_some_and(|detail| detail.contains("/admin/v1/agents/")), "{event:?}");
+        }
+        let before = harness.audit_count().await;
+        for request in [harness.admin("GET", "/agents"), harness.admin("GET", "/agents").bearer("garbage")] {
+            assert_eq!(request.send().await.status, 401);
+        }
+        assert_eq!(harness.audit_count().await, before);
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_searched_and_read_page_by_page() {
+    for harness in on_both().await {
+        let exchange = harness.exchange();
+        let correlation_id = "the-request-of-alice";
+        let issued = exchange.header("x-correlation-id", correlation_id).send().await;
+        let claims = issued.claims();
+        harness.exchange().send().await;
+        let ask = async |query: &str| {
+            let answer = harness.admin("GET", &format!("/audit?{query}")).by("reader").send().await;
+            assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+            answer.json
+        };
+        for query in [
+            format!("correlation_id={correlation_id}"),
+            format!("jti={}", claims["jti"].as_str().expect("a name")),
+            format!("txn={}&since=1h", claims["txn"].as_str().expect("a name")),
+        ] {
+            let found = ask(&query).await;
+            assert_eq!(found["events"].as_array().expect("events").len(), 1, "{query}: {found}");
+            assert_eq!(found["events"][0]["sub"], "alice", "{query}");
+        }
+        let all = ask("limit=1000").await;
+        let (mut paged, mut cursor): (Vec<Value>, String) = (Vec::new(), String::new());
+        loop {
+            let page = ask(&format!("limit=1{cursor}")).await;
+            paged.extend(page["events"].as_array().expect("events").iter().cloned());
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(json!(paged), all["events"]);
+        assert!(paged.len() >= 3, "the registry was applied, and two tokens issued: {paged:?}");
+        for query in ["limit=0", "limit=1001", "limit=x", "since=yesterday", "cursor=x", "txm=a", "jti=a&jti=b"] {
+            let request = harness.admin("GET", &format!("/audit?{query}")).by("reader");
+            assert_refused(&harness, query, request, 400, "parameters_malformed").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_rules_would_say_is_explained_and_nothing_is_issued() {
+    let harness = &on_both().await[0];
+    let idp = harness.idp.url();
+    let ask = async |question: &Value| {
+        let answer = harness.admin("POST", "/explain").by("reader").json(question).send().await;
+        assert_eq!(answer.status, 200, "{question}: {}", answer.text());
+        answer.json
+    };
+    let alice =
+        json!({ "actor": "coordinator", "target": ["inventory"], "issuer": idp, "sub": "alice", "tenant": "acme" });
+    let allowed = ask(&alice).await;
+    assert_eq!(
+        (&allowed["outcome"]["outcome"], &allowed["outcome"]["delegation"]),
+        (&json!("allowed"), &json!("coordinator->inventory"))
+    );
+    let with_token = json!({ "actor": "coordinator", "target": ["inventory"], "subject_token": harness.user_token() });
+    assert_eq!(ask(&with_token).await["outcome"]["outcome"], "allowed");
+    let mut more = alice.clone();
+    more["scope"] = json!("stock:burn");
+    assert_eq!(ask(&more).await["outcome"]["reason"], "scope_beyond");
+    assert_eq!(harness.token_count().await, 0);
+
+    for (change, pointer) in [
+        (json!({ "sub": null }), "/sub"),
+        (json!({ "tenant": "a b" }), "/tenant"),
+        (json!({ "subject_token": "x" }), ""),
+        (json!({ "actr": "x" }), "/actr"),
+        (json!({ "x_tenant_id": "a\nb" }), "/x_tenant_id"),
+    ] {
+        let mut question = alice.clone();
+        question.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+        let request = harness.admin("POST", "/explain").by("reader").json(&question);
+        let answer = assert_refused(harness, &question.to_string(), request, 422, "body_at_fault").await;
+        assert!(super::pointers(&answer).contains(&pointer), "{question}: {}", answer.text());
+    }
+}
