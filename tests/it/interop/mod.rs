@@ -3,6 +3,7 @@
 mod kagent;
 mod python;
 mod resource_server;
+mod schemathesis;
 
 use serde_json::{Value, json};
 use sts_jose::{Algorithm, Clock as _, SystemClock};
