@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, has_passed};
+use crate::encryption_key::EncryptionKey;
 use crate::fetch::{FetchError, MAX_KEY_SET_BYTES, parse_usable};
 use crate::key_set::KeySet;
 use crate::key_source::{KeyLookupError, KeySetHealth};
@@ -56,13 +57,25 @@ impl FileKeySet {
     /// # Errors
     /// [`KeyLookupError::Unknown`], or [`KeyLookupError::Unavailable`] if the file was never readable.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
+        self.pick(|keys| keys.find(kid, algorithm).cloned())
+    }
+
+    /// The key that a payload for the owner of the file is encrypted to. Looks at the file like [`Self::find`].
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
+        self.pick(|keys| keys.encryption_key().cloned())
+    }
+
+    fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
         let now = self.inner.clock.now();
         let mut state = self.lock();
         if has_passed(state.checked_at, now, CHECK_INTERVAL) {
             self.check(&mut state, now);
         }
         match (&state.keys, &state.error) {
-            (Some(keys), _) => keys.find(kid, algorithm).cloned().ok_or(KeyLookupError::Unknown),
+            (Some(keys), _) => pick(keys).ok_or(KeyLookupError::Unknown),
             (None, Some(error)) => Err(KeyLookupError::Unavailable(Arc::clone(error))),
             (None, None) => Err(KeyLookupError::Unavailable(Arc::new(FetchError::NeverRead))),
         }

@@ -43,8 +43,8 @@ pub enum Segment {
 /// Why bytes are not a token that we look at. The fault of whoever presents it; another try does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    /// Longer than [`MAX_TOKEN_BYTES`].
-    #[error("longer than {MAX_TOKEN_BYTES} bytes")]
+    /// Longer than [`MAX_TOKEN_BYTES`], or than the reader's own limit.
+    #[error("longer than is read")]
     TooLong,
     /// Not exactly three segments: JSON serialisation, JWE, or no token at all.
     #[error("not a jws in compact serialisation")]
@@ -101,12 +101,20 @@ pub struct CompactJws<'a> {
 }
 
 impl<'a> CompactJws<'a> {
-    /// Splits and decodes; nothing is verified.
+    /// Splits and decodes what has at most [`MAX_TOKEN_BYTES`]; nothing is verified.
     ///
     /// # Errors
     /// See [`ParseError`].
     pub fn parse(jws: &'a str) -> Result<Self, ParseError> {
-        if jws.len() > MAX_TOKEN_BYTES {
+        Self::parse_within(MAX_TOKEN_BYTES, jws)
+    }
+
+    /// Like [`CompactJws::parse`], with a limit of its own: for what is signed and is no token.
+    ///
+    /// # Errors
+    /// See [`ParseError`].
+    pub fn parse_within(max_bytes: usize, jws: &'a str) -> Result<Self, ParseError> {
+        if jws.len() > max_bytes {
             return Err(ParseError::TooLong);
         }
         let (signing_input, signature) = jws.rsplit_once('.').ok_or(ParseError::NotCompact)?;

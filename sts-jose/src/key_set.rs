@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::algorithm::Algorithm;
+use crate::encryption_key::EncryptionKey;
 use crate::json::{self, JsonError};
 use crate::verification_key::{JwkError, VerificationKey};
 
@@ -23,7 +24,8 @@ pub enum KeySetError {
     KeysNotAnArray,
 }
 
-/// A set of usable public keys, perhaps empty. Cloning is cheap.
+/// A set of usable public keys, perhaps empty: those that verify signatures, and beside them those that payloads are encrypted to.
+/// Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     inner: Arc<Inner>,
@@ -33,6 +35,7 @@ pub struct KeySet {
 struct Inner {
     keys: Vec<VerificationKey>,
     by_kid: HashMap<String, VerificationKey>,
+    encryption_keys: Vec<EncryptionKey>,
 }
 
 impl KeySet {
@@ -41,28 +44,41 @@ impl KeySet {
         Self::default()
     }
 
-    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries those are kept that [`VerificationKey::from_jwk`] takes, but
-    /// none of several that share a `kid`: such a name would mean one key here and another one elsewhere. The caller
-    /// bounds the length of `bytes`.
+    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries those are kept that [`VerificationKey::from_jwk`] or
+    /// [`EncryptionKey::from_jwk`] takes, but none of several of one kind that share a `kid`: such a name would mean one key
+    /// here and another one elsewhere. The caller bounds the length of `bytes`.
     ///
     /// # Errors
     /// See [`KeySetError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
         let object = json::parse_object(bytes)?;
         let entries = object.get("keys").and_then(Value::as_array).ok_or(KeySetError::KeysNotAnArray)?;
-        let usable = entries.iter().take(MAX_KEYS).filter_map(|entry| {
-            let key = entry.as_object().ok_or(JwkError::NotAnObject).and_then(VerificationKey::from_jwk);
-            key.inspect_err(|reason| tracing::debug!(%reason, "an entry of a key set was skipped")).ok()
-        });
-        Ok(usable.collect())
+        let (mut keys, mut encryption_keys) = (Vec::new(), Vec::new());
+        for entry in entries.iter().take(MAX_KEYS) {
+            let key = entry.as_object().ok_or(JwkError::NotAnObject).and_then(|jwk| match EncryptionKey::is_one(jwk) {
+                true => EncryptionKey::from_jwk(jwk).map(|key| encryption_keys.push(key)),
+                false => VerificationKey::from_jwk(jwk).map(|key| keys.push(key)),
+            });
+            if let Err(reason) = key {
+                tracing::debug!(%reason, "an entry of a key set was skipped");
+            }
+        }
+        Ok(Self::new(keys, encryption_keys))
     }
 
-    /// How many keys can be used.
+    fn new(keys: Vec<VerificationKey>, encryption_keys: Vec<EncryptionKey>) -> Self {
+        let keys = without_shared(keys, VerificationKey::kid);
+        let encryption_keys = without_shared(encryption_keys, |key| Some(key.kid()));
+        let by_kid = keys.iter().filter_map(|key| Some((key.kid()?.to_owned(), key.clone()))).collect();
+        Self { inner: Arc::new(Inner { keys, by_kid, encryption_keys }) }
+    }
+
+    /// How many keys can be used to verify.
     pub fn len(&self) -> usize {
         self.inner.keys.len()
     }
 
-    /// Whether no key can be used.
+    /// Whether no key can be used to verify.
     pub fn is_empty(&self) -> bool {
         self.inner.keys.is_empty()
     }
@@ -79,22 +95,29 @@ impl KeySet {
             (Some(_), Some(_)) | (None, _) => None,
         }
     }
+
+    /// The key that a payload for the owner of the set is encrypted to: the first that can be used. Whoever rotates puts the new one
+    /// first.
+    pub fn encryption_key(&self) -> Option<&EncryptionKey> {
+        self.inner.encryption_keys.first()
+    }
 }
 
 impl FromIterator<VerificationKey> for KeySet {
     /// Keeps the keys, but none of several that share a `kid`.
     fn from_iter<I: IntoIterator<Item = VerificationKey>>(keys: I) -> Self {
-        let mut keys: Vec<VerificationKey> = keys.into_iter().collect();
-        let mut seen = HashSet::new();
-        let mut shared = HashSet::new();
-        for kid in keys.iter().filter_map(VerificationKey::kid) {
-            if !seen.insert(kid.to_owned()) {
-                tracing::debug!("keys that share a kid were skipped");
-                shared.insert(kid.to_owned());
-            }
-        }
-        keys.retain(|key| key.kid().is_none_or(|kid| !shared.contains(kid)));
-        let by_kid = keys.iter().filter_map(|key| Some((key.kid()?.to_owned(), key.clone()))).collect();
-        Self { inner: Arc::new(Inner { keys, by_kid }) }
+        Self::new(keys.into_iter().collect(), Vec::new())
     }
+}
+
+fn without_shared<K>(mut keys: Vec<K>, kid: impl Fn(&K) -> Option<&str>) -> Vec<K> {
+    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
+    for kid in keys.iter().filter_map(&kid) {
+        if !seen.insert(kid.to_owned()) {
+            tracing::debug!("keys that share a kid were skipped");
+            shared.insert(kid.to_owned());
+        }
+    }
+    keys.retain(|key| kid(key).is_none_or(|kid| !shared.contains(kid)));
+    keys
 }

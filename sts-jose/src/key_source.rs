@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
+use crate::encryption_key::EncryptionKey;
 use crate::fetch::FetchError;
 use crate::file_key_set::FileKeySet;
 use crate::key_set::KeySet;
@@ -57,6 +58,19 @@ impl KeySource {
             Self::Inline(keys) => keys.find(kid, algorithm).cloned().ok_or(KeyLookupError::Unknown),
             Self::Remote(remote) => remote.find(kid, algorithm).await,
             Self::File(file) => file.find(kid, algorithm),
+        }
+    }
+
+    /// The key that a payload for the owner is encrypted to, as [`KeySet::encryption_key`] defines it. Costs what
+    /// [`KeySource::find`] costs.
+    ///
+    /// # Errors
+    /// See [`KeyLookupError`].
+    pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
+        match self {
+            Self::Inline(keys) => keys.encryption_key().cloned().ok_or(KeyLookupError::Unknown),
+            Self::Remote(remote) => remote.encryption_key().await,
+            Self::File(file) => file.encryption_key(),
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
 //! | `claims`, `times` | typed access to claims, and the one rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set` | public keys (JWK, JWKS) |
+//! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
 //! | `signing_key` | our own signer |
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
 //! | `fetch` | the **only** place that opens connections to others |
@@ -30,6 +31,7 @@
 mod algorithm;
 mod claims;
 mod clock;
+mod encryption_key;
 mod entropy;
 mod fetch;
 mod file_key_set;
@@ -47,6 +49,7 @@ mod verification_key;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
+pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
 pub use fetch::{FetchError, HttpClientError, MAX_KEY_SET_BYTES, Sender, check_url, http_client, is_loopback};
 pub use file_key_set::FileKeySet;

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, has_passed};
+use crate::encryption_key::EncryptionKey;
 use crate::fetch::{self, FetchError};
 use crate::key_set::KeySet;
 use crate::key_source::{KeyLookupError, KeySetHealth};
@@ -101,8 +102,8 @@ enum Cause {
 }
 
 /// What a lookup has to do next.
-enum Step {
-    Answer(Result<VerificationKey, KeyLookupError>),
+enum Step<K> {
+    Answer(Result<K, KeyLookupError>),
     /// Wait for a fetch that this lookup has started.
     Await(Flight),
     /// Wait for a fetch that was under way already; it may have begun before the key was published.
@@ -129,15 +130,28 @@ impl RemoteKeySet {
     /// [`KeyLookupError::Unavailable`] if keys were never loaded, or to whoever waited for a refetch that failed; until the next one
     /// is due, an unknown key is a refusal.
     pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
-        match self.next_step(kid, algorithm) {
+        self.pick(|keys| keys.find(kid, algorithm).cloned()).await
+    }
+
+    /// The key that a payload for the owner of these keys is encrypted to, as [`KeySet::encryption_key`] defines it. Costs what
+    /// [`Self::find`] costs.
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
+        self.pick(|keys| keys.encryption_key().cloned()).await
+    }
+
+    async fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
+        match self.next_step(&pick) {
             Step::Answer(answer) => return answer,
-            Step::Await(flight) => return look_up(flight.outcome.await, kid, algorithm),
+            Step::Await(flight) => return look_up(flight.outcome.await, &pick),
             Step::Join(flight) => flight.outcome.await.ok(),
         };
         // Once more, for the fetch that was joined may have been too early for this key; and then no more.
-        match self.next_step(kid, algorithm) {
+        match self.next_step(&pick) {
             Step::Answer(answer) => answer,
-            Step::Await(flight) | Step::Join(flight) => look_up(flight.outcome.await, kid, algorithm),
+            Step::Await(flight) | Step::Join(flight) => look_up(flight.outcome.await, &pick),
         }
     }
 
@@ -159,11 +173,11 @@ impl RemoteKeySet {
         self.inner.lock().health
     }
 
-    fn next_step(&self, kid: Option<&str>, algorithm: Algorithm) -> Step {
+    fn next_step<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Step<K> {
         let now = self.inner.config.clock.now();
         let mut state = self.inner.lock();
         let loaded = state.keys.is_some();
-        if let Some(key) = state.keys.as_ref().and_then(|keys| keys.find(kid, algorithm)).cloned() {
+        if let Some(key) = state.keys.as_ref().and_then(&pick) {
             if state.refresh_is_due(now) {
                 self.start(&mut state, Cause::Refresh);
             }
@@ -255,9 +269,9 @@ fn never_read() -> Arc<FetchError> {
     Arc::new(FetchError::NeverRead)
 }
 
-fn look_up(outcome: Outcome, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
+fn look_up<K>(outcome: Outcome, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
     match outcome {
-        Ok(keys) => keys.find(kid, algorithm).cloned().ok_or(KeyLookupError::Unknown),
+        Ok(keys) => pick(&keys).ok_or(KeyLookupError::Unknown),
         Err(error) => Err(KeyLookupError::Unavailable(error)),
     }
 }

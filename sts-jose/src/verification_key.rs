@@ -41,6 +41,9 @@ pub enum JwkError {
     /// `use` is there and is not `sig`.
     #[error("use is not sig")]
     NotForSignatures,
+    /// `use` is not `enc`, or `key_ops` is there and allows no key agreement.
+    #[error("use is not enc, or key_ops allows no key agreement")]
+    NotForEncryption,
     /// `key_ops` is there and is not an array with `verify` in it.
     #[error("key_ops has no verify")]
     NotForVerification,
@@ -67,7 +70,7 @@ impl VerificationKey {
     /// # Errors
     /// See [`JwkError`]. An error is about this key only; a key set skips it.
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
-        if PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member)) {
+        if has_private_member(jwk) {
             return Err(JwkError::Private);
         }
         check_purpose(jwk)?;
@@ -159,6 +162,16 @@ impl KeyType {
             Self::Rsa => rsa_key(jwk),
         }
     }
+}
+
+/// Whether somebody published more of a key than its public half.
+pub(crate) fn has_private_member(jwk: &Map<String, Value>) -> bool {
+    PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member))
+}
+
+/// Checks that `x` and `y` are a point of P-256.
+pub(crate) fn check_p256(jwk: &Map<String, Value>) -> Result<(), JwkError> {
+    ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED).map(drop)
 }
 
 fn ec_key(
