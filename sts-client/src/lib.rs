@@ -64,12 +64,15 @@
 //! | `rmcp` | the MCP client over streamable HTTP |
 //! | `openidconnect` | service accounts at another identity provider |
 //! | `sqlite`, `postgres` | stores of what counts once ([`once`]), beside the one in memory |
+//! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
 //!
 //! # What is observed
 //!
 //! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
 //! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
-//! `sts_client_requests_total{request,outcome}`; and `sts_client_request_seconds{request}`. None holds a token, a claim or a name.
+//! `sts_client_requests_total{request,outcome}`, `sts_client_envelopes_total{outcome}`, `sts_client_envelope_decrypt_total`; and
+//! `sts_client_request_seconds{request}`. None holds a token, a claim or a name. What happened to a message at each boundary is said to a
+//! [`trace::Tracer`].
 #![deny(missing_docs)]
 
 mod agent_file;
@@ -80,6 +83,8 @@ mod carried;
 mod context;
 mod credentials;
 mod delegation;
+#[cfg(feature = "envelope")]
+pub mod envelope;
 mod error;
 pub mod exchange;
 mod flight;
@@ -90,6 +95,7 @@ pub mod propagate;
 mod refusal_code;
 pub mod route;
 pub mod service_account;
+pub mod trace;
 pub mod transport;
 
 pub use build_error::{BuildError, TomlError};

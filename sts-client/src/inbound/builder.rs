@@ -13,6 +13,7 @@ use super::metadata::ProtectedResource;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
 use crate::exchange::Sts;
+use crate::trace::Tracer;
 
 /// Sets up a [`Verifier`].
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct VerifierBuilder {
     service_accounts: Vec<ServiceAccountEntry>,
     resource: Option<Url>,
     introspection: Option<Sts>,
+    tracer: Tracer,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -43,6 +45,7 @@ impl VerifierBuilder {
             service_accounts: Vec::new(),
             resource: None,
             introspection: None,
+            tracer: Tracer::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -85,6 +88,13 @@ impl VerifierBuilder {
     #[must_use]
     pub fn introspect(mut self, sts: Sts) -> Self {
         self.introspection = Some(sts);
+        self
+    }
+
+    /// Says what happens to requests at each boundary.
+    #[must_use]
+    pub fn trace(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
         self
     }
 
@@ -150,6 +160,7 @@ impl VerifierBuilder {
             required,
             resource,
             introspection: self.introspection,
+            tracer: self.tracer,
             clock: self.clock,
             entropy: self.entropy,
         })))

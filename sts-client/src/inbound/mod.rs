@@ -43,6 +43,7 @@ use crate::build_error::BuildError;
 use crate::carried::{Carried, CorrelationId};
 use crate::delegation::{Delegation, Verified};
 use crate::exchange::{ExchangeError, Sts};
+use crate::trace::{Boundary, Guard, Matter, Outcome, Reference, Tracer};
 
 /// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
 ///
@@ -65,6 +66,7 @@ struct Inner {
     required: Scope,
     resource: Option<ProtectedResource>,
     introspection: Option<Sts>,
+    tracer: Tracer,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -142,6 +144,7 @@ impl Verifier {
         let verified = self.check(headers, carried).instrument(span).await;
         let outcome = verified.as_ref().map_or_else(Why::reason, |_delegation| "verified");
         metrics::counter!("sts_client_inbound_total", "outcome" => outcome).increment(1);
+        self.tell(&verified, &correlation_id);
         verified.map_err(|why| {
             let error: &(dyn std::error::Error + 'static) = &why;
             tracing::debug!(reason = why.reason(), %correlation_id, error, "an inbound request was refused");
@@ -190,6 +193,16 @@ impl Verifier {
             carried,
             resource_metadata: self.resource_metadata_url(),
         }))
+    }
+
+    fn tell(&self, verified: &Result<Delegation, Why>, correlation_id: &CorrelationId) {
+        let (last, matter) = match verified {
+            Ok(delegation) => ((Boundary::Authorization, Outcome::Passed), Matter::of(delegation)),
+            Err(why) => {
+                (why.at(), Matter { trace_id: Some(Reference::of(correlation_id.as_str())), ..Matter::default() })
+            }
+        };
+        self.0.tracer.tell_all((self.0.clock.now(), Guard::Token), last, &matter);
     }
 
     /// Finds the issuer that a token names, and checks that a key of it has signed the token.

@@ -11,6 +11,7 @@ use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
 
 use crate::delegation::Delegation;
 use crate::exchange::ExchangeError;
+use crate::trace::{Boundary, Outcome};
 
 /// When to come back, where nobody said so.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
@@ -138,6 +139,15 @@ impl Why {
             Self::ScopeMissing(_) => Row::Scope,
             Self::TenantContradicted | Self::TenantForbidden => Row::Tenant,
             Self::KeysUnavailable(_) | Self::Introspection(_) => Row::Unavailable,
+        }
+    }
+
+    /// Where the request stands.
+    pub(super) fn at(&self) -> (Boundary, Outcome) {
+        match self.row() {
+            Row::Absent | Row::Request | Row::Token => (Boundary::Identity, Outcome::Refused(self.reason())),
+            Row::Scope | Row::Tenant => (Boundary::Authorization, Outcome::Refused(self.reason())),
+            Row::Unavailable => (Boundary::Identity, Outcome::Unavailable(self.reason())),
         }
     }
 

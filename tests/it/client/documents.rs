@@ -49,6 +49,42 @@ fn the_readme_names_every_key_of_the_file() {
     }
 }
 
+/// Every test that the checklist names, and every reason that the table of checks has.
+#[test]
+fn the_tests_of_the_checklist_exist_and_every_reason_has_its_row() {
+    let page = read("docs/secure-messages.md");
+    let (_, checklist) = page.split_once("| asked for | answered by |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = checklist.lines().collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    let tests =
+        sources(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").as_path(), &["tests", "examples", "sts-client"]);
+    for row in rows {
+        let named: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for name in named {
+            assert!(tests.iter().any(|source| source.contains(&format!("fn {name}("))), "there is no test {name}");
+        }
+    }
+    for reason in sts_client::envelope::Reason::ALL {
+        assert!(page.contains(&format!(" | `{reason}` |\n")), "{reason}");
+    }
+}
+
+fn sources(root: &Path, folders: &[&str]) -> Vec<String> {
+    let mut open: Vec<_> = folders.iter().map(|folder| root.join(folder)).collect();
+    let mut sources = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                open.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(fs::read_to_string(&entry).unwrap());
+            }
+        }
+    }
+    sources
+}
+
 /// The file, with the files that it names in a directory of this test.
 fn file_of_the_readme(directory: &Path) -> String {
     let readme = read("sts-client/README.md");

@@ -1,6 +1,7 @@
 //! The client library, through its public edge.
 
 mod documents;
+mod envelope;
 mod exchange;
 mod inbound;
 mod plug;

@@ -1,0 +1,318 @@
+//! The signed fields of an envelope: written here, and read here, one at a time.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use sts_protocol::{Scope, ScopeToken, Tenant};
+
+use super::capability::Capability;
+
+/// The `typ` of a request.
+pub(super) const REQUEST_TYP: &str = "agent-request+jwt";
+/// The `typ` of an answer. A request is no answer, whoever sends it back.
+pub(super) const ANSWER_TYP: &str = "agent-answer+jwt";
+
+const ENCRYPTED_PAYLOAD: &str = "encryptedPayload";
+const PAYLOAD_REF: &str = "payloadRef";
+const PAYLOAD_HASH: &str = "payloadHash";
+
+/// The longest trace or message id, and the longest idempotency key, in characters.
+const MAX_ID_CHARS: usize = 128;
+const MAX_KEY_CHARS: usize = 255;
+
+/// Every member that an envelope may have.
+const MEMBERS: [&str; 14] = [
+    "traceId",
+    "messageId",
+    "idempotencyKey",
+    "issuedAt",
+    "expiresAt",
+    "caller",
+    "auth",
+    "capability",
+    "tokenHash",
+    "payloadTag",
+    "inReplyTo",
+    ENCRYPTED_PAYLOAD,
+    PAYLOAD_REF,
+    PAYLOAD_HASH,
+];
+
+/// Who speaks in an envelope, and on whose behalf: what must be that of the delegated token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Principal {
+    /// `auth.issuer`: who issued the delegated token.
+    pub(super) issuer: String,
+    /// `caller.subject`: its `sub`.
+    pub(super) subject: String,
+    /// `caller.tenantId`.
+    pub(super) tenant: Option<Tenant>,
+    /// `caller.serviceId`: the agent that acts.
+    pub(super) service_id: String,
+    /// `tokenHash`: SHA-256 of the token, base64url.
+    pub(super) token_hash: String,
+}
+
+/// The names of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ids {
+    pub(super) trace_id: String,
+    pub(super) message_id: String,
+    pub(super) idempotency_key: String,
+}
+
+/// What an answer says of its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InReplyTo {
+    pub(super) message_id: String,
+    /// SHA-256 of the whole request envelope, base64url.
+    pub(super) envelope_hash: String,
+}
+
+/// Everything that is signed, but the payload.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) principal: &'a Principal,
+    pub(super) ids: &'a Ids,
+    pub(super) audience: &'a str,
+    pub(super) scopes: &'a Scope,
+    pub(super) capability: Capability,
+    pub(super) issued_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) payload_tag: String,
+    pub(super) in_reply_to: Option<&'a InReplyTo>,
+}
+
+impl Fields<'_> {
+    /// The claims, without a payload.
+    pub(super) fn to_claims(&self) -> Map<String, Value> {
+        let mut caller = json!({ "subject": self.principal.subject, "serviceId": self.principal.service_id });
+        if let (Some(tenant), Some(caller)) = (&self.principal.tenant, caller.as_object_mut()) {
+            caller.insert("tenantId".to_owned(), tenant.as_str().into());
+        }
+        let scopes: Vec<&str> = self.scopes.iter().map(ScopeToken::as_str).collect();
+        let members = [
+            ("traceId", json!(self.ids.trace_id)),
+            ("messageId", json!(self.ids.message_id)),
+            ("idempotencyKey", json!(self.ids.idempotency_key)),
+            ("issuedAt", json!(self.issued_at.to_string())),
+            ("expiresAt", json!(self.expires_at.to_string())),
+            ("caller", caller),
+            ("auth", json!({ "issuer": self.principal.issuer, "audience": self.audience, "scopes": scopes })),
+            ("capability", json!(self.capability.as_str())),
+            ("tokenHash", json!(self.principal.token_hash)),
+            ("payloadTag", json!(self.payload_tag)),
+        ];
+        let reply = self
+            .in_reply_to
+            .map(|reply| ("inReplyTo", json!({ "messageId": reply.message_id, "envelopeHash": reply.envelope_hash })));
+        members.into_iter().chain(reply).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// Adds the payload itself.
+pub(super) fn insert_payload(claims: &mut Map<String, Value>, jwe: String) {
+    claims.insert(ENCRYPTED_PAYLOAD.to_owned(), jwe.into());
+}
+
+/// Adds where the payload is, and its digest.
+pub(super) fn insert_reference(claims: &mut Map<String, Value>, uri: &str, jwe: &str) {
+    claims.insert(PAYLOAD_REF.to_owned(), uri.into());
+    claims.insert(PAYLOAD_HASH.to_owned(), sha256(jwe.as_bytes()).into());
+}
+
+/// The payload of an envelope.
+pub(super) enum PayloadField<'a> {
+    /// The JWE.
+    Encrypted(&'a str),
+    /// Where the JWE is, and its SHA-256.
+    Reference { uri: &'a str, sha256: &'a str },
+}
+
+/// The claims of an envelope whose signature was verified. What is malformed counts as absent, and each check says what that means.
+pub(super) struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Takes claims that have no member that we do not know.
+    pub(super) fn new(claims: Map<String, Value>) -> Option<Self> {
+        let known = |object: Option<&Value>, members: &[&str]| {
+            let object = object.and_then(Value::as_object);
+            object.is_none_or(|object| object.keys().all(|name| members.contains(&name.as_str())))
+        };
+        let is_known = claims.keys().all(|name| MEMBERS.contains(&name.as_str()))
+            && known(claims.get("caller"), &["subject", "tenantId", "serviceId"])
+            && known(claims.get("auth"), &["issuer", "audience", "scopes"])
+            && known(claims.get("inReplyTo"), &["messageId", "envelopeHash"]);
+        is_known.then_some(Self(claims))
+    }
+
+    /// Whether service, subject, issuer and token are exactly those; the tenant is not looked at.
+    pub(super) fn is_of(&self, principal: &Principal) -> bool {
+        let is = |object: &str, name: &str, value: &str| {
+            self.0.get(object).and_then(|object| object.get(name)).and_then(Value::as_str) == Some(value)
+        };
+        is("caller", "serviceId", &principal.service_id)
+            && is("caller", "subject", &principal.subject)
+            && is("auth", "issuer", &principal.issuer)
+            && self.text("tokenHash") == Some(principal.token_hash.as_str())
+    }
+
+    /// Whether `caller.tenantId` is exactly that, or absent where there is none.
+    pub(super) fn has_tenant(&self, tenant: Option<&Tenant>) -> bool {
+        let named = self.0.get("caller").and_then(|caller| caller.get("tenantId"));
+        match (named, tenant) {
+            (None, None) => true,
+            (Some(named), Some(tenant)) => named.as_str() == Some(tenant.as_str()),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// `auth.audience`.
+    pub(super) fn audience(&self) -> Option<&str> {
+        self.0.get("auth")?.get("audience")?.as_str()
+    }
+
+    /// `auth.scopes`.
+    pub(super) fn scopes(&self) -> Option<Scope> {
+        let scopes = self.0.get("auth")?.get("scopes")?.as_array()?;
+        scopes.iter().map(|scope| ScopeToken::new(scope.as_str()?).ok()).collect()
+    }
+
+    /// `issuedAt` or `expiresAt`: RFC 3339 in UTC, in the form that [`Timestamp`] writes.
+    pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
+        let text = self.text(name)?;
+        text.parse().ok().filter(|time: &Timestamp| time.to_string() == text)
+    }
+
+    /// The three ids, if all are there: 1 to 128 visible ASCII characters, the idempotency key up to 255.
+    pub(super) fn ids(&self) -> Option<Ids> {
+        let id = |name: &str, max: usize| self.text(name).filter(|text| is_id(text, max)).map(str::to_owned);
+        Some(Ids {
+            trace_id: id("traceId", MAX_ID_CHARS)?,
+            message_id: id("messageId", MAX_ID_CHARS)?,
+            idempotency_key: id("idempotencyKey", MAX_KEY_CHARS)?,
+        })
+    }
+
+    /// `inReplyTo`.
+    pub(super) fn in_reply_to(&self) -> Option<InReplyTo> {
+        let reply = self.0.get("inReplyTo")?;
+        let text = |name: &str| reply.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(InReplyTo { message_id: text("messageId")?, envelope_hash: text("envelopeHash")? })
+    }
+
+    /// `capability`.
+    pub(super) fn capability(&self) -> Option<Capability> {
+        self.text("capability")?.parse().ok()
+    }
+
+    /// `payloadTag`.
+    pub(super) fn payload_tag(&self) -> Option<&str> {
+        self.text("payloadTag")
+    }
+
+    /// The payload: exactly one of the two forms.
+    pub(super) fn payload(&self) -> Option<PayloadField<'_>> {
+        let text = |name: &str| self.0.get(name).map(Value::as_str);
+        match (text(ENCRYPTED_PAYLOAD), text(PAYLOAD_REF), text(PAYLOAD_HASH)) {
+            (Some(jwe), None, None) => jwe.map(PayloadField::Encrypted),
+            (None, Some(uri), Some(sha256)) => Some(PayloadField::Reference { uri: uri?, sha256: sha256? }),
+            (Some(_), _, _) | (None, _, _) => None,
+        }
+    }
+
+    /// What the payload is bound to.
+    pub(super) fn binding(&self) -> [u8; 32] {
+        binding(&self.0)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+}
+
+/// `caller.serviceId` of claims that nobody has verified: to find the key, and for nothing else.
+pub(super) fn service_id(claims: &Map<String, Value>) -> Option<&str> {
+    claims.get("caller")?.get("serviceId")?.as_str()
+}
+
+/// Whether a text can be an id.
+pub(super) fn is_id(text: &str, max_chars: usize) -> bool {
+    (1..=max_chars).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// SHA-256 of every signed field but the payload, in the canonical form of RFC 8785: the `apv` of the payload's JWE. So a payload fits
+/// only the envelope that it was made for.
+pub(super) fn binding(claims: &Map<String, Value>) -> [u8; 32] {
+    let mut canonical = String::new();
+    let fields =
+        claims.iter().filter(|(name, _)| !matches!(name.as_str(), ENCRYPTED_PAYLOAD | PAYLOAD_REF | PAYLOAD_HASH));
+    write_object(fields, &mut canonical);
+    digest_of(canonical.as_bytes())
+}
+
+/// RFC 8785, of values without numbers. Member names here are ASCII, so that their order is that of their bytes.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(members) => write_object(members.iter(), out),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
+    }
+}
+
+fn write_object<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>, out: &mut String) {
+    let mut members: Vec<_> = members.collect();
+    members.sort_by_key(|(name, _)| *name);
+    out.push('{');
+    for (index, (name, value)) in members.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(name.as_str()).to_string());
+        out.push(':');
+        write_canonical(value, out);
+    }
+    out.push('}');
+}
+
+/// The tag of a payload: tells whether two payloads of one operation are the same, and nothing about either.
+pub(super) fn payload_tag(blinding: &[u8; 32], payload: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, blinding), payload))
+}
+
+/// SHA-256, base64url.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest_of(bytes))
+}
+
+pub(super) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// SHA-256 over texts, each with its length before it.
+pub(super) fn digest_of_parts(parts: &[&str]) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        bytes.extend(part.as_bytes());
+    }
+    digest_of(&bytes)
+}
+
+fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    sha256
+}

@@ -1,0 +1,336 @@
+//! An agent that seals and opens envelopes: who it is, whom it knows, and what it asks of others.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sts_jose::{
+    Clock, Entropy, KeySource, Location, RemoteConfig, RemoteKeySet, SystemClock, SystemEntropy, check_url, http_client,
+};
+use sts_protocol::{Scope, ScopeToken};
+use url::Url;
+
+use super::approvals::Approvals;
+use super::capability::{Capability, Needs, Policy};
+use super::keys::AgentKeys;
+use crate::build_error::BuildError;
+use crate::once::{MemoryLimits, MemoryOnceStore, OnceStore};
+use crate::trace::{Configured, Tracer};
+
+/// How long a message lives, and how long one of others may.
+const LIFE: Duration = Duration::from_secs(60);
+const MAX_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// How long an idempotency key stands for its operation, and the answer is kept.
+const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long an operation may take.
+const LEASE: Duration = Duration::from_secs(5 * 60);
+
+/// Another agent: what it is called, what its tokens are addressed to, and where its keys are.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    service_id: String,
+    audience: String,
+    keys: PeerKeys,
+}
+
+#[derive(Debug, Clone)]
+enum PeerKeys {
+    Source(KeySource),
+    At(Url),
+}
+
+impl Peer {
+    /// An agent by its id at the STS, whose keys come from there. Its audience is its id.
+    #[must_use]
+    pub fn new(service_id: impl Into<String>, keys: KeySource) -> Self {
+        Self::of(service_id.into(), PeerKeys::Source(keys))
+    }
+
+    /// An agent by its id at the STS, whose key set is fetched from that URL: https, or http on the loopback.
+    #[must_use]
+    pub fn at(service_id: impl Into<String>, jwks_uri: Url) -> Self {
+        Self::of(service_id.into(), PeerKeys::At(jwks_uri))
+    }
+
+    fn of(service_id: String, keys: PeerKeys) -> Self {
+        Self { audience: service_id.clone(), service_id, keys }
+    }
+
+    /// What its tokens and messages are addressed to, where that is not its id.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = audience.into();
+        self
+    }
+}
+
+/// A peer, made ready.
+#[derive(Debug)]
+pub(super) struct KnownPeer {
+    pub(super) name: Configured,
+    pub(super) audience: String,
+    pub(super) keys: KeySource,
+}
+
+/// Seals what an agent sends to others, and opens what they send. Cloning is cheap and shares keys, stores and counters.
+///
+/// ```
+/// use sts_client::envelope::{AgentKeys, Capability, Envelopes, Needs, Peer};
+/// use sts_client::ScopeToken;
+///
+/// let keys = AgentKeys::generate()?; // published: serve `keys.jwks()`
+/// let envelopes = Envelopes::builder("ledger", keys)
+///     .audience("https://ledger.shop.example/")
+///     .peer(Peer::at("billing", "https://billing.shop.example/jwks".parse()?))
+///     .capability(Capability::ToolCall, Needs::scopes([ScopeToken::new("refund:draft")?]).approval())
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Envelopes(pub(super) Arc<Party>);
+
+#[derive(Debug)]
+pub(super) struct Party {
+    pub(super) service_id: String,
+    pub(super) audiences: Vec<String>,
+    pub(super) keys: AgentKeys,
+    pub(super) peers: HashMap<String, Arc<KnownPeer>>,
+    pub(super) required: Scope,
+    pub(super) policy: Policy,
+    pub(super) once: Arc<dyn OnceStore>,
+    pub(super) approvals: Option<Arc<dyn Approvals>>,
+    pub(super) tracer: Tracer,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) life: Duration,
+    pub(super) max_life: Duration,
+    pub(super) remember: Duration,
+    pub(super) lease: Duration,
+    pub(super) attempted: AtomicU64,
+    pub(super) decrypted: AtomicU64,
+}
+
+/// How often an agent got as far as its decryption key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decryptions {
+    /// Payloads that were to be decrypted: all other checks had passed.
+    pub attempted: u64,
+    /// Payloads that were decrypted.
+    pub succeeded: u64,
+}
+
+impl Envelopes {
+    /// Sets up an agent by its id at the STS, with its own keys.
+    pub fn builder(service_id: impl Into<String>, keys: AgentKeys) -> EnvelopesBuilder {
+        let service_id = service_id.into();
+        EnvelopesBuilder {
+            audiences: Vec::new(),
+            service_id,
+            keys,
+            peers: Vec::new(),
+            required: Vec::new(),
+            policy: Policy::new(),
+            once: None,
+            approvals: None,
+            tracer: Tracer::default(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            life: LIFE,
+            max_life: MAX_LIFE,
+            remember: REMEMBER,
+            lease: LEASE,
+        }
+    }
+
+    /// The agent's own keys.
+    #[must_use]
+    pub fn keys(&self) -> &AgentKeys {
+        &self.0.keys
+    }
+
+    /// How often it decrypted.
+    #[must_use]
+    pub fn decryptions(&self) -> Decryptions {
+        Decryptions {
+            attempted: self.0.attempted.load(Ordering::Relaxed),
+            succeeded: self.0.decrypted.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Sets up [`Envelopes`].
+#[derive(Debug)]
+pub struct EnvelopesBuilder {
+    service_id: String,
+    audiences: Vec<String>,
+    keys: AgentKeys,
+    peers: Vec<Peer>,
+    required: Vec<ScopeToken>,
+    policy: Policy,
+    once: Option<Arc<dyn OnceStore>>,
+    approvals: Option<Arc<dyn Approvals>>,
+    tracer: Tracer,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    life: Duration,
+    max_life: Duration,
+    remember: Duration,
+    lease: Duration,
+}
+
+impl EnvelopesBuilder {
+    /// What messages to this agent are addressed to. Default its id.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// Knows another agent. Envelopes of others are refused.
+    #[must_use]
+    pub fn peer(mut self, peer: Peer) -> Self {
+        self.peers.push(peer);
+        self
+    }
+
+    /// Refuses messages without this scope, whatever they ask for.
+    #[must_use]
+    pub fn require_scope(mut self, scope: ScopeToken) -> Self {
+        self.required.push(scope);
+        self
+    }
+
+    /// Serves a capability, to whoever brings what it needs. What is not declared is refused; the last word counts.
+    #[must_use]
+    pub fn capability(mut self, capability: Capability, needs: Needs) -> Self {
+        self.policy.insert(capability, needs);
+        self
+    }
+
+    /// Remembers there what was seen and what was answered. Default: in memory, for one process alone.
+    #[must_use]
+    pub fn once(mut self, once: Arc<dyn OnceStore>) -> Self {
+        self.once = Some(once);
+        self
+    }
+
+    /// Asks there whether an operation is approved. Without it nothing is.
+    #[must_use]
+    pub fn approvals(mut self, approvals: Arc<dyn Approvals>) -> Self {
+        self.approvals = Some(approvals);
+        self
+    }
+
+    /// Says what happens to messages.
+    #[must_use]
+    pub fn trace(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    /// Tells the time by another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from elsewhere: message ids. Keys of payloads are drawn by OpenSSL.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// How long a message of this agent lives. Default one minute.
+    #[must_use]
+    pub fn life(mut self, life: Duration) -> Self {
+        self.life = life;
+        self
+    }
+
+    /// How long a message of others may live. Default five minutes.
+    #[must_use]
+    pub fn max_life(mut self, max_life: Duration) -> Self {
+        self.max_life = max_life;
+        self
+    }
+
+    /// How long an idempotency key stands for its operation, and the answer is kept. Default a day.
+    #[must_use]
+    pub fn remember(mut self, remember: Duration) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// How long a handler may take: after that the operation may begin anew. Default five minutes.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Opens no connection yet.
+    ///
+    /// # Errors
+    /// [`BuildError::Contradiction`]: a peer that is there twice, or whose keys may not be fetched; a life that is longer than others
+    /// may be. [`BuildError::Http`].
+    pub fn build(self) -> Result<Envelopes, BuildError> {
+        if self.life > self.max_life {
+            return Err(BuildError::contradiction("messages would live longer than those of others may"));
+        }
+        let mut peers = HashMap::new();
+        for peer in self.peers {
+            let service_id = peer.service_id.clone();
+            let keys = key_source(peer.keys, &service_id, &self.clock)?;
+            let known = KnownPeer { name: Configured::new(&service_id), audience: peer.audience, keys };
+            if peers.insert(service_id.clone(), Arc::new(known)).is_some() {
+                return Err(BuildError::contradiction(format!("the peer {service_id:?} is there twice")));
+            }
+        }
+        let audiences = if self.audiences.is_empty() { vec![self.service_id.clone()] } else { self.audiences };
+        let in_memory = || Arc::new(MemoryOnceStore::new(Arc::clone(&self.clock), MemoryLimits::default()));
+        let once = self.once.unwrap_or_else(|| in_memory());
+        Ok(Envelopes(Arc::new(Party {
+            service_id: self.service_id,
+            audiences,
+            keys: self.keys,
+            peers,
+            required: self.required.into_iter().collect(),
+            policy: self.policy,
+            once,
+            approvals: self.approvals,
+            tracer: self.tracer,
+            clock: self.clock,
+            entropy: self.entropy,
+            life: self.life,
+            max_life: self.max_life,
+            remember: self.remember,
+            lease: self.lease,
+            attempted: AtomicU64::default(),
+            decrypted: AtomicU64::default(),
+        })))
+    }
+}
+
+fn key_source(keys: PeerKeys, service_id: &str, clock: &Arc<dyn Clock>) -> Result<KeySource, BuildError> {
+    let url = match keys {
+        PeerKeys::Source(keys) => return Ok(keys),
+        PeerKeys::At(url) => url,
+    };
+    check_url(&url, false).map_err(|error| {
+        let origin = url.origin().ascii_serialization();
+        BuildError::contradiction(format!("the peer {service_id:?} has keys at {origin}: {error}"))
+    })?;
+    Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
+        issuer: service_id.to_owned(),
+        location: Location::JwksUri(url),
+        http: http_client(None)?,
+        bearer_token_file: None,
+        allow_http: false,
+        clock: Arc::clone(clock),
+    })))
+}

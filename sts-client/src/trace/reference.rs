@@ -1,0 +1,88 @@
+//! How an event names what somebody else has named.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+/// Bytes of the digest that are kept: enough to tell apart, and to find.
+const KEPT_BYTES: usize = 12;
+
+/// A name that holds nothing of the text it stands for: the text itself if that is a UUID in its usual form, else the beginning of its
+/// SHA-256. [`Reference::of`] of the same text is equal, so that whoever knows an id finds its events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reference(Inner);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Inner {
+    Uuid(Uuid),
+    Digest([u8; KEPT_BYTES]),
+}
+
+impl Reference {
+    /// The reference to a text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        match Uuid::try_parse(text) {
+            Ok(uuid) if uuid.hyphenated().to_string() == text => Self(Inner::Uuid(uuid)),
+            Ok(_) | Err(_) => Self::of_parts(&[text]),
+        }
+    }
+
+    /// The reference to several texts together.
+    pub(crate) fn of_parts(parts: &[&str]) -> Self {
+        let mut sha256 = Context::new(&SHA256);
+        for part in parts {
+            sha256.update(part.as_bytes());
+            // No id holds a control character, so that no two lists of parts look alike.
+            sha256.update(&[0]);
+        }
+        let mut kept = [0; KEPT_BYTES];
+        for (kept, byte) in kept.iter_mut().zip(sha256.finish().as_ref()) {
+            *kept = *byte;
+        }
+        Self(Inner::Digest(kept))
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Uuid(uuid) => write!(f, "{}", uuid.hyphenated()),
+            Inner::Digest(bytes) => {
+                f.write_str("sha256:")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for Reference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_stays_and_all_else_becomes_a_digest() {
+        let uuid = "0190a209-f46e-7534-9dd0-a8a5554e22e9";
+        assert_eq!(Reference::of(uuid).to_string(), uuid);
+        for text in ["", "acct-4711", "0190A209-F46E-7534-9DD0-A8A5554E22E9", "0190a209f46e75349dd0a8a5554e22e9"] {
+            let shown = Reference::of(text).to_string();
+            assert!(shown.starts_with("sha256:") && shown.len() == 31, "{shown}");
+            assert_eq!(shown, Reference::of(text).to_string());
+        }
+        assert_ne!(Reference::of_parts(&["a", "bc"]), Reference::of_parts(&["ab", "c"]));
+    }
+}
