@@ -36,12 +36,17 @@ pub struct EmbeddedSts {
 impl EmbeddedSts {
     /// Makes its files and starts it.
     pub async fn start(idp: &str) -> anyhow::Result<Self> {
+        Self::start_with(idp, &AGENTS, include_str!("registry.toml")).await
+    }
+
+    /// Starts it with other agents, and a registry that names the IdP and the digest of each agent's secret in braces.
+    pub async fn start_with(idp: &str, agents: &[&'static str], template: &str) -> anyhow::Result<Self> {
         let listeners = [TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?];
         let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
         let directory = tempfile::tempdir()?;
-        let secrets: Vec<_> = AGENTS.map(|agent| (agent, random_secret())).into();
+        let secrets: Vec<_> = agents.iter().map(|agent| (*agent, random_secret())).collect();
         MasterKey::create(&directory.path().join("master.key"), &SystemEntropy)?;
-        std::fs::write(directory.path().join("registry.toml"), registry(idp, &secrets))?;
+        std::fs::write(directory.path().join("registry.toml"), registry(template, idp, &secrets))?;
         std::fs::write(directory.path().join("sts.toml"), configuration(addresses))?;
         let loaded = config::load(Some(&directory.path().join("sts.toml")), [], &Overrides::default());
         let config = loaded.config.with_context(|| format!("the configuration: {:?}", loaded.faults))?;
@@ -124,8 +129,8 @@ fn random_secret() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn registry(idp: &str, secrets: &[(&str, String)]) -> String {
-    let registry = include_str!("registry.toml").replace("{idp}", idp);
+fn registry(template: &str, idp: &str, secrets: &[(&str, String)]) -> String {
+    let registry = template.replace("{idp}", idp);
     secrets.iter().fold(registry, |registry, (agent, secret)| {
         let digest = digest(&SHA256, secret.as_bytes());
         let hexadecimal: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

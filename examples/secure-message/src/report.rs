@@ -1,0 +1,186 @@
+//! What came of each case, and the measures of them all.
+
+use std::collections::BTreeSet;
+
+use sts_client::envelope::{Capability, Reason};
+use sts_client::trace::{Boundary, Event, Guard, Outcome};
+
+use crate::stage::Stage;
+
+/// What the STS and the verifier may say to the tokens of the exchange suite.
+const EXCHANGE_DECISIONS: [&str; 5] =
+    ["allowed", "invalid_scope", "invalid_target", "invalid_request", "invalid_token"];
+
+/// Which suite a case belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// Tokens.
+    Exchange,
+    /// Messages.
+    Envelope,
+    /// Messages that were there before.
+    Replay,
+}
+
+struct Case {
+    suite: Suite,
+    expected: String,
+    came: String,
+}
+
+/// All cases.
+#[derive(Default)]
+pub(crate) struct Report {
+    cases: Vec<Case>,
+    failed_checks: usize,
+    lines: Vec<String>,
+}
+
+/// One row of the table: what was counted, and what is owed.
+struct Measure {
+    name: &'static str,
+    counted: usize,
+    of: usize,
+    owed: Owed,
+}
+
+enum Owed {
+    None,
+    All,
+}
+
+impl Report {
+    /// What came of a case, beside what was expected.
+    pub(crate) fn case(&mut self, suite: Suite, what: &str, expected: &str, came: &str) {
+        let suite_name = match suite {
+            Suite::Exchange => "exchange",
+            Suite::Envelope => "envelope",
+            Suite::Replay => "replay",
+        };
+        let line = if expected == came {
+            format!("  ok      {suite_name:<9} {what}: {came}")
+        } else {
+            format!("  FAILED  {suite_name:<9} {what}: {came}, expected {expected}")
+        };
+        self.lines.push(line);
+        self.cases.push(Case { suite, expected: expected.to_owned(), came: came.to_owned() });
+    }
+
+    /// Something else that must hold.
+    pub(crate) fn check(&mut self, what: &str, holds: bool) {
+        self.lines.push(format!("  {:<7} {:<9} {what}", if holds { "ok" } else { "FAILED" }, ""));
+        self.failed_checks += usize::from(!holds);
+    }
+
+    /// Prints the cases.
+    pub(crate) fn print_cases(&self) {
+        for line in &self.lines {
+            println!("{line}");
+        }
+    }
+
+    /// Prints the measures. Whether all went as told, and every measure is what is owed.
+    pub(crate) fn print_measures(&self, stage: &Stage) -> bool {
+        println!("  {:<28} {:>7}  {:>4}  owed", "measure", "counted", "of");
+        let mut all_as_owed = self.failed_checks == 0;
+        for Measure { name, counted, of, owed } in self.measures(stage) {
+            let (owed, as_owed) = match owed {
+                Owed::None => ("0", counted == 0),
+                Owed::All => ("all", counted == of),
+            };
+            let verdict = if as_owed { "" } else { "  MISSED" };
+            println!("  {name:<28} {counted:>7}  {of:>4}  {owed}{verdict}");
+            all_as_owed &= as_owed;
+        }
+        all_as_owed
+    }
+
+    fn measures(&self, stage: &Stage) -> Vec<Measure> {
+        let events = stage.events.take();
+        let refusals: Vec<&Case> = self.cases.iter().filter(|case| case.expected != "allowed").collect();
+        let allowed: Vec<&Case> = self.cases.iter().filter(|case| case.expected == "allowed").collect();
+        let replays: Vec<&Case> = self.cases.iter().filter(|case| case.suite == Suite::Replay).collect();
+        let count = |cases: &[&Case], is: fn(&Case) -> bool| cases.iter().filter(|case| is(case)).count();
+        let (decided, decisions) = self.coverage(&events);
+        let texts = haystacks(&events, &self.lines);
+        let decryptions = stage.billing.envelopes().decryptions();
+        let (none, all) = (|| Owed::None, || Owed::All);
+        let measure = |name, counted, of, owed| Measure { name, counted, of, owed };
+        vec![
+            measure("false allows", count(&refusals, |case| case.came == "allowed"), refusals.len(), none()),
+            measure("false denials", count(&allowed, |case| case.came != "allowed"), allowed.len(), none()),
+            measure("refused for another reason", count(&refusals, other_reason), refusals.len(), none()),
+            measure("replays detected", count(&replays, |case| case.came == "replay"), replays.len(), all()),
+            measure("missing trace fields", missing_fields(&events), events.len(), none()),
+            measure("policy decisions covered", decided, decisions, all()),
+            measure("redaction failures", found(&stage.secrets, &texts), stage.secrets.len(), none()),
+            measure(
+                "decrypted, then refused",
+                usize::try_from(decryptions.succeeded).unwrap_or(usize::MAX).saturating_sub(served(&events)),
+                usize::try_from(decryptions.attempted).unwrap_or(usize::MAX),
+                none(),
+            ),
+        ]
+    }
+
+    /// How many of the decisions that can be made were made: every reason, every capability that is served, every word of the STS.
+    fn coverage(&self, events: &[Event]) -> (usize, usize) {
+        let came = |suite: fn(Suite) -> bool| {
+            let cases = self.cases.iter().filter(move |case| suite(case.suite));
+            cases.map(|case| case.came.as_str()).collect::<BTreeSet<_>>()
+        };
+        let (exchange, envelope) = (came(|suite| suite == Suite::Exchange), came(|suite| suite != Suite::Exchange));
+        let served: BTreeSet<&str> = events
+            .iter()
+            .filter(|event| event.boundary == Boundary::Decrypted && event.outcome == Outcome::Passed)
+            .filter_map(|event| event.matter.capability)
+            .collect();
+        let capabilities = [Capability::Read, Capability::ToolCall, Capability::WorkflowCommand];
+        let of_exchange = EXCHANGE_DECISIONS.iter().filter(|decision| exchange.contains(*decision)).count();
+        let of_envelope = Reason::ALL.iter().filter(|reason| envelope.contains(reason.as_str())).count();
+        let of_policy = capabilities.iter().filter(|capability| served.contains(capability.as_str())).count();
+        let all = EXCHANGE_DECISIONS.len() + Reason::ALL.len() + capabilities.len();
+        (of_exchange + of_envelope + of_policy, all)
+    }
+}
+
+fn other_reason(case: &Case) -> bool {
+    case.came != "allowed" && case.came != case.expected
+}
+
+/// How many messages crossed into a handler.
+fn served(events: &[Event]) -> usize {
+    let invoked = |event: &&Event| event.boundary == Boundary::Invoked && event.outcome == Outcome::Passed;
+    events.iter().filter(invoked).count()
+}
+
+/// How many events lack a field that whoever follows a message needs: the trace id always; of a verified caller who it is, for whom and in
+/// which tenant; of a message whose ids were checked, those, the other agent and what it asks.
+fn missing_fields(events: &[Event]) -> usize {
+    let is_whole = |event: &&Event| {
+        let matter = &event.matter;
+        let caller = matter.actor.is_some() && matter.subject.is_some() && matter.tenant_id.is_some();
+        let message = matter.message_id.is_some() && matter.idempotency_key.is_some() && matter.peer.is_some();
+        let is_known = match event.guard {
+            Guard::Token => event.boundary < Boundary::Authorization || caller,
+            Guard::Envelope | Guard::Idempotency => caller,
+        };
+        let is_named = event.guard != Guard::Envelope
+            || event.boundary <= Boundary::Authorization
+            || message && matter.capability.is_some();
+        matter.trace_id.is_some() && is_known && is_named
+    };
+    events.iter().filter(|event| !is_whole(event)).count()
+}
+
+/// All that was written down: the audit trail, its debug form, and what is printed.
+fn haystacks(events: &[Event], lines: &[String]) -> Vec<String> {
+    let json = events.iter().map(|event| serde_json::to_string(event).unwrap_or_default());
+    let debug = events.iter().map(|event| format!("{event:?}"));
+    json.chain(debug).chain(lines.iter().cloned()).collect()
+}
+
+fn found(secrets: &[String], texts: &[String]) -> usize {
+    let is_found = |secret: &&String| texts.iter().any(|text| text.contains(secret.as_str()));
+    secrets.iter().filter(|secret| secret.len() >= 16).filter(is_found).count()
+}
