@@ -85,9 +85,6 @@ pub enum VerifyError {
     /// The signature is not one of this key over these bytes.
     #[error("the signature does not verify")]
     BadSignature,
-    /// The cryptography could not even be tried; with a [`VerificationKey`] this does not happen.
-    #[error("the signature could not be checked")]
-    Crypto(#[source] jsonwebtoken::errors::Error),
 }
 
 /// A compact JWS whose header passed the gate and whose payload is any bytes. Tokens are [`crate::UnverifiedToken`]s;
@@ -97,7 +94,7 @@ pub struct CompactJws<'a> {
     header: Header,
     payload: Vec<u8>,
     signing_input: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
 }
 
 impl<'a> CompactJws<'a> {
@@ -124,7 +121,7 @@ impl<'a> CompactJws<'a> {
         }
         let header_bytes = decode(Segment::Header, header)?;
         let payload = decode(Segment::Payload, payload)?;
-        decode(Segment::Signature, signature)?;
+        let signature = decode(Segment::Signature, signature)?;
         let header = json::parse_object(&header_bytes).map_err(|source| ParseError::Json(Segment::Header, source))?;
         Ok(Self { header: Header::from_json(&header)?, payload, signing_input, signature })
     }
@@ -132,6 +129,11 @@ impl<'a> CompactJws<'a> {
     /// What is signed: header and payload, encoded.
     pub(crate) fn signing_input(&self) -> &'a str {
         self.signing_input
+    }
+
+    /// The signature, decoded.
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
     }
 
     /// The header. Not to be believed before the signature is verified.
@@ -149,16 +151,7 @@ impl<'a> CompactJws<'a> {
     /// # Errors
     /// See [`VerifyError`].
     pub fn verify_signature(&self, key: &VerificationKey) -> Result<(), VerifyError> {
-        if !key.fits(self.header.algorithm) {
-            return Err(VerifyError::WrongAlgorithm);
-        }
-        let message = self.signing_input.as_bytes();
-        let algorithm = self.header.algorithm.to_jsonwebtoken();
-        match jsonwebtoken::crypto::verify(self.signature, message, key.decoding_key(), algorithm) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(VerifyError::BadSignature),
-            Err(source) => Err(VerifyError::Crypto(source)),
-        }
+        key.verify(self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
     }
 
     pub(crate) fn into_header(self) -> Header {

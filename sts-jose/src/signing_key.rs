@@ -1,4 +1,4 @@
-//! Our signer: a key pair that is parsed once (`jsonwebtoken` parses it for every signature, which triples the cost).
+//! Our signer: a key pair that is parsed once, and not for every signature.
 
 use std::fmt;
 

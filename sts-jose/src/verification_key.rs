@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
-use crate::jws::is_sound_key_id;
+use crate::jws::{VerifyError, is_sound_key_id};
 use crate::rsa_modulus;
 
 /// Members that only private or symmetric keys have. A key that somebody published with one of them is no secret any
@@ -26,7 +25,8 @@ pub struct VerificationKey {
 struct Inner {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
-    decoding_key: DecodingKey,
+    /// The key, parsed once for each of `algorithms`, in their order.
+    parsed: Vec<ParsedPublicKey>,
 }
 
 /// Why a JWK is not used. Causes are not kept: aws-lc's are texts like "`InconsistentComponents`".
@@ -81,8 +81,8 @@ impl VerificationKey {
         };
         let kty = KeyType::from_jwk(jwk)?;
         let algorithms = narrow(kty.algorithms(), jwk.get("alg"))?;
-        let decoding_key = kty.decoding_key(jwk)?;
-        Ok(Self { inner: Arc::new(Inner { kid, algorithms, decoding_key }) })
+        let parsed = kty.parse(jwk, &algorithms)?;
+        Ok(Self { inner: Arc::new(Inner { kid, algorithms, parsed }) })
     }
 
     /// The `kid` that the key was published with.
@@ -100,8 +100,17 @@ impl VerificationKey {
         self.algorithms().contains(&algorithm)
     }
 
-    pub(crate) fn decoding_key(&self) -> &DecodingKey {
-        &self.inner.decoding_key
+    /// Whether `other` is this very key, read at the same time.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Checks a signature. Costs a public-key operation, tens of microseconds.
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+        let mut keys = self.inner.algorithms.iter().zip(&self.inner.parsed);
+        let (_, key) = keys.find(|(known, _)| **known == algorithm).ok_or(VerifyError::WrongAlgorithm)?;
+        // aws-lc gives no reason.
+        key.verify_sig(message, signature).or(Err(VerifyError::BadSignature))
     }
 }
 
@@ -150,16 +159,15 @@ impl KeyType {
         }
     }
 
-    fn decoding_key(self, jwk: &Map<String, Value>) -> Result<DecodingKey, JwkError> {
+    fn parse(self, jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Vec<ParsedPublicKey>, JwkError> {
         match self {
             Self::P256 => ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED),
             Self::P384 => ec_key(jwk, 48, &signature::ECDSA_P384_SHA384_FIXED),
             Self::Ed25519 => {
                 let x = parameter_of(jwk, "x", 32)?;
-                ParsedPublicKey::new(&signature::ED25519, &x).or(Err(JwkError::Unsound))?;
-                Ok(DecodingKey::from_ed_der(&x))
+                Ok(vec![ParsedPublicKey::new(&signature::ED25519, &x).or(Err(JwkError::Unsound))?])
             }
-            Self::Rsa => rsa_key(jwk),
+            Self::Rsa => rsa_key(jwk, algorithms),
         }
     }
 }
@@ -178,24 +186,38 @@ fn ec_key(
     jwk: &Map<String, Value>,
     coordinate_bytes: usize,
     algorithm: &'static signature::EcdsaVerificationAlgorithm,
-) -> Result<DecodingKey, JwkError> {
+) -> Result<Vec<ParsedPublicKey>, JwkError> {
     // An uncompressed point, SEC 1 §2.3.3. Parsing it checks that it lies on the curve.
     let mut point = vec![4];
     point.extend(parameter_of(jwk, "x", coordinate_bytes)?);
     point.extend(parameter_of(jwk, "y", coordinate_bytes)?);
-    ParsedPublicKey::new(algorithm, &point).or(Err(JwkError::Unsound))?;
-    Ok(DecodingKey::from_ec_der(&point))
+    Ok(vec![ParsedPublicKey::new(algorithm, &point).or(Err(JwkError::Unsound))?])
 }
 
-fn rsa_key(jwk: &Map<String, Value>) -> Result<DecodingKey, JwkError> {
+fn rsa_key(jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Vec<ParsedPublicKey>, JwkError> {
     let (n, e) = (parameter(jwk, "n")?, parameter(jwk, "e")?);
     let (n, e) = (rsa_modulus::without_leading_zeros(&n), rsa_modulus::without_leading_zeros(&e));
     if !rsa_modulus::is_sound(n, e) {
         return Err(JwkError::Unsound);
     }
     let components = RsaPublicKeyComponents { n, e };
-    components.to_parsed_public_key(&signature::RSA_PKCS1_2048_8192_SHA256).or(Err(JwkError::Unsound))?;
-    Ok(DecodingKey::from_rsa_raw_components(n, e))
+    let parse = |algorithm: &Algorithm| {
+        let parameters = rsa_parameters(*algorithm).ok_or(JwkError::UnsupportedType)?;
+        components.to_parsed_public_key(parameters).or(Err(JwkError::Unsound))
+    };
+    algorithms.iter().map(parse).collect()
+}
+
+fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => None,
+    }
 }
 
 /// `use` and `key_ops` (RFC 7517 §4.2, §4.3), when there, must allow to verify signatures.
