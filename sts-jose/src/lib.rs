@@ -9,6 +9,7 @@
 //! | `claims`, `times` | typed access to claims, and the one rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set` | public keys (JWK, JWKS) |
 //! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
+//! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
 //! | `fetch` | the **only** place that opens connections to others |
@@ -41,6 +42,7 @@ mod key_set;
 mod key_source;
 mod remote;
 mod rsa_modulus;
+mod signature_memo;
 mod signing_key;
 mod times;
 mod token;
@@ -58,6 +60,7 @@ pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError,
 pub use key_set::{KeySet, KeySetError, MAX_KEYS};
 pub use key_source::{KeyLookupError, KeySetHealth, KeySource};
 pub use remote::{Location, RemoteConfig, RemoteKeySet};
+pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{UnverifiedToken, VerifiedToken};

@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 use crate::claims::Claims;
 use crate::json;
 use crate::jws::{CompactJws, Header, ParseError, Segment, VerifyError};
+use crate::signature_memo::SignatureMemo;
 use crate::verification_key::VerificationKey;
 
 /// A well-formed JWT whose signature nobody has checked. Nothing in it may be believed; it tells only where to look for
@@ -16,7 +17,7 @@ pub struct UnverifiedToken<'a> {
     claims: Claims,
 }
 
-/// The witness that a key has signed a token: only [`UnverifiedToken::verify`] makes one, so a function that asks for a
+/// The witness that a key has signed a token: only [`UnverifiedToken::verify`] and [`UnverifiedToken::verify_once`] make one, so a function that asks for a
 /// `VerifiedToken` cannot be given anything else.
 ///
 /// It says nothing about whose key that was, nor whether the token is expired or meant for us.
@@ -63,9 +64,32 @@ impl<'a> UnverifiedToken<'a> {
     /// See [`VerifyError`].
     pub fn verify(self, key: &VerificationKey) -> Result<VerifiedToken, VerifyError> {
         self.jws.verify_signature(key)?;
+        let digest = self.digest();
+        Ok(self.verified(digest))
+    }
+
+    /// The same, but a signature that the memo knows is not checked again: then it costs a look-up.
+    ///
+    /// # Errors
+    /// See [`VerifyError`].
+    pub fn verify_once(self, key: &VerificationKey, memo: &SignatureMemo) -> Result<VerifiedToken, VerifyError> {
+        let digest = self.digest();
+        if !memo.knows(&digest, self.jws.signature(), key) {
+            self.jws.verify_signature(key)?;
+            memo.remember(&digest, self.jws.signature(), key);
+        }
+        Ok(self.verified(digest))
+    }
+
+    fn digest(&self) -> [u8; 32] {
         let mut digest = [0; 32];
         digest.copy_from_slice(digest::digest(&digest::SHA256, self.jws.signing_input().as_bytes()).as_ref());
-        Ok(VerifiedToken { header: self.jws.into_header(), claims: self.claims, digest })
+        digest
+    }
+
+    /// The signature has been checked.
+    fn verified(self, digest: [u8; 32]) -> VerifiedToken {
+        VerifiedToken { header: self.jws.into_header(), claims: self.claims, digest }
     }
 }
 

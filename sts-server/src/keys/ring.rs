@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sts_jose::{Algorithm, SigningKey, SigningKeyError, UnverifiedToken, VerifiedToken};
+use sts_jose::{Algorithm, SignatureMemo, SigningKey, SigningKeyError, UnverifiedToken, VerifiedToken};
 use thiserror::Error;
 
 use super::{MasterKey, SealError};
@@ -19,6 +19,7 @@ pub struct KeyRing {
     active: HashMap<Algorithm, Arc<SigningKey>>,
     jwks: Value,
     lives: Vec<KeyLife>,
+    memo: Arc<SignatureMemo>,
 }
 
 /// Our keys of one algorithm in one state.
@@ -66,7 +67,7 @@ impl KeyRing {
     /// # Errors
     /// [`KeyRingError`] for the first key that cannot be used.
     pub fn from_rows(version: i64, rows: &[KeyRow], master: &MasterKey, known: &Self) -> Result<Self, KeyRingError> {
-        let mut ring = Self { version, ..Self::default() };
+        let mut ring = Self { version, memo: Arc::clone(&known.memo), ..Self::default() };
         let mut published = Vec::new();
         for row in rows {
             let key = match known.keys.get(&row.kid) {
@@ -131,7 +132,7 @@ impl KeyRing {
     #[must_use]
     pub fn verify(&self, token: UnverifiedToken<'_>) -> Option<VerifiedToken> {
         let key = self.keys.get(token.header().kid.as_deref()?)?.verification_key();
-        token.verify(&key).ok()
+        token.verify_once(&key, &self.memo).ok()
     }
 }
 

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sts_jose::{
     Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetError, KeySetHealth, KeySource, Location,
-    RemoteConfig, RemoteKeySet, TimeError, Times, UnverifiedToken, VerifiedToken, VerifyError, http_client,
+    RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times, UnverifiedToken, VerifiedToken, VerifyError,
+    http_client,
 };
 use thiserror::Error;
 use url::Url;
@@ -20,6 +21,7 @@ use crate::registry::{Agent, Issuer, Registry};
 pub struct TrustedKeys {
     issuers: HashMap<String, Source>,
     agents: HashMap<String, Source>,
+    memo: Arc<SignatureMemo>,
 }
 
 /// A key source with the description that it was made from.
@@ -129,7 +131,7 @@ impl TrustedKeys {
             let description = Description::of_agent(agent)?;
             Some((agent.id.clone(), take_over(description, previous.agents.get(&agent.id), clock)))
         });
-        Self { issuers: issuers.collect(), agents: agents.collect() }
+        Self { issuers: issuers.collect(), agents: agents.collect(), memo: Arc::clone(&previous.memo) }
     }
 
     /// Believes a token of a registered issuer, or says why not: issuer, algorithm, key, signature, times, age.
@@ -151,7 +153,7 @@ impl TrustedKeys {
             return Err(TrustError::Algorithm);
         }
         let source = self.issuers.get(iss).ok_or(TrustError::UnknownIssuer)?;
-        let (token, times) = verify(source, token, now).await?;
+        let (token, times) = self.verify(source, token, now).await?;
         check_age(&issuer, &times, now)?;
         Ok(OutsideToken { issuer, token, times })
     }
@@ -166,7 +168,25 @@ impl TrustedKeys {
         token: UnverifiedToken<'_>,
         now: Timestamp,
     ) -> Result<(VerifiedToken, Times), TrustError> {
-        verify(self.agents.get(&agent.id).ok_or(TrustError::UnknownKey)?, token, now).await
+        self.verify(self.agents.get(&agent.id).ok_or(TrustError::UnknownKey)?, token, now).await
+    }
+
+    async fn verify(
+        &self,
+        source: &Source,
+        token: UnverifiedToken<'_>,
+        now: Timestamp,
+    ) -> Result<(VerifiedToken, Times), TrustError> {
+        let keys = source.keys.as_ref().map_err(|error| TrustError::Source(Arc::clone(error)))?;
+        let header = token.header();
+        let key = match keys.find(header.kid.as_deref(), header.algorithm).await {
+            Ok(key) => key,
+            Err(KeyLookupError::Unknown) => return Err(TrustError::UnknownKey),
+            Err(unavailable @ KeyLookupError::Unavailable(_)) => return Err(TrustError::KeysUnavailable(unavailable)),
+        };
+        let token = token.verify_once(&key, &self.memo).map_err(TrustError::Signature)?;
+        let times = Claims::times(token.claims(), now).map_err(TrustError::Time)?;
+        Ok((token, times))
     }
 
     /// How the keys of each issuer fare; a source that could not be made of its entry is failing.
@@ -200,23 +220,6 @@ impl Source {
             Err(_) => KeySetHealth { failing: true, ..KeySetHealth::default() },
         }
     }
-}
-
-async fn verify(
-    source: &Source,
-    token: UnverifiedToken<'_>,
-    now: Timestamp,
-) -> Result<(VerifiedToken, Times), TrustError> {
-    let keys = source.keys.as_ref().map_err(|error| TrustError::Source(Arc::clone(error)))?;
-    let header = token.header();
-    let key = match keys.find(header.kid.as_deref(), header.algorithm).await {
-        Ok(key) => key,
-        Err(KeyLookupError::Unknown) => return Err(TrustError::UnknownKey),
-        Err(unavailable @ KeyLookupError::Unavailable(_)) => return Err(TrustError::KeysUnavailable(unavailable)),
-    };
-    let token = token.verify(&key).map_err(TrustError::Signature)?;
-    let times = Claims::times(token.claims(), now).map_err(TrustError::Time)?;
-    Ok((token, times))
 }
 
 /// `max_token_age`: older by `iat` is refused; without `iat`, so is an `exp` further off.
