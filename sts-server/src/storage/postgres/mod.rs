@@ -13,11 +13,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 
 use self::announce::Announcements;
 use self::error::PostgresError;
+use self::writer::Writer;
 use super::{
     AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
     OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
@@ -33,6 +34,7 @@ mod record;
 mod registry;
 mod revocation;
 mod transaction;
+mod writer;
 
 /// How long a caller waits for a connection, be it a free one or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,25 +57,25 @@ const DURABLE: &str =
 /// A `PostgreSQL` database.
 pub struct PostgresStore {
     pool: PgPool,
+    writer: Writer,
     options: PgConnectOptions,
     announcements: Announcements,
 }
 
 impl PostgresStore {
-    /// Opens the database of this URL with up to `max_connections` connections (at least 1). Connects on first use: the server need
-    /// not be there yet.
+    /// Opens the database of this URL with up to `max_connections` connections (at least 2: one of them commits batches). Connects on
+    /// first use: the server need not be there yet.
     ///
     /// # Errors
     ///
     /// [`StorageError::Broken`] for a malformed URL.
     pub fn open(url: &str, max_connections: u32) -> Result<Self, StorageError> {
         let options = PgConnectOptions::from_str(url).map_err(PostgresError::from)?;
+        let session = options.clone().options(SESSION);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections.max(1))
+            .max_connections(max_connections.saturating_sub(1).max(1))
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| {
-                Box::pin(async move { sqlx::raw_sql(DURABLE).execute(connection).await.map(|_| ()) })
-            })
+            .after_connect(|connection, _| Box::pin(make_durable(connection)))
             .after_release(|connection, _| {
                 Box::pin(async move {
                     // A transaction that was given up is rolled back here.
@@ -83,8 +85,8 @@ impl PostgresStore {
                     }
                 })
             })
-            .connect_lazy_with(options.clone().options(SESSION));
-        Ok(Self { pool, announcements: Announcements::of(options.clone()), options })
+            .connect_lazy_with(session.clone());
+        Ok(Self { pool, writer: Writer::of(session), announcements: Announcements::of(options.clone()), options })
     }
 }
 
@@ -93,6 +95,11 @@ impl Debug for PostgresStore {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("PostgresStore").field("size", &self.pool.size()).finish_non_exhaustive()
     }
+}
+
+/// Sees to it that what a connection commits is durable.
+async fn make_durable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(DURABLE).execute(connection).await.map(|_| ())
 }
 
 /// Ends an act that takes too long; nobody knows then whether it holds.
@@ -171,7 +178,7 @@ impl Store for PostgresStore {
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
-        within(record::record(&self.pool, known_revocations, one_time, decide)).await
+        within(self.writer.record(known_revocations, one_time, decide)).await
     }
 
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
@@ -200,7 +207,11 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.announcements.end();
+        let both = async {
+            self.writer.close().await;
+            self.pool.close().await;
+        };
         // What is still in use then ends with the process.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;
     }
 }

@@ -8,21 +8,24 @@ use super::{audit, revocation, transaction};
 use crate::storage::columns::TokenColumns;
 use crate::storage::{Fresh, OneTimeValue, RecordRows, TokenReference, TokenRow, one_time};
 
-/// Commits a batch.
+/// Commits a batch, in as few messages as it takes, on a connection that is in no transaction. After an error the connection is in the
+/// middle of whatever failed, and must be dropped.
 pub(super) async fn record(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     known_revocations: i64,
     batch: &[OneTimeValue],
     decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
 ) -> Result<(), PostgresError> {
-    let mut transaction = transaction::beside_writers(pool).await?;
-    let spent = spend(&mut transaction, batch).await?;
-    let revocations = revocation::beyond(&mut transaction, known_revocations).await?;
+    let counter = transaction::begin_beside_writers(connection).await?;
+    let spent = spend(connection, batch).await?;
+    let revocations = if counter <= known_revocations {
+        Vec::new()
+    } else {
+        revocation::after(connection, known_revocations).await?
+    };
     let rows = decide(&Fresh { spent, revocations });
-    insert(&mut transaction, &rows.tokens).await?;
-    audit::insert(&mut transaction, &rows.audit).await?;
-    transaction.commit().await?;
-    Ok(())
+    insert(connection, &rows).await?;
+    transaction::commit(connection).await
 }
 
 /// Reads a token.
@@ -59,15 +62,20 @@ async fn spend(connection: &mut PgConnection, batch: &[OneTimeValue]) -> Result<
     Ok(one_time::spent(batch, inserted))
 }
 
-async fn insert(connection: &mut PgConnection, tokens: &[TokenRow]) -> Result<(), PostgresError> {
+/// Inserts tokens and audit rows in one statement.
+async fn insert(connection: &mut PgConnection, RecordRows { tokens, audit }: &RecordRows) -> Result<(), PostgresError> {
     if tokens.is_empty() {
-        return Ok(());
+        return audit::insert(connection, audit).await;
     }
     let parents: Vec<Option<&TokenReference>> = tokens.iter().map(|token| token.parent.as_ref()).collect();
     sqlx::query(
-        "INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at)
+        "WITH inserted AS (
+             INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at)
+             SELECT * FROM UNNEST(
+                 $1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::BIGINT[]))
+         INSERT INTO audit_events (writer, writer_sequence, at, correlation_id, txn, jti, body, mac)
          SELECT * FROM UNNEST(
-             $1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::BIGINT[])",
+             $9::TEXT[], $10::BIGINT[], $11::BIGINT[], $12::TEXT[], $13::TEXT[], $14::TEXT[], $15::TEXT[], $16::BYTEA[])",
     )
     .bind(tokens.iter().map(|token| token.jti.as_str()).collect::<Vec<&str>>())
     .bind(tokens.iter().map(|token| token.iss.as_str()).collect::<Vec<&str>>())
@@ -77,6 +85,14 @@ async fn insert(connection: &mut PgConnection, tokens: &[TokenRow]) -> Result<()
     .bind(tokens.iter().map(|token| token.client_id.as_str()).collect::<Vec<&str>>())
     .bind(tokens.iter().map(|token| token.issued_at.as_millisecond()).collect::<Vec<i64>>())
     .bind(tokens.iter().map(|token| token.expires_at.as_millisecond()).collect::<Vec<i64>>())
+    .bind(audit.iter().map(|row| row.writer.as_str()).collect::<Vec<&str>>())
+    .bind(audit.iter().map(|row| row.writer_sequence).collect::<Vec<i64>>())
+    .bind(audit.iter().map(|row| row.at.as_millisecond()).collect::<Vec<i64>>())
+    .bind(audit.iter().map(|row| row.correlation_id.as_deref()).collect::<Vec<Option<&str>>>())
+    .bind(audit.iter().map(|row| row.txn.as_deref()).collect::<Vec<Option<&str>>>())
+    .bind(audit.iter().map(|row| row.jti.as_deref()).collect::<Vec<Option<&str>>>())
+    .bind(audit.iter().map(|row| row.body.as_str()).collect::<Vec<&str>>())
+    .bind(audit.iter().map(|row| row.mac.as_slice()).collect::<Vec<&[u8]>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -24,11 +24,8 @@ pub(super) async fn revocations(pool: &PgPool) -> Result<(i64, Vec<RevocationRow
     Ok((counter, columns::rows(revocations)?))
 }
 
-/// Reads the revocations beyond a version; one read when there are none.
-pub(super) async fn beyond(connection: &mut PgConnection, version: i64) -> Result<Vec<RevocationRow>, PostgresError> {
-    if registry::counter(connection, "revocations").await? <= version {
-        return Ok(Vec::new());
-    }
+/// Reads the revocations after a version.
+pub(super) async fn after(connection: &mut PgConnection, version: i64) -> Result<Vec<RevocationRow>, PostgresError> {
     let revocations: Vec<RevocationColumns> = sqlx::query_as(
         "SELECT kind, issuer, value, at, expires_at, version FROM revocations
          WHERE version > $1 ORDER BY version, kind, issuer, value",

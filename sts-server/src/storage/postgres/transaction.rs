@@ -1,7 +1,7 @@
 //! How transactions begin.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{PgPool, Postgres, Row as _, Transaction};
 
 use super::error::PostgresError;
 
@@ -10,6 +10,10 @@ pub(super) const KEYS: i64 = 7_310_001;
 /// The advisory lock of whoever adds tokens or audit rows.
 pub(super) const WRITERS: i64 = 7_310_002;
 
+/// With the number of [`WRITERS`].
+const BEGIN_BESIDE_WRITERS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SELECT pg_advisory_xact_lock_shared(7310002);
+    SELECT value FROM counters WHERE name = 'revocations'";
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -18,6 +22,20 @@ pub(super) async fn beside_writers(pool: &PgPool) -> Result<Transaction<'static,
     let mut transaction = begin(pool, READ_COMMITTED).await?;
     lock_shared(&mut transaction, WRITERS).await?;
     Ok(transaction)
+}
+
+/// The same on a connection that is the caller's alone, in one message; gives the counter of revocations as it stands once the lock is
+/// held. Every statement of it sees what was committed before that statement.
+pub(super) async fn begin_beside_writers(connection: &mut PgConnection) -> Result<i64, PostgresError> {
+    let rows = sqlx::raw_sql(BEGIN_BESIDE_WRITERS).fetch_all(connection).await?;
+    let counter = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(counter.try_get("value")?)
+}
+
+/// Commits what [`begin_beside_writers`] began.
+pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), PostgresError> {
+    sqlx::raw_sql("COMMIT").execute(connection).await?;
+    Ok(())
 }
 
 /// Begins a transaction while no other adds tokens or audit rows: every earlier one has ended, every later one waits.
@@ -66,4 +84,14 @@ async fn lock(connection: &mut PgConnection, lock: i64) -> Result<(), PostgresEr
 async fn lock_shared(connection: &mut PgConnection, lock: i64) -> Result<(), PostgresError> {
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1)").bind(lock).execute(connection).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_takes_the_lock_of_the_writers() {
+        assert!(BEGIN_BESIDE_WRITERS.contains(&format!("lock_shared({WRITERS})")));
+    }
 }

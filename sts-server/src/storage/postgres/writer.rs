@@ -1,0 +1,90 @@
+//! The connection that commits batches.
+//!
+//! A pool would try the connection before and after every batch, and a `BEGIN` on one of its connections needs a task of its own: more
+//! messages than the batch itself. This connection commits one batch after the other. Whenever one does not end well, it is given up
+//! with whatever state it is in, and the server rolls back.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Semaphore;
+
+use super::error::PostgresError;
+use super::{ACQUIRE_TIMEOUT, RELEASE_TIMEOUT, make_durable, record};
+use crate::storage::{Fresh, OneTimeValue, RecordRows};
+use crate::telemetry::Stopwatch;
+
+/// A connection that has rested for longer is tried before it is used: the server may have restarted, or the network may be gone.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// Commits batches, one at a time.
+pub(super) struct Writer {
+    options: PgConnectOptions,
+    turn: Semaphore,
+    kept: Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    connection: PgConnection,
+    rests: Stopwatch,
+}
+
+impl Writer {
+    /// Connects on first use.
+    pub(super) fn of(options: PgConnectOptions) -> Self {
+        Self { options, turn: Semaphore::new(1), kept: Mutex::default() }
+    }
+
+    /// Commits a batch.
+    pub(super) async fn record(
+        &self,
+        known_revocations: i64,
+        one_time: &[OneTimeValue],
+        decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
+    ) -> Result<(), PostgresError> {
+        let _turn = self.turn.acquire().await.or(Err(sqlx::Error::PoolClosed))?;
+        let mut connection = self.connection().await?;
+        record::record(&mut connection, known_revocations, one_time, decide).await?;
+        *self.kept() = Some(Kept { connection, rests: Stopwatch::start() });
+        Ok(())
+    }
+
+    /// Commits no more, once what is under way has ended.
+    pub(super) async fn close(&self) {
+        let last = self.turn.acquire().await;
+        self.turn.close();
+        drop(last);
+        let kept = self.kept().take();
+        if let Some(Kept { connection, .. }) = kept {
+            // The server notices all the same.
+            let _ = connection.close().await;
+        }
+    }
+
+    /// The connection of the last batch, or a new one.
+    async fn connection(&self) -> Result<PgConnection, PostgresError> {
+        let kept = self.kept().take();
+        if let Some(Kept { mut connection, rests }) = kept {
+            let is_usable = rests.elapsed() < RESTED
+                || matches!(tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await, Ok(Ok(())));
+            if is_usable {
+                return Ok(connection);
+            }
+        }
+        let connect = async {
+            let mut connection = self.options.connect().await?;
+            make_durable(&mut connection).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await {
+            Ok(connected) => connected,
+            Err(elapsed) => Err(sqlx::Error::Io(elapsed.into()).into()),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
