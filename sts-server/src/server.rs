@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::admin::{Access, Administration, By};
 use crate::config::{Config, PasswordError};
 use crate::exchange::{Parts, SnapshotError, Sts};
-use crate::http::{self, AdminApi, App, Listener, ListenerLimits, Tls, TlsError};
+use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::storage::{self, StorageError, Store};
@@ -195,10 +195,13 @@ impl Server {
         let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.clock)?);
         access.refresh().await;
         let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
-        let listener = |whose, router, tls| Listener { router, tls, limits, counted: (sts.metrics().clone(), whose) };
-        let agents = listener(telemetry::Listener::Public, http::public(app.clone()), tls.clone());
+        let listener =
+            |whose, endpoints, tls| Listener { endpoints, tls, limits, counted: (sts.metrics().clone(), whose) };
+        let agents = Endpoints::Agents(Agents::new(app.clone()));
+        let agents = listener(telemetry::Listener::Public, agents, tls.clone());
         let for_operators = tls.clone().filter(|_| config.tls.admin);
-        let operators = listener(telemetry::Listener::Admin, http::admin(app, api), for_operators);
+        let operators = Endpoints::Operators(http::admin(app, api));
+        let operators = listener(telemetry::Listener::Admin, operators, for_operators);
         server.tasks.spawn(agents.serve(public, ended.clone()));
         server.tasks.spawn(operators.serve(admin, ended.clone()));
         if let Some(tls) = tls {

@@ -1,9 +1,9 @@
-//! A server without sockets: the router of the public listener, driven request by request, and what stands behind it.
+//! A server without sockets: the endpoints of the public listener, driven request by request, and what stands behind it.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use jiff::Timestamp;
@@ -12,13 +12,12 @@ use sts_jose::{Clock as _, ManualClock, SystemClock, SystemEntropy};
 use sts_server::admin::By;
 use sts_server::config::{self, Config, Overrides};
 use sts_server::exchange::{Parts, Sts};
-use sts_server::http::{App, public};
+use sts_server::http::{Agents, App};
 use sts_server::keys::MasterKey;
 use sts_server::record::Event;
 use sts_server::server::{Foundation, Surroundings};
 use sts_server::storage::{self, AuditFilter, Store};
 use tempfile::TempDir;
-use tower::ServiceExt as _;
 
 use crate::model::{Model, OUR_ISSUER};
 use crate::{Answer, keyring, postgres};
@@ -51,7 +50,7 @@ pub struct Site {
 pub struct Node {
     /// The service.
     pub sts: Arc<Sts>,
-    router: Router,
+    agents: Agents,
 }
 
 impl World {
@@ -148,8 +147,8 @@ impl Node {
     /// The public edge of a service.
     #[must_use]
     pub fn new(sts: Arc<Sts>, config: &Config) -> Self {
-        let router = public(App::new(Arc::clone(&sts), config));
-        Self { sts, router }
+        let agents = Agents::new(App::new(Arc::clone(&sts), config));
+        Self { sts, agents }
     }
 
     /// The answer to a POST of a form.
@@ -175,7 +174,8 @@ impl Node {
     }
 
     async fn answer(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let response = self.agents.answer(request, peer).await;
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, MAX_ANSWER_BYTES).await.expect("a whole answer").to_vec();
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();

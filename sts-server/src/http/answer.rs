@@ -34,6 +34,9 @@ pub fn description(row: Row) -> &'static str {
     }
 }
 
+/// An answer with a token is rarely longer.
+const USUAL_BODY_BYTES: usize = 2 * 1024;
+
 /// When a probe should ask again.
 const READY_RETRY: Duration = Duration::from_secs(1);
 
@@ -141,11 +144,12 @@ fn error(status: StatusCode, code: ErrorCode, description: &str) -> Response {
 }
 
 fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
-    let Ok(body) = serde_json::to_vec(body) else {
+    let mut bytes = Vec::with_capacity(USUAL_BODY_BYTES);
+    if serde_json::to_writer(&mut bytes, body).is_err() {
         tracing::error!("an answer could not be written as JSON");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let mut response = Response::new(Body::from(body));
+    }
+    let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -1,14 +1,17 @@
 //! `POST /oauth2/introspect` (RFC 7662 §2).
 
-use axum::extract::{Request, State};
+use std::net::IpAddr;
+
+use axum::body::Body;
 use axum::response::Response;
+use http::Request;
 
 use super::{App, answer, post};
 use crate::exchange::{Call, Sts};
 use crate::telemetry::Endpoint;
 
 /// Answers an introspection request.
-pub(super) async fn introspect(State(app): State<App>, request: Request) -> Response {
+pub(super) async fn introspect(app: &App, request: Request<Body>, peer: IpAddr) -> Response {
     let decide = async |sts: &Sts, call: &Call<'_>| sts.introspect(call).await.map(|token| answer::json(&token));
-    post::answer(&app, request, Endpoint::Introspect, decide).await
+    post::answer(app, (request, peer), Endpoint::Introspect, decide).await
 }

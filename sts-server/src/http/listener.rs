@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt as _;
 
+use super::agents::{Agents, by_router};
 use super::tls::Tls;
 use crate::telemetry::{self, Metrics};
 
@@ -29,9 +30,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long requests that were sent before the end was announced may be on their way here; then idle connections are closed.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 
-/// Whom a request came from.
+/// Whom a request came from: an extension of those that go through a router.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// What a listener does not go beyond, and where it counts.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +49,29 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+/// What a listener answers.
+#[derive(Debug)]
+pub enum Endpoints {
+    /// The public endpoints.
+    Agents(Agents),
+    /// Those for operators.
+    Operators(Router),
+}
+
+impl Endpoints {
+    async fn answer(&self, request: http::Request<Body>, peer: SocketAddr) -> Response {
+        match self {
+            Self::Agents(agents) => agents.answer(request, peer).await,
+            Self::Operators(router) => by_router(router, request, peer).await,
+        }
+    }
+}
+
 /// What serves the connections of one address.
 #[derive(Debug)]
 pub struct Listener {
     /// What is answered.
-    pub router: Router,
+    pub endpoints: Endpoints,
     /// The certificate; none for plain HTTP.
     pub tls: Option<Tls>,
     /// The bounds.
@@ -185,12 +204,8 @@ impl Listener {
         peer: SocketAddr,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let router = self.router.clone();
-            async move {
-                Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
-            }
+        let service = service_fn(async |request: http::Request<Incoming>| {
+            Ok::<_, Infallible>(self.endpoints.answer(request.map(Body::new), peer).await)
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);

@@ -2,9 +2,11 @@
 //!
 //! What lives here: routes, the reading of requests (`post`), the accept loop (`listener`), all statuses and bodies (`answer`), and
 //! the admin API (`admin`).
-//! What must never: decisions; `exchange` makes them. Another endpoint is a file here and one line in a router.
+//! What must never: decisions; `exchange` makes them. Another endpoint is a file here and one line in `agents`, or in the router of the
+//! admin listener.
 
 mod admin;
+mod agents;
 mod answer;
 mod health;
 mod introspect;
@@ -24,15 +26,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::middleware::map_response_with_state;
-use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::get;
 
 pub use admin::AdminApi;
+pub use agents::Agents;
 pub use answer::description;
 pub(crate) use listener::announced;
-pub use listener::{Limits as ListenerLimits, Listener};
+pub use listener::{Endpoints, Limits as ListenerLimits, Listener, Peer};
 pub use tls::{Tls, TlsError};
 
 use crate::config::Config;
@@ -83,21 +83,6 @@ impl App {
     }
 }
 
-/// The endpoints for agents and verifiers.
-pub fn public(app: App) -> Router {
-    Router::new()
-        .route("/oauth2/token", any(token::token))
-        .route("/oauth2/introspect", any(introspect::introspect))
-        .route("/oauth2/revoke", any(revoke::revoke))
-        .route("/oauth2/jwks", get(jwks::jwks))
-        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
-        .route("/.well-known/openid-configuration", get(metadata::metadata))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .layer(map_response_with_state(app.clone(), send_elsewhere))
-        .with_state(app)
-}
-
 /// The endpoints for operators.
 pub fn admin(app: App, api: AdminApi) -> Router {
     Router::new()
@@ -106,9 +91,4 @@ pub fn admin(app: App, api: AdminApi) -> Router {
         .route("/readyz", get(health::readyz))
         .with_state(app)
         .nest(admin::BASE, admin::router(api))
-}
-
-/// A server that is about to end tells whoever stays connected to it to connect anew, which leads to another server.
-async fn send_elsewhere(State(app): State<App>, response: Response) -> Response {
-    if app.is_withdrawn() { answer::closing(response) } else { response }
 }

@@ -3,12 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use sts_protocol::parameter::X_CORRELATION_ID;
 
@@ -28,7 +27,7 @@ const MAX_CORRELATION_BYTES: usize = 128;
 /// Reads a request, lets `decide` answer it, and gives the answer the headers that all have.
 pub(super) async fn answer(
     app: &App,
-    request: Request,
+    (request, peer): (Request<Body>, IpAddr),
     endpoint: Endpoint,
     decide: impl AsyncFnOnce(&Sts, &Call<'_>) -> Result<Response, Refusal>,
 ) -> Response {
@@ -44,7 +43,7 @@ pub(super) async fn answer(
             return answer::seal(answer::unreadable(unreadable), &correlation_id);
         }
     };
-    let source = app.proxies.source(peer(&parts), &parts.headers);
+    let source = app.proxies.source(peer, &parts.headers);
     let call = Call { headers: &parts.headers, body: &body, correlation_id: &correlation_id, source, trail: &trail };
     let decided = async {
         app.sts.admit(source)?;
@@ -116,7 +115,7 @@ async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Unreadable>
     }
 }
 
-/// Who sent a request, or stands in between.
+/// Who sent a request that goes through a router, or stands in between.
 pub(super) fn peer(parts: &Parts) -> IpAddr {
     parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
