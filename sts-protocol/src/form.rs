@@ -79,6 +79,20 @@ impl std::fmt::Debug for Form {
 }
 
 fn decode(encoded: &[u8]) -> Result<String, FormError> {
+    let decoded = if encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
+        resolve(encoded)?
+    } else {
+        // Such as a token: most of the bytes of a request.
+        encoded.to_vec()
+    };
+    if decoded.contains(&0) {
+        return Err(FormError::Nul);
+    }
+    // The bytes of a request may be a secret: the cause, which holds them, is not kept.
+    String::from_utf8(decoded).or(Err(FormError::NotUtf8))
+}
+
+fn resolve(encoded: &[u8]) -> Result<Vec<u8>, FormError> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.iter();
     while let Some(byte) = bytes.next() {
@@ -91,11 +105,7 @@ fn decode(encoded: &[u8]) -> Result<String, FormError> {
             other => *other,
         });
     }
-    if decoded.contains(&0) {
-        return Err(FormError::Nul);
-    }
-    // The bytes of a request may be a secret: the cause, which holds them, is not kept.
-    String::from_utf8(decoded).or(Err(FormError::NotUtf8))
+    Ok(decoded)
 }
 
 fn hex_digit(byte: &u8) -> Option<u8> {

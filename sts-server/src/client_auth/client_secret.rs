@@ -77,7 +77,8 @@ fn digest_matches(auth: &AgentAuth, digest: &str) -> bool {
 
 fn hexadecimal_digest(secret: &SecretString) -> String {
     let digest = digest(&SHA256, secret.expose_secret().as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    digest.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
 }
 
 impl SecretCheck {

@@ -28,6 +28,9 @@ fn form_decode(encoded: &str) -> Result<String, Failure> {
         // A client that did not encode its secret; the form parser would read two parameters.
         return Err(Failure::Header);
     }
+    if !encoded.contains(['%', '+', '\0']) {
+        return Ok(encoded.to_owned());
+    }
     let form = sts_protocol::Form::parse(format!("v={encoded}").as_bytes()).or(Err(Failure::Header))?;
     Ok(form.get("v").unwrap_or_default().to_owned())
 }

@@ -17,6 +17,9 @@ use crate::storage::{TokenReference, TokenRow, forget_at};
 /// The longest token, in bytes: gateways refuse longer ones.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
+/// Claims are rarely longer.
+const USUAL_CLAIMS_BYTES: usize = 1024;
+
 const TYP: Option<&str> = Some("at+jwt");
 
 /// What minting takes.
@@ -84,7 +87,7 @@ impl MintError {
 /// # Errors
 /// [`MintError`].
 pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> {
-    let draft = draft(context, permit.ruling())?;
+    let draft = draft(context, permit.into_ruling())?;
     let token = draft.key.sign(TYP, &draft.json).map_err(MintError::Sign)?;
     Ok(Minted { token, claims: draft.claims })
 }
@@ -94,7 +97,7 @@ pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> 
 /// # Errors
 /// [`MintError`], never `Sign`.
 pub fn check(context: &Context<'_>, ruling: &Ruling) -> Result<(), MintError> {
-    draft(context, ruling).map(drop)
+    draft(context, ruling.clone()).map(drop)
 }
 
 /// A token that was not signed yet, and is not too long.
@@ -104,11 +107,12 @@ struct Draft<'a> {
     json: Vec<u8>,
 }
 
-fn draft<'a>(context: &Context<'a>, ruling: &Ruling) -> Result<Draft<'a>, MintError> {
+fn draft<'a>(context: &Context<'a>, ruling: Ruling) -> Result<Draft<'a>, MintError> {
     let algorithm = ruling.target.signing_alg;
     let key = context.ring.active(algorithm).ok_or(MintError::NoKey(algorithm))?;
     let claims = claims(context, ruling);
-    let json = serde_json::to_vec(&claims).map_err(MintError::Claims)?;
+    let mut json = Vec::with_capacity(USUAL_CLAIMS_BYTES);
+    serde_json::to_writer(&mut json, &claims).map_err(MintError::Claims)?;
     let bytes = key.token_bytes(TYP, json.len());
     if bytes > MAX_TOKEN_BYTES {
         return Err(MintError::TooLarge { bytes });
@@ -116,25 +120,25 @@ fn draft<'a>(context: &Context<'a>, ruling: &Ruling) -> Result<Draft<'a>, MintEr
     Ok(Draft { key, claims, json })
 }
 
-fn claims(context: &Context<'_>, ruling: &Ruling) -> AccessTokenClaims {
+fn claims(context: &Context<'_>, ruling: Ruling) -> AccessTokenClaims {
     AccessTokenClaims {
         iss: context.issuer.to_owned(),
-        sub: ruling.sub.clone(),
+        sub: ruling.sub,
         aud: ruling.target.minted_audience().to_owned(),
-        client_id: ruling.client_id.clone(),
+        client_id: ruling.client_id,
         iat: context.now.as_second(),
         exp: ruling.expires_at.as_second(),
         jti: name(context.now, context.entropy),
-        scope: ruling.scope.clone(),
-        act: ruling.act.clone(),
-        sub_id: ruling.principal.clone(),
-        tenant_id: ruling.tenant.clone(),
-        tenant_ids: ruling.tenants.clone(),
-        txn: ruling.txn.clone().unwrap_or_else(|| name(context.now, context.entropy)),
-        roles: ruling.roles.clone(),
-        auth_time: ruling.authentication.auth_time.clone(),
-        acr: ruling.authentication.acr.clone(),
-        amr: ruling.authentication.amr.clone(),
+        scope: ruling.scope,
+        act: ruling.act,
+        sub_id: ruling.principal,
+        tenant_id: ruling.tenant,
+        tenant_ids: ruling.tenants,
+        txn: ruling.txn.unwrap_or_else(|| name(context.now, context.entropy)),
+        roles: ruling.roles,
+        auth_time: ruling.authentication.auth_time,
+        acr: ruling.authentication.acr,
+        amr: ruling.authentication.amr,
     }
 }
 
@@ -145,7 +149,7 @@ pub fn name(now: Timestamp, entropy: &dyn Entropy) -> String {
     entropy.fill(&mut random);
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let name = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    name.as_hyphenated().to_string()
+    name.as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned()
 }
 
 impl Minted {

@@ -56,4 +56,10 @@ impl Permit {
     pub fn ruling(&self) -> &Ruling {
         &self.0
     }
+
+    /// What the token shall say; the permission is used up.
+    #[must_use]
+    pub fn into_ruling(self) -> Ruling {
+        self.0
+    }
 }

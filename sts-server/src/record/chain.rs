@@ -15,6 +15,8 @@ pub(super) const GENESIS: [u8; MAC_BYTES] = [0; MAC_BYTES];
 
 const DOMAIN: &[u8] = b"agent-sts audit 1";
 const WRITER_BYTES: usize = 16;
+/// The JSON of an event is rarely longer.
+const USUAL_BODY_BYTES: usize = 1024;
 
 /// The end of a chain that grows.
 pub struct AuditWriter {
@@ -41,9 +43,11 @@ impl AuditWriter {
     }
 
     /// Seals an event as the next row.
-    #[expect(clippy::expect_used, reason = "an event is made of texts and numbers, which JSON takes all of")]
+    #[expect(clippy::expect_used, reason = "an event is made of texts and numbers, which JSON takes all of, as UTF-8")]
     pub fn seal(&mut self, event: &Event) -> AuditRow {
-        let body = serde_json::to_string(event).expect("an event is JSON");
+        let mut body = Vec::with_capacity(USUAL_BODY_BYTES);
+        serde_json::to_writer(&mut body, event).expect("an event is JSON");
+        let body = String::from_utf8(body).expect("JSON is UTF-8");
         let sequence = self.sequence.saturating_add(1);
         let mac = code(&self.key, &self.writer, sequence, &self.last, &body);
         self.sequence = sequence;

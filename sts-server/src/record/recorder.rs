@@ -128,10 +128,10 @@ impl Writer {
         let mut chain = AuditWriter::new(self.key.clone(), &*self.entropy);
         let mut batch = Vec::with_capacity(BATCH);
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            let (submissions, answers): (Vec<_>, Vec<_>) =
+            let (mut submissions, answers): (Vec<_>, Vec<_>) =
                 batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
             let watch = Stopwatch::start();
-            let outcome = commit(&*self.store, &mut chain, &submissions).await;
+            let outcome = commit(&*self.store, &mut chain, &mut submissions).await;
             self.metrics.batch(submissions.len(), watch.elapsed());
             if outcome.is_err() {
                 // Whether the rows were written is unknown, and so is the end of the chain: begin another.
@@ -170,7 +170,7 @@ fn deliver(
 async fn commit(
     store: &dyn Store,
     writer: &mut AuditWriter,
-    submissions: &[Submission],
+    submissions: &mut [Submission],
 ) -> Result<Vec<Verdict>, Arc<StorageError>> {
     let known = submissions.iter().map(|submission| submission.known_revocations).min().unwrap_or(0);
     let one_time: Vec<OneTimeValue> = submissions.iter().filter_map(|submission| submission.one_time.clone()).collect();
@@ -197,22 +197,20 @@ fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
     submissions.iter().map(judge_one).collect()
 }
 
-/// What is written: tokens only of what stands, and an event of everything.
-fn rows(writer: &mut AuditWriter, submissions: &[Submission], verdicts: &[Verdict]) -> RecordRows {
+/// What is written, taken out of the submissions: tokens only of what stands, and an event of everything.
+fn rows(writer: &mut AuditWriter, submissions: &mut [Submission], verdicts: &[Verdict]) -> RecordRows {
     let mut rows = RecordRows::default();
-    for (submission, verdict) in submissions.iter().zip(verdicts) {
-        if *verdict == Verdict::Committed {
-            rows.tokens.extend(submission.token.clone());
-        }
-        rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)));
+    for (submission, verdict) in submissions.iter_mut().zip(verdicts) {
+        rows.tokens.extend(submission.token.take().filter(|_| *verdict == Verdict::Committed));
+        rows.audit.extend(submission.event.take().map(|event| seal(writer, event, *verdict)));
     }
     rows
 }
 
-fn seal(writer: &mut AuditWriter, event: &Event, verdict: Verdict) -> AuditRow {
+fn seal(writer: &mut AuditWriter, event: Event, verdict: Verdict) -> AuditRow {
     match verdict.reason() {
-        None => writer.seal(event),
-        Some((reason, detail)) => writer.seal(&event.clone().refused(reason, detail.to_owned())),
+        None => writer.seal(&event),
+        Some((reason, detail)) => writer.seal(&event.refused(reason, detail.to_owned())),
     }
 }
 

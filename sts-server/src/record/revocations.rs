@@ -54,10 +54,16 @@ impl Revocations {
         self.rows.len()
     }
 
+    /// Whether nothing stands revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// What revocation a token falls under, if any.
     #[must_use]
     pub fn refuse(&self, standing: &Standing) -> Option<RevocationKind> {
-        if self.rows.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let TokenReference { iss, jti } = &standing.token;

@@ -18,7 +18,8 @@ pub struct Registry {
     names: HashMap<String, Arc<Agent>>,
     /// Agent by workload, (issuer, subject).
     workloads: HashMap<(String, String), Arc<Agent>>,
-    delegations: HashMap<(String, String), Vec<Arc<Delegation>>>,
+    /// By actor, then by target.
+    delegations: HashMap<String, HashMap<String, Vec<Arc<Delegation>>>>,
 }
 
 /// The database's registry cannot be read.
@@ -79,8 +80,8 @@ impl Registry {
                 let mut delegation: Delegation = serde_json::from_str(&row.body)?;
                 delegation.disabled |= row.disabled_by_admin;
                 delegation.id.clone_from(&row.id);
-                let pair = (delegation.actor.clone(), delegation.target.clone());
-                self.delegations.entry(pair).or_default().push(Arc::new(delegation));
+                let of_actor = self.delegations.entry(delegation.actor.clone()).or_default();
+                of_actor.entry(delegation.target.clone()).or_default().push(Arc::new(delegation));
             }
         }
         Ok(())
@@ -156,6 +157,7 @@ impl Registry {
     /// The delegations between two agents, disabled ones included; no two cover the same subject.
     #[must_use]
     pub fn delegations(&self, actor: &str, target: &str) -> &[Arc<Delegation>] {
-        self.delegations.get(&(actor.to_owned(), target.to_owned())).map_or(&[], Vec::as_slice)
+        let between = self.delegations.get(actor).and_then(|of_actor| of_actor.get(target));
+        between.map_or(&[], Vec::as_slice)
     }
 }

@@ -71,6 +71,9 @@ pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agen
     if context.registry.agent(&subject.sub).is_some() {
         return Err(SubjectError::SubIsAnAgent);
     }
+    if context.revocations.is_empty() {
+        return Ok(());
+    }
     match context.revocations.refuse(&standing(context.issuer, subject, presenter)) {
         Some(kind) => Err(SubjectError::Revoked(kind)),
         None => Ok(()),
