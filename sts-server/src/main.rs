@@ -6,10 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 use sts_jose::{SystemClock, SystemEntropy};
 use sts_server::cli::{self, Cli, Output};
 use sts_server::server::Surroundings;
 use sts_server::telemetry;
+
+/// A request makes many small allocations, and frees some of them on another thread than made them: `docs/performance.md` has what this
+/// saves beside the allocator of the C library.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What a command ends with when it could not do its work; 1 is for what was asked about not being well.
 const FAILED: u8 = 2;
