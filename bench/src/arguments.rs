@@ -8,15 +8,24 @@ use clap::Parser;
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
 pub struct Arguments {
-    /// Fewer and shorter rounds: less than five minutes, peers not counted.
+    /// Fewer and shorter rounds: less than five minutes, with the peers' own time on top.
     #[arg(long)]
     pub quick: bool,
     /// Prints one JSON object instead of the table.
     #[arg(long)]
     pub json: bool,
-    /// Measures only these, by name; all unless given.
+    /// Measures only these; all unless given.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<Part>,
+    /// Which peers run: all, none, or names, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    pub peers: Vec<String>,
+    /// Where peers are installed.
+    #[arg(long, value_name = "FOLDER", default_value = "target/peers")]
+    pub peers_folder: PathBuf,
+    /// Where the plot goes.
+    #[arg(long, value_name = "FILE", default_value = "target/bench.svg")]
+    pub plot: PathBuf,
     /// The server's program; built as it is shipped unless given.
     #[arg(long, value_name = "PATH")]
     pub server: Option<PathBuf>,
@@ -25,8 +34,16 @@ pub struct Arguments {
 /// A part of the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
-    /// Exchanges on PostgreSQL and SQLite, every subject token used once.
+    /// Exchanges on PostgreSQL and SQLite: by algorithm, and with tokens used once or fanned out.
     Exchange,
+    /// Latencies on an idle server and at half load.
+    Latency,
+    /// The same with many live tokens recorded.
+    Flatness,
+    /// Introspection, `client_credentials`, the key set.
+    Endpoints,
+    /// Calls of an agent.
+    Client,
 }
 
 /// How long and how often is measured.
@@ -36,10 +53,14 @@ pub struct Plan {
     pub rounds: usize,
     /// How many requests a round has.
     pub requests: usize,
+    /// How many requests a round of a peer has: they take longer.
+    pub peer_requests: usize,
     /// How many operations a round of the floor has.
     pub operations: usize,
     /// How many connections the load has.
     pub connections: usize,
+    /// How many live tokens are recorded where that is measured.
+    pub levels: [usize; 3],
 }
 
 impl Arguments {
@@ -49,12 +70,26 @@ impl Arguments {
         self.only.is_empty() || self.only.contains(&part)
     }
 
+    /// Whether a peer is to be measured.
+    #[must_use]
+    pub fn runs_peer(&self, name: &str) -> bool {
+        self.peers.iter().any(|wanted| wanted == "all" || wanted == name)
+    }
+
     /// How long and how often is measured.
     #[must_use]
     pub fn plan(&self) -> Plan {
+        let levels = [0, 10_000, 1_000_000];
         if self.quick {
-            return Plan { rounds: 3, requests: 6_000, operations: 2_000, connections: 32 };
+            return Plan {
+                rounds: 3,
+                requests: 6_000,
+                peer_requests: 2_000,
+                operations: 2_000,
+                connections: 32,
+                levels,
+            };
         }
-        Plan { rounds: 7, requests: 20_000, operations: 5_000, connections: 32 }
+        Plan { rounds: 7, requests: 20_000, peer_requests: 5_000, operations: 5_000, connections: 32, levels }
     }
 }

@@ -9,6 +9,7 @@
 pub mod arguments;
 pub mod load;
 pub mod measure;
+pub mod peers;
 pub mod process;
 pub mod report;
 pub mod server;

@@ -1,37 +1,91 @@
 //! The `sts-bench` command.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use clap::Parser as _;
-use sts_bench::arguments::{Arguments, Part};
+use sts_bench::arguments::{Arguments, Part, Plan};
 use sts_bench::measure::exchange::{self, Subjects};
-use sts_bench::report::{self, Row};
+use sts_bench::measure::{Figures, Named, client, endpoints, flatness, latency};
+use sts_bench::peers::{self, PEERS};
+use sts_bench::report;
 use sts_bench::server::{self, Database, Server};
 use sts_jose::Algorithm;
 use sts_tests::postgres;
+
+/// What is exchanged, in which order: the first is that of the targets.
+const KINDS: [(Algorithm, Subjects); 4] = [
+    (Algorithm::Es256, Subjects::Once),
+    (Algorithm::Es256, Subjects::FanOut),
+    (Algorithm::EdDsa, Subjects::Once),
+    (Algorithm::Rs256, Subjects::Once),
+];
 
 // One thread: the load must leave the machine to the server.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let plan = arguments.plan();
     let program = match &arguments.server {
         Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
         None => server::build().await?,
     };
-    let mut rows = Vec::new();
+    let figures = measure(&arguments, &program).await?;
+    report::plot(&figures, &arguments.plot)?;
+    if arguments.json {
+        println!("{}", report::json(&figures));
+    } else {
+        print!("{}", report::table(&figures));
+    }
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, program: &Path) -> anyhow::Result<Figures> {
+    let plan = arguments.plan();
+    let mut figures = Figures::default();
+    let database = postgres::database().await;
+    let server = Server::start(program, Database::Postgres(database.url())).await?;
+    figures.idle_mib = server.resident_mib()?;
     if arguments.measures(Part::Exchange) {
-        for name in ["PostgreSQL", "SQLite"] {
-            let database = postgres::database().await;
-            let database = if name == "SQLite" { Database::Sqlite } else { Database::Postgres(database.url()) };
-            let server = Server::start(&program, database).await?;
-            let exchanges = exchange::measure(&plan, &server, Algorithm::Es256, Subjects::Once).await?;
-            rows.push(Row { name: format!("exchange, {name}, ES256, once"), exchanges });
+        exchanges(&plan, &server, "PostgreSQL", &mut figures).await?;
+        let on_sqlite = Server::start(program, Database::Sqlite).await?;
+        exchanges(&plan, &on_sqlite, "SQLite", &mut figures).await?;
+    }
+    if arguments.measures(Part::Latency) {
+        let per_second = match figures.exchanges.first() {
+            Some(named) => named.exchanges.per_second.median(),
+            None => exchange::measure(&plan, &server, Algorithm::Es256, Subjects::Once).await?.per_second.median(),
+        };
+        figures.latencies = Some(latency::measure(&plan, &server, per_second).await?);
+    }
+    if arguments.measures(Part::Endpoints) {
+        figures.endpoints = endpoints::measure(&plan, &server).await?;
+    }
+    if arguments.measures(Part::Client) {
+        figures.calls = Some(client::measure(&plan, &server).await?);
+    }
+    drop(server);
+    if arguments.measures(Part::Flatness) {
+        let database = postgres::database().await;
+        let server = Server::start(program, Database::Postgres(database.url())).await?;
+        figures.levels = flatness::measure(&plan, &server, &plan.levels).await?;
+    }
+    for peer in PEERS.into_iter().filter(|peer| arguments.runs_peer(peer.name)) {
+        match peers::measure(&plan, peer, &arguments.peers_folder).await {
+            Ok(measured) => figures.peers.push(measured),
+            Err(error) => eprintln!("{} was not measured: {error:#}", peer.name),
         }
     }
-    if arguments.json {
-        println!("{}", report::json(&rows));
-    } else {
-        print!("{}", report::table(&rows));
+    Ok(figures)
+}
+
+async fn exchanges(plan: &Plan, server: &Server, database: &str, figures: &mut Figures) -> anyhow::Result<()> {
+    for (algorithm, subjects) in KINDS {
+        let exchanges = exchange::measure(plan, server, algorithm, subjects).await?;
+        let used = match subjects {
+            Subjects::Once => "each token once",
+            Subjects::FanOut => "to eight targets",
+        };
+        figures.exchanges.push(Named { name: format!("{database}, {algorithm}, {used}"), exchanges });
     }
     Ok(())
 }

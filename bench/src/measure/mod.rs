@@ -1,4 +1,44 @@
 //! The measures. Each prints nothing; [`crate::report`] shows them.
 
+pub mod client;
+pub mod endpoints;
 pub mod exchange;
+pub mod flatness;
 pub mod floor;
+pub mod latency;
+
+use client::Calls;
+use endpoints::Requests;
+use exchange::Exchanges;
+use flatness::Level;
+use latency::Latencies;
+
+use crate::peers::Measured;
+
+/// All that one run has measured; what was not asked for is empty.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Exchanges by database, algorithm and use of subject tokens; the first is that of the targets.
+    pub exchanges: Vec<Named>,
+    /// The server's memory in RAM before its first request, in MiB.
+    pub idle_mib: f64,
+    /// Latencies on PostgreSQL.
+    pub latencies: Option<Latencies>,
+    /// Exchanges on PostgreSQL with live tokens recorded.
+    pub levels: Vec<Level>,
+    /// Other endpoints on PostgreSQL.
+    pub endpoints: Vec<Requests>,
+    /// Calls of an agent.
+    pub calls: Option<Calls>,
+    /// The peers.
+    pub peers: Vec<Measured>,
+}
+
+/// One kind of exchange, with its name.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// What is exchanged, and where it is recorded.
+    pub name: String,
+    /// The figures.
+    pub exchanges: Exchanges,
+}

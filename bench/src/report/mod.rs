@@ -1,48 +1,36 @@
 //! How the figures are shown.
 
-use serde_json::{Value, json};
+mod plot;
+mod table;
 
-use crate::measure::exchange::Exchanges;
+use serde_json::{Map, Value, json};
 
-/// One row of the table: what was measured, and how.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// What was measured.
-    pub name: String,
-    /// The figures.
-    pub exchanges: Exchanges,
-}
+use crate::measure::Figures;
+use crate::measure::flatness::flatness;
 
-/// The table.
+pub use plot::plot;
+pub use table::table;
+
+/// The figures as one object.
 #[must_use]
-pub fn table(rows: &[Row]) -> String {
-    let mut table = format!(
-        "{:<34} {:>8} {:>8} {:>6} {:>9} {:>7} {:>7}\n",
-        "", "floor µs", "CPU µs", "ratio", "per s", "p50 ms", "p99 ms"
-    );
-    for Row { name, exchanges } in rows {
-        table.push_str(&format!(
-            "{name:<34} {:>8.1} {:>8.1} {:>6.2} {:>9.0} {:>7.2} {:>7.2}   ±{:.0} %\n",
-            exchanges.floor_us.median(),
-            exchanges.cpu_us.median(),
-            exchanges.ratio.median(),
-            exchanges.per_second.median(),
-            exchanges.p50_us.median() / 1e3,
-            exchanges.p99_us.median() / 1e3,
-            exchanges.per_second.spread_percent() / 2.0,
-        ));
-    }
-    table
-}
-
-/// The same as one object.
-#[must_use]
-pub fn json(rows: &[Row]) -> Value {
-    let first = rows.first().map(|row| row.exchanges.clone()).unwrap_or_default();
+pub fn json(figures: &Figures) -> Value {
+    let exchange = figures.exchanges.first().map(|named| named.exchanges.clone()).unwrap_or_default();
+    let latencies = figures.latencies.clone().unwrap_or_default();
+    let peers: Map<String, Value> = figures
+        .peers
+        .iter()
+        .map(|measured| (measured.peer.name.to_owned(), json!(measured.per_second.median())))
+        .collect();
     json!({
-        "floor_cpu_us": first.floor_us.median(),
-        "exchange_cpu_us": first.cpu_us.median(),
-        "cpu_ratio": first.ratio.median(),
-        "exchanges_per_second": first.per_second.median(),
+        "floor_cpu_us": exchange.floor_us.median(),
+        "exchange_cpu_us": exchange.cpu_us.median(),
+        "cpu_ratio": exchange.ratio.median(),
+        "exchanges_per_second": exchange.per_second.median(),
+        "p99_over_idle_p50": latencies.p99_over_idle_p50.median(),
+        "flatness": flatness(&figures.levels),
+        "rss_idle_mib": figures.idle_mib,
+        "rss_loaded_mib": figures.levels.last().map_or(0.0, |level| level.resident_mib),
+        "cached_call_us": figures.calls.as_ref().map_or(0.0, |calls| calls.cached_us.median()),
+        "peers": peers,
     })
 }

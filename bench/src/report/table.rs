@@ -1,0 +1,134 @@
+//! One table, for a terminal.
+
+use std::fmt::Write as _;
+
+use crate::measure::Figures;
+use crate::measure::client::WAITERS;
+use crate::measure::exchange::Exchanges;
+use crate::measure::flatness::flatness;
+use crate::statistics::Rounds;
+
+/// The table, with the targets and whether they are met at its end.
+#[must_use]
+pub fn table(figures: &Figures) -> String {
+    let mut table = String::new();
+    exchanges(&mut table, figures);
+    requests(&mut table, figures);
+    calls(&mut table, figures);
+    peers(&mut table, figures);
+    targets(&mut table, figures);
+    table
+}
+
+fn exchanges(table: &mut String, figures: &Figures) {
+    let _ = writeln!(
+        table,
+        "{:<38} {:>8} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8}",
+        "exchange", "floor µs", "CPU µs", "ratio", "per s", "±%", "p50 ms", "p99 ms"
+    );
+    let mut row = |name: &str, exchanges: &Exchanges| {
+        let _ = writeln!(
+            table,
+            "{name:<38} {:>8.1} {:>8.1} {:>6.2} {:>8.0} {:>8.0} {:>8.2} {:>8.2}",
+            exchanges.floor_us.median(),
+            exchanges.cpu_us.median(),
+            exchanges.ratio.median(),
+            exchanges.per_second.median(),
+            exchanges.per_second.spread_percent() / 2.0,
+            exchanges.p50_us.median() / 1e3,
+            exchanges.p99_us.median() / 1e3,
+        );
+    };
+    for named in &figures.exchanges {
+        row(&named.name, &named.exchanges);
+    }
+    for level in &figures.levels {
+        row(&format!("PostgreSQL, {} live tokens", level.live_tokens), &level.exchanges);
+    }
+    for level in &figures.levels {
+        let _ = writeln!(table, "memory at {} live tokens: {:.0} MiB", level.live_tokens, level.resident_mib);
+    }
+}
+
+fn requests(table: &mut String, figures: &Figures) {
+    for endpoint in &figures.endpoints {
+        let _ = writeln!(
+            table,
+            "{:<38} {:>8} {:>8.1} {:>6} {:>8.0} {:>8.0}",
+            endpoint.name,
+            "",
+            endpoint.cpu_us.median(),
+            "",
+            endpoint.per_second.median(),
+            endpoint.per_second.spread_percent() / 2.0,
+        );
+    }
+    if let Some(latencies) = &figures.latencies {
+        row_ms(table, "latency, idle server, p50", &latencies.idle_p50);
+        row_ms(table, "latency, half load, p50", &latencies.half_p50);
+        row_ms(table, "latency, half load, p99", &latencies.half_p99);
+    }
+}
+
+fn calls(table: &mut String, figures: &Figures) {
+    let Some(calls) = &figures.calls else { return };
+    let _ = writeln!(table, "{:<38} {:>8.2} µs", "agent's call, cached", calls.cached_us.median());
+    row_ms(table, "agent's call, cold", &calls.cold_us);
+    row_ms(table, &format!("{WAITERS} calls that wait for one token"), &calls.waiters_us);
+}
+
+fn row_ms(table: &mut String, name: &str, microseconds: &Rounds) {
+    let (median, spread) = (microseconds.median() / 1e3, microseconds.spread_percent() / 2.0);
+    let _ = writeln!(table, "{name:<38} {median:>8.2} ms ±{spread:.0} %");
+}
+
+fn peers(table: &mut String, figures: &Figures) {
+    let ours = figures.exchanges.first().map_or(0.0, |named| named.exchanges.per_second.median());
+    for measured in &figures.peers {
+        let per_second = measured.per_second.median();
+        let _ = writeln!(
+            table,
+            "{:<38} {:>8} {:>8} {:>6} {per_second:>8.0} {:>8.0} {:>8.2} {:>8.2}   1/{:.1} of ours; {}",
+            measured.peer.name,
+            "",
+            "",
+            "",
+            measured.per_second.spread_percent() / 2.0,
+            measured.p50_us.median() / 1e3,
+            measured.p99_us.median() / 1e3,
+            ours / per_second,
+            measured.peer.lacks,
+        );
+    }
+}
+
+fn targets(table: &mut String, figures: &Figures) {
+    let _ = writeln!(table, "\n{:<62} {:>8} {:>8}", "target", "measured", "");
+    let mut row = |name: &str, measured: f64, met: bool| {
+        let _ = writeln!(table, "{name:<62} {measured:>8.2} {:>8}", if met { "met" } else { "missed" });
+    };
+    let first = figures.exchanges.first().map(|named| &named.exchanges);
+    if let Some(exchanges) = first {
+        let ratio = exchanges.ratio.median();
+        row("CPU per exchange at most 1.7 times the floor", ratio, ratio <= 1.7);
+    }
+    if let Some(latencies) = &figures.latencies {
+        let ratio = latencies.p99_over_idle_p50.median();
+        row("p99 at half load at most 10 times the p50 of an idle server", ratio, ratio <= 10.0);
+    }
+    if let (Some(exchanges), false) = (first, figures.peers.is_empty()) {
+        for measured in &figures.peers {
+            let (times, wanted) = (
+                exchanges.per_second.median() / measured.per_second.median(),
+                if measured.peer.stores == "nothing" { 1.5 } else { 5.0 },
+            );
+            row(&format!("at least {wanted} times the exchanges of {}", measured.peer.name), times, times >= wanted);
+        }
+    }
+    if let Some(last) = figures.levels.last() {
+        let flatness = flatness(&figures.levels);
+        row("throughput at 1 million live tokens, of that at none: 0.9", flatness, flatness >= 0.9);
+        row("memory at rest at most 64 MiB", figures.idle_mib, figures.idle_mib <= 64.0);
+        row("memory there at most 256 MiB", last.resident_mib, last.resident_mib <= 256.0);
+    }
+}
