@@ -2,6 +2,8 @@
 //! forwards.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
@@ -10,6 +12,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_jose::Entropy;
 use url::{Position, Url};
+
+use crate::once::OnceKey;
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -143,25 +147,101 @@ impl fmt::Debug for CorrelationId {
     }
 }
 
-/// An idempotency key: 1 to 255 visible ASCII characters.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(HeaderValue);
+/// An idempotency key (draft-ietf-httpapi-idempotency-key-header): 1 to 255 visible ASCII characters as they are, or a string of RFC 9651
+/// (`"…"`) of 1 to 255 printable ones. `k` and `"k"` are one key. On its way it stays as it is written.
+#[derive(Clone)]
+pub struct IdempotencyKey {
+    key: Arc<str>,
+    header: HeaderValue,
+}
+
+/// An `Idempotency-Key` that is repeated or malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the idempotency-key header is repeated or malformed")]
+pub struct MalformedKey;
 
 impl IdempotencyKey {
-    /// Takes over one; `None` unless it is 1 to 255 visible ASCII characters.
+    /// Takes over one, as a header bears it; `None` for what is none.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         HeaderValue::from_str(text).ok().and_then(Self::from_header)
     }
 
-    fn from_header(value: HeaderValue) -> Option<Self> {
-        is_visible(&value, MAX_KEY_CHARS).then_some(Self(value))
+    /// The key of a request; `None` where it has none.
+    ///
+    /// # Errors
+    /// [`MalformedKey`].
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, MalformedKey> {
+        if !headers.contains_key(IDEMPOTENCY_KEY) {
+            return Ok(None);
+        }
+        single(headers, &IDEMPOTENCY_KEY).and_then(Self::from_header).map(Some).ok_or(MalformedKey)
     }
 
-    /// The key.
+    fn from_header(header: HeaderValue) -> Option<Self> {
+        let text = header.to_str().ok()?;
+        let key = match text.strip_prefix('"') {
+            Some(quoted) => unquoted(quoted)?,
+            None => text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| text.to_owned())?,
+        };
+        (1..=MAX_KEY_CHARS).contains(&key.len()).then(|| Self { key: key.into(), header })
+    }
+
+    /// The key, without quotation marks.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        &self.key
+    }
+
+    /// The key of one of several calls that are made under this one: `key::operation`. The same for the same operation, and so stable over
+    /// a repetition of the whole request. Where that would be too long, or cannot stand in a header, it is a digest of both.
+    #[must_use]
+    pub fn child(&self, operation: &str) -> Self {
+        let is_quoted = self.header.as_bytes().starts_with(b"\"");
+        let named = format!("{}::{operation}", self.key);
+        let stands = |byte: u8| byte.is_ascii_graphic() || (is_quoted && byte == b' ');
+        if named.len() <= MAX_KEY_CHARS && named.bytes().all(stands) {
+            let header = if is_quoted { quoted(&named) } else { named.clone() };
+            // A bare key that began with a quotation mark would be read as another.
+            if let Some(child) = Self::from_text(&header).filter(|child| child.as_str() == named) {
+                return child;
+            }
+        }
+        let digest = OnceKey::new("idempotency-key", [self.as_str(), operation]).to_hex();
+        let header = HeaderValue::from_str(&digest).unwrap_or_else(|_never| HeaderValue::from_static("-"));
+        Self { key: digest.into(), header }
+    }
+}
+
+/// The content of a string of RFC 9651 §4.2.5, given what follows its first quotation mark.
+fn unquoted(text: &str) -> Option<String> {
+    let mut content = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.next().is_none().then_some(content),
+            '\\' => content.push(chars.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            char if char == ' ' || char.is_ascii_graphic() => content.push(char),
+            _ => return None,
+        }
+    }
+}
+
+fn quoted(content: &str) -> String {
+    format!("\"{}\"", content.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+impl PartialEq for IdempotencyKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for IdempotencyKey {}
+
+impl Hash for IdempotencyKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 
@@ -194,7 +274,7 @@ impl Carried {
     /// repeated or malformed counts as absent.
     pub(crate) fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
         let correlation_id = single(headers, &X_CORRELATION_ID).and_then(CorrelationId::from_header);
-        let idempotency_key = single(headers, &IDEMPOTENCY_KEY).and_then(IdempotencyKey::from_header);
+        let idempotency_key = IdempotencyKey::from_headers(headers).ok().flatten();
         let named_by_connection: Vec<&str> = headers
             .get_all(CONNECTION)
             .iter()
@@ -225,6 +305,13 @@ impl Carried {
         self.idempotency_key.as_ref()
     }
 
+    /// The `X-Request-ID` of the request: 1 to 128 visible ASCII characters.
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        let mut values = self.headers.get_all("x-request-id").iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        value.to_str().ok().filter(|_| is_visible(value, MAX_ID_CHARS))
+    }
+
     /// With another correlation id.
     pub(crate) fn with_correlation_id(mut self, correlation_id: CorrelationId) -> Self {
         self.correlation_id = correlation_id;
@@ -237,7 +324,7 @@ impl Carried {
         self
     }
 
-    #[cfg(feature = "rmcp")]
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
     pub(crate) fn without_idempotency_key(mut self) -> Self {
         self.idempotency_key = None;
         self.headers.remove(IDEMPOTENCY_KEY);
@@ -249,7 +336,7 @@ impl Carried {
     pub(crate) fn apply(&self, headers: &mut HeaderMap, forward: &[HeaderName]) {
         headers.insert(X_CORRELATION_ID, self.correlation_id.header());
         if let Some(key) = &self.idempotency_key {
-            headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| key.0.clone());
+            headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| key.header.clone());
         }
         if !headers.contains_key(TRACEPARENT) {
             self.copy(&TRACEPARENT, headers);

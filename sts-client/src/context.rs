@@ -70,8 +70,27 @@ impl CallContext {
         self.with_carried(|carried| carried.with_idempotency_key(key))
     }
 
+    /// For one of several calls that one request makes, which the agent names: its idempotency key, if there is one, is
+    /// [`IdempotencyKey::child`] of the request's. A repetition of the request that names its calls alike repeats their keys, and whoever is
+    /// called does nothing twice.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
+    /// # let context = CallContext::without_user(None, &SystemEntropy).with_idempotency_key(IdempotencyKey::from_text("order-7").unwrap());
+    /// let (reserve, charge) = (context.clone().for_operation("reserve"), context.for_operation("charge"));
+    /// assert_eq!(reserve.carried().idempotency_key().unwrap().as_str(), "order-7::reserve");
+    /// assert_eq!(charge.carried().idempotency_key().unwrap().as_str(), "order-7::charge");
+    /// ```
+    #[must_use]
+    pub fn for_operation(self, operation: &str) -> Self {
+        match self.carried().idempotency_key().map(|key| key.child(operation)) {
+            Some(key) => self.with_idempotency_key(key),
+            None => self,
+        }
+    }
+
     /// Without the idempotency key: it names one operation, and this context serves for others.
-    #[cfg(feature = "rmcp")]
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
     pub(crate) fn without_idempotency_key(self) -> Self {
         self.with_carried(Carried::without_idempotency_key)
     }

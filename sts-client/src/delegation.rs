@@ -88,6 +88,12 @@ impl Delegation {
         self.0.tenant.as_ref()
     }
 
+    /// The tenant, as the proof that it was verified. `None` for a token without one.
+    #[must_use]
+    pub fn verified_tenant(&self) -> Option<VerifiedTenant> {
+        self.0.tenant.clone().map(VerifiedTenant)
+    }
+
     /// What the token allows.
     #[must_use]
     pub fn scope(&self) -> &Scope {
@@ -122,6 +128,65 @@ impl Delegation {
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.0.carried.idempotency_key()
+    }
+}
+
+/// A tenant that a verified token speaks for. A function that takes one cannot be called with what a header, a path or a body says.
+///
+/// Of a user it is the token's own; of a service account one of those that it may speak for, named by `X-Tenant-ID`. With the feature
+/// `axum` a handler takes it as an argument.
+///
+/// ```
+/// use sts_client::{Delegation, VerifiedTenant};
+///
+/// fn orders_of(tenant: &VerifiedTenant) -> String {
+///     format!("SELECT … WHERE tenant_id = '{tenant}'")
+/// }
+/// # fn handler(caller: &Delegation) -> Option<String> {
+/// caller.verified_tenant().map(|tenant| orders_of(&tenant))
+/// # }
+/// ```
+///
+/// Nothing but a [`Delegation`] yields one. These do not compile:
+///
+/// ```compile_fail,E0423
+/// let tenant = sts_client::VerifiedTenant(sts_client::Tenant::new("acme").unwrap());
+/// ```
+///
+/// ```compile_fail,E0277
+/// let tenant: sts_client::VerifiedTenant = sts_client::Tenant::new("acme").unwrap().into();
+/// ```
+///
+/// ```compile_fail,E0277
+/// let tenant: sts_client::VerifiedTenant = serde_json::from_str("\"acme\"").unwrap();
+/// ```
+///
+/// What is made without a request ([`CallContext::without_user`](crate::CallContext::without_user)) says its tenant, and has none verified:
+///
+/// ```compile_fail,E0599
+/// # let context = sts_client::CallContext::without_user(None, &sts_client::SystemEntropy);
+/// let tenant = context.verified_tenant();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct VerifiedTenant(Tenant);
+
+impl VerifiedTenant {
+    /// The tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &Tenant {
+        &self.0
+    }
+
+    /// Its identifier.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for VerifiedTenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -57,9 +57,9 @@
 //!
 //! | feature | what plugs in |
 //! |---|---|
-//! | `axum` | the extractor of [`Delegation`], and RFC 9728 metadata as a router; brings `tower` |
-//! | `tower` | the inbound layer, and an outbound layer for any client |
-//! | `reqwest` | a middleware for `reqwest-middleware` |
+//! | `axum` | the extractors of [`Delegation`] and [`VerifiedTenant`], outcomes as answers, and RFC 9728 metadata as a router; brings `tower` |
+//! | `tower` | the inbound layer, the idempotency layer, and an outbound layer for any client |
+//! | `reqwest` | a middleware for `reqwest-middleware`, and its answers as outcomes |
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
 //! | `rmcp` | the MCP client over streamable HTTP |
 //! | `openidconnect` | service accounts at another identity provider |
@@ -70,9 +70,9 @@
 //!
 //! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
 //! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
-//! `sts_client_requests_total{request,outcome}`, `sts_client_envelopes_total{outcome}`, `sts_client_envelope_decrypt_total`; and
-//! `sts_client_request_seconds{request}`. None holds a token, a claim or a name. What happened to a message at each boundary is said to a
-//! [`trace::Tracer`].
+//! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
+//! `sts_client_envelope_decrypt_total`; and `sts_client_request_seconds{request}`. None holds a token, a claim or a name. What happened to a
+//! message at each boundary is said to a [`trace::Tracer`].
 #![deny(missing_docs)]
 
 mod agent_file;
@@ -88,9 +88,11 @@ pub mod envelope;
 mod error;
 pub mod exchange;
 mod flight;
+pub mod idempotency;
 pub mod inbound;
 pub mod integrations;
 pub mod once;
+pub mod outcome;
 pub mod propagate;
 mod refusal_code;
 pub mod route;
@@ -100,11 +102,12 @@ pub mod transport;
 
 pub use build_error::{BuildError, TomlError};
 pub use carried::{
-    Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
+    Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
+    X_TENANT_ID,
 };
 pub use context::CallContext;
 pub use credentials::{Credentials, SourcedToken, TokenFile, TokenSource, TokenSourceError};
-pub use delegation::{Delegation, Kind, PriorActors};
+pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
 pub use exchange::Sts;
 pub use inbound::Verifier;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use a2a::{
-    A2AError, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, Part, Role, StreamResponse,
-    TRANSPORT_PROTOCOL_JSONRPC,
+    A2AError, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, Part, PartContent, Role,
+    StreamResponse, TRANSPORT_PROTOCOL_JSONRPC,
 };
 use a2a_server::agent_card::agent_card_router;
 use a2a_server::jsonrpc::jsonrpc_router;
@@ -14,7 +14,8 @@ use axum::Router;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use sts_client::integrations::a2a::verify;
-use sts_client::{CallContext, Delegation, Error, Verifier};
+use sts_client::outcome::{Halted, Outcome, Trace};
+use sts_client::{CallContext, Delegation, Verifier};
 
 /// What an agent does.
 #[async_trait]
@@ -25,7 +26,7 @@ pub trait Agent: Send + Sync + 'static {
     const DESCRIPTION: &'static str;
 
     /// Answers a message. It runs in the context of its caller, so that what it calls is called on the caller's behalf.
-    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, A2AError>;
+    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, Halted>;
 }
 
 /// The agent's HTTP server: its card for everybody, all else for callers that the verifier lets in.
@@ -51,8 +52,11 @@ impl<A: Agent> AgentExecutor for Executor<A> {
                 .map_err(|refusal| A2AError::invalid_request(refusal.to_string()))?;
             let message = request.message.as_ref().and_then(Message::text).unwrap_or_default();
             let answer = agent.answer(&caller, &request.context_id, message);
-            let answer = CallContext::from(&caller).scope(answer).await?;
-            let mut message = Message::new(Role::Agent, vec![Part::text(answer)]);
+            let part = match CallContext::from(&caller).scope(answer).await {
+                Ok(answer) => Part::text(answer),
+                Err(halted) => Part::data(halted.answer(&Trace::from(&caller)).to_value()),
+            };
+            let mut message = Message::new(Role::Agent, vec![part]);
             message.context_id = Some(request.context_id);
             Ok(StreamResponse::Message(message))
         })
@@ -64,12 +68,15 @@ impl<A: Agent> AgentExecutor for Executor<A> {
     }
 }
 
-/// What an agent tells its caller when a call of its own was not let out: whose fault it is, and whether to come back. No more.
-pub fn apology(error: &Error) -> A2AError {
-    match error {
-        Error::Refused { code } => A2AError::invalid_request(format!("not allowed: {code}")),
-        error if error.is_retryable() => A2AError::internal("not now: try again later"),
-        _ => A2AError::internal("this agent is not set up for that"),
+/// What an agent answered: a text, or as data the outcome that says why there is none.
+pub fn outcome(message: &Message) -> Outcome<String> {
+    let data = message.parts.iter().find_map(|part| match &part.content {
+        PartContent::Data(data) => Some(data),
+        _ => None,
+    });
+    match data {
+        Some(outcome) => Outcome::Halted(Halted::from_value(outcome)),
+        None => Outcome::Done(message.text().unwrap_or_default().to_owned()),
     }
 }
 

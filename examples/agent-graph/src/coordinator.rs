@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use a2a::{A2AError, Message, Part, Role, SendMessageRequest, SendMessageResponse};
+use a2a::{Message, Part, Role, SendMessageRequest, SendMessageResponse};
 use a2a_client::A2AClient;
 use a2a_client::jsonrpc::JsonRpcTransport;
 use async_trait::async_trait;
 use sts_client::inbound::Issuer;
 use sts_client::integrations::a2a::{PropagateInterceptor, to_error};
 use sts_client::integrations::http_client;
+use sts_client::outcome::{Halted, Outcome, Translator};
 use sts_client::{
     CallContext, Delegation, Propagator, Route, ServiceAccount, Sts, SystemEntropy, Tenant, Verifier, WithoutUser,
 };
 use url::Url;
 
-use crate::agent::{Agent, apology};
+use crate::agent::{self, Agent};
 use crate::idp::APP;
 use crate::verified;
 
@@ -48,22 +49,31 @@ impl Coordinator {
     }
 
     /// The work of every night: no user asked for it, so it says for which tenant it is done.
-    pub async fn nightly(&self, tenant: Tenant) -> Result<String, A2AError> {
+    pub async fn nightly(&self, tenant: Tenant) -> Result<String, Halted> {
         let context = CallContext::without_user(Some(tenant), &SystemEntropy);
         context.scope(self.ask_inventory("nightly", "stock tea")).await
     }
 
     /// Asks the inventory on behalf of whoever's context it runs in.
-    async fn ask_inventory(&self, conversation: &str, text: &str) -> Result<String, A2AError> {
+    async fn ask_inventory(&self, conversation: &str, text: &str) -> Result<String, Halted> {
         let mut message = Message::new(Role::User, vec![Part::text(text)]);
         message.context_id = Some(conversation.to_owned());
         let request = SendMessageRequest { message, configuration: None, metadata: None, tenant: None };
         let answer = self.inventory.send_message(&request).await;
-        match answer.map_err(|error| to_error(&error).map_or(error, |error| apology(&error)))? {
-            SendMessageResponse::Message(message) => Ok(message.text().unwrap_or_default().to_owned()),
-            SendMessageResponse::Task(task) => Err(A2AError::internal(format!("no answer: {:?}", task.status.state))),
+        let outcome = match &answer {
+            Ok(SendMessageResponse::Message(message)) => agent::outcome(message),
+            Ok(SendMessageResponse::Task(_)) => Outcome::Halted(no_answer()),
+            Err(error) => Outcome::Halted(to_error(error).map_or_else(no_answer, Halted::from)),
+        };
+        match outcome {
+            Outcome::Done(text) => Ok(text),
+            Outcome::Halted(halted) => Err(Translator::of("inventory").translate(halted)),
         }
     }
+}
+
+fn no_answer() -> Halted {
+    Halted::failed_dependency("NO_ANSWER", "there is no answer", None)
 }
 
 #[async_trait]
@@ -71,7 +81,7 @@ impl Agent for Coordinator {
     const NAME: &'static str = "coordinator";
     const DESCRIPTION: &'static str = "Helps with the shop";
 
-    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, A2AError> {
+    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, Halted> {
         verified::print(Self::NAME, caller);
         self.ask_inventory(conversation, message).await
     }

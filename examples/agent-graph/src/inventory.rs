@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use a2a::A2AError;
 use async_trait::async_trait;
 use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ServerResult};
 use rmcp::service::RunningService;
@@ -13,13 +12,14 @@ use rmcp::{RoleClient, ServiceExt as _};
 use sts_client::inbound::Issuer;
 use sts_client::integrations::http_client;
 use sts_client::integrations::rmcp::{McpHttpClient, propagation_error, with_context};
+use sts_client::outcome::{Detail, Halted, Outcome, Translator, Validation};
 use sts_client::{
     CallContext, Delegation, Kind, OnOutage, Propagator, Route, ServiceAccount, Sts, SubjectId, Tenant, Verifier,
     WithoutUser,
 };
 use url::Url;
 
-use crate::agent::{Agent, apology};
+use crate::agent::Agent;
 use crate::verified;
 
 /// The inventory.
@@ -64,23 +64,39 @@ impl Inventory {
         Ok(Arc::new(Self { http: http_client()?, propagator, warehouse, sessions: Mutex::default() }))
     }
 
-    /// Calls the tool, in the session of the conversation and with the token of this very request.
-    async fn stock(&self, caller: &Delegation, conversation: &str, product: &str) -> Result<String, A2AError> {
+    /// Calls a tool, in the session of the conversation and with the token of this very request. Its idempotency key is a child of the
+    /// request's, and the same when the request is repeated.
+    async fn call(
+        &self,
+        caller: &Delegation,
+        conversation: &str,
+        tool: &'static str,
+        product: &str,
+    ) -> Result<String, Halted> {
         let session = self.session(caller, conversation).await?;
         let arguments = serde_json::Map::from_iter([("product".to_owned(), product.into())]);
-        let call = CallToolRequest::new(CallToolRequestParams::new("stock").with_arguments(arguments));
+        let call = CallToolRequest::new(CallToolRequestParams::new(tool).with_arguments(arguments));
         let call = ClientRequest::CallToolRequest(with_context(call, CallContext::from(caller)));
-        match session.send_request(call).await.map_err(|error| told(&error))? {
-            ServerResult::CallToolResult(result) if result.is_error != Some(true) => {
-                let text = result.content.iter().find_map(|content| content.as_text());
-                Ok(text.map(|text| text.text.clone()).unwrap_or_default())
-            }
-            _ => Err(A2AError::internal("the warehouse has no answer")),
+        let outcome = match session.send_request(call).await {
+            Err(error) => Outcome::Halted(told(&error)),
+            Ok(ServerResult::CallToolResult(result)) => match (result.is_error, &result.structured_content) {
+                (Some(true), Some(outcome)) => Outcome::Halted(Halted::from_value(outcome)),
+                (Some(true), None) => Outcome::Halted(no_answer()),
+                (None | Some(false), _) => {
+                    let text = result.content.iter().find_map(|content| content.as_text());
+                    Outcome::Done(text.map(|text| text.text.clone()).unwrap_or_default())
+                }
+            },
+            Ok(_) => Outcome::Halted(no_answer()),
+        };
+        match outcome {
+            Outcome::Done(text) => Ok(text),
+            Outcome::Halted(halted) => Err(Translator::of("warehouse").translate(halted)),
         }
     }
 
     /// The session of the conversation: the one that is open, or else a new one.
-    async fn session(&self, caller: &Delegation, conversation: &str) -> Result<Arc<Session>, A2AError> {
+    async fn session(&self, caller: &Delegation, conversation: &str) -> Result<Arc<Session>, Halted> {
         let owner = (conversation.to_owned(), caller.kind(), caller.subject().clone(), caller.tenant().cloned());
         if let Some(open) = self.open(&owner, None) {
             return Ok(open);
@@ -111,20 +127,25 @@ impl Agent for Inventory {
     const NAME: &'static str = "inventory";
     const DESCRIPTION: &'static str = "Knows the catalogue and the stock";
 
-    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, A2AError> {
+    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, Halted> {
         verified::print(Self::NAME, caller);
         match message.split_once(' ') {
             None if message == "catalogue" => Ok("there is tea".to_owned()),
-            Some(("stock", product)) => self.stock(caller, conversation, product).await,
-            _ => Err(A2AError::invalid_params("ask for: catalogue, or: stock PRODUCT")),
+            Some(("stock", product)) => self.call(caller, conversation, "stock", product).await,
+            Some(("reserve", product)) => self.call(caller, conversation, "reserve", product).await,
+            _ => Err(Halted::ValidationFailed(Validation {
+                detail: Detail::new("NOT_UNDERSTOOD", "ask for: catalogue, stock PRODUCT, or reserve PRODUCT"),
+                errors: Vec::new(),
+            })),
         }
     }
 }
 
-/// What the caller is told of a call to the warehouse that failed.
-fn told(error: &(dyn std::error::Error + 'static)) -> A2AError {
-    match propagation_error::<reqwest::Client>(error) {
-        Some(error) => apology(error),
-        None => A2AError::internal("the warehouse did not answer"),
-    }
+/// Why a call to the warehouse has no answer.
+fn told(error: &(dyn std::error::Error + 'static)) -> Halted {
+    propagation_error::<reqwest::Client>(error).map_or_else(no_answer, Halted::from)
+}
+
+fn no_answer() -> Halted {
+    Halted::failed_dependency("NO_ANSWER", "there is no answer", None)
 }

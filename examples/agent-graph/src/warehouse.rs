@@ -1,19 +1,23 @@
 //! The warehouse: an MCP tool server. It calls nobody.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use http::request::Parts;
 use rmcp::handler::server::common::Extension;
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{ServerCapabilities, ServerConfig};
+use rmcp::model::{CallToolResult, ContentBlock, ServerCapabilities, ServerConfig};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
 use serde::Deserialize;
+use sts_client::idempotency::{Fingerprint, Idempotency, Ran, Repeatable, Work};
 use sts_client::inbound::{Issuer, VerifierBuilder};
-use sts_client::{Delegation, ScopeToken, Verifier, X_DELEGATION_FALLBACK};
+use sts_client::once::{MemoryLimits, MemoryOnceStore};
+use sts_client::outcome::{Halted, Outcome, Trace};
+use sts_client::{Delegation, ScopeToken, SystemClock, Tenant, Verifier, X_DELEGATION_FALLBACK};
 
 use crate::verified;
 
@@ -24,6 +28,8 @@ pub const NAME: &str = "warehouse";
 #[derive(Clone)]
 pub struct Warehouse {
     tool_router: ToolRouter<Self>,
+    shelves: Arc<Shelves>,
+    idempotency: Idempotency,
 }
 
 /// What the tool is asked.
@@ -49,7 +55,14 @@ pub fn router_of(verifier: &Verifier, host: &str) -> Router {
 }
 
 fn serving(verifier: &Verifier, config: StreamableHttpServerConfig) -> Router {
-    let tools = || Ok(Warehouse { tool_router: Warehouse::tool_router() });
+    // One store for all sessions: a repetition may come in another one. A warehouse of several processes takes a database.
+    let store = MemoryOnceStore::new(Arc::new(SystemClock), MemoryLimits::default());
+    let idempotency = Idempotency::new(Arc::new(store));
+    let shelves = Arc::<Shelves>::default();
+    let tools = move || {
+        let (shelves, idempotency) = (Arc::clone(&shelves), idempotency.clone());
+        Ok(Warehouse { tool_router: Warehouse::tool_router(), shelves, idempotency })
+    };
     let mcp = StreamableHttpService::new(tools, Arc::<LocalSessionManager>::default(), config);
     Router::new().nest_service("/mcp", mcp).layer(verifier.layer())
 }
@@ -63,19 +76,86 @@ impl Warehouse {
         Parameters(Stock { product }): Parameters<Stock>,
         Extension(request): Extension<Parts>,
     ) -> Result<String, ErrorData> {
-        let caller: &Delegation = request
-            .extensions
-            .get()
-            .ok_or_else(|| ErrorData::internal_error("no verifier stands before this tool", None))?;
-        match request.headers.get(X_DELEGATION_FALLBACK) {
-            None => verified::print(NAME, caller),
-            Some(instead) => verified::print_fallback(NAME, caller, instead),
-        }
-        let bins = match caller.tenant().map(|tenant| tenant.as_str()) {
-            Some("acme") => 42,
-            _ => 0,
+        let caller = caller(&request)?;
+        let left = self.shelves.left(caller, &product);
+        Ok(format!("{left} packets of {product}"))
+    }
+
+    /// Reserves once for each idempotency key, whatever the session, and says the same again.
+    #[tool(description = "Reserves a packet of a product")]
+    async fn reserve(
+        &self,
+        Parameters(Stock { product }): Parameters<Stock>,
+        Extension(request): Extension<Parts>,
+    ) -> Result<CallToolResult, ErrorData> {
+        let caller = caller(&request)?;
+        let Some(key) = caller.idempotency_key() else {
+            return Err(ErrorData::invalid_params("an idempotency key is required", None));
         };
-        Ok(format!("{bins} packets of {product}"))
+        let fingerprint = Fingerprint::of([&product]);
+        let repeatable = Repeatable { caller, route: "reserve", key, fingerprint };
+        let (shelves, whose) = (Arc::clone(&self.shelves), caller.clone());
+        let reserve = move |_attempt| async move {
+            let left = shelves.reserve(&whose, &product);
+            Work::Final(
+                left.map(|left| format!("reserved, {left} packets of {product} left")).unwrap_or_default().into_bytes(),
+            )
+        };
+        let outcome = match self.idempotency.run(repeatable, reserve).await {
+            Ok(Ran { outcome, .. }) if outcome.is_empty() => {
+                Outcome::Halted(Halted::conflict("OUT_OF_STOCK", "none is left", None))
+            }
+            Ok(Ran { outcome, .. }) => Outcome::Done(String::from_utf8_lossy(&outcome).into_owned()),
+            Err(not_run) => Outcome::Halted(Halted::from(not_run)),
+        };
+        Ok(match outcome {
+            Outcome::Done(text) => CallToolResult::success(vec![ContentBlock::text(text)]),
+            Outcome::Halted(halted) => CallToolResult::structured_error(halted.answer(&Trace::from(caller)).to_value()),
+        })
+    }
+}
+
+/// Who calls, as the layer has verified; it is printed.
+fn caller(request: &Parts) -> Result<&Delegation, ErrorData> {
+    let caller: &Delegation = request
+        .extensions
+        .get()
+        .ok_or_else(|| ErrorData::internal_error("no verifier stands before this tool", None))?;
+    match request.headers.get(X_DELEGATION_FALLBACK) {
+        None => verified::print(NAME, caller),
+        Some(instead) => verified::print_fallback(NAME, caller, instead),
+    }
+    Ok(caller)
+}
+
+/// What is reserved, by tenant and product.
+#[derive(Default)]
+struct Shelves(Mutex<HashMap<(Option<Tenant>, String), u32>>);
+
+impl Shelves {
+    fn left(&self, caller: &Delegation, product: &str) -> u32 {
+        let key = (caller.tenant().cloned(), product.to_owned());
+        let reserved = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
+        Self::stored(&key).saturating_sub(reserved)
+    }
+
+    /// Takes one, and says how many are left; `None` where none is.
+    fn reserve(&self, caller: &Delegation, product: &str) -> Option<u32> {
+        let key = (caller.tenant().cloned(), product.to_owned());
+        let stored = Self::stored(&key);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reserved = all.entry(key).or_default();
+        let left = stored.checked_sub(*reserved + 1)?;
+        *reserved += 1;
+        Some(left)
+    }
+
+    fn stored((tenant, product): &(Option<Tenant>, String)) -> u32 {
+        match (tenant.as_ref().map(Tenant::as_str), product.as_str()) {
+            (Some("acme"), "saffron") => 0,
+            (Some("acme"), _) => 42,
+            _ => 0,
+        }
     }
 }
 

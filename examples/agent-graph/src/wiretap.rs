@@ -10,12 +10,16 @@ use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
-use sts_client::{X_DELEGATION_FALLBACK, X_TENANT_ID};
+use sts_client::{IDEMPOTENCY_KEY, X_DELEGATION_FALLBACK, X_TENANT_ID};
 use sts_jose::UnverifiedToken;
+use tokio::sync::oneshot;
 
 /// All that was heard, in its order, until it ends. Clones share it.
 #[derive(Clone)]
-pub struct Wiretap(Arc<Mutex<Option<Vec<Heard>>>>);
+pub struct Wiretap(Arc<Mutex<Option<Vec<Heard>>>>, Losing);
+
+/// Whose next answer gets lost, and who is told of it.
+type Losing = Arc<Mutex<Option<(&'static str, oneshot::Sender<()>)>>>;
 
 /// One message on its way to an agent. It holds the token: nothing prints it.
 #[derive(Clone)]
@@ -26,6 +30,8 @@ pub struct Heard {
     pub token: String,
     /// The `Mcp-Session-Id`.
     pub mcp_session: Option<String>,
+    /// The `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
     /// The `X-Tenant-ID`.
     pub tenant: Option<String>,
     /// The `X-Delegation-Fallback`.
@@ -34,7 +40,7 @@ pub struct Heard {
 
 impl Default for Wiretap {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+        Self(Arc::new(Mutex::new(Some(Vec::new()))), Losing::default())
     }
 }
 
@@ -53,6 +59,25 @@ impl Wiretap {
     pub fn last(&self, agent: &str) -> anyhow::Result<Heard> {
         let last = self.heard().iter().flatten().rev().find(|heard| heard.agent == agent).cloned();
         last.with_context(|| format!("nothing came to the {agent}"))
+    }
+
+    /// The messages to an agent with an idempotency key.
+    pub fn with_key(&self, agent: &str) -> Vec<Heard> {
+        let all = self.heard();
+        let kept = all.iter().flatten().filter(|heard| heard.agent == agent && heard.idempotency_key.is_some());
+        kept.cloned().collect()
+    }
+
+    /// Loses the next answer of an agent: it has done its work, and nobody hears of it. Ends when that has happened.
+    pub fn lose_next_answer(&self, agent: &'static str) -> oneshot::Receiver<()> {
+        let (lost, is_lost) = oneshot::channel();
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some((agent, lost));
+        is_lost
+    }
+
+    fn loses(&self, agent: &str) -> Option<oneshot::Sender<()>> {
+        let mut losing = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        losing.take_if(|(whose, _)| *whose == agent).map(|(_, lost)| lost)
     }
 
     /// Forgets all, and listens no more.
@@ -87,11 +112,17 @@ async fn listen(State((wiretap, agent)): State<(Wiretap, &'static str)>, request
             agent,
             token: authorization.strip_prefix("Bearer ").unwrap_or_default().to_owned(),
             mcp_session: text(headers, "mcp-session-id"),
+            idempotency_key: text(headers, IDEMPOTENCY_KEY.as_str()),
             tenant: text(headers, X_TENANT_ID.as_str()),
             fallback: text(headers, X_DELEGATION_FALLBACK.as_str()),
         });
     }
-    next.run(request).await
+    let answer = next.run(request).await;
+    if let Some(lost) = wiretap.loses(agent) {
+        let _nobody_waits = lost.send(());
+        std::future::pending::<()>().await;
+    }
+    answer
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -148,7 +148,7 @@ async fn the_rust_inventory_calls_a_fastmcp_tool_in_one_session_with_each_users_
     assert_eq!(seen[0]["mcp_session"], seen[1]["mcp_session"]);
     let bob = shop.idp.log_in(BOB).expect("a token");
     let answer = user::ask(coordinator.as_str(), &bob, "conversation", "stock tea").await;
-    assert_eq!(answer, Err("not allowed: invalid_scope".to_owned()));
+    assert_eq!(answer, Err("the call is not allowed: invalid_scope".to_owned()));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
 use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
 
-use crate::delegation::Delegation;
+use crate::delegation::{Delegation, VerifiedTenant};
 use crate::exchange::ExchangeError;
 use crate::trace::{Boundary, Outcome};
 
@@ -105,6 +105,8 @@ pub(crate) enum Why {
     TenantContradicted,
     #[error("the service account may not speak for the tenant in x-tenant-id")]
     TenantForbidden,
+    #[error("the token speaks for no tenant")]
+    TenantMissing,
     #[error("the keys of the issuer are out of reach")]
     KeysUnavailable(#[source] Arc<FetchError>),
     #[error("the sts could not be asked whether the token is alive")]
@@ -137,7 +139,7 @@ impl Why {
             | Self::Contradiction
             | Self::Inactive => Row::Token,
             Self::ScopeMissing(_) => Row::Scope,
-            Self::TenantContradicted | Self::TenantForbidden => Row::Tenant,
+            Self::TenantContradicted | Self::TenantForbidden | Self::TenantMissing => Row::Tenant,
             Self::KeysUnavailable(_) | Self::Introspection(_) => Row::Unavailable,
         }
     }
@@ -180,6 +182,7 @@ impl Why {
             Self::ScopeMissing(_) => "insufficient_scope",
             Self::TenantContradicted => "tenant_contradicted",
             Self::TenantForbidden => "tenant_forbidden",
+            Self::TenantMissing => "tenant_missing",
             Self::KeysUnavailable(_) => "keys_unavailable",
             Self::Introspection(_) => "introspection_unavailable",
         }
@@ -322,5 +325,14 @@ impl Delegation {
         // What is no scope token is held by nobody, and not repeated in a header.
         let named = ScopeToken::new(scope).ok().into_iter().collect();
         Err(Refusal::new(Why::ScopeMissing(named), self.verified().resource_metadata.clone()))
+    }
+
+    /// The tenant that the token speaks for, or else the request is refused.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with status 403.
+    pub fn require_tenant(&self) -> Result<VerifiedTenant, Refusal> {
+        let refused = || Refusal::new(Why::TenantMissing, self.verified().resource_metadata.clone());
+        self.verified_tenant().ok_or_else(refused)
     }
 }

@@ -55,6 +55,10 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// names, and the card is the other agent's to write: take the URL of the interface that `create_from_card_with_interface` chose, never
 /// that of the configuration, or the token for the one goes to the other.
 ///
+/// All methods go to one path, so the request's idempotency key goes with none of them. Methods that do something (`SendMessage`, …) bear a
+/// child of it ([`IdempotencyKey::child`](crate::IdempotencyKey::child)) whose operation is the method; those that read, list and listen
+/// bear none. An agent that sends several messages under one key names them ([`CallContext::for_operation`]).
+///
 /// Make it the last interceptor: what comes after it, it cannot take off. The client beneath must follow no redirects:
 /// [`http_client`](crate::integrations::http_client).
 #[derive(Debug, Clone)]
@@ -78,11 +82,13 @@ impl PropagateInterceptor {
         self
     }
 
-    async fn prepare(&self, params: &ServiceParams) -> Result<ServiceParams, Error> {
+    async fn prepare(&self, method: &str, params: &ServiceParams) -> Result<ServiceParams, Error> {
         let context = match &self.context {
             Some(context) => context.clone(),
             None => CallContext::find(&Extensions::new())?,
         };
+        let context =
+            if is_operation(method) { context.for_operation(method) } else { context.without_idempotency_key() };
         let before = headers_of(params)?;
         let mut after = before.clone();
         self.propagator.apply(&context, &self.url, &mut after).await?;
@@ -92,8 +98,8 @@ impl PropagateInterceptor {
 
 #[async_trait]
 impl CallInterceptor for PropagateInterceptor {
-    async fn before(&self, _method: &str, params: &mut ServiceParams) -> Result<(), A2AError> {
-        match self.prepare(params).await {
+    async fn before(&self, method: &str, params: &mut ServiceParams) -> Result<(), A2AError> {
+        match self.prepare(method, params).await {
             Ok(prepared) => {
                 *params = prepared;
                 Ok(())
@@ -104,6 +110,20 @@ impl CallInterceptor for PropagateInterceptor {
             }
         }
     }
+}
+
+/// Whether a method does something: all but those that read, list and listen.
+fn is_operation(method: &str) -> bool {
+    use ::a2a::jsonrpc::methods;
+    let reads = [
+        methods::GET_TASK,
+        methods::LIST_TASKS,
+        methods::SUBSCRIBE_TO_TASK,
+        methods::GET_PUSH_CONFIG,
+        methods::LIST_PUSH_CONFIGS,
+        methods::GET_EXTENDED_AGENT_CARD,
+    ];
+    !reads.contains(&method)
 }
 
 fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {

@@ -1,4 +1,5 @@
-//! axum: handlers that take a [`Delegation`], refusals that are answers, and the metadata of the resource.
+//! axum: handlers that take a [`Delegation`] or a [`VerifiedTenant`], refusals and outcomes that are answers, and the metadata of the
+//! resource.
 //!
 //! What lives here: the glue between [`crate::inbound`] and axum. What must never: a decision.
 //!
@@ -34,8 +35,9 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-use crate::delegation::Delegation;
+use crate::delegation::{Delegation, VerifiedTenant};
 use crate::inbound::{Refusal, Verifier};
+use crate::outcome::Answer;
 
 /// Serves the metadata of the resource (RFC 9728 §3) at its well-known path, to anybody. Merge it after the verifier's layer: a router
 /// layers only the routes that it has by then. Without routes where the verifier knows no resource.
@@ -55,6 +57,36 @@ impl<S: Sync> FromRequestParts<S> for Delegation {
     }
 }
 
+/// The tenant that the token speaks for. A request whose token speaks for none is refused with 403.
+impl<S: Sync> FromRequestParts<S> for VerifiedTenant {
+    type Rejection = TenantRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, TenantRejection> {
+        let delegation = Delegation::from_request_parts(parts, state).await.map_err(TenantRejection::LayerMissing)?;
+        delegation.require_tenant().map_err(TenantRejection::Refused)
+    }
+}
+
+/// Why a handler that asks for a [`VerifiedTenant`] is not run.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TenantRejection {
+    /// No verifier's layer stands before it.
+    #[error(transparent)]
+    LayerMissing(LayerMissing),
+    /// The token speaks for no tenant.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl IntoResponse for TenantRejection {
+    fn into_response(self) -> Response {
+        match self {
+            Self::LayerMissing(missing) => missing.into_response(),
+            Self::Refused(refusal) => refusal.into_response(),
+        }
+    }
+}
+
 /// A handler asks for a [`Delegation`], and no [`Verifier::layer`] stands before it: the agent's own fault, answered with 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no verifier's layer stands before this handler")]
@@ -64,6 +96,13 @@ impl IntoResponse for LayerMissing {
     fn into_response(self) -> Response {
         tracing::error!("a handler asks for a delegation, and no verifier's layer stands before it: it is not served");
         (http::StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
+    }
+}
+
+/// An outcome is an answer: a handler returns `Result<Json<T>, Answer>`.
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        self.to_response()
     }
 }
 

@@ -27,6 +27,7 @@ use sts_jose::HttpClientError;
 use crate::context::CallContext;
 use crate::error::Error;
 use crate::integrations::http_client;
+use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::Propagator;
 
 /// A client whose every request bears what its route says, and that follows no redirects, by [`http_client`].
@@ -75,4 +76,44 @@ impl Middleware for PropagateMiddleware {
         self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
         next.run(request, extensions).await
     }
+}
+
+/// The outcome of a call by [`client`]: total, so that nothing that went wrong is lost on the way. What did not go out is what
+/// [`Halted`] makes of its [`Error`]; what was not answered, or not whole, is [`Halted::FailedDependency`] with the code
+/// `UPSTREAM_UNREACHABLE`; and an answer is read by [`Outcome::read`].
+///
+/// `max_bytes` is the longest body that is read; a longer one is not understood.
+pub async fn outcome(answer: reqwest_middleware::Result<::reqwest::Response>, max_bytes: usize) -> Outcome<Success> {
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(error) => return Outcome::Halted(not_answered(&error)),
+    };
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Outcome::read(status, headers, body),
+            Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) <= max_bytes => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => {
+                let message = "the answer is too long";
+                return Outcome::Halted(Halted::failed_dependency("UNREADABLE_ANSWER", message, None));
+            }
+            Err(_broken) => return Outcome::Halted(not_reached()),
+        }
+    }
+}
+
+fn not_answered(error: &reqwest_middleware::Error) -> Halted {
+    match error {
+        reqwest_middleware::Error::Middleware(error) => match error.downcast_ref::<Error>() {
+            Some(error) => Halted::from(error),
+            None => Halted::error("MISCONFIGURED", "this agent is not set up for the call"),
+        },
+        reqwest_middleware::Error::Reqwest(_) => not_reached(),
+    }
+}
+
+/// The cause names places, and is nobody else's concern.
+fn not_reached() -> Halted {
+    Halted::failed_dependency("UPSTREAM_UNREACHABLE", "there was no answer, or not all of it", None)
 }

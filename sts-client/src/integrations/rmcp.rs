@@ -28,11 +28,12 @@
 //! ```
 
 mod headers;
+mod operation;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest, Extensions, GetExtensions};
+use ::rmcp::model::{ClientJsonRpcMessage, Extensions, GetExtensions};
 use ::rmcp::service::ClientInitializeError;
 use ::rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
@@ -63,8 +64,10 @@ type Events = BoxStream<'static, Result<Sse, SseError>>;
 /// Clones share the session; make one client per session and never keep it for the next user.
 ///
 /// A message's context whose token lives longer becomes the session's, so that streams and the end of the session find one that is alive.
-/// An idempotency key stays with the operation that it names: that of a message's own context goes with the message, that of the
-/// session's with `tools/call` and with nothing else.
+/// All messages go to one path, so the request's idempotency key goes with none of them. A `tools/call` bears a child of it
+/// ([`IdempotencyKey::child`](crate::IdempotencyKey::child)) whose operation is the tool and a digest of its arguments, whatever the order
+/// of their members: a repetition of the whole request repeats it. Handshakes, listings and all else bear none. Two calls of one tool with
+/// the same arguments are one operation; whoever means two names them apart ([`CallContext::for_operation`], attached by [`with_context`]).
 ///
 /// The client beneath must follow no redirects ([`http_client`](crate::integrations::http_client); the one that rmcp makes by itself
 /// does follow some).
@@ -131,14 +134,14 @@ impl<C> McpHttpClient<C> {
     fn context_of_message(&self, message: &ClientJsonRpcMessage) -> Result<CallContext, Error> {
         let Some(context) = attached(message) else {
             let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Ok(if is_tool_call(message) { session } else { session.without_idempotency_key() });
+            return Ok(for_message(session, message));
         };
         self.enter(&context, |session| {
             if outlives(&context, session) {
                 *session = context.clone().without_idempotency_key();
             }
         })?;
-        Ok(context)
+        Ok(for_message(context, message))
     }
 
     fn context_of_session(&self) -> CallContext {
@@ -170,8 +173,12 @@ fn attached(message: &ClientJsonRpcMessage) -> Option<CallContext> {
     extensions.get::<CallContext>().cloned().or_else(|| extensions.get::<Delegation>().map(CallContext::from))
 }
 
-fn is_tool_call(message: &ClientJsonRpcMessage) -> bool {
-    matches!(message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::CallToolRequest(_)))
+/// A call of a tool has a key of its own; nothing else is an operation.
+fn for_message(context: CallContext, message: &ClientJsonRpcMessage) -> CallContext {
+    match operation::of(message) {
+        Some(operation) => context.for_operation(&operation),
+        None => context.without_idempotency_key(),
+    }
 }
 
 impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {

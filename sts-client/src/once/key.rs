@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
+use serde_json::Value;
 
 /// The key of a one-time value or of an operation: SHA-256 over a namespace and parts, each with its length before it.
 ///
@@ -30,6 +31,18 @@ impl OnceKey {
         Self(key)
     }
 
+    /// The key of a JSON value in a namespace, whatever the order of the members of its objects.
+    #[must_use]
+    pub fn of_json(namespace: &str, value: &Value) -> Self {
+        Self::new(namespace, [canonical(value).to_string()])
+    }
+
+    /// 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -42,11 +55,43 @@ fn feed(context: &mut digest::Context, part: &[u8]) {
     context.update(part);
 }
 
+/// The value with the members of its objects in order.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut names: Vec<&String> = members.keys().collect();
+            names.sort();
+            let member = |name: &String| (name.clone(), members.get(name).map_or(Value::Null, canonical));
+            Value::Object(names.into_iter().map(member).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
 /// Its first bytes, enough to find it again in a log.
 impl fmt::Debug for OnceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OnceKey(")?;
         self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_order_of_members_makes_no_other_key_and_everything_else_does() {
+        let of = |text: &str| OnceKey::of_json("n", &serde_json::from_str(text).unwrap());
+        let one = of(r#"{"a": {"x": [1, 2], "y": null}, "b": "c"}"#);
+        assert_eq!(one, of(r#"{"b": "c", "a": {"y": null, "x": [1, 2]}}"#));
+        for other in [r#"{"a": {"x": [2, 1], "y": null}, "b": "c"}"#, r#"{"a": {"x": [1, 2]}, "b": "c"}"#, "{}"] {
+            assert_ne!(one, of(other), "{other}");
+        }
+        assert_ne!(OnceKey::of_json("n", &json!({})), OnceKey::of_json("m", &json!({})));
     }
 }

@@ -3,7 +3,9 @@
 mod documents;
 mod envelope;
 mod exchange;
+mod idempotency;
 mod inbound;
+mod outcome;
 mod plug;
 mod propagate;
 mod service_account;

@@ -1,6 +1,7 @@
 //! Real clients of others, against the real program.
 
 mod kagent;
+mod outcomes;
 mod python;
 mod resource_server;
 mod schemathesis;

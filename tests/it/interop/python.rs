@@ -29,7 +29,12 @@ pub(super) async fn run(script: &str, arguments: &[&str]) -> Result<Value, Strin
 
 async fn python() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop");
-    sts_tests::python(&directory, Path::new(REQUIREMENTS), "agentsts.core, fastmcp, jwt").await
+    sts_tests::python(
+        &directory,
+        Path::new(REQUIREMENTS),
+        "agentsts.core, fastmcp, jwt, yaagents_client, yaagents_fastapi",
+    )
+    .await
 }
 
 fn text(output: &Output) -> String {

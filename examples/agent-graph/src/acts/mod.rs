@@ -3,6 +3,7 @@
 mod captured;
 mod chain;
 mod nightly;
+mod once;
 mod outage;
 mod refusal;
 mod revoked;
@@ -21,5 +22,6 @@ pub async fn play(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result<()> {
     outage::service_account_where_allowed(graph, stage).await?;
     refusal::does_not_fall_back(graph, stage).await?;
     revoked::whole_chain_dead(graph, stage).await?;
-    nightly::without_a_user(graph, stage).await
+    nightly::without_a_user(graph, stage).await?;
+    once::reserved_once(graph, stage).await
 }

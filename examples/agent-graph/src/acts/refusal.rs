@@ -30,7 +30,7 @@ pub(super) async fn does_not_fall_back(graph: &mut Graph, stage: &mut Stage) -> 
     let answer = user::ask(coordinator, &bob, "conversation-5", "catalogue").await;
     stage.expect("bob may see the catalogue", answer, Ok("there is tea".to_owned()));
     let answer = user::ask(coordinator, &bob, "conversation-5", "stock tea").await;
-    stage.expect("and not the stock", answer, Err("not allowed: invalid_scope".to_owned()));
+    stage.expect("and not the stock", answer, Err("the call is not allowed: invalid_scope".to_owned()));
     stage.expect("nothing went to the warehouse", graph.wiretap.count("warehouse"), sent);
     Ok(())
 }

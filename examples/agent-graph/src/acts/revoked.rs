@@ -64,7 +64,7 @@ pub(super) async fn whole_chain_dead(graph: &mut Graph, stage: &mut Stage) -> an
 }
 
 fn not_allowed() -> Result<String, String> {
-    Err("not allowed: invalid_request".to_owned())
+    Err("the call is not allowed: invalid_request".to_owned())
 }
 
 /// Whether the STS says so, within the time that it has.

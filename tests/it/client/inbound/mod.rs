@@ -9,6 +9,7 @@ mod keys;
 mod layer;
 mod own;
 mod setup;
+mod tenant;
 mod tokens;
 
 use std::sync::Arc;

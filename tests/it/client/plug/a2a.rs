@@ -17,7 +17,7 @@ use sts_client::integrations::http_client;
 use sts_client::{CallContext, Error, Propagator, Verifier};
 
 use super::place::Place;
-use super::{CARELESS, Coordinator, assert_goes_out, assert_no_context, claims};
+use super::{CARELESS, Coordinator, assert_goes_out_under, assert_no_context, claims};
 
 /// An interceptor that puts on whatever it finds, under every spelling.
 struct Careless;
@@ -109,7 +109,7 @@ async fn whatever_the_call_bore_goes_away_under_any_spelling_and_one_token_leave
     let client = client(&place, interceptor.with_context(coordinator.context_of(&token).await));
     // The place speaks no A2A: what counts is what it got.
     client.send_message(&question()).await.unwrap_err();
-    assert_goes_out(&place.only(), &token);
+    assert_goes_out_under(&place.only(), &token, Some("once-1::SendMessage"));
     assert_eq!(place.only()["a2a-version"], a2a::VERSION, "what speaks for nobody stays");
 }
 
@@ -129,6 +129,28 @@ async fn parameters_have_one_authorization_whatever_they_had() {
             params.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, v)| v).collect();
         assert_eq!(authorizations, [&vec![format!("Bearer {token}")]], "{spelling}");
         assert_eq!(params["A2A-Version"], ["1.0"], "{spelling}");
+    }
+}
+
+#[tokio::test]
+async fn operations_bear_child_keys_stable_over_repetitions_and_what_only_reads_bears_none() {
+    let (coordinator, place) = (Coordinator::start().await, Place::start().await);
+    let interceptor = interceptor(coordinator.pass_through(&place).await, &place);
+    let key = async |context: CallContext, method: &str| {
+        let mut params = ServiceParams::new();
+        context.scope(interceptor.before(method, &mut params)).await.unwrap();
+        params.get("idempotency-key").map(|keys| keys.join(","))
+    };
+    for _repetition in 0..2 {
+        let context = coordinator.context(json!({})).await;
+        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage"));
+        let named = context.clone().for_operation("ask-inventory");
+        assert_eq!(key(named, "SendMessage").await.as_deref(), Some("once-1::ask-inventory::SendMessage"));
+        let streaming = key(context.clone(), "SendStreamingMessage").await;
+        assert_eq!(streaming.as_deref(), Some("once-1::SendStreamingMessage"));
+        for method in ["GetTask", "ListTasks", "SubscribeToTask", "GetExtendedAgentCard"] {
+            assert_eq!(key(context.clone(), method).await, None, "{method}");
+        }
     }
 }
 

@@ -30,8 +30,8 @@ const INBOUND: [(&str, &str); 9] = [
     ("accept-language", "de"),
 ];
 
-/// What goes on, of those.
-const CARRIED: [&str; 4] = ["x-correlation-id", "idempotency-key", "traceparent", "tracestate"];
+/// What goes on unchanged by every protocol, of those.
+const CARRIED: [&str; 3] = ["x-correlation-id", "traceparent", "tracestate"];
 
 /// What a careless caller has put on an outbound call already.
 const CARELESS: [(&str, &str); 9] = [
@@ -118,9 +118,16 @@ fn pairs(pairs: &[(&str, &str)]) -> HeaderMap {
 /// Asserts that a request bears that token and all that is carried, and nothing that must not leave.
 #[track_caller]
 fn assert_goes_out(headers: &HeaderMap, token: &str) {
+    assert_goes_out_under(headers, token, Some("once-1"));
+}
+
+/// The same, with another idempotency key or none: protocols that share one path derive theirs.
+#[track_caller]
+fn assert_goes_out_under(headers: &HeaderMap, token: &str, key: Option<&str>) {
     let values = |name: &str| -> Vec<&str> { headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect() };
     assert_eq!(values("authorization"), [format!("Bearer {token}")]);
     assert_eq!(values("x-tenant-id"), ["acme"]);
+    assert_eq!(values("idempotency-key"), Vec::from_iter(key));
     for name in CARRIED {
         let (_, inbound) = INBOUND.into_iter().find(|(inbound, _)| *inbound == name).unwrap();
         assert_eq!(values(name), [inbound], "{name}");

@@ -220,21 +220,28 @@ async fn a_handshake_without_a_user_bears_the_service_account_and_the_first_user
 }
 
 #[tokio::test]
-async fn an_idempotency_key_goes_with_the_operation_and_with_nothing_else() {
+async fn each_call_of_a_tool_bears_a_child_key_stable_over_repetitions_and_nothing_else_bears_one() {
     let (coordinator, place) = (Coordinator::start().await, tools().await);
     let (propagator, context) = (coordinator.exchanging(&place).await, coordinator.context(json!({})).await);
-    let client = Client::open(&place, propagator, context.clone()).await;
-    client.session.list_all_tools().await.unwrap();
-    assert!(place.requests().iter().all(|request| !request.headers.contains_key("idempotency-key")));
-    client.who(Some(context)).await.unwrap();
-    let calls = |place: &Place| {
+    let keys = |place: &Place| -> Vec<String> {
         let requests = place.requests();
-        requests
-            .iter()
-            .filter(|request| request.headers.get("idempotency-key").is_some_and(|key| key == "once-1"))
-            .count()
+        let keys = requests.iter().filter_map(|request| request.headers.get("idempotency-key"));
+        keys.map(|key| key.to_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(calls(&place), 1);
+    let client = Client::open(&place, propagator.clone(), context.clone()).await;
+    client.session.list_all_tools().await.unwrap();
+    assert!(keys(&place).is_empty(), "neither the handshake nor a listing is an operation");
     client.who(None).await.unwrap();
-    assert_eq!(calls(&place), 1, "the key of a message is not that of the session's next");
+    client.who(Some(context.clone())).await.unwrap();
+    let [first, of_the_message] = <[String; 2]>::try_from(keys(&place)).unwrap();
+    assert!(first.starts_with("once-1::tools/call:who:"), "{first}");
+    assert_eq!(of_the_message, first, "the same tool with the same arguments is the same operation");
+    client.who(None).await.unwrap();
+    assert_eq!(keys(&place).len(), 2, "the key of a message is not that of the session's next");
+    client.who(Some(context.clone().for_operation("second"))).await.unwrap();
+    assert!(keys(&place)[2].starts_with("once-1::second::tools/call:who:"), "{:?}", keys(&place));
+
+    let repetition = Client::open(&place, propagator, coordinator.context(json!({})).await).await;
+    repetition.who(None).await.unwrap();
+    assert_eq!(keys(&place)[3], first, "a repetition of the whole request, in a session of its own");
 }

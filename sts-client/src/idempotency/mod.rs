@@ -1,0 +1,228 @@
+//! Idempotency: an operation that is asked for again is not done again, and its outcome is told again.
+//!
+//! [`IdempotencyLayer`] (feature `tower`) stands before HTTP handlers and goes by `Idempotency-Key`
+//! (draft-ietf-httpapi-idempotency-key-header). [`Idempotency::run`] does the same for one piece of work, where a protocol gives each try
+//! another body and another answer (A2A, MCP): before a tool, for instance.
+//!
+//! An operation is the caller's own: its key counts within (tenant, caller, route), and tenant and caller are those of the verified
+//! [`Delegation`] and of nothing that a request says. The caller is the principal and the agent that acts for it.
+//!
+//! # What is done again
+//!
+//! | the work ended | a repetition with the same body |
+//! |---|---|
+//! | [`Work::Final`] | is told the same, byte for byte |
+//! | [`Work::Transient`] | does it again |
+//! | it is still going on | [`NotRun::InFlight`]: 409, `Retry-After` |
+//! | it panicked | does it again |
+//! | its process died | does it again, once the lease has ended |
+//!
+//! With another body it is always [`NotRun::Conflict`]: 409. Work that is done again has an [`Attempt`] above 1: an earlier one may have had
+//! its effect, of which nobody was told. Whoever cannot bear that stores the effect under the attempt's key, in one transaction.
+//!
+//! Where the store cannot be asked nothing is done ([`NotRun::Unavailable`]: 424).
+//!
+//! What lives here: the rules (`mod`, `run`) and how HTTP keeps them (`layer`, `stored`). What must never: a store; those are in
+//! [`crate::once`].
+
+#[cfg(feature = "tower")]
+mod layer;
+mod run;
+#[cfg(feature = "tower")]
+mod stored;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+#[cfg(feature = "tower")]
+pub use layer::{IDEMPOTENCY_REPLAYED, IdempotencyLayer, IdempotencyService};
+
+use crate::carried::IdempotencyKey;
+use crate::delegation::{Delegation, Kind};
+use crate::once::{OnceError, OnceKey, OnceStore};
+use crate::outcome::Halted;
+
+/// How long work that is going on is held without a sign of life.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long an outcome is kept.
+const EXPIRES_IN: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest outcome.
+const MAX_OUTCOME_BYTES: usize = 1 << 20;
+/// When to come back while the work is going on: it may end long before its lease.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Does work once. Cloning is cheap and shares the store.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    store: Arc<dyn OnceStore>,
+    lease: Duration,
+    expires_in: Duration,
+    max_outcome_bytes: usize,
+}
+
+/// Work that may be asked for again.
+#[derive(Debug, Clone, Copy)]
+pub struct Repeatable<'a> {
+    /// Who asks.
+    pub caller: &'a Delegation,
+    /// What for: the same for all repetitions, and for no other kind of work that uses the store.
+    pub route: &'a str,
+    /// The key of the request, or of the call.
+    pub key: &'a IdempotencyKey,
+    /// What a repetition must have in common with the first.
+    pub fingerprint: Fingerprint,
+}
+
+/// SHA-256 of whatever a repetition must have in common with the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// How the work ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// With an outcome that stands: whoever repeats it is told the same.
+    Final(Vec<u8>),
+    /// With one that need not be the same next time: nothing has been done, or the rest must still be.
+    Transient(Vec<u8>),
+}
+
+/// Which try it is: 1, unless earlier ones were abandoned or died on the way. They may have had their effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt(pub u32);
+
+/// The outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Ran {
+    /// What the work ended with, now or then.
+    pub outcome: Vec<u8>,
+    /// Whether it was then.
+    pub replayed: bool,
+}
+
+/// Why there is no outcome.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotRun {
+    /// The key stands for work with another body. Nothing was done.
+    #[error("the idempotency key was used with another body")]
+    Conflict,
+    /// The work is going on. Nothing was done.
+    #[error("the work is going on")]
+    InFlight {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The store cannot be asked. Nothing was done.
+    #[error("nothing is done without the store")]
+    Unavailable(#[source] OnceError),
+    /// The work did not end: it panicked. A repetition does it again.
+    #[error("the work did not end")]
+    Broken,
+    /// The work is done, and its outcome too long to be kept. A repetition is told the same.
+    #[error("the outcome is too long")]
+    TooLong,
+}
+
+impl Idempotency {
+    /// With that store: a lease of 60 s, outcomes of up to 1 MiB, kept for 24 h.
+    pub fn new(store: Arc<dyn OnceStore>) -> Self {
+        Self { store, lease: LEASE, expires_in: EXPIRES_IN, max_outcome_bytes: MAX_OUTCOME_BYTES }
+    }
+
+    /// How long work whose process died keeps others from doing it again. It is renewed while the work goes on.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long an outcome is kept. After that, its key is like new.
+    #[must_use]
+    pub fn expires_in(mut self, expires_in: Duration) -> Self {
+        self.expires_in = expires_in;
+        self
+    }
+
+    /// The longest outcome. Work with a longer one is done, and ends as [`NotRun::TooLong`].
+    #[must_use]
+    pub fn max_outcome_bytes(mut self, max: usize) -> Self {
+        self.max_outcome_bytes = max;
+        self
+    }
+}
+
+impl Repeatable<'_> {
+    /// The key within (tenant, caller, route).
+    fn once_key(&self) -> OnceKey {
+        let caller = self.caller.verified();
+        let actor = self.caller.actor();
+        let kind = match caller.kind {
+            Kind::User => "user",
+            Kind::ServiceAccount => "service account",
+        };
+        let (iss, sub) = (caller.subject.iss.as_str(), caller.subject.sub.as_str());
+        let present = |is_some| if is_some { "1" } else { "0" };
+        OnceKey::new(
+            "idempotency",
+            [
+                present(caller.tenant.is_some()),
+                caller.tenant.as_ref().map_or("", |tenant| tenant.as_str()),
+                kind,
+                iss,
+                sub,
+                present(actor.is_some()),
+                actor.and_then(|actor| actor.iss).unwrap_or_default(),
+                actor.map_or("", |actor| actor.sub),
+                self.route,
+                self.key.as_str(),
+            ],
+        )
+    }
+}
+
+impl Fingerprint {
+    /// Of parts, each with its length.
+    pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
+        Self(*OnceKey::new("fingerprint", parts).as_bytes())
+    }
+
+    /// Of a JSON value, whatever the order of the members of its objects.
+    #[must_use]
+    pub fn of_json(value: &Value) -> Self {
+        Self(*OnceKey::of_json("fingerprint", value).as_bytes())
+    }
+}
+
+impl Work {
+    fn into_outcome(self) -> (Vec<u8>, bool) {
+        match self {
+            Self::Final(outcome) => (outcome, true),
+            Self::Transient(outcome) => (outcome, false),
+        }
+    }
+}
+
+/// What the caller is told.
+impl From<NotRun> for Halted {
+    fn from(not_run: NotRun) -> Self {
+        match not_run {
+            NotRun::Conflict => {
+                Self::conflict("IDEMPOTENCY_KEY_REUSED", "the idempotency key was used with another body", None)
+            }
+            NotRun::InFlight { retry_after } => {
+                let message = "an operation with this idempotency key is going on";
+                Self::conflict("IDEMPOTENCY_IN_FLIGHT", message, Some(retry_after.min(MAX_RETRY_AFTER)))
+            }
+            NotRun::Unavailable(_) => Self::failed_dependency(
+                "IDEMPOTENCY_STORE_UNAVAILABLE",
+                "nothing was done: it cannot be told whether it was done before",
+                Some(MAX_RETRY_AFTER),
+            ),
+            NotRun::Broken => Self::error("BROKEN", "the operation did not end"),
+            NotRun::TooLong => Self::error("OUTCOME_TOO_LONG", "the operation is done, and its outcome too long"),
+        }
+    }
+}

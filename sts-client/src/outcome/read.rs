@@ -1,0 +1,126 @@
+//! From an answer to an outcome. Whatever is not understood is a failed dependency, and never a success.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sts_jose::json;
+
+use super::{Halted, Outcome, wire};
+
+/// The longest body of an outcome that is read. (The value of a call that is done may be longer.)
+pub const MAX_OUTCOME_BYTES: usize = 64 << 10;
+
+/// Nobody is made to wait for longer than this by another's answer.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// Why an answer is no outcome. Holds nothing of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is no outcome: {0}")]
+pub(super) struct Unreadable(pub(super) &'static str);
+
+/// The answer of a call that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Success {
+    /// 200 to 299, and not 202.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Outcome<Success> {
+    /// Reads the answer of an HTTP call. Total: an answer that is no outcome is [`Halted::FailedDependency`] with the code
+    /// `UNREADABLE_ANSWER`. Without a media type of outcomes, 401 and 403 are [`Halted::Forbidden`], 409 is [`Halted::Conflict`] and every
+    /// other status outside of 2xx is [`Halted::FailedDependency`].
+    ///
+    /// The caller bounds the length of `body`.
+    pub fn read(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
+        let media_type = media_type(&headers);
+        let is_outcome = media_type.as_bytes().get(..wire::VENDOR.len());
+        let is_outcome = is_outcome.is_some_and(|start| start.eq_ignore_ascii_case(wire::VENDOR.as_bytes()));
+        if is_outcome {
+            return Self::Halted(read_halted(status, &media_type, &headers, &body));
+        }
+        if status == StatusCode::ACCEPTED {
+            return Self::Halted(unreadable(Unreadable("202 without an operation")));
+        }
+        if status.is_success() {
+            return Self::Done(Success { status, headers, body });
+        }
+        Self::Halted(by_status(status, &headers))
+    }
+
+    /// The value that the body of a success is, as JSON. A body that is none is [`Halted::FailedDependency`], as [`Outcome::read`] has it.
+    pub fn json<T: DeserializeOwned>(self) -> Outcome<T> {
+        match self {
+            Self::Done(success) => match serde_json::from_slice(&success.body) {
+                Ok(value) => Outcome::Done(value),
+                // The cause would repeat parts of the body.
+                Err(_cause) => Outcome::Halted(unreadable(Unreadable("the body is not the JSON that was expected"))),
+            },
+            Self::Halted(halted) => Outcome::Halted(halted),
+        }
+    }
+}
+
+impl Halted {
+    /// Reads the body of an outcome that came by another way than HTTP, for example as the structured content of an MCP tool. Total, as
+    /// [`Outcome::read`] is.
+    pub fn from_value(body: &Value) -> Self {
+        let read = body.as_object().ok_or(Unreadable("not an object")).and_then(|body| wire::read(body, None));
+        read.unwrap_or_else(unreadable)
+    }
+}
+
+fn read_halted(status: StatusCode, media_type: &str, headers: &HeaderMap, body: &[u8]) -> Halted {
+    if body.len() > MAX_OUTCOME_BYTES {
+        return unreadable(Unreadable("the body is too long"));
+    }
+    // The cause would be ours to log and not to tell; which rule was broken does not matter to whoever asked.
+    let Ok(object) = json::parse_object(body) else {
+        return unreadable(Unreadable("the body is not one JSON object without repeated members"));
+    };
+    match wire::read(&object, Some((status, media_type))) {
+        Ok(Halted::FailedDependency(mut failure)) => {
+            failure.retry_after = retry_after(headers);
+            Halted::FailedDependency(failure)
+        }
+        Ok(Halted::Conflict(mut conflict)) => {
+            conflict.retry_after = retry_after(headers);
+            Halted::Conflict(conflict)
+        }
+        Ok(halted) => halted,
+        Err(error) => unreadable(error),
+    }
+}
+
+fn unreadable(error: Unreadable) -> Halted {
+    Halted::failed_dependency("UNREADABLE_ANSWER", &error.to_string(), None)
+}
+
+fn by_status(status: StatusCode, headers: &HeaderMap) -> Halted {
+    let message = format!("the answer had status {}", status.as_u16());
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Halted::forbidden("UPSTREAM_REFUSED", &message),
+        StatusCode::CONFLICT => Halted::conflict("UPSTREAM_CONFLICT", &message, retry_after(headers)),
+        _ => Halted::failed_dependency("UPSTREAM_STATUS", &message, retry_after(headers)),
+    }
+}
+
+/// The media type without its parameters; empty where there is none, or several.
+fn media_type(headers: &HeaderMap) -> String {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return String::new() };
+    let text = value.to_str().unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+/// `Retry-After` in seconds; a date is not read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}

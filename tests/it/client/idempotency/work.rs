@@ -1,0 +1,80 @@
+//! [`Idempotency::run`], for work that is no HTTP handler; leases.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use sts_client::idempotency::{Attempt, Fingerprint, Idempotency, NotRun, Repeatable, Work};
+use sts_client::once::{MemoryLimits, MemoryOnceStore};
+use sts_client::{Delegation, IdempotencyKey};
+use sts_jose::{Clock, SystemClock};
+use tokio::sync::Notify;
+
+use super::{Agent, memory};
+
+async fn caller(agent: &Agent) -> Delegation {
+    agent.verifier.verify(&agent.headers_of(&json!({}))).await.unwrap()
+}
+
+fn repeatable<'a>(caller: &'a Delegation, key: &'a IdempotencyKey, body: u8) -> Repeatable<'a> {
+    Repeatable { caller, route: "reserve", key, fingerprint: Fingerprint::of([[body]]) }
+}
+
+fn key() -> IdempotencyKey {
+    IdempotencyKey::from_text("k").unwrap()
+}
+
+#[tokio::test]
+async fn work_is_done_once_and_told_again() {
+    let agent = Agent::start().await;
+    let (caller, key) = (caller(&agent).await, key());
+    let idempotency = Idempotency::new(memory(&agent.clock));
+    let work = |outcome: &'static [u8]| move |_: Attempt| async move { Work::Final(outcome.to_vec()) };
+    let first = idempotency.run(repeatable(&caller, &key, 1), work(b"one")).await.unwrap();
+    assert_eq!((first.outcome.as_slice(), first.replayed), (b"one".as_slice(), false));
+    let again = idempotency.run(repeatable(&caller, &key, 1), work(b"two")).await.unwrap();
+    assert_eq!((again.outcome.as_slice(), again.replayed), (b"one".as_slice(), true));
+    let other = idempotency.run(repeatable(&caller, &key, 2), work(b"three")).await;
+    assert!(matches!(other, Err(NotRun::Conflict)), "{other:?}");
+}
+
+#[tokio::test]
+async fn work_that_goes_on_for_longer_than_its_lease_is_not_done_twice() {
+    // The store goes by the real clock, and the lease is short enough to end many times over.
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Arc::new(MemoryOnceStore::new(clock, MemoryLimits::default()));
+    let agent = Agent::start().await;
+    let (caller, key) = (caller(&agent).await, key());
+    let lease = Duration::from_millis(300);
+    let idempotency = Idempotency::new(store).lease(lease);
+    let (runs, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let work = {
+        let (runs, end) = (Arc::clone(&runs), Arc::clone(&end));
+        move |_: Attempt| async move {
+            runs.fetch_add(1, Ordering::SeqCst);
+            end.notified().await;
+            Work::Final(b"done".to_vec())
+        }
+    };
+    let first = tokio::spawn({
+        let (idempotency, caller, key, work) = (idempotency.clone(), caller.clone(), key.clone(), work.clone());
+        async move { idempotency.run(repeatable(&caller, &key, 1), work).await }
+    });
+    while runs.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let began = SystemClock.now();
+    while Duration::try_from(SystemClock.now().duration_since(began)).unwrap() < lease * 3 {
+        match idempotency.run(repeatable(&caller, &key, 1), work.clone()).await {
+            Err(NotRun::InFlight { .. }) => tokio::task::yield_now().await,
+            other => panic!("{other:?}"),
+        }
+        if first.is_finished() {
+            panic!("it has not been told to end");
+        }
+    }
+    end.notify_one();
+    assert_eq!(first.await.unwrap().unwrap().outcome, b"done");
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
