@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::cli::Shop;
+use crate::process::Launch;
 
 const DESCRIPTORS: u32 = 128;
 const CONNECTIONS: usize = 300;
@@ -22,7 +23,7 @@ async fn without_descriptors_the_server_neither_spins_nor_stops_and_recovers() {
     let text = std::fs::read_to_string(shop.folder.path("sts.toml")).unwrap();
     // The flood is not to go away by itself while it is looked at.
     shop.folder.write("sts.toml", &format!("{text}\n[limits]\nheader_timeout = \"5m\"\n"));
-    let server = shop.folder.serve_with_descriptors(DESCRIPTORS).await;
+    let server = shop.folder.launch(&Launch::default().descriptors(DESCRIPTORS)).await;
     let address = shop.folder.issuer().strip_prefix("http://").unwrap().to_owned();
     let mut held = connected(&address).await;
     shop.token().await;

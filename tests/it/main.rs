@@ -23,7 +23,6 @@ mod limits;
 mod metrics;
 mod once;
 mod policy;
-mod process;
 mod properties;
 mod proxies;
 mod registry_apply;
@@ -37,3 +36,5 @@ mod tenant;
 mod tls;
 mod tokens;
 mod traces;
+
+use sts_tests::process;

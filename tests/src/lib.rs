@@ -15,6 +15,7 @@ mod keyring;
 pub mod model;
 mod operators;
 pub mod postgres;
+pub mod process;
 mod python;
 mod registry;
 mod request;

@@ -111,7 +111,7 @@ impl Server {
             }
             Err(reason) => writeln!(reasons, "- no container: {reason:#}").expect("a string takes text"),
         }
-        match Cluster::launch().await {
+        match Cluster::launch(&std::env::temp_dir()).await {
             Ok(cluster) => {
                 eprintln!("PostgreSQL: a throw-away cluster, {}", cluster.version());
                 Self::Cluster(Box::new(cluster))

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use url::Url;
@@ -18,6 +19,8 @@ const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 /// How often a port is tried: another process may take it between our finding and our using it.
 const PORT_ATTEMPTS: u32 = 5;
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Stops the server in the data directory `$2` with the `pg_ctl` at `$1`, and removes everything under `$3`.
 const REMOVE: &str = r#""$1" stop --pgdata="$2" --mode=immediate --silent; rm -rf "$3""#;
 
@@ -40,13 +43,22 @@ impl Cluster {
     ///
     /// When the machine has no binaries of `PostgreSQL` and they cannot be installed.
     pub async fn start() -> Self {
-        match Self::launch().await {
+        Self::start_in(&std::env::temp_dir()).await
+    }
+
+    /// Makes and starts one whose files are in a folder of this one.
+    ///
+    /// # Panics
+    ///
+    /// As [`Cluster::start`].
+    pub async fn start_in(parent: &Path) -> Self {
+        match Self::launch(parent).await {
             Ok(cluster) => cluster,
             Err(reason) => panic!("this test needs the binaries of PostgreSQL (package \"postgresql\"): {reason:#}"),
         }
     }
 
-    pub(super) async fn launch() -> anyhow::Result<Self> {
+    pub(super) async fn launch(parent: &Path) -> anyhow::Result<Self> {
         let binaries = match find_binaries() {
             Some(binaries) => binaries,
             None => install().await?,
@@ -55,7 +67,7 @@ impl Cluster {
         version.arg("--version");
         let version = run(version).await?;
 
-        let directory = tempfile::Builder::new().prefix("sts-postgres-").tempdir()?.keep();
+        let directory = tempfile::Builder::new().prefix("sts-postgres-").tempdir_in(parent)?.keep();
         let owner = Owner::of_cluster(&directory).await?;
         let data = directory.join("data");
         let removal = Afterwards::run(
@@ -105,6 +117,63 @@ impl Cluster {
     /// When it was stopped already.
     pub async fn stop_immediate(&self) {
         run(self.pg_ctl(&["stop", "--mode=immediate"])).await.expect("the server stops");
+    }
+
+    /// Kills the server and all of its processes (SIGKILL), as a power cut would.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub async fn kill(&self) {
+        // Standing still, it begets no more of them.
+        self.suspend().await;
+        let processes = self.processes();
+        self.signal("KILL").await;
+        let gone = async {
+            while processes.iter().any(|id| is_alive(*id)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("they are gone");
+        // After a power cut no process has its number. Here one may wait to be reaped, and would be taken for the server.
+        std::fs::remove_file(self.directory.join("data/postmaster.pid")).expect("it was there");
+    }
+
+    /// Stops all processes of the server where they are (SIGSTOP): it is there and answers nothing.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub async fn suspend(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets the server go on after [`Cluster::suspend`].
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    /// The processes of the server, the postmaster first; none when it does not run.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
+        let Some(postmaster) = file.lines().next().and_then(|line| line.trim().parse::<u32>().ok()) else {
+            return Vec::new();
+        };
+        let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
+        let children = children.unwrap_or_default();
+        [postmaster].into_iter().chain(children.split_whitespace().filter_map(|id| id.parse().ok())).collect()
+    }
+
+    async fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.arg(format!("-{name}")).args(self.processes().iter().map(ToString::to_string));
+        // A process that has ended meanwhile is reported, and the others have the signal all the same.
+        let _some_may_be_gone = run(kill).await;
     }
 
     /// Stops the server in order; clients are told and cut off.
@@ -172,6 +241,12 @@ impl Cluster {
         command.args(arguments).arg("--silent").arg("--pgdata").arg(self.directory.join("data"));
         command
     }
+}
+
+/// Whether a process runs: neither gone nor waiting to be reaped.
+fn is_alive(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
 /// Who runs the server: it refuses to run as root.

@@ -23,7 +23,22 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 pub struct Folder {
     directory: TempDir,
     issuer: String,
+    public: String,
     admin: String,
+    program: Option<PathBuf>,
+}
+
+/// How a server is started. By default: the program as the tests are built, at the addresses of its folder.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Another program.
+    pub program: Option<PathBuf>,
+    /// What runs the program: a command to which the program's own is appended.
+    pub wrapper: Vec<String>,
+    /// The environment. Options have the prefix `STS__`.
+    pub environment: Vec<(String, String)>,
+    /// Where it listens, the public listener and the admin one, when not where its folder says.
+    pub addresses: Option<[String; 2]>,
 }
 
 /// A server process. Dropping it kills it.
@@ -31,6 +46,7 @@ pub struct Folder {
 pub struct Serving {
     child: Child,
     log: Arc<Mutex<String>>,
+    public: String,
     admin: String,
 }
 
@@ -54,17 +70,25 @@ impl Folder {
     /// A folder whose server keeps its data there.
     pub fn on_database(url: &str, registry: &str) -> Self {
         let directory = tempfile::tempdir().expect("a folder");
-        let [public, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let [public, admin] = [free_address(), free_address()];
         let issuer = format!("http://{public}");
         let configuration = format!(
             "issuer = \"{issuer}\"\nregistry = \"registry.toml\"\n\n[listen]\npublic = \"{public}\"\nadmin = \"{admin}\"\ndrain_delay = \"0s\"\n\n\
              [database]\nurl = \"{url}\"\n"
         );
-        let folder = Self { directory, issuer, admin: format!("http://{admin}") };
+        let folder =
+            Self { directory, public: issuer.clone(), issuer, admin: format!("http://{admin}"), program: None };
         folder.write("sts.toml", &configuration);
         folder.write("registry.toml", &registry.replace("{issuer}", &folder.issuer));
         folder.write("master.key", "dGhlIG1hc3RlciBrZXkgb2YgYWxsIG9mIHRoZSB0ZXM=\n");
         folder
+    }
+
+    /// With another program than the one that is built for the tests.
+    #[must_use]
+    pub fn of_program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
     }
 
     /// The issuer identifier of the server, and the base of its public URLs.
@@ -86,9 +110,16 @@ impl Folder {
 
     /// Runs a command with the folder's configuration to its end.
     pub async fn run(&self, arguments: &[&str]) -> Outcome {
-        let mut command = command(self.directory.path()).await;
+        let mut command = clean(self.program().await, self.directory.path());
         command.args(arguments).args(["--config", "sts.toml"]);
         outcome(command).await
+    }
+
+    async fn program(&self) -> &Path {
+        match &self.program {
+            Some(program) => program,
+            None => program().await,
+        }
     }
 
     /// Starts the server, and returns when it serves.
@@ -96,33 +127,65 @@ impl Folder {
     /// # Panics
     /// When it does not.
     pub async fn serve(&self) -> Serving {
-        self.started(command(self.directory.path()).await).await
+        self.launch(&Launch::default()).await
     }
 
     /// As [`Folder::serve`], with options: each the environment variable without its prefix.
     pub async fn serve_with(&self, options: &[(&str, &str)]) -> Serving {
-        let mut command = command(self.directory.path()).await;
-        command.envs(options.iter().map(|(name, value)| (format!("STS__{name}"), value)));
-        self.started(command).await
+        self.launch(&Launch::default().options(options)).await
     }
 
-    /// As [`Folder::serve`], with no more than so many file descriptors.
-    pub async fn serve_with_descriptors(&self, most: u32) -> Serving {
-        let mut command = clean(Path::new("/usr/bin/prlimit"), self.directory.path());
-        command.arg(format!("--nofile={most}")).arg(program().await);
-        self.started(command).await
-    }
-
-    async fn started(&self, mut command: Command) -> Serving {
-        command.args(["serve", "--config", "sts.toml"]).stderr(Stdio::piped());
+    /// As [`Folder::serve`], started in another way.
+    ///
+    /// # Panics
+    /// When it does not serve in time.
+    pub async fn launch(&self, launch: &Launch) -> Serving {
+        let program = match &launch.program {
+            Some(program) => program.as_path(),
+            None => self.program().await,
+        };
+        let [public, admin] = match &launch.addresses {
+            Some(addresses) => addresses.each_ref().map(|address| format!("http://{address}")),
+            None => [self.public.clone(), self.admin.clone()],
+        };
+        let mut words = launch.wrapper.iter().map(Path::new).chain([program]);
+        let mut command = clean(words.next().expect("at least the program"), self.directory.path());
+        command.args(words).args(["serve", "--config", "sts.toml"]).stderr(Stdio::piped());
+        command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
+        if let Some([public, admin]) = &launch.addresses {
+            command.env("STS__LISTEN__PUBLIC", public).env("STS__LISTEN__ADMIN", admin);
+        }
         let mut child = command.spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(String::new()));
         let (serves, is_serving) = oneshot::channel();
         tokio::spawn(follow(BufReader::new(child.stderr.take().expect("it is piped")), Arc::clone(&log), serves));
         let started = tokio::time::timeout(PATIENCE, is_serving).await;
-        let serving = Serving { child, log, admin: self.admin.clone() };
+        let serving = Serving { child, log, public, admin };
         assert!(matches!(started, Ok(Ok(()))), "the server does not start:\n{}", serving.log());
         serving
+    }
+}
+
+impl Launch {
+    /// With options: each the environment variable without its prefix.
+    #[must_use]
+    pub fn options(mut self, options: &[(&str, &str)]) -> Self {
+        self.environment.extend(options.iter().map(|(name, value)| (format!("STS__{name}"), (*value).to_owned())));
+        self
+    }
+
+    /// At addresses of its own, beside the server of the folder.
+    #[must_use]
+    pub fn elsewhere(mut self) -> Self {
+        self.addresses = Some([free_address(), free_address()]);
+        self
+    }
+
+    /// With no more than so many file descriptors.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.wrapper = vec!["/usr/bin/prlimit".to_owned(), format!("--nofile={most}")];
+        self
     }
 }
 
@@ -130,6 +193,11 @@ impl Serving {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("no test panics here").clone()
+    }
+
+    /// The base of its public URLs.
+    pub fn public(&self) -> &str {
+        &self.public
     }
 
     /// The base of the URLs for operators.
@@ -150,8 +218,13 @@ impl Serving {
 
     /// Tells it to end (SIGTERM).
     pub async fn terminate(&self) {
-        let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await.expect("kill");
-        assert!(told.success());
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal, by its name without SIG.
+    pub async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().await;
+        assert!(sent.expect("kill").success());
     }
 
     /// Waits for its exit code.
@@ -219,24 +292,29 @@ async fn follow(
     }
 }
 
-/// The program, built as the tests are.
+/// The program, built as the running test or binary is.
 async fn program() -> &'static Path {
     static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
     PROGRAM.get_or_init(build).await
 }
 
 async fn build() -> PathBuf {
-    // This test is at TARGET/PROFILE/deps/it-…; the profile "dev" has the folder "debug".
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.ancestors().nth(2).expect("the folder of the profile");
+    let running = std::env::current_exe().expect("the path of this process");
+    let folder = running.parent().expect("a folder");
+    // A test is at TARGET/PROFILE/deps/it-…, a binary at TARGET/PROFILE/…. The profile "dev" has the folder "debug". The same packages
+    // are named as for what is running, so that all are built with the same features, and not anew.
+    let (profile, packages): (_, &[&str]) = match folder.ends_with("deps") {
+        true => (folder.parent().expect("the folder of the profile"), &["--workspace"]),
+        false => (folder, &["--package", "sts-faults", "--package", "sts-server"]),
+    };
     let name = match profile.file_name().and_then(|name| name.to_str()).expect("a profile's name") {
         "debug" => "dev",
         name => name,
     };
     let mut cargo = Command::new(env!("CARGO"));
-    // The whole workspace is named so that its crates are built with the same features as for the tests, and not anew.
     cargo
-        .args(["build", "--quiet", "--workspace", "--bin", "sts-server", "--message-format=json", "--profile", name])
+        .args(["build", "--quiet", "--bin", "sts-server", "--message-format=json", "--profile", name])
+        .args(packages)
         .arg("--target-dir")
         .arg(profile.parent().expect("the target folder"))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -251,12 +329,12 @@ async fn build() -> PathBuf {
     executables.next_back().expect("cargo names the program")
 }
 
-/// A port that nobody listens on. It stays the server's over restarts, for it is part of its issuer identifier.
-fn free_port() -> u16 {
+/// An address that nobody listens on. It stays the server's over restarts, for it is part of its issuer identifier.
+fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     let begin = u16::try_from(std::process::id() % u32::from(span)).expect("less than the span");
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut candidates = (0..span).map(|_| PORTS.start + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % span);
-    candidates.find(is_free).expect("a free port")
+    format!("127.0.0.1:{}", candidates.find(is_free).expect("a free port"))
 }
