@@ -166,6 +166,43 @@ async fn a_request_that_takes_too_long_is_an_outage_and_what_is_being_committed_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_that_waits_too_long_while_others_are_committed_is_load_and_no_outage() {
+    let setup = Setup::default().option("LIMITS__BODY_TIMEOUT", "1s").option("LIMITS__REQUEST_TIMEOUT", "4s");
+    let harness = setup.start().await;
+    let (node, store) = faulty(&harness).await;
+    // A turn of the writer takes 256 decisions: the last of these wait for eight turns, of a second each.
+    store.fail(Some(StoreFault::Slow(Duration::from_secs(1))));
+    let (node, form) = (Arc::new(node), own_token(&harness));
+    let mut requests = JoinSet::new();
+    for _ in 0..8 * 256 {
+        let (node, form) = (Arc::clone(&node), form.clone());
+        requests.spawn(async move { node.post("/oauth2/token", &form, &HeaderMap::new()).await });
+    }
+    let answers = tokio::time::timeout(PATIENCE, requests.join_all()).await.expect("all are answered");
+    let (tokens, turned_away): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+    assert!(!tokens.is_empty() && !turned_away.is_empty(), "{} of {}", tokens.len(), turned_away.len());
+    for answer in &turned_away {
+        refuses("it waited too long", answer, Row::TooMany);
+        assert_eq!(wait(answer), 1);
+    }
+    assert_eq!(harness.token_count().await, i64::try_from(tokens.len()).expect("a small number"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_a_refusal_though_it_cannot_be_recorded_in_time_and_is_recorded_later() {
+    let setup = Setup::default().option("LIMITS__BODY_TIMEOUT", "1s").option("LIMITS__REQUEST_TIMEOUT", "2s");
+    let harness = setup.start().await;
+    let before = harness.audit_count().await;
+    let (node, store) = faulty(&harness).await;
+    store.fail(Some(StoreFault::Stalls));
+    let form: Vec<_> = own_token(&harness).into_iter().chain([("scope".to_owned(), "more".to_owned())]).collect();
+    let answer = node.post("/oauth2/token", &form, &HeaderMap::new()).await;
+    refuses("it asks for more", &answer, Row::Scope);
+    store.fail(None);
+    until("the refusal is recorded", async || harness.audit_count().await == before + 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_costly_secrets_at_once_are_turned_away() {
     let params = Params::new(64 * 1024, 6, 1, None).expect("parameters");
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

@@ -1,6 +1,7 @@
 //! The real store, plus the faults that a test asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
@@ -22,6 +23,8 @@ pub enum StoreFault {
     Versions,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
     Stalls,
+    /// It takes this long for each batch of decisions.
+    Slow(Duration),
 }
 
 /// A store that fails while it is told to. Clones are one store.
@@ -133,6 +136,9 @@ impl Store for FaultyStore {
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
         self.moves().await;
+        if let Some(StoreFault::Slow(time)) = self.fault() {
+            tokio::time::sleep(time).await;
+        }
         let recorded = self.unless(&[StoreFault::Record])?.record(known_revocations, one_time, decide).await;
         if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }
     }

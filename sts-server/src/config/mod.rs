@@ -165,6 +165,14 @@ pub struct Limits {
     pub write_timeout: Ttl,
 }
 
+impl Limits {
+    /// How long a decision may wait to be committed: half of what a request may take, so that an answer is left time to say why.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.request_timeout.as_duration() / 2
+    }
+}
+
 /// The logs.
 #[derive(Debug, Clone)]
 pub struct Log {

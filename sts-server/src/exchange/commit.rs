@@ -42,7 +42,8 @@ impl Sts {
         }
     }
 
-    /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, and the log says so.
+    /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, or not in time, and the log says so: it
+    /// is never taken for an outage. One that waits too long is recorded when the database can.
     pub(super) async fn refuse(
         &self,
         view: &View,
@@ -58,12 +59,16 @@ impl Sts {
             token: None,
             event: Some(event.refused(refusal.reason(), refusal.detail())),
         };
-        match self.recorder.record(submission).await {
-            Ok(Verdict::Replayed) => Refusal::Replayed,
-            Ok(Verdict::Committed | Verdict::Revoked(_)) => refusal,
-            Err(error) => {
-                let reason = refusal.reason();
+        let reason = refusal.reason();
+        match tokio::time::timeout(self.limits.patience(), self.recorder.record(submission)).await {
+            Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
+            Ok(Ok(Verdict::Committed | Verdict::Revoked(_))) => refusal,
+            Ok(Err(error)) => {
                 tracing::error!(%correlation_id, reason, %error, "a refusal could not be recorded");
+                refusal
+            }
+            Err(_elapsed) => {
+                tracing::error!(%correlation_id, reason, "a refusal is not recorded yet");
                 refusal
             }
         }

@@ -17,7 +17,7 @@ use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
 use crate::keys::MasterKey;
 use crate::mint;
-use crate::record::Recorder;
+use crate::record::{Recorder, Writer};
 use crate::storage::{StorageError, Store, Versions};
 use crate::telemetry::Metrics;
 use crate::ttl::Ttl;
@@ -82,7 +82,14 @@ impl Sts {
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
         let metrics = Metrics::new();
         let (store, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.entropy));
-        let recorder = Recorder::start(store, parts.master.audit().clone(), entropy, metrics.clone());
+        let writer = Writer {
+            store,
+            key: parts.master.audit().clone(),
+            entropy,
+            metrics: metrics.clone(),
+            patience: config.limits.patience(),
+        };
+        let recorder = Recorder::start(writer);
         Ok(Self {
             issuer: config.issuer.clone(),
             limits: config.limits.clone(),

@@ -12,6 +12,6 @@ mod verify;
 
 pub use chain::AuditWriter;
 pub use event::{Event, EventKind};
-pub use recorder::{RecordError, Recorder, Submission, Verdict, revoked_reason};
+pub use recorder::{RecordError, Recorder, Submission, Verdict, Writer, revoked_reason};
 pub use revocations::{Revocations, Standing};
 pub use verify::{AuditFault, AuditReport, verify};

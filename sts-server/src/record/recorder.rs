@@ -1,6 +1,7 @@
 //! The recorder: gathers decisions that wait, commits them as one transaction, and only then lets the answers go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use sts_jose::Entropy;
@@ -45,7 +46,7 @@ pub enum Verdict {
 /// Nothing is known to be committed. An outage: the same request may succeed later.
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
-    /// Too many decisions wait for the database.
+    /// Too many decisions wait for the database, or this one waited too long behind others that it committed.
     #[error("too many decisions wait for the database")]
     Overloaded,
     /// The database failed.
@@ -77,14 +78,14 @@ pub struct Recorder {
 struct Job {
     submission: Submission,
     answer: oneshot::Sender<Result<Verdict, RecordError>>,
+    waiting: Stopwatch,
 }
 
 impl Recorder {
-    /// Starts the recorder's task, which ends when the last clone is gone and the queue is empty. `key` is that of the audit chain.
+    /// Starts the task of the writer, which ends when the last clone is gone and the queue is empty.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, key: hmac::Key, entropy: Arc<dyn Entropy>, metrics: Metrics) -> Self {
+    pub fn start(writer: Writer) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writer { store, key, entropy, metrics };
         tokio::spawn(writer.run(jobs));
         Self { queue }
     }
@@ -107,7 +108,8 @@ impl Recorder {
     /// [`RecordError`]: the decision may or may not have been committed, and must not be acted on.
     pub async fn record(&self, submission: Submission) -> Result<Verdict, RecordError> {
         let (answer, committed) = oneshot::channel();
-        self.queue.try_send(Job { submission, answer }).map_err(|error| match error {
+        let job = Job { submission, answer, waiting: Stopwatch::start() };
+        self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => RecordError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => RecordError::Ended,
         })?;
@@ -116,24 +118,42 @@ impl Recorder {
 }
 
 /// The one task that writes.
-struct Writer {
-    store: Arc<dyn Store>,
-    key: hmac::Key,
-    entropy: Arc<dyn Entropy>,
-    metrics: Metrics,
+#[derive(Debug)]
+pub struct Writer {
+    /// Where to.
+    pub store: Arc<dyn Store>,
+    /// The key of the audit chain.
+    pub key: hmac::Key,
+    /// Where the chain's name comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How long a decision may wait while others are committed. One that has waited longer is turned away as load is: its requester
+    /// would hear of a deadline that has passed, and take that for an outage.
+    pub patience: Duration,
 }
 
 impl Writer {
     async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         let mut chain = AuditWriter::new(self.key.clone(), &*self.entropy);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut commits = true;
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
+            // Behind a commit that failed they waited for an outage, and are tried.
+            let is_late = |job: &Job| commits && job.waiting.elapsed() > self.patience;
+            for job in batch.extract_if(.., |job| is_late(job)) {
+                let _gone = job.answer.send(Err(RecordError::Overloaded));
+            }
+            if batch.is_empty() {
+                continue;
+            }
             let (mut submissions, answers): (Vec<_>, Vec<_>) =
                 batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
             let watch = Stopwatch::start();
             let outcome = commit(&*self.store, &mut chain, &mut submissions).await;
             self.metrics.batch(submissions.len(), watch.elapsed());
-            if outcome.is_err() {
+            commits = outcome.is_ok();
+            if !commits {
                 // Whether the rows were written is unknown, and so is the end of the chain: begin another.
                 chain = AuditWriter::new(self.key.clone(), &*self.entropy);
                 self.metrics.batch_failed();
