@@ -27,6 +27,9 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, SqliteError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
+        // A statement of a large batch can be taken back alone, and what that takes would else become a file beside: a batch then fails
+        // where no descriptor is left, and where there is no folder for temporary files.
+        .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(64))
 }
 
