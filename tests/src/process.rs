@@ -13,8 +13,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, oneshot};
 
-/// The longest that a command, a start or an end may take.
+/// The longest that a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a command may take: some read everything that half an hour of load has written.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(600);
 /// Where ports are looked for: below the range that systems give to whoever asks for any.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
@@ -269,7 +271,7 @@ fn clean(program: &Path, directory: &Path) -> Command {
 
 /// Runs a command to its end.
 pub async fn outcome(mut command: Command) -> Outcome {
-    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = tokio::time::timeout(COMMAND_PATIENCE, command.output()).await;
     let Output { status, stdout, stderr } = output.expect("the command ends").expect("the command starts");
     let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
     Outcome { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }

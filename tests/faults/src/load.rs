@@ -1,0 +1,344 @@
+//! Clients that ask one thing after the other, and judge every answer: a refusal is never an outage, nor an outage a refusal (I8).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ledger::Ledger;
+use crate::shop::{Bad, Form, Owed, Shop, random};
+use crate::tally::{Tally, count};
+
+/// Longer than a server takes for any answer: its deadline is half a minute.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
+/// How long a connection is kept that nobody uses: shorter than any server here keeps it, so that none is closed under a request.
+const IDLE: Duration = Duration::from_secs(1);
+/// How many breaches are kept.
+const SHOWN: usize = 10;
+/// How many tokens are kept for whoever verifies them.
+const RECENT: usize = 32;
+/// How long a client waits after an answer that tells it to come back, or none: long enough not to spin.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What all clients of a scenario share.
+#[derive(Debug)]
+pub struct Load {
+    /// Who asks.
+    pub shop: Arc<Shop>,
+    /// What was received.
+    pub ledger: Ledger,
+    /// What came of the requests.
+    pub tally: Tally,
+    /// The base URLs of the servers that are asked in turn.
+    bases: Mutex<Vec<String>>,
+    http: Mutex<reqwest::Client>,
+    /// Even: nothing fails. Odd: something does.
+    weather: AtomicU64,
+    is_over: AtomicBool,
+    asks_elsewhere: AtomicBool,
+    recent: Mutex<VecDeque<String>>,
+    breaches: Mutex<Vec<String>>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// An answer, read to its end.
+    Whole {
+        /// The status.
+        status: u16,
+        /// Whether it says when to come back.
+        retry_after: bool,
+        /// The body; null where it is no JSON.
+        body: Value,
+    },
+    /// The answer ended before its end.
+    Truncated(String),
+    /// No answer began.
+    None(String),
+}
+
+impl Load {
+    /// Clients of these servers that have not begun yet.
+    #[must_use]
+    pub fn new(shop: Arc<Shop>, bases: Vec<String>) -> Self {
+        Self {
+            shop,
+            ledger: Ledger::default(),
+            tally: Tally::default(),
+            bases: Mutex::new(bases),
+            http: Mutex::new(http()),
+            weather: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            asks_elsewhere: AtomicBool::new(false),
+            recent: Mutex::default(),
+            breaches: Mutex::default(),
+        }
+    }
+
+    /// From now on a server may die at any moment, and no request may fail for that: it is sent to another.
+    pub fn retry_elsewhere(&self) {
+        self.asks_elsewhere.store(true, Ordering::Release);
+    }
+
+    /// From now on outages are owed to nobody's fault.
+    pub fn storm(&self) {
+        if !self.is_stormy() {
+            self.weather.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// From now on every request must be served. Connections are new ones.
+    pub fn calm(&self) {
+        *lock(&self.http) = http();
+        if self.is_stormy() {
+            self.weather.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn is_stormy(&self) -> bool {
+        self.weather.load(Ordering::Acquire) % 2 == 1
+    }
+
+    /// Asks these servers from now on.
+    pub fn ask_at(&self, bases: Vec<String>) {
+        *lock(&self.bases) = bases;
+    }
+
+    /// The servers that are asked.
+    #[must_use]
+    pub fn bases(&self) -> Vec<String> {
+        lock(&self.bases).clone()
+    }
+
+    /// Ends the clients after the request that each has under way.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether the clients are to end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// What must not have happened, and did.
+    #[must_use]
+    pub fn breaches(&self) -> Vec<String> {
+        lock(&self.breaches).clone()
+    }
+
+    /// The tokens that were received last, the newest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<String> {
+        lock(&self.recent).iter().cloned().collect()
+    }
+
+    /// Notes what must not happen.
+    pub fn breach(&self, breach: String) {
+        let mut breaches = lock(&self.breaches);
+        if breaches.len() < SHOWN {
+            breaches.push(breach);
+        }
+    }
+
+    /// One client: asks until the load is over.
+    pub async fn client(self: Arc<Self>, pace: Option<Duration>) {
+        let mut turn = usize::try_from(random() % 1024).unwrap_or_default();
+        let mut held: Option<String> = None;
+        while !self.is_over() {
+            turn += 1;
+            let served = self.turn(turn, &mut held).await;
+            let pause = if served { pace } else { Some(pace.unwrap_or_default().max(PAUSE)) };
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// One turn of a client: mostly first hops, then chains, values that count once, and what must be refused.
+    async fn turn(&self, turn: usize, held: &mut Option<String>) -> bool {
+        match (turn % 8, held.take()) {
+            (5, _) => {
+                let bad = Bad::ALL[turn / 8 % Bad::ALL.len()];
+                self.ask(turn, &self.shop.bad(bad), bad.owed()).await.is_some()
+            }
+            (6, _) => self.ask_once(turn).await,
+            (3 | 7, Some(token)) => self.ask(turn, &self.shop.second_hop(&token), Owed::Token).await.is_some(),
+            _ => {
+                let answer = self.ask(turn, &self.shop.first_hop(), Owed::Token).await;
+                *held = answer.as_ref().and_then(token);
+                answer.is_some()
+            }
+        }
+    }
+
+    /// Spends a value that counts once, and tries it again at another server.
+    async fn ask_once(&self, turn: usize) -> bool {
+        let (value, form) = self.shop.one_time();
+        // Not sent again elsewhere: what was spent by an answer that was lost would be a refusal there.
+        let first = self.ask_one(turn, &form, Owed::Token).await;
+        let owed = if first.is_some() { Owed::Spent } else { Owed::Either };
+        let second = self.ask_one(turn + 1, &form, owed).await;
+        self.spend(&value, &[&first, &second]);
+        if first.is_some() || !self.asks_elsewhere.load(Ordering::Acquire) {
+            return first.is_some();
+        }
+        let (value, form) = self.shop.one_time();
+        let answer = self.ask_one(turn + 1, &form, Owed::Token).await;
+        self.spend(&value, &[&answer]);
+        answer.is_some()
+    }
+
+    /// Enters a value that counts once, for each of the answers that is a token.
+    pub fn spend(&self, value: &str, answers: &[&Option<Value>]) {
+        for answer in answers {
+            if answer.as_ref().and_then(token).is_some()
+                && let Err(twice) = self.ledger.spend(value)
+            {
+                self.breach(twice.to_string());
+            }
+        }
+    }
+
+    /// Sends a request to one server after the other until one answers; the answer, if it is what was owed.
+    pub async fn ask(&self, turn: usize, form: &Form, owed: Owed) -> Option<Value> {
+        let begun = self.weather.load(Ordering::Acquire);
+        let bases = self.bases();
+        let mut answer = Answer::None("no server".to_owned());
+        for attempt in 0..bases.len() {
+            answer = self.send(&bases[(turn + attempt) % bases.len()], form).await;
+            if let Answer::Whole { .. } = answer {
+                if attempt > 0 {
+                    count(&self.tally.elsewhere);
+                }
+                break;
+            }
+        }
+        self.judge(begun, answer, owed)
+    }
+
+    async fn ask_one(&self, turn: usize, form: &Form, owed: Owed) -> Option<Value> {
+        let begun = self.weather.load(Ordering::Acquire);
+        let bases = self.bases();
+        let answer = self.send(&bases[turn % bases.len()], form).await;
+        let is_whole = matches!(answer, Answer::Whole { .. });
+        if !is_whole && self.asks_elsewhere.load(Ordering::Acquire) {
+            return None;
+        }
+        self.judge(begun, answer, owed)
+    }
+
+    /// Sends a request, once.
+    pub async fn send(&self, base: &str, form: &Form) -> Answer {
+        count(&self.tally.sent);
+        let http = lock(&self.http).clone();
+        let request = http.post(format!("{base}/oauth2/token"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.encoded());
+        let request = match form.basic {
+            Some((id, secret)) => request.basic_auth(id, Some(secret)),
+            None => request,
+        };
+        let answer = read(request).await;
+        match &answer {
+            Answer::Whole { .. } => {}
+            Answer::Truncated(_) => count(&self.tally.truncated),
+            Answer::None(_) => count(&self.tally.unanswered),
+        }
+        answer
+    }
+
+    /// The body, if the answer is what was owed. Notes what must never come, and, where nothing failed, what must not come then.
+    fn judge(&self, begun: u64, answer: Answer, owed: Owed) -> Option<Value> {
+        let was_calm = begun.is_multiple_of(2) && self.weather.load(Ordering::Acquire) == begun;
+        let (status, retry_after, body) = match answer {
+            Answer::Whole { status, retry_after, body } => (status, retry_after, body),
+            Answer::Truncated(why) | Answer::None(why) => {
+                if was_calm {
+                    self.breach(format!("no answer, though nothing failed: {why}"));
+                }
+                return None;
+            }
+        };
+        let error = body["error"].as_str().unwrap_or_default();
+        let is_owed = match (owed, status) {
+            (Owed::Token | Owed::Either, 200) => body["access_token"].is_string(),
+            (Owed::Refusal(owed, code), status) => status == owed && error == code,
+            (Owed::Spent | Owed::Either, 401) => error == "invalid_client",
+            (Owed::Token | Owed::Spent | Owed::Either, _) => false,
+        };
+        if is_owed {
+            match token(&body) {
+                Some(token) => self.enter(&token),
+                None => count(&self.tally.refused),
+            }
+            return Some(body);
+        }
+        let told = matches!((status, error), (503, "temporarily_unavailable") | (429, "slow_down")) && retry_after;
+        match (owed, status) {
+            (Owed::Token | Owed::Spent | Owed::Either, 503) if told => count(&self.tally.outages),
+            (Owed::Token | Owed::Spent | Owed::Either, 429) if told => count(&self.tally.limited),
+            _ => {
+                self.breach(format!("I8: {owed:?} was owed, {status} came: {body}"));
+                return None;
+            }
+        }
+        if was_calm {
+            self.breach(format!("{owed:?} was owed and nothing failed, {status} came: {body}"));
+        }
+        None
+    }
+
+    /// Enters a token that was received.
+    pub fn enter(&self, token: &str) {
+        let mut recent = lock(&self.recent);
+        recent.truncate(RECENT - 1);
+        recent.push_front(token.to_owned());
+        drop(recent);
+        if let Err(breach) = self.ledger.enter(token) {
+            self.breach(breach.to_string());
+        }
+    }
+}
+
+/// The token of an answer.
+#[must_use]
+pub fn token(body: &Value) -> Option<String> {
+    body["access_token"].as_str().map(str::to_owned)
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Answer {
+    let answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) => return Answer::None(causes(&error)),
+    };
+    let status = answer.status().as_u16();
+    let retry_after = answer.headers().contains_key("retry-after");
+    match answer.bytes().await {
+        Ok(body) => Answer::Whole { status, retry_after, body: serde_json::from_slice(&body).unwrap_or_default() },
+        Err(error) => Answer::Truncated(causes(&error)),
+    }
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn http() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    builder.pool_idle_timeout(IDLE).timeout(ANSWERED_WITHIN).build().expect("a client without options that can fail")
+}
+
+/// A client that panicked has failed its scenario already.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,252 @@
+//! Who asks for tokens: the registry of the suite, and every kind of request that its clients send, with what must come of it.
+//!
+//! ```text
+//! coordinator ─┬─> inventory ──> warehouse, which only receives
+//! robot ───────┘
+//! ```
+//!
+//! `coordinator` and `inventory` have a random secret, `robot` a key, whose assertions count once.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sts_jose::{Algorithm, Clock as _, SystemClock};
+use sts_tests::TestKey;
+
+const IDP: &str = "https://login.example.com";
+const SECRET: &str = "rJ0qv1Vd3J2cXyQm8m3a5nVf0y7pZ5t9oQwq4o1yG8E";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+const REGISTRY: &str = r#"
+[[issuers]]
+issuer = "https://login.example.com"
+jwks_file = "idp.json"
+tenant_claim = "org_id"
+
+[[agents]]
+id = "coordinator"
+accepts = ["web-app"]
+auth.client_secret_sha256 = "{sha256}"
+
+[[agents]]
+id = "robot"
+accepts = ["web-app"]
+auth.jwks = {robot}
+
+[[agents]]
+id = "inventory"
+auth.client_secret_sha256 = "{sha256}"
+
+[[agents]]
+id = "warehouse"
+
+[[delegations]]
+actor = "coordinator"
+target = "inventory"
+scopes = ["stock:read", "stock:write"]
+
+[[delegations]]
+actor = "robot"
+target = "inventory"
+scopes = ["stock:read"]
+
+[[delegations]]
+actor = "inventory"
+target = "warehouse"
+scopes = [{ scope = "bin:read", from = ["stock:read"] }]
+"#;
+
+/// The users' issuer and the agents, with their keys.
+#[derive(Debug)]
+pub struct Shop {
+    /// The issuer identifier of the servers.
+    pub issuer: String,
+    idp: Arc<TestKey>,
+    robot: Arc<TestKey>,
+    stranger: Arc<TestKey>,
+}
+
+/// A form, and who sends it.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// Id and secret of the header; none where the form authenticates.
+    pub basic: Option<(&'static str, &'static str)>,
+    /// The parameters.
+    pub parameters: Vec<(&'static str, String)>,
+}
+
+/// What a request must come to, when nothing stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owed {
+    /// A token.
+    Token,
+    /// A refusal with this status and code.
+    Refusal(u16, &'static str),
+    /// The refusal of a value that was spent, which only the database knows.
+    Spent,
+    /// A token, or the refusal of a value that was spent: nobody knows whether the first answer was lost.
+    Either,
+}
+
+/// A request that must be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// The secret is wrong.
+    Secret,
+    /// More scope than is allowed.
+    Scope,
+    /// The target is unknown.
+    Target,
+    /// The subject token is signed by nobody known, under a key that the issuer has.
+    Signature,
+    /// The subject token names a key that the issuer does not have.
+    UnknownKid,
+    /// The subject token was meant for another.
+    Audience,
+    /// The form repeats a parameter.
+    Repeated,
+}
+
+impl Bad {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Secret, Self::Scope, Self::Target, Self::Signature, Self::UnknownKid, Self::Audience, Self::Repeated];
+
+    /// What it must come to.
+    #[must_use]
+    pub fn owed(self) -> Owed {
+        match self {
+            Self::Secret => Owed::Refusal(401, "invalid_client"),
+            Self::Scope => Owed::Refusal(400, "invalid_scope"),
+            Self::Target => Owed::Refusal(400, "invalid_target"),
+            Self::Signature | Self::UnknownKid | Self::Audience | Self::Repeated => {
+                Owed::Refusal(400, "invalid_request")
+            }
+        }
+    }
+}
+
+impl Shop {
+    /// A shop whose tokens come from the servers of this issuer.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        let [idp, robot, stranger] = std::array::from_fn(|_| TestKey::new(Algorithm::Es256));
+        Self { issuer: issuer.to_owned(), idp, robot, stranger }
+    }
+
+    /// The registry file.
+    #[must_use]
+    pub fn registry(&self) -> String {
+        let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
+        let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = self.robot.jwk();
+        let members: Vec<String> =
+            key.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
+        let jwks = format!("{{ keys = [{{ {} }}] }}", members.join(", "));
+        REGISTRY.replace("{sha256}", &sha256).replace("{robot}", &jwks)
+    }
+
+    /// The users' issuer's key set.
+    #[must_use]
+    pub fn idp_jwks(&self) -> String {
+        json!({ "keys": [self.idp.jwk()] }).to_string()
+    }
+
+    /// A token of the user alice, of the tenant acme, for an hour.
+    #[must_use]
+    pub fn user_token(&self) -> String {
+        self.idp.sign(&user_claims("web-app"))
+    }
+
+    /// The first hop: the coordinator asks for a token for the inventory.
+    #[must_use]
+    pub fn first_hop(&self) -> Form {
+        exchange(&self.user_token(), "inventory").by("coordinator")
+    }
+
+    /// The second hop: the inventory, with the token that it received, asks for one for the warehouse.
+    #[must_use]
+    pub fn second_hop(&self, token: &str) -> Form {
+        exchange(token, "warehouse").by("inventory")
+    }
+
+    /// A name for a value that counts once, and a first hop of the robot that spends it.
+    #[must_use]
+    pub fn one_time(&self) -> (String, Form) {
+        let (now, jti) = (SystemClock.now().as_second(), name());
+        let assertion = self.robot.sign(&json!({
+            "iss": "robot", "sub": "robot", "aud": self.issuer, "iat": now, "exp": now + 240, "jti": jti,
+        }));
+        let mut form = exchange(&self.user_token(), "inventory");
+        form.parameters.push(("client_assertion_type", JWT_BEARER.to_owned()));
+        form.parameters.push(("client_assertion", assertion));
+        (jti, form)
+    }
+
+    /// A request that must be refused.
+    #[must_use]
+    pub fn bad(&self, bad: Bad) -> Form {
+        let mut form = self.first_hop();
+        match bad {
+            Bad::Secret => form.basic = Some(("coordinator", "not-the-secret-of-the-coordinator")),
+            Bad::Scope => form.parameters.push(("scope", "stock:burn".to_owned())),
+            Bad::Target => form.set("audience", "nobody"),
+            Bad::Signature => {
+                let header = json!({ "alg": "ES256", "kid": self.idp.kid() });
+                form.set("subject_token", &self.stranger.sign_with(&header, &user_claims("web-app")));
+            }
+            Bad::UnknownKid => form.set("subject_token", &self.stranger.sign(&user_claims("web-app"))),
+            Bad::Audience => form.set("subject_token", &self.idp.sign(&user_claims("another-app"))),
+            Bad::Repeated => form.parameters.push(("grant_type", EXCHANGE.to_owned())),
+        }
+        form
+    }
+}
+
+impl Form {
+    fn by(mut self, agent: &'static str) -> Self {
+        self.basic = Some((agent, SECRET));
+        self
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.parameters.retain(|(known, _)| *known != name);
+        self.parameters.push((name, value.to_owned()));
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.parameters).finish()
+    }
+}
+
+fn exchange(subject_token: &str, audience: &str) -> Form {
+    let parameters = vec![
+        ("grant_type", EXCHANGE.to_owned()),
+        ("subject_token", subject_token.to_owned()),
+        ("subject_token_type", ACCESS_TOKEN.to_owned()),
+        ("audience", audience.to_owned()),
+    ];
+    Form { basic: None, parameters }
+}
+
+fn user_claims(audience: &str) -> Value {
+    let now = SystemClock.now().as_second();
+    json!({
+        "iss": IDP, "sub": "alice", "aud": audience, "org_id": "acme", "iat": now, "exp": now + 3600, "jti": name(),
+    })
+}
+
+/// A name that nobody else has.
+fn name() -> String {
+    uuid::Uuid::from_u64_pair(random(), random()).simple().to_string()
+}
+
+/// Any number.
+#[must_use]
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    RandomState::new().build_hasher().finish()
+}
