@@ -187,13 +187,13 @@ impl Claims {
         text.parse().ok().filter(|time: &Timestamp| time.to_string() == text)
     }
 
-    /// The three ids, if all are there: 1 to 128 visible ASCII characters, the idempotency key up to 255.
+    /// The three ids, if all are there: 1 to 128 visible ASCII characters; the idempotency key up to 255, and spaces among them.
     pub(super) fn ids(&self) -> Option<Ids> {
-        let id = |name: &str, max: usize| self.text(name).filter(|text| is_id(text, max)).map(str::to_owned);
+        let id = |name: &str| self.text(name).filter(|text| is_id(text)).map(str::to_owned);
         Some(Ids {
-            trace_id: id("traceId", MAX_ID_CHARS)?,
-            message_id: id("messageId", MAX_ID_CHARS)?,
-            idempotency_key: id("idempotencyKey", MAX_KEY_CHARS)?,
+            trace_id: id("traceId")?,
+            message_id: id("messageId")?,
+            idempotency_key: self.text("idempotencyKey").filter(|text| is_key(text)).map(str::to_owned)?,
         })
     }
 
@@ -240,8 +240,13 @@ pub(super) fn service_id(claims: &Map<String, Value>) -> Option<&str> {
 }
 
 /// Whether a text can be an id.
-pub(super) fn is_id(text: &str, max_chars: usize) -> bool {
-    (1..=max_chars).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+fn is_id(text: &str) -> bool {
+    (1..=MAX_ID_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a text can be an idempotency key: what a string in a header can hold (RFC 9651 §3.3.3).
+fn is_key(text: &str) -> bool {
+    (1..=MAX_KEY_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// SHA-256 of every signed field but the payload, in the canonical form of RFC 8785: the `apv` of the payload's JWE. So a payload fits
