@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sts_server::policy::Row;
-use sts_tests::{Answer, FormRequest, Harness, Setup};
+use sts_tests::{Answer, FormRequest, Harness, Setup, members};
 
 #[tokio::test]
 async fn target_any_name_of_one_agent_names_it() {
@@ -280,7 +280,7 @@ async fn rfc_9068_the_token_has_these_claims_and_no_others() {
     let harness = Harness::start().await;
     let answer = harness.exchange().send().await;
     let header = answer.token_header();
-    assert_eq!(header.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), ["alg", "kid", "typ"]);
+    assert_eq!(members(&header), ["alg", "kid", "typ"]);
     assert_eq!((&header["typ"], &header["alg"]), (&json!("at+jwt"), &json!("ES256")));
     let mut claims = harness.verify(answer.token()).await;
     for name in ["jti", "txn"] {

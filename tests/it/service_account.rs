@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sts_server::policy::Row;
-use sts_tests::{ACCESS_TOKEN, Harness, Setup};
+use sts_tests::{ACCESS_TOKEN, Harness, Setup, members};
 
 #[tokio::test]
 async fn the_token_names_the_agent_alone() {
@@ -21,8 +21,7 @@ async fn the_token_names_the_agent_alone() {
             "scope": "stock:read stock:write", "tenant_ids": ["acme", "globex"],
         })
     );
-    let members: Vec<&str> = answer.json.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(members, ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
+    assert_eq!(members(&answer.json), ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
 }
 
 #[tokio::test]

@@ -18,6 +18,17 @@ pub struct Answer {
     pub json: Value,
 }
 
+/// The names of an object's members, sorted: which order a map has is for the features of its crate to say.
+///
+/// # Panics
+/// When it is no object.
+#[must_use]
+pub fn members(object: &Value) -> Vec<&str> {
+    let mut members: Vec<&str> = object.as_object().expect("an object").keys().map(String::as_str).collect();
+    members.sort_unstable();
+    members
+}
+
 impl Answer {
     pub(crate) async fn read(response: reqwest::Response) -> Self {
         let status = response.status().as_u16();

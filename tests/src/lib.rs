@@ -23,7 +23,7 @@ mod seen;
 pub mod world;
 
 pub use agent::bearer;
-pub use answer::Answer;
+pub use answer::{Answer, members};
 pub use capture::Capture;
 pub use harness::{ACCESS_TOKEN, Harness, Names, Replica, Setup, refuses};
 pub use issuer::{Fault, TestIssuer};

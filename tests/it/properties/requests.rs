@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use serde_json::{Value, json};
-use sts_tests::Setup;
 use sts_tests::model::OUR_ISSUER;
+use sts_tests::{Setup, members};
 
 use super::claims::words;
 use super::for_every_exchange;
@@ -85,9 +85,7 @@ fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
     prop_assert_eq!(&answer["token_type"], &json!("Bearer"));
     prop_assert_eq!(&answer["expires_in"], &json!(expected.expires_at - now));
     prop_assert_eq!(&answer["scope"], &claims["scope"]);
-    let members: Vec<&str> =
-        answer.as_object().into_iter().flat_map(serde_json::Map::keys).map(String::as_str).collect();
-    prop_assert_eq!(members, ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
+    prop_assert_eq!(members(answer), ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
     prop_assert!(claims["act"] != Value::Null || expected.act.is_none());
     Ok(())
 }
