@@ -21,8 +21,7 @@ impl Envelopes {
     /// Opens a request that came with a verified token. Every check that fails ends it, in this order: signature, token, audience, scope,
     /// expiry, required ids, replay, capability, approval; only then is the payload decrypted.
     ///
-    /// Costs a signature check, a look into the stores, and a decryption, about a quarter of a millisecond in all; a fetch of the
-    /// sender's keys while they are not known.
+    /// Costs a signature check, a look into the stores, and a decryption; a fetch of the sender's keys while they are not known.
     ///
     /// # Errors
     /// See [`OpenError`].

@@ -107,7 +107,7 @@ impl Envelopes {
     /// and issuer are read from the token in `Authorization`, whose digest stands in the envelope, so that the two go together or not at
     /// all; so is the tenant, of a service account from `X-Tenant-ID`. The token itself is not in the envelope.
     ///
-    /// Costs a signature and an encryption, about a quarter of a millisecond; a fetch of the peer's keys while they are not known.
+    /// Costs a signature and an encryption; a fetch of the peer's keys while they are not known.
     ///
     /// # Errors
     /// See [`SealError`].

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use sts_jose::{Algorithm, JwkError, KeySet, KeySetError, MAX_KEYS, SigningKey, VerificationKey};
+use sts_jose::{Algorithm, EncryptionKey, JwkError, KeySet, KeySetError, MAX_KEYS, SigningKey, VerificationKey};
 
 use crate::support::base64url;
 
@@ -188,4 +188,52 @@ fn what_is_no_key_set_is_an_error() {
     }
     assert!(KeySet::parse(b"{\"keys\":[]}").unwrap().is_empty());
     assert!(KeySet::empty().is_empty());
+}
+
+/// A key that payloads may be encrypted to.
+fn encryption_jwk(kid: &str) -> Value {
+    let jwk = with(without(jwk(Algorithm::Es256), "alg"), "use", json!("enc"));
+    with(jwk, "kid", json!(kid))
+}
+
+#[test]
+fn a_key_that_cannot_be_encrypted_to_is_refused_with_its_reason() {
+    let good = encryption_jwk("e");
+    let refusal = |jwk: &Value| EncryptionKey::from_jwk(jwk.as_object().unwrap()).err();
+    assert_eq!(refusal(&good), None);
+    assert_eq!(refusal(&with(good.clone(), "alg", json!("ECDH-ES"))), None);
+    assert_eq!(refusal(&with(good.clone(), "key_ops", json!(["deriveBits"]))), None);
+    let rows = [
+        (with(good.clone(), "d", json!("AAAA")), JwkError::Private),
+        (with(good.clone(), "use", json!("sig")), JwkError::NotForEncryption),
+        (without(good.clone(), "use"), JwkError::NotForEncryption),
+        (with(good.clone(), "key_ops", json!(["verify"])), JwkError::NotForEncryption),
+        (with(good.clone(), "key_ops", json!("deriveKey")), JwkError::NotForEncryption),
+        (without(good.clone(), "kid"), JwkError::KeyId),
+        (with(good.clone(), "kid", json!("")), JwkError::KeyId),
+        (with(good.clone(), "kty", json!("OKP")), JwkError::UnsupportedType),
+        (with(good.clone(), "crv", json!("P-384")), JwkError::UnsupportedType),
+        (with(good.clone(), "alg", json!("RSA1_5")), JwkError::Algorithm),
+        (with(good.clone(), "alg", json!("ES256")), JwkError::Algorithm),
+        (with(good.clone(), "y", good["x"].clone()), JwkError::Unsound),
+        (with(good.clone(), "x", json!("AAAA")), JwkError::Parameter),
+        (without(good.clone(), "y"), JwkError::Parameter),
+    ];
+    for (jwk, reason) in rows {
+        assert_eq!(refusal(&jwk), Some(reason), "{jwk}");
+    }
+}
+
+#[test]
+fn the_first_key_to_encrypt_to_is_the_one_and_it_verifies_nothing() {
+    let signing = jwk(Algorithm::Es256);
+    let (first, second) = (encryption_jwk("first"), encryption_jwk("second"));
+    let keys = set(&[signing.clone(), first.clone(), second]);
+    let found = keys.encryption_key().unwrap();
+    assert_eq!((found.kid(), found.to_jwk()["x"].clone()), ("first", first["x"].clone()));
+    assert_eq!(keys.len(), 1);
+    assert!(keys.find(Some("first"), Algorithm::Es256).is_none());
+    assert!(set(&[signing]).encryption_key().is_none());
+    // Of two with one name nobody knows which is meant.
+    assert!(set(&[first.clone(), encryption_jwk("first")]).encryption_key().is_none());
 }
