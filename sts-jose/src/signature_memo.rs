@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::verification_key::VerificationKey;
 
-/// How many signatures are remembered at most; another one takes the place of one of them. With its place, one takes some 200 bytes,
-/// with a signature of RSA some 500.
+/// How many signatures are remembered at most; another one takes the place of one of them.
 const PLACES: usize = 4096;
 
 /// Remembers that a key has signed something. It saves the public-key operation and nothing else: whoever looks up has found the key

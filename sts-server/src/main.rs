@@ -12,8 +12,8 @@ use sts_server::cli::{self, Cli, Output};
 use sts_server::server::Surroundings;
 use sts_server::telemetry;
 
-/// A request makes many small allocations, and frees some of them on another thread than made them: `docs/performance.md` has what this
-/// saves beside the allocator of the C library.
+/// A request makes many small allocations, and frees some of them on another thread than made them. What was measured is in
+/// `docs/performance.md`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
