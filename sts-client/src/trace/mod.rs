@@ -165,6 +165,7 @@ impl Serialize for Configured {
 }
 
 impl Configured {
+    #[cfg(feature = "envelope")]
     pub(crate) fn new(name: &str) -> Self {
         Self(name.into())
     }
