@@ -128,6 +128,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             // What an agent gets when it names no other.
             "sts-client/src/envelope/party.rs",
             "sts-client/src/exchange/builder.rs",
+            "sts-client/src/idempotency/mod.rs",
             "sts-client/src/inbound/builder.rs",
             "sts-client/src/propagate/builder.rs",
             "sts-client/src/service_account/openid.rs",

@@ -22,19 +22,21 @@
 //!
 //! Where the store cannot be asked nothing is done ([`NotRun::Unavailable`]: 424).
 //!
-//! What lives here: the rules (`mod`, `run`) and how HTTP keeps them (`layer`, `stored`). What must never: a store; those are in
-//! [`crate::once`].
+//! What lives here: the rules (`mod`, `run`), what is told of them (`told`), and how HTTP keeps them (`layer`, `stored`). What must never: a
+//! store; those are in [`crate::once`].
 
 #[cfg(feature = "tower")]
 mod layer;
 mod run;
 #[cfg(feature = "tower")]
 mod stored;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use sts_jose::{Clock, SystemClock};
 
 #[cfg(feature = "tower")]
 pub use layer::{IDEMPOTENCY_REPLAYED, IdempotencyLayer, IdempotencyService};
@@ -43,6 +45,7 @@ use crate::carried::IdempotencyKey;
 use crate::delegation::{Delegation, Kind};
 use crate::once::{OnceError, OnceKey, OnceStore};
 use crate::outcome::Halted;
+use crate::trace::Tracer;
 
 /// How long work that is going on is held without a sign of life.
 const LEASE: Duration = Duration::from_secs(60);
@@ -60,6 +63,8 @@ pub struct Idempotency {
     lease: Duration,
     expires_in: Duration,
     max_outcome_bytes: usize,
+    tracer: Tracer,
+    clock: Arc<dyn Clock>,
 }
 
 /// Work that may be asked for again.
@@ -129,7 +134,14 @@ pub enum NotRun {
 impl Idempotency {
     /// With that store: a lease of 60 s, outcomes of up to 1 MiB, kept for 24 h.
     pub fn new(store: Arc<dyn OnceStore>) -> Self {
-        Self { store, lease: LEASE, expires_in: EXPIRES_IN, max_outcome_bytes: MAX_OUTCOME_BYTES }
+        Self {
+            store,
+            lease: LEASE,
+            expires_in: EXPIRES_IN,
+            max_outcome_bytes: MAX_OUTCOME_BYTES,
+            tracer: Tracer::default(),
+            clock: Arc::new(SystemClock),
+        }
     }
 
     /// How long work whose process died keeps others from doing it again. It is renewed while the work goes on.
@@ -143,6 +155,21 @@ impl Idempotency {
     #[must_use]
     pub fn expires_in(mut self, expires_in: Duration) -> Self {
         self.expires_in = expires_in;
+        self
+    }
+
+    /// Who is told what happened to each piece of work: whether it was new (`replay`), whether it was done (`invoked`), and that its outcome
+    /// is known (`answered`).
+    #[must_use]
+    pub fn trace(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    /// The clock of what is told; leases and expiry go by the store's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use super::{Attempt, Idempotency, NotRun, Ran, Repeatable, Work};
+use super::{Attempt, Idempotency, NotRun, Ran, Repeatable, Work, told};
 use crate::context::CallContext;
 use crate::once::{Begun, Held, OnceError, Operation, Ticket};
 
@@ -40,22 +40,16 @@ impl Idempotency {
             max_outcome_bytes: self.max_outcome_bytes.saturating_add(1),
         };
         let context = CallContext::current();
+        let matter = told::matter(&repeatable);
         let this = self.clone();
-        let run = async move { this.begin(&operation, context, work).await };
+        let run = async move {
+            let ran = this.begin(&operation, context, work).await;
+            this.tell(&ran, &matter);
+            ran
+        };
         let run = tokio::spawn(run.in_current_span());
         // The task does nothing that panics; it is gone when the runtime ends.
-        let ran = run.await.unwrap_or(Err(NotRun::Broken));
-        let outcome = match &ran {
-            Ok(Ran { replayed: false, .. }) => "run",
-            Ok(Ran { replayed: true, .. }) => "replayed",
-            Err(NotRun::Conflict) => "conflict",
-            Err(NotRun::InFlight { .. }) => "in_flight",
-            Err(NotRun::Unavailable(_)) => "store_unavailable",
-            Err(NotRun::Broken) => "broken",
-            Err(NotRun::TooLong) => "too_long",
-        };
-        metrics::counter!("sts_client_idempotency_total", "outcome" => outcome).increment(1);
-        ran
+        run.await.unwrap_or(Err(NotRun::Broken))
     }
 
     async fn begin<W, F>(&self, operation: &Operation, context: Option<CallContext>, work: W) -> Result<Ran, NotRun>

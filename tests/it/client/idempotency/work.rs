@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use sts_client::idempotency::{Attempt, Fingerprint, Idempotency, NotRun, Repeatable, Work};
 use sts_client::once::{MemoryLimits, MemoryOnceStore};
+use sts_client::trace::{Boundary, Guard, Outcome, Recorded, Reference, TraceSink, Tracer};
 use sts_client::{Delegation, IdempotencyKey};
 use sts_jose::{Clock, SystemClock};
 use tokio::sync::Notify;
@@ -37,6 +38,40 @@ async fn work_is_done_once_and_told_again() {
     assert_eq!((again.outcome.as_slice(), again.replayed), (b"one".as_slice(), true));
     let other = idempotency.run(repeatable(&caller, &key, 2), work(b"three")).await;
     assert!(matches!(other, Err(NotRun::Conflict)), "{other:?}");
+}
+
+#[tokio::test]
+async fn what_happens_to_work_is_told_boundary_by_boundary() {
+    let agent = Agent::start().await;
+    let (caller, key) = (caller(&agent).await, key());
+    let recorded = Arc::new(Recorded::default());
+    let idempotency = Idempotency::new(memory(&agent.clock)).clock(Arc::new(agent.clock.clone()));
+    let idempotency = idempotency.trace(Tracer::to(Arc::clone(&recorded) as Arc<dyn TraceSink>));
+    let done = |_: Attempt| async { Work::Final(b"done".to_vec()) };
+    let broken = |_: Attempt| async { panic!("as told") };
+    let replayed = async || idempotency.run(repeatable(&caller, &key, 1), done).await.unwrap().replayed;
+    assert_eq!((replayed().await, replayed().await), (false, true));
+    idempotency.run(repeatable(&caller, &key, 2), done).await.unwrap_err();
+    let other = IdempotencyKey::from_text("other").unwrap();
+    idempotency.run(repeatable(&caller, &other, 1), broken).await.unwrap_err();
+    let passed = Outcome::Passed;
+    let events = recorded.take();
+    assert_eq!(
+        events.iter().map(|event| (event.boundary, event.outcome)).collect::<Vec<_>>(),
+        [
+            (Boundary::Replay, passed),
+            (Boundary::Invoked, passed),
+            (Boundary::Answered, passed),
+            (Boundary::Replay, passed),
+            (Boundary::Answered, passed),
+            (Boundary::Replay, Outcome::Refused("conflict")),
+            (Boundary::Replay, passed),
+            (Boundary::Invoked, Outcome::Unavailable("broken")),
+        ]
+    );
+    assert!(events.iter().all(|event| event.guard == Guard::Idempotency && event.at == agent.clock.now()));
+    assert_eq!(events[0].matter.idempotency_key, Some(Reference::of("k")));
+    assert_eq!(events[0].matter.tenant_id.as_ref(), caller.tenant());
 }
 
 #[tokio::test]
