@@ -27,7 +27,7 @@ pub enum Part {
         #[arg(long)]
         issuer: String,
     },
-    /// The coordinator. Its file has [inbound], [sts], and a route to the inventory.
+    /// The coordinator. Its file has `[inbound]`, `[sts]`, and a route to the inventory.
     Coordinator {
         /// What every agent needs.
         #[command(flatten)]
@@ -36,7 +36,7 @@ pub enum Part {
         #[arg(long)]
         inventory: Url,
     },
-    /// The inventory. Its file has [inbound], [sts], and a route to the warehouse.
+    /// The inventory. Its file has `[inbound]`, `[sts]`, and a route to the warehouse.
     Inventory {
         /// What every agent needs.
         #[command(flatten)]
@@ -45,7 +45,7 @@ pub enum Part {
         #[arg(long)]
         warehouse: Url,
     },
-    /// The warehouse. Its file has [inbound].
+    /// The warehouse. Its file has `[inbound]`.
     Warehouse {
         /// What every agent needs.
         #[command(flatten)]
