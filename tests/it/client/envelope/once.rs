@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use sts_client::envelope::{Capability, OpenError, Reason};
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
+use sts_client::envelope::{Capability, Envelopes, Needs, OpenError, Peer, Reason};
+use sts_client::once::{MemoryLimits, MemoryOnceStore, OnceStore, PostgresOnceStore, SqliteOnceStore};
 
 use super::{Drafted, Refund, World, draft, later, refund};
 
@@ -33,6 +33,18 @@ async fn of_fifty_at_once_one_is_opened() {
     assert_eq!(world.ledger.decryptions().succeeded, 1);
 }
 
+/// Another process of the same agent, with a store of its own making.
+fn replica(world: &World, store: Arc<dyn OnceStore>) -> Envelopes {
+    Envelopes::builder("ledger", world.ledger_keys.agent.clone())
+        .audience("https://ledger.shop.example/")
+        .peer(Peer::new("billing", world.billing_keys.source()))
+        .capability(Capability::ToolCall, Needs::scopes([super::scope("refund:draft")]))
+        .once(store)
+        .clock(Arc::new(world.clock.clone()))
+        .build()
+        .unwrap()
+}
+
 /// Two replicas with one store.
 #[tokio::test]
 async fn another_replica_knows_what_was_seen() {
@@ -42,17 +54,42 @@ async fn another_replica_knows_what_was_seen() {
     let headers = world.token(&json!({}));
     let envelope = world.seal(&headers, "refund-1").await.envelope;
     world.open(&envelope, &headers).await.unwrap();
-    let replica = sts_client::envelope::Envelopes::builder("ledger", world.ledger_keys.agent.clone())
-        .audience("https://ledger.shop.example/")
-        .peer(sts_client::envelope::Peer::new("billing", world.billing_keys.source()))
-        .capability(Capability::ToolCall, sts_client::envelope::Needs::scopes([super::scope("refund:draft")]))
-        .once(store)
-        .clock(Arc::new(world.clock.clone()))
-        .build()
-        .unwrap();
     let delegation = world.delegation(&headers).await;
-    let error = replica.open(&envelope, &delegation).await.unwrap_err();
+    let error = replica(&world, store).open(&envelope, &delegation).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::Replay));
+}
+
+/// What was seen and answered before a restart, given the store before and after it.
+async fn assert_remembered(before: Arc<dyn OnceStore>, after: Arc<dyn OnceStore>) {
+    let world = World::with(|ledger| ledger.once(before)).await;
+    let headers = world.token(&json!({}));
+    let first = world.seal(&headers, "refund-1").await.envelope;
+    world.open(&first, &headers).await.unwrap().serve(draft).await.unwrap();
+    let (restarted, delegation) = (replica(&world, after), world.delegation(&headers).await);
+    let error = restarted.open(&first, &delegation).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::Replay));
+    let again = world.seal(&headers, "refund-1").await.envelope;
+    assert!(restarted.open(&again, &delegation).await.unwrap().is_repeated());
+    let other = Refund { cents: 9_999, ..refund() };
+    let other = world.seal_as(&headers, "refund-1", Capability::ToolCall, &other).await.envelope;
+    let error = restarted.open(&other, &delegation).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::Replay));
+    assert_eq!(restarted.decryptions().succeeded, 0);
+}
+
+#[tokio::test]
+async fn what_was_seen_is_known_after_a_restart_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("once.db").display());
+    let open = async || Arc::new(SqliteOnceStore::open(&url).await.unwrap());
+    assert_remembered(open().await, open().await).await;
+}
+
+#[tokio::test]
+async fn what_was_seen_is_known_after_a_restart_on_postgres() {
+    let database = sts_tests::postgres::database().await;
+    let open = async || Arc::new(PostgresOnceStore::connect(database.url()).await.unwrap());
+    assert_remembered(open().await, open().await).await;
 }
 
 #[tokio::test]
