@@ -11,26 +11,26 @@ use crate::measure::flatness::flatness;
 pub use plot::plot;
 pub use table::table;
 
-/// The figures as one object.
+/// The figures as one object. What was not measured is null.
 #[must_use]
 pub fn json(figures: &Figures) -> Value {
-    let exchange = figures.exchanges.first().map(|named| named.exchanges.clone()).unwrap_or_default();
-    let latencies = figures.latencies.clone().unwrap_or_default();
+    let exchange = figures.exchanges.first().map(|named| &named.exchanges);
+    let loaded = figures.levels.last();
     let peers: Map<String, Value> = figures
         .peers
         .iter()
         .map(|measured| (measured.peer.name.to_owned(), json!(measured.per_second.median())))
         .collect();
     json!({
-        "floor_cpu_us": exchange.floor_us.median(),
-        "exchange_cpu_us": exchange.cpu_us.median(),
-        "cpu_ratio": exchange.ratio.median(),
-        "exchanges_per_second": exchange.per_second.median(),
-        "p99_over_idle_p50": latencies.p99_over_idle_p50.median(),
-        "flatness": flatness(&figures.levels),
+        "floor_cpu_us": exchange.map(|exchange| exchange.floor_us.median()),
+        "exchange_cpu_us": exchange.map(|exchange| exchange.cpu_us.median()),
+        "cpu_ratio": exchange.map(|exchange| exchange.ratio.median()),
+        "exchanges_per_second": exchange.map(|exchange| exchange.per_second.median()),
+        "p99_over_idle_p50": figures.latencies.as_ref().map(|latencies| latencies.p99_over_idle_p50.median()),
+        "flatness": loaded.map(|_levels| flatness(&figures.levels)),
         "rss_idle_mib": figures.idle_mib,
-        "rss_loaded_mib": figures.levels.last().map_or(0.0, |level| level.resident_mib),
-        "cached_call_us": figures.calls.as_ref().map_or(0.0, |calls| calls.cached_us.median()),
+        "rss_loaded_mib": loaded.map(|level| level.resident_mib),
+        "cached_call_us": figures.calls.as_ref().map(|calls| calls.cached_us.median()),
         "peers": peers,
     })
 }
