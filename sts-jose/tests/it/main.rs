@@ -8,6 +8,7 @@ mod file;
 mod json;
 #[cfg(test)]
 mod key_set;
+#[cfg(test)]
 mod memo;
 #[cfg(test)]
 mod properties;

@@ -87,6 +87,39 @@ fn the_length_of_a_token_is_known_before_it_is_signed() {
 }
 
 #[test]
+fn another_library_verifies_what_a_key_signs_and_is_verified() {
+    #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+    struct Claims {
+        sub: String,
+    }
+    let claims = Claims { sub: "alice".to_owned() };
+    for algorithm in SIGNED_WITH {
+        let (key, theirs) = (SigningKey::generate(algorithm).unwrap(), algorithm.as_str().parse().unwrap());
+        let token = key.sign(Some("at+jwt"), &serde_json::to_vec(&claims).unwrap()).unwrap();
+        let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.public_jwk()).unwrap();
+        let mut validation = jsonwebtoken::Validation::new(theirs);
+        validation.required_spec_claims.clear();
+        let verified = jsonwebtoken::decode::<Claims>(
+            &token,
+            &jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap(),
+            &validation,
+        );
+        let verified = verified.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
+        assert_eq!((verified.claims, verified.header.typ.as_deref()), (Claims { sub: "alice".to_owned() }, Some("at+jwt")));
+
+        let pkcs8 = key.to_pkcs8();
+        let encoding = match algorithm {
+            Algorithm::Es256 => jsonwebtoken::EncodingKey::from_ec_der(&pkcs8),
+            Algorithm::EdDsa => jsonwebtoken::EncodingKey::from_ed_der(&pkcs8),
+            _ => continue, // Of RSA it takes PKCS #1 alone.
+        };
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::new(theirs), &claims, &encoding).unwrap();
+        let verified = UnverifiedToken::parse(&token).unwrap().verify(&key.verification_key()).unwrap();
+        assert_eq!(verified.claims().string("sub"), Ok(Some("alice")), "{algorithm}");
+    }
+}
+
+#[test]
 fn the_kid_is_the_rfc_7638_thumbprint() {
     for algorithm in SIGNED_WITH {
         let key = SigningKey::generate(algorithm).unwrap();

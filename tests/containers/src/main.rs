@@ -1,7 +1,6 @@
 //! Kills servers in containers under load, and restores a backup: the part of `deploy/test` that asks and compares.
 
 mod containers;
-mod load;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +9,14 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
+use sts_faults::load::Load;
+use sts_faults::shop::Shop;
 use sts_server::storage;
 use sts_tests::invariants::check_invariants;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::containers::{Containers, ISSUER, SERVERS};
-use crate::load::Load;
 
 const CLIENTS: usize = 8;
 /// How many tokens clients receive before and after each kill.
@@ -48,11 +48,11 @@ struct Stage {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let folder = TempDir::new()?;
-    let idp = load::idp();
-    let keys = json!({ "keys": [idp.jwk()] }).to_string();
-    let registry = [("registry.toml", load::registry()), ("idp.json", keys)];
+    let shop = Shop::new(ISSUER);
+    let registry = [("registry.toml", shop.registry()), ("idp.json", shop.idp_jwks())];
     let containers = Containers::prepare(&arguments.compose, &arguments.project, folder.path(), &registry).await?;
-    let load = Arc::new(Load::new(idp, containers.bases(), &containers.authority()?)?);
+    let load = Arc::new(Load::trusting(&containers.authority()?, Arc::new(shop), containers.bases())?);
+    load.retry_elsewhere();
     let stage = Stage { containers, load };
     let outcome = stage.play().await;
     if outcome.is_err() {
@@ -75,13 +75,13 @@ impl Stage {
     /// received must be in the database.
     async fn kill_each_under_load(&self) -> anyhow::Result<()> {
         let mut clients = JoinSet::new();
-        for turn in 0..CLIENTS {
-            clients.spawn(Arc::clone(&self.load).client(turn));
+        for _ in 0..CLIENTS {
+            clients.spawn(Arc::clone(&self.load).client(None));
         }
         for server in SERVERS {
             self.tokens().await?;
             self.containers.compose(&["kill", "-s", "SIGKILL", server]).await?;
-            println!("{server} is killed; {}", self.load.counts());
+            println!("{server} is killed; {} tokens received", self.load.ledger.len());
             self.tokens().await?;
             self.containers.compose(&["start", server]).await?;
             self.ready(&[server]).await?;
@@ -93,10 +93,11 @@ impl Stage {
         let breaches = self.load.breaches();
         ensure!(breaches.is_empty(), "{} requests failed:\n{}", breaches.len(), breaches.join("\n"));
         for base in self.containers.bases() {
-            self.load.chain(&base).await.with_context(|| format!("no clean chain at {base}"))?;
+            ensure!(self.load.chain(&base).await.is_some(), "no clean chain at {base}");
         }
         let issued = self.audited(DATABASES[0]).await?;
-        println!("nothing received is lost: {}, {issued} issued; the audit log verifies", self.load.counts());
+        let (received, counts) = (self.load.ledger.len(), json!(self.load.tally.counts()));
+        println!("nothing received is lost: {received} received, {issued} issued; the audit log verifies; {counts}");
         Ok(())
     }
 
@@ -110,9 +111,10 @@ impl Stage {
         let issued = check_invariants(&*store, &self.containers.master_key()?, ISSUER).await;
         store.close().await;
         let issued = issued?;
-        self.load.compare(&issued)?;
+        self.load.ledger.compare(&issued)?;
+        ensure!(!self.load.ledger.is_empty(), "no token was received: that is no load");
         let mut connection = PgConnection::connect(&url).await?;
-        let names = self.load.names();
+        let names = self.load.ledger.names();
         let rows = sqlx::query_scalar("SELECT count(*) FROM tokens WHERE jti = ANY($1)").bind(&names);
         let rows: i64 = rows.fetch_one(&mut connection).await?;
         connection.close().await?;
@@ -123,7 +125,7 @@ impl Stage {
     /// Takes a backup of the database as the run-book says, restores it into another one, and lets the servers use that.
     async fn restore(&self) -> anyhow::Result<()> {
         let bases = self.containers.bases();
-        let old = self.load.chain(&bases[0]).await?;
+        let old = self.load.chain(&bases[0]).await.context("no clean chain before the backup")?;
         let [_, restored] = DATABASES;
         let export = ["exec", "-T", "sts-1", "sts-server", "audit", "export", "--heads"];
         let heads = self.containers.compose(&export).await?;
@@ -138,8 +140,8 @@ impl Stage {
         let report = self.server_command(&["audit", "verify", "--json", "--heads", &heads]).await?;
         ensure!(report["faults"] == json!([]), "audit verify --heads: {report}");
         for base in &bases {
-            ensure!(self.load.is_active(base, &old).await?, "a token from before the backup is dead");
-            self.load.chain(base).await.context("no clean chain on the restored database")?;
+            ensure!(self.load.is_active(base, &old).await == Some(true), "a token from before the backup is dead");
+            ensure!(self.load.chain(base).await.is_some(), "no clean chain on the restored database");
         }
         self.audited(restored).await?;
         println!(
@@ -155,11 +157,11 @@ impl Stage {
 
     /// Returns when so many more tokens were received.
     async fn tokens(&self) -> anyhow::Result<()> {
-        let enough = self.load.received() + TOKENS;
-        let grown = tokio::time::timeout(PATIENCE, self.load.grown_to(enough)).await;
+        let enough = self.load.ledger.len() + TOKENS;
+        let grown = tokio::time::timeout(PATIENCE, self.load.ledger.grown_to(enough)).await;
         grown.with_context(|| {
             let breaches = self.load.breaches();
-            format!("{} tokens of {enough}: {:?}", self.load.received(), breaches.first())
+            format!("{} tokens of {enough}: {:?}", self.load.ledger.len(), breaches.first())
         })
     }
 

@@ -70,6 +70,12 @@ impl Ledger {
         self.len() == 0
     }
 
+    /// The names of all of them.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.received).keys().cloned().collect()
+    }
+
     /// Returns when there are so many.
     pub async fn grown_to(&self, enough: usize) {
         loop {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ledger::Ledger;
-use crate::shop::{Bad, Form, Owed, Shop, random};
+use crate::shop::{Bad, Form, Owed, Shop, introspection, random};
 use crate::tally::{Tally, count};
 
 /// Longer than a server takes for any answer: its deadline is half a minute.
@@ -33,6 +33,8 @@ pub struct Load {
     pub tally: Tally,
     /// The base URLs of the servers that are asked in turn.
     bases: Mutex<Vec<String>>,
+    /// Whose certificates the servers have; none of those that speak plain HTTP.
+    authority: Option<reqwest::Certificate>,
     http: Mutex<reqwest::Client>,
     /// Even: nothing fails. Odd: something does.
     weather: AtomicU64,
@@ -64,12 +66,25 @@ impl Load {
     /// Clients of these servers that have not begun yet.
     #[must_use]
     pub fn new(shop: Arc<Shop>, bases: Vec<String>) -> Self {
+        Self::at(shop, bases, None)
+    }
+
+    /// The same, of servers whose certificates this authority signs, in PEM.
+    ///
+    /// # Errors
+    /// When the authority is none.
+    pub fn trusting(authority: &[u8], shop: Arc<Shop>, bases: Vec<String>) -> anyhow::Result<Self> {
+        Ok(Self::at(shop, bases, Some(reqwest::Certificate::from_pem(authority)?)))
+    }
+
+    fn at(shop: Arc<Shop>, bases: Vec<String>, authority: Option<reqwest::Certificate>) -> Self {
         Self {
             shop,
             ledger: Ledger::default(),
             tally: Tally::default(),
             bases: Mutex::new(bases),
-            http: Mutex::new(http()),
+            http: Mutex::new(http(authority.as_ref())),
+            authority,
             weather: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             asks_elsewhere: AtomicBool::new(false),
@@ -92,7 +107,7 @@ impl Load {
 
     /// From now on every request must be served. Connections are new ones.
     pub fn calm(&self) {
-        *lock(&self.http) = http();
+        *lock(&self.http) = http(self.authority.as_ref());
         if self.is_stormy() {
             self.weather.fetch_add(1, Ordering::AcqRel);
         }
@@ -231,23 +246,55 @@ impl Load {
         self.judge(begun, answer, owed)
     }
 
-    /// Sends a request, once.
+    /// A chain of two hops at one server, entered into the ledger; the token of the first.
+    pub async fn chain(&self, base: &str) -> Option<String> {
+        let first = self.received(base, &self.shop.first_hop()).await?;
+        self.received(base, &self.shop.second_hop(&first)).await.map(|_second| first)
+    }
+
+    async fn received(&self, base: &str, form: &Form) -> Option<String> {
+        let Answer::Whole { body, .. } = self.send(base, form).await else { return None };
+        let token = token(&body)?;
+        self.ledger.enter(&token).map(|()| token).ok()
+    }
+
+    /// Whether a server says that it is ready.
+    pub async fn is_ready(&self, base: &str) -> bool {
+        let http = lock(&self.http).clone();
+        let ready = http.get(format!("{base}/readyz")).send().await;
+        ready.is_ok_and(|ready| ready.status().is_success())
+    }
+
+    /// Whether a server tells the audience of a first hop that the token is active (RFC 7662); none if it tells neither.
+    pub async fn is_active(&self, base: &str, token: &str) -> Option<bool> {
+        let Answer::Whole { body, .. } = self.post(&format!("{base}/oauth2/introspect"), &introspection(token)).await
+        else {
+            return None;
+        };
+        body["active"].as_bool()
+    }
+
+    /// Sends a request for a token, once.
     pub async fn send(&self, base: &str, form: &Form) -> Answer {
         count(&self.tally.sent);
-        let http = lock(&self.http).clone();
-        let request = http.post(format!("{base}/oauth2/token"));
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.encoded());
-        let request = match form.basic {
-            Some((id, secret)) => request.basic_auth(id, Some(secret)),
-            None => request,
-        };
-        let answer = read(request).await;
+        let answer = self.post(&format!("{base}/oauth2/token"), form).await;
         match &answer {
             Answer::Whole { .. } => {}
             Answer::Truncated(_) => count(&self.tally.truncated),
             Answer::None(_) => count(&self.tally.unanswered),
         }
         answer
+    }
+
+    async fn post(&self, url: &str, form: &Form) -> Answer {
+        let http = lock(&self.http).clone();
+        let request = http.post(url);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.encoded());
+        read(match form.basic {
+            Some((id, secret)) => request.basic_auth(id, Some(secret)),
+            None => request,
+        })
+        .await
     }
 
     /// The body, if the answer is what was owed. Notes what must never come, and, where nothing failed, what must not come then.
@@ -333,8 +380,12 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn http() -> reqwest::Client {
+fn http(authority: Option<&reqwest::Certificate>) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let builder = match authority {
+        Some(authority) => builder.tls_certs_only([authority.clone()]),
+        None => builder,
+    };
     builder.pool_idle_timeout(IDLE).timeout(ANSWERED_WITHIN).build().expect("a client without options that can fail")
 }
 

@@ -232,6 +232,12 @@ fn exchange(subject_token: &str, audience: &str) -> Form {
     Form { basic: None, parameters }
 }
 
+/// Asks, as the agent that received a first hop, whether that token is active.
+#[must_use]
+pub fn introspection(token: &str) -> Form {
+    Form { basic: None, parameters: vec![("token", token.to_owned())] }.by("inventory")
+}
+
 fn user_claims(audience: &str) -> Value {
     let now = SystemClock.now().as_second();
     json!({

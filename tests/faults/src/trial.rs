@@ -14,8 +14,8 @@ use sts_tests::process::{Folder, Launch, Serving};
 use tokio::task::JoinSet;
 
 use crate::figures::Figures;
-use crate::load::{Answer, Load, token};
-use crate::shop::{Form, Shop};
+use crate::load::Load;
+use crate::shop::Shop;
 
 /// The longest that anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -190,18 +190,7 @@ impl Trial {
 
     /// Whether a chain of two hops comes whole of a server that says that it is ready.
     async fn is_clean(&self, base: &str) -> bool {
-        let ready = reqwest::Client::new().get(format!("{base}/readyz")).send().await;
-        if !ready.is_ok_and(|ready| ready.status().is_success()) {
-            return false;
-        }
-        let Some(first) = self.received(base, &self.load.shop.first_hop()).await else { return false };
-        self.received(base, &self.load.shop.second_hop(&first)).await.is_some()
-    }
-
-    async fn received(&self, base: &str, form: &Form) -> Option<String> {
-        let Answer::Whole { body, .. } = self.load.send(base, form).await else { return None };
-        let token = token(&body)?;
-        self.load.ledger.enter(&token).map(|()| token).ok()
+        self.load.is_ready(base).await && self.load.chain(base).await.is_some()
     }
 
     /// Ends the clients, then asks every server once more, ends it in order, and checks all that must hold.
@@ -253,7 +242,8 @@ impl Trial {
     }
 
     /// The ends of the servers' logs.
-    fn story(&self) -> String {
+    #[must_use]
+    pub fn story(&self) -> String {
         let ends = self.servers.iter().flatten().map(|server| {
             let log = server.log();
             let lines: Vec<&str> = log.lines().collect();

@@ -90,7 +90,7 @@ async fn sample(trial: &Trial, length: Duration) -> anyhow::Result<Memory> {
     while begun.elapsed() < length {
         memory.push(resident_mib(trial.server(0).id())?);
         let breaches = trial.load.breaches();
-        anyhow::ensure!(breaches.is_empty(), "{}", breaches.join("\n"));
+        anyhow::ensure!(breaches.is_empty(), "{}\n{}", breaches.join("\n"), trial.story());
         tokio::time::sleep(SAMPLE_EVERY).await;
     }
     Ok(Memory(memory))
