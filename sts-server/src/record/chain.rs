@@ -26,6 +26,13 @@ pub struct AuditWriter {
     last: [u8; MAC_BYTES],
 }
 
+/// The last row of a chain.
+#[derive(Debug, Clone)]
+pub struct ChainEnd {
+    sequence: i64,
+    last: [u8; MAC_BYTES],
+}
+
 impl AuditWriter {
     /// Begins a new chain with a random name.
     #[must_use]
@@ -33,6 +40,18 @@ impl AuditWriter {
         let mut name = [0_u8; WRITER_BYTES];
         entropy.fill(&mut name);
         Self { key, writer: uuid::Uuid::from_bytes(name).simple().to_string(), sequence: 0, last: GENESIS }
+    }
+
+    /// Where the chain ends now.
+    #[must_use]
+    pub fn end(&self) -> ChainEnd {
+        ChainEnd { sequence: self.sequence, last: self.last }
+    }
+
+    /// Takes back the rows after this end, none of which was written.
+    pub fn rewind(&mut self, end: &ChainEnd) {
+        self.sequence = end.sequence;
+        self.last = end.last;
     }
 
     /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder. That such a row was removed

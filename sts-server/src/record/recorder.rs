@@ -147,10 +147,10 @@ impl Writer {
             if batch.is_empty() {
                 continue;
             }
-            let (mut submissions, answers): (Vec<_>, Vec<_>) =
+            let (submissions, answers): (Vec<_>, Vec<_>) =
                 batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
             let watch = Stopwatch::start();
-            let outcome = commit(&*self.store, &mut chain, &mut submissions).await;
+            let outcome = commit(&*self.store, &mut chain, &submissions).await;
             self.metrics.batch(submissions.len(), watch.elapsed());
             commits = outcome.is_ok();
             if !commits {
@@ -190,12 +190,14 @@ fn deliver(
 async fn commit(
     store: &dyn Store,
     writer: &mut AuditWriter,
-    submissions: &mut [Submission],
+    submissions: &[Submission],
 ) -> Result<Vec<Verdict>, Arc<StorageError>> {
     let known = submissions.iter().map(|submission| submission.known_revocations).min().unwrap_or(0);
     let one_time: Vec<OneTimeValue> = submissions.iter().filter_map(|submission| submission.one_time.clone()).collect();
     let mut verdicts = Vec::new();
+    let end = writer.end();
     let mut decide = |fresh: &Fresh| {
+        writer.rewind(&end);
         verdicts = judge(submissions, fresh);
         rows(writer, submissions, &verdicts)
     };
@@ -217,20 +219,20 @@ fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
     submissions.iter().map(judge_one).collect()
 }
 
-/// What is written, taken out of the submissions: tokens only of what stands, and an event of everything.
-fn rows(writer: &mut AuditWriter, submissions: &mut [Submission], verdicts: &[Verdict]) -> RecordRows {
+/// What is written: tokens only of what stands, and an event of everything.
+fn rows(writer: &mut AuditWriter, submissions: &[Submission], verdicts: &[Verdict]) -> RecordRows {
     let mut rows = RecordRows::default();
-    for (submission, verdict) in submissions.iter_mut().zip(verdicts) {
-        rows.tokens.extend(submission.token.take().filter(|_| *verdict == Verdict::Committed));
-        rows.audit.extend(submission.event.take().map(|event| seal(writer, event, *verdict)));
+    for (submission, verdict) in submissions.iter().zip(verdicts) {
+        rows.tokens.extend(submission.token.clone().filter(|_| *verdict == Verdict::Committed));
+        rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)));
     }
     rows
 }
 
-fn seal(writer: &mut AuditWriter, event: Event, verdict: Verdict) -> AuditRow {
+fn seal(writer: &mut AuditWriter, event: &Event, verdict: Verdict) -> AuditRow {
     match verdict.reason() {
-        None => writer.seal(&event),
-        Some((reason, detail)) => writer.seal(&event.refused(reason, detail.to_owned())),
+        None => writer.seal(event),
+        Some((reason, detail)) => writer.seal(&event.clone().refused(reason, detail.to_owned())),
     }
 }
 

@@ -126,8 +126,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Commits a batch of decisions: one transaction, one multi-row statement per table.
     ///
     /// Inside the transaction it first spends `one_time` values (in order; of equal ones the first wins) and reads the revocations
-    /// with a `version` beyond `known_revocations`; gives both to `decide`, which is called exactly once per attempt that reaches
-    /// it and at most once in all; inserts the rows that it returns; and commits. On an error the caller cannot know whether the
+    /// with a `version` beyond `known_revocations`; gives both to `decide`; inserts the rows that it returns; and commits. If `decide`
+    /// is called again, nothing of what it returned before is written. On an error the caller cannot know whether the
     /// transaction committed.
     async fn record(
         &self,

@@ -46,9 +46,13 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every connection of the pool is told. A server that stops in the middle of a transaction holds its locks no longer than the
-/// last of these.
-const SESSION: [(&str, &str); 3] =
-    [("statement_timeout", "5s"), ("lock_timeout", "4s"), ("idle_in_transaction_session_timeout", "5s")];
+/// last of these. A statement that is a transaction of its own is isolated as all others are.
+const SESSION: [(&str, &str); 4] = [
+    ("default_transaction_isolation", "read committed"),
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "4s"),
+    ("idle_in_transaction_session_timeout", "5s"),
+];
 
 /// A commit that the server acknowledges must be one that it can no longer lose.
 const DURABLE: &str =

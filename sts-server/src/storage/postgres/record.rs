@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{audit, revocation, transaction};
+use super::{revocation, transaction};
 use crate::storage::columns::TokenColumns;
 use crate::storage::{Fresh, OneTimeValue, RecordRows, TokenReference, TokenRow, one_time};
 
@@ -16,6 +16,13 @@ pub(super) async fn record(
     batch: &[OneTimeValue],
     decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
 ) -> Result<(), PostgresError> {
+    if batch.is_empty() {
+        // Mostly nothing was revoked meanwhile, and one statement does all.
+        let rows = decide(&Fresh::default());
+        if insert(connection, &rows, known_revocations).await? <= known_revocations {
+            return Ok(());
+        }
+    }
     let counter = transaction::begin_beside_writers(connection).await?;
     let spent = spend(connection, batch).await?;
     let revocations = if counter <= known_revocations {
@@ -24,7 +31,7 @@ pub(super) async fn record(
         revocation::after(connection, known_revocations).await?
     };
     let rows = decide(&Fresh { spent, revocations });
-    insert(connection, &rows).await?;
+    insert(connection, &rows, counter).await?;
     transaction::commit(connection).await
 }
 
@@ -62,20 +69,26 @@ async fn spend(connection: &mut PgConnection, batch: &[OneTimeValue]) -> Result<
     Ok(one_time::spent(batch, inserted))
 }
 
-/// Inserts tokens and audit rows in one statement.
-async fn insert(connection: &mut PgConnection, RecordRows { tokens, audit }: &RecordRows) -> Result<(), PostgresError> {
-    if tokens.is_empty() {
-        return audit::insert(connection, audit).await;
-    }
+/// Inserts tokens and audit rows in one statement, and nothing if the counter of revocations is beyond the known one. Gives the counter.
+async fn insert(
+    connection: &mut PgConnection,
+    RecordRows { tokens, audit }: &RecordRows,
+    known_revocations: i64,
+) -> Result<i64, PostgresError> {
     let parents: Vec<Option<&TokenReference>> = tokens.iter().map(|token| token.parent.as_ref()).collect();
-    sqlx::query(
-        "WITH inserted AS (
+    let counter = sqlx::query_scalar(
+        "WITH standing AS MATERIALIZED (SELECT revocations_beside_writers() AS revocations),
+         inserted_tokens AS (
              INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at)
-             SELECT * FROM UNNEST(
-                 $1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::BIGINT[]))
-         INSERT INTO audit_events (writer, writer_sequence, at, correlation_id, txn, jti, body, mac)
-         SELECT * FROM UNNEST(
-             $9::TEXT[], $10::BIGINT[], $11::BIGINT[], $12::TEXT[], $13::TEXT[], $14::TEXT[], $15::TEXT[], $16::BYTEA[])",
+             SELECT token.* FROM standing, UNNEST(
+                 $1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::BIGINT[]
+             ) AS token WHERE revocations <= $17),
+         inserted_events AS (
+             INSERT INTO audit_events (writer, writer_sequence, at, correlation_id, txn, jti, body, mac)
+             SELECT event.* FROM standing, UNNEST(
+                 $9::TEXT[], $10::BIGINT[], $11::BIGINT[], $12::TEXT[], $13::TEXT[], $14::TEXT[], $15::TEXT[], $16::BYTEA[]
+             ) AS event WHERE revocations <= $17)
+         SELECT revocations FROM standing",
     )
     .bind(tokens.iter().map(|token| token.jti.as_str()).collect::<Vec<&str>>())
     .bind(tokens.iter().map(|token| token.iss.as_str()).collect::<Vec<&str>>())
@@ -93,7 +106,8 @@ async fn insert(connection: &mut PgConnection, RecordRows { tokens, audit }: &Re
     .bind(audit.iter().map(|row| row.jti.as_deref()).collect::<Vec<Option<&str>>>())
     .bind(audit.iter().map(|row| row.body.as_str()).collect::<Vec<&str>>())
     .bind(audit.iter().map(|row| row.mac.as_slice()).collect::<Vec<&[u8]>>())
-    .execute(connection)
+    .bind(known_revocations)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(counter)
 }

@@ -7,13 +7,11 @@ use super::error::PostgresError;
 
 /// The advisory lock of whoever changes signing keys. Advisory locks are numbers in a space of their own in every database.
 pub(super) const KEYS: i64 = 7_310_001;
-/// The advisory lock of whoever adds tokens or audit rows.
+/// The advisory lock of whoever adds tokens or audit rows. The function `revocations_beside_writers` of the schema takes it too.
 pub(super) const WRITERS: i64 = 7_310_002;
 
-/// With the number of [`WRITERS`].
-const BEGIN_BESIDE_WRITERS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
-    SELECT pg_advisory_xact_lock_shared(7310002);
-    SELECT value FROM counters WHERE name = 'revocations'";
+const BEGIN_BESIDE_WRITERS: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT revocations_beside_writers() AS revocations";
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -29,7 +27,7 @@ pub(super) async fn beside_writers(pool: &PgPool) -> Result<Transaction<'static,
 pub(super) async fn begin_beside_writers(connection: &mut PgConnection) -> Result<i64, PostgresError> {
     let rows = sqlx::raw_sql(BEGIN_BESIDE_WRITERS).fetch_all(connection).await?;
     let counter = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-    Ok(counter.try_get("value")?)
+    Ok(counter.try_get("revocations")?)
 }
 
 /// Commits what [`begin_beside_writers`] began.
@@ -92,6 +90,7 @@ mod tests {
 
     #[test]
     fn a_batch_takes_the_lock_of_the_writers() {
-        assert!(BEGIN_BESIDE_WRITERS.contains(&format!("lock_shared({WRITERS})")));
+        let function = include_str!("../../../migrations/postgres/0003_batches_in_one_statement.sql");
+        assert!(function.contains(&format!("lock_shared({WRITERS})")));
     }
 }
