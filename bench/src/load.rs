@@ -41,6 +41,14 @@ pub struct Outcome {
     pub latencies: Vec<Duration>,
 }
 
+impl Outcome {
+    /// Adds what became of another load, which came before or after.
+    pub fn add(&mut self, other: Self) {
+        self.elapsed += other.elapsed;
+        self.latencies.extend(other.latencies);
+    }
+}
+
 /// What serves one connection, and gives it back with the latencies of its requests.
 type Workers = JoinSet<anyhow::Result<(SendRequest<Full<Bytes>>, Vec<Duration>)>>;
 
