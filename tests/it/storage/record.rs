@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use sts_server::storage::{
-    AuditRow, KEY_TEXT_BYTES, OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, TokenRow,
+    AuditRow, Fresh, KEY_TEXT_BYTES, OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, TokenRow,
 };
 
 use super::database::TestDatabase;
@@ -94,6 +94,20 @@ pub(super) async fn the_decision_is_made_once(database: &TestDatabase) {
         .await
         .unwrap();
     assert_eq!(decisions, 1);
+}
+
+pub(super) async fn a_batch_that_was_decided_in_ignorance_is_decided_again(database: &TestDatabase) {
+    let store = database.store().await;
+    store.revoke(&revocation(RevocationKind::Tenant, None, "acme"), &[]).await.unwrap();
+    let mut decide = |fresh: &Fresh| {
+        let jti = if fresh.revocations.is_empty() { "ignorant" } else { "informed" };
+        RecordRows { tokens: vec![token(jti, None)], audit: vec![audit(jti, 1)] }
+    };
+    store.record(0, &[], &mut decide).await.unwrap();
+    assert_eq!(store.token("ignorant").await.unwrap(), None);
+    assert_eq!(store.token("informed").await.unwrap(), Some(token("informed", None)));
+    let writers: Vec<String> = audit_rows(&*store).await.into_iter().map(|row| row.writer).collect();
+    assert_eq!(writers, ["informed"]);
 }
 
 pub(super) async fn a_repeated_jti_breaks_the_batch_and_spends_nothing(database: &TestDatabase) {
