@@ -21,7 +21,8 @@ fn steps(criterion: &mut Criterion) {
         let keys = KeySet::parse(jwks.as_bytes()).expect("a key set");
         let verification_key = keys.find(Some(key.kid()), algorithm).expect("its key");
         let signing_key = SigningKey::generate(algorithm).expect("a key");
-        let claims = serde_json::to_vec(UnverifiedToken::parse(&token).expect("a token").claims().as_map()).expect("JSON");
+        let claims =
+            serde_json::to_vec(UnverifiedToken::parse(&token).expect("a token").claims().as_map()).expect("JSON");
         let memo = SignatureMemo::default();
         let parse = || UnverifiedToken::parse(black_box(&token)).expect("a token");
 
@@ -41,7 +42,10 @@ fn steps(criterion: &mut Criterion) {
 }
 
 fn frame(criterion: &mut Criterion) {
-    let users = Users { issuer: "https://login.example.com".to_owned(), keys: vec![(ALGORITHMS[0], TestKey::new(ALGORITHMS[0]))] };
+    let users = Users {
+        issuer: "https://login.example.com".to_owned(),
+        keys: vec![(ALGORITHMS[0], TestKey::new(ALGORITHMS[0]))],
+    };
     let form = exchange_form(&users.tokens(ALGORITHMS[0], 1).pop().expect("a token"), "inventory");
     let mut event = Event::new(EventKind::TokenIssued, SystemClock.now());
     event.client_id = Some(CLIENT.to_owned());

@@ -99,13 +99,13 @@ fn another_library_verifies_what_a_key_signs_and_is_verified() {
         let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.public_jwk()).unwrap();
         let mut validation = jsonwebtoken::Validation::new(theirs);
         validation.required_spec_claims.clear();
-        let verified = jsonwebtoken::decode::<Claims>(
-            &token,
-            &jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap(),
-            &validation,
-        );
+        let verified =
+            jsonwebtoken::decode::<Claims>(&token, &jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap(), &validation);
         let verified = verified.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
-        assert_eq!((verified.claims, verified.header.typ.as_deref()), (Claims { sub: "alice".to_owned() }, Some("at+jwt")));
+        assert_eq!(
+            (verified.claims, verified.header.typ.as_deref()),
+            (Claims { sub: "alice".to_owned() }, Some("at+jwt"))
+        );
 
         let pkcs8 = key.to_pkcs8();
         let encoding = match algorithm {

@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use sts_server::storage::{
-    AuditRow, Fresh, KEY_TEXT_BYTES, OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, TokenRow,
+    AuditRow, Fresh, KEY_TEXT_BYTES, OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store,
+    TokenRow,
 };
 
 use super::database::TestDatabase;
