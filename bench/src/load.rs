@@ -163,7 +163,8 @@ async fn exchange(
     *request.method_mut() = endpoint.method.clone();
     *request.uri_mut() = endpoint.path.clone();
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_static("localhost"));
+    // A service may name itself after it, and take a token that it issued under another name for somebody else's.
+    headers.insert(HOST, HeaderValue::try_from(endpoint.address.to_string())?);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     if let Some(authorization) = &endpoint.authorization {
         headers.insert(AUTHORIZATION, authorization.clone());

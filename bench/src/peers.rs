@@ -75,6 +75,8 @@ pub struct Measured {
 pub async fn measure(plan: &Plan, peer: Peer, folder: &Path) -> anyhow::Result<Measured> {
     let folder = folder.join(peer.name);
     std::fs::create_dir_all(&folder)?;
+    // Its programs go to that folder, and are told of files in it.
+    let folder = folder.canonicalize()?;
     let installed = command(peer, "install", &folder).status().await.context("the peer's program")?;
     if !installed.success() {
         bail!("{} cannot be installed", peer.name);
