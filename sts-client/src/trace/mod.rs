@@ -10,6 +10,7 @@ mod reference;
 mod sinks;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -219,10 +220,12 @@ impl Tracer {
         self
     }
 
-    /// Says what happened at one boundary.
+    /// Says what happened at one boundary. A sink that panics has lost the event; what happened stays as it is.
     pub fn tell(&self, event: &Event) {
         for sink in &self.0 {
-            sink.record(event);
+            if catch_unwind(AssertUnwindSafe(|| sink.record(event))).is_err() {
+                tracing::error!("a sink of trace events panicked");
+            }
         }
     }
 

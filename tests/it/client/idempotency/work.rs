@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use sts_client::idempotency::{Attempt, Fingerprint, Idempotency, NotRun, Repeatable, Work};
 use sts_client::once::{MemoryLimits, MemoryOnceStore};
-use sts_client::trace::{Boundary, Guard, Outcome, Recorded, Reference, TraceSink, Tracer};
+use sts_client::trace::{Boundary, Event, Guard, Outcome, Recorded, Reference, TraceSink, Tracer};
 use sts_client::{Delegation, IdempotencyKey};
 use sts_jose::{Clock, SystemClock};
 use tokio::sync::Notify;
@@ -72,6 +72,25 @@ async fn what_happens_to_work_is_told_boundary_by_boundary() {
     assert!(events.iter().all(|event| event.guard == Guard::Idempotency && event.at == agent.clock.now()));
     assert_eq!(events[0].matter.idempotency_key, Some(Reference::of("k")));
     assert_eq!(events[0].matter.tenant_id.as_ref(), caller.tenant());
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_loses_its_events_and_not_the_work() {
+    #[derive(Debug)]
+    struct Broken;
+    impl TraceSink for Broken {
+        fn record(&self, _: &Event) {
+            panic!("as told")
+        }
+    }
+    let agent = Agent::start().await;
+    let (caller, key) = (caller(&agent).await, key());
+    let recorded = Arc::new(Recorded::default());
+    let tracer = Tracer::to(Arc::new(Broken)).and(Arc::clone(&recorded) as Arc<dyn TraceSink>);
+    let idempotency = Idempotency::new(memory(&agent.clock)).trace(tracer);
+    let done = |_: Attempt| async { Work::Final(b"done".to_vec()) };
+    assert_eq!(idempotency.run(repeatable(&caller, &key, 1), done).await.unwrap().outcome, b"done");
+    assert_eq!(recorded.take().len(), 3);
 }
 
 #[tokio::test]
