@@ -81,6 +81,7 @@ macro_rules! conformance {
             record::two_thousand_decisions_are_one_batch,
             record::the_longest_texts_are_stored_and_found,
             record::a_batch_given_up_at_any_point_is_whole_or_absent,
+            record::a_batch_without_values_given_up_at_any_point_is_whole_or_absent,
             races::a_value_raced_over_two_servers_is_spent_once,
             races::batches_that_share_values_in_any_order_all_end,
             races::no_token_outlives_the_revocation_of_its_parent,

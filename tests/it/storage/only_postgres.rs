@@ -9,7 +9,7 @@ use sts_server::storage::{AuditFilter, AuditRow, KeyChanges, RevocationKind, Sto
 
 use super::database::TestDatabase;
 use super::record::record_for_a_while;
-use super::rows::{audit, revocation};
+use super::rows::{audit, one_time, revocation};
 
 /// How many sessions of this database are in a transaction in which nothing happens.
 async fn forgotten_transactions(connection: &mut PgConnection) -> i64 {
@@ -28,7 +28,7 @@ async fn a_record_given_up_at_any_point_leaves_no_transaction_open() {
     let store = database.store().await;
     let mut witness = PgConnection::connect(database.url()).await.unwrap();
     let mut waits = 0;
-    while !record_for_a_while(&*store, i64::from(waits) + 1, waits).await {
+    while !record_for_a_while(&*store, i64::from(waits) + 1, &[one_time("n", &waits.to_string())], waits).await {
         // The pool rolls back at its leisure, but long before the server would cut the session off.
         let rolled_back = async {
             while forgotten_transactions(&mut witness).await > 0 {

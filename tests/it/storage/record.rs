@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use sts_server::storage::{
     AuditRow, Fresh, KEY_TEXT_BYTES, OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store,
@@ -193,13 +194,14 @@ pub(super) async fn the_longest_texts_are_stored_and_found(database: &TestDataba
     assert_eq!(store.revoke(&parent, &[]).await.unwrap(), (1, 2));
 }
 
-/// Records a value, a token and an event that bear this number, but gives up when the record has had to wait so many times. Whether it
-/// came to its end before.
-pub(super) async fn record_for_a_while(store: &dyn Store, number: i64, waits: u32) -> bool {
+/// Records a token and an event that bear this number, beside values that count once, but gives up when the record has had to wait so
+/// many times. Whether it came to its end before.
+pub(super) async fn record_for_a_while(store: &dyn Store, number: i64, values: &[OneTimeValue], waits: u32) -> bool {
     let name = number.to_string();
-    let values = [one_time("n", &name)];
+    // On a connection that is there already: while one is made nothing can be left behind, and a password takes hundreds of waits.
+    record_rows(store, RecordRows::default()).await.unwrap();
     let mut decide = |_: &_| RecordRows { tokens: vec![token(&name, None)], audit: vec![audit("w", number)] };
-    let mut recording = pin!(store.record(0, &values, &mut decide));
+    let mut recording = pin!(store.record(0, values, &mut decide));
     let mut left = waits;
     std::future::poll_fn(|context| match recording.as_mut().poll(context) {
         Poll::Ready(outcome) => {
@@ -225,12 +227,12 @@ pub(super) async fn a_batch_given_up_at_any_point_is_whole_or_absent(database: &
     while ended < 3 {
         assert!(waits < 200, "the record never ends");
         number += 1;
-        // On a connection that is there already: while one is made nothing can be left behind, and a password takes hundreds of waits.
-        record_rows(&*store, RecordRows::default()).await.unwrap();
-        ended = if record_for_a_while(&*store, number, waits).await { ended + 1 } else { 0 };
+        let value = one_time("n", &number.to_string());
+        ended =
+            if record_for_a_while(&*store, number, std::slice::from_ref(&value), waits).await { ended + 1 } else { 0 };
         waits += 1;
         // Spending waits for whatever the given up record still holds, so what it left behind is settled now.
-        let spent = !spend(&*witness, &[one_time("n", &number.to_string())]).await[0];
+        let spent = !spend(&*witness, &[value]).await[0];
         let recorded = witness.token(&number.to_string()).await.unwrap().is_some();
         let audited = audit_rows(&*witness).await.iter().any(|row| row.writer_sequence == number);
         assert_eq!((spent, recorded), (audited, audited), "given up after {waits} waits");
@@ -240,5 +242,31 @@ pub(super) async fn a_batch_given_up_at_any_point_is_whole_or_absent(database: &
     let all = (0..12).map(|value| one_time("after", &value.to_string()));
     for value in all {
         assert_eq!(spend(&*store, &[value]).await, [true]);
+    }
+}
+
+pub(super) async fn a_batch_without_values_given_up_at_any_point_is_whole_or_absent(database: &TestDatabase) {
+    let store = database.store().await;
+    let witness = database.store().await;
+    let (mut number, mut ended, mut waits) = (0, 0, 0);
+    while ended < 3 {
+        assert!(waits < 200, "the record never ends");
+        number += 1;
+        ended = if record_for_a_while(&*store, number, &[], waits).await { ended + 1 } else { 0 };
+        waits += 1;
+        // What was sent may still be at work, and nothing that the witness could do waits for it.
+        let whole = async {
+            loop {
+                let recorded = witness.token(&number.to_string()).await.unwrap().is_some();
+                let audited = audit_rows(&*witness).await.iter().any(|row| row.writer_sequence == number);
+                if recorded == audited {
+                    return audited;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let audited = tokio::time::timeout(Duration::from_secs(5), whole).await;
+        let audited = audited.unwrap_or_else(|_| panic!("half a batch, given up after {waits} waits"));
+        assert!(audited || ended == 0);
     }
 }
