@@ -288,13 +288,7 @@ impl Load {
 
     async fn post(&self, url: &str, form: &Form) -> Answer {
         let http = lock(&self.http).clone();
-        let request = http.post(url);
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.encoded());
-        read(match form.basic {
-            Some((id, secret)) => request.basic_auth(id, Some(secret)),
-            None => request,
-        })
-        .await
+        read(form.put_into(http.post(url))).await
     }
 
     /// The body, if the answer is what was owed. Notes what must never come, and, where nothing failed, what must not come then.

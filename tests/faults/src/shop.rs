@@ -215,9 +215,16 @@ impl Form {
         self.parameters.push((name, value.to_owned()));
     }
 
-    /// The body.
-    #[must_use]
-    pub fn encoded(&self) -> String {
+    /// A request that sends the form.
+    pub fn put_into(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(self.encoded());
+        match self.basic {
+            Some((id, secret)) => request.basic_auth(id, Some(secret)),
+            None => request,
+        }
+    }
+
+    fn encoded(&self) -> String {
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.parameters).finish()
     }
 }

@@ -194,12 +194,7 @@ impl Attacker {
     }
 
     async fn send(&self, form: &Form) {
-        let request = self.http().header("content-type", "application/x-www-form-urlencoded").body(form.encoded());
-        self.attack(match form.basic {
-            Some((id, secret)) => request.basic_auth(id, Some(secret)),
-            None => request,
-        })
-        .await;
+        self.attack(form.put_into(self.http())).await;
     }
 
     async fn malformed(&self, turn: usize) {
@@ -221,8 +216,9 @@ impl Attacker {
     }
 
     async fn made_up(&self, turn: usize) {
-        let form = self.load.shop.first_hop();
-        let request = self.http().header("content-type", "application/x-www-form-urlencoded").body(form.encoded());
+        let mut form = self.load.shop.first_hop();
+        form.basic = None;
+        let request = form.put_into(self.http());
         self.attack(request.basic_auth(format!("agent-{turn}-{}", random()), Some(random().to_string()))).await;
     }
 
