@@ -22,15 +22,14 @@ const USUAL_BODY_BYTES: usize = 1024;
 pub struct AuditWriter {
     key: hmac::Key,
     writer: String,
-    sequence: i64,
-    last: [u8; MAC_BYTES],
+    end: ChainEnd,
 }
 
 /// The last row of a chain.
-#[derive(Debug, Clone)]
-pub struct ChainEnd {
+#[derive(Clone, Copy)]
+pub(super) struct ChainEnd {
     sequence: i64,
-    last: [u8; MAC_BYTES],
+    mac: [u8; MAC_BYTES],
 }
 
 impl AuditWriter {
@@ -39,19 +38,21 @@ impl AuditWriter {
     pub fn new(key: hmac::Key, entropy: &dyn Entropy) -> Self {
         let mut name = [0_u8; WRITER_BYTES];
         entropy.fill(&mut name);
-        Self { key, writer: uuid::Uuid::from_bytes(name).simple().to_string(), sequence: 0, last: GENESIS }
+        Self {
+            key,
+            writer: uuid::Uuid::from_bytes(name).simple().to_string(),
+            end: ChainEnd { sequence: 0, mac: GENESIS },
+        }
     }
 
     /// Where the chain ends now.
-    #[must_use]
-    pub fn end(&self) -> ChainEnd {
-        ChainEnd { sequence: self.sequence, last: self.last }
+    pub(super) fn end(&self) -> ChainEnd {
+        self.end
     }
 
     /// Takes back the rows after this end, none of which was written.
-    pub fn rewind(&mut self, end: &ChainEnd) {
-        self.sequence = end.sequence;
-        self.last = end.last;
+    pub(super) fn rewind(&mut self, end: ChainEnd) {
+        self.end = end;
     }
 
     /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder. That such a row was removed
@@ -67,10 +68,9 @@ impl AuditWriter {
         let mut body = Vec::with_capacity(USUAL_BODY_BYTES);
         serde_json::to_writer(&mut body, event).expect("an event is JSON");
         let body = String::from_utf8(body).expect("JSON is UTF-8");
-        let sequence = self.sequence.saturating_add(1);
-        let mac = code(&self.key, &self.writer, sequence, &self.last, &body);
-        self.sequence = sequence;
-        self.last = mac;
+        let sequence = self.end.sequence.saturating_add(1);
+        let mac = code(&self.key, &self.writer, sequence, &self.end.mac, &body);
+        self.end = ChainEnd { sequence, mac };
         AuditRow {
             writer: self.writer.clone(),
             writer_sequence: sequence,
@@ -88,7 +88,7 @@ impl std::fmt::Debug for AuditWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AuditWriter")
             .field("writer", &self.writer)
-            .field("sequence", &self.sequence)
+            .field("sequence", &self.end.sequence)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ mod recorder;
 mod revocations;
 mod verify;
 
-pub use chain::{AuditWriter, ChainEnd};
+pub use chain::AuditWriter;
 pub use event::{Event, EventKind};
 pub use recorder::{RecordError, Recorder, Submission, Verdict, Writer, revoked_reason};
 pub use revocations::{Revocations, Standing};

@@ -139,8 +139,8 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         let mut commits = true;
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            // Whoever can run now runs first, and is in this batch too: a commit costs the same for one as for many. Where nobody
-            // waits for a core, this takes no time.
+            // Whoever can run now runs first, and is in this batch too: a commit of many costs hardly more than a commit of one. Where
+            // nobody waits for a core, nobody is waited for.
             tokio::task::yield_now().await;
             batch.extend(std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH.saturating_sub(batch.len())));
             // Behind a commit that failed they waited for an outage, and are tried.
@@ -201,7 +201,7 @@ async fn commit(
     let mut verdicts = Vec::new();
     let end = writer.end();
     let mut decide = |fresh: &Fresh| {
-        writer.rewind(&end);
+        writer.rewind(end);
         verdicts = judge(submissions, fresh);
         rows(writer, submissions, &verdicts)
     };
