@@ -76,6 +76,7 @@ macro_rules! conformance {
             record::only_revocations_beyond_the_known_ones_are_fresh,
             record::the_decision_is_made_once,
             record::a_batch_that_was_decided_in_ignorance_is_decided_again,
+            record::a_batch_that_is_decided_again_leaves_no_gap_in_the_audit_chain,
             record::a_repeated_jti_breaks_the_batch_and_spends_nothing,
             record::a_repeated_audit_sequence_breaks_the_batch,
             record::two_thousand_decisions_are_one_batch,

@@ -1,13 +1,18 @@
 //! The record transaction.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
+use sts_jose::SystemEntropy;
+use sts_server::record::{Event, EventKind, Recorder, Submission, Verdict, Writer};
 use sts_server::storage::{
     AuditRow, Fresh, KEY_TEXT_BYTES, OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store,
     TokenRow,
 };
+use sts_server::telemetry::Metrics;
 
 use super::database::TestDatabase;
 use super::rows::{
@@ -110,6 +115,28 @@ pub(super) async fn a_batch_that_was_decided_in_ignorance_is_decided_again(datab
     assert_eq!(store.token("informed").await.unwrap(), Some(token("informed", None)));
     let writers: Vec<String> = audit_rows(&*store).await.into_iter().map(|row| row.writer).collect();
     assert_eq!(writers, ["informed"]);
+}
+
+pub(super) async fn a_batch_that_is_decided_again_leaves_no_gap_in_the_audit_chain(database: &TestDatabase) {
+    let store = database.store().await;
+    let writer = Writer {
+        store: Arc::clone(&store),
+        key: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+        entropy: Arc::new(SystemEntropy),
+        metrics: Metrics::new(),
+        patience: Duration::from_secs(60),
+    };
+    let recorder = Recorder::start(writer);
+    let recorded = async || {
+        let event = Some(Event::new(EventKind::TokenIssued, past()));
+        let submission = Submission { known_revocations: 0, one_time: None, standing: None, token: None, event };
+        assert_eq!(recorder.record(submission).await.unwrap(), Verdict::Committed);
+    };
+    recorded().await;
+    store.revoke(&revocation(RevocationKind::Tenant, None, "acme"), &[]).await.unwrap();
+    recorded().await;
+    let sequences: Vec<i64> = audit_rows(&*store).await.into_iter().map(|row| row.writer_sequence).collect();
+    assert_eq!(sequences, [1, 2]);
 }
 
 pub(super) async fn a_repeated_jti_breaks_the_batch_and_spends_nothing(database: &TestDatabase) {
