@@ -118,7 +118,8 @@ impl Foundation {
     /// [`StartError::Storage`], [`StartError::Password`] and [`StartError::Master`].
     pub async fn lay(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let master = Arc::new(MasterKey::read(&config.keys.master_key_file)?);
-        let store = storage::open(&config.database.connect_url()?, config.database.max_connections).await?;
+        let codes = master.row_codes(&surroundings.entropy);
+        let store = storage::open(&config.database.connect_url()?, config.database.max_connections, codes).await?;
         Ok(Self { store, master, surroundings })
     }
 
@@ -285,6 +286,9 @@ async fn maintain(
         }
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+        }
+        if let Err(error) = sts.inspect().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the codes of the stored rows cannot be compared");
         }
         sts.metrics().upkeep();
         turn = turn.wrapping_add(1);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use sts_jose::{Algorithm, Clock as _, KeySet, ManualClock, SystemClock, SystemEntropy, UnverifiedToken};
+use sts_jose::{Algorithm, Clock as _, Entropy, KeySet, ManualClock, SystemClock, SystemEntropy, UnverifiedToken};
 use sts_server::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
-use sts_server::storage::{self, KeyChanges, KeyState, Store};
+use sts_server::storage::{self, KeyChanges, KeyState, StorageError, Store};
 use sts_server::ttl::Ttl;
-use sts_tests::{Harness, Replica};
+use sts_tests::{Harness, Replica, keyring};
 use tempfile::TempDir;
 
 /// How long the rotations go on, in seconds.
@@ -59,11 +59,12 @@ async fn rotating_every_ten_seconds_fails_no_verifier_that_caches_for_five() {
     let harness = Harness::start().await;
     let replica = harness.replica().await;
     let master = MasterKey::read(&harness.config.keys.master_key_file).expect("a master key");
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let policy = KeyPolicy {
         store: &*harness.store,
         master: &master,
         clock: &harness.clock,
-        entropy: &SystemEntropy,
+        entropy: &entropy,
         max_ttl: harness.config.limits.max_ttl,
     };
     let mut verifiers = Vec::new();
@@ -103,6 +104,8 @@ async fn rotating_every_ten_seconds_fails_no_verifier_that_caches_for_five() {
 struct Keys {
     store: Arc<dyn Store>,
     master: MasterKey,
+    url: String,
+    entropy: Arc<dyn Entropy>,
     clock: ManualClock,
     _directory: TempDir,
 }
@@ -111,10 +114,23 @@ impl Keys {
     async fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite://{}", directory.path().join("sts.db").display());
-        let store = storage::open(&url, 1).await.expect("a database");
-        store.migrate().await.expect("a schema");
         let master = MasterKey::new(&[7; 32]).expect("a key");
-        Self { store, master, clock: ManualClock::new(whole(SystemClock.now())), _directory: directory }
+        let store = storage::open(&url, 1, keyring::row_codes(&master)).await.expect("a database");
+        store.migrate().await.expect("a schema");
+
+        Self {
+            store,
+            master,
+            url,
+            entropy: Arc::new(SystemEntropy),
+            clock: ManualClock::new(whole(SystemClock.now())),
+            _directory: directory,
+        }
+    }
+
+    /// The database, as a server under this master key opens it.
+    async fn opened_under(&self, master: &MasterKey) -> Arc<dyn Store> {
+        storage::open(&self.url, 1, keyring::row_codes(master)).await.expect("a database")
     }
 
     /// What a server with this `max_ttl` does.
@@ -127,7 +143,7 @@ impl Keys {
             store: &*self.store,
             master,
             clock: &self.clock,
-            entropy: &SystemEntropy,
+            entropy: &self.entropy,
             max_ttl: Ttl::from_minutes(minutes),
         }
     }
@@ -137,13 +153,18 @@ impl Keys {
     }
 
     async fn retired(&self) -> usize {
-        let (_version, rows) = self.store.keys().await.expect("a database");
+        let rows = self.store.keys().await.expect("a database").all();
         rows.iter().filter(|row| row.state == KeyState::Retired).count()
     }
 
     fn advance(&self, span: SignedDuration) {
         self.clock.advance(Duration::from_secs(span.as_secs().unsigned_abs()));
     }
+}
+
+/// Whether nothing was changed because the master key is another one.
+fn is_foreign<T>(outcome: &Result<T, KeyLifeError>) -> bool {
+    matches!(outcome, Err(KeyLifeError::Foreign { .. } | KeyLifeError::Storage(StorageError::Foreign { .. })))
 }
 
 fn whole(now: Timestamp) -> Timestamp {
@@ -174,17 +195,20 @@ async fn keys_are_sealed_anew_whole_or_not_at_all_and_never_again_under_the_old_
     let before = keys_of.store.keys().await.expect("a database");
     let [stranger, new] = [8, 9].map(|byte| MasterKey::new(&[byte; 32]).expect("a key"));
 
-    let by_a_stranger = keys::reseal(&keys_of.under(&stranger, 15), &new, &[]).await;
-    assert!(matches!(by_a_stranger, Err(KeyLifeError::Foreign { .. })), "{by_a_stranger:?}");
+    let opened = keys_of.opened_under(&stranger).await;
+    let by_a_stranger = keys::reseal(&KeyPolicy { store: &*opened, ..keys_of.under(&stranger, 15) }, &new, &[]).await;
+    assert!(is_foreign(&by_a_stranger), "{by_a_stranger:?}");
     let under_the_same = keys::reseal(&keys_of.server(15), &keys_of.master, &[]).await;
     assert!(matches!(under_the_same, Err(KeyLifeError::SameMasterKey)), "{under_the_same:?}");
     assert_eq!(keys_of.store.keys().await.expect("a database"), before, "nothing has changed");
 
-    assert_eq!(keys::reseal(&keys_of.server(15), &new, &[]).await.expect("a database"), before.1.len());
-    let rotate = async |master| {
-        keys::rotate(&keys_of.under(master, 15), Some(Algorithm::Es256), Rotation::Now, &mut no_audit).await
+    assert_eq!(keys::reseal(&keys_of.server(15), &new, &[]).await.expect("a database"), before.rows.len());
+    let rotate = async |master: &MasterKey| {
+        let store = keys_of.opened_under(master).await;
+        let policy = KeyPolicy { store: &*store, ..keys_of.under(master, 15) };
+        keys::rotate(&policy, Some(Algorithm::Es256), Rotation::Now, &mut no_audit).await
     };
     let by_the_old = rotate(&keys_of.master).await;
-    assert!(matches!(by_the_old, Err(KeyLifeError::Foreign { .. })), "{by_the_old:?}");
+    assert!(is_foreign(&by_the_old), "{by_the_old:?}");
     rotate(&new).await.expect("the new master key opens all keys");
 }

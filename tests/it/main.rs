@@ -27,6 +27,7 @@ mod registry_apply;
 mod registry_check;
 mod replicas;
 mod service_account;
+mod staleness;
 mod standing;
 mod storage;
 mod subject;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use sts_jose::SystemEntropy;
 use sts_server::registry::{Plan, PlanError, Registry, RegistryFile, apply, plan};
 use sts_server::storage::sqlite::SqliteStore;
-use sts_server::storage::{EntryChange, EntryKind, EntryRow, Origin, Store};
+use sts_server::storage::{EntryChange, EntryKind, EntryRow, Origin, RowCodes, Store, Version};
 
 const FILE: &str = r#"
 [[issuers]]
@@ -154,7 +156,7 @@ fn what_an_admin_disabled_outlives_its_place_in_the_file() {
     assert!(row(&mut again, EntryKind::Issuer, "https://login.example.com").disabled_by_admin);
 
     row(&mut rows, EntryKind::Issuer, "https://login.example.com").disabled_by_admin = false;
-    let registry = Registry::from_rows(1, &rows).unwrap();
+    let registry = Registry::from_rows(Version::default(), &rows).unwrap();
     assert!(registry.issuer("https://login.example.com").unwrap().disabled, "a lifted disablement brings nothing back");
     assert_eq!(lines(&planned(&rows, &without)), ["remove issuer https://login.example.com"]);
 }
@@ -265,15 +267,16 @@ fn a_file_with_faults_is_not_planned() {
 async fn a_database_that_a_file_was_applied_to_holds_it() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/sts.db", directory.path().display());
-    let store = SqliteStore::open(&url).await.unwrap();
+    let store = SqliteStore::open(&url, RowCodes::new(b"a test", Arc::new(SystemEntropy))).await.unwrap();
     store.migrate().await.unwrap();
     let first = apply(&store, &file(FILE), None, &|_| Vec::new()).await.unwrap();
     assert_eq!(first.changes.len(), 5);
-    let (version, rows) = store.entries().await.unwrap();
-    let registry = Registry::from_rows(version, &rows).unwrap();
+    let stored = store.entries().await.unwrap();
+    let version = stored.version;
+    let registry = Registry::from_rows(version, &stored.all()).unwrap();
     assert_eq!(registry.delegations("a", "b").len(), 2);
     assert!(apply(&store, &file(FILE), None, &|_| Vec::new()).await.unwrap().is_empty());
-    assert_eq!(store.versions().await.unwrap().registry, version, "an empty plan writes nothing");
+    assert_eq!(store.state().await.unwrap().versions.registry, version, "an empty plan writes nothing");
     store.close().await;
 }
 
@@ -339,7 +342,7 @@ proptest! {
             for old in rows.iter().filter(|row| row.disabled_by_admin) {
                 prop_assert!(after.iter().any(|row| (row.kind, &row.id) == (old.kind, &old.id) && row.disabled_by_admin));
             }
-            let registry = Registry::from_rows(1, &after).unwrap();
+            let registry = Registry::from_rows(Version::default(), &after).unwrap();
             for agent in &file.entries().agents {
                 let stored = registry.agent(&agent.entry.id).unwrap();
                 let mut expected = agent.entry.clone();

@@ -71,7 +71,7 @@ async fn everything_dead_is_deleted(store: &dyn Store) {
             was_spent_now = fresh.spent == [true];
             RecordRows::default()
         };
-        store.record(0, std::slice::from_ref(&dead), &mut decide).await.expect("a database");
+        store.record(&[], std::slice::from_ref(&dead), &mut decide).await.expect("a database");
         was_spent_now
     };
     assert!(is_deleted().await, "nobody has spent it before");

@@ -195,8 +195,9 @@ async fn blocks_cover_what_was_issued_until_then_and_nothing_after() {
         let request = harness.exchange_by("coordinator", &same_second, "inventory");
         harness.assert_refused("of the same second", request, Row::Token, reason).await;
         let without_iat = harness.user_token_with(&json!({ "iat": null }));
-        // The block is as late as the database's clock, which has run on while the server's stood still.
-        harness.advance(60);
+        // The block is as late as the database's clock, which has run on while the server's stood still, and covers what a clock that is
+        // ahead calls later.
+        harness.advance(120);
         let request = harness.exchange_by("coordinator", &without_iat, "inventory");
         harness.assert_refused("of no known time", request, Row::Token, reason).await;
         let later = harness.exchange().send().await;

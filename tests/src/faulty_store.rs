@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
-    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges,
+    KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -72,49 +73,71 @@ impl Store for FaultyStore {
         self.unless(&[])?.migrate().await
     }
 
-    async fn versions(&self) -> Result<Versions, StorageError> {
-        self.unless(&[StoreFault::Versions])?.versions().await
+    async fn state(&self) -> Result<DatabaseState, StorageError> {
+        self.unless(&[StoreFault::Versions])?.state().await
     }
 
     async fn changed(&self) {
         self.real.changed().await;
     }
 
-    async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
+    async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
         self.unless(&[])?.entries().await
     }
 
     async fn change_entries(
         &self,
-        expected: i64,
+        expected: Version,
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         self.unless(&[])?.change_entries(expected, changes, audit).await
     }
 
-    async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
+    async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
         self.unless(&[])?.keys().await
     }
 
     async fn change_keys(
         &self,
-        expected: i64,
+        expected: Version,
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
         self.unless(&[])?.change_keys(expected, changes, audit).await
     }
 
+    async fn reseal(
+        &self,
+        expected: Version,
+        changes: &KeyChanges,
+        next: &RowCodes,
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        self.unless(&[])?.reseal(expected, changes, next, audit).await
+    }
+
+    async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
+        self.unless(&[])?.accept(audit).await
+    }
+
+    async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
+        self.unless(&[])?.inspect().await
+    }
+
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
         self.unless(&[])?.audit_keys().await
     }
 
-    async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
+    async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
         self.unless(&[])?.revocations().await
     }
 
-    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
+    async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
+        self.unless(&[])?.revocations_after(known).await
+    }
+
+    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError> {
         self.moves().await;
         self.unless(&[])?.revoke(revocation, audit).await
     }
@@ -131,7 +154,7 @@ impl Store for FaultyStore {
 
     async fn record(
         &self,
-        known_revocations: i64,
+        known: &[Versions],
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
@@ -139,7 +162,7 @@ impl Store for FaultyStore {
         if let Some(StoreFault::Slow(time)) = self.fault() {
             tokio::time::sleep(time).await;
         }
-        let recorded = self.unless(&[StoreFault::Record])?.record(known_revocations, one_time, decide).await;
+        let recorded = self.unless(&[StoreFault::Record])?.record(known, one_time, decide).await;
         if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }
     }
 
@@ -149,6 +172,10 @@ impl Store for FaultyStore {
 
     async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
         self.unless(&[])?.token(jti).await
+    }
+
+    async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError> {
+        self.unless(&[])?.ancestors(jti).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {

@@ -90,7 +90,7 @@ async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result
 
 /// The delegations, as they are stored.
 async fn delegations(store: &dyn Store) -> anyhow::Result<Vec<Value>> {
-    let (_version, rows) = store.entries().await?;
+    let rows = store.entries().await?.all();
     let bodies = rows.iter().filter(|row| row.kind == EntryKind::Delegation);
     bodies.map(|row| Ok(serde_json::from_str(&row.body)?)).collect()
 }

@@ -11,7 +11,7 @@ mod harness;
 pub mod invariants;
 mod issuer;
 mod key;
-mod keyring;
+pub mod keyring;
 pub mod model;
 mod operators;
 pub mod postgres;

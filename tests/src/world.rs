@@ -87,7 +87,8 @@ impl World {
 
     /// A server with a handle of its own.
     pub async fn another_node(&self) -> Node {
-        let store = storage::open(&self.config.database.url, 10).await.expect("a database");
+        let store =
+            storage::open(&self.config.database.url, 10, keyring::row_codes(&self.master)).await.expect("a database");
         self.node_on(store).await
     }
 

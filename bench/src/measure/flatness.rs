@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use sts_jose::{Algorithm, Clock as _, SystemClock, SystemEntropy};
 use sts_server::mint;
 use sts_server::record::{AuditWriter, Event, EventKind};
-use sts_server::storage::{self, RecordRows, Store, TokenReference, TokenRow};
+use sts_server::storage::{self, RecordRows, RowCodes, Store, TokenReference, TokenRow};
 
 use super::exchange::{self, Exchanges, Subjects};
 use crate::arguments::Plan;
@@ -33,7 +33,9 @@ pub struct Level {
 /// # Errors
 /// An answer that is no token, or a database that does not take the rows.
 pub async fn measure(plan: &Plan, server: &Server, levels: &[usize]) -> anyhow::Result<Vec<Level>> {
-    let store = storage::open(server.database_url(), 2).await?;
+    // Tokens and events have no codes: any will do.
+    let codes = RowCodes::new(&[0; 32], Arc::new(SystemEntropy));
+    let store = storage::open(server.database_url(), 2, codes).await?;
     let mut writer = AuditWriter::new(key(), &SystemEntropy);
     let (mut measured, mut recorded) = (Vec::new(), 0);
     for live_tokens in levels {
@@ -64,7 +66,8 @@ async fn record(store: &Arc<dyn Store>, writer: &mut AuditWriter, server: &Serve
     let tokens: Vec<TokenRow> = (0..count).map(|_| token(server, now)).collect();
     let audit = tokens.iter().map(|token| writer.seal(&event(token, now))).collect();
     let mut rows = Some(RecordRows { tokens, audit });
-    store.record(i64::MAX, &[], &mut |_fresh| rows.take().unwrap_or_default()).await?;
+    let known = [store.state().await?.versions];
+    store.record(&known, &[], &mut |_fresh| rows.take().unwrap_or_default()).await?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::config::{self, AdminToken, Role};
 use crate::exchange::Sts;
 use crate::keys::TrustedKeys;
 use crate::registry::{Registry, RegistryError};
-use crate::storage::{EntryKind, EntryRow, Origin};
+use crate::storage::{EntryKind, EntryRow, Origin, Version};
 use crate::verify::{self, OperatorContext, VerifiedOperator};
 
 /// What an admin token begins with, so that whoever finds one knows what it is.
@@ -91,7 +91,7 @@ impl Access {
                     disabled_by_admin: false,
                     body: entry.to_string(),
                 };
-                let registry = Registry::from_rows(0, &[row])?;
+                let registry = Registry::from_rows(Version::default(), &[row])?;
                 let trusted = TrustedKeys::new(&registry, &TrustedKeys::default(), clock);
                 Some(Oidc { registry, trusted, audience: audience.clone(), config: config.oidc.clone() })
             }

@@ -13,7 +13,7 @@ use crate::config::Role;
 use crate::fault::Fault;
 use crate::record::EventKind;
 use crate::registry::{Entries, JsonEntry, kind_name, rules};
-use crate::storage::{Changed, EntryChange, EntryKind, EntryRow, Origin};
+use crate::storage::{Changed, EntryChange, EntryKind, EntryRow, Origin, Version};
 
 /// How often a change is tried again when others change other entries meanwhile.
 const MAX_ATTEMPTS: usize = 8;
@@ -76,8 +76,8 @@ impl Administration {
     /// # Errors
     /// [`Refusal`]: the database.
     pub async fn entries(&self, kind: EntryKind) -> Result<Vec<SeenEntry>, Refusal> {
-        let (_, rows) = self.store.entries().await?;
-        rows.iter().filter(|row| row.kind == kind).map(seen).collect()
+        let rows = self.store.entries().await?.entries();
+        Ok(rows.iter().filter(|row| row.kind == kind).map(seen).collect())
     }
 
     /// One entry.
@@ -85,8 +85,8 @@ impl Administration {
     /// # Errors
     /// [`Refusal::NotFound`], or the database.
     pub async fn entry(&self, kind: EntryKind, id: &str) -> Result<SeenEntry, Refusal> {
-        let (_, rows) = self.store.entries().await?;
-        seen(find(&rows, kind, id).ok_or(Refusal::NotFound)?)
+        let rows = self.store.entries().await?.entries();
+        Ok(seen(find(&rows, kind, id).ok_or(Refusal::NotFound)?))
     }
 
     /// Makes an entry say what it shall say.
@@ -95,13 +95,13 @@ impl Administration {
     /// [`Refusal`]; nothing is stored then.
     pub async fn put_entry(&self, put: &PutEntry<'_>, by: &By) -> Result<(Put, SeenEntry), Refusal> {
         for _ in 0..MAX_ATTEMPTS {
-            let (version, rows) = self.store.entries().await?;
+            let (version, rows) = self.unaltered(put.kind, put.id).await?;
             let stored = find(&rows, put.kind, put.id);
             put.precondition.check(stored)?;
             let (row, keys) = self.changed_row(put, stored, &rows)?;
             let outcome = if stored.is_some() { Put::Changed } else { Put::Created };
             if stored == Some(&row) {
-                return Ok((outcome, seen(&row)?));
+                return Ok((outcome, seen(&row)));
             }
             let word = if stored.is_some() { "change" } else { "add" };
             let detail = format!("{word} {} {}{keys}", kind_name(put.kind), put.id);
@@ -109,7 +109,7 @@ impl Administration {
             if self.change_entry(version, change, by, detail).await? == Changed::Conflict {
                 continue;
             }
-            return Ok((outcome, seen(&row)?));
+            return Ok((outcome, seen(&row)));
         }
         Err(Refusal::Contended)
     }
@@ -126,14 +126,14 @@ impl Administration {
         by: &By,
     ) -> Result<(), Refusal> {
         for _ in 0..MAX_ATTEMPTS {
-            let (version, rows) = self.store.entries().await?;
+            let (version, rows) = self.unaltered(kind, id).await?;
             let stored = find(&rows, kind, id).ok_or(Refusal::NotFound)?;
             precondition.check(Some(stored))?;
             if stored.origin == Origin::File {
                 return Err(entry_body::made_by_file("leave it out of the file to delete it"));
             }
-            let before = Entries::from_rows(&rows)?;
-            let after = Entries::from_rows(rows.iter().filter(|row| *row != stored))?;
+            let before = Entries::from_rows(&rows);
+            let after = Entries::from_rows(rows.iter().filter(|row| *row != stored));
             let faults = self.new_faults(&before, &after);
             if !faults.is_empty() {
                 let faults = faults.into_iter().map(entry_body::unplaced).collect();
@@ -149,9 +149,18 @@ impl Administration {
         Err(Refusal::Contended)
     }
 
+    /// All entries, and their version. One that was written past the servers may not be changed: what is left of it would be sealed.
+    async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Refusal> {
+        let stored = self.store.entries().await?;
+        if stored.is_altered(kind, id) {
+            return Err(entry_body::altered());
+        }
+        Ok((stored.version, stored.entries()))
+    }
+
     async fn change_entry(
         &self,
-        version: i64,
+        version: Version,
         change: EntryChange,
         by: &By,
         detail: String,
@@ -167,7 +176,7 @@ impl Administration {
         stored: Option<&EntryRow>,
         rows: &[EntryRow],
     ) -> Result<(EntryRow, String), Refusal> {
-        let stored_body = stored.map(entry_body::stored).transpose()?;
+        let stored_body = stored.map(entry_body::stored);
         let body =
             entry_body::with_withheld(put.body, stored_body.as_ref()).map_err(|fault| Refusal::Faults(vec![fault]))?;
         let relative = entry_body::relative_paths(&body);
@@ -209,9 +218,9 @@ impl Administration {
 
     /// Refuses an entry that breaks a rule, alone or with the others, or makes one of the others break one.
     fn check_together(&self, put: &PutEntry<'_>, read: &JsonEntry, rows: &[EntryRow]) -> Result<(), Refusal> {
-        let before = Entries::from_rows(rows)?;
+        let before = Entries::from_rows(rows);
         let others = rows.iter().filter(|row| (row.kind, row.id.as_str()) != (put.kind, put.id));
-        let after = Entries::from_rows(others)?.and(read.entries());
+        let after = Entries::from_rows(others).and(read.entries());
         let faults = self.new_faults(&before, &after);
         if faults.is_empty() {
             return Ok(());
@@ -246,14 +255,14 @@ fn find<'a>(rows: &'a [EntryRow], kind: EntryKind, id: &str) -> Option<&'a Entry
     rows.iter().find(|row| row.kind == kind && row.id == id)
 }
 
-fn seen(row: &EntryRow) -> Result<SeenEntry, Refusal> {
-    Ok(SeenEntry {
+fn seen(row: &EntryRow) -> SeenEntry {
+    SeenEntry {
         id: row.id.clone(),
         origin: row.origin,
         disabled_by_admin: row.disabled_by_admin,
         etag: etag(row),
-        entry: entry_body::shown(row)?,
-    })
+        entry: entry_body::shown(row),
+    }
 }
 
 /// A name of the row's content: of what is shown and of what is withheld.

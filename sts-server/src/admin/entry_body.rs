@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::Refusal;
 use crate::document::FieldFault;
 use crate::fault::Fault;
-use crate::registry::{Delegation, Issuer, JsonEntry, RegistryError, differing_keys as differing};
+use crate::registry::{Delegation, Issuer, JsonEntry, differing_keys as differing};
 use crate::storage::{EntryKind, EntryRow};
 
 /// The key that every kind of entry has.
@@ -18,18 +18,14 @@ pub const WITHHELD: &str = "withheld";
 const AUTH: &str = "auth";
 const SECRETS: [&str; 2] = ["client_secret_hash", "client_secret_sha256"];
 
-/// The entry of a row, without what an administrator did to it.
-pub(super) fn stored(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
-    serde_json::from_str(&row.body).map_err(|source| RegistryError::Malformed {
-        kind: row.kind,
-        id: row.id.clone(),
-        source,
-    })
+/// The entry of a row, without what an administrator did to it; empty where it does not read.
+pub(super) fn stored(row: &EntryRow) -> Map<String, Value> {
+    serde_json::from_str(&row.body).unwrap_or_default()
 }
 
 /// The entry of a row, for whoever may read it.
-pub(super) fn shown(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
-    let mut entry = stored(row)?;
+pub(super) fn shown(row: &EntryRow) -> Map<String, Value> {
+    let mut entry = stored(row);
     if row.disabled_by_admin {
         entry.insert(DISABLED.to_owned(), Value::Bool(true));
     }
@@ -40,7 +36,7 @@ pub(super) fn shown(row: &EntryRow) -> Result<Map<String, Value>, RegistryError>
             }
         }
     }
-    Ok(entry)
+    entry
 }
 
 /// The body with the stored hashes where it leaves them as they are.
@@ -154,6 +150,13 @@ pub(super) fn disabled(
 /// A fault of an entry that is stored already.
 pub(super) fn unplaced(fault: Fault) -> FieldFault {
     FieldFault { pointer: None, parameter: None, message: fault.message, help: fault.help }
+}
+
+/// A change of an entry that was written past the servers.
+pub(super) fn altered() -> Refusal {
+    let message =
+        "the entry was written or altered past the server: review it, then seal it with `sts-server registry accept`";
+    Refusal::Conflict(vec![FieldFault { pointer: None, parameter: None, message: message.to_owned(), help: None }])
 }
 
 pub(super) fn made_by_file(message: impl Into<String>) -> Refusal {

@@ -52,7 +52,7 @@ impl Administration {
     /// # Errors
     /// [`StorageError`].
     pub async fn keys(&self) -> Result<Vec<ListedKey>, StorageError> {
-        let (_, mut rows) = self.store.keys().await?;
+        let mut rows = self.store.keys().await?.all();
         rows.sort_by(|left, right| (&left.algorithm, left.state).cmp(&(&right.algorithm, right.state)));
         let listed = rows.into_iter().map(|row| ListedKey {
             kid: row.kid,
@@ -113,13 +113,22 @@ impl Administration {
         keys::reseal(&self.key_policy(), new, &[event]).await
     }
 
+    /// Whether the configured master key opens every stored key, whatever its code.
+    ///
+    /// # Errors
+    /// [`KeyLifeError::Foreign`].
+    pub(super) async fn check_keys_open(&self) -> Result<(), KeyLifeError> {
+        let rows = self.store.keys().await?.all();
+        rows.iter().try_for_each(|row| self.key_policy().check(row))
+    }
+
     /// What changing keys takes.
     fn key_policy(&self) -> KeyPolicy<'_> {
         KeyPolicy {
             store: &*self.store,
             master: &self.master,
             clock: &*self.clock,
-            entropy: &*self.entropy,
+            entropy: &self.entropy,
             max_ttl: self.config.limits.max_ttl,
         }
     }

@@ -1,9 +1,10 @@
 //! A registry file applied.
 
 use super::{Administration, By};
+use crate::keys::KeyLifeError;
 use crate::record::EventKind;
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
-use crate::storage::AuditRow;
+use crate::storage::{AuditRow, StorageError, TableFault};
 
 impl Administration {
     /// Makes the database match a registry file.
@@ -19,8 +20,33 @@ impl Administration {
     /// # Errors
     /// [`ApplyError`].
     pub async fn plan(&self, file: &RegistryFile) -> Result<Plan, ApplyError> {
-        let (_, rows) = self.store.entries().await?;
+        let rows = self.store.entries().await?.entries();
         Ok(registry::plan(&rows, file, Some(&*self.config))?)
+    }
+
+    /// The rows of registry, keys and revocations that were written, altered or removed past the servers.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn table_faults(&self) -> Result<Vec<TableFault>, StorageError> {
+        let mut faults = self.store.entries().await?.faults;
+        faults.extend(self.store.keys().await?.faults);
+        faults.extend(self.store.revocations().await?.faults);
+        Ok(faults)
+    }
+
+    /// Seals what the database holds, and gives the faults that there were until then.
+    ///
+    /// # Errors
+    /// [`KeyLifeError::Foreign`] when a signing key does not open under the master key: it is of another database.
+    pub async fn accept_tables(&self, by: &By) -> Result<Vec<TableFault>, KeyLifeError> {
+        self.check_keys_open().await?;
+        let faults = self.table_faults().await?;
+        let audit = self.audit_row(EventKind::RegistryChanged, by, |event| {
+            event.detail = Some(format!("what the database holds was accepted, {} faults with it", faults.len()));
+        });
+        self.store.accept(&[audit]).await?;
+        Ok(faults)
     }
 
     fn audit_plan(&self, plan: &Plan, by: &By) -> Vec<AuditRow> {

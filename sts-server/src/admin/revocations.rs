@@ -78,7 +78,7 @@ impl StandingRevocation {
     fn of(row: RevocationRow) -> Self {
         let of = |kind: RevocationKind| (row.kind == kind).then(|| row.value.clone());
         Self {
-            jti: of(RevocationKind::Token),
+            jti: of(RevocationKind::Token).or_else(|| of(RevocationKind::TokenAlone)),
             txn: of(RevocationKind::Transaction),
             sub: of(RevocationKind::Subject),
             agent: of(RevocationKind::Agent),
@@ -108,7 +108,9 @@ impl Named {
             return Err(Wrong::new("", "exactly one of jti, txn, sub, agent and tenant is needed"));
         };
         let issuer = match kind {
-            RevocationKind::Token => Some(self.issuer.clone().unwrap_or_else(|| our_issuer.to_owned())),
+            RevocationKind::Token | RevocationKind::TokenAlone => {
+                Some(self.issuer.clone().unwrap_or_else(|| our_issuer.to_owned()))
+            }
             RevocationKind::Subject => self.issuer.clone(),
             RevocationKind::Transaction | RevocationKind::Agent | RevocationKind::Tenant => {
                 if self.issuer.is_some() {
@@ -140,8 +142,8 @@ impl Administration {
     /// # Errors
     /// [`SnapshotError`] when the database fails.
     pub async fn revoke(&self, revocation: &Revocation, by: &By) -> Result<RevocationDone, SnapshotError> {
-        let (version, rows) = self.store.entries().await?;
-        let registry = Registry::from_rows(version, &rows)?;
+        // Entries that do not read stand in the way of no revocation.
+        let (registry, _faults) = Registry::of(&self.store.entries().await?, &Registry::default());
         let mut row = revocation_row(revocation, &registry, self.config.limits.max_ttl, self.now());
         if revocation.kind == RevocationKind::Token
             && let Some(token) = self
@@ -162,7 +164,7 @@ impl Administration {
     /// # Errors
     /// [`StorageError`].
     pub async fn revocations(&self) -> Result<Vec<StandingRevocation>, StorageError> {
-        let (_, rows) = self.store.revocations().await?;
+        let rows = self.store.revocations().await?.all();
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
 
@@ -173,7 +175,12 @@ impl Administration {
     pub async fn lift(&self, revocation: &Revocation, by: &By) -> Result<bool, StorageError> {
         let audit = [self.audit_row(EventKind::RevocationLifted, by, |event| describe(event, revocation))];
         let Revocation { kind, issuer, value } = revocation;
-        self.store.lift(*kind, issuer.as_deref(), value, &audit).await
+        if self.store.lift(*kind, issuer.as_deref(), value, &audit).await? {
+            return Ok(true);
+        }
+        // An outside token that went with its transaction has the same name.
+        let goes_alone = *kind == RevocationKind::Token;
+        Ok(goes_alone && self.store.lift(RevocationKind::TokenAlone, issuer.as_deref(), value, &audit).await?)
     }
 }
 
@@ -182,7 +189,7 @@ fn describe(event: &mut Event, revocation: &Revocation) {
     let Revocation { kind, issuer, value } = revocation;
     let value = Some(value.clone());
     match kind {
-        RevocationKind::Token => {
+        RevocationKind::Token | RevocationKind::TokenAlone => {
             event.detail = issuer.as_ref().map(|issuer| format!("a token of {issuer}"));
             event.jti = value;
         }

@@ -8,6 +8,7 @@ use super::CliError;
 use super::arguments::{ApplyArguments, Options};
 use super::output::{Output, Style, configuration};
 use crate::admin::By;
+use crate::keys::MasterKey;
 use crate::registry::{ApplyError, Plan, RegistryFile};
 use crate::server::{Foundation, StartError, Surroundings};
 use crate::storage;
@@ -61,10 +62,15 @@ fn show(plan: &Plan, arguments: &ApplyArguments, out: &mut Output) -> Result<(),
     out.line(&out.styled(Style::Good, &summary))
 }
 
-pub(super) async fn migrate(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
+pub(super) async fn migrate(
+    options: &Options,
+    surroundings: Surroundings,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
     let url = config.database.connect_url().map_err(StartError::from)?;
-    let store = storage::open(&url, config.database.max_connections).await?;
+    let codes = MasterKey::read(&config.keys.master_key_file)?.row_codes(&surroundings.entropy);
+    let store = storage::open(&url, config.database.max_connections, codes).await?;
     store.migrate().await?;
     if out.is_json() {
         out.json(&json!({ "migrated": true }))?;

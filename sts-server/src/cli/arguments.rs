@@ -76,6 +76,9 @@ pub enum Command {
     Migrate,
     /// Makes the database's registry match a file; shows what changes.
     Apply(ApplyArguments),
+    /// Reviews what the database holds of the registry, the keys and the revocations.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// Shows which rule allows or refuses an exchange, and why; issues nothing.
     ///
     /// With --subject-token, a real token is verified. Without, a user is supposed:
@@ -129,6 +132,20 @@ pub struct ApplyArguments {
     /// Only show what would change.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `registry`.
+#[derive(Subcommand)]
+pub enum RegistryCommand {
+    /// Lists the rows that were written, altered or removed past the servers, and seals what the database holds.
+    ///
+    /// Such rows are disabled, and where some were removed nothing is issued. Review them first with --dry-run: after this command the
+    /// servers believe every row as it is.
+    Accept {
+        /// Only list them.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// `explain`.

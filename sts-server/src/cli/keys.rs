@@ -53,7 +53,9 @@ fn report_reseal(count: usize, file: &Path, out: &mut Output) -> Result<ExitCode
         out.line(
             "Now put that file in place of keys.master_key_file at every server, and start them again one by one.",
         )?;
-        out.line("Until then a running server goes on with the keys it has opened, and can rotate none.")?;
+        out.line(
+            "A running server that still has the former key issues nothing from 30 s after now on, and is not ready.",
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

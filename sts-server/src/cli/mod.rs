@@ -16,6 +16,7 @@ mod health;
 mod keys;
 mod loopback;
 mod output;
+mod registry;
 mod revoke;
 mod serve;
 mod story;
@@ -45,8 +46,9 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
         Command::Check => check::run(&cli.options, out),
         Command::Health => health::run(&cli.options, out).await,
         Command::Config(command) => configuration::run(command, out),
-        Command::Migrate => apply::migrate(&cli.options, out).await,
+        Command::Migrate => apply::migrate(&cli.options, surroundings, out).await,
         Command::Apply(arguments) => apply::run(&cli.options, arguments, surroundings, out).await,
+        Command::Registry(command) => registry::run(&cli.options, command, surroundings, out).await,
         Command::Explain(arguments) => explain::run(&cli.options, arguments, surroundings, out).await,
         Command::Keys(command) => keys::run(&cli.options, command, surroundings, out).await,
         Command::Audit(command) => audit::run(&cli.options, command, surroundings, out).await,

@@ -10,35 +10,36 @@ use crate::record::{Event, Submission, Verdict};
 use crate::storage::OneTimeValue;
 
 impl Sts {
-    /// Commits a token with its event; only then is there an answer.
+    /// Commits a token with its event; only then is there an answer. `None` where registry or keys have changed since the decision.
     pub(super) async fn issue(
         &self,
         view: &View,
         issue: Issue,
         mut event: Event,
         one_time: Option<OneTimeValue>,
-    ) -> Result<TokenResponse, Refusal> {
+    ) -> Result<Option<TokenResponse>, Refusal> {
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
-            known_revocations: view.snapshot.revocations.version(),
+            known: view.snapshot.versions(),
             one_time,
-            standing: Some(issue.standing),
+            standings: issue.standings,
             token: Some(issue.minted.row(issue.parent)),
             event: Some(event),
         };
         match self.recorder.record(submission).await? {
             Verdict::Committed => {
                 let claims = issue.minted.claims();
-                Ok(TokenResponse {
+                Ok(Some(TokenResponse {
                     expires_in: claims.exp - claims.iat,
                     scope: claims.scope.clone(),
                     issued_token_type: issue.issued_token_type,
                     token_type: "Bearer".to_owned(),
                     access_token: issue.minted.into_token(),
-                })
+                }))
             }
             Verdict::Replayed => Err(Refusal::Replayed),
             Verdict::Revoked(kind) => Err(Refusal::RevokedMeanwhile(kind)),
+            Verdict::Outdated => Ok(None),
         }
     }
 
@@ -53,16 +54,16 @@ impl Sts {
     ) -> Refusal {
         let correlation_id = event.correlation_id.clone().unwrap_or_default();
         let submission = Submission {
-            known_revocations: view.snapshot.revocations.version(),
+            known: view.snapshot.versions(),
             one_time,
-            standing: None,
+            standings: Vec::new(),
             token: None,
             event: Some(event.refused(refusal.reason(), refusal.detail())),
         };
         let reason = refusal.reason();
         match tokio::time::timeout(self.limits.patience(), self.recorder.record(submission)).await {
             Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
-            Ok(Ok(Verdict::Committed | Verdict::Revoked(_))) => refusal,
+            Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
             Ok(Err(error)) => {
                 tracing::error!(%correlation_id, reason, %error, "a refusal could not be recorded");
                 refusal
@@ -81,15 +82,15 @@ impl Sts {
     pub(super) async fn spend(&self, view: &View, client: &AuthenticatedAgent) -> Result<(), Refusal> {
         let Some(one_time) = client.one_time().cloned() else { return Ok(()) };
         let submission = Submission {
-            known_revocations: view.snapshot.revocations.version(),
+            known: view.snapshot.versions(),
             one_time: Some(one_time),
-            standing: None,
+            standings: Vec::new(),
             token: None,
             event: None,
         };
         match self.recorder.record(submission).await? {
             Verdict::Replayed => Err(Refusal::Replayed),
-            Verdict::Committed | Verdict::Revoked(_) => Ok(()),
+            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
         }
     }
 }

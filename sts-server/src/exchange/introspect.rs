@@ -5,7 +5,7 @@ use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResp
 
 use super::request::refuse_not_honoured;
 use super::service::View;
-use super::{Call, Refusal, RequestError, Snapshot, Sts};
+use super::{Call, Refusal, RequestError, Snapshot, SnapshotError, Sts};
 use crate::registry::Agent;
 use crate::verify::{check_parties, own_standing, own_token};
 
@@ -17,12 +17,12 @@ impl Sts {
     pub async fn introspect(&self, call: &Call<'_>) -> Result<IntrospectionResponse, Refusal> {
         let form = Form::parse(call.body)?;
         self.refresh_if_stale().await?;
-        let view = self.view();
+        let view = self.confirmed_view().await?;
         let client = self.authenticate(&view, call, &form).await?;
         self.spend(&view, &client).await?;
         refuse_not_honoured(&form, call.headers)?;
         let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
-        Ok(match Self::active(&view, token, client.agent()) {
+        Ok(match self.active(&view, token, client.agent()).await? {
             Some(claims) => IntrospectionResponse {
                 active: true,
                 token: Some(IntrospectedToken { token_type: "Bearer".to_owned(), claims }),
@@ -32,13 +32,19 @@ impl Sts {
     }
 
     /// The claims of a token that is ours, alive, in good standing, and the asker's to know of.
-    fn active(view: &View, token: &str, asker: &Agent) -> Option<AccessTokenClaims> {
-        let token = UnverifiedToken::parse(token).ok()?;
-        let claims = own_token(&view.snapshot.ring, token, view.now).ok()?.claims;
-        let may_know = asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
-        let stands =
-            stands(&view.snapshot, &claims) && view.snapshot.revocations.refuse(&own_standing(&claims)).is_none();
-        (may_know && stands).then_some(claims)
+    async fn active(
+        &self,
+        view: &View,
+        token: &str,
+        asker: &Agent,
+    ) -> Result<Option<AccessTokenClaims>, SnapshotError> {
+        let parsed = UnverifiedToken::parse(token).ok();
+        let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
+        let may_know = |claims: &AccessTokenClaims| asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
+        let known = own.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
+        let Some(claims) = known else { return Ok(None) };
+        let refused = self.refuses(view, &mut own_standing(&claims)).await?;
+        Ok(refused.is_none().then_some(claims))
     }
 }
 

@@ -10,6 +10,7 @@ mod database_clock;
 mod describe;
 mod explain;
 mod introspect;
+mod lineage;
 mod observe;
 mod operators;
 mod rate;
@@ -45,6 +46,8 @@ use describe::{
 };
 use service::View;
 
+/// How often a request is decided when registry or keys change before its decision is committed.
+const ATTEMPTS: usize = 4;
 /// How much of a `grant_type` an audit event shows, in characters.
 const GRANT_CHARS: usize = 64;
 
@@ -66,7 +69,7 @@ pub struct Call<'a> {
 /// A decision to issue, not yet recorded.
 struct Issue {
     minted: Minted,
-    standing: Standing,
+    standings: Vec<Standing>,
     parent: Option<TokenReference>,
     issued_token_type: TokenType,
 }
@@ -77,11 +80,25 @@ impl Sts {
     /// # Errors
     /// [`Refusal`] says what was refused, or what is out of reach.
     pub async fn token(&self, call: &Call<'_>) -> Result<TokenResponse, Refusal> {
-        let view = self.view();
+        let mut is_spent = false;
+        for _ in 0..ATTEMPTS {
+            if let Some(response) = self.attempt(call, is_spent).await? {
+                return Ok(response);
+            }
+            // Registry or keys have changed since the decision. A value that counts once has been spent by this very request.
+            is_spent = true;
+            self.refresh().await?;
+        }
+        Err(Refusal::Outdated)
+    }
+
+    /// Decides once. `None` where registry or keys have changed before the decision was committed.
+    async fn attempt(&self, call: &Call<'_>, is_spent: bool) -> Result<Option<TokenResponse>, Refusal> {
+        let view = self.confirmed_view().await?;
         let mut event = describe_call(EventKind::TokenIssued, call, view.now);
         let mut client = None;
         let decided = self.decide(&view, call, &mut event, &mut client).await;
-        let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).cloned();
+        let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).filter(|_| !is_spent).cloned();
         // 8. Record, and only then 9. answer.
         call.trail.enter(Step::Record);
         describe_duration(&mut event, call.trail);
@@ -122,6 +139,8 @@ impl Sts {
                 call.trail.enter(Step::Subject);
                 let subject = self.verify_subject(view, exchange, client).await?;
                 describe_subject(event, subject.subject(), &self.issuer);
+                let mut standing = verify::standing(&self.issuer, subject.subject(), client.agent());
+                self.check_lineage(view, &mut standing).await?;
 
                 // 5. Actor and chain: the actor is the client, and stands in front of those before it.
                 call.trail.enter(Step::Actor);
@@ -130,7 +149,6 @@ impl Sts {
 
                 // 6. Policy: may they?
                 call.trail.enter(Step::Policy);
-                let standing = verify::standing(&self.issuer, subject.subject(), client.agent());
                 (policy::permit(&self.question(view, &request, client, &chain), &subject)?, Some(standing))
             }
             Grant::ClientCredentials => {
@@ -147,7 +165,7 @@ impl Sts {
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;
         let standing = standing.unwrap_or_else(|| verify::own_standing(minted.claims()));
-        Ok(Issue { minted, standing, parent, issued_token_type: request.issued_token_type })
+        Ok(Issue { minted, standings: vec![standing], parent, issued_token_type: request.issued_token_type })
     }
 }
 

@@ -23,7 +23,7 @@ impl Sts {
             ("revocations", snapshot.revocations.version()),
         ];
         for (part, version) in versions {
-            metrics.set(&catalog::SNAPSHOT_VERSION, &[part], version as f64);
+            metrics.set(&catalog::SNAPSHOT_VERSION, &[part], version.counter as f64);
         }
         metrics.set(&catalog::REVOCATIONS, &[], snapshot.revocations.count() as f64);
         metrics.set(&catalog::RECORDER_QUEUE, &[], self.recorder.waiting() as f64);

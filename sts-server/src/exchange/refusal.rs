@@ -79,6 +79,9 @@ pub enum Refusal {
     /// A revocation does not hold yet.
     #[error("the revocation does not hold yet")]
     Revoke(#[from] RevokeError),
+    /// Step 8: registry or keys changed again and again before the decision was committed.
+    #[error("registry or keys changed again and again while the request was under way")]
+    Outdated,
     /// Step 8: nothing is known to be committed.
     #[error("the decision is not committed")]
     Record(#[from] RecordError),
@@ -101,7 +104,7 @@ impl Refusal {
             Self::Replayed => Row::Client,
             Self::NotTheClients => Row::Grant,
             Self::Record(error) if error.is_overload() => Row::TooMany,
-            Self::TooSlow | Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) => Row::Unavailable,
+            Self::TooSlow | Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated => Row::Unavailable,
         }
     }
 
@@ -128,7 +131,9 @@ impl Refusal {
             Self::Record(error) if error.is_overload() => "overloaded",
             Self::Record(_) => "not_recorded",
             Self::Revoke(_) => "not_revoked",
+            Self::Snapshot(SnapshotError::Unconfirmed { .. }) => "view_unconfirmed",
             Self::Snapshot(_) => "database_unavailable",
+            Self::Outdated => "registry_changing",
         }
     }
 

@@ -103,6 +103,7 @@ fn row(claims: AccessTokenClaims, now: Timestamp) -> RevocationRow {
         at: now,
         expires_at: forget_at(Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX)),
         version: 0,
+        txn: None,
     }
 }
 
@@ -120,5 +121,6 @@ pub fn revocation_row(revocation: &Revocation, registry: &Registry, max_ttl: Ttl
         at: now,
         expires_at: forget_at(now.checked_add(span).unwrap_or(Timestamp::MAX)),
         version: 0,
+        txn: None,
     }
 }

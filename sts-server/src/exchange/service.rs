@@ -1,5 +1,6 @@
 //! The service: what requests share, and how it follows the database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,12 +19,14 @@ use crate::config::{Config, Limits};
 use crate::keys::MasterKey;
 use crate::mint;
 use crate::record::{Recorder, Writer};
-use crate::storage::{StorageError, Store, Versions};
+use crate::storage::{DatabaseState, StorageError, Store, TableFault, Versions};
 use crate::telemetry::Metrics;
 use crate::ttl::Ttl;
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
+/// How old a snapshot may be at all, in milliseconds: nothing is issued by an older one.
+const UNCONFIRMED_MILLISECONDS: i64 = 30_000;
 
 /// The service: what every request reads, and the one way to commit.
 #[derive(Debug)]
@@ -80,6 +83,9 @@ impl Sts {
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
         let confirmed_at = parts.clock.now();
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
+        snapshot.faults().for_each(raise_alarm);
+        // A view that was never whole was never confirmed.
+        let confirmed_at = if snapshot.is_whole() { confirmed_at } else { Timestamp::UNIX_EPOCH };
         let metrics = Metrics::new();
         let (store, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.entropy));
         let writer = Writer {
@@ -164,25 +170,64 @@ impl Sts {
         let versions = self.versions().await?;
         let (newer, read) = present.refreshed(&versions, &*self.store, (&self.master, &self.clock)).await;
         if let Some(newer) = newer {
-            self.snapshot.store(Arc::new(newer));
+            self.adopt(&present, newer);
         }
         read?;
-        self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
+        if self.snapshot().is_whole() {
+            self.confirmed_at.store(asked_at.as_millisecond(), Ordering::Release);
+        }
         Ok(())
     }
 
-    /// Reads again if the snapshot has not been confirmed for a while, for whoever must not answer from an old one.
+    /// Compares what is stored with the codes of the tables: a row that was removed past the servers raises no version.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the database cannot be read.
+    pub async fn inspect(&self) -> Result<(), SnapshotError> {
+        let found = self.store.inspect().await?;
+        let _turn = self.refreshing.acquire().await;
+        let present = self.snapshot();
+        if let Some(newer) = present.inspected(&found) {
+            self.adopt(&present, newer);
+        }
+        Ok(())
+    }
+
+    /// Takes up a newer snapshot, and says which faults are new and which are gone.
+    fn adopt(&self, present: &Snapshot, newer: Snapshot) {
+        report(present, &newer);
+        self.snapshot.store(Arc::new(newer));
+    }
+
+    /// Reads again if the snapshot has not been confirmed for a while, for an answer that must not come from an old one.
     pub(super) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
         if self.is_confirmed() {
             return Ok(());
         }
         let _turn = self.refreshing.acquire().await;
-        // Whoever had the turn before may have read meanwhile.
+        // The turn before may have read meanwhile.
         if self.is_confirmed() { Ok(()) } else { self.read_again().await }
+    }
+
+    fn unconfirmed(&self) -> SnapshotError {
+        SnapshotError::Unconfirmed { seconds: self.snapshot_age() / 1000 }
     }
 
     fn is_confirmed(&self) -> bool {
         (0..STALE_MILLISECONDS).contains(&self.snapshot_age())
+    }
+
+    /// The view of a request that issues: nothing is issued under one that could not be confirmed for too long.
+    pub(super) async fn confirmed_view(&self) -> Result<View, SnapshotError> {
+        if !self.is_trusted() {
+            self.refresh_if_stale().await?;
+        }
+        if self.is_trusted() { Ok(self.view()) } else { Err(self.unconfirmed()) }
+    }
+
+    /// Whether the view was confirmed lately enough to issue by it.
+    pub(super) fn is_trusted(&self) -> bool {
+        (-UNCONFIRMED_MILLISECONDS..UNCONFIRMED_MILLISECONDS).contains(&self.snapshot_age())
     }
 
     /// How long ago the snapshot was known to be what the database holds, in milliseconds.
@@ -212,24 +257,61 @@ impl Sts {
         &self.metrics
     }
 
-    /// Whether tokens can be issued: the database answers, its clock agrees with ours, and a key is active.
+    /// Whether tokens can be issued: the database answers, the view of it is confirmed, its clock agrees with ours, and a key is active.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn is_ready(&self) -> Result<bool, StorageError> {
         self.versions().await?;
-        Ok(!self.database_clock.is_far_apart() && self.snapshot().ring.is_able())
+        if !self.is_trusted() {
+            // What could not be read leaves the view as it is: not trusted.
+            let _read = self.refresh_if_stale().await;
+        }
+        Ok(self.is_trusted() && !self.database_clock.is_far_apart() && self.snapshot().ring.is_able())
     }
 
     /// Reads the counters, and looks at the database's clock on the way.
     async fn versions(&self) -> Result<Versions, StorageError> {
         let before = self.clock.now();
-        let versions = self.store.versions().await?;
+        let DatabaseState { versions, time } = self.store.state().await?;
         let after = self.clock.now();
-        self.database_clock.compare(versions.database_time, [before, after]);
+        self.database_clock.compare(time, [before, after]);
         self.database_read_at.store(after.as_millisecond(), Ordering::Relaxed);
-        let ahead = versions.database_time.as_millisecond() - after.as_millisecond();
+        let ahead = time.as_millisecond() - after.as_millisecond();
         self.database_ahead.store(ahead, Ordering::Relaxed);
         Ok(versions)
+    }
+}
+
+/// How many faults are logged one by one.
+const REPORTED: usize = 20;
+
+fn report(before: &Snapshot, now: &Snapshot) {
+    let known: HashSet<&TableFault> = before.faults().collect();
+    let present: HashSet<&TableFault> = now.faults().collect();
+    let mut new: Vec<&TableFault> = now.faults().filter(|fault| !known.contains(fault)).collect();
+    if new.len() > REPORTED {
+        tracing::error!(rows = new.len(), "many rows were altered past the servers; the first of them follow");
+        new.truncate(REPORTED);
+    }
+    new.into_iter().for_each(raise_alarm);
+    let gone = known.difference(&present).count();
+    if gone > 0 {
+        tracing::info!(faults = gone, "faults of stored rows are gone");
+    }
+}
+
+fn raise_alarm(fault: &TableFault) {
+    match fault {
+        TableFault::Altered { table, row } => {
+            tracing::error!(table, row, "a row was written or altered past the servers: it is disabled");
+        }
+        TableFault::Malformed { table, row, reason } => {
+            tracing::error!(table, row, reason, "a row cannot be read: it is disabled");
+        }
+        TableFault::Incomplete { table } => tracing::error!(
+            table,
+            "rows were removed or put back past the servers, or are sealed under another master key: without a confirmed view nothing is issued"
+        ),
     }
 }

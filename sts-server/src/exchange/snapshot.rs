@@ -6,14 +6,17 @@ use jiff::Timestamp;
 use sts_jose::Clock;
 use thiserror::Error;
 
-use crate::keys::{KeyRing, KeyRingError, MasterKey, TrustedKeys};
+use crate::keys::{KeyRing, MasterKey, TrustedKeys};
 use crate::record::Revocations;
-use crate::registry::{Registry, RegistryError};
-use crate::storage::{StorageError, Store, Versions};
+use crate::registry::Registry;
+use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
 use crate::verify;
 
+/// How many revocations may be added before all are read again, however few there are.
+const MOST_ADDED: usize = 1024;
+
 /// Registry, keys and revocations at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The entries.
     pub registry: Arc<Registry>,
@@ -21,8 +24,18 @@ pub struct Snapshot {
     pub trusted: Arc<TrustedKeys>,
     /// Our keys.
     pub ring: Arc<KeyRing>,
-    /// What stands revoked.
+    /// The standing revocations.
     pub revocations: Arc<Revocations>,
+    /// What is wrong in the database with each of these.
+    faults: Faults,
+}
+
+/// The faults of the three tables, as they were last read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Faults {
+    registry: Vec<TableFault>,
+    keys: Vec<TableFault>,
+    revocations: Vec<TableFault>,
 }
 
 /// The database's content cannot be read.
@@ -31,12 +44,12 @@ pub enum SnapshotError {
     /// The database failed.
     #[error("the database cannot be read")]
     Storage(#[from] StorageError),
-    /// The registry cannot be read.
-    #[error("the stored registry cannot be read")]
-    Registry(#[from] RegistryError),
-    /// The signing keys cannot be read.
-    #[error("the stored signing keys cannot be read")]
-    Keys(#[from] KeyRingError),
+    /// The view of the database could not be confirmed for too long.
+    #[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
+    Unconfirmed {
+        /// For how long.
+        seconds: i64,
+    },
 }
 
 impl Snapshot {
@@ -45,20 +58,42 @@ impl Snapshot {
     /// # Errors
     /// [`SnapshotError`].
     pub async fn load(store: &dyn Store, master: &MasterKey, clock: &Arc<dyn Clock>) -> Result<Self, SnapshotError> {
-        let (version, rows) = store.entries().await?;
-        let registry = Registry::from_rows(version, &rows)?;
-        let (version, rows) = store.keys().await?;
-        let ring = KeyRing::from_rows(version, &rows, master, &KeyRing::default())?;
-        let (version, rows) = store.revocations().await?;
-        Ok(Self {
-            trusted: Arc::new(TrustedKeys::new(&registry, &TrustedKeys::default(), clock)),
-            registry: Arc::new(registry),
-            ring: Arc::new(ring),
-            revocations: Arc::new(Revocations::from_rows(version, &rows)),
-        })
+        let mut snapshot = Self {
+            registry: Arc::default(),
+            trusted: Arc::default(),
+            ring: Arc::default(),
+            revocations: Arc::default(),
+            faults: Faults::default(),
+        };
+        snapshot.read_revocations(store).await?;
+        snapshot.read_registry(store, clock).await?;
+        snapshot.read_keys(store, master).await?;
+        Ok(snapshot)
     }
 
-    /// Reads what has changed since, by what the counters say; `None` when nothing has. What cannot be read stays as it was, and does
+    /// The versions that the parts belong to.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        Versions {
+            registry: self.registry.version(),
+            keys: self.ring.version(),
+            revocations: self.revocations.version(),
+        }
+    }
+
+    /// Whether the database holds what servers wrote there, of every kind, as far as it was read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.faults().any(|fault| matches!(fault, TableFault::Incomplete { .. }))
+    }
+
+    /// What is wrong in the database.
+    pub fn faults(&self) -> impl Iterator<Item = &TableFault> {
+        let Faults { registry, keys, revocations } = &self.faults;
+        registry.iter().chain(keys).chain(revocations)
+    }
+
+    /// Reads what has changed since, by what the versions say; `None` when nothing has. What cannot be read stays as it was, and does
     /// not keep the rest from being followed.
     pub(super) async fn refreshed(
         &self,
@@ -66,60 +101,77 @@ impl Snapshot {
         store: &dyn Store,
         (master, clock): (&MasterKey, &Arc<dyn Clock>),
     ) -> (Option<Self>, Result<(), SnapshotError>) {
-        let mut newer = Self {
-            registry: Arc::clone(&self.registry),
-            trusted: Arc::clone(&self.trusted),
-            ring: Arc::clone(&self.ring),
-            revocations: Arc::clone(&self.revocations),
+        let mut newer = self.clone();
+        let known = self.versions();
+        let mut read = Vec::new();
+        if versions.revocations != known.revocations {
+            read.push(newer.follow_revocations(store).await);
+        }
+        if versions.registry != known.registry {
+            read.push(newer.read_registry(store, clock).await);
+        }
+        if versions.keys != known.keys {
+            read.push(newer.read_keys(store, master).await);
+        }
+        ((newer.versions() != known).then_some(newer), read.into_iter().collect())
+    }
+
+    /// The same, with what an inspection of the tables has found; `None` where it found nothing new.
+    pub(super) fn inspected(&self, found: &[TableFault]) -> Option<Self> {
+        let of = |table: &str| found.iter().filter(|fault| fault.table() == table).cloned().collect::<Vec<_>>();
+        // An inspection finds what the codes show. What else was found when the rows were read still holds.
+        let keep = |known: &[TableFault], found: Vec<TableFault>| {
+            let malformed = known.iter().filter(|fault| matches!(fault, TableFault::Malformed { .. })).cloned();
+            let mut faults: Vec<TableFault> = malformed.collect();
+            faults.extend(found.into_iter().filter(|fault| !matches!(fault, TableFault::Malformed { .. })));
+            faults
         };
-        let read = [
-            newer.follow_revocations(versions, store).await,
-            newer.follow_registry(versions, store, clock).await,
-            newer.follow_keys(versions, store, master).await,
-        ];
-        ((!newer.is(self)).then_some(newer), read.into_iter().collect())
+        let faults = Faults {
+            registry: keep(&self.faults.registry, of("entries")),
+            keys: keep(&self.faults.keys, of("signing_keys")),
+            revocations: keep(&self.faults.revocations, of("revocations")),
+        };
+        (faults != self.faults).then(|| Self { faults, ..self.clone() })
     }
 
-    async fn follow_revocations(&mut self, versions: &Versions, store: &dyn Store) -> Result<(), SnapshotError> {
-        if versions.revocations != self.revocations.version() {
-            let (version, rows) = store.revocations().await?;
-            self.revocations = Arc::new(Revocations::from_rows(version, &rows));
+    /// Reads the revocations that were added, or all of them.
+    async fn follow_revocations(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
+        // Those that have expired go when all are read: often enough that they are never most of them.
+        let grown = self.revocations.added() > self.revocations.count() / 2 + MOST_ADDED;
+        if !grown
+            && self.is_whole()
+            && let Some((version, added)) = store.revocations_after(self.revocations.version()).await?
+        {
+            self.revocations = Arc::new(self.revocations.with(version, &added));
+            return Ok(());
         }
+        self.read_revocations(store).await
+    }
+
+    async fn read_revocations(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
+        let Stored { version, rows, faults, is_whole, .. } = store.revocations().await?;
+        let rows: Vec<RevocationRow> = rows.into_iter().map(|coded| coded.row).collect();
+        // A revocation that was removed past the servers goes on holding where it is known.
+        let read =
+            if is_whole { Revocations::from_rows(version, &rows) } else { self.revocations.with(version, &rows) };
+        self.revocations = Arc::new(read);
+        self.faults.revocations = faults;
         Ok(())
     }
 
-    async fn follow_registry(
-        &mut self,
-        versions: &Versions,
-        store: &dyn Store,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<(), SnapshotError> {
-        if versions.registry != self.registry.version() {
-            let (version, rows) = store.entries().await?;
-            let registry = Registry::from_rows(version, &rows)?;
-            self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, clock));
-            self.registry = Arc::new(registry);
-        }
+    async fn read_registry(&mut self, store: &dyn Store, clock: &Arc<dyn Clock>) -> Result<(), SnapshotError> {
+        let (registry, faults) = Registry::of(&store.entries().await?, &self.registry);
+        self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, clock));
+        self.registry = Arc::new(registry);
+        self.faults.registry = faults;
         Ok(())
     }
 
-    async fn follow_keys(
-        &mut self,
-        versions: &Versions,
-        store: &dyn Store,
-        master: &MasterKey,
-    ) -> Result<(), SnapshotError> {
-        if versions.keys != self.ring.version() {
-            let (version, rows) = store.keys().await?;
-            self.ring = Arc::new(KeyRing::from_rows(version, &rows, master, &self.ring)?);
-        }
+    async fn read_keys(&mut self, store: &dyn Store, master: &MasterKey) -> Result<(), SnapshotError> {
+        let (ring, faults) = KeyRing::of(&store.keys().await?, master, &self.ring);
+        self.ring = Arc::new(ring);
+        self.faults.keys = faults;
         Ok(())
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.registry, &other.registry)
-            && Arc::ptr_eq(&self.ring, &other.ring)
-            && Arc::ptr_eq(&self.revocations, &other.revocations)
     }
 
     /// What verifying a subject token reads.

@@ -4,6 +4,8 @@
 //! signs. A retired key stays published as long as a token that it signed may live: by the longest life that any server which signed
 //! with it gave to tokens, whatever is configured now.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use sts_jose::{Algorithm, Clock, Entropy, SigningKey, SigningKeyError};
 use thiserror::Error;
@@ -32,7 +34,7 @@ pub struct KeyPolicy<'a> {
     /// The present.
     pub clock: &'a dyn Clock,
     /// Chance, for sealing.
-    pub entropy: &'a dyn Entropy,
+    pub entropy: &'a Arc<dyn Entropy>,
     /// The longest life of any token.
     pub max_ttl: Ttl,
 }
@@ -95,6 +97,14 @@ impl KeyPolicy<'_> {
     pub(super) fn open(&self, row: &KeyRow) -> Result<Zeroizing<Vec<u8>>, KeyLifeError> {
         let foreign = |source| KeyLifeError::Foreign { kid: row.kid.clone(), source };
         self.master.open(&row.kid, &row.sealed).map_err(foreign)
+    }
+
+    /// Whether a stored key opens under the configured master key.
+    ///
+    /// # Errors
+    /// [`KeyLifeError::Foreign`].
+    pub fn check(&self, row: &KeyRow) -> Result<(), KeyLifeError> {
+        self.open(row).map(drop)
     }
 
     fn longest_life(&self) -> SignedDuration {
@@ -202,19 +212,22 @@ async fn change(
     mut decide: impl FnMut(&[KeyRow], Timestamp) -> Result<KeyChanges, KeyLifeError> + Send,
 ) -> Result<(), KeyLifeError> {
     for _ in 0..ATTEMPTS {
-        let (version, stored) = policy.store.keys().await?;
+        let stored = policy.store.keys().await?;
+        let version = stored.version;
+        // A row that was written past the servers is as good as none.
+        let stored: Vec<KeyRow> = stored.vouched().collect();
         let (rows, prolonged) = prolonged(policy, &stored);
         let mut changes = decide(&rows, policy.clock.now())?;
         let kept = |row: &KeyRow| !changes.delete.contains(&row.kid);
         let prolonged: Vec<KeyRow> = prolonged.into_iter().filter(kept).collect();
         // What was decided comes later, and so holds.
         changes.put.splice(0..0, prolonged);
-        if changes == KeyChanges::default() {
-            return Ok(());
-        }
-        // Whoever has not got the master key yet that the keys were sealed under anew must not seal under the old one.
+        // A server that has not got the master key yet that the keys were sealed under anew must not seal under the old one.
         for row in stored.iter().filter(|row| !changes.delete.contains(&row.kid)) {
             policy.open(row)?;
+        }
+        if changes == KeyChanges::default() {
+            return Ok(());
         }
         match policy.store.change_keys(version, &changes, &audit(&changes)).await? {
             Changed::Applied(_) => return Ok(()),
@@ -281,7 +294,7 @@ fn is_past(row: &KeyRow, span: SignedDuration, now: Timestamp) -> bool {
 
 fn make(policy: &KeyPolicy<'_>, algorithm: Algorithm, state: KeyState, now: Timestamp) -> Result<KeyRow, KeyLifeError> {
     let key = SigningKey::generate(algorithm)?;
-    let sealed = policy.master.seal(key.kid(), &key.to_pkcs8(), policy.entropy)?;
+    let sealed = policy.master.seal(key.kid(), &key.to_pkcs8(), &**policy.entropy)?;
     Ok(KeyRow {
         kid: key.kid().to_owned(),
         algorithm: algorithm.to_string(),

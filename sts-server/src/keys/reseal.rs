@@ -21,14 +21,16 @@ pub async fn reseal(policy: &KeyPolicy<'_>, new: &MasterKey, audit: &[AuditRow])
     }
     for _ in 0..ATTEMPTS {
         // Whoever changes either of the two raises the counter.
-        let (version, rows) = policy.store.keys().await?;
+        let stored = policy.store.keys().await?;
+        let version = stored.version;
+        let rows: Vec<KeyRow> = stored.vouched().collect();
         let former = policy.store.audit_keys().await?;
         let changes = KeyChanges {
             delete: Vec::new(),
             put: rows.iter().map(|row| resealed(policy, new, row)).collect::<Result<_, _>>()?,
             audit_keys: audit_keys_under(policy, new, &former)?,
         };
-        match policy.store.change_keys(version, &changes, audit).await? {
+        match policy.store.reseal(version, &changes, &new.row_codes(policy.entropy), audit).await? {
             Changed::Applied(_) => return Ok(rows.len()),
             Changed::Conflict => {}
         }
@@ -50,7 +52,7 @@ pub fn audit_keys(master: &MasterKey, former: &[AuditKeyRow]) -> Result<Vec<hmac
 
 fn resealed(policy: &KeyPolicy<'_>, new: &MasterKey, row: &KeyRow) -> Result<KeyRow, KeyLifeError> {
     let plain = policy.open(row)?;
-    Ok(KeyRow { sealed: new.seal(&row.kid, &plain, policy.entropy)?, ..row.clone() })
+    Ok(KeyRow { sealed: new.seal(&row.kid, &plain, &**policy.entropy)?, ..row.clone() })
 }
 
 fn audit_keys_under(
@@ -59,7 +61,7 @@ fn audit_keys_under(
     former: &[AuditKeyRow],
 ) -> Result<Vec<AuditKeyRow>, SealError> {
     let seal = |name: String, secret: &[u8], retired_at: Timestamp| {
-        let sealed = new.seal(&owner(&name), secret, policy.entropy)?;
+        let sealed = new.seal(&owner(&name), secret, &**policy.entropy)?;
         Ok(AuditKeyRow { name, retired_at, sealed })
     };
     let mut rows = vec![seal(name(policy.master), policy.master.audit_secret(), policy.clock.now())?];

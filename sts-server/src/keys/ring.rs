@@ -9,17 +9,24 @@ use sts_jose::{Algorithm, SignatureMemo, SigningKey, SigningKeyError, Unverified
 use thiserror::Error;
 
 use super::{MasterKey, SealError};
-use crate::storage::{KeyRow, KeyState};
+use crate::storage::{CodedRow, KeyRow, KeyState, Stored, TableFault, Version};
 
 /// All keys that sign, have signed or will sign.
 #[derive(Debug, Default)]
 pub struct KeyRing {
-    version: i64,
-    keys: HashMap<String, Arc<SigningKey>>,
+    version: Version,
+    keys: HashMap<String, RingKey>,
     active: HashMap<Algorithm, Arc<SigningKey>>,
     jwks: Value,
     lives: Vec<KeyLife>,
     memo: Arc<SignatureMemo>,
+}
+
+/// A key that is open, and the row that said where it is in its life. Debug shows no key.
+#[derive(Debug, Clone)]
+struct RingKey {
+    key: Arc<SigningKey>,
+    row: KeyRow,
 }
 
 /// Our keys of one algorithm in one state.
@@ -62,32 +69,48 @@ pub enum KeyRingError {
 }
 
 impl KeyRing {
-    /// Opens the stored keys, save those that `known` holds open: they may have been sealed under another master key since.
-    ///
-    /// # Errors
-    /// [`KeyRingError`] for the first key that cannot be used.
-    pub fn from_rows(version: i64, rows: &[KeyRow], master: &MasterKey, known: &Self) -> Result<Self, KeyRingError> {
-        let mut ring = Self { version, memo: Arc::clone(&known.memo), ..Self::default() };
-        let mut published = Vec::new();
-        for row in rows {
-            let key = match known.keys.get(&row.kid) {
-                Some(key) => Arc::clone(key),
-                None => Arc::new(open(row, master)?),
-            };
-            published.push(key.public_jwk());
-            ring.count(key.algorithm(), row);
-            if row.state == KeyState::Active {
-                ring.active.insert(key.algorithm(), Arc::clone(&key));
+    /// Opens the stored keys, save those that `known` holds open, and says what could not be used. A row that was written or altered past
+    /// the servers, or that does not open, is left out, alone. Where rows were removed or put back past the servers, or are sealed under
+    /// another master key, only those keys are believed that `known` holds already, as it holds them: what is gone is gone all the same.
+    #[must_use]
+    pub fn of(stored: &Stored<KeyRow>, master: &MasterKey, known: &Self) -> (Self, Vec<TableFault>) {
+        let mut faults = stored.faults.clone();
+        let mut keys = Vec::new();
+        for CodedRow { row, is_vouched, .. } in &stored.rows {
+            match known.keys.get(&row.kid) {
+                Some(open) if !stored.is_whole => keys.push(open.clone()),
+                Some(open) if *is_vouched => keys.push(RingKey { key: Arc::clone(&open.key), row: row.clone() }),
+                None if stored.is_whole && *is_vouched => match open(row, master) {
+                    Ok(key) => keys.push(RingKey { key: Arc::new(key), row: row.clone() }),
+                    Err(error) => {
+                        let reason = error.to_string();
+                        faults.push(TableFault::Malformed { table: stored.table, row: row.kid.clone(), reason });
+                    }
+                },
+                Some(_) | None => {}
             }
-            ring.keys.insert(row.kid.clone(), key);
         }
-        ring.jwks = json!({ "keys": published });
-        Ok(ring)
+        (Self::from_keys(stored.version, keys, known), faults)
     }
 
-    /// The change counter that the keys belong to.
+    fn from_keys(version: Version, keys: Vec<RingKey>, known: &Self) -> Self {
+        let mut ring = Self { version, memo: Arc::clone(&known.memo), ..Self::default() };
+        let mut published = Vec::new();
+        for open in keys {
+            published.push(open.key.public_jwk());
+            ring.count(open.key.algorithm(), &open.row);
+            if open.row.state == KeyState::Active {
+                ring.active.insert(open.key.algorithm(), Arc::clone(&open.key));
+            }
+            ring.keys.insert(open.row.kid.clone(), open);
+        }
+        ring.jwks = json!({ "keys": published });
+        ring
+    }
+
+    /// The version that the keys belong to.
     #[must_use]
-    pub fn version(&self) -> i64 {
+    pub fn version(&self) -> Version {
         self.version
     }
 
@@ -131,7 +154,7 @@ impl KeyRing {
     /// Checks that one of our keys signed the token; `None` when none did.
     #[must_use]
     pub fn verify(&self, token: UnverifiedToken<'_>) -> Option<VerifiedToken> {
-        let key = self.keys.get(token.header().kid.as_deref()?)?.verification_key();
+        let key = self.keys.get(token.header().kid.as_deref()?)?.key.verification_key();
         token.verify_once(&key, &self.memo).ok()
     }
 }

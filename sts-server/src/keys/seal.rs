@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
@@ -12,16 +13,20 @@ use sts_jose::Entropy;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::storage::RowCodes;
+
 /// The length of the master key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// The key that seals the signing keys at rest (AES-256-GCM) and from which the audit key is derived (HKDF-SHA-256).
+/// The key that seals the signing keys at rest (AES-256-GCM), and from which the keys of the audit chain and of the rows' codes are
+/// derived (HKDF-SHA-256).
 ///
 /// Whoever has the database without it can neither sign a token nor write an audit row that verifies. Debug shows nothing.
 pub struct MasterKey {
     sealing: LessSafeKey,
     audit: hmac::Key,
     audit_secret: Zeroizing<[u8; KEY_BYTES]>,
+    rows_secret: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 /// The master key cannot be used, or does not fit what it shall open. The operator's to mend.
@@ -90,13 +95,20 @@ impl MasterKey {
         let audit = hmac::Key::new(hmac::HMAC_SHA256, audit_secret.as_slice());
         // The master key itself seals, as its documentation says; the derived one must not be computable from sealed data.
         let sealing = UnboundKey::new(&AES_256_GCM, bytes).or(Err(SealError::Crypto))?;
-        Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret })
+        let rows_secret = derive(b"row codes")?;
+        Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret, rows_secret })
     }
 
     /// The key of the audit chain.
     #[must_use]
     pub fn audit(&self) -> &hmac::Key {
         &self.audit
+    }
+
+    /// The codes of the rows that servers hold in memory.
+    #[must_use]
+    pub fn row_codes(&self, entropy: &Arc<dyn Entropy>) -> RowCodes {
+        RowCodes::new(self.rows_secret.as_slice(), Arc::clone(entropy))
     }
 
     /// The bytes of the key of the audit chain, to be sealed under the next master key.

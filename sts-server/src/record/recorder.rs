@@ -9,7 +9,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AuditWriter, Event, Revocations, Standing};
-use crate::storage::{AuditRow, Fresh, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow};
+use crate::storage::{
+    AuditRow, Fresh, FreshState, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow, Version,
+    Versions,
+};
 use crate::telemetry::{Metrics, Stopwatch};
 
 /// How many decisions one transaction holds at most.
@@ -20,19 +23,19 @@ const QUEUE: usize = 4096;
 /// One decision to commit.
 #[derive(Debug)]
 pub struct Submission {
-    /// The revocation counter of the snapshot under which it was decided.
-    pub known_revocations: i64,
+    /// The versions of the snapshot under which it was decided.
+    pub known: Versions,
     /// A value that must not have been spent.
     pub one_time: Option<OneTimeValue>,
-    /// What must not have been revoked meanwhile; only where a token is issued.
-    pub standing: Option<Standing>,
+    /// What must not have been revoked meanwhile: the credentials of the request, where a token is issued.
+    pub standings: Vec<Standing>,
     /// The token; none for a refusal.
     pub token: Option<TokenRow>,
     /// The event; none where only a value is spent.
     pub event: Option<Event>,
 }
 
-/// What the transaction found. Whatever it is, it has been committed.
+/// The finding of the transaction, which has been committed in each case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// As submitted.
@@ -41,6 +44,9 @@ pub enum Verdict {
     Replayed,
     /// Something in the chain was revoked meanwhile: a refusal was recorded instead.
     Revoked(RevocationKind),
+    /// Registry or keys have changed since the decision, or a token was revoked that it may descend from: neither token nor event was recorded, and the value that counts once is spent.
+    /// Decide again.
+    Outdated,
 }
 
 /// Nothing is known to be committed. An outage: the same request may succeed later.
@@ -196,7 +202,12 @@ async fn commit(
     writer: &mut AuditWriter,
     submissions: &[Submission],
 ) -> Result<Vec<Verdict>, Arc<StorageError>> {
-    let known = submissions.iter().map(|submission| submission.known_revocations).min().unwrap_or(0);
+    let mut known: Vec<Versions> = Vec::with_capacity(1);
+    for submission in submissions {
+        if !known.contains(&submission.known) {
+            known.push(submission.known);
+        }
+    }
     let one_time: Vec<OneTimeValue> = submissions.iter().filter_map(|submission| submission.one_time.clone()).collect();
     let mut verdicts = Vec::new();
     let end = writer.end();
@@ -205,20 +216,35 @@ async fn commit(
         verdicts = judge(submissions, fresh);
         rows(writer, submissions, &verdicts)
     };
-    store.record(known, &one_time, &mut decide).await.map_err(Arc::new)?;
+    store.record(&known, &one_time, &mut decide).await.map_err(Arc::new)?;
     Ok(verdicts)
 }
 
 /// What becomes of each submission, given what the transaction found.
 fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
-    let revocations = Revocations::from_rows(0, &fresh.revocations);
+    let revocations =
+        fresh.changed.as_ref().map(|changed| Revocations::from_rows(Version::default(), &changed.revocations));
+    let is_outdated = |submission: &Submission| {
+        let changed = |changed: &FreshState| {
+            (changed.versions.registry, changed.versions.keys) != (submission.known.registry, submission.known.keys)
+        };
+        let is_unknown =
+            |those: &Revocations| submission.standings.iter().any(|standing| those.asks_for_lineage(standing));
+        submission.token.is_some()
+            && (fresh.changed.as_ref().is_some_and(changed) || revocations.as_ref().is_some_and(is_unknown))
+    };
     let mut spent = fresh.spent.iter();
     let judge_one = |submission: &Submission| {
         if submission.one_time.is_some() && spent.next() != Some(&true) {
             return Verdict::Replayed;
         }
-        let revoked = submission.standing.as_ref().and_then(|standing| revocations.refuse(standing));
-        revoked.map_or(Verdict::Committed, Verdict::Revoked)
+        let mut standings = submission.standings.iter();
+        let revoked = revocations.as_ref().and_then(|those| standings.find_map(|standing| those.refuse(standing)));
+        match revoked {
+            Some(kind) => Verdict::Revoked(kind),
+            None if is_outdated(submission) => Verdict::Outdated,
+            None => Verdict::Committed,
+        }
     };
     submissions.iter().map(judge_one).collect()
 }
@@ -228,7 +254,9 @@ fn rows(writer: &mut AuditWriter, submissions: &[Submission], verdicts: &[Verdic
     let mut rows = RecordRows::default();
     for (submission, verdict) in submissions.iter().zip(verdicts) {
         rows.tokens.extend(submission.token.clone().filter(|_| *verdict == Verdict::Committed));
-        rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)));
+        if *verdict != Verdict::Outdated {
+            rows.audit.extend(submission.event.as_ref().map(|event| seal(writer, event, *verdict)));
+        }
     }
     rows
 }
@@ -245,7 +273,7 @@ impl Verdict {
     #[must_use]
     pub fn reason(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Committed => None,
+            Self::Committed | Self::Outdated => None,
             Self::Replayed => Some(("assertion_replayed", "the client assertion was used before")),
             Self::Revoked(kind) => Some((revoked_reason(kind), "revoked while the request was under way")),
         }
@@ -256,7 +284,7 @@ impl Verdict {
 #[must_use]
 pub fn revoked_reason(kind: RevocationKind) -> &'static str {
     match kind {
-        RevocationKind::Token => "token_revoked",
+        RevocationKind::Token | RevocationKind::TokenAlone => "token_revoked",
         RevocationKind::Transaction => "transaction_revoked",
         RevocationKind::Subject => "subject_revoked",
         RevocationKind::Agent => "agent_revoked",

@@ -1,32 +1,57 @@
 //! The revocations as requests read them: immutable, replaced whole.
 
-use std::collections::HashMap;
-
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use rpds::{HashTrieMapSync, HashTrieSetSync};
 use sts_protocol::{Act, Actor};
 
-use crate::storage::{RevocationKind, RevocationRow, TokenReference};
+use crate::storage::{RevocationKind, RevocationRow, TokenReference, Version};
 
-/// What stands revoked.
-#[derive(Debug, Default)]
+/// How far the clock of an outside issuer may be ahead of the database's: its tokens are accepted that long before their `iat`.
+const OUTSIDE_SKEW: SignedDuration = SignedDuration::from_secs(30);
+/// How far the clock of a server of this service may be ahead of the database's while it is ready.
+const OWN_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// The standing revocations. A newer state shares what it has in common with the one before.
+#[derive(Debug, Clone, Default)]
 pub struct Revocations {
-    version: i64,
-    /// By kind, issuer (empty where it does not matter) and value.
-    rows: HashMap<(RevocationKind, String, String), Timestamp>,
+    version: Version,
+    /// Tokens by their `jti`, everything else by its name.
+    tokens: Blocks,
+    tokens_alone: Blocks,
+    /// The transactions of revoked tokens of ours, and the issuers of those of others.
+    token_txns: HashTrieSetSync<String>,
+    token_issuers: HashTrieSetSync<String>,
+    transactions: Blocks,
+    subjects: Blocks,
+    agents: Blocks,
+    tenants: Blocks,
+    /// How many rows were added since all were read.
+    added: usize,
 }
 
-/// Everything of a token that a revocation can be about.
+/// By name: in whose namespace it is one (empty where that does not matter), and since when it is blocked.
+type Blocks = HashTrieMapSync<String, Vec<Block>>;
+
+#[derive(Debug, Clone)]
+struct Block {
+    issuer: String,
+    at: Timestamp,
+}
+
+/// Everything of a credential that a revocation can be about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The token itself.
     pub token: TokenReference,
-    /// Its transaction, if it has one.
+    /// The tokens that it descends from; none where that was not looked up. See [`Revocations::asks_for_lineage`].
+    pub lineage: Option<Vec<TokenReference>>,
+    /// Its transaction; every token of this service has one, and no other.
     pub txn: Option<String>,
     /// The issuer that first named the user, and the name there; none of a service account.
     pub principal: Option<(String, String)>,
     /// Its `sub`: the name of the user in minted tokens, or the id of a service account's agent.
     pub sub: String,
-    /// The agents of this service that act or acted: those of the chain, and whoever presents the token.
+    /// The agents of this service that act or acted: those of the chain, and the one that presents the token.
     pub agents: Vec<String>,
     /// Its tenant, or those that a service account may forward.
     pub tenants: Vec<String>,
@@ -35,59 +60,134 @@ pub struct Standing {
 }
 
 impl Revocations {
-    /// Builds the snapshot of stored rows.
+    /// The state of these rows.
     #[must_use]
-    pub fn from_rows(version: i64, rows: &[RevocationRow]) -> Self {
-        let key = |row: &RevocationRow| (row.kind, row.issuer.clone().unwrap_or_default(), row.value.clone());
-        Self { version, rows: rows.iter().map(|row| (key(row), row.at)).collect() }
+    pub fn from_rows<'row>(version: Version, rows: impl IntoIterator<Item = &'row RevocationRow>) -> Self {
+        let mut revocations = Self { version, ..Self::default() };
+        rows.into_iter().for_each(|row| revocations.add(row));
+        Self { added: 0, ..revocations }
     }
 
-    /// The change counter that the snapshot belongs to.
+    /// This state with the rows that were added up to `version`.
     #[must_use]
-    pub fn version(&self) -> i64 {
+    pub fn with(&self, version: Version, rows: &[RevocationRow]) -> Self {
+        let mut revocations = Self { version, ..self.clone() };
+        rows.iter().for_each(|row| revocations.add(row));
+        revocations
+    }
+
+    fn add(&mut self, row: &RevocationRow) {
+        self.added = self.added.saturating_add(1);
+        let issuer = row.issuer.clone().unwrap_or_default();
+        let name = row.value.clone();
+        if row.kind == RevocationKind::Token {
+            match &row.txn {
+                Some(txn) => self.token_txns.insert_mut(txn.clone()),
+                None => self.token_issuers.insert_mut(issuer.clone()),
+            }
+        }
+        let blocks = match row.kind {
+            RevocationKind::Token => &mut self.tokens,
+            RevocationKind::TokenAlone => &mut self.tokens_alone,
+            RevocationKind::Transaction => &mut self.transactions,
+            RevocationKind::Subject => &mut self.subjects,
+            RevocationKind::Agent => &mut self.agents,
+            RevocationKind::Tenant => &mut self.tenants,
+        };
+        let mut of_name = blocks.get(&name).cloned().unwrap_or_default();
+        of_name.retain(|block| block.issuer != issuer);
+        of_name.push(Block { issuer, at: row.at });
+        blocks.insert_mut(name, of_name);
+    }
+
+    /// The version that the state belongs to.
+    #[must_use]
+    pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// How many rows were added since all were read. Some of those before may have expired.
+    #[must_use]
+    pub fn added(&self) -> usize {
+        self.added
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.rows.len()
+        self.all().iter().flat_map(|blocks| blocks.values()).map(Vec::len).sum()
     }
 
     /// Whether nothing stands revoked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.all().iter().all(|blocks| blocks.is_empty())
     }
 
-    /// What revocation a token falls under, if any.
+    fn all(&self) -> [&Blocks; 6] {
+        let Self { tokens, tokens_alone, transactions, subjects, agents, tenants, .. } = self;
+        [tokens, tokens_alone, transactions, subjects, agents, tenants]
+    }
+
+    /// The revocation that a credential falls under, if any. A block of a user, an agent or a tenant covers what was issued at or before it;
+    /// and because clocks differ, what says that it was issued up to 30 s after it, or 60 s where this service issued it. A token and a
+    /// transaction are blocked regardless of times.
     #[must_use]
     pub fn refuse(&self, standing: &Standing) -> Option<RevocationKind> {
         if self.is_empty() {
             return None;
         }
-        let TokenReference { iss, jti } = &standing.token;
-        if self.at(RevocationKind::Token, iss, jti).is_some() {
-            return Some(RevocationKind::Token);
-        }
-        let blocked = |kind, issuer: &str, value: &str| {
-            let at = self.at(kind, issuer, value)?;
-            standing.issued_at.is_none_or(|issued_at| issued_at <= at).then_some(kind)
-        };
-        let txn = standing.txn.iter().find_map(|txn| blocked(RevocationKind::Transaction, "", txn));
-        let subject = || {
-            let (issuer, sub) = standing.principal.as_ref()?;
-            let names = [(issuer.as_str(), sub), ("", sub), ("", &standing.sub)];
-            names.into_iter().find_map(|(issuer, sub)| blocked(RevocationKind::Subject, issuer, sub))
-        };
-        let agent = || standing.agents.iter().find_map(|agent| blocked(RevocationKind::Agent, "", agent));
-        let tenant = || standing.tenants.iter().find_map(|tenant| blocked(RevocationKind::Tenant, "", tenant));
-        txn.or_else(subject).or_else(agent).or_else(tenant)
+        self.token(standing)
+            .or_else(|| self.transaction(standing))
+            .or_else(|| self.subject(standing))
+            .or_else(|| named(&self.agents, &standing.agents, standing).then_some(RevocationKind::Agent))
+            .or_else(|| named(&self.tenants, &standing.tenants, standing).then_some(RevocationKind::Tenant))
     }
 
-    fn at(&self, kind: RevocationKind, issuer: &str, value: &str) -> Option<Timestamp> {
-        self.rows.get(&(kind, issuer.to_owned(), value.to_owned())).copied()
+    /// Whether a token may descend from one that was revoked, and its lineage must be looked up: it is of the transaction of a revoked
+    /// token of ours, or of a user of the issuer of a revoked token of others. All that descends from one token of ours is of one
+    /// transaction, and all that descends from one of others is of one user.
+    #[must_use]
+    pub fn asks_for_lineage(&self, standing: &Standing) -> bool {
+        let Some(txn) = standing.txn.as_ref().filter(|_| standing.lineage.is_none()) else { return false };
+        let issuer = standing.principal.as_ref().map(|(issuer, _)| issuer);
+        self.token_txns.contains(txn) || issuer.is_some_and(|issuer| self.token_issuers.contains(issuer))
     }
+
+    fn token(&self, standing: &Standing) -> Option<RevocationKind> {
+        let is_among = |blocks: &Blocks, token: &TokenReference| {
+            blocks.get(&token.jti).into_iter().flatten().any(|block| block.issuer == token.iss)
+        };
+        let revoked = is_among(&self.tokens, &standing.token)
+            || is_among(&self.tokens_alone, &standing.token)
+            || standing.lineage.iter().flatten().any(|ancestor| is_among(&self.tokens, ancestor));
+        revoked.then_some(RevocationKind::Token)
+    }
+
+    fn transaction(&self, standing: &Standing) -> Option<RevocationKind> {
+        self.transactions.get(standing.txn.as_ref()?).map(|_| RevocationKind::Transaction)
+    }
+
+    fn subject(&self, standing: &Standing) -> Option<RevocationKind> {
+        let (issuer, sub) = standing.principal.as_ref()?;
+        let names = [(issuer.as_str(), sub), ("", sub), ("", &standing.sub)];
+        let is_blocked = |(issuer, sub): (&str, &String)| {
+            let mut of_name = self.subjects.get(sub).into_iter().flatten();
+            of_name.any(|block| block.issuer == issuer && covers(block, standing))
+        };
+        names.into_iter().any(is_blocked).then_some(RevocationKind::Subject)
+    }
+}
+
+fn named(blocks: &Blocks, names: &[String], standing: &Standing) -> bool {
+    !blocks.is_empty()
+        && names.iter().filter_map(|name| blocks.get(name)).flatten().any(|block| covers(block, standing))
+}
+
+fn covers(block: &Block, standing: &Standing) -> bool {
+    let skew = if standing.txn.is_some() { OWN_SKEW } else { OUTSIDE_SKEW };
+    let until = block.at.checked_add(skew).unwrap_or(Timestamp::MAX);
+    standing.issued_at.is_none_or(|issued_at| issued_at <= until)
 }
 
 impl Standing {
@@ -115,13 +215,15 @@ mod tests {
             at: at(100),
             expires_at: at(1000),
             version: 1,
+            txn: None,
         };
-        Revocations::from_rows(1, &[row])
+        Revocations::from_rows(Version { counter: 1, generation: 7 }, &[row])
     }
 
     fn standing(issued_at: Option<i64>) -> Standing {
         Standing {
             token: TokenReference { iss: "https://idp".to_owned(), jti: "t".to_owned() },
+            lineage: Some(vec![TokenReference { iss: "https://idp".to_owned(), jti: "parent".to_owned() }]),
             txn: Some("x".to_owned()),
             principal: Some(("https://idp".to_owned(), "alice".to_owned())),
             sub: "idp|alice".to_owned(),
@@ -132,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn a_block_covers_what_was_issued_at_or_before_it() {
-        use RevocationKind::{Agent, Subject, Tenant, Transaction};
+    fn a_block_covers_what_was_issued_at_or_before_it_and_as_long_after_it_as_clocks_may_differ() {
+        use RevocationKind::{Agent, Subject, Tenant};
+        let outside = |issued_at| Standing { txn: None, ..standing(issued_at) };
         for (kind, issuer, value) in [
-            (Transaction, None, "x"),
             (Subject, None, "alice"),
             (Subject, None, "idp|alice"),
             (Subject, Some("https://idp"), "alice"),
@@ -143,11 +245,78 @@ mod tests {
             (Tenant, None, "acme"),
         ] {
             let revocations = revocations(kind, issuer, value);
-            for (issued_at, covered) in [(Some(99), true), (Some(100), true), (Some(101), false), (None, true)] {
-                let refused = revocations.refuse(&standing(issued_at));
-                assert_eq!(refused, covered.then_some(kind), "{kind:?} {issued_at:?}");
+            for (issued_at, ours, outsides) in [
+                (Some(99), true, true),
+                (Some(130), true, true),
+                (Some(131), true, false),
+                (Some(160), true, false),
+                (Some(161), false, false),
+                (None, true, true),
+            ] {
+                let refused = [revocations.refuse(&standing(issued_at)), revocations.refuse(&outside(issued_at))];
+                let expected = [ours.then_some(kind), outsides.then_some(kind)];
+                assert_eq!(refused, expected, "{kind:?} {issued_at:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_token_a_transaction_and_a_descendant_are_refused_regardless_of_times() {
+        use RevocationKind::{Token, Transaction};
+        for (kind, issuer, value) in
+            [(Token, Some("https://idp"), "t"), (Token, Some("https://idp"), "parent"), (Transaction, None, "x")]
+        {
+            for issued_at in [Some(99), Some(100_000), None] {
+                assert_eq!(revocations(kind, issuer, value).refuse(&standing(issued_at)), Some(kind), "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lineage_is_asked_for_only_of_what_may_descend_from_a_revoked_token() {
+        use RevocationKind::{Agent, Token};
+        let row = |kind, txn: Option<&str>| RevocationRow {
+            kind,
+            issuer: Some("https://idp".to_owned()),
+            value: "v".to_owned(),
+            at: at(1),
+            expires_at: at(1000),
+            version: 1,
+            txn: txn.map(str::to_owned),
+        };
+        let unknown = Standing { lineage: None, ..standing(None) };
+        let of_others = Standing { principal: Some(("https://other".to_owned(), "x".to_owned())), ..unknown.clone() };
+        for (row, asks) in [
+            (row(Token, Some("x")), [true, true, false]),
+            (row(Token, Some("y")), [false, false, false]),
+            (row(Token, None), [true, false, false]),
+            (row(Agent, None), [false, false, false]),
+        ] {
+            let revocations = Revocations::from_rows(Version::default(), [&row]);
+            let found = [&unknown, &of_others, &standing(None)].map(|standing| revocations.asks_for_lineage(standing));
+            assert_eq!(found, asks, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_with_rows_added_is_the_state_of_all_rows() {
+        let row = |value: &str, second| RevocationRow {
+            kind: RevocationKind::Agent,
+            issuer: None,
+            value: value.to_owned(),
+            at: at(second),
+            expires_at: at(1000),
+            version: 1,
+            txn: None,
+        };
+        let first = Revocations::from_rows(Version::default(), &[row("a", 100), row("c", 100)]);
+        let next = Version { counter: 2, generation: 3 };
+        let added = first.with(next, &[row("b", 50), row("a", 200)]);
+        assert_eq!((added.version(), added.count(), added.added()), (next, 3, 2));
+        for (issued_at, refused) in [(Some(100 + 61), true), (Some(200 + 61), false)] {
+            assert_eq!(added.refuse(&standing(issued_at)).is_some(), refused, "{issued_at:?}");
+        }
+        assert_eq!((first.count(), first.refuse(&standing(Some(161)))), (2, None), "the one before is as it was");
     }
 
     #[test]
@@ -164,11 +333,5 @@ mod tests {
         ] {
             assert_eq!(revocations(kind, issuer, value).refuse(&standing(Some(1))), None, "{kind:?} {value}");
         }
-    }
-
-    #[test]
-    fn a_revoked_token_is_refused_whenever_it_was_issued() {
-        let revocations = revocations(RevocationKind::Token, Some("https://idp"), "t");
-        assert_eq!(revocations.refuse(&standing(Some(500))), Some(RevocationKind::Token));
     }
 }

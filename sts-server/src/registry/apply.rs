@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
+use super::RegistryFile;
 use super::plan::{Plan, PlanError, plan};
-use super::{RegistryError, RegistryFile};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::storage::{AuditRow, Changed, StorageError, Store};
@@ -17,9 +17,6 @@ pub enum ApplyError {
     /// The file is at fault, alone or with what the API made; all errors.
     #[error("the registry file has faults")]
     Faults(Vec<Fault>),
-    /// The database holds what this version does not read.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
     /// The database did not answer as it should.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -32,7 +29,6 @@ impl From<PlanError> for ApplyError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Faults(faults) => Self::Faults(faults),
-            PlanError::Registry(error) => Self::Registry(error),
         }
     }
 }
@@ -49,8 +45,9 @@ pub async fn apply(
     audit: &(dyn Fn(&Plan) -> Vec<AuditRow> + Send + Sync),
 ) -> Result<Plan, ApplyError> {
     for _ in 0..MAX_ATTEMPTS {
-        let (version, rows) = store.entries().await?;
-        let plan = plan(&rows, file, config)?;
+        let stored = store.entries().await?;
+        let version = stored.version;
+        let plan = plan(&stored.entries(), file, config)?;
         if plan.is_empty() {
             return Ok(plan);
         }
@@ -71,8 +68,9 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        AuditFilter, AuditHead, AuditKeyRow, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-        RecordRows, RevocationKind, RevocationRow, StoredAuditRow, TokenRow, Versions,
+        AuditFilter, AuditHead, AuditKeyRow, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
+        OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow, TableFault,
+        TokenReference, TokenRow, Version, Versions,
     };
 
     /// A store of registry rows that a rival changes before each of the first `rivals` writes.
@@ -81,7 +79,7 @@ mod tests {
 
     #[derive(Debug, Default)]
     struct State {
-        version: i64,
+        version: Version,
         rows: Vec<EntryRow>,
         rivals: usize,
         audit_rows: usize,
@@ -95,21 +93,23 @@ mod tests {
 
     #[async_trait]
     impl Store for Contested {
-        async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
+        async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
             let state = self.0.lock().unwrap();
-            Ok((state.version, state.rows.clone()))
+            let coded = |row: &EntryRow| CodedRow { row: row.clone(), code: [0; 32], is_vouched: true };
+            let rows = state.rows.iter().map(coded).collect();
+            Ok(Stored { table: "entries", version: state.version, rows, faults: Vec::new(), is_whole: true })
         }
 
         async fn change_entries(
             &self,
-            expected: i64,
+            expected: Version,
             changes: &[EntryChange],
             audit: &[AuditRow],
         ) -> Result<Changed, StorageError> {
             let mut state = self.0.lock().unwrap();
             if state.rivals > 0 {
                 state.rivals -= 1;
-                state.version += 1;
+                state.version.counter += 1;
             }
             if state.version != expected {
                 return Ok(Changed::Conflict);
@@ -121,32 +121,50 @@ mod tests {
                 }
             }
             state.audit_rows += audit.len();
-            state.version += 1;
+            state.version.counter += 1;
             Ok(Changed::Applied(state.version))
         }
 
         async fn migrate(&self) -> Result<(), StorageError> {
             panic!("not called")
         }
-        async fn versions(&self) -> Result<Versions, StorageError> {
+        async fn state(&self) -> Result<DatabaseState, StorageError> {
             panic!("not called")
         }
         async fn changed(&self) {
             panic!("not called")
         }
-        async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
+        async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
             panic!("not called")
         }
-        async fn change_keys(&self, _: i64, _: &KeyChanges, _: &[AuditRow]) -> Result<Changed, StorageError> {
+        async fn change_keys(&self, _: Version, _: &KeyChanges, _: &[AuditRow]) -> Result<Changed, StorageError> {
             panic!("not called")
         }
         async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
             panic!("not called")
         }
-        async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
+        async fn reseal(
+            &self,
+            _: Version,
+            _: &KeyChanges,
+            _: &RowCodes,
+            _: &[AuditRow],
+        ) -> Result<Changed, StorageError> {
             panic!("not called")
         }
-        async fn revoke(&self, _: &RevocationRow, _: &[AuditRow]) -> Result<(i64, u64), StorageError> {
+        async fn accept(&self, _: &[AuditRow]) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+        async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
+            panic!("not called")
+        }
+        async fn revocations_after(&self, _: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
+            panic!("not called")
+        }
+        async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
+            panic!("not called")
+        }
+        async fn revoke(&self, _: &RevocationRow, _: &[AuditRow]) -> Result<(Version, u64), StorageError> {
             panic!("not called")
         }
         async fn lift(
@@ -160,7 +178,7 @@ mod tests {
         }
         async fn record(
             &self,
-            _: i64,
+            _: &[Versions],
             _: &[OneTimeValue],
             _: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
         ) -> Result<(), StorageError> {
@@ -170,6 +188,9 @@ mod tests {
             panic!("not called")
         }
         async fn token(&self, _: &str) -> Result<Option<TokenRow>, StorageError> {
+            panic!("not called")
+        }
+        async fn ancestors(&self, _: &str) -> Result<Option<Vec<TokenReference>>, StorageError> {
             panic!("not called")
         }
         async fn audit(&self, _: &AuditFilter, _: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -221,6 +242,6 @@ mod tests {
         let file = RegistryFile::parse(Path::new("r.toml"), "[[agents]]\nid = 1\n");
         let error = apply(&store, &file, None, &|_| Vec::new()).await.unwrap_err();
         assert!(matches!(&error, ApplyError::Faults(faults) if faults.len() == 1), "{error}");
-        assert_eq!(store.0.lock().unwrap().version, 0);
+        assert_eq!(store.0.lock().unwrap().version, Version::default());
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
+use super::Delegation;
 use super::located::Located;
-use super::{Delegation, RegistryError};
 use crate::storage::{EntryKind, EntryRow, Origin};
 
 /// A delegation of a file with the name of its row.
@@ -25,11 +25,8 @@ struct Stored<'a> {
 }
 
 /// Names the delegations, in the order of the file.
-pub(super) fn assign<'a>(
-    rows: &[EntryRow],
-    delegations: &'a [Located<Delegation>],
-) -> Result<Vec<NamedDelegation<'a>>, RegistryError> {
-    let stored = stored(rows)?;
+pub(super) fn assign<'a>(rows: &[EntryRow], delegations: &'a [Located<Delegation>]) -> Vec<NamedDelegation<'a>> {
+    let stored = stored(rows);
     let mut ids: Vec<Option<String>> = vec![None; delegations.len()];
     let mut free: Vec<&Stored<'_>> = stored.iter().collect();
     for fits in [says_the_same, says_the_same_but_disabled, covers_the_same, is_of_the_same_pair] {
@@ -48,22 +45,16 @@ pub(super) fn assign<'a>(
             .iter()
             .any(|stored| stored.row.disabled_by_admin && covers_the_same(&stored.delegation, &delegation.entry)),
     });
-    Ok(named.collect())
+    named.collect()
 }
 
-/// The rows that a file made, in the order in which a pair's names are given.
-fn stored(rows: &[EntryRow]) -> Result<Vec<Stored<'_>>, RegistryError> {
-    let mut stored = Vec::new();
-    for row in rows.iter().filter(|row| row.kind == EntryKind::Delegation && row.origin == Origin::File) {
-        let delegation = serde_json::from_str(&row.body).map_err(|source| RegistryError::Malformed {
-            kind: row.kind,
-            id: row.id.clone(),
-            source,
-        })?;
-        stored.push(Stored { row, delegation });
-    }
+/// The rows that a file made and that can be read, in the order in which a pair's names are given.
+fn stored(rows: &[EntryRow]) -> Vec<Stored<'_>> {
+    let made_by_file = rows.iter().filter(|row| row.kind == EntryKind::Delegation && row.origin == Origin::File);
+    let read = |row| Some(Stored { row, delegation: serde_json::from_str(&row.body).ok()? });
+    let mut stored: Vec<Stored<'_>> = made_by_file.filter_map(read).collect();
     stored.sort_by_key(|stored| (stored.row.id.len(), &stored.row.id));
-    Ok(stored)
+    stored
 }
 
 fn fresh_id(delegation: &Delegation, taken: &mut HashSet<String>) -> String {

@@ -223,7 +223,7 @@ issuers = ["https://login.example.com"]
                 EntryChange::Delete(..) => panic!("nothing to delete"),
             })
             .collect();
-        let registry = Registry::from_rows(1, &rows).unwrap();
+        let registry = Registry::from_rows(crate::storage::Version::default(), &rows).unwrap();
         let issuer = registry.issuer("https://login.example.com").unwrap();
         assert_eq!(issuer.jwks_file.as_deref(), Some(Path::new("/etc/sts/keys/login.json")));
         assert_eq!(**issuer, file.entries().issuers[0].entry);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Agent, Delegation, Issuer, RegistryError};
+use super::{Agent, Delegation, Issuer};
 use crate::fault::{Fault, Severity};
 use crate::storage::{EntryKind, EntryRow};
 
@@ -110,20 +110,17 @@ impl Place {
 }
 
 impl Entries {
-    /// The entries of stored rows, those that an administrator has disabled included.
-    ///
-    /// # Errors
-    /// [`RegistryError::Malformed`] for the first row that does not read as its kind.
-    pub fn from_rows<'a>(rows: impl IntoIterator<Item = &'a EntryRow>) -> Result<Self, RegistryError> {
+    /// The entries of stored rows, those that an administrator has disabled included. A row that does not read is disabled, and stands in
+    /// the way of no other.
+    #[must_use]
+    pub fn from_rows<'a>(rows: impl IntoIterator<Item = &'a EntryRow>) -> Self {
         let mut entries = Self::default();
         for row in rows {
-            entries.add(row).map_err(|source| RegistryError::Malformed {
-                kind: row.kind,
-                id: row.id.clone(),
-                source,
-            })?;
+            if entries.add(row).is_err() {
+                entries.unread.insert(row.id.clone());
+            }
         }
-        Ok(entries)
+        entries
     }
 
     fn add(&mut self, row: &EntryRow) -> Result<(), serde_json::Error> {

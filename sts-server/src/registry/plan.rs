@@ -10,10 +10,10 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::RegistryFile;
 use super::check::rules;
 use super::delegation_ids::{self, NamedDelegation};
 use super::located::{Entries, Place};
-use super::{RegistryError, RegistryFile};
 use crate::config::Config;
 use crate::fault::{Fault, Severity};
 use crate::storage::{EntryChange, EntryKind, EntryRow, Origin};
@@ -65,9 +65,6 @@ pub enum PlanError {
     /// The file is at fault, alone or with what the API made.
     #[error("the registry file has faults")]
     Faults(Vec<Fault>),
-    /// The database holds what this version does not read.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
 }
 
 /// Compares the stored rows with a file. A configuration adds its own rules; see [`check()`](super::check()).
@@ -76,7 +73,7 @@ pub enum PlanError {
 /// [`PlanError::Faults`] with every error of the file, of the rules between its entries and those that stay, and of names that the
 /// API holds already.
 pub fn plan(rows: &[EntryRow], file: &RegistryFile, config: Option<&Config>) -> Result<Plan, PlanError> {
-    let delegations = delegation_ids::assign(rows, &file.entries().delegations)?;
+    let delegations = delegation_ids::assign(rows, &file.entries().delegations);
     let (wanted, mut faults) = wanted(file.entries(), &delegations);
     let names: HashSet<(EntryKind, &str)> = wanted.iter().map(|wanted| (wanted.kind, wanted.id)).collect();
 
@@ -86,7 +83,7 @@ pub fn plan(rows: &[EntryRow], file: &RegistryFile, config: Option<&Config>) -> 
         let made_elsewhere = row.origin == Origin::Api || row.disabled_by_admin;
         made_elsewhere && !names.contains(&(row.kind, row.id.as_str()))
     });
-    let together = Entries::from_rows(staying)?.and(file.entries());
+    let together = Entries::from_rows(staying).and(file.entries());
     faults.extend(rules(&together, config).into_iter().map(|fault| lenient_about_the_database(fault, file)));
     faults.sort();
     if faults.iter().any(Fault::is_error) {
@@ -95,12 +92,12 @@ pub fn plan(rows: &[EntryRow], file: &RegistryFile, config: Option<&Config>) -> 
 
     let mut plan = Plan { warnings: faults, ..Plan::default() };
     for row in rows.iter().filter(|row| row.origin == Origin::File && !names.contains(&(row.kind, row.id.as_str()))) {
-        plan.drop_row(row)?;
+        plan.drop_row(row);
     }
     let stored: HashMap<(EntryKind, &str), &EntryRow> =
         rows.iter().map(|row| ((row.kind, row.id.as_str()), row)).collect();
     for wanted in &wanted {
-        plan.put(stored.get(&(wanted.kind, wanted.id)).copied(), wanted)?;
+        plan.put(stored.get(&(wanted.kind, wanted.id)).copied(), wanted);
     }
     Ok(plan)
 }
@@ -112,21 +109,20 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    fn drop_row(&mut self, row: &EntryRow) -> Result<(), RegistryError> {
+    fn drop_row(&mut self, row: &EntryRow) {
         if !row.disabled_by_admin {
             self.changes.push(EntryChange::Delete(row.kind, row.id.clone()));
             self.lines.push(PlanLine::new(PlanAction::Remove, row.kind, &row.id));
-            return Ok(());
+            return;
         }
-        let mut body = body_of(row)?;
+        let mut body = body_of(row);
         if body.insert(DISABLED.to_owned(), Value::Bool(true)) != Some(Value::Bool(true)) {
             self.changes.push(EntryChange::Put(EntryRow { body: Value::Object(body).to_string(), ..row.clone() }));
             self.lines.push(PlanLine { disabled_by_admin: true, ..PlanLine::new(PlanAction::Keep, row.kind, &row.id) });
         }
-        Ok(())
     }
 
-    fn put(&mut self, row: Option<&EntryRow>, wanted: &Wanted<'_>) -> Result<(), RegistryError> {
+    fn put(&mut self, row: Option<&EntryRow>, wanted: &Wanted<'_>) {
         let disabled_by_admin = wanted.disabled_by_admin || row.is_some_and(|row| row.disabled_by_admin);
         let new_row = EntryRow {
             kind: wanted.kind,
@@ -138,16 +134,15 @@ impl Plan {
         let line = match row {
             None => PlanLine::new(PlanAction::Add, wanted.kind, wanted.id),
             Some(row) => {
-                let keys = differing_keys(&body_of(row)?, &body_of(&new_row)?);
+                let keys = differing_keys(&body_of(row), &body_of(&new_row));
                 if keys.is_empty() && row.disabled_by_admin == disabled_by_admin {
-                    return Ok(());
+                    return;
                 }
                 PlanLine { keys, ..PlanLine::new(PlanAction::Change, wanted.kind, wanted.id) }
             }
         };
         self.lines.push(PlanLine { disabled_by_admin, ..line });
         self.changes.push(EntryChange::Put(new_row));
-        Ok(())
     }
 }
 
@@ -227,12 +222,9 @@ fn lenient_about_the_database(fault: Fault, file: &RegistryFile) -> Fault {
     if fault.file == file.path() { fault } else { Fault { severity: Severity::Warning, ..fault } }
 }
 
-fn body_of(row: &EntryRow) -> Result<Map<String, Value>, RegistryError> {
-    serde_json::from_str(&row.body).map_err(|source| RegistryError::Malformed {
-        kind: row.kind,
-        id: row.id.clone(),
-        source,
-    })
+/// A body that does not read differs in every key.
+fn body_of(row: &EntryRow) -> Map<String, Value> {
+    serde_json::from_str(&row.body).unwrap_or_default()
 }
 
 /// The keys in which two entries differ, in their order.

@@ -1,17 +1,20 @@
 //! The registry as requests read it: immutable, indexed, replaced whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{Agent, Delegation, Issuer};
-use crate::storage::{EntryKind, EntryRow};
+use crate::storage::{EntryKind, EntryRow, RowCode, Stored, TableFault, Version};
 
 /// All entries at one moment. An entry that an administrator has disabled reads as disabled.
 #[derive(Debug, Default)]
 pub struct Registry {
-    version: i64,
+    version: Version,
+    /// The codes of the rows that were believed.
+    believed: HashSet<RowCode>,
     issuers: HashMap<String, Arc<Issuer>>,
     agents: HashMap<String, Arc<Agent>>,
     /// Agent by id and by each `audience` value: one namespace.
@@ -48,11 +51,11 @@ pub enum TargetError {
 }
 
 impl Registry {
-    /// Builds the snapshot of stored rows.
+    /// Builds the snapshot of rows that are all believed.
     ///
     /// # Errors
     /// [`RegistryError::Malformed`] for the first row that does not read as its kind.
-    pub fn from_rows(version: i64, rows: &[EntryRow]) -> Result<Self, RegistryError> {
+    pub fn from_rows(version: Version, rows: &[EntryRow]) -> Result<Self, RegistryError> {
         let mut registry = Self { version, ..Self::default() };
         for row in rows {
             registry.add(row).map_err(|source| RegistryError::Malformed {
@@ -62,6 +65,55 @@ impl Registry {
             })?;
         }
         Ok(registry)
+    }
+
+    /// Builds the snapshot of what is stored, and says what could not be read. A row that was written or altered past the servers, or
+    /// that this version does not read, is disabled, alone. Where rows were removed or put back past the servers, only those are
+    /// believed that `known` holds already.
+    #[must_use]
+    pub fn of(stored: &Stored<EntryRow>, known: &Self) -> (Self, Vec<TableFault>) {
+        let mut registry = Self { version: stored.version, ..Self::default() };
+        let mut faults = stored.faults.clone();
+        for coded in &stored.rows {
+            let is_known = known.believed.contains(&coded.code);
+            let is_believed = if stored.is_whole { coded.is_vouched } else { is_known };
+            if !is_believed {
+                registry.add_disabled(&coded.row);
+                continue;
+            }
+            if let Err(error) = registry.add(&coded.row) {
+                let row = format!("{} {}", super::kind_name(coded.row.kind), coded.row.id);
+                faults.push(TableFault::Malformed { table: stored.table, row, reason: error.to_string() });
+                registry.add_disabled(&coded.row);
+            }
+            registry.believed.insert(coded.code);
+        }
+        (registry, faults)
+    }
+
+    /// Adds what can be read of an entry, disabled: its names stay taken, and its workloads stay workloads. Of a delegation nothing.
+    fn add_disabled(&mut self, row: &EntryRow) {
+        let disabled = EntryRow { disabled_by_admin: true, ..row.clone() };
+        if self.add(&disabled).is_ok() {
+            return;
+        }
+        let body: Value = serde_json::from_str(&row.body).unwrap_or_default();
+        let body = match row.kind {
+            EntryKind::Issuer => json!({ "issuer": row.id, "subject_prefix": body["subject_prefix"].as_str() }),
+            EntryKind::Agent => {
+                let workloads = body["auth"]["workload"].as_array().into_iter().flatten();
+                let named = |workload: &Value| {
+                    let (issuer, subject) = (workload["issuer"].as_str()?, workload["subject"].as_str()?);
+                    Some(json!({ "issuer": issuer, "subject": subject }))
+                };
+                let workloads: Vec<Value> = workloads.filter_map(named).collect();
+                json!({ "id": row.id, "auth": { "workload": workloads } })
+            }
+            EntryKind::Delegation => return,
+        };
+        let body = strip_null(body).to_string();
+        // What is left has the keys that every version has had: it reads.
+        let _reads = self.add(&EntryRow { body, ..disabled });
     }
 
     fn add(&mut self, row: &EntryRow) -> Result<(), serde_json::Error> {
@@ -98,9 +150,9 @@ impl Registry {
         self.agents.insert(agent.id.clone(), agent);
     }
 
-    /// The change counter that the snapshot belongs to.
+    /// The version that the snapshot belongs to.
     #[must_use]
-    pub fn version(&self) -> i64 {
+    pub fn version(&self) -> Version {
         self.version
     }
 
@@ -159,5 +211,65 @@ impl Registry {
     pub fn delegations(&self, actor: &str, target: &str) -> &[Arc<Delegation>] {
         let between = self.delegations.get(actor).and_then(|of_actor| of_actor.get(target));
         between.map_or(&[], Vec::as_slice)
+    }
+}
+
+fn strip_null(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members.into_iter().filter(|(_, member)| !member.is_null()).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{CodedRow, Origin};
+
+    fn row(kind: EntryKind, id: &str, body: &Value) -> EntryRow {
+        EntryRow { kind, id: id.to_owned(), origin: Origin::Api, disabled_by_admin: false, body: body.to_string() }
+    }
+
+    fn stored(rows: Vec<(EntryRow, bool)>, is_whole: bool) -> Stored<EntryRow> {
+        let rows = rows.into_iter().enumerate().map(|(index, (row, is_vouched))| {
+            let code = [u8::try_from(index).unwrap(); 32];
+            CodedRow { row, code, is_vouched }
+        });
+        let version = Version { counter: 1, generation: 1 };
+        Stored { table: "entries", version, rows: rows.collect(), faults: Vec::new(), is_whole }
+    }
+
+    #[test]
+    fn a_row_of_a_newer_version_is_disabled_alone_and_keeps_its_names() {
+        let workload = json!({ "workload": [{ "issuer": "https://k8s", "subject": "pod", "new": 1 }] });
+        let rows = vec![
+            (row(EntryKind::Agent, "newer", &json!({ "id": "newer", "auth": workload, "unknown": true })), true),
+            (row(EntryKind::Issuer, "https://idp", &json!({ "issuer": "https://idp", "unknown": 1 })), true),
+            (row(EntryKind::Agent, "other", &json!({ "id": "other" })), true),
+        ];
+        let (registry, faults) = Registry::of(&stored(rows, true), &Registry::default());
+        assert!(registry.agent("newer").unwrap().disabled && registry.issuer("https://idp").unwrap().disabled);
+        assert!(registry.is_workload_issuer("https://k8s"));
+        assert!(!registry.agent("other").unwrap().disabled);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+    }
+
+    #[test]
+    fn a_row_without_a_right_code_is_disabled() {
+        let rows = vec![(row(EntryKind::Agent, "ghost", &json!({ "id": "ghost" })), false)];
+        let (registry, _faults) = Registry::of(&stored(rows, true), &Registry::default());
+        assert!(registry.agent("ghost").unwrap().disabled);
+    }
+
+    #[test]
+    fn of_a_table_that_is_not_whole_only_what_is_known_is_believed() {
+        let agent = |id: &str| (row(EntryKind::Agent, id, &json!({ "id": id })), true);
+        let (known, _faults) = Registry::of(&stored(vec![agent("a"), agent("b")], true), &Registry::default());
+        let mut rows = stored(vec![agent("a"), agent("b"), agent("new")], false);
+        rows.rows.remove(1);
+        let (registry, _faults) = Registry::of(&rows, &known);
+        assert!(!registry.agent("a").unwrap().disabled, "known");
+        assert!(registry.agent("b").is_none(), "gone");
+        assert!(registry.agent("new").unwrap().disabled, "put back, or added");
     }
 }

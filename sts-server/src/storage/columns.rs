@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::FromRow;
 
 use super::{
-    AuditHead, AuditKeyRow, AuditRow, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, MAC_BYTES, Origin,
-    RevocationKind, RevocationRow, StorageError, StoredAuditRow, TokenReference, TokenRow, Versions,
+    AuditHead, AuditKeyRow, AuditRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, MAC_BYTES,
+    Origin, RevocationKind, StorageError, StoredAuditRow, TokenReference, TokenRow, Version, Versions,
 };
 
 impl EntryKind {
@@ -22,7 +22,7 @@ impl EntryKind {
         }
     }
 
-    fn of_word(word: &str) -> Result<Self, StorageError> {
+    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
         match word {
             "issuer" => Ok(Self::Issuer),
             "agent" => Ok(Self::Agent),
@@ -41,7 +41,7 @@ impl Origin {
         }
     }
 
-    fn of_word(word: &str) -> Result<Self, StorageError> {
+    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
         match word {
             "file" => Ok(Self::File),
             "api" => Ok(Self::Api),
@@ -60,7 +60,7 @@ impl KeyState {
         }
     }
 
-    fn of_word(word: &str) -> Result<Self, StorageError> {
+    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
         match word {
             "next" => Ok(Self::Next),
             "active" => Ok(Self::Active),
@@ -75,6 +75,7 @@ impl RevocationKind {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::TokenAlone => "token_alone",
             Self::Transaction => "transaction",
             Self::Subject => "subject",
             Self::Agent => "agent",
@@ -82,9 +83,10 @@ impl RevocationKind {
         }
     }
 
-    fn of_word(word: &str) -> Result<Self, StorageError> {
+    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
         match word {
             "token" => Ok(Self::Token),
+            "token_alone" => Ok(Self::TokenAlone),
             "transaction" => Ok(Self::Transaction),
             "subject" => Ok(Self::Subject),
             "agent" => Ok(Self::Agent),
@@ -98,76 +100,30 @@ fn unknown_word(table: &'static str, column: &str, word: &str) -> StorageError {
     StorageError::Malformed { table, reason: format!("unknown {column} {word:?}") }
 }
 
-/// The counters and the time of the database.
+/// The versions and the time of the database.
 #[derive(FromRow)]
-pub(super) struct VersionColumns {
+pub(super) struct StateColumns {
     registry: i64,
+    registry_generation: i64,
     keys: i64,
+    keys_generation: i64,
     revocations: i64,
+    revocations_generation: i64,
     database_time: i64,
 }
 
-impl TryFrom<VersionColumns> for Versions {
+impl TryFrom<StateColumns> for DatabaseState {
     type Error = StorageError;
 
-    fn try_from(columns: VersionColumns) -> Result<Self, StorageError> {
+    fn try_from(columns: StateColumns) -> Result<Self, StorageError> {
+        let version = |counter, generation| Version { counter, generation };
         Ok(Self {
-            registry: columns.registry,
-            keys: columns.keys,
-            revocations: columns.revocations,
-            database_time: from_millis("counters", columns.database_time)?,
-        })
-    }
-}
-
-/// A row of `entries`.
-#[derive(FromRow)]
-pub(super) struct EntryColumns {
-    kind: String,
-    id: String,
-    origin: String,
-    disabled_by_admin: bool,
-    body: String,
-}
-
-impl TryFrom<EntryColumns> for EntryRow {
-    type Error = StorageError;
-
-    fn try_from(columns: EntryColumns) -> Result<Self, StorageError> {
-        Ok(Self {
-            kind: EntryKind::of_word(&columns.kind)?,
-            id: columns.id,
-            origin: Origin::of_word(&columns.origin)?,
-            disabled_by_admin: columns.disabled_by_admin,
-            body: columns.body,
-        })
-    }
-}
-
-/// A row of `signing_keys`.
-#[derive(FromRow)]
-pub(super) struct KeyColumns {
-    kid: String,
-    algorithm: String,
-    state: String,
-    created_at: i64,
-    state_since: i64,
-    longest_life: i64,
-    sealed: Vec<u8>,
-}
-
-impl TryFrom<KeyColumns> for KeyRow {
-    type Error = StorageError;
-
-    fn try_from(columns: KeyColumns) -> Result<Self, StorageError> {
-        Ok(Self {
-            kid: columns.kid,
-            algorithm: columns.algorithm,
-            state: KeyState::of_word(&columns.state)?,
-            created_at: from_millis("signing_keys", columns.created_at)?,
-            state_since: from_millis("signing_keys", columns.state_since)?,
-            longest_life: SignedDuration::from_millis(columns.longest_life),
-            sealed: columns.sealed,
+            versions: Versions {
+                registry: version(columns.registry, columns.registry_generation),
+                keys: version(columns.keys, columns.keys_generation),
+                revocations: version(columns.revocations, columns.revocations_generation),
+            },
+            time: from_millis("counters", columns.database_time)?,
         })
     }
 }
@@ -191,32 +147,6 @@ impl TryFrom<AuditKeyColumns> for AuditKeyRow {
     fn try_from(columns: AuditKeyColumns) -> Result<Self, StorageError> {
         let retired_at = from_millis("audit_keys", columns.retired_at)?;
         Ok(Self { name: columns.name, retired_at, sealed: columns.sealed })
-    }
-}
-
-/// A row of `revocations`.
-#[derive(FromRow)]
-pub(super) struct RevocationColumns {
-    kind: String,
-    issuer: String,
-    value: String,
-    at: i64,
-    expires_at: i64,
-    version: i64,
-}
-
-impl TryFrom<RevocationColumns> for RevocationRow {
-    type Error = StorageError;
-
-    fn try_from(columns: RevocationColumns) -> Result<Self, StorageError> {
-        Ok(Self {
-            kind: RevocationKind::of_word(&columns.kind)?,
-            issuer: (!columns.issuer.is_empty()).then_some(columns.issuer),
-            value: columns.value,
-            at: from_millis("revocations", columns.at)?,
-            expires_at: from_millis("revocations", columns.expires_at)?,
-            version: columns.version,
-        })
     }
 }
 
@@ -313,7 +243,7 @@ fn mac(bytes: &[u8]) -> Result<[u8; MAC_BYTES], StorageError> {
 }
 
 /// Reads a timestamp column: milliseconds since the epoch.
-fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
+pub(super) fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
     Timestamp::from_millisecond(millis)
         .map_err(|error| StorageError::Malformed { table, reason: format!("time out of range: {error}") })
 }
@@ -347,4 +277,19 @@ pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
         deleted: last.iter().filter(|(_, entry)| entry.is_none()).map(|(name, _)| *name).collect(),
         put: last.into_values().flatten().collect(),
     }
+}
+
+/// Of several rows of one key the last one counts.
+pub(super) fn last_keys(put: &[KeyRow]) -> impl Iterator<Item = &KeyRow> {
+    put.iter()
+        .enumerate()
+        .filter(|(index, key)| !put.iter().skip(index + 1).any(|later| later.kid == key.kid))
+        .map(|(_, key)| key)
+}
+
+/// The ancestors among the parents of a lineage: none where there is no row at all.
+pub(super) fn ancestors(rows: Vec<(Option<String>, Option<String>)>) -> Option<Vec<TokenReference>> {
+    let is_recorded = !rows.is_empty();
+    let parents = rows.into_iter().filter_map(|(iss, jti)| Some(TokenReference { iss: iss?, jti: jti? }));
+    is_recorded.then(|| parents.collect())
 }

@@ -16,17 +16,123 @@ pub fn forget_at(expiry: Timestamp) -> Timestamp {
     expiry.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX)
 }
 
-/// The change counters, and the database's time when they were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The state of a set of rows: a counter that every change raises, and a random value that every raise draws. Two states are the same
+/// when both are: a counter alone can go back with a lost write-ahead log, and be raised again by another change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Raised by every change.
+    pub counter: i64,
+    /// Drawn at random by every raise; 0 before the first.
+    pub generation: i64,
+}
+
+/// The versions of what servers hold in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// Raised by every change of registry entries.
-    pub registry: i64,
-    /// Raised by every change of signing keys.
-    pub keys: i64,
-    /// Raised by every revocation and every lift.
-    pub revocations: i64,
+    /// Of the registry entries.
+    pub registry: Version,
+    /// Of the signing keys.
+    pub keys: Version,
+    /// Of the revocations: every revocation and every lift.
+    pub revocations: Version,
+}
+
+/// The versions in the database, and its own clock when they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseState {
+    /// The versions.
+    pub versions: Versions,
     /// The database's own clock.
-    pub database_time: Timestamp,
+    pub time: Timestamp,
+}
+
+/// All rows of a table that servers hold in memory, read in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored<Row> {
+    /// The table.
+    pub table: &'static str,
+    /// The version that they belong to.
+    pub version: Version,
+    /// The rows that could be read, each with its code.
+    pub rows: Vec<CodedRow<Row>>,
+    /// The rows with wrong codes, and those that could not be read.
+    pub faults: Vec<TableFault>,
+    /// Whether the rows are those that servers wrote: none was removed or put back past them, and the codes are of this master key.
+    pub is_whole: bool,
+}
+
+/// A row as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodedRow<Row> {
+    /// The row.
+    pub row: Row,
+    /// The code that its content has under the present master key: equal content, equal code.
+    pub code: RowCode,
+    /// Whether it was stored with that code; if not, it was written or altered past the servers.
+    pub is_vouched: bool,
+}
+
+/// The code of a row's content.
+pub type RowCode = [u8; 32];
+
+/// A fault of a table that servers hold in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TableFault {
+    /// A row was written or altered past the servers.
+    Altered {
+        /// The table.
+        table: &'static str,
+        /// The name of the row.
+        row: String,
+    },
+    /// A row has a right code, and is none that this version reads.
+    Malformed {
+        /// The table.
+        table: &'static str,
+        /// The name of the row.
+        row: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A row was removed or put back past the servers, or the codes are of another master key.
+    Incomplete {
+        /// The table.
+        table: &'static str,
+    },
+}
+
+impl fmt::Display for TableFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Altered { table, row } => write!(f, "{table}: {row:?} was written or altered past the servers"),
+            Self::Malformed { table, row, reason } => write!(f, "{table}: {row:?} cannot be read: {reason}"),
+            Self::Incomplete { table } => {
+                write!(f, "{table}: rows were removed or put back past the servers")
+            }
+        }
+    }
+}
+
+impl TableFault {
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        match self {
+            Self::Altered { table, .. } | Self::Malformed { table, .. } | Self::Incomplete { table } => table,
+        }
+    }
+}
+
+impl<Row> Stored<Row> {
+    /// The rows that a server wrote.
+    pub fn vouched(self) -> impl Iterator<Item = Row> {
+        self.rows.into_iter().filter(|coded| coded.is_vouched).map(|coded| coded.row)
+    }
+
+    /// All rows that could be read, those of wrong codes too.
+    pub fn all(self) -> Vec<Row> {
+        self.rows.into_iter().map(|coded| coded.row).collect()
+    }
 }
 
 /// The three kinds of registry entry.
@@ -87,8 +193,8 @@ pub enum EntryChange {
 /// What became of a change that expected a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// It holds; the counter is now this.
-    Applied(i64),
+    /// It holds; the version is now this.
+    Applied(Version),
     /// Someone else changed the rows meanwhile: read again and decide again. Nothing was written.
     Conflict,
 }
@@ -150,6 +256,8 @@ pub struct AuditKeyRow {
 pub enum RevocationKind {
     /// One token: `issuer` is who minted it, `value` its `jti`.
     Token,
+    /// One outside token, without its descendants: one that began a transaction which was revoked.
+    TokenAlone,
     /// One transaction: `value` is its `txn`.
     Transaction,
     /// One user: `issuer` is who first named the user, and `value` the name there; without `issuer`, `value` is that name or the
@@ -176,6 +284,50 @@ pub struct RevocationRow {
     pub expires_at: Timestamp,
     /// The counter that the change raised; set by the store, whatever a caller says.
     pub version: i64,
+    /// The transaction of a revoked token of this service, as long as the token is recorded; set by the store.
+    pub txn: Option<String>,
+}
+
+impl Stored<EntryRow> {
+    /// All entries that could be read. One that was written or altered past the servers is disabled by an administrator's word, so that
+    /// whatever replaces its body leaves it so.
+    pub fn entries(self) -> Vec<EntryRow> {
+        let entry = |coded: CodedRow<EntryRow>| EntryRow {
+            disabled_by_admin: coded.row.disabled_by_admin || !coded.is_vouched,
+            ..coded.row
+        };
+        self.rows.into_iter().map(entry).collect()
+    }
+
+    /// Whether this entry was written or altered past the servers.
+    #[must_use]
+    pub fn is_altered(&self, kind: EntryKind, id: &str) -> bool {
+        self.rows.iter().any(|coded| !coded.is_vouched && coded.row.kind == kind && coded.row.id == id)
+    }
+}
+
+impl Stored<RevocationRow> {
+    /// Without those that have expired at `now`, in milliseconds since the epoch. One that was altered past the servers stops what it
+    /// names without end, whatever it says of times; and where one cannot be read, the table is not whole.
+    pub(super) fn alive(mut self, now: i64) -> Self {
+        for coded in self.rows.iter_mut().filter(|coded| !coded.is_vouched) {
+            (coded.row.at, coded.row.expires_at) = (Timestamp::MAX, Timestamp::MAX);
+        }
+        self.rows.retain(|coded| coded.row.expires_at.as_millisecond() > now);
+        let is_unread = self.faults.iter().any(|fault| matches!(fault, TableFault::Malformed { .. }));
+        if is_unread && self.is_whole {
+            self.is_whole = false;
+            self.faults.push(TableFault::Incomplete { table: self.table });
+        }
+        self
+    }
+}
+
+impl RevocationRow {
+    /// The revocation of a token that goes with this one.
+    pub(super) fn of_token(&self, (iss, jti): (String, String)) -> Self {
+        Self { kind: RevocationKind::TokenAlone, issuer: Some(iss), value: jti, ..self.clone() }
+    }
 }
 
 /// A value that is accepted once.
@@ -278,7 +430,16 @@ pub struct AuditFilter {
 pub struct Fresh {
     /// For each one-time value of the batch, whether it was spent now; false is a replay.
     pub spent: Vec<bool>,
-    /// The revocations that the caller's snapshot does not hold yet.
+    /// What differs from what the caller knows; none where nothing does.
+    pub changed: Option<FreshState>,
+}
+
+/// The state of the database where it is not the one that the caller knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FreshState {
+    /// The versions in the database.
+    pub versions: Versions,
+    /// The revocations that the caller may not know; all that stand, where what it knows is not what they followed from.
     pub revocations: Vec<RevocationRow>,
 }
 

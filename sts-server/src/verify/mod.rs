@@ -87,6 +87,7 @@ pub fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Stand
     agents.push(presenter.id.clone());
     Standing {
         token: subject.token.clone(),
+        lineage: None,
         txn: subject.txn.clone(),
         principal: Some((subject.principal.iss.clone(), subject.principal.sub.clone())),
         sub: subject.sub.clone(),

@@ -64,6 +64,7 @@ pub fn own_standing(claims: &AccessTokenClaims) -> Standing {
     let tenants = claims.tenant_id.iter().chain(claims.tenant_ids.iter().flatten());
     Standing {
         token: TokenReference { iss: claims.iss.clone(), jti: claims.jti.clone() },
+        lineage: None,
         txn: Some(claims.txn.clone()),
         principal: claims.sub_id.as_ref().map(|principal| (principal.iss.clone(), principal.sub.clone())),
         sub: claims.sub.clone(),

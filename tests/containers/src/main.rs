@@ -107,8 +107,9 @@ impl Stage {
         let report = self.server_command(&["audit", "verify", "--json"]).await?;
         ensure!(report["faults"] == json!([]), "audit verify: {report}");
         let url = self.containers.database_url(database)?;
-        let store = storage::open(&url, 2).await?;
-        let issued = check_invariants(&*store, &self.containers.master_key()?, ISSUER).await;
+        let master = self.containers.master_key()?;
+        let store = storage::open(&url, 2, sts_tests::keyring::row_codes(&master)).await?;
+        let issued = check_invariants(&*store, &master, ISSUER).await;
         store.close().await;
         let issued = issued?;
         self.load.ledger.compare(&issued)?;

@@ -231,8 +231,8 @@ impl Trial {
         let report = self.folder.run(&["audit", "verify", "--json"]).await;
         anyhow::ensure!(report.code == 0, "audit verify: {report:?}");
         anyhow::ensure!(report.json()[0]["faults"] == json!([]), "audit verify: {report:?}");
-        let store = storage::open(&self.behind, 4).await?;
         let master = MasterKey::read(&self.folder.path("master.key"))?;
+        let store = storage::open(&self.behind, 4, sts_tests::keyring::row_codes(&master)).await?;
         let issued = check_invariants(&*store, &master, self.folder.issuer()).await;
         store.close().await;
         let issued = issued?;

@@ -41,7 +41,7 @@ async fn what_is_read_can_be_put_back_and_changes_nothing() {
         make(&harness, "/issuers/https%3A%2F%2Flogin.example.com", &issuer).await;
         make(&harness, "/agents/robot", &json!({ "id": "robot", "auth": { "client_secret_sha256": "0".repeat(64) } }))
             .await;
-        let version = harness.store.versions().await.expect("a database").registry;
+        let version = harness.store.state().await.expect("a database").versions.registry;
         let mut count = 0;
         for kind in ["issuers", "agents", "delegations"] {
             let listed = harness.admin("GET", &format!("/{kind}")).by("reader").send().await;
@@ -60,7 +60,7 @@ async fn what_is_read_can_be_put_back_and_changes_nothing() {
             }
         }
         assert!(count > 12, "the standard registry and two more: {count}");
-        assert_eq!(harness.store.versions().await.expect("a database").registry, version);
+        assert_eq!(harness.store.state().await.expect("a database").versions.registry, version);
     }
 }
 

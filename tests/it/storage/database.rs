@@ -6,6 +6,8 @@ use sts_server::storage::{self, Store};
 use sts_tests::postgres::{self, Database};
 use tempfile::TempDir;
 
+use super::rows::codes;
+
 /// A fresh, empty database. Every handle on it is another server.
 pub(super) struct TestDatabase {
     url: String,
@@ -37,7 +39,7 @@ impl TestDatabase {
 
     /// A server that has not migrated the database.
     pub(super) async fn open(&self) -> Arc<dyn Store> {
-        storage::open(&self.url, 10).await.unwrap()
+        storage::open(&self.url, 10, codes()).await.unwrap()
     }
 
     /// A server that has.

@@ -1,16 +1,17 @@
 //! Migrations.
 
 use super::database::TestDatabase;
-use super::rows::{entry, past};
-use sts_server::storage::{Changed, EntryChange, EntryKind, StorageError};
+use super::rows::{codes, counted, entry, known, past};
+use sts_server::storage::{Changed, EntryChange, EntryKind, StorageError, Versions};
 
 pub(super) async fn migrating_again_changes_nothing(database: &TestDatabase) {
     let store = database.store().await;
     let put = EntryChange::Put(entry(EntryKind::Agent, "coordinator", "{}"));
-    assert_eq!(store.change_entries(0, &[put], &[]).await.unwrap(), Changed::Applied(1));
+    let applied = store.change_entries(known(&*store).await.registry, &[put], &[]).await.unwrap();
+    assert_eq!(applied, Changed::Applied(known(&*store).await.registry));
     store.migrate().await.unwrap();
     database.store().await;
-    let (counter, entries) = store.entries().await.unwrap();
+    let (counter, entries) = counted(store.entries().await.unwrap());
     assert_eq!((counter, entries.len()), (1, 1));
 }
 
@@ -19,21 +20,21 @@ pub(super) async fn eight_servers_migrate_an_empty_database_at_once(database: &T
         .map(|_| {
             let url = database.url().to_owned();
             tokio::spawn(async move {
-                let store = sts_server::storage::open(&url, 2).await?;
+                let store = sts_server::storage::open(&url, 2, codes()).await?;
                 store.migrate().await?;
-                store.versions().await
+                store.state().await
             })
         })
         .collect();
     for server in servers {
-        let versions = server.await.unwrap().unwrap();
-        assert_eq!((versions.registry, versions.keys, versions.revocations), (0, 0, 0));
-        assert!(versions.database_time > past());
+        let state = server.await.unwrap().unwrap();
+        assert_eq!(state.versions, Versions::default());
+        assert!(state.time > past());
     }
 }
 
 pub(super) async fn a_database_without_schema_is_broken_not_out_of_reach(database: &TestDatabase) {
     let store = database.open().await;
-    let error = store.versions().await.unwrap_err();
+    let error = store.state().await.unwrap_err();
     assert!(matches!(error, StorageError::Broken(_)), "{error:?}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sts_server::storage::{AuditFilter, AuditRow, KeyChanges, RevocationKind, Store};
+use sts_server::storage::{AuditFilter, AuditRow, KeyChanges, RevocationKind, Store, Version};
 
 use super::database::TestDatabase;
 use super::record::record_for_a_while;
@@ -101,9 +101,9 @@ async fn every_raised_counter_is_announced() {
         assert!(told.is_ok(), "{what}");
     };
     is_told("it listens").await;
-    other.change_entries(0, &[], &[]).await.unwrap();
+    other.change_entries(Version::default(), &[], &[]).await.unwrap();
     is_told("the registry").await;
-    other.change_keys(0, &KeyChanges::default(), &[]).await.unwrap();
+    other.change_keys(Version::default(), &KeyChanges::default(), &[]).await.unwrap();
     is_told("keys").await;
     other.revoke(&revocation(RevocationKind::Agent, None, "a"), &[]).await.unwrap();
     is_told("a revocation").await;

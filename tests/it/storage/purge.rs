@@ -3,14 +3,14 @@
 use sts_server::storage::{OneTimeValue, RecordRows, RevocationKind, RevocationRow, TokenRow};
 
 use super::database::TestDatabase;
-use super::rows::{audit, audit_rows, one_time, past, record_tokens, revocation, spend, standing, token};
+use super::rows::{audit, audit_rows, known, one_time, past, record_tokens, revocation, spend, standing, token};
 
 pub(super) async fn what_has_expired_goes_and_the_rest_stays(database: &TestDatabase) {
     let store = database.store().await;
     let expired = OneTimeValue { expires_at: past(), ..one_time("n", "expired") };
     let values = [expired.clone(), one_time("n", "alive")];
     store
-        .record(0, &values, &mut |_| RecordRows {
+        .record(&[], &values, &mut |_| RecordRows {
             tokens: vec![token("alive", None), TokenRow { expires_at: past(), ..token("expired", None) }],
             audit: vec![audit("w", 1)],
         })
@@ -28,7 +28,7 @@ pub(super) async fn what_has_expired_goes_and_the_rest_stays(database: &TestData
     assert_eq!(spend(&*store, &[one_time("n", "alive"), expired]).await, [false, true]);
     assert_eq!(standing(&*store).await, [(RevocationKind::Tenant, None, "alive".to_owned())]);
     // An expired revocation refuses nothing, so nobody need read again.
-    assert_eq!(store.versions().await.unwrap().revocations, 2);
+    assert_eq!(known(&*store).await.revocations.counter, 2);
     assert_eq!(audit_rows(&*store).await, [audit("w", 1)]);
 }
 

@@ -1,9 +1,12 @@
 //! Rows for tests. The past is expired by any clock, the future by none.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use sts_jose::SystemEntropy;
 use sts_server::storage::{
     AuditFilter, AuditRow, EntryKind, EntryRow, Fresh, KeyRow, KeyState, MAC_BYTES, OneTimeValue, Origin, RecordRows,
-    RevocationKind, RevocationRow, StorageError, Store, TokenReference, TokenRow,
+    RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, TokenReference, TokenRow, Versions,
 };
 
 pub(super) const OURS: &str = "https://sts.example.com";
@@ -24,6 +27,22 @@ pub(super) fn future() -> Timestamp {
 /// A moment of the future, later than another by so many milliseconds.
 pub(super) fn future_by(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(FUTURE * 1_000 + milliseconds).unwrap()
+}
+
+/// The codes of all databases of this suite.
+pub(super) fn codes() -> RowCodes {
+    RowCodes::new(b"the tests of storage", Arc::new(SystemEntropy))
+}
+
+/// What the database holds now, as a server that knows it does.
+pub(super) async fn known(store: &dyn Store) -> Versions {
+    store.state().await.unwrap().versions
+}
+
+/// The counter and the rows of a table in which nothing was written past the servers.
+pub(super) fn counted<Row>(stored: Stored<Row>) -> (i64, Vec<Row>) {
+    assert!(stored.is_whole && stored.faults.is_empty(), "{:?}", stored.faults);
+    (stored.version.counter, stored.vouched().collect())
 }
 
 pub(super) fn entry(kind: EntryKind, id: &str, body: &str) -> EntryRow {
@@ -88,6 +107,7 @@ pub(super) fn revocation(kind: RevocationKind, issuer: Option<&str>, value: &str
         expires_at: future(),
         // The store sets it.
         version: -1,
+        txn: None,
     }
 }
 
@@ -98,19 +118,20 @@ pub(super) async fn record_tokens(store: &dyn Store, tokens: Vec<TokenRow>) -> R
 
 pub(super) async fn record_rows(store: &dyn Store, rows: RecordRows) -> Result<(), StorageError> {
     let mut rows = Some(rows);
-    store.record(0, &[], &mut |_| rows.take().unwrap()).await
+    let known = [store.state().await?.versions];
+    store.record(&known, &[], &mut |_| rows.take().unwrap()).await
 }
 
 /// Spends values without recording a token; which of them were spent.
 pub(super) async fn spend(store: &dyn Store, values: &[OneTimeValue]) -> Vec<bool> {
-    fresh(store, 0, values).await.spent
+    fresh(store, &[], values).await.spent
 }
 
 /// What a record transaction that writes nothing finds.
-pub(super) async fn fresh(store: &dyn Store, known_revocations: i64, values: &[OneTimeValue]) -> Fresh {
+pub(super) async fn fresh(store: &dyn Store, known: &[Versions], values: &[OneTimeValue]) -> Fresh {
     let mut found = None;
     store
-        .record(known_revocations, values, &mut |fresh| {
+        .record(known, values, &mut |fresh| {
             found = Some(fresh.clone());
             RecordRows::default()
         })
@@ -121,7 +142,7 @@ pub(super) async fn fresh(store: &dyn Store, known_revocations: i64, values: &[O
 
 /// The standing revocations as (kind, issuer, value), in order.
 pub(super) async fn standing(store: &dyn Store) -> Vec<(RevocationKind, Option<String>, String)> {
-    let (_, rows) = store.revocations().await.unwrap();
+    let (_, rows) = counted(store.revocations().await.unwrap());
     let mut standing: Vec<_> = rows.into_iter().map(|row| (row.kind, row.issuer, row.value)).collect();
     standing.sort();
     standing

@@ -39,8 +39,16 @@ impl Harness {
         let at = self.clock.now();
         let expires_at = at.checked_add(jiff::SignedDuration::from_hours(2)).expect("a moment");
         let (issuer, value) = (issuer.map(str::to_owned), value.to_owned());
-        let row = RevocationRow { kind, issuer, value, at, expires_at, version: 0 };
+        let row = RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None };
         self.store.revoke(&row, &[]).await.expect("a database");
+    }
+
+    /// Writes to the database past every server.
+    ///
+    /// # Panics
+    /// When the statement fails.
+    pub async fn tamper(&self, statement: &str) {
+        self.inspector.execute(statement.to_owned()).await;
     }
 
     /// Drops a table under the server.

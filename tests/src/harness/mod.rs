@@ -167,6 +167,12 @@ impl Harness {
         key.sign(typ, claims.to_string().as_bytes()).expect("a signature")
     }
 
+    /// A file of the harness's own directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// The server's time, in seconds.
     #[must_use]
     pub fn now(&self) -> i64 {

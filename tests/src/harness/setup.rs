@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sts_jose::{Clock as _, ManualClock, SystemClock, SystemEntropy};
 use sts_server::config::{self, Config, Overrides};
+use sts_server::keys::MasterKey;
 use sts_server::server::{Server, Surroundings};
 use sts_server::storage;
 use tokio::net::TcpListener;
@@ -106,7 +107,9 @@ impl Setup {
         keyring::write_master_key(&config.keys.master_key_file);
         write_registry(&config, &registry);
 
-        let store = storage::open(&url, 4).await.expect("a database");
+        let master = MasterKey::read(&config.keys.master_key_file).expect("a master key");
+        let codes = keyring::row_codes(&master);
+        let store = storage::open(&url, 4, codes).await.expect("a database");
         store.migrate().await.expect("an empty database");
         keyring::install(&*store, &config).await;
         let clock = ManualClock::new(whole_second(SystemClock.now()));

@@ -4,22 +4,24 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{audit, registry, transaction};
-use crate::storage::columns::{self, AuditKeyColumns, KeyColumns};
-use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow};
+use super::{audit, counter, recode, transaction};
+use crate::storage::coded::{self, Coded as _, KeyColumns};
+use crate::storage::codes::{Code, RowCodes};
+use crate::storage::columns::{self, AuditKeyColumns};
+use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow, Stored, Version};
+
+/// All keys with their codes.
+pub(super) const KEYS: &str =
+    "SELECT kid, algorithm, state, created_at, state_since, longest_life, sealed, code FROM signing_keys
+     ORDER BY created_at, kid";
 
 /// Reads all keys.
-pub(super) async fn keys(pool: &PgPool) -> Result<(i64, Vec<KeyRow>), PostgresError> {
+pub(super) async fn keys(pool: &PgPool, codes: &RowCodes) -> Result<Stored<KeyRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
-    let counter = registry::counter(&mut transaction, "keys").await?;
-    let keys: Vec<KeyColumns> = sqlx::query_as(
-        "SELECT kid, algorithm, state, created_at, state_since, longest_life, sealed FROM signing_keys
-         ORDER BY created_at, kid",
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
+    let counter = counter::read(&mut transaction, KeyColumns::COUNTER).await?;
+    let keys: Vec<KeyColumns> = sqlx::query_as(KEYS).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok((counter, columns::rows(keys)?))
+    Ok(coded::stored(&counter, keys, codes))
 }
 
 /// Reads the audit keys of former master keys.
@@ -32,36 +34,68 @@ pub(super) async fn audit_keys(pool: &PgPool) -> Result<Vec<AuditKeyRow>, Postgr
 /// Deletes and puts keys. They are few: a statement each.
 pub(super) async fn change_keys(
     pool: &PgPool,
-    expected: i64,
-    changes: &KeyChanges,
-    audit: &[AuditRow],
+    codes: &RowCodes,
+    expected: Version,
+    (changes, audit): (&KeyChanges, &[AuditRow]),
 ) -> Result<Changed, PostgresError> {
     let mut transaction = transaction::changing_keys(pool).await?;
-    let Some(raised) = registry::raise_counter_from(&mut transaction, "keys", expected).await? else {
+    let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {
         return Ok(Changed::Conflict);
     };
-    sqlx::query("DELETE FROM signing_keys WHERE kid = ANY($1)")
-        .bind(&changes.delete)
-        .execute(&mut *transaction)
-        .await?;
-    for key in &changes.put {
-        put(&mut transaction, key).await?;
-    }
-    for key in &changes.audit_keys {
-        put_audit_key(&mut transaction, key).await?;
-    }
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok(Changed::Applied(raised))
 }
 
-async fn put(connection: &mut PgConnection, key: &KeyRow) -> Result<(), PostgresError> {
+/// As [`change_keys`], and gives every vouched row its code under the next master key.
+pub(super) async fn reseal(
+    pool: &PgPool,
+    [codes, next]: [&RowCodes; 2],
+    expected: Version,
+    (changes, audit): (&KeyChanges, &[AuditRow]),
+) -> Result<Changed, PostgresError> {
+    let mut transaction = transaction::changing_everything(pool).await?;
+    let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {
+        return Ok(Changed::Conflict);
+    };
+    recode::recode(&mut transaction, Some(codes), next).await?;
+    audit::insert(&mut transaction, audit).await?;
+    transaction.commit().await?;
+    Ok(Changed::Applied(raised))
+}
+
+async fn change(
+    connection: &mut PgConnection,
+    codes: &RowCodes,
+    expected: Version,
+    changes: &KeyChanges,
+) -> Result<Option<Version>, PostgresError> {
+    let Some(mut counter) = counter::at(connection, KeyColumns::COUNTER, codes, expected).await? else {
+        return Ok(None);
+    };
+    let kids: Vec<&str> =
+        changes.delete.iter().map(String::as_str).chain(changes.put.iter().map(|key| key.kid.as_str())).collect();
+    let replaced: Vec<Vec<u8>> = sqlx::query_scalar("DELETE FROM signing_keys WHERE kid = ANY($1) RETURNING code")
+        .bind(kids)
+        .fetch_all(&mut *connection)
+        .await?;
+    replaced.iter().for_each(|code| counter.set.toggle(codes, code));
+    for key in columns::last_keys(&changes.put) {
+        let code = coded::key_code(codes, key);
+        counter.set.toggle(codes, &code);
+        put(connection, key, &code).await?;
+    }
+    for key in &changes.audit_keys {
+        put_audit_key(connection, key).await?;
+    }
+    transaction::exclude_writers(connection).await?;
+    Ok(Some(counter::raise(connection, &counter.raised(codes)).await?))
+}
+
+async fn put(connection: &mut PgConnection, key: &KeyRow, code: &Code) -> Result<(), PostgresError> {
     sqlx::query(
-        "INSERT INTO signing_keys (kid, algorithm, state, created_at, state_since, longest_life, sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (kid) DO UPDATE
-         SET algorithm = excluded.algorithm, state = excluded.state, created_at = excluded.created_at,
-             state_since = excluded.state_since, longest_life = excluded.longest_life, sealed = excluded.sealed",
+        "INSERT INTO signing_keys (kid, algorithm, state, created_at, state_since, longest_life, sealed, code)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&key.kid)
     .bind(&key.algorithm)
@@ -70,6 +104,7 @@ async fn put(connection: &mut PgConnection, key: &KeyRow) -> Result<(), Postgres
     .bind(key.state_since.as_millisecond())
     .bind(columns::millis(key.longest_life))
     .bind(&key.sealed)
+    .bind(code.as_slice())
     .execute(connection)
     .await?;
     Ok(())

@@ -1,12 +1,15 @@
 //! `PostgreSQL`, 15 or later.
 //!
 //! Every statement of a transaction sees what was committed before that statement (`READ COMMITTED`, asked for by name), so what is
-//! read after a lock was taken is what the lock protects. Two advisory locks, always taken first and in this order:
+//! read after a lock was taken is what the lock protects. Locks are taken in this order:
 //!
 //! | lock | shared | exclusive |
 //! |---|---|---|
-//! | `transaction::KEYS` | | `change_keys` |
-//! | `transaction::WRITERS` | whatever adds tokens or audit rows | `revoke`, `lift`, and for an instant the readers of audit rows |
+//! | the row `registry` of `counters` | | `change_entries`, `reseal`, `accept` |
+//! | `transaction::KEYS`, advisory | | `change_keys`, `reseal`, `accept` |
+//! | the row `keys` of `counters` | | `change_keys`, `reseal`, `accept` |
+//! | `transaction::WRITERS`, advisory | what adds tokens or audit rows, `purge` | all of the above, when they raise a counter; `revoke`, `lift`; for an instant the readers of audit rows |
+//! | the row `revocations` of `counters` | | `revoke`, `lift`, `purge`, `reseal`, `accept` |
 
 use std::fmt::{self, Debug, Formatter};
 use std::str::FromStr;
@@ -20,16 +23,19 @@ use self::announce::Announcements;
 use self::error::PostgresError;
 use self::writer::Writer;
 use super::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
-    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges,
+    KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
 mod audit;
+mod counter;
 mod error;
 mod keys;
 mod migrate;
 mod purge;
+mod recode;
 mod record;
 mod registry;
 mod revocation;
@@ -64,6 +70,7 @@ pub struct PostgresStore {
     writer: Writer,
     options: PgConnectOptions,
     announcements: Announcements,
+    codes: RowCodes,
 }
 
 impl PostgresStore {
@@ -73,7 +80,7 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StorageError::Broken`] for a malformed URL.
-    pub fn open(url: &str, max_connections: u32) -> Result<Self, StorageError> {
+    pub fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Self, StorageError> {
         let options = PgConnectOptions::from_str(url).map_err(PostgresError::from)?;
         let session = options.clone().options(SESSION);
         let pool = PgPoolOptions::new()
@@ -90,7 +97,8 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(session.clone());
-        Ok(Self { pool, writer: Writer::of(session), announcements: Announcements::of(options.clone()), options })
+        let announcements = Announcements::of(options.clone());
+        Ok(Self { pool, writer: Writer::of(session), announcements, options, codes })
     }
 }
 
@@ -117,53 +125,75 @@ async fn within<T>(act: impl Future<Output = Result<T, PostgresError>> + Send) -
 #[async_trait]
 impl Store for PostgresStore {
     async fn migrate(&self) -> Result<(), StorageError> {
-        Ok(migrate::migrate(&self.options).await?)
+        Ok(migrate::migrate(&self.options, &self.codes).await?)
     }
 
-    async fn versions(&self) -> Result<Versions, StorageError> {
-        within(registry::versions(&self.pool)).await
+    async fn state(&self) -> Result<DatabaseState, StorageError> {
+        within(registry::state(&self.pool)).await
     }
 
     async fn changed(&self) {
         self.announcements.next().await;
     }
 
-    async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
-        within(registry::entries(&self.pool)).await
+    async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
+        within(registry::entries(&self.pool, &self.codes)).await
     }
 
     async fn change_entries(
         &self,
-        expected: i64,
+        expected: Version,
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(registry::change_entries(&self.pool, expected, changes, audit)).await
+        within(registry::change_entries(&self.pool, &self.codes, expected, (changes, audit))).await
     }
 
-    async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
-        within(keys::keys(&self.pool)).await
+    async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
+        within(keys::keys(&self.pool, &self.codes)).await
     }
 
     async fn change_keys(
         &self,
-        expected: i64,
+        expected: Version,
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::change_keys(&self.pool, expected, changes, audit)).await
+        within(keys::change_keys(&self.pool, &self.codes, expected, (changes, audit))).await
+    }
+
+    async fn reseal(
+        &self,
+        expected: Version,
+        changes: &KeyChanges,
+        next: &RowCodes,
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        within(keys::reseal(&self.pool, [&self.codes, next], expected, (changes, audit))).await
+    }
+
+    async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
+        within(recode::accept(&self.pool, &self.codes, audit)).await
+    }
+
+    async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
+        within(recode::inspect(&self.pool, &self.codes)).await
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
         within(keys::audit_keys(&self.pool)).await
     }
 
-    async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
-        within(revocation::revocations(&self.pool)).await
+    async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
+        within(revocation::revocations(&self.pool, &self.codes)).await
     }
 
-    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
-        within(revocation::revoke(&self.pool, revocation, audit)).await
+    async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
+        within(revocation::revocations_after(&self.pool, known)).await
+    }
+
+    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError> {
+        within(revocation::revoke(&self.pool, &self.codes, revocation, audit)).await
     }
 
     async fn lift(
@@ -173,16 +203,16 @@ impl Store for PostgresStore {
         value: &str,
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
-        within(revocation::lift(&self.pool, (kind, issuer, value), audit)).await
+        within(revocation::lift(&self.pool, &self.codes, (kind, issuer, value), audit)).await
     }
 
     async fn record(
         &self,
-        known_revocations: i64,
+        known: &[Versions],
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
-        within(self.writer.record(known_revocations, one_time, decide)).await
+        within(self.writer.record(known, one_time, decide)).await
     }
 
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
@@ -191,6 +221,10 @@ impl Store for PostgresStore {
 
     async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
         within(record::token(&self.pool, jti)).await
+    }
+
+    async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError> {
+        within(record::ancestors(&self.pool, jti)).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -206,7 +240,7 @@ impl Store for PostgresStore {
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
-        purge::purge(&self.pool).await
+        purge::purge(&self.pool, &self.codes).await
     }
 
     async fn close(&self) {

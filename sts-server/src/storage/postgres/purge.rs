@@ -3,26 +3,25 @@
 use sqlx::PgPool;
 
 use super::error::PostgresError;
-use super::{registry, within};
+use super::{counter, registry, transaction, within};
 use crate::storage::StorageError;
+use crate::storage::coded::{self, Coded as _, RevocationColumns};
+use crate::storage::codes::{Counter, RowCodes};
 
 /// How many rows a transaction deletes at most: nobody waits long for one of its locks.
 const PORTION: u64 = 5_000;
 /// How many portions a call deletes at most of each table; the next call goes on.
 const PORTIONS: u32 = 200;
 
-// Rows that another transaction holds are left for the next time: a revocation may be about to be prolonged.
-const STATEMENTS: [&str; 3] = [
+const STATEMENTS: [&str; 2] = [
     "DELETE FROM tokens WHERE ctid = ANY(ARRAY(
          SELECT ctid FROM tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
     "DELETE FROM one_time_values WHERE ctid = ANY(ARRAY(
          SELECT ctid FROM one_time_values WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
-    "DELETE FROM revocations WHERE ctid = ANY(ARRAY(
-         SELECT ctid FROM revocations WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
 ];
 
 /// Deletes in portions, each a transaction of its own; how many rows went.
-pub(super) async fn purge(pool: &PgPool) -> Result<u64, StorageError> {
+pub(super) async fn purge(pool: &PgPool, codes: &RowCodes) -> Result<u64, StorageError> {
     let now = within(async { registry::now(&mut *pool.acquire().await?).await }).await?;
     let mut purged: u64 = 0;
     for statement in STATEMENTS {
@@ -34,7 +33,47 @@ pub(super) async fn purge(pool: &PgPool) -> Result<u64, StorageError> {
             }
         }
     }
+    for _ in 0..PORTIONS {
+        let went = within(delete_revocations(pool, codes, now)).await?;
+        purged = purged.saturating_add(went);
+        if went < PORTION {
+            break;
+        }
+    }
     Ok(purged)
+}
+
+/// Takes what expired out of the set too. Followers need not read that: they know when a revocation expires. A row that was altered
+/// past the servers stays: nothing that it says of its end is believed.
+async fn delete_revocations(pool: &PgPool, codes: &RowCodes, now: i64) -> Result<u64, PostgresError> {
+    let mut transaction = transaction::beside_writers(pool).await?;
+    let columns = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;
+    let expired: Vec<RevocationColumns> = sqlx::query_as(
+        "SELECT kind, issuer, value, at, expires_at, version, code FROM revocations WHERE expires_at <= $1 LIMIT $2",
+    )
+    .bind(now)
+    .bind(PORTION.cast_signed())
+    .fetch_all(&mut *transaction)
+    .await?;
+    let expired = coded::vouched_keys(&expired, codes);
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let part = |index: usize| -> Vec<&str> { expired.iter().filter_map(|key| key.get(index).copied()).collect() };
+    let gone: Vec<Vec<u8>> = sqlx::query_scalar(
+        "DELETE FROM revocations
+         WHERE (kind, issuer, value) IN (SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[])) RETURNING code",
+    )
+    .bind(part(0))
+    .bind(part(1))
+    .bind(part(2))
+    .fetch_all(&mut *transaction)
+    .await?;
+    let mut counter = Counter::open(columns, codes)?;
+    gone.iter().for_each(|code| counter.set.toggle(codes, code));
+    counter::write(&mut transaction, &counter.sealed(codes)).await?;
+    transaction.commit().await?;
+    Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
 }
 
 async fn delete(pool: &PgPool, statement: &'static str, now: i64) -> Result<u64, PostgresError> {

@@ -5,33 +5,33 @@ use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
 use super::{revocation, transaction};
-use crate::storage::columns::TokenColumns;
-use crate::storage::{Fresh, OneTimeValue, RecordRows, TokenReference, TokenRow, one_time};
+use crate::storage::columns::{self, TokenColumns};
+use crate::storage::{Fresh, FreshState, OneTimeValue, RecordRows, TokenReference, TokenRow, Versions, one_time};
 
 /// Commits a batch, in as few messages as it takes, on a connection that is in no transaction. After an error the connection is in the
-/// middle of whatever failed, and must be dropped.
+/// middle of what failed, and must be dropped.
 pub(super) async fn record(
     connection: &mut PgConnection,
-    known_revocations: i64,
+    known: &[Versions],
     batch: &[OneTimeValue],
     decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
 ) -> Result<(), PostgresError> {
-    if batch.is_empty() {
-        // Mostly nothing was revoked meanwhile, and one statement does all.
+    if let ([same], []) = (known, batch) {
+        // Mostly nothing has changed meanwhile, and one statement does all.
         let rows = decide(&Fresh::default());
-        if insert(connection, &rows, known_revocations).await? <= known_revocations {
+        if insert(connection, &rows, same).await? == *same {
             return Ok(());
         }
     }
-    let counter = transaction::begin_beside_writers(connection).await?;
+    let versions = transaction::begin_beside_writers(connection).await?;
     let spent = spend(connection, batch).await?;
-    let revocations = if counter <= known_revocations {
-        Vec::new()
+    let changed = if known.iter().all(|known| *known == versions) {
+        None
     } else {
-        revocation::after(connection, known_revocations).await?
+        Some(FreshState { versions, revocations: revocation::unknown(connection, known).await? })
     };
-    let rows = decide(&Fresh { spent, revocations });
-    insert(connection, &rows, counter).await?;
+    let rows = decide(&Fresh { spent, changed });
+    insert(connection, &rows, &versions).await?;
     transaction::commit(connection).await
 }
 
@@ -44,6 +44,24 @@ pub(super) async fn token(pool: &PgPool, jti: &str) -> Result<Option<TokenRow>, 
     .fetch_optional(pool)
     .await?;
     Ok(columns.map(TokenRow::try_from).transpose()?)
+}
+
+/// Reads the tokens that a token descends from, parent by parent; none where it is not recorded.
+pub(super) async fn ancestors(pool: &PgPool, jti: &str) -> Result<Option<Vec<TokenReference>>, PostgresError> {
+    let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(
+        "WITH RECURSIVE lineage (parent_iss, parent_jti) AS (
+             SELECT parent_iss, parent_jti FROM tokens WHERE jti = $1
+             UNION
+             SELECT parent.parent_iss, parent.parent_jti
+             FROM tokens AS parent
+             JOIN lineage ON parent.jti = lineage.parent_jti AND parent.iss = lineage.parent_iss
+         )
+         SELECT parent_iss, parent_jti FROM lineage",
+    )
+    .bind(jti)
+    .fetch_all(pool)
+    .await?;
+    Ok(columns::ancestors(rows))
 }
 
 /// Spends the values that nobody has spent; waits for a transaction that is about to spend one of them.
@@ -69,26 +87,26 @@ async fn spend(connection: &mut PgConnection, batch: &[OneTimeValue]) -> Result<
     Ok(one_time::spent(batch, inserted))
 }
 
-/// Inserts tokens and audit rows in one statement, and nothing if the counter of revocations is beyond the known one. Gives the counter.
+/// Inserts tokens and audit rows in one statement, and nothing if the versions are not the known ones. Gives the versions.
 async fn insert(
     connection: &mut PgConnection,
     RecordRows { tokens, audit }: &RecordRows,
-    known_revocations: i64,
-) -> Result<i64, PostgresError> {
+    known: &Versions,
+) -> Result<Versions, PostgresError> {
     let parents: Vec<Option<&TokenReference>> = tokens.iter().map(|token| token.parent.as_ref()).collect();
-    let counter = sqlx::query_scalar(
-        "WITH standing AS MATERIALIZED (SELECT revocations_beside_writers() AS revocations),
+    let versions: Vec<i64> = sqlx::query_scalar(
+        "WITH present AS MATERIALIZED (SELECT versions_beside_writers() AS versions),
          inserted_tokens AS (
              INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at)
-             SELECT token.* FROM standing, UNNEST(
+             SELECT token.* FROM present, UNNEST(
                  $1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::BIGINT[]
-             ) AS token WHERE revocations <= $17),
+             ) AS token WHERE versions = $17::BIGINT[]),
          inserted_events AS (
              INSERT INTO audit_events (writer, writer_sequence, at, correlation_id, txn, jti, body, mac)
-             SELECT event.* FROM standing, UNNEST(
+             SELECT event.* FROM present, UNNEST(
                  $9::TEXT[], $10::BIGINT[], $11::BIGINT[], $12::TEXT[], $13::TEXT[], $14::TEXT[], $15::TEXT[], $16::BYTEA[]
-             ) AS event WHERE revocations <= $17)
-         SELECT revocations FROM standing",
+             ) AS event WHERE versions = $17::BIGINT[])
+         SELECT versions FROM present",
     )
     .bind(tokens.iter().map(|token| token.jti.as_str()).collect::<Vec<&str>>())
     .bind(tokens.iter().map(|token| token.iss.as_str()).collect::<Vec<&str>>())
@@ -106,8 +124,8 @@ async fn insert(
     .bind(audit.iter().map(|row| row.jti.as_deref()).collect::<Vec<Option<&str>>>())
     .bind(audit.iter().map(|row| row.body.as_str()).collect::<Vec<&str>>())
     .bind(audit.iter().map(|row| row.mac.as_slice()).collect::<Vec<&[u8]>>())
-    .bind(known_revocations)
+    .bind(transaction::numbers_of(known))
     .fetch_one(connection)
     .await?;
-    Ok(counter)
+    transaction::versions_of(&versions)
 }

@@ -1,20 +1,24 @@
-//! Change counters and registry entries.
+//! The state of the database, and registry entries.
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{announce, audit, transaction};
-use crate::storage::columns::{self, EntryColumns, VersionColumns};
-use crate::storage::{AuditRow, Changed, EntryChange, EntryKind, EntryRow, Versions};
+use super::{audit, counter, transaction};
+use crate::storage::coded::{self, Coded as _, EntryColumns};
+use crate::storage::codes::{Code, RowCodes};
+use crate::storage::columns::{self, StateColumns};
+use crate::storage::{AuditRow, Changed, DatabaseState, EntryChange, EntryKind, EntryRow, Stored, Version};
 
-/// Reads the counters and the time.
-pub(super) async fn versions(pool: &PgPool) -> Result<Versions, PostgresError> {
-    let columns: VersionColumns = sqlx::query_as(
-        "SELECT (SELECT value FROM counters WHERE name = 'registry') AS registry,
-                (SELECT value FROM counters WHERE name = 'keys') AS keys,
-                (SELECT value FROM counters WHERE name = 'revocations') AS revocations,
-                FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT AS database_time",
+/// Reads the versions and the time.
+pub(super) async fn state(pool: &PgPool) -> Result<DatabaseState, PostgresError> {
+    let columns: StateColumns = sqlx::query_as(
+        "SELECT registry.value AS registry, registry.generation AS registry_generation,
+                keys.value AS keys, keys.generation AS keys_generation,
+                revocations.value AS revocations, revocations.generation AS revocations_generation,
+                FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT AS database_time
+         FROM counters AS registry, counters AS keys, counters AS revocations
+         WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'",
     )
     .fetch_one(pool)
     .await?;
@@ -29,58 +33,57 @@ pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, PostgresEr
     Ok(now)
 }
 
-/// Reads the counter of this name.
-pub(super) async fn counter(connection: &mut PgConnection, name: &str) -> Result<i64, PostgresError> {
-    Ok(sqlx::query_scalar("SELECT value FROM counters WHERE name = $1").bind(name).fetch_one(connection).await?)
-}
-
-/// Raises the counter of this name if it stands at `expected`; the raised one.
-pub(super) async fn raise_counter_from(
-    connection: &mut PgConnection,
-    name: &str,
-    expected: i64,
-) -> Result<Option<i64>, PostgresError> {
-    let raised =
-        sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = $1 AND value = $2 RETURNING value")
-            .bind(name)
-            .bind(expected)
-            .fetch_optional(&mut *connection)
-            .await?;
-    if raised.is_some() {
-        announce::announce(connection).await?;
-    }
-    Ok(raised)
-}
+/// All entries with their codes.
+pub(super) const ENTRIES: &str =
+    "SELECT kind, id, origin, disabled_by_admin, body, code FROM entries ORDER BY kind, id";
 
 /// Reads all entries.
-pub(super) async fn entries(pool: &PgPool) -> Result<(i64, Vec<EntryRow>), PostgresError> {
+pub(super) async fn entries(pool: &PgPool, codes: &RowCodes) -> Result<Stored<EntryRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
-    let counter = counter(&mut transaction, "registry").await?;
-    let entries: Vec<EntryColumns> =
-        sqlx::query_as("SELECT kind, id, origin, disabled_by_admin, body FROM entries ORDER BY kind, id")
-            .fetch_all(&mut *transaction)
-            .await?;
+    let counter = counter::read(&mut transaction, EntryColumns::COUNTER).await?;
+    let entries: Vec<EntryColumns> = sqlx::query_as(ENTRIES).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok((counter, columns::rows(entries)?))
+    Ok(coded::stored(&counter, entries, codes))
 }
 
 /// Puts and deletes entries.
 pub(super) async fn change_entries(
     pool: &PgPool,
-    expected: i64,
-    changes: &[EntryChange],
-    audit: &[AuditRow],
+    codes: &RowCodes,
+    expected: Version,
+    (changes, audit): (&[EntryChange], &[AuditRow]),
 ) -> Result<Changed, PostgresError> {
-    let mut transaction = transaction::beside_writers(pool).await?;
-    let Some(raised) = raise_counter_from(&mut transaction, "registry", expected).await? else {
+    let mut transaction = transaction::changing(pool).await?;
+    let Some(mut counter) = counter::at(&mut transaction, EntryColumns::COUNTER, codes, expected).await? else {
         return Ok(Changed::Conflict);
     };
     let changes = columns::last_changes(changes);
+    let named = changes.deleted.iter().copied().chain(changes.put.iter().map(|entry| (entry.kind, entry.id.as_str())));
+    for code in codes_of(&mut transaction, named.collect()).await? {
+        counter.set.toggle(codes, &code);
+    }
+    let put: Vec<Code> = changes.put.iter().map(|entry| coded::entry_code(codes, entry)).collect();
+    put.iter().for_each(|code| counter.set.toggle(codes, code));
     delete(&mut transaction, &changes.deleted).await?;
-    upsert(&mut transaction, &changes.put).await?;
+    upsert(&mut transaction, &changes.put, &put).await?;
+    transaction::exclude_writers(&mut transaction).await?;
+    let raised = counter::raise(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok(Changed::Applied(raised))
+}
+
+async fn codes_of(connection: &mut PgConnection, names: Vec<(EntryKind, &str)>) -> Result<Vec<Vec<u8>>, PostgresError> {
+    let kinds: Vec<&str> = names.iter().map(|(kind, _)| kind.word()).collect();
+    let ids: Vec<&str> = names.iter().map(|(_, id)| *id).collect();
+    let codes = sqlx::query_scalar(
+        "SELECT code FROM entries WHERE (kind, id) IN (SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[]))",
+    )
+    .bind(kinds)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(codes)
 }
 
 async fn delete(connection: &mut PgConnection, names: &[(EntryKind, &str)]) -> Result<(), PostgresError> {
@@ -94,23 +97,25 @@ async fn delete(connection: &mut PgConnection, names: &[(EntryKind, &str)]) -> R
     Ok(())
 }
 
-async fn upsert(connection: &mut PgConnection, entries: &[&EntryRow]) -> Result<(), PostgresError> {
+async fn upsert(connection: &mut PgConnection, entries: &[&EntryRow], codes: &[Code]) -> Result<(), PostgresError> {
     let kinds: Vec<&str> = entries.iter().map(|entry| entry.kind.word()).collect();
     let ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
     let origins: Vec<&str> = entries.iter().map(|entry| entry.origin.word()).collect();
     let disabled: Vec<bool> = entries.iter().map(|entry| entry.disabled_by_admin).collect();
     let bodies: Vec<&str> = entries.iter().map(|entry| entry.body.as_str()).collect();
     sqlx::query(
-        "INSERT INTO entries (kind, id, origin, disabled_by_admin, body)
-         SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BOOLEAN[], $5::TEXT[])
+        "INSERT INTO entries (kind, id, origin, disabled_by_admin, body, code)
+         SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BOOLEAN[], $5::TEXT[], $6::BYTEA[])
          ON CONFLICT (kind, id) DO UPDATE
-         SET origin = excluded.origin, disabled_by_admin = excluded.disabled_by_admin, body = excluded.body",
+         SET origin = excluded.origin, disabled_by_admin = excluded.disabled_by_admin, body = excluded.body,
+             code = excluded.code",
     )
     .bind(kinds)
     .bind(ids)
     .bind(origins)
     .bind(disabled)
     .bind(bodies)
+    .bind(codes.iter().map(Code::as_slice).collect::<Vec<&[u8]>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -1,172 +1,167 @@
-//! Revocations and what they reach.
+//! Revocations.
 
+use jiff::Timestamp;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{announce, audit, registry, transaction};
-use crate::storage::columns::{self, RevocationColumns};
-use crate::storage::{AuditRow, RevocationKind, RevocationRow};
+use super::{audit, counter, registry, transaction};
+use crate::storage::coded::{self, Coded as _, RevocationColumns};
+use crate::storage::codes::{Counter, RowCodes};
+use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
 
-/// Reads all revocations that have not expired.
-pub(super) async fn revocations(pool: &PgPool) -> Result<(i64, Vec<RevocationRow>), PostgresError> {
+/// All revocations with their codes, and the transactions of tokens.
+pub(super) const REVOCATIONS: &str = "SELECT kind, issuer, value, at, expires_at, version, code,
+            (SELECT txn FROM tokens WHERE kind = 'token' AND tokens.jti = value AND tokens.iss = issuer) AS txn
+     FROM revocations ORDER BY version, kind, issuer, value";
+
+/// Reads all revocations. Those that have expired are left out, once the set has been compared.
+pub(super) async fn revocations(pool: &PgPool, codes: &RowCodes) -> Result<Stored<RevocationRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
-    let counter = registry::counter(&mut transaction, "revocations").await?;
+    let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
     let now = registry::now(&mut transaction).await?;
-    let revocations: Vec<RevocationColumns> = sqlx::query_as(
-        "SELECT kind, issuer, value, at, expires_at, version FROM revocations
-         WHERE expires_at > $1 ORDER BY version, kind, issuer, value",
-    )
-    .bind(now)
-    .fetch_all(&mut *transaction)
-    .await?;
+    let revocations: Vec<RevocationColumns> = sqlx::query_as(REVOCATIONS).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok((counter, columns::rows(revocations)?))
+    Ok(coded::stored(&counter, revocations, codes).alive(now))
 }
 
-/// Reads the revocations after a version.
-pub(super) async fn after(connection: &mut PgConnection, version: i64) -> Result<Vec<RevocationRow>, PostgresError> {
+/// Reads the revocations after a version, if the present one follows from it.
+pub(super) async fn revocations_after(
+    pool: &PgPool,
+    known: Version,
+) -> Result<Option<(Version, Vec<RevocationRow>)>, PostgresError> {
+    let mut transaction = transaction::snapshot(pool).await?;
+    let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
+    let added = if counter.follows(known) { Some(beyond(&mut transaction, Some(known)).await?) } else { None };
+    transaction.commit().await?;
+    Ok(added.map(|added| (counter.version(), added)))
+}
+
+/// Reads the revocations after all of these versions; every one, where the present version does not follow from them all.
+pub(super) async fn unknown(
+    connection: &mut PgConnection,
+    known: &[Versions],
+) -> Result<Vec<RevocationRow>, PostgresError> {
+    let counter = counter::read(connection, RevocationColumns::COUNTER).await?;
+    let follows = known.iter().all(|known| counter.follows(known.revocations));
+    let oldest = known.iter().map(|known| known.revocations).min_by_key(|version| version.counter);
+    beyond(connection, oldest.filter(|_| follows)).await
+}
+
+async fn beyond(connection: &mut PgConnection, known: Option<Version>) -> Result<Vec<RevocationRow>, PostgresError> {
     let revocations: Vec<RevocationColumns> = sqlx::query_as(
-        "SELECT kind, issuer, value, at, expires_at, version FROM revocations
-         WHERE version > $1 ORDER BY version, kind, issuer, value",
+        "SELECT kind, issuer, value, at, expires_at, version, code,
+                (SELECT txn FROM tokens WHERE kind = 'token' AND tokens.jti = value AND tokens.iss = issuer) AS txn
+         FROM revocations WHERE version > $1 ORDER BY version, kind, issuer, value",
     )
-    .bind(version)
+    .bind(known.map_or(-1, |version| version.counter))
     .fetch_all(connection)
     .await?;
-    Ok(columns::rows(revocations)?)
+    Ok(revocations.into_iter().map(RevocationColumns::read).collect::<Result<_, _>>()?)
 }
 
 /// Adds a revocation and the rows that follow from it.
 pub(super) async fn revoke(
     pool: &PgPool,
+    codes: &RowCodes,
     revocation: &RevocationRow,
     audit: &[AuditRow],
-) -> Result<(i64, u64), PostgresError> {
+) -> Result<(Version, u64), PostgresError> {
     let mut transaction = transaction::without_writers(pool).await?;
-    let version = raise_counter(&mut transaction).await?;
-    let added = add(&mut transaction, revocation, version).await?;
-    let followed = match revocation.kind {
-        RevocationKind::Token => add_descendants(&mut transaction, revocation, version).await?,
-        RevocationKind::Transaction => add_beginnings(&mut transaction, revocation, version).await?,
-        RevocationKind::Subject | RevocationKind::Agent | RevocationKind::Tenant => 0,
-    };
+    let mut counter = Counter::open(counter::lock(&mut transaction, RevocationColumns::COUNTER).await?, codes)?;
+    let mut rows = vec![revocation.clone()];
+    if revocation.kind == RevocationKind::Transaction {
+        rows.extend(beginnings(&mut transaction, revocation).await?);
+    }
+    let now = Timestamp::from_millisecond(registry::now(&mut transaction).await?).unwrap_or(revocation.at);
+    let mut added = 0;
+    for row in rows {
+        let row = RevocationRow { at: row.at.max(now), version: counter.next(), ..row };
+        added += u64::from(add(&mut transaction, codes, &mut counter, row).await?);
+    }
+    let version = counter::raise(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
-    Ok((version, added.saturating_add(followed)))
+    Ok((version, added))
 }
 
 /// Removes one revocation, named by (kind, issuer, value).
 pub(super) async fn lift(
     pool: &PgPool,
+    codes: &RowCodes,
     (kind, issuer, value): (RevocationKind, Option<&str>, &str),
     audit: &[AuditRow],
 ) -> Result<bool, PostgresError> {
     let mut transaction = transaction::without_writers(pool).await?;
-    let lifted = sqlx::query("DELETE FROM revocations WHERE kind = $1 AND issuer = $2 AND value = $3")
-        .bind(kind.word())
-        .bind(issuer.unwrap_or_default())
-        .bind(value)
-        .execute(&mut *transaction)
-        .await?;
-    if lifted.rows_affected() == 0 {
-        return Ok(false);
-    }
-    raise_counter(&mut transaction).await?;
+    let mut counter = Counter::open(counter::lock(&mut transaction, RevocationColumns::COUNTER).await?, codes)?;
+    let lifted: Option<Vec<u8>> =
+        sqlx::query_scalar("DELETE FROM revocations WHERE kind = $1 AND issuer = $2 AND value = $3 RETURNING code")
+            .bind(kind.word())
+            .bind(issuer.unwrap_or_default())
+            .bind(value)
+            .fetch_optional(&mut *transaction)
+            .await?;
+    let Some(code) = lifted else { return Ok(false) };
+    counter.set.toggle(codes, &code);
+    counter::raise(&mut transaction, &counter.begun_anew(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok(true)
 }
 
-async fn raise_counter(connection: &mut PgConnection) -> Result<i64, PostgresError> {
-    let raised = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'revocations' RETURNING value")
-        .fetch_one(&mut *connection)
-        .await?;
-    announce::announce(connection).await?;
-    Ok(raised)
-}
-
-async fn add(connection: &mut PgConnection, revocation: &RevocationRow, version: i64) -> Result<u64, PostgresError> {
-    let added = sqlx::query(
-        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
-         VALUES ($1, $2, $3, GREATEST($4, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT), $5, $6)
-         ON CONFLICT (kind, issuer, value) DO UPDATE
-         SET at = GREATEST(revocations.at, excluded.at),
-             expires_at = GREATEST(revocations.expires_at, excluded.expires_at),
-             version = excluded.version
-         WHERE excluded.at > revocations.at OR excluded.expires_at > revocations.expires_at",
-    )
-    .bind(revocation.kind.word())
-    .bind(revocation.issuer.as_deref().unwrap_or_default())
-    .bind(&revocation.value)
-    .bind(revocation.at.as_millisecond())
-    .bind(revocation.expires_at.as_millisecond())
-    .bind(version)
-    .execute(connection)
-    .await?;
-    Ok(added.rows_affected())
-}
-
-/// Adds a row for every living token that was exchanged, over any number of hops, for the one revoked.
-async fn add_descendants(
+/// Puts a row, unless one stands that reaches as far.
+async fn add(
     connection: &mut PgConnection,
-    revocation: &RevocationRow,
-    version: i64,
-) -> Result<u64, PostgresError> {
-    let now = registry::now(connection).await?;
-    let added = sqlx::query(
-        "WITH RECURSIVE descendants (iss, jti, expires_at) AS (
-             SELECT iss, jti, expires_at FROM tokens WHERE parent_iss = $1 AND parent_jti = $2
-             UNION
-             SELECT child.iss, child.jti, child.expires_at
-             FROM tokens AS child
-             JOIN descendants ON child.parent_iss = descendants.iss AND child.parent_jti = descendants.jti
-         )
-         INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
-         SELECT $3, iss, jti, $4, expires_at, $5 FROM descendants
-         WHERE expires_at > $6
-         ON CONFLICT (kind, issuer, value) DO UPDATE
-         SET at = GREATEST(revocations.at, excluded.at),
-             expires_at = GREATEST(revocations.expires_at, excluded.expires_at),
-             version = excluded.version
-         WHERE excluded.at > revocations.at OR excluded.expires_at > revocations.expires_at",
+    codes: &RowCodes,
+    counter: &mut Counter,
+    row: RevocationRow,
+) -> Result<bool, PostgresError> {
+    let standing: Option<RevocationColumns> = sqlx::query_as(
+        "SELECT kind, issuer, value, at, expires_at, version, code FROM revocations
+         WHERE kind = $1 AND issuer = $2 AND value = $3",
     )
-    .bind(revocation.issuer.as_deref().unwrap_or_default())
-    .bind(&revocation.value)
-    .bind(RevocationKind::Token.word())
-    .bind(revocation.at.as_millisecond())
-    .bind(version)
-    .bind(now)
+    .bind(row.kind.word())
+    .bind(row.issuer.as_deref().unwrap_or_default())
+    .bind(&row.value)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some((row, replaced)) = coded::further(row, standing)? else { return Ok(false) };
+    let code = coded::revocation_code(codes, &row);
+    replaced.iter().for_each(|code| counter.set.toggle(codes, code));
+    counter.set.toggle(codes, &code);
+    sqlx::query(
+        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version, code)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (kind, issuer, value) DO UPDATE
+         SET at = excluded.at, expires_at = excluded.expires_at, version = excluded.version, code = excluded.code",
+    )
+    .bind(row.kind.word())
+    .bind(row.issuer.as_deref().unwrap_or_default())
+    .bind(&row.value)
+    .bind(row.at.as_millisecond())
+    .bind(row.expires_at.as_millisecond())
+    .bind(row.version)
+    .bind(code.as_slice())
     .execute(connection)
     .await?;
-    Ok(added.rows_affected())
+    Ok(true)
 }
 
-/// Adds a row for every outside token that began the transaction. What descends from them within the transaction is covered by the
+/// A revocation of each outside token that began the transaction. What descends from them within the transaction is covered by the
 /// transaction's own row; other transactions that they began stand.
-async fn add_beginnings(
+async fn beginnings(
     connection: &mut PgConnection,
     revocation: &RevocationRow,
-    version: i64,
-) -> Result<u64, PostgresError> {
-    let added = sqlx::query(
-        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
-         SELECT DISTINCT $2, first.parent_iss, first.parent_jti, $3::BIGINT, $4::BIGINT, $5::BIGINT
+) -> Result<Vec<RevocationRow>, PostgresError> {
+    let tokens: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT first.parent_iss, first.parent_jti
          FROM tokens AS first
          WHERE first.txn = $1 AND first.parent_jti IS NOT NULL
            AND NOT EXISTS (
-               SELECT FROM tokens AS parent WHERE parent.jti = first.parent_jti AND parent.iss = first.parent_iss)
-         ON CONFLICT (kind, issuer, value) DO UPDATE
-         SET at = GREATEST(revocations.at, excluded.at),
-             expires_at = GREATEST(revocations.expires_at, excluded.expires_at),
-             version = excluded.version
-         WHERE excluded.at > revocations.at OR excluded.expires_at > revocations.expires_at",
+               SELECT FROM tokens AS parent WHERE parent.jti = first.parent_jti AND parent.iss = first.parent_iss)",
     )
     .bind(&revocation.value)
-    .bind(RevocationKind::Token.word())
-    .bind(revocation.at.as_millisecond())
-    .bind(revocation.expires_at.as_millisecond())
-    .bind(version)
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(added.rows_affected())
+    Ok(tokens.into_iter().map(|token| revocation.of_token(token)).collect())
 }

@@ -3,15 +3,17 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
 
+use super::counter;
 use super::error::PostgresError;
+use crate::storage::coded::{Coded as _, EntryColumns};
+use crate::storage::{Version, Versions};
 
 /// The advisory lock of whoever changes signing keys. Advisory locks are numbers in a space of their own in every database.
 pub(super) const KEYS: i64 = 7_310_001;
-/// The advisory lock of whoever adds tokens or audit rows. The function `revocations_beside_writers` of the schema takes it too.
+/// The advisory lock of whoever adds tokens or audit rows. The function `versions_beside_writers` of the schema takes it too.
 pub(super) const WRITERS: i64 = 7_310_002;
 
-const BEGIN_BESIDE_WRITERS: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT revocations_beside_writers() AS revocations";
+const BEGIN_BESIDE_WRITERS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT versions_beside_writers() AS versions";
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -22,12 +24,30 @@ pub(super) async fn beside_writers(pool: &PgPool) -> Result<Transaction<'static,
     Ok(transaction)
 }
 
-/// The same on a connection that is the caller's alone, in one message; gives the counter of revocations as it stands once the lock is
-/// held. Every statement of it sees what was committed before that statement.
-pub(super) async fn begin_beside_writers(connection: &mut PgConnection) -> Result<i64, PostgresError> {
+/// The same on a connection that is the caller's alone, in one message; gives the versions as they are once the lock is held. Every
+/// statement of it sees what was committed before that statement.
+pub(super) async fn begin_beside_writers(connection: &mut PgConnection) -> Result<Versions, PostgresError> {
     let rows = sqlx::raw_sql(BEGIN_BESIDE_WRITERS).fetch_all(connection).await?;
-    let counter = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-    Ok(counter.try_get("revocations")?)
+    let versions: Vec<i64> = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("versions")?;
+    versions_of(&versions)
+}
+
+/// The versions as the function `versions_beside_writers` of the schema gives them.
+pub(super) fn versions_of(versions: &[i64]) -> Result<Versions, PostgresError> {
+    let &[registry, registry_generation, keys, keys_generation, revocations, revocations_generation] = versions else {
+        return Err(sqlx::Error::RowNotFound.into());
+    };
+    let version = |counter, generation| Version { counter, generation };
+    Ok(Versions {
+        registry: version(registry, registry_generation),
+        keys: version(keys, keys_generation),
+        revocations: version(revocations, revocations_generation),
+    })
+}
+
+/// The versions in the order of that function.
+pub(super) fn numbers_of(Versions { registry, keys, revocations }: &Versions) -> Vec<i64> {
+    [registry, keys, revocations].iter().flat_map(|version| [version.counter, version.generation]).collect()
 }
 
 /// Commits what [`begin_beside_writers`] began.
@@ -51,11 +71,31 @@ pub(super) async fn briefly_without_writers(pool: &PgPool) -> Result<Transaction
     Ok(transaction)
 }
 
-/// Begins a transaction that changes signing keys: one at a time.
+/// Begins a transaction that changes rows which decisions are made by, registry entries or keys: those who decide meanwhile are not
+/// kept waiting until [`exclude_writers`].
+pub(super) async fn changing(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    begin(pool, READ_COMMITTED).await
+}
+
+/// As [`changing`], for signing keys: one at a time.
 pub(super) async fn changing_keys(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     let mut transaction = begin(pool, READ_COMMITTED).await?;
     lock(&mut transaction, KEYS).await?;
-    lock_shared(&mut transaction, WRITERS).await?;
+    Ok(transaction)
+}
+
+/// Before a change raises its counter: every decision that was made without it has been committed or sees it.
+pub(super) async fn exclude_writers(connection: &mut PgConnection) -> Result<(), PostgresError> {
+    lock(connection, WRITERS).await
+}
+
+/// Begins a transaction that changes rows of every kind: no other changes any meanwhile. Locks are taken in the order in which all
+/// others take those that they need.
+pub(super) async fn changing_everything(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
+    let mut transaction = begin(pool, READ_COMMITTED).await?;
+    counter::lock(&mut transaction, EntryColumns::COUNTER).await?;
+    lock(&mut transaction, KEYS).await?;
+    lock(&mut transaction, WRITERS).await?;
     Ok(transaction)
 }
 
@@ -90,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_batch_takes_the_lock_of_the_writers() {
-        let function = include_str!("../../../migrations/postgres/0003_batches_in_one_statement.sql");
+        let function = include_str!("../../../migrations/postgres/0004_row_codes.sql");
         assert!(function.contains(&format!("lock_shared({WRITERS})")));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::error::PostgresError;
 use super::{ACQUIRE_TIMEOUT, RELEASE_TIMEOUT, make_durable, record};
-use crate::storage::{Fresh, OneTimeValue, RecordRows};
+use crate::storage::{Fresh, OneTimeValue, RecordRows, Versions};
 use crate::telemetry::Stopwatch;
 
 /// A connection that has rested for longer is tried before it is used: the server may have restarted, or the network may be gone.
@@ -40,13 +40,13 @@ impl Writer {
     /// Commits a batch.
     pub(super) async fn record(
         &self,
-        known_revocations: i64,
+        known: &[Versions],
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), PostgresError> {
         let _turn = self.turn.acquire().await.or(Err(sqlx::Error::PoolClosed))?;
         let mut connection = self.connection().await?;
-        record::record(&mut connection, known_revocations, one_time, decide).await?;
+        record::record(&mut connection, known, one_time, decide).await?;
         *self.kept() = Some(Kept { connection, rests: Stopwatch::start() });
         Ok(())
     }

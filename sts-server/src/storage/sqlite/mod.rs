@@ -12,16 +12,19 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
-    OneTimeValue, RecordRows, RevocationKind, RevocationRow, StorageError, Store, StoredAuditRow, TokenRow, Versions,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges,
+    KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod audit;
+mod counter;
 mod error;
 mod file;
 mod keys;
 mod migrate;
 mod purge;
+mod recode;
 mod record;
 mod registry;
 mod revocation;
@@ -38,6 +41,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    codes: RowCodes,
 }
 
 impl SqliteStore {
@@ -47,7 +51,7 @@ impl SqliteStore {
     ///
     /// [`StorageError::Broken`] for a malformed URL, for a database in memory (every connection would have one of its own), and for a
     /// file that cannot be made; [`StorageError::Unavailable`] for a file that stays locked or a disk that does not answer.
-    pub async fn open(url: &str) -> Result<Self, StorageError> {
+    pub async fn open(url: &str, codes: RowCodes) -> Result<Self, StorageError> {
         let options = file::options(url)?;
         file::create(options.get_filename())?;
         file::enter_wal(&options).await?;
@@ -64,6 +68,7 @@ impl SqliteStore {
         Ok(Self {
             writer: writer.connect_lazy_with(options.clone()),
             readers: readers.connect_lazy_with(options.pragma("query_only", "ON")),
+            codes,
         })
     }
 }
@@ -76,11 +81,11 @@ async fn begin_immediate(writer: &SqlitePool) -> Result<Transaction<'static, Sql
 #[async_trait]
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<(), StorageError> {
-        Ok(migrate::migrate(&self.writer).await?)
+        Ok(migrate::migrate(&self.writer, &self.codes).await?)
     }
 
-    async fn versions(&self) -> Result<Versions, StorageError> {
-        Ok(registry::versions(&self.readers).await?)
+    async fn state(&self) -> Result<DatabaseState, StorageError> {
+        Ok(registry::state(&self.readers).await?)
     }
 
     async fn changed(&self) {
@@ -88,42 +93,64 @@ impl Store for SqliteStore {
         std::future::pending().await
     }
 
-    async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
-        Ok(registry::entries(&self.readers).await?)
+    async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
+        Ok(registry::entries(&self.readers, &self.codes).await?)
     }
 
     async fn change_entries(
         &self,
-        expected: i64,
+        expected: Version,
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        Ok(registry::change_entries(&self.writer, expected, changes, audit).await?)
+        Ok(registry::change_entries(&self.writer, &self.codes, expected, (changes, audit)).await?)
     }
 
-    async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
-        Ok(keys::keys(&self.readers).await?)
+    async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
+        Ok(keys::keys(&self.readers, &self.codes).await?)
     }
 
     async fn change_keys(
         &self,
-        expected: i64,
+        expected: Version,
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        Ok(keys::change_keys(&self.writer, expected, changes, audit).await?)
+        Ok(keys::change_keys(&self.writer, &self.codes, expected, (changes, audit)).await?)
+    }
+
+    async fn reseal(
+        &self,
+        expected: Version,
+        changes: &KeyChanges,
+        next: &RowCodes,
+        audit: &[AuditRow],
+    ) -> Result<Changed, StorageError> {
+        Ok(keys::reseal(&self.writer, [&self.codes, next], expected, (changes, audit)).await?)
+    }
+
+    async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
+        Ok(recode::accept(&self.writer, &self.codes, audit).await?)
+    }
+
+    async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
+        Ok(recode::inspect(&self.readers, &self.codes).await?)
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
         Ok(keys::audit_keys(&self.readers).await?)
     }
 
-    async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
-        Ok(revocation::revocations(&self.readers).await?)
+    async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
+        Ok(revocation::revocations(&self.readers, &self.codes).await?)
     }
 
-    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
-        Ok(revocation::revoke(&self.writer, revocation, audit).await?)
+    async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
+        Ok(revocation::revocations_after(&self.readers, known).await?)
+    }
+
+    async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError> {
+        Ok(revocation::revoke(&self.writer, &self.codes, revocation, audit).await?)
     }
 
     async fn lift(
@@ -133,16 +160,16 @@ impl Store for SqliteStore {
         value: &str,
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
-        Ok(revocation::lift(&self.writer, (kind, issuer, value), audit).await?)
+        Ok(revocation::lift(&self.writer, &self.codes, (kind, issuer, value), audit).await?)
     }
 
     async fn record(
         &self,
-        known_revocations: i64,
+        known: &[Versions],
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
-        Ok(record::record(&self.writer, known_revocations, one_time, decide).await?)
+        Ok(record::record(&self.writer, known, one_time, decide).await?)
     }
 
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
@@ -151,6 +178,10 @@ impl Store for SqliteStore {
 
     async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
         Ok(record::token(&self.readers, jti).await?)
+    }
+
+    async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError> {
+        Ok(record::ancestors(&self.readers, jti).await?)
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -166,7 +197,7 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
-        Ok(purge::purge(&self.writer).await?)
+        Ok(purge::purge(&self.writer, &self.codes).await?)
     }
 
     async fn close(&self) {
@@ -202,7 +233,8 @@ mod tests {
 
     async fn open() -> (tempfile::TempDir, SqliteStore) {
         let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&format!("sqlite:{}/sts.db", directory.path().display())).await.unwrap();
+        let codes = RowCodes::new(b"test", std::sync::Arc::new(sts_jose::SystemEntropy));
+        let store = SqliteStore::open(&format!("sqlite:{}/sts.db", directory.path().display()), codes).await.unwrap();
         store.migrate().await.unwrap();
         (directory, store)
     }

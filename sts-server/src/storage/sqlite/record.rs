@@ -5,21 +5,26 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, revocation};
-use crate::storage::columns::TokenColumns;
-use crate::storage::{Fresh, OneTimeValue, RecordRows, TokenRow, one_time};
+use super::{audit, begin_immediate, registry, revocation};
+use crate::storage::columns::{self, TokenColumns};
+use crate::storage::{Fresh, FreshState, OneTimeValue, RecordRows, TokenReference, TokenRow, Versions, one_time};
 
 /// Commits a batch.
 pub(super) async fn record(
     writer: &SqlitePool,
-    known_revocations: i64,
+    known: &[Versions],
     batch: &[OneTimeValue],
     decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
 ) -> Result<(), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let spent = spend(&mut transaction, batch).await?;
-    let revocations = revocation::beyond(&mut transaction, known_revocations).await?;
-    let rows = decide(&Fresh { spent, revocations });
+    let versions = registry::state(&mut *transaction).await?.versions;
+    let changed = if known.iter().all(|known| *known == versions) {
+        None
+    } else {
+        Some(FreshState { versions, revocations: revocation::unknown(&mut transaction, known).await? })
+    };
+    let rows = decide(&Fresh { spent, changed });
     insert(&mut transaction, &rows.tokens).await?;
     audit::insert(&mut transaction, &rows.audit).await?;
     transaction.commit().await?;
@@ -35,6 +40,24 @@ pub(super) async fn token(readers: &SqlitePool, jti: &str) -> Result<Option<Toke
     .fetch_optional(readers)
     .await?;
     Ok(columns.map(TokenRow::try_from).transpose()?)
+}
+
+/// Reads the tokens that a token descends from, parent by parent; none where it is not recorded.
+pub(super) async fn ancestors(readers: &SqlitePool, jti: &str) -> Result<Option<Vec<TokenReference>>, SqliteError> {
+    let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(
+        "WITH RECURSIVE lineage (parent_iss, parent_jti) AS (
+             SELECT parent_iss, parent_jti FROM tokens WHERE jti = ?1
+             UNION
+             SELECT parent.parent_iss, parent.parent_jti
+             FROM tokens AS parent
+             JOIN lineage ON parent.jti = lineage.parent_jti AND parent.iss = lineage.parent_iss
+         )
+         SELECT parent_iss, parent_jti FROM lineage",
+    )
+    .bind(jti)
+    .fetch_all(readers)
+    .await?;
+    Ok(columns::ancestors(rows))
 }
 
 /// Spends the values that nobody has spent.

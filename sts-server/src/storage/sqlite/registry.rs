@@ -1,88 +1,94 @@
-//! Change counters and registry entries.
+//! The state of the database, and registry entries.
 
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteExecutor};
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate};
-use crate::storage::columns::{self, EntryColumns, VersionColumns};
-use crate::storage::{AuditRow, Changed, EntryChange, EntryKind, EntryRow, Versions};
+use super::{audit, begin_immediate, counter};
+use crate::storage::coded::{self, Coded as _, EntryColumns};
+use crate::storage::codes::{Code, RowCodes};
+use crate::storage::columns::{self, StateColumns};
+use crate::storage::{AuditRow, Changed, DatabaseState, EntryChange, EntryKind, EntryRow, Stored, Version};
 
-/// Reads the counters and the time.
-pub(super) async fn versions(readers: &SqlitePool) -> Result<Versions, SqliteError> {
-    let columns: VersionColumns = sqlx::query_as(
-        "SELECT (SELECT value FROM counters WHERE name = 'registry') AS registry,
-                (SELECT value FROM counters WHERE name = 'keys') AS keys,
-                (SELECT value FROM counters WHERE name = 'revocations') AS revocations,
-                CAST(unixepoch('subsec') * 1000 AS INTEGER) AS database_time",
+/// Reads the versions and the time.
+pub(super) async fn state(connection: impl SqliteExecutor<'_>) -> Result<DatabaseState, SqliteError> {
+    let columns: StateColumns = sqlx::query_as(
+        "SELECT registry.value AS registry, registry.generation AS registry_generation,
+                keys.value AS keys, keys.generation AS keys_generation,
+                revocations.value AS revocations, revocations.generation AS revocations_generation,
+                CAST(unixepoch('subsec') * 1000 AS INTEGER) AS database_time
+         FROM counters AS registry, counters AS keys, counters AS revocations
+         WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'",
     )
-    .fetch_one(readers)
+    .fetch_one(connection)
     .await?;
     Ok(columns.try_into()?)
 }
 
-/// Reads the counter of this name.
-pub(super) async fn counter(connection: &mut SqliteConnection, name: &str) -> Result<i64, SqliteError> {
-    Ok(sqlx::query_scalar("SELECT value FROM counters WHERE name = ?1").bind(name).fetch_one(connection).await?)
-}
-
-/// Raises the counter of this name if it stands at `expected`; the raised one.
-pub(super) async fn raise_counter_from(
-    connection: &mut SqliteConnection,
-    name: &str,
-    expected: i64,
-) -> Result<Option<i64>, SqliteError> {
-    let raised =
-        sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = ?1 AND value = ?2 RETURNING value")
-            .bind(name)
-            .bind(expected)
-            .fetch_optional(connection)
-            .await?;
-    Ok(raised)
-}
+/// All entries with their codes.
+pub(super) const ENTRIES: &str =
+    "SELECT kind, id, origin, disabled_by_admin, body, code FROM entries ORDER BY kind, id";
 
 /// Reads all entries.
-pub(super) async fn entries(readers: &SqlitePool) -> Result<(i64, Vec<EntryRow>), SqliteError> {
+pub(super) async fn entries(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<EntryRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
-    let counter = counter(&mut transaction, "registry").await?;
-    let entries: Vec<EntryColumns> =
-        sqlx::query_as("SELECT kind, id, origin, disabled_by_admin, body FROM entries ORDER BY kind, id")
-            .fetch_all(&mut *transaction)
-            .await?;
+    let counter = counter::read(&mut transaction, EntryColumns::COUNTER).await?;
+    let entries: Vec<EntryColumns> = sqlx::query_as(ENTRIES).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok((counter, columns::rows(entries)?))
+    Ok(coded::stored(&counter, entries, codes))
 }
 
 /// Puts and deletes entries.
 pub(super) async fn change_entries(
     writer: &SqlitePool,
-    expected: i64,
-    changes: &[EntryChange],
-    audit: &[AuditRow],
+    codes: &RowCodes,
+    expected: Version,
+    (changes, audit): (&[EntryChange], &[AuditRow]),
 ) -> Result<Changed, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
-    let Some(raised) = raise_counter_from(&mut transaction, "registry", expected).await? else {
+    let Some(mut counter) = counter::at(&mut transaction, EntryColumns::COUNTER, codes, expected).await? else {
         return Ok(Changed::Conflict);
     };
     let changes = columns::last_changes(changes);
-    delete(&mut transaction, &changes.deleted).await?;
-    upsert(&mut transaction, &changes.put).await?;
+    let named = changes.deleted.iter().copied().chain(changes.put.iter().map(|entry| (entry.kind, entry.id.as_str())));
+    for code in codes_of(&mut transaction, names(named)).await? {
+        counter.set.toggle(codes, &code);
+    }
+    let put: Vec<Code> = changes.put.iter().map(|entry| coded::entry_code(codes, entry)).collect();
+    put.iter().for_each(|code| counter.set.toggle(codes, code));
+    delete(&mut transaction, names(changes.deleted.iter().copied())).await?;
+    upsert(&mut transaction, &changes.put, &put).await?;
+    let raised = counter::write(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok(Changed::Applied(raised))
 }
 
-async fn delete(connection: &mut SqliteConnection, names: &[(EntryKind, &str)]) -> Result<(), SqliteError> {
-    let rows: Value = names.iter().map(|(kind, id)| json!({ "kind": kind.word(), "id": id })).collect();
+fn names<'a>(names: impl Iterator<Item = (EntryKind, &'a str)>) -> Value {
+    names.map(|(kind, id)| json!({ "kind": kind.word(), "id": id })).collect()
+}
+
+async fn codes_of(connection: &mut SqliteConnection, names: Value) -> Result<Vec<Vec<u8>>, SqliteError> {
+    let codes = sqlx::query_scalar(
+        "SELECT code FROM entries WHERE (kind, id) IN (SELECT value ->> 'kind', value ->> 'id' FROM json_each(?1))",
+    )
+    .bind(names.to_string())
+    .fetch_all(connection)
+    .await?;
+    Ok(codes)
+}
+
+async fn delete(connection: &mut SqliteConnection, names: Value) -> Result<(), SqliteError> {
     sqlx::query("DELETE FROM entries WHERE (kind, id) IN (SELECT value ->> 'kind', value ->> 'id' FROM json_each(?1))")
-        .bind(rows.to_string())
+        .bind(names.to_string())
         .execute(connection)
         .await?;
     Ok(())
 }
 
-async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow]) -> Result<(), SqliteError> {
+/// The codes go beside the JSON, which knows no bytes.
+async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow], codes: &[Code]) -> Result<(), SqliteError> {
     let rows: Value = entries
         .iter()
         .map(|entry| {
@@ -96,13 +102,16 @@ async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow]) -> Res
         })
         .collect();
     sqlx::query(
-        "INSERT INTO entries (kind, id, origin, disabled_by_admin, body)
-         SELECT value ->> 'kind', value ->> 'id', value ->> 'origin', value ->> 'disabled_by_admin', value ->> 'body'
+        "INSERT INTO entries (kind, id, origin, disabled_by_admin, body, code)
+         SELECT value ->> 'kind', value ->> 'id', value ->> 'origin', value ->> 'disabled_by_admin', value ->> 'body',
+                substr(?2, key * 32 + 1, 32)
          FROM json_each(?1) WHERE TRUE
          ON CONFLICT (kind, id) DO UPDATE
-         SET origin = excluded.origin, disabled_by_admin = excluded.disabled_by_admin, body = excluded.body",
+         SET origin = excluded.origin, disabled_by_admin = excluded.disabled_by_admin, body = excluded.body,
+             code = excluded.code",
     )
     .bind(rows.to_string())
+    .bind(codes.concat())
     .execute(connection)
     .await?;
     Ok(())

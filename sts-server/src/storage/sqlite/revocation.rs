@@ -1,170 +1,171 @@
-//! Revocations and what they reach.
+//! Revocations.
 
+use jiff::Timestamp;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, registry};
-use crate::storage::columns::{self, RevocationColumns};
-use crate::storage::{AuditRow, RevocationKind, RevocationRow};
+use super::{audit, begin_immediate, counter};
+use crate::storage::coded::{self, Coded as _, RevocationColumns};
+use crate::storage::codes::{Counter, RowCodes};
+use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
 
-/// Reads all revocations that have not expired.
-pub(super) async fn revocations(readers: &SqlitePool) -> Result<(i64, Vec<RevocationRow>), SqliteError> {
+/// All revocations with their codes, and the transactions of tokens.
+pub(super) const REVOCATIONS: &str = "SELECT kind, issuer, value, at, expires_at, version, code,
+            (SELECT txn FROM tokens WHERE kind = 'token' AND tokens.jti = value AND tokens.iss = issuer) AS txn
+     FROM revocations ORDER BY version, kind, issuer, value";
+
+/// Reads all revocations. Those that have expired are left out, once the set has been compared.
+pub(super) async fn revocations(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<RevocationRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
-    let counter = registry::counter(&mut transaction, "revocations").await?;
-    let revocations: Vec<RevocationColumns> = sqlx::query_as(
-        "SELECT kind, issuer, value, at, expires_at, version FROM revocations
-         WHERE expires_at > unixepoch('subsec') * 1000 ORDER BY version, kind, issuer, value",
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
+    let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
+    let now = now(&mut transaction).await?;
+    let revocations: Vec<RevocationColumns> = sqlx::query_as(REVOCATIONS).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok((counter, columns::rows(revocations)?))
+    Ok(coded::stored(&counter, revocations, codes).alive(now))
 }
 
-/// Reads the revocations beyond a version; one read when there are none.
-pub(super) async fn beyond(connection: &mut SqliteConnection, version: i64) -> Result<Vec<RevocationRow>, SqliteError> {
-    if registry::counter(connection, "revocations").await? <= version {
-        return Ok(Vec::new());
-    }
+/// Reads the revocations after a version, if the present one follows from it.
+pub(super) async fn revocations_after(
+    readers: &SqlitePool,
+    known: Version,
+) -> Result<Option<(Version, Vec<RevocationRow>)>, SqliteError> {
+    let mut transaction = readers.begin().await?;
+    let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
+    let added = if counter.follows(known) { Some(beyond(&mut transaction, Some(known)).await?) } else { None };
+    transaction.commit().await?;
+    Ok(added.map(|added| (counter.version(), added)))
+}
+
+/// Reads the revocations after all of these versions; every one, where the present version does not follow from them all.
+pub(super) async fn unknown(
+    connection: &mut SqliteConnection,
+    known: &[Versions],
+) -> Result<Vec<RevocationRow>, SqliteError> {
+    let counter = counter::read(connection, RevocationColumns::COUNTER).await?;
+    let follows = known.iter().all(|known| counter.follows(known.revocations));
+    let oldest = known.iter().map(|known| known.revocations).min_by_key(|version| version.counter);
+    beyond(connection, oldest.filter(|_| follows)).await
+}
+
+async fn beyond(connection: &mut SqliteConnection, known: Option<Version>) -> Result<Vec<RevocationRow>, SqliteError> {
     let revocations: Vec<RevocationColumns> = sqlx::query_as(
-        "SELECT kind, issuer, value, at, expires_at, version FROM revocations
-         WHERE version > ?1 ORDER BY version, kind, issuer, value",
+        "SELECT kind, issuer, value, at, expires_at, version, code,
+                (SELECT txn FROM tokens WHERE kind = 'token' AND tokens.jti = value AND tokens.iss = issuer) AS txn
+         FROM revocations WHERE version > ?1 ORDER BY version, kind, issuer, value",
     )
-    .bind(version)
+    .bind(known.map_or(-1, |version| version.counter))
     .fetch_all(connection)
     .await?;
-    Ok(columns::rows(revocations)?)
+    Ok(revocations.into_iter().map(RevocationColumns::read).collect::<Result<_, _>>()?)
 }
 
 /// Adds a revocation and the rows that follow from it.
 pub(super) async fn revoke(
     writer: &SqlitePool,
+    codes: &RowCodes,
     revocation: &RevocationRow,
     audit: &[AuditRow],
-) -> Result<(i64, u64), SqliteError> {
+) -> Result<(Version, u64), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
-    let version = raise_counter(&mut transaction).await?;
-    let added = add(&mut transaction, revocation, version).await?;
-    let followed = match revocation.kind {
-        RevocationKind::Token => add_descendants(&mut transaction, revocation, version).await?,
-        RevocationKind::Transaction => add_beginnings(&mut transaction, revocation, version).await?,
-        RevocationKind::Subject | RevocationKind::Agent | RevocationKind::Tenant => 0,
-    };
+    let mut counter = Counter::open(counter::read(&mut transaction, RevocationColumns::COUNTER).await?, codes)?;
+    let mut rows = vec![revocation.clone()];
+    if revocation.kind == RevocationKind::Transaction {
+        rows.extend(beginnings(&mut transaction, revocation).await?);
+    }
+    let now = Timestamp::from_millisecond(now(&mut transaction).await?).unwrap_or(revocation.at);
+    let mut added = 0;
+    for row in rows {
+        let row = RevocationRow { at: row.at.max(now), version: counter.next(), ..row };
+        added += u64::from(add(&mut transaction, codes, &mut counter, row).await?);
+    }
+    let version = counter::write(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
-    Ok((version, added.saturating_add(followed)))
+    Ok((version, added))
 }
 
 /// Removes one revocation, named by (kind, issuer, value).
 pub(super) async fn lift(
     writer: &SqlitePool,
+    codes: &RowCodes,
     (kind, issuer, value): (RevocationKind, Option<&str>, &str),
     audit: &[AuditRow],
 ) -> Result<bool, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
-    let lifted = sqlx::query("DELETE FROM revocations WHERE kind = ?1 AND issuer = ?2 AND value = ?3")
-        .bind(kind.word())
-        .bind(issuer.unwrap_or_default())
-        .bind(value)
-        .execute(&mut *transaction)
-        .await?;
-    if lifted.rows_affected() == 0 {
-        return Ok(false);
-    }
-    raise_counter(&mut transaction).await?;
+    let mut counter = Counter::open(counter::read(&mut transaction, RevocationColumns::COUNTER).await?, codes)?;
+    let lifted: Option<Vec<u8>> =
+        sqlx::query_scalar("DELETE FROM revocations WHERE kind = ?1 AND issuer = ?2 AND value = ?3 RETURNING code")
+            .bind(kind.word())
+            .bind(issuer.unwrap_or_default())
+            .bind(value)
+            .fetch_optional(&mut *transaction)
+            .await?;
+    let Some(code) = lifted else { return Ok(false) };
+    counter.set.toggle(codes, &code);
+    counter::write(&mut transaction, &counter.begun_anew(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok(true)
 }
 
-async fn raise_counter(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
-    let raised = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'revocations' RETURNING value")
-        .fetch_one(connection)
-        .await?;
-    Ok(raised)
-}
-
-async fn add(connection: &mut SqliteConnection, revocation: &RevocationRow, version: i64) -> Result<u64, SqliteError> {
-    let added = sqlx::query(
-        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
-         VALUES (?1, ?2, ?3, MAX(?4, CAST(unixepoch('subsec') * 1000 AS INTEGER)), ?5, ?6)
-         ON CONFLICT (kind, issuer, value) DO UPDATE
-         SET at = MAX(revocations.at, excluded.at),
-             expires_at = MAX(revocations.expires_at, excluded.expires_at),
-             version = excluded.version
-         WHERE excluded.at > revocations.at OR excluded.expires_at > revocations.expires_at",
-    )
-    .bind(revocation.kind.word())
-    .bind(revocation.issuer.as_deref().unwrap_or_default())
-    .bind(&revocation.value)
-    .bind(revocation.at.as_millisecond())
-    .bind(revocation.expires_at.as_millisecond())
-    .bind(version)
-    .execute(connection)
-    .await?;
-    Ok(added.rows_affected())
-}
-
-/// Adds a row for every living token that was exchanged, over any number of hops, for the one revoked.
-async fn add_descendants(
+/// Puts a row, unless one stands that reaches as far.
+async fn add(
     connection: &mut SqliteConnection,
-    revocation: &RevocationRow,
-    version: i64,
-) -> Result<u64, SqliteError> {
-    let added = sqlx::query(
-        "WITH RECURSIVE descendants (iss, jti, expires_at) AS (
-             SELECT iss, jti, expires_at FROM tokens WHERE parent_iss = ?1 AND parent_jti = ?2
-             UNION
-             SELECT child.iss, child.jti, child.expires_at
-             FROM tokens AS child
-             JOIN descendants ON child.parent_iss = descendants.iss AND child.parent_jti = descendants.jti
-         )
-         INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
-         SELECT ?3, iss, jti, ?4, expires_at, ?5 FROM descendants
-         WHERE expires_at > unixepoch('subsec') * 1000
-         ON CONFLICT (kind, issuer, value) DO UPDATE
-         SET at = MAX(revocations.at, excluded.at),
-             expires_at = MAX(revocations.expires_at, excluded.expires_at),
-             version = excluded.version
-         WHERE excluded.at > revocations.at OR excluded.expires_at > revocations.expires_at",
+    codes: &RowCodes,
+    counter: &mut Counter,
+    row: RevocationRow,
+) -> Result<bool, SqliteError> {
+    let standing: Option<RevocationColumns> = sqlx::query_as(
+        "SELECT kind, issuer, value, at, expires_at, version, code FROM revocations
+         WHERE kind = ?1 AND issuer = ?2 AND value = ?3",
     )
-    .bind(revocation.issuer.as_deref().unwrap_or_default())
-    .bind(&revocation.value)
-    .bind(RevocationKind::Token.word())
-    .bind(revocation.at.as_millisecond())
-    .bind(version)
+    .bind(row.kind.word())
+    .bind(row.issuer.as_deref().unwrap_or_default())
+    .bind(&row.value)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some((row, replaced)) = coded::further(row, standing)? else { return Ok(false) };
+    let code = coded::revocation_code(codes, &row);
+    replaced.iter().for_each(|code| counter.set.toggle(codes, code));
+    counter.set.toggle(codes, &code);
+    sqlx::query(
+        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version, code)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (kind, issuer, value) DO UPDATE
+         SET at = excluded.at, expires_at = excluded.expires_at, version = excluded.version, code = excluded.code",
+    )
+    .bind(row.kind.word())
+    .bind(row.issuer.as_deref().unwrap_or_default())
+    .bind(&row.value)
+    .bind(row.at.as_millisecond())
+    .bind(row.expires_at.as_millisecond())
+    .bind(row.version)
+    .bind(code.as_slice())
     .execute(connection)
     .await?;
-    Ok(added.rows_affected())
+    Ok(true)
 }
 
-/// Adds a row for every outside token that began the transaction. What descends from them within the transaction is covered by the
+/// A revocation of each outside token that began the transaction. What descends from them within the transaction is covered by the
 /// transaction's own row; other transactions that they began stand.
-async fn add_beginnings(
+async fn beginnings(
     connection: &mut SqliteConnection,
     revocation: &RevocationRow,
-    version: i64,
-) -> Result<u64, SqliteError> {
-    let added = sqlx::query(
-        "INSERT INTO revocations (kind, issuer, value, at, expires_at, version)
-         SELECT DISTINCT ?2, first.parent_iss, first.parent_jti, ?3, ?4, ?5
+) -> Result<Vec<RevocationRow>, SqliteError> {
+    let tokens: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT first.parent_iss, first.parent_jti
          FROM tokens AS first
          WHERE first.txn = ?1 AND first.parent_jti IS NOT NULL
            AND NOT EXISTS (
-               SELECT 1 FROM tokens AS parent WHERE parent.jti = first.parent_jti AND parent.iss = first.parent_iss)
-         ON CONFLICT (kind, issuer, value) DO UPDATE
-         SET at = MAX(revocations.at, excluded.at),
-             expires_at = MAX(revocations.expires_at, excluded.expires_at),
-             version = excluded.version
-         WHERE excluded.at > revocations.at OR excluded.expires_at > revocations.expires_at",
+               SELECT 1 FROM tokens AS parent WHERE parent.jti = first.parent_jti AND parent.iss = first.parent_iss)",
     )
     .bind(&revocation.value)
-    .bind(RevocationKind::Token.word())
-    .bind(revocation.at.as_millisecond())
-    .bind(revocation.expires_at.as_millisecond())
-    .bind(version)
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(added.rows_affected())
+    Ok(tokens.into_iter().map(|token| revocation.of_token(token)).collect())
+}
+
+async fn now(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
+    Ok(sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(connection).await?)
 }

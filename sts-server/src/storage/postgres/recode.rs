@@ -1,0 +1,123 @@
+//! Codes given anew: to rows of an older schema, under another master key, and after a review.
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{FromRow, PgPool};
+
+use super::error::PostgresError;
+use super::{audit, counter, keys, registry, revocation, transaction};
+use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
+use crate::storage::codes::{Counter, CounterColumns, RowCodes};
+use crate::storage::{AuditRow, TableFault};
+
+/// The statement that reads a table whole, and the one that writes codes by its primary key.
+struct Statements {
+    read: &'static str,
+    write: &'static str,
+}
+
+const ENTRIES: Statements = Statements {
+    read: registry::ENTRIES,
+    write: "UPDATE entries SET code = recoded.code
+            FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[]) AS recoded (kind, id, none, code)
+            WHERE entries.kind = recoded.kind AND entries.id = recoded.id",
+};
+const KEYS: Statements = Statements {
+    read: keys::KEYS,
+    write: "UPDATE signing_keys SET code = recoded.code
+            FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[]) AS recoded (kid, none, neither, code)
+            WHERE signing_keys.kid = recoded.kid",
+};
+const REVOCATIONS: Statements = Statements {
+    read: revocation::REVOCATIONS,
+    write: "UPDATE revocations SET code = recoded.code
+            FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[]) AS recoded (kind, issuer, value, code)
+            WHERE revocations.kind = recoded.kind AND revocations.issuer = recoded.issuer
+              AND revocations.value = recoded.value",
+};
+
+/// Gives rows that have a right code under `vouched_by`, or every row, the code under `next`. No version is raised.
+pub(super) async fn recode(
+    connection: &mut PgConnection,
+    vouched_by: Option<&RowCodes>,
+    next: &RowCodes,
+) -> Result<(), PostgresError> {
+    for counter in each(connection, vouched_by, next).await? {
+        counter::write(connection, &counter.sealed(next)).await?;
+    }
+    Ok(())
+}
+
+/// Gives every row its code, and raises all versions.
+pub(super) async fn accept(pool: &PgPool, codes: &RowCodes, audit: &[AuditRow]) -> Result<(), PostgresError> {
+    let mut transaction = transaction::changing_everything(pool).await?;
+    for counter in each(&mut transaction, None, codes).await? {
+        counter::raise(&mut transaction, &counter.begun_anew(codes)).await?;
+    }
+    audit::insert(&mut transaction, audit).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn each(
+    connection: &mut PgConnection,
+    vouched_by: Option<&RowCodes>,
+    next: &RowCodes,
+) -> Result<[Counter; 3], PostgresError> {
+    Ok([
+        table::<EntryColumns>(connection, &ENTRIES, vouched_by, next).await?,
+        table::<KeyColumns>(connection, &KEYS, vouched_by, next).await?,
+        table::<RevocationColumns>(connection, &REVOCATIONS, vouched_by, next).await?,
+    ])
+}
+
+async fn table<Columns>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    vouched_by: Option<&RowCodes>,
+    next: &RowCodes,
+) -> Result<Counter, PostgresError>
+where
+    Columns: Coded + Send + Unpin + for<'row> FromRow<'row, PgRow>,
+{
+    let counter = counter::lock(connection, Columns::COUNTER).await?;
+    let rows: Vec<Columns> = sqlx::query_as(statements.read).fetch_all(&mut *connection).await?;
+    let (recoded, set) = coded::recoded(&rows, vouched_by, next);
+    let part = |index: usize| -> Vec<&str> { recoded.iter().filter_map(|(key, _)| key.get(index).copied()).collect() };
+    sqlx::query(statements.write)
+        .bind(part(0))
+        .bind(part(1))
+        .bind(part(2))
+        .bind(recoded.iter().map(|(_, code)| code.as_slice()).collect::<Vec<&[u8]>>())
+        .execute(connection)
+        .await?;
+    Ok(Counter::of(counter, set))
+}
+
+/// What was written past the servers. Only the codes are read, unless they do not fit.
+pub(super) async fn inspect(pool: &PgPool, codes: &RowCodes) -> Result<Vec<TableFault>, PostgresError> {
+    let mut transaction = transaction::snapshot(pool).await?;
+    let faults = [
+        faults::<EntryColumns>(&mut transaction, &ENTRIES, codes).await?,
+        faults::<KeyColumns>(&mut transaction, &KEYS, codes).await?,
+        faults::<RevocationColumns>(&mut transaction, &REVOCATIONS, codes).await?,
+    ];
+    transaction.commit().await?;
+    Ok(faults.concat())
+}
+
+async fn faults<Columns>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    codes: &RowCodes,
+) -> Result<Vec<TableFault>, PostgresError>
+where
+    Columns: Coded + Send + Unpin + for<'row> FromRow<'row, PgRow>,
+{
+    let counter: CounterColumns = counter::read(connection, Columns::COUNTER).await?;
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar(Columns::CODES).fetch_all(&mut *connection).await?;
+    if coded::fits(&counter, &stored, codes) {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Columns> = sqlx::query_as(statements.read).fetch_all(connection).await?;
+    Ok(coded::stored(&counter, rows, codes).faults)
+}

@@ -1,0 +1,115 @@
+//! Codes given anew: to rows of an older schema, under another master key, and after a review.
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{FromRow, SqlitePool};
+
+use super::error::SqliteError;
+use super::{audit, begin_immediate, counter, keys, registry, revocation};
+use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
+use crate::storage::codes::{Counter, CounterColumns, RowCodes};
+use crate::storage::{AuditRow, TableFault};
+
+/// The statement that reads a table whole, and the one that writes codes by its primary key.
+struct Statements {
+    read: &'static str,
+    write: &'static str,
+}
+
+const ENTRIES: Statements = Statements {
+    read: registry::ENTRIES,
+    write: "UPDATE entries SET code = ?4 WHERE kind = ?1 AND id = ?2 AND ?3 = ''",
+};
+const KEYS: Statements =
+    Statements { read: keys::KEYS, write: "UPDATE signing_keys SET code = ?4 WHERE kid = ?1 AND ?2 = ?3" };
+const REVOCATIONS: Statements = Statements {
+    read: revocation::REVOCATIONS,
+    write: "UPDATE revocations SET code = ?4 WHERE kind = ?1 AND issuer = ?2 AND value = ?3",
+};
+
+/// Gives rows that have a right code under `vouched_by`, or every row, the code under `next`. No version is raised.
+pub(super) async fn recode(
+    connection: &mut SqliteConnection,
+    vouched_by: Option<&RowCodes>,
+    next: &RowCodes,
+) -> Result<(), SqliteError> {
+    for counter in each(connection, vouched_by, next).await? {
+        counter::write(connection, &counter.sealed(next)).await?;
+    }
+    Ok(())
+}
+
+/// Gives every row its code, and raises all versions.
+pub(super) async fn accept(writer: &SqlitePool, codes: &RowCodes, audit: &[AuditRow]) -> Result<(), SqliteError> {
+    let mut transaction = begin_immediate(writer).await?;
+    for counter in each(&mut transaction, None, codes).await? {
+        counter::write(&mut transaction, &counter.begun_anew(codes)).await?;
+    }
+    audit::insert(&mut transaction, audit).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn each(
+    connection: &mut SqliteConnection,
+    vouched_by: Option<&RowCodes>,
+    next: &RowCodes,
+) -> Result<[Counter; 3], SqliteError> {
+    Ok([
+        table::<EntryColumns>(connection, &ENTRIES, vouched_by, next).await?,
+        table::<KeyColumns>(connection, &KEYS, vouched_by, next).await?,
+        table::<RevocationColumns>(connection, &REVOCATIONS, vouched_by, next).await?,
+    ])
+}
+
+async fn table<Columns>(
+    connection: &mut SqliteConnection,
+    statements: &Statements,
+    vouched_by: Option<&RowCodes>,
+    next: &RowCodes,
+) -> Result<Counter, SqliteError>
+where
+    Columns: Coded + Send + Unpin + for<'row> FromRow<'row, SqliteRow>,
+{
+    let counter = counter::read(connection, Columns::COUNTER).await?;
+    let rows: Vec<Columns> = sqlx::query_as(statements.read).fetch_all(&mut *connection).await?;
+    let (recoded, set) = coded::recoded(&rows, vouched_by, next);
+    for ([first, second, third], code) in recoded {
+        sqlx::query(statements.write)
+            .bind(first)
+            .bind(second)
+            .bind(third)
+            .bind(code.as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(Counter::of(counter, set))
+}
+
+/// What was written past the servers. Only the codes are read, unless they do not fit.
+pub(super) async fn inspect(readers: &SqlitePool, codes: &RowCodes) -> Result<Vec<TableFault>, SqliteError> {
+    let mut transaction = readers.begin().await?;
+    let faults = [
+        faults::<EntryColumns>(&mut transaction, &ENTRIES, codes).await?,
+        faults::<KeyColumns>(&mut transaction, &KEYS, codes).await?,
+        faults::<RevocationColumns>(&mut transaction, &REVOCATIONS, codes).await?,
+    ];
+    transaction.commit().await?;
+    Ok(faults.concat())
+}
+
+async fn faults<Columns>(
+    connection: &mut SqliteConnection,
+    statements: &Statements,
+    codes: &RowCodes,
+) -> Result<Vec<TableFault>, SqliteError>
+where
+    Columns: Coded + Send + Unpin + for<'row> FromRow<'row, SqliteRow>,
+{
+    let counter: CounterColumns = counter::read(connection, Columns::COUNTER).await?;
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar(Columns::CODES).fetch_all(&mut *connection).await?;
+    if coded::fits(&counter, &stored, codes) {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Columns> = sqlx::query_as(statements.read).fetch_all(connection).await?;
+    Ok(coded::stored(&counter, rows, codes).faults)
+}
