@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::Tenant;
+use thiserror::Error;
 use utoipa::ToSchema;
 
+use super::known_names::{self, UnknownName};
 use super::{Administration, By, Wrong};
-use crate::exchange::{Revocation, SnapshotError, revocation_row};
-use crate::record::{Event, EventKind};
-use crate::registry::Registry;
+use crate::exchange::Revocation;
+use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
 /// What is to be revoked or lifted, as an operator names it: exactly one of the first five.
@@ -33,6 +34,52 @@ pub struct Named {
     /// Whose token or user it is. Of a token, absent, this service's; of a user, absent, every issuer's. Goes with `jti` and `sub` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
+    /// Refuses whatever is issued later too, until lifted. Goes with `sub`, `agent` and `tenant` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
+    /// Revokes also what the registry does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+}
+
+/// A revocation, and how far it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeRequest {
+    /// What is revoked.
+    pub revocation: Revocation,
+    /// What of it.
+    pub reach: Reach,
+    /// Whether the registry must know its name.
+    pub names: Names,
+}
+
+/// Which tokens of a user, an agent or a tenant a revocation refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those issued until now.
+    IssuedUntilNow,
+    /// All, whenever they are issued.
+    Hold,
+}
+
+/// Which names may be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Those that the registry knows.
+    Known,
+    /// Any.
+    Any,
+}
+
+/// Nothing was revoked.
+#[derive(Debug, Error)]
+pub enum NotRevoked {
+    /// Nothing here has this name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
+    /// The database failed.
+    #[error("the database failed")]
+    Storage(#[from] StorageError),
 }
 
 /// What came of a revocation.
@@ -40,9 +87,12 @@ pub struct Named {
 pub struct RevocationDone {
     /// How many entries were added or reach further now: of a token, one for each of its descendants too.
     pub revoked: u64,
-    /// Until when it stands.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Timestamp,
+    /// Until when it stands; absent, until it is lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it refuses whatever is issued later too. Without, new tokens are not stopped.
+    pub hold: bool,
 }
 
 /// What stands revoked: what it is, as an operator names it, and since and until when.
@@ -66,15 +116,32 @@ pub struct StandingRevocation {
     /// Whose token or user it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Tokens that were issued at or before this are refused.
+    /// When it was made. Tokens that were issued at or before this are refused, and of a hold all.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// When nothing that it covers can be alive any more.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Timestamp,
+    /// When the token that it is about expires; absent where it stands until it is lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is a hold, which refuses tokens whenever they are issued.
+    pub hold: bool,
 }
 
 impl StandingRevocation {
+    /// What it is about: the parameter that names it, and its name.
+    #[must_use]
+    pub fn name(&self) -> (&'static str, &str) {
+        let named = [
+            ("jti", &self.jti),
+            ("txn", &self.txn),
+            ("sub", &self.sub),
+            ("agent", &self.agent),
+            ("tenant", &self.tenant),
+        ];
+        let named = named.into_iter().find_map(|(parameter, name)| Some((parameter, name.as_deref()?)));
+        named.unwrap_or_default()
+    }
+
     fn of(row: RevocationRow) -> Self {
         let of = |kind: RevocationKind| (row.kind == kind).then(|| row.value.clone());
         Self {
@@ -84,13 +151,35 @@ impl StandingRevocation {
             agent: of(RevocationKind::Agent),
             tenant: of(RevocationKind::Tenant),
             issuer: row.issuer,
-            at: row.at,
-            expires_at: row.expires_at,
+            at: held_since(row.at).unwrap_or(row.at),
+            expires_at: end(row.expires_at),
+            hold: held_since(row.at).is_some(),
         }
     }
 }
 
+/// When a revocation expires; none of one that stands until it is lifted.
+fn end(expires_at: Timestamp) -> Option<Timestamp> {
+    (expires_at < UNTIL_LIFTED).then_some(expires_at)
+}
+
 impl Named {
+    /// The revocation that is asked for, at a service of this issuer.
+    ///
+    /// # Errors
+    /// [`Wrong`] names the parameter that makes no sense.
+    pub fn request(&self, our_issuer: &str) -> Result<RevokeRequest, Wrong> {
+        let revocation = self.revocation(our_issuer)?;
+        if self.hold && matches!(revocation.kind, RevocationKind::Token | RevocationKind::Transaction) {
+            return Err(Wrong::new("hold", "goes with sub, agent and tenant alone"));
+        }
+        Ok(RevokeRequest {
+            revocation,
+            reach: if self.hold { Reach::Hold } else { Reach::IssuedUntilNow },
+            names: if self.unknown { Names::Any } else { Names::Known },
+        })
+    }
+
     /// The revocation that is meant, at a service of this issuer.
     ///
     /// # Errors
@@ -137,24 +226,43 @@ pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wron
 impl Administration {
     /// Revokes. It holds at once for whatever is committed from now on, and for every server when it has followed the database.
     ///
+    /// It stands until it is lifted, but for a token of this service, which expires. An outside token without `iat` may become
+    /// acceptable at any time, so that nothing that covers one may run out before it is lifted.
+    ///
     /// # Errors
-    /// [`SnapshotError`] when the database fails.
-    pub async fn revoke(&self, revocation: &Revocation, by: &By) -> Result<RevocationDone, SnapshotError> {
-        let (version, rows) = self.store.entries().await?;
-        let registry = Registry::from_rows(version, &rows)?;
-        let mut row = revocation_row(revocation, &registry, self.config.limits.max_ttl, self.now());
-        if revocation.kind == RevocationKind::Token
-            && let Some(token) = self
-                .store
-                .token(&revocation.value)
-                .await?
-                .filter(|token| Some(&token.iss) == revocation.issuer.as_ref())
-        {
-            row.expires_at = token.expires_at;
+    /// [`NotRevoked`]; nothing was written.
+    pub async fn revoke(&self, request: &RevokeRequest, by: &By) -> Result<RevocationDone, NotRevoked> {
+        let RevokeRequest { revocation, reach, names } = request;
+        if *names == Names::Known {
+            let (_, entries) = self.store.entries().await?;
+            known_names::check(revocation, self.issuer(), &entries)?;
         }
-        let audit = [self.audit_row(EventKind::Revoked, by, |event| describe(event, revocation))];
+        let row = self.revocation_row(request).await?;
+        let audit = [self.audit_row(EventKind::Revoked, by, |event| {
+            describe(event, revocation);
+            if *reach == Reach::Hold {
+                event.detail = Some("a hold: it refuses whatever is issued later too, until it is lifted".to_owned());
+            }
+        })];
         let (_, revoked) = self.store.revoke(&row, &audit).await?;
-        Ok(RevocationDone { revoked, expires_at: row.expires_at })
+        Ok(RevocationDone { revoked, expires_at: end(row.expires_at), hold: *reach == Reach::Hold })
+    }
+
+    async fn revocation_row(&self, request: &RevokeRequest) -> Result<RevocationRow, NotRevoked> {
+        let RevokeRequest { revocation, reach, names } = request;
+        let Revocation { kind, issuer, value } = revocation.clone();
+        let now = self.now();
+        let is_ours = kind == RevocationKind::Token && issuer.as_deref() == Some(self.issuer());
+        let token = if is_ours { self.store.token(&value).await? } else { None };
+        if is_ours && token.is_none() && *names == Names::Known {
+            return Err(known_names::unknown_token(&value).into());
+        }
+        let at = match reach {
+            Reach::IssuedUntilNow => now,
+            Reach::Hold => hold_at(now),
+        };
+        let expires_at = token.map_or(UNTIL_LIFTED, |token| token.expires_at);
+        Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0 })
     }
 
     /// Whatever stands revoked, tokens that went with others included.

@@ -34,7 +34,9 @@ impl Sts {
     /// The claims of a token that is ours, alive, in good standing, and the asker's to know of.
     fn active(view: &View, token: &str, asker: &Agent) -> Option<AccessTokenClaims> {
         let token = UnverifiedToken::parse(token).ok()?;
-        let claims = own_token(&view.snapshot.ring, token, view.now).ok()?.claims;
+        let own = own_token(&view.snapshot.ring, token, view.now).ok()?;
+        own.check_unbound().ok()?;
+        let claims = own.claims;
         let may_know = asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
         let stands =
             stands(&view.snapshot, &claims) && view.snapshot.revocations.refuse(&own_standing(&claims)).is_none();
@@ -42,8 +44,9 @@ impl Sts {
     }
 }
 
-/// Whether nobody of whom the token speaks has been disabled since: its user's issuer, its agent, its target.
+/// Whether all of whom the token speaks stand as they did: its user's issuer, its agent, its target, and the delegation between them.
 fn stands(snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
     let target = snapshot.registry.target([claims.aud.as_str()].into_iter()).ok().flatten();
-    target.is_some_and(|target| !target.disabled) && check_parties(&snapshot.registry, claims).is_ok()
+    let receives = |target: &Agent| !target.disabled && !snapshot.revocations.holds_agent(&target.id);
+    target.is_some_and(|target| receives(target)) && check_parties(&snapshot.registry, claims).is_ok()
 }

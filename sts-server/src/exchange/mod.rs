@@ -29,7 +29,7 @@ use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 pub use explain::{Explanation, Outcome, StepReport, Supposition};
 pub use refusal::Refusal;
 pub use request::{ExchangeRequest, Grant, Request, RequestError};
-pub use revoke::{Revocation, RevokeError, revocation_row};
+pub use revoke::{Revocation, RevokeError};
 pub use service::{Parts, Sts};
 pub use snapshot::{Snapshot, SnapshotError};
 
@@ -131,12 +131,12 @@ impl Sts {
                 // 6. Policy: may they?
                 call.trail.enter(Step::Policy);
                 let standing = verify::standing(&self.issuer, subject.subject(), client.agent());
-                (policy::permit(&self.question(view, &request, client, &chain), &subject)?, Some(standing))
+                (policy::permit(&self.question(view, &request, client, &chain)?, &subject)?, Some(standing))
             }
             Grant::ClientCredentials => {
                 // 6. Policy, for an agent on its own behalf.
                 call.trail.enter(Step::Policy);
-                let question = self.service_account_question(view, &request, client);
+                let question = self.service_account_question(view, &request, client)?;
                 (policy::permit_service_account(&question)?, None)
             }
         };
