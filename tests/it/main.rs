@@ -20,6 +20,7 @@ mod key_life;
 mod limits;
 mod metrics;
 mod once;
+mod parity;
 mod policy;
 mod properties;
 mod proxies;

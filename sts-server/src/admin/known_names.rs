@@ -21,12 +21,12 @@ pub struct UnknownName {
 
 /// Whether the registry knows the agent, the tenant or the issuer of a revocation. Entries are read member by member, so that one
 /// that this version cannot read does not stand in the way. Tenants are known where entries list any.
-pub(super) fn check(revocation: &Revocation, our_issuer: &str, entries: &[EntryRow]) -> Result<(), UnknownName> {
+/// `issuers` are those that the configuration names.
+pub(super) fn check(revocation: &Revocation, issuers: &[&str], entries: &[EntryRow]) -> Result<(), UnknownName> {
     let Revocation { kind, issuer, value } = revocation;
     let ids = |kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| entry.id.as_str());
     if let Some(issuer) = issuer
-        && issuer != our_issuer
-        && !ids(EntryKind::Issuer).any(|known| known == issuer)
+        && !ids(EntryKind::Issuer).chain(issuers.iter().copied()).any(|known| known == issuer)
     {
         return Err(unknown("issuer", issuer, "the registry has no issuer", ids(EntryKind::Issuer).collect()));
     }

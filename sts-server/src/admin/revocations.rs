@@ -235,7 +235,9 @@ impl Administration {
         let RevokeRequest { revocation, reach, names } = request;
         if *names == Names::Known {
             let (_, entries) = self.store.entries().await?;
-            known_names::check(revocation, self.issuer(), &entries)?;
+            let operators = self.config.admin.oidc.issuer.as_deref();
+            let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
+            known_names::check(revocation, &issuers, &entries)?;
         }
         let row = self.revocation_row(request).await?;
         let audit = [self.audit_row(EventKind::Revoked, by, |event| {

@@ -146,7 +146,15 @@ impl Sts {
         call.trail.enter(Step::Mint);
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;
-        let standing = standing.unwrap_or_else(|| verify::own_standing(minted.claims()));
+        let standing = match standing {
+            Some(standing) => standing,
+            None => {
+                // A token of its own that a block would cover is not issued.
+                let standing = verify::own_standing(minted.claims());
+                let revoked = view.snapshot.revocations.refuse(&standing);
+                revoked.map_or(Ok(standing), |kind| Err(Refusal::RevokedMeanwhile(kind)))?
+            }
+        };
         Ok(Issue { minted, standing, parent, issued_token_type: request.issued_token_type })
     }
 }
