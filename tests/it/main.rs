@@ -35,5 +35,6 @@ mod tenant;
 mod tls;
 mod tokens;
 mod traces;
+mod users;
 
 use sts_tests::process;

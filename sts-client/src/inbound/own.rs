@@ -4,9 +4,9 @@ use serde::Deserialize as _;
 use sts_jose::Claims;
 use sts_protocol::{AccessTokenClaims, SubjectId, is_name};
 
+use super::Named;
 use super::refusal::Why;
 use super::tenant::Tenants;
-use super::Named;
 
 /// Reads the claims of a token that an STS has signed. With `act` it is a user's; without, an agent's own.
 pub(super) fn read(claims: &Claims) -> Result<Named, Why> {
