@@ -40,6 +40,8 @@ impl Outside {
         let tenants = match (self.service_accounts.get(sub), &act) {
             (Some(tenants), None) => Tenants::OfServiceAccount(tenants.clone()),
             (Some(_), Some(_)) => return Err(Why::Contradiction),
+            // A service account of another STS, which is not one that is known here.
+            (None, None) if claims.get("tenant_ids").is_some() => return Err(Why::Contradiction),
             (None, _) => Tenants::OfUser(self.tenant(claims)?),
         };
         Ok(Named {
