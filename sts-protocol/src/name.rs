@@ -3,7 +3,7 @@
 /// The longest `sub`, `jti` and name of an actor, in characters.
 const MAX_CHARS: usize = 255;
 
-/// Whether a name has 1 to 255 characters, none of which is a control character.
+/// Returns true if a name has 1 to 255 characters, none of which is a control character.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let mut chars = text.chars();

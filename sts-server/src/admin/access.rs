@@ -29,7 +29,7 @@ const PREFIX: &str = "stsadmin_";
 const SECRET_BYTES: usize = 32;
 /// The length of a salt, in bytes.
 const SALT_BYTES: usize = 16;
-/// How old an operator's access token may be.
+/// The greatest age of an operator's access token.
 const MAX_TOKEN_AGE: &str = "60m";
 /// The longest bearer token that is looked at, in bytes; an access token may be as long.
 const MAX_BEARER_BYTES: usize = 16 * 1024;

@@ -7,21 +7,22 @@ use crate::document::nearest;
 use crate::exchange::Revocation;
 use crate::storage::{EntryKind, EntryRow, RevocationKind};
 
-/// What is to be revoked has a name that nothing here has.
+/// The name in a revocation is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct UnknownName {
     /// The parameter that names it.
     pub parameter: &'static str,
-    /// What is wrong with it.
+    /// The reason, without a suggestion.
     pub message: String,
-    /// What was probably meant, as a question or an advice.
+    /// A suggestion: the nearest known name, or another parameter to give.
     pub meant: Option<String>,
 }
 
-/// Whether the registry knows the agent, the tenant or the issuer of a revocation. Entries are read member by member, so that one
-/// that this version cannot read does not stand in the way. Tenants are known where entries list any.
-/// `issuers` are those that the configuration names.
+/// Checks that the registry knows the agent, the tenant or the issuer of a revocation. `issuers` are those that the configuration names.
+///
+/// Reads entries member by member, so that an entry that this version cannot parse does not block a revocation. Tenants are checked only
+/// if an entry names one.
 pub(super) fn check(revocation: &Revocation, issuers: &[&str], entries: &[EntryRow]) -> Result<(), UnknownName> {
     let Revocation { kind, issuer, value } = revocation;
     let ids = |kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| entry.id.as_str());
@@ -46,7 +47,7 @@ pub(super) fn check(revocation: &Revocation, issuers: &[&str], entries: &[EntryR
     }
 }
 
-/// A token of this service of which there is no row.
+/// The error for a token of this service that has no row.
 pub(super) fn unknown_token(jti: &str) -> UnknownName {
     UnknownName {
         parameter: "jti",

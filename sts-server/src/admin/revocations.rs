@@ -34,47 +34,47 @@ pub struct Named {
     /// Whose token or user it is. Of a token, absent, this service's; of a user, absent, every issuer's. Goes with `jti` and `sub` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Refuses whatever is issued later too, until lifted. Goes with `sub`, `agent` and `tenant` alone.
+    /// Also refuses tokens that are issued later, until lifted. Goes with `sub`, `agent` and `tenant` alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
-    /// Revokes also what the registry does not know.
+    /// Revokes a name that the registry does not know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
 }
 
-/// A revocation, and how far it goes.
+/// A revocation with its reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeRequest {
-    /// What is revoked.
+    /// The object and its name.
     pub revocation: Revocation,
-    /// What of it.
+    /// The tokens that it refuses.
     pub reach: Reach,
-    /// Whether the registry must know its name.
+    /// The names that are accepted.
     pub names: Names,
 }
 
-/// Which tokens of a user, an agent or a tenant a revocation refuses.
+/// The tokens of a user, an agent or a tenant that a revocation refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Those issued until now.
+    /// Tokens issued until now.
     IssuedUntilNow,
-    /// All, whenever they are issued.
+    /// All tokens, until lifted.
     Hold,
 }
 
-/// Which names may be revoked.
+/// The names that may be revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// Those that the registry knows.
+    /// Names that the registry knows.
     Known,
-    /// Any.
+    /// Any name.
     Any,
 }
 
 /// Nothing was revoked.
 #[derive(Debug, Error)]
 pub enum NotRevoked {
-    /// Nothing here has this name.
+    /// The name is unknown.
     #[error(transparent)]
     Unknown(#[from] UnknownName),
     /// The database failed.
@@ -87,15 +87,15 @@ pub enum NotRevoked {
 pub struct RevocationDone {
     /// How many entries were added or reach further now: of a token, one for each of its descendants too.
     pub revoked: u64,
-    /// Until when it stands; absent, until it is lifted.
+    /// The end of the revocation; absent if it lasts until lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// Whether it refuses whatever is issued later too. Without, new tokens are not stopped.
+    /// True if tokens that are issued later are refused too. Otherwise new tokens are not stopped.
     pub hold: bool,
 }
 
-/// What stands revoked: what it is, as an operator names it, and since and until when.
+/// A revocation in force: its object, as an operator names it, its time and its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
@@ -116,19 +116,19 @@ pub struct StandingRevocation {
     /// Whose token or user it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// When it was made. Tokens that were issued at or before this are refused, and of a hold all.
+    /// The time at which it was made. Tokens issued at or before it are refused; a hold refuses all.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// When the token that it is about expires; absent where it stands until it is lifted.
+    /// The end of the revocation, when its token expires; absent if it lasts until lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// Whether it is a hold, which refuses tokens whenever they are issued.
+    /// True for a hold, which also refuses tokens that are issued later.
     pub hold: bool,
 }
 
 impl StandingRevocation {
-    /// What it is about: the parameter that names it, and its name.
+    /// The parameter that names the object, and the name.
     #[must_use]
     pub fn name(&self) -> (&'static str, &str) {
         let named = [
@@ -158,7 +158,7 @@ impl StandingRevocation {
     }
 }
 
-/// When a revocation expires; none of one that stands until it is lifted.
+/// The end of a revocation; none if it lasts until lifted.
 fn end(expires_at: Timestamp) -> Option<Timestamp> {
     (expires_at < UNTIL_LIFTED).then_some(expires_at)
 }
@@ -226,11 +226,11 @@ pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wron
 impl Administration {
     /// Revokes. It holds at once for whatever is committed from now on, and for every server when it has followed the database.
     ///
-    /// It stands until it is lifted, but for a token of this service, which expires. An outside token without `iat` may become
-    /// acceptable at any time, so that nothing that covers one may run out before it is lifted.
+    /// A revocation lasts until it is lifted; that of a token of this service ends when the token expires. An outside token without
+    /// `iat` is accepted as soon as its `exp` is near enough, so a revocation that covers one has no safe end.
     ///
     /// # Errors
-    /// [`NotRevoked`]; nothing was written.
+    /// [`NotRevoked`]; then nothing is written.
     pub async fn revoke(&self, request: &RevokeRequest, by: &By) -> Result<RevocationDone, NotRevoked> {
         let RevokeRequest { revocation, reach, names } = request;
         if *names == Names::Known {
@@ -243,7 +243,8 @@ impl Administration {
         let audit = [self.audit_row(EventKind::Revoked, by, |event| {
             describe(event, revocation);
             if *reach == Reach::Hold {
-                event.detail = Some("a hold: it refuses whatever is issued later too, until it is lifted".to_owned());
+                event.detail =
+                    Some("a hold: it also refuses tokens that are issued later, until it is lifted".to_owned());
             }
         })];
         let (_, revoked) = self.store.revoke(&row, &audit).await?;

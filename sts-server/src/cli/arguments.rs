@@ -283,13 +283,13 @@ pub struct RevokedArguments {
     /// A user, as its issuer names it; without --issuer, also as minted tokens do.
     #[arg(long)]
     pub sub: Option<String>,
-    /// An agent: every token in whose chain it stands, and what it authenticates with, save a secret.
+    /// An agent: every token with it in the chain, its client assertions and workload tokens. Not its secret, unless --hold is given.
     #[arg(long)]
     pub agent: Option<String>,
     /// A tenant.
     #[arg(long)]
     pub tenant: Option<String>,
-    /// Nothing: list what stands revoked.
+    /// List the revocations that are in force.
     #[arg(long, conflicts_with_all = ["issuer", "hold", "unknown", "lift"])]
     pub list: bool,
 }

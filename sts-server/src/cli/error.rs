@@ -60,7 +60,7 @@ pub enum CliError {
     /// What was asked for makes no sense.
     #[error("{}", in_flags(.0))]
     Wrong(#[from] Wrong),
-    /// What is to be revoked is unknown.
+    /// The name in a revocation is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
     /// A listener, or what follows the database, has ended by itself.
@@ -79,7 +79,7 @@ fn in_flags(wrong: &Wrong) -> String {
     }
 }
 
-/// A name that is unknown, what was probably meant, and the flag that revokes it all the same.
+/// The reason, the suggestion, and the flag that revokes an unknown name.
 fn with_advice(UnknownName { parameter, message, meant }: &UnknownName) -> String {
     let meant = meant.as_ref().map_or_else(String::new, |meant| format!("{meant} "));
     format!("--{parameter}: {message}; {meant}to revoke it all the same, add --unknown")

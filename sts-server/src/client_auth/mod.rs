@@ -34,7 +34,7 @@ pub struct Context<'a> {
     pub trusted: &'a TrustedKeys,
     /// Checks secrets.
     pub secrets: &'a SecretCheck,
-    /// The revocations that stand.
+    /// The revocations in force.
     pub revocations: &'a Revocations,
     /// Our issuer: the one audience of an assertion.
     pub issuer: &'a str,
@@ -105,8 +105,8 @@ impl AuthenticatedAgent {
         self.one_time.as_ref()
     }
 
-    /// What must stand unrevoked of the credentials that the agent presented: its client assertion, its workload token, or both that
-    /// and an actor token. A secret has nothing of its own: the agent stands in whatever is committed for it.
+    /// The standing of each token that the agent presented: its client assertion, its workload token, and an actor token beside them.
+    /// None of them is revoked as far as the snapshot says. Empty for a secret: the decision's own standing names the agent.
     #[must_use]
     pub fn standings(&self) -> &[Standing] {
         &self.standings

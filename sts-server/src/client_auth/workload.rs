@@ -54,7 +54,7 @@ pub enum WorkloadError {
 pub struct IdentifiedWorkload {
     /// The agent; neither disabled nor on hold.
     pub agent: Arc<Agent>,
-    /// What of the token a revocation can be about. None is, as far as the snapshot says.
+    /// The standing of the token, which is not revoked as far as the snapshot says.
     pub standing: Standing,
 }
 

@@ -44,7 +44,7 @@ impl Sts {
     }
 }
 
-/// Whether all of whom the token speaks stand as they did: its user's issuer, its agent, its target, and the delegation between them.
+/// Returns true if the entries that the token rests on still allow it: its user's issuer, its agent, its target and its delegation.
 fn stands(snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
     let target = snapshot.registry.target([claims.aud.as_str()].into_iter()).ok().flatten();
     let receives = |target: &Agent| !target.disabled && !snapshot.revocations.holds_agent(&target.id);

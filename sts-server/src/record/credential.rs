@@ -1,8 +1,8 @@
-//! What of each credential a revocation can be about.
+//! The standing of each kind of credential.
 //!
-//! Every credential that a request carries asks the same question, [`Revocations::refuse`], of the [`Standing`] that is made of it:
-//! a subject token and an introspected token (`verify`), an actor token and a client assertion (`client_auth`), and an operator's
-//! access token (`verify::operator`). A client secret has no time of issue, and asks for holds alone.
+//! [`Revocations::refuse`] is the one check of every credential that a request carries, given its [`Standing`]: of a subject token and
+//! an introspected token (`verify`), an actor token and a client assertion (`client_auth`), and an operator's access token
+//! (`verify::operator`). A client secret has no time of issue, so only holds apply to it.
 
 use jiff::Timestamp;
 
@@ -21,19 +21,18 @@ impl Standing {
     /// Of an assertion that an agent signed itself.
     #[must_use]
     pub fn of_assertion(token: TokenReference, agent: &str, issued_at: Option<Timestamp>) -> Self {
-        let (sub, agents) = (agent.to_owned(), vec![agent.to_owned()]);
-        Self { token, txn: None, principal: None, sub, agents, tenants: Vec::new(), issued_at }
+        Self { principal: None, ..Self::of_outside(token, agent, vec![agent.to_owned()], issued_at) }
     }
 }
 
 impl Revocations {
-    /// Whether an agent is on hold: whatever it presents is refused, whenever it was issued.
+    /// Returns true if an agent is on hold.
     #[must_use]
     pub fn holds_agent(&self, id: &str) -> bool {
         !self.is_empty() && self.refuse(&Standing::of_assertion(no_token(), id, Some(HOLDS_BEGIN))).is_some()
     }
 
-    /// Whether a tenant is on hold.
+    /// Returns true if a tenant is on hold.
     #[must_use]
     pub fn holds_tenant(&self, tenant: &str) -> bool {
         let standing = || Standing {

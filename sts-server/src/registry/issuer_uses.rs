@@ -1,4 +1,4 @@
-//! What other entries say of an issuer: that it names workloads, users, or both; and whose names begin how.
+//! The uses that entries make of an issuer: for workloads, for users, or both; and the prefixes of their names.
 
 use std::collections::HashSet;
 
@@ -31,17 +31,17 @@ impl IssuerUses {
         self.listed.extend(delegation.issuers.iter().flatten().cloned());
     }
 
-    /// Whether a `workload` names the issuer.
+    /// Returns true if a `workload` names the issuer.
     pub(super) fn is_of_workloads(&self, issuer: &str) -> bool {
         self.of_workloads.contains(issuer)
     }
 
-    /// Whether the issuer names users: no `workload` names it, or a delegation lists it.
+    /// Returns true if the issuer names users: no `workload` names it, or a delegation lists it.
     pub(super) fn is_of_users(&self, issuer: &str) -> bool {
         !self.is_of_workloads(issuer) || self.listed.contains(issuer)
     }
 
-    /// Whether a delegation covers users of the issuer. One without `issuers` covers those of every issuer that no `workload` names.
+    /// Returns true if a delegation covers users of the issuer. Without `issuers` it covers every issuer that no `workload` names.
     pub(super) fn are_covered(&self, delegation: &Delegation, issuer: &str) -> bool {
         match &delegation.issuers {
             Some(issuers) => issuers.iter().any(|listed| listed == issuer),
@@ -49,7 +49,7 @@ impl IssuerUses {
         }
     }
 
-    /// Whether `sub`, which `issuer` names, begins with the prefix of another issuer.
+    /// Returns true if `sub`, which `issuer` names, begins with the prefix of another issuer.
     pub(super) fn is_of_another(&self, issuer: &str, sub: &str) -> bool {
         self.prefixes.iter().any(|(owner, prefix)| owner != issuer && sub.starts_with(prefix.as_str()))
     }

@@ -143,19 +143,19 @@ impl Registry {
         self.uses.is_of_workloads(issuer)
     }
 
-    /// Whether an issuer names users: no workload entry names it, or a delegation lists it in `issuers`.
+    /// Returns true if an issuer names users: no workload entry names it, or a delegation lists it in `issuers`.
     #[must_use]
     pub fn is_user_issuer(&self, issuer: &str) -> bool {
         self.uses.is_of_users(issuer)
     }
 
-    /// Whether a delegation covers users of an issuer: it lists the issuer, or lists none and no workload entry names the issuer.
+    /// Returns true if a delegation covers users of an issuer: it lists the issuer, or lists none and no workload entry names the issuer.
     #[must_use]
     pub fn covers_users_of(&self, delegation: &Delegation, issuer: &str) -> bool {
         self.uses.are_covered(delegation, issuer)
     }
 
-    /// Whether `sub`, a subject as minted tokens would name it for `issuer`, begins with the `subject_prefix` of another issuer.
+    /// Returns true if `sub`, a subject as minted tokens would name it for `issuer`, begins with the `subject_prefix` of another issuer.
     #[must_use]
     pub fn is_name_of_another_issuer(&self, issuer: &str, sub: &str) -> bool {
         self.uses.is_of_another(issuer, sub)

@@ -27,7 +27,7 @@ pub struct OperatorContext<'a> {
     pub claim: &'a str,
     /// The `typ` that its tokens must have.
     pub typ: TokenTyp,
-    /// The revocations that stand.
+    /// The revocations in force.
     pub revocations: &'a Revocations,
     /// The present.
     pub now: Timestamp,
@@ -124,7 +124,7 @@ pub async fn operator(context: &OperatorContext<'_>, token: &str) -> Result<Veri
     Ok(VerifiedOperator { iss: believed.issuer.issuer.clone(), sub: sub.to_owned(), values })
 }
 
-/// Whether a token has a claim that ID tokens alone have (OpenID Connect Core §2, §3.3.2.11), or says so as Keycloak does.
+/// Returns true if a token has a claim that only ID tokens have (OpenID Connect Core §2, §3.3.2.11), or the `typ` claim of Keycloak's.
 fn is_id_token(claims: &Claims) -> bool {
     ["nonce", "at_hash", "c_hash"].into_iter().any(|claim| claims.get(claim).is_some())
         || claims.get("typ").is_some_and(|typ| typ == "ID")

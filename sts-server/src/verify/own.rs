@@ -48,8 +48,8 @@ pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: Timestamp) -> 
     Ok(OwnToken { claims, token, times })
 }
 
-/// Whether those of whom a token of ours speaks stand as they did: the issuer of its user, with the tenant that it asserted, the
-/// agent that it was issued to, and the delegation that allowed it.
+/// Checks that the entries that a token of ours rests on still allow it: the issuer of its user, with the tenant that it asserted, the
+/// agent that it was issued to, and the delegation.
 ///
 /// # Errors
 /// [`SubjectError`]: `PrincipalIssuer`, `TenantOutside`, `CurrentActor` or `Delegation`.
@@ -71,7 +71,7 @@ pub fn check_parties(registry: &Registry, claims: &AccessTokenClaims) -> Result<
     Err(SubjectError::Delegation)
 }
 
-/// Whether a delegation between the right agents still covers a token: its user's issuer and tenant, or its service account.
+/// Returns true if a delegation between the token's agent and target covers its user's issuer and tenant, or its service account.
 fn allows(registry: &Registry, delegation: &Delegation, claims: &AccessTokenClaims) -> bool {
     if delegation.disabled {
         return false;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sts_protocol::parameter::{GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE};
 use sts_tests::{ACCESS_TOKEN, AdminRequest, Credentials, FormRequest, Harness, TestIssuer, TestKey};
 
-/// What operators' tokens are addressed to.
+/// The audience of operators' tokens.
 pub(super) const AUDIENCE: &str = "https://sts.example/admin";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const WORKLOAD: &str = "system:serviceaccount:shop:";
@@ -36,7 +36,7 @@ pub(super) enum Carried {
     OperatorToken,
 }
 
-/// How a credential differs from a good one.
+/// The difference of a credential from a good one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Forgery {
     /// Claims that it has in place of its own.
@@ -61,7 +61,7 @@ pub(super) struct Presented {
     pub(super) names: Names,
 }
 
-/// What an operator calls the credential: bodies for `POST /revocations`, where it has such a name.
+/// The bodies for `POST /revocations` that cover the credential.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) token: Option<Value>,

@@ -15,7 +15,7 @@ use self::table::{Cell, Wrong, cell};
 /// Past every margin that a comparison of clocks allows for, in seconds.
 const LATER: u64 = 120;
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Served,
@@ -191,7 +191,7 @@ impl Trial {
         self.lift(&named).await;
     }
 
-    /// Whether the credential is itself a token that this service issues, which it does not under a hold.
+    /// Returns true if the credential is a token that this service issues, and does not issue under a hold.
     fn is_made_by_request(&self) -> bool {
         matches!(self.carried, Carried::OwnToken | Carried::Introspected | Carried::IntrospectedServiceAccount)
     }

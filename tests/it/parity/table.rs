@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::credentials::Carried;
 
-/// What is wrong.
+/// The fault of a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrong {
     /// It is revoked by its name.
@@ -50,7 +50,7 @@ impl Wrong {
     ];
 }
 
-/// What becomes of a credential with which something is wrong.
+/// The expected outcome of a credential with a fault.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cell {
     /// The status, and the reason that is recorded or answered; empty where no agent is known and nothing is recorded.
@@ -64,7 +64,7 @@ pub(super) enum Cell {
 }
 
 impl Cell {
-    /// What must come of it; none where the question does not arise.
+    /// The outcome; none where the question does not arise.
     pub(super) fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Refused(status, reason) => Some(Outcome::Refused(status, reason.to_owned())),
@@ -85,7 +85,7 @@ const UNAUTHENTICATED: Cell = Cell::Refused(401, "");
 /// The agent that the token is for is the one that asks.
 const TARGET_ASKS: Cell = UNAUTHENTICATED;
 
-/// What becomes of this credential when this is wrong.
+/// The expected outcome of this credential with this fault.
 pub(super) fn cell(carried: Carried, wrong: Wrong) -> Cell {
     match carried {
         Carried::UserToken => user_token(wrong),

@@ -265,7 +265,7 @@ impl Oracle<'_> {
         })
     }
 
-    /// Whether a workload of an agent is of the issuer.
+    /// Returns true if a workload of an agent is of the issuer.
     fn names_workloads(&self, issuer: usize) -> bool {
         self.model.agents.iter().any(|agent| agent.credential == Credential::Workload(issuer))
     }

@@ -12,20 +12,20 @@ use crate::admin::{Named, Refusal, RevocationDone, StandingRevocation, Wrong};
 use crate::config::Role;
 use crate::document::FieldFault;
 
-/// What stands revoked.
+/// The revocations in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevocationList {
     /// The revocations, in no order.
     revocations: Vec<StandingRevocation>,
 }
 
-/// Lists what stands revoked.
+/// Lists the revocations in force.
 #[utoipa::path(
     get,
     path = "/revocations",
     operation_id = "list_revocations",
     tag = "revocations",
-    responses((status = 200, description = "What stands revoked.", body = RevocationList), ReadProblems)
+    responses((status = 200, description = "The revocations in force.", body = RevocationList), ReadProblems)
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
