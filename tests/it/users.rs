@@ -24,6 +24,8 @@ async fn a_workload_is_no_user_unless_a_delegation_lists_its_issuer_and_then_for
     harness.apply(|registry, _| registry.delegation("coordinator", "inventory", &listed)).await;
     let first = request(&harness).send().await;
     assert_eq!(first.claims()["sub"], "system:serviceaccount:anywhere:default");
+    let request_of_own = harness.exchange_by("coordinator", &own, "inventory");
+    harness.assert_refused("an agent is never a user", request_of_own, Row::Token, "subject_sub_is_agent").await;
     let next = harness.exchange_by("inventory", first.token(), "warehouse");
     harness.assert_refused("a delegation that lists none", next, Row::Target, "no_delegation").await;
     let by_reporter = harness.exchange_by("reporter", &pod(&harness, "reporter"), "inventory");

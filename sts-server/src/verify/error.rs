@@ -48,8 +48,8 @@ pub enum SubjectError {
     /// `sub` is absent, empty, too long, or has control characters.
     #[error("sub of the subject token is absent, empty, too long or holds control characters")]
     Sub,
-    /// `sub` is the id of an agent.
-    #[error("sub of the subject token is the id of an agent")]
+    /// `sub` is the id or the workload of an agent.
+    #[error("sub of the subject token is the id or the workload of an agent")]
     SubIsAnAgent,
     /// `jti` is empty, too long, or has control characters.
     #[error("jti of the subject token is empty, too long or holds control characters")]
