@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::is_name;
+
 /// An `act` claim (RFC 8693 §4.1): the current actor, with the actors before it nested inside, outermost = now acting.
 ///
-/// Every level is a JSON object with a string `sub`. Levels that another issuer wrote are kept member by member, whatever
+/// Every level is a JSON object with a string `sub` that is a [name](is_name), as its `iss` is where it has one. Levels that another issuer wrote are kept member by member, whatever
 /// else they hold. Decisions read only [`Act::current`]; the actors before it are for audit (RFC 8693 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -33,6 +35,9 @@ pub enum ActError {
     /// A level has an `iss` that is not a string.
     #[error("act has an iss that is not a string")]
     IssuerNotAString,
+    /// A `sub` or `iss` is empty, too long, or has control characters.
+    #[error("a sub or iss of act is empty, longer than 255 characters, or holds control characters")]
+    NoName,
 }
 
 impl Act {
@@ -56,11 +61,10 @@ impl Act {
         let mut next = Some(value);
         while let Some(level) = next {
             let level = level.as_object().ok_or(ActError::NotAnObject)?;
-            if !level.get("sub").is_some_and(Value::is_string) {
-                return Err(ActError::NoSubject);
-            }
-            if level.get("iss").is_some_and(|iss| !iss.is_string()) {
-                return Err(ActError::IssuerNotAString);
+            let sub = level.get("sub").and_then(Value::as_str).ok_or(ActError::NoSubject)?;
+            let iss = level.get("iss").map(|iss| iss.as_str().ok_or(ActError::IssuerNotAString)).transpose()?;
+            if ![Some(sub), iss].into_iter().flatten().all(is_name) {
+                return Err(ActError::NoName);
             }
             next = level.get("act");
         }
@@ -125,6 +129,13 @@ mod tests {
             (json!({ "sub": "a", "act": null }), ActError::NotAnObject),
             (json!({ "sub": "a", "act": { "iss": "x" } }), ActError::NoSubject),
             (json!({ "sub": "a", "iss": 3 }), ActError::IssuerNotAString),
+            (json!({ "sub": "" }), ActError::NoName),
+            (json!({ "sub": "a\0" }), ActError::NoName),
+            (json!({ "sub": "a\nb" }), ActError::NoName),
+            (json!({ "sub": "a".repeat(256) }), ActError::NoName),
+            (json!({ "sub": "a", "iss": "" }), ActError::NoName),
+            (json!({ "sub": "a", "iss": "\u{1b}[2J" }), ActError::NoName),
+            (json!({ "sub": "a", "act": { "sub": "b", "act": { "sub": "" } } }), ActError::NoName),
         ] {
             assert_eq!(Act::from_value(&value), Err(error), "{value}");
         }

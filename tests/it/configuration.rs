@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sts_jose::Algorithm;
-use sts_server::config::{self, AdminToken, ForwardedHeader, Loaded, OPTIONS, Overrides, Role};
+use sts_server::config::{self, AdminToken, ForwardedHeader, Loaded, OPTIONS, Overrides, Role, TokenTyp};
 use sts_server::telemetry::LogFormat;
 use tempfile::TempDir;
 
@@ -78,6 +78,7 @@ issuer = "https://login.example.com"
 jwks_uri = "https://login.example.com/jwks"
 algorithms = ["ES256"]
 audience = "https://sts.example.com/admin"
+token_typ = "jwt"
 claim = "groups"
 readers = ["staff", "auditors"]
 operators = ["on-call"]
@@ -131,6 +132,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(oidc.jwks_uri.as_ref().map(|url| url.as_str()), Some("https://login.example.com/jwks"));
     assert_eq!(oidc.algorithms, [Algorithm::Es256]);
     assert_eq!((oidc.audience.as_deref(), oidc.claim.as_str()), (Some("https://sts.example.com/admin"), "groups"));
+    assert_eq!(oidc.token_typ, TokenTyp::Jwt);
     assert_eq!(
         oidc.values(),
         [

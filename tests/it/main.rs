@@ -20,6 +20,7 @@ mod key_life;
 mod limits;
 mod metrics;
 mod once;
+mod parity;
 mod policy;
 mod properties;
 mod proxies;
@@ -35,5 +36,6 @@ mod tenant;
 mod tls;
 mod tokens;
 mod traces;
+mod users;
 
 use sts_tests::process;

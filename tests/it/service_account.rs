@@ -132,3 +132,38 @@ async fn parity_a_disabled_target_agent_or_delegation_gives_no_token() {
     harness.apply(|registry, _| registry.agent("coordinator", "disabled = true")).await;
     harness.assert_refused_unrecorded("agent", harness.client_credentials(), Row::Client).await;
 }
+
+#[tokio::test]
+async fn a_tenant_on_hold_is_left_out_of_what_may_be_forwarded() {
+    let harness = Setup::default().operators().start().await;
+    let both = harness.client_credentials().send().await;
+    let hold = json!({ "tenant": "acme", "hold": true });
+    assert_eq!(harness.admin("POST", "/revocations").by("operator").json(&hold).send().await.status, 200);
+    let held = harness.introspect("inventory", both.token()).send().await;
+    assert_eq!(held.json, json!({ "active": false }), "what may forward it is refused");
+    let other = harness.client_credentials().send().await;
+    assert_eq!(other.claims()["tenant_ids"], json!(["globex"]));
+    assert_eq!(harness.introspect("inventory", other.token()).send().await.json["active"], true);
+    let named = harness.client_credentials().header("x-tenant-id", "acme");
+    harness.assert_refused("the tenant itself", named, Row::Token, "tenant_outside").await;
+}
+
+#[tokio::test]
+async fn a_token_lives_no_longer_than_a_delegation_lets_its_agent_call_on_its_own_behalf() {
+    let mut harness = Harness::start().await;
+    let token = harness.client_credentials().send().await.token().to_owned();
+    for (values, active) in [
+        ("service_account = false", false),
+        ("service_account = true", true),
+        ("tenants = ['acme']", false),
+        ("tenants = ['acme', 'globex']", true),
+        ("disabled = true", false),
+        ("disabled = false", true),
+    ] {
+        harness.apply(|registry, _| registry.delegation("coordinator", "inventory", values)).await;
+        let answer = harness.introspect("inventory", &token).send().await;
+        assert_eq!(answer.json["active"], active, "{values}");
+    }
+    harness.apply(|registry, _| registry.without_delegation("coordinator", "inventory")).await;
+    assert_eq!(harness.introspect("inventory", &token).send().await.json, json!({ "active": false }));
+}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sts_jose::Claims;
-use sts_protocol::{Act, SubjectId, Tenant};
+use sts_protocol::{Act, SubjectId, Tenant, is_name};
 
 use super::refusal::Why;
 use super::tenant::Tenants;
@@ -32,7 +32,7 @@ pub(super) enum TenantSource {
 impl Outside {
     /// Reads the claims of a token that `issuer` has signed. `is_sts` knows the issuers whose namespace of actors is theirs alone.
     pub(super) fn read(&self, issuer: &str, claims: &Claims, is_sts: impl Fn(&str) -> bool) -> Result<Named, Why> {
-        let sub = claims.string("sub")?.filter(|sub| values::is_name(sub)).ok_or(Why::Sub)?;
+        let sub = claims.string("sub")?.filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
         let act = claims.get("act").map(Act::from_value).transpose().map_err(Why::Act)?;
         if act.iter().flat_map(Act::actors).any(|actor| actor.iss.is_some_and(&is_sts)) {
             return Err(Why::ActClaimsSts);
@@ -40,6 +40,8 @@ impl Outside {
         let tenants = match (self.service_accounts.get(sub), &act) {
             (Some(tenants), None) => Tenants::OfServiceAccount(tenants.clone()),
             (Some(_), Some(_)) => return Err(Why::Contradiction),
+            // A service account of another STS, which is not one that is known here.
+            (None, None) if claims.get("tenant_ids").is_some() => return Err(Why::Contradiction),
             (None, _) => Tenants::OfUser(self.tenant(claims)?),
         };
         Ok(Named {

@@ -2,17 +2,17 @@
 
 use serde::Deserialize as _;
 use sts_jose::Claims;
-use sts_protocol::{AccessTokenClaims, SubjectId};
+use sts_protocol::{AccessTokenClaims, SubjectId, is_name};
 
+use super::Named;
 use super::refusal::Why;
 use super::tenant::Tenants;
-use super::{Named, values};
 
 /// Reads the claims of a token that an STS has signed. With `act` it is a user's; without, an agent's own.
 pub(super) fn read(claims: &Claims) -> Result<Named, Why> {
     // The cause repeats the values of claims.
     let claims = AccessTokenClaims::deserialize(claims.as_map()).or(Err(Why::Claims))?;
-    if !values::is_name(&claims.sub) {
+    if !is_name(&claims.sub) {
         return Err(Why::Sub);
     }
     let AccessTokenClaims { iss, sub, client_id, scope, act, sub_id, tenant_id, tenant_ids, txn, .. } = claims;

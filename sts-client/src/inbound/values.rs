@@ -6,15 +6,6 @@ use sts_protocol::{Scope, ScopeToken, Tenant};
 
 use super::refusal::Why;
 
-/// The longest `sub`, in characters.
-const MAX_CHARS: usize = 255;
-
-/// Whether a name has 1 to 255 characters, none of which is a control character.
-pub(super) fn is_name(text: &str) -> bool {
-    let mut chars = text.chars();
-    !text.is_empty() && chars.by_ref().take(MAX_CHARS).all(|char| !char.is_control()) && chars.next().is_none()
-}
-
 /// The tenant in a claim: a string, or an array of one.
 pub(super) fn tenant(claims: &Claims, claim: &str) -> Result<Tenant, Why> {
     let tenant = match claims.get(claim) {

@@ -29,6 +29,8 @@ const PREFIX: &str = "stsadmin_";
 const SECRET_BYTES: usize = 32;
 /// The length of a salt, in bytes.
 const SALT_BYTES: usize = 16;
+/// The greatest age of an operator's access token.
+const MAX_TOKEN_AGE: &str = "60m";
 /// The longest bearer token that is looked at, in bytes; an access token may be as long.
 const MAX_BEARER_BYTES: usize = 16 * 1024;
 
@@ -80,7 +82,11 @@ impl Access {
         let known = |token: &AdminToken| KnownToken { token: token.clone(), seen: OnceLock::new() };
         let oidc = match (&config.oidc.issuer, &config.oidc.audience) {
             (Some(issuer), Some(audience)) => {
-                let mut entry = json!({ "issuer": issuer, "algorithms": config.oidc.algorithms });
+                let mut entry = json!({
+                    "issuer": issuer,
+                    "algorithms": config.oidc.algorithms,
+                    "max_token_age": MAX_TOKEN_AGE,
+                });
                 if let (Some(jwks_uri), Some(members)) = (&config.oidc.jwks_uri, entry.as_object_mut()) {
                     members.insert("jwks_uri".to_owned(), jwks_uri.as_str().into());
                 }
@@ -177,11 +183,14 @@ impl KnownToken {
 impl Oidc {
     /// Whoever the issuer names and gives no role is authenticated, and may do nothing: which is said as any refusal of a token.
     async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Refusal> {
+        let snapshot = sts.snapshot();
         let context = OperatorContext {
             registry: &self.registry,
             trusted: &self.trusted,
             audience: &self.audience,
             claim: &self.config.claim,
+            typ: self.config.token_typ,
+            revocations: &snapshot.revocations,
             now: sts.now(),
         };
         let verified = verify::operator(&context, token).await;

@@ -16,6 +16,8 @@ static REVOCATION: Schema = Schema {
         optional("agent", TEXT),
         optional("tenant", TEXT),
         optional("issuer", TEXT),
+        optional("hold", Shape::Boolean),
+        optional("unknown", Shape::Boolean),
     ],
 };
 

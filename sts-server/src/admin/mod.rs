@@ -11,6 +11,7 @@ mod entries;
 mod entry_body;
 mod explain;
 mod keys;
+mod known_names;
 mod refusal;
 mod registry;
 mod revocations;
@@ -29,8 +30,9 @@ pub use entries::{Precondition, Put, PutEntry, SeenEntry};
 pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
+pub use known_names::UnknownName;
 pub use refusal::Refusal;
-pub use revocations::{Named, RevocationDone, StandingRevocation};
+pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 
 use crate::config::Config;
 use crate::exchange::Parts;

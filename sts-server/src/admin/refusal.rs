@@ -5,6 +5,7 @@ use std::time::Duration;
 use sts_jose::JsonError;
 use thiserror::Error;
 
+use super::{NotRevoked, UnknownName};
 use crate::config::Role;
 use crate::document::FieldFault;
 use crate::exchange::SnapshotError;
@@ -207,6 +208,20 @@ impl Refusal {
             return *retry_after;
         }
         OUTAGE_RETRY
+    }
+}
+
+impl From<NotRevoked> for Refusal {
+    fn from(error: NotRevoked) -> Self {
+        match error {
+            NotRevoked::Unknown(UnknownName { parameter, message, meant }) => {
+                let all_the_same = "to revoke it all the same, add \"unknown\": true";
+                let help =
+                    Some(meant.map_or_else(|| all_the_same.to_owned(), |meant| format!("{meant} {all_the_same}")));
+                Self::Faults(vec![FieldFault { help, ..FieldFault::at(format!("/{parameter}"), message) }])
+            }
+            NotRevoked::Storage(error) => Self::Storage(error),
+        }
     }
 }
 

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::Tenant;
+use thiserror::Error;
 use utoipa::ToSchema;
 
+use super::known_names::{self, UnknownName};
 use super::{Administration, By, Wrong};
-use crate::exchange::{Revocation, SnapshotError, revocation_row};
-use crate::record::{Event, EventKind};
-use crate::registry::Registry;
+use crate::exchange::Revocation;
+use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
 /// What is to be revoked or lifted, as an operator names it: exactly one of the first five.
@@ -33,6 +34,52 @@ pub struct Named {
     /// Whose token or user it is. Of a token, absent, this service's; of a user, absent, every issuer's. Goes with `jti` and `sub` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
+    /// Also refuses tokens that are issued later, until lifted. Goes with `sub`, `agent` and `tenant` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
+    /// Revokes a name that the registry does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+}
+
+/// A revocation with its reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeRequest {
+    /// The object and its name.
+    pub revocation: Revocation,
+    /// The tokens that it refuses.
+    pub reach: Reach,
+    /// The names that are accepted.
+    pub names: Names,
+}
+
+/// The tokens of a user, an agent or a tenant that a revocation refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Tokens issued until now.
+    IssuedUntilNow,
+    /// All tokens, until lifted.
+    Hold,
+}
+
+/// The names that may be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Names that the registry knows.
+    Known,
+    /// Any name.
+    Any,
+}
+
+/// Nothing was revoked.
+#[derive(Debug, Error)]
+pub enum NotRevoked {
+    /// The name is unknown.
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
+    /// The database failed.
+    #[error("the database failed")]
+    Storage(#[from] StorageError),
 }
 
 /// What came of a revocation.
@@ -40,12 +87,15 @@ pub struct Named {
 pub struct RevocationDone {
     /// How many entries were added or reach further now: of a token, one for each of its descendants too.
     pub revoked: u64,
-    /// Until when it stands.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Timestamp,
+    /// The end of the revocation; absent if it lasts until lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// True if tokens that are issued later are refused too. Otherwise new tokens are not stopped.
+    pub hold: bool,
 }
 
-/// What stands revoked: what it is, as an operator names it, and since and until when.
+/// A revocation in force: its object, as an operator names it, its time and its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
@@ -66,15 +116,32 @@ pub struct StandingRevocation {
     /// Whose token or user it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Tokens that were issued at or before this are refused.
+    /// The time at which it was made. Tokens issued at or before it are refused; a hold refuses all.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// When nothing that it covers can be alive any more.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Timestamp,
+    /// The end of the revocation, when its token expires; absent if it lasts until lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// True for a hold, which also refuses tokens that are issued later.
+    pub hold: bool,
 }
 
 impl StandingRevocation {
+    /// The parameter that names the object, and the name.
+    #[must_use]
+    pub fn name(&self) -> (&'static str, &str) {
+        let named = [
+            ("jti", &self.jti),
+            ("txn", &self.txn),
+            ("sub", &self.sub),
+            ("agent", &self.agent),
+            ("tenant", &self.tenant),
+        ];
+        let named = named.into_iter().find_map(|(parameter, name)| Some((parameter, name.as_deref()?)));
+        named.unwrap_or_default()
+    }
+
     fn of(row: RevocationRow) -> Self {
         let of = |kind: RevocationKind| (row.kind == kind).then(|| row.value.clone());
         Self {
@@ -84,13 +151,35 @@ impl StandingRevocation {
             agent: of(RevocationKind::Agent),
             tenant: of(RevocationKind::Tenant),
             issuer: row.issuer,
-            at: row.at,
-            expires_at: row.expires_at,
+            at: held_since(row.at).unwrap_or(row.at),
+            expires_at: end(row.expires_at),
+            hold: held_since(row.at).is_some(),
         }
     }
 }
 
+/// The end of a revocation; none if it lasts until lifted.
+fn end(expires_at: Timestamp) -> Option<Timestamp> {
+    (expires_at < UNTIL_LIFTED).then_some(expires_at)
+}
+
 impl Named {
+    /// The revocation that is asked for, at a service of this issuer.
+    ///
+    /// # Errors
+    /// [`Wrong`] names the parameter that makes no sense.
+    pub fn request(&self, our_issuer: &str) -> Result<RevokeRequest, Wrong> {
+        let revocation = self.revocation(our_issuer)?;
+        if self.hold && matches!(revocation.kind, RevocationKind::Token | RevocationKind::Transaction) {
+            return Err(Wrong::new("hold", "goes with sub, agent and tenant alone"));
+        }
+        Ok(RevokeRequest {
+            revocation,
+            reach: if self.hold { Reach::Hold } else { Reach::IssuedUntilNow },
+            names: if self.unknown { Names::Any } else { Names::Known },
+        })
+    }
+
     /// The revocation that is meant, at a service of this issuer.
     ///
     /// # Errors
@@ -139,24 +228,46 @@ pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wron
 impl Administration {
     /// Revokes. It holds at once for whatever is committed from now on, and for every server when it has followed the database.
     ///
+    /// A revocation lasts until it is lifted; that of a token of this service ends when the token expires. An outside token without
+    /// `iat` is accepted as soon as its `exp` is near enough, so a revocation that covers one has no safe end.
+    ///
     /// # Errors
-    /// [`SnapshotError`] when the database fails.
-    pub async fn revoke(&self, revocation: &Revocation, by: &By) -> Result<RevocationDone, SnapshotError> {
-        // Entries that do not read stand in the way of no revocation.
-        let (registry, _faults) = Registry::of(&self.store.entries().await?, &Registry::default());
-        let mut row = revocation_row(revocation, &registry, self.config.limits.max_ttl, self.now());
-        if revocation.kind == RevocationKind::Token
-            && let Some(token) = self
-                .store
-                .token(&revocation.value)
-                .await?
-                .filter(|token| Some(&token.iss) == revocation.issuer.as_ref())
-        {
-            row.expires_at = token.expires_at;
+    /// [`NotRevoked`]; then nothing is written.
+    pub async fn revoke(&self, request: &RevokeRequest, by: &By) -> Result<RevocationDone, NotRevoked> {
+        let RevokeRequest { revocation, reach, names } = request;
+        if *names == Names::Known {
+            let entries = self.store.entries().await?.entries();
+            let operators = self.config.admin.oidc.issuer.as_deref();
+            let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
+            known_names::check(revocation, &issuers, &entries)?;
         }
-        let audit = [self.audit_row(EventKind::Revoked, by, |event| describe(event, revocation))];
+        let row = self.revocation_row(request).await?;
+        let audit = [self.audit_row(EventKind::Revoked, by, |event| {
+            describe(event, revocation);
+            if *reach == Reach::Hold {
+                event.detail =
+                    Some("a hold: it also refuses tokens that are issued later, until it is lifted".to_owned());
+            }
+        })];
         let (_, revoked) = self.store.revoke(&row, &audit).await?;
-        Ok(RevocationDone { revoked, expires_at: row.expires_at })
+        Ok(RevocationDone { revoked, expires_at: end(row.expires_at), hold: *reach == Reach::Hold })
+    }
+
+    async fn revocation_row(&self, request: &RevokeRequest) -> Result<RevocationRow, NotRevoked> {
+        let RevokeRequest { revocation, reach, names } = request;
+        let Revocation { kind, issuer, value } = revocation.clone();
+        let now = self.now();
+        let is_ours = kind == RevocationKind::Token && issuer.as_deref() == Some(self.issuer());
+        let token = if is_ours { self.store.token(&value).await? } else { None };
+        if is_ours && token.is_none() && *names == Names::Known {
+            return Err(known_names::unknown_token(&value).into());
+        }
+        let at = match reach {
+            Reach::IssuedUntilNow => now,
+            Reach::Hold => hold_at(now),
+        };
+        let expires_at = token.map_or(UNTIL_LIFTED, |token| token.expires_at);
+        Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None })
     }
 
     /// Whatever stands revoked, tokens that went with others included.

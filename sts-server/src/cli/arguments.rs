@@ -93,10 +93,10 @@ pub enum Command {
     /// Reads and verifies the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Stops a token, a transaction, a user, an agent or a tenant, on every server within a second.
+    /// Refuses a token, a transaction, or all that was issued of a user, an agent or a tenant, on every server within a second.
     ///
-    /// A token goes with every descendant. All else leaves a standing block: tokens that were issued at or before it stay refused,
-    /// until it is lifted or they would have expired.
+    /// A token goes with every descendant. For a user, an agent or a tenant, tokens issued until now are refused, until that is lifted;
+    /// it does not stop new tokens. With --hold, tokens are refused whenever they are issued, and an agent cannot authenticate.
     Revoke(RevokeArguments),
     /// Reads tokens.
     #[command(subcommand)]
@@ -276,8 +276,14 @@ pub struct RevokeArguments {
     /// Whose token or user it is: an issuer. Of a token, absent, this service's; of a user, absent, every issuer's.
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
-    /// Lift the revocation instead: exactly the one that is named, not those of a token's descendants.
+    /// Refuse new tokens too, until lifted. Goes with --sub, --agent and --tenant.
     #[arg(long)]
+    pub hold: bool,
+    /// Revoke it even if the registry does not know it.
+    #[arg(long)]
+    pub unknown: bool,
+    /// Lift the revocation instead: exactly the one that is named, not those of a token's descendants.
+    #[arg(long, conflicts_with_all = ["hold", "unknown"])]
     pub lift: bool,
 }
 
@@ -294,12 +300,15 @@ pub struct RevokedArguments {
     /// A user, as its issuer names it; without --issuer, also as minted tokens do.
     #[arg(long)]
     pub sub: Option<String>,
-    /// An agent: every token in whose chain it stands.
+    /// An agent: every token with it in the chain, its client assertions and workload tokens. Not its secret, unless --hold is given.
     #[arg(long)]
     pub agent: Option<String>,
     /// A tenant.
     #[arg(long)]
     pub tenant: Option<String>,
+    /// List the revocations that are in force.
+    #[arg(long, conflicts_with_all = ["issuer", "hold", "unknown", "lift"])]
+    pub list: bool,
 }
 
 /// `token`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::admin::Wrong;
+use crate::admin::{NotRevoked, UnknownName, Wrong};
 use crate::exchange::SnapshotError;
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
@@ -60,6 +60,9 @@ pub enum CliError {
     /// What was asked for makes no sense.
     #[error("{}", in_flags(.0))]
     Wrong(#[from] Wrong),
+    /// The name in a revocation is unknown.
+    #[error("{}", with_advice(.0))]
+    Unknown(UnknownName),
     /// A listener, or what follows the database, has ended by itself.
     #[error("a part of the server has ended by itself")]
     PartEnded,
@@ -73,5 +76,20 @@ fn in_flags(wrong: &Wrong) -> String {
     match wrong.parameter {
         "" => wrong.message.clone(),
         parameter => format!("--{}: {}", parameter.replace('_', "-"), wrong.message),
+    }
+}
+
+/// The reason, the suggestion, and the flag that revokes an unknown name.
+fn with_advice(UnknownName { parameter, message, meant }: &UnknownName) -> String {
+    let meant = meant.as_ref().map_or_else(String::new, |meant| format!("{meant} "));
+    format!("--{parameter}: {message}; {meant}to revoke it all the same, add --unknown")
+}
+
+impl From<NotRevoked> for CliError {
+    fn from(error: NotRevoked) -> Self {
+        match error {
+            NotRevoked::Unknown(unknown) => Self::Unknown(unknown),
+            NotRevoked::Storage(error) => Self::Storage(error),
+        }
     }
 }

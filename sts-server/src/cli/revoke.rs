@@ -7,8 +7,9 @@ use serde_json::json;
 use super::CliError;
 use super::arguments::{Options, RevokeArguments};
 use super::output::{Output, configuration};
-use crate::admin::{By, Named};
+use crate::admin::{Administration, By, Named, RevocationDone, StandingRevocation};
 use crate::server::{Foundation, Surroundings};
+use crate::storage::RevocationKind;
 
 pub(super) async fn run(
     options: &Options,
@@ -17,17 +18,59 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
-    let revocation = named(arguments).revocation(&config.issuer)?;
+    if arguments.what.list {
+        let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
+        return list(&administration, out).await;
+    }
+    let named = named(arguments);
+    let request = named.request(&config.issuer)?;
     let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
     if arguments.lift {
-        let lifted = administration.lift(&revocation, &By::default()).await?;
+        let lifted = administration.lift(&request.revocation, &By::default()).await?;
         report(out, &json!({ "lifted": lifted }), if lifted { "lifted" } else { "nothing to lift" })?;
         return Ok(if lifted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let done = administration.revoke(&revocation, &By::default()).await?;
-    let words = format!("revoked: {} entries, until {}", done.revoked, done.expires_at);
-    report(out, &json!(done), &words)?;
+    let done = administration.revoke(&request, &By::default()).await?;
+    report(out, &json!(done), &in_words(&done, request.revocation.kind))?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn list(administration: &Administration, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut standing = administration.revocations().await?;
+    standing.sort_by(|left, right| left.at.cmp(&right.at).then_with(|| left.name().cmp(&right.name())));
+    for revocation in &standing {
+        report(out, &json!(revocation), &line(revocation))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One revocation as a line: kind, name, issuer, since, until, and whether it is a hold.
+fn line(revocation: &StandingRevocation) -> String {
+    let (kind, name) = revocation.name();
+    let issuer = revocation.issuer.as_ref().map_or_else(String::new, |issuer| format!(" of {}", printable(issuer)));
+    let until = revocation.expires_at.map_or_else(|| "lifted".to_owned(), |end| end.to_string());
+    let hold = if revocation.hold { ", hold" } else { "" };
+    format!("{kind} {}{issuer}: since {}, until {until}{hold}", printable(name), revocation.at)
+}
+
+/// A name as a terminal may show it.
+fn printable(name: &str) -> String {
+    name.chars().flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] }).collect()
+}
+
+fn in_words(done: &RevocationDone, kind: RevocationKind) -> String {
+    let until = done.expires_at.map_or_else(|| "lifted".to_owned(), |end| end.to_string());
+    let revoked = format!("revoked: {} entries, until {until}", done.revoked);
+    match (kind, done.hold) {
+        (RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Transaction, _) => revoked,
+        (_, true) => format!("{revoked}\non hold: new tokens are refused too"),
+        (RevocationKind::Agent, false) => {
+            format!("{revoked}\ndoes not stop new tokens: use --hold or disable the entry")
+        }
+        (RevocationKind::Subject | RevocationKind::Tenant, false) => {
+            format!("{revoked}\ndoes not stop new tokens: use --hold")
+        }
+    }
 }
 
 fn report(out: &mut Output, data: &serde_json::Value, words: &str) -> Result<(), CliError> {
@@ -43,5 +86,7 @@ fn named(arguments: &RevokeArguments) -> Named {
         agent: what.agent.clone(),
         tenant: what.tenant.clone(),
         issuer: arguments.issuer.clone(),
+        hold: arguments.hold,
+        unknown: arguments.unknown,
     }
 }

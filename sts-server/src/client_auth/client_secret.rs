@@ -40,7 +40,7 @@ pub(super) async fn authenticate(
     id: Option<&str>,
     secret: SecretString,
 ) -> Result<Arc<Agent>, AuthenticationError> {
-    let agent = id.and_then(|id| context.registry.agent(id)).filter(|agent| !agent.disabled);
+    let agent = id.and_then(|id| context.agent(id));
     let known = agent.and_then(|agent| agent.auth.as_ref());
     if secret.expose_secret().len() > MAX_SECRET_BYTES {
         return Err(failure(agent).into());

@@ -5,6 +5,8 @@ use thiserror::Error;
 
 use super::WorkloadError;
 use crate::keys::TrustError;
+use crate::record::revoked_reason;
+use crate::storage::RevocationKind;
 
 /// Client authentication did not succeed.
 #[derive(Debug, Error)]
@@ -91,6 +93,9 @@ pub enum AssertionError {
     /// It has no `jti`, or one that is empty or too long.
     #[error("jti is absent, empty or too long")]
     Jti,
+    /// It was issued before a block of its agent, or is itself revoked.
+    #[error("it is revoked, by {0:?}")]
+    Revoked(RevocationKind),
 }
 
 impl AuthenticationError {
@@ -134,6 +139,7 @@ impl AuthenticationError {
             Self::ActorTokenType => "actor_token_type",
             Self::ClientIdMismatch => "client_id_mismatch",
             Self::Failed(_) => "client_authentication_failed",
+            Self::ActorToken(WorkloadError::Revoked(kind)) => revoked_reason(*kind),
             Self::ActorToken(_) => "actor_token_invalid",
             Self::Unavailable(_) => "keys_unavailable",
             Self::Overloaded => "overloaded",

@@ -18,9 +18,10 @@ use sts_protocol::{Form, TokenType, parameter};
 
 pub use client_secret::SecretCheck;
 pub use error::{AuthenticationError, Failure};
-pub use workload::{WorkloadError, identify as identify_workload};
+pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::keys::TrustedKeys;
+use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
 
@@ -33,6 +34,8 @@ pub struct Context<'a> {
     pub trusted: &'a TrustedKeys,
     /// Checks secrets.
     pub secrets: &'a SecretCheck,
+    /// The revocations in force.
+    pub revocations: &'a Revocations,
     /// Our issuer: the one audience of an assertion.
     pub issuer: &'a str,
     /// The present.
@@ -56,12 +59,13 @@ pub enum Method {
     Supposed,
 }
 
-/// An agent that has authenticated and is not disabled. Only this module makes one.
+/// An agent that has authenticated and is neither disabled nor on hold. Only this module makes one.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedAgent {
     agent: Arc<Agent>,
     method: Method,
     one_time: Option<OneTimeValue>,
+    standings: Vec<Standing>,
 }
 
 impl Method {
@@ -100,12 +104,48 @@ impl AuthenticatedAgent {
     pub fn one_time(&self) -> Option<&OneTimeValue> {
         self.one_time.as_ref()
     }
+
+    /// The standing of each token that the agent presented: its client assertion, its workload token, and an actor token beside them.
+    /// None of them is revoked as far as the snapshot says. Empty for a secret: the decision's own standing names the agent.
+    #[must_use]
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+
+    /// Adds an actor token that the agent presented beside its own authentication.
+    pub fn presents(&mut self, actor_token: Standing) {
+        self.standings.push(actor_token);
+    }
+
+    fn by_secret(agent: Arc<Agent>, method: Method) -> Self {
+        Self { agent, method, one_time: None, standings: Vec::new() }
+    }
+
+    fn by_workload(workload: IdentifiedWorkload, method: Method) -> Self {
+        Self { agent: workload.agent, method, one_time: None, standings: vec![workload.standing] }
+    }
+}
+
+impl<'a> Context<'a> {
+    /// The agent of this id, unless it is disabled or on hold.
+    fn agent(&self, id: &str) -> Option<&'a Arc<Agent>> {
+        in_service(self.registry, self.revocations, id)
+    }
+}
+
+/// The agent of this id, unless it is disabled or on hold.
+fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -> Option<&'a Arc<Agent>> {
+    registry.agent(id).filter(|agent| !agent.disabled && !revocations.holds_agent(&agent.id))
 }
 
 /// Supposes an agent, for `explain`: an operator with the database in hand need not authenticate as each agent.
-#[must_use]
-pub fn suppose(agent: Arc<Agent>) -> AuthenticatedAgent {
-    AuthenticatedAgent { agent, method: Method::Supposed, one_time: None }
+///
+/// # Errors
+/// [`Failure::UnknownAgent`] for an agent that cannot authenticate: it is unknown, disabled or on hold, or has no credentials.
+pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Result<AuthenticatedAgent, Failure> {
+    let agent = in_service(registry, revocations, id).filter(|agent| agent.auth.is_some());
+    let agent = agent.ok_or(Failure::UnknownAgent)?;
+    Ok(AuthenticatedAgent::by_secret(Arc::clone(agent), Method::Supposed))
 }
 
 /// Finds out which agent is asking.
@@ -124,11 +164,11 @@ pub async fn authenticate(
         Presented::Basic(header) => {
             let (id, secret) = client_secret_basic::decode(header)?;
             let agent = client_secret::authenticate(context, Some(&id), secret).await?;
-            AuthenticatedAgent { agent, method: Method::ClientSecretBasic, one_time: None }
+            AuthenticatedAgent::by_secret(agent, Method::ClientSecretBasic)
         }
         Presented::Post(secret) => {
             let agent = client_secret::authenticate(context, form.get(parameter::CLIENT_ID), secret.into()).await?;
-            AuthenticatedAgent { agent, method: Method::ClientSecretPost, one_time: None }
+            AuthenticatedAgent::by_secret(agent, Method::ClientSecretPost)
         }
         Presented::Assertion(assertion) => by_assertion(context, assertion).await?,
         Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
@@ -191,11 +231,10 @@ async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<Authenti
     let iss = token.claims().string("iss").ok().flatten();
     if iss.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
         let identified = workload::identify(context, assertion, private_key_jwt::ALLOWED_TYP).await;
-        let agent = identified.map_err(AuthenticationError::assertion)?;
-        return Ok(AuthenticatedAgent { agent, method: Method::WorkloadAssertion, one_time: None });
+        let workload = identified.map_err(AuthenticationError::assertion)?;
+        return Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadAssertion));
     }
-    let (agent, one_time) = private_key_jwt::authenticate(context, token).await?;
-    Ok(AuthenticatedAgent { agent, method: Method::PrivateKeyJwt, one_time: Some(one_time) })
+    private_key_jwt::authenticate(context, token).await
 }
 
 async fn by_actor_token(
@@ -204,6 +243,6 @@ async fn by_actor_token(
     token_type: TokenType,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
     let identified = workload::identify(context, token, token_type.allowed_typ()).await;
-    let agent = identified.map_err(AuthenticationError::actor_token)?;
-    Ok(AuthenticatedAgent { agent, method: Method::WorkloadActorToken, one_time: None })
+    let workload = identified.map_err(AuthenticationError::actor_token)?;
+    Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadActorToken))
 }

@@ -8,9 +8,9 @@ use jiff::SignedDuration;
 use sts_jose::{UnverifiedToken, typ_fits};
 
 use super::error::AssertionError;
-use super::{AuthenticationError, Context, Failure};
-use crate::registry::Agent;
-use crate::storage::{OneTimeValue, forget_at};
+use super::{AuthenticatedAgent, AuthenticationError, Context, Failure, Method};
+use crate::record::Standing;
+use crate::storage::{OneTimeValue, TokenReference, forget_at};
 
 /// The `typ` that an assertion may bear.
 pub(super) const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
@@ -20,16 +20,16 @@ const MAX_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 /// The longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 255;
 
-/// The agent that signed the assertion, and the value that must be spent for it to count.
+/// The agent that signed the assertion, with the value that must be spent for it to count.
 pub(super) async fn authenticate(
     context: &Context<'_>,
     token: UnverifiedToken<'_>,
-) -> Result<(Arc<Agent>, OneTimeValue), AuthenticationError> {
+) -> Result<AuthenticatedAgent, AuthenticationError> {
     let claims = token.claims();
     let iss = claims.string("iss").map_err(bad)?.map(str::to_owned);
     let sub = claims.string("sub").map_err(bad)?;
     let Some(id) = iss.filter(|iss| sub == Some(iss)) else { return Err(bad(AssertionError::Issuer)) };
-    let agent = context.registry.agent(&id).filter(|agent| !agent.disabled).ok_or(Failure::UnknownAgent)?;
+    let agent = context.agent(&id).ok_or(Failure::UnknownAgent)?;
     if !typ_fits(token.header().typ.as_deref(), ALLOWED_TYP) {
         return Err(bad(AssertionError::Typ));
     }
@@ -47,13 +47,23 @@ pub(super) async fn authenticate(
     }
     let jti = token.claims().string("jti").map_err(bad)?;
     let jti = jti.filter(|jti| (1..=MAX_JTI_BYTES).contains(&jti.len())).ok_or_else(|| bad(AssertionError::Jti))?;
+    let reference = TokenReference { iss: id.clone(), jti: jti.to_owned() };
+    let standing = Standing::of_assertion(reference, &id, times.iat);
+    if let Some(kind) = context.revocations.refuse(&standing) {
+        return Err(bad(AssertionError::Revoked(kind)));
+    }
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jti.as_bytes());
     let one_time = OneTimeValue {
         namespace: format!("client_assertion {id}"),
         value: URL_SAFE_NO_PAD.encode(digest.as_ref()),
         expires_at: forget_at(times.exp),
     };
-    Ok((Arc::clone(agent), one_time))
+    Ok(AuthenticatedAgent {
+        agent: Arc::clone(agent),
+        method: Method::PrivateKeyJwt,
+        one_time: Some(one_time),
+        standings: vec![standing],
+    })
 }
 
 fn bad(error: impl Into<AssertionError>) -> AuthenticationError {

@@ -9,8 +9,10 @@ use sts_jose::{ClaimError, ParseError, UnverifiedToken, typ_fits};
 use thiserror::Error;
 
 use super::Context;
-use crate::keys::TrustError;
+use crate::keys::{JtiError, TrustError};
+use crate::record::Standing;
 use crate::registry::Agent;
+use crate::storage::RevocationKind;
 
 /// A token does not say which agent its bearer is.
 #[derive(Debug, Error)]
@@ -24,6 +26,9 @@ pub enum WorkloadError {
     /// A claim is malformed.
     #[error("a claim of the workload token is malformed")]
     Claim(#[from] ClaimError),
+    /// Its `jti` is no name.
+    #[error("jti of the workload token is not accepted")]
+    Jti(#[from] JtiError),
     /// `typ` is that of another kind of token.
     #[error("typ of the workload token is that of another kind of token")]
     Typ,
@@ -39,13 +44,29 @@ pub enum WorkloadError {
     /// It is addressed to others.
     #[error("the workload token is not addressed to this service")]
     Audience,
+    /// It is revoked, or its workload or agent is, or is on hold.
+    #[error("the workload token is revoked, by {0:?}")]
+    Revoked(RevocationKind),
+}
+
+/// The agent that the bearer of a workload token is.
+#[derive(Debug)]
+pub struct IdentifiedWorkload {
+    /// The agent; neither disabled nor on hold.
+    pub agent: Arc<Agent>,
+    /// The standing of the token, which is not revoked as far as the snapshot says.
+    pub standing: Standing,
 }
 
 /// The agent that the bearer of a workload token is. `allowed_typ` are the `typ` values that its slot takes.
 ///
 /// # Errors
 /// [`WorkloadError`]; a `Trust` that is an outage must be answered as one.
-pub async fn identify(context: &Context<'_>, token: &str, allowed_typ: &[&str]) -> Result<Arc<Agent>, WorkloadError> {
+pub async fn identify(
+    context: &Context<'_>,
+    token: &str,
+    allowed_typ: &[&str],
+) -> Result<IdentifiedWorkload, WorkloadError> {
     let token = UnverifiedToken::parse(token).map_err(WorkloadError::Parse)?;
     if !typ_fits(token.header().typ.as_deref(), allowed_typ) {
         return Err(WorkloadError::Typ);
@@ -68,5 +89,9 @@ pub async fn identify(context: &Context<'_>, token: &str, allowed_typ: &[&str]) 
     if !claims.audience()?.contains(&expected) {
         return Err(WorkloadError::Audience);
     }
-    Ok(Arc::clone(agent))
+    let standing = Standing::of_outside(believed.reference()?, sub, vec![agent.id.clone()], believed.times.iat);
+    match context.revocations.refuse(&standing) {
+        Some(kind) => Err(WorkloadError::Revoked(kind)),
+        None => Ok(IdentifiedWorkload { agent: Arc::clone(agent), standing }),
+    }
 }

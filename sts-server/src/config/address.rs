@@ -22,6 +22,9 @@ pub fn check_issuer(text: &str) -> Result<(), String> {
         "http" => return Err("an http URL is for the loopback interface only; use https".to_owned()),
         _ => return Err("must be an https URL".to_owned()),
     }
+    if !sts_protocol::is_name(text) {
+        return Err("must be at most 255 characters long".to_owned());
+    }
     let canonical = url.origin().ascii_serialization();
     if canonical == text {
         return Ok(());

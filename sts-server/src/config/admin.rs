@@ -58,6 +58,8 @@ pub struct AdminOidc {
     pub algorithms: Vec<Algorithm>,
     /// What its tokens must be addressed to.
     pub audience: Option<String>,
+    /// The `typ` of its access tokens.
+    pub token_typ: TokenTyp,
     /// The claim that says what an operator may do, by its literal name. Default `roles`.
     pub claim: String,
     /// The values of that claim that make a reader.
@@ -66,6 +68,27 @@ pub struct AdminOidc {
     pub operators: Vec<String>,
     /// The values that make an admin.
     pub admins: Vec<String>,
+}
+
+/// The `typ` that an operator's access token must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenTyp {
+    /// `at+jwt` (RFC 9068 §2.1): no other kind of token has it.
+    AtJwt,
+    /// None, `JWT` or `at+jwt`, for issuers that do not follow RFC 9068.
+    Jwt,
+}
+
+impl FromStr for TokenTyp {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "at+jwt" => Ok(Self::AtJwt),
+            "jwt" => Ok(Self::Jwt),
+            _ => Err(()),
+        }
+    }
 }
 
 /// A table of `admin.tokens`.

@@ -11,7 +11,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::admin::{ADMIN_TOKEN, oidc_faults};
 use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
 use super::{
-    Admin, AdminOidc, Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls,
+    Admin, AdminOidc, Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls, TokenTyp,
     VARIABLE_PREFIX,
 };
 use crate::document::{self, Reader, nearest};
@@ -372,6 +372,7 @@ fn blank() -> Config {
                 jwks_uri: None,
                 algorithms: Vec::new(),
                 audience: None,
+                token_typ: TokenTyp::AtJwt,
                 claim: String::new(),
                 readers: Vec::new(),
                 operators: Vec::new(),

@@ -25,7 +25,7 @@ mod reference;
 mod values;
 
 pub use address::check_issuer;
-pub use admin::{Admin, AdminOidc, AdminToken, Role, check_name, is_argon2id};
+pub use admin::{Admin, AdminOidc, AdminToken, Role, TokenTyp, check_name, is_argon2id};
 pub use load::{Loaded, Overrides, load};
 pub use options::{ConfigOption, OPTIONS, OptionKind};
 pub use password::PasswordError;

@@ -402,6 +402,15 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("admin.oidc"),
+        key: "token_typ",
+        kind: OptionKind::Text,
+        default: Some("at+jwt"),
+        form: "at+jwt or jwt",
+        doc: "The typ of its access tokens. With jwt, tokens of the typ JWT or of none are taken too, unless they look like ID tokens.",
+        set: |config, given| set(&mut config.admin.oidc.token_typ, given, "at+jwt or jwt"),
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
         key: "claim",
         kind: OptionKind::Text,
         default: Some("roles"),

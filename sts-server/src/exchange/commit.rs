@@ -84,13 +84,14 @@ impl Sts {
         let submission = Submission {
             known: view.snapshot.versions(),
             one_time: Some(one_time),
-            standings: Vec::new(),
+            standings: client.standings().to_vec(),
             token: None,
             event: None,
         };
         match self.recorder.record(submission).await? {
             Verdict::Replayed => Err(Refusal::Replayed),
-            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
+            Verdict::Revoked(kind) => Err(Refusal::RevokedMeanwhile(kind)),
+            Verdict::Committed | Verdict::Outdated => Ok(()),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What would become of a request? The same steps, with nothing minted and nothing recorded.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,7 +9,7 @@ use utoipa::ToSchema;
 use super::describe::actors;
 use super::service::View;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
-use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError, Failure};
+use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
 use crate::verify::{self, SubjectError};
@@ -115,7 +113,9 @@ impl Sts {
     ) -> Result<Ruling, Refusal> {
         let form = Form::parse(body)?;
         steps.add("form", "the body is a well-formed form".to_owned());
-        let client = suppose(&view.snapshot, supposition.actor)?;
+        let Snapshot { registry, revocations, .. } = &*view.snapshot;
+        let client = client_auth::suppose(registry, revocations, supposition.actor);
+        let mut client = client.map_err(AuthenticationError::Failed)?;
         steps.add("client authentication", format!("supposed to be {:?}", client.agent().id));
         let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
         let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
@@ -124,13 +124,13 @@ impl Sts {
             Grant::TokenExchange(exchange) => {
                 let subject = self.explain_subject(view, exchange, &client, supposition.subject).await?;
                 steps.add("subject", describe_subject(&subject));
-                self.check_actor_token(view, exchange, &client).await?;
+                self.check_actor_token(view, exchange, &mut client).await?;
                 let chain = self.extend_chain(&subject, &client)?;
                 steps.add("actor and chain", describe_chain(&chain));
-                policy::judge(&self.question(view, &request, &client, &chain), &subject)?
+                policy::judge(&self.question(view, &request, &client, &chain)?, &subject)?
             }
             Grant::ClientCredentials => {
-                let question = self.service_account_question(view, &request, &client);
+                let question = self.service_account_question(view, &request, &client)?;
                 policy::judge_service_account(&question)?
             }
         };
@@ -156,12 +156,6 @@ impl Sts {
             None => Ok(self.verify_subject(view, exchange, client).await?.subject().clone()),
         }
     }
-}
-
-fn suppose(snapshot: &Snapshot, actor: &str) -> Result<AuthenticatedAgent, Refusal> {
-    let agent = snapshot.registry.agent(actor).filter(|agent| !agent.disabled && agent.auth.is_some());
-    let agent = agent.ok_or(AuthenticationError::Failed(Failure::UnknownAgent))?;
-    Ok(client_auth::suppose(Arc::clone(agent)))
 }
 
 fn allowed(ruling: &Ruling, our_issuer: &str) -> Outcome {

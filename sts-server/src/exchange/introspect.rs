@@ -41,15 +41,17 @@ impl Sts {
         let parsed = UnverifiedToken::parse(token).ok();
         let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
         let may_know = |claims: &AccessTokenClaims| asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
-        let known = own.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
+        let unbound = own.filter(|own| own.check_unbound().is_ok());
+        let known = unbound.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
         let Some(claims) = known else { return Ok(None) };
         let refused = self.refuses(view, &mut own_standing(&claims)).await?;
         Ok(refused.is_none().then_some(claims))
     }
 }
 
-/// Whether nobody of whom the token speaks has been disabled since: its user's issuer, its agent, its target.
+/// Returns true if the entries that the token rests on still allow it: its user's issuer, its agent, its target and its delegation.
 fn stands(snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
     let target = snapshot.registry.target([claims.aud.as_str()].into_iter()).ok().flatten();
-    target.is_some_and(|target| !target.disabled) && check_parties(&snapshot.registry, claims).is_ok()
+    let receives = |target: &Agent| !target.disabled && !snapshot.revocations.holds_agent(&target.id);
+    target.is_some_and(|target| receives(target)) && check_parties(&snapshot.registry, claims).is_ok()
 }

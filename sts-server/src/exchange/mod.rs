@@ -30,7 +30,7 @@ use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 pub use explain::{Explanation, Outcome, StepReport, Supposition};
 pub use refusal::Refusal;
 pub use request::{ExchangeRequest, Grant, Request, RequestError};
-pub use revoke::{Revocation, RevokeError, revocation_row};
+pub use revoke::{Revocation, RevokeError};
 pub use service::{Parts, Sts};
 pub use snapshot::{Snapshot, SnapshotError};
 
@@ -149,12 +149,12 @@ impl Sts {
 
                 // 6. Policy: may they?
                 call.trail.enter(Step::Policy);
-                (policy::permit(&self.question(view, &request, client, &chain), &subject)?, Some(standing))
+                (policy::permit(&self.question(view, &request, client, &chain)?, &subject)?, Some(standing))
             }
             Grant::ClientCredentials => {
                 // 6. Policy, for an agent on its own behalf.
                 call.trail.enter(Step::Policy);
-                let question = self.service_account_question(view, &request, client);
+                let question = self.service_account_question(view, &request, client)?;
                 (policy::permit_service_account(&question)?, None)
             }
         };
@@ -164,8 +164,14 @@ impl Sts {
         call.trail.enter(Step::Mint);
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;
-        let standing = standing.unwrap_or_else(|| verify::own_standing(minted.claims()));
-        Ok(Issue { minted, standings: vec![standing], parent, issued_token_type: request.issued_token_type })
+        // A token that a block would cover is not issued: the skew that blocks allow for reaches past their moment.
+        let own = verify::own_standing(minted.claims());
+        if let Some(kind) = view.snapshot.revocations.refuse(&own) {
+            return Err(Refusal::RevokedMeanwhile(kind));
+        }
+        let mut standings = client.standings().to_vec();
+        standings.push(standing.unwrap_or(own));
+        Ok(Issue { minted, standings, parent, issued_token_type: request.issued_token_type })
     }
 }
 

@@ -121,6 +121,7 @@ impl Refusal {
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
             Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => "keys_unavailable",
+            Self::ActorToken(WorkloadError::Revoked(kind)) => crate::record::revoked_reason(*kind),
             Self::ActorToken(_) => "actor_token_invalid",
             Self::ActorTokenMismatch => "actor_token_mismatch",
             Self::Policy(error) => error.reason(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, parameter};
 use thiserror::Error;
@@ -12,9 +12,8 @@ use super::request::refuse_not_honoured;
 use super::service::View;
 use super::{Call, Refusal, RequestError, SnapshotError, Sts};
 use crate::record::{AuditWriter, Event, EventKind};
-use crate::registry::{Agent, Registry};
+use crate::registry::Agent;
 use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
-use crate::ttl::Ttl;
 use crate::verify::own_token;
 
 /// What an operator revokes.
@@ -102,24 +101,6 @@ fn row(claims: AccessTokenClaims, now: Timestamp) -> RevocationRow {
         value: claims.jti,
         at: now,
         expires_at: forget_at(Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX)),
-        version: 0,
-        txn: None,
-    }
-}
-
-/// The row of what an operator revokes: it stands until nothing that it covers can be alive any more.
-#[must_use]
-pub fn revocation_row(revocation: &Revocation, registry: &Registry, max_ttl: Ttl, now: Timestamp) -> RevocationRow {
-    let ages = registry.issuers().map(|issuer| issuer.max_token_age);
-    let longest = ages.max().map_or(max_ttl, |age| age.max(max_ttl));
-    // An outside token may be as old as its issuer lets it be when it is presented, and as long again until it dies.
-    let span = SignedDuration::from_secs(longest.as_seconds().saturating_mul(2));
-    RevocationRow {
-        kind: revocation.kind,
-        issuer: revocation.issuer.clone(),
-        value: revocation.value.clone(),
-        at: now,
-        expires_at: forget_at(now.checked_add(span).unwrap_or(Timestamp::MAX)),
         version: 0,
         txn: None,
     }

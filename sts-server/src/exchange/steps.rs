@@ -10,6 +10,7 @@ use super::{Call, ExchangeRequest, Refusal, Request, Sts};
 use crate::client_auth::{self, AuthenticatedAgent, Method};
 use crate::mint;
 use crate::policy::{self, Chain, PolicyError, Question, ServiceAccountQuestion, Subject, VerifiedSubject};
+use crate::registry::Agent;
 use crate::verify;
 
 impl Sts {
@@ -62,6 +63,7 @@ impl Sts {
             registry: &view.snapshot.registry,
             trusted: &view.snapshot.trusted,
             secrets: &self.secrets,
+            revocations: &view.snapshot.revocations,
             issuer: &self.issuer,
             now: view.now,
         }
@@ -84,7 +86,7 @@ impl Sts {
         &self,
         view: &View,
         exchange: &ExchangeRequest<'_>,
-        client: &AuthenticatedAgent,
+        client: &mut AuthenticatedAgent,
     ) -> Result<(), Refusal> {
         let Some((token, token_type)) = exchange.actor_token else { return Ok(()) };
         if client.method() == Method::WorkloadActorToken {
@@ -94,7 +96,11 @@ impl Sts {
         let context = self.client_context(view);
         let identified = client_auth::identify_workload(&context, token, token_type.allowed_typ()).await;
         let actor = identified.map_err(Refusal::ActorToken)?;
-        if actor.id == client.agent().id { Ok(()) } else { Err(Refusal::ActorTokenMismatch) }
+        if actor.agent.id != client.agent().id {
+            return Err(Refusal::ActorTokenMismatch);
+        }
+        client.presents(actor.standing);
+        Ok(())
     }
 
     /// Step 5: the chain grows by the client.
@@ -103,14 +109,18 @@ impl Sts {
     }
 
     /// Step 6: what the rules of an exchange are asked.
+    ///
+    /// # Errors
+    /// [`PolicyError::TargetDisabled`] of a target that is on hold.
     pub(super) fn question<'a>(
         &self,
         view: &'a View,
         request: &'a Request<'_>,
         client: &'a AuthenticatedAgent,
         chain: &'a Chain,
-    ) -> Question<'a> {
-        Question {
+    ) -> Result<Question<'a>, PolicyError> {
+        check_not_held(view, &request.target)?;
+        Ok(Question {
             registry: &view.snapshot.registry,
             actor: client.agent(),
             target: &request.target,
@@ -119,29 +129,43 @@ impl Sts {
             tenant_header: request.tenant_header.as_ref(),
             max_ttl: self.limits.max_ttl,
             now: view.now,
-        }
+        })
     }
 
     /// Step 6: what the rules of a service account are asked.
+    ///
+    /// # Errors
+    /// [`PolicyError::TargetDisabled`] of a target that is on hold.
     pub(super) fn service_account_question<'a>(
         &self,
         view: &'a View,
         request: &'a Request<'_>,
         client: &'a AuthenticatedAgent,
-    ) -> ServiceAccountQuestion<'a> {
-        ServiceAccountQuestion {
+    ) -> Result<ServiceAccountQuestion<'a>, PolicyError> {
+        check_not_held(view, &request.target)?;
+        let forwarded = client.agent().forward_tenants.iter();
+        Ok(ServiceAccountQuestion {
             registry: &view.snapshot.registry,
             actor: client.agent(),
+            held_tenants: forwarded.filter(|tenant| view.snapshot.revocations.holds_tenant(tenant.as_str())).collect(),
             target: &request.target,
             scope: request.scope.as_ref(),
             tenant_header: request.tenant_header.as_ref(),
             max_ttl: self.limits.max_ttl,
             now: view.now,
-        }
+        })
     }
 
     /// Step 7: what minting takes.
     pub(super) fn mint_context<'a>(&'a self, view: &'a View) -> mint::Context<'a> {
         mint::Context { ring: &view.snapshot.ring, issuer: &self.issuer, now: view.now, entropy: &*self.entropy }
     }
+}
+
+/// A target on hold is refused as a disabled one is.
+fn check_not_held(view: &View, target: &Agent) -> Result<(), PolicyError> {
+    if view.snapshot.revocations.holds_agent(&target.id) {
+        return Err(PolicyError::TargetDisabled(target.id.clone()));
+    }
+    Ok(())
 }

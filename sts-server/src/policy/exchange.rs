@@ -83,7 +83,7 @@ fn delegation<'a>(question: &Question<'a>, subject: &Subject) -> Result<&'a Arc<
         .registry
         .delegations(&actor.id, &target.id)
         .iter()
-        .filter(|delegation| !delegation.disabled && delegation.covers_issuer(issuer))
+        .filter(|delegation| !delegation.disabled && question.registry.covers_users_of(delegation, issuer))
         .peekable();
     if covering.peek().is_none() {
         return Err(PolicyError::NoDelegation {

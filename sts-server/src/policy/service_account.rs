@@ -11,7 +11,7 @@ use crate::registry::{Agent, Delegation, Registry, Tenants};
 use crate::ttl::Ttl;
 
 /// What is asked: may `actor` call `target` on its own behalf?
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServiceAccountQuestion<'a> {
     /// The entries.
     pub registry: &'a Registry,
@@ -21,6 +21,8 @@ pub struct ServiceAccountQuestion<'a> {
     pub target: &'a Arc<Agent>,
     /// The scope that is asked for; none for all that is allowed.
     pub scope: Option<&'a Scope>,
+    /// The tenants of the actor's that are on hold: the token shall not forward them.
+    pub held_tenants: Vec<&'a Tenant>,
     /// The one tenant that the token shall be narrowed to, if `X-Tenant-ID` is there.
     pub tenant_header: Option<&'a Tenant>,
     /// The longest life of any token.
@@ -42,7 +44,7 @@ pub fn permit_service_account(question: &ServiceAccountQuestion<'_>) -> Result<P
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
 pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ruling, PolicyError> {
-    let ServiceAccountQuestion { actor, target, .. } = *question;
+    let ServiceAccountQuestion { actor, target, .. } = question;
     check_target(target)?;
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
@@ -92,15 +94,16 @@ fn delegation<'a>(question: &ServiceAccountQuestion<'a>) -> Result<&'a Arc<Deleg
 
 /// The tenants that the token may forward. A token that may forward none has no tenant, and fits only where every tenant does.
 fn tenants(question: &ServiceAccountQuestion<'_>, delegation: &Delegation) -> Result<Vec<Tenant>, PolicyError> {
-    let ServiceAccountQuestion { actor, target, tenant_header, .. } = *question;
+    let ServiceAccountQuestion { actor, target, tenant_header, held_tenants, .. } = question;
     let within = |tenant: &&Tenant| {
         [&actor.tenants, &target.tenants, &delegation.tenants].iter().all(|set| set.contain(Some(tenant)))
             && tenant_header.is_none_or(|named| named == *tenant)
+            && !held_tenants.contains(tenant)
     };
     let tenants: Vec<Tenant> = actor.forward_tenants.iter().filter(within).cloned().collect();
     let restricted = [&target.tenants, &delegation.tenants].iter().any(|set| **set != Tenants::Any);
     if tenants.is_empty() && (restricted || tenant_header.is_some()) {
-        return Err(outside(tenant_header, format!("the service account of {:?}", actor.id)));
+        return Err(outside(*tenant_header, format!("the service account of {:?}", actor.id)));
     }
     Ok(tenants)
 }

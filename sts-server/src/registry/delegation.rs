@@ -22,7 +22,7 @@ pub struct Delegation {
     pub target: String,
     /// What a token of this delegation can allow.
     pub scopes: Vec<DelegatedScope>,
-    /// The issuers whose users it covers; absent, any.
+    /// The issuers whose users it covers; absent, any that no `workload` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuers: Option<Vec<String>>,
     /// The tenants that it covers.
@@ -94,12 +94,6 @@ impl DelegatedScope {
 }
 
 impl Delegation {
-    /// Whether it covers users of this issuer.
-    #[must_use]
-    pub fn covers_issuer(&self, issuer: &str) -> bool {
-        self.issuers.as_ref().is_none_or(|issuers| issuers.iter().any(|known| known == issuer))
-    }
-
     /// Whether some subject is covered by both; two delegations of one actor and target must not.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

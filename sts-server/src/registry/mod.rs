@@ -10,6 +10,7 @@ mod delegation;
 mod delegation_ids;
 mod file;
 mod issuer;
+mod issuer_uses;
 mod json;
 mod located;
 mod plan;

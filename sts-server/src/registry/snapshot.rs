@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::issuer_uses::IssuerUses;
 use super::{Agent, Delegation, Issuer};
 use crate::storage::{EntryKind, EntryRow, RowCode, Stored, TableFault, Version};
 
@@ -23,6 +24,7 @@ pub struct Registry {
     workloads: HashMap<(String, String), Arc<Agent>>,
     /// By actor, then by target.
     delegations: HashMap<String, HashMap<String, Vec<Arc<Delegation>>>>,
+    uses: IssuerUses,
 }
 
 /// The database's registry cannot be read.
@@ -121,6 +123,7 @@ impl Registry {
             EntryKind::Issuer => {
                 let mut issuer: Issuer = serde_json::from_str(&row.body)?;
                 issuer.disabled |= row.disabled_by_admin;
+                self.uses.add_issuer(&issuer);
                 self.issuers.insert(issuer.issuer.clone(), Arc::new(issuer));
             }
             EntryKind::Agent => {
@@ -132,6 +135,7 @@ impl Registry {
                 let mut delegation: Delegation = serde_json::from_str(&row.body)?;
                 delegation.disabled |= row.disabled_by_admin;
                 delegation.id.clone_from(&row.id);
+                self.uses.add_delegation(&delegation);
                 let of_actor = self.delegations.entry(delegation.actor.clone()).or_default();
                 of_actor.entry(delegation.target.clone()).or_default().push(Arc::new(delegation));
             }
@@ -140,6 +144,7 @@ impl Registry {
     }
 
     fn add_agent(&mut self, agent: Arc<Agent>) {
+        self.uses.add_agent(&agent);
         for name in agent.audience().iter().chain([&agent.id]) {
             self.names.insert(name.clone(), Arc::clone(&agent));
         }
@@ -187,7 +192,25 @@ impl Registry {
     /// Whether an issuer is named by any workload entry.
     #[must_use]
     pub fn is_workload_issuer(&self, issuer: &str) -> bool {
-        self.workloads.keys().any(|(known, _)| known == issuer)
+        self.uses.is_of_workloads(issuer)
+    }
+
+    /// Returns true if an issuer names users: no workload entry names it, or a delegation lists it in `issuers`.
+    #[must_use]
+    pub fn is_user_issuer(&self, issuer: &str) -> bool {
+        self.uses.is_of_users(issuer)
+    }
+
+    /// Returns true if a delegation covers users of an issuer: it lists the issuer, or lists none and no workload entry names the issuer.
+    #[must_use]
+    pub fn covers_users_of(&self, delegation: &Delegation, issuer: &str) -> bool {
+        self.uses.are_covered(delegation, issuer)
+    }
+
+    /// Returns true if `sub`, a subject as minted tokens would name it for `issuer`, begins with the `subject_prefix` of another issuer.
+    #[must_use]
+    pub fn is_name_of_another_issuer(&self, issuer: &str, sub: &str) -> bool {
+        self.uses.is_of_another(issuer, sub)
     }
 
     /// The one agent that all of `names` stand for, by id or `audience` value; `None` when there are no names.

@@ -4,7 +4,7 @@ use sts_jose::{ClaimError, ParseError, TimeError};
 use sts_protocol::{ActError, TenantError};
 use thiserror::Error;
 
-use crate::keys::TrustError;
+use crate::keys::{JtiError, TrustError};
 use crate::policy::Row;
 use crate::record::revoked_reason;
 use crate::storage::RevocationKind;
@@ -48,12 +48,12 @@ pub enum SubjectError {
     /// `sub` is absent, empty, too long, or has control characters.
     #[error("sub of the subject token is absent, empty, too long or holds control characters")]
     Sub,
-    /// `sub` is the id of an agent.
-    #[error("sub of the subject token is the id of an agent")]
+    /// `sub` is the id or the workload of an agent.
+    #[error("sub of the subject token is the id or the workload of an agent")]
     SubIsAnAgent,
     /// `jti` is empty, too long, or has control characters.
     #[error("jti of the subject token is empty, too long or holds control characters")]
-    Jti,
+    Jti(#[from] JtiError),
     /// The tenant claim of the issuer is absent or not one value.
     #[error("the tenant claim of the subject token is absent or not one value")]
     TenantMissing,
@@ -81,6 +81,15 @@ pub enum SubjectError {
     /// The agent that the token was issued to is registered no more, or disabled.
     #[error("the current actor of the subject token is not registered, or disabled")]
     CurrentActor,
+    /// No delegation that is enabled would still allow it.
+    #[error("the delegation that allowed the subject token is registered no more, disabled, or covers it no longer")]
+    Delegation,
+    /// Its issuer names workloads, and no delegation lists the issuer as one of users.
+    #[error("the issuer of the subject token names workloads, and no delegation lists it in issuers")]
+    WorkloadIssuer,
+    /// `sub` begins with the prefix of another issuer.
+    #[error("sub of the subject token begins with the subject_prefix of another issuer")]
+    SubOfAnotherIssuer,
     /// It has been revoked.
     #[error("the subject token is revoked, by {0:?}")]
     Revoked(RevocationKind),
@@ -113,9 +122,10 @@ impl SubjectError {
             Self::Bound => "subject_bound",
             Self::ServiceAccount => "subject_service_account",
             Self::NotAddressed(_) => "subject_not_addressed",
-            Self::Sub => "subject_sub",
+            Self::Sub | Self::SubOfAnotherIssuer => "subject_sub",
             Self::SubIsAnAgent => "subject_sub_is_agent",
-            Self::Jti => "subject_jti",
+            Self::Jti(JtiError::Claim(_)) => "subject_claim_malformed",
+            Self::Jti(JtiError::NoName) => "subject_jti",
             Self::TenantMissing | Self::Tenant(_) => "subject_tenant",
             Self::TenantOutside => "tenant_outside",
             Self::Scope => "subject_scope",
@@ -123,6 +133,8 @@ impl SubjectError {
             Self::MayAct => "subject_may_act",
             Self::PrincipalIssuer => "subject_issuer_disabled",
             Self::CurrentActor => "subject_actor_disabled",
+            Self::Delegation => "subject_delegation_disabled",
+            Self::WorkloadIssuer => "subject_issuer_of_workloads",
             Self::Revoked(kind) => revoked_reason(*kind),
         }
     }

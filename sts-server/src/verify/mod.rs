@@ -13,7 +13,7 @@ mod values;
 
 use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
-use sts_protocol::TokenType;
+use sts_protocol::{SubjectId, TokenType};
 
 pub use error::SubjectError;
 pub use operator::{OperatorContext, OperatorError, VerifiedOperator, operator};
@@ -68,7 +68,7 @@ pub async fn subject(
 /// # Errors
 /// [`SubjectError`]: `SubIsAnAgent` or `Revoked`.
 pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agent) -> Result<(), SubjectError> {
-    if context.registry.agent(&subject.sub).is_some() {
+    if is_an_agent(context.registry, subject) {
         return Err(SubjectError::SubIsAnAgent);
     }
     if context.revocations.is_empty() {
@@ -78,6 +78,13 @@ pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agen
         Some(kind) => Err(SubjectError::Revoked(kind)),
         None => Ok(()),
     }
+}
+
+/// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates as.
+fn is_an_agent(registry: &Registry, subject: &Subject) -> bool {
+    let SubjectId { iss, sub, .. } = &subject.principal;
+    registry.agent(&subject.sub).is_some()
+        || (registry.is_workload_issuer(iss) && registry.workload(iss, sub).is_some())
 }
 
 /// Everything of a subject token that a revocation can be about, when `presenter` presents it.

@@ -1,15 +1,12 @@
 //! Tokens of outside issuers: the first hop of a chain.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sts_jose::{Claims, UnverifiedToken, VerifiedToken, typ_fits};
-use sts_protocol::{Act, SubjectId, Tenant, TokenType};
+use sts_jose::{Claims, UnverifiedToken, typ_fits};
+use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 
 use super::{Context, SubjectError, values};
 use crate::keys::OutsideToken;
 use crate::policy::{HeldScope, Subject, VerifiedSubject};
 use crate::registry::{Agent, Issuer, ScopesFrom};
-use crate::storage::TokenReference;
 
 pub(super) async fn subject(
     context: &Context<'_>,
@@ -23,21 +20,37 @@ pub(super) async fn subject(
     }
     let claims = believed.token.claims();
     values::check_unbound(claims)?;
+    check_kind(context, &believed)?;
     check_address(&believed.issuer, claims, presenter)?;
-    let subject = read(context.issuer, &believed)?;
+    let subject = read(context, &believed)?;
     Ok(VerifiedSubject::new(&believed.token, subject))
 }
 
-fn read(our_issuer: &str, believed: &OutsideToken) -> Result<Subject, SubjectError> {
+/// A token that names a workload, or a service account of another service like this one, is not a user's.
+fn check_kind(context: &Context<'_>, believed: &OutsideToken) -> Result<(), SubjectError> {
+    if !context.registry.is_user_issuer(&believed.issuer.issuer) {
+        return Err(SubjectError::WorkloadIssuer);
+    }
+    let claims = believed.token.claims();
+    if claims.get("tenant_ids").is_some() && claims.get("act").is_none() {
+        return Err(SubjectError::ServiceAccount);
+    }
+    Ok(())
+}
+
+fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, SubjectError> {
     let OutsideToken { issuer, token, times } = believed;
     let claims = token.claims();
     let named = claims.string("sub")?.ok_or(SubjectError::Sub)?;
     let sub = format!("{}{named}", issuer.subject_prefix);
-    if !values::is_name(named) || !values::is_name(&sub) {
+    if !is_name(named) || !is_name(&sub) {
         return Err(SubjectError::Sub);
     }
+    if context.registry.is_name_of_another_issuer(&issuer.issuer, &sub) {
+        return Err(SubjectError::SubOfAnotherIssuer);
+    }
     Ok(Subject {
-        token: reference(issuer, token)?,
+        token: believed.reference()?,
         sub,
         principal: SubjectId { iss: issuer.issuer.clone(), sub: named.to_owned() },
         scope: match issuer.scopes_from {
@@ -46,7 +59,7 @@ fn read(our_issuer: &str, believed: &OutsideToken) -> Result<Subject, SubjectErr
         },
         roles: values::roles(claims),
         tenant: tenant(issuer, claims)?,
-        act: act(our_issuer, claims)?,
+        act: act(context.issuer, claims)?,
         may_act: values::may_act(claims)?,
         issued_at: times.iat,
         expires_at: times.exp,
@@ -80,14 +93,4 @@ fn act(our_issuer: &str, claims: &Claims) -> Result<Option<Act>, SubjectError> {
     let act = values::act(claims)?;
     let claims_us = act.iter().flat_map(Act::actors).any(|actor| actor.iss == Some(our_issuer));
     if claims_us { Err(SubjectError::ActClaimsUs) } else { Ok(act) }
-}
-
-/// The name of a token: its `jti`, or else its digest.
-fn reference(issuer: &Issuer, token: &VerifiedToken) -> Result<TokenReference, SubjectError> {
-    let jti = match token.claims().string("jti")? {
-        Some(jti) if values::is_name(jti) => jti.to_owned(),
-        Some(_) => return Err(SubjectError::Jti),
-        None => format!("sha256:{}", URL_SAFE_NO_PAD.encode(token.digest())),
-    };
-    Ok(TokenReference { iss: issuer.issuer.clone(), jti })
 }

@@ -9,7 +9,7 @@ use super::{Context, SubjectError, values};
 use crate::keys::KeyRing;
 use crate::policy::{Authentication, HeldScope, Subject, VerifiedSubject};
 use crate::record::Standing;
-use crate::registry::{Agent, Registry};
+use crate::registry::{Agent, Delegation, Registry};
 use crate::storage::TokenReference;
 
 /// The `typ` of the tokens that this service mints (RFC 9068 §2.1).
@@ -22,6 +22,16 @@ pub struct OwnToken {
     pub claims: AccessTokenClaims,
     token: VerifiedToken,
     times: sts_jose::Times,
+}
+
+impl OwnToken {
+    /// Refuses a token that is bound to a key.
+    ///
+    /// # Errors
+    /// [`SubjectError::Bound`].
+    pub fn check_unbound(&self) -> Result<(), SubjectError> {
+        values::check_unbound(self.token.claims())
+    }
 }
 
 /// Verifies a token of ours: signature, kind, times, claims. Not its address, and not whether it stands revoked.
@@ -38,11 +48,11 @@ pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: Timestamp) -> 
     Ok(OwnToken { claims, token, times })
 }
 
-/// Whether those of whom a token of ours speaks stand as they did: the issuer of its user, with the tenant that it asserted, and the
-/// agent that it was issued to.
+/// Checks that the entries that a token of ours rests on still allow it: the issuer of its user, with the tenant that it asserted, the
+/// agent that it was issued to, and the delegation.
 ///
 /// # Errors
-/// [`SubjectError`]: `PrincipalIssuer`, `TenantOutside` or `CurrentActor`.
+/// [`SubjectError`]: `PrincipalIssuer`, `TenantOutside`, `CurrentActor` or `Delegation`.
 pub fn check_parties(registry: &Registry, claims: &AccessTokenClaims) -> Result<(), SubjectError> {
     if let Some(principal) = &claims.sub_id {
         let issuer = registry.issuer(&principal.iss).filter(|issuer| !issuer.disabled);
@@ -50,10 +60,28 @@ pub fn check_parties(registry: &Registry, claims: &AccessTokenClaims) -> Result<
             return Err(SubjectError::TenantOutside);
         }
     }
-    match registry.agent(&claims.client_id) {
-        Some(agent) if !agent.disabled => Ok(()),
-        Some(_) | None => Err(SubjectError::CurrentActor),
+    if registry.agent(&claims.client_id).is_none_or(|agent| agent.disabled) {
+        return Err(SubjectError::CurrentActor);
     }
+    let target = registry.target([claims.aud.as_str()].into_iter()).ok().flatten();
+    let delegations = target.map_or(&[][..], |target| registry.delegations(&claims.client_id, &target.id));
+    if delegations.iter().any(|delegation| allows(registry, delegation, claims)) {
+        return Ok(());
+    }
+    Err(SubjectError::Delegation)
+}
+
+/// Returns true if a delegation between the token's agent and target covers its user's issuer and tenant, or its service account.
+fn allows(registry: &Registry, delegation: &Delegation, claims: &AccessTokenClaims) -> bool {
+    if delegation.disabled {
+        return false;
+    }
+    let Some(principal) = &claims.sub_id else {
+        let mut tenants = claims.tenant_ids.iter().flatten().map(Some).peekable();
+        let none = tenants.peek().is_none().then_some(None);
+        return delegation.service_account && tenants.chain(none).all(|tenant| delegation.tenants.contain(tenant));
+    };
+    registry.covers_users_of(delegation, &principal.iss) && delegation.tenants.contain(claims.tenant_id.as_ref())
 }
 
 /// Everything of a token of ours that a revocation can be about.
@@ -84,7 +112,7 @@ pub(super) fn subject(
     if !typ_fits(own.token.header().typ.as_deref(), declared.allowed_typ()) {
         return Err(SubjectError::Typ);
     }
-    values::check_unbound(own.token.claims())?;
+    own.check_unbound()?;
     let claims = own.claims;
     if claims.act.is_some() && !presenter.is_addressed_by(&claims.aud) {
         return Err(SubjectError::NotAddressed(presenter.id.clone()));

@@ -1,9 +1,9 @@
 //! A subject that an operator supposes, for `explain`: the checks that need no token.
 
 use jiff::SignedDuration;
-use sts_protocol::{Act, Scope, SubjectId, Tenant};
+use sts_protocol::{Act, Scope, SubjectId, Tenant, is_name};
 
-use super::{Context, SubjectError, values};
+use super::{Context, SubjectError};
 use crate::policy::{Authentication, HeldScope, Subject};
 use crate::registry::{Issuer, ScopesFrom};
 use crate::storage::TokenReference;
@@ -34,8 +34,14 @@ pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subje
     let issuer = context.registry.issuer(&supposed.issuer).filter(|issuer| !issuer.disabled);
     let issuer = issuer.ok_or(SubjectError::PrincipalIssuer)?;
     let sub = format!("{}{}", issuer.subject_prefix, supposed.sub);
-    if !values::is_name(&supposed.sub) || !values::is_name(&sub) {
+    if !is_name(&supposed.sub) || !is_name(&sub) {
         return Err(SubjectError::Sub);
+    }
+    if !context.registry.is_user_issuer(&issuer.issuer) {
+        return Err(SubjectError::WorkloadIssuer);
+    }
+    if context.registry.is_name_of_another_issuer(&issuer.issuer, &sub) {
+        return Err(SubjectError::SubOfAnotherIssuer);
     }
     let tenant = tenant(issuer, supposed.tenant)?;
     let stands = |id: &String| context.registry.agent(id).is_some_and(|agent| !agent.disabled);

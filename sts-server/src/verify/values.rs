@@ -7,15 +7,6 @@ use sts_protocol::{Act, Scope, ScopeToken, Tenant};
 use super::SubjectError;
 use crate::policy::{Authentication, MayAct};
 
-/// The longest `sub` and `jti`, in characters.
-const MAX_CHARS: usize = 255;
-
-/// Whether a name has 1 to 255 characters, none of which is a control character.
-pub(super) fn is_name(text: &str) -> bool {
-    let mut chars = text.chars();
-    !text.is_empty() && chars.by_ref().take(MAX_CHARS).all(|char| !char.is_control()) && chars.next().is_none()
-}
-
 /// Refuses a token that is bound to a key.
 pub(super) fn check_unbound(claims: &Claims) -> Result<(), SubjectError> {
     if claims.get("cnf").is_some() { Err(SubjectError::Bound) } else { Ok(()) }
@@ -80,25 +71,5 @@ pub(super) fn authentication(claims: &Claims) -> Authentication {
         auth_time: get("auth_time", Value::is_number),
         acr: get("acr", Value::is_string),
         amr: get("amr", |amr| amr.as_array().is_some_and(|methods| methods.iter().all(Value::is_string))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_1_to_255_characters_and_no_control_characters() {
-        for (text, fits) in [
-            ("a".to_owned(), true),
-            ("\u{e4}".repeat(255), true),
-            (String::new(), false),
-            ("a".repeat(256), false),
-            ("a\nb".to_owned(), false),
-            ("a\0".to_owned(), false),
-            ("\u{85}".to_owned(), false),
-        ] {
-            assert_eq!(is_name(&text), fits, "{text:?}");
-        }
     }
 }

@@ -30,7 +30,11 @@ async fn every_change_is_an_event_with_who_and_what() {
                 EventKind::RegistryChanged,
                 "change agent shelf (no longer disabled by an administrator)",
             ),
-            (ask("POST", "/revocations").json(&json!({ "jti": "j" })), EventKind::Revoked, "a token of"),
+            (
+                ask("POST", "/revocations").json(&json!({ "jti": "j", "unknown": true })),
+                EventKind::Revoked,
+                "a token of",
+            ),
             (ask("DELETE", "/revocations?jti=j"), EventKind::RevocationLifted, "a token of"),
             (ask("POST", "/keys/rotate").json(&json!({ "now": true })), EventKind::KeysChanged, "is Active"),
         ];

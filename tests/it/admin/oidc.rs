@@ -10,6 +10,10 @@ const AUDIENCE: &str = "https://sts.example/admin";
 
 /// A server whose operators an issuer names.
 async fn server(issuer: &TestIssuer) -> Harness {
+    setup(issuer).start().await
+}
+
+fn setup(issuer: &TestIssuer) -> Setup {
     Setup::default()
         .option("ADMIN__OIDC__ISSUER", issuer.url())
         .option("ADMIN__OIDC__AUDIENCE", AUDIENCE)
@@ -18,13 +22,16 @@ async fn server(issuer: &TestIssuer) -> Harness {
         .option("ADMIN__OIDC__READERS", "staff")
         .option("ADMIN__OIDC__OPERATORS", "on-call, night-shift")
         .option("ADMIN__OIDC__ADMINS", "sts-admins")
-        .start()
-        .await
 }
 
 fn claims(harness: &Harness, issuer: &TestIssuer) -> Value {
     let now = harness.now();
     json!({ "iss": issuer.url(), "sub": "carol", "aud": AUDIENCE, "iat": now, "exp": now + 300, "groups": ["staff"] })
+}
+
+/// An access token that says what it is.
+fn signed(issuer: &TestIssuer, claims: &Value) -> String {
+    typed(issuer, "at+jwt", claims)
 }
 
 /// A token whose header also says `typ`.
@@ -53,7 +60,7 @@ async fn the_claim_says_what_an_operator_may_do_and_the_log_names_them() {
     let harness = server(&issuer).await;
     let claims = claims(&harness, &issuer);
     let put = |groups: &Value| {
-        let token = issuer.sign(&with(&claims, &json!({ "groups": groups })));
+        let token = signed(&issuer, &with(&claims, &json!({ "groups": groups })));
         harness.admin("PUT", "/agents/robot").bearer(&token).if_new().json(&robot())
     };
     for groups in [
@@ -80,14 +87,21 @@ async fn a_token_that_would_be_refused_of_a_user_is_refused_of_an_operator() {
     let claims = claims(&harness, &issuer);
     let now = harness.now();
     let stranger = TestKey::new(Algorithm::Es256);
-    let signed = |changes: Value| issuer.sign(&with(&claims, &changes));
+    let signed = |changes: Value| signed(&issuer, &with(&claims, &changes));
     let mut table = vec![
         ("expired", signed(json!({ "exp": now }))),
         ("no exp", signed(json!({ "exp": null }))),
         ("of another audience", signed(json!({ "aud": "https://other.example" }))),
         ("of no audience", signed(json!({ "aud": null }))),
         ("not yet valid", signed(json!({ "nbf": now + 60 }))),
-        ("too old", signed(json!({ "iat": now - 25 * 3600 }))),
+        ("too old", signed(json!({ "iat": now - 3601 }))),
+        ("without iat, with a long life", signed(json!({ "iat": null, "exp": now + 3601 }))),
+        ("an ID token by its nonce", signed(json!({ "nonce": "n" }))),
+        ("an ID token by its at_hash", signed(json!({ "at_hash": "h" }))),
+        ("an ID token by its c_hash", signed(json!({ "c_hash": "h" }))),
+        ("an ID token of Keycloak", signed(json!({ "typ": "ID" }))),
+        ("of no typ", issuer.sign(&claims)),
+        ("of a jti that is no name", signed(json!({ "jti": "" }))),
         ("bound to a key", signed(json!({ "cnf": { "jkt": "x" } }))),
         ("without sub", signed(json!({ "sub": null }))),
         ("of another issuer", signed(json!({ "iss": "https://other.example" }))),
@@ -96,7 +110,7 @@ async fn a_token_that_would_be_refused_of_a_user_is_refused_of_an_operator() {
         ("of this service", harness.first_hop().await),
         ("no token", "a.b.c".to_owned()),
     ];
-    for typ in ["dpop+jwt", "logout+jwt", "client-authentication+jwt"] {
+    for typ in ["JWT", "dpop+jwt", "logout+jwt", "client-authentication+jwt"] {
         table.push((typ, typed(&issuer, typ, &claims)));
     }
     for (label, token) in table {
@@ -110,11 +124,35 @@ async fn a_token_that_would_be_refused_of_a_user_is_refused_of_an_operator() {
         .await;
         assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"sts-admin\", error=\"invalid_token\"", "{label}");
     }
-    for typ in ["at+jwt", "JWT"] {
+    for typ in ["at+jwt", "application/at+jwt"] {
         let token = typed(&issuer, typ, &claims);
         assert_eq!(harness.admin("GET", "/keys").bearer(&token).send().await.status, 200, "{typ}");
     }
     assert_eq!(harness.admin("GET", "/keys").bearer(&signed(json!({}))).send().await.status, 200, "the valid twin");
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_say_at_jwt_is_served_where_the_configuration_says_so_without_its_id_tokens() {
+    let issuer = TestIssuer::start().await;
+    let harness = setup(&issuer).option("ADMIN__OIDC__TOKEN_TYP", "jwt").start().await;
+    let claims = claims(&harness, &issuer);
+    for typ in ["at+jwt", "JWT"] {
+        let token = typed(&issuer, typ, &claims);
+        assert_eq!(harness.admin("GET", "/keys").bearer(&token).send().await.status, 200, "{typ}");
+    }
+    assert_eq!(harness.admin("GET", "/keys").bearer(&issuer.sign(&claims)).send().await.status, 200, "no typ");
+    for (label, changes) in [
+        ("nonce", json!({ "nonce": "n" })),
+        ("at_hash", json!({ "at_hash": "h" })),
+        ("c_hash", json!({ "c_hash": "h" })),
+        ("typ", json!({ "typ": "ID" })),
+    ] {
+        let request = harness.admin("GET", "/keys").bearer(&issuer.sign(&with(&claims, &changes)));
+        assert_refused(&harness, label, request, 401, "admin_access_token_invalid").await;
+    }
+    let logout = typed(&issuer, "logout+jwt", &claims);
+    let request = harness.admin("GET", "/keys").bearer(&logout);
+    assert_refused(&harness, "logout+jwt", request, 401, "admin_access_token_invalid").await;
 }
 
 #[tokio::test]

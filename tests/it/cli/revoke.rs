@@ -38,3 +38,86 @@ async fn a_revoked_user_is_refused_within_a_second_and_served_again_when_lifted(
     shop.folder.run(&["revoke", "--sub", "alice", "--issuer", super::IDP, "--lift"]).await.ended_with(0);
     follows("the user is served", async || shop.exchange(&user_token).await["access_token"].is_string()).await;
 }
+
+#[tokio::test]
+async fn a_name_that_is_unknown_is_an_error_that_names_what_was_meant_and_writes_nothing() {
+    let (shop, _server) = Shop::serving().await;
+    for (words, error) in [
+        (&["--agent", "inventry"][..], "--agent: the registry has no agent \"inventry\"; did you mean \"inventory\"?"),
+        (
+            &["--agent", "nobody"],
+            "--agent: the registry has no agent \"nobody\"; to revoke it all the same, add --unknown",
+        ),
+        (
+            &["--sub", "alice", "--issuer", "https://login.example.con"],
+            "--issuer: the registry has no issuer \"https://login.example.con\"; did you mean \"https://login.example.com\"?",
+        ),
+        (&["--jti", "nosuch"], "--jti: no token \"nosuch\" of this service is alive"),
+    ] {
+        let words = [&["revoke"][..], words].concat();
+        let refused = shop.folder.run(&words).await;
+        refused.ended_with(2);
+        assert!(refused.stderr.contains(error), "{words:?}: {}", refused.stderr);
+        assert_eq!(shop.folder.run(&["revoke", "--list"]).await.stdout, "", "{words:?}");
+        let meant = [&words[..], &["--unknown"]].concat();
+        shop.folder.run(&meant).await.ended_with(0);
+        let lifted = [&words[..], &["--lift"]].concat();
+        shop.folder.run(&lifted).await.ended_with(0);
+    }
+    // No entry of this registry names a tenant: any may be meant.
+    shop.folder.run(&["revoke", "--tenant", "acmee"]).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn a_block_says_that_it_does_not_stop_new_tokens_and_a_hold_stops_them_until_it_is_lifted() {
+    let (shop, _server) = Shop::serving().await;
+    for (words, advice) in [
+        (&["--agent", "coordinator"][..], "use --hold or disable the entry"),
+        (&["--sub", "alice", "--issuer", super::IDP], "use --hold"),
+        (&["--tenant", "acme"], "use --hold"),
+    ] {
+        let blocked = shop.folder.run(&[&["revoke"][..], words].concat()).await;
+        blocked.ended_with(0);
+        let told = format!("revoked: 1 entries, until lifted\ndoes not stop new tokens: {advice}\n");
+        assert_eq!(blocked.stdout, told, "{words:?}");
+        let held = shop.folder.run(&[&["revoke"][..], words, &["--hold"]].concat()).await;
+        held.ended_with(0);
+        assert_eq!(held.stdout, "revoked: 1 entries, until lifted\non hold: new tokens are refused too\n");
+        let is_refused = async || shop.exchange(&shop.user_token()).await["access_token"].is_null();
+        follows("a new token is refused", is_refused).await;
+        shop.folder.run(&[&["revoke"][..], words, &["--lift"]].concat()).await.ended_with(0);
+        follows("a new token is served", async || shop.exchange(&shop.user_token()).await["access_token"].is_string())
+            .await;
+    }
+    shop.folder.run(&["revoke", "--jti", "x", "--hold"]).await.ended_with(2);
+}
+
+#[tokio::test]
+async fn what_stands_revoked_is_listed() {
+    let (shop, _server) = Shop::serving().await;
+    let token = shop.token().await;
+    let jti = claims(&token)["jti"].as_str().expect("a name").to_owned();
+    for words in [
+        &["revoke", "--sub", "alice", "--issuer", super::IDP][..],
+        &["revoke", "--agent", "inventory", "--hold"],
+        &["revoke", "--jti", &jti],
+    ] {
+        shop.folder.run(words).await.ended_with(0);
+    }
+    let listed = shop.folder.run(&["revoke", "--list"]).await;
+    listed.ended_with(0);
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].starts_with(&format!("sub alice of {}: since ", super::IDP)), "{lines:?}");
+    assert!(lines[0].ends_with(", until lifted"), "{lines:?}");
+    assert!(
+        lines[1].starts_with("agent inventory: since 2") && lines[1].ends_with(", until lifted, hold"),
+        "{lines:?}"
+    );
+    assert!(lines[2].starts_with(&format!("jti {jti} of ")) && !lines[2].contains("lifted"), "{lines:?}");
+    let listed = shop.folder.run(&["revoke", "--list", "--json"]).await.json();
+    let held: Vec<_> = listed.iter().map(|revocation| revocation["hold"].clone()).collect();
+    assert_eq!(held, [false, true, false]);
+    assert_eq!(listed[0]["sub"], "alice");
+    assert_eq!((&listed[0]["issuer"], listed[0].get("expires_at")), (&super::IDP.into(), None));
+}

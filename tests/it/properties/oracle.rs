@@ -240,7 +240,11 @@ impl Oracle<'_> {
             ScopeSource::Delegation => None,
             ScopeSource::Claim(claim) => Some(words(&claims[claim.as_str()])?),
         };
+        let listed =
+            |delegation: &Delegation| delegation.issuers.as_ref().is_some_and(|issuers| issuers.contains(&index));
+        let names_users = !self.names_workloads(index) || self.model.delegations.iter().any(listed);
         let good = young
+            && names_users
             && addressed
             && is_name(&named)
             && is_name(&sub)
@@ -259,6 +263,11 @@ impl Oracle<'_> {
             expires_at,
             transaction: None,
         })
+    }
+
+    /// Returns true if a workload of an agent is of the issuer.
+    fn names_workloads(&self, issuer: usize) -> bool {
+        self.model.agents.iter().any(|agent| agent.credential == Credential::Workload(issuer))
     }
 
     fn issuer(&self, name: &Value) -> Option<usize> {
@@ -318,9 +327,11 @@ impl Oracle<'_> {
         if header_differs || agents_exclude {
             codes.insert(REQUEST);
         }
-        let of_pair = self
-            .delegations(client, target)
-            .filter(|delegation| delegation.issuers.as_ref().is_none_or(|issuers| issuers.contains(&subject.issuer)));
+        let covers = |delegation: &&Delegation| match &delegation.issuers {
+            Some(issuers) => issuers.contains(&subject.issuer),
+            None => !self.names_workloads(subject.issuer),
+        };
+        let of_pair = self.delegations(client, target).filter(covers);
         let of_pair: Vec<&Delegation> = of_pair.collect();
         if of_pair.is_empty() {
             codes.insert(TARGET);

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::HeaderMap;
 use serde_json::Value;
-use sts_server::exchange::{Revocation, revocation_row};
-use sts_server::storage::{EntryChange, EntryKind, EntryRow, RevocationKind};
+use sts_server::storage::{EntryChange, EntryKind, EntryRow, RevocationKind, RevocationRow};
 use sts_tests::Answer;
 use sts_tests::invariants::check_invariants;
 use sts_tests::model::OUR_ISSUER;
@@ -86,9 +85,9 @@ async fn revoke(what: What, world: &World, node: &Node, parent: &Answer) {
         What::ByOperator(kind @ RevocationKind::Agent) => (kind, None, model().agents[MIDDLE].id.clone()),
         What::ByOperator(kind @ RevocationKind::Tenant) => (kind, None, text(&claims["tenant_id"])),
     };
-    let revocation = Revocation { kind, issuer, value };
-    let registry = Arc::clone(&node.sts.snapshot().registry);
-    let row = revocation_row(&revocation, &registry, world.config.limits.max_ttl, world.now());
+    let at = world.now();
+    let expires_at = at.checked_add(jiff::SignedDuration::from_hours(48)).unwrap();
+    let row = RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None };
     world.store.revoke(&row, &[]).await.unwrap();
 }
 

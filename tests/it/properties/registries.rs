@@ -66,7 +66,7 @@ fn issuer(index: usize) -> impl Strategy<Value = Issuer> {
         1 => select(vec!["scope", "scp"]).prop_map(|claim| ScopeSource::Claim(claim.to_owned())),
     ];
     let audience_claim = prop_oneof![4 => Just("aud"), 1 => Just("azp")];
-    let prefix = select(vec!["", "", "corp|"]);
+    let prefix = select(vec![String::new(), String::new(), format!("corp-{index}|")]);
     let age = prop_oneof![3 => Just(86_400_i64), 1 => 300..4000_i64];
     let rest = (audience_claim, prefix, age, likely_not(0.04));
     (tenant, tenants(0.12), scopes, rest).prop_map(move |(tenant, tenants, scopes, rest)| {
@@ -78,7 +78,7 @@ fn issuer(index: usize) -> impl Strategy<Value = Issuer> {
             tenant,
             scopes,
             audience_claim: audience_claim.to_owned(),
-            subject_prefix: prefix.to_owned(),
+            subject_prefix: prefix,
             max_token_age,
             disabled,
         }
@@ -106,7 +106,8 @@ fn agent(index: usize, agents: usize, issuers: usize) -> impl Strategy<Value = A
     let credential = prop_oneof![
         7 => Just(Credential::Secret),
         1 => Just(Credential::Key),
-        2 => (0..issuers).prop_map(Credential::Workload),
+        // The last issuer names workloads, and users only of the delegations that list it.
+        2 => Just(Credential::Workload(issuers - 1)),
         1 => Just(Credential::None),
     ];
     let default_target = maybe(0.5, (0..agents, 0..4_usize).prop_map(|(agent, name)| format!("{agent}/{name}")));

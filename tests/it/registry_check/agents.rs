@@ -1,6 +1,6 @@
 //! The rules of agents.
 
-use super::{A, B, JWKS, SECRET, VALID, after, assert_each_makes_one_fault, faults};
+use super::{A, B, JWKS, SECRET, VALID, after, assert_each_makes_one_fault, assert_each_makes_one_fault_of, faults};
 
 #[test]
 fn every_rule_of_agents_is_told() {
@@ -79,23 +79,30 @@ fn every_rule_of_agents_is_told() {
             "jwks_uri = \"http://a.example/jwks\"",
             "r.toml:7: error: jwks_uri \"http://a.example/jwks\" of agent \"a\": http goes no further than the loopback interface",
         ),
-        (
-            SECRET,
-            &unknown,
-            "r.toml:9: warning: workload issuer \"https://login.example.co\" of agent \"a\" is not registered; did you mean \"https://login.example.com\"?",
-        ),
-        (
-            SECRET,
-            &pair,
-            "r.toml:9: error: workload \"w\" of \"https://login.example.com\" is agent \"a\" already, at line 4",
-        ),
-        (SECRET, &nobody, "r.toml:9: error: workload subject of agent \"a\" is empty"),
-        (
-            SECRET,
-            &shared,
-            "r.toml:9: warning: workload audience \"cluster\" of agent \"a\" is not this service: whoever else is addressed by it can present its tokens here; project tokens for our issuer alone, if you can",
-        ),
     ]);
+    // The issuer of these workloads is one of users too.
+    let listed = after(VALID, "issuers = [\"https://login.example.com\"]");
+    assert_each_makes_one_fault_of(
+        &listed,
+        &[
+            (
+                SECRET,
+                &unknown,
+                "r.toml:9: warning: workload issuer \"https://login.example.co\" of agent \"a\" is not registered; did you mean \"https://login.example.com\"?",
+            ),
+            (
+                SECRET,
+                &pair,
+                "r.toml:9: error: workload \"w\" of \"https://login.example.com\" is agent \"a\" already, at line 4",
+            ),
+            (SECRET, &nobody, "r.toml:9: error: workload subject of agent \"a\" is empty"),
+            (
+                SECRET,
+                &shared,
+                "r.toml:9: warning: workload audience \"cluster\" of agent \"a\" is not this service: whoever else is addressed by it can present its tokens here; project tokens for our issuer alone, if you can",
+            ),
+        ],
+    );
 }
 
 #[test]

@@ -3,6 +3,42 @@
 use super::{ISSUER, JWKS, SCOPES, SECRET, VALID, after, assert_each_makes_one_fault, faults};
 
 #[test]
+fn names_that_could_begin_with_two_prefixes_are_a_fault() {
+    let prefixed = |first: &str, second: &str| {
+        let second = format!("[[issuers]]\nissuer = \"https://b.example\"\nsubject_prefix = \"{second}\"\n");
+        VALID.replacen(ISSUER, &format!("{}{second}", after(ISSUER, &format!("subject_prefix = \"{first}\""))), 1)
+    };
+    for (first, second) in [("corp:", "corp:x:"), ("corp:x:", "corp:"), ("corp:", "corp:")] {
+        let fault = format!(
+            "r.toml:6: error: subject_prefix {second:?} of issuer \"https://b.example\" and {first:?} of issuer \
+             \"https://login.example.com\" at line 1 begin the same names; choose prefixes of which none begins another"
+        );
+        assert_eq!(faults(&prefixed(first, second)), [fault]);
+    }
+    for (first, second) in [("corp:", "partner:"), ("a", "b"), ("corp:", "corp|")] {
+        assert_eq!(faults(&prefixed(first, second)), [""; 0]);
+    }
+}
+
+#[test]
+fn an_issuer_of_workloads_that_seems_to_be_one_of_users_is_warned_of() {
+    let workload = "workload = [{ issuer = \"https://login.example.com\", subject = \"w\" }]";
+    let warning = "r.toml:1: warning: issuer \"https://login.example.com\" is named by a workload and listed in issuers of no \
+                   delegation: its tokens are of workloads alone, and refused as subject tokens; if it names users too, list it in \
+                   issuers of each delegation that they may use";
+    let only = VALID.replacen(SECRET, workload, 1);
+    assert_eq!(faults(&only), [warning], "no issuer is left for users");
+    let others = only.replacen(ISSUER, &format!("{ISSUER}[[issuers]]\nissuer = \"https://b.example\"\n"), 1);
+    assert_eq!(faults(&others), [""; 0], "another issuer names the users");
+    let with_tenants = others.replacen(ISSUER, &after(ISSUER, "tenant_claim = \"org_id\""), 1);
+    assert_eq!(faults(&with_tenants), [warning], "a workload has no tenant");
+    let listed = after(&with_tenants, "issuers = [\"https://login.example.com\"]");
+    assert_eq!(faults(&listed), [""; 0], "a delegation lists it");
+    let service_accounts = after(&only, "service_account = true");
+    assert_eq!(faults(&service_accounts), [""; 0], "there need be no users");
+}
+
+#[test]
 fn every_rule_of_issuers_is_told() {
     let twice = format!("{ISSUER}[[issuers]]\n{ISSUER}");
     let both = after(ISSUER, "jwks_uri = \"https://login.example.com/jwks\"\njwks_file = \"/nowhere\"");

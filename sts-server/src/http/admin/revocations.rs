@@ -12,20 +12,20 @@ use crate::admin::{Named, Refusal, RevocationDone, StandingRevocation, Wrong};
 use crate::config::Role;
 use crate::document::FieldFault;
 
-/// What stands revoked.
+/// The revocations in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevocationList {
     /// The revocations, in no order.
     revocations: Vec<StandingRevocation>,
 }
 
-/// Lists what stands revoked.
+/// Lists the revocations in force.
 #[utoipa::path(
     get,
     path = "/revocations",
     operation_id = "list_revocations",
     tag = "revocations",
-    responses((status = 200, description = "What stands revoked.", body = RevocationList), ReadProblems)
+    responses((status = 200, description = "The revocations in force.", body = RevocationList), ReadProblems)
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
@@ -35,7 +35,8 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Stops a token, a transaction, a user, an agent or a tenant: here before the answer, on every server within a second.
+/// Refuses a token, a transaction, or what was issued of a user, an agent or a tenant: here before the answer, on every server within
+/// a second. Of the last three, tokens that are issued later are refused too with `hold`.
 #[utoipa::path(
     post,
     path = "/revocations",
@@ -52,8 +53,8 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
             let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
             Refusal::Faults(vec![FieldFault::at(pointer, wrong.message)])
         };
-        let revocation = named.revocation(api.administration.issuer()).map_err(in_body)?;
-        let done = api.administration.revoke(&revocation, &asked.by).await?;
+        let request = named.request(api.administration.issuer()).map_err(in_body)?;
+        let done = api.administration.revoke(&request, &asked.by).await?;
         api.app.sts.refresh().await?;
         Ok::<_, Refusal>(answer::json(&done))
     };
@@ -87,6 +88,7 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
             agent: get("agent"),
             tenant: get("tenant"),
             issuer: get("issuer"),
+            ..Named::default()
         };
         let in_query = |wrong: Wrong| Refusal::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]);
         let revocation = named.revocation(api.administration.issuer()).map_err(in_query)?;

@@ -1,4 +1,4 @@
-//! The warning about users of two issuers whom a target could take for one.
+//! The rules about whose tokens are of users, and whose users a target could take for one another.
 //!
 //! A principal is (`iss`, `sub`), but many a target reads `sub` alone. Where users of two issuers reach it, a `subject_prefix` keeps
 //! them apart.
@@ -6,19 +6,78 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::fault::Fault;
+use crate::registry::issuer_uses::IssuerUses;
 use crate::registry::located::{Entries, Located};
-use crate::registry::{Delegation, Issuer};
+use crate::registry::{Delegation, Issuer, ScopesFrom};
 
 /// How many targets a warning names.
 const NAMED_TARGETS: usize = 3;
 
-/// One warning for each group of issuers that meet, at the last of them.
 pub(super) fn rules(entries: &Entries, faults: &mut Vec<Fault>) {
-    let issuers = unprefixed_user_issuers(entries);
+    let mut uses = IssuerUses::default();
+    entries.agents.iter().for_each(|agent| uses.add_agent(&agent.entry));
+    entries.delegations.iter().for_each(|delegation| uses.add_delegation(&delegation.entry));
+    prefixes(entries, faults);
+    workload_issuers(entries, &uses, faults);
+    meetings(entries, &uses, faults);
+}
+
+/// Names that begin with one prefix must not be able to begin with another.
+fn prefixes(entries: &Entries, faults: &mut Vec<Fault>) {
+    let prefixed: Vec<_> = entries.issuers.iter().filter(|issuer| !issuer.entry.subject_prefix.is_empty()).collect();
+    for (index, later) in prefixed.iter().enumerate() {
+        let (prefix, name) = (&later.entry.subject_prefix, &later.entry.issuer);
+        let meets = |first: &Issuer| {
+            let begins = prefix.starts_with(&first.subject_prefix) || first.subject_prefix.starts_with(prefix);
+            begins && first.issuer != *name
+        };
+        let Some(first) = prefixed.iter().take(index).find(|first| meets(&first.entry)) else {
+            continue;
+        };
+        let message = format!(
+            "subject_prefix {prefix:?} of issuer {name:?} and {:?} of issuer {:?} {} begin the same names",
+            first.entry.subject_prefix,
+            first.entry.issuer,
+            first.place.reference()
+        );
+        let fault = later.place.error("subject_prefix", message);
+        faults.push(fault.with_help("choose prefixes of which none begins another"));
+    }
+}
+
+/// An issuer that workloads name gives no subject tokens unless a delegation lists it: a warning where users seem to be meant.
+fn workload_issuers(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault>) {
+    if !entries.delegations.iter().all(|delegation| delegation.place.reads(&["issuers"])) {
+        return;
+    }
+    let gives_users = |issuer: &Located<Issuer>| uses.is_of_users(&issuer.entry.issuer);
+    let is_without_users = !entries.issuers.iter().any(gives_users)
+        && entries.delegations.iter().any(|delegation| !delegation.entry.service_account);
+    for Located { entry, place } in entries.issuers.iter().filter(|issuer| !gives_users(issuer)) {
+        let describes_users = entry.tenant_claim.is_some()
+            || entry.scopes_from == ScopesFrom::Token
+            || entry.audience_claim != "aud"
+            || !entry.subject_prefix.is_empty();
+        if !is_without_users && !describes_users {
+            continue;
+        }
+        let message = format!(
+            "issuer {:?} is named by a workload and listed in issuers of no delegation: its tokens are of workloads alone, and \
+             refused as subject tokens",
+            entry.issuer
+        );
+        let fault = place.warning("", message);
+        faults.push(fault.with_help("if it names users too, list it in issuers of each delegation that they may use"));
+    }
+}
+
+/// One warning for each group of issuers that meet, at the last of them.
+fn meetings(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault>) {
+    let issuers = unprefixed_user_issuers(entries, uses);
     let mut reached: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for delegation in entries.delegations.iter().map(|located| &located.entry).filter(|delegation| !delegation.disabled)
     {
-        let reaching = (0..).zip(&issuers).filter(|(_, issuer)| reaches(&issuer.entry, delegation));
+        let reaching = (0..).zip(&issuers).filter(|(_, issuer)| reaches(uses, &issuer.entry, delegation));
         reached.entry(&delegation.target).or_default().extend(reaching.map(|(index, _): (usize, _)| index));
     }
     let mut groups: BTreeMap<BTreeSet<usize>, Vec<&str>> = BTreeMap::new();
@@ -41,37 +100,23 @@ pub(super) fn rules(entries: &Entries, faults: &mut Vec<Fault>) {
 }
 
 /// An issuer that only workloads name is not one of users.
-fn unprefixed_user_issuers(entries: &Entries) -> Vec<&Located<Issuer>> {
-    let agents = entries.agents.iter().map(|agent| &agent.entry);
-    let of_workloads: HashSet<&str> = agents
-        .filter_map(|agent| agent.auth.as_ref())
-        .flat_map(|auth| auth.workload.iter().map(|workload| workload.issuer.as_str()))
-        .collect();
-    let of_delegations: HashSet<&str> = entries
-        .delegations
-        .iter()
-        .flat_map(|delegation| delegation.entry.issuers.iter().flatten().map(String::as_str))
-        .collect();
-    let is_of_users = |issuer: &Issuer| {
-        let name = issuer.issuer.as_str();
-        !of_workloads.contains(name) || of_delegations.contains(name)
-    };
+fn unprefixed_user_issuers<'a>(entries: &'a Entries, uses: &IssuerUses) -> Vec<&'a Located<Issuer>> {
     let mut seen = HashSet::new();
     entries
         .issuers
         .iter()
         .filter(|located| seen.insert(located.entry.issuer.as_str()))
         .filter(|located| located.place.is_whole() && !located.entry.disabled)
-        .filter(|located| located.entry.subject_prefix.is_empty() && is_of_users(&located.entry))
+        .filter(|located| located.entry.subject_prefix.is_empty() && uses.is_of_users(&located.entry.issuer))
         .collect()
 }
 
-fn reaches(issuer: &Issuer, delegation: &Delegation) -> bool {
+fn reaches(uses: &IssuerUses, issuer: &Issuer, delegation: &Delegation) -> bool {
     let tenants = match &issuer.tenant {
         Some(tenant) => delegation.tenants.contain(Some(tenant)),
         None => delegation.tenants.overlap(&issuer.tenants),
     };
-    tenants && delegation.covers_issuer(&issuer.issuer)
+    tenants && uses.are_covered(delegation, &issuer.issuer)
 }
 
 fn listed(targets: &[&str]) -> String {

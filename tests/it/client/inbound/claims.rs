@@ -238,6 +238,7 @@ async fn a_service_account_of_an_outside_issuer_is_known_by_issuer_and_subject()
     let of_other = other.sign(&agent.claims_with(&json!({ "iss": other.url(), "sub": "nightly" })));
     assert_eq!(agent.served("of another issuer", agent.bearer(&of_other)).await["kind"], "User");
     agent.each_token_refused([(json!({ "sub": "nightly", "act": { "sub": "x" } }), "contradiction")]).await;
+    agent.each_token_refused([(json!({ "tenant_ids": ["acme"] }), "contradiction")]).await;
 }
 
 #[tokio::test]

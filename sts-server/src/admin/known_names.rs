@@ -1,0 +1,74 @@
+//! Names that a revocation may be about: those that the registry knows. A typing error must not look like a kill switch.
+
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::document::nearest;
+use crate::exchange::Revocation;
+use crate::storage::{EntryKind, EntryRow, RevocationKind};
+
+/// The name in a revocation is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct UnknownName {
+    /// The parameter that names it.
+    pub parameter: &'static str,
+    /// The reason, without a suggestion.
+    pub message: String,
+    /// A suggestion: the nearest known name, or another parameter to give.
+    pub meant: Option<String>,
+}
+
+/// Checks that the registry knows the agent, the tenant or the issuer of a revocation. `issuers` are those that the configuration names.
+///
+/// Reads entries member by member, so that an entry that this version cannot parse does not block a revocation. Tenants are checked only
+/// if an entry names one.
+pub(super) fn check(revocation: &Revocation, issuers: &[&str], entries: &[EntryRow]) -> Result<(), UnknownName> {
+    let Revocation { kind, issuer, value } = revocation;
+    let ids = |kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| entry.id.as_str());
+    if let Some(issuer) = issuer
+        && !ids(EntryKind::Issuer).chain(issuers.iter().copied()).any(|known| known == issuer)
+    {
+        return Err(unknown("issuer", issuer, "the registry has no issuer", ids(EntryKind::Issuer).collect()));
+    }
+    match kind {
+        RevocationKind::Agent if !ids(EntryKind::Agent).any(|known| known == value) => {
+            Err(unknown("agent", value, "the registry has no agent", ids(EntryKind::Agent).collect()))
+        }
+        RevocationKind::Tenant => {
+            let bodies: Vec<Value> = entries.iter().filter_map(|row| serde_json::from_str(&row.body).ok()).collect();
+            let tenants: Vec<&str> = bodies.iter().flat_map(tenants).collect();
+            if tenants.is_empty() || tenants.contains(&value.as_str()) {
+                return Ok(());
+            }
+            Err(unknown("tenant", value, "no entry of the registry names tenant", tenants))
+        }
+        RevocationKind::Token
+        | RevocationKind::TokenAlone
+        | RevocationKind::Transaction
+        | RevocationKind::Subject
+        | RevocationKind::Agent => Ok(()),
+    }
+}
+
+/// The error for a token of this service that has no row.
+pub(super) fn unknown_token(jti: &str) -> UnknownName {
+    UnknownName {
+        parameter: "jti",
+        message: format!("no token {jti:?} of this service is alive"),
+        meant: Some("a token of another issuer is named together with its issuer".to_owned()),
+    }
+}
+
+fn unknown(parameter: &'static str, name: &str, lacks: &str, mut known: Vec<&str>) -> UnknownName {
+    known.sort_unstable();
+    known.dedup();
+    let meant = nearest(name, known.into_iter()).map(|near| format!("did you mean {near:?}?"));
+    UnknownName { parameter, message: format!("{lacks} {name:?}"), meant }
+}
+
+/// The tenants that an entry names.
+fn tenants(entry: &Value) -> impl Iterator<Item = &str> {
+    let listed = ["tenants", "forward_tenants"].into_iter().filter_map(|key| entry.get(key)?.as_array()).flatten();
+    listed.chain(entry.get("tenant")).filter_map(Value::as_str).filter(|tenant| *tenant != "*")
+}
