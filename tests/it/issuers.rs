@@ -197,6 +197,46 @@ async fn an_outage_of_an_issuer_leaves_its_old_keys() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_empties_its_key_set_is_believed_at_once() {
+    let harness = Harness::start().await;
+    harness.exchange().send().await.token();
+    harness.idp.publish(json!({ "keys": [] }));
+    let unknown = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
+    let unknown = harness.exchange().set("subject_token", unknown);
+    harness.assert_refused("an unknown key", unknown, Row::Token, "issuer_keys_unusable").await;
+    harness.assert_refused("withdrawn", harness.exchange(), Row::Token, "issuer_keys_unusable").await;
+    harness.idp.publish(harness.idp.jwks());
+    harness.advance(30);
+    harness.exchange().send().await.token();
+}
+
+#[tokio::test]
+async fn keys_that_were_not_confirmed_for_a_day_are_an_outage() {
+    let harness = Harness::start().await;
+    harness.exchange().send().await.token();
+    harness.idp.fail(Fault::Status(500));
+    harness.advance(24 * 60 * 60);
+    harness.assert_refused("a day later", harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+    harness.idp.mend();
+    harness.advance(1);
+    harness.exchange().send().await.token();
+}
+
+#[tokio::test]
+async fn an_unauthenticated_token_forces_no_refetch_of_an_issuer_without_workloads() {
+    let harness = Harness::start().await;
+    harness.exchange().send().await.token();
+    let before = harness.idp.paths().len();
+    let new = TestKey::new(Algorithm::Es256);
+    let token = new.sign(&harness.user_claims());
+    let request = harness.exchange_by("runner", &harness.user_token(), "inventory").set("actor_token", &token);
+    harness.assert_refused_unrecorded("a stranger", request, Row::Token).await;
+    assert_eq!(harness.idp.paths().len(), before);
+    harness.idp.publish(json!({ "keys": [new.jwk()] }));
+    harness.exchange().set("subject_token", token).send().await.token();
+}
+
+#[tokio::test]
 async fn a_redirect_of_a_key_set_is_not_followed() {
     let elsewhere = TestIssuer::start().await;
     let to = elsewhere.jwks_uri();
