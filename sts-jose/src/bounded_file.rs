@@ -34,12 +34,12 @@ pub fn read_text_file(path: &Path, max_bytes: usize) -> io::Result<String> {
 }
 
 /// What distinguishes one version of a file from the next: the time of its last change, and its length.
-pub(crate) type FileVersion = (Option<SystemTime>, u64);
+pub type FileVersion = (Option<SystemTime>, u64);
 
 /// A file that is read again and again while a process serves. The file system is asked on a thread of its own, so that a hung mount
 /// stops neither the async runtime nor its shutdown. One caller at a time.
 #[derive(Debug)]
-pub(crate) struct BoundedFile {
+pub struct BoundedFile {
     path: PathBuf,
     max_bytes: usize,
     /// The read that did not end in time. No other is begun before it ends: a hung mount costs one thread.
@@ -48,22 +48,38 @@ pub(crate) struct BoundedFile {
 
 /// The outcome of [`BoundedFile::read_if_changed`].
 #[derive(Debug)]
-pub(crate) enum FileContent {
+pub enum FileContent {
+    /// The version is the known one: nothing was read.
     Unchanged,
+    /// Another version, and its bytes.
     Changed(FileVersion, Vec<u8>),
 }
 
 impl BoundedFile {
-    pub(crate) fn new(path: impl Into<PathBuf>, max_bytes: usize) -> Self {
+    /// Reads nothing yet. The file may have `max_bytes` bytes.
+    pub fn new(path: impl Into<PathBuf>, max_bytes: usize) -> Self {
         Self { path: path.into(), max_bytes, hanging: Mutex::default() }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Reads the file and its version. Blocks on the file system.
+    ///
+    /// # Errors
+    /// As for [`read_file`].
+    pub fn read_now(&self) -> io::Result<(FileVersion, Vec<u8>)> {
+        let (file, metadata) = open_regular(&self.path)?;
+        Ok((version_of(&metadata), read_open(file, &metadata, self.max_bytes)?))
+    }
+
     /// Reads the file unless its version is `known`. Takes at most 2 seconds, and no time while an earlier read still hangs.
-    pub(crate) async fn read_if_changed(&self, known: Option<FileVersion>) -> io::Result<FileContent> {
+    ///
+    /// # Errors
+    /// As for [`read_file`], and `TimedOut`.
+    pub async fn read_if_changed(&self, known: Option<FileVersion>) -> io::Result<FileContent> {
         self.check_hanging()?;
         let (outcome, mut pending) = oneshot::channel();
         let (path, max_bytes) = (self.path.clone(), self.max_bytes);
@@ -97,11 +113,15 @@ impl BoundedFile {
 
 fn read_version(path: &Path, max_bytes: usize, known: Option<FileVersion>) -> io::Result<FileContent> {
     let (file, metadata) = open_regular(path)?;
-    let version = (metadata.modified().ok(), metadata.len());
+    let version = version_of(&metadata);
     if known == Some(version) {
         return Ok(FileContent::Unchanged);
     }
     Ok(FileContent::Changed(version, read_open(file, &metadata, max_bytes)?))
+}
+
+fn version_of(metadata: &Metadata) -> FileVersion {
+    (metadata.modified().ok(), metadata.len())
 }
 
 fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {

@@ -54,7 +54,7 @@ mod token;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use bounded_file::{MAX_FILE_BYTES, read_file, read_text_file};
+pub use bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, read_file, read_text_file};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use encryption_key::EncryptionKey;

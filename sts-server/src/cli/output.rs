@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use sts_jose::{MAX_FILE_BYTES, read_text_file};
 
 use super::CliError;
 use super::arguments::Options;
@@ -134,5 +135,5 @@ pub(super) fn text_or_file(argument: &str) -> Result<String, CliError> {
 
 /// A file's text.
 pub(super) fn read(path: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.to_owned(), source })
+    read_text_file(path, MAX_FILE_BYTES).map_err(|source| CliError::File { path: path.to_owned(), source })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sts_jose::{MAX_FILE_BYTES, read_text_file};
 use thiserror::Error;
 use url::Url;
 
@@ -36,8 +37,8 @@ impl Database {
     /// [`PasswordError`].
     pub fn connect_url(&self) -> Result<String, PasswordError> {
         let Some(path) = &self.password_file else { return Ok(self.url.clone()) };
-        let text =
-            std::fs::read_to_string(path).map_err(|source| PasswordError::File { path: path.clone(), source })?;
+        let text = read_text_file(path, MAX_FILE_BYTES)
+            .map_err(|source| PasswordError::File { path: path.clone(), source })?;
         let password = text.trim_end_matches(['\r', '\n']);
         if password.is_empty() || password.contains(['\r', '\n']) {
             return Err(PasswordError::Content(path.clone()));

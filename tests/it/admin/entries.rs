@@ -138,7 +138,8 @@ async fn the_rules_of_the_registry_file_hold_for_each_entry() {
         (delegation(json!({ "actor": "coordinator", "target": "shelf", "scopes": ["a"] })), "/actor"),
         (issuer(json!({ "issuer": "https://y.example" })), "/issuer"),
         (issuer(json!({ "issuer": "https://x.example", "algorithms": ["HS256"] })), "/algorithms/0"),
-        (issuer(json!({ "issuer": "https://x.example", "jwks_file": "keys.json" })), "/jwks_file"),
+        (issuer(json!({ "issuer": "https://x.example", "jwks_file": "/etc/keys.json" })), "/jwks_file"),
+        (issuer(json!({ "issuer": "https://x.example", "ca_file": "/dev/zero" })), "/ca_file"),
         (
             issuer(
                 json!({ "issuer": "https://x.example", "jwks_uri": "https://x.example/", "jwks_bearer_token_file": "/etc/shadow" }),

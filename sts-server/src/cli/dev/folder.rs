@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use serde_json::json;
-use sts_jose::{Algorithm, Entropy, SigningKey};
+use sts_jose::{Algorithm, Entropy, MAX_FILE_BYTES, SigningKey, read_file};
 
 use super::super::CliError;
 use super::super::output::read;
@@ -83,7 +83,7 @@ impl Folder {
 fn issuer_key(path: &Path) -> Result<SigningKey, CliError> {
     let failed = |source| CliError::File { path: path.to_owned(), source };
     if path.exists() {
-        let pkcs8 = std::fs::read(path).map_err(failed)?;
+        let pkcs8 = read_file(path, MAX_FILE_BYTES).map_err(failed)?;
         return Ok(SigningKey::from_pkcs8(Algorithm::Es256, &pkcs8).map_err(KeyLifeError::from)?);
     }
     let key = SigningKey::generate(Algorithm::Es256).map_err(KeyLifeError::from)?;
