@@ -1,5 +1,6 @@
 //! Our signing keys as requests read them: immutable, replaced whole.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,6 +11,9 @@ use thiserror::Error;
 
 use super::{MasterKey, SealError};
 use crate::storage::{KeyRow, KeyState};
+
+/// The most keys that are published. Verifiers read a bounded number of keys; those of this project read 200.
+pub const MAX_PUBLISHED_KEYS: usize = 50;
 
 /// All keys that sign, have signed or will sign.
 #[derive(Debug, Default)]
@@ -74,13 +78,16 @@ impl KeyRing {
                 Some(key) => Arc::clone(key),
                 None => Arc::new(open(row, master)?),
             };
-            published.push(key.public_jwk());
+            published.push((row, key.public_jwk()));
             ring.count(key.algorithm(), row);
             if row.state == KeyState::Active {
                 ring.active.insert(key.algorithm(), Arc::clone(&key));
             }
             ring.keys.insert(row.kid.clone(), key);
         }
+        // A verifier that reads only some of the keys must get those that sign now, and will sign next.
+        published.sort_by_key(|(row, _)| (publication_rank(row.state), Reverse(row.state_since)));
+        let published: Vec<Value> = published.into_iter().take(MAX_PUBLISHED_KEYS).map(|(_, jwk)| jwk).collect();
         ring.jwks = json!({ "keys": published });
         Ok(ring)
     }
@@ -122,7 +129,8 @@ impl KeyRing {
         !self.active.is_empty()
     }
 
-    /// The public halves of all keys (RFC 7517 §5).
+    /// The public halves of the keys (RFC 7517 §5): the active ones, the next ones, then the retired ones from the newest on, and of
+    /// these [`MAX_PUBLISHED_KEYS`].
     #[must_use]
     pub fn jwks(&self) -> &Value {
         &self.jwks
@@ -133,6 +141,14 @@ impl KeyRing {
     pub fn verify(&self, token: UnverifiedToken<'_>) -> Option<VerifiedToken> {
         let key = self.keys.get(token.header().kid.as_deref()?)?.verification_key();
         token.verify_once(&key, &self.memo).ok()
+    }
+}
+
+fn publication_rank(state: KeyState) -> u8 {
+    match state {
+        KeyState::Active => 0,
+        KeyState::Next => 1,
+        KeyState::Retired => 2,
     }
 }
 
