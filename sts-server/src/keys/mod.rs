@@ -14,6 +14,6 @@ pub use lifecycle::{
     KeyLifeError, KeyPolicy, Rotation, SIGNING_ALGORITHMS, ensure, maintain, publish_window, revoke, rotate,
 };
 pub use reseal::{audit_keys, reseal};
-pub use ring::{KeyLife, KeyRing, KeyRingError};
+pub use ring::{KeyLife, KeyRing, KeyRingError, MAX_PUBLISHED_KEYS};
 pub use seal::{MasterKey, SealError, write_private};
 pub use trusted::{OutsideToken, TrustError, TrustedKeys};
