@@ -18,6 +18,7 @@ use crate::ttl::Ttl;
 
 mod address;
 mod admin;
+mod database_url;
 mod load;
 mod options;
 mod password;
