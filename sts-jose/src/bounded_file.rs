@@ -153,7 +153,7 @@ fn read_open(file: File, metadata: &Metadata, max_bytes: usize) -> io::Result<Ve
     if bytes.len() > max_bytes { Err(too_long()) } else { Ok(bytes) }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

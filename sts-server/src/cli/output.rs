@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use sts_jose::{MAX_FILE_BYTES, read_text_file};
+use sts_jose::read_text_file;
 
 use super::CliError;
 use super::arguments::Options;
@@ -16,6 +16,9 @@ use crate::fault::Fault;
 use crate::registry::ApplyError;
 use crate::server::StartError;
 use crate::telemetry;
+
+/// The length that a file may have which is named on the command line, in bytes: a token, or the heads of an audit log.
+const MAX_INPUT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where a command prints.
 pub struct Output {
@@ -215,7 +218,7 @@ pub(super) fn text_or_file(argument: &str) -> Result<String, CliError> {
 
 /// A file's text.
 pub(super) fn read(path: &Path) -> Result<String, CliError> {
-    read_text_file(path, MAX_FILE_BYTES).map_err(|source| CliError::File { path: path.to_owned(), source })
+    read_text_file(path, MAX_INPUT_BYTES).map_err(|source| CliError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

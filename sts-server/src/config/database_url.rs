@@ -62,12 +62,10 @@ pub(super) fn check_database_url(text: &str) -> Result<(), String> {
     }
 }
 
-fn check_parameters(names: impl Iterator<Item = String>, known: &[&str]) -> Result<(), String> {
-    for name in names.filter(|name| !known.contains(&name.as_str())) {
-        let meant = nearest(&name, known.iter().copied()).map(|near| format!("; did you mean {near:?}?"));
-        return Err(format!("unknown parameter {name:?}{}", meant.unwrap_or_default()));
-    }
-    Ok(())
+fn check_parameters(mut names: impl Iterator<Item = String>, known: &[&str]) -> Result<(), String> {
+    let Some(name) = names.find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let meant = nearest(&name, known.iter().copied()).map(|near| format!("; did you mean {near:?}?"));
+    Err(format!("unknown parameter {name:?}{}", meant.unwrap_or_default()))
 }
 
 /// Says why a connection to this database trusts any server that answers, if it does. A URL that says `sslmode=disable` leaves that
@@ -85,6 +83,18 @@ pub(super) fn unverified(text: &str, environment_mode: Option<&str>) -> Option<S
         return None;
     }
     Some(format!(" has sslmode={mode}, which encrypts at most and does not verify the server"))
+}
+
+/// The files of certificates and keys that a `PostgreSQL` URL names.
+pub(super) fn certificate_files(text: &str) -> Vec<PathBuf> {
+    const NAMES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    let pairs = url.iter().flat_map(Url::query_pairs).filter(|(name, _)| NAMES.contains(&name.as_ref()));
+    // The driver takes a PEM text too.
+    pairs
+        .filter(|(_, file)| !file.trim_start().starts_with("-----BEGIN"))
+        .map(|(_, file)| PathBuf::from(&*file))
+        .collect()
 }
 
 fn ssl_mode(url: &Url) -> Option<String> {

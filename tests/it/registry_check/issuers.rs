@@ -19,8 +19,8 @@ fn every_rule_of_issuers_is_told() {
     let other = after(ISSUER, "tenant = \"acme\"\ntenants = [\"globex\"]");
     let unsaid = after(ISSUER, "tenants = [\"acme\"]");
     let empty = after(ISSUER, "tenant_claim = \"\"");
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let ca = after(ISSUER, &format!("jwks = {JWKS}\njwks_bearer_token_file = \"{file}\""));
+    let present = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let ca = after(ISSUER, &format!("jwks = {JWKS}\njwks_bearer_token_file = \"{present}\""));
     let prefix = after(ISSUER, "subject_prefix = \"a\\u0007\"");
     assert_each_makes_one_fault(&[
         (ISSUER, &twice, "r.toml:4: error: issuer \"https://login.example.com\" stands already at line 1"),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sts_jose::{MAX_FILE_BYTES, http_client, read_file};
 
-use super::keys::check_key_set_bytes;
+use super::keys::{check_key_set_bytes, cut};
 use crate::fault::Fault;
 use crate::registry::located::{Entries, Place};
 
@@ -42,8 +42,10 @@ fn key_set(place: &Place, issuer: &str, file: &Path) -> Option<Fault> {
         Ok(bytes) => bytes,
         Err(error) => return Some(unreadable(place, issuer, "jwks_file", &error)),
     };
-    let reason = check_key_set_bytes(&bytes).err()?;
-    Some(place.error("jwks_file", format!("jwks_file of issuer {issuer:?}: {reason}")))
+    if let Err(reason) = check_key_set_bytes(&bytes) {
+        return Some(place.error("jwks_file", format!("jwks_file of issuer {issuer:?}: {reason}")));
+    }
+    cut(&bytes).map(|reason| place.warning("jwks_file", format!("jwks_file of issuer {issuer:?} {reason}")))
 }
 
 /// A file that is of no use anywhere is an error.
