@@ -16,7 +16,7 @@ use crate::registry::{Agent, AgentAuth, Registry};
 
 /// How many argon2 computations run at once: each takes 19 MiB and a core for some 20 ms.
 const CONCURRENT: usize = 2;
-/// The longest secret that is looked at. An empty one never authenticates, whatever the registry says.
+/// The longest secret that is looked at. An empty one never authenticates, even if the registry holds its hash.
 const MAX_SECRET_BYTES: usize = 1024;
 /// How long a secret waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ pub(super) async fn authenticate(
         return Err(failure(agent).into());
     }
     let hash = known.and_then(|auth| auth.client_secret_hash.clone()).filter(|hash| argon2id_cost(hash).is_ok());
-    let hash = hash.or_else(|| costliest_of_nobody(context.registry));
+    let hash = hash.or_else(|| costliest_dummy(context.registry));
     let matches_hash = context.secrets.argon2_matches(hash, secret).await?;
     match agent.filter(|_| matches_hash) {
         Some(agent) => Ok(Arc::clone(agent)),
@@ -76,7 +76,7 @@ fn any_argon2(registry: &Registry) -> bool {
 }
 
 /// A hash of no secret that costs as much as the costliest of the registry.
-fn costliest_of_nobody(registry: &Registry) -> Option<String> {
+fn costliest_dummy(registry: &Registry) -> Option<String> {
     let hashes = registry.agents().filter_map(|agent| agent.auth.as_ref()?.client_secret_hash.as_deref());
     let costliest = hashes.filter_map(|hash| argon2id_cost(hash).ok()).max_by_key(Argon2idCost::work)?;
     Some(NOBODY.replace(&Argon2idCost::standard().to_string(), &costliest.to_string()))

@@ -157,7 +157,7 @@ async fn the_rules_of_the_registry_file_hold_for_each_entry() {
 }
 
 #[tokio::test]
-async fn an_issuer_of_the_registry_file_can_be_disabled_whatever_files_it_names() {
+async fn an_issuer_of_the_registry_file_can_be_disabled_though_it_names_files() {
     let setup = Setup::default().operators().registry_with(|registry, names| {
         std::fs::write(names.directory.join("bearer"), "a-token").unwrap();
         registry.issuer(names.idp.url(), "jwks_bearer_token_file = 'bearer'");
