@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use sts_jose::MAX_FILE_BYTES;
 
 use crate::build_error::{BuildError, TomlError};
 use crate::inbound::config::InboundTable;
@@ -28,5 +29,5 @@ impl AgentFile {
 
 /// Reads a file that an agent's file names.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, BuildError> {
-    std::fs::read(path).map_err(|source| BuildError::File { path: path.to_owned(), source })
+    sts_jose::read_file(path, MAX_FILE_BYTES).map_err(|source| BuildError::File { path: path.to_owned(), source })
 }

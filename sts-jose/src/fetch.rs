@@ -2,8 +2,9 @@
 //! redirects, no proxy, and only to addresses that the configuration names (or that the issuer's discovery names).
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue};
 use serde_json::Value;
 use url::Url;
 
+use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
 use crate::json::{self, JsonError};
 use crate::key_set::{KeySet, KeySetError};
 use crate::remote::{Location, RemoteConfig};
@@ -23,7 +25,7 @@ pub const MAX_KEY_SET_BYTES: usize = 512 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A bearer token file may have this many bytes.
-const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Why keys could not be fetched: an outage or a misconfiguration of the issuer, never the requester's fault. One may
 /// retry later. No message holds a token or a body.
@@ -41,6 +43,12 @@ pub enum FetchError {
     /// Another status than 200. Redirects are not followed.
     #[error("answered with status {0}")]
     Status(u16),
+    /// Status 401 or 403 at the `jwks_uri` of the discovery document, to which the bearer token is not sent.
+    #[error(
+        "answered with status {0}: the discovery document names a jwks_uri of another origin than the issuer's, and the bearer token \
+         is sent there only if jwks_uri is configured"
+    )]
+    BearerWithheld(u16),
     /// More than [`MAX_KEY_SET_BYTES`].
     #[error("longer than {MAX_KEY_SET_BYTES} bytes")]
     TooLarge,
@@ -59,9 +67,6 @@ pub enum FetchError {
     /// The content is not a key set.
     #[error("not a key set")]
     KeySet(#[from] KeySetError),
-    /// A key set without a single key that we can use.
-    #[error("the key set has no usable key")]
-    NoUsableKey,
     /// The file of keys cannot be read.
     #[error("the key set file cannot be read")]
     File(#[source] std::io::Error),
@@ -71,6 +76,12 @@ pub enum FetchError {
     /// The file with the bearer token does not hold one.
     #[error("the bearer token file holds no token")]
     BearerToken(#[source] Option<InvalidHeaderValue>),
+    /// The file with the certificates of the authorities cannot be read.
+    #[error("the ca file cannot be read")]
+    CaFile(#[source] std::io::Error),
+    /// The file with the certificates of the authorities cannot be used.
+    #[error("the ca file cannot be used")]
+    HttpClient(#[source] HttpClientError),
     /// No attempt has come to an outcome yet.
     #[error("the keys were never read")]
     NeverRead,
@@ -121,6 +132,60 @@ pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientE
     Ok(builder.build()?)
 }
 
+/// The HTTP client of key sets: one that was made by [`http_client`], or one that trusts the authorities of a file and is made anew
+/// when the file has changed. Clones share it.
+#[derive(Debug, Clone)]
+pub struct KeySetClient(Trust);
+
+#[derive(Debug, Clone)]
+enum Trust {
+    Given(reqwest::Client),
+    CaFile(Arc<CaFile>),
+}
+
+#[derive(Debug)]
+struct CaFile {
+    file: BoundedFile,
+    made: Mutex<Option<(FileVersion, reqwest::Client)>>,
+}
+
+impl From<reqwest::Client> for KeySetClient {
+    fn from(client: reqwest::Client) -> Self {
+        Self(Trust::Given(client))
+    }
+}
+
+impl KeySetClient {
+    /// A client that trusts exactly the authorities of a PEM file. Reads nothing yet: each fetch looks at the file.
+    pub fn with_ca_file(path: impl Into<PathBuf>) -> Self {
+        let file = BoundedFile::new(path, MAX_FILE_BYTES);
+        Self(Trust::CaFile(Arc::new(CaFile { file, made: Mutex::default() })))
+    }
+
+    async fn current(&self) -> Result<reqwest::Client, FetchError> {
+        match &self.0 {
+            Trust::Given(client) => Ok(client.clone()),
+            Trust::CaFile(ca_file) => ca_file.client().await,
+        }
+    }
+}
+
+impl CaFile {
+    async fn client(&self) -> Result<reqwest::Client, FetchError> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = made.as_ref().map(|(version, _)| *version);
+        match (self.file.read_if_changed(known).await.map_err(FetchError::CaFile)?, made) {
+            (FileContent::Unchanged, Some((_, client))) => Ok(client),
+            (FileContent::Unchanged, None) => Err(FetchError::NeverRead),
+            (FileContent::Changed(version, pem), _) => {
+                let client = http_client(Some(&pem)).map_err(FetchError::HttpClient)?;
+                *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, client.clone()));
+                Ok(client)
+            }
+        }
+    }
+}
+
 /// Sends requests that somebody else has made, such as traces to their collector, within the bounds of a fetch of keys: as for
 /// [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
 #[derive(Debug, Clone)]
@@ -167,35 +232,62 @@ pub fn check_url(url: &Url, allow_http: bool) -> Result<(), FetchError> {
 }
 
 /// One whole refresh: discovery if need be, then the keys, all within `timeout`.
-pub(crate) async fn fetch_key_set(config: &RemoteConfig, timeout: Duration) -> Result<KeySet, FetchError> {
-    tokio::time::timeout(timeout, fetch_unbounded(config)).await.unwrap_or(Err(FetchError::TimedOut))
+pub(crate) async fn fetch_key_set(
+    config: &RemoteConfig,
+    bearer_token: Option<&BoundedFile>,
+    timeout: Duration,
+) -> Result<KeySet, FetchError> {
+    tokio::time::timeout(timeout, fetch_unbounded(config, bearer_token)).await.unwrap_or(Err(FetchError::TimedOut))
 }
 
-/// Parses a key set of which at least one key can be used.
-pub(crate) fn parse_usable(bytes: &[u8]) -> Result<KeySet, FetchError> {
-    let keys = KeySet::parse(bytes)?;
-    if keys.is_empty() { Err(FetchError::NoUsableKey) } else { Ok(keys) }
+/// The credential of a fetch.
+#[derive(Debug, Clone, Copy)]
+enum Bearer<'a> {
+    /// None is configured, or it goes elsewhere.
+    No,
+    Sent(&'a HeaderValue),
+    /// One is configured, and does not go here.
+    Withheld,
 }
 
-async fn fetch_unbounded(config: &RemoteConfig) -> Result<KeySet, FetchError> {
-    let bearer = match &config.bearer_token_file {
-        Some(path) => Some(read_bearer_token(path).await?),
+impl<'a> Bearer<'a> {
+    fn of(token: Option<&'a HeaderValue>) -> Self {
+        token.map_or(Self::No, Self::Sent)
+    }
+
+    /// The credential at a URL that the issuer's discovery document names: sent to the issuer's own origin alone.
+    fn at_discovered(self, url: &Url, issuer: &Url) -> Self {
+        match self {
+            Self::Sent(_) if url.origin() != issuer.origin() => Self::Withheld,
+            Self::No | Self::Sent(_) | Self::Withheld => self,
+        }
+    }
+}
+
+async fn fetch_unbounded(config: &RemoteConfig, bearer_token: Option<&BoundedFile>) -> Result<KeySet, FetchError> {
+    let token = match bearer_token {
+        Some(file) => Some(read_bearer_token(file).await?),
         None => None,
     };
-    let jwks_uri = match &config.location {
+    let bearer = Bearer::of(token.as_ref());
+    let http = config.http.current().await?;
+    let (jwks_uri, bearer) = match &config.location {
         Location::JwksUri(url) => {
             check_url(url, config.allow_http)?;
-            url.clone()
+            (url.clone(), bearer)
         }
-        Location::Discovery => discover(config, bearer.as_ref()).await?,
+        Location::Discovery => discover(config, &http, bearer).await?,
     };
-    let body = get(&config.http, jwks_uri, bearer.as_ref()).await?;
-    parse_usable(&body)
+    Ok(KeySet::parse(&get(&http, jwks_uri, bearer).await?)?)
 }
 
 /// Reads `jwks_uri` out of the issuer's discovery document: `OpenID` Connect Discovery 1.0 §4, or where there is none (404)
-/// RFC 8414 §3. Nothing else of the document is read.
-async fn discover(config: &RemoteConfig, bearer: Option<&HeaderValue>) -> Result<Url, FetchError> {
+/// RFC 8414 §3. Nothing else of the document is read. Gives with it the credential that goes there.
+async fn discover<'a>(
+    config: &RemoteConfig,
+    http: &reqwest::Client,
+    bearer: Bearer<'a>,
+) -> Result<(Url, Bearer<'a>), FetchError> {
     let issuer = parse_url(&config.issuer)?;
     check_url(&issuer, config.allow_http)?;
     if issuer.query().is_some() || issuer.fragment().is_some() {
@@ -206,8 +298,8 @@ async fn discover(config: &RemoteConfig, bearer: Option<&HeaderValue>) -> Result
     openid.set_path(&format!("{path}/.well-known/openid-configuration"));
     let mut oauth = issuer.clone();
     oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
-    let body = match get(&config.http, openid, bearer).await {
-        Err(FetchError::Status(404)) => get(&config.http, oauth, bearer).await?,
+    let body = match get(http, openid, bearer).await {
+        Err(FetchError::Status(404)) => get(http, oauth, bearer).await?,
         other => other?,
     };
     let document = json::parse_object(&body).map_err(FetchError::Discovery)?;
@@ -221,21 +313,25 @@ async fn discover(config: &RemoteConfig, bearer: Option<&HeaderValue>) -> Result
     if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
         return Err(FetchError::NotHttps);
     }
-    Ok(jwks_uri)
+    let bearer = bearer.at_discovered(&jwks_uri, &issuer);
+    Ok((jwks_uri, bearer))
 }
 
 /// GETs `url` and gives its body, of at most [`MAX_KEY_SET_BYTES`]. The bearer token goes to this URL only: redirects are
 /// answers like any other that is not a 200.
-async fn get(http: &reqwest::Client, url: Url, bearer: Option<&HeaderValue>) -> Result<Vec<u8>, FetchError> {
+async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec<u8>, FetchError> {
     let mut request = http.get(url).header(ACCEPT, "application/jwk-set+json, application/json");
-    if let Some(bearer) = bearer {
-        request = request.header(AUTHORIZATION, bearer);
+    if let Bearer::Sent(token) = bearer {
+        request = request.header(AUTHORIZATION, token);
     }
     let response = request.send().await.map_err(|error| FetchError::Http(error.without_url()))?;
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status().as_u16()));
+    match (response.status(), bearer) {
+        (StatusCode::OK, _) => read_body(response).await,
+        (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), Bearer::Withheld) => {
+            Err(FetchError::BearerWithheld(status.as_u16()))
+        }
+        (status, _) => Err(FetchError::Status(status.as_u16())),
     }
-    read_body(response).await
 }
 
 /// A body of at most [`MAX_KEY_SET_BYTES`].
@@ -251,10 +347,13 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchErro
 }
 
 /// Read anew for every fetch: Kubernetes rotates such files.
-async fn read_bearer_token(path: &Path) -> Result<HeaderValue, FetchError> {
-    let bytes = tokio::fs::read(path).await.map_err(FetchError::BearerTokenFile)?;
+async fn read_bearer_token(file: &BoundedFile) -> Result<HeaderValue, FetchError> {
+    let bytes = match file.read_if_changed(None).await.map_err(FetchError::BearerTokenFile)? {
+        FileContent::Changed(_, bytes) => bytes,
+        FileContent::Unchanged => Vec::new(),
+    };
     let token = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    if token.is_empty() || bytes.len() > MAX_BEARER_TOKEN_BYTES {
+    if token.is_empty() {
         return Err(FetchError::BearerToken(None));
     }
     let mut value =

@@ -1,26 +1,28 @@
 //! Keys from a file that somebody else may replace at any time.
 
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
+use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::{FetchError, MAX_KEY_SET_BYTES, parse_usable};
-use crate::key_set::KeySet;
+use crate::fetch::FetchError;
+use crate::flight::Flight;
+use crate::held_keys::{Change, HeldKeys};
+use crate::key_set::{KeySet, MAX_KEYS};
 use crate::key_source::{KeyLookupError, KeySetHealth};
 use crate::verification_key::VerificationKey;
 
 /// The file is looked at no more often than this.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The keys of a file, read again when its time of change or its length changes. Keys once read stay in use while the
-/// file cannot be read or holds no usable key. Cloning is cheap and shares the keys.
+/// The keys of a file, read again when its time of change or its length changes. A well-formed set replaces the former one, also when
+/// it is empty. Keys once read stay in use while the file cannot be read, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE). Cloning is cheap
+/// and shares the keys. Must be used within a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct FileKeySet {
     inner: Arc<Inner>,
@@ -28,124 +30,138 @@ pub struct FileKeySet {
 
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
+    file: BoundedFile,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
-/// What tells one version of the file from another.
-type Version = (Option<SystemTime>, u64);
-
 #[derive(Debug, Default)]
 struct State {
-    keys: Option<KeySet>,
-    version: Option<Version>,
+    held: HeldKeys,
+    version: Option<FileVersion>,
     checked_at: Option<Timestamp>,
-    error: Option<Arc<FetchError>>,
-    health: KeySetHealth,
+    in_flight: Option<Flight<()>>,
+    counts: KeySetHealth,
 }
 
 impl FileKeySet {
     /// Does not read yet: the first [`Self::find`] or [`Self::refresh`] does.
     pub fn new(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::new(Inner { path: path.into(), clock, state: Mutex::default() }) }
+        let file = BoundedFile::new(path, MAX_FILE_BYTES);
+        Self { inner: Arc::new(Inner { file, clock, state: Mutex::default() }) }
     }
 
     /// The key for a token's header. At most once a second of the clock this looks at the file, and reads it if it has
-    /// changed: blocking, but bounded by [`MAX_KEY_SET_BYTES`] of a local file.
+    /// changed: a regular file of at most [`MAX_FILE_BYTES`], for which it waits 2 seconds at most.
     ///
     /// # Errors
-    /// [`KeyLookupError::Unknown`], or [`KeyLookupError::Unavailable`] if the file was never readable.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
-        self.pick(|keys| keys.find(kid, algorithm).cloned())
+    /// [`KeyLookupError::Unknown`], [`KeyLookupError::Unusable`], or [`KeyLookupError::Unavailable`] if the file was not readable the last
+    /// time, and the key is none of those read before.
+    pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
+        self.pick(|keys| keys.find(kid, algorithm).cloned()).await
     }
 
     /// The key that a payload for the owner of the file is encrypted to. Looks at the file like [`Self::find`].
     ///
     /// # Errors
     /// As for [`Self::find`].
-    pub fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
-        self.pick(|keys| keys.encryption_key().cloned())
+    pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
+        self.pick(|keys| keys.encryption_key().cloned()).await
     }
 
-    fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
+    async fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
         let now = self.inner.clock.now();
-        let mut state = self.lock();
-        if has_passed(state.checked_at, now, CHECK_INTERVAL) {
-            self.check(&mut state, now);
+        let look = {
+            let mut state = self.inner.lock();
+            let due = has_passed(state.checked_at, now, CHECK_INTERVAL);
+            state.running().or_else(|| due.then(|| self.start(&mut state, now)))
+        };
+        if let Some(look) = look {
+            look.outcome().await;
         }
-        match (&state.keys, &state.error) {
-            (Some(keys), _) => pick(keys).ok_or(KeyLookupError::Unknown),
-            (None, Some(error)) => Err(KeyLookupError::Unavailable(Arc::clone(error))),
-            (None, None) => Err(KeyLookupError::Unavailable(Arc::new(FetchError::NeverRead))),
-        }
+        self.inner.lock().held.answer(now, pick)
     }
 
     /// Looks at the file now, whenever the last look was.
     ///
     /// # Errors
     /// Why the file cannot be read or used; keys that were known before stay in use.
-    pub fn refresh(&self) -> Result<(), Arc<FetchError>> {
+    pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         let now = self.inner.clock.now();
-        let mut state = self.lock();
-        self.check(&mut state, now);
-        state.error.clone().map_or(Ok(()), Err)
+        let look = {
+            let mut state = self.inner.lock();
+            state.running().unwrap_or_else(|| self.start(&mut state, now))
+        };
+        look.outcome().await;
+        self.inner.lock().held.error().cloned().map_or(Ok(()), Err)
     }
 
     /// How the file fares.
     pub fn health(&self) -> KeySetHealth {
-        self.lock().health
+        let state = self.inner.lock();
+        state.held.health(state.counts)
     }
 
-    fn check(&self, state: &mut State, now: Timestamp) {
+    /// Starts a look at the file. Called with the lock held, so that it cannot end before it is noted in `state`.
+    fn start(&self, state: &mut State, now: Timestamp) -> Flight<()> {
         state.checked_at = Some(now);
-        let path = &self.inner.path;
-        let outcome = match version_of(path) {
-            Ok(version) if state.version == Some(version) => return,
-            Ok(version) => {
+        let (inner, known) = (Arc::clone(&self.inner), state.version);
+        let look = async move {
+            let content = inner.file.read_if_changed(known).await;
+            inner.finish(content, now);
+        };
+        // The runtime shuts down: the answer is made of what was read before.
+        let flight = Flight::start(look, |_aborted| ());
+        state.in_flight = Some(flight.clone());
+        flight
+    }
+}
+
+impl Inner {
+    fn finish(&self, content: std::io::Result<FileContent>, now: Timestamp) {
+        let mut state = self.lock();
+        state.in_flight = None;
+        let read = match content {
+            Ok(FileContent::Unchanged) => return state.held.confirm(now),
+            Ok(FileContent::Changed(version, bytes)) => {
                 state.version = Some(version);
-                state.health.fetches += 1;
-                read(path)
+                state.counts.fetches += 1;
+                KeySet::parse(&bytes).map_err(FetchError::KeySet)
             }
             Err(error) => {
                 state.version = None;
-                Err(error)
+                Err(FetchError::File(error))
             }
         };
-        match outcome {
-            Ok(keys) => {
-                state.keys = Some(keys);
-                state.error = None;
-                state.health.fetched_at = Some(now);
-                state.health.failing = false;
+        let change = match read {
+            Ok(keys) => state.held.replace(keys, now),
+            Err(error) => state.held.fail(Arc::new(error)),
+        };
+        let error = state.held.error().map(|error| error.as_ref() as &(dyn std::error::Error + 'static));
+        let path = tracing::field::display(self.file.path().display());
+        match change {
+            Change::None => {}
+            Change::Failed => {
+                tracing::warn!(path, error, "a key set file cannot be used; keys read before stay in use")
             }
-            Err(error) => {
-                if !state.health.failing {
-                    let cause: &(dyn std::error::Error + 'static) = &error;
-                    tracing::warn!(path = %path.display(), error = cause, "a key set file cannot be used; keys read before stay in use");
-                }
-                state.error = Some(Arc::new(error));
-                state.health.failing = true;
+            Change::Unusable => {
+                tracing::warn!(path, "a key set file holds no key that can be used: its tokens are refused")
             }
+            Change::Cut => {
+                tracing::warn!(path, "a key set file has more than {MAX_KEYS} entries: the rest is not read")
+            }
+            Change::Recovered => tracing::info!(path, "a key set file can be used again"),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn version_of(path: &Path) -> Result<Version, FetchError> {
-    let metadata = fs::metadata(path).map_err(FetchError::File)?;
-    Ok((metadata.modified().ok(), metadata.len()))
-}
-
-fn read(path: &Path) -> Result<KeySet, FetchError> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_KEY_SET_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(FetchError::File)?;
-    if bytes.len() > MAX_KEY_SET_BYTES {
-        return Err(FetchError::TooLarge);
+impl State {
+    /// The look at the file that is under way.
+    fn running(&self) -> Option<Flight<()>> {
+        self.in_flight.as_ref().filter(|look| look.is_running()).cloned()
     }
-    parse_usable(&bytes)
 }

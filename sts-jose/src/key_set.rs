@@ -36,6 +36,7 @@ struct Inner {
     keys: Vec<VerificationKey>,
     by_kid: HashMap<String, VerificationKey>,
     encryption_keys: Vec<EncryptionKey>,
+    entries: usize,
 }
 
 impl KeySet {
@@ -63,19 +64,24 @@ impl KeySet {
                 tracing::debug!(%reason, "an entry of a key set was skipped");
             }
         }
-        Ok(Self::new(keys, encryption_keys))
+        Ok(Self::new(keys, encryption_keys, entries.len()))
     }
 
-    fn new(keys: Vec<VerificationKey>, encryption_keys: Vec<EncryptionKey>) -> Self {
+    fn new(keys: Vec<VerificationKey>, encryption_keys: Vec<EncryptionKey>, entries: usize) -> Self {
         let keys = without_shared(keys, VerificationKey::kid);
         let encryption_keys = without_shared(encryption_keys, |key| Some(key.kid()));
         let by_kid = keys.iter().filter_map(|key| Some((key.kid()?.to_owned(), key.clone()))).collect();
-        Self { inner: Arc::new(Inner { keys, by_kid, encryption_keys }) }
+        Self { inner: Arc::new(Inner { keys, by_kid, encryption_keys, entries }) }
     }
 
     /// How many keys can be used to verify.
     pub fn len(&self) -> usize {
         self.inner.keys.len()
+    }
+
+    /// How many entries the set had when it was read, those included that cannot be used and those beyond [`MAX_KEYS`].
+    pub fn entries(&self) -> usize {
+        self.inner.entries
     }
 
     /// Whether no key can be used to verify.
@@ -106,7 +112,9 @@ impl KeySet {
 impl FromIterator<VerificationKey> for KeySet {
     /// Keeps the keys, but none of several that share a `kid`.
     fn from_iter<I: IntoIterator<Item = VerificationKey>>(keys: I) -> Self {
-        Self::new(keys.into_iter().collect(), Vec::new())
+        let keys: Vec<VerificationKey> = keys.into_iter().collect();
+        let entries = keys.len();
+        Self::new(keys, Vec::new(), entries)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the keys of an issuer come from, and the two ways in which a key cannot be had.
+//! Where the keys of an issuer come from, and the ways in which a key cannot be had.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::algorithm::Algorithm;
 use crate::encryption_key::EncryptionKey;
 use crate::fetch::FetchError;
 use crate::file_key_set::FileKeySet;
+use crate::held_keys::missing;
 use crate::key_set::KeySet;
 use crate::remote::RemoteKeySet;
 use crate::verification_key::VerificationKey;
@@ -23,12 +24,15 @@ pub enum KeySource {
     File(FileKeySet),
 }
 
-/// Why a key cannot be had. The two must never be taken for each other: one is a refusal, the other an outage.
+/// Why a key cannot be had. A refusal and an outage must never be taken for each other.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyLookupError {
     /// The refusal: the issuer's keys are known, and this is none of them. The requester's fault.
     #[error("the issuer has no such key")]
     Unknown,
+    /// The refusal: the issuer publishes a key set, and it holds no key that can be used.
+    #[error("the issuer publishes no key that can be used")]
+    Unusable,
     /// The outage: the issuer's keys are not known well enough to say no. Nobody's fault here; one may retry.
     #[error("the keys of the issuer are out of reach")]
     Unavailable(#[source] Arc<FetchError>),
@@ -37,9 +41,9 @@ pub enum KeyLookupError {
 /// How a key source fares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySetHealth {
-    /// When the keys in use were read; `None` if there are none.
+    /// When the keys in use were read or, for a file, last found unchanged; `None` if there are none.
     pub fetched_at: Option<Timestamp>,
-    /// Whether the latest attempt failed.
+    /// Whether the latest attempt failed, or the set that it read holds no key that can be used.
     pub failing: bool,
     /// How many refetches an unknown `kid` has forced.
     pub forced_refetches: u64,
@@ -55,9 +59,9 @@ impl KeySource {
     /// See [`KeyLookupError`].
     pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
         match self {
-            Self::Inline(keys) => keys.find(kid, algorithm).cloned().ok_or(KeyLookupError::Unknown),
+            Self::Inline(keys) => keys.find(kid, algorithm).cloned().ok_or_else(|| missing(keys)),
             Self::Remote(remote) => remote.find(kid, algorithm).await,
-            Self::File(file) => file.find(kid, algorithm),
+            Self::File(file) => file.find(kid, algorithm).await,
         }
     }
 
@@ -68,21 +72,21 @@ impl KeySource {
     /// See [`KeyLookupError`].
     pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
         match self {
-            Self::Inline(keys) => keys.encryption_key().cloned().ok_or(KeyLookupError::Unknown),
+            Self::Inline(keys) => keys.encryption_key().cloned().ok_or_else(|| missing(keys)),
             Self::Remote(remote) => remote.encryption_key().await,
-            Self::File(file) => file.encryption_key(),
+            Self::File(file) => file.encryption_key().await,
         }
     }
 
     /// Reads the keys anew, now. For the start of the server and for periodic calls; does nothing for inline keys.
     ///
     /// # Errors
-    /// What the fetch or the read failed with. Keys that were known before stay in use.
+    /// What the fetch or the read failed with. Keys that were known before stay in use, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
     pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         match self {
             Self::Inline(_) => Ok(()),
             Self::Remote(remote) => remote.refresh().await,
-            Self::File(file) => file.refresh(),
+            Self::File(file) => file.refresh().await,
         }
     }
 

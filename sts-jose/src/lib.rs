@@ -12,6 +12,8 @@
 //! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
+//! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
+//! | `bounded_file` | files that a configuration names, read within bounds |
 //! | `fetch` | the **only** place that opens connections to others |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
@@ -30,12 +32,15 @@
 //! - a registered claim with a type of its own: a method of [`Claims`].
 
 mod algorithm;
+mod bounded_file;
 mod claims;
 mod clock;
 mod encryption_key;
 mod entropy;
 mod fetch;
 mod file_key_set;
+mod flight;
+mod held_keys;
 pub mod json;
 mod jws;
 mod key_set;
@@ -49,12 +54,16 @@ mod token;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, read_file, read_text_file};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
-pub use fetch::{FetchError, HttpClientError, MAX_KEY_SET_BYTES, Sender, check_url, http_client, is_loopback};
+pub use fetch::{
+    FetchError, HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, is_loopback,
+};
 pub use file_key_set::FileKeySet;
+pub use held_keys::MAX_KEY_AGE;
 pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};
 pub use key_set::{KeySet, KeySetError, MAX_KEYS};

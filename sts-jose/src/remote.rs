@@ -1,25 +1,26 @@
-//! The keys of an outside issuer, over HTTP: cached, refreshed behind the scenes, kept through an outage, and fetched by
+//! The keys of an outside issuer, over HTTP: cached, refreshed behind the scenes, kept through an outage of a day, and fetched by
 //! one task at a time however many callers wait.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use jiff::Timestamp;
-use tokio::task::AbortHandle;
 use url::Url;
 
 use crate::algorithm::Algorithm;
+use crate::bounded_file::BoundedFile;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::{self, FetchError};
-use crate::key_set::KeySet;
+use crate::fetch::{self, FetchError, KeySetClient, MAX_BEARER_TOKEN_BYTES};
+use crate::flight::Flight;
+use crate::held_keys::{Change, HeldKeys, missing};
+use crate::key_set::{KeySet, MAX_KEYS};
 use crate::key_source::{KeyLookupError, KeySetHealth};
 use crate::verification_key::VerificationKey;
 
-/// Keys older than this are refreshed in the background; they stay in use meanwhile, and for as long as that fails.
+/// Keys older than this are refreshed in the background. They stay in use meanwhile, and while that fails, for up to
+/// [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
 const FRESH_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// An unknown `kid` forces no more than one refetch in this time, whatever the kids are; nor is a failing background
@@ -48,10 +49,10 @@ pub struct RemoteConfig {
     pub issuer: String,
     /// Where its keys are.
     pub location: Location,
-    /// Made by [`crate::http_client`]; one per CA.
-    pub http: reqwest::Client,
-    /// A file whose content is sent as a bearer token to the `jwks_uri` and to the discovery URL, and nowhere else. Read
-    /// for every fetch.
+    /// What the requests are sent with.
+    pub http: KeySetClient,
+    /// A file whose content is sent as a bearer token to the origin of the issuer, or with [`Location::JwksUri`] to that URL, and
+    /// nowhere else. Read for every fetch.
     pub bearer_token_file: Option<PathBuf>,
     /// Whether plain http is allowed for other hosts than loopback.
     pub allow_http: bool,
@@ -70,34 +71,25 @@ pub struct RemoteKeySet {
 #[derive(Debug)]
 struct Inner {
     config: RemoteConfig,
+    bearer_token: Option<BoundedFile>,
     timeout: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    keys: Option<KeySet>,
-    in_flight: Option<Flight>,
+    held: HeldKeys,
+    in_flight: Option<Flight<Outcome>>,
     attempted_at: Option<Timestamp>,
     forced_at: Option<Timestamp>,
-    /// Why the latest attempt failed, if it did.
-    error: Option<Arc<FetchError>>,
-    health: KeySetHealth,
+    counts: KeySetHealth,
 }
 
 type Outcome = Result<KeySet, Arc<FetchError>>;
 
-/// A running fetch that many can wait for. It is a task of its own, so that it goes on when its callers go away.
-#[derive(Debug, Clone)]
-struct Flight {
-    outcome: Shared<BoxFuture<'static, Outcome>>,
-    task: AbortHandle,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    FirstLoad,
-    Refresh,
+    Due,
     UnknownKey,
 }
 
@@ -105,9 +97,9 @@ enum Cause {
 enum Step<K> {
     Answer(Result<K, KeyLookupError>),
     /// Wait for a fetch that this lookup has started.
-    Await(Flight),
+    Await(Flight<Outcome>),
     /// Wait for a fetch that was under way already; it may have begun before the key was published.
-    Join(Flight),
+    Join(Flight<Outcome>),
 }
 
 impl RemoteKeySet {
@@ -118,17 +110,19 @@ impl RemoteKeySet {
 
     /// Like [`Self::new`], with another limit than 5 seconds for one whole refresh.
     pub fn with_timeout(config: RemoteConfig, timeout: Duration) -> Self {
-        Self { inner: Arc::new(Inner { config, timeout, state: Mutex::default() }) }
+        let bearer_token = config.bearer_token_file.as_ref();
+        let bearer_token = bearer_token.map(|path| BoundedFile::new(path, MAX_BEARER_TOKEN_BYTES));
+        Self { inner: Arc::new(Inner { config, bearer_token, timeout, state: Mutex::default() }) }
     }
 
     /// The key for a token's header, as [`KeySet::find`] defines it. A known key costs no I/O. An unknown one waits for a
-    /// fetch of at most 5 seconds, but forces one no more than once in 30 seconds; while no keys were ever loaded, once
-    /// a second.
+    /// fetch of at most 5 seconds, but forces one no more than once in 30 seconds; while no keys were ever loaded, or none
+    /// confirmed for [`MAX_KEY_AGE`](crate::MAX_KEY_AGE), once a second.
     ///
     /// # Errors
-    /// [`KeyLookupError::Unknown`] if the issuer's keys are known and this is none of them;
-    /// [`KeyLookupError::Unavailable`] if keys were never loaded, or to whoever waited for a refetch that failed; until the next one
-    /// is due, an unknown key is a refusal.
+    /// [`KeyLookupError::Unknown`] if the issuer's keys are known and this is none of them, [`KeyLookupError::Unusable`] if the issuer
+    /// publishes none that can be used; [`KeyLookupError::Unavailable`] if the keys are not known, or if this is none of them and the
+    /// latest fetch failed.
     pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
         self.pick(|keys| keys.find(kid, algorithm).cloned()).await
     }
@@ -145,13 +139,13 @@ impl RemoteKeySet {
     async fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
         match self.next_step(&pick) {
             Step::Answer(answer) => return answer,
-            Step::Await(flight) => return look_up(flight.outcome.await, &pick),
-            Step::Join(flight) => flight.outcome.await.ok(),
+            Step::Await(flight) => return look_up(flight.outcome().await, &pick),
+            Step::Join(flight) => flight.outcome().await.ok(),
         };
         // Once more, for the fetch that was joined may have been too early for this key; and then no more.
         match self.next_step(&pick) {
             Step::Answer(answer) => answer,
-            Step::Await(flight) | Step::Join(flight) => look_up(flight.outcome.await, &pick),
+            Step::Await(flight) | Step::Join(flight) => look_up(flight.outcome().await, &pick),
         }
     }
 
@@ -162,24 +156,25 @@ impl RemoteKeySet {
     pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         let flight = {
             let mut state = self.inner.lock();
-            let cause = if state.keys.is_none() { Cause::FirstLoad } else { Cause::Refresh };
-            state.running().unwrap_or_else(|| self.start(&mut state, cause))
+            state.running().unwrap_or_else(|| self.start(&mut state, Cause::Due))
         };
-        flight.outcome.await.map(|_keys| ())
+        flight.outcome().await.map(|_keys| ())
     }
 
     /// How the key set fares.
     pub fn health(&self) -> KeySetHealth {
-        self.inner.lock().health
+        let state = self.inner.lock();
+        state.held.health(state.counts)
     }
 
     fn next_step<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Step<K> {
         let now = self.inner.config.clock.now();
         let mut state = self.inner.lock();
-        let loaded = state.keys.is_some();
-        if let Some(key) = state.keys.as_ref().and_then(&pick) {
+        let usable = state.held.usable(now);
+        let loaded = usable.is_some();
+        if let Some(key) = usable.and_then(&pick) {
             if state.refresh_is_due(now) {
-                self.start(&mut state, Cause::Refresh);
+                self.start(&mut state, Cause::Due);
             }
             return Step::Answer(Ok(key));
         }
@@ -190,33 +185,28 @@ impl RemoteKeySet {
             return Step::Await(self.start(&mut state, Cause::UnknownKey));
         }
         if !loaded && has_passed(state.attempted_at, now, FIRST_LOAD_INTERVAL) {
-            return Step::Await(self.start(&mut state, Cause::FirstLoad));
+            return Step::Await(self.start(&mut state, Cause::Due));
         }
-        Step::Answer(Err(if loaded {
-            KeyLookupError::Unknown
-        } else {
-            KeyLookupError::Unavailable(state.error.clone().unwrap_or_else(never_read))
-        }))
+        Step::Answer(state.held.answer(now, pick))
     }
 
     /// Starts a fetch. Called with the lock held, so that the fetch cannot end before it stands in `state`.
-    fn start(&self, state: &mut State, cause: Cause) -> Flight {
+    fn start(&self, state: &mut State, cause: Cause) -> Flight<Outcome> {
         let now = self.inner.config.clock.now();
         state.attempted_at = Some(now);
-        state.health.fetches += 1;
+        state.counts.fetches += 1;
         if cause == Cause::UnknownKey {
             state.forced_at = Some(now);
-            state.health.forced_refetches += 1;
+            state.counts.forced_refetches += 1;
         }
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move {
-            let outcome = fetch::fetch_key_set(&inner.config, inner.timeout).await.map_err(Arc::new);
+        let fetch = async move {
+            let outcome = fetch::fetch_key_set(&inner.config, inner.bearer_token.as_ref(), inner.timeout).await;
+            let outcome = outcome.map_err(Arc::new);
             inner.finish(&outcome);
             outcome
-        });
-        let abort_handle = task.abort_handle();
-        let outcome = async { task.await.unwrap_or_else(|error| Err(Arc::new(FetchError::Aborted(error)))) };
-        let flight = Flight { outcome: outcome.boxed().shared(), task: abort_handle };
+        };
+        let flight = Flight::start(fetch, |error| Err(Arc::new(FetchError::Aborted(error))));
         state.in_flight = Some(flight.clone());
         flight
     }
@@ -228,23 +218,26 @@ impl Inner {
         let mut state = self.lock();
         state.in_flight = None;
         state.attempted_at = Some(now);
-        match outcome {
-            Ok(keys) => {
-                state.keys = Some(keys.clone());
-                state.error = None;
-                state.health.fetched_at = Some(now);
+        let change = match outcome {
+            Ok(keys) => state.held.replace(keys.clone(), now),
+            Err(error) => state.held.fail(Arc::clone(error)),
+        };
+        let error = state.held.error().map(|error| error.as_ref() as &(dyn std::error::Error + 'static));
+        let issuer = self.config.issuer.as_str();
+        match change {
+            Change::None => tracing::debug!(issuer, error, "the keys of an issuer were fetched, or failed to be"),
+            Change::Failed => {
+                tracing::warn!(issuer, error, "failed to fetch the keys of an issuer; keys read before stay in use")
             }
-            Err(error) => {
-                let source: &(dyn std::error::Error + 'static) = error.as_ref();
-                tracing::warn!(
-                    issuer = self.config.issuer,
-                    error = source,
-                    "the keys of an issuer could not be fetched"
-                );
-                state.error = Some(Arc::clone(error));
+            Change::Unusable => {
+                tracing::warn!(issuer, "the issuer publishes no key that can be used: its tokens are refused")
             }
+            Change::Cut => tracing::warn!(
+                issuer,
+                "the key set of an issuer has more than {MAX_KEYS} entries: the rest is not read"
+            ),
+            Change::Recovered => tracing::info!(issuer, "the keys of an issuer can be fetched again"),
         }
-        state.health.failing = state.error.is_some();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -253,25 +246,21 @@ impl Inner {
 }
 
 impl State {
-    /// The fetch under way. One whose task died without an outcome is none.
-    fn running(&self) -> Option<Flight> {
-        self.in_flight.as_ref().filter(|flight| !flight.task.is_finished()).cloned()
+    /// The fetch under way.
+    fn running(&self) -> Option<Flight<Outcome>> {
+        self.in_flight.as_ref().filter(|flight| flight.is_running()).cloned()
     }
 
     fn refresh_is_due(&self, now: Timestamp) -> bool {
         self.running().is_none()
-            && has_passed(self.health.fetched_at, now, FRESH_FOR)
+            && has_passed(self.held.confirmed_at(), now, FRESH_FOR)
             && has_passed(self.attempted_at, now, FORCED_INTERVAL)
     }
 }
 
-fn never_read() -> Arc<FetchError> {
-    Arc::new(FetchError::NeverRead)
-}
-
 fn look_up<K>(outcome: Outcome, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
     match outcome {
-        Ok(keys) => pick(&keys).ok_or(KeyLookupError::Unknown),
+        Ok(keys) => pick(&keys).ok_or_else(|| missing(&keys)),
         Err(error) => Err(KeyLookupError::Unavailable(error)),
     }
 }

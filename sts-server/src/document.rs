@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use sts_jose::read_text_file;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -90,9 +91,13 @@ pub(crate) struct Reader<'a> {
     faults: Vec<Fault>,
 }
 
+/// The length that a configuration or a registry may have, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
+
 /// Reads a file as text; one that cannot be read is a fault.
 pub(crate) fn read_text(file: &Path) -> Result<String, Fault> {
-    std::fs::read_to_string(file).map_err(|error| Fault::new(file, Severity::Error, format!("cannot be read: {error}")))
+    read_text_file(file, MAX_DOCUMENT_BYTES)
+        .map_err(|error| Fault::new(file, Severity::Error, format!("cannot be read: {error}")))
 }
 
 /// The known name that is so near to `name` that it was probably meant.

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Nobody is left to tell when standard error is gone too.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "{}", cli::printable(&format!("error: {error:#}")));
             ExitCode::from(FAILED)
         }
     }

@@ -45,8 +45,8 @@ pub enum StartError {
     /// The database cannot be opened or migrated.
     #[error("the database cannot be used")]
     Storage(#[from] StorageError),
-    /// The database's password cannot be read.
-    #[error("the database's password cannot be used")]
+    /// The database's password, or a certificate that its URL names, cannot be read.
+    #[error("the database's password or certificates cannot be used")]
     Password(#[from] PasswordError),
     /// The master key cannot be read.
     #[error("the master key cannot be used")]

@@ -191,7 +191,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     let variables = [
         ("STS__ISSUER", "https://env.example.com"),
         ("sts__Limits__Chain_Depth", "3"),
-        ("STS__DATABASE__URL", "postgres://db/sts"),
+        ("STS__DATABASE__URL", "postgres://localhost/sts"),
         ("STS__METADATA__RESPONSE_TYPES_NONE", "false"),
         ("STS__REGISTRY", "env.toml"),
         ("PATH", "/bin"),
@@ -208,7 +208,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     assert_eq!(config.issuer, "https://flag.example.com");
     assert_eq!(config.listen.public.to_string(), "[::1]:1");
     assert_eq!(config.limits.chain_depth, 3);
-    assert_eq!(config.database.url, "postgres://db/sts");
+    assert_eq!(config.database.url, "postgres://localhost/sts");
     assert!(!config.metadata.response_types_none);
     assert_eq!(config.registry.as_deref(), Some(Path::new("env.toml")));
 }
@@ -374,7 +374,7 @@ x = 1
         [
             "sts.toml:2: error: missing key \"role\" in [[admin.tokens]]",
             "sts.toml:4: error: unknown key \"roll\" in [[admin.tokens]]; did you mean \"role\"?",
-            "sts.toml:5: error: hash: must be an argon2id hash in PHC form, as `sts-server admin token` prints it",
+            "sts.toml:5: error: hash: must be an argon2id hash in PHC form, which begins with $argon2id$; `sts-server admin token` prints one",
             "sts.toml:7: error: name = \"a b\": 1 to 64 letters, digits, - and _",
             "sts.toml:8: error: role = \"root\": must be reader, operator or admin",
             "sts.toml:9: error: hash must be a string, not an integer",
@@ -399,7 +399,7 @@ fn operators_in_the_environment_are_a_json_array_that_is_checked_like_the_file()
         (format!("[{},{}]", token("a"), token("a")), "two tokens are named \"a\""),
         (
             "[{\"name\":\"a\",\"role\":\"reader\",\"hash\":\"by mistake\"}]".to_owned(),
-            "hash: must be an argon2id hash in PHC form, as `sts-server admin token` prints it",
+            "hash: must be an argon2id hash in PHC form, which begins with $argon2id$; `sts-server admin token` prints one",
         ),
     ] {
         let faults = files.faults(&[("STS__ADMIN__TOKENS", &value)], &Overrides::default());

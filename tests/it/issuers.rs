@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sts_jose::Algorithm;
 use sts_server::policy::Row;
+use sts_server::registry::FILE_KEYS;
 use sts_tests::{Fault, FormRequest, Harness, Registry, Setup, TestIssuer, TestKey};
 
 /// The entry of the users' issuer with other values.
@@ -197,6 +198,46 @@ async fn an_outage_of_an_issuer_leaves_its_old_keys() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_empties_its_key_set_is_believed_at_once() {
+    let harness = Harness::start().await;
+    harness.exchange().send().await.token();
+    harness.idp.publish(json!({ "keys": [] }));
+    let unknown = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
+    let unknown = harness.exchange().set("subject_token", unknown);
+    harness.assert_refused("an unknown key", unknown, Row::Token, "issuer_keys_unusable").await;
+    harness.assert_refused("withdrawn", harness.exchange(), Row::Token, "issuer_keys_unusable").await;
+    harness.idp.publish(harness.idp.jwks());
+    harness.advance(30);
+    harness.exchange().send().await.token();
+}
+
+#[tokio::test]
+async fn keys_that_were_not_confirmed_for_a_day_are_an_outage() {
+    let harness = Harness::start().await;
+    harness.exchange().send().await.token();
+    harness.idp.fail(Fault::Status(500));
+    harness.advance(24 * 60 * 60);
+    harness.assert_refused("a day later", harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+    harness.idp.mend();
+    harness.advance(1);
+    harness.exchange().send().await.token();
+}
+
+#[tokio::test]
+async fn an_unauthenticated_token_forces_no_refetch_of_an_issuer_without_workloads() {
+    let harness = Harness::start().await;
+    harness.exchange().send().await.token();
+    let before = harness.idp.paths().len();
+    let new = TestKey::new(Algorithm::Es256);
+    let token = new.sign(&harness.user_claims());
+    let request = harness.exchange_by("runner", &harness.user_token(), "inventory").set("actor_token", &token);
+    harness.assert_refused_unrecorded("a stranger", request, Row::Token).await;
+    assert_eq!(harness.idp.paths().len(), before);
+    harness.idp.publish(json!({ "keys": [new.jwk()] }));
+    harness.exchange().set("subject_token", token).send().await.token();
+}
+
+#[tokio::test]
 async fn a_redirect_of_a_key_set_is_not_followed() {
     let elsewhere = TestIssuer::start().await;
     let to = elsewhere.jwks_uri();
@@ -214,6 +255,55 @@ async fn discovery_of_another_issuer_is_not_believed() {
     });
     let harness = setup.start().await;
     harness.assert_refused("mixed up", harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+}
+
+/// A device, a pipe and a folder of the names `zero`, `pipe` and `folder`.
+fn odd_files(directory: &std::path::Path) {
+    std::os::unix::fs::symlink("/dev/zero", directory.join("zero")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(directory.join("pipe")).status().unwrap().success());
+    std::fs::create_dir(directory.join("folder")).unwrap();
+}
+
+#[tokio::test]
+async fn a_device_a_pipe_or_a_folder_for_any_file_fails_the_tokens_of_its_issuer_alone() {
+    let troubled = TestIssuer::start().await;
+    for key in FILE_KEYS {
+        for file in ["zero", "pipe", "folder"] {
+            let location =
+                if key == "jwks_file" { String::new() } else { format!("jwks_uri = '{}'\n", troubled.jwks_uri()) };
+            let entry =
+                format!("[[issuers]]\nissuer = '{}'\ntenant = 'acme'\n{location}{key} = '{file}'\n", troubled.url());
+            let setup = Setup::default().registry_with(move |registry, names| {
+                odd_files(&names.directory);
+                registry.add(&entry);
+            });
+            let harness = setup.start().await;
+            let mut claims = harness.user_claims();
+            claims["iss"] = json!(troubled.url());
+            let theirs = harness.exchange().set("subject_token", troubled.sign(&claims));
+            harness.assert_refused(&format!("{key} {file}"), theirs, Row::Unavailable, "keys_unavailable").await;
+            harness.exchange().send().await.token();
+        }
+    }
+    assert_eq!(troubled.paths(), Vec::<String>::new(), "nothing is fetched without them");
+}
+
+#[tokio::test]
+async fn a_key_set_file_that_becomes_a_pipe_leaves_its_old_keys() {
+    let setup = Setup::default().registry_with(|registry, names| {
+        odd_files(&names.directory);
+        std::fs::write(names.directory.join("idp.json"), names.idp.jwks().to_string()).unwrap();
+        registry.issuer(names.idp.url(), "jwks_file = 'idp.json'");
+    });
+    let harness = setup.start().await;
+    harness.exchange().send().await.token();
+    let directory = harness.config.keys.master_key_file.parent().unwrap();
+    std::fs::rename(directory.join("pipe"), directory.join("idp.json")).unwrap();
+    harness.advance(1);
+    harness.exchange().send().await.token();
+    let unknown = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
+    let unknown = harness.exchange().set("subject_token", unknown);
+    harness.assert_refused("an unknown key", unknown, Row::Unavailable, "keys_unavailable").await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sts_jose::{Algorithm, Clock as _, Entropy, KeySet, ManualClock, SystemClock, SystemEntropy, UnverifiedToken};
-use sts_server::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
+use sts_server::keys::{self, KeyLifeError, KeyPolicy, KeyRing, MasterKey, Rotation};
 use sts_server::storage::{self, KeyChanges, KeyState, StorageError, Store};
 use sts_server::ttl::Ttl;
 use sts_tests::{Harness, Replica, keyring};
@@ -98,6 +98,42 @@ async fn rotating_every_ten_seconds_fails_no_verifier_that_caches_for_five() {
     assert!(verified > 1000, "{verified}");
     assert!(signed_by.len() >= 12, "{}: every rotation was seen", signed_by.len());
     replica.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_keys_that_sign_are_published_first_and_a_rotation_beyond_fifty_keys_is_refused() {
+    let keys_of = Keys::new().await;
+    keys::ensure(&keys_of.server(15), &mut no_audit).await.expect("a database");
+    let rotate = async || keys::rotate(&keys_of.server(15), None, Rotation::Now, &mut no_audit).await;
+    let mut rotations = 0;
+    let refused = loop {
+        match rotate().await {
+            Ok(()) => rotations += 1,
+            Err(error) => break error,
+        }
+        keys_of.advance(SignedDuration::from_secs(1));
+    };
+    assert!(matches!(refused, KeyLifeError::TooMany { .. }), "{refused:?}");
+    assert_eq!(rotations, 14, "6 keys, and 3 more with each rotation");
+
+    let stored = keys_of.store.keys().await.expect("a database");
+    let (ring, faults) = KeyRing::of(&stored, &keys_of.master, &KeyRing::default());
+    assert_eq!(faults, []);
+    let rows = stored.all();
+    let published: Vec<&str> =
+        ring.jwks()["keys"].as_array().into_iter().flatten().flat_map(|key| key["kid"].as_str()).collect();
+    let states = published.iter().map(|kid| rows.iter().find(|row| row.kid == *kid).expect("a row"));
+    let states: Vec<_> = states.map(|row| (row.state, row.state_since)).collect();
+    assert!(states[..3].iter().all(|(state, _)| *state == KeyState::Active), "{states:?}");
+    assert!(states[3..6].iter().all(|(state, _)| *state == KeyState::Next), "{states:?}");
+    assert!(states[6..].is_sorted_by(|(_, one), (_, next)| one >= next), "the newest first: {states:?}");
+
+    let one = keys::rotate(&keys_of.server(15), Some(Algorithm::Es256), Rotation::Now, &mut no_audit).await;
+    one.expect("48 keys and one more are not too many");
+    keys::revoke(&keys_of.server(15), published[0], &mut no_audit).await.expect("revoking is never refused");
+    keys_of.advance(SignedDuration::from_mins(16));
+    keys_of.maintain(15).await;
+    rotate().await.expect("the retired keys have gone");
 }
 
 /// A database with keys in it, and a clock.

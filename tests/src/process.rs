@@ -83,7 +83,14 @@ impl Folder {
         folder.write("sts.toml", &configuration);
         folder.write("registry.toml", &registry.replace("{issuer}", &folder.issuer));
         folder.write("master.key", "dGhlIG1hc3RlciBrZXkgb2YgYWxsIG9mIHRoZSB0ZXM=\n");
+        folder.permit("master.key", 0o600);
         folder
+    }
+
+    /// Sets the permissions of a file of the folder.
+    pub fn permit(&self, name: &str, mode: u32) {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(self.path(name), permissions).expect("the file is ours");
     }
 
     /// With another program than the one that is built for the tests.

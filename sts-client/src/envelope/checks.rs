@@ -41,6 +41,7 @@ impl Party {
         };
         let key = peer.keys.find(Some(kid), jws.header().algorithm).await.map_err(|error| match error {
             KeyLookupError::Unknown => refused("the service has no such key").into(),
+            KeyLookupError::Unusable => refused("the service publishes no key that can be used").into(),
             KeyLookupError::Unavailable(_) => OpenError::KeysUnavailable(error),
         })?;
         jws.verify_signature(&key).or(Err(refused("no key of the service signed it")))?;

@@ -328,7 +328,7 @@ fn key_source(keys: PeerKeys, service_id: &str, clock: &Arc<dyn Clock>) -> Resul
     Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
         issuer: service_id.to_owned(),
         location: Location::JwksUri(url),
-        http: http_client(None)?,
+        http: http_client(None)?.into(),
         bearer_token_file: None,
         allow_http: false,
         clock: Arc::clone(clock),

@@ -127,7 +127,7 @@ impl StsBuilder {
             None => Keys::AtJwksUri(Box::new(RemoteConfig {
                 issuer: self.issuer.clone(),
                 location: Location::Discovery,
-                http: sts_jose::http_client(ca_pem)?,
+                http: sts_jose::http_client(ca_pem)?.into(),
                 bearer_token_file: None,
                 allow_http: self.allow_http,
                 clock: Arc::clone(&self.clock),

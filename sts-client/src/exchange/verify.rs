@@ -83,7 +83,7 @@ pub(super) async fn verify(
     let unverified = parse(token, expected).map_err(|flaw| refused(&flaw))?;
     let key = match keys.find(unverified.header().kid.as_deref(), unverified.header().algorithm).await {
         Ok(key) => key,
-        Err(KeyLookupError::Unknown) => return Err(refused(&Flaw::UnknownKey)),
+        Err(KeyLookupError::Unknown | KeyLookupError::Unusable) => return Err(refused(&Flaw::UnknownKey)),
         Err(KeyLookupError::Unavailable(cause)) if matches!(*cause, FetchError::Status(429)) => {
             return Err(ExchangeError::Overloaded { retry_after: None }.into());
         }

@@ -133,7 +133,8 @@ impl Issuer {
         self
     }
 
-    /// A file whose content is sent as a bearer token where its keys are fetched, and nowhere else (Kubernetes).
+    /// A file whose content is sent as a bearer token where its keys are fetched (Kubernetes): to a `jwks_uri` that was set, or else to
+    /// the origin of the issuer, and to no other origin that discovery names.
     #[must_use]
     pub fn jwks_bearer_token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.bearer_token_file = Some(path.into());
@@ -191,7 +192,7 @@ impl Issuer {
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),
             location,
-            http: http_client(self.ca_pem.as_deref())?,
+            http: http_client(self.ca_pem.as_deref())?.into(),
             bearer_token_file: self.bearer_token_file.clone(),
             allow_http: self.allow_http,
             clock: Arc::clone(clock),

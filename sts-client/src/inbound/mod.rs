@@ -216,6 +216,7 @@ impl Verifier {
         }
         let key = issuer.keys.find(header.kid.as_deref(), header.algorithm).await.map_err(|error| match error {
             KeyLookupError::Unknown => Why::KeyUnknown,
+            KeyLookupError::Unusable => Why::KeysUnusable,
             KeyLookupError::Unavailable(cause) => Why::KeysUnavailable(cause),
         })?;
         let token = token.verify(&key).map_err(Why::Signature)?;

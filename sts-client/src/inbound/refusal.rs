@@ -73,6 +73,8 @@ pub(crate) enum Why {
     Algorithm,
     #[error("the issuer has no such key")]
     KeyUnknown,
+    #[error("the issuer publishes no key that can be used")]
+    KeysUnusable,
     #[error("no key of the issuer signed the token")]
     Signature(#[source] VerifyError),
     #[error("typ is that of another kind of token")]
@@ -125,6 +127,7 @@ impl Why {
             | Self::IssuerUnknown
             | Self::Algorithm
             | Self::KeyUnknown
+            | Self::KeysUnusable
             | Self::Signature(_)
             | Self::Typ
             | Self::Bound
@@ -166,6 +169,7 @@ impl Why {
             Self::IssuerUnknown => "issuer_unknown",
             Self::Algorithm => "algorithm",
             Self::KeyUnknown => "key_unknown",
+            Self::KeysUnusable => "keys_unusable",
             Self::Signature(_) => "signature",
             Self::Typ => "typ",
             Self::Bound => "bound",

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::Deserialize;
-use sts_jose::{Algorithm, SigningKey};
+use sts_jose::{Algorithm, MAX_FILE_BYTES, SigningKey, read_text_file};
 
 use super::{Propagator, PropagatorBuilder};
 use crate::agent_file::{AgentFile, read_file};
@@ -171,7 +171,8 @@ impl ServiceAccountTable {
 }
 
 fn secret(path: &Path) -> Result<SecretString, BuildError> {
-    let text = std::fs::read_to_string(path).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
+    let text =
+        read_text_file(path, MAX_FILE_BYTES).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
     let text = SecretString::from(text);
     match text.expose_secret().trim() {
         "" => Err(BuildError::contradiction(format!("{} is empty", path.display()))),

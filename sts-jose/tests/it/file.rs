@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sts_jose::{Algorithm, FileKeySet, KeyLookupError, KeySet, KeySource, ManualClock, SigningKey};
+use sts_jose::{Algorithm, FileKeySet, KeyLookupError, KeySet, KeySource, MAX_KEY_AGE, ManualClock, SigningKey};
 
 use crate::support::jwks;
 
@@ -51,11 +51,11 @@ async fn a_changed_file_is_read_again_after_a_second() {
 }
 
 #[tokio::test]
-async fn keys_stay_while_the_file_is_gone_or_broken() {
+async fn keys_stay_while_the_file_is_gone_or_broken_for_a_day_and_no_longer() {
     let key = key();
     let rig = rig(&jwks(&[&key]));
     assert!(rig.knows(&key).await);
-    for content in [Some("not json"), Some("{\"keys\":[]}"), None] {
+    for content in [Some("not json"), Some("{}"), None] {
         match content {
             Some(content) => std::fs::write(&rig.path, content).unwrap(),
             None => std::fs::remove_file(&rig.path).unwrap(),
@@ -64,10 +64,49 @@ async fn keys_stay_while_the_file_is_gone_or_broken() {
         assert!(rig.knows(&key).await, "{content:?}");
         assert!(rig.source.health().failing, "{content:?}");
         assert!(rig.source.refresh().await.is_err());
+        let answer = rig.source.find(Some("unknown"), Algorithm::Es256).await;
+        assert!(matches!(answer, Err(KeyLookupError::Unavailable(_))), "{content:?}: {answer:?}");
     }
+    rig.clock.advance(MAX_KEY_AGE);
+    assert!(!rig.knows(&key).await);
     std::fs::write(&rig.path, jwks(&[&key])).unwrap();
     rig.source.refresh().await.unwrap();
     assert!(!rig.source.health().failing);
+}
+
+#[tokio::test]
+async fn an_unchanged_file_does_not_age() {
+    let key = key();
+    let rig = rig(&jwks(&[&key]));
+    for _ in 0..50 {
+        assert!(rig.knows(&key).await);
+        rig.clock.advance(Duration::from_secs(3_600));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_of_keys_withdraws_them() {
+    let key = key();
+    let rig = rig(&jwks(&[&key]));
+    assert!(rig.knows(&key).await);
+    std::fs::write(&rig.path, "{\"keys\":[]}").unwrap();
+    rig.next_second();
+    let answer = rig.source.find(Some(key.kid()), Algorithm::Es256).await;
+    assert!(matches!(answer, Err(KeyLookupError::Unusable)), "{answer:?}");
+    assert!(rig.source.health().failing);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_device_or_a_pipe_in_place_of_the_file_is_an_outage_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [std::path::Path::new("/dev/zero"), &pipe] {
+        let source = KeySource::File(FileKeySet::new(path, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))));
+        let answer = source.find(Some("a"), Algorithm::Es256).await;
+        assert!(matches!(answer, Err(KeyLookupError::Unavailable(_))), "{}: {answer:?}", path.display());
+    }
 }
 
 #[tokio::test]

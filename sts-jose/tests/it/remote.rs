@@ -7,8 +7,8 @@ use futures_util::future::{Either, join_all, select};
 use jiff::Timestamp;
 use serde_json::json;
 use sts_jose::{
-    Algorithm, KeyLookupError, Location, ManualClock, RemoteConfig, RemoteKeySet, SigningKey, VerificationKey,
-    http_client,
+    Algorithm, KeyLookupError, Location, MAX_KEY_AGE, ManualClock, RemoteConfig, RemoteKeySet, SigningKey,
+    VerificationKey, http_client,
 };
 
 use crate::server::{Reply, Server};
@@ -25,7 +25,7 @@ pub(crate) fn config(server: &Server, clock: &ManualClock) -> RemoteConfig {
     RemoteConfig {
         issuer: server.base.clone(),
         location: Location::JwksUri(format!("{}/jwks", server.base).parse().unwrap()),
-        http: http_client(None).unwrap(),
+        http: http_client(None).unwrap().into(),
         bearer_token_file: None,
         allow_http: false,
         clock: Arc::new(clock.clone()),
@@ -190,21 +190,56 @@ async fn old_keys_are_refreshed_behind_the_callers_back() {
 }
 
 #[tokio::test]
-async fn old_keys_are_kept_through_an_outage_without_end() {
+async fn old_keys_are_kept_through_an_outage_of_a_day_and_no_longer() {
     let rig = rig();
     assert!(rig.known().await);
     rig.break_down();
-    for hours in 1..50 {
+    for hours in 1..24 {
         rig.clock.advance(Duration::from_secs(3_600));
         assert!(rig.known().await, "after {hours} hours");
         let _ = rig.remote.refresh().await;
     }
+    rig.clock.advance(Duration::from_secs(3_600));
+    assert!(is_unavailable(&rig.find(rig.key.kid()).await), "keys that were not confirmed for a day are an outage");
     let health = rig.remote.health();
     assert!(health.failing);
     assert_eq!(health.fetched_at, Some(Timestamp::new(1_000_000, 0).unwrap()));
     rig.recover();
-    rig.remote.refresh().await.unwrap();
+    rig.clock.advance(Duration::from_secs(1));
+    assert!(rig.known().await);
     assert!(!rig.remote.health().failing);
+}
+
+#[tokio::test]
+async fn keys_not_asked_for_in_a_day_are_fetched_again_first() {
+    let rig = rig();
+    assert!(rig.known().await);
+    let next = SigningKey::generate(Algorithm::Es256).unwrap();
+    let body = jwks(&[&next]);
+    rig.server.answer(move |_| Reply::Body(200, body.clone()));
+    rig.clock.advance(MAX_KEY_AGE);
+    assert!(is_unknown(&rig.find(rig.key.kid()).await));
+    assert_eq!(rig.remote.health().forced_refetches, 0);
+}
+
+#[tokio::test]
+async fn a_set_that_was_emptied_withdraws_its_keys_and_is_a_refusal_of_its_own() {
+    let sets = ["{\"keys\":[]}", "{\"keys\":[{\"kty\":\"RSA\"},{\"kty\":\"oct\",\"k\":\"AA\"}]}"];
+    for set in sets {
+        let rig = rig();
+        assert!(rig.known().await);
+        rig.server.answer(|_| Reply::Body(200, set.into()));
+        rig.remote.refresh().await.unwrap();
+        for kid in [rig.key.kid(), "unknown"] {
+            let answer = rig.find(kid).await;
+            assert!(matches!(answer, Err(KeyLookupError::Unusable)), "{answer:?}");
+        }
+        assert!(rig.remote.health().failing, "the operator hears of it");
+        rig.recover();
+        rig.clock.advance(Duration::from_secs(30));
+        assert!(rig.known().await);
+        assert!(!rig.remote.health().failing);
+    }
 }
 
 #[tokio::test]
@@ -248,13 +283,13 @@ async fn the_first_load_answers_an_unknown_kid_without_a_second_fetch() {
 }
 
 #[tokio::test]
-async fn an_unknown_kid_is_an_outage_to_whoever_waited_and_a_refusal_until_the_next_refetch() {
+async fn an_unknown_kid_is_an_outage_while_the_latest_fetch_failed() {
     let rig = rig();
     assert!(rig.known().await);
     rig.break_down();
     assert!(is_unavailable(&rig.find("unknown").await));
     for _ in 0..10 {
-        assert!(is_unknown(&rig.find("unknown").await));
+        assert!(is_unavailable(&rig.find("unknown").await));
         assert!(rig.known().await);
         rig.clock.advance(Duration::from_secs(2));
     }

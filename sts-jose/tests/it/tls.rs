@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use sts_jose::{Algorithm, KeyLookupError, Location, ManualClock, RemoteConfig, RemoteKeySet, SigningKey, http_client};
+use sts_jose::{
+    Algorithm, FetchError, KeyLookupError, KeySetClient, Location, ManualClock, RemoteConfig, RemoteKeySet, SigningKey,
+    http_client,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -53,15 +56,19 @@ async fn serve(authority: &CertifiedIssuer<'static, KeyPair>, body: Vec<u8>) -> 
     format!("https://localhost:{port}/jwks")
 }
 
-async fn find(url: &str, ca_pem: Option<&str>, kid: &str) -> Result<(), KeyLookupError> {
-    let keys = RemoteKeySet::new(RemoteConfig {
+fn keys_at(url: &str, http: KeySetClient) -> RemoteKeySet {
+    RemoteKeySet::new(RemoteConfig {
         issuer: "https://localhost".to_owned(),
         location: Location::JwksUri(url.parse().unwrap()),
-        http: http_client(ca_pem.map(str::as_bytes)).unwrap(),
+        http,
         bearer_token_file: None,
         allow_http: false,
         clock: Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)),
-    });
+    })
+}
+
+async fn find(url: &str, ca_pem: Option<&str>, kid: &str) -> Result<(), KeyLookupError> {
+    let keys = keys_at(url, http_client(ca_pem.map(str::as_bytes)).unwrap().into());
     keys.find(Some(kid), Algorithm::Es256).await.map(|_| ())
 }
 
@@ -75,4 +82,34 @@ async fn keys_behind_a_private_authority_need_its_certificate() {
         let outcome = find(&url, untrusted.as_deref(), key.kid()).await;
         assert!(matches!(outcome, Err(KeyLookupError::Unavailable(_))), "{outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn a_changed_ca_file_is_read_again() {
+    let authority = authority();
+    let url = serve(&authority, jwks(&[&SigningKey::generate(Algorithm::Es256).unwrap()])).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let keys = keys_at(&url, KeySetClient::with_ca_file(file.path()));
+    let rows = [
+        (String::new(), false),
+        (self::authority().pem(), false),
+        (format!("\n{}", authority.pem()), true),
+        (format!("\n\n{}", self::authority().pem()), false),
+        (authority.pem(), true),
+    ];
+    for (pem, trusted) in rows {
+        std::fs::write(file.path(), &pem).unwrap();
+        for _ in 0..2 {
+            assert_eq!(keys.refresh().await.is_ok(), trusted, "{pem}");
+        }
+    }
+    std::fs::remove_file(file.path()).unwrap();
+    assert!(matches!(*keys.refresh().await.unwrap_err(), FetchError::CaFile(_)));
+}
+
+#[tokio::test]
+async fn a_device_in_place_of_the_ca_file_is_an_outage() {
+    let keys = keys_at("https://localhost:1/jwks", KeySetClient::with_ca_file("/dev/zero"));
+    let error = keys.refresh().await.unwrap_err();
+    assert!(matches!(*error, FetchError::CaFile(_)), "{error:?}");
 }

@@ -179,10 +179,6 @@ impl Administration {
         let stored_body = stored.map(entry_body::stored);
         let body =
             entry_body::with_withheld(put.body, stored_body.as_ref()).map_err(|fault| Refusal::Faults(vec![fault]))?;
-        let relative = entry_body::relative_paths(&body);
-        if !relative.is_empty() {
-            return Err(Refusal::Faults(relative));
-        }
         let read = JsonEntry::read(put.kind, &body);
         let body = entry_body::written(put.kind, put.id, &read).map_err(Refusal::Faults)?;
         let mut keys = entry_body::differing_keys(stored_body.as_ref(), &body);
@@ -199,6 +195,10 @@ impl Administration {
                 "no longer disabled by an administrator"
             };
             return Ok((row, format!(" ({word})")));
+        }
+        let files = entry_body::named_files(&body, stored_body.as_ref());
+        if !files.is_empty() {
+            return Err(Refusal::Faults(files));
         }
         self.check_together(put, &read, rows)?;
         let text = Value::Object(body).to_string();

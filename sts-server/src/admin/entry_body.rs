@@ -1,13 +1,11 @@
 //! What an entry says: as it is stored, as it is shown, and as somebody sends it.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use super::Refusal;
 use crate::document::FieldFault;
 use crate::fault::Fault;
-use crate::registry::{Delegation, Issuer, JsonEntry, differing_keys as differing};
+use crate::registry::{Delegation, FILE_KEYS, JsonEntry, differing_keys as differing};
 use crate::storage::{EntryKind, EntryRow};
 
 /// The key that every kind of entry has.
@@ -65,9 +63,7 @@ pub(super) fn written(kind: EntryKind, id: &str, read: &JsonEntry) -> Result<Map
     let (written, faults) = match kind {
         EntryKind::Issuer => entries.issuers.first().map(|issuer| {
             let issuer = &issuer.entry;
-            let mut faults = files(issuer);
-            faults.extend(other_name("/issuer", id, &issuer.issuer));
-            (serde_json::to_value(issuer), faults)
+            (serde_json::to_value(issuer), other_name("/issuer", id, &issuer.issuer).into_iter().collect::<Vec<_>>())
         }),
         EntryKind::Agent => entries.agents.first().map(|agent| {
             let agent = &agent.entry;
@@ -104,22 +100,16 @@ fn other_pair(id: &str, delegation: &Delegation) -> Option<FieldFault> {
     Some(FieldFault::at("/actor", message))
 }
 
-/// Files are the server's. What an entry of the API may not do is send their content away.
-fn files(issuer: &Issuer) -> Vec<FieldFault> {
-    let mut faults = Vec::new();
-    if issuer.jwks_bearer_token_file.is_some() {
-        let message = "its content would be sent away: only the registry file may name such a file";
-        faults.push(FieldFault::at("/jwks_bearer_token_file", message));
-    }
-    faults
-}
-
-/// A path in a body is relative to nothing.
-pub(super) fn relative_paths(body: &Map<String, Value>) -> Vec<FieldFault> {
-    let is_relative =
-        |key: &&str| body.get(*key).and_then(Value::as_str).is_some_and(|path| Path::new(path).is_relative());
-    let keys = ["jwks_file", "ca_file"].into_iter().filter(is_relative);
-    keys.map(|key| FieldFault::at(format!("/{key}"), "must be an absolute path")).collect()
+/// Refuses the files that an entry of the API names. The server reads files with its own rights and sends some of them away, and one that
+/// cannot be read would stop the tokens of its issuer everywhere. A file that is stored already may stay.
+pub(super) fn named_files(body: &Map<String, Value>, stored: Option<&Map<String, Value>>) -> Vec<FieldFault> {
+    let is_new =
+        |key: &&str| body.get(*key).is_some_and(|file| stored.and_then(|stored| stored.get(*key)) != Some(file));
+    let fault = |key: &str| {
+        let message = "names a file of the server: only an entry of the registry file may";
+        FieldFault::at(format!("/{key}"), message)
+    };
+    FILE_KEYS.into_iter().filter(is_new).map(fault).collect()
 }
 
 /// The keys in which an entry differs from the stored one.

@@ -107,6 +107,9 @@ pub enum Refusal {
     /// A key was published too short a time ago to sign.
     #[error("the next key may not sign yet")]
     TooEarly(FieldFault),
+    /// The rotation would publish too many keys.
+    #[error("too many signing keys are published")]
+    TooManyKeys(FieldFault),
     /// Others changed the same again and again.
     #[error("others changed the registry again and again")]
     Contended,
@@ -161,6 +164,7 @@ impl Refusal {
             Self::PreconditionFailed => "precondition_failed",
             Self::FileMade(_) => "made_by_file",
             Self::TooEarly(_) => "key_too_young",
+            Self::TooManyKeys(_) => "too_many_keys",
             Self::Contended => "contended",
             Self::Keys(_) => "keys_not_changed",
             Self::Storage(_) | Self::Snapshot(_) => "database_unavailable",
@@ -173,7 +177,7 @@ impl Refusal {
     /// What exactly is wrong with the request.
     #[must_use]
     pub fn faults(&self) -> &[FieldFault] {
-        if let Self::FileMade(fault) | Self::TooEarly(fault) = self {
+        if let Self::FileMade(fault) | Self::TooEarly(fault) | Self::TooManyKeys(fault) = self {
             return std::slice::from_ref(fault);
         }
         if let Self::Parameters(faults) | Self::Faults(faults) | Self::Conflict(faults) = self { faults } else { &[] }
@@ -232,6 +236,9 @@ impl From<KeyLifeError> for Refusal {
                 let message = format!("the next {algorithm} key may sign from {earliest}");
                 let help = Some("or at once, with \"now\": true".to_owned());
                 Self::TooEarly(FieldFault { help, ..FieldFault::at("/now", message) })
+            }
+            KeyLifeError::TooMany { .. } => {
+                Self::TooManyKeys(FieldFault { pointer: None, ..FieldFault::at("", error.to_string()) })
             }
             KeyLifeError::Unknown(_) => Self::NotFound,
             KeyLifeError::Storage(error) => Self::Storage(error),

@@ -23,6 +23,6 @@ pub(super) fn run(command: &AdminCommand, surroundings: &Surroundings, out: &mut
     out.line(made.expose())?;
     out.line("")?;
     out.line(&out.styled(Style::Heading, "for the configuration of every server:"))?;
-    out.line(&made.configuration(name, *role))?;
+    out.block(&made.configuration(name, *role))?;
     Ok(ExitCode::SUCCESS)
 }

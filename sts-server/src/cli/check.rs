@@ -1,5 +1,6 @@
-//! `check`: every fault of both files at once.
+//! `check`: every fault of the configuration, the registry and the files that they name at once.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::CliError;
@@ -8,6 +9,7 @@ use super::output::{Output, Style};
 use crate::config::{self, Config};
 use crate::fault::{Fault, Severity};
 use crate::http::Tls;
+use crate::keys::MasterKey;
 use crate::registry::{self, RegistryFile};
 
 pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
@@ -16,7 +18,11 @@ pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliEr
     if let Some(path) = &loaded.registry {
         faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
     }
-    faults.extend(loaded.config.as_ref().and_then(certificate_fault));
+    if let Some(config) = &loaded.config {
+        faults.extend(certificate_fault(config));
+        faults.extend(secret_faults(config));
+        faults.extend(config::exposed_files(config));
+    }
     out.faults(&faults)?;
     let errors = faults.iter().filter(|fault| fault.is_error()).count();
     let warnings = faults.len() - errors;
@@ -33,6 +39,21 @@ fn certificate_fault(config: &Config) -> Option<Fault> {
     let error = Tls::read(files).err()?;
     let [certificate, _] = files;
     Some(Fault::new(certificate, Severity::Error, in_words(&error)))
+}
+
+/// What is wrong with the files that the server reads at its start: the master key, and the password to the database.
+fn secret_faults(config: &Config) -> Vec<Fault> {
+    let master = &config.keys.master_key_file;
+    let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, in_words(error));
+    let mut faults = Vec::new();
+    if let Err(error) = MasterKey::read(master) {
+        faults.push(fault(master, &error).with_help("openssl rand -base64 32 makes one, for a new database"));
+    }
+    if let Err(error) = config.database.connect_url() {
+        let file = config.database.password_file.as_deref().unwrap_or(Path::new("database.url"));
+        faults.push(fault(file, &error));
+    }
+    faults
 }
 
 /// An error and its causes.

@@ -19,7 +19,7 @@ pub(super) fn run(command: &ConfigCommand, out: &mut Output) -> Result<ExitCode,
                 }))?;
             }
         }
-        ConfigCommand::Reference => out.line(config::reference().trim_end())?,
+        ConfigCommand::Reference => out.block(config::reference().trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }

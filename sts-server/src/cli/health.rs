@@ -25,14 +25,14 @@ pub(super) async fn run(options: &Options, out: &mut Output) -> Result<ExitCode,
         Ok(Err(error)) => Err(format!("no answer: {error}")),
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     };
-    let (is_ready, text, code) = match what {
-        Ok(()) => (true, out.styled(Style::Good, "ready"), ExitCode::SUCCESS),
-        Err(why) => (false, out.styled(Style::Bad, &format!("not ready: {why}")), ExitCode::FAILURE),
+    let (is_ready, style, text, code) = match what {
+        Ok(()) => (true, Style::Good, "ready".to_owned(), ExitCode::SUCCESS),
+        Err(why) => (false, Style::Bad, format!("not ready: {why}"), ExitCode::FAILURE),
     };
     if out.is_json() {
         out.json(&json!({ "ready": is_ready, "server": server.to_string() }))?;
     } else {
-        out.line(&format!("{server} is {text}"))?;
+        out.line(&out.joined(&[(Style::Plain, &format!("{server} is ")), (style, &text)]))?;
     }
     Ok(code)
 }

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 pub use arguments::{Cli, Command};
 pub use error::CliError;
-pub use output::Output;
+pub use output::{Output, printable};
 
 use crate::config::Overrides;
 use crate::server::Surroundings;

@@ -1,9 +1,13 @@
-//! What commands print: data on standard output, coloured only on a terminal, or as JSON.
+//! What commands print: data on standard output, coloured only on a terminal, or as JSON. Text that others chose cannot steer the
+//! terminal: every line is escaped here.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use sts_jose::read_text_file;
 
 use super::CliError;
 use super::arguments::Options;
@@ -12,6 +16,9 @@ use crate::fault::Fault;
 use crate::registry::ApplyError;
 use crate::server::StartError;
 use crate::telemetry;
+
+/// The length that a file may have which is named on the command line, in bytes: a token, or the heads of an audit log.
+const MAX_INPUT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where a command prints.
 pub struct Output {
@@ -35,10 +42,39 @@ enum Format {
 /// How a piece of text stands out on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
+    Plain,
     Heading,
     Quiet,
     Good,
     Bad,
+}
+
+/// A line whose text is escaped, with the codes of its styles.
+#[derive(Debug)]
+pub(super) struct Styled(String);
+
+/// What can be printed as one line.
+pub(super) trait Line {
+    /// The text without anything that steers a terminal, save for our own styles.
+    fn printed(&self) -> Cow<'_, str>;
+}
+
+impl Line for str {
+    fn printed(&self) -> Cow<'_, str> {
+        printable(self)
+    }
+}
+
+impl Line for String {
+    fn printed(&self) -> Cow<'_, str> {
+        printable(self)
+    }
+}
+
+impl Line for Styled {
+    fn printed(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.0)
+    }
 }
 
 impl Output {
@@ -57,29 +93,34 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// One line of text.
-    pub(super) fn line(&mut self, text: &str) -> Result<(), CliError> {
-        writeln!(self.writer, "{text}")?;
+    /// One line of text; see [`printable`].
+    pub(super) fn line(&mut self, line: &(impl Line + ?Sized)) -> Result<(), CliError> {
+        writeln!(self.writer, "{}", line.printed())?;
         Ok(self.writer.flush()?)
     }
 
-    /// One value as JSON on a line of its own.
+    /// Lines of text.
+    pub(super) fn block(&mut self, text: &str) -> Result<(), CliError> {
+        text.lines().try_for_each(|line| self.line(line))
+    }
+
+    /// One value as JSON on a line of its own. Escaped as in a text: outside of strings JSON has nothing that is.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         self.line(&serde_json::to_string(value)?)
     }
 
     /// `text`, which stands out where colours may be.
-    pub(super) fn styled(&self, style: Style, text: &str) -> String {
-        let code = match style {
-            Style::Heading => "1",
-            Style::Quiet => "2",
-            Style::Good => "32",
-            Style::Bad => "31",
+    pub(super) fn styled(&self, style: Style, text: &str) -> Styled {
+        self.joined(&[(style, text)])
+    }
+
+    /// Pieces of one line, each in its style.
+    pub(super) fn joined(&self, pieces: &[(Style, &str)]) -> Styled {
+        let styled = |(style, text): &(Style, &str)| {
+            let (code, text) = (code(*style).filter(|_| self.colour == Colour::Ansi), printable(text));
+            code.map_or_else(|| text.to_string(), |code| format!("\u{1b}[{code}m{text}\u{1b}[0m"))
         };
-        match self.colour {
-            Colour::Plain => text.to_owned(),
-            Colour::Ansi => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-        }
+        Styled(pieces.iter().map(styled).collect())
     }
 
     /// Faults, one a line.
@@ -89,6 +130,49 @@ impl Output {
         }
         faults.iter().try_for_each(|fault| self.line(&fault.to_string()))
     }
+}
+
+/// The code of a style (ECMA-48, SGR).
+fn code(style: Style) -> Option<&'static str> {
+    match style {
+        Style::Plain => None,
+        Style::Heading => Some("1"),
+        Style::Quiet => Some("2"),
+        Style::Good => Some("32"),
+        Style::Bad => Some("31"),
+    }
+}
+
+/// The text with every character escaped that steers a terminal or hides itself: controls, C1 controls, line and paragraph
+/// separators, and those that change the direction of text or have no width. An escape is that of JSON (`\u202e`), so that JSON stays the
+/// same value.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut printed = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_escaped(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a String cannot fail.
+                let _ = write!(printed, "\\u{unit:04x}");
+            }
+        } else {
+            printed.push(character);
+        }
+    }
+    Cow::Owned(printed)
+}
+
+fn is_escaped(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 impl std::fmt::Debug for Output {
@@ -134,5 +218,41 @@ pub(super) fn text_or_file(argument: &str) -> Result<String, CliError> {
 
 /// A file's text.
 pub(super) fn read(path: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.to_owned(), source })
+    read_text_file(path, MAX_INPUT_BYTES).map_err(|source| CliError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_printed() {
+        for (text, printed) in [
+            ("alice", "alice"),
+            ("Zo\u{eb} \u{5d0}\u{5d1} \u{6f22}", "Zo\u{eb} \u{5d0}\u{5d1} \u{6f22}"),
+            ("\u{1b}]0;title\u{7}", "\\u001b]0;title\\u0007"),
+            ("one\ntwo\r", "one\\u000atwo\\u000d"),
+            ("\u{9b}31m\u{7f}", "\\u009b31m\\u007f"),
+            ("a\u{202e}b\u{2066}c\u{200b}", "a\\u202eb\\u2066c\\u200b"),
+            ("\u{e0041}", "\\udb40\\udc41"),
+        ] {
+            assert_eq!(printable(text), printed);
+        }
+    }
+
+    #[test]
+    fn escaped_json_is_the_same_value() {
+        let value = serde_json::json!({ "a\u{202e}": "\u{1b}[31m\u{85}\u{e0041}\"" });
+        let text = value.to_string();
+        let printed = printable(&text);
+        assert!(printed.is_ascii(), "{printed}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
+    }
+
+    #[test]
+    fn a_style_is_not_escaped_and_its_text_is() {
+        let output = Output { writer: Box::new(io::sink()), colour: Colour::Ansi, format: Format::Text };
+        let line = output.joined(&[(Style::Plain, "by \u{1b}[32m"), (Style::Bad, "refused\u{1b}[0m")]);
+        assert_eq!(line.printed(), "by \\u001b[32m\u{1b}[31mrefused\\u001b[0m\u{1b}[0m");
+    }
 }

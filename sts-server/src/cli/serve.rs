@@ -6,10 +6,14 @@ use std::time::Duration;
 use super::CliError;
 use super::arguments::Options;
 use super::output::{Output, configuration, explain_start};
+use crate::config;
 use crate::server::{Server, Surroundings};
 
 pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
+    for exposed in config::exposed_files(&config) {
+        tracing::warn!("{exposed}");
+    }
     let mut signals = Signals::listen()?;
     let started = tokio::select! {
         started = Server::start(&config, surroundings) => started,

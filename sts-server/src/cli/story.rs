@@ -35,7 +35,8 @@ pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> 
         out.line(&out.styled(Style::Heading, &heading(txn, &events)))?;
         for event in events {
             let style = if event.reason.is_some() { Style::Bad } else { Style::Good };
-            out.line(&format!("  {}  {}  {}", event.at, out.styled(style, kind(event.event)), decision(event)))?;
+            let (at, decision) = (format!("  {}  ", event.at), format!("  {}", decision(event)));
+            out.line(&out.joined(&[(Style::Plain, &at), (style, kind(event.event)), (Style::Plain, &decision)]))?;
             for line in [chain(event), tokens(event), event.detail.as_deref().map(escaped)].into_iter().flatten() {
                 out.line(&out.styled(Style::Quiet, &format!("      {line}")))?;
             }

@@ -55,7 +55,7 @@ fn readable(name: &str, value: &Value, now: Timestamp) -> String {
             Some(Ok(at)) => format!("{at} ({})", relative(at.as_second() - now.as_second())),
             Some(Err(_)) | None => value.to_string(),
         },
-        (_, Value::String(text)) => text.escape_debug().to_string(),
+        (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
     }
 }

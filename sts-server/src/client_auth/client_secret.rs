@@ -11,11 +11,12 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 use super::{AuthenticationError, Context, Failure};
+use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry};
 
 /// How many argon2 computations run at once: each takes 19 MiB and a core for some 20 ms.
 const CONCURRENT: usize = 2;
-/// The longest secret that is looked at.
+/// The longest secret that is looked at. An empty one never authenticates, even if the registry holds its hash.
 const MAX_SECRET_BYTES: usize = 1024;
 /// How long a secret waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +43,7 @@ pub(super) async fn authenticate(
 ) -> Result<Arc<Agent>, AuthenticationError> {
     let agent = id.and_then(|id| context.agent(id));
     let known = agent.and_then(|agent| agent.auth.as_ref());
-    if secret.expose_secret().len() > MAX_SECRET_BYTES {
+    if !may_be_a_secret(&secret) {
         return Err(failure(agent).into());
     }
     let digest = hexadecimal_digest(&secret);
@@ -53,12 +54,17 @@ pub(super) async fn authenticate(
     if !any_argon2(context.registry) {
         return Err(failure(agent).into());
     }
-    let hash = known.and_then(|auth| auth.client_secret_hash.clone());
+    let hash = known.and_then(|auth| auth.client_secret_hash.clone()).filter(|hash| argon2id_cost(hash).is_ok());
+    let hash = hash.or_else(|| costliest_dummy(context.registry));
     let matches_hash = context.secrets.argon2_matches(hash, secret).await?;
     match agent.filter(|_| matches_hash) {
         Some(agent) => Ok(Arc::clone(agent)),
         None => Err(failure(agent).into()),
     }
+}
+
+fn may_be_a_secret(secret: &SecretString) -> bool {
+    (1..=MAX_SECRET_BYTES).contains(&secret.expose_secret().len())
 }
 
 fn failure(agent: Option<&Arc<Agent>>) -> Failure {
@@ -67,6 +73,13 @@ fn failure(agent: Option<&Arc<Agent>>) -> Failure {
 
 fn any_argon2(registry: &Registry) -> bool {
     registry.agents().any(|agent| agent.auth.as_ref().is_some_and(|auth| auth.client_secret_hash.is_some()))
+}
+
+/// A hash of no secret that costs as much as the costliest of the registry.
+fn costliest_dummy(registry: &Registry) -> Option<String> {
+    let hashes = registry.agents().filter_map(|agent| agent.auth.as_ref()?.client_secret_hash.as_deref());
+    let costliest = hashes.filter_map(|hash| argon2id_cost(hash).ok()).max_by_key(Argon2idCost::work)?;
+    Some(NOBODY.replace(&Argon2idCost::standard().to_string(), &costliest.to_string()))
 }
 
 /// SHA-256 suffices for a random 256-bit secret: there is nothing to guess faster.
@@ -108,8 +121,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_empty_secret_is_none() {
+        for (secret, fits) in [("", false), ("x", true), (&"x".repeat(MAX_SECRET_BYTES), true)] {
+            assert_eq!(may_be_a_secret(&SecretString::from(secret)), fits);
+        }
+        assert!(!may_be_a_secret(&SecretString::from("x".repeat(MAX_SECRET_BYTES + 1))));
+    }
+
+    #[test]
     fn the_hash_of_nobody_is_well_formed() {
         let outcome = Argon2::default().verify_password(b"secret", NOBODY);
         assert!(matches!(outcome, Err(argon2::password_hash::Error::PasswordInvalid)), "{outcome:?}");
+        assert!(NOBODY.contains(&Argon2idCost::standard().to_string()), "its cost is replaced by that of others");
     }
 }

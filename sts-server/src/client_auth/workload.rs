@@ -71,6 +71,10 @@ pub async fn identify(
     if !typ_fits(token.header().typ.as_deref(), allowed_typ) {
         return Err(WorkloadError::Typ);
     }
+    // Asked before any key is fetched: a stranger must not use up the one forced refetch of an issuer that no agent is a workload of.
+    if !token.claims().string("iss")?.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
+        return Err(WorkloadError::Unknown);
+    }
     let believed = context.trusted.believe(context.registry, token, context.now).await;
     let believed = believed.map_err(WorkloadError::Trust)?;
     let claims = believed.token.claims();

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
 use serde::{Deserialize, Serialize};
 use sts_jose::Algorithm;
 use url::Url;
 
-use super::Config;
+use super::{Config, argon2id_cost};
 use crate::document::{Key, Schema, Shape, read_tables};
 
 /// The longest name of an admin token, in characters.
@@ -167,21 +166,7 @@ fn check_role(role: &str) -> Result<(), String> {
 }
 
 fn check_hash(hash: &str) -> Result<(), String> {
-    if is_argon2id(hash) {
-        return Ok(());
-    }
-    Err("must be an argon2id hash in PHC form, as `sts-server admin token` prints it".to_owned())
-}
-
-/// Whether a text is an argon2id hash in PHC form.
-#[must_use]
-pub fn is_argon2id(hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| {
-        hash.algorithm == ARGON2ID_IDENT
-            && hash.salt.is_some()
-            && hash.hash.is_some()
-            && Params::try_from(&hash).is_ok()
-    })
+    argon2id_cost(hash).map(drop).map_err(|reason| format!("{reason}; `sts-server admin token` prints one"))
 }
 
 /// Sets the tokens of a text: a JSON array of tables.

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::admin::{ADMIN_TOKEN, oidc_faults};
+use super::database_url::unverified;
 use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
 use super::{
     Admin, AdminOidc, Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls, TokenTyp,
@@ -59,7 +60,7 @@ pub fn load(
     overrides: &Overrides,
 ) -> Loaded {
     let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let mut loader = Loader { config: blank(), said: HashMap::new(), faults: Vec::new() };
+    let mut loader = Loader { config: blank(), said: HashMap::new(), postgres_ssl_mode: None, faults: Vec::new() };
     for option in OPTIONS {
         if let Some(text) = option.default {
             loader.set(option, text, directory, Source::Default);
@@ -77,6 +78,8 @@ struct Loader {
     config: Config,
     /// Who spoke last about each option, by its path.
     said: HashMap<String, Source>,
+    /// `PGSSLMODE`, which the driver of PostgreSQL reads.
+    postgres_ssl_mode: Option<String>,
     faults: Vec<Fault>,
 }
 
@@ -135,6 +138,10 @@ impl Loader {
         let mut variables: Vec<(String, String)> = environment.into_iter().collect();
         variables.sort();
         for (name, text) in variables {
+            if name == "PGSSLMODE" {
+                self.postgres_ssl_mode = Some(text);
+                continue;
+            }
             let upper = name.to_ascii_uppercase();
             if !upper.starts_with(VARIABLE_PREFIX) {
                 continue;
@@ -186,6 +193,11 @@ impl Loader {
             self.fault("keys.rotate_every", Severity::Warning, what);
         }
         self.tls_rules();
+        if let Some(what) = unverified(&self.config.database.url, self.postgres_ssl_mode.as_deref()) {
+            let help =
+                "; use sslmode=verify-full with sslrootcert=FILE, or say sslmode=disable on a network that you trust";
+            self.fault("database.url", Severity::Warning, &format!("{what}{help}"));
+        }
         let listen = &self.config.listen;
         if self.config.admin.is_configured() && !listen.admin.ip().is_loopback() && !self.config.tls.admin {
             let what = " lets operators send their tokens in the clear beyond the loopback interface: set tls.admin";

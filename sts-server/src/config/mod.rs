@@ -18,17 +18,22 @@ use crate::ttl::Ttl;
 
 mod address;
 mod admin;
+mod argon2id;
+mod database_url;
 mod load;
 mod options;
 mod password;
+mod private_files;
 mod reference;
 mod values;
 
 pub use address::check_issuer;
-pub use admin::{Admin, AdminOidc, AdminToken, Role, TokenTyp, check_name, is_argon2id};
+pub use admin::{Admin, AdminOidc, AdminToken, Role, TokenTyp, check_name};
+pub use argon2id::{Argon2idCost, argon2id_cost};
 pub use load::{Loaded, Overrides, load};
 pub use options::{ConfigOption, OPTIONS, OptionKind};
 pub use password::PasswordError;
+pub use private_files::{exposed_files, is_of_another_user};
 pub use reference::reference;
 
 /// What the names of our environment variables begin with; a double underscore stands between table and key.

@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use super::address::{check_database_url, check_issuer, resolve_database_url};
+use super::address::check_issuer;
 use super::admin;
+use super::database_url::{check_database_url, resolve_database_url};
 use super::values::{
     ADDRESS, check_url, path, set, set_algorithms, set_count, set_delay, set_forwarded_header, set_networks, set_rate,
     set_text, set_texts, set_timeout, set_ttl,

@@ -1,12 +1,14 @@
-//! The database's password, where it stands in a file of its own.
+//! What the URL of the database takes from files: the password, where it stands in a file of its own, and certificates.
 
 use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sts_jose::{MAX_FILE_BYTES, read_file, read_text_file};
 use thiserror::Error;
 use url::Url;
 
 use super::Database;
+use super::database_url::certificate_files;
 
 /// The database's password cannot be used. No text of it quotes the password, nor the URL.
 #[derive(Debug, Error)]
@@ -14,6 +16,15 @@ pub enum PasswordError {
     /// The file cannot be read.
     #[error("the password file {path} cannot be read")]
     File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of certificates or keys that the URL names cannot be read.
+    #[error("the file {path} of database.url cannot be read")]
+    Certificate {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -30,14 +41,17 @@ pub enum PasswordError {
 
 impl Database {
     /// The URL with the password of `password_file` in it, in place of its own if it has one; without such a file, the URL. Reads
-    /// the file.
+    /// the file, and tries those that the URL names: the driver reads them without any bound.
     ///
     /// # Errors
     /// [`PasswordError`].
     pub fn connect_url(&self) -> Result<String, PasswordError> {
+        for path in certificate_files(&self.url) {
+            read_file(&path, MAX_FILE_BYTES).map_err(|source| PasswordError::Certificate { path, source })?;
+        }
         let Some(path) = &self.password_file else { return Ok(self.url.clone()) };
-        let text =
-            std::fs::read_to_string(path).map_err(|source| PasswordError::File { path: path.clone(), source })?;
+        let text = read_text_file(path, MAX_FILE_BYTES)
+            .map_err(|source| PasswordError::File { path: path.clone(), source })?;
         let password = text.trim_end_matches(['\r', '\n']);
         if password.is_empty() || password.contains(['\r', '\n']) {
             return Err(PasswordError::Content(path.clone()));
@@ -76,6 +90,15 @@ mod tests {
             ),
         ] {
             assert_eq!(database(url, password).1.connect_url().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_no_regular_file_is_refused() {
+        for name in ["sslrootcert", "sslcert", "sslkey", "ssl-ca"] {
+            let url = format!("postgres://db/sts?sslmode=verify-full&{name}=/dev/zero");
+            let error = Database { url, password_file: None, max_connections: 1 }.connect_url().unwrap_err();
+            assert_eq!(error.to_string(), "the file /dev/zero of database.url cannot be read", "{name}");
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use sts_jose::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -13,6 +14,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
+use zeroize::Zeroizing;
 
 use super::listener::announced;
 
@@ -61,31 +63,33 @@ pub enum TlsError {
 /// A certificate and its key, as they were last read without fault. Clones are one.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    files: Files,
+    files: Arc<Files>,
     current: Arc<ArcSwap<ServerConfig>>,
-    read_at: Stamps,
+    read_at: Versions,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
+    certificate: BoundedFile,
+    key: BoundedFile,
 }
 
-/// What tells that a file is not the one that was read: when it was changed, and its length. None where it cannot be seen.
-type Stamps = [Option<(SystemTime, u64)>; 2];
+/// What tells that the files are not those that were read. None where one cannot be read.
+type Versions = [Option<FileVersion>; 2];
+
+type Read = std::io::Result<(FileVersion, Vec<u8>)>;
 
 impl Tls {
-    /// Reads the certificate chain and the private key. Blocks on the file system.
+    /// Reads the certificate chain and the private key: regular files of at most 512 KiB. Blocks on the file system.
     ///
     /// # Errors
     /// [`TlsError`], also where the key is not that of the certificate.
     pub fn read([certificate, key]: [&Path; 2]) -> Result<Self, TlsError> {
-        let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
-        // Before the content: a change meanwhile is seen at the next look.
-        let read_at = files.stamps();
-        let current = Arc::new(ArcSwap::new(files.read()?));
-        Ok(Self { files, current, read_at })
+        let [certificate, key] = [certificate, key].map(|path| BoundedFile::new(path, MAX_FILE_BYTES));
+        let files = Arc::new(Files { certificate, key });
+        let read = [files.certificate.read_now(), files.key.read_now()];
+        let read_at = versions(&read);
+        Ok(Self { current: Arc::new(ArcSwap::new(files.config(read)?)), files, read_at })
     }
 
     /// What does the handshakes of connections that come now.
@@ -93,7 +97,7 @@ impl Tls {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Reads the files again when they have changed, until the end is announced. What cannot be served is told once, and the old
+    /// Reads the files again when they have changed, until the end is announced. What cannot be served is logged once, and the old
     /// certificate stays; connections that are open are not touched.
     pub async fn follow(self, mut ended: watch::Receiver<bool>) {
         let mut seen = self.read_at;
@@ -102,17 +106,18 @@ impl Tls {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = announced(&mut ended) => return,
             }
-            let files = self.files.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                let stamps = files.stamps();
-                (stamps != seen).then(|| (stamps, files.read()))
-            });
-            let Ok(Some((stamps, read))) = looked.await else { continue };
-            seen = stamps;
-            match read {
+            let read = tokio::select! {
+                read = self.files.read() => read,
+                () = announced(&mut ended) => return,
+            };
+            if versions(&read) == seen {
+                continue;
+            }
+            seen = versions(&read);
+            match self.files.config(read) {
                 Ok(config) => {
                     self.current.store(config);
-                    tracing::info!(file = %self.files.certificate.display(), "the certificate was read again");
+                    tracing::info!(file = %self.files.certificate.path().display(), "the certificate was read again");
                 }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -124,29 +129,36 @@ impl Tls {
 }
 
 impl Files {
-    fn stamps(&self) -> Stamps {
-        [&self.certificate, &self.key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+    async fn read(&self) -> [Read; 2] {
+        let read = [self.certificate.read_if_changed(None).await, self.key.read_if_changed(None).await];
+        read.map(|content| match content? {
+            FileContent::Changed(version, bytes) => Ok((version, bytes)),
+            FileContent::Unchanged => Err(std::io::ErrorKind::Other.into()),
         })
     }
 
-    fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let chain = chain.map_err(|source| TlsError::Certificate { path: self.certificate.clone(), source })?;
+    fn config(&self, read: [Read; 2]) -> Result<Arc<ServerConfig>, TlsError> {
+        let [certificate, key] = read.map(|read| read.map(|(_, bytes)| Zeroizing::new(bytes)));
+        let [certificate_path, key_path] = [&self.certificate, &self.key].map(|file| file.path().to_owned());
+        let chain = certificate.map_err(pem::Error::Io).and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect());
+        let chain: Vec<_> = chain.map_err(|source| TlsError::Certificate { path: certificate_path.clone(), source })?;
         if chain.is_empty() {
-            return Err(TlsError::NoCertificate(self.certificate.clone()));
+            return Err(TlsError::NoCertificate(certificate_path));
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key);
-        let key = key.map_err(|source| TlsError::Key { path: self.key.clone(), source })?;
+        let key = key.map_err(pem::Error::Io).and_then(|pem| PrivateKeyDer::from_pem_slice(&pem));
+        let key = key.map_err(|source| TlsError::Key { path: key_path.clone(), source })?;
         let mut config = configure(chain, key).map_err(|source| TlsError::Pair {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
+            certificate: certificate_path,
+            key: key_path,
             source,
         })?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+fn versions(read: &[Read; 2]) -> Versions {
+    read.each_ref().map(|read| read.as_ref().ok().map(|(version, _)| *version))
 }
 
 fn configure(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<ServerConfig, rustls::Error> {

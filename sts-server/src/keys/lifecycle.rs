@@ -11,6 +11,7 @@ use sts_jose::{Algorithm, Clock, Entropy, SigningKey, SigningKeyError};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::ring::MAX_PUBLISHED_KEYS;
 use super::{MasterKey, SealError};
 use crate::storage::{AuditRow, Changed, KeyChanges, KeyRow, KeyState, StorageError, Store};
 use crate::ttl::Ttl;
@@ -65,6 +66,15 @@ pub enum KeyLifeError {
         published_at: Timestamp,
         /// From when it may sign.
         earliest: Timestamp,
+    },
+    /// With the keys of the rotation, more than [`MAX_PUBLISHED_KEYS`] would be published.
+    #[error(
+        "{MAX_PUBLISHED_KEYS} signing keys are the most that verifiers are sure to read: rotate after {until}, when the tokens of the \
+         oldest retired key have expired"
+    )]
+    TooMany {
+        /// When the first retired key is no longer published.
+        until: Timestamp,
     },
     /// A stored key is not sealed under the configured master key.
     #[error("the signing key {kid} does not open under the configured master key: nothing was changed")]
@@ -132,7 +142,7 @@ pub async fn ensure(
 /// Lets the next key of `algorithm`, or of every one, sign; retires the one that signed; publishes a new next key.
 ///
 /// # Errors
-/// [`KeyLifeError`]; with [`Rotation::WhenPublished`] also `TooEarly`.
+/// [`KeyLifeError`], also `TooMany`; with [`Rotation::WhenPublished`] also `TooEarly`.
 pub async fn rotate(
     policy: &KeyPolicy<'_>,
     algorithm: Option<Algorithm>,
@@ -145,6 +155,7 @@ pub async fn rotate(
             let promoted = promote(policy, rows, algorithm, (rotation, now))?;
             changes.put.extend(promoted);
         }
+        check_published(rows, &changes)?;
         Ok(changes)
     })
     .await
@@ -195,7 +206,13 @@ pub async fn maintain(
         for row in rows.iter().filter(due) {
             let Ok(algorithm) = row.algorithm.parse() else { continue };
             match promote(policy, rows, algorithm, (Rotation::WhenPublished, now)) {
-                Ok(promoted) => changes.put.extend(promoted),
+                Ok(promoted) => {
+                    let wanted = KeyChanges { put: promoted, ..changes.clone() };
+                    match check_published(rows, &wanted) {
+                        Ok(()) => changes.put.extend(wanted.put),
+                        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a rotation must wait"),
+                    }
+                }
                 Err(KeyLifeError::TooEarly { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -282,6 +299,19 @@ fn promote(
         changed.push(KeyRow { state: KeyState::Retired, state_since: now, ..active.clone() });
     }
     Ok(changed)
+}
+
+/// Refuses changes that add keys beyond [`MAX_PUBLISHED_KEYS`].
+fn check_published(rows: &[KeyRow], changes: &KeyChanges) -> Result<(), KeyLifeError> {
+    let is_known = |kid: &str| rows.iter().any(|row| row.kid == kid);
+    let added = changes.put.iter().filter(|row| !is_known(&row.kid)).count();
+    let kept = rows.iter().filter(|row| !changes.delete.contains(&row.kid)).count();
+    if added == 0 || kept + added <= MAX_PUBLISHED_KEYS {
+        return Ok(());
+    }
+    let retired = rows.iter().filter(|row| row.state == KeyState::Retired);
+    let until = retired.filter_map(|row| row.state_since.checked_add(row.longest_life + SKEW).ok()).min();
+    Err(KeyLifeError::TooMany { until: until.unwrap_or(Timestamp::MAX) })
 }
 
 fn find(rows: &[KeyRow], algorithm: Algorithm, state: KeyState) -> Option<&KeyRow> {

@@ -16,6 +16,6 @@ pub use lifecycle::{
 };
 pub use reference::{JtiError, reference};
 pub use reseal::{audit_keys, reseal};
-pub use ring::{KeyLife, KeyRing, KeyRingError};
+pub use ring::{KeyLife, KeyRing, KeyRingError, MAX_PUBLISHED_KEYS};
 pub use seal::{MasterKey, SealError, write_private};
 pub use trusted::{OutsideToken, TrustError, TrustedKeys};

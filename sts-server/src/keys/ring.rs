@@ -1,5 +1,6 @@
 //! Our signing keys as requests read them: immutable, replaced whole.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,6 +11,9 @@ use thiserror::Error;
 
 use super::{MasterKey, SealError};
 use crate::storage::{CodedRow, KeyRow, KeyState, Stored, TableFault, Version};
+
+/// The most keys that are published. Verifiers read a bounded number of keys; those of this project read 200.
+pub const MAX_PUBLISHED_KEYS: usize = 50;
 
 /// All keys that sign, have signed or will sign.
 #[derive(Debug, Default)]
@@ -97,13 +101,16 @@ impl KeyRing {
         let mut ring = Self { version, memo: Arc::clone(&known.memo), ..Self::default() };
         let mut published = Vec::new();
         for open in keys {
-            published.push(open.key.public_jwk());
+            published.push((publication_rank(open.row.state), Reverse(open.row.state_since), open.key.public_jwk()));
             ring.count(open.key.algorithm(), &open.row);
             if open.row.state == KeyState::Active {
                 ring.active.insert(open.key.algorithm(), Arc::clone(&open.key));
             }
             ring.keys.insert(open.row.kid.clone(), open);
         }
+        // A verifier that reads only some of the keys must get those that sign now, and will sign next.
+        published.sort_by_key(|(rank, since, _)| (*rank, *since));
+        let published: Vec<Value> = published.into_iter().take(MAX_PUBLISHED_KEYS).map(|(.., jwk)| jwk).collect();
         ring.jwks = json!({ "keys": published });
         ring
     }
@@ -145,7 +152,8 @@ impl KeyRing {
         !self.active.is_empty()
     }
 
-    /// The public halves of all keys (RFC 7517 §5).
+    /// The public halves of the keys (RFC 7517 §5): the active ones, the next ones, then the retired ones from the newest on, and of
+    /// these [`MAX_PUBLISHED_KEYS`].
     #[must_use]
     pub fn jwks(&self) -> &Value {
         &self.jwks
@@ -156,6 +164,14 @@ impl KeyRing {
     pub fn verify(&self, token: UnverifiedToken<'_>) -> Option<VerifiedToken> {
         let key = self.keys.get(token.header().kid.as_deref()?)?.key.verification_key();
         token.verify_once(&key, &self.memo).ok()
+    }
+}
+
+fn publication_rank(state: KeyState) -> u8 {
+    match state {
+        KeyState::Active => 0,
+        KeyState::Next => 1,
+        KeyState::Retired => 2,
     }
 }
 

@@ -9,7 +9,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sts_jose::Entropy;
+use sts_jose::{Entropy, MAX_FILE_BYTES, read_text_file};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -59,7 +59,7 @@ impl MasterKey {
     /// [`SealError::File`] and [`SealError::Content`].
     pub fn read(path: &Path) -> Result<Self, SealError> {
         let failed = |source| SealError::File { path: path.display().to_string(), source };
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+        let text = Zeroizing::new(read_text_file(path, MAX_FILE_BYTES).map_err(failed)?);
         let content = || SealError::Content(path.display().to_string());
         // The cause would quote the key.
         let bytes = Zeroizing::new(STANDARD.decode(text.trim_end_matches(['\r', '\n'])).or(Err(content()))?);

@@ -1,15 +1,14 @@
 //! The keys of others: of outside issuers, and of agents that authenticate with a signature.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sts_jose::{
-    Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetError, KeySetHealth, KeySource, Location,
-    RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times, UnverifiedToken, VerifiedToken, VerifyError,
-    http_client,
+    Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetClient, KeySetError, KeySetHealth,
+    KeySource, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times, UnverifiedToken, VerifiedToken,
+    VerifyError, http_client,
 };
 use thiserror::Error;
 use url::Url;
@@ -51,9 +50,6 @@ pub enum SourceError {
     /// The inline key set cannot be written as JSON.
     #[error("the inline key set is not JSON")]
     Json(#[source] serde_json::Error),
-    /// The certificates of the authority cannot be read.
-    #[error("the CA file cannot be read")]
-    CaFile(#[source] std::io::Error),
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Http(#[source] HttpClientError),
@@ -85,6 +81,9 @@ pub enum TrustError {
     /// No key of the issuer is the one that the token names.
     #[error("no key of the issuer fits the token")]
     UnknownKey,
+    /// The issuer publishes a key set, and no key of it can be used: a refusal, not an outage.
+    #[error("the issuer publishes no key that can be used")]
+    KeysUnusable,
     /// The key set is out of reach: an outage, not a refusal.
     #[error("the keys of the issuer are out of reach")]
     KeysUnavailable(#[source] KeyLookupError),
@@ -112,6 +111,7 @@ impl TrustError {
             | Self::IssuerDisabled
             | Self::Algorithm
             | Self::UnknownKey
+            | Self::KeysUnusable
             | Self::Signature(_)
             | Self::Time(_)
             | Self::Age => false,
@@ -182,6 +182,7 @@ impl TrustedKeys {
         let key = match keys.find(header.kid.as_deref(), header.algorithm).await {
             Ok(key) => key,
             Err(KeyLookupError::Unknown) => return Err(TrustError::UnknownKey),
+            Err(KeyLookupError::Unusable) => return Err(TrustError::KeysUnusable),
             Err(unavailable @ KeyLookupError::Unavailable(_)) => return Err(TrustError::KeysUnavailable(unavailable)),
         };
         let token = token.verify_once(&key, &self.memo).map_err(TrustError::Signature)?;
@@ -276,11 +277,15 @@ impl Description {
         if let Some(file) = &self.jwks_file {
             return Ok(KeySource::File(FileKeySet::new(file, Arc::clone(clock))));
         }
-        let ca = self.ca_file.as_deref().map(Path::new).map(std::fs::read).transpose().map_err(SourceError::CaFile)?;
+        // The file is read by each fetch: one that cannot be read fails the tokens of this issuer alone.
+        let http = match &self.ca_file {
+            Some(ca_file) => KeySetClient::with_ca_file(ca_file),
+            None => http_client(None).map_err(SourceError::Http)?.into(),
+        };
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),
             location: self.jwks_uri.clone().map_or(Location::Discovery, Location::JwksUri),
-            http: http_client(ca.as_deref()).map_err(SourceError::Http)?,
+            http,
             bearer_token_file: self.jwks_bearer_token_file.clone(),
             allow_http: self.allow_http,
             clock: Arc::clone(clock),

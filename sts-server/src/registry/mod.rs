@@ -28,5 +28,6 @@ pub use json::JsonEntry;
 pub use located::{Entries, Located, Place};
 pub(crate) use plan::differing_keys;
 pub use plan::{Plan, PlanAction, PlanError, PlanLine, kind_name, plan};
+pub use schema::FILE_KEYS;
 pub use snapshot::{Registry, RegistryError, TargetError};
 pub use tenants::Tenants;

@@ -19,6 +19,9 @@ use crate::ttl::Ttl;
 /// The arrays of the file.
 pub(super) const TOP_LEVEL: [&str; 3] = ["issuers", "agents", "delegations"];
 
+/// The keys of an issuer that name files of the server. No other kind of entry has such keys.
+pub const FILE_KEYS: [&str; 3] = ["jwks_file", "ca_file", "jwks_bearer_token_file"];
+
 /// An issuer.
 pub(super) static ISSUER: Schema = Schema {
     label: "[[issuers]]",
@@ -151,6 +154,16 @@ mod tests {
 
     fn keys(schema: &Schema) -> BTreeSet<String> {
         schema.keys.iter().map(|key| key.name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_keys_that_name_files_are_known() {
+        let named: BTreeSet<String> = [&ISSUER, &AGENT, &AUTH, &WORKLOAD, &DELEGATION, &DERIVED_SCOPE]
+            .iter()
+            .flat_map(|schema| keys(schema))
+            .filter(|key| key.ends_with("_file"))
+            .collect();
+        assert_eq!(named, FILE_KEYS.map(str::to_owned).into());
     }
 
     #[test]

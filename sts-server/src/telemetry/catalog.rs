@@ -136,13 +136,13 @@ pub(crate) static ISSUER_KEYS_AGE: Metric = metric(
     "sts_issuer_keys_age_seconds",
     Gauge,
     &["issuer"],
-    "How long ago the keys of an outside issuer were read; absent if they never were, or stand in the registry.",
+    "How long ago the keys of an outside issuer were read, or their file found unchanged; absent if they never were, or stand in the registry.",
 );
 pub(crate) static ISSUER_KEYS_FAILING: Metric = metric(
     "sts_issuer_keys_failing",
     Gauge,
     &["issuer"],
-    "1 if the keys of an outside issuer could not be read the last time, else 0.",
+    "1 if the keys of an outside issuer could not be read the last time, or none of them can be used, else 0.",
 );
 pub(crate) static ISSUER_KEYS_FETCHES: Metric = metric(
     "sts_issuer_keys_fetches_total",

@@ -156,6 +156,7 @@ impl TrustError {
             Self::IssuerDisabled => "subject_issuer_disabled",
             Self::Algorithm => "subject_algorithm",
             Self::UnknownKey => "subject_key_unknown",
+            Self::KeysUnusable => "issuer_keys_unusable",
             Self::KeysUnavailable(_) | Self::Source(_) => "keys_unavailable",
             Self::Signature(_) => "subject_signature",
             Self::Time(time) => time_reason(time),

@@ -1,7 +1,7 @@
 //! Entries that the API makes, changes and deletes.
 
 use serde_json::{Value, json};
-use sts_tests::Harness;
+use sts_tests::{Harness, Setup};
 
 use super::{assert_refused, etag, make, on_both, pointers, robot};
 
@@ -138,7 +138,8 @@ async fn the_rules_of_the_registry_file_hold_for_each_entry() {
         (delegation(json!({ "actor": "coordinator", "target": "shelf", "scopes": ["a"] })), "/actor"),
         (issuer(json!({ "issuer": "https://y.example" })), "/issuer"),
         (issuer(json!({ "issuer": "https://x.example", "algorithms": ["HS256"] })), "/algorithms/0"),
-        (issuer(json!({ "issuer": "https://x.example", "jwks_file": "keys.json" })), "/jwks_file"),
+        (issuer(json!({ "issuer": "https://x.example", "jwks_file": "/etc/keys.json" })), "/jwks_file"),
+        (issuer(json!({ "issuer": "https://x.example", "ca_file": "/dev/zero" })), "/ca_file"),
         (
             issuer(
                 json!({ "issuer": "https://x.example", "jwks_uri": "https://x.example/", "jwks_bearer_token_file": "/etc/shadow" }),
@@ -153,6 +154,23 @@ async fn the_rules_of_the_registry_file_hold_for_each_entry() {
         let found = pointers(&answer);
         assert!(found.contains(&pointer) || (pointer == "none" && found == [""]), "{label}: {}", answer.text());
     }
+}
+
+#[tokio::test]
+async fn an_issuer_of_the_registry_file_can_be_disabled_though_it_names_files() {
+    let setup = Setup::default().operators().registry_with(|registry, names| {
+        std::fs::write(names.directory.join("bearer"), "a-token").unwrap();
+        registry.issuer(names.idp.url(), "jwks_bearer_token_file = 'bearer'");
+    });
+    let harness = setup.start().await;
+    harness.exchange().send().await.token();
+    let path = format!("/issuers/{}", percent_encoded(harness.idp.url()));
+    let mut entry = harness.admin("GET", &path).by("reader").send().await.json;
+    entry["disabled"] = json!(true);
+    let put = harness.admin("PUT", &path).by("operator").if_match(&etag(&harness, &path).await).json(&entry);
+    let put = put.send().await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(harness.exchange().send().await.status, 400);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! `check`.
 
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher as _;
+
 use super::Shop;
 use crate::process::Folder;
 
@@ -82,4 +85,72 @@ async fn check_finds_nothing_in_files_without_fault() {
     let shop = Shop::open();
     let checked = shop.folder.run(&["check"]).await;
     assert_eq!(checked.ended_with(0), "0 errors, 0 warnings\n");
+}
+
+#[tokio::test]
+async fn check_reads_the_master_key() {
+    let shop = Shop::open();
+    std::fs::remove_file(shop.folder.path("master.key")).expect("it was there");
+    let missing = shop.folder.run(&["check"]).await;
+    assert!(
+        missing.ended_with(1).contains("master.key: error: the master key file master.key cannot be used: "),
+        "{missing:?}"
+    );
+    std::os::unix::fs::symlink("/dev/zero", shop.folder.path("master.key")).expect("a link");
+    let device = shop.folder.run(&["check"]).await;
+    assert!(device.ended_with(1).contains("cannot be used: not a regular file"), "{device:?}");
+    std::fs::remove_file(shop.folder.path("master.key")).expect("it was there");
+    shop.folder.write("master.key", "c2hvcnQ=\n");
+    let short = shop.folder.run(&["check"]).await;
+    assert!(short.ended_with(1).contains("does not hold one line, the base64 of 32 bytes"), "{short:?}");
+}
+
+#[tokio::test]
+async fn check_and_serve_warn_of_secrets_that_others_may_read() {
+    let shop = Shop::open();
+    assert_eq!(shop.folder.serve().await.end().await, Some(0));
+    assert_eq!(shop.folder.run(&["check"]).await.ended_with(0), "0 errors, 0 warnings\n", "as a server makes it");
+    shop.folder.permit("master.key", 0o640);
+    shop.folder.permit("sts.db", 0o666);
+    let checked = shop.folder.run(&["check"]).await;
+    let lines = checked.ended_with(0);
+    for warning in [
+        "master.key: warning: holds secrets, and others may read or write it (mode 0640); chmod 0600",
+        "sts.db: warning: holds secrets, and others may read or write it (mode 0666); chmod 0600",
+    ] {
+        assert!(lines.lines().any(|line| line.ends_with(warning)), "{warning} is not in:\n{lines}");
+    }
+    let server = shop.folder.serve().await;
+    assert!(server.log().contains("others may read or write it (mode 0640)"), "{}", server.log());
+    assert_eq!(server.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn check_warns_of_an_empty_registry() {
+    let folder = Folder::on_sqlite("# nothing yet\n");
+    let checked = folder.run(&["check"]).await;
+    assert_eq!(
+        checked.ended_with(0),
+        "registry.toml: warning: the registry has no entries: every request is refused\n0 errors, 1 warning\n"
+    );
+}
+
+#[tokio::test]
+async fn the_hash_of_an_empty_secret_is_a_fault() {
+    let hash = |secret: &[u8]| Argon2::default().hash_password(secret).expect("a hash").to_string();
+    let folder = Folder::on_sqlite(&format!(
+        "[[agents]]\nid = \"a\"\n[agents.auth]\nclient_secret_sha256 = \"{}\"\n\
+         [[agents]]\nid = \"b\"\n[agents.auth]\nclient_secret_hash = \"{}\"\n\
+         [[agents]]\nid = \"c\"\n[agents.auth]\nclient_secret_hash = \"{}\"\n",
+        "E3B0C44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        hash(b""),
+        hash(b"secret"),
+    ));
+    let checked = folder.run(&["check"]).await;
+    assert_eq!(
+        checked.ended_with(1),
+        "registry.toml:4: error: client_secret_sha256 of agent \"a\" is the hash of an empty secret: was $SECRET set?\n\
+         registry.toml:8: error: client_secret_hash of agent \"b\" is the hash of an empty secret: was $SECRET set?\n\
+         2 errors, 0 warnings\n"
+    );
 }

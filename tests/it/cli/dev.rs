@@ -69,6 +69,40 @@ async fn the_lines_that_dev_prints_can_be_repeated_while_it_serves() {
     assert_eq!(dev.wait().await.expect("a status").code(), Some(0), "Ctrl-C ends it in order");
 }
 
+#[tokio::test]
+async fn dev_makes_no_master_key_beside_a_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    dev_once(folder.path()).await;
+    let master = folder.path().join("sts-dev/master.key");
+    std::fs::remove_file(&master).expect("it was made");
+    let refused = dev_refused(folder.path()).await;
+    assert!(refused.contains("sealed under a master key that is gone"), "{refused}");
+    assert!(!master.exists());
+}
+
+/// Needs another user, and so the right to make files of one.
+#[tokio::test]
+async fn dev_uses_no_folder_of_another_user() {
+    for prepared in ["sts-dev", "sts-dev/master.key"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        dev_once(folder.path()).await;
+        if std::os::unix::fs::lchown(folder.path().join(prepared), Some(65_534), None).is_err() {
+            return;
+        }
+        let refused = dev_refused(folder.path()).await;
+        assert!(refused.contains(&format!("{prepared} belongs to another user")), "{refused}");
+    }
+}
+
+/// What `dev` says when it does not start.
+async fn dev_refused(folder: &Path) -> String {
+    let mut command = command(folder).await;
+    command.args(["dev", "--once"]);
+    let outcome = outcome(command).await;
+    outcome.ended_with(2);
+    outcome.stderr
+}
+
 async fn dev_once(folder: &Path) -> String {
     let mut command = command(folder).await;
     command.args(["dev", "--once"]);

@@ -2,6 +2,9 @@
 
 use std::process::Stdio;
 
+use serde_json::json;
+use sts_jose::Algorithm;
+use sts_tests::TestKey;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Shop;
@@ -29,6 +32,22 @@ async fn token_decode_reads_an_argument_a_file_and_standard_input() {
     decode.stdin.take().expect("it is piped").write_all(token.as_bytes()).await.expect("it reads");
     let output = decode.wait_with_output().await.expect("it ends");
     assert!(String::from_utf8_lossy(&output.stdout).contains("sub        alice\n"));
+}
+
+#[tokio::test]
+async fn token_decode_prints_nothing_that_steers_a_terminal() {
+    let shop = Shop::open();
+    let evil = "\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\n";
+    let claims = json!({ "sub": evil, evil: evil, "act": { "sub": evil }, "nested": [{ evil: evil }] });
+    let key = TestKey::new(Algorithm::Es256);
+    let token = key.sign_with(&json!({ "alg": "ES256", "typ": evil, "kid": "k" }), &claims);
+    let is_printable = |line: &str| line.chars().all(|character| !character.is_control() && character != '\u{202e}');
+    let text = shop.folder.run(&["token", "decode", &token]).await;
+    assert!(text.ended_with(0).lines().all(is_printable), "{text:?}");
+    assert_eq!(text.ended_with(0).lines().count(), 6, "one line a claim: {text:?}");
+    let json = shop.folder.run(&["token", "decode", &token, "--json"]).await;
+    assert!(json.ended_with(0).lines().all(is_printable), "{json:?}");
+    assert_eq!(json.json()[0]["claims"], claims, "the same claims");
 }
 
 #[tokio::test]

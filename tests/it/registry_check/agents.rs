@@ -65,7 +65,12 @@ fn every_rule_of_agents_is_told() {
         (
             SECRET,
             "client_secret_hash = \"$2b$12$abc\"",
-            "r.toml:7: error: client_secret_hash of agent \"a\" is not an argon2id hash in PHC form; it begins with \"$argon2id$\"",
+            "r.toml:7: error: client_secret_hash of agent \"a\" must be an argon2id hash in PHC form, which begins with $argon2id$",
+        ),
+        (
+            SECRET,
+            "client_secret_hash = \"$argon2id$v=19$m=4294967295,t=2,p=1$YWJjZGVmZ2g$Zm9vYmFyYmF6Zm9vYmFyYmF6\"",
+            "r.toml:7: error: client_secret_hash of agent \"a\" asks for m=4294967295,t=2,p=1, and at most m=262144,t=10,p=4 are computed",
         ),
         (
             SECRET,
@@ -102,6 +107,23 @@ fn every_rule_of_agents_is_told() {
                 "r.toml:9: warning: workload audience \"cluster\" of agent \"a\" is not this service: whoever else is addressed by it can present its tokens here; project tokens for our issuer alone, if you can",
             ),
         ],
+    );
+}
+
+#[test]
+fn hashes_of_different_costs_are_warned_of() {
+    let hash =
+        |cost: &str| format!("client_secret_hash = \"$argon2id$v=19${cost}$YWJjZGVmZ2g$Zm9vYmFyYmF6Zm9vYmFyYmF6\"");
+    let with = |cost: &str| {
+        let text = VALID.replacen(SECRET, &hash("m=19456,t=2,p=1"), 1);
+        faults(&text.replacen(B, &after(B, &format!("[agents.auth]\n{}", hash(cost))), 1))
+    };
+    assert_eq!(with("m=19456,t=2,p=1"), [""; 0]);
+    assert_eq!(
+        with("m=65536,t=3,p=4"),
+        [
+            "r.toml:7: warning: client_secret_hash of agent \"a\" costs m=19456,t=2,p=1, and another agent's m=65536,t=3,p=4: the time of an answer tells which ids there are; make all hashes with the same parameters"
+        ]
     );
 }
 

@@ -1,5 +1,7 @@
 //! The rules of issuers.
 
+use sts_server::registry::FILE_KEYS;
+
 use super::{ISSUER, JWKS, SCOPES, SECRET, VALID, after, assert_each_makes_one_fault, faults};
 
 #[test]
@@ -53,7 +55,8 @@ fn every_rule_of_issuers_is_told() {
     let other = after(ISSUER, "tenant = \"acme\"\ntenants = [\"globex\"]");
     let unsaid = after(ISSUER, "tenants = [\"acme\"]");
     let empty = after(ISSUER, "tenant_claim = \"\"");
-    let ca = after(ISSUER, &format!("jwks = {JWKS}\njwks_bearer_token_file = \"/dev/null\""));
+    let present = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let ca = after(ISSUER, &format!("jwks = {JWKS}\njwks_bearer_token_file = \"{present}\""));
     let prefix = after(ISSUER, "subject_prefix = \"a\\u0007\"");
     assert_each_makes_one_fault(&[
         (ISSUER, &twice, "r.toml:4: error: issuer \"https://login.example.com\" stands already at line 1"),
@@ -177,5 +180,16 @@ fn two_unprefixed_issuers_of_users_at_one_target_are_told() {
             .replacen("com\"\n", "com\"\ntenant_claim = \"t\"\n", 1),
     ] {
         assert_eq!(faults(&mended), [""; 0], "{mended}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_regular_file_is_an_error_wherever_the_server_runs() {
+    for key in FILE_KEYS {
+        let text = after(ISSUER, &format!("{key} = \"/dev/zero\""));
+        let fault = format!(
+            "r.toml:3: error: {key} of issuer \"https://login.example.com\" cannot be used: not a regular file"
+        );
+        assert_each_makes_one_fault(&[(ISSUER, &text, &fault)]);
     }
 }

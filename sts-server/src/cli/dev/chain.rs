@@ -116,7 +116,6 @@ fn show_token(out: &mut Output, claims: &AccessTokenClaims, now: i64) -> Result<
 
 fn show(out: &mut Output, rows: &[(&str, String)]) -> Result<(), CliError> {
     rows.iter().try_for_each(|(name, value)| {
-        let name = out.styled(Style::Quiet, &format!("{name:<7}"));
-        out.line(&format!("  {name} {value}"))
+        out.line(&out.joined(&[(Style::Quiet, &format!("  {name:<7}")), (Style::Plain, &format!(" {value}"))]))
     })
 }

@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use serde_json::json;
-use sts_jose::{Algorithm, Entropy, SigningKey};
+use sts_jose::{Algorithm, Entropy, MAX_FILE_BYTES, SigningKey, read_file};
 
 use super::super::CliError;
 use super::super::output::read;
+use crate::config::is_of_another_user;
 use crate::keys::{KeyLifeError, MasterKey, write_private};
 
 /// The issuer of the demo user: its keys are in a file, so nothing of this name is ever fetched.
@@ -29,12 +30,14 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes what is missing.
+    /// Makes what is missing. What is there must belong to the user of this process: another one would know its keys.
     pub(super) fn make(path: &Path, entropy: &dyn Entropy) -> Result<Self, CliError> {
+        check_owner(path)?;
         let is_new = !path.join("sts.toml").exists();
         std::fs::create_dir_all(path).map_err(|source| CliError::File { path: path.to_owned(), source })?;
         let master = path.join("master.key");
         if !master.exists() {
+            check_no_database(path)?;
             MasterKey::create(&master, entropy)?;
         }
         let issuer_key = issuer_key(&path.join("demo-issuer.key"))?;
@@ -80,10 +83,34 @@ impl Folder {
     }
 }
 
+fn check_owner(path: &Path) -> Result<(), CliError> {
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    match std::iter::once(path.to_owned()).chain(inside).find(|path| is_of_another_user(path)) {
+        Some(other) => Err(CliError::Argument(format!(
+            "{} belongs to another user, who may know its keys: remove it, or choose another --directory",
+            other.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A new master key opens nothing of a database that is there.
+fn check_no_database(path: &Path) -> Result<(), CliError> {
+    let database = path.join("sts.db");
+    if !database.exists() {
+        return Ok(());
+    }
+    Err(CliError::Argument(format!(
+        "{} is sealed under a master key that is gone: put {} back, or remove the database",
+        database.display(),
+        path.join("master.key").display()
+    )))
+}
+
 fn issuer_key(path: &Path) -> Result<SigningKey, CliError> {
     let failed = |source| CliError::File { path: path.to_owned(), source };
     if path.exists() {
-        let pkcs8 = std::fs::read(path).map_err(failed)?;
+        let pkcs8 = read_file(path, MAX_FILE_BYTES).map_err(failed)?;
         return Ok(SigningKey::from_pkcs8(Algorithm::Es256, &pkcs8).map_err(KeyLifeError::from)?);
     }
     let key = SigningKey::generate(Algorithm::Es256).map_err(KeyLifeError::from)?;

@@ -156,7 +156,9 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::SlowBody => StatusCode::REQUEST_TIMEOUT,
         Refusal::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::Conflict(_) | Refusal::FileMade(_) | Refusal::TooEarly(..) => StatusCode::CONFLICT,
+        Refusal::Conflict(_) | Refusal::FileMade(_) | Refusal::TooEarly(..) | Refusal::TooManyKeys(_) => {
+            StatusCode::CONFLICT
+        }
         Refusal::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Refusal::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Refusal::IssuerKeys(_)
@@ -203,6 +205,7 @@ fn detail(refusal: &Refusal) -> &'static str {
         }
         Refusal::FileMade(_) => "The registry file made this entry: here it can only be disabled, and that be lifted.",
         Refusal::TooEarly(..) => "The next key was published too short a time ago for every verifier to know it.",
+        Refusal::TooManyKeys(_) => "Too many signing keys are published: a retired one must go first.",
         Refusal::Contended => "Others changed the same at the same time: come back.",
         Refusal::Keys(_) => "The signing keys could not be changed; the log says why.",
         Refusal::Storage(_) | Refusal::Snapshot(_) => {

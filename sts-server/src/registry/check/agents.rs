@@ -5,7 +5,7 @@ use url::Url;
 
 use super::context::Context;
 use super::keys::{PlainHttp, check_key_set, check_key_url};
-use crate::config::is_argon2id;
+use crate::config::{Argon2idCost, argon2id_cost};
 use crate::fault::Fault;
 use crate::registry::located::{Located, Place};
 use crate::registry::{Agent, AgentAuth, Tenants, Workload};
@@ -16,6 +16,9 @@ const MAX_ID_CHARS: usize = 255;
 
 /// The hexadecimal digits of a SHA-256.
 const SHA256_HEX_CHARS: usize = 64;
+
+/// The SHA-256 of nothing.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// What `token_ttl` is when nobody says; not worth a warning where `limits.max_ttl` is shorter.
 const DEFAULT_TOKEN_TTL: Ttl = Ttl::from_minutes(5);
@@ -124,13 +127,20 @@ impl Auth<'_> {
             let message = format!("agent {id:?} has both client_secret_hash and client_secret_sha256");
             faults.push(place.error("auth.client_secret_sha256", message).with_help("keep one of them"));
         }
-        if auth.client_secret_hash.as_deref().is_some_and(|hash| !is_argon2id(hash)) {
-            let message = format!("client_secret_hash of agent {id:?} is not an argon2id hash in PHC form");
-            faults.push(place.error("auth.client_secret_hash", message).with_help("it begins with \"$argon2id$\""));
+        if let Some(Err(reason)) = auth.client_secret_hash.as_deref().map(argon2id_cost) {
+            let message = format!("client_secret_hash of agent {id:?} {reason}");
+            faults.push(place.error("auth.client_secret_hash", message));
         }
-        if auth.client_secret_sha256.as_deref().is_some_and(|hash| !is_sha256_hex(hash)) {
-            let message = format!("client_secret_sha256 of agent {id:?} is not {SHA256_HEX_CHARS} hexadecimal digits");
-            faults.push(place.error("auth.client_secret_sha256", message));
+        match auth.client_secret_sha256.as_deref() {
+            Some(hash) if !is_sha256_hex(hash) => {
+                let message =
+                    format!("client_secret_sha256 of agent {id:?} is not {SHA256_HEX_CHARS} hexadecimal digits");
+                faults.push(place.error("auth.client_secret_sha256", message));
+            }
+            Some(hash) if hash.eq_ignore_ascii_case(EMPTY_SHA256) => {
+                faults.push(place.error("auth.client_secret_sha256", of_an_empty_secret("client_secret_sha256", id)));
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -174,6 +184,26 @@ impl Auth<'_> {
             );
         }
     }
+}
+
+/// Warns of hashes that cost another time than most: the time of an answer then tells which ids there are.
+pub(super) fn costs(agents: &[Located<Agent>], faults: &mut Vec<Fault>) {
+    let cost = |agent: &Located<Agent>| argon2id_cost(agent.entry.auth.as_ref()?.client_secret_hash.as_deref()?).ok();
+    let Some(costliest) = agents.iter().filter_map(cost).max_by_key(Argon2idCost::work) else { return };
+    for agent in agents {
+        let Some(cost) = cost(agent).filter(|cost| *cost != costliest) else { continue };
+        let message = format!(
+            "client_secret_hash of agent {:?} costs {cost}, and another agent's {costliest}: the time of an answer tells which ids there are",
+            agent.entry.id
+        );
+        let fault = agent.place.warning("auth.client_secret_hash", message);
+        faults.push(fault.with_help("make all hashes with the same parameters"));
+    }
+}
+
+/// The words for the hash of nothing, which a shell makes of a variable that is not set.
+pub(super) fn of_an_empty_secret(key: &str, id: &str) -> String {
+    format!("{key} of agent {id:?} is the hash of an empty secret: was $SECRET set?")
 }
 
 fn is_sha256_hex(hash: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The rules of key sets and of the URLs that they come from, which issuers and agents share.
 
 use serde_json::{Map, Value};
-use sts_jose::{FetchError, KeySet, check_url};
+use sts_jose::{FetchError, KeySet, MAX_KEYS, check_url};
 use url::Url;
 
 /// Whether `http` may go beyond the loopback interface.
@@ -24,6 +24,12 @@ pub(super) fn check_key_set_bytes(bytes: &[u8]) -> Result<(), String> {
         return Err("no key in it can be used".to_owned());
     }
     Ok(())
+}
+
+/// Says what of a key set is not read, if it is one.
+pub(super) fn cut(bytes: &[u8]) -> Option<String> {
+    let entries = KeySet::parse(bytes).ok()?.entries();
+    (entries > MAX_KEYS).then(|| format!("has {entries} entries, and the first {MAX_KEYS} are read"))
 }
 
 /// Says what is wrong with a URL that keys are to come from.

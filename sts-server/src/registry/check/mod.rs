@@ -13,21 +13,24 @@ mod files;
 mod issuers;
 mod keys;
 mod names;
+mod secrets;
 mod user_issuers;
 
 use self::context::Context;
 use super::RegistryFile;
 use super::located::Entries;
 use crate::config::Config;
-use crate::fault::Fault;
+use crate::fault::{Fault, Severity};
 
 /// Every fault of a registry file, in the order of the lines: what could not be read, every rule that is broken, and what is wrong
-/// with the files that entries name. Reads those files. Without a configuration, the rules that need one are left out.
+/// with the files that entries name. Reads those files, and computes each argon2id hash once. Without a configuration, the rules that need one are left out.
 #[must_use]
 pub fn check(registry: &RegistryFile, config: Option<&Config>) -> Vec<Fault> {
     let mut faults = registry.faults().to_vec();
     faults.extend(rules(registry.entries(), config));
     faults.extend(files::faults(registry.entries()));
+    faults.extend(secrets::faults(registry.entries()));
+    faults.extend(emptiness(registry, &faults));
     faults.sort();
     faults
 }
@@ -48,8 +51,17 @@ pub fn rules(entries: &Entries, config: Option<&Config>) -> Vec<Fault> {
     for delegation in &entries.delegations {
         delegations::rules(&context, delegation, &mut faults);
     }
+    agents::costs(&entries.agents, &mut faults);
     delegations::overlaps(entries, &mut faults);
     user_issuers::rules(entries, &mut faults);
     faults.sort();
     faults
+}
+
+/// Warns of a file that says nothing: every request would be refused.
+fn emptiness(registry: &RegistryFile, faults: &[Fault]) -> Option<Fault> {
+    let Entries { issuers, agents, delegations, .. } = registry.entries();
+    let is_empty = issuers.is_empty() && agents.is_empty() && delegations.is_empty() && faults.is_empty();
+    let message = "the registry has no entries: every request is refused";
+    is_empty.then(|| Fault::new(registry.path(), Severity::Warning, message))
 }

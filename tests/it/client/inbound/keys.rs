@@ -94,11 +94,15 @@ async fn an_outage_leaves_the_keys_that_are_known() {
     agent.idp.fail(Fault::Status(500));
     agent.clock.advance(Duration::from_secs(600));
     agent.served("meanwhile", agent.request(&json!({}))).await;
-    // Whether this key is one of theirs cannot be known now; later the outage is known, and the key is not.
-    let unknown = of_unknown_key(&agent, "new");
-    let refusal = agent.verifier.verify(&unknown).await.unwrap_err();
-    assert_eq!((refusal.reason(), refusal.status().as_u16()), ("keys_unavailable", 503));
-    agent.refused("within 30 seconds", unknown, Row::Token, "key_unknown").await;
+    // Whether this key is one of theirs cannot be known before a fetch succeeds.
+    for _ in 0..2 {
+        agent.refused("unknown", of_unknown_key(&agent, "new"), Row::Unavailable, "keys_unavailable").await;
+    }
+    agent.idp.publish(json!({ "keys": [] }));
+    agent.idp.mend();
+    agent.clock.advance(Duration::from_secs(60));
+    agent.refused("refreshed", of_unknown_key(&agent, "new"), Row::Token, "keys_unusable").await;
+    agent.refused("withdrawn", agent.request(&json!({})), Row::Token, "keys_unusable").await;
 }
 
 #[tokio::test]
