@@ -23,6 +23,6 @@ pub use error::{ErrorCode, ErrorResponse};
 pub use form::{Form, FormError};
 pub use metadata::Metadata;
 pub use response::{IntrospectedToken, IntrospectionResponse, TokenResponse};
-pub use scope::{Scope, ScopeError, ScopeToken};
+pub use scope::{MAX_SCOPE_BYTES, MAX_SCOPE_VALUE_CHARS, MAX_SCOPE_VALUES, Scope, ScopeError, ScopeToken};
 pub use tenant::{Tenant, TenantError};
 pub use token_type::TokenType;

@@ -30,6 +30,7 @@ mod service_account;
 mod standing;
 mod storage;
 mod subject;
+mod supervision;
 mod tenant;
 mod tls;
 mod tokens;

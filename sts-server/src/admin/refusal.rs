@@ -9,6 +9,7 @@ use crate::config::Role;
 use crate::document::FieldFault;
 use crate::exchange::SnapshotError;
 use crate::keys::KeyLifeError;
+use crate::record::cut_detail;
 use crate::registry::RegistryError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
@@ -184,7 +185,7 @@ impl Refusal {
         matches!(self, Self::Token | Self::AccessToken(_) | Self::Authorization)
     }
 
-    /// The refusal and its causes in words, for audit. No cause quotes a token or a secret.
+    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
         let mut words = vec![self.to_string()];
@@ -197,7 +198,7 @@ impl Refusal {
             Some(place) => format!("{place} {}", fault.message),
             None => fault.message.clone(),
         }));
-        words.join(": ")
+        cut_detail(words.join(": "))
     }
 
     /// How long to wait before the same request may succeed, where there is something to wait for.

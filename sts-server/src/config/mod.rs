@@ -147,6 +147,8 @@ pub struct Limits {
     pub max_ttl: Ttl,
     /// The failed attempts that one source, or one agent, may make in a minute. Default 1000.
     pub failed_attempts_per_minute: u32,
+    /// The refusals of one agent that are stored in a minute. Default 600.
+    pub refusals_per_minute_per_client: u32,
     /// The requests that one authenticated agent may make in a minute. Default none.
     pub requests_per_minute_per_client: Option<NonZeroU32>,
     /// The requests that one source may make in a minute. Default none.

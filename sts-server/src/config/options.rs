@@ -278,6 +278,15 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("limits"),
+        key: "refusals_per_minute_per_client",
+        kind: OptionKind::Integer,
+        default: Some("600"),
+        form: "refusals, 1 to 1000000",
+        doc: "The refusals of one agent that are stored in a minute; further refused requests are answered 429 and counted into one event a minute.",
+        set: |config, given| set_count(&mut config.limits.refusals_per_minute_per_client, given, 1, 1_000_000),
+    },
+    ConfigOption {
+        table: Some("limits"),
         key: "requests_per_minute_per_client",
         kind: OptionKind::Integer,
         default: None,

@@ -3,11 +3,17 @@
 use sts_protocol::TokenResponse;
 
 use super::describe::describe_token;
+use super::refusals::Refused;
 use super::service::View;
 use super::{Issue, Refusal, Sts};
 use crate::client_auth::AuthenticatedAgent;
+use crate::policy::Row;
 use crate::record::{Event, Submission, Verdict};
 use crate::storage::OneTimeValue;
+use crate::telemetry::LogLimit;
+
+/// The lines about refusals that the database does not take.
+static NOT_RECORDED: LogLimit = LogLimit::new();
 
 impl Sts {
     /// Commits a token with its event; only then is there an answer.
@@ -43,7 +49,7 @@ impl Sts {
     }
 
     /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, or not in time, and the log says so: it
-    /// is never taken for an outage. One that waits too long is recorded when the database can.
+    /// is never taken for an outage. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long is recorded when the database can.
     pub(super) async fn refuse(
         &self,
         view: &View,
@@ -51,6 +57,12 @@ impl Sts {
         event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
+        let refused = Refused::Agent(event.client_id.clone().unwrap_or_default());
+        if let Some(retry_after) = self.refusals.count(&refused, refusal.reason(), view.now) {
+            // An outage stays one, whatever it is counted among.
+            let is_outage = refusal.row() == Row::Unavailable;
+            return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };
+        }
         let correlation_id = event.correlation_id.clone().unwrap_or_default();
         let submission = Submission {
             known_revocations: view.snapshot.revocations.version(),
@@ -64,11 +76,15 @@ impl Sts {
             Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
             Ok(Ok(Verdict::Committed | Verdict::Revoked(_))) => refusal,
             Ok(Err(error)) => {
-                tracing::error!(%correlation_id, reason, %error, "a refusal could not be recorded");
+                if let Some(held_back) = NOT_RECORDED.pass() {
+                    tracing::error!(%correlation_id, reason, %error, held_back, "a refusal could not be recorded");
+                }
                 refusal
             }
             Err(_elapsed) => {
-                tracing::error!(%correlation_id, reason, "a refusal is not recorded yet");
+                if let Some(held_back) = NOT_RECORDED.pass() {
+                    tracing::error!(%correlation_id, reason, held_back, "a refusal is not recorded yet");
+                }
                 refusal
             }
         }

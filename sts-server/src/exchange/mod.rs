@@ -15,6 +15,7 @@ mod operators;
 mod rate;
 mod rates;
 mod refusal;
+mod refusals;
 mod request;
 mod revoke;
 mod service;

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::attempts::Attempts;
 use super::database_clock::DatabaseClock;
 use super::rates::Rates;
+use super::refusals::Refusals;
 use super::{Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
@@ -50,6 +51,7 @@ pub struct Sts {
     pub(super) secrets: SecretCheck,
     pub(super) attempts: Attempts,
     pub(super) rates: Rates,
+    pub(super) refusals: Refusals,
 }
 
 /// What the service is made of.
@@ -109,6 +111,7 @@ impl Sts {
             secrets: SecretCheck::default(),
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
             rates: Rates::new(&config.limits),
+            refusals: Refusals::new(config.limits.refusals_per_minute_per_client),
         })
     }
 
@@ -210,6 +213,11 @@ impl Sts {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Returns when the recorder has ended: no token can be issued any more.
+    pub async fn recorder_ended(&self) {
+        self.recorder.ended().await;
     }
 
     /// Whether tokens can be issued: the database answers, its clock agrees with ours, and a key is active.

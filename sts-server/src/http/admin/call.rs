@@ -22,7 +22,7 @@ use super::{AdminApi, BASE, answer};
 use crate::admin::{By, Operator, Precondition, Refusal};
 use crate::config::Role;
 use crate::document::{FieldFault, nearest};
-use crate::telemetry::{Endpoint, Outcome, Trail};
+use crate::telemetry::{Endpoint, LogLimit, Outcome, Trail};
 
 /// A request of an operator who may make it.
 #[derive(Debug)]
@@ -104,17 +104,22 @@ async fn admit(api: &AdminApi, head: &Parts, source: IpAddr) -> Result<Operator,
     api.access.authenticate(&api.app.sts, &authorization, source).await
 }
 
-/// What a known operator was refused is an event; what came of an outage, or of nobody known, is counted and logged.
+/// What a known operator was refused is an event, up to a bound; what came of an outage or of load, or of a requester who is not
+/// known, is counted and logged.
 async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
+    static OUTAGES: LogLimit = LogLimit::new();
     let (reason, detail) = (refusal.reason(), refusal.detail());
     let correlation_id = by.correlation_id.as_deref().unwrap_or_default();
-    let is_outage = answer::outcome(refusal) == Outcome::Unavailable;
-    if is_outage {
-        tracing::warn!(endpoint = "admin", correlation_id, reason, detail, "a request could not be served");
-    } else {
+    let outcome = answer::outcome(refusal);
+    if outcome != Outcome::Unavailable {
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
+    } else if let Some(held_back) = OUTAGES.pass() {
+        tracing::warn!(endpoint = "admin", correlation_id, reason, detail, held_back, "a request could not be served");
     }
-    if by.admin.is_none() || is_outage {
+    let Some(operator) = &by.admin else { return };
+    // The database is what limits spare, and in an outage it takes nothing.
+    if matches!(outcome, Outcome::Unavailable | Outcome::Limited) || api.app.sts.suppresses_refusal_of(operator, reason)
+    {
         return;
     }
     let asked = format!("{} {BASE}{}", head.method, head.uri.path());

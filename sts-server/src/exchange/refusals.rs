@@ -1,0 +1,130 @@
+//! Refusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
+//!
+//! An agent that is refused all day would fill the disk with events that say the same. Successes are never counted here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Sts;
+use super::rate::Rate;
+use crate::record::{Event, EventKind, Submission};
+
+/// The span of time that one event counts.
+const PERIOD: SignedDuration = SignedDuration::from_mins(1);
+
+/// Whose requests were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Refused {
+    /// An agent, by its id.
+    Agent(String),
+    /// An operator, by the name of the audit log.
+    Operator(String),
+}
+
+/// Who was refused how often within the last minute, and what was not stored.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    rate: Rate<Refused>,
+    suppressed: Mutex<HashMap<Refused, Suppressed>>,
+}
+
+/// Refusals that are not stored one by one.
+#[derive(Debug, Clone)]
+struct Suppressed {
+    since: Timestamp,
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Refusals {
+    pub(super) fn new(per_minute: u32) -> Self {
+        let rate = Rate::new(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        Self { rate, suppressed: Mutex::default() }
+    }
+
+    /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.
+    pub(super) fn count(&self, refused: &Refused, reason: &'static str, now: Timestamp) -> Option<Duration> {
+        let wait = self.rate.count(refused)?;
+        self.add(refused, [(reason, 1)], now);
+        Some(wait)
+    }
+
+    fn add(&self, refused: &Refused, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
+        let mut all = self.suppressed();
+        let of = all.entry(refused.clone()).or_insert_with(|| Suppressed { since, reasons: BTreeMap::new() });
+        of.since = of.since.min(since);
+        for (reason, more) in reasons {
+            let count = of.reasons.entry(reason).or_default();
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// Takes what was suppressed since before `until`.
+    fn take(&self, until: Timestamp) -> Vec<(Refused, Suppressed)> {
+        self.suppressed().extract_if(|_, suppressed| suppressed.since <= until).collect()
+    }
+
+    fn suppressed(&self) -> MutexGuard<'_, HashMap<Refused, Suppressed>> {
+        self.suppressed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Suppressed {
+    /// The one event that stands for all.
+    fn event(&self, refused: &Refused, now: Timestamp) -> Event {
+        let count = self.reasons.values().copied().fold(0, u64::saturating_add);
+        let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
+        commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let each: Vec<String> = commonest.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let mut event = Event::new(EventKind::RefusalsSuppressed, now);
+        match refused {
+            Refused::Agent(id) => event.client_id = Some(id.clone()),
+            Refused::Operator(name) => event.admin = Some(name.clone()),
+        }
+        event.reason = commonest.first().map(|(reason, _)| (*reason).to_owned());
+        event.count = Some(count);
+        event.detail = Some(format!("not stored since {}: {}", self.since, each.join(", ")));
+        event
+    }
+}
+
+impl Sts {
+    /// Counts a refusal of an operator; whether it is one too many to be stored.
+    #[must_use]
+    pub fn suppresses_refusal_of(&self, operator: &str, reason: &'static str) -> bool {
+        self.refusals.count(&Refused::Operator(operator.to_owned()), reason, self.now()).is_some()
+    }
+
+    /// Stores an event for each agent and operator of whom refusals were suppressed a minute ago or earlier.
+    pub async fn record_suppressed_refusals(&self) {
+        let until = self.now().checked_sub(PERIOD).unwrap_or(Timestamp::MIN);
+        self.record_suppressed(until).await;
+    }
+
+    /// The same at the end of the server, for all refusals that were suppressed so far.
+    pub async fn record_last_suppressed_refusals(&self) {
+        self.record_suppressed(Timestamp::MAX).await;
+    }
+
+    async fn record_suppressed(&self, until: Timestamp) {
+        let now = self.now();
+        for (refused, suppressed) in self.refusals.take(until) {
+            let submission = Submission {
+                known_revocations: self.snapshot().revocations.version(),
+                one_time: None,
+                standing: None,
+                token: None,
+                event: Some(suppressed.event(&refused, now)),
+            };
+            if let Err(error) = self.recorder.record(submission).await {
+                // Counted on, to be stored at the next turn.
+                self.refusals.add(&refused, suppressed.reasons, suppressed.since);
+                tracing::warn!(error = &error as &dyn std::error::Error, "failed to record suppressed refusals");
+                return;
+            }
+        }
+    }
+}
