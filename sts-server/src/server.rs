@@ -125,7 +125,9 @@ impl Foundation {
     /// What operators do with this database.
     #[must_use]
     pub fn administration(&self, config: &Config) -> Administration {
-        Administration::new(self.parts(), config)
+        let parts = self.parts();
+        let store = parts.store.for_operators().unwrap_or_else(|| Arc::clone(&parts.store));
+        Administration::new(Parts { store, ..parts }, config)
     }
 
     /// What the service is made of.

@@ -53,6 +53,9 @@ pub enum Refusal {
     /// Too many secrets wait to be checked.
     #[error("too many secrets wait to be checked")]
     Overloaded,
+    /// Too many requests of operators are served at this moment.
+    #[error("too many requests of operators are served at once")]
+    Busy,
     /// The operator's role does not reach.
     #[error("the role {needs} is needed")]
     Role {
@@ -144,6 +147,7 @@ impl Refusal {
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::SourceRate { .. } => "source_rate",
             Self::Overloaded => "overloaded",
+            Self::Busy => "busy",
             Self::Role { .. } => "role_insufficient",
             Self::Path => "path_malformed",
             Self::Parameters(_) => "parameters_malformed",

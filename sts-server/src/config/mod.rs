@@ -125,7 +125,7 @@ pub struct Database {
     pub url: String,
     /// A file with the password to PostgreSQL. Default none: the URL holds it, or none is needed.
     pub password_file: Option<PathBuf>,
-    /// How many connections to PostgreSQL at most. Default 10.
+    /// The most connections to PostgreSQL for requests; five more are set apart. Default 10.
     pub max_connections: u32,
 }
 

@@ -219,7 +219,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Integer,
         default: Some("10"),
         form: "connections, 1 to 1000",
-        doc: "How many connections to PostgreSQL at most.",
+        doc: "The most connections to PostgreSQL for requests. Up to five more are set apart: two follow the database and revoke, two read the audit log, one hears announcements.",
         set: |config, given| set_count(&mut config.database.max_connections, given, 1, 1000),
     },
     ConfigOption {

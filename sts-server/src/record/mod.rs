@@ -16,4 +16,4 @@ pub use chain::AuditWriter;
 pub use event::{Event, EventKind};
 pub use recorder::{RecordError, Recorder, Submission, Verdict, Writer, revoked_reason};
 pub use revocations::{Revocations, Standing};
-pub use verify::{AuditFault, AuditReport, verify};
+pub use verify::{AuditFault, AuditReport, event_of, verify};

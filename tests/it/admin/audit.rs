@@ -170,6 +170,41 @@ async fn the_log_is_searched_and_read_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_page_is_bounded_by_bytes_and_names_what_is_malformed_in_it() {
+    for harness in on_both().await {
+        for _ in 0..3 {
+            harness.exchange().send().await.token();
+        }
+        let all = harness.admin("GET", "/audit?limit=1000").by("reader").send().await.json;
+        let count = all["events"].as_array().expect("events").len();
+        let of_a_token = "WHERE body LIKE '%token.issued%'";
+        // The same event, of 600 KB.
+        let spaces = if harness.config.database.url.starts_with("sqlite") {
+            "replace(hex(zeroblob(300000)), '0', ' ')"
+        } else {
+            "repeat(' ', 600000)"
+        };
+        harness.execute(&format!("UPDATE audit_events SET body = body || {spaces} {of_a_token}")).await;
+        let malformed = "UPDATE audit_events SET body = 'none' WHERE id = (SELECT MIN(id) FROM audit_events)";
+        harness.execute(malformed).await;
+        let (mut pages, mut found, mut cursor) = (0, 0, String::new());
+        let mut named = Vec::new();
+        loop {
+            let page = harness.admin("GET", &format!("/audit?limit=1000{cursor}")).by("reader").send().await;
+            assert_eq!(page.status, 200, "{}", page.text());
+            (pages, found) = (pages + 1, found + page.json["events"].as_array().expect("events").len());
+            named.extend(page.json["malformed"].as_array().cloned().unwrap_or_default());
+            let Some(next) = page.json["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(pages, 2, "two of three large events are one page");
+        let [row] = named.as_slice() else { panic!("{named:?}") };
+        assert!(row["id"].is_i64() && row["writer"].is_string() && row["writer_sequence"] == 1, "{row}");
+        assert_eq!(found + 1, count);
+    }
+}
+
+#[tokio::test]
 async fn what_the_rules_would_say_is_explained_and_nothing_is_issued() {
     let harness = &on_both().await[0];
     let idp = harness.idp.url();

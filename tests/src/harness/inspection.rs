@@ -43,6 +43,14 @@ impl Harness {
         self.store.revoke(&row, &[]).await.expect("a database");
     }
 
+    /// Changes the database past the server, as its administrator could.
+    ///
+    /// # Panics
+    /// When the database does not take it.
+    pub async fn execute(&self, statement: &str) {
+        self.inspector.execute(statement.to_owned()).await;
+    }
+
     /// Drops a table under the server.
     ///
     /// # Panics

@@ -61,8 +61,15 @@ where
             return Err(Refusal::Role { needs });
         }
         let body = read(&api, &head, body).await?;
+        let turn = api.turns.take(&head).await?;
         let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
-        tokio::spawn(act(api.clone(), asked)).await.unwrap_or(Err(Refusal::Ended))
+        let act = act(api.clone(), asked);
+        let acted = tokio::spawn(async move {
+            // As long as the act takes, though its requester may be gone.
+            let _turn = turn;
+            act.await
+        });
+        acted.await.unwrap_or(Err(Refusal::Ended))
     };
     let decided = tokio::select! {
         biased;

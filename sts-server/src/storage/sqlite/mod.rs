@@ -4,6 +4,7 @@
 //! all servers is writing and what it has read stays true until it commits. Others read beside it (WAL). A commit is on the disk
 //! before it is acknowledged (`synchronous = FULL`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,18 +27,26 @@ mod record;
 mod registry;
 mod revocation;
 
-/// How many connections read.
+/// How many connections read, apart from those below.
 const READERS: u32 = 4;
+/// How many connections follow the database and tell readiness.
+const WATCH_READERS: u32 = 2;
+/// How many connections read the audit log.
+const AUDIT_READERS: u32 = 2;
 /// How long a caller waits for a connection of this process; longer than another process may make the one in use wait.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long [`Store::close`] waits for connections in use.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A `SQLite` database.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    watch: SqlitePool,
+    audit: SqlitePool,
+    /// What reads registry, keys and revocations: one of the pools.
+    reads: SqlitePool,
 }
 
 impl SqliteStore {
@@ -60,10 +69,15 @@ impl SqliteStore {
                 Ok(!connection.is_in_transaction())
             })
         });
-        let readers = pool.max_connections(READERS);
+        let reading = options.clone().pragma("query_only", "ON");
+        let readers = |connections| pool.clone().max_connections(connections).connect_lazy_with(reading.clone());
+        let watch = readers(WATCH_READERS);
         Ok(Self {
-            writer: writer.connect_lazy_with(options.clone()),
-            readers: readers.connect_lazy_with(options.pragma("query_only", "ON")),
+            writer: writer.connect_lazy_with(options),
+            readers: readers(READERS),
+            reads: watch.clone(),
+            watch,
+            audit: readers(AUDIT_READERS),
         })
     }
 }
@@ -80,7 +94,7 @@ impl Store for SqliteStore {
     }
 
     async fn versions(&self) -> Result<Versions, StorageError> {
-        Ok(registry::versions(&self.readers).await?)
+        Ok(registry::versions(&self.watch).await?)
     }
 
     async fn changed(&self) {
@@ -89,7 +103,7 @@ impl Store for SqliteStore {
     }
 
     async fn entries(&self) -> Result<(i64, Vec<EntryRow>), StorageError> {
-        Ok(registry::entries(&self.readers).await?)
+        Ok(registry::entries(&self.reads).await?)
     }
 
     async fn change_entries(
@@ -102,7 +116,7 @@ impl Store for SqliteStore {
     }
 
     async fn keys(&self) -> Result<(i64, Vec<KeyRow>), StorageError> {
-        Ok(keys::keys(&self.readers).await?)
+        Ok(keys::keys(&self.reads).await?)
     }
 
     async fn change_keys(
@@ -115,11 +129,11 @@ impl Store for SqliteStore {
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
-        Ok(keys::audit_keys(&self.readers).await?)
+        Ok(keys::audit_keys(&self.reads).await?)
     }
 
     async fn revocations(&self) -> Result<(i64, Vec<RevocationRow>), StorageError> {
-        Ok(revocation::revocations(&self.readers).await?)
+        Ok(revocation::revocations(&self.reads).await?)
     }
 
     async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(i64, u64), StorageError> {
@@ -154,24 +168,30 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
-        Ok(audit::audit(&self.readers, filter, limit).await?)
+        Ok(audit::audit(&self.audit, filter, limit).await?)
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
-        Ok(audit::chain(&self.readers, after, limit).await?)
+        Ok(audit::chain(&self.audit, after, limit).await?)
     }
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
-        Ok(audit::heads(&self.readers).await?)
+        Ok(audit::heads(&self.audit).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
         Ok(purge::purge(&self.writer).await?)
     }
 
+    fn for_operators(&self) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self { reads: self.readers.clone(), ..self.clone() }))
+    }
+
     async fn close(&self) {
         let both = async {
-            self.readers.close().await;
+            for readers in [&self.audit, &self.watch, &self.readers] {
+                readers.close().await;
+            }
             // The last connection of the last process to close folds the write-ahead log into the file.
             self.writer.close().await;
         };
