@@ -1,6 +1,6 @@
 //! Refusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
 //!
-//! An agent that is refused all day would fill the disk with events that say the same. Successes are never counted here.
+//! An agent that is refused all day would fill the disk with events that say the same. Successes are not counted here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;

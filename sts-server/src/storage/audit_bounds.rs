@@ -5,4 +5,4 @@
 pub(super) const DISORDER_MILLISECONDS: i64 = 3 * 60 * 1000;
 
 /// How many events are looked at for that, at most: a search by time has a bound on its cost too.
-pub(super) const DISORDER_ROWS: i64 = 200_000;
+pub(super) const DISORDER_ROWS: i64 = 100_000;
