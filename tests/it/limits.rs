@@ -147,6 +147,28 @@ async fn refusals_of_an_agent_beyond_its_bound_are_counted_into_one_event_and_it
     }
 }
 
+#[tokio::test]
+async fn an_assertion_that_is_replayed_without_end_is_stored_within_the_bound() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.option("LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "2").start().await;
+        let request = harness.exchange_by("reporter", &harness.user_token(), "inventory");
+        request.clone().send().await.token();
+        let before = harness.audit_count().await;
+        for _ in 0..3 {
+            refuses("replayed", &request.clone().send().await, Row::Client);
+        }
+        for _ in 0..5 {
+            refuses("replayed beyond the bound", &request.clone().send().await, Row::TooMany);
+        }
+        assert_eq!(harness.audit_count().await, before + 3, "the one that passes the bound is the last");
+        let again = harness.exchange_by("reporter", &harness.user_token(), "inventory");
+        again.clone().send().await.token();
+        refuses("spent by the token", &again.clone().send().await, Row::TooMany);
+        harness.server.sts().record_last_suppressed_refusals().await;
+        assert_eq!(harness.audit_count().await, before + 5, "a token, and one event for all other refusals");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_before_the_database_turns_requests_away_and_loses_none() {
     let harness = Setup::default().option("LIMITS__REQUEST_TIMEOUT", "10m").start().await;

@@ -24,6 +24,8 @@ impl Sts {
         mut event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Result<TokenResponse, Refusal> {
+        let one_time = self.spend_apart(view, &event, one_time).await?;
+        let client = Refused::agent(&event);
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
             known_revocations: view.snapshot.revocations.version(),
@@ -43,8 +45,14 @@ impl Sts {
                     access_token: issue.minted.into_token(),
                 })
             }
-            Verdict::Replayed => Err(Refusal::Replayed),
-            Verdict::Revoked(kind) => Err(Refusal::RevokedMeanwhile(kind)),
+            Verdict::Replayed => {
+                self.refusals.count_stored(&client, view.now);
+                Err(Refusal::Replayed)
+            }
+            Verdict::Revoked(kind) => {
+                self.refusals.count_stored(&client, view.now);
+                Err(Refusal::RevokedMeanwhile(kind))
+            }
         }
     }
 
@@ -57,8 +65,7 @@ impl Sts {
         event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
-        let refused = Refused::Agent(event.client_id.clone().unwrap_or_default());
-        if let Some(retry_after) = self.refusals.count(&refused, refusal.reason(), view.now) {
+        if let Some(retry_after) = self.refusals.count(&Refused::agent(&event), refusal.reason(), view.now) {
             // An outage stays one, whatever it is counted among.
             let is_outage = refusal.row() == Row::Unavailable;
             return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Sts;
 use super::rate::Rate;
-use crate::record::{Event, EventKind, Submission};
+use super::service::View;
+use super::{Refusal, Sts};
+use crate::record::{Event, EventKind, Submission, Verdict};
+use crate::storage::OneTimeValue;
 
 /// The span of time that one event counts.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
@@ -39,6 +41,13 @@ struct Suppressed {
     reasons: BTreeMap<&'static str, u64>,
 }
 
+impl Refused {
+    /// The agent of an event.
+    pub(super) fn agent(event: &Event) -> Self {
+        Self::Agent(event.client_id.clone().unwrap_or_default())
+    }
+}
+
 impl Refusals {
     pub(super) fn new(per_minute: u32) -> Self {
         let rate = Rate::new(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
@@ -50,6 +59,18 @@ impl Refusals {
         let wait = self.rate.count(refused)?;
         self.add(refused, [(reason, 1)], now);
         Some(wait)
+    }
+
+    /// Counts a refusal that is stored already, because only the commit could find it.
+    pub(super) fn count_stored(&self, refused: &Refused, now: Timestamp) {
+        if self.rate.count(refused).is_some() {
+            self.add(refused, [], now);
+        }
+    }
+
+    /// Whether the bound was passed within the last minute.
+    fn is_past(&self, refused: &Refused) -> bool {
+        self.suppressed().contains_key(refused)
     }
 
     fn add(&self, refused: &Refused, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
@@ -73,9 +94,12 @@ impl Refusals {
 }
 
 impl Suppressed {
+    fn count(&self) -> u64 {
+        self.reasons.values().copied().fold(0, u64::saturating_add)
+    }
+
     /// The one event that stands for all.
     fn event(&self, refused: &Refused, now: Timestamp) -> Event {
-        let count = self.reasons.values().copied().fold(0, u64::saturating_add);
         let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
         commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let each: Vec<String> = commonest.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
@@ -85,7 +109,7 @@ impl Suppressed {
             Refused::Operator(name) => event.admin = Some(name.clone()),
         }
         event.reason = commonest.first().map(|(reason, _)| (*reason).to_owned());
-        event.count = Some(count);
+        event.count = Some(self.count());
         event.detail = Some(format!("not stored since {}: {}", self.since, each.join(", ")));
         event
     }
@@ -109,9 +133,39 @@ impl Sts {
         self.record_suppressed(Timestamp::MAX).await;
     }
 
+    /// Before a token is committed: spends the one-time value of an agent that has passed its bound apart from the token. Otherwise the
+    /// commit would find that the value was spent before, and store that refusal each time.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the value was spent before, or the database is out of reach.
+    pub(super) async fn spend_apart(
+        &self,
+        view: &View,
+        event: &Event,
+        one_time: Option<OneTimeValue>,
+    ) -> Result<Option<OneTimeValue>, Refusal> {
+        if one_time.is_none() || !self.refusals.is_past(&Refused::agent(event)) {
+            return Ok(one_time);
+        }
+        let submission = Submission {
+            known_revocations: view.snapshot.revocations.version(),
+            one_time,
+            standing: None,
+            token: None,
+            event: None,
+        };
+        match self.recorder.record(submission).await? {
+            Verdict::Replayed => Err(self.refuse(view, Refusal::Replayed, event.clone(), None).await),
+            Verdict::Committed | Verdict::Revoked(_) => Ok(None),
+        }
+    }
+
     async fn record_suppressed(&self, until: Timestamp) {
         let now = self.now();
         for (refused, suppressed) in self.refusals.take(until) {
+            if suppressed.count() == 0 {
+                continue;
+            }
             let submission = Submission {
                 known_revocations: self.snapshot().revocations.version(),
                 one_time: None,
