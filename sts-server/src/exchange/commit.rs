@@ -10,10 +10,6 @@ use crate::client_auth::AuthenticatedAgent;
 use crate::policy::Row;
 use crate::record::{Event, Submission, Verdict};
 use crate::storage::OneTimeValue;
-use crate::telemetry::LogLimit;
-
-/// The lines about refusals that the database does not take.
-static NOT_RECORDED: LogLimit = LogLimit::new();
 
 impl Sts {
     /// Commits a token with its event; only then is there an answer.
@@ -83,13 +79,13 @@ impl Sts {
             Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
             Ok(Ok(Verdict::Committed | Verdict::Revoked(_))) => refusal,
             Ok(Err(error)) => {
-                if let Some(held_back) = NOT_RECORDED.pass() {
+                if let Some(held_back) = self.refusals.not_recorded.pass() {
                     tracing::error!(%correlation_id, reason, %error, held_back, "a refusal could not be recorded");
                 }
                 refusal
             }
             Err(_elapsed) => {
-                if let Some(held_back) = NOT_RECORDED.pass() {
+                if let Some(held_back) = self.refusals.not_recorded.pass() {
                     tracing::error!(%correlation_id, reason, held_back, "a refusal is not recorded yet");
                 }
                 refusal

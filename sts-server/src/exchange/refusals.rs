@@ -14,6 +14,7 @@ use super::service::View;
 use super::{Refusal, Sts};
 use crate::record::{Event, EventKind, Submission, Verdict};
 use crate::storage::OneTimeValue;
+use crate::telemetry::LogLimit;
 
 /// The span of time that one event counts.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
@@ -32,6 +33,8 @@ pub(super) enum Refused {
 pub(super) struct Refusals {
     rate: Rate<Refused>,
     suppressed: Mutex<HashMap<Refused, Suppressed>>,
+    /// The lines about refusals that the database does not take.
+    pub(super) not_recorded: LogLimit,
 }
 
 /// Refusals that are not stored one by one.
@@ -51,7 +54,7 @@ impl Refused {
 impl Refusals {
     pub(super) fn new(per_minute: u32) -> Self {
         let rate = Rate::new(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        Self { rate, suppressed: Mutex::default() }
+        Self { rate, suppressed: Mutex::default(), not_recorded: LogLimit::new() }
     }
 
     /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.

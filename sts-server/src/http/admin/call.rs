@@ -22,7 +22,7 @@ use super::{AdminApi, BASE, answer};
 use crate::admin::{By, Operator, Precondition, Refusal};
 use crate::config::Role;
 use crate::document::{FieldFault, nearest};
-use crate::telemetry::{Endpoint, LogLimit, Outcome, Trail};
+use crate::telemetry::{Endpoint, Outcome, Trail};
 
 /// A request of an operator who may make it.
 #[derive(Debug)]
@@ -114,13 +114,12 @@ async fn admit(api: &AdminApi, head: &Parts, source: IpAddr) -> Result<Operator,
 /// What a known operator was refused is an event, up to a bound; what came of an outage or of load, or of a requester who is not
 /// known, is counted and logged.
 async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
-    static OUTAGES: LogLimit = LogLimit::new();
     let (reason, detail) = (refusal.reason(), refusal.detail());
     let correlation_id = by.correlation_id.as_deref().unwrap_or_default();
     let outcome = answer::outcome(refusal);
     if outcome != Outcome::Unavailable {
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
-    } else if let Some(held_back) = OUTAGES.pass() {
+    } else if let Some(held_back) = api.outages.pass() {
         tracing::warn!(endpoint = "admin", correlation_id, reason, detail, held_back, "a request could not be served");
     }
     let Some(operator) = &by.admin else { return };
