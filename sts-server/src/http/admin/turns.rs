@@ -21,11 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Turns {
     searches: Arc<Semaphore>,
     acts: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Turns {
     pub(super) fn new() -> Self {
-        Self { searches: Arc::new(Semaphore::new(SEARCHES)), acts: Arc::new(Semaphore::new(ACTS)) }
+        Self::of(PATIENCE)
+    }
+
+    fn of(patience: Duration) -> Self {
+        Self { searches: Arc::new(Semaphore::new(SEARCHES)), acts: Arc::new(Semaphore::new(ACTS)), patience }
     }
 
     /// The turn of a request, which lasts until it is dropped; none for a request that needs none.
@@ -38,7 +43,7 @@ impl Turns {
             "/audit" => &self.searches,
             _ => &self.acts,
         };
-        match tokio::time::timeout(PATIENCE, Arc::clone(turns).acquire_owned()).await {
+        match tokio::time::timeout(self.patience, Arc::clone(turns).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Some(turn)),
             Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
         }
@@ -55,9 +60,9 @@ mod tests {
         Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn requests_beyond_the_turns_are_turned_away_and_the_kill_switch_is_not() {
-        let turns = Turns::new();
+        let turns = Turns::of(Duration::ZERO);
         let mut taken = Vec::new();
         for (path, count) in [("/audit", SEARCHES), ("/agents", ACTS)] {
             for _ in 0..count {
