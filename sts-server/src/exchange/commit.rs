@@ -62,7 +62,7 @@ impl Sts {
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
         if let Some(retry_after) = self.refusals.count(&Refused::agent(&event), refusal.reason(), view.now) {
-            // An outage stays one, whatever it is counted among.
+            // An outage stays an outage, though it is counted.
             let is_outage = refusal.row() == Row::Unavailable;
             return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };
         }

@@ -46,7 +46,7 @@ pub enum Refusal {
     /// At any step: refused, and so were too many requests of the agent before.
     #[error("too many requests of the client were refused")]
     TooManyRefusals {
-        /// How long to wait.
+        /// The time to wait.
         retry_after: Duration,
     },
     /// At any step: the request took too long. Its decision may have been committed, and is not acted on.

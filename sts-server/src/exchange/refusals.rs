@@ -19,7 +19,7 @@ use crate::telemetry::LogLimit;
 /// The span of time that one event counts.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
 
-/// Whose requests were refused.
+/// The party whose requests were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Refused {
     /// An agent, by its id.
@@ -28,7 +28,7 @@ pub(super) enum Refused {
     Operator(String),
 }
 
-/// Who was refused how often within the last minute, and what was not stored.
+/// The refusals of each agent and operator within the last minute, and those that were not stored.
 #[derive(Debug)]
 pub(super) struct Refusals {
     rate: Rate<Refused>,
@@ -71,7 +71,7 @@ impl Refusals {
         }
     }
 
-    /// Whether the bound was passed within the last minute.
+    /// True if the bound was passed within the last minute.
     fn is_past(&self, refused: &Refused) -> bool {
         self.suppressed().contains_key(refused)
     }

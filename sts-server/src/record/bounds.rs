@@ -165,13 +165,13 @@ fn cut_event(event: &mut Event, size: Size) {
     }
 }
 
-/// How many values at the beginning of a list fit as they are.
+/// The number of values at the beginning of a list that fit as they are.
 fn whole<'a>(values: impl Iterator<Item = &'a str> + Clone, size: Size) -> usize {
     let short = values.clone().take_while(|value| matches!(cut_to(value, size.text), Cow::Borrowed(_))).count();
     short.min(beginning(values, size))
 }
 
-/// How many values at the beginning of a list fit into its bytes.
+/// The number of values at the beginning of a list that fit into its bytes.
 fn beginning<'a>(values: impl Iterator<Item = &'a str>, size: Size) -> usize {
     let mut bytes = 0_usize;
     let fits = |value: &&str| {

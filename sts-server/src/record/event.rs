@@ -130,7 +130,7 @@ pub struct Event {
     /// What exactly was refused, or what an administrator changed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// How many refusals the event stands for.
+    /// The number of refusals that the event stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// The fields of which the event shows a part, because they are longer than an event may be.

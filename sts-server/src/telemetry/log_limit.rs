@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Stopwatch;
 
-/// How long a line is held back after one of its kind.
+/// The time for which a line is held back after one of its kind.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Lets one of many lines of a kind into the log in ten seconds: an outage would write one for every request.

@@ -1,4 +1,4 @@
-//! An event has bounds, whatever a requester sends.
+//! An event has bounds in each of its texts and as a whole, against hostile requests.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -177,7 +177,7 @@ impl Hostile {
 }
 
 #[test]
-fn whatever_is_sent_no_stored_event_is_larger_than_its_bounds() {
+fn no_hostile_request_makes_a_stored_event_larger_than_its_bounds() {
     runtime().block_on(async {
         for world in [World::sqlite(&small::model()).await, World::postgres(&small::model()).await] {
             let node = world.node().await;

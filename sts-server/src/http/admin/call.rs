@@ -111,8 +111,8 @@ async fn admit(api: &AdminApi, head: &Parts, source: IpAddr) -> Result<Operator,
     api.access.authenticate(&api.app.sts, &authorization, source).await
 }
 
-/// What a known operator was refused is an event, up to a bound; what came of an outage or of load, or of a requester who is not
-/// known, is counted and logged.
+/// Stores the refusal of a known operator as an event, up to a bound. An outage, load, and a requester who is not known are counted and
+/// logged.
 async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
     let (reason, detail) = (refusal.reason(), refusal.detail());
     let correlation_id = by.correlation_id.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How many requests of operators are served at once: what they read must not keep the database from issuing and revoking.
+//! The requests of operators that are served at once: their reads must not keep the database from issuing and revoking.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::admin::Refusal;
 const SEARCHES: usize = 2;
 /// Other requests at once.
 const ACTS: usize = 4;
-/// How long a request waits for its turn.
+/// The time that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The turns of the requests of operators. The kill switch needs none. Clones share them.

@@ -13,7 +13,7 @@ use crate::storage::columns::AuditHeadColumns;
 use crate::storage::{AuditFilter, AuditHead, AuditRow, StoredAuditRow};
 use crate::telemetry::Stopwatch;
 
-/// How long a reader waits for transactions that are adding rows.
+/// The longest time that a reader waits for transactions that are adding rows.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pauses between two looks at them.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

@@ -51,9 +51,9 @@ mod writer;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an act may take in all, should the network swallow what the server's own timeouts would have ended.
 const ACT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many connections follow the database, tell readiness, and revoke.
+/// The connections that follow the database, tell readiness, and revoke.
 const WATCH_CONNECTIONS: u32 = 2;
-/// How many connections read the audit log.
+/// The connections that read the audit log.
 const AUDIT_CONNECTIONS: u32 = 2;
 /// How long a connection that comes back to the pool may take to prove that it is usable.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ const DURABLE: &str =
 /// A `PostgreSQL` database.
 pub struct PostgresStore {
     pools: Pools,
-    /// What reads registry, keys and revocations: one of the pools.
+    /// The pool that reads registry, keys and revocations: one of the others.
     reads: PgPool,
     writer: Arc<Writer>,
     options: PgConnectOptions,

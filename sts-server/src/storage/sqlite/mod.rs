@@ -27,11 +27,11 @@ mod record;
 mod registry;
 mod revocation;
 
-/// How many connections read, apart from those below.
+/// The connections that read, apart from those below.
 const READERS: u32 = 4;
-/// How many connections follow the database and tell readiness.
+/// The connections that follow the database and tell readiness.
 const WATCH_READERS: u32 = 2;
-/// How many connections read the audit log.
+/// The connections that read the audit log.
 const AUDIT_READERS: u32 = 2;
 /// How long a caller waits for a connection of this process; longer than another process may make the one in use wait.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -45,7 +45,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     watch: SqlitePool,
     audit: SqlitePool,
-    /// What reads registry, keys and revocations: one of the pools.
+    /// The pool that reads registry, keys and revocations: one of the others.
     reads: SqlitePool,
 }
 

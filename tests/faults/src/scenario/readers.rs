@@ -24,12 +24,12 @@ const READERS: usize = 24;
 /// The searches that they make, one after the other.
 const SEARCHES: [&str; 5] =
     ["since=1s&limit=1", "since=15m&limit=1000", "since=24h&limit=1000", "limit=1000", "correlation_id=none&since=24h"];
-/// How many rows are written at once.
+/// The rows that are written at once.
 const BATCH: usize = 2_000;
 /// The longest that the kill switch or the following of a change may take. Both take much less.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How many tokens come between two disablements.
+/// The tokens that come between two disablements.
 const BETWEEN: usize = 100;
 
 const SECRET: &str = "Wb2yZbq5m0qgCw6E0yqvB9iR8kUo7mJw3o1fN5t9xLs";
@@ -46,7 +46,7 @@ scopes = ["bin:read"]
 service_account = true
 "#;
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Default)]
 struct Seen {
     pages: AtomicU64,
