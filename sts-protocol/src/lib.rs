@@ -25,6 +25,6 @@ pub use form::{Form, FormError};
 pub use metadata::Metadata;
 pub use name::is_name;
 pub use response::{IntrospectedToken, IntrospectionResponse, TokenResponse};
-pub use scope::{Scope, ScopeError, ScopeToken};
+pub use scope::{MAX_SCOPE_BYTES, MAX_SCOPE_VALUE_CHARS, MAX_SCOPE_VALUES, Scope, ScopeError, ScopeToken};
 pub use tenant::{Tenant, TenantError};
 pub use token_type::TokenType;

@@ -15,7 +15,14 @@ pub struct ScopeToken(String);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Scope(BTreeSet<ScopeToken>);
 
-/// A text is not a scope of RFC 6749 §3.3.
+/// The longest scope that a request may ask for, in bytes.
+pub const MAX_SCOPE_BYTES: usize = 4 * 1024;
+/// The most values of a requested scope.
+pub const MAX_SCOPE_VALUES: usize = 100;
+/// The longest value of a requested scope, in characters.
+pub const MAX_SCOPE_VALUE_CHARS: usize = 256;
+
+/// A text is not a scope of RFC 6749 §3.3, or not one that a request may ask for.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ScopeError {
     /// Nothing between, before or after the spaces.
@@ -24,6 +31,15 @@ pub enum ScopeError {
     /// A character outside of the grammar.
     #[error("a scope token holds a character that RFC 6749 section 3.3 does not allow")]
     Character,
+    /// The requested scope is longer than [`MAX_SCOPE_BYTES`].
+    #[error("scope is longer than {MAX_SCOPE_BYTES} bytes")]
+    TooLong,
+    /// The requested scope has more values than [`MAX_SCOPE_VALUES`].
+    #[error("scope has more than {MAX_SCOPE_VALUES} values")]
+    TooMany,
+    /// A value of the requested scope is longer than [`MAX_SCOPE_VALUE_CHARS`].
+    #[error("a value of scope is longer than {MAX_SCOPE_VALUE_CHARS} characters")]
+    ValueTooLong,
 }
 
 impl ScopeToken {
@@ -49,6 +65,25 @@ impl ScopeToken {
 }
 
 impl Scope {
+    /// Reads the `scope` parameter of a request: the grammar of [`FromStr`], and bounds on length and number. The claims of a token
+    /// have no such bounds, because the token itself has one.
+    ///
+    /// # Errors
+    /// [`ScopeError`] when `text` leaves the grammar or exceeds a bound; nothing is allocated before the length is checked.
+    pub fn requested(text: &str) -> Result<Self, ScopeError> {
+        if text.len() > MAX_SCOPE_BYTES {
+            return Err(ScopeError::TooLong);
+        }
+        let values = || text.split(' ');
+        if values().count() > MAX_SCOPE_VALUES {
+            return Err(ScopeError::TooMany);
+        }
+        if values().any(|value| value.len() > MAX_SCOPE_VALUE_CHARS) {
+            return Err(ScopeError::ValueTooLong);
+        }
+        text.parse()
+    }
+
     /// Whether `token` is in the set.
     #[must_use]
     pub fn contains(&self, token: &ScopeToken) -> bool {
@@ -157,6 +192,24 @@ mod tests {
             ("a\0", ScopeError::Character),
         ] {
             assert_eq!(text.parse::<Scope>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_requested_scope_has_bounds() {
+        let many = |count: usize| vec!["abc"; count].join(" ");
+        let long = |chars: usize| "a".repeat(chars);
+        let [fifteen, sixteen] = [15, 16].map(|count| vec![long(256); count].join(" "));
+        for text in [&many(100), &long(256), &fifteen] {
+            assert!(Scope::requested(text).is_ok(), "{} bytes", text.len());
+        }
+        for (text, error) in [
+            (many(101), ScopeError::TooMany),
+            (long(257), ScopeError::ValueTooLong),
+            (sixteen, ScopeError::TooLong),
+            ("a ".repeat(30_000), ScopeError::TooLong),
+        ] {
+            assert_eq!(Scope::requested(&text), Err(error), "{} bytes", text.len());
         }
     }
 

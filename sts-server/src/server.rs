@@ -126,7 +126,9 @@ impl Foundation {
     /// What operators do with this database.
     #[must_use]
     pub fn administration(&self, config: &Config) -> Administration {
-        Administration::new(self.parts(), config)
+        let parts = self.parts();
+        let store = parts.store.for_operators().unwrap_or_else(|| Arc::clone(&parts.store));
+        Administration::new(Parts { store, ..parts }, config)
     }
 
     /// What the service is made of.
@@ -159,10 +161,22 @@ impl Server {
     pub async fn start_on(
         config: &Config,
         surroundings: Surroundings,
+        listeners: [TcpListener; 2],
+    ) -> Result<Self, StartError> {
+        let foundation = Foundation::lay(config, surroundings).await?;
+        Self::start_with(config, foundation, listeners).await
+    }
+
+    /// As [`Server::start_on`], on a database that is open already.
+    ///
+    /// # Errors
+    /// [`StartError`], never `Listen`.
+    pub async fn start_with(
+        config: &Config,
+        foundation: Foundation,
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
         let tls = config.tls.files().map(Tls::read).transpose()?;
-        let foundation = Foundation::lay(config, surroundings).await?;
         foundation.store.migrate().await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
@@ -209,6 +223,7 @@ impl Server {
             server.tasks.spawn(tls.follow(ended.clone()));
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
+        server.tasks.spawn(watch_recorder(Arc::clone(&sts), ended.clone()));
         server.tasks.spawn(maintain(sts, administration, (Arc::clone(&foundation.store), access), ended));
         Ok(server)
     }
@@ -231,7 +246,8 @@ impl Server {
         &self.sts
     }
 
-    /// Returns when a part of the server has ended though nobody told it to: nothing that should go on does.
+    /// Returns when a part of the server has ended though the server is to go on: a listener, the following of the database, the
+    /// maintenance or the recorder.
     pub async fn failed(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
             tracing::error!(%error, "a part of the server failed");
@@ -247,6 +263,7 @@ impl Server {
     pub async fn stop(mut self) {
         self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        self.sts.record_last_suppressed_refusals().await;
         self.traces.stop().await;
         self.store.close().await;
     }
@@ -264,6 +281,14 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
 async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
         () = sts.follow(FOLLOW_EVERY) => {}
+        () = http::announced(&mut ended) => {}
+    }
+}
+
+/// Ends when the recorder does, which takes the server down: without it no token can be issued, and every answer would be an outage.
+async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
+    tokio::select! {
+        () = sts.recorder_ended() => tracing::error!("the recorder has ended"),
         () = http::announced(&mut ended) => {}
     }
 }
@@ -290,6 +315,7 @@ async fn maintain(
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the codes of the stored rows cannot be compared");
         }
+        sts.record_suppressed_refusals().await;
         sts.metrics().upkeep();
         turn = turn.wrapping_add(1);
         if turn.is_multiple_of(REFRESH_KEY_SETS_EVERY) {

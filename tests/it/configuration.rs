@@ -63,6 +63,7 @@ rotate_every = "7d"
 chain_depth = 4
 max_ttl = "10m"
 failed_attempts_per_minute = 50
+refusals_per_minute_per_client = 60
 requests_per_minute_per_client = 600
 requests_per_minute_per_source = 6000
 connections = 0x100
@@ -117,6 +118,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.chain_depth, 4);
     assert_eq!(config.limits.max_ttl.to_string(), "10m");
     assert_eq!(config.limits.failed_attempts_per_minute, 50);
+    assert_eq!(config.limits.refusals_per_minute_per_client, 60);
     assert_eq!(config.limits.requests_per_minute_per_client, NonZeroU32::new(600));
     assert_eq!(config.limits.requests_per_minute_per_source, NonZeroU32::new(6000));
     assert_eq!(config.limits.connections, 256);
@@ -164,6 +166,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.limits.chain_depth, 8);
     assert_eq!(config.limits.max_ttl.to_string(), "15m");
     assert_eq!(config.limits.failed_attempts_per_minute, 1000);
+    assert_eq!(config.limits.refusals_per_minute_per_client, 600);
     assert_eq!(config.limits.requests_per_minute_per_client, None);
     assert_eq!(config.limits.requests_per_minute_per_source, None);
     assert_eq!(config.limits.connections, 4096);

@@ -147,7 +147,7 @@ fn full_event() -> Value {
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
         "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "tenant_id": "n", "tenant_ids": ["n"],
         "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
-        "reason": "r", "detail": "d",
+        "reason": "r", "detail": "d", "count": 5, "cut": ["sub"],
     });
     let read: Event = serde_json::from_value(event.clone()).expect("every field is one of an event");
     assert_eq!(serde_json::to_value(read).expect("JSON"), event);
@@ -220,7 +220,7 @@ fn refusal_step(variant: &str) -> &'static str {
         "Form" => "form",
         "TooManyAttempts" | "ClientRate" => "client authentication",
         "SourceRate" => "before all",
-        "TooSlow" => "any",
+        "TooManyRefusals" | "TooSlow" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Record" => "record",
         "NotTheClients" | "Revoke" => "revocation",

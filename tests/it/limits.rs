@@ -6,10 +6,12 @@ use std::time::Duration;
 use argon2::password_hash::PasswordHasher as _;
 use argon2::{Algorithm, Argon2, Params, Version};
 use http::HeaderMap;
-use sts_jose::SystemEntropy;
+use sts_jose::{Clock as _, SystemEntropy};
 use sts_server::exchange::{Parts, Sts};
 use sts_server::keys::MasterKey;
 use sts_server::policy::Row;
+use sts_server::record::{Event, EventKind};
+use sts_server::storage::AuditFilter;
 use sts_tests::faulty_store::{FaultyStore, StoreFault};
 use sts_tests::world::Node;
 use sts_tests::{Answer, Credentials, Harness, Setup, refuses};
@@ -106,6 +108,64 @@ async fn the_addresses_of_one_ipv6_subnet_are_one_source() {
         }
         refuses(option, &failure().header("x-forwarded-for", "2001:db8::3").send().await, Row::TooMany);
         refuses(option, &failure().header("x-forwarded-for", "2001:db8:0:1::3").send().await, Row::Client);
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_an_agent_beyond_its_bound_are_counted_into_one_event_and_its_successes_are_served() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.option("LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "2").start().await;
+        let unknown = || harness.exchange().set("audience", "nobody");
+        for _ in 0..2 {
+            harness.assert_refused("within the bound", unknown(), Row::Target, "target_unknown").await;
+        }
+        let before = harness.audit_count().await;
+        for request in [unknown(), unknown(), harness.exchange().set("scope", "more")] {
+            let answer = request.send().await;
+            refuses("beyond the bound", &answer, Row::TooMany);
+            assert!(wait(&answer) <= 60, "{}", wait(&answer));
+        }
+        assert_eq!(harness.audit_count().await, before, "none of them is stored");
+        harness.exchange().send().await.token();
+        let other = harness.exchange_by("inventory", &harness.first_hop().await, "nobody");
+        harness.assert_refused("another agent", other, Row::Target, "target_unknown").await;
+
+        let before = harness.audit_count().await;
+        harness.server.sts().record_suppressed_refusals().await;
+        assert_eq!(harness.audit_count().await, before, "a minute has not passed");
+        harness.advance(60);
+        harness.server.sts().record_suppressed_refusals().await;
+        harness.server.sts().record_last_suppressed_refusals().await;
+        assert_eq!(harness.audit_count().await, before + 1, "one event for all of them");
+        let since = AuditFilter { since: Some(harness.clock.now()), ..AuditFilter::default() };
+        let rows = harness.store.audit(&since, 10).await.expect("the audit log");
+        let event: Event = serde_json::from_str(&rows.first().expect("an event").row.body).expect("an event");
+        assert_eq!(event.event, EventKind::RefusalsSuppressed);
+        assert_eq!((event.client_id.as_deref(), event.count), (Some("coordinator"), Some(3)));
+        assert_eq!(event.reason.as_deref(), Some("target_unknown"));
+        assert!(event.detail.is_some_and(|detail| detail.ends_with("2 target_unknown, 1 scope_beyond")), "the reasons");
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_that_is_replayed_without_end_is_stored_within_the_bound() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.option("LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "2").start().await;
+        let request = harness.exchange_by("reporter", &harness.user_token(), "inventory");
+        request.clone().send().await.token();
+        let before = harness.audit_count().await;
+        for _ in 0..3 {
+            refuses("replayed", &request.clone().send().await, Row::Client);
+        }
+        for _ in 0..5 {
+            refuses("replayed beyond the bound", &request.clone().send().await, Row::TooMany);
+        }
+        assert_eq!(harness.audit_count().await, before + 3, "the one that passes the bound is the last");
+        let again = harness.exchange_by("reporter", &harness.user_token(), "inventory");
+        again.clone().send().await.token();
+        refuses("spent by the token", &again.clone().send().await, Row::TooMany);
+        harness.server.sts().record_last_suppressed_refusals().await;
+        assert_eq!(harness.audit_count().await, before + 5, "a token, and one event for all other refusals");
     }
 }
 

@@ -32,6 +32,7 @@ mod staleness;
 mod standing;
 mod storage;
 mod subject;
+mod supervision;
 mod tenant;
 mod tls;
 mod tokens;

@@ -70,6 +70,23 @@ async fn target_whatever_is_wrong_with_it_is_one_answer() {
 }
 
 #[tokio::test]
+async fn scope_a_request_that_asks_for_more_than_its_bounds_is_malformed() {
+    let harness = Harness::start().await;
+    let words = |word: &str, count: usize| vec![word; count].join(" ");
+    for (label, scope) in [
+        ("a long value", format!("stock:read {}", "x".repeat(257))),
+        ("many values", words("stock:read", 101)),
+        ("many bytes", words(&"x".repeat(255), 17)),
+        ("one value of 60,000 characters", "x".repeat(60_000)),
+        ("15,000 values", words("abc", 15_000)),
+    ] {
+        harness.assert_refused(label, harness.exchange().set("scope", scope), Row::Scope, "scope_malformed").await;
+    }
+    let repeated = harness.exchange().set("scope", words("stock:read", 100)).send().await;
+    assert_eq!(repeated.claims()["scope"], "stock:read");
+}
+
+#[tokio::test]
 async fn target_a_delegation_may_be_for_the_users_of_some_issuers() {
     let setup = Setup::default().registry_with(|registry, names| {
         registry.delegation("coordinator", "inventory", &format!("issuers = ['{}']", names.cluster.url()));

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use sts_jose::SystemEntropy;
-use sts_server::admin::By;
+use sts_server::admin::{By, Names, Reach, RevokeRequest};
 use sts_server::keys::MasterKey;
 use sts_server::server::{Foundation, Surroundings};
 use sts_server::storage::{EntryChange, EntryKind, EntryRow, KeyChanges, Origin, RevocationKind, TableFault};
@@ -62,7 +62,7 @@ async fn assert_seen(label: &str, statement: &str, [at_once, later]: [Seen; 2]) 
     for harness in on_both().await {
         let held = harness.first_hop().await;
         assert_eq!(look(&harness, &held).await, WELL, "{label}: before");
-        harness.tamper(statement).await;
+        harness.execute(statement).await;
         read_all_again(&harness).await;
         assert_eq!(look(&harness, &held).await, at_once, "{label}: at once");
         harness.advance(UNCONFIRMED_AFTER);
@@ -80,7 +80,7 @@ async fn an_entry_that_was_altered_is_disabled_alone() {
 async fn an_entry_whose_disablement_was_lifted_past_the_server_stays_disabled() {
     for mut harness in on_both().await {
         harness.apply(|registry, _names| registry.agent("coordinator", "disabled = true")).await;
-        harness.tamper("UPDATE entries SET body = REPLACE(body, '\"disabled\":true', '\"disabled\":false')").await;
+        harness.execute("UPDATE entries SET body = REPLACE(body, '\"disabled\":true', '\"disabled\":false')").await;
         read_all_again(&harness).await;
         assert_eq!(harness.exchange().send().await.status, 401);
     }
@@ -108,7 +108,7 @@ async fn an_entry_that_was_added_is_not_honoured() {
          '{\"actor\":\"coordinator\",\"target\":\"shelf\",\"scopes\":[\"stock:read\"]}')";
     assert_seen("added", statement, [WELL, WELL]).await;
     for harness in on_both().await {
-        harness.tamper(statement).await;
+        harness.execute(statement).await;
         read_all_again(&harness).await;
         let answer = harness.exchange_by("coordinator", &harness.user_token(), "shelf").send().await;
         assert_eq!((answer.status, answer.json["error"].as_str()), (400, Some("invalid_target")), "{}", answer.text());
@@ -141,11 +141,11 @@ async fn a_revoked_signing_key_that_is_put_back_signs_nothing() {
         let foundation = foundation(&harness).await;
         let kid =
             harness.server.sts().snapshot().ring.active(sts_jose::Algorithm::Es256).expect("a key").kid().to_owned();
-        harness.tamper(&format!("CREATE TABLE kept AS SELECT * FROM signing_keys WHERE kid = '{kid}'")).await;
+        harness.execute(&format!("CREATE TABLE kept AS SELECT * FROM signing_keys WHERE kid = '{kid}'")).await;
         foundation.administration(&harness.config).revoke_key(&kid, &By::default()).await.expect("a database");
         harness.refresh().await;
         let token = harness.first_hop().await;
-        harness.tamper("INSERT INTO signing_keys SELECT * FROM kept").await;
+        harness.execute("INSERT INTO signing_keys SELECT * FROM kept").await;
         read_all_again(&harness).await;
         assert!(!harness.get("/oauth2/jwks").await.text().contains(&kid), "it is not published");
         assert_eq!(look(&harness, &token).await, WELL);
@@ -167,7 +167,7 @@ async fn a_revocation_that_was_removed_or_altered_goes_on_holding() {
         for harness in on_both().await {
             harness.block(RevocationKind::Subject, None, "alice").await;
             harness.refresh().await;
-            harness.tamper(statement).await;
+            harness.execute(statement).await;
             harness.store.purge().await.expect("a database");
             read_all_again(&harness).await;
             harness.store.lift(RevocationKind::Agent, None, "nothing here", &[]).await.expect("a database");
@@ -184,7 +184,7 @@ async fn a_revocation_that_was_removed_or_altered_goes_on_holding() {
 #[tokio::test]
 async fn what_was_removed_shows_without_any_change_and_goes_when_it_was_accepted() {
     for harness in on_both().await {
-        harness.tamper("DELETE FROM entries WHERE id = 'auditor'").await;
+        harness.execute("DELETE FROM entries WHERE id = 'auditor'").await;
         harness.refresh().await;
         assert_eq!(harness.exchange().send().await.status, 200, "nothing raised a version");
         harness.server.sts().inspect().await.expect("a database");
@@ -252,10 +252,12 @@ async fn a_wrong_master_key_changes_nothing_and_says_so() {
             issuer: None,
             value: "coordinator".to_owned(),
         };
+        let request =
+            RevokeRequest { revocation: revocation.clone(), reach: Reach::IssuedUntilNow, names: Names::Known };
         let file =
             sts_server::registry::RegistryFile::parse(std::path::Path::new("r.toml"), "[[agents]]\nid = \"a\"\n");
         let refused = [
-            administration.revoke(&revocation, &By::default()).await.expect_err("a revocation").to_string(),
+            administration.revoke(&request, &By::default()).await.expect_err("a revocation").to_string(),
             administration.lift(&revocation, &By::default()).await.expect_err("a lift").to_string(),
             administration.apply(&file, &By::default()).await.expect_err("an apply").to_string(),
             administration.ensure_keys().await.expect_err("keys").to_string(),
@@ -272,7 +274,7 @@ async fn a_counter_that_went_back_and_was_raised_by_another_change_is_read_again
     for harness in on_both().await {
         // As a standby that was promoted without the last change: the rows are as they were before it.
         for table in ["counters", "revocations", "entries"] {
-            harness.tamper(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
+            harness.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
         }
         harness.block(RevocationKind::Subject, None, "alice").await;
         harness.refresh().await;
@@ -280,7 +282,7 @@ async fn a_counter_that_went_back_and_was_raised_by_another_change_is_read_again
         let by_bob = || harness.exchange_by("coordinator", &harness.user_token_with(&bob), "inventory");
         assert_eq!((harness.exchange().send().await.status, by_bob().send().await.status), (400, 200));
         for table in ["counters", "revocations", "entries"] {
-            harness.tamper(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}")).await;
+            harness.execute(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}")).await;
         }
         harness.block(RevocationKind::Subject, None, "bob").await;
         let versions = harness.store.state().await.expect("a database").versions.revocations;

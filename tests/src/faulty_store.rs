@@ -22,6 +22,8 @@ pub enum StoreFault {
     RecordUnheard,
     /// It does not tell its versions.
     Versions,
+    /// It panics when decisions are to be recorded.
+    Panics,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
     Stalls,
     /// It takes this long for each batch of decisions.
@@ -159,8 +161,10 @@ impl Store for FaultyStore {
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
         self.moves().await;
-        if let Some(StoreFault::Slow(time)) = self.fault() {
-            tokio::time::sleep(time).await;
+        match self.fault() {
+            Some(StoreFault::Slow(time)) => tokio::time::sleep(time).await,
+            Some(StoreFault::Panics) => panic!("a store that panics"),
+            _ => {}
         }
         let recorded = self.unless(&[StoreFault::Record])?.record(known, one_time, decide).await;
         if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }

@@ -22,6 +22,12 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// The way to another server, whose public URLs begin so.
+    #[must_use]
+    pub fn at(&self, base: String) -> Self {
+        Self { base, ..self.clone() }
+    }
+
     /// Another way to the same server.
     #[must_use]
     pub fn over(&self, base: String, http: reqwest::Client) -> Self {
@@ -72,6 +78,12 @@ impl FormRequest {
             body: None,
         };
         request.header("x-correlation-id", correlation_id)
+    }
+
+    /// Sent to another server.
+    #[must_use]
+    pub fn over(self, wire: &Wire) -> Self {
+        Self { wire: wire.clone(), ..self }
     }
 
     /// With a parameter that has this value, and no other of that name.

@@ -199,6 +199,7 @@ fn configure(model: &Model, database_url: &str, directory: &Path) -> Config {
         ("STS__LIMITS__MAX_TTL", format!("{}s", model.max_ttl)),
         // The failures of a whole run are those of one source here.
         ("STS__LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "1000000".to_owned()),
+        ("STS__LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "1000000".to_owned()),
     ];
     let loaded = config::load(None, given.map(|(name, value)| (name.to_owned(), value)), &Overrides::default());
     loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.faults))

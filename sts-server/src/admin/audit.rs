@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::Administration;
+use crate::record::cut;
 use crate::storage::{AuditFilter, StorageError, StoredAuditRow};
 use crate::ttl::Ttl;
 
@@ -25,16 +26,18 @@ impl Administration {
     pub fn audit_filter(&self, query: &AuditQuery) -> AuditFilter {
         let now = self.now();
         let ago = |span: Ttl| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now);
+        // As events hold them: a name that is longer is cut there too.
+        let name = |name: &Option<String>| name.as_deref().map(|name| cut(name).into_owned());
         AuditFilter {
             after_id: None,
             since: query.since.map(ago),
-            correlation_id: query.correlation_id.clone(),
-            txn: query.txn.clone(),
-            jti: query.jti.clone(),
+            correlation_id: name(&query.correlation_id),
+            txn: name(&query.txn),
+            jti: name(&query.jti),
         }
     }
 
-    /// Up to `limit` events, oldest first.
+    /// Up to `limit` events, oldest first, and fewer where they are large.
     ///
     /// # Errors
     /// [`StorageError`].

@@ -136,7 +136,6 @@ impl Administration {
     fn audit_keys(&self, changes: &KeyChanges, by: &By) -> Vec<AuditRow> {
         let put = changes.put.iter().map(|row| format!("{} {} is {:?}", row.algorithm, row.kid, row.state));
         let deleted = changes.delete.iter().map(|kid| format!("{kid} is gone"));
-        let detail: Vec<String> = put.chain(deleted).collect();
-        vec![self.audit_row(EventKind::KeysChanged, by, |event| event.detail = Some(detail.join("; ")))]
+        self.audit_lines(EventKind::KeysChanged, by, put.chain(deleted))
     }
 }

@@ -37,7 +37,7 @@ pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeReq
 use crate::config::Config;
 use crate::exchange::Parts;
 use crate::keys::MasterKey;
-use crate::record::{AuditWriter, Event, EventKind};
+use crate::record::{AuditWriter, DETAIL_CHARS, Event, EventKind, cut, cut_detail};
 use crate::storage::{AuditRow, StorageError, Store};
 
 /// What an operator's acts go by: the database, the keys to it, and the configuration. Clones are the same.
@@ -86,12 +86,24 @@ impl Administration {
 
     /// One audit row about what an operator did.
     fn audit_row(&self, kind: EventKind, by: &By, describe: impl FnOnce(&mut Event)) -> AuditRow {
+        let mut event = self.event(kind, by);
+        describe(&mut event);
+        AuditWriter::seal_alone(self.master.audit(), &*self.entropy, &event)
+    }
+
+    /// The audit rows about many changes made at once: as many events as the lines take, in one chain.
+    fn audit_lines(&self, kind: EventKind, by: &By, lines: impl Iterator<Item = String>) -> Vec<AuditRow> {
+        let described = |detail| Event { detail: Some(detail), ..self.event(kind, by) };
+        let events: Vec<Event> = details(lines).into_iter().map(described).collect();
+        AuditWriter::seal_together(self.master.audit(), &*self.entropy, &events)
+    }
+
+    fn event(&self, kind: EventKind, by: &By) -> Event {
         let mut event = Event::new(kind, self.now());
         event.correlation_id.clone_from(&by.correlation_id);
         event.source = by.source.map(|source| source.to_string());
         event.admin.clone_from(&by.admin);
-        describe(&mut event);
-        AuditWriter::seal_alone(self.master.audit(), &*self.entropy, &event)
+        event
     }
 
     /// Records that a known operator was refused what they `asked` for.
@@ -101,7 +113,7 @@ impl Administration {
     pub async fn refused(&self, refusal: &Refusal, asked: &str, by: &By) -> Result<(), StorageError> {
         let row = self.audit_row(EventKind::AdminRefused, by, |event| {
             event.reason = Some(refusal.reason().to_owned());
-            event.detail = Some(format!("{asked}: {}", refusal.detail()));
+            event.detail = Some(format!("{}: {}", cut(asked), refusal.detail()));
         });
         self.store.append_audit(&[row]).await
     }
@@ -111,6 +123,28 @@ impl Administration {
     pub fn issuer(&self) -> &str {
         &self.config.issuer
     }
+}
+
+/// Lines joined by semicolons, as many a text as `detail` takes.
+fn details(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut details: Vec<String> = Vec::new();
+    let mut chars = 0_usize;
+    for line in lines {
+        let line = cut_detail(line);
+        let more = line.chars().count().saturating_add(2);
+        match details.last_mut().filter(|_| chars.saturating_add(more) <= DETAIL_CHARS) {
+            Some(detail) => {
+                detail.push_str("; ");
+                detail.push_str(&line);
+                chars = chars.saturating_add(more);
+            }
+            None => {
+                details.push(line);
+                chars = more;
+            }
+        }
+    }
+    details
 }
 
 impl Wrong {

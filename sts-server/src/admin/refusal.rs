@@ -10,6 +10,7 @@ use crate::config::Role;
 use crate::document::FieldFault;
 use crate::exchange::SnapshotError;
 use crate::keys::KeyLifeError;
+use crate::record::cut_detail;
 use crate::registry::RegistryError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
@@ -53,6 +54,9 @@ pub enum Refusal {
     /// Too many secrets wait to be checked.
     #[error("too many secrets wait to be checked")]
     Overloaded,
+    /// Too many requests of operators are served at this moment.
+    #[error("too many requests of operators are served at once")]
+    Busy,
     /// The operator's role does not reach.
     #[error("the role {needs} is needed")]
     Role {
@@ -147,6 +151,7 @@ impl Refusal {
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::SourceRate { .. } => "source_rate",
             Self::Overloaded => "overloaded",
+            Self::Busy => "busy",
             Self::Role { .. } => "role_insufficient",
             Self::Path => "path_malformed",
             Self::Parameters(_) => "parameters_malformed",
@@ -189,7 +194,7 @@ impl Refusal {
         matches!(self, Self::Token | Self::AccessToken(_) | Self::Authorization)
     }
 
-    /// The refusal and its causes in words, for audit. No cause quotes a token or a secret.
+    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
         let mut words = vec![self.to_string()];
@@ -202,7 +207,7 @@ impl Refusal {
             Some(place) => format!("{place} {}", fault.message),
             None => fault.message.clone(),
         }));
-        words.join(": ")
+        cut_detail(words.join(": "))
     }
 
     /// How long to wait before the same request may succeed, where there is something to wait for.

@@ -50,7 +50,6 @@ impl Administration {
     }
 
     fn audit_plan(&self, plan: &Plan, by: &By) -> Vec<AuditRow> {
-        let lines: Vec<String> = plan.lines.iter().map(ToString::to_string).collect();
-        vec![self.audit_row(EventKind::RegistryChanged, by, |event| event.detail = Some(lines.join("; ")))]
+        self.audit_lines(EventKind::RegistryChanged, by, plan.lines.iter().map(ToString::to_string))
     }
 }

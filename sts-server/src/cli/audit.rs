@@ -1,5 +1,6 @@
 //! `audit`: the audit log.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,9 +15,9 @@ use super::serve::until_told;
 use super::story;
 use crate::admin::{Administration, AuditQuery};
 use crate::keys;
-use crate::record::{self, AuditFault, Event};
+use crate::record::{self, AuditFault, Event, EventKind, cut, event_of};
 use crate::server::{Foundation, Surroundings};
-use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow};
+use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow, UncheckedAuditRow};
 
 /// How many rows are read at once.
 const PAGE: u32 = 1000;
@@ -74,16 +75,22 @@ async fn list(
 async fn tell(
     administration: &Administration,
     correlation_id: &str,
-    filter: AuditFilter,
+    mut filter: AuditFilter,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let rows = administration.audit(&filter, STORY + 1).await?;
+    let mut rows: Vec<StoredAuditRow> = Vec::new();
+    while rows.len() <= STORY as usize {
+        let page = administration.audit(&filter, STORY + 1).await?;
+        let Some(last) = page.last() else { break };
+        filter.after_id = Some(last.id);
+        rows.extend(page);
+    }
     let is_cut = rows.len() > STORY as usize;
     let mut events = Vec::new();
     for row in rows.iter().take(STORY as usize) {
-        match serde_json::from_str::<Event>(&row.row.body) {
-            Ok(event) => events.push(event),
-            Err(_) => show(row, out)?,
+        match event_of(&row.row) {
+            Some(event) => events.push(event),
+            None => show(row, out)?,
         }
     }
     story::tell(correlation_id, &events, out)?;
@@ -166,7 +173,7 @@ async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, C
         let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
         let rows = foundation.store.audit_chain(place, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
-        after = Some((last.row.writer.clone(), last.row.writer_sequence));
+        let next = Some((last.row.writer.clone(), last.row.writer_sequence));
         for StoredAuditRow { row, .. } in &rows {
             out.json(&serde_json::json!({
                 "writer": row.writer,
@@ -175,34 +182,74 @@ async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, C
                 "mac": hexadecimal(&row.mac),
             }))?;
         }
+        // The name of a writer may be bytes that are no text: reading on from it would begin with it again.
+        if after == next {
+            return Ok(ExitCode::SUCCESS);
+        }
+        after = next;
+    }
+}
+
+/// A row that is no event: it was edited.
+#[derive(Debug, Serialize)]
+struct MalformedRow<'a> {
+    /// Its id in the database.
+    malformed: i64,
+    writer: Cow<'a, str>,
+    writer_sequence: i64,
+    body: Cow<'a, str>,
+}
+
+impl<'a> MalformedRow<'a> {
+    fn of(row: &'a StoredAuditRow) -> Self {
+        let UncheckedAuditRow { writer, writer_sequence, body, .. } = &row.row;
+        Self { malformed: row.id, writer: cut(writer), writer_sequence: *writer_sequence, body: cut(body) }
     }
 }
 
 fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
-    if out.is_json() {
-        return out.line(&row.row.body);
-    }
-    match serde_json::from_str::<Event>(&row.row.body) {
-        Ok(event) => out.line(&in_words(&event)),
-        Err(_) => out.line(&out.styled(Style::Bad, &format!("malformed: {}", row.row.body.escape_debug()))),
+    match event_of(&row.row) {
+        Some(_) if out.is_json() => out.line(&row.row.body),
+        Some(event) => out.line(&in_words(&event)),
+        None if out.is_json() => out.json(&MalformedRow::of(row)),
+        None => {
+            let MalformedRow { malformed, writer, writer_sequence, body } = MalformedRow::of(row);
+            let body = body.escape_debug();
+            let line = format!("malformed: row {malformed}, {writer_sequence} of {}: {body}", writer.escape_debug());
+            out.line(&out.styled(Style::Bad, &line))
+        }
     }
 }
 
-/// An event on one line: who, for whom, where to, what, why not. Names that others chose are escaped.
+/// An event on one line: the act, its object, the parties, the reason. Names that others chose are escaped.
 fn in_words(event: &Event) -> String {
     let mut words = format!("{} ", event.at);
     let kind = serde_json::to_value(event.event).ok();
     words.push_str(kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default());
     let escaped = |text: &str| text.escape_debug().to_string();
+    let (agents, chain) = match event.event {
+        EventKind::Revoked | EventKind::RevocationLifted => (Some(event.actors.join(", ")), None),
+        // The client alone is named already.
+        _ => (None, (event.actors.len() > 1).then(|| event.actors.join(" < "))),
+    };
+    let (user, subject) = match event.event {
+        EventKind::Revoked | EventKind::RevocationLifted => (event.sub.as_deref(), None),
+        _ => (None, event.sub.as_deref()),
+    };
+    let named = |names: Option<String>| names.filter(|names| !names.is_empty()).map(|names| escaped(&names));
     let parts = [
-        ("for", event.sub.as_deref().map(escaped)),
+        ("agent", named(agents)),
+        ("user", user.map(escaped)),
+        ("for", subject.map(escaped)),
         ("of", event.subject_issuer.as_deref().map(escaped)),
         ("by", event.client_id.as_deref().or(event.admin.as_deref()).map(escaped)),
         ("to", event.target.as_deref().map(escaped)),
         ("scope", event.scope.as_ref().map(ToString::to_string)),
         ("tenant", event.tenant_id.as_ref().map(ToString::to_string)),
+        ("chain", named(chain)),
         ("rule", event.delegation.as_deref().map(escaped)),
         ("reason", event.reason.as_deref().map(escaped)),
+        ("count", event.count.map(|count| count.to_string())),
         ("jti", event.jti.as_deref().map(escaped)),
         ("txn", event.txn.as_deref().map(escaped)),
         ("correlation", event.correlation_id.as_deref().map(escaped)),
@@ -221,7 +268,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn mac_of(text: &str) -> Option<[u8; MAC_BYTES]> {
+fn mac_of(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    digits.collect::<Option<Vec<u8>>>()?.try_into().ok()
+    digits.collect::<Option<Vec<u8>>>().filter(|mac| mac.len() == MAC_BYTES)
 }

@@ -136,6 +136,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::RegistryChanged => "registry changed",
         EventKind::KeysChanged => "keys changed",
         EventKind::AdminRefused => "refused",
+        EventKind::RefusalsSuppressed => "refusals suppressed",
     }
 }
 

@@ -368,6 +368,7 @@ fn blank() -> Config {
             chain_depth: 0,
             max_ttl: ttl,
             failed_attempts_per_minute: 0,
+            refusals_per_minute_per_client: 0,
             requests_per_minute_per_client: None,
             requests_per_minute_per_source: None,
             connections: 0,

@@ -130,7 +130,7 @@ pub struct Database {
     pub url: String,
     /// A file with the password to PostgreSQL. Default none: the URL holds it, or none is needed.
     pub password_file: Option<PathBuf>,
-    /// How many connections to PostgreSQL at most. Default 10.
+    /// The most connections to PostgreSQL for requests; five more are set apart. Default 10.
     pub max_connections: u32,
 }
 
@@ -152,6 +152,8 @@ pub struct Limits {
     pub max_ttl: Ttl,
     /// The failed attempts that one source, or one agent, may make in a minute. Default 1000.
     pub failed_attempts_per_minute: u32,
+    /// The refusals of one agent that are stored in a minute. Default 600.
+    pub refusals_per_minute_per_client: u32,
     /// The requests that one authenticated agent may make in a minute. Default none.
     pub requests_per_minute_per_client: Option<NonZeroU32>,
     /// The requests that one source may make in a minute. Default none.

@@ -220,7 +220,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Integer,
         default: Some("10"),
         form: "connections, 1 to 1000",
-        doc: "How many connections to PostgreSQL at most.",
+        doc: "The most connections to PostgreSQL for requests. Up to five more are set apart: two follow the database and revoke, two read the audit log, one hears announcements.",
         set: |config, given| set_count(&mut config.database.max_connections, given, 1, 1000),
     },
     ConfigOption {
@@ -276,6 +276,15 @@ pub static OPTIONS: &[ConfigOption] = &[
         form: "attempts, 1 to 1000000",
         doc: "The failed attempts that one source, or one agent, may make in a minute.",
         set: |config, given| set_count(&mut config.limits.failed_attempts_per_minute, given, 1, 1_000_000),
+    },
+    ConfigOption {
+        table: Some("limits"),
+        key: "refusals_per_minute_per_client",
+        kind: OptionKind::Integer,
+        default: Some("600"),
+        form: "refusals, 1 to 1000000",
+        doc: "The refusals of one agent that are stored in a minute; further refused requests are answered 429 and counted into one event a minute.",
+        set: |config, given| set_count(&mut config.limits.refusals_per_minute_per_client, given, 1, 1_000_000),
     },
     ConfigOption {
         table: Some("limits"),

@@ -3,9 +3,11 @@
 use sts_protocol::TokenResponse;
 
 use super::describe::describe_token;
+use super::refusals::Refused;
 use super::service::View;
 use super::{Issue, Refusal, Sts};
 use crate::client_auth::AuthenticatedAgent;
+use crate::policy::Row;
 use crate::record::{Event, Submission, Verdict};
 use crate::storage::OneTimeValue;
 
@@ -18,6 +20,8 @@ impl Sts {
         mut event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Result<Option<TokenResponse>, Refusal> {
+        let one_time = self.spend_apart(view, &event, one_time).await?;
+        let client = Refused::agent(&event);
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
             known: view.snapshot.versions(),
@@ -37,14 +41,20 @@ impl Sts {
                     access_token: issue.minted.into_token(),
                 }))
             }
-            Verdict::Replayed => Err(Refusal::Replayed),
-            Verdict::Revoked(kind) => Err(Refusal::RevokedMeanwhile(kind)),
+            Verdict::Replayed => {
+                self.refusals.count_stored(&client, view.now);
+                Err(Refusal::Replayed)
+            }
+            Verdict::Revoked(kind) => {
+                self.refusals.count_stored(&client, view.now);
+                Err(Refusal::RevokedMeanwhile(kind))
+            }
             Verdict::Outdated => Ok(None),
         }
     }
 
     /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, or not in time, and the log says so: it
-    /// is never taken for an outage. One that waits too long is recorded when the database can.
+    /// is never taken for an outage. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long is recorded when the database can.
     pub(super) async fn refuse(
         &self,
         view: &View,
@@ -52,6 +62,11 @@ impl Sts {
         event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
+        if let Some(retry_after) = self.refusals.count(&Refused::agent(&event), refusal.reason(), view.now) {
+            // An outage stays an outage, though it is counted.
+            let is_outage = refusal.row() == Row::Unavailable;
+            return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };
+        }
         let correlation_id = event.correlation_id.clone().unwrap_or_default();
         let submission = Submission {
             known: view.snapshot.versions(),
@@ -65,11 +80,15 @@ impl Sts {
             Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
             Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
             Ok(Err(error)) => {
-                tracing::error!(%correlation_id, reason, %error, "a refusal could not be recorded");
+                if let Some(held_back) = self.refusals.not_recorded.pass() {
+                    tracing::error!(%correlation_id, reason, %error, held_back, "a refusal could not be recorded");
+                }
                 refusal
             }
             Err(_elapsed) => {
-                tracing::error!(%correlation_id, reason, "a refusal is not recorded yet");
+                if let Some(held_back) = self.refusals.not_recorded.pass() {
+                    tracing::error!(%correlation_id, reason, held_back, "a refusal is not recorded yet");
+                }
                 refusal
             }
         }

@@ -16,6 +16,7 @@ mod operators;
 mod rate;
 mod rates;
 mod refusal;
+mod refusals;
 mod request;
 mod revoke;
 mod service;

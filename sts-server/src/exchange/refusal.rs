@@ -9,7 +9,7 @@ use super::{RequestError, RevokeError, SnapshotError};
 use crate::client_auth::{AuthenticationError, WorkloadError};
 use crate::mint::MintError;
 use crate::policy::{PolicyError, Row};
-use crate::record::{RecordError, Verdict};
+use crate::record::{RecordError, Verdict, cut_detail};
 use crate::storage::RevocationKind;
 use crate::verify::SubjectError;
 
@@ -41,6 +41,12 @@ pub enum Refusal {
     #[error("the client has asked too often")]
     ClientRate {
         /// How long to wait.
+        retry_after: Duration,
+    },
+    /// At any step: refused, and so were too many requests of the agent before.
+    #[error("too many requests of the client were refused")]
+    TooManyRefusals {
+        /// The time to wait.
         retry_after: Duration,
     },
     /// At any step: the request took too long. Its decision may have been committed, and is not acted on.
@@ -94,7 +100,10 @@ impl Refusal {
         match self {
             Self::Form(_) => Row::Request,
             Self::Client(error) => client_row(error),
-            Self::TooManyAttempts { .. } | Self::SourceRate { .. } | Self::ClientRate { .. } => Row::TooMany,
+            Self::TooManyAttempts { .. }
+            | Self::SourceRate { .. }
+            | Self::ClientRate { .. }
+            | Self::TooManyRefusals { .. } => Row::TooMany,
             Self::Request(error) => error.row(),
             Self::Subject(error) => error.row(),
             Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => Row::Unavailable,
@@ -117,6 +126,7 @@ impl Refusal {
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::SourceRate { .. } => "source_rate",
             Self::ClientRate { .. } => "client_rate",
+            Self::TooManyRefusals { .. } => "too_many_refusals",
             Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
@@ -138,7 +148,7 @@ impl Refusal {
         }
     }
 
-    /// The refusal and its causes in words, for audit. No cause quotes a token or a secret.
+    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
         let mut causes = vec![self.to_string()];
@@ -147,7 +157,7 @@ impl Refusal {
             causes.push(error.to_string());
             next = error.source();
         }
-        causes.join(": ")
+        cut_detail(causes.join(": "))
     }
 
     /// How long to wait before the same request may succeed; none for what no wait mends.
@@ -157,7 +167,8 @@ impl Refusal {
             (
                 Self::TooManyAttempts { retry_after }
                 | Self::SourceRate { retry_after }
-                | Self::ClientRate { retry_after },
+                | Self::ClientRate { retry_after }
+                | Self::TooManyRefusals { retry_after },
                 _,
             ) => Some(*retry_after),
             (_, Row::Unavailable | Row::TooMany) => Some(OUTAGE_RETRY),

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::attempts::Attempts;
 use super::database_clock::DatabaseClock;
 use super::rates::Rates;
+use super::refusals::Refusals;
 use super::{Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
@@ -53,6 +54,7 @@ pub struct Sts {
     pub(super) secrets: SecretCheck,
     pub(super) attempts: Attempts,
     pub(super) rates: Rates,
+    pub(super) refusals: Refusals,
 }
 
 /// What the service is made of.
@@ -115,6 +117,7 @@ impl Sts {
             secrets: SecretCheck::default(),
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
             rates: Rates::new(&config.limits),
+            refusals: Refusals::new(config.limits.refusals_per_minute_per_client),
         })
     }
 
@@ -255,6 +258,11 @@ impl Sts {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Returns when the recorder has ended: no token can be issued any more.
+    pub async fn recorder_ended(&self) {
+        self.recorder.ended().await;
     }
 
     /// Whether tokens can be issued: the database answers, the view of it is confirmed, its clock agrees with ours, and a key is active.

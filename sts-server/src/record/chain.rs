@@ -7,7 +7,7 @@
 use aws_lc_rs::hmac;
 use sts_jose::Entropy;
 
-use super::Event;
+use super::{Event, bounds};
 use crate::storage::{AuditRow, MAC_BYTES};
 
 /// The code before the first row.
@@ -15,8 +15,6 @@ pub(super) const GENESIS: [u8; MAC_BYTES] = [0; MAC_BYTES];
 
 const DOMAIN: &[u8] = b"agent-sts audit 1";
 const WRITER_BYTES: usize = 16;
-/// The JSON of an event is rarely longer.
-const USUAL_BODY_BYTES: usize = 1024;
 
 /// The end of a chain that grows.
 pub struct AuditWriter {
@@ -62,12 +60,16 @@ impl AuditWriter {
         Self::new(key.clone(), entropy).seal(event)
     }
 
-    /// Seals an event as the next row.
-    #[expect(clippy::expect_used, reason = "an event is made of texts and numbers, which JSON takes all of, as UTF-8")]
+    /// Seals several events as a chain of their own, so that none of them can be removed unseen but the last.
+    #[must_use]
+    pub fn seal_together(key: &hmac::Key, entropy: &dyn Entropy, events: &[Event]) -> Vec<AuditRow> {
+        let mut writer = Self::new(key.clone(), entropy);
+        events.iter().map(|event| writer.seal(event)).collect()
+    }
+
+    /// Seals an event as the next row, within the bounds of events: every stored event goes through here.
     pub fn seal(&mut self, event: &Event) -> AuditRow {
-        let mut body = Vec::with_capacity(USUAL_BODY_BYTES);
-        serde_json::to_writer(&mut body, event).expect("an event is JSON");
-        let body = String::from_utf8(body).expect("JSON is UTF-8");
+        let (event, body) = bounds::bounded(event);
         let sequence = self.end.sequence.saturating_add(1);
         let mac = code(&self.key, &self.writer, sequence, &self.end.mac, &body);
         self.end = ChainEnd { sequence, mac };

@@ -58,7 +58,7 @@ mod tests {
     fn revocations(kind: RevocationKind, value: &str, at: Timestamp) -> Revocations {
         let expires_at = super::super::UNTIL_LIFTED;
         let row = RevocationRow { kind, issuer: None, value: value.to_owned(), at, expires_at, version: 1, txn: None };
-        Revocations::from_rows(1, &[row])
+        Revocations::from_rows(crate::storage::Version::default(), &[row])
     }
 
     #[test]

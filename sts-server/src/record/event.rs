@@ -32,6 +32,9 @@ pub enum EventKind {
     /// The admin API refused what a known operator asked for.
     #[serde(rename = "admin.refused")]
     AdminRefused,
+    /// Refusals of one agent or operator beyond its bound, counted over a minute.
+    #[serde(rename = "refusals.suppressed")]
+    RefusalsSuppressed,
 }
 
 /// One audit event. A field that does not apply, or is not known at the step that refused, is absent.
@@ -127,6 +130,12 @@ pub struct Event {
     /// What exactly was refused, or what an administrator changed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The number of refusals that the event stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// The fields of which the event shows a part, because they are longer than an event may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
 }
 
 impl Event {
@@ -162,6 +171,8 @@ impl Event {
             duration_micros: None,
             reason: None,
             detail: None,
+            count: None,
+            cut: Vec::new(),
         }
     }
 
@@ -174,6 +185,7 @@ impl Event {
             }
             EventKind::TokenIssued | EventKind::TokenRefused => EventKind::TokenRefused,
             EventKind::RegistryChanged | EventKind::KeysChanged | EventKind::AdminRefused => EventKind::AdminRefused,
+            EventKind::RefusalsSuppressed => EventKind::RefusalsSuppressed,
         };
         self.jti = None;
         self.exp = None;

@@ -96,6 +96,11 @@ impl Recorder {
         Self { queue }
     }
 
+    /// Returns when the task of the writer has ended: no decision can be committed any more.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
+    }
+
     /// How many decisions wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::FromRow;
+use sqlx::{ColumnIndex, Decode, FromRow, Row};
 
 use super::{
-    AuditHead, AuditKeyRow, AuditRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, MAC_BYTES,
-    Origin, RevocationKind, StorageError, StoredAuditRow, TokenReference, TokenRow, Version, Versions,
+    AuditHead, AuditKeyRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, Origin, RevocationKind,
+    StorageError, StoredAuditRow, TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
 };
 
 impl EntryKind {
@@ -186,35 +186,30 @@ impl TryFrom<TokenColumns> for TokenRow {
     }
 }
 
-/// A row of `audit_events`.
-#[derive(FromRow)]
-pub(super) struct AuditColumns {
-    id: i64,
-    writer: String,
-    writer_sequence: i64,
-    at: i64,
-    correlation_id: Option<String>,
-    txn: Option<String>,
-    jti: Option<String>,
-    body: String,
-    mac: Vec<u8>,
-}
-
-impl TryFrom<AuditColumns> for StoredAuditRow {
-    type Error = StorageError;
-
-    fn try_from(columns: AuditColumns) -> Result<Self, StorageError> {
-        let row = AuditRow {
-            writer: columns.writer,
-            writer_sequence: columns.writer_sequence,
-            at: from_millis("audit_events", columns.at)?,
-            correlation_id: columns.correlation_id,
-            txn: columns.txn,
-            jti: columns.jti,
-            body: columns.body,
-            mac: mac(&columns.mac)?,
+/// A row of `audit_events`, with any content: text is read as bytes, because `SQLite` keeps text that is not UTF-8.
+impl<'row, R: Row> FromRow<'row, R> for StoredAuditRow
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'row, R::Database>,
+    Vec<u8>: Decode<'row, R::Database>,
+{
+    fn from_row(row: &'row R) -> Result<Self, sqlx::Error> {
+        let number = |name: &'static str| row.try_get_unchecked::<i64, _>(name);
+        let text = |name: &'static str| -> Result<Option<String>, sqlx::Error> {
+            let bytes: Option<Vec<u8>> = row.try_get_unchecked(name)?;
+            Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
-        Ok(Self { id: columns.id, row })
+        let unchecked = UncheckedAuditRow {
+            writer: text("writer")?.unwrap_or_default(),
+            writer_sequence: number("writer_sequence")?,
+            at: number("at")?,
+            correlation_id: text("correlation_id")?,
+            txn: text("txn")?,
+            jti: text("jti")?,
+            body: text("body")?.unwrap_or_default(),
+            mac: row.try_get_unchecked("mac")?,
+        };
+        Ok(Self { id: number("id")?, row: unchecked })
     }
 }
 
@@ -226,20 +221,10 @@ pub(super) struct AuditHeadColumns {
     mac: Vec<u8>,
 }
 
-impl TryFrom<AuditHeadColumns> for AuditHead {
-    type Error = StorageError;
-
-    fn try_from(columns: AuditHeadColumns) -> Result<Self, StorageError> {
-        let mac = mac(&columns.mac)?;
-        Ok(Self { writer: columns.writer, writer_sequence: columns.writer_sequence, mac })
+impl From<AuditHeadColumns> for AuditHead {
+    fn from(columns: AuditHeadColumns) -> Self {
+        Self { writer: columns.writer, writer_sequence: columns.writer_sequence, mac: columns.mac }
     }
-}
-
-fn mac(bytes: &[u8]) -> Result<[u8; MAC_BYTES], StorageError> {
-    bytes.try_into().map_err(|error| StorageError::Malformed {
-        table: "audit_events",
-        reason: format!("a mac of {} bytes: {error}", bytes.len()),
-    })
 }
 
 /// Reads a timestamp column: milliseconds since the epoch.

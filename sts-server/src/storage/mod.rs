@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
+mod audit_bounds;
 mod coded;
 mod codes;
 mod columns;
@@ -22,8 +23,8 @@ pub use codes::RowCodes;
 pub use rows::{
     AuditFilter, AuditHead, AuditKeyRow, AuditRow, CLOCK_MARGIN, Changed, CodedRow, DatabaseState, EntryChange,
     EntryKind, EntryRow, Fresh, FreshState, KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows,
-    RevocationKind, RevocationRow, RowCode, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version,
-    Versions, forget_at,
+    RevocationKind, RevocationRow, RowCode, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow,
+    UncheckedAuditRow, Version, Versions, forget_at,
 };
 
 /// Why a database did not answer.
@@ -188,10 +189,13 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The tokens that this one of ours descends from, its parent first; none where it is not recorded, or was purged.
     async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError>;
 
-    /// Up to `limit` audit rows that match, oldest first (by `id`).
+    /// Up to `limit` audit rows that match, oldest first (by `id`), and fewer once their bodies have [`AUDIT_PAGE_BYTES`]. Reading on from
+    /// the last `id` misses no row, and takes no lock that a writer waits for. Events that differ by more than three minutes from the
+    /// order of their ids may be left out of a search by time.
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
 
-    /// Up to `limit` audit rows in the order (writer, `writer_sequence`), after the given place; for verification.
+    /// Up to `limit` audit rows in the order (writer, `writer_sequence`), after the given place, and fewer once their bodies have
+    /// [`AUDIT_PAGE_BYTES`]; for verification.
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
 
     /// The last row of every writer, in the order of the writers.
@@ -199,6 +203,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Deletes tokens, one-time values and revocations that have expired by the database's time; how many rows went.
     async fn purge(&self) -> Result<u64, StorageError>;
+
+    /// The same database for the acts of operators: what they read takes none of the connections by which a server follows the
+    /// database and revokes. None where there is nothing to set apart.
+    fn for_operators(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
 
     /// Closes all connections.
     async fn close(&self);
@@ -223,6 +233,9 @@ pub async fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Ar
 /// The longest text, in bytes, that every database takes in a column that it indexes: every text of a row but `body`. Such text holds
 /// no U+0000, nor does a `body`. Whoever makes a row keeps to both: one row that does not fails the whole batch.
 pub const KEY_TEXT_BYTES: usize = 1_024;
+
+/// The most bytes of bodies that a page of audit rows has before its last row; a longer body is not read at all.
+pub const AUDIT_PAGE_BYTES: usize = 1024 * 1024;
 
 /// The length of an audit row's code, in bytes (HMAC-SHA-256).
 pub const MAC_BYTES: usize = 32;

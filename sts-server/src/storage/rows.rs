@@ -396,7 +396,46 @@ pub struct StoredAuditRow {
     /// Grows from row to row, with gaps; not covered by the code.
     pub id: i64,
     /// The row.
-    pub row: AuditRow,
+    pub row: UncheckedAuditRow,
+}
+
+/// An audit row as the database holds it. It may have been edited there, so nothing about it is taken for granted: one malformed row
+/// must not hide the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncheckedAuditRow {
+    /// The writer of the chain.
+    pub writer: String,
+    /// Its place there.
+    pub writer_sequence: i64,
+    /// The time of the event, in milliseconds since the epoch.
+    pub at: i64,
+    /// The correlation id of the request.
+    pub correlation_id: Option<String>,
+    /// The transaction.
+    pub txn: Option<String>,
+    /// The token.
+    pub jti: Option<String>,
+    /// The event as JSON; empty when it is longer than [`AUDIT_PAGE_BYTES`](super::AUDIT_PAGE_BYTES).
+    pub body: String,
+    /// The code.
+    pub mac: Vec<u8>,
+}
+
+impl UncheckedAuditRow {
+    /// The row as it was written, if it has the form of one that is written.
+    #[must_use]
+    pub fn well_formed(&self) -> Option<AuditRow> {
+        Some(AuditRow {
+            writer: self.writer.clone(),
+            writer_sequence: self.writer_sequence,
+            at: Timestamp::from_millisecond(self.at).ok()?,
+            correlation_id: self.correlation_id.clone(),
+            txn: self.txn.clone(),
+            jti: self.jti.clone(),
+            body: self.body.clone(),
+            mac: self.mac.as_slice().try_into().ok()?,
+        })
+    }
 }
 
 /// The last row of a writer.
@@ -406,8 +445,8 @@ pub struct AuditHead {
     pub writer: String,
     /// The place of its last row.
     pub writer_sequence: i64,
-    /// The code of its last row.
-    pub mac: [u8; MAC_BYTES],
+    /// The code of its last row, as it stands there.
+    pub mac: Vec<u8>,
 }
 
 /// Which audit rows to read; a field that is absent selects all.

@@ -80,8 +80,10 @@ impl Containers {
             "another configuration"
         );
         let text = shipped.replace(&format!("{url}sts?"), &format!("{url}{database}?"));
-        // The clients try wrong secrets too, more of them than anybody should.
-        let text = format!("{text}\n[limits]\nfailed_attempts_per_minute = 1000000\n");
+        // The clients make bad requests too, more of them than any agent should.
+        let text = format!(
+            "{text}\n[limits]\nfailed_attempts_per_minute = 1000000\nrefusals_per_minute_per_client = 1000000\n"
+        );
         Ok(std::fs::write(self.folder.join("configuration/sts.toml"), text)?)
     }
 

@@ -91,7 +91,10 @@ impl Trial {
             Some(url) => url.clone(),
             None => format!("sqlite://{}", folder.path("sts.db").display()),
         };
-        let launch = Launch::default().options(&[("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", FAILED_ATTEMPTS)]);
+        let launch = Launch::default().options(&[
+            ("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", FAILED_ATTEMPTS),
+            ("LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", FAILED_ATTEMPTS),
+        ]);
         let launches: Vec<Launch> =
             (0..servers).map(|slot| if slot == 0 { launch.clone() } else { launch.clone().elsewhere() }).collect();
         Self {

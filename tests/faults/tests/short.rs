@@ -51,5 +51,6 @@ scenarios! {
     drain: "drain",
     descriptors_sqlite: "descriptors-sqlite",
     descriptors_postgres: "descriptors-postgres",
+    reader_flood: "reader-flood",
     registry_rollout: "registry-rollout",
 }

@@ -1,8 +1,9 @@
 //! What operators do is in the audit log, which they search; and they ask what the rules would say.
 
 use serde_json::{Value, json};
-use sts_server::record::EventKind;
-use sts_tests::AdminRequest;
+use sts_server::record::{DETAIL_CHARS, Event, EventKind};
+use sts_server::storage::AuditFilter;
+use sts_tests::{AdminRequest, Setup};
 
 use super::{assert_refused, on_both, robot};
 
@@ -76,6 +77,64 @@ async fn what_a_known_operator_is_refused_is_an_event_and_what_nobody_known_is_r
 }
 
 #[tokio::test]
+async fn what_an_operator_is_refused_is_no_larger_an_event_for_a_long_path_or_body() {
+    for harness in on_both().await {
+        let long = "A".repeat(60_000);
+        let faults: serde_json::Map<String, Value> = (0..2_000).map(|key| (format!("key{key}"), json!(1))).collect();
+        for request in [
+            harness.admin("DELETE", &format!("/agents/{long}")).by("reader").header("if-match", "*"),
+            harness.admin("GET", &format!("/agents/{long}")).by("reader"),
+            harness.admin("PUT", "/agents/robot").by("admin").if_new().json(&Value::Object(faults)),
+        ] {
+            assert!((400..500).contains(&request.send().await.status), "{request:?}");
+            let events = harness.events(&request.correlation_id()).await;
+            let [event] = events.as_slice() else { panic!("{events:?}") };
+            let detail = event.detail.as_deref().expect("a detail");
+            assert!(detail.chars().count() <= DETAIL_CHARS && detail.contains("/admin/v1/agents/"), "{detail}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_an_operator_beyond_its_bound_are_counted_and_not_stored() {
+    let setup = Setup::default().operators().option("LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "2");
+    let harness = setup.start().await;
+    let before = harness.audit_count().await;
+    for _ in 0..5 {
+        let refused = harness.admin("GET", "/agents/nobody").by("reader").send().await;
+        assert_eq!(refused.status, 404, "an operator gets the answer all the same");
+    }
+    assert_eq!(harness.audit_count().await, before + 2);
+    harness.server.sts().record_last_suppressed_refusals().await;
+    let rows = harness.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log");
+    let event: Event = serde_json::from_str(&rows.last().expect("an event").row.body).expect("an event");
+    assert_eq!((event.event, event.count), (EventKind::RefusalsSuppressed, Some(3)));
+    assert_eq!((event.admin.as_deref(), event.reason.as_deref()), (Some("reader"), Some("not_found")));
+}
+
+#[tokio::test]
+async fn a_change_of_many_entries_is_several_events_and_none_is_left_out() {
+    for mut harness in on_both().await {
+        let before = harness.audit_count().await;
+        harness
+            .apply(|registry, _| {
+                for number in 0..100 {
+                    registry.add(&format!("[[agents]]\nid = \"robot-{number}-{}\"\n", "x".repeat(60)));
+                }
+            })
+            .await;
+        let rows = harness.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log");
+        let new = rows.iter().skip(usize::try_from(before).expect("a count"));
+        let events: Vec<Event> = new.map(|row| serde_json::from_str(&row.row.body).expect("an event")).collect();
+        assert!(events.len() > 1, "{events:?}");
+        let details: Vec<&str> = events.iter().filter_map(|event| event.detail.as_deref()).collect();
+        assert!(details.iter().all(|detail| detail.len() <= DETAIL_CHARS), "{details:?}");
+        assert_eq!(details.iter().flat_map(|detail| detail.split("; ")).count(), 100);
+        assert!(events.iter().all(|event| event.cut.is_empty()), "{events:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_log_is_searched_and_read_page_by_page() {
     for harness in on_both().await {
         let exchange = harness.exchange();
@@ -111,6 +170,41 @@ async fn the_log_is_searched_and_read_page_by_page() {
             let request = harness.admin("GET", &format!("/audit?{query}")).by("reader");
             assert_refused(&harness, query, request, 400, "parameters_malformed").await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_bounded_by_bytes_and_names_what_is_malformed_in_it() {
+    for harness in on_both().await {
+        for _ in 0..3 {
+            harness.exchange().send().await.token();
+        }
+        let all = harness.admin("GET", "/audit?limit=1000").by("reader").send().await.json;
+        let count = all["events"].as_array().expect("events").len();
+        let of_a_token = "WHERE body LIKE '%token.issued%'";
+        // The same event, of 600 KB.
+        let spaces = if harness.config.database.url.starts_with("sqlite") {
+            "replace(hex(zeroblob(300000)), '0', ' ')"
+        } else {
+            "repeat(' ', 600000)"
+        };
+        harness.execute(&format!("UPDATE audit_events SET body = body || {spaces} {of_a_token}")).await;
+        let malformed = "UPDATE audit_events SET body = 'none' WHERE id = (SELECT MIN(id) FROM audit_events)";
+        harness.execute(malformed).await;
+        let (mut pages, mut found, mut cursor) = (0, 0, String::new());
+        let mut named = Vec::new();
+        loop {
+            let page = harness.admin("GET", &format!("/audit?limit=1000{cursor}")).by("reader").send().await;
+            assert_eq!(page.status, 200, "{}", page.text());
+            (pages, found) = (pages + 1, found + page.json["events"].as_array().expect("events").len());
+            named.extend(page.json["malformed"].as_array().cloned().unwrap_or_default());
+            let Some(next) = page.json["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(pages, 2, "two of three large events are one page");
+        let [row] = named.as_slice() else { panic!("{named:?}") };
+        assert!(row["id"].is_i64() && row["writer"].is_string() && row["writer_sequence"] == 1, "{row}");
+        assert_eq!(found + 1, count);
     }
 }
 

@@ -114,6 +114,72 @@ async fn audit_verify_names_the_row_that_was_edited() {
 }
 
 #[tokio::test]
+async fn a_malformed_row_is_named_and_hides_no_other() {
+    let (shop, server) = Shop::serving().await;
+    for _ in 0..5 {
+        shop.token().await;
+    }
+    assert_eq!(server.end().await, Some(0));
+    let whole = shop.folder.run(&["audit", "list", "--json"]).await.json().len();
+    for (change, sequence) in [
+        (
+            "UPDATE audit_events SET mac = substr(mac, 1, 31) WHERE body LIKE '%token.issued%' AND writer_sequence = 5",
+            5,
+        ),
+        (
+            "UPDATE audit_events SET at = 9223372036854775807 WHERE body LIKE '%token.issued%' AND writer_sequence = 4",
+            4,
+        ),
+        ("UPDATE audit_events SET body = '{ none' WHERE body LIKE '%token.issued%' AND writer_sequence = 3", 3),
+        (
+            "UPDATE audit_events SET body = CAST(x'ff' AS TEXT) WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+            2,
+        ),
+    ] {
+        execute(&shop, change).await;
+        let verified = shop.folder.run(&["audit", "verify", "--json"]).await;
+        verified.ended_with(1);
+        let faults = verified.json()[0]["faults"].clone();
+        assert_eq!(faults.as_array().map(Vec::len), Some(1), "{change}: {faults}");
+        assert_eq!((&faults[0]["fault"], &faults[0]["sequence"]), (&json!("altered"), &json!(sequence)), "{faults}");
+    }
+    let listed = shop.folder.run(&["audit", "list", "--json"]).await;
+    listed.ended_with(0);
+    let listed = listed.json();
+    assert_eq!(listed.len(), whole);
+    let malformed: Vec<_> =
+        listed.iter().filter_map(|row| row["malformed"].as_i64().zip(row["writer_sequence"].as_i64())).collect();
+    assert_eq!(malformed.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), [2, 3, 4, 5], "{listed:?}");
+    let in_words = shop.folder.run(&["audit", "list"]).await;
+    assert_eq!(in_words.ended_with(0).matches("malformed: row ").count(), 4, "{in_words:?}");
+    let exported = shop.folder.run(&["audit", "export"]).await;
+    exported.ended_with(0);
+    assert_eq!(exported.json().len(), whole);
+    shop.folder.run(&["audit", "export", "--heads"]).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn audit_list_says_what_was_revoked_and_what_changed() {
+    let (shop, _server) = Shop::serving().await;
+    for (revoked, line) in [
+        (vec!["--agent", "inventory"], "revoked  agent inventory"),
+        (vec!["--tenant", "acme"], "revoked  tenant acme"),
+        (vec!["--sub", "alice", "--issuer", super::IDP], "revoked  user alice  of https://login.example.com"),
+        (vec!["--txn", "t-1"], "revoked  txn t-1"),
+        (vec!["--jti", "j-1"], "revoked  jti j-1"),
+    ] {
+        shop.folder.run(&[vec!["revoke"], revoked.clone()].concat()).await.ended_with(0);
+        let listed = shop.folder.run(&["audit", "list"]).await;
+        assert!(listed.ended_with(0).contains(line), "{line}: {listed:?}");
+        shop.folder.run(&[vec!["revoke"], revoked, vec!["--lift"]].concat()).await.ended_with(0);
+        let listed = shop.folder.run(&["audit", "list"]).await;
+        assert!(listed.ended_with(0).contains(&line.replace("revoked  ", "revocation.lifted  ")), "{line}: {listed:?}");
+    }
+    let listed = shop.folder.run(&["audit", "list"]).await;
+    assert!(listed.ended_with(0).contains("registry.changed  detail add issuer "), "{listed:?}");
+}
+
+#[tokio::test]
 async fn audit_verify_finds_a_removed_row_and_against_heads_a_cut_tail_and_a_missing_writer() {
     let (shop, server) = Shop::serving().await;
     for _ in 0..3 {

@@ -1,6 +1,6 @@
 //! Audit rows.
 
-use sts_server::storage::{AuditFilter, AuditHead, AuditRow, StoredAuditRow};
+use sts_server::storage::{AUDIT_PAGE_BYTES, AuditFilter, AuditHead, AuditRow, StoredAuditRow};
 
 use super::database::TestDatabase;
 use super::rows::{audit, audit_rows, future_by};
@@ -77,9 +77,70 @@ pub(super) async fn reading_on_from_the_last_id_misses_nothing(database: &TestDa
         let page = store.audit(&filter, 3).await.unwrap();
         let Some(last) = page.last() else { break };
         filter.after_id = Some(last.id);
-        read.extend(page.into_iter().map(|stored| stored.row));
+        read.extend(page.into_iter().map(|stored| stored.row.well_formed().unwrap()));
     }
     assert_eq!(read, rows);
+}
+
+pub(super) async fn a_search_by_time_finds_events_that_were_committed_out_of_order(database: &TestDatabase) {
+    let store = database.store().await;
+    let minutes = |minutes: i64| future_by(minutes * 60_000);
+    let at = [0, 10, 12, 9, 11, 30].map(minutes);
+    let rows: Vec<AuditRow> = (1..).zip(at).map(|(sequence, at)| AuditRow { at, ..audit("w", sequence) }).collect();
+    store.append_audit(&rows).await.unwrap();
+    for (since, expected) in
+        [(0, vec![1, 2, 3, 4, 5, 6]), (9, vec![2, 3, 4, 5, 6]), (10, vec![2, 3, 5, 6]), (31, vec![])]
+    {
+        let filter = AuditFilter { since: Some(minutes(since)), ..AuditFilter::default() };
+        assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap()), expected, "since {since}");
+    }
+}
+
+pub(super) async fn a_page_is_bounded_by_the_bytes_of_its_rows(database: &TestDatabase) {
+    let store = database.store().await;
+    let large = |sequence: i64, bytes: usize| AuditRow { body: "x".repeat(bytes), ..audit("w", sequence) };
+    let mut rows: Vec<AuditRow> = (1..=7).map(|sequence| large(sequence, 400_000)).collect();
+    rows.extend([large(8, AUDIT_PAGE_BYTES + 1), large(9, 10)]);
+    store.append_audit(&rows).await.unwrap();
+    let (mut by_id, mut by_chain) = (Vec::new(), Vec::new());
+    let mut filter = AuditFilter::default();
+    loop {
+        let page = store.audit(&filter, 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        filter.after_id = Some(last.id);
+        by_id.push(sequences(&page));
+    }
+    let mut after = None;
+    loop {
+        let page = store.audit_chain(after.map(|sequence| ("w", sequence)), 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.row.writer_sequence);
+        assert!(page.iter().all(|row| (row.row.body.is_empty()) == (row.row.writer_sequence == 8)), "too long to read");
+        by_chain.push(sequences(&page));
+    }
+    assert_eq!(by_id, [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8], vec![9]]);
+    assert_eq!(by_chain, by_id);
+}
+
+pub(super) async fn a_malformed_row_hides_no_other(database: &TestDatabase) {
+    let store = database.store().await;
+    store.append_audit(&[audit("w", 1), audit("w", 2), audit("w", 3), audit("w", 4)]).await.unwrap();
+    database.execute("UPDATE audit_events SET at = 9223372036854775807 WHERE writer_sequence = 2").await;
+    if database.url().starts_with("sqlite") {
+        database.execute("UPDATE audit_events SET mac = x'00' WHERE writer_sequence = 4").await;
+        database.execute("UPDATE audit_events SET body = CAST(x'ff' AS TEXT) WHERE writer_sequence = 3").await;
+    } else {
+        database.execute("UPDATE audit_events SET mac = '\\x00' WHERE writer_sequence = 4").await;
+    }
+    let by_id = store.audit(&AuditFilter::default(), 10).await.unwrap();
+    assert_eq!(sequences(&by_id), [1, 2, 3, 4]);
+    assert_eq!(store.audit_chain(None, 10).await.unwrap(), by_id);
+    let well_formed: Vec<i64> =
+        by_id.iter().filter_map(|row| row.row.well_formed()).map(|row| row.writer_sequence).collect();
+    assert_eq!(well_formed, [1, 3]);
+    let since = AuditFilter { since: Some(future_by(0)), ..AuditFilter::default() };
+    assert_eq!(sequences(&store.audit(&since, 10).await.unwrap()), [2]);
+    assert_eq!(store.audit_heads().await.unwrap()[0].mac, [0]);
 }
 
 pub(super) async fn chains_are_paged_in_the_order_of_writer_and_sequence(database: &TestDatabase) {
@@ -106,7 +167,7 @@ pub(super) async fn the_head_of_every_chain_is_found(database: &TestDatabase) {
     let expected = [audit("B", 7), audit("a", 10), audit("b", 1)].map(|row| AuditHead {
         writer: row.writer,
         writer_sequence: row.writer_sequence,
-        mac: row.mac,
+        mac: row.mac.to_vec(),
     });
     assert_eq!(store.audit_heads().await.unwrap(), expected);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use sts_server::storage::{self, Store};
 use sts_tests::postgres::{self, Database};
 use tempfile::TempDir;
@@ -35,6 +36,17 @@ impl TestDatabase {
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Changes the database past the servers, as its administrator could.
+    pub(super) async fn execute(&self, statement: &'static str) {
+        if self.url.starts_with("sqlite") {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        }
     }
 
     /// A server that has not migrated the database.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sts_server::storage::{AuditFilter, AuditRow, KeyChanges, RevocationKind, Store, Version};
+use sts_server::storage::{self, AuditFilter, AuditRow, KeyChanges, RevocationKind, Store, Version};
+use tokio::task::JoinSet;
 
 use super::database::TestDatabase;
 use super::record::record_for_a_while;
-use super::rows::{audit, one_time, revocation};
+use super::rows::{audit, codes, one_time, revocation};
 
 /// How many sessions of this database are in a transaction in which nothing happens.
 async fn forgotten_transactions(connection: &mut PgConnection) -> i64 {
@@ -54,42 +55,116 @@ async fn sessions_that_wait_for_a_lock(connection: &mut PgConnection) -> i64 {
 async fn read_on(store: Arc<dyn Store>, after_id: Option<i64>) -> (Option<i64>, Vec<AuditRow>) {
     loop {
         match store.audit(&AuditFilter { after_id, ..AuditFilter::default() }, 10).await {
-            Ok(page) => return (page.last().map(|row| row.id), page.into_iter().map(|stored| stored.row).collect()),
+            Ok(page) => {
+                return (
+                    page.last().map(|row| row.id),
+                    page.iter().map(|stored| stored.row.well_formed().unwrap()).collect(),
+                );
+            }
             Err(error) => assert!(error.is_outage(), "{error:?}"),
         }
+    }
+}
+
+/// A server in the middle of adding its events 1 and 2, of which the first has an id already.
+struct SlowWriter {
+    obstacle: PgConnection,
+    write: tokio::task::JoinHandle<()>,
+}
+
+impl SlowWriter {
+    async fn begin(database: &TestDatabase) -> Self {
+        let mut witness = PgConnection::connect(database.url()).await.unwrap();
+        // Holds up the writer of the event 2 of "w".
+        let mut obstacle = PgConnection::connect(database.url()).await.unwrap();
+        sqlx::raw_sql(
+            "BEGIN; INSERT INTO audit_events (writer, writer_sequence, at, body, mac)
+             VALUES ('w', 2, 0, '{}', decode('', 'hex'))",
+        )
+        .execute(&mut obstacle)
+        .await
+        .unwrap();
+        let slow = database.store().await;
+        let write = tokio::spawn(async move { slow.append_audit(&[audit("w", 1), audit("w", 2)]).await.unwrap() });
+        while sessions_that_wait_for_a_lock(&mut witness).await < 1 {
+            tokio::task::yield_now().await;
+        }
+        Self { obstacle, write }
+    }
+
+    async fn end(mut self) {
+        sqlx::raw_sql("ROLLBACK").execute(&mut self.obstacle).await.unwrap();
+        self.write.await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn no_audit_row_appears_before_one_that_was_already_read() {
     let database = TestDatabase::postgres().await;
-    let [slow, quick] = [database.store().await, database.store().await];
-    let mut witness = PgConnection::connect(database.url()).await.unwrap();
-    // Holds up whoever writes the event 2 of the writer "w", so that its event 1 has an id but no commit.
-    let mut obstacle = PgConnection::connect(database.url()).await.unwrap();
-    let mut obstacle = obstacle.begin().await.unwrap();
-    sqlx::raw_sql(
-        "INSERT INTO audit_events (writer, writer_sequence, at, body, mac) VALUES ('w', 2, 0, '{}', decode('', 'hex'))",
-    )
-    .execute(&mut *obstacle)
-    .await
-    .unwrap();
-    let slow_write = tokio::spawn(async move { slow.append_audit(&[audit("w", 1), audit("w", 2)]).await });
-    while sessions_that_wait_for_a_lock(&mut witness).await < 1 {
-        tokio::task::yield_now().await;
-    }
+    let quick = database.store().await;
+    quick.append_audit(&[audit("u", 1)]).await.unwrap();
+    let (known, rows) = read_on(Arc::clone(&quick), None).await;
+    assert_eq!(rows, [audit("u", 1)]);
+    let slow = SlowWriter::begin(&database).await;
     quick.append_audit(&[audit("v", 1)]).await.unwrap();
 
-    let reading = tokio::spawn(read_on(Arc::clone(&quick), None));
-    while !reading.is_finished() && sessions_that_wait_for_a_lock(&mut witness).await < 2 {
-        tokio::task::yield_now().await;
-    }
-    obstacle.rollback().await.unwrap();
-    slow_write.await.unwrap().unwrap();
+    // The event of "v" is committed and has a greater id than one that is not.
+    assert_eq!(quick.audit(&AuditFilter { after_id: known, ..AuditFilter::default() }, 10).await.unwrap(), []);
+    let ignorant = database.store().await.audit(&AuditFilter::default(), 10).await.unwrap_err();
+    assert!(ignorant.is_outage(), "{ignorant:?}");
+    slow.end().await;
+    assert_eq!(read_on(quick, known).await.1, [audit("w", 1), audit("w", 2), audit("v", 1)]);
+}
 
-    let (last, mut rows) = reading.await.unwrap();
-    rows.extend(read_on(quick, last).await.1);
-    assert_eq!(rows, [audit("w", 1), audit("w", 2), audit("v", 1)]);
+#[tokio::test]
+async fn reading_the_audit_log_asks_for_no_lock_that_a_writer_waits_for() {
+    let database = TestDatabase::postgres().await;
+    let store = database.store().await;
+    store.append_audit(&[audit("u", 1)]).await.unwrap();
+    let slow = SlowWriter::begin(&database).await;
+    let mut witness = PgConnection::connect(database.url()).await.unwrap();
+    let reading = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.audit(&AuditFilter::default(), 10).await }
+    });
+    let mut sequence = 1;
+    while !reading.is_finished() {
+        let exclusive: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .fetch_one(&mut witness)
+        .await
+        .unwrap();
+        assert_eq!(exclusive, 0);
+        store.append_audit(&[audit("v", sequence)]).await.unwrap();
+        sequence += 1;
+    }
+    slow.end().await;
+}
+
+#[tokio::test]
+async fn readers_of_the_audit_log_take_no_connection_that_follows_the_database_or_revokes() {
+    let database = TestDatabase::postgres().await;
+    database.store().await.append_audit(&[audit("u", 1)]).await.unwrap();
+    // One connection that commits, and one for everything that has none set apart.
+    let store = storage::open(database.url(), 2, codes()).await.unwrap();
+    let slow = SlowWriter::begin(&database).await;
+    let mut readers = JoinSet::new();
+    for _ in 0..40 {
+        let store = Arc::clone(&store);
+        readers.spawn(async move { while store.audit(&AuditFilter::default(), 10).await.is_err() {} });
+    }
+    tokio::task::yield_now().await;
+    for _ in 0..20 {
+        store.state().await.unwrap();
+        store.entries().await.unwrap();
+        store.keys().await.unwrap();
+        store.revocations().await.unwrap();
+    }
+    slow.end().await;
+    store.revoke(&revocation(RevocationKind::Agent, None, "a"), &[]).await.unwrap();
+    readers.join_all().await;
 }
 
 #[tokio::test]

@@ -43,11 +43,11 @@ impl Harness {
         self.store.revoke(&row, &[]).await.expect("a database");
     }
 
-    /// Writes to the database past every server.
+    /// Changes the database past the server, as its administrator could.
     ///
     /// # Panics
-    /// When the statement fails.
-    pub async fn tamper(&self, statement: &str) {
+    /// When the database does not take it.
+    pub async fn execute(&self, statement: &str) {
         self.inspector.execute(statement.to_owned()).await;
     }
 

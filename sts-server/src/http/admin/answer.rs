@@ -144,7 +144,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Refusal::Role { .. } => StatusCode::FORBIDDEN,
-        Refusal::TooManyAttempts { .. } | Refusal::SourceRate { .. } | Refusal::Overloaded => {
+        Refusal::TooManyAttempts { .. } | Refusal::SourceRate { .. } | Refusal::Overloaded | Refusal::Busy => {
             StatusCode::TOO_MANY_REQUESTS
         }
         Refusal::Authorization | Refusal::Path | Refusal::Parameters(_) | Refusal::Json(_) | Refusal::Body => {
@@ -184,6 +184,7 @@ fn detail(refusal: &Refusal) -> &'static str {
         Refusal::TooManyAttempts { .. } => "Too many attempts have failed: come back later.",
         Refusal::SourceRate { .. } => "Too many requests: come back later.",
         Refusal::Overloaded => "Too many secrets wait to be checked: come back later.",
+        Refusal::Busy => "Too many requests of operators are served at this moment: come back later.",
         Refusal::Role { .. } => "The operator's role does not reach: WWW-Authenticate names the one that would.",
         Refusal::Path => "The path does not decode to UTF-8.",
         Refusal::Parameters(_) => "The query or a header makes no sense.",

@@ -11,8 +11,8 @@ use super::{AdminApi, answer};
 use crate::admin::{AuditQuery, Refusal};
 use crate::config::Role;
 use crate::document::FieldFault;
-use crate::record::Event;
-use crate::storage::StoredAuditRow;
+use crate::record::{Event, cut, event_of};
+use crate::storage::{AUDIT_PAGE_BYTES, StoredAuditRow};
 
 /// How many events an answer holds unless asked for fewer, and at most.
 const MAX_EVENTS: u32 = 1000;
@@ -23,12 +23,23 @@ const DEFAULT_EVENTS: u32 = 100;
 pub(super) struct AuditPage {
     /// The events.
     events: Vec<Event>,
-    /// The places of rows between them that are no events: somebody has edited them. `sts-server audit verify` says more.
+    /// The rows between them that are no events: they were edited. `sts-server audit verify` says more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    malformed: Vec<i64>,
+    malformed: Vec<MalformedRow>,
     /// What `cursor` takes for the events that follow; absent when there were no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+/// A row of the audit log that is no event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MalformedRow {
+    /// Its id in the database.
+    id: i64,
+    /// Its chain, at most 256 characters.
+    writer: String,
+    /// Its place in the chain.
+    writer_sequence: i64,
 }
 
 /// Searches the audit log. Ask again with `next` as `cursor` until there is no `next`; with the last one again, for events that have
@@ -91,13 +102,20 @@ fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
 }
 
 fn page(rows: Vec<StoredAuditRow>, limit: u32) -> AuditPage {
-    let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == limit);
+    let bytes = rows.iter().map(|row| row.row.body.len()).fold(0, usize::saturating_add);
+    // A row whose body is too long to be read ends a page too.
+    let may_be_cut = bytes >= AUDIT_PAGE_BYTES || rows.iter().any(|row| row.row.body.is_empty());
+    let is_full = may_be_cut || u32::try_from(rows.len()).is_ok_and(|count| count == limit);
     let next = rows.last().filter(|_| is_full).map(|row| row.id.to_string());
     let (mut events, mut malformed) = (Vec::new(), Vec::new());
     for row in rows {
-        match serde_json::from_str(&row.row.body) {
-            Ok(event) => events.push(event),
-            Err(_) => malformed.push(row.id),
+        match event_of(&row.row) {
+            Some(event) => events.push(event),
+            None => malformed.push(MalformedRow {
+                id: row.id,
+                writer: cut(&row.row.writer).into_owned(),
+                writer_sequence: row.row.writer_sequence,
+            }),
         }
     }
     AuditPage { events, malformed, next }

@@ -61,8 +61,15 @@ where
             return Err(Refusal::Role { needs });
         }
         let body = read(&api, &head, body).await?;
+        let turn = api.turns.take(&head).await?;
         let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
-        tokio::spawn(act(api.clone(), asked)).await.unwrap_or(Err(Refusal::Ended))
+        let act = act(api.clone(), asked);
+        let acted = tokio::spawn(async move {
+            // As long as the act takes, though its requester may be gone.
+            let _turn = turn;
+            act.await
+        });
+        acted.await.unwrap_or(Err(Refusal::Ended))
     };
     let decided = tokio::select! {
         biased;
@@ -104,17 +111,21 @@ async fn admit(api: &AdminApi, head: &Parts, source: IpAddr) -> Result<Operator,
     api.access.authenticate(&api.app.sts, &authorization, source).await
 }
 
-/// What a known operator was refused is an event; what came of an outage, or of nobody known, is counted and logged.
+/// Stores the refusal of a known operator as an event, up to a bound. An outage, load, and a requester who is not known are counted and
+/// logged.
 async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
     let (reason, detail) = (refusal.reason(), refusal.detail());
     let correlation_id = by.correlation_id.as_deref().unwrap_or_default();
-    let is_outage = answer::outcome(refusal) == Outcome::Unavailable;
-    if is_outage {
-        tracing::warn!(endpoint = "admin", correlation_id, reason, detail, "a request could not be served");
-    } else {
+    let outcome = answer::outcome(refusal);
+    if outcome != Outcome::Unavailable {
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
+    } else if let Some(held_back) = api.outages.pass() {
+        tracing::warn!(endpoint = "admin", correlation_id, reason, detail, held_back, "a request could not be served");
     }
-    if by.admin.is_none() || is_outage {
+    let Some(operator) = &by.admin else { return };
+    // The database is what limits spare, and in an outage it takes nothing.
+    if matches!(outcome, Outcome::Unavailable | Outcome::Limited) || api.app.sts.suppresses_refusal_of(operator, reason)
+    {
         return;
     }
     let asked = format!("{} {BASE}{}", head.method, head.uri.path());

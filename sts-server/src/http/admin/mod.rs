@@ -1,7 +1,7 @@
 //! The admin API, under `/admin/v1` of the admin listener.
 //!
-//! What lives here: its routes, each with its description for the OpenAPI document (`openapi`), the reading of its requests (`call`)
-//! and all its statuses and bodies (`answer`). What must never: an act; `crate::admin` has them. Another endpoint is a handler with a
+//! What lives here: its routes, each with its description for the OpenAPI document (`openapi`), the reading of its requests (`call`),
+//! how many are served at once (`turns`), and all its statuses and bodies (`answer`). What must never: an act; `crate::admin` has them. Another endpoint is a handler with a
 //! `utoipa::path` attribute and one line in [`routes`]: the document and the router are made of the same list.
 
 mod agents;
@@ -15,6 +15,7 @@ mod issuers;
 mod keys;
 mod openapi;
 mod revocations;
+mod turns;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use crate::admin::{Access, Administration, Refusal};
+use crate::telemetry::LogLimit;
 
 /// Where the API is.
 pub(super) const BASE: &str = "/admin/v1";
@@ -38,13 +40,17 @@ pub struct AdminApi {
     administration: Administration,
     access: Arc<Access>,
     document: Bytes,
+    turns: turns::Turns,
+    /// The lines about requests that could not be served.
+    outages: Arc<LogLimit>,
 }
 
 impl AdminApi {
     /// The admin API of a server.
     #[must_use]
     pub fn new(app: App, administration: Administration, access: Arc<Access>) -> Self {
-        Self { app, administration, access, document: openapi::document(routes().into_openapi()) }
+        let document = openapi::document(routes().into_openapi());
+        Self { app, administration, access, document, turns: turns::Turns::new(), outages: Arc::default() }
     }
 }
 

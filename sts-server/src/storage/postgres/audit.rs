@@ -1,12 +1,28 @@
 //! Audit rows.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{PgPool, QueryBuilder};
 
 use super::error::PostgresError;
 use super::transaction;
-use crate::storage::columns::{self, AuditColumns, AuditHeadColumns};
+use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS};
+use crate::storage::columns::AuditHeadColumns;
 use crate::storage::{AuditFilter, AuditHead, AuditRow, StoredAuditRow};
+use crate::telemetry::Stopwatch;
+
+/// The longest time that a reader waits for transactions that are adding rows.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pauses between two looks at them.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The rows of the page `sized` before which there are less than `AUDIT_PAGE_BYTES`, without the body of one that alone has more.
+const SIZED_ROWS: &str = " SELECT id, writer, writer_sequence, at, correlation_id, txn, jti,
+        CASE WHEN octet_length(body) <= 1048576 THEN body ELSE '' END AS body, mac
+     FROM sized JOIN audit_events USING (id) WHERE bytes_before < 1048576";
 
 /// Adds rows in a transaction of their own.
 pub(super) async fn append(pool: &PgPool, audit: &[AuditRow]) -> Result<(), PostgresError> {
@@ -39,27 +55,47 @@ pub(super) async fn insert(connection: &mut PgConnection, audit: &[AuditRow]) ->
     Ok(())
 }
 
+/// The greatest id that was found to be settled.
+#[derive(Debug, Default)]
+pub(super) struct Settled(Mutex<Option<i64>>);
+
+impl Settled {
+    fn raise(&self, id: i64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = (*known).max(Some(id));
+    }
+
+    fn known(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads rows by id.
 ///
-/// Ids are given out before the commit, so a row can appear after one with a greater id, and whoever reads on from the greater one
-/// would never see it. Hence no row beyond the greatest id of a moment when nobody was writing.
+/// Ids are given out before the commit, so a row can appear after one with a greater id, and a reader that goes on from the greater one
+/// would never see it. Hence no row beyond an id that is settled.
 pub(super) async fn audit(
     pool: &PgPool,
+    settled: &Settled,
     filter: &AuditFilter,
     limit: u32,
 ) -> Result<Vec<StoredAuditRow>, PostgresError> {
-    let Some(settled) = settled(pool).await? else {
+    let mut connection = pool.acquire().await?;
+    let Some(settled) = settle(&mut connection, settled).await? else {
         return Ok(Vec::new());
     };
-    let mut query: QueryBuilder<Postgres> = QueryBuilder::new(
-        "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events WHERE id <= ",
-    );
+    let mut query: QueryBuilder<Postgres> =
+        QueryBuilder::new("WITH page AS (SELECT id, octet_length(body) AS bytes FROM audit_events WHERE id <= ");
     query.push_bind(settled);
     if let Some(after_id) = filter.after_id {
         query.push(" AND id > ").push_bind(after_id);
     }
     if let Some(since) = filter.since {
-        query.push(" AND at >= ").push_bind(since.as_millisecond());
+        let since = since.as_millisecond();
+        let Some(first) = first_since(&mut connection, since).await? else {
+            return Ok(Vec::new());
+        };
+        query.push(" AND id >= ").push_bind(first).push(" AND at >= ").push_bind(since);
     }
     if let Some(correlation_id) = &filter.correlation_id {
         query.push(" AND correlation_id = ").push_bind(correlation_id);
@@ -71,16 +107,53 @@ pub(super) async fn audit(
         query.push(" AND jti = ").push_bind(jti);
     }
     query.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit));
-    let rows: Vec<AuditColumns> = query.build_query_as().fetch_all(pool).await?;
-    Ok(columns::rows(rows)?)
+    query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM page)");
+    query.push(SIZED_ROWS).push(" ORDER BY id");
+    Ok(query.build_query_as().fetch_all(&mut *connection).await?)
 }
 
 /// The greatest id below which no row can appear any more.
-async fn settled(pool: &PgPool) -> Result<Option<i64>, PostgresError> {
-    let mut transaction = transaction::briefly_without_writers(pool).await?;
-    let greatest = sqlx::query_scalar("SELECT MAX(id) FROM audit_events").fetch_one(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(greatest)
+///
+/// A transaction that adds rows holds the lock of the writers from before the first id is given out until its rows can be seen. So when
+/// all that held the lock after the greatest id was read have ended, every id up to that one is settled. The lock itself is not taken:
+/// writers would queue up behind a reader. If a writer takes too long, the rows that were settled before are read.
+async fn settle(connection: &mut PgConnection, settled: &Settled) -> Result<Option<i64>, PostgresError> {
+    let greatest: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(id) FROM audit_events").fetch_one(&mut *connection).await?;
+    let Some(greatest) = greatest else { return Ok(None) };
+    let mut writing = transaction::holders_of_writers(connection).await?;
+    let (watch, mut pause) = (Stopwatch::start(), SHORTEST_PAUSE);
+    while !writing.is_empty() {
+        if watch.elapsed() > SETTLE_TIMEOUT {
+            let late = || PostgresError::Driver(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+            return settled.known().map(Some).ok_or_else(late);
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause.saturating_mul(2));
+        let still = transaction::holders_of_writers(connection).await?;
+        writing.retain(|transaction| still.contains(transaction));
+    }
+    settled.raise(greatest);
+    Ok(Some(greatest))
+}
+
+/// The least id of the events at or after a moment: of the earliest of them, because later events have greater ids.
+async fn first_since(connection: &mut PgConnection, since: i64) -> Result<Option<i64>, PostgresError> {
+    // The limit also keeps the planner from looking for the least id by reading from the first row on.
+    let first = sqlx::query_scalar(
+        "SELECT MIN(id) FROM (
+             SELECT id FROM audit_events
+             WHERE at >= $1 AND at <= $2 + (
+                 SELECT LEAST(at, $3) FROM audit_events WHERE at >= $1 ORDER BY at LIMIT 1)
+             ORDER BY at LIMIT $4) AS earliest",
+    )
+    .bind(since)
+    .bind(DISORDER_MILLISECONDS)
+    .bind(i64::MAX - DISORDER_MILLISECONDS)
+    .bind(DISORDER_ROWS)
+    .fetch_one(connection)
+    .await?;
+    Ok(first)
 }
 
 /// Reads rows in the order of their chains.
@@ -89,25 +162,18 @@ pub(super) async fn chain(
     after: Option<(&str, i64)>,
     limit: u32,
 ) -> Result<Vec<StoredAuditRow>, PostgresError> {
-    let rows: Vec<AuditColumns> = match after {
-        // No bound at all: a row that somebody forged may stand before everything that a writer writes.
-        None => sqlx::query_as(
-            "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
-             ORDER BY writer, writer_sequence LIMIT $1",
-        )
-        .bind(i64::from(limit)),
-        Some((writer, writer_sequence)) => sqlx::query_as(
-            "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
-             WHERE (writer, writer_sequence) > ($2, $3)
-             ORDER BY writer, writer_sequence LIMIT $1",
-        )
-        .bind(i64::from(limit))
-        .bind(writer.to_owned())
-        .bind(writer_sequence),
+    let mut query: QueryBuilder<Postgres> = QueryBuilder::new(
+        "WITH page AS (SELECT id, writer, writer_sequence, octet_length(body) AS bytes FROM audit_events",
+    );
+    // At first no bound at all: a row that was forged may stand before everything that a writer writes.
+    if let Some((writer, writer_sequence)) = after {
+        query.push(" WHERE (writer, writer_sequence) > (").push_bind(writer).push(", ");
+        query.push_bind(writer_sequence).push(")");
     }
-    .fetch_all(pool)
-    .await?;
-    Ok(columns::rows(rows)?)
+    query.push(" ORDER BY writer, writer_sequence LIMIT ").push_bind(i64::from(limit));
+    query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY writer, writer_sequence) - bytes AS bytes_before");
+    query.push(" FROM page)").push(SIZED_ROWS).push(" ORDER BY writer, writer_sequence");
+    Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
 /// Reads the end of every chain: steps from writer to writer instead of reading every row.
@@ -127,5 +193,5 @@ pub(super) async fn heads(pool: &PgPool) -> Result<Vec<AuditHead>, PostgresError
     )
     .fetch_all(pool)
     .await?;
-    Ok(columns::rows(heads)?)
+    Ok(heads.into_iter().map(AuditHead::from).collect())
 }

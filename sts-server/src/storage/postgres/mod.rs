@@ -8,11 +8,22 @@
 //! | the row `registry` of `counters` | | `change_entries`, `reseal`, `accept` |
 //! | `transaction::KEYS`, advisory | | `change_keys`, `reseal`, `accept` |
 //! | the row `keys` of `counters` | | `change_keys`, `reseal`, `accept` |
-//! | `transaction::WRITERS`, advisory | what adds tokens or audit rows, `purge` | all of the above, when they raise a counter; `revoke`, `lift`; for an instant the readers of audit rows |
+//! | `transaction::WRITERS`, advisory | what adds tokens or audit rows, `purge` | all of the above, when they raise a counter; `revoke`, `lift` |
 //! | the row `revocations` of `counters` | | `revoke`, `lift`, `purge`, `reseal`, `accept` |
+//!
+//! Readers of audit rows take none of these: they wait until those that hold the lock of the writers at that moment have ended.
+//!
+//! Connections are set apart, so that no read of an operator stands in the way of issuing or of the kill switch:
+//!
+//! | pool | connections | for |
+//! |---|---|---|
+//! | `watch` | 2 | following the database, readiness, revoking and lifting |
+//! | `audit` | 2 | reading the audit log |
+//! | `pool` | `database.max_connections` less the one that commits batches | the rest |
 
 use std::fmt::{self, Debug, Formatter};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,6 +57,10 @@ mod writer;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an act may take in all, should the network swallow what the server's own timeouts would have ended.
 const ACT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The connections that follow the database, tell readiness, and revoke.
+const WATCH_CONNECTIONS: u32 = 2;
+/// The connections that read the audit log.
+const AUDIT_CONNECTIONS: u32 = 2;
 /// How long a connection that comes back to the pool may take to prove that it is usable.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long [`Store::close`] waits for connections in use.
@@ -66,16 +81,57 @@ const DURABLE: &str =
 
 /// A `PostgreSQL` database.
 pub struct PostgresStore {
-    pool: PgPool,
-    writer: Writer,
+    pools: Pools,
+    /// The pool that reads registry, keys and revocations: one of the others.
+    reads: PgPool,
+    writer: Arc<Writer>,
     options: PgConnectOptions,
-    announcements: Announcements,
+    announcements: Arc<Announcements>,
+    settled: Arc<audit::Settled>,
     codes: RowCodes,
 }
 
+/// The pools, which share no connection.
+#[derive(Debug, Clone)]
+struct Pools {
+    pool: PgPool,
+    watch: PgPool,
+    audit: PgPool,
+}
+
+impl Pools {
+    /// Pools of which the general one has up to `general` connections.
+    fn of(session: &PgConnectOptions, general: u32) -> Self {
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_connect(|connection, _| Box::pin(make_durable(connection)))
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        // A transaction that was given up is rolled back here.
+                        match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
+                            Ok(answer) => answer.map(|()| true),
+                            Err(elapsed) => Err(sqlx::Error::Io(elapsed.into())),
+                        }
+                    })
+                })
+                .connect_lazy_with(session.clone())
+        };
+        Self { pool: pool(general), watch: pool(WATCH_CONNECTIONS), audit: pool(AUDIT_CONNECTIONS) }
+    }
+
+    async fn close(&self) {
+        for pool in [&self.audit, &self.watch, &self.pool] {
+            pool.close().await;
+        }
+    }
+}
+
 impl PostgresStore {
-    /// Opens the database of this URL with up to `max_connections` connections (at least 2: one of them commits batches). Connects on
-    /// first use: the server need not be there yet.
+    /// Opens the database of this URL with up to `max_connections` connections (at least 2: one of them commits batches), and up to five
+    /// more that are set apart: to follow the database and revoke, to hear announcements, and to read the audit log. Connects on first
+    /// use: the server need not be there yet.
     ///
     /// # Errors
     ///
@@ -83,29 +139,23 @@ impl PostgresStore {
     pub fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Self, StorageError> {
         let options = PgConnectOptions::from_str(url).map_err(PostgresError::from)?;
         let session = options.clone().options(SESSION);
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections.saturating_sub(1).max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| Box::pin(make_durable(connection)))
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    // A transaction that was given up is rolled back here.
-                    match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
-                        Ok(answer) => answer.map(|()| true),
-                        Err(elapsed) => Err(sqlx::Error::Io(elapsed.into())),
-                    }
-                })
-            })
-            .connect_lazy_with(session.clone());
-        let announcements = Announcements::of(options.clone());
-        Ok(Self { pool, writer: Writer::of(session), announcements, options, codes })
+        let pools = Pools::of(&session, max_connections.saturating_sub(1).max(1));
+        Ok(Self {
+            reads: pools.watch.clone(),
+            pools,
+            writer: Arc::new(Writer::of(session)),
+            announcements: Arc::new(Announcements::of(options.clone())),
+            options,
+            settled: Arc::default(),
+            codes,
+        })
     }
 }
 
 impl Debug for PostgresStore {
     /// Leaves the options out: they hold the password.
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("PostgresStore").field("size", &self.pool.size()).finish_non_exhaustive()
+        formatter.debug_struct("PostgresStore").field("size", &self.pools.pool.size()).finish_non_exhaustive()
     }
 }
 
@@ -129,7 +179,7 @@ impl Store for PostgresStore {
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
-        within(registry::state(&self.pool)).await
+        within(registry::state(&self.pools.watch)).await
     }
 
     async fn changed(&self) {
@@ -137,7 +187,7 @@ impl Store for PostgresStore {
     }
 
     async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
-        within(registry::entries(&self.pool, &self.codes)).await
+        within(registry::entries(&self.reads, &self.codes)).await
     }
 
     async fn change_entries(
@@ -146,11 +196,11 @@ impl Store for PostgresStore {
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(registry::change_entries(&self.pool, &self.codes, expected, (changes, audit))).await
+        within(registry::change_entries(&self.pools.pool, &self.codes, expected, (changes, audit))).await
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
-        within(keys::keys(&self.pool, &self.codes)).await
+        within(keys::keys(&self.reads, &self.codes)).await
     }
 
     async fn change_keys(
@@ -159,7 +209,7 @@ impl Store for PostgresStore {
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::change_keys(&self.pool, &self.codes, expected, (changes, audit))).await
+        within(keys::change_keys(&self.pools.pool, &self.codes, expected, (changes, audit))).await
     }
 
     async fn reseal(
@@ -169,31 +219,31 @@ impl Store for PostgresStore {
         next: &RowCodes,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::reseal(&self.pool, [&self.codes, next], expected, (changes, audit))).await
+        within(keys::reseal(&self.pools.pool, [&self.codes, next], expected, (changes, audit))).await
     }
 
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
-        within(recode::accept(&self.pool, &self.codes, audit)).await
+        within(recode::accept(&self.pools.pool, &self.codes, audit)).await
     }
 
     async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
-        within(recode::inspect(&self.pool, &self.codes)).await
+        within(recode::inspect(&self.reads, &self.codes)).await
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
-        within(keys::audit_keys(&self.pool)).await
+        within(keys::audit_keys(&self.reads)).await
     }
 
     async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
-        within(revocation::revocations(&self.pool, &self.codes)).await
+        within(revocation::revocations(&self.reads, &self.codes)).await
     }
 
     async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
-        within(revocation::revocations_after(&self.pool, known)).await
+        within(revocation::revocations_after(&self.reads, known)).await
     }
 
     async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError> {
-        within(revocation::revoke(&self.pool, &self.codes, revocation, audit)).await
+        within(revocation::revoke(&self.pools.watch, &self.codes, revocation, audit)).await
     }
 
     async fn lift(
@@ -203,7 +253,7 @@ impl Store for PostgresStore {
         value: &str,
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
-        within(revocation::lift(&self.pool, &self.codes, (kind, issuer, value), audit)).await
+        within(revocation::lift(&self.pools.watch, &self.codes, (kind, issuer, value), audit)).await
     }
 
     async fn record(
@@ -216,38 +266,50 @@ impl Store for PostgresStore {
     }
 
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
-        within(audit::append(&self.pool, audit)).await
+        within(audit::append(&self.pools.pool, audit)).await
     }
 
     async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
-        within(record::token(&self.pool, jti)).await
+        within(record::token(&self.pools.pool, jti)).await
     }
 
     async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError> {
-        within(record::ancestors(&self.pool, jti)).await
+        within(record::ancestors(&self.pools.pool, jti)).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
-        within(audit::audit(&self.pool, filter, limit)).await
+        within(audit::audit(&self.pools.audit, &self.settled, filter, limit)).await
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
-        within(audit::chain(&self.pool, after, limit)).await
+        within(audit::chain(&self.pools.audit, after, limit)).await
     }
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
-        within(audit::heads(&self.pool)).await
+        within(audit::heads(&self.pools.audit)).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
-        purge::purge(&self.pool, &self.codes).await
+        purge::purge(&self.pools.pool, &self.codes).await
+    }
+
+    fn for_operators(&self) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self {
+            pools: self.pools.clone(),
+            reads: self.pools.pool.clone(),
+            writer: Arc::clone(&self.writer),
+            options: self.options.clone(),
+            announcements: Arc::clone(&self.announcements),
+            settled: Arc::clone(&self.settled),
+            codes: self.codes.clone(),
+        }))
     }
 
     async fn close(&self) {
         self.announcements.end();
         let both = async {
             self.writer.close().await;
-            self.pool.close().await;
+            self.pools.close().await;
         };
         // What is still in use then ends with the process.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;

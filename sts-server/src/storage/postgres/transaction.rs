@@ -63,12 +63,17 @@ pub(super) async fn without_writers(pool: &PgPool) -> Result<Transaction<'static
     Ok(transaction)
 }
 
-/// The same for someone who can come again: writers queue up behind whoever waits for this lock.
-pub(super) async fn briefly_without_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    let mut transaction = begin(pool, READ_COMMITTED).await?;
-    sqlx::query("SET LOCAL lock_timeout = '1s'").execute(&mut *transaction).await?;
-    lock(&mut transaction, WRITERS).await?;
-    Ok(transaction)
+/// The transactions that hold the lock of the writers now, shared or not, by names that no later transaction has.
+pub(super) async fn holders_of_writers(connection: &mut PgConnection) -> Result<Vec<String>, PostgresError> {
+    let holders = sqlx::query_scalar(
+        "SELECT virtualtransaction FROM pg_locks
+         WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid::BIGINT = 0 AND objid::BIGINT = $1
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .bind(WRITERS)
+    .fetch_all(connection)
+    .await?;
+    Ok(holders)
 }
 
 /// Begins a transaction that changes rows which decisions are made by, registry entries or keys: those who decide meanwhile are not

@@ -6,8 +6,14 @@ use sqlx::{QueryBuilder, SqlitePool};
 
 use super::begin_immediate;
 use super::error::SqliteError;
-use crate::storage::columns::{self, AuditColumns, AuditHeadColumns};
+use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS};
+use crate::storage::columns::AuditHeadColumns;
 use crate::storage::{AuditFilter, AuditHead, AuditRow, StoredAuditRow};
+
+/// The rows of the page `sized` before which there are less than `AUDIT_PAGE_BYTES`, without the body of one that alone has more.
+const SIZED_ROWS: &str = " SELECT id, writer, writer_sequence, at, correlation_id, txn, jti,
+        CASE WHEN octet_length(body) <= 1048576 THEN body ELSE '' END AS body, mac
+     FROM sized JOIN audit_events USING (id) WHERE bytes_before < 1048576";
 
 /// Adds rows in a transaction of their own.
 pub(super) async fn append(writer: &SqlitePool, audit: &[AuditRow]) -> Result<(), SqliteError> {
@@ -57,14 +63,18 @@ pub(super) async fn audit(
     filter: &AuditFilter,
     limit: u32,
 ) -> Result<Vec<StoredAuditRow>, SqliteError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-        "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events WHERE TRUE",
-    );
+    let mut query: QueryBuilder<Sqlite> =
+        QueryBuilder::new("WITH page AS (SELECT id, octet_length(body) AS bytes FROM audit_events WHERE TRUE");
     if let Some(after_id) = filter.after_id {
         query.push(" AND id > ").push_bind(after_id);
     }
     if let Some(since) = filter.since {
-        query.push(" AND at >= ").push_bind(since.as_millisecond());
+        let since = since.as_millisecond();
+        let Some(first) = first_since(readers, since).await? else {
+            return Ok(Vec::new());
+        };
+        // Not by the index of times: the rows are wanted in the order of their ids.
+        query.push(" AND id >= ").push_bind(first).push(" AND +at >= ").push_bind(since);
     }
     if let Some(correlation_id) = &filter.correlation_id {
         query.push(" AND correlation_id = ").push_bind(correlation_id);
@@ -76,8 +86,28 @@ pub(super) async fn audit(
         query.push(" AND jti = ").push_bind(jti);
     }
     query.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit));
-    let rows: Vec<AuditColumns> = query.build_query_as().fetch_all(readers).await?;
-    Ok(columns::rows(rows)?)
+    query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM page)");
+    query.push(SIZED_ROWS).push(" ORDER BY id");
+    Ok(query.build_query_as().fetch_all(readers).await?)
+}
+
+/// The least id of the events at or after a moment: of the earliest of them, because later events have greater ids.
+async fn first_since(readers: &SqlitePool, since: i64) -> Result<Option<i64>, SqliteError> {
+    let first = sqlx::query_scalar(
+        "SELECT MIN(id) FROM (
+             SELECT id FROM audit_events INDEXED BY audit_events_by_at
+             WHERE at >= ?1 AND at <= ?2 + (
+                 SELECT MIN(at, ?3) FROM audit_events INDEXED BY audit_events_by_at
+                 WHERE at >= ?1 ORDER BY at LIMIT 1)
+             ORDER BY at LIMIT ?4)",
+    )
+    .bind(since)
+    .bind(DISORDER_MILLISECONDS)
+    .bind(i64::MAX - DISORDER_MILLISECONDS)
+    .bind(DISORDER_ROWS)
+    .fetch_one(readers)
+    .await?;
+    Ok(first)
 }
 
 /// Reads rows in the order of their chains.
@@ -86,25 +116,18 @@ pub(super) async fn chain(
     after: Option<(&str, i64)>,
     limit: u32,
 ) -> Result<Vec<StoredAuditRow>, SqliteError> {
-    let rows: Vec<AuditColumns> = match after {
-        // No bound at all: a row that somebody forged may stand before everything that a writer writes.
-        None => sqlx::query_as(
-            "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
-             ORDER BY writer, writer_sequence LIMIT ?1",
-        )
-        .bind(i64::from(limit)),
-        Some((writer, writer_sequence)) => sqlx::query_as(
-            "SELECT id, writer, writer_sequence, at, correlation_id, txn, jti, body, mac FROM audit_events
-             WHERE (writer, writer_sequence) > (?2, ?3)
-             ORDER BY writer, writer_sequence LIMIT ?1",
-        )
-        .bind(i64::from(limit))
-        .bind(writer.to_owned())
-        .bind(writer_sequence),
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "WITH page AS (SELECT id, writer, writer_sequence, octet_length(body) AS bytes FROM audit_events",
+    );
+    // At first no bound at all: a row that was forged may stand before everything that a writer writes.
+    if let Some((writer, writer_sequence)) = after {
+        query.push(" WHERE (writer, writer_sequence) > (").push_bind(writer.to_owned()).push(", ");
+        query.push_bind(writer_sequence).push(")");
     }
-    .fetch_all(readers)
-    .await?;
-    Ok(columns::rows(rows)?)
+    query.push(" ORDER BY writer, writer_sequence LIMIT ").push_bind(i64::from(limit));
+    query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY writer, writer_sequence) - bytes AS bytes_before");
+    query.push(" FROM page)").push(SIZED_ROWS).push(" ORDER BY writer, writer_sequence");
+    Ok(query.build_query_as().fetch_all(readers).await?)
 }
 
 /// Reads the end of every chain: steps from writer to writer instead of reading every row.
@@ -124,5 +147,5 @@ pub(super) async fn heads(readers: &SqlitePool) -> Result<Vec<AuditHead>, Sqlite
     )
     .fetch_all(readers)
     .await?;
-    Ok(columns::rows(heads)?)
+    Ok(heads.into_iter().map(AuditHead::from).collect())
 }

@@ -4,6 +4,7 @@
 //! all servers is writing and what it has read stays true until it commits. Others read beside it (WAL). A commit is on the disk
 //! before it is acknowledged (`synchronous = FULL`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,18 +30,26 @@ mod record;
 mod registry;
 mod revocation;
 
-/// How many connections read.
+/// The connections that read, apart from those below.
 const READERS: u32 = 4;
+/// The connections that follow the database and tell readiness.
+const WATCH_READERS: u32 = 2;
+/// The connections that read the audit log.
+const AUDIT_READERS: u32 = 2;
 /// How long a caller waits for a connection of this process; longer than another process may make the one in use wait.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long [`Store::close`] waits for connections in use.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A `SQLite` database.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    watch: SqlitePool,
+    audit: SqlitePool,
+    /// The pool that reads registry, keys and revocations: one of the others.
+    reads: SqlitePool,
     codes: RowCodes,
 }
 
@@ -64,10 +73,15 @@ impl SqliteStore {
                 Ok(!connection.is_in_transaction())
             })
         });
-        let readers = pool.max_connections(READERS);
+        let reading = options.clone().pragma("query_only", "ON");
+        let readers = |connections| pool.clone().max_connections(connections).connect_lazy_with(reading.clone());
+        let watch = readers(WATCH_READERS);
         Ok(Self {
-            writer: writer.connect_lazy_with(options.clone()),
-            readers: readers.connect_lazy_with(options.pragma("query_only", "ON")),
+            writer: writer.connect_lazy_with(options),
+            readers: readers(READERS),
+            reads: watch.clone(),
+            watch,
+            audit: readers(AUDIT_READERS),
             codes,
         })
     }
@@ -85,7 +99,7 @@ impl Store for SqliteStore {
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
-        Ok(registry::state(&self.readers).await?)
+        Ok(registry::state(&self.watch).await?)
     }
 
     async fn changed(&self) {
@@ -94,7 +108,7 @@ impl Store for SqliteStore {
     }
 
     async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
-        Ok(registry::entries(&self.readers, &self.codes).await?)
+        Ok(registry::entries(&self.reads, &self.codes).await?)
     }
 
     async fn change_entries(
@@ -107,7 +121,7 @@ impl Store for SqliteStore {
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
-        Ok(keys::keys(&self.readers, &self.codes).await?)
+        Ok(keys::keys(&self.reads, &self.codes).await?)
     }
 
     async fn change_keys(
@@ -134,19 +148,19 @@ impl Store for SqliteStore {
     }
 
     async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
-        Ok(recode::inspect(&self.readers, &self.codes).await?)
+        Ok(recode::inspect(&self.reads, &self.codes).await?)
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
-        Ok(keys::audit_keys(&self.readers).await?)
+        Ok(keys::audit_keys(&self.reads).await?)
     }
 
     async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
-        Ok(revocation::revocations(&self.readers, &self.codes).await?)
+        Ok(revocation::revocations(&self.reads, &self.codes).await?)
     }
 
     async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
-        Ok(revocation::revocations_after(&self.readers, known).await?)
+        Ok(revocation::revocations_after(&self.reads, known).await?)
     }
 
     async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError> {
@@ -185,24 +199,30 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
-        Ok(audit::audit(&self.readers, filter, limit).await?)
+        Ok(audit::audit(&self.audit, filter, limit).await?)
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
-        Ok(audit::chain(&self.readers, after, limit).await?)
+        Ok(audit::chain(&self.audit, after, limit).await?)
     }
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
-        Ok(audit::heads(&self.readers).await?)
+        Ok(audit::heads(&self.audit).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
         Ok(purge::purge(&self.writer, &self.codes).await?)
     }
 
+    fn for_operators(&self) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self { reads: self.readers.clone(), ..self.clone() }))
+    }
+
     async fn close(&self) {
         let both = async {
-            self.readers.close().await;
+            for readers in [&self.audit, &self.watch, &self.readers] {
+                readers.close().await;
+            }
             // The last connection of the last process to close folds the write-ahead log into the file.
             self.writer.close().await;
         };

@@ -8,6 +8,7 @@ mod hostile;
 mod listeners;
 mod network;
 mod one_time;
+mod readers;
 mod registry;
 mod rotation;
 mod together;
@@ -186,6 +187,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "300 connections for a server with 128 file descriptors, on PostgreSQL",
         in_ci: true,
         run: |run| Box::pin(listeners::descriptors_postgres(run)),
+    },
+    Scenario {
+        name: "reader-flood",
+        about: "24 readers of the audit log without pause: issuing, readiness, the kill switch and the following of changes go on",
+        in_ci: true,
+        run: |run| Box::pin(readers::flood(run)),
     },
     Scenario {
         name: "key-rotation",

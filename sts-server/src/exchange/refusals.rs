@@ -1,0 +1,182 @@
+//! Refusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
+//!
+//! An agent that is refused all day would fill the disk with events that say the same. Successes are not counted here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::rate::Rate;
+use super::service::View;
+use super::{Refusal, Sts};
+use crate::record::{Event, EventKind, Submission, Verdict};
+use crate::storage::OneTimeValue;
+use crate::telemetry::LogLimit;
+
+/// The span of time that one event counts.
+const PERIOD: SignedDuration = SignedDuration::from_mins(1);
+
+/// The party whose requests were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Refused {
+    /// An agent, by its id.
+    Agent(String),
+    /// An operator, by the name of the audit log.
+    Operator(String),
+}
+
+/// The refusals of each agent and operator within the last minute, and those that were not stored.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    rate: Rate<Refused>,
+    suppressed: Mutex<HashMap<Refused, Suppressed>>,
+    /// The lines about refusals that the database does not take.
+    pub(super) not_recorded: LogLimit,
+}
+
+/// Refusals that are not stored one by one.
+#[derive(Debug, Clone)]
+struct Suppressed {
+    since: Timestamp,
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Refused {
+    /// The agent of an event.
+    pub(super) fn agent(event: &Event) -> Self {
+        Self::Agent(event.client_id.clone().unwrap_or_default())
+    }
+}
+
+impl Refusals {
+    pub(super) fn new(per_minute: u32) -> Self {
+        let rate = Rate::new(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        Self { rate, suppressed: Mutex::default(), not_recorded: LogLimit::new() }
+    }
+
+    /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.
+    pub(super) fn count(&self, refused: &Refused, reason: &'static str, now: Timestamp) -> Option<Duration> {
+        let wait = self.rate.count(refused)?;
+        self.add(refused, [(reason, 1)], now);
+        Some(wait)
+    }
+
+    /// Counts a refusal that is stored already, because only the commit could find it.
+    pub(super) fn count_stored(&self, refused: &Refused, now: Timestamp) {
+        if self.rate.count(refused).is_some() {
+            self.add(refused, [], now);
+        }
+    }
+
+    /// True if the bound was passed within the last minute.
+    fn is_past(&self, refused: &Refused) -> bool {
+        self.suppressed().contains_key(refused)
+    }
+
+    fn add(&self, refused: &Refused, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
+        let mut all = self.suppressed();
+        let of = all.entry(refused.clone()).or_insert_with(|| Suppressed { since, reasons: BTreeMap::new() });
+        of.since = of.since.min(since);
+        for (reason, more) in reasons {
+            let count = of.reasons.entry(reason).or_default();
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// Takes what was suppressed since before `until`.
+    fn take(&self, until: Timestamp) -> Vec<(Refused, Suppressed)> {
+        self.suppressed().extract_if(|_, suppressed| suppressed.since <= until).collect()
+    }
+
+    fn suppressed(&self) -> MutexGuard<'_, HashMap<Refused, Suppressed>> {
+        self.suppressed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Suppressed {
+    fn count(&self) -> u64 {
+        self.reasons.values().copied().fold(0, u64::saturating_add)
+    }
+
+    /// The one event that stands for all.
+    fn event(&self, refused: &Refused, now: Timestamp) -> Event {
+        let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
+        commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let each: Vec<String> = commonest.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let mut event = Event::new(EventKind::RefusalsSuppressed, now);
+        match refused {
+            Refused::Agent(id) => event.client_id = Some(id.clone()),
+            Refused::Operator(name) => event.admin = Some(name.clone()),
+        }
+        event.reason = commonest.first().map(|(reason, _)| (*reason).to_owned());
+        event.count = Some(self.count());
+        event.detail = Some(format!("not stored since {}: {}", self.since, each.join(", ")));
+        event
+    }
+}
+
+impl Sts {
+    /// Counts a refusal of an operator; whether it is one too many to be stored.
+    #[must_use]
+    pub fn suppresses_refusal_of(&self, operator: &str, reason: &'static str) -> bool {
+        self.refusals.count(&Refused::Operator(operator.to_owned()), reason, self.now()).is_some()
+    }
+
+    /// Stores an event for each agent and operator of whom refusals were suppressed a minute ago or earlier.
+    pub async fn record_suppressed_refusals(&self) {
+        let until = self.now().checked_sub(PERIOD).unwrap_or(Timestamp::MIN);
+        self.record_suppressed(until).await;
+    }
+
+    /// The same at the end of the server, for all refusals that were suppressed so far.
+    pub async fn record_last_suppressed_refusals(&self) {
+        self.record_suppressed(Timestamp::MAX).await;
+    }
+
+    /// Before a token is committed: spends the one-time value of an agent that has passed its bound apart from the token. Otherwise the
+    /// commit would find that the value was spent before, and store that refusal each time.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the value was spent before, or the database is out of reach.
+    pub(super) async fn spend_apart(
+        &self,
+        view: &View,
+        event: &Event,
+        one_time: Option<OneTimeValue>,
+    ) -> Result<Option<OneTimeValue>, Refusal> {
+        if one_time.is_none() || !self.refusals.is_past(&Refused::agent(event)) {
+            return Ok(one_time);
+        }
+        let submission =
+            Submission { known: view.snapshot.versions(), one_time, standings: Vec::new(), token: None, event: None };
+        match self.recorder.record(submission).await? {
+            Verdict::Replayed => Err(self.refuse(view, Refusal::Replayed, event.clone(), None).await),
+            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(None),
+        }
+    }
+
+    async fn record_suppressed(&self, until: Timestamp) {
+        let now = self.now();
+        for (refused, suppressed) in self.refusals.take(until) {
+            if suppressed.count() == 0 {
+                continue;
+            }
+            let submission = Submission {
+                known: self.snapshot().versions(),
+                one_time: None,
+                standings: Vec::new(),
+                token: None,
+                event: Some(suppressed.event(&refused, now)),
+            };
+            if let Err(error) = self.recorder.record(submission).await {
+                // Counted on, to be stored at the next turn.
+                self.refusals.add(&refused, suppressed.reasons, suppressed.since);
+                tracing::warn!(error = &error as &dyn std::error::Error, "failed to record suppressed refusals");
+                return;
+            }
+        }
+    }
+}

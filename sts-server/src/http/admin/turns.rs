@@ -1,0 +1,80 @@
+//! The requests of operators that are served at once: their reads must not keep the database from issuing and revoking.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use http::request::Parts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admin::Refusal;
+
+/// Searches of the audit log at once: as many as the database has connections for them.
+const SEARCHES: usize = 2;
+/// Other requests at once.
+const ACTS: usize = 4;
+/// The time that a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The turns of the requests of operators. The kill switch needs none. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Turns {
+    searches: Arc<Semaphore>,
+    acts: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self::of(PATIENCE)
+    }
+
+    fn of(patience: Duration) -> Self {
+        Self { searches: Arc::new(Semaphore::new(SEARCHES)), acts: Arc::new(Semaphore::new(ACTS)), patience }
+    }
+
+    /// The turn of a request, which lasts until it is dropped; none for a request that needs none.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when none is free in time.
+    pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        let turns = match head.uri.path() {
+            "/revocations" if head.method != Method::GET => return Ok(None),
+            "/audit" => &self.searches,
+            _ => &self.acts,
+        };
+        match tokio::time::timeout(self.patience, Arc::clone(turns).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn head(method: &str, path: &str) -> Parts {
+        Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
+    }
+
+    #[tokio::test]
+    async fn requests_beyond_the_turns_are_turned_away_and_the_kill_switch_is_not() {
+        let turns = Turns::of(Duration::ZERO);
+        let mut taken = Vec::new();
+        for (path, count) in [("/audit", SEARCHES), ("/agents", ACTS)] {
+            for _ in 0..count {
+                taken.push(turns.take(&head("GET", path)).await.unwrap().unwrap());
+            }
+            assert!(matches!(turns.take(&head("GET", path)).await, Err(Refusal::Busy)), "{path}");
+        }
+        assert!(matches!(turns.take(&head("GET", "/revocations")).await, Err(Refusal::Busy)));
+        for method in ["POST", "DELETE"] {
+            assert!(turns.take(&head(method, "/revocations")).await.unwrap().is_none(), "{method}");
+        }
+        taken.clear();
+        assert!(turns.take(&head("GET", "/audit")).await.unwrap().is_some());
+    }
+}
