@@ -14,6 +14,7 @@ mod observe;
 mod operators;
 mod rate;
 mod rates;
+mod readiness;
 mod refusal;
 mod request;
 mod revoke;
@@ -27,6 +28,7 @@ use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
 pub use explain::{Explanation, Outcome, StepReport, Supposition};
+pub use rate::Source;
 pub use refusal::Refusal;
 pub use request::{ExchangeRequest, Grant, Request, RequestError};
 pub use revoke::{Revocation, RevokeError, revocation_row};

@@ -37,6 +37,9 @@ pub enum Refusal {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// Before step 1: other requests hold the memory that its body needs.
+    #[error("other requests hold the memory for its body")]
+    RequestMemory,
     /// Step 2: the agent has asked too often.
     #[error("the client has asked too often")]
     ClientRate {
@@ -92,6 +95,7 @@ impl Refusal {
             Self::Form(_) => Row::Request,
             Self::Client(error) => client_row(error),
             Self::TooManyAttempts { .. } | Self::SourceRate { .. } | Self::ClientRate { .. } => Row::TooMany,
+            Self::RequestMemory => Row::TooMany,
             Self::Request(error) => error.row(),
             Self::Subject(error) => error.row(),
             Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => Row::Unavailable,
@@ -113,6 +117,7 @@ impl Refusal {
             Self::Client(error) => error.reason(),
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::SourceRate { .. } => "source_rate",
+            Self::RequestMemory => "request_memory",
             Self::ClientRate { .. } => "client_rate",
             Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),

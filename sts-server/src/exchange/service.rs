@@ -38,7 +38,7 @@ pub struct Sts {
     snapshot: ArcSwap<Snapshot>,
     /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
     confirmed_at: AtomicI64,
-    database_clock: DatabaseClock,
+    pub(super) database_clock: DatabaseClock,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
     /// When the database answered last, in milliseconds since the epoch.
@@ -90,6 +90,7 @@ impl Sts {
             patience: config.limits.patience(),
         };
         let recorder = Recorder::start(writer);
+        let secrets = SecretCheck::new(&*parts.entropy);
         Ok(Self {
             issuer: config.issuer.clone(),
             limits: config.limits.clone(),
@@ -106,7 +107,7 @@ impl Sts {
             database_ahead: AtomicI64::new(0),
             metrics,
             recorder,
-            secrets: SecretCheck::default(),
+            secrets,
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
             rates: Rates::new(&config.limits),
         })

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use metrics_util::MetricKindMask;
 
 use super::catalog::{self, METRICS, Metric, MetricKind};
+use super::seldom::Seldom;
 use super::trail::{GrantKind, Step, Trail};
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
@@ -42,6 +43,7 @@ struct Inner {
     follow_failures: Counter,
     trace_failures: Counter,
     connections: [AtomicI64; 2],
+    seldom: Seldom,
 }
 
 /// An endpoint that decides.
@@ -176,6 +178,7 @@ impl Metrics {
             follow_failures: counter(&catalog::FOLLOW_FAILURES),
             trace_failures: counter(&catalog::TRACE_FAILURES),
             connections: Default::default(),
+            seldom: Seldom::new(),
             recorder,
         };
         Self { inner: Arc::new(inner) }
@@ -224,6 +227,18 @@ impl Metrics {
     /// A batch of traces was not taken.
     pub fn trace_failed(&self) {
         self.inner.trace_failures.increment(1);
+    }
+
+    /// How seldom a requester brings about a line of the log; beside the metrics, which count each request.
+    #[must_use]
+    pub fn seldom(&self) -> &Seldom {
+        &self.inner.seldom
+    }
+
+    /// A new connection was turned away, for its source has as many as it may.
+    pub fn turned_away(&self, listener: Listener) {
+        let labels = [listener.name()];
+        self.inner.recorder.register_counter(&key(&catalog::CONNECTIONS_TURNED_AWAY, labels), &METADATA).increment(1);
     }
 
     /// A connection has been accepted.

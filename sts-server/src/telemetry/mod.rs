@@ -7,11 +7,13 @@
 pub(crate) mod catalog;
 mod logs;
 mod metrics;
+mod seldom;
 mod traces;
 mod trail;
 
 pub use catalog::{METRICS, Metric, MetricKind};
 pub use logs::{LogFormat, choose_format, start_logs};
 pub use metrics::{Decision, Endpoint, Listener, Metrics, OpenConnection, Outcome};
+pub use seldom::Seldom;
 pub use traces::{Request, Traces, TracesError, check_otlp_endpoint};
 pub use trail::{GrantKind, Step, StepTime, Stopwatch, Trail};
