@@ -1,7 +1,8 @@
 //! The places of a listener: how many connections there are and whose, and which of them is closed for a new one.
 //!
-//! A connection waits for its peer (between requests, or in the middle of one), or works on a request. One that waits can be closed:
-//! first the one that has been idle for longest, then the one whose peer has been slow for longest. One that works never is.
+//! A connection waits for its peer (between requests, or in the middle of one), or works on a request. One that waits can be closed: of
+//! the source that has the most, the one that has been idle for longest, or else the one whose peer has been slow for longest. One that
+//! works never is.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -127,7 +128,7 @@ impl Places {
                 Ok(permit) => Some(permit),
                 Err(_none) => {
                     self.full.begins();
-                    tell_one(self.lock().values().flatten());
+                    self.make_room();
                     let permit = Arc::clone(&self.free).acquire_owned();
                     tokio::time::timeout(LEAVES_WITHIN, permit).await.ok().and_then(Result::ok)
                 }
@@ -162,7 +163,21 @@ impl Places {
         }
         let seats = self.lock();
         let Some(seats) = seats.get(&peer.into()) else { return false };
-        seats.iter().filter(|seat| !seat.is_told()).count() >= self.per_source && !tell_one(seats)
+        if seats.iter().filter(|seat| !seat.is_told()).count() < self.per_source {
+            return false;
+        }
+        let waiting = longest_waiting(seats);
+        waiting.inspect(|seat| seat.tell());
+        waiting.is_none()
+    }
+
+    /// Tells a connection to leave: of the source that has the most, so that one with few keeps them.
+    fn make_room(&self) {
+        let seats = self.lock();
+        let waiting = seats.values().filter_map(|seats| Some((seats.len(), longest_waiting(seats)?)));
+        if let Some((_, seat)) = waiting.max_by_key(|(count, _)| *count) {
+            seat.tell();
+        }
     }
 
     fn seat(self: &Arc<Self>, peer: IpAddr, permit: OwnedSemaphorePermit) -> Place {
@@ -184,20 +199,25 @@ impl Places {
     }
 }
 
-/// Tells the connection to leave that has waited for longest, an idle one before one in the middle of a request. Whether there is one.
-fn tell_one<'a>(seats: impl IntoIterator<Item = &'a Arc<Seat>>) -> bool {
-    let slow_since = |seat: &Seat, since: u64| seat.now().saturating_sub(since) >= micros_of(SLOW);
-    let waits = seats.into_iter().filter(|seat| !seat.is_told()).filter_map(|seat| match seat.state() {
-        (Phase::Works, _) => None,
-        (Phase::Idle, since) => Some((0, since, seat)),
-        (Phase::Handshake | Phase::Head | Phase::Body | Phase::Answer, since) => {
-            slow_since(seat, since).then_some((1, since, seat))
+/// The connection that has waited for longest, an idle one before one in the middle of a request.
+fn longest_waiting(seats: &[Arc<Seat>]) -> Option<&Arc<Seat>> {
+    let waits = seats.iter().filter(|seat| !seat.is_told()).filter_map(|seat| {
+        let (phase, since) = seat.state();
+        let is_slow = seat.now().saturating_sub(since) >= micros_of(SLOW);
+        match phase {
+            Phase::Idle => Some((Wait::Idle, since, seat)),
+            Phase::Handshake | Phase::Head | Phase::Body | Phase::Answer if is_slow => Some((Wait::Slow, since, seat)),
+            Phase::Handshake | Phase::Head | Phase::Body | Phase::Answer | Phase::Works => None,
         }
     });
-    let Some((_, _, seat)) = waits.min_by_key(|(rank, since, _)| (*rank, *since)) else { return false };
-    seat.is_told.store(true, Ordering::Release);
-    seat.told.notify_waiters();
-    true
+    waits.min_by_key(|(wait, since, _)| (*wait, *since)).map(|(_, _, seat)| seat)
+}
+
+/// How a connection waits, in the order in which they are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    Idle,
+    Slow,
 }
 
 impl Place {
@@ -249,6 +269,11 @@ impl Seat {
         micros(self.watch)
     }
 
+    fn tell(&self) {
+        self.is_told.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
     /// Whether the connection is to leave.
     pub(super) fn is_told(&self) -> bool {
         self.is_told.load(Ordering::Acquire)
@@ -280,4 +305,94 @@ fn micros(watch: Stopwatch) -> u64 {
 
 fn micros_of(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::{ForwardedHeader, Listen};
+
+    fn places(connections: usize, per_source: usize, trusted: &[&str]) -> Arc<Places> {
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        let listen = Listen {
+            public: address,
+            admin: address,
+            trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            drain_delay: Duration::ZERO,
+            drain_timeout: crate::ttl::Ttl::from_minutes(1),
+        };
+        Arc::new(Places::new([connections, per_source], Arc::new(Proxies::new(&listen)), Full::new()))
+    }
+
+    fn source(number: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    }
+
+    /// Puts a seat into a phase as of so many seconds before now.
+    fn has_been(place: &Place, phase: Phase, since: u64) {
+        place.seat.state.store(since << PHASE_BITS | phase as u64, Ordering::Relaxed);
+    }
+
+    #[tokio::test]
+    async fn a_source_whose_connections_all_work_gets_no_more() {
+        let places = places(9, 2, &["192.0.2.9"]);
+        let held = [places.try_admit(source(1)).unwrap(), places.try_admit(source(1)).unwrap()];
+        for place in &held {
+            place.seat().enter(Phase::Works);
+        }
+        assert!(matches!(places.admit(source(1)).await, Admission::SourceFull));
+        let mapped = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().into();
+        assert!(places.try_admit(mapped).is_none(), "the same source");
+        assert!(places.try_admit(source(2)).is_some());
+        let of_a_proxy: Vec<_> = (0..3).map(|_| places.try_admit(source(9)).unwrap()).collect();
+        drop((held, of_a_proxy));
+        assert!(places.try_admit(source(1)).is_some(), "they are given back");
+    }
+
+    #[tokio::test]
+    async fn of_the_source_with_the_most_the_longest_idle_is_told_and_then_the_slowest() {
+        let places = places(9, 9, &[]);
+        tokio::time::sleep(SLOW).await;
+        let of_few = places.try_admit(source(1)).unwrap();
+        has_been(&of_few, Phase::Idle, 0);
+        let of_many: Vec<_> = (0..5).map(|_| places.try_admit(source(2)).unwrap()).collect();
+        for (place, (phase, since)) in of_many.iter().zip([
+            (Phase::Works, 0),
+            (Phase::Body, 2),
+            (Phase::Head, 1),
+            (Phase::Idle, 4),
+            (Phase::Idle, 3),
+        ]) {
+            has_been(place, phase, since);
+        }
+        let told = || of_many.iter().map(|place| place.seat().is_told()).collect::<Vec<_>>();
+        for expected in [
+            [false, false, false, false, true],
+            [false, false, false, true, true],
+            [false, false, true, true, true],
+            [false, true, true, true, true],
+        ] {
+            assert!(!of_few.seat().is_told());
+            places.make_room();
+            assert_eq!(told(), expected);
+        }
+        places.make_room();
+        assert!(of_few.seat().is_told() && !told()[0], "what works is never told");
+    }
+
+    #[tokio::test]
+    async fn the_listener_is_full_as_long_as_a_connection_waits_for_a_place() {
+        let places = places(1, 9, &[]);
+        let place = places.try_admit(source(1)).unwrap();
+        place.seat().enter(Phase::Works);
+        let waits = tokio::time::timeout(Duration::from_millis(60), places.admit(source(2))).await;
+        assert!(waits.is_err(), "there is no place");
+        assert!(places.full.since.load(Ordering::Relaxed) > 0 && !places.full.is_lasting());
+        drop(place);
+        assert!(matches!(places.admit(source(2)).await, Admission::Admitted(_)));
+        assert_eq!(places.full.since.load(Ordering::Relaxed), 0);
+    }
 }
