@@ -43,6 +43,7 @@ struct Inner {
     follow_failures: Counter,
     trace_failures: Counter,
     connections: [AtomicI64; 2],
+    turned_away: [Counter; 2],
     seldom: Seldom,
 }
 
@@ -178,6 +179,10 @@ impl Metrics {
             follow_failures: counter(&catalog::FOLLOW_FAILURES),
             trace_failures: counter(&catalog::TRACE_FAILURES),
             connections: Default::default(),
+            turned_away: [Listener::Public, Listener::Admin].map(|listener| {
+                let key = key(&catalog::CONNECTIONS_TURNED_AWAY, [listener.name()]);
+                recorder.register_counter(&key, &METADATA)
+            }),
             seldom: Seldom::new(),
             recorder,
         };
@@ -237,8 +242,9 @@ impl Metrics {
 
     /// A new connection was turned away, for its source has as many as it may.
     pub fn turned_away(&self, listener: Listener) {
-        let labels = [listener.name()];
-        self.inner.recorder.register_counter(&key(&catalog::CONNECTIONS_TURNED_AWAY, labels), &METADATA).increment(1);
+        if let Some(turned_away) = self.inner.turned_away.get(listener as usize) {
+            turned_away.increment(1);
+        }
     }
 
     /// A connection has been accepted.
