@@ -72,5 +72,5 @@ pub use remote::{Location, RemoteConfig, RemoteKeySet};
 pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
-pub use token::{UnverifiedToken, VerifiedToken};
+pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
 pub use verification_key::{JwkError, VerificationKey};

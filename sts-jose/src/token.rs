@@ -17,6 +17,9 @@ pub struct UnverifiedToken<'a> {
     claims: Claims,
 }
 
+/// An unverified token without its claims, which may take a hundred times the memory of its text: for as long as something is waited for.
+pub struct ParkedToken<'a>(CompactJws<'a>);
+
 /// The witness that a key has signed a token: only [`UnverifiedToken::verify`] and [`UnverifiedToken::verify_once`] make one, so a function that asks for a
 /// `VerifiedToken` cannot be given anything else.
 ///
@@ -35,6 +38,24 @@ pub struct VerifiedToken {
     digest: [u8; 32],
 }
 
+impl<'a> ParkedToken<'a> {
+    /// Reads the claims again. Costs what reading them cost at first.
+    ///
+    /// # Errors
+    /// [`ParseError::Json`], which a token that was parsed before does not meet.
+    pub fn resume(self) -> Result<UnverifiedToken<'a>, ParseError> {
+        let claims = json::parse_object(self.0.payload());
+        let claims = claims.map_err(|source| ParseError::Json(Segment::Payload, source))?;
+        Ok(UnverifiedToken { jws: self.0, claims: Claims::new(claims) })
+    }
+}
+
+impl fmt::Debug for ParkedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParkedToken").finish_non_exhaustive()
+    }
+}
+
 impl<'a> UnverifiedToken<'a> {
     /// Reads a JWT in compact serialisation, strictly: see [`ParseError`] for all that is refused. Costs no I/O; header
     /// members that name keys (`jku`, `x5u`, `jwk`, `x5c`) are ignored.
@@ -42,9 +63,13 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// See [`ParseError`].
     pub fn parse(token: &'a str) -> Result<Self, ParseError> {
-        let jws = CompactJws::parse(token)?;
-        let claims = json::parse_object(jws.payload()).map_err(|source| ParseError::Json(Segment::Payload, source))?;
-        Ok(Self { jws, claims: Claims::new(claims) })
+        ParkedToken(CompactJws::parse(token)?).resume()
+    }
+
+    /// Drops the claims until [`ParkedToken::resume`].
+    #[must_use]
+    pub fn park(self) -> ParkedToken<'a> {
+        ParkedToken(self.jws)
     }
 
     /// The header; for finding a key.

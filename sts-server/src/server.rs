@@ -21,7 +21,7 @@ use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimi
 use crate::keys::{KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::storage::{self, StorageError, Store};
-use crate::telemetry::{self, Traces, TracesError};
+use crate::telemetry::{Traces, TracesError};
 
 /// How often the database is asked whether something changed, whether or not it announces changes.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
@@ -202,6 +202,7 @@ impl Server {
         };
         let limits = ListenerLimits {
             connections: config.limits.connections,
+            per_source: config.limits.per_source(),
             handshake_timeout: config.limits.handshake_timeout.as_duration(),
             header_timeout: config.limits.header_timeout.as_duration(),
             write_timeout: config.limits.write_timeout.as_duration(),
@@ -210,13 +211,12 @@ impl Server {
         let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.clock)?);
         access.refresh().await;
         let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
-        let listener =
-            |whose, endpoints, tls| Listener { endpoints, tls, limits, counted: (sts.metrics().clone(), whose) };
         let agents = Endpoints::Agents(Agents::new(app.clone()));
-        let agents = listener(telemetry::Listener::Public, agents, tls.clone());
+        let agents = Listener::new(&app, agents, tls.clone(), limits);
         let for_operators = tls.clone().filter(|_| config.tls.admin);
-        let operators = Endpoints::Operators(http::admin(app, api));
-        let operators = listener(telemetry::Listener::Admin, operators, for_operators);
+        let operators = Endpoints::Operators(http::admin(app.clone(), api));
+        let limits = ListenerLimits { connections: config.limits.admin_connections(), ..limits };
+        let operators = Listener::new(&app, operators, for_operators, limits);
         server.tasks.spawn(agents.serve(public, ended.clone()));
         server.tasks.spawn(operators.serve(admin, ended.clone()));
         if let Some(tls) = tls {

@@ -309,6 +309,7 @@ async fn a_database_that_is_gone_is_an_outage() {
     let token = harness.first_hop().await;
     harness.drop_database();
     assert_no_database(&harness, &token).await;
+    harness.advance(6);
     let readiness = harness.get("/readyz").await;
     assert_eq!((readiness.status, readiness.header("retry-after")), (503, "1"));
 }

@@ -155,8 +155,6 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     // aws-lc wants a source of randomness where it signs, and takes its own.
     ("aws_lc_rs::rand", &["sts-jose/src/entropy.rs", "sts-jose/src/signing_key.rs"]),
-    // What is counted per minute is counted by a clock that nobody can set.
-    ("DefaultClock", &["sts-server/src/exchange/rate.rs"]),
     ("rustls::", &["sts-server/src/http/tls.rs"]),
     ("josekit::", &["sts-client/src/envelope/jwe.rs"]),
     ("sts_client", &["sts-client/"]),

@@ -362,8 +362,10 @@ async fn an_agents_keys_may_be_at_a_url() {
 }
 
 #[tokio::test]
-async fn a_flood_of_failures_is_slowed_down_and_successes_are_not() {
-    let harness = Setup::default().option("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "3").start().await;
+async fn a_flood_of_failures_slows_its_source_down_and_no_other() {
+    let setup = Setup::default().option("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "3");
+    let harness = setup.option("LISTEN__TRUSTED_PROXIES", "127.0.0.1").start().await;
+    let elsewhere = |request: FormRequest| request.header("x-forwarded-for", "203.0.113.9");
     let failing = || harness.exchange().authenticated(wrong("coordinator"));
     harness.exchange().send().await.token();
     for _ in 0..3 {
@@ -377,12 +379,14 @@ async fn a_flood_of_failures_is_slowed_down_and_successes_are_not() {
     sts_tests::refuses("from the same source", &nobody.send().await, Row::TooMany);
     let introspection = harness.introspect("inventory", "x").authenticated(wrong("inventory"));
     sts_tests::refuses("at another endpoint", &introspection.send().await, Row::TooMany);
-    harness.exchange().send().await.token();
-    harness.client_credentials().send().await.token();
+    elsewhere(harness.exchange()).send().await.token();
+    elsewhere(harness.client_credentials()).send().await.token();
     // What policy refuses is no failed attempt.
     for _ in 0..5 {
-        harness.assert_refused("refused", harness.exchange().set("audience", "x"), Row::Target, "target_unknown").await;
+        let refused = elsewhere(harness.exchange()).set("audience", "x");
+        harness.assert_refused("refused", refused, Row::Target, "target_unknown").await;
     }
+    elsewhere(harness.exchange()).send().await.token();
 }
 
 #[tokio::test]

@@ -67,6 +67,8 @@ refusals_per_minute_per_client = 60
 requests_per_minute_per_client = 600
 requests_per_minute_per_source = 6000
 connections = 0x100
+connections_per_source = 20
+request_memory = "16MiB"
 handshake_timeout = "6s"
 header_timeout = "5s"
 body_timeout = "20s"
@@ -122,6 +124,8 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.requests_per_minute_per_client, NonZeroU32::new(600));
     assert_eq!(config.limits.requests_per_minute_per_source, NonZeroU32::new(6000));
     assert_eq!(config.limits.connections, 256);
+    assert_eq!((config.limits.connections_per_source, config.limits.per_source()), (Some(20), 20));
+    assert_eq!(config.limits.request_memory, 16 << 20);
     assert_eq!(config.limits.handshake_timeout.to_string(), "6s");
     assert_eq!(config.limits.request_timeout.to_string(), "1m");
     assert_eq!(config.limits.header_timeout.to_string(), "5s");
@@ -169,7 +173,9 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.limits.refusals_per_minute_per_client, 600);
     assert_eq!(config.limits.requests_per_minute_per_client, None);
     assert_eq!(config.limits.requests_per_minute_per_source, None);
-    assert_eq!(config.limits.connections, 4096);
+    assert_eq!((config.limits.connections, config.limits.admin_connections()), (4096, 256));
+    assert_eq!((config.limits.connections_per_source, config.limits.per_source()), (None, 256));
+    assert_eq!(config.limits.request_memory, 128 << 20);
     assert_eq!(config.limits.handshake_timeout.to_string(), "10s");
     assert_eq!(config.limits.request_timeout.to_string(), "30s");
     assert_eq!(config.listen.trusted_proxies, []);
@@ -214,6 +220,28 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     assert_eq!(config.database.url, "postgres://localhost/sts");
     assert!(!config.metadata.response_types_none);
     assert_eq!(config.registry.as_deref(), Some(Path::new("env.toml")));
+}
+
+#[test]
+fn the_memory_for_requests_suffices_for_all_connections() {
+    let files = Files::with("issuer = \"https://sts.example.com\"\n");
+    let faults = |variables: &[(&str, &str)]| files.faults(variables, &Overrides::default());
+    assert_eq!(
+        faults(&[("STS__LIMITS__CONNECTIONS", "10000")]),
+        ["environment: error: STS__LIMITS__CONNECTIONS: 10625 connections need limits.request_memory = \"250MiB\""]
+    );
+    assert_eq!(
+        faults(&[("STS__LIMITS__REQUEST_MEMORY", "64MiB")]),
+        ["environment: error: STS__LIMITS__REQUEST_MEMORY: 4352 connections need limits.request_memory = \"103MiB\""]
+    );
+    for memory in ["103MiB", "105472 KiB", "108003328", "1GiB"] {
+        assert_eq!(faults(&[("STS__LIMITS__REQUEST_MEMORY", memory)]), Vec::<String>::new(), "{memory}");
+    }
+    for memory in ["", "MiB", "-1", "1.5GiB", "128MB", "99999999999GiB"] {
+        let expected = "must be a number of bytes, such as \"128MiB\"";
+        let faults = faults(&[("STS__LIMITS__REQUEST_MEMORY", memory)]);
+        assert!(faults.len() == 1 && faults[0].ends_with(expected), "{memory}: {faults:?}");
+    }
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn refusal_step(variant: &str) -> &'static str {
     match variant {
         "Form" => "form",
         "TooManyAttempts" | "ClientRate" => "client authentication",
-        "SourceRate" => "before all",
+        "SourceRate" | "RequestMemory" => "before all",
         "TooManyRefusals" | "TooSlow" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Record" => "record",

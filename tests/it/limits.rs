@@ -24,7 +24,7 @@ const TOO_MANY: usize = 4096 + 256 + TURNED_AWAY;
 const TURNED_AWAY: usize = 40;
 
 /// A server on a harness's database, whose store fails when it is told to.
-async fn faulty(harness: &Harness) -> (Node, FaultyStore) {
+pub(crate) async fn faulty(harness: &Harness) -> (Node, FaultyStore) {
     let store = FaultyStore::new(Arc::clone(&harness.store));
     let parts = Parts {
         store: Arc::new(store.clone()),
@@ -37,7 +37,7 @@ async fn faulty(harness: &Harness) -> (Node, FaultyStore) {
 }
 
 /// A request of `coordinator` for a token of its own.
-fn own_token(harness: &Harness) -> Vec<(String, String)> {
+pub(crate) fn own_token(harness: &Harness) -> Vec<(String, String)> {
     let secret = harness.secret("coordinator");
     let form = [
         ("grant_type", "client_credentials"),

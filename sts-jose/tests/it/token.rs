@@ -42,6 +42,19 @@ fn a_valid_token_verifies_and_gives_header_claims_and_digest() {
 }
 
 #[test]
+fn a_token_that_was_parked_is_the_one_that_it_was() {
+    let forger = Forger::new();
+    let text = forger.token(forger.header().to_string(), r#"{"iss":"a","nested":[{"b":[1,2]}]}"#);
+    let token = UnverifiedToken::parse(&text).unwrap();
+    let claims = token.claims().as_map().clone();
+    let parked = token.park();
+    assert!(!format!("{parked:?}").contains("nested"));
+    let token = parked.resume().unwrap();
+    assert_eq!(*token.claims().as_map(), claims);
+    token.verify(&forger.verification_key()).unwrap();
+}
+
+#[test]
 fn none_and_symmetric_and_unknown_algorithms_are_refused() {
     let forger = Forger::new();
     for alg in

@@ -119,6 +119,9 @@ impl Access {
         if self.tokens.is_empty() && self.oidc.is_none() {
             return Err(Refusal::NotConfigured);
         }
+        if let Some(retry_after) = sts.operator_waits(source) {
+            return Err(Refusal::TooManyAttempts { retry_after });
+        }
         let refusal = match self.identify(sts, authorization).await {
             Ok(operator) => return Ok(operator),
             Err(refusal) => refusal,

@@ -51,6 +51,9 @@ pub enum Refusal {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// Other requests hold the memory that its body needs.
+    #[error("other requests hold the memory for its body")]
+    RequestMemory,
     /// Too many secrets wait to be checked.
     #[error("too many secrets wait to be checked")]
     Overloaded,
@@ -150,6 +153,7 @@ impl Refusal {
             Self::IssuerKeys(_) => "keys_unavailable",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::SourceRate { .. } => "source_rate",
+            Self::RequestMemory => "request_memory",
             Self::Overloaded => "overloaded",
             Self::Busy => "busy",
             Self::Role { .. } => "role_insufficient",

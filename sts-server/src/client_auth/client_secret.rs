@@ -1,12 +1,15 @@
 //! Secrets: how one is compared with what the registry knows of it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier as _;
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
+use sts_jose::Entropy;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
@@ -14,8 +17,10 @@ use super::{AuthenticationError, Context, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry};
 
-/// How many argon2 computations run at once: each takes 19 MiB and a core for some 20 ms.
+/// How many argon2 computations of agents run at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
 const CONCURRENT: usize = 2;
+/// How many right secrets are remembered.
+const MAX_KNOWN: usize = 10_000;
 /// The longest secret that is looked at. An empty one never authenticates, even if the registry holds its hash.
 const MAX_SECRET_BYTES: usize = 1024;
 /// How long a secret waits for its turn.
@@ -26,13 +31,24 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+U
 /// Compares secrets; bounds how many costly comparisons run at once.
 #[derive(Debug)]
 pub struct SecretCheck {
-    turns: Arc<Semaphore>,
+    agents: Arc<Semaphore>,
+    operators: Arc<Semaphore>,
+    known: Known,
 }
 
-impl Default for SecretCheck {
-    fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(CONCURRENT)) }
-    }
+/// Where a secret waits for its turn: a flood of those of agents does not keep operators out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretQueue {
+    /// With the secrets of agents.
+    Agents,
+    /// With those of operators.
+    Operators,
+}
+
+/// The last right secret of each hash, so that it costs argon2 once: as a code under a key that only this process has.
+struct Known {
+    key: hmac::Key,
+    codes: Mutex<HashMap<String, hmac::Tag>>,
 }
 
 /// The agent of this id and secret. A wrong secret takes as long as an unknown id, so that time does not tell which ids exist.
@@ -56,7 +72,7 @@ pub(super) async fn authenticate(
     }
     let hash = known.and_then(|auth| auth.client_secret_hash.clone()).filter(|hash| argon2id_cost(hash).is_ok());
     let hash = hash.or_else(|| costliest_dummy(context.registry));
-    let matches_hash = context.secrets.argon2_matches(hash, secret).await?;
+    let matches_hash = context.secrets.argon2_matches(SecretQueue::Agents, hash, secret).await?;
     match agent.filter(|_| matches_hash) {
         Some(agent) => Ok(Arc::clone(agent)),
         None => Err(failure(agent).into()),
@@ -94,25 +110,76 @@ fn hexadecimal_digest(secret: &SecretString) -> String {
     digest.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
 }
 
+impl Known {
+    fn new(entropy: &dyn Entropy) -> Self {
+        let mut key = [0; 32];
+        entropy.fill(&mut key);
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), codes: Mutex::default() }
+    }
+
+    /// Whether this was the right secret of this hash the last time.
+    fn is_right(&self, hash: &str, secret: &SecretString) -> bool {
+        let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = codes.get(hash).copied();
+        drop(codes);
+        code.is_some_and(|code| hmac::verify(&self.key, secret.expose_secret().as_bytes(), code.as_ref()).is_ok())
+    }
+
+    fn remember(&self, hash: String, secret: &SecretString) {
+        let code = hmac::sign(&self.key, secret.expose_secret().as_bytes());
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        if codes.len() >= MAX_KNOWN {
+            codes.clear();
+        }
+        codes.insert(hash, code);
+    }
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").finish_non_exhaustive()
+    }
+}
+
 impl SecretCheck {
-    /// Whether `secret` is the one of `hash`; without a hash, false after as long a time.
+    /// Remembers nothing yet.
+    #[must_use]
+    pub fn new(entropy: &dyn Entropy) -> Self {
+        let [agents, operators] = [CONCURRENT, 1].map(|turns| Arc::new(Semaphore::new(turns)));
+        Self { agents, operators, known: Known::new(entropy) }
+    }
+
+    /// Whether `secret` is the one of `hash`; without a hash, false after as long a time. A secret that was right before is
+    /// recognised at once.
     ///
     /// # Errors
     /// [`AuthenticationError::Overloaded`] when its turn does not come.
     pub(crate) async fn argon2_matches(
         &self,
+        queue: SecretQueue,
         hash: Option<String>,
         secret: SecretString,
     ) -> Result<bool, AuthenticationError> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        if hash.as_ref().is_some_and(|hash| self.known.is_right(hash, &secret)) {
+            return Ok(true);
+        }
+        let turns = match queue {
+            SecretQueue::Agents => &self.agents,
+            SecretQueue::Operators => &self.operators,
+        };
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(AuthenticationError::Overloaded) };
         let check = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let known = hash.is_some();
-            let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
-            Argon2::default().verify_password(secret.expose_secret().as_bytes(), hash.as_str()).is_ok() && known
+            let known = hash.as_deref().unwrap_or(NOBODY);
+            let is_right = Argon2::default().verify_password(secret.expose_secret().as_bytes(), known).is_ok();
+            hash.filter(|_| is_right).map(|hash| (hash, secret))
         });
-        check.await.or(Err(AuthenticationError::Overloaded))
+        let right = check.await.or(Err(AuthenticationError::Overloaded))?;
+        if let Some((hash, secret)) = &right {
+            self.known.remember(hash.clone(), secret);
+        }
+        Ok(right.is_some())
     }
 }
 

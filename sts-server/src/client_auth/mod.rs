@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{Form, TokenType, parameter};
 
-pub use client_secret::SecretCheck;
+pub use client_secret::{SecretCheck, SecretQueue};
 pub use error::{AuthenticationError, Failure};
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 

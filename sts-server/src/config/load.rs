@@ -210,10 +210,23 @@ impl Loader {
             let what = " is not longer than limits.body_timeout: a slow body would look like an outage";
             self.fault("limits.request_timeout", Severity::Error, what);
         }
+        self.request_memory();
         self.faults.sort();
         let registry = self.config.registry.clone();
         let config = (!self.faults.iter().any(Fault::is_error)).then_some(self.config);
         Loaded { config, registry, faults: self.faults }
+    }
+
+    fn request_memory(&mut self) {
+        let limits = &self.config.limits;
+        if limits.shared_memory() < Limits::BODY_BYTES {
+            let least = limits.own_memory().saturating_add(Limits::BODY_BYTES).div_ceil(1 << 20);
+            let what =
+                format!(": {} connections need limits.request_memory = \"{least}MiB\"", limits.all_connections());
+            let is_default = matches!(self.said.get("limits.request_memory"), None | Some(Source::Default));
+            let path = if is_default { "limits.connections" } else { "limits.request_memory" };
+            self.fault(path, Severity::Error, &what);
+        }
     }
 
     fn tls_rules(&mut self) {
@@ -372,6 +385,8 @@ fn blank() -> Config {
             requests_per_minute_per_client: None,
             requests_per_minute_per_source: None,
             connections: 0,
+            connections_per_source: None,
+            request_memory: 0,
             handshake_timeout: ttl,
             header_timeout: ttl,
             body_timeout: ttl,

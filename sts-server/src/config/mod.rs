@@ -158,8 +158,12 @@ pub struct Limits {
     pub requests_per_minute_per_client: Option<NonZeroU32>,
     /// The requests that one source may make in a minute. Default none.
     pub requests_per_minute_per_source: Option<NonZeroU32>,
-    /// The most open connections. Default 4096.
+    /// The most open connections of the public listener. Default 4096.
     pub connections: usize,
+    /// The most open connections of one source. Default [`Limits::per_source`].
+    pub connections_per_source: Option<usize>,
+    /// The memory for the heads and bodies of requests, in bytes. Default 128 MiB.
+    pub request_memory: usize,
     /// How long a TLS handshake may take. Default `10s`.
     pub handshake_timeout: Ttl,
     /// How long a request's headers may take. Default `10s`.
@@ -173,6 +177,48 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The longest head of a request, in bytes.
+    pub const HEAD_BYTES: usize = 16 * 1024;
+    /// The longest body of a request, in bytes.
+    pub const BODY_BYTES: usize = 64 * 1024;
+    /// The part of a body for which every connection has memory of its own, in bytes: enough for a usual request, so that long
+    /// bodies of others never stand in its way.
+    pub const OWN_BODY_BYTES: usize = 8 * 1024;
+    /// The least connections of the admin listener.
+    const ADMIN_CONNECTIONS: usize = 64;
+    /// The least connections of one source, where nothing else is configured.
+    const SOURCE_CONNECTIONS: usize = 16;
+
+    /// The most open connections of the admin listener.
+    #[must_use]
+    pub fn admin_connections(&self) -> usize {
+        (self.connections / 16).max(Self::ADMIN_CONNECTIONS)
+    }
+
+    /// The most open connections of one source.
+    #[must_use]
+    pub fn per_source(&self) -> usize {
+        self.connections_per_source.unwrap_or((self.connections / 16).max(Self::SOURCE_CONNECTIONS))
+    }
+
+    /// The most open connections of both listeners.
+    #[must_use]
+    pub fn all_connections(&self) -> usize {
+        self.connections.saturating_add(self.admin_connections())
+    }
+
+    /// The part of `request_memory` that the connections have of their own, in bytes.
+    #[must_use]
+    pub fn own_memory(&self) -> usize {
+        self.all_connections().saturating_mul(Self::HEAD_BYTES + Self::OWN_BODY_BYTES)
+    }
+
+    /// The part of `request_memory` that bodies beyond [`Self::OWN_BODY_BYTES`] share, in bytes.
+    #[must_use]
+    pub fn shared_memory(&self) -> usize {
+        self.request_memory.saturating_sub(self.own_memory())
+    }
+
     /// How long a decision may wait to be committed: half of what a request may take, so that an answer is left time to say why.
     #[must_use]
     pub fn patience(&self) -> Duration {

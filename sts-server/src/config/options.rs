@@ -8,8 +8,8 @@ use super::address::check_issuer;
 use super::admin;
 use super::database_url::{check_database_url, resolve_database_url};
 use super::values::{
-    ADDRESS, check_url, path, set, set_algorithms, set_count, set_delay, set_forwarded_header, set_networks, set_rate,
-    set_text, set_texts, set_timeout, set_ttl,
+    ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_count, set_delay, set_forwarded_header, set_networks,
+    set_rate, set_text, set_texts, set_timeout, set_ttl,
 };
 use super::{Config, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
 use crate::telemetry::check_otlp_endpoint;
@@ -310,8 +310,26 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Integer,
         default: Some("4096"),
         form: "connections, 1 to 1000000",
-        doc: "The most open connections.",
+        doc: "The most open connections of the public listener. The admin listener has a sixteenth as many, but at least 64.",
         set: |config, given| set_count(&mut config.limits.connections, given, 1, 1_000_000),
+    },
+    ConfigOption {
+        table: Some("limits"),
+        key: "connections_per_source",
+        kind: OptionKind::Integer,
+        default: None,
+        form: "connections, 1 to 1000000",
+        doc: "The most open connections of one source; a sixteenth of limits.connections, but at least 16, unless given. listen.trusted_proxies are exempt.",
+        set: |config, given| set_count(config.limits.connections_per_source.insert(1), given, 1, 1_000_000),
+    },
+    ConfigOption {
+        table: Some("limits"),
+        key: "request_memory",
+        kind: OptionKind::Text,
+        default: Some("128MiB"),
+        form: "bytes, or a number with KiB, MiB or GiB",
+        doc: "The memory for the heads and bodies of requests: 24 KiB for each connection of both listeners, and the rest for bodies beyond 8 KiB.",
+        set: |config, given| set_bytes(&mut config.limits.request_memory, given),
     },
     ConfigOption {
         table: Some("limits"),

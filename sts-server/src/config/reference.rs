@@ -27,6 +27,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("database.password_file", "/run/secrets/database_password"),
     ("limits.requests_per_minute_per_client", "60000"),
     ("limits.requests_per_minute_per_source", "60000"),
+    ("limits.connections_per_source", "256"),
     (
         "admin.tokens",
         "[{ name = \"carol\", role = \"admin\", hash = \"$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs\" }]",

@@ -42,6 +42,15 @@ pub(super) fn set_count<T: FromStr + PartialOrd + std::fmt::Display>(
     }
 }
 
+/// A number of bytes: `134217728`, `131072KiB`, `128MiB`.
+pub(super) fn set_bytes(field: &mut usize, given: &Given<'_>) -> Result<(), String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let unit = units.into_iter().find_map(|(unit, bytes)| Some((given.text.strip_suffix(unit)?, bytes)));
+    let bytes = unit.and_then(|(number, bytes)| number.trim_end().parse::<usize>().ok()?.checked_mul(bytes));
+    *field = bytes.ok_or("must be a number of bytes, such as \"128MiB\"")?;
+    Ok(())
+}
+
 pub(super) fn set_ttl(field: &mut Ttl, given: &Given<'_>) -> Result<(), String> {
     *field = given.text.parse::<Ttl>().map_err(|error| error.to_string())?;
     Ok(())

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::rate::{Rate, Source};
 
-/// Who has failed how often within the last minute.
+/// The failed attempts of the last minute, and the turns of those sources that have had all of theirs.
 #[derive(Debug)]
 pub(super) struct Attempts {
     sources: Rate<Source>,
+    turns: Rate<Source>,
     /// By a few bits of the claimed id's hash, so that made-up ids are counted like real ones and cost no memory.
     agents: Rate<u16>,
 }
@@ -18,7 +19,18 @@ pub(super) struct Attempts {
 impl Attempts {
     pub(super) fn new(per_minute: u32) -> Self {
         let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-        Self { sources: Rate::new(per_minute), agents: Rate::new(per_minute) }
+        Self {
+            sources: Rate::per_minute(per_minute),
+            turns: Rate::one_a_second(),
+            agents: Rate::per_minute(per_minute),
+        }
+    }
+
+    /// Asked before credentials are checked: how long `source` has to wait. A source that has had all of its failed attempts gets one
+    /// check a second, right or wrong, so that it can neither go on guessing nor make the server compute.
+    pub(super) fn wait(&self, source: IpAddr) -> Option<Duration> {
+        let source = source.into();
+        if self.sources.is_spent(&source) { self.turns.count(&source) } else { None }
     }
 
     /// Counts a failure of `source`, and of the agent that it claims to be. How long to wait if that was one too many.

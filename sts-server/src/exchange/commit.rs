@@ -80,13 +80,13 @@ impl Sts {
             Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
             Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
             Ok(Err(error)) => {
-                if let Some(held_back) = self.refusals.not_recorded.pass() {
+                if let Some(held_back) = self.metrics.log_limit().pass("refusal_not_recorded") {
                     tracing::error!(%correlation_id, reason, %error, held_back, "a refusal could not be recorded");
                 }
                 refusal
             }
             Err(_elapsed) => {
-                if let Some(held_back) = self.refusals.not_recorded.pass() {
+                if let Some(held_back) = self.metrics.log_limit().pass("refusal_not_recorded") {
                     tracing::error!(%correlation_id, reason, held_back, "a refusal is not recorded yet");
                 }
                 refusal

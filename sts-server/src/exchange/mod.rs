@@ -15,6 +15,7 @@ mod observe;
 mod operators;
 mod rate;
 mod rates;
+mod readiness;
 mod refusal;
 mod refusals;
 mod request;
@@ -29,6 +30,7 @@ use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
 pub use explain::{Explanation, Outcome, StepReport, Supposition};
+pub use rate::Source;
 pub use refusal::Refusal;
 pub use request::{ExchangeRequest, Grant, Request, RequestError};
 pub use revoke::{Revocation, RevokeError};

@@ -28,7 +28,8 @@ impl Sts {
         metrics.set(&catalog::REVOCATIONS, &[], snapshot.revocations.count() as f64);
         metrics.set(&catalog::RECORDER_QUEUE, &[], self.recorder.waiting() as f64);
         metrics.set(&catalog::RECORDER_QUEUE_LIMIT, &[], self.recorder.limit() as f64);
-        metrics.set(&catalog::CONNECTIONS_LIMIT, &[], self.limits.connections as f64);
+        metrics.set(&catalog::CONNECTIONS_LIMIT, &["public"], self.limits.connections as f64);
+        metrics.set(&catalog::CONNECTIONS_LIMIT, &["admin"], self.limits.admin_connections() as f64);
         metrics.set(&catalog::ROTATE_EVERY, &[], self.rotate_every.as_seconds() as f64);
         self.observe_signing_keys(now);
         self.observe_issuers(now);

@@ -6,13 +6,19 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::Sts;
-use crate::client_auth::AuthenticationError;
+use crate::client_auth::{AuthenticationError, SecretQueue};
 
 impl Sts {
     /// Counts a request of `source` to the admin API. How long to wait if that was one too many.
     #[must_use]
     pub fn too_often_from(&self, source: IpAddr) -> Option<Duration> {
         self.rates.asked_from(source)
+    }
+
+    /// How long `source` has to wait before its credentials are checked: it has had its failed attempts.
+    #[must_use]
+    pub fn operator_waits(&self, source: IpAddr) -> Option<Duration> {
+        self.attempts.wait(source)
     }
 
     /// Counts a failed attempt to be an operator. How long to wait if that was one too many.
@@ -23,8 +29,8 @@ impl Sts {
         self.attempts.failed(source, claimed.as_deref())
     }
 
-    /// Whether `secret` is the one of an argon2id hash; without a hash, false after as long a time. Some 20 ms, and its turn comes
-    /// after those of agents that wait already.
+    /// Whether `secret` is the one of an argon2id hash; without a hash, false after as long a time. Some 20 ms, in a queue of
+    /// operators alone.
     ///
     /// # Errors
     /// [`AuthenticationError::Overloaded`] when its turn does not come.
@@ -33,6 +39,6 @@ impl Sts {
         hash: Option<String>,
         secret: SecretString,
     ) -> Result<bool, AuthenticationError> {
-        self.secrets.argon2_matches(hash, secret).await
+        self.secrets.argon2_matches(SecretQueue::Operators, hash, secret).await
     }
 }

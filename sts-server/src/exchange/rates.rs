@@ -17,8 +17,8 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            sources: limits.requests_per_minute_per_source.map(Rate::new),
-            clients: limits.requests_per_minute_per_client.map(Rate::new),
+            sources: limits.requests_per_minute_per_source.map(Rate::per_minute),
+            clients: limits.requests_per_minute_per_client.map(Rate::per_minute),
         }
     }
 

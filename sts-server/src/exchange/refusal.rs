@@ -37,6 +37,9 @@ pub enum Refusal {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// Before step 1: other requests hold the memory that its body needs.
+    #[error("other requests hold the memory for its body")]
+    RequestMemory,
     /// Step 2: the agent has asked too often.
     #[error("the client has asked too often")]
     ClientRate {
@@ -103,6 +106,7 @@ impl Refusal {
             Self::TooManyAttempts { .. }
             | Self::SourceRate { .. }
             | Self::ClientRate { .. }
+            | Self::RequestMemory
             | Self::TooManyRefusals { .. } => Row::TooMany,
             Self::Request(error) => error.row(),
             Self::Subject(error) => error.row(),
@@ -125,6 +129,7 @@ impl Refusal {
             Self::Client(error) => error.reason(),
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::SourceRate { .. } => "source_rate",
+            Self::RequestMemory => "request_memory",
             Self::ClientRate { .. } => "client_rate",
             Self::TooManyRefusals { .. } => "too_many_refusals",
             Self::TooSlow => "too_slow",

@@ -14,7 +14,6 @@ use super::service::View;
 use super::{Refusal, Sts};
 use crate::record::{Event, EventKind, Submission, Verdict};
 use crate::storage::OneTimeValue;
-use crate::telemetry::LogLimit;
 
 /// The span of time that one event counts.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
@@ -33,8 +32,6 @@ pub(super) enum Refused {
 pub(super) struct Refusals {
     rate: Rate<Refused>,
     suppressed: Mutex<HashMap<Refused, Suppressed>>,
-    /// The lines about refusals that the database does not take.
-    pub(super) not_recorded: LogLimit,
 }
 
 /// Refusals that are not stored one by one.
@@ -53,8 +50,8 @@ impl Refused {
 
 impl Refusals {
     pub(super) fn new(per_minute: u32) -> Self {
-        let rate = Rate::new(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        Self { rate, suppressed: Mutex::default(), not_recorded: LogLimit::new() }
+        let rate = Rate::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        Self { rate, suppressed: Mutex::default() }
     }
 
     /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.

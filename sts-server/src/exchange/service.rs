@@ -42,7 +42,7 @@ pub struct Sts {
     snapshot: ArcSwap<Snapshot>,
     /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
     confirmed_at: AtomicI64,
-    database_clock: DatabaseClock,
+    pub(super) database_clock: DatabaseClock,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
     /// When the database answered last, in milliseconds since the epoch.
@@ -98,6 +98,7 @@ impl Sts {
             patience: config.limits.patience(),
         };
         let recorder = Recorder::start(writer);
+        let secrets = SecretCheck::new(&*parts.entropy);
         Ok(Self {
             issuer: config.issuer.clone(),
             limits: config.limits.clone(),
@@ -114,7 +115,7 @@ impl Sts {
             database_ahead: AtomicI64::new(0),
             metrics,
             recorder,
-            secrets: SecretCheck::default(),
+            secrets,
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
             rates: Rates::new(&config.limits),
             refusals: Refusals::new(config.limits.refusals_per_minute_per_client),
@@ -163,7 +164,10 @@ impl Sts {
             }
             if let Err(error) = self.refresh().await {
                 self.metrics.follow_failed();
-                tracing::warn!(error = &error as &dyn std::error::Error, "changes in the database cannot be followed");
+                if let Some(left_out) = self.metrics.log_limit().pass("follow") {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, left_out, "changes in the database cannot be followed");
+                }
             }
         }
     }
@@ -263,19 +267,6 @@ impl Sts {
     /// Returns when the recorder has ended: no token can be issued any more.
     pub async fn recorder_ended(&self) {
         self.recorder.ended().await;
-    }
-
-    /// Whether tokens can be issued: the database answers, the view of it is confirmed, its clock agrees with ours, and a key is active.
-    ///
-    /// # Errors
-    /// [`StorageError`] when the database does not answer.
-    pub async fn is_ready(&self) -> Result<bool, StorageError> {
-        self.versions().await?;
-        if !self.is_trusted() {
-            // What could not be read leaves the view as it is: not trusted.
-            let _read = self.refresh_if_stale().await;
-        }
-        Ok(self.is_trusted() && !self.database_clock.is_far_apart() && self.snapshot().ring.is_able())
     }
 
     /// Reads the counters, and looks at the database's clock on the way.

@@ -26,6 +26,7 @@ impl Sts {
     }
 
     /// Step 2, for every endpoint: the agent that is asking. Failures are counted against their source, and requests against the agent.
+    /// A source that has had its failed attempts waits for its turn before anything is compared.
     ///
     /// # Errors
     /// [`Refusal::Client`], or [`Refusal::TooManyAttempts`] in its place; [`Refusal::ClientRate`], which is counted and not stored, as
@@ -36,6 +37,9 @@ impl Sts {
         call: &Call<'_>,
         form: &Form,
     ) -> Result<AuthenticatedAgent, Refusal> {
+        if let Some(retry_after) = self.attempts.wait(call.source) {
+            return Err(Refusal::TooManyAttempts { retry_after });
+        }
         let authorization: Vec<_> = call.headers.get_all(header::AUTHORIZATION).iter().collect();
         let context = self.client_context(view);
         let failed = match client_auth::authenticate(&context, &authorization, form).await {

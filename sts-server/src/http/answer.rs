@@ -81,6 +81,11 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
     }
 }
 
+/// The answer to a request whose head names no host, or more than one (RFC 9112 §3.2).
+pub(super) fn bad_host() -> Response {
+    closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(Row::Request)))
+}
+
 /// Whether the request had an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UsedHeader {

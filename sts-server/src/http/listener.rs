@@ -5,28 +5,39 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use http::Version;
+use http::header::HOST;
+use http::uri::Authority;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
 
 use super::agents::{Agents, by_router};
+use super::places::{Admission, Full, Phase, Place, Places, Seat};
 use super::tls::Tls;
-use crate::telemetry::{self, Metrics};
+use super::watched::Watched;
+use super::{App, answer};
+use crate::config;
+use crate::telemetry::{self, Metrics, Stopwatch};
 
 /// How long the loop waits when the system has no descriptor left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// What is read of a request's head at most, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// The most requests of a connection, and for how long it takes new ones: then its peer is to connect anew, to any server.
+const MAX_REQUESTS: u32 = 10_000;
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// How long requests that were sent before the end was announced may be on their way here; then idle connections are closed.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 
@@ -37,8 +48,10 @@ pub struct Peer(pub SocketAddr);
 /// What a listener does not go beyond, and where it counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most open connections; further ones wait in the system's queue.
+    /// The most open connections; for further ones such as wait are closed, and where none does they wait in the system's queue.
     pub connections: usize,
+    /// The most open connections of one source that is no trusted proxy.
+    pub per_source: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// How long the head of a request may take, and how long a connection may be idle.
@@ -70,62 +83,76 @@ impl Endpoints {
 /// What serves the connections of one address.
 #[derive(Debug)]
 pub struct Listener {
-    /// What is answered.
-    pub endpoints: Endpoints,
-    /// The certificate; none for plain HTTP.
-    pub tls: Option<Tls>,
-    /// The bounds.
-    pub limits: Limits,
+    endpoints: Endpoints,
+    tls: Option<Tls>,
+    limits: Limits,
+    places: Arc<Places>,
     /// Where open connections are counted, and as whose.
-    pub counted: (Metrics, telemetry::Listener),
+    counted: (Metrics, telemetry::Listener),
+}
+
+/// What becomes of the wait for the next connection.
+enum Accepted {
+    Connection(TcpStream, SocketAddr),
+    Failed(io::Error),
+    Ended,
 }
 
 impl Listener {
+    /// What serves `endpoints`, over TLS where there is a certificate. New connections of agents that find no place make the service
+    /// of `app` not ready.
+    #[must_use]
+    pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: Limits) -> Self {
+        let (whose, full) = match &endpoints {
+            Endpoints::Agents(_) => (telemetry::Listener::Public, app.full.clone()),
+            Endpoints::Operators(_) => (telemetry::Listener::Admin, Full::new()),
+        };
+        let places = Places::new([limits.connections, limits.per_source], Arc::clone(&app.proxies), full);
+        Self { endpoints, tls, limits, places: Arc::new(places), counted: (app.sts.metrics().clone(), whose) }
+    }
+
     /// Serves until `shutdown` says true; then lets the requests under way end.
     pub async fn serve(self, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
         let this = Arc::new(self);
-        let places = Arc::new(Semaphore::new(this.limits.connections));
-        this.accept(&listener, &places, &mut shutdown).await;
-        if let Err(error) = this.accept_waiting(listener, &places, &shutdown) {
+        this.accept(&listener, &mut shutdown).await;
+        if let Err(error) = this.accept_waiting(listener, &shutdown) {
             tracing::debug!(%error, "connections that waited when the server ended are lost");
         }
-        let total = u32::try_from(this.limits.connections).unwrap_or(u32::MAX);
-        if tokio::time::timeout(this.limits.drain_timeout, places.acquire_many(total)).await.is_err() {
+        if tokio::time::timeout(this.limits.drain_timeout, this.places.emptied()).await.is_err() {
             tracing::warn!("connections were still open when the server ended");
         }
     }
 
     /// Accepts until the end is announced.
-    async fn accept(
-        self: &Arc<Self>,
-        listener: &TcpListener,
-        places: &Arc<Semaphore>,
-        shutdown: &mut watch::Receiver<bool>,
-    ) {
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, shutdown: &mut watch::Receiver<bool>) {
         let mut accepts = true;
         loop {
-            // A full server must hear of its end too, and not only once a place is free.
-            let place = tokio::select! {
-                place = Arc::clone(places).acquire_owned() => place,
-                () = announced(shutdown) => return,
-            };
-            let Ok(place) = place else { return };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = announced(shutdown) => return,
+                accepted = listener.accept() => {
+                    accepted.map_or_else(Accepted::Failed, |(stream, peer)| Accepted::Connection(stream, peer))
+                }
+                () = announced(shutdown) => Accepted::Ended,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Accepted::Connection(stream, peer) => {
                     if !accepts {
                         accepts = true;
                         tracing::info!("connections are accepted again");
                     }
-                    self.spawn((stream, peer), place, shutdown.clone());
+                    // A full server must hear of its end too, and not only once a place is free.
+                    let admission = tokio::select! {
+                        admission = self.places.admit(peer.ip()) => admission,
+                        () = announced(shutdown) => return,
+                    };
+                    match admission {
+                        Admission::Admitted(place) => self.spawn((stream, peer), place, shutdown.clone()),
+                        Admission::SourceFull => self.counted.0.turned_away(self.counted.1),
+                    }
                 }
-                Err(error) if is_of_the_peer(&error) => {
+                Accepted::Failed(error) if is_of_the_peer(&error) => {
                     tracing::debug!(%error, "a connection was lost before it was accepted");
                 }
-                Err(error) => {
+                Accepted::Failed(error) => {
                     // Told once: under a flood there is nothing else to read.
                     if accepts {
                         accepts = false;
@@ -133,47 +160,45 @@ impl Listener {
                     }
                     tokio::time::sleep(BACK_OFF).await;
                 }
+                Accepted::Ended => return,
             }
         }
     }
 
     /// Accepts what the system has accepted already, for whoever thinks to be connected, and closes the listener.
-    fn accept_waiting(
-        self: &Arc<Self>,
-        listener: TcpListener,
-        places: &Arc<Semaphore>,
-        shutdown: &watch::Receiver<bool>,
-    ) -> io::Result<()> {
+    fn accept_waiting(self: &Arc<Self>, listener: TcpListener, shutdown: &watch::Receiver<bool>) -> io::Result<()> {
         let listener = listener.into_std()?;
-        while let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        loop {
             let (stream, peer) = match listener.accept() {
                 Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            stream.set_nonblocking(true)?;
-            self.spawn((TcpStream::from_std(stream)?, peer), place, shutdown.clone());
+            if let Some(place) = self.places.try_admit(peer.ip()) {
+                stream.set_nonblocking(true)?;
+                self.spawn((TcpStream::from_std(stream)?, peer), place, shutdown.clone());
+            }
         }
-        Ok(())
     }
 
-    fn spawn(
-        self: &Arc<Self>,
-        (stream, peer): (TcpStream, SocketAddr),
-        place: OwnedSemaphorePermit,
-        shutdown: watch::Receiver<bool>,
-    ) {
+    fn spawn(self: &Arc<Self>, (stream, peer): (TcpStream, SocketAddr), place: Place, shutdown: watch::Receiver<bool>) {
         let this = Arc::clone(self);
         let (metrics, whose) = &self.counted;
         let open = metrics.connected(*whose);
         tokio::spawn(async move {
-            this.connection(stream, peer, shutdown).await;
+            this.connection(stream, peer, place.seat(), shutdown).await;
             drop(open);
             drop(place);
         });
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut shutdown: watch::Receiver<bool>) {
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        seat: &Arc<Seat>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was lost before its first request");
             return;
@@ -181,7 +206,8 @@ impl Listener {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limits.write_timeout));
         let stream = Box::pin(stream);
-        let Some(tls) = &self.tls else { return self.http(stream, peer, shutdown).await };
+        let Some(tls) = &self.tls else { return self.http(stream, peer, seat, shutdown).await };
+        seat.enter(Phase::Handshake);
         let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream));
         let ended = async {
             announced(&mut shutdown).await;
@@ -190,9 +216,11 @@ impl Listener {
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             () = ended => return,
+            () = seat.told() => return,
         };
+        seat.enter(Phase::Idle);
         match shaken {
-            Ok(Ok(stream)) => self.http(stream, peer, shutdown).await,
+            Ok(Ok(stream)) => self.http(stream, peer, seat, shutdown).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
@@ -202,14 +230,22 @@ impl Listener {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
+        seat: &Arc<Seat>,
         mut shutdown: watch::Receiver<bool>,
     ) {
+        let (age, requests) = (Stopwatch::start(), AtomicU32::new(0));
         let service = service_fn(async |request: http::Request<Incoming>| {
-            Ok::<_, Infallible>(self.endpoints.answer(request.map(Body::new), peer).await)
+            seat.enter(Phase::Works);
+            let response = self.answer(request.map(Body::new), peer, seat).await;
+            let is_old = requests.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS || age.elapsed() > MAX_AGE;
+            seat.enter(Phase::Answer);
+            Ok::<_, Infallible>(if is_old { answer::closing(response) } else { response })
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
-        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+        http.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
+        http.max_buf_size(config::Limits::HEAD_BYTES).max_headers(MAX_HEADERS);
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(seat)));
+        let mut connection = std::pin::pin!(http.serve_connection(stream, service));
         let ended = async {
             announced(&mut shutdown).await;
             tokio::time::sleep(ON_THE_WAY).await;
@@ -220,10 +256,40 @@ impl Listener {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = seat.told() => match seat.phase() {
+                // The peer has been too slow, and what it began is nothing yet.
+                Phase::Handshake | Phase::Head | Phase::Answer => return,
+                // What reads a body is told too, and answers.
+                Phase::Idle | Phase::Body | Phase::Works => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            },
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+
+    async fn answer(&self, mut request: http::Request<Body>, peer: SocketAddr, seat: &Arc<Seat>) -> Response {
+        if !names_one_host(&request) {
+            return answer::bad_host();
+        }
+        request.extensions_mut().insert(Arc::clone(seat));
+        self.endpoints.answer(request, peer).await
+    }
+}
+
+/// RFC 9112 §3.2: a request of HTTP/1.1 has one `Host`, and it is a host, perhaps with a port.
+fn names_one_host(request: &http::Request<Body>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, None) => request.version() < Version::HTTP_11,
+        (Some(host), None) => {
+            let host = host.to_str().ok().filter(|host| !host.contains('@'));
+            host.is_some_and(|host| host.parse::<Authority>().is_ok())
+        }
+        (_, Some(_)) => false,
     }
 }
 

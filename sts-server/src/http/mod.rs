@@ -8,18 +8,22 @@
 mod admin;
 mod agents;
 mod answer;
+mod body;
 mod health;
 mod introspect;
 mod jwks;
 mod listener;
+mod memory;
 mod metadata;
 mod metrics;
 mod observed;
+mod places;
 mod post;
 mod revoke;
 mod source;
 mod tls;
 mod token;
+mod watched;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +42,8 @@ pub use tls::{Tls, TlsError};
 use crate::config::Config;
 use crate::exchange::Sts;
 use crate::telemetry::Traces;
+use memory::RequestMemory;
+use places::Full;
 use source::Proxies;
 
 /// What the handlers share.
@@ -48,6 +54,8 @@ pub struct App {
     body_timeout: Duration,
     request_timeout: Duration,
     proxies: Arc<Proxies>,
+    memory: RequestMemory,
+    full: Full,
     withdrawn: Arc<AtomicBool>,
     traces: Traces,
 }
@@ -62,6 +70,8 @@ impl App {
             body_timeout: config.limits.body_timeout.as_duration(),
             request_timeout: config.limits.request_timeout.as_duration(),
             proxies: Arc::new(Proxies::new(&config.listen)),
+            memory: RequestMemory::new(&config.limits),
+            full: Full::new(),
             withdrawn: Arc::default(),
             traces: Traces::default(),
         }

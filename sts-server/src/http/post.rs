@@ -4,25 +4,28 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use sts_protocol::parameter::X_CORRELATION_ID;
 
 use super::App;
 use super::answer::{self, Unreadable, UsedHeader};
+use super::body::{self, BodyFault, HeldBody};
 use super::listener::Peer;
 use super::observed::Observed;
 use crate::exchange::{Call, Refusal, Sts};
 use crate::policy::Row;
 use crate::telemetry::{Endpoint, Outcome, Trail};
 
-/// The longest body, in bytes.
-pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest correlation id that is taken over.
 const MAX_CORRELATION_BYTES: usize = 128;
+
+/// A request is answered before its parameters are read.
+enum Unread {
+    Unreadable(Unreadable),
+    Refused(Refusal),
+}
 
 /// Reads a request, lets `decide` answer it, and gives the answer the headers that all have.
 pub(super) async fn answer(
@@ -36,18 +39,21 @@ pub(super) async fn answer(
     let deadline = tokio::time::sleep(app.request_timeout);
     let correlation_id = correlation_id(&parts.headers).unwrap_or_else(|| app.sts.new_name());
     let mut observed = Observed::begin(app, endpoint, &trail, (&parts.headers, &correlation_id));
-    let body = match read(app, &parts, body).await {
-        Ok(body) => body,
-        Err(unreadable) => {
+    let source = app.proxies.source(peer, &parts.headers);
+    let (body, unread) = match read(app, &parts, body, source).await {
+        Ok(body) => (body, None),
+        Err(Unread::Refused(refusal)) => (HeldBody::default(), Some(refusal)),
+        Err(Unread::Unreadable(unreadable)) => {
             observed.decided(Outcome::Unreadable, None);
             return answer::seal(answer::unreadable(unreadable), &correlation_id);
         }
     };
-    let source = app.proxies.source(peer, &parts.headers);
     let call = Call { headers: &parts.headers, body: &body, correlation_id: &correlation_id, source, trail: &trail };
     let decided = async {
-        app.sts.admit(source)?;
-        decide(&app.sts, &call).await
+        match unread {
+            Some(refusal) => Err(refusal),
+            None => decide(&app.sts, &call).await,
+        }
     };
     let decided = tokio::select! {
         biased;
@@ -62,17 +68,19 @@ pub(super) async fn answer(
         }
         Err(refusal) => {
             observed.decided(outcome(refusal.row()), Some(refusal.reason()));
-            refuse(endpoint, &refusal, &call)
+            refuse(app, endpoint, &refusal, &call)
         }
     };
     answer::seal(response, &correlation_id)
 }
 
-fn refuse(endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> Response {
+fn refuse(app: &App, endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> Response {
     let endpoint = endpoint.name();
     let (correlation_id, reason, detail) = (call.correlation_id, refusal.reason(), refusal.detail());
     if refusal.row() == Row::Unavailable {
-        tracing::warn!(endpoint, correlation_id, reason, detail, "a request could not be served");
+        if let Some(left_out) = app.sts.metrics().log_limit().pass(reason) {
+            tracing::warn!(endpoint, correlation_id, reason, detail, left_out, "a request could not be served");
+        }
     } else {
         tracing::debug!(endpoint, correlation_id, reason, detail, "a request was refused");
     }
@@ -95,33 +103,34 @@ fn outcome(row: Row) -> Outcome {
     }
 }
 
-async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Unreadable> {
-    if parts.method != Method::POST {
-        return Err(Unreadable::Method);
+/// Whether the source may ask is asked before the first byte of the body is read.
+async fn read(app: &App, parts: &Parts, body: Body, source: IpAddr) -> Result<HeldBody, Unread> {
+    if let Err(refusal) = app.sts.admit(source) {
+        body::leave(parts);
+        return Err(Unread::Refused(refusal));
     }
-    if announced_length(&parts.headers).is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(Unreadable::TooLarge);
+    let unreadable = |unreadable| {
+        body::leave(parts);
+        Err(Unread::Unreadable(unreadable))
+    };
+    if parts.method != Method::POST {
+        return unreadable(Unreadable::Method);
     }
     // RFC 6749 §3.2: parameters stand in the body, never in the URI.
     if parts.uri.query().is_some() || !is_form(&parts.headers) || parts.headers.contains_key(CONTENT_ENCODING) {
-        return Err(Unreadable::Malformed);
+        return unreadable(Unreadable::Malformed);
     }
-    let collected = Limited::new(body, MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(app.body_timeout, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge),
-        Ok(Err(_)) => Err(Unreadable::Malformed),
-        Err(_) => Err(Unreadable::TooSlow),
-    }
+    body::read(&app.memory, parts, body, app.body_timeout).await.map_err(|fault| match fault {
+        BodyFault::TooLarge => Unread::Unreadable(Unreadable::TooLarge),
+        BodyFault::Malformed => Unread::Unreadable(Unreadable::Malformed),
+        BodyFault::TooSlow => Unread::Unreadable(Unreadable::TooSlow),
+        BodyFault::NoMemory => Unread::Refused(Refusal::RequestMemory),
+    })
 }
 
 /// Who sent a request that goes through a router, or stands in between.
 pub(super) fn peer(parts: &Parts) -> IpAddr {
     parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
-}
-
-pub(super) fn announced_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Exactly one `Content-Type`, that of a form, whose only parameter may be a charset of UTF-8.

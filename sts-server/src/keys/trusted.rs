@@ -1,7 +1,9 @@
 //! The keys of others: of outside issuers, and of agents that authenticate with a signature.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -178,8 +180,19 @@ impl TrustedKeys {
         now: Timestamp,
     ) -> Result<(VerifiedToken, Times), TrustError> {
         let keys = source.keys.as_ref().map_err(|error| TrustError::Source(Arc::clone(error)))?;
-        let header = token.header();
-        let key = match keys.find(header.kid.as_deref(), header.algorithm).await {
+        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
+        let mut lookup = std::pin::pin!(keys.find(kid.as_deref(), algorithm));
+        let (found, token) = match poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context))).await {
+            Poll::Ready(found) => (found, token),
+            // Many may wait for one issuer, and none of them has proved anything: the claims are not held meanwhile.
+            Poll::Pending => {
+                let parked = token.park();
+                let found = lookup.await;
+                // It was well-formed before.
+                (found, parked.resume().or(Err(TrustError::UnknownKey))?)
+            }
+        };
+        let key = match found {
             Ok(key) => key,
             Err(KeyLookupError::Unknown) => return Err(TrustError::UnknownKey),
             Err(KeyLookupError::Unusable) => return Err(TrustError::KeysUnusable),

@@ -173,6 +173,12 @@ impl Writer {
                 chain = AuditWriter::new(self.key.clone(), &*self.entropy);
                 self.metrics.batch_failed();
             }
+            if let Err(error) = &outcome
+                && let Some(left_out) = self.metrics.log_limit().pass("not_committed")
+            {
+                let (error, decisions) = (&**error as &dyn std::error::Error, answers.len());
+                tracing::error!(error, decisions, left_out, "decisions could not be committed");
+            }
             deliver(outcome, answers);
         }
     }
@@ -190,11 +196,6 @@ fn deliver(
             }
         }
         Err(error) => {
-            tracing::error!(
-                error = &*error as &dyn std::error::Error,
-                decisions = answers.len(),
-                "decisions could not be committed"
-            );
             for answer in answers {
                 let _gone = answer.send(Err(RecordError::Storage(Arc::clone(&error))));
             }

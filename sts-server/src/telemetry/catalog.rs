@@ -161,7 +161,13 @@ pub(crate) static AGENT_KEYS_FAILING: Metric =
 pub(crate) static CONNECTIONS: Metric =
     metric("sts_connections", Gauge, &["listener"], "Open connections. `listener` is `public` or `admin`.");
 pub(crate) static CONNECTIONS_LIMIT: Metric =
-    metric("sts_connections_limit", Gauge, &[], "`limits.connections`, which each listener has.");
+    metric("sts_connections_limit", Gauge, &["listener"], "The most open connections of a listener.");
+pub(crate) static CONNECTIONS_TURNED_AWAY: Metric = metric(
+    "sts_connections_turned_away_total",
+    Counter,
+    &["listener"],
+    "New connections that were closed at once, for their source has as many as it may and all of them are at work.",
+);
 pub(crate) static TRACE_FAILURES: Metric =
     metric("sts_trace_export_failures_total", Counter, &[], "Batches of traces that their receiver did not take.");
 
@@ -192,6 +198,7 @@ pub static METRICS: &[&Metric] = &[
     &AGENT_KEYS_FAILING,
     &CONNECTIONS,
     &CONNECTIONS_LIMIT,
+    &CONNECTIONS_TURNED_AWAY,
     &TRACE_FAILURES,
 ];
 

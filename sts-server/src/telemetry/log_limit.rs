@@ -1,40 +1,46 @@
-//! A bound on log lines that repeat.
+//! A bound on log lines that repeat, so that a flood of requests or an outage is no flood of lines.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Stopwatch;
 
-/// The time for which a line is held back after one of its kind.
-const PERIOD: Duration = Duration::from_secs(10);
+/// How long the next line of a kind waits.
+const EVERY: Duration = Duration::from_secs(10);
 
-/// Lets one of many lines of a kind into the log in ten seconds: an outage would write one for every request.
+/// Lets a line of each kind pass every 10 seconds, and counts the others.
 #[derive(Debug)]
-pub struct LogLimit(Mutex<Held>);
+pub struct LogLimit {
+    watch: Stopwatch,
+    kinds: Mutex<HashMap<&'static str, Kind>>,
+}
 
-#[derive(Debug)]
-struct Held {
-    last: Option<Stopwatch>,
-    lines: u64,
+#[derive(Debug, Default)]
+struct Kind {
+    next: Duration,
+    left_out: u64,
 }
 
 impl LogLimit {
-    /// A limit that lets the first line pass.
+    /// A limit that lets the first line of each kind pass.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Mutex::new(Held { last: None, lines: 0 }))
+    pub fn new() -> Self {
+        Self { watch: Stopwatch::start(), kinds: Mutex::default() }
     }
 
-    /// Counts a line. If it may be written, how many of its kind were held back since the last one.
+    /// Counts a line of `kind`, a fixed name. If it may be written, how many of its kind were left out since the last one.
     #[must_use]
-    pub fn pass(&self) -> Option<u64> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.last.as_ref().is_some_and(|last| last.elapsed() < PERIOD) {
-            held.lines = held.lines.saturating_add(1);
+    pub fn pass(&self, kind: &'static str) -> Option<u64> {
+        let now = self.watch.elapsed();
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(kind).or_default();
+        if now < kind.next {
+            kind.left_out += 1;
             return None;
         }
-        held.last = Some(Stopwatch::start());
-        Some(std::mem::take(&mut held.lines))
+        kind.next = now + EVERY;
+        Some(std::mem::take(&mut kind.left_out))
     }
 }
 
@@ -49,9 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_lines_the_first_is_written() {
+    fn the_first_line_of_a_kind_passes_and_the_others_are_counted() {
         let limit = LogLimit::new();
-        let passed: Vec<Option<u64>> = (0..3).map(|_| limit.pass()).collect();
-        assert_eq!(passed, [Some(0), None, None]);
+        let passed: Vec<_> = (0..100).filter_map(|_| limit.pass("a")).collect();
+        assert_eq!((passed, limit.pass("b")), (vec![0], Some(0)));
+        limit.kinds.lock().unwrap().get_mut("a").unwrap().next = Duration::ZERO;
+        assert_eq!(limit.pass("a"), Some(99));
     }
 }

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use metrics_util::MetricKindMask;
 
 use super::catalog::{self, METRICS, Metric, MetricKind};
+use super::log_limit::LogLimit;
 use super::trail::{GrantKind, Step, Trail};
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
@@ -42,6 +43,8 @@ struct Inner {
     follow_failures: Counter,
     trace_failures: Counter,
     connections: [AtomicI64; 2],
+    turned_away: [Counter; 2],
+    log_limit: LogLimit,
 }
 
 /// An endpoint that decides.
@@ -176,6 +179,11 @@ impl Metrics {
             follow_failures: counter(&catalog::FOLLOW_FAILURES),
             trace_failures: counter(&catalog::TRACE_FAILURES),
             connections: Default::default(),
+            turned_away: [Listener::Public, Listener::Admin].map(|listener| {
+                let key = key(&catalog::CONNECTIONS_TURNED_AWAY, [listener.name()]);
+                recorder.register_counter(&key, &METADATA)
+            }),
+            log_limit: LogLimit::new(),
             recorder,
         };
         Self { inner: Arc::new(inner) }
@@ -224,6 +232,19 @@ impl Metrics {
     /// A batch of traces was not taken.
     pub fn trace_failed(&self) {
         self.inner.trace_failures.increment(1);
+    }
+
+    /// The bound on log lines that repeat; beside the metrics, which count each request.
+    #[must_use]
+    pub fn log_limit(&self) -> &LogLimit {
+        &self.inner.log_limit
+    }
+
+    /// A new connection was turned away, for its source has as many as it may.
+    pub fn turned_away(&self, listener: Listener) {
+        if let Some(turned_away) = self.inner.turned_away.get(listener as usize) {
+            turned_away.increment(1);
+        }
     }
 
     /// A connection has been accepted.

@@ -19,8 +19,9 @@ const DASHBOARD: &str = "deploy/grafana/agent-sts.json";
 const ALERTS: &str = "deploy/prometheus/alerts.yaml";
 
 /// The sections of the run-book that an alert may send somebody to.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "clock-skew",
+    "connections-near-the-limit",
     "database-out-of-reach",
     "high-refusals",
     "issuer-keys-out-of-reach",

@@ -144,9 +144,11 @@ fn status(refusal: &Refusal) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Refusal::Role { .. } => StatusCode::FORBIDDEN,
-        Refusal::TooManyAttempts { .. } | Refusal::SourceRate { .. } | Refusal::Overloaded | Refusal::Busy => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
+        Refusal::TooManyAttempts { .. }
+        | Refusal::SourceRate { .. }
+        | Refusal::RequestMemory
+        | Refusal::Overloaded
+        | Refusal::Busy => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Authorization | Refusal::Path | Refusal::Parameters(_) | Refusal::Json(_) | Refusal::Body => {
             StatusCode::BAD_REQUEST
         }
@@ -183,6 +185,7 @@ fn detail(refusal: &Refusal) -> &'static str {
         Refusal::IssuerKeys(_) => "The keys of the operators' issuer are out of reach: come back later.",
         Refusal::TooManyAttempts { .. } => "Too many attempts have failed: come back later.",
         Refusal::SourceRate { .. } => "Too many requests: come back later.",
+        Refusal::RequestMemory => "Other requests hold the memory for the body: come back later.",
         Refusal::Overloaded => "Too many secrets wait to be checked: come back later.",
         Refusal::Busy => "Too many requests of operators are served at this moment: come back later.",
         Refusal::Role { .. } => "The operator's role does not reach: WWW-Authenticate names the one that would.",

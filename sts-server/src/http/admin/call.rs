@@ -6,18 +6,17 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use sts_jose::json::parse_object;
 use sts_protocol::Form;
 
+use super::super::body::{self, BodyFault, HeldBody};
 use super::super::observed::Observed;
-use super::super::post::{MAX_BODY_BYTES, announced_length, correlation_id, peer};
+use super::super::post::{correlation_id, peer};
 use super::{AdminApi, BASE, answer};
 use crate::admin::{By, Operator, Precondition, Refusal};
 use crate::config::Role;
@@ -32,7 +31,7 @@ pub(super) struct Asked {
     /// The same, for the audit event.
     pub(super) by: By,
     head: Arc<Parts>,
-    body: Bytes,
+    body: HeldBody,
 }
 
 /// Answers a request: finds out who asks, reads the body, lets `act` do it in a task of its own, and gives the answer the headers that
@@ -117,10 +116,19 @@ async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
     let (reason, detail) = (refusal.reason(), refusal.detail());
     let correlation_id = by.correlation_id.as_deref().unwrap_or_default();
     let outcome = answer::outcome(refusal);
-    if outcome != Outcome::Unavailable {
+    if outcome == Outcome::Unavailable {
+        if let Some(left_out) = api.app.sts.metrics().log_limit().pass(reason) {
+            tracing::warn!(
+                endpoint = "admin",
+                correlation_id,
+                reason,
+                detail,
+                left_out,
+                "a request could not be served"
+            );
+        }
+    } else {
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
-    } else if let Some(held_back) = api.outages.pass() {
-        tracing::warn!(endpoint = "admin", correlation_id, reason, detail, held_back, "a request could not be served");
     }
     let Some(operator) = &by.admin else { return };
     // The database is what limits spare, and in an outage it takes nothing.
@@ -135,17 +143,13 @@ async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
     }
 }
 
-async fn read(api: &AdminApi, head: &Parts, body: Body) -> Result<Bytes, Refusal> {
-    if announced_length(&head.headers).is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(Refusal::TooLarge);
-    }
-    let collected = Limited::new(body, MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(api.app.body_timeout, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(_)) => Err(Refusal::Body),
-        Err(_) => Err(Refusal::SlowBody),
-    }
+async fn read(api: &AdminApi, head: &Parts, body: Body) -> Result<HeldBody, Refusal> {
+    body::read(&api.app.memory, head, body, api.app.body_timeout).await.map_err(|fault| match fault {
+        BodyFault::TooLarge => Refusal::TooLarge,
+        BodyFault::Malformed => Refusal::Body,
+        BodyFault::TooSlow => Refusal::SlowBody,
+        BodyFault::NoMemory => Refusal::RequestMemory,
+    })
 }
 
 impl Asked {

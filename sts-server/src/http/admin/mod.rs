@@ -28,7 +28,6 @@ use utoipa_axum::routes;
 
 use super::App;
 use crate::admin::{Access, Administration, Refusal};
-use crate::telemetry::LogLimit;
 
 /// Where the API is.
 pub(super) const BASE: &str = "/admin/v1";
@@ -41,8 +40,6 @@ pub struct AdminApi {
     access: Arc<Access>,
     document: Bytes,
     turns: turns::Turns,
-    /// The lines about requests that could not be served.
-    outages: Arc<LogLimit>,
 }
 
 impl AdminApi {
@@ -50,7 +47,7 @@ impl AdminApi {
     #[must_use]
     pub fn new(app: App, administration: Administration, access: Arc<Access>) -> Self {
         let document = openapi::document(routes().into_openapi());
-        Self { app, administration, access, document, turns: turns::Turns::new(), outages: Arc::default() }
+        Self { app, administration, access, document, turns: turns::Turns::new() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sts_tests::postgres;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::load::Load;
@@ -23,6 +23,9 @@ const ATTACK_EVERY: Duration = Duration::from_millis(50);
 /// How many connections one flood opens.
 const FLOOD: usize = 200;
 const FLOOD_EVERY: Duration = Duration::from_secs(15);
+/// How many connections one attacker keeps alive: more than one source may have.
+const KEPT_ALIVE: usize = 300;
+const KEPT_ALIVE_EVERY: Duration = Duration::from_secs(2);
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// How much the memory may grow from the end of the first third on, in MiB: less than an hour of it would fill anything.
 const MAY_GROW_MIB: f64 = 8.0;
@@ -46,9 +49,17 @@ enum Attack {
     Slow,
     /// Many connections at once, on which nothing comes.
     Flood,
+    /// Bodies in chunks of one byte.
+    Chunks,
+    /// A registered agent asks for scopes of 60 KB: one, or thousands.
+    LongScopes,
+    /// Wrong secrets of a registered agent, without pause.
+    WrongSecrets,
+    /// More connections than a source may have, each kept alive by a request now and then.
+    KeptAlive,
 }
 
-const ATTACKS: [Attack; 7] = [
+const ATTACKS: [Attack; 11] = [
     Attack::Refused,
     Attack::Malformed,
     Attack::Garbage,
@@ -56,6 +67,10 @@ const ATTACKS: [Attack; 7] = [
     Attack::Labels,
     Attack::Slow,
     Attack::Flood,
+    Attack::Chunks,
+    Attack::LongScopes,
+    Attack::WrongSecrets,
+    Attack::KeptAlive,
 ];
 
 pub(super) async fn load(run: Run) -> anyhow::Result<Outcome> {
@@ -135,7 +150,7 @@ impl Memory {
 }
 
 /// What a process has in memory, in MiB (proc(5)).
-fn resident_mib(id: u32) -> anyhow::Result<f64> {
+pub(super) fn resident_mib(id: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
@@ -157,6 +172,7 @@ impl Attacker {
             turn += 1;
             let pause = match attack {
                 Attack::Flood => FLOOD_EVERY,
+                Attack::KeptAlive => KEPT_ALIVE_EVERY,
                 _ => ATTACK_EVERY,
             };
             match attack {
@@ -166,6 +182,10 @@ impl Attacker {
                 Attack::MadeUpAgents => self.made_up(turn).await,
                 Attack::Labels => self.labels().await,
                 Attack::Slow | Attack::Flood => self.hold(attack, turn, &mut held).await,
+                Attack::Chunks => self.chunks().await,
+                Attack::LongScopes => self.send(&self.long_scope(turn)).await,
+                Attack::WrongSecrets => self.wrong_secret(turn).await,
+                Attack::KeptAlive => self.keep_alive(&mut held).await,
             }
             tokio::time::sleep(pause).await;
         }
@@ -222,6 +242,44 @@ impl Attacker {
         self.attack(request.basic_auth(format!("agent-{turn}-{}", random()), Some(random().to_string()))).await;
     }
 
+    /// The answer comes before the end of the body, which does not come.
+    async fn chunks(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let Ok(mut stream) = self.connect().await else { return };
+        let head = "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n";
+        let _refused = stream.write_all((head.to_owned() + &"1\r\nx\r\n".repeat(64_000)).as_bytes()).await;
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).await.is_ok() && !answer.starts_with(b"HTTP/1.1 4") {
+            self.load.breach(format!("chunks were answered with {}", String::from_utf8_lossy(&answer)));
+        }
+    }
+
+    fn long_scope(&self, turn: usize) -> Form {
+        let scope = if turn.is_multiple_of(2) { "x".repeat(60_000) } else { "x ".repeat(15_000) };
+        let mut form = self.load.shop.first_hop();
+        form.parameters.push(("scope", scope));
+        form
+    }
+
+    async fn wrong_secret(&self, turn: usize) {
+        let mut form = self.load.shop.first_hop();
+        let agent = form.basic.take().map(|(id, _)| id).unwrap_or_default();
+        self.attack(form.put_into(self.http()).basic_auth(agent, Some(format!("guess-{turn}")))).await;
+    }
+
+    async fn keep_alive(&self, held: &mut Vec<TcpStream>) {
+        held.retain_mut(|stream| !is_closed(stream));
+        while held.len() < KEPT_ALIVE {
+            self.attempts.fetch_add(1, Ordering::Relaxed);
+            let Ok(stream) = self.connect().await else { break };
+            held.push(stream);
+        }
+        for stream in held {
+            let _closed = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        }
+    }
+
     async fn labels(&self) {
         let name = random();
         let request = self.client().post(format!("{}/oauth2/{name:x}", self.base));
@@ -257,7 +315,7 @@ impl Attacker {
 }
 
 /// Whether the other end has closed.
-fn is_closed(stream: &mut TcpStream) -> bool {
+pub(super) fn is_closed(stream: &mut TcpStream) -> bool {
     matches!(stream.try_read(&mut [0; 256]), Ok(0))
         || stream.try_read(&mut [0; 1]).is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
 }

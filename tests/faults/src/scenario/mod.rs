@@ -5,6 +5,7 @@ mod crash;
 mod database;
 mod disk;
 mod hostile;
+mod hostile_memory;
 mod listeners;
 mod network;
 mod one_time;
@@ -211,5 +212,11 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "half an hour of malformed forms, bad tokens, unknown keys, wrong secrets, floods and slow clients: the memory of the server stays flat",
         in_ci: false,
         run: |run| Box::pin(hostile::load(run)),
+    },
+    Scenario {
+        name: "hostile-memory",
+        about: "4,096 hostile connections of each shape on a server in a memory cgroup of 512 MiB: no kill, honest clients are served (root)",
+        in_ci: false,
+        run: |run| Box::pin(hostile_memory::of_each_shape(run)),
     },
 ];

@@ -103,8 +103,8 @@ pub(super) async fn flood(run: Run) -> anyhow::Result<Outcome> {
 
 /// Fills the audit log with events of the last hours, in a chain of their own; the name of the chain.
 async fn fill(trial: &Trial, url: &str, events: usize) -> anyhow::Result<String> {
-    let store = storage::open(url, 4).await?;
     let master = MasterKey::read(&trial.folder.path("master.key"))?;
+    let store = storage::open(url, 4, sts_tests::keyring::row_codes(&master)).await?;
     let mut writer = AuditWriter::new(master.audit().clone(), &SystemEntropy);
     let (begun, present) = (now(), SystemClock.now());
     let mut name = String::new();

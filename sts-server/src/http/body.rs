@@ -1,0 +1,116 @@
+//! The body of a request, read into one buffer under bounds of size, pieces, memory and time.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Buf as _;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+
+use super::memory::{Lease, RequestMemory};
+use super::places::{Phase, Seat};
+use crate::config::Limits;
+
+/// The most pieces that a body may come in. Each costs some hundred times what its bytes cost, and the sender chooses how many there
+/// are: one chunk of the chunked coding is a piece.
+const MAX_PIECES: usize = 1024;
+/// So many pieces may be of any size.
+const ANY_PIECES: usize = 64;
+/// The least bytes of a piece on average, where there are more than [`ANY_PIECES`].
+const PIECE_BYTES: usize = 64;
+
+/// A body that has been read, with the memory that it holds.
+#[derive(Debug, Default)]
+pub(super) struct HeldBody {
+    bytes: Vec<u8>,
+    lease: Lease,
+}
+
+/// A body is not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    /// It is longer than [`Limits::BODY_BYTES`].
+    TooLarge,
+    /// It ends early, is malformed, or comes in too many pieces.
+    Malformed,
+    /// It does not come in time, or its connection is closed in favour of another.
+    TooSlow,
+    /// Other bodies hold the memory.
+    NoMemory,
+}
+
+impl Deref for HeldBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads a body. Memory is asked for before its first byte, or where its length is not announced, before the bytes beyond
+/// [`Limits::OWN_BODY_BYTES`].
+pub(super) async fn read(
+    memory: &RequestMemory,
+    head: &Parts,
+    body: Body,
+    patience: Duration,
+) -> Result<HeldBody, BodyFault> {
+    let announced = announced_length(&head.headers).unwrap_or_default();
+    let begun = match memory.lease(announced) {
+        _ if announced > Limits::BODY_BYTES => Err(BodyFault::TooLarge),
+        Some(lease) => Ok(HeldBody { bytes: Vec::with_capacity(announced), lease }),
+        None => Err(BodyFault::NoMemory),
+    };
+    let read =
+        async { tokio::time::timeout(patience, collect(memory, begun?, body)).await.or(Err(BodyFault::TooSlow))? };
+    let Some(seat) = Seat::of(head) else { return read.await };
+    seat.enter(Phase::Body);
+    let read = tokio::select! {
+        biased;
+        read = read => read,
+        () = seat.told() => Err(BodyFault::TooSlow),
+    };
+    seat.enter(Phase::Works);
+    if read.is_err() {
+        seat.linger();
+    }
+    read
+}
+
+/// The body is not read: the request is answered without it.
+pub(super) fn leave(head: &Parts) {
+    if let Some(seat) = Seat::of(head) {
+        seat.linger();
+    }
+}
+
+/// Every piece is copied and dropped at once: it keeps the whole buffer that it was read into.
+async fn collect(memory: &RequestMemory, mut held: HeldBody, mut body: Body) -> Result<HeldBody, BodyFault> {
+    let (mut pieces, mut room) = (0, held.bytes.capacity().max(Limits::OWN_BODY_BYTES));
+    while let Some(frame) = body.frame().await {
+        // Trailers are pieces without bytes.
+        let piece = frame.or(Err(BodyFault::Malformed))?.into_data().unwrap_or_default();
+        let length = held.bytes.len() + piece.remaining();
+        pieces += 1;
+        if length > Limits::BODY_BYTES {
+            return Err(BodyFault::TooLarge);
+        }
+        if pieces > MAX_PIECES || (pieces > ANY_PIECES && length < pieces * PIECE_BYTES) {
+            return Err(BodyFault::Malformed);
+        }
+        if length > room {
+            room = Limits::BODY_BYTES;
+            held.lease = memory.lease(room).ok_or(BodyFault::NoMemory)?;
+            held.bytes.reserve_exact(room - held.bytes.len());
+        }
+        held.bytes.extend_from_slice(&piece);
+    }
+    Ok(held)
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
