@@ -60,7 +60,8 @@ fn printable(name: &str) -> String {
 
 fn in_words(done: &RevocationDone, kind: RevocationKind) -> String {
     let until = done.expires_at.map_or_else(|| "lifted".to_owned(), |end| end.to_string());
-    let revoked = format!("revoked: {} entries, until {until}", done.revoked);
+    let entries = if done.revoked == 1 { "entry" } else { "entries" };
+    let revoked = format!("revoked: {} {entries}, until {until}", done.revoked);
     match (kind, done.hold) {
         (RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Transaction, _) => revoked,
         (_, true) => format!("{revoked}\non hold: new tokens are refused too"),
@@ -74,7 +75,7 @@ fn in_words(done: &RevocationDone, kind: RevocationKind) -> String {
 }
 
 fn report(out: &mut Output, data: &serde_json::Value, words: &str) -> Result<(), CliError> {
-    if out.is_json() { out.json(data) } else { out.line(words) }
+    if out.is_json() { out.json(data) } else { out.block(words) }
 }
 
 fn named(arguments: &RevokeArguments) -> Named {

@@ -10,7 +10,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::admin::{ADMIN_TOKEN, oidc_faults};
 use super::database_url::unverified;
-use super::options::{ConfigOption, Given, OPTIONS, OptionKind};
+use super::option::{ConfigOption, Given, OptionKind};
+use super::options::OPTIONS;
 use super::{
     Admin, AdminOidc, Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls, TokenTyp,
     VARIABLE_PREFIX,

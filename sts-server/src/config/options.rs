@@ -2,78 +2,17 @@
 //!
 //! The file, the environment and the flags all go through this table, and `docs/configuration.md` is held to it by a test.
 
-use std::path::Path;
-
 use super::address::check_issuer;
 use super::admin;
 use super::database_url::{check_database_url, resolve_database_url};
+use super::option::{ConfigOption, OptionKind};
 use super::values::{
     ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_count, set_delay, set_forwarded_header, set_networks,
     set_rate, set_text, set_texts, set_timeout, set_ttl,
 };
-use super::{Config, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
+use super::{MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
 use crate::telemetry::check_otlp_endpoint;
 use crate::ttl::Ttl;
-
-/// An option of the configuration.
-#[derive(Debug)]
-pub struct ConfigOption {
-    /// The table that it stands in, such as `limits` or `admin.oidc`; `None` for the top level.
-    pub table: Option<&'static str>,
-    /// Its key there.
-    pub key: &'static str,
-    /// What TOML type it has.
-    pub kind: OptionKind,
-    /// What holds when nobody says anything, as the file would say it (a text without its quotes).
-    pub default: Option<&'static str>,
-    /// What its value is: a unit, a form, bounds.
-    pub form: &'static str,
-    /// What it is for.
-    pub doc: &'static str,
-    pub(super) set: fn(&mut Config, &Given<'_>) -> Result<(), String>,
-}
-
-/// The TOML type of an option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptionKind {
-    /// A string.
-    Text,
-    /// A string that may hold a secret, which no fault repeats.
-    SecretText,
-    /// An array of strings; one text with commas between them in the environment, and in [`ConfigOption::default`].
-    List,
-    /// An integer.
-    Integer,
-    /// True or false.
-    Boolean,
-    /// An array of tables; a JSON array of objects in the environment.
-    Tables,
-}
-
-/// A value that someone gave to an option.
-#[derive(Debug)]
-pub(super) struct Given<'a> {
-    pub(super) text: &'a str,
-    /// What a relative path in it is relative to.
-    pub(super) directory: &'a Path,
-}
-
-impl ConfigOption {
-    /// The option as a fault names it: `limits.max_ttl`.
-    #[must_use]
-    pub fn path(&self) -> String {
-        match self.table {
-            Some(table) => format!("{table}.{}", self.key),
-            None => self.key.to_owned(),
-        }
-    }
-
-    /// The environment variable that sets it: `STS__LIMITS__MAX_TTL`.
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("{}{}", super::VARIABLE_PREFIX, self.path().replace('.', "__").to_ascii_uppercase())
-    }
-}
 
 /// All options, in the order of the reference configuration.
 pub static OPTIONS: &[ConfigOption] = &[

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::options::{ConfigOption, OPTIONS, OptionKind};
+use super::option::{ConfigOption, OptionKind};
+use super::options::OPTIONS;
 
 const HEAD: &str = "\
 # The configuration of agent-sts: every option, what it means, which values it takes, and its default.

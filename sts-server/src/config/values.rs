@@ -11,7 +11,7 @@ use sts_jose::Algorithm;
 use url::Url;
 
 use super::ForwardedHeader;
-use super::options::Given;
+use super::option::Given;
 use crate::ttl::Ttl;
 
 pub(super) const ADDRESS: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";

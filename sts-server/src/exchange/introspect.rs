@@ -17,7 +17,8 @@ impl Sts {
     pub async fn introspect(&self, call: &Call<'_>) -> Result<IntrospectionResponse, Refusal> {
         let form = Form::parse(call.body)?;
         self.refresh_if_stale().await?;
-        let view = self.confirmed_view().await?;
+        self.confirm()?;
+        let view = self.view();
         let client = self.authenticate(&view, call, &form).await?;
         self.spend(&view, &client).await?;
         refuse_not_honoured(&form, call.headers)?;

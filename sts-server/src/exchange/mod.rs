@@ -97,7 +97,7 @@ impl Sts {
 
     /// Decides once. `None` where registry or keys have changed before the decision was committed.
     async fn attempt(&self, call: &Call<'_>, is_spent: bool) -> Result<Option<TokenResponse>, Refusal> {
-        let view = self.confirmed_view().await?;
+        let view = self.latest_view().await;
         let mut event = describe_call(EventKind::TokenIssued, call, view.now);
         let mut client = None;
         let decided = self.decide(&view, call, &mut event, &mut client).await;
@@ -163,7 +163,8 @@ impl Sts {
         };
         describe_ruling(event, permit.ruling(), &self.issuer);
 
-        // 7. Mint.
+        // 7. Mint, by a view that is confirmed.
+        self.confirm()?;
         call.trail.enter(Step::Mint);
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;

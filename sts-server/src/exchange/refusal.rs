@@ -88,6 +88,12 @@ pub enum Refusal {
     /// A revocation does not hold yet.
     #[error("the revocation does not hold yet")]
     Revoke(#[from] RevokeError),
+    /// Before anything is issued or said to be active: the view of the database is too old.
+    #[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
+    Unconfirmed {
+        /// The age of the view.
+        seconds: i64,
+    },
     /// Step 8: registry or keys changed again and again before the decision was committed.
     #[error("registry or keys changed again and again while the request was under way")]
     Outdated,
@@ -117,7 +123,12 @@ impl Refusal {
             Self::Replayed => Row::Client,
             Self::NotTheClients => Row::Grant,
             Self::Record(error) if error.is_overload() => Row::TooMany,
-            Self::TooSlow | Self::Record(_) | Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated => Row::Unavailable,
+            Self::TooSlow
+            | Self::Record(_)
+            | Self::Revoke(_)
+            | Self::Snapshot(_)
+            | Self::Outdated
+            | Self::Unconfirmed { .. } => Row::Unavailable,
         }
     }
 
@@ -147,7 +158,7 @@ impl Refusal {
             Self::Record(error) if error.is_overload() => "overloaded",
             Self::Record(_) => "not_recorded",
             Self::Revoke(_) => "not_revoked",
-            Self::Snapshot(SnapshotError::Unconfirmed { .. }) => "view_unconfirmed",
+            Self::Unconfirmed { .. } => "view_unconfirmed",
             Self::Snapshot(_) => "database_unavailable",
             Self::Outdated => "registry_changing",
         }

@@ -14,7 +14,7 @@ use super::attempts::Attempts;
 use super::database_clock::DatabaseClock;
 use super::rates::Rates;
 use super::refusals::Refusals;
-use super::{Snapshot, SnapshotError};
+use super::{Refusal, Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
 use crate::keys::MasterKey;
@@ -26,6 +26,8 @@ use crate::ttl::Ttl;
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
+/// How long a request waits for a snapshot that is newer than one that is too old to issue by.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
 /// How old a snapshot may be at all, in milliseconds: nothing is issued by an older one.
 const UNCONFIRMED_MILLISECONDS: i64 = 30_000;
 
@@ -216,20 +218,26 @@ impl Sts {
         if self.is_confirmed() { Ok(()) } else { self.read_again().await }
     }
 
-    fn unconfirmed(&self) -> SnapshotError {
-        SnapshotError::Unconfirmed { seconds: self.snapshot_age() / 1000 }
-    }
-
     fn is_confirmed(&self) -> bool {
         (0..STALE_MILLISECONDS).contains(&self.snapshot_age())
     }
 
-    /// The view of a request that issues: nothing is issued under one that could not be confirmed for too long.
-    pub(super) async fn confirmed_view(&self) -> Result<View, SnapshotError> {
+    /// The view of a request: read again where it has become too old to issue by. Where that fails it still serves to refuse.
+    pub(super) async fn latest_view(&self) -> View {
         if !self.is_trusted() {
-            self.refresh_if_stale().await?;
+            // A database that does not answer keeps a request for so long and no longer. What could not be read leaves the view as it is:
+            // `confirm` tells.
+            let _read = tokio::time::timeout(READ_PATIENCE, self.refresh_if_stale()).await;
         }
-        if self.is_trusted() { Ok(self.view()) } else { Err(self.unconfirmed()) }
+        self.view()
+    }
+
+    /// Whether the view may be issued by. Nothing is issued by one that could not be confirmed for too long.
+    ///
+    /// # Errors
+    /// [`Refusal::Unconfirmed`].
+    pub(super) fn confirm(&self) -> Result<(), Refusal> {
+        if self.is_trusted() { Ok(()) } else { Err(Refusal::Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
     }
 
     /// Whether the view was confirmed lately enough to issue by it.

@@ -44,12 +44,6 @@ pub enum SnapshotError {
     /// The database failed.
     #[error("the database cannot be read")]
     Storage(#[from] StorageError),
-    /// The view of the database could not be confirmed for too long.
-    #[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
-    Unconfirmed {
-        /// For how long.
-        seconds: i64,
-    },
 }
 
 impl Snapshot {

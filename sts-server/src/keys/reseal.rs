@@ -23,6 +23,7 @@ pub async fn reseal(policy: &KeyPolicy<'_>, new: &MasterKey, audit: &[AuditRow])
         // Whoever changes either of the two raises the counter.
         let stored = policy.store.keys().await?;
         let version = stored.version;
+        stored.rows.iter().try_for_each(|coded| policy.check(&coded.row))?;
         let rows: Vec<KeyRow> = stored.vouched().collect();
         let former = policy.store.audit_keys().await?;
         let changes = KeyChanges {

@@ -306,7 +306,9 @@ impl Load {
         let error = body["error"].as_str().unwrap_or_default();
         let is_owed = match (owed, status) {
             (Owed::Token | Owed::Either, 200) => body["access_token"].is_string(),
-            (Owed::Refusal(owed, code), status) => status == owed && error == code,
+            (Owed::Refusal(owed, code) | Owed::RefusalOfKnownKeys(owed, code), status) => {
+                status == owed && error == code
+            }
             (Owed::Spent | Owed::Either, 401) => error == "invalid_client",
             (Owed::Token | Owed::Spent | Owed::Either, _) => false,
         };
@@ -319,7 +321,9 @@ impl Load {
         }
         let told = matches!((status, error), (503, "temporarily_unavailable") | (429, "slow_down")) && retry_after;
         match (owed, status) {
-            (Owed::Token | Owed::Spent | Owed::Either, 503) if told => count(&self.tally.outages),
+            (Owed::Token | Owed::Spent | Owed::Either | Owed::RefusalOfKnownKeys(..), 503) if told => {
+                count(&self.tally.outages)
+            }
             (Owed::Token | Owed::Spent | Owed::Either, 429) if told => count(&self.tally.limited),
             _ => {
                 self.breach(format!("I8: {owed:?} was owed, {status} came: {body}"));

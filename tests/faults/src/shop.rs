@@ -83,6 +83,8 @@ pub enum Owed {
     Token,
     /// A refusal with this status and code.
     Refusal(u16, &'static str),
+    /// A refusal with this status and code; or an outage, while the keys of the issuer cannot be read: nobody knows whether it has one more.
+    RefusalOfKnownKeys(u16, &'static str),
     /// The refusal of a value that was spent, which only the database knows.
     Spent,
     /// A token, or the refusal of a value that was spent: nobody knows whether the first answer was lost.
@@ -120,9 +122,8 @@ impl Bad {
             Self::Secret => Owed::Refusal(401, "invalid_client"),
             Self::Scope => Owed::Refusal(400, "invalid_scope"),
             Self::Target => Owed::Refusal(400, "invalid_target"),
-            Self::Signature | Self::UnknownKid | Self::Audience | Self::Repeated => {
-                Owed::Refusal(400, "invalid_request")
-            }
+            Self::UnknownKid => Owed::RefusalOfKnownKeys(400, "invalid_request"),
+            Self::Signature | Self::Audience | Self::Repeated => Owed::Refusal(400, "invalid_request"),
         }
     }
 }

@@ -166,7 +166,7 @@ async fn audit_list_says_what_was_revoked_and_what_changed() {
         (vec!["--tenant", "acme"], "revoked  tenant acme"),
         (vec!["--sub", "alice", "--issuer", super::IDP], "revoked  user alice  of https://login.example.com"),
         (vec!["--txn", "t-1"], "revoked  txn t-1"),
-        (vec!["--jti", "j-1"], "revoked  jti j-1"),
+        (vec!["--jti", "j-1", "--unknown"], "revoked  jti j-1"),
     ] {
         shop.folder.run(&[vec!["revoke"], revoked.clone()].concat()).await.ended_with(0);
         let listed = shop.folder.run(&["audit", "list"]).await;

@@ -78,11 +78,11 @@ async fn a_block_says_that_it_does_not_stop_new_tokens_and_a_hold_stops_them_unt
     ] {
         let blocked = shop.folder.run(&[&["revoke"][..], words].concat()).await;
         blocked.ended_with(0);
-        let told = format!("revoked: 1 entries, until lifted\ndoes not stop new tokens: {advice}\n");
+        let told = format!("revoked: 1 entry, until lifted\ndoes not stop new tokens: {advice}\n");
         assert_eq!(blocked.stdout, told, "{words:?}");
         let held = shop.folder.run(&[&["revoke"][..], words, &["--hold"]].concat()).await;
         held.ended_with(0);
-        assert_eq!(held.stdout, "revoked: 1 entries, until lifted\non hold: new tokens are refused too\n");
+        assert_eq!(held.stdout, "revoked: 1 entry, until lifted\non hold: new tokens are refused too\n");
         let is_refused = async || shop.exchange(&shop.user_token()).await["access_token"].is_null();
         follows("a new token is refused", is_refused).await;
         shop.folder.run(&[&["revoke"][..], words, &["--lift"]].concat()).await.ended_with(0);

@@ -128,7 +128,9 @@ async fn one_row_covers_them(what: What, world: &World, parent: &Answer) {
     let (What::TokenAtEndpoint | What::ByOperator(RevocationKind::Token)) = what else { return };
     let rows = world.store.revocations().await.unwrap().all();
     let revoked: Vec<&str> = rows.iter().map(|row| row.value.as_str()).collect();
-    assert_eq!(revoked, [parent.claims()["jti"].as_str().unwrap()]);
+    let jti = parent.claims()["jti"].as_str().unwrap().to_owned();
+    assert_eq!(revoked.iter().filter(|value| **value == jti).count(), 1);
+    assert!(revoked.len() <= 2, "one row for each token that these trials revoke: {revoked:?}");
 }
 
 /// Later users, agents and tenants are not of the past: a block ends a minute after it, which clocks may differ by.

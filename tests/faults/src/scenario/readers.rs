@@ -179,7 +179,7 @@ async fn probe(load: Arc<crate::load::Load>, base: String, seen: Arc<Seen>) {
 async fn revoke(admin: &str) -> anyhow::Result<Duration> {
     let (begun, token) = (now(), Operators::all().token("operator"));
     let request = http().post(format!("{admin}/admin/v1/revocations")).bearer_auth(token);
-    let answer = request.json(&json!({ "jti": format!("flood-{:x}", random()) })).send().await?;
+    let answer = request.json(&json!({ "jti": format!("flood-{:x}", random()), "unknown": true })).send().await?;
     let status = answer.status();
     anyhow::ensure!(status.is_success(), "the kill switch answers {status}: {}", answer.text().await?);
     anyhow::ensure!(begun.elapsed() < PATIENCE, "the kill switch took {:?}", begun.elapsed());
