@@ -202,7 +202,7 @@ fn reasons() -> Vec<String> {
         let row = if reason == "keys_unavailable" { Row::Unavailable } else { Row::Token };
         found.push(line(&reason, "subject", row));
     }
-    let revoked = literals(&arms(&recorder, "revoked_reason"));
+    let revoked: BTreeSet<String> = literals(&arms(&recorder, "revoked_reason")).into_iter().collect();
     assert!(revoked.len() == 5, "{revoked:?}");
     for reason in revoked {
         found.push(line(&reason, "subject", Row::Token));
