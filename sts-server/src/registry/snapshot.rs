@@ -101,12 +101,11 @@ impl Registry {
         }
         let body: Value = serde_json::from_str(&row.body).unwrap_or_default();
         let body = match row.kind {
-            EntryKind::Issuer => json!({ "issuer": row.id, "subject_prefix": body["subject_prefix"].as_str() }),
+            EntryKind::Issuer => json!({ "issuer": row.id, "subject_prefix": text(&body, "/subject_prefix") }),
             EntryKind::Agent => {
-                let workloads = body["auth"]["workload"].as_array().into_iter().flatten();
+                let workloads = body.pointer("/auth/workload").and_then(Value::as_array).into_iter().flatten();
                 let named = |workload: &Value| {
-                    let (issuer, subject) = (workload["issuer"].as_str()?, workload["subject"].as_str()?);
-                    Some(json!({ "issuer": issuer, "subject": subject }))
+                    Some(json!({ "issuer": text(workload, "/issuer")?, "subject": text(workload, "/subject")? }))
                 };
                 let workloads: Vec<Value> = workloads.filter_map(named).collect();
                 json!({ "id": row.id, "auth": { "workload": workloads } })
@@ -235,6 +234,10 @@ impl Registry {
         let between = self.delegations.get(actor).and_then(|of_actor| of_actor.get(target));
         between.map_or(&[], Vec::as_slice)
     }
+}
+
+fn text<'body>(body: &'body Value, pointer: &str) -> Option<&'body str> {
+    body.pointer(pointer).and_then(Value::as_str)
 }
 
 fn strip_null(value: Value) -> Value {

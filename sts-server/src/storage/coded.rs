@@ -273,17 +273,23 @@ impl Coded for RevocationColumns {
     }
 }
 
-/// The row that `row` becomes beside the one that stands, with the code that it replaces; `None` where that one reaches as far.
+/// A revocation to be written, and the code of the row that it replaces.
+pub(super) struct Further {
+    pub(super) row: RevocationRow,
+    pub(super) replaced: Option<Vec<u8>>,
+}
+
+/// The row that `row` becomes beside the one that stands; `None` where that one reaches as far.
 pub(super) fn further(
     row: RevocationRow,
     standing: Option<RevocationColumns>,
-) -> Result<Option<(RevocationRow, Option<Vec<u8>>)>, StorageError> {
-    let Some(standing) = standing else { return Ok(Some((row, None))) };
+) -> Result<Option<Further>, StorageError> {
+    let Some(standing) = standing else { return Ok(Some(Further { row, replaced: None })) };
     let replaced = standing.code.clone();
     let standing = standing.read()?;
     if row.at <= standing.at && row.expires_at <= standing.expires_at {
         return Ok(None);
     }
     let (at, expires_at) = (row.at.max(standing.at), row.expires_at.max(standing.expires_at));
-    Ok(Some((RevocationRow { at, expires_at, ..row }, Some(replaced))))
+    Ok(Some(Further { row: RevocationRow { at, expires_at, ..row }, replaced: Some(replaced) }))
 }

@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
 use super::{audit, counter, registry, transaction};
-use crate::storage::coded::{self, Coded as _, RevocationColumns};
+use crate::storage::coded::{self, Coded as _, Further, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
 
@@ -125,7 +125,7 @@ async fn add(
     .bind(&row.value)
     .fetch_optional(&mut *connection)
     .await?;
-    let Some((row, replaced)) = coded::further(row, standing)? else { return Ok(false) };
+    let Some(Further { row, replaced }) = coded::further(row, standing)? else { return Ok(false) };
     let code = coded::revocation_code(codes, &row);
     replaced.iter().for_each(|code| counter.set.toggle(codes, code));
     counter.set.toggle(codes, &code);
