@@ -18,7 +18,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reads a regular file of at most `max_bytes` bytes. Blocks on the file system: for the start of a process and for commands.
 ///
 /// # Errors
-/// What the file system says; `InvalidInput` for what is no regular file (a device, a pipe, a folder), and for a longer file.
+/// The error of the file system; `InvalidInput` for what is no regular file (a device, a pipe, a folder), and for a longer file.
 pub fn read_file(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     let (file, metadata) = open_regular(path)?;
     read_open(file, &metadata, max_bytes)
@@ -33,7 +33,7 @@ pub fn read_text_file(path: &Path, max_bytes: usize) -> io::Result<String> {
     String::from_utf8(read_file(path, max_bytes)?).or(Err(io::Error::new(io::ErrorKind::InvalidData, "not UTF-8")))
 }
 
-/// What distinguishes one version of a file from the next: the time of its last change, and its length.
+/// The marks that tell one version of a file from the next: the time of its last change, and its length.
 pub type FileVersion = (Option<SystemTime>, u64);
 
 /// A file that is read again and again while a process serves. The file system is asked on a thread of its own, so that a hung mount

@@ -23,7 +23,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         Self { outcome: outcome.boxed().shared(), task: abort_handle }
     }
 
-    /// Whether the work has not ended. Work whose task was aborted has ended.
+    /// True if the work has not ended. Work whose task was aborted has ended.
     pub(crate) fn is_running(&self) -> bool {
         !self.task.is_finished()
     }

@@ -83,7 +83,7 @@ impl HeldKeys {
         self.confirmed_at
     }
 
-    /// Why the latest attempt failed, if it did.
+    /// The error of the latest attempt, if it failed.
     pub(crate) fn error(&self) -> Option<&Arc<FetchError>> {
         self.error.as_ref()
     }
@@ -95,7 +95,7 @@ impl HeldKeys {
     }
 }
 
-/// Why a set that is known lacks a key.
+/// The reason for which a known set lacks a key.
 pub(crate) fn missing(keys: &KeySet) -> KeyLookupError {
     if keys.is_empty() { KeyLookupError::Unusable } else { KeyLookupError::Unknown }
 }

@@ -79,7 +79,7 @@ impl KeySet {
         self.inner.keys.len()
     }
 
-    /// How many entries the set had when it was read, those included that cannot be used and those beyond [`MAX_KEYS`].
+    /// The number of entries the set had when it was read, those included that cannot be used and those beyond [`MAX_KEYS`].
     pub fn entries(&self) -> usize {
         self.inner.entries
     }

@@ -1,4 +1,4 @@
-//! Where the keys of an issuer come from, and the ways in which a key cannot be had.
+//! The sources of an issuer's keys, and the ways in which a key cannot be had.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub enum KeySource {
     File(FileKeySet),
 }
 
-/// Why a key cannot be had. A refusal and an outage must never be taken for each other.
+/// The reason for which a key is missing. A refusal and an outage must never be taken for each other.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyLookupError {
     /// The refusal: the issuer's keys are known, and this is none of them. The requester's fault.
@@ -43,7 +43,7 @@ pub enum KeyLookupError {
 pub struct KeySetHealth {
     /// When the keys in use were read or, for a file, last found unchanged; `None` if there are none.
     pub fetched_at: Option<Timestamp>,
-    /// Whether the latest attempt failed, or the set that it read holds no key that can be used.
+    /// True if the latest attempt failed, or the set that it read holds no key that can be used.
     pub failing: bool,
     /// How many refetches an unknown `kid` has forced.
     pub forced_refetches: u64,
@@ -81,7 +81,7 @@ impl KeySource {
     /// Reads the keys anew, now. For the start of the server and for periodic calls; does nothing for inline keys.
     ///
     /// # Errors
-    /// What the fetch or the read failed with. Keys that were known before stay in use, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
+    /// The error of the fetch or the read. Keys that were known before stay in use, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
     pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         match self {
             Self::Inline(_) => Ok(()),

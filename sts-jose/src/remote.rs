@@ -49,7 +49,7 @@ pub struct RemoteConfig {
     pub issuer: String,
     /// Where its keys are.
     pub location: Location,
-    /// What the requests are sent with.
+    /// The client that sends the requests.
     pub http: KeySetClient,
     /// A file whose content is sent as a bearer token to the origin of the issuer, or with [`Location::JwksUri`] to that URL, and
     /// nowhere else. Read for every fetch.

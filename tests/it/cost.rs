@@ -201,7 +201,7 @@ async fn idle(harness: &Harness) -> TcpStream {
     stream
 }
 
-/// Whether the connection is served still.
+/// True if the connection is served still.
 async fn is_served(stream: &mut TcpStream) -> bool {
     let _written = stream.write_all(GET).await;
     status(stream).await.as_deref() == Some("200")

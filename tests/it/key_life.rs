@@ -198,7 +198,7 @@ impl Keys {
     }
 }
 
-/// Whether nothing was changed because the master key is another one.
+/// True if nothing was changed because the master key is another one.
 fn is_foreign<T>(outcome: &Result<T, KeyLifeError>) -> bool {
     matches!(outcome, Err(KeyLifeError::Foreign { .. } | KeyLifeError::Storage(StorageError::Foreign { .. })))
 }

@@ -19,7 +19,7 @@ struct Seen {
     exchange: u16,
     /// The status of an exchange by `inventory` of a token that `coordinator` was issued.
     by_another: u16,
-    /// Whether introspection calls a token that `coordinator` was issued active; none where it does not answer.
+    /// True if introspection calls a token that `coordinator` was issued active; none where it does not answer.
     active: Option<bool>,
     /// The status of `/readyz`.
     ready: u16,

@@ -113,7 +113,7 @@ impl Administration {
         keys::reseal(&self.key_policy(), new, &[event]).await
     }
 
-    /// Whether the configured master key opens every stored key, whatever its code.
+    /// True if the configured master key opens every stored key.
     ///
     /// # Errors
     /// [`KeyLifeError::Foreign`].

@@ -41,7 +41,7 @@ fn certificate_fault(config: &Config) -> Option<Fault> {
     Some(Fault::new(certificate, Severity::Error, in_words(&error)))
 }
 
-/// What is wrong with the files that the server reads at its start: the master key, and the password to the database.
+/// The faults of the files that the server reads at its start: the master key, and the password to the database.
 fn secret_faults(config: &Config) -> Vec<Fault> {
     let master = &config.keys.master_key_file;
     let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, in_words(error));

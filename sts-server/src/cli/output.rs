@@ -53,7 +53,7 @@ pub(super) enum Style {
 #[derive(Debug)]
 pub(super) struct Styled(String);
 
-/// What can be printed as one line.
+/// A value that prints as one line.
 pub(super) trait Line {
     /// The text without anything that steers a terminal, save for our own styles.
     fn printed(&self) -> Cow<'_, str>;

@@ -17,9 +17,9 @@ use super::{AuthenticationError, Context, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry};
 
-/// How many argon2 computations of agents run at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
+/// The number of argon2 computations of agents run at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
 const CONCURRENT: usize = 2;
-/// How many right secrets are remembered.
+/// The number of right secrets are remembered.
 const MAX_KNOWN: usize = 10_000;
 /// The longest secret that is looked at. An empty one never authenticates, even if the registry holds its hash.
 const MAX_SECRET_BYTES: usize = 1024;
@@ -36,7 +36,7 @@ pub struct SecretCheck {
     known: Known,
 }
 
-/// Where a secret waits for its turn: a flood of those of agents does not keep operators out.
+/// The queue of a secret: a flood of secrets of agents does not keep operators out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretQueue {
     /// With the secrets of agents.
@@ -117,7 +117,7 @@ impl Known {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), codes: Mutex::default() }
     }
 
-    /// Whether this was the right secret of this hash the last time.
+    /// True if this was the right secret of this hash the last time.
     fn is_right(&self, hash: &str, secret: &SecretString) -> bool {
         let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
         let code = codes.get(hash).copied();
@@ -149,7 +149,7 @@ impl SecretCheck {
         Self { agents, operators, known: Known::new(entropy) }
     }
 
-    /// Whether `secret` is the one of `hash`; without a hash, false after as long a time. A secret that was right before is
+    /// True if `secret` is the one of `hash`; without a hash, false after as long a time. A secret that was right before is
     /// recognised at once.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ const MAX_PASSES: u32 = 10;
 /// The most lanes.
 const MAX_LANES: u32 = 4;
 
-/// What checking a secret against a hash costs.
+/// The cost of a check of a secret against a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Argon2idCost {
     memory_kib: u32,
@@ -30,7 +30,7 @@ impl Argon2idCost {
         Self { memory_kib: params.m_cost(), passes: params.t_cost(), lanes: params.p_cost() }
     }
 
-    /// How much memory is written in all, in KiB.
+    /// The amount of memory is written in all, in KiB.
     #[must_use]
     pub fn work(&self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.passes)
@@ -48,7 +48,7 @@ impl fmt::Display for Argon2idCost {
 /// The cost of an argon2id hash in PHC form.
 ///
 /// # Errors
-/// Why the text is no such hash, or one that asks for more than 256 MiB, 10 passes or 4 lanes: a request could then take the memory of
+/// The reason for which the text is no such hash, or is one that asks for more than 256 MiB, 10 passes or 4 lanes: a request could then take the memory of
 /// the whole server.
 pub fn argon2id_cost(hash: &str) -> Result<Argon2idCost, String> {
     let parsed = PasswordHash::new(hash)

@@ -9,7 +9,7 @@ use url::Url;
 use super::Database;
 use crate::document::nearest;
 
-/// What a path in a SQLite URL may not hold as it is.
+/// The characters that a path in a SQLite URL may not hold as they are.
 const SQLITE_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
 /// The parameters of a `PostgreSQL` URL that the driver reads, besides `options[…]`. It passes over all others.

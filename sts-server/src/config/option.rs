@@ -11,13 +11,13 @@ pub struct ConfigOption {
     pub table: Option<&'static str>,
     /// Its key there.
     pub key: &'static str,
-    /// What TOML type it has.
+    /// Its TOML type.
     pub kind: OptionKind,
-    /// What holds when nobody says anything, as the file would say it (a text without its quotes).
+    /// Its default, as the file would say it (a text without its quotes).
     pub default: Option<&'static str>,
-    /// What its value is: a unit, a form, bounds.
+    /// The form of its value: a unit, bounds.
     pub form: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub doc: &'static str,
     pub(super) set: fn(&mut Config, &Given<'_>) -> Result<(), String>,
 }
@@ -43,7 +43,7 @@ pub enum OptionKind {
 #[derive(Debug)]
 pub(super) struct Given<'a> {
     pub(super) text: &'a str,
-    /// What a relative path in it is relative to.
+    /// The folder that a relative path starts from.
     pub(super) directory: &'a Path,
 }
 

@@ -26,7 +26,7 @@ pub fn exposed_files(config: &Config) -> Vec<Fault> {
     files.into_iter().flatten().filter_map(|file| exposed(&file)).collect()
 }
 
-/// Whether a folder or a file is there and belongs to another user than that of this process. A link is not followed.
+/// True if a folder or a file is there and belongs to another user than that of this process. A link is not followed.
 #[cfg(unix)]
 #[must_use]
 pub fn is_of_another_user(path: &Path) -> bool {
@@ -34,7 +34,7 @@ pub fn is_of_another_user(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() != nix::unistd::geteuid().as_raw())
 }
 
-/// Whether a file belongs to another user: not known here.
+/// True if a file belongs to another user: not known here.
 #[cfg(not(unix))]
 #[must_use]
 pub fn is_of_another_user(_path: &Path) -> bool {

@@ -49,7 +49,7 @@ use describe::{
 };
 use service::View;
 
-/// How often a request is decided when registry or keys change before its decision is committed.
+/// The number of times that a request is decided when registry or keys change before its decision is committed.
 const ATTEMPTS: usize = 4;
 /// How much of a `grant_type` an audit event shows, in characters.
 const GRANT_CHARS: usize = 64;

@@ -15,7 +15,7 @@ impl Sts {
         self.rates.asked_from(source)
     }
 
-    /// How long `source` has to wait before its credentials are checked: it has had its failed attempts.
+    /// The time until the credentials of `source` are checked, if it has had its failed attempts.
     #[must_use]
     pub fn operator_waits(&self, source: IpAddr) -> Option<Duration> {
         self.attempts.wait(source)
@@ -29,7 +29,7 @@ impl Sts {
         self.attempts.failed(source, claimed.as_deref())
     }
 
-    /// Whether `secret` is the one of an argon2id hash; without a hash, false after as long a time. Some 20 ms, in a queue of
+    /// True if `secret` is the one of an argon2id hash; without a hash, false after as long a time. Some 20 ms, in a queue of
     /// operators alone.
     ///
     /// # Errors

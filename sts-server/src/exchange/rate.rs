@@ -77,7 +77,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         None
     }
 
-    /// Whether one more of `key` would be one too many. Counts nothing.
+    /// True if one more of `key` would be one too many. Counts nothing.
     pub(super) fn is_spent(&self, key: &K) -> bool {
         let now = self.watch.elapsed();
         let taken = self.lock();

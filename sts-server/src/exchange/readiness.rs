@@ -1,12 +1,12 @@
-//! Whether tokens can be issued, by what is known already: asking costs no I/O.
+//! Readiness: whether tokens can be issued, by what is known already. Asking costs no I/O.
 
 use super::Sts;
 
-/// How long ago the database may have answered last, in milliseconds.
+/// The greatest age of the database's last answer, in milliseconds.
 const SILENT_MILLISECONDS: i64 = 5_000;
 
 impl Sts {
-    /// Whether tokens can be issued: the database has answered within the last seconds, the view of it is confirmed, its clock agrees with
+    /// True if tokens can be issued: the database has answered within the last seconds, the view of it is confirmed, its clock agrees with
     /// ours, and a key is active.
     #[must_use]
     pub fn readiness(&self) -> bool {

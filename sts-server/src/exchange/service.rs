@@ -26,9 +26,9 @@ use crate::ttl::Ttl;
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
-/// How long a request waits for a snapshot that is newer than one that is too old to issue by.
+/// The time that a request waits for a snapshot that is newer than one that is too old to issue by.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
-/// How old a snapshot may be at all, in milliseconds: nothing is issued by an older one.
+/// The greatest age of a snapshot that tokens are issued by, in milliseconds.
 const UNCONFIRMED_MILLISECONDS: i64 = 30_000;
 
 /// The service: what every request reads, and the one way to commit.
@@ -232,7 +232,7 @@ impl Sts {
         self.view()
     }
 
-    /// Whether the view may be issued by. Nothing is issued by one that could not be confirmed for too long.
+    /// True if the view may be issued by. Nothing is issued by one that could not be confirmed for too long.
     ///
     /// # Errors
     /// [`Refusal::Unconfirmed`].
@@ -240,7 +240,7 @@ impl Sts {
         if self.is_trusted() { Ok(()) } else { Err(Refusal::Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
     }
 
-    /// Whether the view was confirmed lately enough to issue by it.
+    /// True if the view was confirmed lately enough to issue by it.
     pub(super) fn is_trusted(&self) -> bool {
         (-UNCONFIRMED_MILLISECONDS..UNCONFIRMED_MILLISECONDS).contains(&self.snapshot_age())
     }
@@ -290,7 +290,7 @@ impl Sts {
     }
 }
 
-/// How many faults are logged one by one.
+/// The number of faults are logged one by one.
 const REPORTED: usize = 20;
 
 fn report(before: &Snapshot, now: &Snapshot) {

@@ -12,7 +12,7 @@ use crate::registry::Registry;
 use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
 use crate::verify;
 
-/// How many revocations may be added before all are read again, however few there are.
+/// The number of revocations may be added before all are read again, however few there are.
 const MOST_ADDED: usize = 1024;
 
 /// Registry, keys and revocations at one moment.
@@ -26,7 +26,7 @@ pub struct Snapshot {
     pub ring: Arc<KeyRing>,
     /// The standing revocations.
     pub revocations: Arc<Revocations>,
-    /// What is wrong in the database with each of these.
+    /// The faults of each of these in the database.
     faults: Faults,
 }
 
@@ -75,13 +75,13 @@ impl Snapshot {
         }
     }
 
-    /// Whether the database holds what servers wrote there, of every kind, as far as it was read.
+    /// True if the database holds what servers wrote there, of every kind, as far as it was read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.faults().any(|fault| matches!(fault, TableFault::Incomplete { .. }))
     }
 
-    /// What is wrong in the database.
+    /// The faults of the tables, as they were last read.
     pub fn faults(&self) -> impl Iterator<Item = &TableFault> {
         let Faults { registry, keys, revocations } = &self.faults;
         registry.iter().chain(keys).chain(revocations)

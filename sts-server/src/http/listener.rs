@@ -91,7 +91,7 @@ pub struct Listener {
     counted: (Metrics, telemetry::Listener),
 }
 
-/// What becomes of the wait for the next connection.
+/// The outcome of the wait for the next connection.
 enum Accepted {
     Connection(TcpStream, SocketAddr),
     Failed(io::Error),
@@ -99,7 +99,7 @@ enum Accepted {
 }
 
 impl Listener {
-    /// What serves `endpoints`, over TLS where there is a certificate. New connections of agents that find no place make the service
+    /// The listener of `endpoints`, over TLS where there is a certificate. New connections of agents that find no place make the service
     /// of `app` not ready.
     #[must_use]
     pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: Limits) -> Self {

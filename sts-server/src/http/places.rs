@@ -17,11 +17,11 @@ use super::source::Proxies;
 use crate::exchange::Source;
 use crate::telemetry::Stopwatch;
 
-/// How long a peer may let a connection wait in the middle of a request before the connection can be closed for another.
+/// The time that a peer may let a connection wait in the middle of a request before the connection can be closed for another.
 const SLOW: Duration = Duration::from_secs(1);
-/// How long a connection that is told to leave may take before the next is told.
+/// The time that a connection that is told to leave may take before the next is told.
 const LEAVES_WITHIN: Duration = Duration::from_millis(50);
-/// How long new connections may find no place before the server is not ready.
+/// The time that new connections may find no place before the server is not ready.
 const FULL_FOR: Duration = Duration::from_secs(5);
 /// A phase stands in the low bits of a seat's state, and since when in the others, in microseconds.
 const PHASE_BITS: u32 = 3;
@@ -104,7 +104,7 @@ impl Full {
         self.since.store(0, Ordering::Relaxed);
     }
 
-    /// Whether new connections have found no place for so long that others should not be sent here.
+    /// True if new connections have found no place for so long that others should not be sent here.
     pub(super) fn is_lasting(&self) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         since > 0 && Duration::from_micros(micros(self.watch).saturating_sub(since)) > FULL_FOR
@@ -156,7 +156,7 @@ impl Places {
         let _all = self.free.acquire_many(all).await;
     }
 
-    /// Whether a source has as many connections as it may, and none of them can be closed for another.
+    /// True if a source has as many connections as it may, and none of them can be closed for another.
     fn is_source_full(&self, peer: IpAddr) -> bool {
         if self.proxies.trusts(peer) {
             return false;
@@ -213,7 +213,7 @@ fn longest_waiting(seats: &[Arc<Seat>], now: u64) -> Option<&Arc<Seat>> {
     waits.min_by_key(|(wait, since, _)| (*wait, *since)).map(|(_, _, seat)| seat)
 }
 
-/// How a connection waits, in the order in which they are closed.
+/// The states of a waiting connection, in the order in which they are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wait {
     Idle,
@@ -274,7 +274,7 @@ impl Seat {
         self.told.notify_waiters();
     }
 
-    /// Whether the connection is to leave.
+    /// True if the connection is to leave.
     pub(super) fn is_told(&self) -> bool {
         self.is_told.load(Ordering::Acquire)
     }

@@ -103,7 +103,7 @@ fn outcome(row: Row) -> Outcome {
     }
 }
 
-/// Whether the source may ask is asked before the first byte of the body is read.
+/// True if the source may ask is asked before the first byte of the body is read.
 async fn read(app: &App, parts: &Parts, body: Body, source: IpAddr) -> Result<HeldBody, Unread> {
     if let Err(refusal) = app.sts.admit(source) {
         body::leave(parts);

@@ -109,7 +109,7 @@ impl KeyPolicy<'_> {
         self.master.open(&row.kid, &row.sealed).map_err(foreign)
     }
 
-    /// Whether a stored key opens under the configured master key.
+    /// True if a stored key opens under the configured master key.
     ///
     /// # Errors
     /// [`KeyLifeError::Foreign`].

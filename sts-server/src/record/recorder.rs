@@ -27,7 +27,7 @@ pub struct Submission {
     pub known: Versions,
     /// A value that must not have been spent.
     pub one_time: Option<OneTimeValue>,
-    /// What must not have been revoked meanwhile: the credentials of the request, where a token is issued.
+    /// The credentials of the request, none of which may be revoked at the commit; empty where no token is issued.
     pub standings: Vec<Standing>,
     /// The token; none for a refusal.
     pub token: Option<TokenRow>,

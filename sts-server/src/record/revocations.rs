@@ -6,9 +6,9 @@ use sts_protocol::{Act, Actor};
 
 use crate::storage::{RevocationKind, RevocationRow, TokenReference, Version};
 
-/// How far the clock of an outside issuer may be ahead of the database's: its tokens are accepted that long before their `iat`.
+/// The time that the clock of an outside issuer may be ahead of the database's: its tokens are accepted that long before their `iat`.
 const OUTSIDE_SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// How far the clock of a server of this service may be ahead of the database's while it is ready.
+/// The time that the clock of a ready server of this service may be ahead of the database's.
 const OWN_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The standing revocations. A newer state shares what it has in common with the one before.
@@ -25,7 +25,7 @@ pub struct Revocations {
     subjects: Blocks,
     agents: Blocks,
     tenants: Blocks,
-    /// How many rows were added since all were read.
+    /// The number of rows were added since all were read.
     added: usize,
 }
 
@@ -106,7 +106,7 @@ impl Revocations {
         self.version
     }
 
-    /// How many rows were added since all were read. Some of those before may have expired.
+    /// The number of rows were added since all were read. Some of those before may have expired.
     #[must_use]
     pub fn added(&self) -> usize {
         self.added
@@ -144,7 +144,7 @@ impl Revocations {
             .or_else(|| named(&self.tenants, &standing.tenants, standing).then_some(RevocationKind::Tenant))
     }
 
-    /// Whether a token may descend from one that was revoked, and its lineage must be looked up: it is of the transaction of a revoked
+    /// True if a token may descend from one that was revoked, and its lineage must be looked up: it is of the transaction of a revoked
     /// token of ours, or of a user of the issuer of a revoked token of others. All that descends from one token of ours is of one
     /// transaction, and all that descends from one of others is of one user.
     #[must_use]

@@ -87,7 +87,7 @@ pub(super) fn vouched_keys<'rows, Columns: Coded>(rows: &'rows [Columns], codes:
     rows.iter().filter(is_vouched).map(Columns::key).collect()
 }
 
-/// Whether the code columns of a table are exactly those of its set: nothing was added, removed or put back past the servers.
+/// True if the code columns of a table are exactly those of its set: nothing was added, removed or put back past the servers.
 pub(super) fn fits(counter: &CounterColumns, stored: &[Vec<u8>], codes: &RowCodes) -> bool {
     counter.open(codes).is_ok_and(|set| set.fits(codes, stored, &[]))
 }

@@ -18,9 +18,9 @@ use super::{StorageError, Version};
 const CODE_BYTES: usize = 32;
 /// The length of the random value that masks the code of a set, in bytes.
 const SALT_BYTES: usize = 16;
-/// How many raises a counter remembers.
+/// The number of raises a counter remembers.
 const RECENT: usize = 64;
-/// How many rows with wrong codes are tried in every combination against the code of their set.
+/// The number of rows with wrong codes are tried in every combination against the code of their set.
 const COMBINED: usize = 8;
 
 /// The code of a row, or what its row adds to the code of a set.
@@ -107,7 +107,7 @@ impl fmt::Debug for RowCodes {
     }
 }
 
-/// Whether a stored code is the one that a row should have.
+/// True if a stored code is the one that a row should have.
 pub(super) fn matches(stored: &[u8], expected: &Code) -> bool {
     constant_time::verify_slices_are_equal(stored, expected).is_ok()
 }
@@ -124,7 +124,7 @@ impl RowSet {
         }
     }
 
-    /// Whether the rows read are the rows of this set: those whose codes are right, and any of those whose codes are wrong. The code
+    /// True if the rows read are the rows of this set: those whose codes are right, and any of those whose codes are wrong. The code
     /// column of an altered row may be the one that was written with it.
     pub(super) fn fits<Stored: AsRef<[u8]>>(self, codes: &RowCodes, right: &[Stored], wrong: &[Stored]) -> bool {
         let mut missing = self;
@@ -170,7 +170,7 @@ impl CounterColumns {
         Ok(set)
     }
 
-    /// Whether `known` is this version or one that it followed from, as far back as is remembered.
+    /// True if `known` is this version or one that it followed from, as far back as is remembered.
     pub(super) fn follows(&self, known: Version) -> bool {
         if known == self.version() {
             return true;

@@ -133,7 +133,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError>;
 
-    /// Gives every row the code that it has under this master key, whatever it had, and raises all versions.
+    /// Gives every row the code that it has under this master key, and raises all versions.
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
 
     /// The faults of the tables that servers hold in memory: what was written past them.

@@ -57,7 +57,7 @@ pub struct Stored<Row> {
     pub rows: Vec<CodedRow<Row>>,
     /// The rows with wrong codes, and those that could not be read.
     pub faults: Vec<TableFault>,
-    /// Whether the rows are those that servers wrote: none was removed or put back past them, and the codes are of this master key.
+    /// True if the rows are those that servers wrote: none was removed or put back past them, and the codes are of this master key.
     pub is_whole: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct CodedRow<Row> {
     pub row: Row,
     /// The code that its content has under the present master key: equal content, equal code.
     pub code: RowCode,
-    /// Whether it was stored with that code; if not, it was written or altered past the servers.
+    /// True if it was stored with that code; if not, it was written or altered past the servers.
     pub is_vouched: bool,
 }
 
@@ -91,7 +91,7 @@ pub enum TableFault {
         table: &'static str,
         /// The name of the row.
         row: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A row was removed or put back past the servers, or the codes are of another master key.
@@ -289,8 +289,8 @@ pub struct RevocationRow {
 }
 
 impl Stored<EntryRow> {
-    /// All entries that could be read. One that was written or altered past the servers is disabled by an administrator's word, so that
-    /// whatever replaces its body leaves it so.
+    /// All entries that could be read. One that was written or altered past the servers reads as disabled by an administrator, which
+    /// a new body does not lift.
     pub fn entries(self) -> Vec<EntryRow> {
         let entry = |coded: CodedRow<EntryRow>| EntryRow {
             disabled_by_admin: coded.row.disabled_by_admin || !coded.is_vouched,
@@ -299,7 +299,7 @@ impl Stored<EntryRow> {
         self.rows.into_iter().map(entry).collect()
     }
 
-    /// Whether this entry was written or altered past the servers.
+    /// True if this entry was written or altered past the servers.
     #[must_use]
     pub fn is_altered(&self, kind: EntryKind, id: &str) -> bool {
         self.rows.iter().any(|coded| !coded.is_vouched && coded.row.kind == kind && coded.row.id == id)
@@ -308,7 +308,7 @@ impl Stored<EntryRow> {
 
 impl Stored<RevocationRow> {
     /// Without those that have expired at `now`, in milliseconds since the epoch. One that was altered past the servers stops what it
-    /// names without end, whatever it says of times; and where one cannot be read, the table is not whole.
+    /// names without end: its times are not believed. Where one cannot be read, the table is not whole.
     pub(super) fn alive(mut self, now: i64) -> Self {
         for coded in self.rows.iter_mut().filter(|coded| !coded.is_vouched) {
             (coded.row.at, coded.row.expires_at) = (Timestamp::MAX, Timestamp::MAX);
@@ -469,7 +469,7 @@ pub struct AuditFilter {
 pub struct Fresh {
     /// For each one-time value of the batch, whether it was spent now; false is a replay.
     pub spent: Vec<bool>,
-    /// What differs from what the caller knows; none where nothing does.
+    /// The state of the database, where it differs from the one that the caller knows.
     pub changed: Option<FreshState>,
 }
 

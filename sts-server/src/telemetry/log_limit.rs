@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Stopwatch;
 
-/// How long the next line of a kind waits.
+/// The time that the next line of a kind waits.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Lets a line of each kind pass every 10 seconds, and counts the others.

@@ -70,7 +70,7 @@ async fn record_children(server: Arc<dyn Store>, name: String) -> u32 {
     }
 }
 
-/// How many children the recorders have recorded.
+/// The number of children the recorders have recorded.
 async fn count_tokens(server: &Arc<dyn Store>) -> u32 {
     let mut recorded = 0;
     for name in 0..8 {

@@ -93,7 +93,7 @@ where
     Ok(Counter::of(counter, set))
 }
 
-/// What was written past the servers. Only the codes are read, unless they do not fit.
+/// The faults of all tables. Only the codes are read, unless they do not fit.
 pub(super) async fn inspect(pool: &PgPool, codes: &RowCodes) -> Result<Vec<TableFault>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let faults = [

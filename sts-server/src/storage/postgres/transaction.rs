@@ -10,7 +10,7 @@ use crate::storage::{Version, Versions};
 
 /// The advisory lock of whoever changes signing keys. Advisory locks are numbers in a space of their own in every database.
 pub(super) const KEYS: i64 = 7_310_001;
-/// The advisory lock of whoever adds tokens or audit rows. The function `versions_beside_writers` of the schema takes it too.
+/// The advisory lock of transactions that add tokens or audit rows. The function `versions_beside_writers` of the schema takes it too.
 pub(super) const WRITERS: i64 = 7_310_002;
 
 const BEGIN_BESIDE_WRITERS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT versions_beside_writers() AS versions";

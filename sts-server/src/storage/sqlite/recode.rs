@@ -85,7 +85,7 @@ where
     Ok(Counter::of(counter, set))
 }
 
-/// What was written past the servers. Only the codes are read, unless they do not fit.
+/// The faults of all tables. Only the codes are read, unless they do not fit.
 pub(super) async fn inspect(readers: &SqlitePool, codes: &RowCodes) -> Result<Vec<TableFault>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let faults = [

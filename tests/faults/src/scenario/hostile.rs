@@ -23,7 +23,7 @@ const ATTACK_EVERY: Duration = Duration::from_millis(50);
 /// How many connections one flood opens.
 const FLOOD: usize = 200;
 const FLOOD_EVERY: Duration = Duration::from_secs(15);
-/// How many connections one attacker keeps alive: more than one source may have.
+/// The number of connections one attacker keeps alive: more than one source may have.
 const KEPT_ALIVE: usize = 300;
 const KEPT_ALIVE_EVERY: Duration = Duration::from_secs(2);
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);

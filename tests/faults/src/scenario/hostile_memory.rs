@@ -20,14 +20,14 @@ const LIMIT_BYTES: u64 = 512 << 20;
 /// As many hostile connections as the server has places, of so many sources.
 const CONNECTIONS: usize = 4096;
 const SOURCES: usize = 64;
-/// How many honest clients there are, and how long each waits between two requests.
+/// The number of honest clients there are, and how long each waits between two requests.
 const CLIENTS: usize = 8;
 const PACE: Duration = Duration::from_millis(100);
-/// How long an honest request may take, of 99 in 100.
+/// The time that an honest request may take, of 99 in 100.
 const SERVED_WITHIN: Duration = Duration::from_secs(1);
-/// How often an attacker looks which of its connections were closed.
+/// The number of times that an attacker looks which of its connections were closed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long an attacker tries to send before it goes on with the next connection.
+/// The time that an attacker tries to send before it goes on with the next connection.
 const SENT_WITHIN: Duration = Duration::from_secs(2);
 /// The head of a request is almost as long as it may be.
 const HEAD_BYTES: usize = 15 * 1024;
@@ -224,7 +224,7 @@ impl Group {
         ["/bin/sh", "-c", &script, "sh"].map(str::to_owned).into()
     }
 
-    /// How many processes the kernel killed in the group.
+    /// The number of processes the kernel killed in the group.
     fn killed(&self) -> anyhow::Result<u64> {
         let name = match self.version {
             Version::One => "memory.oom_control",
