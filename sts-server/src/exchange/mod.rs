@@ -169,12 +169,15 @@ impl Sts {
         let parent = permit.ruling().parent.clone();
         let minted = mint::mint(&self.mint_context(view), permit)?;
         // A token that a block would cover is not issued: the skew that blocks allow for reaches past their moment.
-        let own = verify::own_standing(minted.claims());
-        if let Some(kind) = view.snapshot.revocations.refuse(&own) {
+        let own = || verify::own_standing(minted.claims());
+        let revocations = &view.snapshot.revocations;
+        if !revocations.is_empty()
+            && let Some(kind) = revocations.refuse(&own())
+        {
             return Err(Refusal::RevokedMeanwhile(kind));
         }
         let mut standings = client.standings().to_vec();
-        standings.push(standing.unwrap_or(own));
+        standings.push(standing.unwrap_or_else(own));
         Ok(Issue { minted, standings, parent, issued_token_type: request.issued_token_type })
     }
 }
