@@ -255,7 +255,8 @@ impl From<KeyLifeError> for Refusal {
             KeyLifeError::Generate(_)
             | KeyLifeError::Seal(_)
             | KeyLifeError::Foreign { .. }
-            | KeyLifeError::SameMasterKey => Self::Keys(error),
+            | KeyLifeError::SameMasterKey
+            | KeyLifeError::Altered => Self::Keys(error),
         }
     }
 }

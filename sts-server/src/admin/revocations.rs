@@ -85,7 +85,7 @@ pub enum NotRevoked {
 /// What came of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RevocationDone {
-    /// How many entries were added or reach further now: of a token, one for each of its descendants too.
+    /// The number of entries that were added or reach further now: of a transaction, one for each outside token that began it too.
     pub revoked: u64,
     /// The end of the revocation; absent if it lasts until lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,7 +279,7 @@ impl Administration {
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
 
-    /// Lifts exactly this revocation, not those of a token's descendants; false when there was none.
+    /// Lifts exactly this revocation; false when there was none.
     ///
     /// # Errors
     /// [`StorageError`].

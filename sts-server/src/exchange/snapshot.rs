@@ -110,21 +110,20 @@ impl Snapshot {
         ((newer.versions() != known).then_some(newer), read.into_iter().collect())
     }
 
-    /// The same, with what an inspection of the tables has found; `None` where it found nothing new.
+    /// The same, with the faults that an inspection of the tables has found; `None` where it found nothing new. An inspection compares
+    /// codes alone: the faults that were found when the rows were read stay until they are read again.
     pub(super) fn inspected(&self, found: &[TableFault]) -> Option<Self> {
-        let of = |table: &str| found.iter().filter(|fault| fault.table() == table).cloned().collect::<Vec<_>>();
-        // An inspection finds what the codes show. What else was found when the rows were read still holds.
-        let keep = |known: &[TableFault], found: Vec<TableFault>| {
-            let malformed = known.iter().filter(|fault| matches!(fault, TableFault::Malformed { .. })).cloned();
-            let mut faults: Vec<TableFault> = malformed.collect();
-            faults.extend(found.into_iter().filter(|fault| !matches!(fault, TableFault::Malformed { .. })));
-            faults
-        };
-        let faults = Faults {
-            registry: keep(&self.faults.registry, of("entries")),
-            keys: keep(&self.faults.keys, of("signing_keys")),
-            revocations: keep(&self.faults.revocations, of("revocations")),
-        };
+        let mut faults = self.faults.clone();
+        for fault in found {
+            let of_table = match fault.table() {
+                "entries" => &mut faults.registry,
+                "signing_keys" => &mut faults.keys,
+                _ => &mut faults.revocations,
+            };
+            if !of_table.contains(fault) {
+                of_table.push(fault.clone());
+            }
+        }
         (faults != self.faults).then(|| Self { faults, ..self.clone() })
     }
 
@@ -146,8 +145,10 @@ impl Snapshot {
         let Stored { version, rows, faults, is_whole, .. } = store.revocations().await?;
         let rows: Vec<RevocationRow> = rows.into_iter().map(|coded| coded.row).collect();
         // A revocation that was removed past the servers goes on holding where it is known.
+        // So does one that was altered: its name may be what was altered.
+        let is_sound = is_whole && faults.is_empty();
         let read =
-            if is_whole { Revocations::from_rows(version, &rows) } else { self.revocations.with(version, &rows) };
+            if is_sound { Revocations::from_rows(version, &rows) } else { self.revocations.with(version, &rows) };
         self.revocations = Arc::new(read);
         self.faults.revocations = faults;
         Ok(())

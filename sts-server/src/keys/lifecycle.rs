@@ -88,6 +88,11 @@ pub enum KeyLifeError {
     /// The master key that shall be the new one is the present one.
     #[error("the new master key is the one that is configured")]
     SameMasterKey,
+    /// Rows were written, altered or removed past the servers: sealing them under another master key would accept them.
+    #[error(
+        "rows were written, altered or removed past the servers: review them with `sts-server registry accept --dry-run`, and accept them first"
+    )]
+    Altered,
     /// There is no key of this name.
     #[error("there is no signing key {0:?}")]
     Unknown(String),

@@ -24,6 +24,9 @@ pub async fn reseal(policy: &KeyPolicy<'_>, new: &MasterKey, audit: &[AuditRow])
         let stored = policy.store.keys().await?;
         let version = stored.version;
         stored.rows.iter().try_for_each(|coded| policy.check(&coded.row))?;
+        if !policy.store.inspect().await?.is_empty() {
+            return Err(KeyLifeError::Altered);
+        }
         let rows: Vec<KeyRow> = stored.vouched().collect();
         let former = policy.store.audit_keys().await?;
         let changes = KeyChanges {

@@ -80,21 +80,34 @@ impl Registry {
             let is_known = known.believed.contains(&coded.code);
             let is_believed = if stored.is_whole { coded.is_vouched } else { is_known };
             if !is_believed {
-                registry.add_disabled(&coded.row);
+                registry.add_disabled(&coded.row, known);
                 continue;
             }
             if let Err(error) = registry.add(&coded.row) {
                 let row = format!("{} {}", super::kind_name(coded.row.kind), coded.row.id);
                 faults.push(TableFault::Malformed { table: stored.table, row, reason: error.to_string() });
-                registry.add_disabled(&coded.row);
+                registry.add_disabled(&coded.row, known);
             }
             registry.believed.insert(coded.code);
         }
         (registry, faults)
     }
 
-    /// Adds what can be read of an entry, disabled: its names stay taken, and its workloads stay workloads. Of a delegation nothing.
-    fn add_disabled(&mut self, row: &EntryRow) {
+    /// Adds an entry, disabled: as it was known, or else what can be read of it. Its names stay taken, and its workloads stay workloads.
+    fn add_disabled(&mut self, row: &EntryRow, known: &Self) {
+        let (issuer, agent) = match row.kind {
+            EntryKind::Issuer => (known.issuer(&row.id), None),
+            EntryKind::Agent => (None, known.agent(&row.id)),
+            EntryKind::Delegation => (None, None),
+        };
+        if let Some(issuer) = issuer {
+            return self.add_issuer(Issuer { disabled: true, ..Issuer::clone(issuer) });
+        }
+        if let Some(agent) = agent {
+            let mut agent = Agent::clone(agent);
+            agent.disabled = true;
+            return self.add_agent(Arc::new(agent));
+        }
         let disabled = EntryRow { disabled_by_admin: true, ..row.clone() };
         if self.add(&disabled).is_ok() {
             return;
@@ -122,8 +135,7 @@ impl Registry {
             EntryKind::Issuer => {
                 let mut issuer: Issuer = serde_json::from_str(&row.body)?;
                 issuer.disabled |= row.disabled_by_admin;
-                self.uses.add_issuer(&issuer);
-                self.issuers.insert(issuer.issuer.clone(), Arc::new(issuer));
+                self.add_issuer(issuer);
             }
             EntryKind::Agent => {
                 let mut agent: Agent = serde_json::from_str(&row.body)?;
@@ -140,6 +152,11 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    fn add_issuer(&mut self, issuer: Issuer) {
+        self.uses.add_issuer(&issuer);
+        self.issuers.insert(issuer.issuer.clone(), Arc::new(issuer));
     }
 
     fn add_agent(&mut self, agent: Arc<Agent>) {

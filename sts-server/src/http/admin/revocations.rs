@@ -61,7 +61,7 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Lifts exactly the revocation that is named, not those of a token's descendants.
+/// Lifts exactly the revocation that is named.
 #[utoipa::path(
     delete,
     path = "/revocations",
