@@ -8,6 +8,7 @@ use std::path::PathBuf;
 pub mod figures;
 pub mod ledger;
 pub mod load;
+pub mod operator;
 pub mod proxy;
 mod scenario;
 pub mod shop;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::ledger::Ledger;
 use crate::shop::{Bad, Form, Owed, Shop, introspection, random};
@@ -39,9 +40,17 @@ pub struct Load {
     /// Even: nothing fails. Odd: something does.
     weather: AtomicU64,
     is_over: AtomicBool,
+    /// Read by every turn of a client, written by a pause.
+    turns: Arc<RwLock<()>>,
     asks_elsewhere: AtomicBool,
     recent: Mutex<VecDeque<String>>,
     breaches: Mutex<Vec<String>>,
+}
+
+/// A pause of all clients. Dropping it ends it.
+#[derive(Debug)]
+pub struct Pause {
+    _turns: OwnedRwLockWriteGuard<()>,
 }
 
 /// What came back.
@@ -87,6 +96,7 @@ impl Load {
             authority,
             weather: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            turns: Arc::default(),
             asks_elsewhere: AtomicBool::new(false),
             recent: Mutex::default(),
             breaches: Mutex::default(),
@@ -128,6 +138,11 @@ impl Load {
         lock(&self.bases).clone()
     }
 
+    /// Waits for the requests under way, and keeps the clients from new ones until the pause is dropped.
+    pub async fn pause(&self) -> Pause {
+        Pause { _turns: Arc::clone(&self.turns).write_owned().await }
+    }
+
     /// Ends the clients after the request that each has under way.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Release);
@@ -165,7 +180,9 @@ impl Load {
         let mut held: Option<String> = None;
         while !self.is_over() {
             turn += 1;
+            let under_way = self.turns.read().await;
             let served = self.turn(turn, &mut held).await;
+            drop(under_way);
             let pause = if served { pace } else { Some(pace.unwrap_or_default().max(PAUSE)) };
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
@@ -284,6 +301,14 @@ impl Load {
             Answer::None(_) => count(&self.tally.unanswered),
         }
         answer
+    }
+
+    /// The status of a request for a token; none where the answer is not whole.
+    pub async fn status(&self, base: &str, form: &Form) -> Option<u16> {
+        match self.send(base, form).await {
+            Answer::Whole { status, .. } => Some(status),
+            Answer::Truncated(_) | Answer::None(_) => None,
+        }
     }
 
     async fn post(&self, url: &str, form: &Form) -> Answer {

@@ -34,9 +34,10 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// The network, and how often all connections have been cut, and forgotten.
+/// The target, the network, and how often all connections have been cut, and forgotten.
 #[derive(Debug, Clone, Copy)]
 struct Weather {
+    target: SocketAddr,
     network: Network,
     cuts: u64,
     forgotten: u64,
@@ -50,8 +51,8 @@ impl Proxy {
     pub async fn start(target: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let network = Arc::new(watch::Sender::new(Weather { network: Network::Clear, cuts: 0, forgotten: 0 }));
-        let accepting = tokio::spawn(accept(listener, target, Arc::clone(&network)));
+        let network = Arc::new(watch::Sender::new(Weather { target, network: Network::Clear, cuts: 0, forgotten: 0 }));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&network)));
         Ok(Self { address, network, accepting })
     }
 
@@ -64,6 +65,11 @@ impl Proxy {
     /// From now on the network is like this.
     pub fn set(&self, network: Network) {
         self.network.send_modify(|weather| weather.network = network);
+    }
+
+    /// Leads new connections to another address. Connections that are open stay as they are.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.network.send_modify(|weather| weather.target = target);
     }
 
     /// Cuts all connections that are open.
@@ -84,14 +90,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, network: Arc<watch::Sender<Weather>>) {
+async fn accept(listener: TcpListener, network: Arc<watch::Sender<Weather>>) {
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(carry(client, target, network.subscribe()));
+        tokio::spawn(carry(client, network.subscribe()));
     }
 }
 
 /// One connection, until an end closes it or it is cut.
-async fn carry(client: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>) {
+async fn carry(client: TcpStream, mut weather: watch::Receiver<Weather>) {
     let begun = *weather.borrow_and_update();
     if begun.network == Network::Down {
         return;
@@ -99,7 +105,7 @@ async fn carry(client: TcpStream, target: SocketAddr, mut weather: watch::Receiv
     let (from_client, to_client) = client.into_split();
     let pass = async {
         passable(&mut weather.clone()).await;
-        let server = TcpStream::connect(target).await?;
+        let server = TcpStream::connect(begun.target).await?;
         server.set_nodelay(true)?;
         let (from_server, to_server) = server.into_split();
         let there = Pump { weather: weather.clone(), forgotten: begun.forgotten };

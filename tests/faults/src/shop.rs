@@ -14,7 +14,8 @@ use sts_jose::{Algorithm, Clock as _, SystemClock};
 use sts_tests::TestKey;
 
 const IDP: &str = "https://login.example.com";
-const SECRET: &str = "rJ0qv1Vd3J2cXyQm8m3a5nVf0y7pZ5t9oQwq4o1yG8E";
+/// The secret of every agent that has one.
+pub const SECRET: &str = "rJ0qv1Vd3J2cXyQm8m3a5nVf0y7pZ5t9oQwq4o1yG8E";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -55,6 +56,18 @@ scopes = ["stock:read"]
 actor = "inventory"
 target = "warehouse"
 scopes = [{ scope = "bin:read", from = ["stock:read"] }]
+"#;
+
+const SERVICE: &str = r#"
+[[agents]]
+id = "{id}"
+auth.client_secret_sha256 = "{sha256}"
+
+[[delegations]]
+actor = "{id}"
+target = "inventory"
+scopes = ["stock:read"]
+service_account = true
 "#;
 
 /// The users' issuer and the agents, with their keys.
@@ -139,13 +152,11 @@ impl Shop {
     /// The registry file.
     #[must_use]
     pub fn registry(&self) -> String {
-        let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
-        let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let key = self.robot.jwk();
         let members: Vec<String> =
             key.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
         let jwks = format!("{{ keys = [{{ {} }}] }}", members.join(", "));
-        REGISTRY.replace("{sha256}", &sha256).replace("{robot}", &jwks)
+        REGISTRY.replace("{sha256}", &sha256(SECRET)).replace("{robot}", &jwks)
     }
 
     /// The users' issuer's key set.
@@ -160,10 +171,24 @@ impl Shop {
         self.idp.sign(&user_claims("web-app"))
     }
 
+    /// The registry text of a further agent with the secret of the others. It requests tokens for the inventory on its own behalf.
+    #[must_use]
+    pub fn service(id: &str) -> String {
+        SERVICE.replace("{id}", id).replace("{sha256}", &sha256(SECRET))
+    }
+
     /// The first hop: the coordinator asks for a token for the inventory.
     #[must_use]
     pub fn first_hop(&self) -> Form {
         exchange(&self.user_token(), "inventory").by("coordinator")
+    }
+
+    /// The first hop of another user of the tenant acme.
+    #[must_use]
+    pub fn first_hop_of(&self, user: &str) -> Form {
+        let mut claims = user_claims("web-app");
+        claims["sub"] = json!(user);
+        exchange(&self.idp.sign(&claims), "inventory").by("coordinator")
     }
 
     /// The second hop: the inventory, with the token that it received, asks for one for the warehouse.
@@ -238,6 +263,20 @@ fn exchange(subject_token: &str, audience: &str) -> Form {
         ("audience", audience.to_owned()),
     ];
     Form { basic: None, parameters }
+}
+
+/// A request of an agent of [`Shop::service`] for a token on its own behalf.
+#[must_use]
+pub fn service_request(id: &'static str) -> Form {
+    let parameters = vec![("grant_type", "client_credentials".to_owned()), ("audience", "inventory".to_owned())];
+    Form { basic: None, parameters }.by(id)
+}
+
+/// The SHA-256 digest of a secret in hexadecimal, as the registry has it.
+#[must_use]
+pub fn sha256(secret: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Asks, as the agent that received a first hop, whether that token is active.

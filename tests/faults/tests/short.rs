@@ -53,4 +53,5 @@ scenarios! {
     descriptors_postgres: "descriptors-postgres",
     reader_flood: "reader-flood",
     registry_rollout: "registry-rollout",
+    unreadable_row: "unreadable-row",
 }

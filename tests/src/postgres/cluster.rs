@@ -1,7 +1,7 @@
 //! A throw-away cluster of the machine's own `PostgreSQL` binaries.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,6 +59,57 @@ impl Cluster {
     }
 
     pub(super) async fn launch(parent: &Path) -> anyhow::Result<Self> {
+        let mut cluster = Self::prepare(parent).await?;
+        let mut initdb = cluster.command("initdb");
+        initdb.arg("--pgdata").arg(cluster.directory.join("data")).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]);
+        run(initdb).await?;
+        cluster.start_on_some_port().await?;
+        Ok(cluster)
+    }
+
+    /// Makes a hot standby of this server by `pg_basebackup`, and starts it. It follows asynchronously, through `upstream`.
+    ///
+    /// # Panics
+    ///
+    /// When the backup fails, or the standby does not start.
+    pub async fn standby(&self, upstream: SocketAddr) -> Self {
+        Self::launch_standby(upstream).await.expect("a standby of the test's own PostgreSQL server")
+    }
+
+    async fn launch_standby(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let mut cluster = Self::prepare(&std::env::temp_dir()).await?;
+        let mut backup = cluster.command("pg_basebackup");
+        backup.arg("--pgdata").arg(cluster.directory.join("data"));
+        backup.arg(format!("--host={}", upstream.ip())).arg(format!("--port={}", upstream.port())).args([
+            "--username=postgres",
+            "--no-password",
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]);
+        run(backup).await?;
+        cluster.start_on_some_port().await?;
+        Ok(cluster)
+    }
+
+    /// Promotes this standby, and returns when it takes writes.
+    ///
+    /// # Panics
+    ///
+    /// When it is no standby that runs.
+    pub async fn promote(&self) {
+        run(self.pg_ctl(&["promote", "--wait"])).await.expect("the standby is promoted");
+    }
+
+    /// The folder and the programs of a server that has no data yet.
+    async fn prepare(parent: &Path) -> anyhow::Result<Self> {
         let binaries = match find_binaries() {
             Some(binaries) => binaries,
             None => install().await?,
@@ -75,20 +126,8 @@ impl Cluster {
             REMOVE,
             &[binaries.join("pg_ctl").as_os_str(), data.as_os_str(), directory.as_os_str()],
         )?;
-        let mut initdb = owner.command(binaries.join("initdb"), &directory);
-        initdb.arg("--pgdata").arg(&data).args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-            "--no-sync",
-        ]);
-        run(initdb).await?;
-
         let nowhere = Url::parse("postgres://postgres@127.0.0.1/postgres")?;
-        let mut cluster = Self { binaries, version, owner, directory, server_url: nowhere, _removal: removal };
-        cluster.start_on_some_port().await?;
-        Ok(cluster)
+        Ok(Self { binaries, version, owner, directory, server_url: nowhere, _removal: removal })
     }
 
     /// What `postgres --version` says.
@@ -99,6 +138,14 @@ impl Cluster {
 
     pub(super) fn server_url(&self) -> &Url {
         &self.server_url
+    }
+
+    /// The URL of the copy of another server's database, on a standby of that server.
+    #[must_use]
+    pub fn url_of_copy(&self, database: &Database) -> Url {
+        let mut url = self.server_url.clone();
+        url.set_path(&database.name);
+        url
     }
 
     /// A fresh, empty database of this server.
@@ -236,8 +283,12 @@ impl Cluster {
         Ok(())
     }
 
+    fn command(&self, program: &str) -> Command {
+        self.owner.command(self.binaries.join(program), &self.directory)
+    }
+
     fn pg_ctl(&self, arguments: &[&str]) -> Command {
-        let mut command = self.owner.command(self.binaries.join("pg_ctl"), &self.directory);
+        let mut command = self.command("pg_ctl");
         command.args(arguments).arg("--silent").arg("--pgdata").arg(self.directory.join("data"));
         command
     }

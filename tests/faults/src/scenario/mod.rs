@@ -12,6 +12,7 @@ mod one_time;
 mod readers;
 mod registry;
 mod rotation;
+mod tampered;
 mod together;
 
 use std::pin::Pin;
@@ -206,6 +207,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "a rolling deployment with a newer registry file: no request is refused",
         in_ci: true,
         run: |run| Box::pin(registry::rollout(run)),
+    },
+    Scenario {
+        name: "unreadable-row",
+        about: "rows are altered past running servers: each is disabled alone; a row is deleted: 503 until `registry accept`",
+        in_ci: true,
+        run: |run| Box::pin(tampered::unreadable_row(run)),
     },
     Scenario {
         name: "hostile",

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
-use serde_json::{Value, json};
 use sts_jose::{Clock as _, SystemClock, SystemEntropy};
 use sts_server::keys::MasterKey;
 use sts_server::record::{AuditWriter, Event, EventKind};
@@ -15,7 +14,8 @@ use sts_server::storage::{self, AuditFilter};
 use sts_tests::{Operators, postgres};
 
 use super::CLIENTS;
-use crate::shop::random;
+use crate::operator::Operator;
+use crate::shop::{Shop, service_request};
 use crate::trial::{Home, Trial, now};
 use crate::{Outcome, Run};
 
@@ -32,19 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The tokens that come between two disablements.
 const BETWEEN: usize = 100;
 
-const SECRET: &str = "Wb2yZbq5m0qgCw6E0yqvB9iR8kUo7mJw3o1fN5t9xLs";
-/// An agent that no client is, to be disabled.
-const SUSPECT: &str = r#"
-[[agents]]
-id = "suspect"
-auth.client_secret_sha256 = "{sha256}"
-
-[[delegations]]
-actor = "suspect"
-target = "warehouse"
-scopes = ["bin:read"]
-service_account = true
-"#;
+/// An agent that the clients do not use, to be disabled.
+const SUSPECT: &str = "suspect";
 
 /// The measurements.
 #[derive(Debug, Default)]
@@ -59,15 +48,14 @@ struct Seen {
 pub(super) async fn flood(run: Run) -> anyhow::Result<Outcome> {
     let database = postgres::database().await;
     let mut trial = Trial::prepare(&Home::at(database.url()), 2, run.program.as_ref());
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
-    let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let file = format!("{}{}", trial.load.shop.registry(), SUSPECT.replace("{sha256}", &sha256));
+    let file = format!("{}{}", trial.load.shop.registry(), Shop::service(SUSPECT));
     trial.folder.write("registry.toml", &file);
     trial.options(&[("ADMIN__TOKENS", Operators::all().option.as_str())]);
     trial.start().await;
     let events = run.pick(200_000, 2_000_000);
     let writer = fill(&trial, database.url(), events).await?;
 
+    let operator = Operator::new()?;
     trial.ask(CLIENTS, None);
     trial.tokens(BETWEEN).await?;
     let seen = Arc::new(Seen::default());
@@ -79,8 +67,8 @@ pub(super) async fn flood(run: Run) -> anyhow::Result<Outcome> {
     let (mut slowest_switch, mut slowest_follow) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..run.pick(5, 30) {
         trial.tokens(BETWEEN).await?;
-        slowest_switch = slowest_switch.max(revoke(&flooded).await?);
-        slowest_follow = slowest_follow.max(disable(&trial, &elsewhere).await?);
+        slowest_switch = slowest_switch.max(revoke(&operator, &flooded).await?);
+        slowest_follow = slowest_follow.max(disable(&trial, &operator, &elsewhere).await?);
     }
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     anyhow::ensure!(of(&seen.pages) > 0, "no page was read");
@@ -175,51 +163,31 @@ async fn probe(load: Arc<crate::load::Load>, base: String, seen: Arc<Seen>) {
     }
 }
 
-/// Revokes a token that is none; how long that took.
-async fn revoke(admin: &str) -> anyhow::Result<Duration> {
-    let (begun, token) = (now(), Operators::all().token("operator"));
-    let request = http().post(format!("{admin}/admin/v1/revocations")).bearer_auth(token);
-    let answer = request.json(&json!({ "jti": format!("flood-{:x}", random()), "unknown": true })).send().await?;
-    let status = answer.status();
-    anyhow::ensure!(status.is_success(), "the kill switch answers {status}: {}", answer.text().await?);
-    anyhow::ensure!(begun.elapsed() < PATIENCE, "the kill switch took {:?}", begun.elapsed());
-    Ok(begun.elapsed())
+/// Revokes a token that was never issued; the time that it took.
+async fn revoke(operator: &Operator, admin: &str) -> anyhow::Result<Duration> {
+    let took = operator.revoke_unknown(admin).await?;
+    anyhow::ensure!(took < PATIENCE, "the kill switch took {took:?}");
+    Ok(took)
 }
 
 /// Disables the agent at one server, waits until the other refuses it, and lets it in again; how long the other took to follow.
-async fn disable(trial: &Trial, elsewhere: &str) -> anyhow::Result<Duration> {
+async fn disable(trial: &Trial, operator: &Operator, elsewhere: &str) -> anyhow::Result<Duration> {
     let base = trial.server(0).public();
-    until(base, StatusCode::OK).await?;
-    put(elsewhere, true).await?;
+    until(trial, base, StatusCode::OK).await?;
+    operator.disable(elsewhere, SUSPECT).await?;
     let begun = now();
-    until(base, StatusCode::UNAUTHORIZED).await?;
+    until(trial, base, StatusCode::UNAUTHORIZED).await?;
     let followed = begun.elapsed();
-    put(elsewhere, false).await?;
+    operator.enable(elsewhere, SUSPECT).await?;
     Ok(followed)
 }
 
-/// Asks as the agent until the answer has this status.
-async fn until(base: &str, status: StatusCode) -> anyhow::Result<()> {
+/// Sends requests as the agent until the answer has this status.
+async fn until(trial: &Trial, base: &str, status: StatusCode) -> anyhow::Result<()> {
     let begun = now();
-    while status_of_suspect(base).await? != status {
+    while trial.load.status(base, &service_request(SUSPECT)).await != Some(status.as_u16()) {
         anyhow::ensure!(begun.elapsed() < PATIENCE, "the agent does not get {status} within {PATIENCE:?}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    Ok(())
-}
-
-async fn status_of_suspect(base: &str) -> anyhow::Result<StatusCode> {
-    let form = [("grant_type", "client_credentials"), ("audience", "warehouse")];
-    let request = http().post(format!("{base}/oauth2/token")).basic_auth("suspect", Some(SECRET)).form(&form);
-    Ok(request.send().await?.status())
-}
-
-async fn put(admin: &str, disabled: bool) -> anyhow::Result<()> {
-    let (url, token) = (format!("{admin}/admin/v1/agents/suspect"), Operators::all().token("operator"));
-    let got = http().get(&url).bearer_auth(token).send().await?.error_for_status()?;
-    let etag = got.headers().get("etag").context("an ETag")?.clone();
-    let mut body: Value = got.json().await?;
-    body["disabled"] = json!(disabled);
-    http().put(&url).bearer_auth(token).header("if-match", etag).json(&body).send().await?.error_for_status()?;
     Ok(())
 }
