@@ -269,7 +269,8 @@ impl Load {
         self.received(base, &self.shop.second_hop(&first)).await.map(|_second| first)
     }
 
-    async fn received(&self, base: &str, form: &Form) -> Option<String> {
+    /// Requests a token at one server, and enters it into the ledger; none where the answer is another.
+    pub async fn received(&self, base: &str, form: &Form) -> Option<String> {
         let Answer::Whole { body, .. } = self.send(base, form).await else { return None };
         let token = token(&body)?;
         self.ledger.enter(&token).map(|()| token).ok()

@@ -12,6 +12,7 @@ mod one_time;
 mod readers;
 mod registry;
 mod rotation;
+mod standby;
 mod tampered;
 mod together;
 
@@ -213,6 +214,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "rows are altered past running servers: each is disabled alone; a row is deleted: 503 until `registry accept`",
         in_ci: true,
         run: |run| Box::pin(tampered::unreadable_row(run)),
+    },
+    Scenario {
+        name: "standby-promoted",
+        about: "a standby without the last changes is promoted, and others take their counters: every server goes by the new primary",
+        in_ci: false,
+        run: |run| Box::pin(standby::promoted(run)),
     },
     Scenario {
         name: "hostile",
