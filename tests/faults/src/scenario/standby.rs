@@ -50,7 +50,7 @@ pub(super) async fn promoted(run: Run) -> anyhow::Result<Outcome> {
     trial.tokens(CALM).await?;
     let operator = Operator::new()?;
 
-    // What clients received before is replicated. In the gap they make a pause: its tokens would be lost with the primary.
+    // What clients received before is replicated. They pause in the gap: its tokens would be lost with the primary.
     let pause = trial.load.pause().await;
     let held = lost_tokens(&trial).await?;
     replicated(database.url()).await?;
@@ -62,6 +62,7 @@ pub(super) async fn promoted(run: Run) -> anyhow::Result<Outcome> {
     primary.kill().await;
     network.set(Network::Down);
     trial.load.storm();
+    drop(pause);
     let begun = now();
     standby.promote().await;
     let promotion = begun.elapsed();
@@ -80,14 +81,12 @@ pub(super) async fn promoted(run: Run) -> anyhow::Result<Outcome> {
     let moved = moved(&trial).await?;
     anyhow::ensure!(third.end().await == Some(0), "the third server does not end in order");
     trial.recover().await?;
-    drop(pause);
     trial.tokens(CALM).await?;
     trial.notes.push(format!(
-        "changes in the gap followed within {} ms; promotion {} ms; {} counters with the values of the lost ones; both servers \
+        "changes in the gap followed within {} ms; promotion {} ms; the counters have the values of the lost ones; both servers \
          refuse by the new primary alone within {} ms of the move, no token against it",
         in_gap.as_millis(),
         promotion.as_millis(),
-        present.len(),
         moved.as_millis()
     ));
     Ok(Outcome::Held(trial.end().await?))
@@ -103,6 +102,10 @@ async fn lost_tokens(trial: &Trial) -> anyhow::Result<[String; 2]> {
     let base = trial.server(0).public();
     let user = trial.load.received(base, &trial.load.shop.first_hop_of(LOST.0)).await.context("a token of the user")?;
     let agent = trial.load.received(base, &service_request(LOST.1)).await.context("a token of the agent")?;
+    for token in [&user, &agent] {
+        let active = trial.load.is_active(base, token).await;
+        anyhow::ensure!(active == Some(true), "a token that is not active: {active:?}");
+    }
     Ok([user, agent])
 }
 
