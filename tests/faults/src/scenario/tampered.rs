@@ -1,5 +1,6 @@
 //! Rows that are altered or removed past servers that run: an altered row is disabled alone, a removed row stops every server.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -78,11 +79,15 @@ impl Tampered {
         }
         self.until(|trial| trial.load.shop.first_hop_of(REVOKED), 400).await?;
 
+        let last = self.trial.servers.len() - 1;
+        let published = self.published(last).await?;
         self.alter().await?;
         let followed = self.follow().await?;
         self.assert_alone().await.context("servers that run")?;
         self.restart_last().await?;
         self.assert_alone().await.context("a server that started on the altered rows")?;
+        let left_out = !published.is_subset(&self.published(last).await?);
+        anyhow::ensure!(left_out, "the altered signing key is published: {published:?}");
         self.trial.tokens(BETWEEN).await?;
         self.trial.notes.push(format!("altered rows disabled alone within {} ms", followed.as_millis()));
         if run.pick(false, true) {
@@ -142,6 +147,14 @@ impl Tampered {
             self.operator.revoke_unknown(server.admin()).await?;
         }
         Ok(())
+    }
+
+    /// The names of the signing keys that a server publishes.
+    async fn published(&self, slot: usize) -> anyhow::Result<BTreeSet<String>> {
+        let answer = reqwest::get(format!("{}/oauth2/jwks", self.trial.server(slot).public())).await?;
+        let keys: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
+        let keys = keys["keys"].as_array().context("a key set")?;
+        Ok(keys.iter().filter_map(|key| key["kid"].as_str().map(str::to_owned)).collect())
     }
 
     /// Ends the last server, and starts another one in its place, which reads the altered rows for the first time.
