@@ -356,7 +356,8 @@ impl Load {
                 return None;
             }
         }
-        if was_calm {
+        // Keys that could not be read are read again only some seconds after what failed is well.
+        if was_calm && !matches!(owed, Owed::RefusalOfKnownKeys(..)) {
             self.breach(format!("{owed:?} was owed and nothing failed, {status} came: {body}"));
         }
         None
