@@ -8,8 +8,8 @@ use crate::is_name;
 
 /// An `act` claim (RFC 8693 §4.1): the current actor, with the actors before it nested inside, outermost = now acting.
 ///
-/// Every level is a JSON object with a string `sub` that is a [name](is_name), as its `iss` is where it has one. Levels that another issuer wrote are kept member by member, whatever
-/// else they hold. Decisions read only [`Act::current`]; the actors before it are for audit (RFC 8693 §4.1).
+/// Every level is a JSON object with a string `sub` that is a [name](is_name), as its `iss` is where it has one. Levels that
+/// another issuer wrote keep all their other members. Decisions read only [`Act::current`]; the actors before it are for audit (RFC 8693 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Act(Map<String, Value>);

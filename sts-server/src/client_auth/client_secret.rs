@@ -19,14 +19,15 @@ use crate::registry::{Agent, AgentAuth, Registry};
 
 /// The number of argon2 computations of agents run at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
 const CONCURRENT: usize = 2;
-/// The number of right secrets are remembered.
+/// The most secrets that are remembered as right.
 const MAX_KNOWN: usize = 10_000;
 /// The longest secret that is looked at. An empty one never authenticates, even if the registry holds its hash.
 const MAX_SECRET_BYTES: usize = 1024;
 /// How long a secret waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A hash of no secret, with the default cost: what an agent that does not exist is compared with.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs";
+/// A hash of no secret, with the default cost: the secret of an agent that does not exist is compared with it.
+const NO_SECRET_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs";
 
 /// Compares secrets; bounds how many costly comparisons run at once.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ fn any_argon2(registry: &Registry) -> bool {
 fn costliest_dummy(registry: &Registry) -> Option<String> {
     let hashes = registry.agents().filter_map(|agent| agent.auth.as_ref()?.client_secret_hash.as_deref());
     let costliest = hashes.filter_map(|hash| argon2id_cost(hash).ok()).max_by_key(Argon2idCost::work)?;
-    Some(NOBODY.replace(&Argon2idCost::standard().to_string(), &costliest.to_string()))
+    Some(NO_SECRET_HASH.replace(&Argon2idCost::standard().to_string(), &costliest.to_string()))
 }
 
 /// SHA-256 suffices for a random 256-bit secret: there is nothing to guess faster.
@@ -171,7 +172,7 @@ impl SecretCheck {
         let Ok(Ok(turn)) = turn else { return Err(AuthenticationError::Overloaded) };
         let check = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let known = hash.as_deref().unwrap_or(NOBODY);
+            let known = hash.as_deref().unwrap_or(NO_SECRET_HASH);
             let is_right = Argon2::default().verify_password(secret.expose_secret().as_bytes(), known).is_ok();
             hash.filter(|_| is_right).map(|hash| (hash, secret))
         });
@@ -196,9 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_nobody_is_well_formed() {
-        let outcome = Argon2::default().verify_password(b"secret", NOBODY);
+    fn the_hash_of_no_secret_is_well_formed() {
+        let outcome = Argon2::default().verify_password(b"secret", NO_SECRET_HASH);
         assert!(matches!(outcome, Err(argon2::password_hash::Error::PasswordInvalid)), "{outcome:?}");
-        assert!(NOBODY.contains(&Argon2idCost::standard().to_string()), "its cost is replaced by that of others");
+        assert!(
+            NO_SECRET_HASH.contains(&Argon2idCost::standard().to_string()),
+            "its cost is replaced by that of others"
+        );
     }
 }

@@ -290,7 +290,7 @@ impl Sts {
     }
 }
 
-/// The number of faults are logged one by one.
+/// The most faults that are logged one by one.
 const REPORTED: usize = 20;
 
 fn report(before: &Snapshot, now: &Snapshot) {

@@ -12,7 +12,7 @@ use crate::registry::Registry;
 use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
 use crate::verify;
 
-/// The number of revocations may be added before all are read again, however few there are.
+/// The revocations that may always be added before all are read again.
 const MOST_ADDED: usize = 1024;
 
 /// Registry, keys and revocations at one moment.

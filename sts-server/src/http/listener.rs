@@ -259,7 +259,7 @@ impl Listener {
             () = seat.told() => match seat.phase() {
                 // The peer has been too slow, and what it began is nothing yet.
                 Phase::Handshake | Phase::Head | Phase::Answer => return,
-                // What reads a body is told too, and answers.
+                // The reader of the body learns of it too, and answers.
                 Phase::Idle | Phase::Body | Phase::Works => {
                     connection.as_mut().graceful_shutdown();
                     connection.await

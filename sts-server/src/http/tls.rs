@@ -74,7 +74,7 @@ struct Files {
     key: BoundedFile,
 }
 
-/// What tells that the files are not those that were read. None where one cannot be read.
+/// The versions of the two files when they were read; none for a file that cannot be read.
 type Versions = [Option<FileVersion>; 2];
 
 type Read = std::io::Result<(FileVersion, Vec<u8>)>;

@@ -12,8 +12,9 @@ use tokio::time::Sleep;
 use super::places::{Phase, Seat};
 use crate::config::Limits;
 
-/// How long, and how many bytes, a peer may go on sending after its request was answered unread.
+/// The time for which a peer may go on sending after its request was answered unread.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// The bytes that it may send in that time.
 const LINGER_BYTES: usize = 2 * Limits::BODY_BYTES;
 
 /// A stream, and the seat of its connection.

@@ -126,7 +126,7 @@ impl Registry {
             EntryKind::Delegation => return,
         };
         let body = strip_null(body).to_string();
-        // What is left has the keys that every version has had: it reads.
+        // The keys that remain are those that every version has had, so the entry can be read.
         let _reads = self.add(&EntryRow { body, ..disabled });
     }
 

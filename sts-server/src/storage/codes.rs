@@ -18,9 +18,9 @@ use super::{StorageError, Version};
 const CODE_BYTES: usize = 32;
 /// The length of the random value that masks the code of a set, in bytes.
 const SALT_BYTES: usize = 16;
-/// The number of raises a counter remembers.
+/// The number of raises that a counter remembers.
 const RECENT: usize = 64;
-/// The number of rows with wrong codes are tried in every combination against the code of their set.
+/// The most rows with wrong codes that are tried in every combination against the code of their set.
 const COMBINED: usize = 8;
 
 /// The code of a row, or what its row adds to the code of a set.

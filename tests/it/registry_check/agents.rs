@@ -104,7 +104,7 @@ fn every_rule_of_agents_is_told() {
             (
                 SECRET,
                 &shared,
-                "r.toml:9: warning: workload audience \"cluster\" of agent \"a\" is not this service: whoever else is addressed by it can present its tokens here; project tokens for our issuer alone, if you can",
+                "r.toml:9: warning: workload audience \"cluster\" of agent \"a\" is not this service: others that this audience names can present its tokens here; project tokens for our issuer alone, if you can",
             ),
         ],
     );

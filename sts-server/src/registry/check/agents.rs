@@ -177,7 +177,7 @@ impl Auth<'_> {
             && *audience != config.issuer
         {
             let message = format!(
-                "workload audience {audience:?} of agent {id:?} is not this service: whoever else is addressed by it can present its tokens here"
+                "workload audience {audience:?} of agent {id:?} is not this service: others that this audience names can present its tokens here"
             );
             faults.push(
                 place.warning(&path("audience"), message).with_help("project tokens for our issuer alone, if you can"),

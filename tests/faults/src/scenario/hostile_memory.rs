@@ -73,7 +73,7 @@ pub(super) async fn of_each_shape(run: Run) -> anyhow::Result<Outcome> {
     Ok(Outcome::Held(figures))
 }
 
-/// What came of one shape.
+/// The results of one shape.
 struct Seen {
     connections: usize,
     resident_mib: f64,
@@ -209,7 +209,7 @@ impl Group {
         let group = Self { path: parent.join(format!("sts-faults-{}", std::process::id())), version };
         std::fs::create_dir(&group.path).with_context(|| format!("{} (as root?)", group.path.display()))?;
         std::fs::write(group.path.join(limit), LIMIT_BYTES.to_string()).context("the limit")?;
-        // Where swap is not counted there is no such file.
+        // This file is absent where the kernel does not count swap.
         let swap_bytes = match version {
             Version::One => LIMIT_BYTES,
             Version::Two => 0,
