@@ -175,8 +175,8 @@ impl Node {
     }
 
     async fn answer(&self, request: Request<Body>) -> Answer {
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let response = self.agents.answer(request, peer).await;
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
+        let response = self.agents.answer(request, &peer).await;
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, MAX_ANSWER_BYTES).await.expect("a whole answer").to_vec();
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -17,7 +17,7 @@ use super::{AuthenticationError, Context, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry};
 
-/// The number of argon2 computations of agents run at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
+/// The most argon2 computations of agents at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
 const CONCURRENT: usize = 2;
 /// The most secrets that are remembered as right.
 const MAX_KNOWN: usize = 10_000;

@@ -3,8 +3,6 @@
 //! The three that decide are called without detour: on the way through a router every request would pass a dozen boxes. All others
 //! go through one.
 
-use std::net::SocketAddr;
-
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -37,12 +35,11 @@ impl Agents {
     }
 
     /// Answers a request. What decides is boxed, so that a connection between two requests takes little memory.
-    pub async fn answer(&self, request: Request<Body>, peer: SocketAddr) -> Response {
-        let from = peer.ip();
+    pub async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response {
         let response = match request.uri().path() {
-            "/oauth2/token" => Box::pin(token::token(&self.app, request, from)).await,
-            "/oauth2/introspect" => Box::pin(introspect::introspect(&self.app, request, from)).await,
-            "/oauth2/revoke" => Box::pin(revoke::revoke(&self.app, request, from)).await,
+            "/oauth2/token" => Box::pin(token::token(&self.app, request, peer)).await,
+            "/oauth2/introspect" => Box::pin(introspect::introspect(&self.app, request, peer)).await,
+            "/oauth2/revoke" => Box::pin(revoke::revoke(&self.app, request, peer)).await,
             _ => by_router(&self.others, request, peer).await,
         };
         // A server that is about to end tells whoever stays connected to it to connect anew, which leads to another server.
@@ -51,7 +48,7 @@ impl Agents {
 }
 
 /// Answers a request through a router, whose handlers find out from [`Peer`] whom it came from.
-pub(super) async fn by_router(router: &Router, mut request: Request<Body>, peer: SocketAddr) -> Response {
-    request.extensions_mut().insert(Peer(peer));
+pub(super) async fn by_router(router: &Router, mut request: Request<Body>, peer: &Peer) -> Response {
+    request.extensions_mut().insert(peer.clone());
     router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
 }

@@ -86,6 +86,11 @@ pub(super) fn bad_host() -> Response {
     closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(Row::Request)))
 }
 
+/// The answer to a request with too many headers (RFC 6585 §5).
+pub(super) fn too_many_headers() -> Response {
+    closing(error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidRequest, description(Row::Request)))
+}
+
 /// Whether the request had an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UsedHeader {

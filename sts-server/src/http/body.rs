@@ -10,8 +10,9 @@ use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 
+use super::listener::Peer;
 use super::memory::{Lease, RequestMemory};
-use super::places::{Phase, Seat};
+use super::places::Phase;
 use crate::config::Limits;
 
 /// The most pieces that a body may come in. Each costs some hundred times what its bytes cost, and the sender chooses how many there
@@ -54,7 +55,7 @@ impl Deref for HeldBody {
 /// [`Limits::OWN_BODY_BYTES`].
 pub(super) async fn read(
     memory: &RequestMemory,
-    head: &Parts,
+    (head, peer): (&Parts, &Peer),
     body: Body,
     patience: Duration,
 ) -> Result<HeldBody, BodyFault> {
@@ -66,7 +67,7 @@ pub(super) async fn read(
     };
     let read =
         async { tokio::time::timeout(patience, collect(memory, begun?, body)).await.or(Err(BodyFault::TooSlow))? };
-    let Some(seat) = Seat::of(head) else { return read.await };
+    let Some(seat) = peer.seat() else { return read.await };
     seat.enter(Phase::Body);
     let read = tokio::select! {
         biased;
@@ -81,8 +82,8 @@ pub(super) async fn read(
 }
 
 /// The body is not read: the request is answered without it.
-pub(super) fn leave(head: &Parts) {
-    if let Some(seat) = Seat::of(head) {
+pub(super) fn leave(peer: &Peer) {
+    if let Some(seat) = peer.seat() {
         seat.linger();
     }
 }

@@ -27,13 +27,14 @@ use super::agents::{Agents, by_router};
 use super::places::{Admission, Full, Phase, Place, Places, Seat};
 use super::tls::Tls;
 use super::watched::Watched;
-use super::{App, answer};
+use super::{App, answer, body};
 use crate::config;
 use crate::telemetry::{self, Metrics, Stopwatch};
 
 /// How long the loop waits when the system has no descriptor left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// The most headers of a request.
+/// The most headers of a request. They are counted once parsed: a limit of hyper's own allocates for each request, and its default of
+/// 100 bounds the parser.
 const MAX_HEADERS: usize = 64;
 /// The most requests of a connection, and for how long it takes new ones: then its peer is to connect anew, to any server.
 const MAX_REQUESTS: u32 = 10_000;
@@ -41,9 +42,25 @@ const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// How long requests that were sent before the end was announced may be on their way here; then idle connections are closed.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 
-/// Whom a request came from: an extension of those that go through a router.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+/// The peer of a connection; an extension of requests that go through a router.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub(super) address: SocketAddr,
+    /// `None` for a request that comes over no connection.
+    seat: Option<Arc<Seat>>,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, seat: None }
+    }
+}
+
+impl Peer {
+    pub(super) fn seat(&self) -> Option<&Seat> {
+        self.seat.as_deref()
+    }
+}
 
 /// What a listener does not go beyond, and where it counts.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +89,7 @@ pub enum Endpoints {
 }
 
 impl Endpoints {
-    async fn answer(&self, request: http::Request<Body>, peer: SocketAddr) -> Response {
+    async fn answer(&self, request: http::Request<Body>, peer: &Peer) -> Response {
         match self {
             Self::Agents(agents) => agents.answer(request, peer).await,
             Self::Operators(router) => by_router(router, request, peer).await,
@@ -234,16 +251,17 @@ impl Listener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let (age, requests) = (Stopwatch::start(), AtomicU32::new(0));
+        let peer = Peer { address: peer, seat: Some(Arc::clone(seat)) };
         let service = service_fn(async |request: http::Request<Incoming>| {
             seat.enter(Phase::Works);
-            let response = self.answer(request.map(Body::new), peer, seat).await;
+            let response = self.answer(request.map(Body::new), &peer).await;
             let is_old = requests.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS || age.elapsed() > MAX_AGE;
             seat.enter(Phase::Answer);
             Ok::<_, Infallible>(if is_old { answer::closing(response) } else { response })
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
-        http.max_buf_size(config::Limits::HEAD_BYTES).max_headers(MAX_HEADERS);
+        http.max_buf_size(config::Limits::HEAD_BYTES);
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(seat)));
         let mut connection = std::pin::pin!(http.serve_connection(stream, service));
         let ended = async {
@@ -271,11 +289,15 @@ impl Listener {
         }
     }
 
-    async fn answer(&self, mut request: http::Request<Body>, peer: SocketAddr, seat: &Arc<Seat>) -> Response {
+    async fn answer(&self, request: http::Request<Body>, peer: &Peer) -> Response {
+        if request.headers().len() > MAX_HEADERS {
+            body::leave(peer);
+            return answer::too_many_headers();
+        }
         if !names_one_host(&request) {
+            body::leave(peer);
             return answer::bad_host();
         }
-        request.extensions_mut().insert(Arc::clone(seat));
         self.endpoints.answer(request, peer).await
     }
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::request::Parts;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::source::Proxies;
@@ -238,11 +237,6 @@ impl Drop for Place {
 }
 
 impl Seat {
-    /// The seat of the connection that a request came over.
-    pub(super) fn of(head: &Parts) -> Option<&Self> {
-        head.extensions.get::<Arc<Self>>().map(AsRef::as_ref)
-    }
-
     pub(super) fn enter(&self, phase: Phase) {
         self.state.store(self.now() << PHASE_BITS | phase as u64, Ordering::Relaxed);
     }

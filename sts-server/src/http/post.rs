@@ -1,6 +1,6 @@
 //! What the three POST endpoints have in common: how a request is read, and what every answer bears.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -30,7 +30,7 @@ enum Unread {
 /// Reads a request, lets `decide` answer it, and gives the answer the headers that all have.
 pub(super) async fn answer(
     app: &App,
-    (request, peer): (Request<Body>, IpAddr),
+    (request, peer): (Request<Body>, &Peer),
     endpoint: Endpoint,
     decide: impl AsyncFnOnce(&Sts, &Call<'_>) -> Result<Response, Refusal>,
 ) -> Response {
@@ -39,8 +39,8 @@ pub(super) async fn answer(
     let deadline = tokio::time::sleep(app.request_timeout);
     let correlation_id = correlation_id(&parts.headers).unwrap_or_else(|| app.sts.new_name());
     let mut observed = Observed::begin(app, endpoint, &trail, (&parts.headers, &correlation_id));
-    let source = app.proxies.source(peer, &parts.headers);
-    let (body, unread) = match read(app, &parts, body, source).await {
+    let source = app.proxies.source(peer.address.ip(), &parts.headers);
+    let (body, unread) = match read(app, (&parts, body), peer, source).await {
         Ok(body) => (body, None),
         Err(Unread::Refused(refusal)) => (HeldBody::default(), Some(refusal)),
         Err(Unread::Unreadable(unreadable)) => {
@@ -103,14 +103,14 @@ fn outcome(row: Row) -> Outcome {
     }
 }
 
-/// True if the source may ask is asked before the first byte of the body is read.
-async fn read(app: &App, parts: &Parts, body: Body, source: IpAddr) -> Result<HeldBody, Unread> {
+/// Reads the body. The rate limit of the source is checked before its first byte is read.
+async fn read(app: &App, (parts, body): (&Parts, Body), peer: &Peer, source: IpAddr) -> Result<HeldBody, Unread> {
     if let Err(refusal) = app.sts.admit(source) {
-        body::leave(parts);
+        body::leave(peer);
         return Err(Unread::Refused(refusal));
     }
     let unreadable = |unreadable| {
-        body::leave(parts);
+        body::leave(peer);
         Err(Unread::Unreadable(unreadable))
     };
     if parts.method != Method::POST {
@@ -120,7 +120,7 @@ async fn read(app: &App, parts: &Parts, body: Body, source: IpAddr) -> Result<He
     if parts.uri.query().is_some() || !is_form(&parts.headers) || parts.headers.contains_key(CONTENT_ENCODING) {
         return unreadable(Unreadable::Malformed);
     }
-    body::read(&app.memory, parts, body, app.body_timeout).await.map_err(|fault| match fault {
+    body::read(&app.memory, (parts, peer), body, app.body_timeout).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Unread::Unreadable(Unreadable::TooLarge),
         BodyFault::Malformed => Unread::Unreadable(Unreadable::Malformed),
         BodyFault::TooSlow => Unread::Unreadable(Unreadable::TooSlow),
@@ -128,9 +128,10 @@ async fn read(app: &App, parts: &Parts, body: Body, source: IpAddr) -> Result<He
     })
 }
 
-/// Who sent a request that goes through a router, or stands in between.
-pub(super) fn peer(parts: &Parts) -> IpAddr {
-    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+/// The peer of a request that goes through a router.
+pub(super) fn peer(parts: &Parts) -> Peer {
+    let unknown = || Peer::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    parts.extensions.get().cloned().unwrap_or_else(unknown)
 }
 
 /// Exactly one `Content-Type`, that of a form, whose only parameter may be a charset of UTF-8.

@@ -15,6 +15,7 @@ use sts_jose::json::parse_object;
 use sts_protocol::Form;
 
 use super::super::body::{self, BodyFault, HeldBody};
+use super::super::listener::Peer;
 use super::super::observed::Observed;
 use super::super::post::{correlation_id, peer};
 use super::{AdminApi, BASE, answer};
@@ -51,7 +52,8 @@ where
     let deadline = tokio::time::sleep(api.app.request_timeout);
     let correlation_id = correlation_id(&head.headers).unwrap_or_else(|| api.app.sts.new_name());
     let mut observed = Observed::begin(&api.app, Endpoint::Admin, &trail, (&head.headers, &correlation_id));
-    let source = api.app.proxies.source(peer(&head), &head.headers);
+    let peer = peer(&head);
+    let source = api.app.proxies.source(peer.address.ip(), &head.headers);
     let mut by = By { admin: None, correlation_id: Some(correlation_id.clone()), source: Some(source) };
     let decided = async {
         let operator = admit(&api, &head, source).await?;
@@ -59,7 +61,7 @@ where
         if operator.role < needs {
             return Err(Refusal::Role { needs });
         }
-        let body = read(&api, &head, body).await?;
+        let body = read(&api, (&head, &peer), body).await?;
         let turn = api.turns.take(&head).await?;
         let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
         let act = act(api.clone(), asked);
@@ -143,7 +145,7 @@ async fn record(api: &AdminApi, refusal: &Refusal, head: &Parts, by: &By) {
     }
 }
 
-async fn read(api: &AdminApi, head: &Parts, body: Body) -> Result<HeldBody, Refusal> {
+async fn read(api: &AdminApi, head: (&Parts, &Peer), body: Body) -> Result<HeldBody, Refusal> {
     body::read(&api.app.memory, head, body, api.app.body_timeout).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Refusal::TooLarge,
         BodyFault::Malformed => Refusal::Body,
