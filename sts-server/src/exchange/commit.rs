@@ -18,10 +18,13 @@ impl Sts {
         view: &View,
         issue: Issue,
         mut event: Event,
-        one_time: Option<OneTimeValue>,
+        mut one_time: Option<OneTimeValue>,
     ) -> Result<Option<TokenResponse>, Refusal> {
-        let one_time = self.spend_apart(view, &event, one_time).await?;
         let client = Refused::agent(&event);
+        if let Some(one_time) = one_time.take_if(|_| self.refusals.is_past(&client)) {
+            // Boxed, because this rare path would double the memory of each request.
+            Box::pin(self.spend_apart(view, &event, one_time)).await?;
+        }
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
             known: view.snapshot.versions(),

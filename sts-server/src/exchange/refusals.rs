@@ -69,7 +69,7 @@ impl Refusals {
     }
 
     /// True if the bound was passed within the last minute.
-    fn is_past(&self, refused: &Refused) -> bool {
+    pub(super) fn is_past(&self, refused: &Refused) -> bool {
         self.suppressed().contains_key(refused)
     }
 
@@ -133,25 +133,22 @@ impl Sts {
         self.record_suppressed(Timestamp::MAX).await;
     }
 
-    /// Before a token is committed: spends the one-time value of an agent that has passed its bound apart from the token. Otherwise the
+    /// Spends a one-time value apart from the token that it authenticates, for an agent that has passed its bound. Otherwise the
     /// commit would find that the value was spent before, and store that refusal each time.
     ///
     /// # Errors
     /// [`Refusal`] when the value was spent before, or the database is out of reach.
-    pub(super) async fn spend_apart(
-        &self,
-        view: &View,
-        event: &Event,
-        one_time: Option<OneTimeValue>,
-    ) -> Result<Option<OneTimeValue>, Refusal> {
-        if one_time.is_none() || !self.refusals.is_past(&Refused::agent(event)) {
-            return Ok(one_time);
-        }
-        let submission =
-            Submission { known: view.snapshot.versions(), one_time, standings: Vec::new(), token: None, event: None };
+    pub(super) async fn spend_apart(&self, view: &View, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
+        let submission = Submission {
+            known: view.snapshot.versions(),
+            one_time: Some(one_time),
+            standings: Vec::new(),
+            token: None,
+            event: None,
+        };
         match self.recorder.record(submission).await? {
             Verdict::Replayed => Err(self.refuse(view, Refusal::Replayed, event.clone(), None).await),
-            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(None),
+            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
         }
     }
 
