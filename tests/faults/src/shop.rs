@@ -70,6 +70,19 @@ scopes = ["stock:read"]
 service_account = true
 "#;
 
+/// An issuer of workloads whose key set no server can fetch, and the agent that its tokens would authenticate.
+const SILENT: &str = "https://silent.example.com";
+const SILENT_WORKLOAD: &str = r#"
+[[issuers]]
+issuer = "https://silent.example.com"
+jwks_uri = "http://127.0.0.1:9/jwks"
+allow_http = true
+
+[[agents]]
+id = "silent-workload"
+auth.workload = [{ issuer = "https://silent.example.com", subject = "job" }]
+"#;
+
 /// The users' issuer and the agents, with their keys.
 #[derive(Debug)]
 pub struct Shop {
@@ -157,6 +170,25 @@ impl Shop {
             key.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
         let jwks = format!("{{ keys = [{{ {} }}] }}", members.join(", "));
         REGISTRY.replace("{sha256}", &sha256(SECRET)).replace("{robot}", &jwks)
+    }
+
+    /// The registry text of a workload of the issuer whose keys are out of reach.
+    #[must_use]
+    pub fn silent_workload() -> &'static str {
+        SILENT_WORKLOAD
+    }
+
+    /// A request with a made-up token of that workload, which no server can verify.
+    #[must_use]
+    pub fn by_silent_workload(&self) -> Form {
+        let now = SystemClock.now().as_second();
+        let claims = json!({
+            "iss": SILENT, "sub": "job", "aud": self.issuer, "iat": now, "exp": now + 240, "jti": name(),
+        });
+        let mut form = exchange(&self.user_token(), "inventory");
+        form.parameters.push(("client_assertion_type", JWT_BEARER.to_owned()));
+        form.parameters.push(("client_assertion", self.stranger.sign(&claims)));
+        form
     }
 
     /// The users' issuer's key set.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::load::Load;
-use crate::shop::{Bad, Form, random};
+use crate::shop::{Bad, Form, Shop, random};
 use crate::trial::{Home, Trial, now};
 use crate::{Outcome, Run};
 
@@ -29,6 +29,8 @@ const KEPT_ALIVE_EVERY: Duration = Duration::from_secs(2);
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// How much the memory may grow from the end of the first third on, in MiB: less than an hour of it would fill anything.
 const MAY_GROW_MIB: f64 = 8.0;
+/// The lines that the server may log in a second about requests it cannot serve.
+const MAX_LINES_A_SECOND: f64 = 1.0;
 /// How many points of the curve are told.
 const TOLD: usize = 11;
 
@@ -57,9 +59,11 @@ enum Attack {
     WrongSecrets,
     /// More connections than a source may have, each kept alive by a request now and then.
     KeptAlive,
+    /// Tokens of an issuer whose keys cannot be fetched: each is an outage, and none may fill the log.
+    SilentIssuer,
 }
 
-const ATTACKS: [Attack; 11] = [
+const ATTACKS: [Attack; 12] = [
     Attack::Refused,
     Attack::Malformed,
     Attack::Garbage,
@@ -71,12 +75,14 @@ const ATTACKS: [Attack; 11] = [
     Attack::LongScopes,
     Attack::WrongSecrets,
     Attack::KeptAlive,
+    Attack::SilentIssuer,
 ];
 
 pub(super) async fn load(run: Run) -> anyhow::Result<Outcome> {
     let database = postgres::database().await;
     let mut trial = Trial::prepare(&Home::at(database.url()), 1, run.program.as_ref());
     // The tokens of the first minutes are dead and deleted before the end, as in a service that has run for long.
+    trial.folder.write("registry.toml", &(trial.load.shop.registry() + Shop::silent_workload()));
     trial.options(&[("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "1000"), ("LIMITS__MAX_TTL", "2m")]);
     trial.start().await;
     trial.ask(CLIENTS, Some(PACE));
@@ -90,11 +96,23 @@ pub(super) async fn load(run: Run) -> anyhow::Result<Outcome> {
         };
         trial.beside(attacker.run(attack));
     }
-    let memory = sample(&trial, Duration::from_secs_f64(run.minutes.max(0.2) * 60.0)).await?;
+    let length = Duration::from_secs_f64(run.minutes.max(0.2) * 60.0);
+    let memory = sample(&trial, length).await?;
     let attempts = attempts.load(Ordering::Relaxed);
     trial.notes.push(format!("{attempts} hostile attempts; {}", memory.told()));
     memory.is_flat()?;
+    log_is_quiet(&trial, length)?;
     Ok(Outcome::Held(trial.end().await?))
+}
+
+/// The log has a bounded number of lines about requests that could not be served.
+fn log_is_quiet(trial: &Trial, length: Duration) -> anyhow::Result<()> {
+    let log = trial.server(0).log();
+    let lines = log.lines().filter(|line| line.contains("could not be served")).count();
+    anyhow::ensure!(lines > 0, "no request met the issuer whose keys are out of reach");
+    let allowed = length.as_secs_f64() * MAX_LINES_A_SECOND;
+    anyhow::ensure!((lines as f64) <= allowed, "{lines} lines about requests that could not be served");
+    Ok(())
 }
 
 /// What the memory of a server was, in MiB, one after the other.
@@ -186,6 +204,7 @@ impl Attacker {
                 Attack::LongScopes => self.send(&self.long_scope(turn)).await,
                 Attack::WrongSecrets => self.wrong_secret(turn).await,
                 Attack::KeptAlive => self.keep_alive(&mut held).await,
+                Attack::SilentIssuer => self.unverifiable().await,
             }
             tokio::time::sleep(pause).await;
         }
@@ -266,6 +285,16 @@ impl Attacker {
         let mut form = self.load.shop.first_hop();
         let agent = form.basic.take().map(|(id, _)| id).unwrap_or_default();
         self.attack(form.put_into(self.http()).basic_auth(agent, Some(format!("guess-{turn}")))).await;
+    }
+
+    /// The answer is an outage, until the source has asked too often.
+    async fn unverifiable(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let Ok(answer) = self.load.shop.by_silent_workload().put_into(self.http()).send().await else { return };
+        let status = answer.status().as_u16();
+        if !matches!(status, 429 | 503) {
+            self.load.breach(format!("a token that cannot be verified was answered with {status}"));
+        }
     }
 
     async fn keep_alive(&self, held: &mut Vec<TcpStream>) {
