@@ -1,10 +1,14 @@
 //! On whose behalf an outbound call is made.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use futures_util::Stream;
 use sts_jose::Entropy;
 use sts_protocol::Tenant;
+use tokio::task::JoinHandle;
 
 use crate::carried::{Carried, CorrelationId, IdempotencyKey};
 use crate::delegation::{Delegation, Kind};
@@ -124,9 +128,49 @@ impl CallContext {
     }
 
     /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:
-    /// there, `scope` again.
+    /// [`Self::spawn`] takes it there, and [`Self::scope_stream`] into a body that is streamed after the handler has returned.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
+    }
+
+    /// Spawns a task with this context as the current one. The task may outlive the request, but not the token: a call that it makes
+    /// after the token has expired fails with [`RefusalCode::INVALID_TOKEN`](crate::RefusalCode::INVALID_TOKEN).
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let task = context.spawn(async { CallContext::current().is_some() });
+    /// assert!(task.await.unwrap());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        tokio::spawn(self.clone().scope(future))
+    }
+
+    /// Wraps a stream, or with the feature `tower` a response body, so that this context is the current one whenever it is polled. For
+    /// what a handler returns and the server polls later: server-sent events, a gRPC stream.
+    ///
+    /// ```
+    /// # use futures_util::{StreamExt as _, stream};
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let events = stream::iter([1, 2]).map(|event| (event, CallContext::current().is_some()));
+    /// let events = context.scope_stream(events);
+    /// assert_eq!(events.collect::<Vec<_>>().await, [(1, true), (2, true)]);
+    /// # }
+    /// ```
+    pub fn scope_stream<S>(&self, stream: S) -> Scoped<S> {
+        Scoped { inner: Box::pin(stream), context: self.clone() }
     }
 
     /// The verified delegation behind the call; `None` for work that no request asked for.
@@ -157,5 +201,54 @@ impl CallContext {
     #[must_use]
     pub fn carried(&self) -> &Carried {
         &self.0.carried
+    }
+}
+
+/// A stream or a body that is polled with a [`CallContext`] as the current one; from [`CallContext::scope_stream`].
+///
+/// ```
+/// # use sts_client::{CallContext, Delegation, Scoped};
+/// fn events<S>(caller: &Delegation, events: S) -> Scoped<S> {
+///     CallContext::from(caller).scope_stream(events)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Scoped<S> {
+    inner: Pin<Box<S>>,
+    context: CallContext,
+}
+
+impl<S: Stream> Stream for Scoped<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        CURRENT.sync_scope(this.context.clone(), || this.inner.as_mut().poll_next(cx))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(feature = "tower")]
+impl<B: http_body::Body> http_body::Body for Scoped<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        CURRENT.sync_scope(this.context.clone(), || this.inner.as_mut().poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde_json::Value;
+use sts_jose::Claims;
 use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 
 use crate::carried::{Carried, CorrelationId, IdempotencyKey};
@@ -27,8 +29,11 @@ pub(crate) struct Verified {
     pub(crate) act: Option<Act>,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) scope: Scope,
+    pub(crate) roles: Vec<String>,
     pub(crate) txn: Option<String>,
     pub(crate) expires_at: Timestamp,
+    /// All claims of the token.
+    pub(crate) claims: Claims,
     pub(crate) carried: Carried,
     /// Where the metadata of the resource are, for the refusals of a handler.
     pub(crate) resource_metadata: Option<Arc<str>>,
@@ -112,10 +117,106 @@ impl Delegation {
         self.0.txn.as_deref()
     }
 
-    /// When the token dies.
+    /// The time at which the token expires.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.0.expires_at
+    }
+
+    /// The roles of the caller, from the claim `roles`. A token of the STS holds those that the delegations of its chain let pass.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn is_clerk(caller: &Delegation) -> bool {
+    ///     caller.roles().any(|role| role == "clerk")
+    /// }
+    /// ```
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.roles.iter().map(String::as_str)
+    }
+
+    /// The authentication context class of the user (`acr`, OpenID Connect Core 1.0 §2). `None` where it is absent or not a string.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn has_used_a_second_factor(caller: &Delegation) -> bool {
+    ///     caller.acr() == Some("urn:example:mfa")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn acr(&self) -> Option<&str> {
+        self.text("acr")
+    }
+
+    /// The authentication methods of the user (`amr`, RFC 8176). Empty where the claim is absent or no array of strings.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn has_used_a_one_time_password(caller: &Delegation) -> bool {
+    ///     caller.amr().contains(&"otp")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn amr(&self) -> Vec<&str> {
+        self.0.claims.strings("amr").ok().flatten().unwrap_or_default()
+    }
+
+    /// The time at which the user authenticated (`auth_time`). `None` where it is absent or no time.
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, jiff::Timestamp};
+    /// fn authenticated_after(caller: &Delegation, earliest: Timestamp) -> bool {
+    ///     caller.auth_time().is_some_and(|at| at >= earliest)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn auth_time(&self) -> Option<Timestamp> {
+        self.0.claims.numeric_date("auth_time").ok().flatten()
+    }
+
+    /// The OAuth client to which the token was issued (`client_id`, RFC 9068 §2.2). In a token of the STS it is the agent that acts now.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn audit_line(caller: &Delegation) -> String {
+    ///     format!("{} by {}", caller.subject().sub, caller.client_id().unwrap_or("-"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.text("client_id")
+    }
+
+    /// The identifier of the token (`jti`), by which `sts-server revoke --jti` revokes it.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn audit_line(caller: &Delegation) -> String {
+    ///     format!("token {}", caller.jti().unwrap_or("-"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn jti(&self) -> Option<&str> {
+        self.text("jti")
+    }
+
+    /// A claim of the token as its issuer wrote it, by its literal name. A token of the STS holds no claims of the identity provider but
+    /// `acr`, `amr` and `auth_time`; a token of the identity provider holds all of them. The value may be personal data: keep it out of
+    /// logs.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn email(caller: &Delegation) -> Option<&str> {
+    ///     caller.claim("email")?.as_str()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.0.claims.get(name)
+    }
+
+    fn text(&self, claim: &str) -> Option<&str> {
+        self.0.claims.get(claim).and_then(Value::as_str)
     }
 
     /// The identifier that joins the events of one user request across hops; made when the request had none.

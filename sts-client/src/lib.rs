@@ -65,6 +65,7 @@
 //! | `openidconnect` | service accounts at another identity provider |
 //! | `sqlite`, `postgres` | stores of what counts once ([`once`]), beside the one in memory |
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
+//! | `test-util` | callers, issuers and an STS for the tests of an agent: `test_util`; for `[dev-dependencies]` alone |
 //!
 //! # What is observed
 //!
@@ -95,10 +96,15 @@ pub mod once;
 pub mod outcome;
 pub mod propagate;
 mod refusal_code;
+#[cfg(all(feature = "axum", feature = "reqwest"))]
+#[doc = include_str!("../RECIPES.md")]
+pub mod recipes {}
 #[cfg(feature = "tower")]
 mod response_body;
 pub mod route;
 pub mod service_account;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 pub mod trace;
 pub mod transport;
 
@@ -107,7 +113,7 @@ pub use carried::{
     Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
     X_TENANT_ID,
 };
-pub use context::CallContext;
+pub use context::{CallContext, Scoped};
 pub use credentials::{Credentials, SourcedToken, TokenFile, TokenSource, TokenSourceError};
 pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
@@ -119,6 +125,13 @@ pub use refusal_code::RefusalCode;
 pub use response_body::ResponseBody;
 pub use route::{OnOutage, Route, WithoutUser};
 pub use service_account::ServiceAccount;
+
+// The crates whose types stand in public signatures: an agent names them in the version that this crate uses.
+#[doc(no_inline)]
+pub use {async_trait::async_trait, http, jiff, secrecy, serde_json, url};
+#[cfg(feature = "reqwest")]
+#[doc(no_inline)]
+pub use {reqwest, reqwest_middleware};
 
 pub use sts_jose::{
     Algorithm, Clock, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey, SigningKeyError,

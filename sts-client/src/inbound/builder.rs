@@ -8,8 +8,10 @@ use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy, check_url};
 use sts_protocol::{Scope, ScopeToken, Tenant};
 use url::Url;
 
+use super::introspected::Introspected;
 use super::issuer::{Dialect, Issuer};
 use super::metadata::ProtectedResource;
+use super::refusal_log::RefusalLog;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
 use crate::exchange::Sts;
@@ -84,7 +86,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Asks the STS for every token of its own whether it is still alive. While it is out of reach, such tokens are answered with 503.
+    /// Asks the STS for every token of its own whether it is still active, once per request. While the STS is out of reach, such tokens
+    /// are answered with 503.
     #[must_use]
     pub fn introspect(mut self, sts: Sts) -> Self {
         self.introspection = Some(sts);
@@ -159,7 +162,8 @@ impl VerifierBuilder {
             issuers,
             required,
             resource,
-            introspection: self.introspection,
+            introspection: self.introspection.map(Introspected::new),
+            log: RefusalLog::default(),
             tracer: self.tracer,
             clock: self.clock,
             entropy: self.entropy,

@@ -10,7 +10,7 @@ use sts_jose::{
 use sts_protocol::{Tenant, TokenType};
 use url::Url;
 
-use super::outside::{Outside, TenantSource};
+use super::outside::{Mark, Outside, TenantSource};
 use crate::build_error::BuildError;
 
 /// What an issuer may sign with when nobody says otherwise.
@@ -28,6 +28,7 @@ pub struct Issuer {
     algorithms: Vec<Algorithm>,
     tenant: TenantSource,
     scope_claim: Option<String>,
+    service_account_claim: Option<Mark>,
     ca_pem: Option<Vec<u8>>,
     bearer_token_file: Option<PathBuf>,
     allow_http: bool,
@@ -71,6 +72,7 @@ impl Issuer {
             algorithms: DEFAULT_ALGORITHMS.to_vec(),
             tenant: TenantSource::None,
             scope_claim: None,
+            service_account_claim: None,
             ca_pem: None,
             bearer_token_file: None,
             allow_http: false,
@@ -126,6 +128,24 @@ impl Issuer {
         self
     }
 
+    /// The claim that marks the token of a service account, which an agent got for itself and no user stands behind: with that value, or
+    /// with any value where `None`. Auth0: `gty`, `client-credentials`. Entra ID: `idtyp`, `app`. Keycloak: `client_id`, `None`. A token
+    /// with `tenant_ids`, or whose `sub` is its `client_id`, `azp` or `cid`, is a service account's without that.
+    ///
+    /// Such an account may name the tenants that [`VerifierBuilder::service_account`](super::VerifierBuilder::service_account) gives it,
+    /// and without an entry there no tenant.
+    ///
+    /// ```
+    /// use sts_client::inbound::Issuer;
+    ///
+    /// let auth0 = Issuer::new("https://shop.eu.auth0.com/").service_account_claim("gty", Some("client-credentials"));
+    /// ```
+    #[must_use]
+    pub fn service_account_claim(mut self, claim: impl Into<String>, value: Option<&str>) -> Self {
+        self.service_account_claim = Some(Mark { claim: claim.into(), value: value.map(str::to_owned) });
+        self
+    }
+
     /// Trusts exactly these certificate authorities, in PEM, where its keys are fetched.
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
@@ -157,14 +177,17 @@ impl Issuer {
         if self.algorithms.is_empty() {
             return Err(self.contradiction("may sign with no algorithm"));
         }
-        let reading = match (self.dialect, &self.tenant, &self.scope_claim) {
-            (Dialect::Sts, TenantSource::None, None) => Reading::Sts,
-            (Dialect::Sts, _, _) => {
-                return Err(self.contradiction("is an STS, whose tokens say tenant and scope themselves"));
+        let reading = match (self.dialect, &self.tenant, &self.scope_claim, &self.service_account_claim) {
+            (Dialect::Sts, TenantSource::None, None, None) => Reading::Sts,
+            (Dialect::Sts, _, _, _) => {
+                return Err(self.contradiction("is an STS, whose tokens say tenant, scope and kind themselves"));
             }
-            (Dialect::Outside, tenant, scope_claim) => {
-                Reading::Outside(Outside { tenant: tenant.clone(), scope_claim: scope_claim.clone(), service_accounts })
-            }
+            (Dialect::Outside, tenant, scope_claim, service_account_claim) => Reading::Outside(Outside {
+                tenant: tenant.clone(),
+                scope_claim: scope_claim.clone(),
+                service_account_claim: service_account_claim.clone(),
+                service_accounts,
+            }),
         };
         let keys = self.key_source(clock)?;
         Ok(TrustedIssuer { issuer: self.issuer, algorithms: self.algorithms, keys, reading })

@@ -294,6 +294,54 @@ impl Refusal {
         Some(retry_after.unwrap_or(RETRY_AFTER_OUTAGE))
     }
 
+    /// The sentence that the caller is told: fixed for each row of the table, ASCII, without a token or a claim.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// fn close_reason(refusal: &Refusal) -> &'static str {
+    ///     refusal.description()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn description(&self) -> &'static str {
+        self.why.row().description()
+    }
+
+    /// The status code of gRPC for this refusal: 16 `UNAUTHENTICATED` for 400 and 401, 7 `PERMISSION_DENIED` for 403, 14 `UNAVAILABLE`
+    /// for 503, and 8 `RESOURCE_EXHAUSTED` while the STS is under load. [`Verifier::layer`](crate::Verifier::layer) sends it to requests
+    /// with the content type `application/grpc`; a handler makes a `tonic::Status` of it:
+    ///
+    /// ```
+    /// # mod tonic {
+    /// #     pub struct Code; impl From<i32> for Code { fn from(_: i32) -> Self { Code } }
+    /// #     pub struct Status; impl Status { pub fn new(_: Code, _: &str) -> Self { Status } }
+    /// # }
+    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// fn status(refusal: Refusal) -> tonic::Status {
+    ///     tonic::Status::new(tonic::Code::from(refusal.grpc_code()), refusal.description())
+    /// }
+    ///
+    /// fn stock(caller: &Delegation) -> Result<(), tonic::Status> {
+    ///     caller.require_scope("stock:read").map_err(status)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn grpc_code(&self) -> i32 {
+        match self.why.as_ref() {
+            Why::Introspection(ExchangeError::Overloaded { .. }) => 8,
+            why => match why.row() {
+                Row::Absent | Row::Request | Row::Token => 16,
+                Row::Scope | Row::Tenant => 7,
+                Row::Unavailable => 14,
+            },
+        }
+    }
+
+    /// [`Self::retry_after`] in whole seconds, rounded up.
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after().map(whole_seconds)
+    }
+
     /// The whole answer, save for the correlation id, which the layer adds.
     #[must_use]
     pub fn to_response<B: From<Vec<u8>>>(&self) -> Response<B> {
@@ -305,8 +353,8 @@ impl Refusal {
         if let Some(challenge) = self.www_authenticate() {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(retry_after) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -1,5 +1,6 @@
 //! The client library, through its public edge.
 
+mod context;
 mod documents;
 mod envelope;
 mod exchange;

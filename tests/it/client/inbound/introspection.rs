@@ -45,3 +45,20 @@ async fn while_the_sts_cannot_be_asked_its_tokens_are_an_outage_and_others_are_s
     agent.refused("of the sts", request, Row::Unavailable, "introspection_unavailable").await;
     agent.served("of another issuer", agent.request(&json!({}))).await;
 }
+
+#[tokio::test]
+async fn a_request_that_two_verifiers_see_is_introspected_once() {
+    let harness = Harness::start().await;
+    let token = harness.first_hop().await;
+    let sts = sts(harness.issuer(), harness.secret("inventory"));
+    let builder = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts(harness.issuer())).introspect(sts);
+    let verifier = builder.clock(Arc::new(harness.clock.clone())).build().unwrap();
+    let request = super::with_header(bearer(&token), "x-correlation-id", "request-7");
+    verifier.verify(&request).await.unwrap();
+    assert_eq!(harness.revoke("coordinator", &token).send().await.status, 200);
+    verifier.verify(&request).await.expect("the answer of the same request is used again");
+    let other = super::with_header(bearer(&token), "x-correlation-id", "request-8");
+    assert_eq!(verifier.verify(&other).await.unwrap_err().reason(), "inactive");
+    harness.clock.advance(std::time::Duration::from_secs(5));
+    assert_eq!(verifier.verify(&request).await.unwrap_err().reason(), "inactive", "the answer is used for 5 seconds");
+}
