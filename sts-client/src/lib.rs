@@ -89,6 +89,7 @@ mod error;
 pub mod exchange;
 mod flight;
 pub mod idempotency;
+mod idempotency_key;
 pub mod inbound;
 pub mod integrations;
 pub mod once;
