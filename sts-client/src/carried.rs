@@ -2,6 +2,7 @@
 //! forwards.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_jose::Entropy;
 use url::{Position, Url};
 
+use crate::calls::Calls;
 pub use crate::idempotency_key::{IdempotencyKey, MalformedKey};
 
 /// Names the tenant of a request.
@@ -29,7 +31,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const MAX_ID_CHARS: usize = 128;
 
 /// Never forwarded, whatever a route says: credentials, what belongs to one connection, and what this crate sets itself.
-const NEVER_FORWARDED: [HeaderName; 21] = [
+const NEVER_FORWARDED: [HeaderName; 22] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     PROXY_AUTHENTICATE,
@@ -51,6 +53,7 @@ const NEVER_FORWARDED: [HeaderName; 21] = [
     X_TENANT_ID,
     X_CORRELATION_ID,
     X_DELEGATION_FALLBACK,
+    IDEMPOTENCY_KEY,
 ];
 
 /// Taken off every outbound call before anything is put on: other credentials, and claims that only this crate may make.
@@ -152,22 +155,40 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
 #[derive(Clone)]
 pub struct Carried {
     correlation_id: CorrelationId,
-    idempotency_key: Option<IdempotencyKey>,
+    key: CarriedKey,
+    /// The calls so far, shared by all contexts of the request.
+    calls: Arc<Calls>,
     /// Everything that a route may forward; a route picks by name.
     headers: HeaderMap,
+}
+
+/// The idempotency key of a context.
+#[derive(Debug, Clone)]
+enum CarriedKey {
+    /// There is none.
+    Absent,
+    /// The key of the request. Each call has a child of it.
+    OfRequest(IdempotencyKey),
+    /// The key that the agent has given to one call.
+    OfCall(IdempotencyKey),
 }
 
 impl Carried {
     /// Starts anew, for work that no request asked for.
     pub(crate) fn fresh(entropy: &dyn Entropy) -> Self {
-        Self { correlation_id: CorrelationId::random(entropy), idempotency_key: None, headers: HeaderMap::new() }
+        Self {
+            correlation_id: CorrelationId::random(entropy),
+            key: CarriedKey::Absent,
+            calls: Arc::default(),
+            headers: HeaderMap::new(),
+        }
     }
 
     /// Reads what a request carries. A correlation id that is absent, repeated or malformed is made anew; an idempotency key that is
     /// repeated or malformed counts as absent.
     pub(crate) fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
         let correlation_id = single(headers, &X_CORRELATION_ID).and_then(CorrelationId::from_header);
-        let idempotency_key = IdempotencyKey::from_headers(headers).ok().flatten();
+        let key = IdempotencyKey::from_headers(headers).ok().flatten();
         let named_by_connection: Vec<&str> = headers
             .get_all(CONNECTION)
             .iter()
@@ -181,7 +202,8 @@ impl Carried {
             .filter(|(name, _)| !named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())));
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::random(entropy)),
-            idempotency_key,
+            key: key.map_or(CarriedKey::Absent, CarriedKey::OfRequest),
+            calls: Arc::default(),
             headers: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
         }
     }
@@ -195,7 +217,30 @@ impl Carried {
     /// The idempotency key.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
-        self.idempotency_key.as_ref()
+        match &self.key {
+            CarriedKey::Absent => None,
+            CarriedKey::OfRequest(key) | CarriedKey::OfCall(key) => Some(key),
+        }
+    }
+
+    /// The key of the next call of that operation: the one that the agent has given to it, or else a child of the request's, which differs
+    /// from those of earlier calls of the operation.
+    pub(crate) fn key_of_call(&self, operation: impl FnOnce() -> String) -> Option<IdempotencyKey> {
+        match &self.key {
+            CarriedKey::Absent => None,
+            CarriedKey::OfRequest(key) => Some(self.next_child(key, &operation())),
+            CarriedKey::OfCall(key) => Some(key.clone()),
+        }
+    }
+
+    /// The key of the next message of that operation, for protocols that send all messages to one path: a child of the context's key.
+    pub(crate) fn key_of_message(&self, operation: &str) -> Option<IdempotencyKey> {
+        self.idempotency_key().map(|key| self.next_child(key, operation))
+    }
+
+    fn next_child(&self, key: &IdempotencyKey, operation: &str) -> IdempotencyKey {
+        let number = self.calls.number(key.child(operation).as_str());
+        key.child(&format!("{operation}:{number}"))
     }
 
     /// The `X-Request-ID` of the request: 1 to 128 visible ASCII characters.
@@ -213,24 +258,20 @@ impl Carried {
 
     /// With another idempotency key.
     pub(crate) fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.idempotency_key = Some(key);
+        self.key = CarriedKey::OfCall(key);
         self
     }
 
-    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(mut self) -> Self {
-        self.idempotency_key = None;
-        self.headers.remove(IDEMPOTENCY_KEY);
+        self.key = CarriedKey::Absent;
         self
     }
 
-    /// Puts on an outbound call what it carries on. The correlation id replaces any other. A trace context and an idempotency key that the
-    /// caller has set for this very call stay; `forward` names further headers, which replace any other.
+    /// Puts on an outbound call what it carries on, but for the key. The correlation id replaces any other. A trace context that the caller
+    /// has set for this very call stays; `forward` names further headers, which replace any other.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, forward: &[HeaderName]) {
         headers.insert(X_CORRELATION_ID, self.correlation_id.header());
-        if let Some(key) = &self.idempotency_key {
-            headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| key.header.clone());
-        }
         if !headers.contains_key(TRACEPARENT) {
             self.copy(&TRACEPARENT, headers);
             self.copy(&TRACESTATE, headers);

@@ -79,6 +79,7 @@ mod agent_file;
 mod bearer;
 mod build_error;
 mod cache;
+mod calls;
 mod carried;
 mod context;
 mod credentials;
@@ -114,7 +115,7 @@ pub use exchange::Sts;
 pub use inbound::Verifier;
 pub use propagate::Propagator;
 pub use refusal_code::RefusalCode;
-pub use route::{OnOutage, Route, WithoutUser};
+pub use route::{OnOutage, OutboundKey, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 
 pub use sts_jose::{

@@ -36,6 +36,10 @@ pub trait TokenSource: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// See [`TokenSourceError`].
     async fn token(&self) -> Result<SourcedToken, TokenSourceError>;
+
+    /// Drops what the source has kept: a target has refused its token as invalid, or the agent wants another. A source that keeps nothing
+    /// need not implement it.
+    fn forget(&self) {}
 }
 
 /// A token of the agent's own.

@@ -5,10 +5,13 @@
 //! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
 //! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
 
+#[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+pub(crate) mod again;
 mod builder;
 pub(crate) mod config;
 pub mod decide;
 mod hop;
+mod operation;
 
 use std::sync::Arc;
 
@@ -21,6 +24,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 pub use builder::PropagatorBuilder;
+pub use operation::Operation;
 
 use crate::bearer;
 use crate::build_error::BuildError;
@@ -33,7 +37,7 @@ use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
 use crate::refusal_code::RefusalCode;
 use crate::route::Routes;
 use crate::service_account::Slot;
-use decide::{Answer, Because, Decision, InboundToken, decide};
+use decide::{Answer, Because, Decision, InboundToken, WithUser, decide};
 use hop::Hop;
 
 /// The value of `X-Delegation-Fallback`.
@@ -96,9 +100,37 @@ impl Propagator {
     /// and neither when the future is dropped halfway. (A [`HeaderMap`] knows no case, so that no second `authorization` hides in it.)
     /// A cached token costs microseconds; otherwise it is an exchange.
     ///
+    /// Where the context has an idempotency key, the call gets a child of it by URL, and by how often this was applied for that URL under
+    /// the same request; [`Self::apply_as`] takes more into account. An `Idempotency-Key` that is there already stays: put it there for a
+    /// call that you try again.
+    ///
     /// # Errors
     /// See [`Error`].
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
+        self.apply_as(context, url, headers, Operation::Unknown).await
+    }
+
+    /// As [`Self::apply`], with an idempotency key that depends on more than the URL.
+    ///
+    /// ```no_run
+    /// # use http::{HeaderMap, Method};
+    /// # use sts_client::propagate::Operation;
+    /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (url, mut headers) = ("https://inventory.shop.example/orders".parse()?, HeaderMap::new());
+    /// let operation = Operation::Request { method: &Method::POST, body: Some(b"{}") };
+    /// propagator.apply_as(&context, &url, &mut headers, operation).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn apply_as(
+        &self,
+        context: &CallContext,
+        url: &Url,
+        headers: &mut HeaderMap,
+        operation: Operation<'_>,
+    ) -> Result<Credential, Error> {
         carried::strip(headers);
         carried::lead_to(url, headers);
         let span =
@@ -118,7 +150,45 @@ impl Propagator {
             headers.insert(X_DELEGATION_FALLBACK, SERVICE_ACCOUNT);
         }
         context.carried().apply(headers, &hop.route.forward_headers);
+        // Counted only here: a call that did not go out does not change the keys of those after it.
+        operation.put_key(url, hop.route.idempotency, context.carried(), headers);
         Ok(outbound.credential)
+    }
+
+    /// Drops the token that is kept for calls to `url` on behalf of `context`: the exchanged one, or without a user the agent's own. The
+    /// next call gets another. For targets that say in their own way that a token is no longer good; the integrations of `reqwest`, `tower`
+    /// and `rmcp` see a 401 with `error="invalid_token"` themselves.
+    ///
+    /// ```no_run
+    /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
+    /// propagator.forget(&context, &"https://inventory.shop.example/stock".parse()?).await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn forget(&self, context: &CallContext, url: &Url) {
+        let Some(hop) = self.0.hop(url) else { return };
+        match (context.user().filter(|_| hop.rules.with_user == WithUser::Exchange), &hop.exchange, &hop.own) {
+            (Some(user), Some((_, key)), _) => self.0.cache.forget(&key.of(user)).await,
+            (_, _, Some(own)) => own.forget(),
+            (_, _, None) => {}
+        }
+    }
+
+    /// Drops the token that a target has refused. Returns whether another may be had.
+    #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+    async fn drop_refused(
+        &self,
+        context: &CallContext,
+        url: &Url,
+        refused: &HeaderValue,
+        credential: Credential,
+    ) -> bool {
+        let Some(hop) = self.0.hop(url) else { return false };
+        match (credential, context.user(), &hop.exchange, &hop.own) {
+            (Credential::Exchanged, Some(user), Some((_, key)), _) => self.0.cache.refuse(&key.of(user), refused).await,
+            (Credential::ServiceAccount | Credential::Fallback, _, _, Some(own)) => own.refuse(refused),
+            // The user's own token: no other is here.
+            _ => false,
+        }
     }
 }
 
@@ -162,9 +232,12 @@ impl Outbound {
 }
 
 impl Inner {
+    fn hop(&self, url: &Url) -> Option<&Hop> {
+        self.routes.find(url).and_then(|(index, _)| self.hops.get(index))
+    }
+
     async fn outbound(&self, context: &CallContext, url: &Url) -> Result<(Outbound, &Hop), Error> {
-        let found = self.routes.find(url).and_then(|(index, _)| self.hops.get(index));
-        let Some(hop) = found else {
+        let Some(hop) = self.hop(url) else {
             return Err(Error::NoRoute { origin: url.origin().ascii_serialization() });
         };
         let decision = decide(self.inbound(context), hop.rules, Answer::NotAsked);

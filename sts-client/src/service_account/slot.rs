@@ -7,10 +7,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
-use sts_jose::Clock;
+use sts_jose::{Clock, has_passed};
 use sts_protocol::Tenant;
+use tokio::sync::Notify;
 
 use crate::bearer;
+use crate::cache::REPLACEMENT_PAUSE;
 use crate::carried::CorrelationId;
 use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;
@@ -50,6 +52,9 @@ enum Tenants {
 pub(crate) struct Slot {
     origin: Origin,
     kept: Mutex<Option<Arc<OwnToken>>>,
+    /// When a token was last dropped because a target had refused it.
+    refused_at: Mutex<Option<Timestamp>>,
+    dropped: Notify,
     flights: Flights<(), Result<Arc<OwnToken>, Error>>,
     clock: Arc<dyn Clock>,
     margin: Duration,
@@ -58,7 +63,47 @@ pub(crate) struct Slot {
 impl Slot {
     /// An empty slot, whose tokens are sent until `margin` before their death.
     pub(crate) fn new(origin: Origin, margin: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { origin, kept: Mutex::new(None), flights: Flights::new(), clock, margin }
+        let (kept, refused_at) = (Mutex::new(None), Mutex::new(None));
+        Self { origin, kept, refused_at, dropped: Notify::new(), flights: Flights::new(), clock, margin }
+    }
+
+    /// Drops the token: the next one is asked for at once where it is kept warm, and else for the next call.
+    pub(crate) fn forget(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Origin::Source(source) = &self.origin {
+            source.forget();
+        }
+        self.dropped.notify_one();
+    }
+
+    /// Drops the token if it is the one that a target has refused. Returns whether another may be had, which is at most every
+    /// [`REPLACEMENT_PAUSE`].
+    pub(crate) fn refuse(&self, refused: &HeaderValue) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if kept.as_ref().is_some_and(|kept| kept.authorization != *refused) {
+            return true;
+        }
+        if self.may_replace() {
+            self.forget();
+            return true;
+        }
+        // Nothing is kept while another call replaces it, and of a source that does not say when its tokens expire.
+        kept.is_none()
+    }
+
+    fn may_replace(&self) -> bool {
+        let now = self.clock.now();
+        let mut refused_at = self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = has_passed(*refused_at, now, REPLACEMENT_PAUSE);
+        if may {
+            *refused_at = Some(now);
+        }
+        may
+    }
+
+    /// Waits until the token was dropped.
+    pub(crate) async fn dropped(&self) {
+        self.dropped.notified().await;
     }
 
     /// The token for a call of the agent's own. A token of the STS is used until it nearly dies; another source, which may have rotated it,

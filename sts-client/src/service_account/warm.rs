@@ -21,7 +21,10 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
     let mut failing = false;
     let mut pause = slot.renewal_in().unwrap_or(SLOW);
     loop {
-        tokio::time::sleep(spread(pause.clamp(RETRY, LONGEST), entropy.as_ref())).await;
+        tokio::select! {
+            () = tokio::time::sleep(spread(pause.clamp(RETRY, LONGEST), entropy.as_ref())) => {}
+            () = slot.dropped() => {}
+        }
         if let Some(left) = slot.renewal_in().filter(|left| !failing && *left > RETRY) {
             pause = left;
             continue;
