@@ -18,7 +18,6 @@ use sts_protocol::TokenType;
 use crate::delegation::Delegation;
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::flight::Flights;
-use crate::refusal_code::RefusalCode;
 use crate::route::Route;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
@@ -83,7 +82,7 @@ pub(crate) struct ExchangeCache {
 
 #[derive(Debug, Clone)]
 struct Kept {
-    outcome: Result<Arc<IssuedToken>, RefusalCode>,
+    outcome: Result<Arc<IssuedToken>, ExchangeError>,
     until: Timestamp,
     /// What was left until then when it was kept.
     life: Duration,
@@ -155,7 +154,7 @@ impl ExchangeCache {
             Ok(token) => Some(Ok(token)),
             // More is left than there ever was when the clock was set back: then nobody knows how old the refusal is.
             Err(_) if left > REFUSAL_TTL => None,
-            Err(code) => Some(Err(ExchangeError::Refused { code })),
+            Err(refusal) => Some(Err(refusal)),
         }
     }
 
@@ -163,7 +162,9 @@ impl ExchangeCache {
         let now = self.clock.now();
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
-            Err(ExchangeError::Refused { code }) => (Err(code.clone()), plus(now, REFUSAL_TTL)),
+            Err(refusal @ (ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. })) => {
+                (Err(refusal.clone()), plus(now, REFUSAL_TTL))
+            }
             Err(ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. }) => {
                 return;
             }

@@ -299,7 +299,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// What of a URL may be shown.
-fn without_secrets(url: &Url) -> Url {
+pub(crate) fn without_secrets(url: &Url) -> Url {
     let mut shown = url.clone();
     // Neither fails but for a URL that cannot have them.
     let _ = (shown.set_username(""), shown.set_password(None));

@@ -169,7 +169,11 @@ fn to_a2a_error(error: &Error) -> A2AError {
             ("UNAVAILABLE", seconds.into_iter().collect())
         }
         Error::Misconfigured { what } => ("MISCONFIGURED", vec![("what", what.to_string())]),
-        Error::NoRoute { origin } => ("NO_ROUTE", vec![("origin", origin.clone())]),
+        Error::WrongAudience { issued } => ("WRONG_AUDIENCE", vec![("issued", issued.to_string())]),
+        Error::NoRoute { url, routes } => {
+            let routes: Vec<&str> = routes.iter().map(Url::as_str).collect();
+            ("NO_ROUTE", vec![("url", url.to_string()), ("routes", routes.join(" "))])
+        }
     };
     let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     A2AError::new(error_code::INTERNAL_ERROR, error.to_string()).with_details(vec![TypedDetail::error_info(
@@ -199,7 +203,11 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
             Some(Error::Unavailable { retry_after, outage: None })
         }
         "MISCONFIGURED" => Some(Error::misconfigured(metadata("what")?.to_owned())),
-        "NO_ROUTE" => Some(Error::NoRoute { origin: metadata("origin")?.to_owned() }),
+        "WRONG_AUDIENCE" => Some(Error::WrongAudience { issued: metadata("issued")?.into() }),
+        "NO_ROUTE" => {
+            let routes = metadata("routes")?.split_ascii_whitespace().filter_map(|url| url.parse().ok()).collect();
+            Some(Error::NoRoute { url: metadata("url")?.parse().ok()?, routes })
+        }
         _ => None,
     }
 }
@@ -256,7 +264,11 @@ mod tests {
             Error::Unavailable { retry_after: Some(Duration::from_secs(7)), outage: None },
             Error::Unavailable { retry_after: None, outage: None },
             Error::misconfigured("no call context"),
-            Error::NoRoute { origin: "https://a.example".to_owned() },
+            Error::WrongAudience { issued: "inventory-agent".into() },
+            Error::NoRoute {
+                url: "https://a.example/x".parse().unwrap(),
+                routes: ["https://b.example/".parse().unwrap(), "https://c.example/".parse().unwrap()].into(),
+            },
         ];
         for error in rows {
             let back = to_error(&to_a2a_error(&error)).unwrap();

@@ -15,6 +15,7 @@ mod operation;
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
@@ -35,13 +36,16 @@ use crate::delegation::{Delegation, Kind};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
 use crate::refusal_code::RefusalCode;
-use crate::route::Routes;
+use crate::route::{Routes, without_secrets};
 use crate::service_account::Slot;
 use decide::{Answer, Because, Decision, InboundToken, WithUser, decide};
 use hop::Hop;
 
 /// The value of `X-Delegation-Fallback`.
 const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
+
+/// The number of tokens that [`Propagator::prefetch`] gets at the same time.
+const PREFETCHES: usize = 8;
 
 /// Puts on every outbound call what its route says, and nothing else. Cloning is cheap and shares cache and connections; with the last
 /// clone its work in the background ends.
@@ -155,6 +159,24 @@ impl Propagator {
         Ok(outbound.credential)
     }
 
+    /// Gets the tokens for calls to `urls` on behalf of `context`, some at the same time, so that the calls themselves need no exchange.
+    /// The tokens are kept as those of calls are: an exchanged one lives for minutes, and no longer than the user's own.
+    ///
+    /// ```no_run
+    /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
+    /// let urls = ["https://inventory.shop.example/".parse()?, "https://payments.shop.example/".parse()?];
+    /// propagator.prefetch(&context, &urls).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The [`Error`] of the first URL, in their order, for which there is no token. The others are tried all the same.
+    pub async fn prefetch(&self, context: &CallContext, urls: &[Url]) -> Result<(), Error> {
+        let fetches: Vec<_> = urls.iter().map(|url| self.0.outbound(context, url)).collect();
+        let outcomes: Vec<_> = stream::iter(fetches).buffered(PREFETCHES).collect().await;
+        outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
+    }
+
     /// Drops the token that is kept for calls to `url` on behalf of `context`: the exchanged one, or without a user the agent's own. The
     /// next call gets another. For targets that say in their own way that a token is no longer good; the integrations of `reqwest`, `tower`
     /// and `rmcp` see a 401 with `error="invalid_token"` themselves.
@@ -205,7 +227,7 @@ impl Credential {
 
 fn decision_name(error: &Error) -> &'static str {
     match error {
-        Error::Refused { .. } => "refused",
+        Error::Refused { .. } | Error::WrongAudience { .. } => "refused",
         Error::Unavailable { .. } => "unavailable",
         Error::Misconfigured { .. } => "misconfigured",
         Error::NoRoute { .. } => "no_route",
@@ -238,7 +260,8 @@ impl Inner {
 
     async fn outbound(&self, context: &CallContext, url: &Url) -> Result<(Outbound, &Hop), Error> {
         let Some(hop) = self.hop(url) else {
-            return Err(Error::NoRoute { origin: url.origin().ascii_serialization() });
+            let routes = self.routes.iter().map(|route| route.url.clone()).collect();
+            return Err(Error::NoRoute { url: without_secrets(url), routes });
         };
         let decision = decide(self.inbound(context), hop.rules, Answer::NotAsked);
         let outbound = match (decision, context.user(), &hop.exchange) {
@@ -267,13 +290,15 @@ impl Inner {
         let answer = match &exchanged {
             Ok(token) if token.expires_at() <= self.clock.now() => Answer::No,
             Ok(_) => Answer::Token,
-            Err(ExchangeError::Refused { .. }) => Answer::No,
+            Err(ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. }) => Answer::No,
             Err(ExchangeError::Overloaded { .. }) => Answer::Overloaded,
             Err(ExchangeError::Outage(outage)) => match **outage {
                 Outage::TokenSource(_) => Answer::NoCredential,
-                Outage::Transport(_) | Outage::Reported | Outage::Status(_) | Outage::BreakerOpen | Outage::Keys(_) => {
-                    Answer::Outage
-                }
+                Outage::Transport(_)
+                | Outage::Reported { .. }
+                | Outage::Status { .. }
+                | Outage::BreakerOpen
+                | Outage::Keys(_) => Answer::Outage,
             },
             Err(error @ ExchangeError::Misconfigured { .. }) => return Err(error.clone().into()),
         };

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::bearer;
 use crate::cache::REPLACEMENT_PAUSE;
 use crate::carried::CorrelationId;
-use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
+use crate::credentials::{self, SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, IssuedToken, Outage, ServiceAccountRequest, Sts};
 use crate::flight::Flights;
@@ -51,6 +51,8 @@ enum Tenants {
 #[derive(Debug)]
 pub(crate) struct Slot {
     origin: Origin,
+    /// The routes that it serves, for people.
+    name: String,
     kept: Mutex<Option<Arc<OwnToken>>>,
     /// When a token was last dropped because a target had refused it.
     refused_at: Mutex<Option<Timestamp>>,
@@ -63,8 +65,12 @@ pub(crate) struct Slot {
 impl Slot {
     /// An empty slot, whose tokens are sent until `margin` before their death.
     pub(crate) fn new(origin: Origin, margin: Duration, clock: Arc<dyn Clock>) -> Self {
+        let name = match &origin {
+            Origin::Sts { route, .. } => route.url.to_string(),
+            Origin::Source(_) => "all".to_owned(),
+        };
         let (kept, refused_at) = (Mutex::new(None), Mutex::new(None));
-        Self { origin, kept, refused_at, dropped: Notify::new(), flights: Flights::new(), clock, margin }
+        Self { origin, name, kept, refused_at, dropped: Notify::new(), flights: Flights::new(), clock, margin }
     }
 
     /// Drops the token: the next one is asked for at once where it is kept warm, and else for the next call.
@@ -146,6 +152,13 @@ impl Slot {
         flight.await
     }
 
+    /// Publishes how long the token that is there may still stand in.
+    pub(crate) fn report(&self) {
+        let expires_at = self.kept().and_then(|token| token.expires_at);
+        let left = expires_at.map_or(0.0, |death| self.clock.now().duration_until(death).as_secs_f64());
+        metrics::gauge!("sts_client_stand_in_seconds_left", "route" => self.name.clone()).set(left);
+    }
+
     /// When the next token should be asked for, as a time from now; `None` when there is nothing to renew.
     pub(crate) fn renewal_in(&self) -> Option<Duration> {
         let kept = self.kept()?;
@@ -165,7 +178,7 @@ impl Slot {
                 let issued = sts.service_account_token(ServiceAccountRequest { route, correlation_id }).await?;
                 Ok(OwnToken::issued(&issued, self.clock.now()))
             }
-            Origin::Source(source) => OwnToken::sourced(&source.token().await?, self.clock.now()),
+            Origin::Source(source) => OwnToken::sourced(&credentials::ask(&**source).await?, self.clock.now()),
         }
     }
 
@@ -174,7 +187,12 @@ impl Slot {
         match answer {
             Ok(token) => *kept = token.expires_at.map(|_| Arc::clone(token)),
             Err(Error::Unavailable { .. }) => {}
-            Err(Error::Refused { .. } | Error::Misconfigured { .. } | Error::NoRoute { .. }) => *kept = None,
+            Err(
+                Error::Refused { .. }
+                | Error::Misconfigured { .. }
+                | Error::WrongAudience { .. }
+                | Error::NoRoute { .. },
+            ) => *kept = None,
         }
     }
 }
