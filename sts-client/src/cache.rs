@@ -8,20 +8,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
+use http::HeaderValue;
 use jiff::Timestamp;
 use moka::Expiry;
 use moka::future::Cache;
-use sts_jose::Clock;
+use sts_jose::{Clock, has_passed};
 use sts_protocol::TokenType;
 
 use crate::delegation::Delegation;
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::flight::Flights;
-use crate::refusal_code::RefusalCode;
 use crate::route::Route;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
 const REFUSAL_TTL: Duration = Duration::from_secs(5);
+
+/// The least time between two replacements of a token that its target refused: a target that refuses every token must not cost an exchange
+/// for each call.
+pub(crate) const REPLACEMENT_PAUSE: Duration = Duration::from_secs(5);
 
 /// What came of an exchange.
 pub(crate) type Outcome = Result<Arc<IssuedToken>, ExchangeError>;
@@ -70,13 +74,15 @@ fn part(context: &mut digest::Context, bytes: Option<&[u8]>) {
 pub(crate) struct ExchangeCache {
     kept: Cache<Key, Kept>,
     flights: Flights<Key, Outcome>,
+    /// When the token of a key was last dropped because its target had refused it.
+    refused_at: Cache<Key, Timestamp>,
     clock: Arc<dyn Clock>,
     margin: Duration,
 }
 
 #[derive(Debug, Clone)]
 struct Kept {
-    outcome: Result<Arc<IssuedToken>, RefusalCode>,
+    outcome: Result<Arc<IssuedToken>, ExchangeError>,
     until: Timestamp,
     /// What was left until then when it was kept.
     life: Duration,
@@ -86,7 +92,33 @@ impl ExchangeCache {
     /// Keeps at most `capacity` outcomes, and each token until `margin` before its death.
     pub(crate) fn new(capacity: u64, margin: Duration, clock: Arc<dyn Clock>) -> Self {
         let kept = Cache::builder().max_capacity(capacity).expire_after(DeadOnesLeave).build();
-        Self { kept, flights: Flights::new(), clock, margin }
+        let refused_at = Cache::builder().max_capacity(capacity).time_to_live(REPLACEMENT_PAUSE * 2).build();
+        Self { kept, flights: Flights::new(), refused_at, clock, margin }
+    }
+
+    /// Drops what is kept for a key: the next call exchanges anew.
+    pub(crate) async fn forget(&self, key: &Key) {
+        self.kept.invalidate(key).await;
+    }
+
+    /// Drops the token of a key that its target has refused. Returns whether another may be had: not where the token is itself such a
+    /// replacement, and not old enough.
+    pub(crate) async fn refuse(&self, key: &Key, refused: &HeaderValue) -> bool {
+        match self.kept.get(key).await.map(|kept| kept.outcome) {
+            Some(Ok(token)) if token.authorization() == refused => {
+                let now = self.clock.now();
+                if !has_passed(self.refused_at.get(key).await, now, REPLACEMENT_PAUSE) {
+                    return false;
+                }
+                self.refused_at.insert(*key, now).await;
+                self.kept.invalidate(key).await;
+                metrics::counter!("sts_client_cache_total", "result" => "refused_by_target").increment(1);
+                true
+            }
+            // Another call has replaced it already, or does so now.
+            Some(Ok(_)) | None => true,
+            Some(Err(_)) => false,
+        }
     }
 
     /// The outcome for that key: a kept one, or that of `exchange`, which runs at most once at a time for one key.
@@ -122,7 +154,7 @@ impl ExchangeCache {
             Ok(token) => Some(Ok(token)),
             // More is left than there ever was when the clock was set back: then nobody knows how old the refusal is.
             Err(_) if left > REFUSAL_TTL => None,
-            Err(code) => Some(Err(ExchangeError::Refused { code })),
+            Err(refusal) => Some(Err(refusal)),
         }
     }
 
@@ -130,7 +162,9 @@ impl ExchangeCache {
         let now = self.clock.now();
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
-            Err(ExchangeError::Refused { code }) => (Err(code.clone()), plus(now, REFUSAL_TTL)),
+            Err(refusal @ (ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. })) => {
+                (Err(refusal.clone()), plus(now, REFUSAL_TTL))
+            }
             Err(ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. }) => {
                 return;
             }

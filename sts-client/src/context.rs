@@ -94,7 +94,7 @@ impl CallContext {
     }
 
     /// Without the idempotency key: it names one operation, and this context serves for others.
-    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(self) -> Self {
         self.with_carried(Carried::without_idempotency_key)
     }

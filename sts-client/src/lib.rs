@@ -80,6 +80,7 @@ mod agent_file;
 mod bearer;
 mod build_error;
 mod cache;
+mod calls;
 mod carried;
 mod context;
 mod credentials;
@@ -90,6 +91,7 @@ mod error;
 pub mod exchange;
 mod flight;
 pub mod idempotency;
+mod idempotency_key;
 pub mod inbound;
 pub mod integrations;
 pub mod once;
@@ -123,7 +125,7 @@ pub use propagate::Propagator;
 pub use refusal_code::RefusalCode;
 #[cfg(feature = "tower")]
 pub use response_body::ResponseBody;
-pub use route::{OnOutage, Route, WithoutUser};
+pub use route::{OnOutage, OutboundKey, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 
 // The crates whose types stand in public signatures: an agent names them in the version that this crate uses.

@@ -6,9 +6,11 @@
 
 mod token_file;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -36,7 +38,25 @@ pub trait TokenSource: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// See [`TokenSourceError`].
     async fn token(&self) -> Result<SourcedToken, TokenSourceError>;
+
+    /// Drops what the source has kept: a target has refused its token as invalid, or the agent wants another. A source that keeps nothing
+    /// need not implement it.
+    fn forget(&self) {}
 }
+
+/// Asks a source. A panic of the source is an outage of it: it must not end what renews tokens in the background.
+pub(crate) async fn ask(source: &dyn TokenSource) -> Result<SourcedToken, TokenSourceError> {
+    let asked = AssertUnwindSafe(async { source.token().await }).catch_unwind().await;
+    asked.unwrap_or_else(|_panic| {
+        tracing::error!(?source, "the token source panicked");
+        Err(TokenSourceError::Unavailable(Arc::new(Panicked)))
+    })
+}
+
+/// The code of a source panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the token source panicked")]
+struct Panicked;
 
 /// A token of the agent's own.
 #[derive(Debug, Clone)]

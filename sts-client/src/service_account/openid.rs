@@ -123,6 +123,10 @@ impl OpenIdServiceAccount {
 
 #[async_trait]
 impl TokenSource for OpenIdServiceAccount {
+    fn forget(&self) {
+        self.keep(None);
+    }
+
     async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
         let now = self.clock.now();
         let kept = self.kept();

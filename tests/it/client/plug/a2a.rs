@@ -143,11 +143,12 @@ async fn operations_bear_child_keys_stable_over_repetitions_and_what_only_reads_
     };
     for _repetition in 0..2 {
         let context = coordinator.context(json!({})).await;
-        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage"));
+        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage:1"));
         let named = context.clone().for_operation("ask-inventory");
-        assert_eq!(key(named, "SendMessage").await.as_deref(), Some("once-1::ask-inventory::SendMessage"));
+        assert_eq!(key(named, "SendMessage").await.as_deref(), Some("once-1::ask-inventory::SendMessage:1"));
         let streaming = key(context.clone(), "SendStreamingMessage").await;
-        assert_eq!(streaming.as_deref(), Some("once-1::SendStreamingMessage"));
+        assert_eq!(streaming.as_deref(), Some("once-1::SendStreamingMessage:1"));
+        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage:2"));
         for method in ["GetTask", "ListTasks", "SubscribeToTask", "GetExtendedAgentCard"] {
             assert_eq!(key(context.clone(), method).await, None, "{method}");
         }

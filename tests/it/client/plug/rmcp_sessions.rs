@@ -233,15 +233,18 @@ async fn each_call_of_a_tool_bears_a_child_key_stable_over_repetitions_and_nothi
     assert!(keys(&place).is_empty(), "neither the handshake nor a listing is an operation");
     client.who(None).await.unwrap();
     client.who(Some(context.clone())).await.unwrap();
-    let [first, of_the_message] = <[String; 2]>::try_from(keys(&place)).unwrap();
-    assert!(first.starts_with("once-1::tools/call:who:"), "{first}");
-    assert_eq!(of_the_message, first, "the same tool with the same arguments is the same operation");
+    let [first, second] = <[String; 2]>::try_from(keys(&place)).unwrap();
+    let call = first.strip_suffix(":1").unwrap().to_owned();
+    assert!(call.starts_with("once-1::tools/call:who:"), "{first}");
+    assert_eq!(second, format!("{call}:2"), "a tool that is polled is called each time");
     client.who(None).await.unwrap();
     assert_eq!(keys(&place).len(), 2, "the key of a message is not that of the session's next");
+    client.who(Some(context.clone())).await.unwrap();
     client.who(Some(context.clone().for_operation("second"))).await.unwrap();
-    assert!(keys(&place)[2].starts_with("once-1::second::tools/call:who:"), "{:?}", keys(&place));
+    assert_eq!(keys(&place)[2], format!("{call}:3"));
+    assert!(keys(&place)[3].starts_with("once-1::second::tools/call:who:"), "{:?}", keys(&place));
 
     let repetition = Client::open(&place, propagator, coordinator.context(json!({})).await).await;
     repetition.who(None).await.unwrap();
-    assert_eq!(keys(&place)[3], first, "a repetition of the whole request, in a session of its own");
+    assert_eq!(keys(&place)[4], first, "a repetition of the whole request, in a session of its own");
 }
