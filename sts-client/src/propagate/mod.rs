@@ -189,7 +189,7 @@ impl Propagator {
     pub async fn forget(&self, context: &CallContext, url: &Url) {
         let Some(hop) = self.0.hop(url) else { return };
         match (context.user().filter(|_| hop.rules.with_user == WithUser::Exchange), &hop.exchange, &hop.own) {
-            (Some(user), Some((_, key)), _) => self.0.cache.forget(&key.of(user)).await,
+            (Some(user), Some((_, key)), _) => self.0.cache.forget(&key.of(user)),
             (_, _, Some(own)) => own.forget(),
             (_, _, None) => {}
         }
@@ -206,7 +206,7 @@ impl Propagator {
     ) -> bool {
         let Some(hop) = self.0.hop(url) else { return false };
         match (credential, context.user(), &hop.exchange, &hop.own) {
-            (Credential::Exchanged, Some(user), Some((_, key)), _) => self.0.cache.refuse(&key.of(user), refused).await,
+            (Credential::Exchanged, Some(user), Some((_, key)), _) => self.0.cache.refuse(&key.of(user), refused),
             (Credential::ServiceAccount | Credential::Fallback, _, _, Some(own)) => own.refuse(refused),
             // The user's own token: no other is here.
             _ => false,

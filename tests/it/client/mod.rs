@@ -11,3 +11,4 @@ mod plug;
 mod propagate;
 mod service_account;
 mod simulation;
+mod size;
