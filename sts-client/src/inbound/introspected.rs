@@ -1,56 +1,67 @@
 //! The question to the STS whether a token of its own is still active (RFC 7662).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "tower")]
+use base64::Engine as _;
+#[cfg(feature = "tower")]
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
+#[cfg(feature = "tower")]
+use sts_jose::Entropy;
 
 use super::refusal::Why;
 use crate::carried::CorrelationId;
 use crate::exchange::{ExchangeError, Sts};
 
-/// The time for which the answer "active" is used again for the same request: one that passes two verifiers, as an A2A request does, is
-/// introspected once.
+/// The name of the header by which a request that the layer has verified is known to a second verification of the same request, as in the
+/// executor of an A2A agent. Its value is a secret of this process; a request from outside cannot have one.
+pub(super) const TICKET: HeaderName = HeaderName::from_static("x-sts-introspected");
+
+/// The time for which a ticket is good.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(5);
 
-/// The number of answers that are remembered.
-const MAX_ANSWERS: usize = 4096;
-
-/// One token in one request: the SHA-256 of the token, and the correlation id.
-type Request = ([u8; 32], CorrelationId);
+/// The number of tickets that are remembered. A request whose ticket is not is introspected twice.
+const MAX_TICKETS: usize = 4096;
 
 /// The STS that is asked, and the requests whose tokens it has just called active.
 #[derive(Debug)]
 pub(super) struct Introspected {
     sts: Sts,
-    active: Mutex<HashMap<Request, Timestamp>>,
+    tickets: Mutex<HashMap<String, Ticket>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Ticket {
+    /// SHA-256 of the token.
+    token: [u8; 32],
+    issued_at: Timestamp,
 }
 
 impl Introspected {
     pub(super) fn new(sts: Sts) -> Self {
-        Self { sts, active: Mutex::default() }
+        Self { sts, tickets: Mutex::default() }
     }
 
     pub(super) fn issuer(&self) -> &str {
         self.sts.issuer()
     }
 
-    /// Asks the STS, unless it has just called the token of this request active.
+    /// Asks the STS, unless it has called the token active in this very request.
     pub(super) async fn check(
         &self,
-        (token, sha256): (&str, [u8; 32]),
+        (token, sha256): (&str, &[u8; 32]),
+        ticket: Option<&HeaderValue>,
         correlation_id: &CorrelationId,
         now: Timestamp,
     ) -> Result<(), Why> {
-        let request = (sha256, correlation_id.clone());
-        if self.was_active(&request, now) {
+        if ticket.is_some_and(|ticket| self.is_known(ticket, sha256, now)) {
             return Ok(());
         }
         match self.sts.is_active(token, correlation_id).await {
-            Ok(true) => {
-                self.remember(request, now);
-                Ok(())
-            }
+            Ok(true) => Ok(()),
             Ok(false) => Err(Why::Inactive),
             Err(error) => {
                 if matches!(error, ExchangeError::Refused { .. } | ExchangeError::Misconfigured { .. }) {
@@ -67,24 +78,35 @@ impl Introspected {
         }
     }
 
-    fn was_active(&self, request: &Request, now: Timestamp) -> bool {
-        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        active.get(request).is_some_and(|asked_at| is_fresh(*asked_at, now))
+    /// The value of [`TICKET`] for a request whose token was called active just now.
+    #[cfg(feature = "tower")]
+    pub(super) fn ticket(&self, token: [u8; 32], now: Timestamp, entropy: &dyn Entropy) -> Option<HeaderValue> {
+        let mut random = [0; 16];
+        entropy.fill(&mut random);
+        let name = URL_SAFE_NO_PAD.encode(random);
+        let mut value = HeaderValue::from_str(&name).ok()?;
+        value.set_sensitive(true);
+        let mut tickets = self.lock();
+        if tickets.len() >= MAX_TICKETS {
+            tickets.retain(|_, ticket| is_fresh(ticket.issued_at, now));
+        }
+        if tickets.len() < MAX_TICKETS {
+            tickets.insert(name, Ticket { token, issued_at: now });
+        }
+        Some(value)
     }
 
-    /// `asked_at` is the time before the request to the STS, so that no answer is used longer than it says.
-    fn remember(&self, request: Request, asked_at: Timestamp) {
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        if active.len() >= MAX_ANSWERS {
-            active.retain(|_, other| is_fresh(*other, asked_at));
-        }
-        if active.len() < MAX_ANSWERS {
-            active.insert(request, asked_at);
-        }
+    fn is_known(&self, ticket: &HeaderValue, sha256: &[u8; 32], now: Timestamp) -> bool {
+        let Ok(name) = ticket.to_str() else { return false };
+        self.lock().get(name).is_some_and(|ticket| ticket.token == *sha256 && is_fresh(ticket.issued_at, now))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Ticket>> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_fresh(asked_at: Timestamp, now: Timestamp) -> bool {
-    let age = asked_at.duration_until(now);
+fn is_fresh(issued_at: Timestamp, now: Timestamp) -> bool {
+    let age = issued_at.duration_until(now);
     !age.is_negative() && age < FRESH_FOR
 }

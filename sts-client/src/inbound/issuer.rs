@@ -20,6 +20,11 @@ const DEFAULT_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, 
 const STS_TYP: &[&str] = &["at+jwt"];
 
 /// An issuer whose tokens are believed.
+///
+/// ```
+/// # use sts_client::inbound::Issuer;
+/// let issuer = Issuer::new("https://login.example.com").tenant_claim("org_id");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Issuer {
     pub(super) issuer: String,
@@ -53,12 +58,22 @@ enum Keys {
 
 impl Issuer {
     /// The STS: its tokens are RFC 9068 access tokens with `act`, `tenant_id`, or `tenant_ids`. Keys by its metadata.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let sts = Issuer::sts("https://sts.example.com");
+    /// ```
     #[must_use]
     pub fn sts(issuer: impl Into<String>) -> Self {
         Self::of(issuer.into(), Dialect::Sts)
     }
 
     /// Any other issuer, byte for byte its `iss`. Keys by its metadata.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com");
+    /// ```
     #[must_use]
     pub fn new(issuer: impl Into<String>) -> Self {
         Self::of(issuer.into(), Dialect::Outside)
@@ -80,6 +95,11 @@ impl Issuer {
     }
 
     /// Where its keys are, instead of where its metadata says.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").jwks_uri("https://login.example.com/jwks".parse().unwrap());
+    /// ```
     #[must_use]
     pub fn jwks_uri(mut self, jwks_uri: Url) -> Self {
         self.keys = Keys::At(jwks_uri);
@@ -87,6 +107,13 @@ impl Issuer {
     }
 
     /// Its keys themselves.
+    ///
+    /// ```
+    /// # use sts_client::{KeySet, inbound::Issuer};
+    /// fn issuer(keys: KeySet) -> Issuer {
+    ///     Issuer::new("https://login.example.com").jwks(keys)
+    /// }
+    /// ```
     #[must_use]
     pub fn jwks(mut self, keys: KeySet) -> Self {
         self.keys = Keys::Inline(keys);
@@ -94,6 +121,11 @@ impl Issuer {
     }
 
     /// The file that holds its keys, which is followed.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").jwks_file("/etc/agent/jwks.json");
+    /// ```
     #[must_use]
     pub fn jwks_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys = Keys::File(path.into());
@@ -101,6 +133,11 @@ impl Issuer {
     }
 
     /// What it may sign with. Default RS256, ES256, `EdDSA`.
+    ///
+    /// ```
+    /// # use sts_client::{Algorithm, inbound::Issuer};
+    /// let issuer = Issuer::new("https://login.example.com").algorithms([Algorithm::Rs256]);
+    /// ```
     #[must_use]
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = algorithms.into_iter().collect();
@@ -108,6 +145,11 @@ impl Issuer {
     }
 
     /// The claim that holds the tenant, by its literal name. A token without it is refused. Replaces [`Issuer::tenant`].
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").tenant_claim("org_id");
+    /// ```
     #[must_use]
     pub fn tenant_claim(mut self, claim: impl Into<String>) -> Self {
         self.tenant = TenantSource::Claim(claim.into());
@@ -115,6 +157,11 @@ impl Issuer {
     }
 
     /// The tenant of all its users. Replaces [`Issuer::tenant_claim`]; with neither its tokens have no tenant.
+    ///
+    /// ```
+    /// # use sts_client::{Tenant, inbound::Issuer};
+    /// let issuer = Issuer::new("https://login.example.com").tenant(Tenant::new("acme").unwrap());
+    /// ```
     #[must_use]
     pub fn tenant(mut self, tenant: Tenant) -> Self {
         self.tenant = TenantSource::Fixed(tenant);
@@ -122,6 +169,11 @@ impl Issuer {
     }
 
     /// The claim that holds the scope, as a string or an array. Default `scope`, and where that is absent `scp`.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").scope_claim("permissions");
+    /// ```
     #[must_use]
     pub fn scope_claim(mut self, claim: impl Into<String>) -> Self {
         self.scope_claim = Some(claim.into());
@@ -147,6 +199,13 @@ impl Issuer {
     }
 
     /// Trusts exactly these certificate authorities, in PEM, where its keys are fetched.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// fn issuer(pem: Vec<u8>) -> Issuer {
+    ///     Issuer::new("https://login.internal").ca_pem(pem)
+    /// }
+    /// ```
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.ca_pem = Some(pem);
@@ -155,6 +214,12 @@ impl Issuer {
 
     /// A file whose content is sent as a bearer token where its keys are fetched (Kubernetes): to a `jwks_uri` that was set, or else to
     /// the origin of the issuer, and to no other origin that discovery names.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let cluster = Issuer::new("https://kubernetes.default.svc")
+    ///     .jwks_bearer_token_file("/var/run/secrets/kubernetes.io/serviceaccount/token");
+    /// ```
     #[must_use]
     pub fn jwks_bearer_token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.bearer_token_file = Some(path.into());
@@ -162,6 +227,11 @@ impl Issuer {
     }
 
     /// Lets its keys be fetched over plain http, though it is not loopback.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("http://idp.test:8080").allow_http();
+    /// ```
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;

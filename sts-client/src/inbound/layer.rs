@@ -7,9 +7,11 @@ use http::{HeaderMap, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::introspected::TICKET;
 use super::{Presented, Verifier, grpc};
 use crate::carried::{CorrelationId, X_CORRELATION_ID};
 use crate::context::CallContext;
+use crate::delegation::Delegation;
 use crate::response_body::ResponseBody;
 
 impl Verifier {
@@ -48,6 +50,13 @@ impl Verifier {
 }
 
 /// Makes a [`VerifierService`]; from [`Verifier::layer`].
+///
+/// ```
+/// # use sts_client::{Verifier, inbound::VerifierLayer};
+/// fn layer(verifier: &Verifier) -> VerifierLayer {
+///     verifier.layer()
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct VerifierLayer {
     verifier: Verifier,
@@ -62,6 +71,14 @@ impl<S> Layer<S> for VerifierLayer {
 }
 
 /// Verifies every request before the service inside sees it.
+///
+/// ```
+/// # use sts_client::{Verifier, inbound::VerifierService};
+/// # use tower_layer::Layer as _;
+/// fn guard<S>(verifier: &Verifier, service: S) -> VerifierService<S> {
+///     verifier.layer().layer(service)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct VerifierService<S> {
     verifier: Verifier,
@@ -99,6 +116,7 @@ where
                 Ok(delegation) => {
                     let context = CallContext::from(&delegation);
                     parts.headers.insert(X_CORRELATION_ID, correlation_id.header());
+                    verifier.mark(&delegation, &mut parts.headers);
                     parts.extensions.insert(delegation);
                     let request = Request::from_parts(parts, body);
                     let response = context.scope(async move { inner.call(request).await }).await?;
@@ -108,6 +126,18 @@ where
             echo(&correlation_id, response.headers_mut());
             Ok(response)
         })
+    }
+}
+
+impl Verifier {
+    /// Marks a verified request, so that another verification of it does not introspect its token once more.
+    fn mark(&self, delegation: &Delegation, headers: &mut HeaderMap) {
+        headers.remove(TICKET);
+        let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == delegation.issuer());
+        let ticket = introspection.and_then(|introspection| {
+            introspection.ticket(delegation.verified().digest, self.0.clock.now(), self.0.entropy.as_ref())
+        });
+        headers.extend(ticket.map(|ticket| (TICKET, ticket)));
     }
 }
 

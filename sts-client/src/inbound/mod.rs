@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use sts_jose::{Clock, Entropy, KeyLookupError, UnverifiedToken, VerifiedToken, typ_fits};
 use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
@@ -39,7 +39,7 @@ pub use layer::{VerifierLayer, VerifierService};
 pub use metadata::ResourceMetadata;
 pub use refusal::Refusal;
 
-use self::introspected::Introspected;
+use self::introspected::{Introspected, TICKET};
 use self::issuer::{Reading, TrustedIssuer};
 use self::metadata::ProtectedResource;
 use self::refusal::Why;
@@ -103,6 +103,14 @@ impl<'a> Presented<'a> {
         }
     }
 
+    /// The mark of a request that the layer has introspected.
+    fn ticket(self) -> Option<&'a HeaderValue> {
+        match self {
+            Self::Headers(headers) => headers.get(TICKET),
+            Self::Alone { .. } => None,
+        }
+    }
+
     /// The tenant that the caller names.
     fn tenant(self) -> Result<Option<Tenant>, Why> {
         match self {
@@ -114,6 +122,11 @@ impl<'a> Presented<'a> {
 
 impl Verifier {
     /// A verifier that accepts tokens with one of these `aud` values.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// let builder = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts("https://sts.example.com"));
+    /// ```
     pub fn builder<A: Into<String>>(audiences: impl IntoIterator<Item = A>) -> VerifierBuilder {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
@@ -157,6 +170,19 @@ impl Verifier {
 
     /// Verifies the one bearer token of a request, and that `X-Tenant-ID` names no tenant that is not the caller's. Costs a public-key
     /// operation; a fetch of keys while they are not known; a request to the STS where it introspects.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, http::HeaderMap};
+    /// async fn name(verifier: &Verifier, headers: &HeaderMap) -> Option<String> {
+    ///     match verifier.verify(headers).await {
+    ///         Ok(caller) => Some(caller.subject().sub.clone()),
+    ///         Err(refusal) => {
+    ///             println!("refused: {}", refusal.reason());
+    ///             None
+    ///         }
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// See [`Refusal`].
@@ -247,7 +273,8 @@ impl Verifier {
         sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
         let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer.issuer);
         if let Some(introspection) = introspection {
-            introspection.check((text, sha256), carried.correlation_id(), self.0.clock.now()).await?;
+            let correlation_id = carried.correlation_id();
+            introspection.check((text, &sha256), presented.ticket(), correlation_id, self.0.clock.now()).await?;
         }
         Ok(Delegation::new(Verified {
             token: text.into(),

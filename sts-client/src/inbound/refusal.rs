@@ -27,6 +27,14 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// | 401 | `invalid_token` | the token is bad, expired, of an unknown issuer, or for somebody else |
 /// | 403 | `insufficient_scope` | the token lacks a scope, or the caller may not speak for the tenant |
 /// | 503 | `temporarily_unavailable` | it cannot be told now: the keys or the STS are out of reach |
+///
+/// ```
+/// # use sts_client::{Delegation, inbound::Refusal};
+/// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+///     caller.require_scope("stock:read")?;
+///     Ok("7 bolts")
+/// }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the request is refused: {}", .why.reason())]
 pub struct Refusal {
@@ -232,18 +240,39 @@ impl Refusal {
     }
 
     /// The status of the answer: 400, 401, 403 or 503.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// assert!(refusal.status().is_client_error() || refusal.status().is_server_error());
+    /// # }
+    /// ```
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.why.row().status()
     }
 
     /// Why, as a stable name for logs and metrics.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("refused: {}", refusal.reason());
+    /// # }
+    /// ```
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.why.reason()
     }
 
     /// The error code; `None` when there was no bearer token (RFC 6750 §3.1).
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("error {}", refusal.error().unwrap_or("-"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         self.why.row().error()
@@ -251,6 +280,13 @@ impl Refusal {
 
     /// The challenge (RFC 6750 §3), which names the metadata of the resource (RFC 9728 §5.1) where there are some. `None` in an outage: no
     /// other token would help.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("{:?}", refusal.www_authenticate());
+    /// # }
+    /// ```
     #[must_use]
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
         let row = self.why.row();
@@ -272,6 +308,13 @@ impl Refusal {
     }
 
     /// The body: JSON with `error`, where there is one, and `error_description`.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("{}", refusal.body());
+    /// # }
+    /// ```
     #[must_use]
     pub fn body(&self) -> String {
         let row = self.why.row();
@@ -283,6 +326,13 @@ impl Refusal {
     }
 
     /// When to come back; `None` unless it was an outage.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("{:?}", refusal.retry_after());
+    /// # }
+    /// ```
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         if self.why.row() != Row::Unavailable {
@@ -343,6 +393,13 @@ impl Refusal {
     }
 
     /// The whole answer, save for the correlation id, which the layer adds.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// fn answer(refusal: &Refusal) -> sts_client::http::Response<Vec<u8>> {
+    ///     refusal.to_response()
+    /// }
+    /// ```
     #[must_use]
     pub fn to_response<B: From<Vec<u8>>>(&self) -> Response<B> {
         let mut response = Response::new(B::from(self.body().into_bytes()));
@@ -368,6 +425,14 @@ fn whole_seconds(duration: Duration) -> u64 {
 impl Delegation {
     /// Refuses the request unless the token holds a scope, by its exact name.
     ///
+    /// ```
+    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+    ///     caller.require_scope("stock:read")?;
+    ///     Ok("7 bolts")
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// A [`Refusal`] with status 403.
     pub fn require_scope(&self, scope: &str) -> Result<(), Refusal> {
@@ -380,6 +445,14 @@ impl Delegation {
     }
 
     /// The tenant that the token speaks for, or else the request is refused.
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// async fn orders(caller: Delegation) -> Result<String, Refusal> {
+    ///     let tenant = caller.require_tenant()?;
+    ///     Ok(format!("orders of {tenant}"))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// A [`Refusal`] with status 403.

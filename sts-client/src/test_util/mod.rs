@@ -42,7 +42,17 @@ pub use sts::{MockAnswer, MockRequest, MockSts};
 pub use sts_jose::ManualClock;
 
 /// The issuer identifier of [`MockSts`], and of the tokens of callers that have an actor.
+///
+/// ```
+/// # use sts_client::test_util::{MockSts, STS};
+/// assert_eq!(MockSts::new().issuer(), STS);
+/// ```
 pub const STS: &str = "https://sts.test";
 
 /// The issuer identifier of the users of [`Delegation::for_test`](crate::Delegation::for_test), unless another is named.
+///
+/// ```
+/// # use sts_client::{Delegation, test_util::IDP};
+/// assert_eq!(Delegation::for_test().build().subject().iss, IDP);
+/// ```
 pub const IDP: &str = "https://login.test";

@@ -143,7 +143,7 @@ impl MockSts {
         self.0.issuer.issuer()
     }
 
-    /// The way of the agent of that id to this service, with one attempt a call, so that no test waits for a second one.
+    /// The client of this service for the agent of that id, with one attempt a call, so that no test waits for a second one.
     ///
     /// ```
     /// # use sts_client::{Propagator, test_util::MockSts};
@@ -169,9 +169,9 @@ impl MockSts {
     /// ```
     #[must_use]
     pub fn builder(&self, client_id: &str) -> StsBuilder {
-        let way = Way { sts: self.clone(), client_id: client_id.to_owned() };
+        let transport = MockTransport { sts: self.clone(), client_id: client_id.to_owned() };
         Sts::builder(self.issuer(), client_id, Credentials::ClientSecret("a secret of the tests".into()))
-            .transport(Arc::new(way))
+            .transport(Arc::new(transport))
             .keys(KeySource::Inline(self.0.issuer.keys()))
             .clock(Arc::clone(&self.0.clock))
     }
@@ -257,13 +257,17 @@ impl MockSts {
         };
         let token = self.0.issuer.sign_access_token(&claims);
         let lives = claims["exp"].as_i64().unwrap_or_default() - self.0.clock.now().as_second();
-        json!({
+        let mut answer = json!({
             "access_token": token,
             "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
             "token_type": "Bearer",
             "expires_in": lives.max(1),
-            "scope": claims["scope"],
-        })
+        });
+        // An empty scope is none on the wire (RFC 6749 §3.3).
+        if claims["scope"] != "" {
+            answer["scope"] = claims["scope"].clone();
+        }
+        answer
     }
 
     /// The claims that every token has.
@@ -423,15 +427,15 @@ impl MockRequest {
     }
 }
 
-/// The way of one agent to the service.
+/// The connection of one agent to the service.
 #[derive(Debug)]
-struct Way {
+struct MockTransport {
     sts: MockSts,
     client_id: String,
 }
 
 #[async_trait]
-impl Transport for Way {
+impl Transport for MockTransport {
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, TransportError> {
         if request.method() == Method::GET {
             return respond(200, &self.sts.metadata());

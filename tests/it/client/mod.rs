@@ -12,3 +12,4 @@ mod propagate;
 mod service_account;
 mod simulation;
 mod size;
+mod test_util;
