@@ -67,6 +67,12 @@
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
 //! | `test-util` | callers, issuers and an STS for the tests of an agent: `test_util`; for `[dev-dependencies]` alone |
 //!
+//! # When a request is refused
+//!
+//! The caller is told one fixed text. The log says why: the first refusal of each reason and issuer is a warning with the `iss` and `aud` of
+//! the token and those that were expected, and the others are logged at `debug` (`RUST_LOG=sts_client=debug`). Install a `tracing`
+//! subscriber, or nothing is logged. `docs/agents.md` of the repository has a table of all reasons.
+//!
 //! # What is observed
 //!
 //! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Verifier};
+use sts_client::integrations::a2a::{ServiceParams, verify};
 use sts_client::test_util::{MockAnswer, MockSts};
 use sts_client::{CallContext, Credentials, Delegation, Propagator, Route, Sts};
 use sts_tests::{Fault, Harness, TestIssuer};
@@ -51,9 +52,11 @@ async fn while_the_sts_cannot_be_asked_its_tokens_are_an_outage_and_others_are_s
     agent.served("of another issuer", agent.request(&json!({}))).await;
 }
 
-/// A handler that verifies what the layer has verified, as the executor of an A2A agent does.
+/// A handler that verifies what the layer has verified, as the executor of an A2A agent does: by the parameters that the headers became.
 async fn twice(State(verifier): State<Verifier>, headers: HeaderMap) -> StatusCode {
-    verifier.verify(&headers).await.map_or_else(|refusal| refusal.status(), |_caller| StatusCode::OK)
+    let text = |value: &HeaderValue| vec![value.to_str().unwrap().to_owned()];
+    let params: ServiceParams = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    verify(&verifier, &params).await.map_or_else(|refusal| refusal.status(), |_caller| StatusCode::OK)
 }
 
 #[tokio::test]
