@@ -24,6 +24,7 @@ pub(super) const TICKET: HeaderName = HeaderName::from_static("x-sts-introspecte
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(5);
 
 /// The number of tickets that are remembered. A request whose ticket is not is introspected twice.
+#[cfg(feature = "tower")]
 const MAX_TICKETS: usize = 4096;
 
 /// The STS that is asked, and the requests whose tokens it has just called active.

@@ -9,7 +9,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, Request, Response};
 use serde_json::{Map, Value, json};
 use sts_jose::{Clock, KeySource, SystemClock, UnverifiedToken};
-use sts_protocol::{Act, Tenant, parameter};
+use sts_protocol::{Act, Tenant, TokenType, parameter};
 use url::form_urlencoded;
 
 use super::{STS, TestIssuer};
@@ -255,63 +255,64 @@ impl MockSts {
             Some(subject) => self.delegated(request, subject),
             None => self.own(request),
         };
-        let token = self.0.issuer.sign_access_token(&claims);
-        let lives = claims["exp"].as_i64().unwrap_or_default() - self.0.clock.now().as_second();
-        let mut answer = json!({
-            "access_token": token,
-            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
-            "token_type": "Bearer",
-            "expires_in": lives.max(1),
-        });
+        let lives = claims.get("exp").and_then(Value::as_i64).unwrap_or_default() - self.0.clock.now().as_second();
+        let scope = claims.get("scope").cloned().filter(|scope| scope != "");
+        let claims = Value::Object(claims);
+        let mut answer = Map::new();
+        set(&mut answer, "access_token", self.0.issuer.sign_access_token(&claims));
+        set(&mut answer, "issued_token_type", TokenType::AccessToken.as_str());
+        set(&mut answer, "token_type", "Bearer");
+        set(&mut answer, "expires_in", lives.max(1));
         // An empty scope is none on the wire (RFC 6749 §3.3).
-        if claims["scope"] != "" {
-            answer["scope"] = claims["scope"].clone();
-        }
-        answer
+        answer.extend(scope.map(|scope| ("scope".to_owned(), scope)));
+        Value::Object(answer)
     }
 
     /// The claims that every token has.
-    fn claims(&self, request: &MockRequest, exp: Option<i64>) -> Value {
+    fn claims(&self, request: &MockRequest, exp: Option<i64>) -> Map<String, Value> {
         let iat = self.0.clock.now().as_second();
         let longest = iat.saturating_add(LIFETIME_SECONDS);
-        json!({
-            "iss": self.issuer(),
-            "aud": request.audience().or(request.resource()).unwrap_or_default(),
-            "client_id": request.client_id,
-            "iat": iat,
-            "exp": exp.map_or(longest, |exp| exp.min(longest)),
-            "jti": format!("test-{}", self.script().requests.len()),
-            "txn": "test",
-            "scope": request.scope().unwrap_or_default(),
-        })
+        let mut claims = Map::new();
+        set(&mut claims, "iss", self.issuer());
+        set(&mut claims, "aud", request.audience().or(request.resource()).unwrap_or_default());
+        set(&mut claims, "client_id", request.client_id.as_str());
+        set(&mut claims, "iat", iat);
+        set(&mut claims, "exp", exp.map_or(longest, |exp| exp.min(longest)));
+        set(&mut claims, "jti", format!("test-{}", self.script().requests.len()));
+        set(&mut claims, "txn", "test");
+        set(&mut claims, "scope", request.scope().unwrap_or_default());
+        claims
     }
 
-    fn delegated(&self, request: &MockRequest, mut subject: Map<String, Value>) -> Value {
+    fn delegated(&self, request: &MockRequest, mut subject: Map<String, Value>) -> Map<String, Value> {
         let mut claims = self.claims(request, subject.get("exp").and_then(Value::as_i64));
         let prior = subject.get("act").and_then(|act| Act::from_value(act).ok());
-        claims["act"] = json!(Act::wrap(self.issuer(), &request.client_id, prior));
+        set(&mut claims, "act", json!(Act::wrap(self.issuer(), &request.client_id, prior)));
         let of_issuer = json!({ "format": "iss_sub", "iss": subject.get("iss"), "sub": subject.get("sub") });
-        claims["sub_id"] = subject.remove("sub_id").unwrap_or(of_issuer);
+        set(&mut claims, "sub_id", subject.remove("sub_id").unwrap_or(of_issuer));
         if let Some(tenant) = request.tenant() {
-            claims["tenant_id"] = tenant.into();
+            set(&mut claims, "tenant_id", tenant);
         }
-        if request.scope().is_none() {
-            claims["scope"] = subject.remove("scope").unwrap_or_else(|| "".into());
-        }
-        for name in ["sub", "txn", "roles", "acr", "amr", "auth_time"] {
+        let inherited = ["sub", "txn", "roles", "acr", "amr", "auth_time"];
+        let scope = request.scope().is_none().then_some("scope");
+        for name in inherited.into_iter().chain(scope) {
             if let Some(value) = subject.remove(name) {
-                claims[name] = value;
+                set(&mut claims, name, value);
             }
         }
         claims
     }
 
-    fn own(&self, request: &MockRequest) -> Value {
+    fn own(&self, request: &MockRequest) -> Map<String, Value> {
         let mut claims = self.claims(request, None);
-        claims["sub"] = request.client_id.clone().into();
-        claims["tenant_ids"] = json!(self.script().tenant_ids);
+        set(&mut claims, "sub", request.client_id.as_str());
+        set(&mut claims, "tenant_ids", json!(self.script().tenant_ids));
         claims
     }
+}
+
+fn set(object: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    object.insert(name.to_owned(), value.into());
 }
 
 impl Default for MockSts {
