@@ -89,6 +89,7 @@ pub mod envelope;
 mod error;
 pub mod exchange;
 mod flight;
+mod http_options;
 pub mod idempotency;
 mod idempotency_key;
 pub mod inbound;
@@ -108,10 +109,13 @@ pub use carried::{
     X_TENANT_ID,
 };
 pub use context::CallContext;
-pub use credentials::{Credentials, SourcedToken, TokenFile, TokenSource, TokenSourceError};
+pub use credentials::{
+    Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
+};
 pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
 pub use exchange::Sts;
+pub use http_options::HttpOptions;
 pub use inbound::Verifier;
 pub use propagate::Propagator;
 pub use refusal_code::RefusalCode;
