@@ -78,8 +78,9 @@
 //! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
 //! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
 //! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
-//! `sts_client_envelope_decrypt_total`; and `sts_client_request_seconds{request}`. None holds a token, a claim or a name. What happened to a
-//! message at each boundary is said to a [`trace::Tracer`].
+//! `sts_client_envelope_decrypt_total`; the histogram `sts_client_request_seconds{request}`; and the gauge
+//! `sts_client_stand_in_seconds_left{route}`, for how long the agent's own token may stand in for an STS out of reach. None holds a token or
+//! a claim. What happened to a message at each boundary is said to a [`trace::Tracer`].
 #![deny(missing_docs)]
 
 mod agent_file;
@@ -96,6 +97,7 @@ pub mod envelope;
 mod error;
 pub mod exchange;
 mod flight;
+mod http_options;
 pub mod idempotency;
 mod idempotency_key;
 pub mod inbound;
@@ -122,10 +124,13 @@ pub use carried::{
     X_TENANT_ID,
 };
 pub use context::{CallContext, Scoped};
-pub use credentials::{Credentials, SourcedToken, TokenFile, TokenSource, TokenSourceError};
+pub use credentials::{
+    Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
+};
 pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
 pub use exchange::Sts;
+pub use http_options::HttpOptions;
 pub use inbound::Verifier;
 pub use propagate::Propagator;
 pub use refusal_code::RefusalCode;

@@ -4,6 +4,7 @@
 //! proof is sent is `exchange::client_auth`, and a source that asks others belongs in `service_account`. Another source is a file beside
 //! `token_file`; another kind of proof a variant of [`Credentials`], its arm in `exchange::client_auth` and its key in `propagate::config`.
 
+mod secret_file;
 mod token_file;
 
 use std::panic::AssertUnwindSafe;
@@ -14,6 +15,7 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+pub use secret_file::{PrivateKeyFile, SecretFile, WatchedFile};
 pub use token_file::TokenFile;
 
 use crate::refusal_code::RefusalCode;
@@ -24,8 +26,12 @@ use crate::refusal_code::RefusalCode;
 pub enum Credentials {
     /// `client_secret_basic` (RFC 6749 §2.3.1).
     ClientSecret(SecretString),
+    /// The same, with a secret in a file that may be replaced.
+    ClientSecretFile(Arc<SecretFile>),
     /// `private_key_jwt` (RFC 7523): a new assertion for every request.
     PrivateKeyJwt(Arc<sts_jose::SigningKey>),
+    /// The same, with a key in a file that may be replaced.
+    PrivateKeyFile(Arc<PrivateKeyFile>),
     /// A token of a workload issuer (Kubernetes, SPIFFE), sent as the client assertion.
     Token(Arc<dyn TokenSource>),
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sts_jose::{Entropy, SigningKey};
 use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION};
@@ -30,14 +30,12 @@ const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
 /// workload token may be rotated.
 pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, CredentialId), Failure> {
     let credential = match &sts.credentials {
-        Credentials::ClientSecret(secret) => {
-            let basic = basic(&sts.client_id, secret.expose_secret());
-            post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
-            id_of(secret.expose_secret())
-        }
-        Credentials::PrivateKeyJwt(key) => {
-            append_assertion(&mut post, &assertion(sts, key)?);
-            id_of(key.kid())
+        Credentials::ClientSecret(secret) => prove_by_secret(sts, &mut post, secret)?,
+        Credentials::ClientSecretFile(file) => prove_by_secret(sts, &mut post, &file.current().await)?,
+        Credentials::PrivateKeyJwt(key) => prove_by_key(sts, &mut post, key)?,
+        Credentials::PrivateKeyFile(file) => {
+            let key = file.current().await;
+            prove_by_key(sts, &mut post, &key)?
         }
         Credentials::Token(source) => {
             let sourced = credentials::ask(&**source).await.map_err(from_source)?;
@@ -46,6 +44,17 @@ pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, Credenti
         }
     };
     Ok((post, credential))
+}
+
+fn prove_by_secret(sts: &Inner, post: &mut Post, secret: &SecretString) -> Result<CredentialId, Failure> {
+    let basic = basic(&sts.client_id, secret.expose_secret());
+    post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
+    Ok(id_of(secret.expose_secret()))
+}
+
+fn prove_by_key(sts: &Inner, post: &mut Post, key: &SigningKey) -> Result<CredentialId, Failure> {
+    append_assertion(post, &assertion(sts, key)?);
+    Ok(id_of(key.kid()))
 }
 
 fn id_of(credential: &str) -> CredentialId {

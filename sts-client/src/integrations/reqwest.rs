@@ -28,17 +28,16 @@ use crate::carried::IDEMPOTENCY_KEY;
 use crate::context::CallContext;
 use crate::error::Error;
 use crate::integrations::challenge::refuses_token;
-use crate::integrations::http_client;
 use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};
 
-/// A client whose every request bears what its route says, and that follows no redirects, by [`http_client`].
+/// A client whose every request bears what its route says, and that follows no redirects: [`Propagator::http_client`].
 ///
 /// # Errors
-/// See [`http_client`].
+/// See [`Propagator::http_client`].
 pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClientError> {
-    Ok(ClientBuilder::new(http_client()?).with(PropagateMiddleware::new(propagator)).build())
+    Ok(ClientBuilder::new(propagator.http_client()?).with(PropagateMiddleware::new(propagator)).build())
 }
 
 /// Makes the headers of every request those that its route says, on behalf of the context that [`CallContext::find`] finds: one that was

@@ -19,7 +19,7 @@ use futures_util::stream::{self, StreamExt as _};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
-use sts_jose::Clock;
+use sts_jose::{Clock, HttpClientError};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 use url::Url;
@@ -35,6 +35,7 @@ use crate::context::CallContext;
 use crate::delegation::{Delegation, Kind};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
+use crate::http_options::HttpOptions;
 use crate::refusal_code::RefusalCode;
 use crate::route::{Routes, without_secrets};
 use crate::service_account::Slot;
@@ -58,6 +59,7 @@ struct Inner {
     /// One for each route, in the order of `routes`.
     hops: Vec<Hop>,
     sts: Option<Sts>,
+    http: HttpOptions,
     cache: ExchangeCache,
     clock: Arc<dyn Clock>,
     /// The renewal of tokens that may have to stand in; aborted when this is dropped.
@@ -97,6 +99,21 @@ impl Propagator {
     #[must_use]
     pub fn sts(&self) -> Option<&Sts> {
         self.0.sts.as_ref()
+    }
+
+    /// Makes an HTTP client for the agent's own calls, by the options of `[http]` in its file or of [`PropagatorBuilder::http`]. It sends what
+    /// it is given; [`integrations::reqwest::client`](crate::integrations) is one that propagates.
+    ///
+    /// ```no_run
+    /// # async fn call(propagator: sts_client::Propagator) -> Result<(), Box<dyn std::error::Error>> {
+    /// let http = propagator.http_client()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`HttpOptions::build`].
+    pub fn http_client(&self) -> Result<reqwest::Client, HttpClientError> {
+        self.0.http.build()
     }
 
     /// Makes `headers` those of a call to `url` on behalf of `context`: takes off whatever could speak for somebody, and puts on one

@@ -61,6 +61,7 @@ fn the_readme_names_every_key_of_the_file() {
         ("sts-client/src/inbound/config.rs", "struct IssuerConfig {"),
         ("sts-client/src/inbound/config.rs", "struct MarkConfig {"),
         ("sts-client/src/propagate/config.rs", "pub(crate) struct StsTable {"),
+        ("sts-client/src/propagate/config.rs", "pub(crate) struct HttpTable {"),
         ("sts-client/src/propagate/config.rs", "pub(crate) struct ServiceAccountTable {"),
         ("sts-client/src/route.rs", "pub struct Route {"),
     ];
@@ -73,7 +74,8 @@ fn the_readme_names_every_key_of_the_file() {
         assert!(!names.is_empty(), "{path}: {declaration}");
         for name in names {
             let key = if name == "scope" { "scopes" } else { name };
-            let named = ["\n{} = ", "[[inbound.{}]]", "`{}`", "{ {} = ", ", {} = "].map(|form| form.replace("{}", key));
+            let named = ["\n{} = ", "\n# {} = ", "[[inbound.{}]]", "`{}`", "{ {} = ", ", {} = "]
+                .map(|form| form.replace("{}", key));
             assert!(named.iter().any(|form| readme.contains(form)), "{path}: {declaration} {key} is not in the README");
         }
     }

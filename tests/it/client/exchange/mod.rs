@@ -6,6 +6,7 @@ mod hostile;
 mod load;
 mod outages;
 mod requests;
+mod secret_files;
 mod server;
 
 use std::sync::Arc;

@@ -1,12 +1,14 @@
 //! The outbound integrations: whatever carries a call, what its route says goes out, and nothing else.
 
 mod a2a;
+mod http_options;
 mod keys;
 mod place;
 mod refused;
 mod reqwest;
 mod rmcp;
 mod rmcp_sessions;
+mod tonic;
 mod tower;
 
 use std::sync::Arc;

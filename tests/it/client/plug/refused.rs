@@ -18,23 +18,27 @@ use super::Coordinator;
 use super::place::Place;
 
 /// The coordinator beside a server with operators.
-async fn coordinator() -> Coordinator {
+pub(super) async fn coordinator() -> Coordinator {
     Coordinator::beside(Setup::default().operators().start().await)
 }
 
-/// The agent `inventory`, which asks the STS about each token.
-async fn introspecting(harness: &Harness) -> Place {
-    let verifier = Verifier::builder(["inventory-agent"])
+/// What the agent `inventory` believes: it asks the STS about each token.
+pub(super) fn introspecting_verifier(harness: &Harness) -> Verifier {
+    Verifier::builder(["inventory-agent"])
         .issuer(Issuer::sts(harness.issuer()))
         .introspect(harness.sts_of("inventory").build().unwrap())
         .clock(Arc::new(harness.clock.clone()))
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+async fn introspecting(harness: &Harness) -> Place {
+    let verifier = introspecting_verifier(harness);
     Place::serve(Router::new().fallback(async |body: String| body).layer(verifier.layer())).await
 }
 
 /// Revokes the key that signs, as after a leak.
-async fn revoke_signing_key(harness: &Harness) {
+pub(super) async fn revoke_signing_key(harness: &Harness) {
     let kid = harness.server.sts().snapshot().ring.active(sts_jose::Algorithm::Es256).unwrap().kid().to_owned();
     let revoked = harness.admin("DELETE", &format!("/keys/{kid}")).by("admin").send().await;
     assert_eq!(revoked.status, 204, "{}", revoked.text());

@@ -22,7 +22,7 @@ use sts_client::{CallContext, Error, Propagator, Route, ServiceAccount, WithoutU
 use sts_jose::SystemEntropy;
 
 use super::place::Place;
-use super::{Coordinator, claims};
+use super::{Coordinator, claims, refused};
 
 /// An MCP server whose one tool says whose token the call bore.
 #[derive(Clone)]
@@ -45,9 +45,13 @@ impl ServerHandler for Tools {
 }
 
 async fn tools() -> Place {
+    Place::serve(router()).await
+}
+
+fn router() -> axum::Router {
     let sessions = Arc::new(LocalSessionManager::default());
     let service = StreamableHttpService::new(|| Ok(Tools), sessions, StreamableHttpServerConfig::default());
-    Place::serve(axum::Router::new().nest_service("/mcp", service)).await
+    axum::Router::new().nest_service("/mcp", service)
 }
 
 type Session = RunningService<RoleClient, ClientConfig>;
@@ -217,6 +221,24 @@ async fn a_handshake_without_a_user_bears_the_service_account_and_the_first_user
     let error = client.who(Some(coordinator.context(json!({ "sub": "bob" })).await)).await.unwrap_err();
     assert_belongs_to_another(propagation_error::<reqwest::Client>(&error).unwrap());
     assert_eq!(client.who(None).await.unwrap(), "alice");
+}
+
+#[tokio::test]
+async fn a_message_whose_token_the_server_refuses_is_sent_again_with_another() {
+    let coordinator = refused::coordinator().await;
+    let verifier = refused::introspecting_verifier(&coordinator.harness);
+    let place = Place::serve(router().layer(verifier.layer())).await;
+    let (propagator, context) = (coordinator.exchanging(&place).await, coordinator.context(json!({})).await);
+    let client = Client::open(&place, propagator, context).await;
+    client.who(None).await.unwrap();
+    place.wait_for(Method::GET).await;
+    refused::revoke_signing_key(&coordinator.harness).await;
+    let before = place.requests().len();
+    assert_eq!(client.who(None).await.unwrap(), "alice");
+    let requests = place.requests().split_off(before);
+    let keys: Vec<_> = requests.iter().map(|request| &request.headers["idempotency-key"]).collect();
+    assert_eq!(keys.len(), 2, "one more round trip");
+    assert_eq!(keys[0], keys[1], "both are one operation");
 }
 
 #[tokio::test]
