@@ -7,7 +7,7 @@ use sts_jose::MAX_FILE_BYTES;
 
 use crate::build_error::{BuildError, TomlError};
 use crate::inbound::config::InboundTable;
-use crate::propagate::config::{ServiceAccountTable, StsTable};
+use crate::propagate::config::{HttpTable, ServiceAccountTable, StsTable};
 use crate::route::Route;
 
 /// The file of an agent. Each half reads its own part; an unknown key is refused by both.
@@ -16,6 +16,7 @@ use crate::route::Route;
 pub(crate) struct AgentFile {
     pub(crate) inbound: Option<InboundTable>,
     pub(crate) sts: Option<StsTable>,
+    pub(crate) http: Option<HttpTable>,
     pub(crate) service_account: Option<ServiceAccountTable>,
     #[serde(default)]
     pub(crate) routes: Vec<Route>,

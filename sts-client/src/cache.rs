@@ -5,23 +5,30 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
+use http::HeaderValue;
 use jiff::Timestamp;
-use moka::Expiry;
-use moka::future::Cache;
-use sts_jose::Clock;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::Cache;
+use sts_jose::{Clock, has_passed};
 use sts_protocol::TokenType;
 
 use crate::delegation::Delegation;
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::flight::Flights;
-use crate::refusal_code::RefusalCode;
 use crate::route::Route;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
 const REFUSAL_TTL: Duration = Duration::from_secs(5);
+
+/// The least time between two replacements of a token that its target refused: a target that refuses every token must not cost an exchange
+/// for each call.
+pub(crate) const REPLACEMENT_PAUSE: Duration = Duration::from_secs(5);
+
+/// The number of values for which memory is reserved beforehand.
+const RESERVED: u64 = 1_024;
 
 /// What came of an exchange.
 pub(crate) type Outcome = Result<Arc<IssuedToken>, ExchangeError>;
@@ -68,25 +75,49 @@ fn part(context: &mut digest::Context, bytes: Option<&[u8]>) {
 /// Exchanged tokens by key, with at most one exchange under way for each.
 #[derive(Debug, Clone)]
 pub(crate) struct ExchangeCache {
-    kept: Cache<Key, Kept>,
+    kept: Arc<Cache<Key, Kept>>,
     flights: Flights<Key, Outcome>,
+    /// When the token of a key was last dropped because its target had refused it.
+    refused_at: Arc<Cache<Key, Timestamp>>,
     clock: Arc<dyn Clock>,
     margin: Duration,
 }
 
 #[derive(Debug, Clone)]
 struct Kept {
-    outcome: Result<Arc<IssuedToken>, RefusalCode>,
+    outcome: Result<Arc<IssuedToken>, ExchangeError>,
     until: Timestamp,
-    /// What was left until then when it was kept.
-    life: Duration,
 }
 
 impl ExchangeCache {
     /// Keeps at most `capacity` outcomes, and each token until `margin` before its death.
     pub(crate) fn new(capacity: u64, margin: Duration, clock: Arc<dyn Clock>) -> Self {
-        let kept = Cache::builder().max_capacity(capacity).expire_after(DeadOnesLeave).build();
-        Self { kept, flights: Flights::new(), clock, margin }
+        Self { kept: bounded(capacity), flights: Flights::new(), refused_at: bounded(capacity), clock, margin }
+    }
+
+    /// Drops what is kept for a key: the next call exchanges anew.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.kept.remove(key);
+    }
+
+    /// Drops the token of a key that its target has refused. Returns whether another may be had: not where the token is itself such a
+    /// replacement, and not old enough.
+    pub(crate) fn refuse(&self, key: &Key, refused: &HeaderValue) -> bool {
+        match self.kept.get(key).map(|kept| kept.outcome) {
+            Some(Ok(token)) if token.authorization() == refused => {
+                let now = self.clock.now();
+                if !has_passed(self.refused_at.get(key), now, REPLACEMENT_PAUSE) {
+                    return false;
+                }
+                self.refused_at.insert(*key, now);
+                self.kept.remove(key);
+                metrics::counter!("sts_client_cache_total", "result" => "refused_by_target").increment(1);
+                true
+            }
+            // Another call has replaced it already, or does so now.
+            Some(Ok(_)) | None => true,
+            Some(Err(_)) => false,
+        }
     }
 
     /// The outcome for that key: a kept one, or that of `exchange`, which runs at most once at a time for one key.
@@ -94,7 +125,7 @@ impl ExchangeCache {
     where
         F: Future<Output = Result<IssuedToken, ExchangeError>> + Send + 'static,
     {
-        if let Some(outcome) = self.kept(&key).await {
+        if let Some(outcome) = self.kept(&key) {
             let result = if outcome.is_ok() { "hit" } else { "refusal" };
             metrics::counter!("sts_client_cache_total", "result" => result).increment(1);
             return outcome;
@@ -104,41 +135,46 @@ impl ExchangeCache {
             let (cache, exchange, subject_dies_at) = (self.clone(), exchange(), subject.expires_at());
             async move {
                 // Another flight may have landed between the look into the cache and the beginning of this one.
-                if let Some(outcome) = cache.kept(&key).await {
+                if let Some(outcome) = cache.kept(&key) {
                     return outcome;
                 }
                 let outcome = exchange.await.map(Arc::new);
-                cache.keep(key, &outcome, subject_dies_at).await;
+                cache.keep(key, &outcome, subject_dies_at);
                 outcome
             }
         });
         flight.await
     }
 
-    async fn kept(&self, key: &Key) -> Option<Outcome> {
-        let kept = self.kept.get(key).await?;
-        let left = kept.left(self.clock.now())?;
+    fn kept(&self, key: &Key) -> Option<Outcome> {
+        let kept = self.kept.get(key)?;
+        let Some(left) = kept.left(self.clock.now()) else {
+            // Frees its memory now, and not when its place is needed.
+            self.kept.remove_if(key, |other| other.until == kept.until);
+            return None;
+        };
         match kept.outcome {
             Ok(token) => Some(Ok(token)),
             // More is left than there ever was when the clock was set back: then nobody knows how old the refusal is.
             Err(_) if left > REFUSAL_TTL => None,
-            Err(code) => Some(Err(ExchangeError::Refused { code })),
+            Err(refusal) => Some(Err(refusal)),
         }
     }
 
-    async fn keep(&self, key: Key, outcome: &Outcome, subject_dies_at: Timestamp) {
+    fn keep(&self, key: Key, outcome: &Outcome, subject_dies_at: Timestamp) {
         let now = self.clock.now();
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
-            Err(ExchangeError::Refused { code }) => (Err(code.clone()), plus(now, REFUSAL_TTL)),
+            Err(refusal @ (ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. })) => {
+                (Err(refusal.clone()), plus(now, REFUSAL_TTL))
+            }
             Err(ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. }) => {
                 return;
             }
         };
-        let mut kept = Kept { outcome, until, life: Duration::ZERO };
-        if let Some(left) = kept.left(now) {
-            kept.life = left;
-            self.kept.insert(key, kept).await;
+        let kept = Kept { outcome, until };
+        if kept.left(now).is_some() {
+            self.kept.insert(key, kept);
         }
     }
 }
@@ -150,24 +186,10 @@ impl Kept {
     }
 }
 
-/// Frees the memory of what is dead. Whether something may be used says our clock alone.
-#[derive(Debug)]
-struct DeadOnesLeave;
-
-impl Expiry<Key, Kept> for DeadOnesLeave {
-    fn expire_after_create(&self, _key: &Key, kept: &Kept, _created_at: Instant) -> Option<Duration> {
-        Some(kept.life)
-    }
-
-    fn expire_after_update(
-        &self,
-        _key: &Key,
-        kept: &Kept,
-        _updated_at: Instant,
-        _left: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(kept.life)
-    }
+/// A cache of that many values, without room reserved for more than a few of them.
+fn bounded<V: Clone>(capacity: u64) -> Arc<Cache<Key, V>> {
+    let reserved = usize::try_from(capacity.min(RESERVED)).unwrap_or_default();
+    Arc::new(Cache::with_weighter(reserved, capacity, UnitWeighter))
 }
 
 fn minus(time: Timestamp, by: Duration) -> Timestamp {

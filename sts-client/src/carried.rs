@@ -2,7 +2,6 @@
 //! forwards.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use http::header::{
@@ -13,7 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_jose::Entropy;
 use url::{Position, Url};
 
-use crate::once::OnceKey;
+use crate::calls::Calls;
+pub use crate::idempotency_key::{IdempotencyKey, MalformedKey};
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -27,12 +27,11 @@ pub const X_DELEGATION_FALLBACK: HeaderName = HeaderName::from_static("x-delegat
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The longest correlation id and idempotency key, in characters.
+/// The longest correlation id, in characters.
 const MAX_ID_CHARS: usize = 128;
-const MAX_KEY_CHARS: usize = 255;
 
 /// Never forwarded, whatever a route says: credentials, what belongs to one connection, and what this crate sets itself.
-const NEVER_FORWARDED: [HeaderName; 21] = [
+const NEVER_FORWARDED: [HeaderName; 22] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     PROXY_AUTHENTICATE,
@@ -54,6 +53,7 @@ const NEVER_FORWARDED: [HeaderName; 21] = [
     X_TENANT_ID,
     X_CORRELATION_ID,
     X_DELEGATION_FALLBACK,
+    IDEMPOTENCY_KEY,
 ];
 
 /// Taken off every outbound call before anything is put on: other credentials, and claims that only this crate may make.
@@ -147,110 +147,6 @@ impl fmt::Debug for CorrelationId {
     }
 }
 
-/// An idempotency key (draft-ietf-httpapi-idempotency-key-header): 1 to 255 visible ASCII characters as they are, or a string of RFC 9651
-/// (`"…"`) of 1 to 255 printable ones. `k` and `"k"` are one key. On its way it stays as it is written.
-#[derive(Clone)]
-pub struct IdempotencyKey {
-    key: Arc<str>,
-    header: HeaderValue,
-}
-
-/// An `Idempotency-Key` that is repeated or malformed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the idempotency-key header is repeated or malformed")]
-pub struct MalformedKey;
-
-impl IdempotencyKey {
-    /// Takes over one, as a header bears it; `None` for what is none.
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        HeaderValue::from_str(text).ok().and_then(Self::from_header)
-    }
-
-    /// The key of a request; `None` where it has none.
-    ///
-    /// # Errors
-    /// [`MalformedKey`].
-    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, MalformedKey> {
-        if !headers.contains_key(IDEMPOTENCY_KEY) {
-            return Ok(None);
-        }
-        single(headers, &IDEMPOTENCY_KEY).and_then(Self::from_header).map(Some).ok_or(MalformedKey)
-    }
-
-    fn from_header(header: HeaderValue) -> Option<Self> {
-        let text = header.to_str().ok()?;
-        let key = match text.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted)?,
-            None => text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| text.to_owned())?,
-        };
-        (1..=MAX_KEY_CHARS).contains(&key.len()).then(|| Self { key: key.into(), header })
-    }
-
-    /// The key, without quotation marks.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.key
-    }
-
-    /// The key of one of several calls that are made under this one: `key::operation`. The same for the same operation, and so stable over
-    /// a repetition of the whole request. Where that would be too long, or cannot stand in a header, it is a digest of both.
-    #[must_use]
-    pub fn child(&self, operation: &str) -> Self {
-        let is_quoted = self.header.as_bytes().starts_with(b"\"");
-        let named = format!("{}::{operation}", self.key);
-        let stands = |byte: u8| byte.is_ascii_graphic() || (is_quoted && byte == b' ');
-        if named.len() <= MAX_KEY_CHARS && named.bytes().all(stands) {
-            let header = if is_quoted { quoted(&named) } else { named.clone() };
-            // A bare key that began with a quotation mark would be read as another.
-            if let Some(child) = Self::from_text(&header).filter(|child| child.as_str() == named) {
-                return child;
-            }
-        }
-        let digest = OnceKey::new("idempotency-key", [self.as_str(), operation]).to_hex();
-        let header = HeaderValue::from_str(&digest).unwrap_or_else(|_never| HeaderValue::from_static("-"));
-        Self { key: digest.into(), header }
-    }
-}
-
-/// The content of a string of RFC 9651 §4.2.5, given what follows its first quotation mark.
-fn unquoted(text: &str) -> Option<String> {
-    let mut content = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    loop {
-        match chars.next()? {
-            '"' => return chars.next().is_none().then_some(content),
-            '\\' => content.push(chars.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
-            char if char == ' ' || char.is_ascii_graphic() => content.push(char),
-            _ => return None,
-        }
-    }
-}
-
-fn quoted(content: &str) -> String {
-    format!("\"{}\"", content.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-impl PartialEq for IdempotencyKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for IdempotencyKey {}
-
-impl Hash for IdempotencyKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
-    }
-}
-
-impl fmt::Debug for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.as_str())
-    }
-}
-
 fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
     (1..=max_chars).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
@@ -259,22 +155,40 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
 #[derive(Clone)]
 pub struct Carried {
     correlation_id: CorrelationId,
-    idempotency_key: Option<IdempotencyKey>,
+    key: CarriedKey,
+    /// The calls so far, shared by all contexts of the request.
+    calls: Arc<Calls>,
     /// Everything that a route may forward; a route picks by name.
     headers: HeaderMap,
+}
+
+/// The idempotency key of a context.
+#[derive(Debug, Clone)]
+enum CarriedKey {
+    /// There is none.
+    Absent,
+    /// The key of the request. Each call has a child of it.
+    OfRequest(IdempotencyKey),
+    /// The key that the agent has given to one call.
+    OfCall(IdempotencyKey),
 }
 
 impl Carried {
     /// Starts anew, for work that no request asked for.
     pub(crate) fn fresh(entropy: &dyn Entropy) -> Self {
-        Self { correlation_id: CorrelationId::random(entropy), idempotency_key: None, headers: HeaderMap::new() }
+        Self {
+            correlation_id: CorrelationId::random(entropy),
+            key: CarriedKey::Absent,
+            calls: Arc::default(),
+            headers: HeaderMap::new(),
+        }
     }
 
     /// Reads what a request carries. A correlation id that is absent, repeated or malformed is made anew; an idempotency key that is
     /// repeated or malformed counts as absent.
     pub(crate) fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
         let correlation_id = single(headers, &X_CORRELATION_ID).and_then(CorrelationId::from_header);
-        let idempotency_key = IdempotencyKey::from_headers(headers).ok().flatten();
+        let key = IdempotencyKey::from_headers(headers).ok().flatten();
         let named_by_connection: Vec<&str> = headers
             .get_all(CONNECTION)
             .iter()
@@ -288,7 +202,8 @@ impl Carried {
             .filter(|(name, _)| !named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())));
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::random(entropy)),
-            idempotency_key,
+            key: key.map_or(CarriedKey::Absent, CarriedKey::OfRequest),
+            calls: Arc::default(),
             headers: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
         }
     }
@@ -302,7 +217,30 @@ impl Carried {
     /// The idempotency key.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
-        self.idempotency_key.as_ref()
+        match &self.key {
+            CarriedKey::Absent => None,
+            CarriedKey::OfRequest(key) | CarriedKey::OfCall(key) => Some(key),
+        }
+    }
+
+    /// The key of the next call of that operation: the one that the agent has given to it, or else a child of the request's, which differs
+    /// from those of earlier calls of the operation.
+    pub(crate) fn key_of_call(&self, operation: impl FnOnce() -> String) -> Option<IdempotencyKey> {
+        match &self.key {
+            CarriedKey::Absent => None,
+            CarriedKey::OfRequest(key) => Some(self.next_child(key, &operation())),
+            CarriedKey::OfCall(key) => Some(key.clone()),
+        }
+    }
+
+    /// The key of the next message of that operation, for protocols that send all messages to one path: a child of the context's key.
+    pub(crate) fn key_of_message(&self, operation: &str) -> Option<IdempotencyKey> {
+        self.idempotency_key().map(|key| self.next_child(key, operation))
+    }
+
+    fn next_child(&self, key: &IdempotencyKey, operation: &str) -> IdempotencyKey {
+        let number = self.calls.number(key.child(operation).as_str());
+        key.child(&format!("{operation}:{number}"))
     }
 
     /// The `X-Request-ID` of the request: 1 to 128 visible ASCII characters.
@@ -320,24 +258,20 @@ impl Carried {
 
     /// With another idempotency key.
     pub(crate) fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.idempotency_key = Some(key);
+        self.key = CarriedKey::OfCall(key);
         self
     }
 
-    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(mut self) -> Self {
-        self.idempotency_key = None;
-        self.headers.remove(IDEMPOTENCY_KEY);
+        self.key = CarriedKey::Absent;
         self
     }
 
-    /// Puts on an outbound call what it carries on. The correlation id replaces any other. A trace context and an idempotency key that the
-    /// caller has set for this very call stay; `forward` names further headers, which replace any other.
+    /// Puts on an outbound call what it carries on, but for the key. The correlation id replaces any other. A trace context that the caller
+    /// has set for this very call stays; `forward` names further headers, which replace any other.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, forward: &[HeaderName]) {
         headers.insert(X_CORRELATION_ID, self.correlation_id.header());
-        if let Some(key) = &self.idempotency_key {
-            headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| key.header.clone());
-        }
         if !headers.contains_key(TRACEPARENT) {
             self.copy(&TRACEPARENT, headers);
             self.copy(&TRACESTATE, headers);

@@ -1,10 +1,14 @@
 //! On whose behalf an outbound call is made.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use futures_util::Stream;
 use sts_jose::Entropy;
 use sts_protocol::Tenant;
+use tokio::task::JoinHandle;
 
 use crate::carried::{Carried, CorrelationId, IdempotencyKey};
 use crate::delegation::{Delegation, Kind};
@@ -18,6 +22,13 @@ tokio::task_local! {
 ///
 /// Made of a [`Delegation`], or said in as many words with [`CallContext::without_user`]. A call for which none is known is an error and
 /// not a call without a user: whoever loses the context on the way (a spawned task does) must not gain the service account's authority.
+///
+/// ```
+/// # use sts_client::{CallContext, Delegation};
+/// # async fn handler(caller: Delegation) {
+/// CallContext::from(caller).scope(async { /* calls on behalf of the caller */ }).await;
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CallContext(Arc<Inner>);
 
@@ -54,17 +65,38 @@ impl From<&Delegation> for CallContext {
 
 impl CallContext {
     /// For work that no user asked for, of one tenant or of none.
+    ///
+    /// ```
+    /// use sts_client::{CallContext, SystemEntropy, Tenant};
+    ///
+    /// let nightly = CallContext::without_user(Some(Tenant::new("acme").unwrap()), &SystemEntropy);
+    /// assert!(nightly.delegation().is_none());
+    /// ```
     pub fn without_user(tenant: Option<Tenant>, entropy: &dyn Entropy) -> Self {
         Self(Arc::new(Inner { caller: Caller::Absent { tenant }, carried: Carried::fresh(entropy) }))
     }
 
     /// With another correlation id.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, CorrelationId, SystemEntropy};
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let context = context.with_correlation_id(CorrelationId::from_text("run-7").unwrap());
+    /// assert_eq!(context.carried().correlation_id().as_str(), "run-7");
+    /// ```
     #[must_use]
     pub fn with_correlation_id(self, correlation_id: CorrelationId) -> Self {
         self.with_carried(|carried| carried.with_correlation_id(correlation_id))
     }
 
     /// With another idempotency key, for one of several calls that one request makes.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let context = context.with_idempotency_key(IdempotencyKey::from_text("order-7").unwrap());
+    /// assert_eq!(context.carried().idempotency_key().unwrap().as_str(), "order-7");
+    /// ```
     #[must_use]
     pub fn with_idempotency_key(self, key: IdempotencyKey) -> Self {
         self.with_carried(|carried| carried.with_idempotency_key(key))
@@ -90,7 +122,7 @@ impl CallContext {
     }
 
     /// Without the idempotency key: it names one operation, and this context serves for others.
-    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(self) -> Self {
         self.with_carried(Carried::without_idempotency_key)
     }
@@ -104,6 +136,11 @@ impl CallContext {
     }
 
     /// The context of the task that is running, where [`CallContext::scope`] set one.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// assert!(CallContext::current().is_none());
+    /// ```
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
@@ -111,6 +148,14 @@ impl CallContext {
 
     /// The context of one call: the [`CallContext`] or else the [`Delegation`] among the extensions of the request, or else that of the
     /// task that is running.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy, http::Extensions};
+    /// let mut extensions = Extensions::new();
+    /// assert!(CallContext::find(&extensions).is_err());
+    /// extensions.insert(CallContext::without_user(None, &SystemEntropy));
+    /// assert!(CallContext::find(&extensions).is_ok());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Misconfigured`] when there is none.
@@ -124,12 +169,68 @@ impl CallContext {
     }
 
     /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:
-    /// there, `scope` again.
+    /// [`Self::spawn`] takes it there, and [`Self::scope_stream`] into a body that is streamed after the handler has returned.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// assert!(context.scope(async { CallContext::current().is_some() }).await);
+    /// # }
+    /// ```
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
 
+    /// Spawns a task with this context as the current one. The task may outlive the request, but not the token: a call that it makes
+    /// after the token has expired fails with [`RefusalCode::INVALID_TOKEN`](crate::RefusalCode::INVALID_TOKEN).
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let task = context.spawn(async { CallContext::current().is_some() });
+    /// assert!(task.await.unwrap());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        tokio::spawn(self.clone().scope(future))
+    }
+
+    /// Wraps a stream, or with the feature `tower` a response body, so that this context is the current one whenever it is polled. For
+    /// what a handler returns and the server polls later: server-sent events, a gRPC stream.
+    ///
+    /// ```
+    /// # use futures_util::{StreamExt as _, stream};
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let events = stream::iter([1, 2]).map(|event| (event, CallContext::current().is_some()));
+    /// let events = context.scope_stream(events);
+    /// assert_eq!(events.collect::<Vec<_>>().await, [(1, true), (2, true)]);
+    /// # }
+    /// ```
+    pub fn scope_stream<S>(&self, stream: S) -> Scoped<S> {
+        Scoped { inner: Box::pin(stream), context: self.clone() }
+    }
+
     /// The verified delegation behind the call; `None` for work that no request asked for.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// fn came_with_a_request(context: &CallContext) -> bool {
+    ///     context.delegation().is_some()
+    /// }
+    /// ```
     #[must_use]
     pub fn delegation(&self) -> Option<&Delegation> {
         match &self.0.caller {
@@ -139,12 +240,25 @@ impl CallContext {
     }
 
     /// The user's delegation; `None` when a service account calls, or nobody.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// fn is_for_a_user(context: &CallContext) -> bool {
+    ///     context.user().is_some()
+    /// }
+    /// ```
     #[must_use]
     pub fn user(&self) -> Option<&Delegation> {
         self.delegation().filter(|delegation| delegation.kind() == Kind::User)
     }
 
     /// The tenant for which the call is made: verified, or said in [`CallContext::without_user`].
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy, Tenant};
+    /// let context = CallContext::without_user(Some(Tenant::new("acme").unwrap()), &SystemEntropy);
+    /// assert_eq!(context.tenant().unwrap().as_str(), "acme");
+    /// ```
     #[must_use]
     pub fn tenant(&self) -> Option<&Tenant> {
         match &self.0.caller {
@@ -154,8 +268,64 @@ impl CallContext {
     }
 
     /// What travels with the call.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// fn request(context: &CallContext) -> &str {
+    ///     context.carried().correlation_id().as_str()
+    /// }
+    /// ```
     #[must_use]
     pub fn carried(&self) -> &Carried {
         &self.0.carried
+    }
+}
+
+/// A stream or a body that is polled with a [`CallContext`] as the current one; from [`CallContext::scope_stream`].
+///
+/// ```
+/// # use sts_client::{CallContext, Delegation, Scoped};
+/// fn events<S>(caller: &Delegation, events: S) -> Scoped<S> {
+///     CallContext::from(caller).scope_stream(events)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Scoped<S> {
+    inner: Pin<Box<S>>,
+    context: CallContext,
+}
+
+impl<S: Stream> Stream for Scoped<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        CURRENT.sync_scope(this.context.clone(), || this.inner.as_mut().poll_next(cx))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(feature = "tower")]
+impl<B: http_body::Body> http_body::Body for Scoped<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        CURRENT.sync_scope(this.context.clone(), || this.inner.as_mut().poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
     }
 }

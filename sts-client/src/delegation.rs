@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde_json::Value;
+use sts_jose::Claims;
 use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 
 use crate::carried::{Carried, CorrelationId, IdempotencyKey};
@@ -12,6 +14,13 @@ use crate::carried::{Carried, CorrelationId, IdempotencyKey};
 /// What a verified inbound token says: on whose behalf, by whom, in which tenant, with which scopes. Cloning is cheap.
 ///
 /// Only [`crate::inbound::Verifier`] makes one. It holds the token itself for the next exchange and shows it to nobody.
+///
+/// ```
+/// # use sts_client::Delegation;
+/// # fn handler(caller: &Delegation) {
+/// println!("{} asks", caller.subject().sub);
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Delegation(Arc<Verified>);
 
@@ -27,14 +36,24 @@ pub(crate) struct Verified {
     pub(crate) act: Option<Act>,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) scope: Scope,
+    pub(crate) roles: Vec<String>,
     pub(crate) txn: Option<String>,
     pub(crate) expires_at: Timestamp,
+    /// All claims of the token.
+    pub(crate) claims: Claims,
     pub(crate) carried: Carried,
     /// Where the metadata of the resource are, for the refusals of a handler.
     pub(crate) resource_metadata: Option<Arc<str>>,
 }
 
 /// Whether a token is a user's or an agent's own.
+///
+/// ```
+/// # use sts_client::{Delegation, Kind};
+/// fn is_user(caller: &Delegation) -> bool {
+///     caller.kind() == Kind::User
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// It speaks for an end user; [`Delegation::actor`] says who acts.
@@ -53,78 +72,270 @@ impl Delegation {
     }
 
     /// Whether a user or an agent of its own stands behind the call.
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, Kind};
+    /// fn is_user(caller: &Delegation) -> bool {
+    ///     caller.kind() == Kind::User
+    /// }
+    /// ```
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
     /// The principal, by the issuer that first named it: `sub_id` where the token has one, else its `iss` and `sub`.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn key_of(caller: &Delegation) -> (String, String) {
+    ///     let subject = caller.subject();
+    ///     (subject.iss.clone(), subject.sub.clone())
+    /// }
+    /// ```
     #[must_use]
     pub fn subject(&self) -> &SubjectId {
         &self.0.subject
     }
 
     /// The `iss` of the token itself.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn came_through_the_sts(caller: &Delegation) -> bool {
+    ///     caller.issuer() == "https://sts.example.com"
+    /// }
+    /// ```
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
     /// The agent that acts now; `None` when the user calls directly. The only actor that may decide anything (RFC 8693 §4.1).
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn is_the_coordinator(caller: &Delegation) -> bool {
+    ///     caller.actor().is_some_and(|actor| actor.sub == "coordinator")
+    /// }
+    /// ```
     #[must_use]
     pub fn actor(&self) -> Option<Actor<'_>> {
         self.0.act.as_ref().map(Act::current)
     }
 
     /// The agents that acted before, for the audit log alone.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// # fn handler(caller: &Delegation) {
+    /// println!("before it: {}", caller.prior_actors());
+    /// # }
+    /// ```
     #[must_use]
     pub fn prior_actors(&self) -> PriorActors<'_> {
         PriorActors(self.0.act.as_ref())
     }
 
     /// The tenant: of a user the token's own; of a service account the one that `X-Tenant-ID` names and that it may speak for.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// # fn handler(caller: &Delegation) {
+    /// println!("for {}", caller.tenant().map_or("no tenant", |tenant| tenant.as_str()));
+    /// # }
+    /// ```
     #[must_use]
     pub fn tenant(&self) -> Option<&Tenant> {
         self.0.tenant.as_ref()
     }
 
     /// The tenant, as the proof that it was verified. `None` for a token without one.
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, VerifiedTenant};
+    /// fn orders(tenant: &VerifiedTenant) {}
+    ///
+    /// # fn handler(caller: &Delegation) {
+    /// if let Some(tenant) = caller.verified_tenant() {
+    ///     orders(&tenant);
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn verified_tenant(&self) -> Option<VerifiedTenant> {
         self.0.tenant.clone().map(VerifiedTenant)
     }
 
     /// What the token allows.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// # fn handler(caller: &Delegation) {
+    /// println!("may {}", caller.scope());
+    /// # }
+    /// ```
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.0.scope
     }
 
     /// Whether the token holds a scope, by its exact name.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn may_write(caller: &Delegation) -> bool {
+    ///     caller.has_scope("stock:write")
+    /// }
+    /// ```
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         ScopeToken::new(scope).is_ok_and(|token| self.0.scope.contains(&token))
     }
 
     /// The transaction (RFC 8417 §2.2) that joins all hops below one first hop.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// # fn handler(caller: &Delegation) {
+    /// println!("transaction {}", caller.txn().unwrap_or("-"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn txn(&self) -> Option<&str> {
         self.0.txn.as_deref()
     }
 
-    /// When the token dies.
+    /// The time at which the token expires.
+    ///
+    /// ```
+    /// # use sts_client::{Clock as _, Delegation, SystemClock};
+    /// fn is_still_good(caller: &Delegation) -> bool {
+    ///     SystemClock.now() < caller.expires_at()
+    /// }
+    /// ```
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.0.expires_at
     }
 
+    /// The roles of the caller, from the claim `roles`. A token of the STS holds those that the delegations of its chain let pass.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn is_clerk(caller: &Delegation) -> bool {
+    ///     caller.roles().any(|role| role == "clerk")
+    /// }
+    /// ```
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.roles.iter().map(String::as_str)
+    }
+
+    /// The authentication context class of the user (`acr`, OpenID Connect Core 1.0 §2). `None` where it is absent or not a string.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn has_used_a_second_factor(caller: &Delegation) -> bool {
+    ///     caller.acr() == Some("urn:example:mfa")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn acr(&self) -> Option<&str> {
+        self.text("acr")
+    }
+
+    /// The authentication methods of the user (`amr`, RFC 8176). Empty where the claim is absent or no array of strings.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn has_used_a_one_time_password(caller: &Delegation) -> bool {
+    ///     caller.amr().contains(&"otp")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn amr(&self) -> Vec<&str> {
+        self.0.claims.strings("amr").ok().flatten().unwrap_or_default()
+    }
+
+    /// The time at which the user authenticated (`auth_time`). `None` where it is absent or no time.
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, jiff::Timestamp};
+    /// fn authenticated_after(caller: &Delegation, earliest: Timestamp) -> bool {
+    ///     caller.auth_time().is_some_and(|at| at >= earliest)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn auth_time(&self) -> Option<Timestamp> {
+        self.0.claims.numeric_date("auth_time").ok().flatten()
+    }
+
+    /// The OAuth client to which the token was issued (`client_id`, RFC 9068 §2.2). In a token of the STS it is the agent that acts now.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn audit_line(caller: &Delegation) -> String {
+    ///     format!("{} by {}", caller.subject().sub, caller.client_id().unwrap_or("-"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.text("client_id")
+    }
+
+    /// The identifier of the token (`jti`), by which `sts-server revoke --jti` revokes it.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn audit_line(caller: &Delegation) -> String {
+    ///     format!("token {}", caller.jti().unwrap_or("-"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn jti(&self) -> Option<&str> {
+        self.text("jti")
+    }
+
+    /// A claim of the token as its issuer wrote it, by its literal name. A token of the STS holds no claims of the identity provider but
+    /// `acr`, `amr` and `auth_time`; a token of the identity provider holds all of them. The value may be personal data: keep it out of
+    /// logs.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn email(caller: &Delegation) -> Option<&str> {
+    ///     caller.claim("email")?.as_str()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.0.claims.get(name)
+    }
+
+    fn text(&self, claim: &str) -> Option<&str> {
+        self.0.claims.get(claim).and_then(Value::as_str)
+    }
+
     /// The identifier that joins the events of one user request across hops; made when the request had none.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// # fn handler(caller: &Delegation) {
+    /// println!("request {}", caller.correlation_id());
+    /// # }
+    /// ```
     #[must_use]
     pub fn correlation_id(&self) -> &CorrelationId {
         self.0.carried.correlation_id()
     }
 
     /// The `Idempotency-Key` of the request.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// # fn handler(caller: &Delegation) {
+    /// println!("operation {}", caller.idempotency_key().map_or("-", |key| key.as_str()));
+    /// # }
+    /// ```
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.0.carried.idempotency_key()
@@ -172,12 +383,26 @@ pub struct VerifiedTenant(Tenant);
 
 impl VerifiedTenant {
     /// The tenant.
+    ///
+    /// ```
+    /// # use sts_client::{Tenant, VerifiedTenant};
+    /// fn plain(tenant: &VerifiedTenant) -> &Tenant {
+    ///     tenant.tenant()
+    /// }
+    /// ```
     #[must_use]
     pub fn tenant(&self) -> &Tenant {
         &self.0
     }
 
     /// Its identifier.
+    ///
+    /// ```
+    /// # use sts_client::VerifiedTenant;
+    /// fn query(tenant: &VerifiedTenant) -> (&'static str, &str) {
+    ///     ("SELECT … WHERE tenant_id = $1", tenant.as_str())
+    /// }
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -197,11 +422,25 @@ impl fmt::Debug for Delegation {
 }
 
 /// The actors before the current one. For the audit log, and for no decision (RFC 8693 §4.1): it can be read, but not compared.
+///
+/// ```
+/// # use sts_client::Delegation;
+/// # fn handler(caller: &Delegation) {
+/// println!("before it: {}", caller.prior_actors());
+/// # }
+/// ```
 #[derive(Clone, Copy)]
 pub struct PriorActors<'a>(Option<&'a Act>);
 
 impl<'a> PriorActors<'a> {
     /// The actors, the latest first, to be written down.
+    ///
+    /// ```
+    /// # use sts_client::Delegation;
+    /// fn names(caller: &Delegation) -> Vec<&str> {
+    ///     caller.prior_actors().for_audit().map(|actor| actor.sub).collect()
+    /// }
+    /// ```
     pub fn for_audit(self) -> impl Iterator<Item = Actor<'a>> {
         self.0.into_iter().flat_map(Act::actors).skip(1)
     }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Url;
+
 use crate::exchange::{ExchangeError, Outage};
 use crate::refusal_code::RefusalCode;
 
@@ -34,12 +36,35 @@ pub enum Error {
         /// What must be put right.
         what: Cow<'static, str>,
     },
-    /// No route leads to that place, so no token goes there.
-    #[error("no route to {origin}")]
-    NoRoute {
-        /// Scheme, host and port of the call.
-        origin: String,
+    /// The STS knows the target by another name than the route, so that its token cannot be told from one for another target. The agent's
+    /// configuration is at fault: its route wants an `issued_audience`.
+    #[error(
+        "the sts issued a token for {issued:?}, which the route does not name: set issued_audience = {issued:?} in the route"
+    )]
+    WrongAudience {
+        /// The `aud` of the token.
+        issued: Arc<str>,
     },
+    /// No route leads to that place, so no token goes there.
+    #[error("no route to {url}: {}", listed(routes))]
+    NoRoute {
+        /// The URL of the call, without user, password, query and fragment.
+        url: Url,
+        /// The URLs of the routes.
+        routes: Arc<[Url]>,
+    },
+}
+
+/// The most routes that a message lists.
+const MAX_LISTED: usize = 10;
+
+fn listed(routes: &[Url]) -> String {
+    let listed: Vec<&str> = routes.iter().take(MAX_LISTED).map(Url::as_str).collect();
+    match (listed.as_slice(), routes.len().saturating_sub(MAX_LISTED)) {
+        ([], _) => "there are no routes".to_owned(),
+        (listed, 0) => format!("the routes are {}", listed.join(", ")),
+        (listed, more) => format!("the routes are {} and {more} more", listed.join(", ")),
+    }
 }
 
 impl Error {
@@ -48,7 +73,9 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Refused { .. } | Self::Misconfigured { .. } | Self::NoRoute { .. } => false,
+            Self::Refused { .. } | Self::Misconfigured { .. } | Self::WrongAudience { .. } | Self::NoRoute { .. } => {
+                false
+            }
         }
     }
 
@@ -62,8 +89,11 @@ impl From<ExchangeError> for Error {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Refused { code } => Self::Refused { code },
+            ExchangeError::WrongAudience { issued } => Self::WrongAudience { issued },
             ExchangeError::Overloaded { retry_after } => Self::Unavailable { retry_after, outage: None },
-            ExchangeError::Outage(outage) => Self::Unavailable { retry_after: None, outage: Some(outage) },
+            ExchangeError::Outage(outage) => {
+                Self::Unavailable { retry_after: outage.retry_after(), outage: Some(outage) }
+            }
             ExchangeError::Misconfigured { what } => Self::misconfigured(what),
         }
     }

@@ -65,20 +65,29 @@
 //! | `openidconnect` | service accounts at another identity provider |
 //! | `sqlite`, `postgres` | stores of what counts once ([`once`]), beside the one in memory |
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
+//! | `test-util` | callers, issuers and an STS for the tests of an agent: `test_util`; for `[dev-dependencies]` alone |
+//!
+//! # When a request is refused
+//!
+//! The caller is told one fixed text. The log says why: the first refusal of each reason and issuer is a warning with the `iss` and `aud` of
+//! the token and those that were expected, and the others are logged at `debug` (`RUST_LOG=sts_client=debug`). Install a `tracing`
+//! subscriber, or nothing is logged. `docs/agents.md` of the repository has a table of all reasons.
 //!
 //! # What is observed
 //!
 //! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
 //! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
 //! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
-//! `sts_client_envelope_decrypt_total`; and `sts_client_request_seconds{request}`. None holds a token, a claim or a name. What happened to a
-//! message at each boundary is said to a [`trace::Tracer`].
+//! `sts_client_envelope_decrypt_total`; the histogram `sts_client_request_seconds{request}`; and the gauge
+//! `sts_client_stand_in_seconds_left{route}`, for how long the agent's own token may stand in for an STS out of reach. None holds a token or
+//! a claim. What happened to a message at each boundary is said to a [`trace::Tracer`].
 #![deny(missing_docs)]
 
 mod agent_file;
 mod bearer;
 mod build_error;
 mod cache;
+mod calls;
 mod carried;
 mod context;
 mod credentials;
@@ -88,15 +97,24 @@ pub mod envelope;
 mod error;
 pub mod exchange;
 mod flight;
+mod http_options;
 pub mod idempotency;
+mod idempotency_key;
 pub mod inbound;
 pub mod integrations;
 pub mod once;
 pub mod outcome;
 pub mod propagate;
 mod refusal_code;
+#[cfg(all(feature = "axum", feature = "reqwest"))]
+#[doc = include_str!("../RECIPES.md")]
+pub mod recipes {}
+#[cfg(feature = "tower")]
+mod response_body;
 pub mod route;
 pub mod service_account;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 pub mod trace;
 pub mod transport;
 
@@ -105,16 +123,28 @@ pub use carried::{
     Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
     X_TENANT_ID,
 };
-pub use context::CallContext;
-pub use credentials::{Credentials, SourcedToken, TokenFile, TokenSource, TokenSourceError};
+pub use context::{CallContext, Scoped};
+pub use credentials::{
+    Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
+};
 pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
 pub use exchange::Sts;
+pub use http_options::HttpOptions;
 pub use inbound::Verifier;
 pub use propagate::Propagator;
 pub use refusal_code::RefusalCode;
-pub use route::{OnOutage, Route, WithoutUser};
+#[cfg(feature = "tower")]
+pub use response_body::ResponseBody;
+pub use route::{OnOutage, OutboundKey, Route, WithoutUser};
 pub use service_account::ServiceAccount;
+
+// The crates whose types stand in public signatures: an agent names them in the version that this crate uses.
+#[doc(no_inline)]
+pub use {async_trait::async_trait, http, jiff, secrecy, serde_json, url};
+#[cfg(feature = "reqwest")]
+#[doc(no_inline)]
+pub use {reqwest, reqwest_middleware};
 
 pub use sts_jose::{
     Algorithm, Clock, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey, SigningKeyError,

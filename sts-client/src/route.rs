@@ -39,6 +39,9 @@ pub struct Route {
     /// What happens when there is no user behind the call.
     #[serde(default)]
     pub without_user: WithoutUser,
+    /// Which idempotency key a call bears, when the request has one.
+    #[serde(default)]
+    pub idempotency: OutboundKey,
     /// Inbound headers that go along, beside those that always do.
     #[serde(default, deserialize_with = "header_names")]
     pub forward_headers: Vec<HeaderName>,
@@ -72,6 +75,19 @@ pub enum WithoutUser {
     ServiceAccount,
 }
 
+/// Which idempotency key a call bears, when the request that it is made for has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutboundKey {
+    /// Its own: a child of the request's key by method, URL, body, and how often this call was made before under the request. A repetition
+    /// of the request repeats the keys.
+    #[default]
+    Child,
+    /// The request's own key, unchanged. For an agent that makes one call to that place for each request: a second call under the same
+    /// request is taken for a repetition of the first.
+    Same,
+}
+
 impl Route {
     /// A route with the defaults: fail closed, no STS.
     #[must_use]
@@ -84,6 +100,7 @@ impl Route {
             scope: Scope::default(),
             on_outage: OnOutage::default(),
             without_user: WithoutUser::default(),
+            idempotency: OutboundKey::default(),
             forward_headers: Vec::new(),
             pass_through: false,
             allow_http: false,
@@ -129,6 +146,13 @@ impl Route {
     #[must_use]
     pub fn without_user(mut self, without_user: WithoutUser) -> Self {
         self.without_user = without_user;
+        self
+    }
+
+    /// Says which idempotency key a call bears.
+    #[must_use]
+    pub fn idempotency(mut self, key: OutboundKey) -> Self {
+        self.idempotency = key;
         self
     }
 
@@ -275,7 +299,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// What of a URL may be shown.
-fn without_secrets(url: &Url) -> Url {
+pub(crate) fn without_secrets(url: &Url) -> Url {
     let mut shown = url.clone();
     // Neither fails but for a URL that cannot have them.
     let _ = (shown.set_username(""), shown.set_password(None));

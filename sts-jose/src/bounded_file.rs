@@ -131,7 +131,7 @@ fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     options.read(true);
     // The path may lead to a pipe by now: opening one must not wait for a writer.
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::libc::O_NONBLOCK);
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;
     let metadata = file.metadata()?;
     check_regular(&metadata)?;

@@ -44,6 +44,7 @@ const SERVER: Building = Building {
 const CLIENT: Building = Building {
     name: "sts-client",
     floors: &[
+        &["test_util"],
         &["integrations"],
         &["envelope"],
         &["idempotency"],
@@ -57,7 +58,7 @@ const CLIENT: Building = Building {
         &["credentials", "route"],
         &["trace"],
         &["delegation"],
-        &["bearer", "carried", "refusal_code", "transport", "flight"],
+        &["bearer", "carried", "refusal_code", "response_body", "transport", "flight"],
         &["once"],
     ],
     exceptions: &[
@@ -136,6 +137,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "sts-client/src/inbound/builder.rs",
             "sts-client/src/propagate/builder.rs",
             "sts-client/src/service_account/openid.rs",
+            "sts-client/src/test_util/",
             "sts-client/src/lib.rs",
         ],
     ),

@@ -4,14 +4,18 @@
 //! proof is sent is `exchange::client_auth`, and a source that asks others belongs in `service_account`. Another source is a file beside
 //! `token_file`; another kind of proof a variant of [`Credentials`], its arm in `exchange::client_auth` and its key in `propagate::config`.
 
+mod secret_file;
 mod token_file;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+pub use secret_file::{PrivateKeyFile, SecretFile, WatchedFile};
 pub use token_file::TokenFile;
 
 use crate::refusal_code::RefusalCode;
@@ -22,8 +26,12 @@ use crate::refusal_code::RefusalCode;
 pub enum Credentials {
     /// `client_secret_basic` (RFC 6749 §2.3.1).
     ClientSecret(SecretString),
+    /// The same, with a secret in a file that may be replaced.
+    ClientSecretFile(Arc<SecretFile>),
     /// `private_key_jwt` (RFC 7523): a new assertion for every request.
     PrivateKeyJwt(Arc<sts_jose::SigningKey>),
+    /// The same, with a key in a file that may be replaced.
+    PrivateKeyFile(Arc<PrivateKeyFile>),
     /// A token of a workload issuer (Kubernetes, SPIFFE), sent as the client assertion.
     Token(Arc<dyn TokenSource>),
 }
@@ -36,7 +44,25 @@ pub trait TokenSource: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// See [`TokenSourceError`].
     async fn token(&self) -> Result<SourcedToken, TokenSourceError>;
+
+    /// Drops what the source has kept: a target has refused its token as invalid, or the agent wants another. A source that keeps nothing
+    /// need not implement it.
+    fn forget(&self) {}
 }
+
+/// Asks a source. A panic of the source is an outage of it: it must not end what renews tokens in the background.
+pub(crate) async fn ask(source: &dyn TokenSource) -> Result<SourcedToken, TokenSourceError> {
+    let asked = AssertUnwindSafe(async { source.token().await }).catch_unwind().await;
+    asked.unwrap_or_else(|_panic| {
+        tracing::error!(?source, "the token source panicked");
+        Err(TokenSourceError::Unavailable(Arc::new(Panicked)))
+    })
+}
+
+/// The code of a source panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the token source panicked")]
+struct Panicked;
 
 /// A token of the agent's own.
 #[derive(Debug, Clone)]

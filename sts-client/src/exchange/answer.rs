@@ -1,5 +1,6 @@
 //! What the STS answered: a yes that can be read, a no, or nothing that may be taken for either.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
@@ -51,17 +52,21 @@ pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> Failu
     let error = match response.status().as_u16() {
         429 => ExchangeError::Overloaded { retry_after },
         503 if code(response.body()).as_str() == ErrorCode::TemporarilyUnavailable.as_str() => {
-            ExchangeError::outage(Outage::Reported)
+            ExchangeError::outage(Outage::Reported { retry_after })
         }
-        status => ExchangeError::outage(Outage::Status(status)),
+        status => ExchangeError::outage(Outage::Status { status, retry_after }),
     };
-    Failure { error, retry_after }
+    error.into()
 }
 
 /// An answer that says yes, but not to what was asked for. The log alone says which check failed.
 pub(super) fn refused(flaw: &Flaw) -> Failure {
     tracing::warn!(check = %flaw, "the answer of the sts is refused");
-    ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }.into()
+    match flaw {
+        Flaw::Audience(issued) => ExchangeError::WrongAudience { issued: Arc::clone(issued) },
+        _ => ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE },
+    }
+    .into()
 }
 
 /// Whether a token is alive (RFC 7662 §2.2).

@@ -6,7 +6,9 @@ use std::time::Duration;
 use sts_jose::{Clock, Entropy, KeySource, Location, RemoteConfig, SystemClock, SystemEntropy};
 
 use super::breaker::Breaker;
+use super::budget::RetryBudget;
 use super::discovery::{Discovery, DiscoveryConfig, Keys};
+use super::respite::Respite;
 use super::retry::Policy;
 use super::{Inner, Sts};
 use crate::build_error::BuildError;
@@ -110,11 +112,13 @@ impl StsBuilder {
     /// Opens no connection yet.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used, or a call is given no time; [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used, or a time limit is zero; [`BuildError::Http`].
     pub fn build(self) -> Result<Sts, BuildError> {
         if self.policy.deadline.is_zero() || self.policy.attempt_timeout.is_zero() {
             // Every call would be an outage, and every fallback taken.
-            return Err(BuildError::contradiction("a call of the sts is given no time"));
+            return Err(BuildError::contradiction(
+                "deadline and attempt_timeout must be greater than zero (sts.deadline_ms and sts.attempt_timeout_ms in agent.toml)",
+            ));
         }
         let ca_pem = self.ca_pem.as_deref();
         let transport = match (self.transport, ca_pem) {
@@ -147,6 +151,8 @@ impl StsBuilder {
             policy: self.policy,
             discovery,
             breaker: Breaker::default(),
+            budget: RetryBudget::default(),
+            respite: Respite::default(),
             transport,
             clock: self.clock,
             entropy: self.entropy,

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sts_jose::{Entropy, SigningKey};
 use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION};
@@ -16,7 +16,9 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use super::Inner;
 use super::error::{ExchangeError, Failure, Outage};
 use super::request::Post;
-use crate::credentials::{Credentials, TokenSourceError};
+use super::respite::CredentialId;
+use crate::credentials::{self, Credentials, TokenSourceError};
+use crate::once::OnceKey;
 
 /// So long an assertion is good.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -24,20 +26,39 @@ const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 /// The `typ` of a client assertion, by which it is taken for no other kind of token.
 const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
 
-/// The post with the proof of who asks. Called for every attempt: an assertion is accepted once, and a workload token may be rotated.
-pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<Post, Failure> {
-    match &sts.credentials {
-        Credentials::ClientSecret(secret) => {
-            let basic = basic(&sts.client_id, secret.expose_secret());
-            post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
+/// The post with the proof of who asks, and which credential it proves. Called for every attempt: an assertion is accepted once, and a
+/// workload token may be rotated.
+pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, CredentialId), Failure> {
+    let credential = match &sts.credentials {
+        Credentials::ClientSecret(secret) => prove_by_secret(sts, &mut post, secret)?,
+        Credentials::ClientSecretFile(file) => prove_by_secret(sts, &mut post, &file.current().await)?,
+        Credentials::PrivateKeyJwt(key) => prove_by_key(sts, &mut post, key)?,
+        Credentials::PrivateKeyFile(file) => {
+            let key = file.current().await;
+            prove_by_key(sts, &mut post, &key)?
         }
-        Credentials::PrivateKeyJwt(key) => append_assertion(&mut post, &assertion(sts, key)?),
         Credentials::Token(source) => {
-            let sourced = source.token().await.map_err(from_source)?;
+            let sourced = credentials::ask(&**source).await.map_err(from_source)?;
             append_assertion(&mut post, sourced.token.expose_secret());
+            id_of(sourced.token.expose_secret())
         }
-    }
-    Ok(post)
+    };
+    Ok((post, credential))
+}
+
+fn prove_by_secret(sts: &Inner, post: &mut Post, secret: &SecretString) -> Result<CredentialId, Failure> {
+    let basic = basic(&sts.client_id, secret.expose_secret());
+    post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
+    Ok(id_of(secret.expose_secret()))
+}
+
+fn prove_by_key(sts: &Inner, post: &mut Post, key: &SigningKey) -> Result<CredentialId, Failure> {
+    append_assertion(post, &assertion(sts, key)?);
+    Ok(id_of(key.kid()))
+}
+
+fn id_of(credential: &str) -> CredentialId {
+    *OnceKey::new("credential", [credential]).as_bytes()
 }
 
 /// The header of RFC 6749 §2.3.1, whose parts are form-encoded first.

@@ -16,6 +16,14 @@ pub enum ExchangeError {
         /// The code of the answer, or [`RefusalCode::INVALID_RESPONSE`].
         code: RefusalCode,
     },
+    /// The STS issued a token whose audience the route does not name: it knows the target by another name.
+    #[error(
+        "the sts issued a token for {issued:?}, which the route does not name: set issued_audience = {issued:?} in the route"
+    )]
+    WrongAudience {
+        /// The `aud` of the token.
+        issued: Arc<str>,
+    },
     /// The STS turns requests away under load (429), after bounded retries.
     #[error("the sts is under load")]
     Overloaded {
@@ -43,10 +51,18 @@ pub enum Outage {
     /// The STS itself says `temporarily_unavailable`: its database or the keys of the subject token's issuer are out of reach. It tells of
     /// that request alone: the breaker does not count it, or one issuer's outage would earn the users of all a weaker credential.
     #[error("cannot tell now")]
-    Reported,
+    Reported {
+        /// The value of `Retry-After`.
+        retry_after: Option<Duration>,
+    },
     /// A status of 500 to 599.
-    #[error("answered with status {0}")]
-    Status(u16),
+    #[error("answered with status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// The value of `Retry-After`.
+        retry_after: Option<Duration>,
+    },
     /// The latest attempts all failed, so that none is made for a while.
     #[error("not asked again so soon after failing")]
     BreakerOpen,
@@ -58,6 +74,17 @@ pub enum Outage {
     TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
+impl Outage {
+    /// The time after which the STS wants to be asked again, where it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Reported { retry_after } | Self::Status { retry_after, .. } => *retry_after,
+            Self::Transport(_) | Self::BreakerOpen | Self::Keys(_) | Self::TokenSource(_) => None,
+        }
+    }
+}
+
 impl ExchangeError {
     pub(super) fn outage(outage: Outage) -> Self {
         Self::Outage(Arc::new(outage))
@@ -66,7 +93,7 @@ impl ExchangeError {
     /// The class of the error, for metrics and traces.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } | Self::WrongAudience { .. } => "refused",
             Self::Overloaded { .. } => "overloaded",
             Self::Outage(_) => "outage",
             Self::Misconfigured { .. } => "misconfigured",
@@ -84,7 +111,14 @@ pub(super) struct Failure {
 
 impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
-        Self { error, retry_after: None }
+        let retry_after = match &error {
+            ExchangeError::Overloaded { retry_after } => *retry_after,
+            ExchangeError::Outage(outage) => outage.retry_after(),
+            ExchangeError::Refused { .. }
+            | ExchangeError::WrongAudience { .. }
+            | ExchangeError::Misconfigured { .. } => None,
+        };
+        Self { error, retry_after }
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `discovery` | where the STS wants to be asked |
 //! | `request`, `client_auth` | what it is asked, and by whom |
 //! | `answer`, `verify` | what it answered, and whether that is what was asked for |
-//! | `retry`, `breaker` | how often it is asked |
+//! | `retry`, `budget`, `breaker`, `respite` | how often it is asked |
 //! | `error`, `issued` | what comes of it |
 //!
 //! # What must never
@@ -17,18 +17,19 @@
 
 mod answer;
 mod breaker;
+mod budget;
 mod builder;
 mod client_auth;
 mod discovery;
 mod error;
 mod issued;
 mod request;
+mod respite;
 mod retry;
 mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Method, Uri};
 use serde_json::{Map, Value};
@@ -41,9 +42,11 @@ pub use issued::IssuedToken;
 
 use self::answer::TokenAnswer;
 use self::breaker::{Breaker, Verdict};
+use self::budget::RetryBudget;
 use self::discovery::Discovery;
 use self::error::Failure;
 use self::request::Post;
+use self::respite::Respite;
 use self::retry::Policy;
 use self::verify::Expected;
 use crate::carried::CorrelationId;
@@ -63,6 +66,8 @@ struct Inner {
     policy: Policy,
     discovery: Discovery,
     breaker: Breaker,
+    budget: RetryBudget,
+    respite: Respite,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -180,13 +185,18 @@ impl Inner {
 
     /// Sends a form with a fresh proof of who asks.
     async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, Failure> {
-        let post = client_auth::prove(self, post.clone()).await?;
+        let (post, credential) = client_auth::prove(self, post.clone()).await?;
+        let now = self.clock.now();
+        self.respite.check_credential(&credential, now)?;
+        // Another call may have been told so since this one began.
+        self.respite.check_load(now)?;
         let mut request = http::Request::new(post.form.into_bytes());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint.clone();
         *request.headers_mut() = post.headers;
         let outcome = self.transport.send(request).await;
-        answer::success(outcome, self.clock.now())
+        let now = self.clock.now();
+        answer::success(outcome, now).inspect_err(|failure| self.respite.learn(&failure.error, credential, now))
     }
 
     /// Makes the attempts of one call, unless the STS is left alone, and says what came of it.
@@ -201,13 +211,13 @@ impl Inner {
             audience = call.audience,
             outcome = tracing::field::Empty,
         );
-        let began = self.clock.now();
+        let began = tokio::time::Instant::now();
         let result = self.guarded(attempt).instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(ExchangeError::outcome, |_| "ok");
         span.record("outcome", outcome);
-        let took = Duration::try_from(began.duration_until(self.clock.now())).unwrap_or_default();
         metrics::counter!("sts_client_requests_total", "request" => call.request, "outcome" => outcome).increment(1);
-        metrics::histogram!("sts_client_request_seconds", "request" => call.request).record(took.as_secs_f64());
+        metrics::histogram!("sts_client_request_seconds", "request" => call.request)
+            .record(began.elapsed().as_secs_f64());
         result
     }
 
@@ -215,15 +225,19 @@ impl Inner {
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        self.respite.check_load(self.clock.now())?;
         let leave = self.breaker.admit(self.clock.now());
         let leave = leave.ok_or_else(|| ExchangeError::outage(Outage::BreakerOpen))?;
-        let result = retry::run(self.policy, &*self.entropy, attempt).await;
+        let result = retry::run(self.policy, &self.budget, &*self.entropy, attempt).await;
         let verdict = match &result {
             // 429 is an answer too: an STS under load is not out of reach, and nobody may fall back as if it were.
-            Ok(_) | Err(ExchangeError::Refused { .. } | ExchangeError::Overloaded { .. }) => Verdict::Answered,
+            Ok(_)
+            | Err(
+                ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. } | ExchangeError::Overloaded { .. },
+            ) => Verdict::Answered,
             Err(ExchangeError::Outage(outage)) => match **outage {
-                Outage::Transport(_) | Outage::Status(_) | Outage::Keys(_) => Verdict::Outage,
-                Outage::Reported | Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
+                Outage::Transport(_) | Outage::Status { .. } | Outage::Keys(_) => Verdict::Outage,
+                Outage::Reported { .. } | Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
             },
             Err(ExchangeError::Misconfigured { .. }) => Verdict::Unknown,
         };

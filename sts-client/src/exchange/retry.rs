@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sts_jose::Entropy;
 
+use super::budget::RetryBudget;
 use super::error::{ExchangeError, Failure, Outage};
 use crate::transport::TransportError;
 
@@ -25,9 +26,10 @@ impl Default for Policy {
     }
 }
 
-/// Makes attempts until one succeeds, is refused, or the policy allows no more. Only an outage and load are worth another attempt.
+/// Makes attempts until one succeeds, is refused, or policy and budget allow no more. Only an outage and load are worth another attempt.
 pub(super) async fn run<T, F>(
     policy: Policy,
+    budget: &RetryBudget,
     entropy: &dyn Entropy,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, ExchangeError>
@@ -37,15 +39,26 @@ where
     let deadline = tokio::time::sleep(policy.deadline).deadline();
     let mut pauses = pauses(policy, entropy);
     let mut under_load = None;
+    let mut is_first = true;
     loop {
         let limit = tokio::time::sleep(policy.attempt_timeout).deadline().min(deadline);
         let outcome = tokio::time::timeout_at(limit, attempt()).await;
         let failure = match outcome.unwrap_or_else(|_elapsed| Err(timed_out())) {
-            Ok(done) => return Ok(done),
+            Ok(done) => {
+                if is_first {
+                    budget.answered()
+                } else {
+                    budget.answered_again()
+                }
+                return Ok(done);
+            }
             Err(failure) => failure,
         };
+        is_first = false;
         match failure.error {
-            ExchangeError::Refused { .. } | ExchangeError::Misconfigured { .. } => return Err(failure.error),
+            ExchangeError::Refused { .. }
+            | ExchangeError::WrongAudience { .. }
+            | ExchangeError::Misconfigured { .. } => return Err(failure.error),
             ExchangeError::Overloaded { .. } => under_load = Some(failure.error.clone()),
             ExchangeError::Outage(_) => {}
         }
@@ -53,7 +66,7 @@ where
         let given_up = under_load.clone().unwrap_or(failure.error);
         let Some(pause) = pauses.next() else { return Err(given_up) };
         let pause = tokio::time::sleep(pause.max(failure.retry_after.unwrap_or_default()));
-        if pause.deadline() >= deadline {
+        if pause.deadline() >= deadline || !budget.take() {
             return Err(given_up);
         }
         pause.await;
@@ -95,13 +108,13 @@ mod tests {
     }
 
     fn outage(retry_after: Option<Duration>) -> Failure {
-        Failure { error: ExchangeError::outage(Outage::Status(503)), retry_after }
+        Failure { error: ExchangeError::outage(Outage::Status { status: 503, retry_after }), retry_after }
     }
 
     /// How many attempts that all fail so are made, and how long they take.
     async fn fail(failure: Failure) -> (u32, Duration) {
         let (attempts, began) = (Cell::new(0), tokio::time::Instant::now());
-        let result: Result<(), _> = run(Policy::default(), &Fixed(7), || {
+        let result: Result<(), _> = run(Policy::default(), &RetryBudget::default(), &Fixed(7), || {
             attempts.set(attempts.get() + 1);
             future::ready(Err(failure.clone()))
         })
@@ -138,7 +151,7 @@ mod tests {
     async fn an_attempt_that_hangs_is_given_up_and_the_deadline_ends_all() {
         let began = tokio::time::Instant::now();
         let policy = Policy { attempts: 100, ..Policy::default() };
-        let result: Result<(), _> = run(policy, &Fixed(0), future::pending).await;
+        let result: Result<(), _> = run(policy, &RetryBudget::default(), &Fixed(0), future::pending).await;
         assert!(matches!(result, Err(ExchangeError::Outage(_))));
         assert_eq!(began.elapsed(), policy.deadline);
     }

@@ -1,5 +1,7 @@
 //! Is the token that the STS answered with the one that was asked for? Everything that the caller relies on is checked here, not believed.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -15,7 +17,10 @@ use crate::bearer;
 use crate::delegation::Delegation;
 use crate::route::Route;
 
-/// Which check an answer did not pass. No message holds a claim or a token.
+/// The longest audience that an error repeats, in characters.
+const MAX_AUDIENCE_CHARS: usize = 256;
+
+/// Which check an answer did not pass. No message holds a token, or a claim but `aud`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Flaw {
     #[error("status {0} is neither a yes nor a no")]
@@ -40,8 +45,8 @@ pub(super) enum Flaw {
     Times(TimeError),
     #[error("the claims are not those of an access token")]
     Claims,
-    #[error("aud is not the target")]
-    Audience,
+    #[error("aud is not the target: set issued_audience = {0:?} in the route")]
+    Audience(Arc<str>),
     #[error("client_id is another agent's")]
     ClientId,
     #[error("act is not this agent upon the chain of before")]
@@ -116,9 +121,6 @@ fn parse<'t>(token: &'t str, expected: &Expected<'_>) -> Result<UnverifiedToken<
 }
 
 fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) -> Result<(), Flaw> {
-    if !expected.route.is_meant_by(&claims.aud) {
-        return Err(Flaw::Audience);
-    }
     if claims.client_id != expected.client_id {
         return Err(Flaw::ClientId);
     }
@@ -126,9 +128,15 @@ fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) ->
         return Err(Flaw::ScopeWidened);
     }
     match expected.subject {
-        Some(subject) => check_delegated(claims, exp, subject, expected),
-        None => check_service_account(claims, expected),
+        Some(subject) => check_delegated(claims, exp, subject, expected)?,
+        None => check_service_account(claims, expected)?,
     }
+    // Last, so that the advice is given only for a token that is right otherwise.
+    if !expected.route.is_meant_by(&claims.aud) {
+        let issued: String = claims.aud.chars().take(MAX_AUDIENCE_CHARS).collect();
+        return Err(Flaw::Audience(issued.into()));
+    }
+    Ok(())
 }
 
 /// The invariants of one hop, as the caller can see them: the same principal, the same tenant, one more actor, no longer life.

@@ -8,14 +8,21 @@ use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy, check_url};
 use sts_protocol::{Scope, ScopeToken, Tenant};
 use url::Url;
 
+use super::introspected::Introspected;
 use super::issuer::{Dialect, Issuer};
 use super::metadata::ProtectedResource;
+use super::refusal_log::RefusalLog;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
 use crate::exchange::Sts;
 use crate::trace::Tracer;
 
 /// Sets up a [`Verifier`].
+///
+/// ```
+/// # use sts_client::{Verifier, inbound::Issuer};
+/// let builder = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts("https://sts.example.com"));
+/// ```
 #[derive(Debug)]
 pub struct VerifierBuilder {
     audiences: Vec<String>,
@@ -52,6 +59,11 @@ impl VerifierBuilder {
     }
 
     /// Believes an issuer.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// let builder = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts("https://sts.example.com"));
+    /// ```
     #[must_use]
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
@@ -59,6 +71,11 @@ impl VerifierBuilder {
     }
 
     /// Refuses tokens without this scope.
+    ///
+    /// ```
+    /// # use sts_client::{ScopeToken, Verifier};
+    /// let builder = Verifier::builder(["inventory-agent"]).require_scope(ScopeToken::new("stock:read").unwrap());
+    /// ```
     #[must_use]
     pub fn require_scope(mut self, scope: ScopeToken) -> Self {
         self.required.push(scope);
@@ -66,6 +83,12 @@ impl VerifierBuilder {
     }
 
     /// Knows a subject of an issuer other than the STS as a service account that may speak for these tenants.
+    ///
+    /// ```
+    /// # use sts_client::{Tenant, Verifier};
+    /// let tenants = [Tenant::new("acme").unwrap()];
+    /// let builder = Verifier::builder(["inventory-agent"]).service_account("https://login.example.com", "nightly", tenants);
+    /// ```
     #[must_use]
     pub fn service_account(mut self, issuer: &str, subject: &str, tenants: impl IntoIterator<Item = Tenant>) -> Self {
         self.service_accounts.push(ServiceAccountEntry {
@@ -78,13 +101,26 @@ impl VerifierBuilder {
 
     /// The URI of this agent as a protected resource (RFC 9728 §1.2): its metadata is served and named in refusals. An http(s) URL
     /// without query and fragment.
+    ///
+    /// ```
+    /// # use sts_client::Verifier;
+    /// let builder = Verifier::builder(["inventory-agent"]).resource("https://inventory.shop.example/".parse().unwrap());
+    /// ```
     #[must_use]
     pub fn resource(mut self, resource: Url) -> Self {
         self.resource = Some(resource);
         self
     }
 
-    /// Asks the STS for every token of its own whether it is still alive. While it is out of reach, such tokens are answered with 503.
+    /// Asks the STS for every token of its own whether it is still active, once per request. While the STS is out of reach, such tokens
+    /// are answered with 503.
+    ///
+    /// ```
+    /// # use sts_client::{Sts, Verifier};
+    /// fn introspecting(sts: Sts) -> sts_client::inbound::VerifierBuilder {
+    ///     Verifier::builder(["inventory-agent"]).introspect(sts)
+    /// }
+    /// ```
     #[must_use]
     pub fn introspect(mut self, sts: Sts) -> Self {
         self.introspection = Some(sts);
@@ -92,6 +128,12 @@ impl VerifierBuilder {
     }
 
     /// Says what happens to requests at each boundary.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sts_client::{Verifier, trace::{ToTracing, Tracer}};
+    /// let builder = Verifier::builder(["inventory-agent"]).trace(Tracer::to(Arc::new(ToTracing)));
+    /// ```
     #[must_use]
     pub fn trace(mut self, tracer: Tracer) -> Self {
         self.tracer = tracer;
@@ -99,6 +141,12 @@ impl VerifierBuilder {
     }
 
     /// Tells the time by another clock.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sts_client::{SystemClock, Verifier};
+    /// let builder = Verifier::builder(["inventory-agent"]).clock(Arc::new(SystemClock));
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -106,6 +154,12 @@ impl VerifierBuilder {
     }
 
     /// Takes chance from elsewhere.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sts_client::{SystemEntropy, Verifier};
+    /// let builder = Verifier::builder(["inventory-agent"]).entropy(Arc::new(SystemEntropy));
+    /// ```
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
@@ -113,6 +167,12 @@ impl VerifierBuilder {
     }
 
     /// Opens no connection yet.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// let verifier = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts("https://sts.example.com")).build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
     ///
     /// # Errors
     /// [`BuildError::Contradiction`]: no audience or an empty one; no issuer, one twice, or one whose keys may not be fetched; a service
@@ -159,7 +219,8 @@ impl VerifierBuilder {
             issuers,
             required,
             resource,
-            introspection: self.introspection,
+            introspection: self.introspection.map(Introspected::new),
+            log: RefusalLog::default(),
             tracer: self.tracer,
             clock: self.clock,
             entropy: self.entropy,

@@ -47,10 +47,18 @@ struct IssuerConfig {
     tenant_claim: Option<String>,
     tenant: Option<Tenant>,
     scope_claim: Option<String>,
+    service_account_claim: Option<MarkConfig>,
     ca_file: Option<PathBuf>,
     jwks_bearer_token_file: Option<PathBuf>,
     #[serde(default)]
     allow_http: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MarkConfig {
+    name: String,
+    value: Option<String>,
 }
 
 pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
@@ -98,6 +106,9 @@ impl IssuerConfig {
         }
         if let Some(claim) = self.scope_claim {
             issuer = issuer.scope_claim(claim);
+        }
+        if let Some(MarkConfig { name, value }) = self.service_account_claim {
+            issuer = issuer.service_account_claim(name, value.as_deref());
         }
         if let Some(path) = self.ca_file {
             issuer = issuer.ca_pem(read_file(&path)?);

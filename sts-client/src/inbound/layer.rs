@@ -7,21 +7,41 @@ use http::{HeaderMap, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Verifier;
+use super::introspected::TICKET;
+use super::{Presented, Verifier, grpc};
 use crate::carried::{CorrelationId, X_CORRELATION_ID};
 use crate::context::CallContext;
+use crate::delegation::Delegation;
+use crate::response_body::ResponseBody;
 
 impl Verifier {
     /// A layer that verifies every request of the service below.
     ///
-    /// The service finds the [`Delegation`](crate::Delegation) in the extensions of the request, whose headers stay as they are, and runs
-    /// in the scope of its [`CallContext`], so that outbound calls find on whose behalf they are made. Work that outlives the call of the
-    /// service (a spawned task, a streamed body) takes [`CallContext::current`] along and scopes itself.
+    /// The service finds the [`Delegation`](crate::Delegation) in the extensions of the request, and runs in the scope of its
+    /// [`CallContext`], so that outbound calls find on whose behalf they are made. Work that outlives the call of the service takes the
+    /// context along: a task by [`CallContext::spawn`], a streamed body by [`CallContext::scope_stream`]. The headers stay as they are, but
+    /// for an `X-Correlation-ID` where the request had none.
     ///
-    /// Every answer has the `X-Correlation-ID` of the request, made where it had none; a refusal is that of [`Refusal::to_response`].
+    /// Every answer has the `X-Correlation-ID` of the request. A refusal is that of [`Refusal::to_response`]. To a request with the
+    /// content type `application/grpc` (`+proto`, `-web`) it has status 200 with `grpc-status` ([`Refusal::grpc_code`]) and
+    /// `grpc-message`.
+    ///
+    /// The body of the response may be of any type: axum's, tonic's, tower-http's. It becomes a [`ResponseBody`].
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, Verifier, inbound::Issuer};
+    /// use http::{Request, Response};
+    /// use tower_layer::Layer as _;
+    ///
+    /// # fn guarded<S>(service: S) -> Result<(), sts_client::BuildError> {
+    /// let verifier = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts("https://sts.example.com")).build()?;
+    /// let service = verifier.layer().layer(service);
+    /// # Ok(()) }
+    /// ```
     ///
     /// The metadata of the resource (RFC 9728) are for callers without a token: serve them outside of the layer.
     ///
+    /// [`Refusal::grpc_code`]: super::Refusal::grpc_code
     /// [`Refusal::to_response`]: super::Refusal::to_response
     #[must_use]
     pub fn layer(&self) -> VerifierLayer {
@@ -30,6 +50,13 @@ impl Verifier {
 }
 
 /// Makes a [`VerifierService`]; from [`Verifier::layer`].
+///
+/// ```
+/// # use sts_client::{Verifier, inbound::VerifierLayer};
+/// fn layer(verifier: &Verifier) -> VerifierLayer {
+///     verifier.layer()
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct VerifierLayer {
     verifier: Verifier,
@@ -44,20 +71,27 @@ impl<S> Layer<S> for VerifierLayer {
 }
 
 /// Verifies every request before the service inside sees it.
+///
+/// ```
+/// # use sts_client::{Verifier, inbound::VerifierService};
+/// # use tower_layer::Layer as _;
+/// fn guard<S>(verifier: &Verifier, service: S) -> VerifierService<S> {
+///     verifier.layer().layer(service)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct VerifierService<S> {
     verifier: Verifier,
     inner: S,
 }
 
-impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for VerifierService<S>
+impl<S, RequestBody, Body> Service<Request<RequestBody>> for VerifierService<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<ResponseBody>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
     RequestBody: Send + 'static,
-    ResponseBody: From<Vec<u8>>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<Body>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -74,18 +108,36 @@ where
             let (mut parts, body) = request.into_parts();
             let carried = verifier.carried(&parts.headers);
             let correlation_id = carried.correlation_id().clone();
-            let mut response = match verifier.verify_carried(&parts.headers, carried).await {
-                Err(refusal) => refusal.to_response(),
+            let mut response = match verifier.verify_carried(Presented::Headers(&parts.headers), carried).await {
+                Err(refusal) => match grpc::content_type(&parts.headers) {
+                    Some(content_type) => grpc::response(&refusal, content_type),
+                    None => refusal.to_response(),
+                },
                 Ok(delegation) => {
                     let context = CallContext::from(&delegation);
+                    parts.headers.insert(X_CORRELATION_ID, correlation_id.header());
+                    verifier.mark(&delegation, &mut parts.headers);
                     parts.extensions.insert(delegation);
                     let request = Request::from_parts(parts, body);
-                    context.scope(async move { inner.call(request).await }).await?
+                    let response = context.scope(async move { inner.call(request).await }).await?;
+                    response.map(ResponseBody::of_service)
                 }
             };
             echo(&correlation_id, response.headers_mut());
             Ok(response)
         })
+    }
+}
+
+impl Verifier {
+    /// Marks a verified request, so that another verification of it does not introspect its token once more.
+    fn mark(&self, delegation: &Delegation, headers: &mut HeaderMap) {
+        headers.remove(TICKET);
+        let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == delegation.issuer());
+        let ticket = introspection.and_then(|introspection| {
+            introspection.ticket(delegation.verified().digest, self.0.clock.now(), self.0.entropy.as_ref())
+        });
+        headers.extend(ticket.map(|ticket| (TICKET, ticket)));
     }
 }
 

@@ -12,6 +12,19 @@ use super::Verifier;
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// Protected resource metadata (RFC 9728 §2). An empty list is left out.
+///
+/// ```
+/// # use sts_client::{Verifier, inbound::Issuer};
+/// # fn main() -> Result<(), sts_client::BuildError> {
+/// let verifier = Verifier::builder(["inventory-agent"])
+///     .issuer(Issuer::sts("https://sts.example.com"))
+///     .resource("https://inventory.shop.example/".parse().expect("a url"))
+///     .build()?;
+/// let metadata = verifier.resource_metadata().expect("a resource");
+/// assert_eq!(metadata.well_known_path(), "/.well-known/oauth-protected-resource");
+/// # println!("{}", metadata.to_json());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceMetadata {
     /// The resource identifier.
@@ -28,6 +41,19 @@ pub struct ResourceMetadata {
 
 impl ResourceMetadata {
     /// The path at which the document is served (RFC 9728 §3.1).
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// # fn main() -> Result<(), sts_client::BuildError> {
+    /// let verifier = Verifier::builder(["inventory-agent"])
+    ///     .issuer(Issuer::sts("https://sts.example.com"))
+    ///     .resource("https://inventory.shop.example/".parse().expect("a url"))
+    ///     .build()?;
+    /// let metadata = verifier.resource_metadata().expect("a resource");
+    /// assert_eq!(metadata.well_known_path(), "/.well-known/oauth-protected-resource");
+    /// # println!("{}", metadata.to_json());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn well_known_path(&self) -> String {
         // Of the path, only a slash that stands alone is left off.
@@ -36,6 +62,18 @@ impl ResourceMetadata {
     }
 
     /// The document.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// # fn main() -> Result<(), sts_client::BuildError> {
+    /// let verifier = Verifier::builder(["inventory-agent"])
+    ///     .issuer(Issuer::sts("https://sts.example.com"))
+    ///     .resource("https://inventory.shop.example/".parse().expect("a url"))
+    ///     .build()?;
+    /// let metadata = verifier.resource_metadata().expect("a resource");
+    /// assert!(metadata.to_json().contains("https://inventory.shop.example/"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::json!(self).to_string()
@@ -45,6 +83,19 @@ impl ResourceMetadata {
 impl Verifier {
     /// The metadata of this agent as a protected resource; `None` where the verifier knows no
     /// [`resource`](super::VerifierBuilder::resource).
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// # fn main() -> Result<(), sts_client::BuildError> {
+    /// let verifier = Verifier::builder(["inventory-agent"])
+    ///     .issuer(Issuer::sts("https://sts.example.com"))
+    ///     .resource("https://inventory.shop.example/".parse().expect("a url"))
+    ///     .build()?;
+    /// let metadata = verifier.resource_metadata().expect("a resource");
+    /// assert_eq!(metadata.well_known_path(), "/.well-known/oauth-protected-resource");
+    /// # println!("{}", metadata.to_json());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn resource_metadata(&self) -> Option<&ResourceMetadata> {
         self.0.resource.as_ref().map(|resource| &resource.metadata)

@@ -1,14 +1,17 @@
 //! Who calls? The verification of inbound tokens.
 //!
 //! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
-//! [`Verifier`] up; `headers` reads a request; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
-//! for which tenant the call is; `refusal` is the only place that makes statuses and bodies; `metadata` says who is believed (RFC 9728);
+//! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
+//! for which tenant the call is; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
 //! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
 mod builder;
 pub(crate) mod config;
+#[cfg(feature = "tower")]
+mod grpc;
 mod headers;
+mod introspected;
 mod issuer;
 #[cfg(feature = "tower")]
 mod layer;
@@ -16,6 +19,7 @@ mod metadata;
 mod outside;
 mod own;
 mod refusal;
+mod refusal_log;
 mod tenant;
 mod values;
 
@@ -23,9 +27,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use sts_jose::{Clock, Entropy, KeyLookupError, UnverifiedToken, VerifiedToken, typ_fits};
-use sts_protocol::Scope;
+use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
 pub use builder::VerifierBuilder;
@@ -35,14 +39,15 @@ pub use layer::{VerifierLayer, VerifierService};
 pub use metadata::ResourceMetadata;
 pub use refusal::Refusal;
 
+use self::introspected::{Introspected, TICKET};
 use self::issuer::{Reading, TrustedIssuer};
 use self::metadata::ProtectedResource;
 use self::refusal::Why;
+use self::refusal_log::{RefusalLog, Wanted};
 use self::tenant::Tenants;
 use crate::build_error::BuildError;
 use crate::carried::{Carried, CorrelationId};
 use crate::delegation::{Delegation, Verified};
-use crate::exchange::{ExchangeError, Sts};
 use crate::trace::{Boundary, Guard, Matter, Outcome, Reference, Tracer};
 
 /// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
@@ -65,7 +70,8 @@ struct Inner {
     issuers: HashMap<String, TrustedIssuer>,
     required: Scope,
     resource: Option<ProtectedResource>,
-    introspection: Option<Sts>,
+    introspection: Option<Introspected>,
+    log: RefusalLog,
     tracer: Tracer,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -78,11 +84,49 @@ struct Named {
     act: Option<sts_protocol::Act>,
     tenants: Tenants,
     scope: Scope,
+    roles: Vec<String>,
     txn: Option<String>,
+}
+
+/// The form in which a token was presented.
+#[derive(Clone, Copy)]
+enum Presented<'a> {
+    Headers(&'a HeaderMap),
+    Alone { token: &'a str, tenant: Option<&'a Tenant> },
+}
+
+impl<'a> Presented<'a> {
+    fn token(self) -> Result<&'a str, Why> {
+        match self {
+            Self::Headers(headers) => headers::bearer_token(headers),
+            Self::Alone { token, .. } => Ok(token),
+        }
+    }
+
+    /// The mark of a request that the layer has introspected.
+    fn ticket(self) -> Option<&'a HeaderValue> {
+        match self {
+            Self::Headers(headers) => headers.get(TICKET),
+            Self::Alone { .. } => None,
+        }
+    }
+
+    /// The tenant that the caller names.
+    fn tenant(self) -> Result<Option<Tenant>, Why> {
+        match self {
+            Self::Headers(headers) => headers::tenant(headers),
+            Self::Alone { tenant, .. } => Ok(tenant.cloned()),
+        }
+    }
 }
 
 impl Verifier {
     /// A verifier that accepts tokens with one of these `aud` values.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, inbound::Issuer};
+    /// let builder = Verifier::builder(["inventory-agent"]).issuer(Issuer::sts("https://sts.example.com"));
+    /// ```
     pub fn builder<A: Into<String>>(audiences: impl IntoIterator<Item = A>) -> VerifierBuilder {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
@@ -127,10 +171,56 @@ impl Verifier {
     /// Verifies the one bearer token of a request, and that `X-Tenant-ID` names no tenant that is not the caller's. Costs a public-key
     /// operation; a fetch of keys while they are not known; a request to the STS where it introspects.
     ///
+    /// ```
+    /// # use sts_client::{Verifier, http::HeaderMap};
+    /// async fn name(verifier: &Verifier, headers: &HeaderMap) -> Option<String> {
+    ///     match verifier.verify(headers).await {
+    ///         Ok(caller) => Some(caller.subject().sub.clone()),
+    ///         Err(refusal) => {
+    ///             println!("refused: {}", refusal.reason());
+    ///             None
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// See [`Refusal`].
     pub async fn verify(&self, headers: &HeaderMap) -> Result<Delegation, Refusal> {
-        self.verify_carried(headers, self.carried(headers)).await
+        self.verify_carried(Presented::Headers(headers), self.carried(headers)).await
+    }
+
+    /// Verifies a token that came without HTTP headers: in a message of a queue, or in the first frame of a websocket. `tenant` is the one
+    /// that the sender names, as `X-Tenant-ID` does in a request; a service account needs it, a user's token says its tenant itself. The
+    /// delegation has a new correlation id; [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) puts that of
+    /// the message in its place. Costs what [`Self::verify`] costs.
+    ///
+    /// A token expires within minutes: a message that waited longer in its queue is refused.
+    ///
+    /// ```
+    /// use sts_client::inbound::{Refusal, Verifier};
+    /// use sts_client::{CallContext, CorrelationId};
+    ///
+    /// struct Message {
+    ///     token: String,
+    ///     correlation_id: String,
+    /// }
+    ///
+    /// async fn consume(verifier: &Verifier, message: &Message) -> Result<(), Refusal> {
+    ///     let caller = verifier.verify_token(&message.token, None).await?;
+    ///     let mut context = CallContext::from(&caller);
+    ///     if let Some(id) = CorrelationId::from_text(&message.correlation_id) {
+    ///         context = context.with_correlation_id(id);
+    ///     }
+    ///     context.scope(async { /* outbound calls are made on behalf of the caller */ }).await;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn verify_token(&self, token: &str, tenant: Option<&Tenant>) -> Result<Delegation, Refusal> {
+        self.verify_carried(Presented::Alone { token, tenant }, self.carried(&HeaderMap::new())).await
     }
 
     /// What a request carries on, whatever its token is.
@@ -138,22 +228,26 @@ impl Verifier {
         Carried::from_headers(headers, self.0.entropy.as_ref())
     }
 
-    async fn verify_carried(&self, headers: &HeaderMap, carried: Carried) -> Result<Delegation, Refusal> {
+    async fn verify_carried(&self, presented: Presented<'_>, carried: Carried) -> Result<Delegation, Refusal> {
         let correlation_id = carried.correlation_id().clone();
         let span = tracing::info_span!("sts_client.verify", %correlation_id);
-        let verified = self.check(headers, carried).instrument(span).await;
+        let verified = self.check(presented, carried).instrument(span).await;
         let outcome = verified.as_ref().map_or_else(Why::reason, |_delegation| "verified");
         metrics::counter!("sts_client_inbound_total", "outcome" => outcome).increment(1);
         self.tell(&verified, &correlation_id);
         verified.map_err(|why| {
-            let error: &(dyn std::error::Error + 'static) = &why;
-            tracing::debug!(reason = why.reason(), %correlation_id, error, "an inbound request was refused");
+            let wanted = || Wanted {
+                issuers: self.0.issuers.keys().map(String::as_str).collect(),
+                audiences: &self.0.audiences,
+            };
+            let refused = (&why, presented.token().ok());
+            self.0.log.write(refused, wanted, &correlation_id, self.0.clock.now());
             Refusal::new(why, self.resource_metadata_url())
         })
     }
 
-    async fn check(&self, headers: &HeaderMap, carried: Carried) -> Result<Delegation, Why> {
-        let text = headers::bearer_token(headers)?;
+    async fn check(&self, presented: Presented<'_>, carried: Carried) -> Result<Delegation, Why> {
+        let text = presented.token()?;
         let (issuer, token) = self.believe(text).await?;
         let claims = token.claims();
         if !typ_fits(token.header().typ.as_deref(), issuer.allowed_typ()) {
@@ -171,13 +265,17 @@ impl Verifier {
             Reading::Outside(outside) => outside.read(&issuer.issuer, claims, |iss| self.is_sts(iss))?,
         };
         let kind = named.tenants.kind();
-        let tenant = named.tenants.settle(headers::tenant(headers)?)?;
+        let tenant = named.tenants.settle(presented.tenant()?)?;
         if !self.0.required.is_subset(&named.scope) {
             return Err(Why::ScopeMissing(self.0.required.clone()));
         }
-        self.introspect(&issuer.issuer, text, carried.correlation_id()).await?;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer.issuer);
+        if let Some(introspection) = introspection {
+            let correlation_id = carried.correlation_id();
+            introspection.check((text, &sha256), presented.ticket(), correlation_id, self.0.clock.now()).await?;
+        }
         Ok(Delegation::new(Verified {
             token: text.into(),
             digest: sha256,
@@ -188,8 +286,10 @@ impl Verifier {
             act: named.act,
             tenant,
             scope: named.scope,
+            roles: named.roles,
             txn: named.txn,
             expires_at: times.exp,
+            claims: claims.clone(),
             carried,
             resource_metadata: self.resource_metadata_url(),
         }))
@@ -229,25 +329,5 @@ impl Verifier {
 
     fn is_sts(&self, issuer: &str) -> bool {
         self.0.issuers.get(issuer).is_some_and(|issuer| matches!(issuer.reading, Reading::Sts))
-    }
-
-    /// Asks the STS of a token of its own whether it still stands.
-    async fn introspect(&self, issuer: &str, token: &str, correlation_id: &CorrelationId) -> Result<(), Why> {
-        let Some(sts) = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer) else { return Ok(()) };
-        match sts.is_active(token, correlation_id).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Why::Inactive),
-            Err(error) => {
-                if matches!(error, ExchangeError::Refused { .. } | ExchangeError::Misconfigured { .. }) {
-                    let error: &(dyn std::error::Error + 'static) = &error;
-                    tracing::error!(
-                        issuer,
-                        error,
-                        "the sts does not answer this agent's introspections: nobody is served"
-                    );
-                }
-                Err(Why::Introspection(error))
-            }
-        }
     }
 }

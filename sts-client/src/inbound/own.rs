@@ -15,7 +15,7 @@ pub(super) fn read(claims: &Claims) -> Result<Named, Why> {
     if !is_name(&claims.sub) {
         return Err(Why::Sub);
     }
-    let AccessTokenClaims { iss, sub, client_id, scope, act, sub_id, tenant_id, tenant_ids, txn, .. } = claims;
+    let AccessTokenClaims { iss, sub, client_id, scope, act, sub_id, tenant_id, tenant_ids, txn, roles, .. } = claims;
     let (tenants, subject) = match (&act, tenant_id, tenant_ids) {
         (Some(_), tenant, None) => {
             (Tenants::OfUser(tenant), sub_id.unwrap_or_else(|| SubjectId { iss, sub: sub.clone() }))
@@ -25,5 +25,5 @@ pub(super) fn read(claims: &Claims) -> Result<Named, Why> {
         }
         (Some(_) | None, _, _) => return Err(Why::Contradiction),
     };
-    Ok(Named { sub, subject, act, tenants, scope, txn: Some(txn) })
+    Ok(Named { sub, subject, act, tenants, scope, roles, txn: Some(txn) })
 }

@@ -27,6 +27,14 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// | 401 | `invalid_token` | the token is bad, expired, of an unknown issuer, or for somebody else |
 /// | 403 | `insufficient_scope` | the token lacks a scope, or the caller may not speak for the tenant |
 /// | 503 | `temporarily_unavailable` | it cannot be told now: the keys or the STS are out of reach |
+///
+/// ```
+/// # use sts_client::{Delegation, inbound::Refusal};
+/// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+///     caller.require_scope("stock:read")?;
+///     Ok("7 bolts")
+/// }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the request is refused: {}", .why.reason())]
 pub struct Refusal {
@@ -232,18 +240,39 @@ impl Refusal {
     }
 
     /// The status of the answer: 400, 401, 403 or 503.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// assert!(refusal.status().is_client_error() || refusal.status().is_server_error());
+    /// # }
+    /// ```
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.why.row().status()
     }
 
     /// Why, as a stable name for logs and metrics.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("refused: {}", refusal.reason());
+    /// # }
+    /// ```
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.why.reason()
     }
 
     /// The error code; `None` when there was no bearer token (RFC 6750 §3.1).
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("error {}", refusal.error().unwrap_or("-"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         self.why.row().error()
@@ -251,6 +280,13 @@ impl Refusal {
 
     /// The challenge (RFC 6750 §3), which names the metadata of the resource (RFC 9728 §5.1) where there are some. `None` in an outage: no
     /// other token would help.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("{:?}", refusal.www_authenticate());
+    /// # }
+    /// ```
     #[must_use]
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
         let row = self.why.row();
@@ -272,6 +308,13 @@ impl Refusal {
     }
 
     /// The body: JSON with `error`, where there is one, and `error_description`.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("{}", refusal.body());
+    /// # }
+    /// ```
     #[must_use]
     pub fn body(&self) -> String {
         let row = self.why.row();
@@ -283,6 +326,13 @@ impl Refusal {
     }
 
     /// When to come back; `None` unless it was an outage.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// println!("{:?}", refusal.retry_after());
+    /// # }
+    /// ```
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         if self.why.row() != Row::Unavailable {
@@ -294,7 +344,62 @@ impl Refusal {
         Some(retry_after.unwrap_or(RETRY_AFTER_OUTAGE))
     }
 
+    /// The sentence that the caller is told: fixed for each row of the table, ASCII, without a token or a claim.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// fn close_reason(refusal: &Refusal) -> &'static str {
+    ///     refusal.description()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn description(&self) -> &'static str {
+        self.why.row().description()
+    }
+
+    /// The status code of gRPC for this refusal: 16 `UNAUTHENTICATED` for 400 and 401, 7 `PERMISSION_DENIED` for 403, 14 `UNAVAILABLE`
+    /// for 503, and 8 `RESOURCE_EXHAUSTED` while the STS is under load. [`Verifier::layer`](crate::Verifier::layer) sends it to requests
+    /// with the content type `application/grpc`; a handler makes a `tonic::Status` of it:
+    ///
+    /// ```
+    /// # mod tonic {
+    /// #     pub struct Code; impl From<i32> for Code { fn from(_: i32) -> Self { Code } }
+    /// #     pub struct Status; impl Status { pub fn new(_: Code, _: &str) -> Self { Status } }
+    /// # }
+    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// fn status(refusal: Refusal) -> tonic::Status {
+    ///     tonic::Status::new(tonic::Code::from(refusal.grpc_code()), refusal.description())
+    /// }
+    ///
+    /// fn stock(caller: &Delegation) -> Result<(), tonic::Status> {
+    ///     caller.require_scope("stock:read").map_err(status)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn grpc_code(&self) -> i32 {
+        match self.why.as_ref() {
+            Why::Introspection(ExchangeError::Overloaded { .. }) => 8,
+            why => match why.row() {
+                Row::Absent | Row::Request | Row::Token => 16,
+                Row::Scope | Row::Tenant => 7,
+                Row::Unavailable => 14,
+            },
+        }
+    }
+
+    /// [`Self::retry_after`] in whole seconds, rounded up.
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after().map(whole_seconds)
+    }
+
     /// The whole answer, save for the correlation id, which the layer adds.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// fn answer(refusal: &Refusal) -> sts_client::http::Response<Vec<u8>> {
+    ///     refusal.to_response()
+    /// }
+    /// ```
     #[must_use]
     pub fn to_response<B: From<Vec<u8>>>(&self) -> Response<B> {
         let mut response = Response::new(B::from(self.body().into_bytes()));
@@ -305,8 +410,8 @@ impl Refusal {
         if let Some(challenge) = self.www_authenticate() {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(retry_after) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -320,6 +425,14 @@ fn whole_seconds(duration: Duration) -> u64 {
 impl Delegation {
     /// Refuses the request unless the token holds a scope, by its exact name.
     ///
+    /// ```
+    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+    ///     caller.require_scope("stock:read")?;
+    ///     Ok("7 bolts")
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// A [`Refusal`] with status 403.
     pub fn require_scope(&self, scope: &str) -> Result<(), Refusal> {
@@ -332,6 +445,14 @@ impl Delegation {
     }
 
     /// The tenant that the token speaks for, or else the request is refused.
+    ///
+    /// ```
+    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// async fn orders(caller: Delegation) -> Result<String, Refusal> {
+    ///     let tenant = caller.require_tenant()?;
+    ///     Ok(format!("orders of {tenant}"))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// A [`Refusal`] with status 403.

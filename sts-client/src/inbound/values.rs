@@ -35,3 +35,9 @@ pub(super) fn scope(claims: &Claims, claim: &str) -> Result<Scope, Why> {
         Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => Err(Why::ScopeType),
     }
 }
+
+/// The roles in `roles`: a string, or an array of them. A value of another type yields none, for it grants nothing.
+pub(super) fn roles(claims: &Claims) -> Vec<String> {
+    let roles = claims.strings("roles").ok().flatten().unwrap_or_default();
+    roles.into_iter().map(str::to_owned).collect()
+}

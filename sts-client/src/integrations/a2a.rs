@@ -38,7 +38,7 @@ use crate::context::CallContext;
 use crate::delegation::Delegation;
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
-use crate::propagate::Propagator;
+use crate::propagate::{Operation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) that tells what kind of [`Error`] an [`A2AError`] was.
 pub const ERROR_DOMAIN: &str = "agent-sts";
@@ -55,9 +55,13 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// names, and the card is the other agent's to write: take the URL of the interface that `create_from_card_with_interface` chose, never
 /// that of the configuration, or the token for the one goes to the other.
 ///
-/// All methods go to one path, so the request's idempotency key goes with none of them. Methods that do something (`SendMessage`, …) bear a
-/// child of it ([`IdempotencyKey::child`](crate::IdempotencyKey::child)) whose operation is the method; those that read, list and listen
-/// bear none. An agent that sends several messages under one key names them ([`CallContext::for_operation`]).
+/// A call of a method that does something (`SendMessage`, …) bears a child of the request's idempotency key
+/// ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the method, and how often it was called before under the request. Methods that
+/// read, list and listen bear none. An interceptor does not see the message: an agent that sends several messages *at the same time* names
+/// them ([`CallContext::for_operation`]), or a repetition of its request may number them otherwise.
+///
+/// Nor does it see the answer of the target: a token that the target refuses is sent until it expires, unless the agent calls
+/// [`Propagator::forget`] when a call fails.
 ///
 /// Make it the last interceptor: what comes after it, it cannot take off. The client beneath must follow no redirects:
 /// [`http_client`](crate::integrations::http_client).
@@ -87,11 +91,10 @@ impl PropagateInterceptor {
             Some(context) => context.clone(),
             None => CallContext::find(&Extensions::new())?,
         };
-        let context =
-            if is_operation(method) { context.for_operation(method) } else { context.without_idempotency_key() };
+        let operation = if is_operation(method) { Operation::Message(method) } else { Operation::Keyless };
         let before = headers_of(params)?;
         let mut after = before.clone();
-        self.propagator.apply(&context, &self.url, &mut after).await?;
+        self.propagator.apply_as(&context, &self.url, &mut after, operation).await?;
         replaced(params, &before, &after)
     }
 }
@@ -166,7 +169,11 @@ fn to_a2a_error(error: &Error) -> A2AError {
             ("UNAVAILABLE", seconds.into_iter().collect())
         }
         Error::Misconfigured { what } => ("MISCONFIGURED", vec![("what", what.to_string())]),
-        Error::NoRoute { origin } => ("NO_ROUTE", vec![("origin", origin.clone())]),
+        Error::WrongAudience { issued } => ("WRONG_AUDIENCE", vec![("issued", issued.to_string())]),
+        Error::NoRoute { url, routes } => {
+            let routes: Vec<&str> = routes.iter().map(Url::as_str).collect();
+            ("NO_ROUTE", vec![("url", url.to_string()), ("routes", routes.join(" "))])
+        }
     };
     let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     A2AError::new(error_code::INTERNAL_ERROR, error.to_string()).with_details(vec![TypedDetail::error_info(
@@ -196,7 +203,11 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
             Some(Error::Unavailable { retry_after, outage: None })
         }
         "MISCONFIGURED" => Some(Error::misconfigured(metadata("what")?.to_owned())),
-        "NO_ROUTE" => Some(Error::NoRoute { origin: metadata("origin")?.to_owned() }),
+        "WRONG_AUDIENCE" => Some(Error::WrongAudience { issued: metadata("issued")?.into() }),
+        "NO_ROUTE" => {
+            let routes = metadata("routes")?.split_ascii_whitespace().filter_map(|url| url.parse().ok()).collect();
+            Some(Error::NoRoute { url: metadata("url")?.parse().ok()?, routes })
+        }
         _ => None,
     }
 }
@@ -253,7 +264,11 @@ mod tests {
             Error::Unavailable { retry_after: Some(Duration::from_secs(7)), outage: None },
             Error::Unavailable { retry_after: None, outage: None },
             Error::misconfigured("no call context"),
-            Error::NoRoute { origin: "https://a.example".to_owned() },
+            Error::WrongAudience { issued: "inventory-agent".into() },
+            Error::NoRoute {
+                url: "https://a.example/x".parse().unwrap(),
+                routes: ["https://b.example/".parse().unwrap(), "https://c.example/".parse().unwrap()].into(),
+            },
         ];
         for error in rows {
             let back = to_error(&to_a2a_error(&error)).unwrap();

@@ -18,6 +18,8 @@ pub mod rmcp;
 #[cfg(feature = "tower")]
 pub mod tower;
 
+#[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+mod challenge;
 #[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp"))]
 mod http_client;
 #[cfg(any(feature = "rmcp", feature = "tower"))]

@@ -20,31 +20,36 @@
 //! ```
 
 use async_trait::async_trait;
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use sts_jose::HttpClientError;
 
+use crate::carried::IDEMPOTENCY_KEY;
 use crate::context::CallContext;
 use crate::error::Error;
-use crate::integrations::http_client;
+use crate::integrations::challenge::refuses_token;
 use crate::outcome::{Halted, Outcome, Success};
-use crate::propagate::Propagator;
+use crate::propagate::again::Sent;
+use crate::propagate::{Operation, Propagator};
 
-/// A client whose every request bears what its route says, and that follows no redirects, by [`http_client`].
+/// A client whose every request bears what its route says, and that follows no redirects: [`Propagator::http_client`].
 ///
 /// # Errors
-/// See [`http_client`].
+/// See [`Propagator::http_client`].
 pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClientError> {
-    Ok(ClientBuilder::new(http_client()?).with(PropagateMiddleware::new(propagator)).build())
+    Ok(ClientBuilder::new(propagator.http_client()?).with(PropagateMiddleware::new(propagator)).build())
 }
 
 /// Makes the headers of every request those that its route says, on behalf of the context that [`CallContext::find`] finds: one that was
 /// attached by `RequestBuilder::with_extension`, or that of the task. On an error nothing is sent, and the [`Error`] is what the
 /// `reqwest_middleware::Error::Middleware` holds.
 ///
+/// Where the target answers 401 with `error="invalid_token"`, its token is dropped, and the call is made once more with another, if the body
+/// can be sent again (a stream cannot). Both bear one idempotency key.
+///
 /// [`client`] builds the right client. Whoever brings another sees to it that it follows no redirects, has no cookie store and no default
 /// headers that speak for somebody, and that this is the last middleware: what comes after it, it cannot take off. A middleware that tries
-/// again comes before it, so that every attempt bears a token that is alive.
+/// again comes before it, so that every attempt bears a token that is alive; the attempts of one request bear one idempotency key.
 #[derive(Debug, Clone)]
 pub struct PropagateMiddleware {
     propagator: Propagator,
@@ -57,13 +62,27 @@ impl PropagateMiddleware {
         Self { propagator }
     }
 
-    async fn prepare(&self, request: &mut ::reqwest::Request, extensions: &Extensions) -> Result<(), Error> {
+    async fn prepare(&self, request: &mut ::reqwest::Request, extensions: &mut Extensions) -> Result<Sent, Error> {
         let context = CallContext::find(extensions)?;
-        let url = request.url().clone();
-        self.propagator.apply(&context, &url, request.headers_mut()).await?;
-        Ok(())
+        let mut headers = std::mem::take(request.headers_mut());
+        if let Some(KeyOfRequest(key)) = extensions.get() {
+            headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| key.clone());
+        }
+        let (url, method) = (request.url().clone(), request.method().clone());
+        let body = request.body().map_or(Some([].as_slice()), ::reqwest::Body::as_bytes);
+        let operation = Operation::Request { method: &method, body };
+        let sent = self.propagator.prepare(context, url, &mut headers, operation).await?;
+        *request.headers_mut() = headers;
+        if let Some(key) = sent.key() {
+            extensions.insert(KeyOfRequest(key.clone()));
+        }
+        Ok(sent)
     }
 }
+
+/// The idempotency key of a request, kept among its extensions: a middleware that tries again passes them on for every attempt.
+#[derive(Clone)]
+struct KeyOfRequest(HeaderValue);
 
 #[async_trait]
 impl Middleware for PropagateMiddleware {
@@ -73,8 +92,21 @@ impl Middleware for PropagateMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<::reqwest::Response> {
-        self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
-        next.run(request, extensions).await
+        let again = request.try_clone();
+        let sent = self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
+        let response = next.clone().run(request, extensions).await?;
+        if !refuses_token(response.status(), response.headers()) {
+            return Ok(response);
+        }
+        // Also where it cannot be made again, for the calls after it.
+        let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
+        match (self.propagator.prepare_again(&sent, &mut headers).await, again) {
+            (true, Some(mut again)) => {
+                *again.headers_mut() = headers;
+                next.run(again, extensions).await
+            }
+            _ => Ok(response),
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod headers;
 mod operation;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::rmcp::model::{ClientJsonRpcMessage, Extensions, GetExtensions};
@@ -46,7 +47,8 @@ use crate::context::CallContext;
 use crate::delegation::Delegation;
 use crate::error::Error;
 use crate::integrations::PropagateError;
-use crate::propagate::Propagator;
+use crate::integrations::challenge::names_invalid_token;
+use crate::propagate::{Operation, Propagator};
 use headers::Prepared;
 
 /// The result of a call of an HTTP client beneath rmcp.
@@ -64,10 +66,11 @@ type Events = BoxStream<'static, Result<Sse, SseError>>;
 /// Clones share the session; make one client per session and never keep it for the next user.
 ///
 /// A message's context whose token lives longer becomes the session's, so that streams and the end of the session find one that is alive.
-/// All messages go to one path, so the request's idempotency key goes with none of them. A `tools/call` bears a child of it
-/// ([`IdempotencyKey::child`](crate::IdempotencyKey::child)) whose operation is the tool and a digest of its arguments, whatever the order
-/// of their members: a repetition of the whole request repeats it. Handshakes, listings and all else bear none. Two calls of one tool with
-/// the same arguments are one operation; whoever means two names them apart ([`CallContext::for_operation`], attached by [`with_context`]).
+/// A `tools/call` bears a child of the request's idempotency key ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the tool, a
+/// digest of its arguments, whatever the order of their members, and how often this call was made before under the request. So a tool that
+/// is polled is called each time, and a repetition of the whole request repeats the keys. Handshakes, listings and all else bear none.
+///
+/// Where the server answers 401 with `error="invalid_token"`, its token is dropped, and the message is sent once more with another.
 ///
 /// The client beneath must follow no redirects ([`http_client`](crate::integrations::http_client); the one that rmcp makes by itself
 /// does follow some).
@@ -134,14 +137,14 @@ impl<C> McpHttpClient<C> {
     fn context_of_message(&self, message: &ClientJsonRpcMessage) -> Result<CallContext, Error> {
         let Some(context) = attached(message) else {
             let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Ok(for_message(session, message));
+            return Ok(session);
         };
         self.enter(&context, |session| {
             if outlives(&context, session) {
                 *session = context.clone().without_idempotency_key();
             }
         })?;
-        Ok(for_message(context, message))
+        Ok(context)
     }
 
     fn context_of_session(&self) -> CallContext {
@@ -173,28 +176,59 @@ fn attached(message: &ClientJsonRpcMessage) -> Option<CallContext> {
     extensions.get::<CallContext>().cloned().or_else(|| extensions.get::<Delegation>().map(CallContext::from))
 }
 
-/// A call of a tool has a key of its own; nothing else is an operation.
-fn for_message(context: CallContext, message: &ClientJsonRpcMessage) -> CallContext {
-    match operation::of(message) {
-        Some(operation) => context.for_operation(&operation),
-        None => context.without_idempotency_key(),
-    }
-}
-
 impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
-    async fn prepare_message(
+    /// Sends a message, and once more where the server says that its token is invalid.
+    async fn send_message<T, F>(
         &self,
         uri: &str,
         message: &ClientJsonRpcMessage,
         headers: Headers,
-    ) -> Answer<Prepared, PropagateError<C::Error>> {
+        send: impl Fn(Prepared) -> F + Send,
+    ) -> Answer<T, PropagateError<C::Error>>
+    where
+        F: Future<Output = Answer<T, C::Error>> + Send,
+    {
         let context = self.context_of_message(message).map_err(not_sent)?;
-        headers::prepare(&self.propagator, &context, uri, headers).await.map_err(not_sent)
+        // A call of a tool has a key of its own; nothing else is an operation.
+        let operation = operation::of(message);
+        let operation = operation.as_deref().map_or(Operation::Keyless, Operation::Message);
+        self.send((context, operation), uri, headers, send).await
     }
 
-    async fn prepare_session(&self, uri: &str, headers: Headers) -> Answer<Prepared, PropagateError<C::Error>> {
-        let context = self.context_of_session();
-        headers::prepare(&self.propagator, &context, uri, headers).await.map_err(not_sent)
+    /// The same for what belongs to the session.
+    async fn send_of_session<T, F>(
+        &self,
+        uri: &str,
+        headers: Headers,
+        send: impl Fn(Prepared) -> F + Send,
+    ) -> Answer<T, PropagateError<C::Error>>
+    where
+        F: Future<Output = Answer<T, C::Error>> + Send,
+    {
+        self.send((self.context_of_session(), Operation::Keyless), uri, headers, send).await
+    }
+
+    async fn send<T, F>(
+        &self,
+        (context, operation): (CallContext, Operation<'_>),
+        uri: &str,
+        headers: Headers,
+        send: impl Fn(Prepared) -> F + Send,
+    ) -> Answer<T, PropagateError<C::Error>>
+    where
+        F: Future<Output = Answer<T, C::Error>> + Send,
+    {
+        let call = headers::Call::new(uri, headers).map_err(not_sent)?;
+        let (prepared, first) = call.prepare(&self.propagator, context, operation).await.map_err(not_sent)?;
+        let answer = send(prepared).await;
+        let refuses = |challenge: &str| names_invalid_token(challenge);
+        if !matches!(&answer, Err(StreamableHttpError::AuthRequired(why)) if refuses(&why.www_authenticate_header)) {
+            return answer.map_err(sent);
+        }
+        match call.prepare_again(&self.propagator, &first).await {
+            Some(prepared) => send(prepared).await.map_err(sent),
+            None => answer.map_err(sent),
+        }
     }
 }
 
@@ -210,8 +244,10 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         _auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
-        let Prepared { uri, token, headers } = self.prepare_message(&uri, &message, custom_headers).await?;
-        self.inner.post_message(uri, message, session_id, Some(token), headers).await.map_err(sent)
+        self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
+            self.inner.post_message(uri, message.clone(), session_id.clone(), Some(token), headers)
+        })
+        .await
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -223,12 +259,12 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         custom_headers: Headers,
         max_sse_event_size: usize,
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
-        let Prepared { uri, token, headers } = self.prepare_message(&uri, &message, custom_headers).await?;
-        let (inner, token) = (&self.inner, Some(token));
-        inner
-            .post_message_with_max_sse_event_size(uri, message, session_id, token, headers, max_sse_event_size)
-            .await
-            .map_err(sent)
+        self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
+            let (message, session_id, token) = (message.clone(), session_id.clone(), Some(token));
+            let max = max_sse_event_size;
+            self.inner.post_message_with_max_sse_event_size(uri, message, session_id, token, headers, max)
+        })
+        .await
     }
 
     async fn post_message_with_response_limits(
@@ -240,9 +276,11 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         custom_headers: Headers,
         limits: StreamableHttpResponseLimits,
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
-        let Prepared { uri, token, headers } = self.prepare_message(&uri, &message, custom_headers).await?;
-        let (inner, token) = (&self.inner, Some(token));
-        inner.post_message_with_response_limits(uri, message, session_id, token, headers, limits).await.map_err(sent)
+        self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
+            let (message, session_id, token) = (message.clone(), session_id.clone(), Some(token));
+            self.inner.post_message_with_response_limits(uri, message, session_id, token, headers, limits.clone())
+        })
+        .await
     }
 
     async fn delete_session(
@@ -252,8 +290,10 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         _auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Answer<(), Self::Error> {
-        let Prepared { uri, token, headers } = self.prepare_session(&uri, custom_headers).await?;
-        self.inner.delete_session(uri, session_id, Some(token), headers).await.map_err(sent)
+        self.send_of_session(&uri, custom_headers, |Prepared { uri, token, headers }| {
+            self.inner.delete_session(uri, session_id.clone(), Some(token), headers)
+        })
+        .await
     }
 
     async fn get_stream(
@@ -264,8 +304,10 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         _auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Answer<Events, Self::Error> {
-        let Prepared { uri, token, headers } = self.prepare_session(&uri, custom_headers).await?;
-        self.inner.get_stream(uri, session_id, last_event_id, Some(token), headers).await.map_err(sent)
+        self.send_of_session(&uri, custom_headers, |Prepared { uri, token, headers }| {
+            self.inner.get_stream(uri, session_id.clone(), last_event_id.clone(), Some(token), headers)
+        })
+        .await
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -277,12 +319,12 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         custom_headers: Headers,
         max_sse_event_size: usize,
     ) -> Answer<Events, Self::Error> {
-        let Prepared { uri, token, headers } = self.prepare_session(&uri, custom_headers).await?;
-        let (inner, token) = (&self.inner, Some(token));
-        inner
-            .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, token, headers, max_sse_event_size)
-            .await
-            .map_err(sent)
+        self.send_of_session(&uri, custom_headers, |Prepared { uri, token, headers }| {
+            let (session_id, last_event_id, token) = (session_id.clone(), last_event_id.clone(), Some(token));
+            let max = max_sse_event_size;
+            self.inner.get_stream_with_max_sse_event_size(uri, session_id, last_event_id, token, headers, max)
+        })
+        .await
     }
 }
 

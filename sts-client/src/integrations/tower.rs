@@ -25,12 +25,14 @@
 //! }
 //! ```
 
-use std::future::Future;
+mod body;
+
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{Request, Uri};
+use http::{Request, Response, Uri};
 use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
@@ -38,7 +40,9 @@ use url::Url;
 use crate::context::CallContext;
 use crate::error::Error;
 use crate::integrations::PropagateError;
-use crate::propagate::Propagator;
+use crate::integrations::challenge::refuses_token;
+use crate::propagate::again::Sent;
+use crate::propagate::{Operation, Propagator};
 
 /// Puts [`Propagate`] around a client. Put it next to the client: what a layer below it adds, it cannot take off.
 #[derive(Debug, Clone)]
@@ -64,6 +68,12 @@ impl<S> Layer<S> for PropagateLayer {
 
 /// A client whose every request bears what its route says, on behalf of the context that [`CallContext::find`] finds.
 ///
+/// Where the target answers 401 with `error="invalid_token"` (in gRPC: `UNAUTHENTICATED` with such a challenge), its token is dropped, and
+/// the call is made once more with another, if its body is held in memory: `()`, `String`, `Vec<u8>`, `Bytes`, `Full<Bytes>` or
+/// `Empty<Bytes>`. Both bear one idempotency key.
+/// A layer outside of this one that tries again makes a new operation of each attempt, unless the request names its operation:
+/// [`CallContext::for_operation`], or an `Idempotency-Key` of its own.
+///
 /// The URI of a request must be absolute. It is sent as the routes saw it, that is, normalised: `/v1/../x` goes out as `/x`. On an error the
 /// inner client is not called.
 #[derive(Debug, Clone)]
@@ -72,11 +82,13 @@ pub struct Propagate<S> {
     propagator: Propagator,
 }
 
-impl<S, B> Service<Request<B>> for Propagate<S>
+impl<S, B, R> Service<Request<B>> for Propagate<S>
 where
-    S: Service<Request<B>> + Clone + Send + 'static,
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
+    S::Error: Send,
     B: Send + 'static,
+    R: Send,
 {
     type Response = S::Response;
     type Error = PropagateError<S::Error>;
@@ -94,27 +106,66 @@ where
         // Found here and not in the future, which another task may poll.
         let context = CallContext::find(request.extensions());
         Box::pin(async move {
-            prepare(&propagator, context, &mut request).await.map_err(PropagateError::Propagation)?;
-            ready.call(request).await.map_err(PropagateError::Inner)
+            let url = normalise(&mut request).map_err(PropagateError::Propagation)?;
+            let again = cloned(&request);
+            let prepared = prepare(&propagator, context, url, &mut request).await;
+            let sent = prepared.map_err(PropagateError::Propagation)?;
+            let response = ready.call(request).await.map_err(PropagateError::Inner)?;
+            if !refuses_token(response.status(), response.headers()) {
+                return Ok(response);
+            }
+            // Also where it cannot be made again, for the calls after it.
+            let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
+            match (propagator.prepare_again(&sent, &mut headers).await, again) {
+                (true, Some(mut again)) => {
+                    *again.headers_mut() = headers;
+                    poll_fn(|cx| ready.poll_ready(cx)).await.map_err(PropagateError::Inner)?;
+                    ready.call(again).await.map_err(PropagateError::Inner)
+                }
+                _ => Ok(response),
+            }
         })
     }
 }
 
-async fn prepare<B>(
+async fn prepare<B: 'static>(
     propagator: &Propagator,
     context: Result<CallContext, Error>,
+    url: Url,
     request: &mut Request<B>,
-) -> Result<(), Error> {
+) -> Result<Sent, Error> {
     let context = context?;
+    let mut headers = mem::take(request.headers_mut());
+    let (method, body) = (request.method().clone(), body::bytes(request.body()));
+    let operation = Operation::Request { method: &method, body: body.as_deref() };
+    let sent = propagator.prepare(context, url, &mut headers, operation).await?;
+    *request.headers_mut() = headers;
+    Ok(sent)
+}
+
+/// The same request once more; `None` where its body cannot be sent twice.
+fn cloned<B: 'static>(request: &Request<B>) -> Option<Request<B>> {
+    let mut again = Request::new(body::cloned(request.body())?);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = request.headers().clone();
+    *again.extensions_mut() = request.extensions().clone();
+    Some(again)
+}
+
+/// Makes the URI of a request the one that the routes see.
+fn normalise<B>(request: &mut Request<B>) -> Result<Url, Error> {
     let url = absolute(request.uri())?;
     *request.uri_mut() = Uri::try_from(url.as_str()).map_err(|error| unusable(&error))?;
-    propagator.apply(&context, &url, request.headers_mut()).await?;
-    Ok(())
+    Ok(url)
 }
 
 fn absolute(uri: &Uri) -> Result<Url, Error> {
     if uri.scheme().is_none() || uri.authority().is_none() {
-        return Err(Error::misconfigured("the uri of the request is not absolute"));
+        return Err(Error::misconfigured(
+            "the uri of the request is not absolute: a tonic client is made by with_origin, and not by new",
+        ));
     }
     Url::parse(&uri.to_string()).map_err(|error| unusable(&error))
 }

@@ -134,7 +134,7 @@ impl From<&Error> for Halted {
             Error::Unavailable { retry_after, .. } => {
                 Self::failed_dependency("STS_UNAVAILABLE", "no token can be had for the call now", *retry_after)
             }
-            Error::Misconfigured { .. } | Error::NoRoute { .. } => {
+            Error::Misconfigured { .. } | Error::WrongAudience { .. } | Error::NoRoute { .. } => {
                 Self::error("MISCONFIGURED", "this agent is not set up for the call")
             }
         }

@@ -13,6 +13,7 @@ use crate::build_error::BuildError;
 use crate::cache::ExchangeCache;
 use crate::carried::CorrelationId;
 use crate::exchange::{Sts, StsBuilder};
+use crate::http_options::HttpOptions;
 use crate::route::{Route, Routes};
 use crate::service_account::{Origin, ServiceAccount, Slot, keep_warm};
 
@@ -26,6 +27,7 @@ pub struct PropagatorBuilder {
     sts: Option<Exchanger>,
     routes: Vec<Route>,
     service_account: Option<ServiceAccount>,
+    http: HttpOptions,
     cache_capacity: u64,
     margin: Duration,
     clock: Arc<dyn Clock>,
@@ -44,6 +46,7 @@ impl PropagatorBuilder {
             sts: None,
             routes: Vec::new(),
             service_account: None,
+            http: HttpOptions::default(),
             cache_capacity: CACHE_CAPACITY,
             margin: MARGIN,
             clock: Arc::new(SystemClock),
@@ -74,6 +77,13 @@ impl PropagatorBuilder {
     #[must_use]
     pub fn service_account(mut self, service_account: ServiceAccount) -> Self {
         self.service_account = Some(service_account);
+        self
+    }
+
+    /// Sets the options of the HTTP client of the agent's own calls: [`Propagator::http_client`].
+    #[must_use]
+    pub fn http(mut self, http: HttpOptions) -> Self {
+        self.http = http;
         self
     }
 
@@ -146,7 +156,7 @@ impl PropagatorBuilder {
         }
         let renewals = fill(&hops, &entropy).await?;
         let cache = ExchangeCache::new(self.cache_capacity, margin, Arc::clone(&clock));
-        Ok(Propagator(Arc::new(Inner { routes, hops, sts, cache, clock, _renewals: renewals })))
+        Ok(Propagator(Arc::new(Inner { routes, hops, sts, http: self.http, cache, clock, _renewals: renewals })))
     }
 }
 

@@ -1,20 +1,19 @@
 //! Routes, STS and service account as they are written in TOML.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::Deserialize;
-use sts_jose::{Algorithm, MAX_FILE_BYTES, SigningKey, read_text_file};
+use sts_jose::Algorithm;
+use url::Url;
 
 use super::{Propagator, PropagatorBuilder};
 use crate::agent_file::{AgentFile, read_file};
 use crate::build_error::BuildError;
-use crate::credentials::{Credentials, TokenFile};
+use crate::credentials::{Credentials, PrivateKeyFile, SecretFile, TokenFile};
 use crate::exchange::{Sts, StsBuilder};
+use crate::http_options::HttpOptions;
 use crate::service_account::ServiceAccount;
 #[cfg(feature = "openidconnect")]
 use crate::service_account::openid::OpenIdServiceAccount;
@@ -35,6 +34,20 @@ pub(crate) struct StsTable {
     deadline_ms: Option<u64>,
     attempt_timeout_ms: Option<u64>,
     attempts: Option<u32>,
+}
+
+/// `[http]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpTable {
+    connect_timeout_ms: Option<u64>,
+    read_timeout_ms: Option<u64>,
+    ca_file: Option<PathBuf>,
+    proxy: Option<Url>,
+    #[serde(default)]
+    no_proxy: Vec<String>,
+    client_certificate_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
 }
 
 /// `[service_account]`.
@@ -67,6 +80,9 @@ pub(super) fn read(text: &str) -> Result<PropagatorBuilder, BuildError> {
     if let Some(sts) = config.sts {
         builder = builder.sts_to_be_built(sts.builder()?);
     }
+    if let Some(http) = config.http {
+        builder = builder.http(http.options()?);
+    }
     if let Some(service_account) = config.service_account {
         builder = service_account.add_to(builder)?;
     }
@@ -97,9 +113,11 @@ impl StsTable {
 
     fn credentials(&self) -> Result<Credentials, BuildError> {
         match (&self.client_secret_file, &self.private_key_file, &self.token_file, self.signing_alg) {
-            (Some(path), None, None, None) => Ok(Credentials::ClientSecret(secret(path)?)),
+            (Some(path), None, None, None) => {
+                Ok(Credentials::ClientSecretFile(Arc::new(SecretFile::client_secret(path)?)))
+            }
             (None, Some(path), None, Some(algorithm)) => {
-                Ok(Credentials::PrivateKeyJwt(Arc::new(private_key(path, algorithm)?)))
+                Ok(Credentials::PrivateKeyFile(Arc::new(PrivateKeyFile::private_key(path, algorithm)?)))
             }
             (None, None, Some(path), None) => Ok(Credentials::Token(Arc::new(TokenFile::new(path)))),
             (None, Some(_), None, None) => {
@@ -110,6 +128,44 @@ impl StsTable {
                 "sts wants exactly one of client_secret_file, private_key_file and token_file",
             )),
         }
+    }
+}
+
+impl HttpTable {
+    fn options(self) -> Result<HttpOptions, BuildError> {
+        let mut options = HttpOptions::default();
+        if let Some(timeout) = self.connect_timeout_ms {
+            options = options.connect_timeout(positive(timeout, "http.connect_timeout_ms")?);
+        }
+        if let Some(timeout) = self.read_timeout_ms {
+            options = options.read_timeout(positive(timeout, "http.read_timeout_ms")?);
+        }
+        if let Some(path) = self.ca_file {
+            options = options.ca_pem(read_file(&path)?);
+        }
+        if let Some(proxy) = self.proxy {
+            options = options.proxy(proxy);
+        }
+        options = self.no_proxy.into_iter().fold(options, HttpOptions::no_proxy);
+        options = match (self.client_certificate_file, self.client_key_file) {
+            (Some(certificate), Some(key)) => options.client_certificate(read_file(&certificate)?, read_file(&key)?),
+            (None, None) => options,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(BuildError::contradiction(
+                    "http.client_certificate_file and http.client_key_file are set together or not at all",
+                ));
+            }
+        };
+        // What the files hold is found out now, and not by the first call.
+        options.build()?;
+        Ok(options)
+    }
+}
+
+fn positive(milliseconds: u64, key: &str) -> Result<Duration, BuildError> {
+    match milliseconds {
+        0 => Err(BuildError::contradiction(format!("{key} must be greater than zero"))),
+        milliseconds => Ok(Duration::from_millis(milliseconds)),
     }
 }
 
@@ -146,7 +202,7 @@ impl ServiceAccountTable {
                 "service_account.issuer wants client_id and client_secret_file beside it",
             ));
         };
-        let mut account = OpenIdServiceAccount::builder(issuer, client_id, secret(&path)?);
+        let mut account = OpenIdServiceAccount::builder_with_file(issuer, client_id, SecretFile::client_secret(path)?);
         for scope in self.scopes {
             account = account.scope(scope);
         }
@@ -168,30 +224,4 @@ impl ServiceAccountTable {
             "service_account.issuer needs the feature openidconnect, which is not compiled in",
         ))
     }
-}
-
-fn secret(path: &Path) -> Result<SecretString, BuildError> {
-    let text =
-        read_text_file(path, MAX_FILE_BYTES).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
-    let text = SecretString::from(text);
-    match text.expose_secret().trim() {
-        "" => Err(BuildError::contradiction(format!("{} is empty", path.display()))),
-        secret => Ok(SecretString::from(secret)),
-    }
-}
-
-/// A private key in PKCS#8, as DER or as PEM (RFC 7468 §10).
-fn private_key(path: &Path, algorithm: Algorithm) -> Result<SigningKey, BuildError> {
-    let content = SecretSlice::from(read_file(path)?);
-    let der = der_of_pem(content.expose_secret());
-    let der = der.as_ref().map_or(content.expose_secret(), |der| der.expose_secret());
-    SigningKey::from_pkcs8(algorithm, der).map_err(|source| BuildError::Key { path: path.to_owned(), source })
-}
-
-/// What is between the first pair of marks; `None` when it is no such PEM.
-fn der_of_pem(content: &[u8]) -> Option<SecretSlice<u8>> {
-    let (_, rest) = std::str::from_utf8(content).ok()?.split_once("-----BEGIN PRIVATE KEY-----")?;
-    let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
-    let body = SecretString::from(body.split_ascii_whitespace().collect::<String>());
-    STANDARD.decode(body.expose_secret()).ok().map(SecretSlice::from)
 }

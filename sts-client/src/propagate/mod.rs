@@ -5,22 +5,27 @@
 //! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
 //! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
 
+#[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+pub(crate) mod again;
 mod builder;
 pub(crate) mod config;
 pub mod decide;
 mod hop;
+mod operation;
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
-use sts_jose::Clock;
+use sts_jose::{Clock, HttpClientError};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 use url::Url;
 
 pub use builder::PropagatorBuilder;
+pub use operation::Operation;
 
 use crate::bearer;
 use crate::build_error::BuildError;
@@ -30,14 +35,18 @@ use crate::context::CallContext;
 use crate::delegation::{Delegation, Kind};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
+use crate::http_options::HttpOptions;
 use crate::refusal_code::RefusalCode;
-use crate::route::Routes;
+use crate::route::{Routes, without_secrets};
 use crate::service_account::Slot;
-use decide::{Answer, Because, Decision, InboundToken, decide};
+use decide::{Answer, Because, Decision, InboundToken, WithUser, decide};
 use hop::Hop;
 
 /// The value of `X-Delegation-Fallback`.
 const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
+
+/// The number of tokens that [`Propagator::prefetch`] gets at the same time.
+const PREFETCHES: usize = 8;
 
 /// Puts on every outbound call what its route says, and nothing else. Cloning is cheap and shares cache and connections; with the last
 /// clone its work in the background ends.
@@ -50,6 +59,7 @@ struct Inner {
     /// One for each route, in the order of `routes`.
     hops: Vec<Hop>,
     sts: Option<Sts>,
+    http: HttpOptions,
     cache: ExchangeCache,
     clock: Arc<dyn Clock>,
     /// The renewal of tokens that may have to stand in; aborted when this is dropped.
@@ -91,14 +101,57 @@ impl Propagator {
         self.0.sts.as_ref()
     }
 
+    /// Makes an HTTP client for the agent's own calls, by the options of `[http]` in its file or of [`PropagatorBuilder::http`]. It sends what
+    /// it is given; [`integrations::reqwest::client`](crate::integrations) is one that propagates.
+    ///
+    /// ```no_run
+    /// # async fn call(propagator: sts_client::Propagator) -> Result<(), Box<dyn std::error::Error>> {
+    /// let http = propagator.http_client()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`HttpOptions::build`].
+    pub fn http_client(&self) -> Result<reqwest::Client, HttpClientError> {
+        self.0.http.build()
+    }
+
     /// Makes `headers` those of a call to `url` on behalf of `context`: takes off whatever could speak for somebody, and puts on one
     /// credential, the tenant, the correlation id, and what else the route forwards. On an error nothing that speaks for anybody is left,
     /// and neither when the future is dropped halfway. (A [`HeaderMap`] knows no case, so that no second `authorization` hides in it.)
     /// A cached token costs microseconds; otherwise it is an exchange.
     ///
+    /// Where the context has an idempotency key, the call gets a child of it by URL, and by how often this was applied for that URL under
+    /// the same request; [`Self::apply_as`] takes more into account. An `Idempotency-Key` that is there already stays: put it there for a
+    /// call that you try again.
+    ///
     /// # Errors
     /// See [`Error`].
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
+        self.apply_as(context, url, headers, Operation::Unknown).await
+    }
+
+    /// As [`Self::apply`], with an idempotency key that depends on more than the URL.
+    ///
+    /// ```no_run
+    /// # use http::{HeaderMap, Method};
+    /// # use sts_client::propagate::Operation;
+    /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (url, mut headers) = ("https://inventory.shop.example/orders".parse()?, HeaderMap::new());
+    /// let operation = Operation::Request { method: &Method::POST, body: Some(b"{}") };
+    /// propagator.apply_as(&context, &url, &mut headers, operation).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn apply_as(
+        &self,
+        context: &CallContext,
+        url: &Url,
+        headers: &mut HeaderMap,
+        operation: Operation<'_>,
+    ) -> Result<Credential, Error> {
         carried::strip(headers);
         carried::lead_to(url, headers);
         let span =
@@ -118,7 +171,63 @@ impl Propagator {
             headers.insert(X_DELEGATION_FALLBACK, SERVICE_ACCOUNT);
         }
         context.carried().apply(headers, &hop.route.forward_headers);
+        // Counted only here: a call that did not go out does not change the keys of those after it.
+        operation.put_key(url, hop.route.idempotency, context.carried(), headers);
         Ok(outbound.credential)
+    }
+
+    /// Gets the tokens for calls to `urls` on behalf of `context`, some at the same time, so that the calls themselves need no exchange.
+    /// The tokens are kept as those of calls are: an exchanged one lives for minutes, and no longer than the user's own.
+    ///
+    /// ```no_run
+    /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
+    /// let urls = ["https://inventory.shop.example/".parse()?, "https://payments.shop.example/".parse()?];
+    /// propagator.prefetch(&context, &urls).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The [`Error`] of the first URL, in their order, for which there is no token. The others are tried all the same.
+    pub async fn prefetch(&self, context: &CallContext, urls: &[Url]) -> Result<(), Error> {
+        let fetches: Vec<_> = urls.iter().map(|url| self.0.outbound(context, url)).collect();
+        let outcomes: Vec<_> = stream::iter(fetches).buffered(PREFETCHES).collect().await;
+        outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
+    }
+
+    /// Drops the token that is kept for calls to `url` on behalf of `context`: the exchanged one, or without a user the agent's own. The
+    /// next call gets another. For targets that say in their own way that a token is no longer good; the integrations of `reqwest`, `tower`
+    /// and `rmcp` see a 401 with `error="invalid_token"` themselves.
+    ///
+    /// ```no_run
+    /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
+    /// propagator.forget(&context, &"https://inventory.shop.example/stock".parse()?).await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn forget(&self, context: &CallContext, url: &Url) {
+        let Some(hop) = self.0.hop(url) else { return };
+        match (context.user().filter(|_| hop.rules.with_user == WithUser::Exchange), &hop.exchange, &hop.own) {
+            (Some(user), Some((_, key)), _) => self.0.cache.forget(&key.of(user)),
+            (_, _, Some(own)) => own.forget(),
+            (_, _, None) => {}
+        }
+    }
+
+    /// Drops the token that a target has refused. Returns whether another may be had.
+    #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+    async fn drop_refused(
+        &self,
+        context: &CallContext,
+        url: &Url,
+        refused: &HeaderValue,
+        credential: Credential,
+    ) -> bool {
+        let Some(hop) = self.0.hop(url) else { return false };
+        match (credential, context.user(), &hop.exchange, &hop.own) {
+            (Credential::Exchanged, Some(user), Some((_, key)), _) => self.0.cache.refuse(&key.of(user), refused),
+            (Credential::ServiceAccount | Credential::Fallback, _, _, Some(own)) => own.refuse(refused),
+            // The user's own token: no other is here.
+            _ => false,
+        }
     }
 }
 
@@ -135,7 +244,7 @@ impl Credential {
 
 fn decision_name(error: &Error) -> &'static str {
     match error {
-        Error::Refused { .. } => "refused",
+        Error::Refused { .. } | Error::WrongAudience { .. } => "refused",
         Error::Unavailable { .. } => "unavailable",
         Error::Misconfigured { .. } => "misconfigured",
         Error::NoRoute { .. } => "no_route",
@@ -162,10 +271,14 @@ impl Outbound {
 }
 
 impl Inner {
+    fn hop(&self, url: &Url) -> Option<&Hop> {
+        self.routes.find(url).and_then(|(index, _)| self.hops.get(index))
+    }
+
     async fn outbound(&self, context: &CallContext, url: &Url) -> Result<(Outbound, &Hop), Error> {
-        let found = self.routes.find(url).and_then(|(index, _)| self.hops.get(index));
-        let Some(hop) = found else {
-            return Err(Error::NoRoute { origin: url.origin().ascii_serialization() });
+        let Some(hop) = self.hop(url) else {
+            let routes = self.routes.iter().map(|route| route.url.clone()).collect();
+            return Err(Error::NoRoute { url: without_secrets(url), routes });
         };
         let decision = decide(self.inbound(context), hop.rules, Answer::NotAsked);
         let outbound = match (decision, context.user(), &hop.exchange) {
@@ -194,13 +307,15 @@ impl Inner {
         let answer = match &exchanged {
             Ok(token) if token.expires_at() <= self.clock.now() => Answer::No,
             Ok(_) => Answer::Token,
-            Err(ExchangeError::Refused { .. }) => Answer::No,
+            Err(ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. }) => Answer::No,
             Err(ExchangeError::Overloaded { .. }) => Answer::Overloaded,
             Err(ExchangeError::Outage(outage)) => match **outage {
                 Outage::TokenSource(_) => Answer::NoCredential,
-                Outage::Transport(_) | Outage::Reported | Outage::Status(_) | Outage::BreakerOpen | Outage::Keys(_) => {
-                    Answer::Outage
-                }
+                Outage::Transport(_)
+                | Outage::Reported { .. }
+                | Outage::Status { .. }
+                | Outage::BreakerOpen
+                | Outage::Keys(_) => Answer::Outage,
             },
             Err(error @ ExchangeError::Misconfigured { .. }) => return Err(error.clone().into()),
         };

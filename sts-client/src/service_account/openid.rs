@@ -18,7 +18,7 @@ use sts_jose::{Clock, SystemClock};
 use url::Url;
 
 use crate::build_error::BuildError;
-use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
+use crate::credentials::{SecretFile, SourcedToken, TokenSource, TokenSourceError};
 use crate::refusal_code::RefusalCode;
 use crate::transport::{HttpTransport, Transport, TransportError};
 
@@ -36,12 +36,29 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct OpenIdServiceAccount {
     issuer: IssuerUrl,
     client_id: ClientId,
-    client_secret: ClientSecret,
+    client_secret: Secret,
     scopes: Vec<Scope>,
     audience: Option<String>,
     http: Http,
     clock: Arc<dyn Clock>,
     kept: Mutex<Option<Kept>>,
+}
+
+/// Where the secret comes from.
+#[derive(Debug)]
+enum Secret {
+    Given(SecretString),
+    File(SecretFile),
+}
+
+impl Secret {
+    async fn current(&self) -> ClientSecret {
+        let secret = match self {
+            Self::Given(secret) => secret.clone(),
+            Self::File(file) => file.current().await,
+        };
+        ClientSecret::new(secret.expose_secret().to_owned())
+    }
 }
 
 #[derive(Clone)]
@@ -55,7 +72,7 @@ struct Kept {
 pub struct OpenIdServiceAccountBuilder {
     issuer: String,
     client_id: String,
-    client_secret: SecretString,
+    client_secret: Secret,
     scopes: Vec<String>,
     audience: Option<String>,
     allow_http: bool,
@@ -72,17 +89,17 @@ impl OpenIdServiceAccount {
         client_id: impl Into<String>,
         client_secret: SecretString,
     ) -> OpenIdServiceAccountBuilder {
-        OpenIdServiceAccountBuilder {
-            issuer: issuer.into(),
-            client_id: client_id.into(),
-            client_secret,
-            scopes: Vec::new(),
-            audience: None,
-            allow_http: false,
-            ca_pem: None,
-            transport: None,
-            clock: Arc::new(SystemClock),
-        }
+        OpenIdServiceAccountBuilder::new(issuer.into(), client_id.into(), Secret::Given(client_secret))
+    }
+
+    /// The same, with a secret in a file that may be replaced.
+    #[must_use]
+    pub fn builder_with_file(
+        issuer: impl Into<String>,
+        client_id: impl Into<String>,
+        client_secret: SecretFile,
+    ) -> OpenIdServiceAccountBuilder {
+        OpenIdServiceAccountBuilder::new(issuer.into(), client_id.into(), Secret::File(client_secret))
     }
 
     /// The token that is there, unless it nearly dies, and when the next one is to be asked for.
@@ -101,7 +118,7 @@ impl OpenIdServiceAccount {
         let client = CoreClient::from_provider_metadata(
             metadata.map_err(undiscovered)?,
             self.client_id.clone(),
-            Some(self.client_secret.clone()),
+            Some(self.client_secret.current().await),
         );
         let request = client.exchange_client_credentials().map_err(|error| TokenSourceError::Misconfigured {
             what: format!("the openid provider of the service account: {error}"),
@@ -123,6 +140,10 @@ impl OpenIdServiceAccount {
 
 #[async_trait]
 impl TokenSource for OpenIdServiceAccount {
+    fn forget(&self) {
+        self.keep(None);
+    }
+
     async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
         let now = self.clock.now();
         let kept = self.kept();
@@ -150,6 +171,20 @@ impl TokenSource for OpenIdServiceAccount {
 }
 
 impl OpenIdServiceAccountBuilder {
+    fn new(issuer: String, client_id: String, client_secret: Secret) -> Self {
+        Self {
+            issuer,
+            client_id,
+            client_secret,
+            scopes: Vec::new(),
+            audience: None,
+            allow_http: false,
+            ca_pem: None,
+            transport: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
     /// Asks for a scope.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
@@ -213,7 +248,7 @@ impl OpenIdServiceAccountBuilder {
         Ok(OpenIdServiceAccount {
             issuer,
             client_id: ClientId::new(self.client_id),
-            client_secret: ClientSecret::new(self.client_secret.expose_secret().to_owned()),
+            client_secret: self.client_secret,
             scopes: self.scopes.into_iter().map(Scope::new).collect(),
             audience: self.audience,
             http: Http { transport, allow_http: self.allow_http },

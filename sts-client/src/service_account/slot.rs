@@ -7,12 +7,14 @@ use std::time::Duration;
 use http::HeaderValue;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
-use sts_jose::Clock;
+use sts_jose::{Clock, has_passed};
 use sts_protocol::Tenant;
+use tokio::sync::Notify;
 
 use crate::bearer;
+use crate::cache::REPLACEMENT_PAUSE;
 use crate::carried::CorrelationId;
-use crate::credentials::{SourcedToken, TokenSource, TokenSourceError};
+use crate::credentials::{self, SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, IssuedToken, Outage, ServiceAccountRequest, Sts};
 use crate::flight::Flights;
@@ -49,7 +51,12 @@ enum Tenants {
 #[derive(Debug)]
 pub(crate) struct Slot {
     origin: Origin,
+    /// The routes that it serves, for people.
+    name: String,
     kept: Mutex<Option<Arc<OwnToken>>>,
+    /// When a token was last dropped because a target had refused it.
+    refused_at: Mutex<Option<Timestamp>>,
+    dropped: Notify,
     flights: Flights<(), Result<Arc<OwnToken>, Error>>,
     clock: Arc<dyn Clock>,
     margin: Duration,
@@ -58,7 +65,51 @@ pub(crate) struct Slot {
 impl Slot {
     /// An empty slot, whose tokens are sent until `margin` before their death.
     pub(crate) fn new(origin: Origin, margin: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { origin, kept: Mutex::new(None), flights: Flights::new(), clock, margin }
+        let name = match &origin {
+            Origin::Sts { route, .. } => route.url.to_string(),
+            Origin::Source(_) => "all".to_owned(),
+        };
+        let (kept, refused_at) = (Mutex::new(None), Mutex::new(None));
+        Self { origin, name, kept, refused_at, dropped: Notify::new(), flights: Flights::new(), clock, margin }
+    }
+
+    /// Drops the token: the next one is asked for at once where it is kept warm, and else for the next call.
+    pub(crate) fn forget(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Origin::Source(source) = &self.origin {
+            source.forget();
+        }
+        self.dropped.notify_one();
+    }
+
+    /// Drops the token if it is the one that a target has refused. Returns whether another may be had, which is at most every
+    /// [`REPLACEMENT_PAUSE`].
+    pub(crate) fn refuse(&self, refused: &HeaderValue) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if kept.as_ref().is_some_and(|kept| kept.authorization != *refused) {
+            return true;
+        }
+        if self.may_replace() {
+            self.forget();
+            return true;
+        }
+        // Nothing is kept while another call replaces it, and of a source that does not say when its tokens expire.
+        kept.is_none()
+    }
+
+    fn may_replace(&self) -> bool {
+        let now = self.clock.now();
+        let mut refused_at = self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = has_passed(*refused_at, now, REPLACEMENT_PAUSE);
+        if may {
+            *refused_at = Some(now);
+        }
+        may
+    }
+
+    /// Waits until the token was dropped.
+    pub(crate) async fn dropped(&self) {
+        self.dropped.notified().await;
     }
 
     /// The token for a call of the agent's own. A token of the STS is used until it nearly dies; another source, which may have rotated it,
@@ -101,6 +152,13 @@ impl Slot {
         flight.await
     }
 
+    /// Publishes how long the token that is there may still stand in.
+    pub(crate) fn report(&self) {
+        let expires_at = self.kept().and_then(|token| token.expires_at);
+        let left = expires_at.map_or(0.0, |death| self.clock.now().duration_until(death).as_secs_f64());
+        metrics::gauge!("sts_client_stand_in_seconds_left", "route" => self.name.clone()).set(left);
+    }
+
     /// When the next token should be asked for, as a time from now; `None` when there is nothing to renew.
     pub(crate) fn renewal_in(&self) -> Option<Duration> {
         let kept = self.kept()?;
@@ -120,7 +178,7 @@ impl Slot {
                 let issued = sts.service_account_token(ServiceAccountRequest { route, correlation_id }).await?;
                 Ok(OwnToken::issued(&issued, self.clock.now()))
             }
-            Origin::Source(source) => OwnToken::sourced(&source.token().await?, self.clock.now()),
+            Origin::Source(source) => OwnToken::sourced(&credentials::ask(&**source).await?, self.clock.now()),
         }
     }
 
@@ -129,7 +187,12 @@ impl Slot {
         match answer {
             Ok(token) => *kept = token.expires_at.map(|_| Arc::clone(token)),
             Err(Error::Unavailable { .. }) => {}
-            Err(Error::Refused { .. } | Error::Misconfigured { .. } | Error::NoRoute { .. }) => *kept = None,
+            Err(
+                Error::Refused { .. }
+                | Error::Misconfigured { .. }
+                | Error::WrongAudience { .. }
+                | Error::NoRoute { .. },
+            ) => *kept = None,
         }
     }
 }

@@ -21,7 +21,11 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
     let mut failing = false;
     let mut pause = slot.renewal_in().unwrap_or(SLOW);
     loop {
-        tokio::time::sleep(spread(pause.clamp(RETRY, LONGEST), entropy.as_ref())).await;
+        slot.report();
+        tokio::select! {
+            () = tokio::time::sleep(spread(pause.clamp(RETRY, LONGEST), entropy.as_ref())) => {}
+            () = slot.dropped() => {}
+        }
         if let Some(left) = slot.renewal_in().filter(|left| !failing && *left > RETRY) {
             pause = left;
             continue;
@@ -35,7 +39,12 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
         pause = match answer {
             Ok(_) => slot.renewal_in().unwrap_or(SLOW),
             Err(Error::Unavailable { .. }) => RETRY,
-            Err(Error::Refused { .. } | Error::Misconfigured { .. } | Error::NoRoute { .. }) => SLOW,
+            Err(
+                Error::Refused { .. }
+                | Error::Misconfigured { .. }
+                | Error::WrongAudience { .. }
+                | Error::NoRoute { .. },
+            ) => SLOW,
         };
     }
 }

@@ -7,12 +7,41 @@ use sts_client::{Propagator, Verifier};
 use tempfile::TempDir;
 
 #[test]
-fn the_agent_of_the_readmes_is_the_compiled_example_and_short() {
-    let example = read("sts-client/examples/agent.rs");
-    assert!(example.lines().count() < 30, "{} lines", example.lines().count());
+fn the_agent_of_the_readmes_is_the_example_that_runs() {
+    let [program, file] = ["src/main.rs", "agent.toml"].map(|name| read(&format!("examples/first-agent/{name}")));
     for readme in ["README.md", "sts-client/README.md"] {
-        assert!(read(readme).contains(&format!("```rust\n{example}```")), "{readme} has another agent");
+        assert!(read(readme).contains(&format!("```rust\n{program}```")), "{readme} has another agent");
+        assert!(read(readme).contains(&format!("```toml\n{file}```")), "{readme} has another agent.toml");
     }
+    let manifest = read("examples/first-agent/Cargo.toml");
+    let (_, added) = manifest.split_once("[dependencies]\n").unwrap();
+    for name in added.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split(' ').next()) {
+        assert!(read("README.md").lines().any(|line| line.starts_with("cargo add") && line.contains(name)), "{name}");
+    }
+}
+
+#[test]
+fn the_test_of_the_readme_is_one_that_runs() {
+    let test = read("sts-client/tests/with_a_mock_sts.rs");
+    assert!(read("sts-client/README.md").contains(&format!("```rust\n{test}```")));
+}
+
+#[test]
+fn every_reason_of_a_refused_request_is_in_the_table() {
+    let source = read("sts-client/src/inbound/refusal.rs");
+    let (_, reasons) = source.split_once("fn reason(&self) -> &'static str {").unwrap();
+    let (reasons, _) = reasons.split_once("\n    }\n").unwrap();
+    let reasons: Vec<&str> = reasons.split('"').skip(1).step_by(2).collect();
+    assert!(reasons.len() > 25, "{reasons:?}");
+    let page = read("docs/agents.md");
+    let (_, table) = page.split_once("| `reason` | status |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut rows: Vec<&str> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    for reason in reasons {
+        assert!(rows.contains(&reason), "{reason} is not in the table");
+        rows.retain(|row| *row != reason);
+    }
+    assert!(rows.is_empty(), "{rows:?}");
 }
 
 #[tokio::test]
@@ -30,7 +59,9 @@ fn the_readme_names_every_key_of_the_file() {
         ("sts-client/src/inbound/config.rs", "pub(crate) struct InboundTable {"),
         ("sts-client/src/inbound/config.rs", "struct ServiceAccountConfig {"),
         ("sts-client/src/inbound/config.rs", "struct IssuerConfig {"),
+        ("sts-client/src/inbound/config.rs", "struct MarkConfig {"),
         ("sts-client/src/propagate/config.rs", "pub(crate) struct StsTable {"),
+        ("sts-client/src/propagate/config.rs", "pub(crate) struct HttpTable {"),
         ("sts-client/src/propagate/config.rs", "pub(crate) struct ServiceAccountTable {"),
         ("sts-client/src/route.rs", "pub struct Route {"),
     ];
@@ -43,7 +74,8 @@ fn the_readme_names_every_key_of_the_file() {
         assert!(!names.is_empty(), "{path}: {declaration}");
         for name in names {
             let key = if name == "scope" { "scopes" } else { name };
-            let named = ["\n{} = ", "[[inbound.{}]]", "`{}`", "{ {} = ", ", {} = "].map(|form| form.replace("{}", key));
+            let named = ["\n{} = ", "\n# {} = ", "[[inbound.{}]]", "`{}`", "{ {} = ", ", {} = "]
+                .map(|form| form.replace("{}", key));
             assert!(named.iter().any(|form| readme.contains(form)), "{path}: {declaration} {key} is not in the README");
         }
     }
@@ -88,7 +120,7 @@ fn sources(root: &Path, folders: &[&str]) -> Vec<String> {
 /// The file, with the files that it names in a directory of this test.
 fn file_of_the_readme(directory: &Path) -> String {
     let readme = read("sts-client/README.md");
-    let (_, toml) = readme.split_once("```toml\n").unwrap();
+    let (_, toml) = readme.split_once("Every key there is:\n\n```toml\n").unwrap();
     let (toml, _) = toml.split_once("```").unwrap();
     let ca = rcgen::generate_simple_self_signed(["sts.example.com".to_owned()]).unwrap().cert.pem();
     fs::write(directory.join("private-ca.pem"), ca).unwrap();

@@ -1,5 +1,6 @@
 //! The client library, through its public edge.
 
+mod context;
 mod documents;
 mod envelope;
 mod exchange;
@@ -10,3 +11,5 @@ mod plug;
 mod propagate;
 mod service_account;
 mod simulation;
+mod size;
+mod test_util;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use sts_client::RefusalCode;
@@ -45,6 +46,8 @@ struct Script {
 
 #[derive(Debug, Clone, Copy)]
 enum Says {
+    /// A bug of the source.
+    Panic,
     /// A token named after how often the source was asked, that lives for so long.
     Token(Duration),
     No,
@@ -54,9 +57,14 @@ enum Says {
 #[async_trait]
 impl TokenSource for Script {
     async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
-        let mut asked = self.asked.lock().unwrap();
-        *asked += 1;
-        match *self.says.lock().unwrap() {
+        let asked = {
+            let mut asked = self.asked.lock().unwrap();
+            *asked += 1;
+            *asked
+        };
+        let says = *self.says.lock().unwrap();
+        match says {
+            Says::Panic => panic!("a bug of the source"),
             Says::Token(life) => {
                 let expires_at = Some(self.clock.now() + life);
                 Ok(SourcedToken { token: format!("own-{asked}").into(), expires_at })
@@ -232,6 +240,34 @@ async fn the_token_that_stands_in_is_renewed_at_half_its_life_and_dropped_when_t
     let asked = source.asked();
     pass(&clock, 300).await;
     assert_eq!(source.asked(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_does_not_end_the_renewal_and_a_gauge_shows_what_is_left() {
+    let recorder = DebuggingRecorder::new();
+    let metrics = recorder.snapshotter();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let left = || {
+        let gauges = metrics.snapshot().into_vec().into_iter().filter_map(|(key, _, _, value)| {
+            let is_ours = key.key().name() == "sts_client_stand_in_seconds_left";
+            let DebugValue::Gauge(seconds) = value else { return None };
+            is_ours.then_some(seconds.into_inner())
+        });
+        gauges.last().unwrap()
+    };
+    let clock = clock();
+    let source = Script::new(Says::Token(LONG), &clock);
+    let propagator = agent(Arc::clone(&source) as _, &clock).await.unwrap();
+    source.say(Says::Panic);
+    pass(&clock, 400).await;
+    assert_eq!(call(&propagator, &user(&clock).await).await, "Fallback Bearer own-1");
+    assert!((100.0..=210.0).contains(&left()), "{}", left());
+    pass(&clock, 200).await;
+    assert_eq!((call(&propagator, &user(&clock).await).await.as_str(), left()), ("unavailable", 0.0));
+    source.say(Says::Token(LONG));
+    pass(&clock, 10).await;
+    assert!(call(&propagator, &user(&clock).await).await.starts_with("Fallback Bearer own-"));
+    assert!(left() > 580.0, "{}", left());
 }
 
 /// An OpenID provider.

@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::context::CallContext;
 use crate::error::Error;
-use crate::propagate::Propagator;
+use crate::propagate::again::Sent;
+use crate::propagate::{Operation, Propagator};
 
 /// What a request of rmcp bears.
 pub(super) struct Prepared {
@@ -25,27 +26,55 @@ pub(super) struct Prepared {
 /// would lead elsewhere than to where the route leads.
 const OF_THE_HTTP_CLIENT: [HeaderName; 5] = [HOST, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING];
 
-/// Makes the headers of a request to `uri` those that its route says. What belongs to the protocol stays as rmcp has set it, even where the
-/// route forwards a header of that name.
-pub(super) async fn prepare(
-    propagator: &Propagator,
-    context: &CallContext,
-    uri: &str,
-    given: HashMap<HeaderName, HeaderValue>,
-) -> Result<Prepared, Error> {
-    let url = Url::parse(uri)
-        .map_err(|error| Error::misconfigured(format!("the uri of the mcp server cannot be used: {error}")))?;
-    let (mut headers, given): (HashMap<_, _>, HashMap<_, _>) =
-        given.into_iter().partition(|(name, _)| is_of_the_protocol(name));
-    let mut applied: HeaderMap = given.into_iter().collect();
-    propagator.apply(context, &url, &mut applied).await?;
-    let token = take_token(&mut applied)?;
-    for name in applied.keys() {
-        if !is_of_the_protocol(name) && !OF_THE_HTTP_CLIENT.contains(name) {
-            headers.insert(name.clone(), joined(&applied, name)?);
-        }
+/// A request as rmcp would send it.
+pub(super) struct Call {
+    url: Url,
+    of_the_protocol: HashMap<HeaderName, HeaderValue>,
+    given: HeaderMap,
+}
+
+impl Call {
+    /// A request to `uri` with the headers that rmcp gave it.
+    pub(super) fn new(uri: &str, given: HashMap<HeaderName, HeaderValue>) -> Result<Self, Error> {
+        let url = Url::parse(uri)
+            .map_err(|error| Error::misconfigured(format!("the uri of the mcp server cannot be used: {error}")))?;
+        let (of_the_protocol, given): (HashMap<_, _>, HashMap<_, _>) =
+            given.into_iter().partition(|(name, _)| is_of_the_protocol(name));
+        Ok(Self { url, of_the_protocol, given: given.into_iter().collect() })
     }
-    Ok(Prepared { uri: url.as_str().into(), token, headers })
+
+    /// Makes the headers those that the route says.
+    pub(super) async fn prepare(
+        &self,
+        propagator: &Propagator,
+        context: CallContext,
+        operation: Operation<'_>,
+    ) -> Result<(Prepared, Sent), Error> {
+        let mut applied = self.given.clone();
+        let sent = propagator.prepare(context, self.url.clone(), &mut applied, operation).await?;
+        Ok((self.with(applied)?, sent))
+    }
+
+    /// The same with another token, after the server has refused the one that was `sent`; `None` where there is no other.
+    pub(super) async fn prepare_again(&self, propagator: &Propagator, sent: &Sent) -> Option<Prepared> {
+        let mut applied = self.given.clone();
+        if !propagator.prepare_again(sent, &mut applied).await {
+            return None;
+        }
+        self.with(applied).ok()
+    }
+
+    /// What belongs to the protocol stays as rmcp has set it, even where the route forwards a header of that name.
+    fn with(&self, mut applied: HeaderMap) -> Result<Prepared, Error> {
+        let token = take_token(&mut applied)?;
+        let mut headers = self.of_the_protocol.clone();
+        for name in applied.keys() {
+            if !is_of_the_protocol(name) && !OF_THE_HTTP_CLIENT.contains(name) {
+                headers.insert(name.clone(), joined(&applied, name)?);
+            }
+        }
+        Ok(Prepared { uri: self.url.as_str().into(), token, headers })
+    }
 }
 
 fn is_of_the_protocol(name: &HeaderName) -> bool {

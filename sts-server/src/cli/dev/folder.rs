@@ -46,6 +46,9 @@ impl Folder {
         let secrets = secrets(&path.join("secrets.toml"), entropy)?;
         make(&path.join("registry.toml"), &registry(&secrets))?;
         make(&path.join("sts.toml"), CONFIGURATION)?;
+        for (agent, secret) in &secrets {
+            make(&path.join(format!("{agent}.secret")), secret)?;
+        }
         let secrets = secrets.into_iter().map(|(agent, secret)| (agent, secret.into())).collect();
         Ok(Self { path: path.to_owned(), is_new, issuer_key, secrets })
     }

@@ -21,7 +21,6 @@ async fn a_token_for_something_else_is_refused() {
     let now = sts.claims()["iat"].as_i64().unwrap();
     let coordinator = json!({ "sub": "coordinator", "iss": sts.url });
     let rows = [
-        ("another audience", json!({ "aud": "warehouse" })),
         ("several audiences", json!({ "aud": ["inventory", "warehouse"] })),
         ("one audience in an array", json!({ "aud": ["inventory"] })),
         ("no audience", json!({ "aud": null })),
@@ -56,6 +55,16 @@ async fn a_token_for_something_else_is_refused() {
         assert_eq!(ask(&sts, json_reply(200, &body)).await, INVALID, "{name}");
     }
     assert_eq!(ask(&sts, sts.honest()).await, "ok");
+}
+
+#[tokio::test]
+async fn a_token_that_is_right_but_for_its_audience_says_which_one_the_route_lacks() {
+    let sts = HostileSts::start().await;
+    let answer = |changes: &Value| json_reply(200, &sts.body(&sts.sign(&with(sts.claims(), changes))));
+    assert_eq!(ask(&sts, answer(&json!({ "aud": "warehouse" }))).await, "wrong audience: warehouse");
+    assert_eq!(ask(&sts, answer(&json!({ "aud": "warehouse", "sub": "bob" }))).await, INVALID);
+    let long = "x".repeat(1_000);
+    assert_eq!(ask(&sts, answer(&json!({ "aud": long }))).await, format!("wrong audience: {}", &long[..256]));
 }
 
 #[tokio::test]
@@ -218,7 +227,7 @@ async fn a_service_account_gets_only_a_token_of_its_own() {
         ("a delegated one", json!({ "act": act }), INVALID),
         ("one of a tenant", json!({ "tenant_id": "acme" }), INVALID),
         ("one of a principal", json!({ "sub_id": sts.claims()["sub_id"] }), INVALID),
-        ("one for others", json!({ "aud": "warehouse" }), INVALID),
+        ("one for others", json!({ "aud": "warehouse" }), "wrong audience: warehouse"),
         ("one with malformed tenants", json!({ "tenant_ids": ["a b"] }), INVALID),
         ("one with a tenant that is no list", json!({ "tenant_ids": "acme" }), INVALID),
     ];

@@ -3,8 +3,10 @@
 mod answers;
 mod discovery;
 mod hostile;
+mod load;
 mod outages;
 mod requests;
+mod secret_files;
 mod server;
 
 use std::sync::Arc;
@@ -22,11 +24,12 @@ fn class<T>(result: &Result<T, ExchangeError>) -> String {
         Ok(_) => "ok".to_owned(),
         Err(ExchangeError::Refused { code }) => format!("refused: {code}"),
         Err(ExchangeError::Overloaded { retry_after }) => format!("overloaded: {retry_after:?}"),
+        Err(ExchangeError::WrongAudience { issued }) => format!("wrong audience: {issued}"),
         Err(ExchangeError::Misconfigured { .. }) => "misconfigured".to_owned(),
         Err(ExchangeError::Outage(outage)) => match &**outage {
             Outage::Transport(TransportError::TimedOut) => "outage: timed out".to_owned(),
             Outage::Transport(_) => "outage: transport".to_owned(),
-            Outage::Status(status) => format!("outage: {status}"),
+            Outage::Status { status, .. } => format!("outage: {status}"),
             Outage::BreakerOpen => "outage: breaker".to_owned(),
             Outage::Keys(_) => "outage: keys".to_owned(),
             other => format!("outage: {other}"),

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Verifier};
-use sts_client::{Credentials, Sts};
+use sts_client::integrations::a2a::{ServiceParams, verify};
+use sts_client::test_util::{MockAnswer, MockSts};
+use sts_client::{CallContext, Credentials, Delegation, Propagator, Route, Sts};
 use sts_tests::{Fault, Harness, TestIssuer};
 
-use super::{Agent, Row, bearer};
+use super::{Agent, Row, bearer, send, with_header};
 
 fn sts(issuer: &str, secret: String) -> Sts {
     Sts::builder(issuer, "inventory", Credentials::ClientSecret(secret.into())).attempts(1).build().unwrap()
@@ -44,4 +50,37 @@ async fn while_the_sts_cannot_be_asked_its_tokens_are_an_outage_and_others_are_s
     issuer.fail(Fault::Status(500));
     agent.refused("of the sts", request, Row::Unavailable, "introspection_unavailable").await;
     agent.served("of another issuer", agent.request(&json!({}))).await;
+}
+
+/// A handler that verifies what the layer has verified, as the executor of an A2A agent does: by the parameters that the headers became.
+async fn twice(State(verifier): State<Verifier>, headers: HeaderMap) -> StatusCode {
+    let text = |value: &HeaderValue| vec![value.to_str().unwrap().to_owned()];
+    let params: ServiceParams = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    verify(&verifier, &params).await.map_or_else(|refusal| refusal.status(), |_caller| StatusCode::OK)
+}
+
+#[tokio::test]
+async fn a_request_that_two_verifiers_see_is_introspected_once_and_every_request_is() {
+    let sts = MockSts::new();
+    let verifier =
+        Verifier::builder(["inventory"]).issuer(sts.entry()).introspect(sts.sts("inventory")).build().unwrap();
+    let app = Router::new().route("/", get(twice)).with_state(verifier.clone()).layer(verifier.layer());
+    let url: url::Url = "https://inventory.shop.example/".parse().unwrap();
+    let route = Route::to(url.clone()).audience("inventory");
+    let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await.unwrap();
+    let mut headers = HeaderMap::new();
+    let caller = CallContext::from(Delegation::for_test().build());
+    propagator.apply(&caller, &url, &mut headers).await.unwrap();
+    let introspections = || sts.requests().iter().filter(|request| request.parameter("token").is_some()).count();
+    for asked in 1..4 {
+        assert_eq!(send(&app, headers.clone()).await.status, 200);
+        assert_eq!(introspections(), asked);
+    }
+    sts.answer_next(MockAnswer::Refuse("invalid_token"));
+    assert_eq!(send(&app, headers.clone()).await.status, 401, "the same correlation id is not the same request");
+    for ticket in ["", "AAAAAAAAAAAAAAAAAAAAAA"] {
+        sts.answer_next(MockAnswer::Refuse("invalid_token"));
+        let made_up = with_header(headers.clone(), "x-sts-introspected", ticket);
+        assert_eq!(send(&app, made_up).await.status, 401, "{ticket:?}");
+    }
 }

@@ -2,12 +2,15 @@
 //!
 //! [`Agent`] is an agent behind the layer, with an issuer of its own; each test changes one thing in a request that it serves.
 
+mod accounts;
 mod claims;
+mod grpc;
 mod headers;
 mod introspection;
 mod keys;
 mod layer;
 mod own;
+mod refusal_log;
 mod setup;
 mod tenant;
 mod tokens;
@@ -219,6 +222,13 @@ async fn tell(headers: HeaderMap, delegation: Delegation) -> String {
         "prior_actors": prior,
         "tenant": delegation.tenant().map(Tenant::as_str),
         "scope": scope,
+        "roles": delegation.roles().collect::<Vec<_>>(),
+        "acr": delegation.acr(),
+        "amr": delegation.amr(),
+        "auth_time": delegation.auth_time().map(Timestamp::as_second),
+        "client_id": delegation.client_id(),
+        "jti": delegation.jti(),
+        "email": delegation.claim("email"),
         "txn": delegation.txn(),
         "expires_at": delegation.expires_at().as_second(),
         "correlation_id": delegation.correlation_id().as_str(),

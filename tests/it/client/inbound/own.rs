@@ -36,6 +36,8 @@ async fn a_delegated_token_names_user_actor_tenant_scope_and_transaction() {
         ("prior_actors", json!([])),
         ("tenant", json!("acme")),
         ("scope", json!(["stock:read", "stock:write"])),
+        ("client_id", json!("coordinator")),
+        ("jti", claims["jti"].clone()),
         ("txn", claims["txn"].clone()),
         ("expires_at", claims["exp"].clone()),
     ] {

@@ -102,6 +102,24 @@ async fn a_real_agent_hears_for_whom_and_by_whom_it_is_called() {
 }
 
 #[tokio::test]
+async fn two_messages_of_one_request_are_two_operations() {
+    let coordinator = Coordinator::start().await;
+    let place = Inventory::serve(&coordinator).await;
+    let client = client(&place, interceptor(coordinator.exchanging(&place).await, &place));
+    for _repetition in 0..2 {
+        let context = coordinator.context(json!({})).await;
+        for _ in 0..2 {
+            let answer = context.clone().scope(client.send_message(&question())).await.unwrap();
+            assert!(matches!(answer, SendMessageResponse::Message(_)), "{answer:?}");
+        }
+    }
+    let requests = place.requests();
+    let keys: Vec<_> = requests.iter().map(|request| request.headers["idempotency-key"].to_str().unwrap()).collect();
+    assert_eq!(keys[..2], ["once-1::SendMessage:1", "once-1::SendMessage:2"]);
+    assert_eq!(keys[..2], keys[2..]);
+}
+
+#[tokio::test]
 async fn whatever_the_call_bore_goes_away_under_any_spelling_and_one_token_leaves() {
     let (coordinator, place) = (Coordinator::start().await, Place::start().await);
     let token = coordinator.harness.user_token();
@@ -143,11 +161,12 @@ async fn operations_bear_child_keys_stable_over_repetitions_and_what_only_reads_
     };
     for _repetition in 0..2 {
         let context = coordinator.context(json!({})).await;
-        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage"));
+        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage:1"));
         let named = context.clone().for_operation("ask-inventory");
-        assert_eq!(key(named, "SendMessage").await.as_deref(), Some("once-1::ask-inventory::SendMessage"));
+        assert_eq!(key(named, "SendMessage").await.as_deref(), Some("once-1::ask-inventory::SendMessage:1"));
         let streaming = key(context.clone(), "SendStreamingMessage").await;
-        assert_eq!(streaming.as_deref(), Some("once-1::SendStreamingMessage"));
+        assert_eq!(streaming.as_deref(), Some("once-1::SendStreamingMessage:1"));
+        assert_eq!(key(context.clone(), "SendMessage").await.as_deref(), Some("once-1::SendMessage:2"));
         for method in ["GetTask", "ListTasks", "SubscribeToTask", "GetExtendedAgentCard"] {
             assert_eq!(key(context.clone(), method).await, None, "{method}");
         }

@@ -22,7 +22,7 @@ use sts_client::{CallContext, Error, Propagator, Route, ServiceAccount, WithoutU
 use sts_jose::SystemEntropy;
 
 use super::place::Place;
-use super::{Coordinator, claims};
+use super::{Coordinator, claims, refused};
 
 /// An MCP server whose one tool says whose token the call bore.
 #[derive(Clone)]
@@ -45,9 +45,13 @@ impl ServerHandler for Tools {
 }
 
 async fn tools() -> Place {
+    Place::serve(router()).await
+}
+
+fn router() -> axum::Router {
     let sessions = Arc::new(LocalSessionManager::default());
     let service = StreamableHttpService::new(|| Ok(Tools), sessions, StreamableHttpServerConfig::default());
-    Place::serve(axum::Router::new().nest_service("/mcp", service)).await
+    axum::Router::new().nest_service("/mcp", service)
 }
 
 type Session = RunningService<RoleClient, ClientConfig>;
@@ -220,6 +224,24 @@ async fn a_handshake_without_a_user_bears_the_service_account_and_the_first_user
 }
 
 #[tokio::test]
+async fn a_message_whose_token_the_server_refuses_is_sent_again_with_another() {
+    let coordinator = refused::coordinator().await;
+    let verifier = refused::introspecting_verifier(&coordinator.harness);
+    let place = Place::serve(router().layer(verifier.layer())).await;
+    let (propagator, context) = (coordinator.exchanging(&place).await, coordinator.context(json!({})).await);
+    let client = Client::open(&place, propagator, context).await;
+    client.who(None).await.unwrap();
+    place.wait_for(Method::GET).await;
+    refused::revoke_signing_key(&coordinator.harness).await;
+    let before = place.requests().len();
+    assert_eq!(client.who(None).await.unwrap(), "alice");
+    let requests = place.requests().split_off(before);
+    let keys: Vec<_> = requests.iter().map(|request| &request.headers["idempotency-key"]).collect();
+    assert_eq!(keys.len(), 2, "one more round trip");
+    assert_eq!(keys[0], keys[1], "both are one operation");
+}
+
+#[tokio::test]
 async fn each_call_of_a_tool_bears_a_child_key_stable_over_repetitions_and_nothing_else_bears_one() {
     let (coordinator, place) = (Coordinator::start().await, tools().await);
     let (propagator, context) = (coordinator.exchanging(&place).await, coordinator.context(json!({})).await);
@@ -233,15 +255,18 @@ async fn each_call_of_a_tool_bears_a_child_key_stable_over_repetitions_and_nothi
     assert!(keys(&place).is_empty(), "neither the handshake nor a listing is an operation");
     client.who(None).await.unwrap();
     client.who(Some(context.clone())).await.unwrap();
-    let [first, of_the_message] = <[String; 2]>::try_from(keys(&place)).unwrap();
-    assert!(first.starts_with("once-1::tools/call:who:"), "{first}");
-    assert_eq!(of_the_message, first, "the same tool with the same arguments is the same operation");
+    let [first, second] = <[String; 2]>::try_from(keys(&place)).unwrap();
+    let call = first.strip_suffix(":1").unwrap().to_owned();
+    assert!(call.starts_with("once-1::tools/call:who:"), "{first}");
+    assert_eq!(second, format!("{call}:2"), "a tool that is polled is called each time");
     client.who(None).await.unwrap();
     assert_eq!(keys(&place).len(), 2, "the key of a message is not that of the session's next");
+    client.who(Some(context.clone())).await.unwrap();
     client.who(Some(context.clone().for_operation("second"))).await.unwrap();
-    assert!(keys(&place)[2].starts_with("once-1::second::tools/call:who:"), "{:?}", keys(&place));
+    assert_eq!(keys(&place)[2], format!("{call}:3"));
+    assert!(keys(&place)[3].starts_with("once-1::second::tools/call:who:"), "{:?}", keys(&place));
 
     let repetition = Client::open(&place, propagator, coordinator.context(json!({})).await).await;
     repetition.who(None).await.unwrap();
-    assert_eq!(keys(&place)[3], first, "a repetition of the whole request, in a session of its own");
+    assert_eq!(keys(&place)[4], first, "a repetition of the whole request, in a session of its own");
 }

@@ -1,6 +1,7 @@
 //! What goes out with a call: the decision table, carried out against the real server.
 
 mod config;
+mod prefetch;
 mod start;
 
 use std::sync::Arc;
@@ -206,8 +207,11 @@ async fn a_place_without_a_route_gets_no_token() {
     let gate = Gate::new(OPEN);
     let propagator = builder(&harness, &gate).route(inventory()).build().await.unwrap();
     let context = user(&harness, &harness.user_token()).await.into();
-    let (outcome, headers) = apply_to(&propagator, &context, "https://inventory.shop.example.evil.example/").await;
-    assert_eq!(class(&outcome), "no route to https://inventory.shop.example.evil.example");
+    let url = "https://user:pass@inventory.shop.example.evil.example/x?key=y#z";
+    let (outcome, headers) = apply_to(&propagator, &context, url).await;
+    let said =
+        "no route to https://inventory.shop.example.evil.example/x: the routes are https://inventory.shop.example/";
+    assert_eq!(class(&outcome), said);
     assert_eq!((text(&headers, "authorization"), text(&headers, "x-tenant-id"), gate.asked()), (None, None, 0));
 }
 

@@ -30,7 +30,7 @@ impl Flight<'_> {
     }
 
     fn may_be_given_up_under_load(&self) -> bool {
-        self.0.len() < ATTEMPTS as usize && self.0.last().is_some_and(|asking| asking.given == Given::Load)
+        self.0.len() < ATTEMPTS as usize && self.0.last().is_some_and(|asking| matches!(asking.given, Given::Load(_)))
     }
 
     /// Nothing but an outage was seen.
@@ -43,6 +43,8 @@ impl Flight<'_> {
 pub fn judge(run: &Run) -> Verdict {
     let state = run.sts.lock();
     let flights = flights(&state)?;
+    judge_respite(&state)?;
+    judge_budget(&state, &flights)?;
     for seen in run.seen.iter().chain(&run.healed) {
         let judged = judge_call(seen, &state, &flights);
         judged.map_err(|why| told(&why, seen, &state))?;
@@ -83,12 +85,51 @@ fn flights(state: &State) -> Result<Flights<'_>, String> {
     Ok(flights)
 }
 
+/// The loads of an agent that say for how long the STS wants to be left alone.
+fn respites(state: &State, agent: usize) -> impl Iterator<Item = (Duration, Duration)> {
+    state.askings.iter().filter(move |asking| asking.asked.agent == agent).filter_map(|asking| match asking.given {
+        Given::Load(Some(retry_after)) => Some((asking.ended, asking.ended + retry_after)),
+        _ => None,
+    })
+}
+
+/// No agent asks an STS that wants to be left alone.
+fn judge_respite(state: &State) -> Verdict {
+    for asking in &state.askings {
+        let early =
+            respites(state, asking.asked.agent).find(|(from, until)| *from < asking.began && asking.began < *until);
+        if let Some((from, until)) = early {
+            return Err(format!("asked too early, between {from:?} and {until:?}: {asking:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The further attempts of an agent are as many as its budget allows: ten, one for each that succeeded, and one for five other successes.
+fn judge_budget(state: &State, flights: &Flights<'_>) -> Verdict {
+    let mut spent: HashMap<usize, (usize, usize)> = HashMap::new();
+    for flight in flights.values().flatten() {
+        let (further, earned) = spent.entry(flight.0[0].asked.agent).or_default();
+        *further += flight.0.len() - 1;
+        let succeeded = flight.0.last().is_some_and(|asking| asking.given == Given::Token);
+        *earned += usize::from(succeeded) * if flight.0.len() == 1 { 1 } else { 5 };
+    }
+    match spent.values().find(|(further, earned)| further * 5 > 50 + earned) {
+        Some((further, earned)) => {
+            Err(format!("{further} further attempts, with {earned} earned: {:?}", state.askings))
+        }
+        None => Ok(()),
+    }
+}
+
 fn judge_call(seen: &Seen, state: &State, flights: &Flights<'_>) -> Verdict {
     let caller = &CAST.callers[seen.call.caller];
     match &seen.outcome {
         Ok(credential) => {
             judge_headers(seen, caller, *credential)?;
             let issued = issued(seen, state)?;
+            let forgotten = state.forgotten.iter().filter(|(at, asked)| *at < seen.call.at && *asked == issued.asked);
+            require(forgotten.into_iter().all(|(at, _)| *at <= issued.at), "a token left that was to be forgotten")?;
             match credential {
                 Credential::Exchanged => judge_exchanged(seen, caller, issued),
                 Credential::ServiceAccount => judge_own(seen, caller, issued),
@@ -163,14 +204,22 @@ fn out_of_reach(seen: &Seen, flights: &Flights<'_>) -> bool {
 fn judge_error(seen: &Seen, (caller, error): (&Caller, &Error), state: &State, flights: &Flights<'_>) -> Verdict {
     match error {
         Error::Refused { code } => judge_refusal(seen, caller, code.as_str(), state),
-        // Load is shared with those alone who waited for the very same request.
+        // Load is shared with those who waited for the very same request; and with all of the agent for as long as `Retry-After` says.
         Error::Unavailable { outage: None, .. } => {
-            let load = mine(seen, flights).any(|flight| flight.0.iter().any(|asking| asking.given == Given::Load));
-            require(load, "unavailable without load")
+            let is_load = |asking: &&Asking| matches!(asking.given, Given::Load(_));
+            let load = mine(seen, flights).any(|flight| flight.0.iter().any(|asking| is_load(asking)));
+            let began = mine(seen, flights).map(Flight::began).min().unwrap_or(seen.call.at).min(seen.call.at);
+            let mut respites = respites(state, seen.call.agent);
+            let respite = respites.any(|(from, until)| from <= seen.ended && began < until);
+            require(load || respite, "unavailable without load")
         }
         Error::Unavailable { outage: Some(_), .. } => {
             let asked = mine(seen, flights).any(Flight::is_outage);
             require(asked || out_of_reach(seen, flights), "unavailable without an outage")
+        }
+        Error::WrongAudience { issued } => {
+            require(&**issued == "elsewhere", "an audience that the sts never gave")?;
+            judge_refusal(seen, caller, "invalid_response", state)
         }
         other => Err(format!("{other}")),
     }
@@ -192,7 +241,7 @@ fn judge_refusal(seen: &Seen, caller: &Caller, code: &str, state: &State) -> Ver
             let said = |asking: &&Asking| match &asking.given {
                 Given::Refusal(given) => given == code,
                 Given::Rubbish => code == "invalid_response",
-                Given::Token | Given::Load | Given::Outage | Given::NothingYet => false,
+                Given::Token | Given::Load(_) | Given::Outage | Given::NothingYet => false,
             };
             let mut askings = state.askings.iter().filter(|asking| is_of(asking, seen)).filter(said);
             require(
@@ -228,7 +277,7 @@ fn route(call: &Call) -> &'static Route {
 }
 
 /// What the STS is asked for a call.
-fn asked(call: &Call, caller: Option<usize>) -> Asked {
+pub fn asked(call: &Call, caller: Option<usize>) -> Asked {
     let route = route(call);
     Asked {
         agent: call.agent,

@@ -10,14 +10,15 @@ use tokio::task::JoinSet;
 
 use super::cast::{AGENTS, CAST, STS, VirtualClock};
 use super::chance::Chance;
+use super::oracle;
 use super::sts::{Door, SimulatedSts, Weather};
 
 /// So many attempts an exchange may make.
 pub const ATTEMPTS: u32 = 3;
 /// No new calls after this, but for those that find everything healed.
 const TROUBLE: Duration = Duration::from_secs(45);
-/// By then the breaker has closed and every refusal is forgotten.
-const PEACE: Duration = Duration::from_secs(75);
+/// By then the breaker has closed, every refusal is forgotten, and no `Retry-After` holds any more.
+const PEACE: Duration = Duration::from_secs(95);
 
 /// Who calls where, and when.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Call {
     pub route: usize,
     /// The caller has no more patience than this.
     pub patience: Option<Duration>,
+    /// The caller has the token forgotten afterwards.
+    pub forgets: bool,
 }
 
 /// What came of a call that was not given up.
@@ -64,7 +67,8 @@ async fn live(chance: Chance) -> Run {
     let (calls, weather) = (calls(&chance), weather(&chance));
     let mut tasks = JoinSet::new();
     for call in calls {
-        tasks.spawn(make(call.clone(), agents[call.agent].clone(), chance.clone(), clock));
+        let agent = (agents[call.agent].clone(), Arc::clone(&sts));
+        tasks.spawn(make(call, agent, chance.clone(), clock));
     }
     tokio::join!(change(&sts, weather, clock), async {});
     let seen = tasks.join_all().await.into_iter().flatten().collect();
@@ -73,7 +77,8 @@ async fn live(chance: Chance) -> Run {
     let mut healed = Vec::new();
     for _ in 0..2 {
         let call = Call { at: clock.elapsed(), patience: None, ..any_call(&chance) };
-        healed.extend(make(call.clone(), agents[call.agent].clone(), chance.clone(), clock).await);
+        let agent = (agents[call.agent].clone(), Arc::clone(&sts));
+        healed.extend(make(call, agent, chance.clone(), clock).await);
     }
     Run { sts, seen, healed }
 }
@@ -107,6 +112,7 @@ fn calls(chance: &Chance) -> Vec<Call> {
                 Duration::from_secs(4),
                 Duration::from_secs(7),
             ]);
+            again.forgets = chance.percent(10);
             again.patience = chance.percent(25).then(|| chance.millis(1, 3_000));
             if chance.percent(15) {
                 again.caller = chance.below(CAST.callers.len());
@@ -130,10 +136,16 @@ fn any_call(chance: &Chance) -> Call {
         caller: chance.below(among),
         route: chance.below(CAST.routes.len()),
         patience: None,
+        forgets: false,
     }
 }
 
-async fn make(call: Call, propagator: Propagator, chance: Chance, clock: VirtualClock) -> Option<Seen> {
+async fn make(
+    call: Call,
+    (propagator, sts): (Propagator, Arc<SimulatedSts>),
+    chance: Chance,
+    clock: VirtualClock,
+) -> Option<Seen> {
     until(clock, call.at).await;
     let context = CAST.callers[call.caller].context(&chance).with_correlation_id(CorrelationId::random(&chance));
     let mut headers = HeaderMap::new();
@@ -147,7 +159,13 @@ async fn make(call: Call, propagator: Propagator, chance: Chance, clock: Virtual
         None => work.await,
         Some(patience) => tokio::time::timeout(patience, work).await.ok()?,
     };
-    Some(Seen { call, ended: clock.elapsed(), headers, outcome })
+    let ended = clock.elapsed();
+    if call.forgets {
+        propagator.forget(&context, &url).await;
+        let of_user = CAST.callers[call.caller].user().map(|_| call.caller);
+        sts.lock().forgotten.push((ended, oracle::asked(&call, of_user)));
+    }
+    Some(Seen { call, ended, headers, outcome })
 }
 
 /// What happens to the STS.

@@ -35,8 +35,8 @@ pub enum Given {
     Rubbish,
     /// A refusal; no two have one code.
     Refusal(String),
-    /// 429.
-    Load,
+    /// 429, with what its `Retry-After` says.
+    Load(Option<Duration>),
     /// A 5xx, or no connection.
     Outage,
     /// Whoever asked went away first, by a timeout of its own.
@@ -64,6 +64,7 @@ pub struct Asking {
 #[derive(Debug, Clone)]
 pub struct Issued {
     pub asked: Asked,
+    pub at: Duration,
     pub exp: Timestamp,
 }
 
@@ -93,6 +94,8 @@ pub struct State {
     pub revoked: HashSet<usize>,
     pub askings: Vec<Asking>,
     pub issued: HashMap<String, Issued>,
+    /// What agents were told to forget, and when.
+    pub forgotten: Vec<(Duration, Asked)>,
 }
 
 /// The way of one agent to the STS.
@@ -137,6 +140,7 @@ impl SimulatedSts {
             revoked: HashSet::new(),
             askings: Vec::new(),
             issued: HashMap::new(),
+            forgotten: Vec::new(),
         };
         Self { chance, clock, state: Mutex::new(state) }
     }
@@ -192,7 +196,7 @@ impl SimulatedSts {
                 Ok(answer(status, "<html>broken</html>".to_owned()))
             }
             Weather::Overloaded(retry_after) => {
-                self.give(noted, Given::Load);
+                self.give(noted, Given::Load(retry_after.map(Duration::from_secs)));
                 let mut answer = answer(429, json!({ "error": "slow_down" }).to_string());
                 if let Some(seconds) = retry_after {
                     answer.headers_mut().insert("retry-after", seconds.into());
@@ -246,7 +250,7 @@ impl SimulatedSts {
         }
         let exp = Timestamp::from_second(claims["exp"].as_i64().unwrap()).unwrap();
         let (body, token) = self.token_answer(&CAST.sts_key, &claims);
-        self.lock().issued.insert(token, Issued { asked, exp });
+        self.lock().issued.insert(token, Issued { asked, at: self.clock.elapsed(), exp });
         self.give(noted, Given::Token);
         answer(200, body)
     }

@@ -1,0 +1,144 @@
+//! Secrets in files that an operator replaces: read again when they have changed, so that a rotation needs no restart.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+use sts_jose::{Algorithm, BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, SigningKey};
+
+use crate::build_error::BuildError;
+
+/// A client secret in a file. White space around it is no part of it.
+pub type SecretFile = WatchedFile<SecretString>;
+
+/// A private key in a file, in PKCS#8 as DER or as PEM (RFC 7468 §10).
+pub type PrivateKeyFile = WatchedFile<std::sync::Arc<SigningKey>>;
+
+/// A secret in a file. It is looked at for each use, and read again when it has changed; while what is there cannot be read or used, the
+/// secret from before stays, and the log says so once.
+pub struct WatchedFile<T> {
+    file: BoundedFile,
+    parse: Parse<T>,
+    last: Mutex<(FileVersion, T)>,
+    is_failing: AtomicBool,
+}
+
+/// The content of a file, as the secret that it holds.
+type Parse<T> = Box<dyn Fn(SecretSlice<u8>) -> Result<T, BuildError> + Send + Sync>;
+
+impl WatchedFile<SecretString> {
+    /// Reads the file, which may have 512 KiB.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// use sts_client::{Credentials, SecretFile};
+    ///
+    /// let credentials = Credentials::ClientSecretFile(Arc::new(SecretFile::client_secret("/run/secrets/sts")?));
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::File`] when it cannot be read as text; [`BuildError::Contradiction`] when it is empty.
+    pub fn client_secret(path: impl Into<PathBuf>) -> Result<Self, BuildError> {
+        let path = path.into();
+        let parse = {
+            let path = path.clone();
+            move |bytes: SecretSlice<u8>| {
+                let not_text = |_bytes| std::io::Error::new(std::io::ErrorKind::InvalidData, "not UTF-8");
+                let text = std::str::from_utf8(bytes.expose_secret()).map_err(not_text);
+                match text.map(str::trim) {
+                    Ok("") => Err(BuildError::contradiction(format!("{} is empty", path.display()))),
+                    Ok(secret) => Ok(SecretString::from(secret)),
+                    Err(source) => Err(BuildError::File { path: path.clone(), source }),
+                }
+            }
+        };
+        Self::open(path, Box::new(parse))
+    }
+}
+
+impl WatchedFile<std::sync::Arc<SigningKey>> {
+    /// Reads the file, which may have 512 KiB, as a key for that algorithm.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// use sts_client::{Algorithm, Credentials, PrivateKeyFile};
+    ///
+    /// let key = PrivateKeyFile::private_key("/run/secrets/key.pem", Algorithm::Es256)?;
+    /// let credentials = Credentials::PrivateKeyFile(Arc::new(key));
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::File`] when it cannot be read; [`BuildError::Key`] when it holds no such key.
+    pub fn private_key(path: impl Into<PathBuf>, algorithm: Algorithm) -> Result<Self, BuildError> {
+        let path = path.into();
+        let parse = {
+            let path = path.clone();
+            move |content: SecretSlice<u8>| {
+                let der = der_of_pem(content.expose_secret());
+                let der = der.as_ref().map_or(content.expose_secret(), |der| der.expose_secret());
+                let key = SigningKey::from_pkcs8(algorithm, der);
+                key.map(std::sync::Arc::new).map_err(|source| BuildError::Key { path: path.clone(), source })
+            }
+        };
+        Self::open(path, Box::new(parse))
+    }
+}
+
+impl<T: Clone> WatchedFile<T> {
+    fn open(path: PathBuf, parse: Parse<T>) -> Result<Self, BuildError> {
+        let file = BoundedFile::new(&path, MAX_FILE_BYTES);
+        let (version, bytes) = file.read_now().map_err(|source| BuildError::File { path, source })?;
+        let secret = parse(bytes.into())?;
+        Ok(Self { file, parse, last: Mutex::new((version, secret)), is_failing: AtomicBool::new(false) })
+    }
+
+    /// The secret of now.
+    pub(crate) async fn current(&self) -> T {
+        let (known, last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = self.file.read_if_changed(Some(known)).await;
+        let changed = match read.map_err(|source| BuildError::File { path: self.file.path().to_owned(), source }) {
+            Ok(FileContent::Unchanged) => None,
+            Ok(FileContent::Changed(version, bytes)) => {
+                Some((self.parse)(bytes.into()).map(|secret| (version, secret)))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        let (is_failing, current) = match changed {
+            None => (false, last),
+            Some(Ok((version, secret))) => {
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (version, secret.clone());
+                tracing::info!(file = %self.file.path().display(), "read a changed secret");
+                (false, secret)
+            }
+            Some(Err(error)) => {
+                if !self.is_failing.load(Ordering::Relaxed) {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "failed to read a secret again: the one from before stays in use");
+                }
+                (true, last)
+            }
+        };
+        self.is_failing.store(is_failing, Ordering::Relaxed);
+        current
+    }
+}
+
+impl<T> fmt::Debug for WatchedFile<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedFile").field("path", &self.file.path()).finish_non_exhaustive()
+    }
+}
+
+/// The content between the first pair of marks; `None` when it is no such PEM.
+fn der_of_pem(content: &[u8]) -> Option<SecretSlice<u8>> {
+    let (_, rest) = std::str::from_utf8(content).ok()?.split_once("-----BEGIN PRIVATE KEY-----")?;
+    let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
+    let body = SecretString::from(body.split_ascii_whitespace().collect::<String>());
+    STANDARD.decode(body.expose_secret()).ok().map(SecretSlice::from)
+}

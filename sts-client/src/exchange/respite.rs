@@ -1,0 +1,89 @@
+//! What an STS has said that holds for all calls of the agent for a while: "not before", and "I do not know you".
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sts_jose::has_passed;
+
+use super::error::ExchangeError;
+use crate::refusal_code::RefusalCode;
+
+/// The longest time for which `Retry-After` keeps an STS from being asked. A longer one is passed on to the callers, and tried.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The time for which the same credential is not tried again after `invalid_client`.
+const REJECTION_TTL: Duration = Duration::from_secs(5);
+
+/// The code of a client authentication that failed (RFC 6749 §5.2).
+const INVALID_CLIENT: &str = "invalid_client";
+
+/// Identifies a credential, as a digest.
+pub(super) type CredentialId = [u8; 32];
+
+/// For which calls an STS is not asked. It never earns a weaker credential: the first is load, the second a refusal.
+#[derive(Debug, Default)]
+pub(super) struct Respite(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    overloaded: Option<Overloaded>,
+    rejected: Option<(CredentialId, Timestamp)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Overloaded {
+    since: Timestamp,
+    retry_after: Duration,
+}
+
+impl Respite {
+    /// Whether the STS may be asked now.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Overloaded`], with the rest of the time that it wants to be left alone.
+    pub(super) fn check_load(&self, now: Timestamp) -> Result<(), ExchangeError> {
+        let mut state = self.lock();
+        let Some(Overloaded { since, retry_after }) = state.overloaded else { return Ok(()) };
+        if has_passed(Some(since), now, retry_after.min(LONGEST)) {
+            state.overloaded = None;
+            return Ok(());
+        }
+        let passed = Duration::try_from(since.duration_until(now)).unwrap_or_default();
+        Err(ExchangeError::Overloaded { retry_after: Some(retry_after.saturating_sub(passed)) })
+    }
+
+    /// Whether the STS may be asked with that credential now.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Refused`], as it has just refused the same credential.
+    pub(super) fn check_credential(&self, credential: &CredentialId, now: Timestamp) -> Result<(), ExchangeError> {
+        match self.lock().rejected {
+            Some((rejected, at)) if rejected == *credential && !has_passed(Some(at), now, REJECTION_TTL) => {
+                Err(ExchangeError::Refused { code: RefusalCode::from_answer(INVALID_CLIENT) })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Remembers what an error says about later calls.
+    pub(super) fn learn(&self, error: &ExchangeError, credential: CredentialId, now: Timestamp) {
+        match error {
+            ExchangeError::Overloaded { retry_after: Some(retry_after) } => {
+                self.lock().overloaded = Some(Overloaded { since: now, retry_after: *retry_after });
+            }
+            ExchangeError::Refused { code } if code.as_str() == INVALID_CLIENT => {
+                self.lock().rejected = Some((credential, now));
+            }
+            ExchangeError::Overloaded { retry_after: None }
+            | ExchangeError::Refused { .. }
+            | ExchangeError::WrongAudience { .. }
+            | ExchangeError::Outage(_)
+            | ExchangeError::Misconfigured { .. } => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

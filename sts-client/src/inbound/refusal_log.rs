@@ -1,0 +1,99 @@
+//! What the log says of refused requests: enough that an operator finds the cause, and no more lines than an operator can read.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use sts_jose::UnverifiedToken;
+
+use super::refusal::Why;
+use crate::carried::CorrelationId;
+
+/// The time after which the first refusal of a kind is a warning again.
+const PERIOD: SignedDuration = SignedDuration::from_mins(10);
+
+/// The number of warnings in one [`PERIOD`]. The issuer that a token names is the choice of its sender.
+const MAX_WARNINGS: usize = 32;
+
+/// The length to which a claim is cut, in characters.
+const MAX_CLAIM_CHARS: usize = 256;
+
+/// Logs refusals: the first of each kind, which is a reason and an issuer, at `warn` with what was expected; all others at `debug`.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog(Mutex<Warned>);
+
+#[derive(Debug, Default)]
+struct Warned {
+    since: Option<Timestamp>,
+    kinds: HashSet<(&'static str, String)>,
+}
+
+/// The tokens that a verifier accepts.
+pub(super) struct Wanted<'a> {
+    pub(super) issuers: Vec<&'a str>,
+    pub(super) audiences: &'a [String],
+}
+
+/// What an unverified token says of itself, cut. Nothing in it is believed.
+#[derive(Debug, Default)]
+struct Claimed {
+    iss: String,
+    aud: String,
+    typ: String,
+}
+
+impl RefusalLog {
+    /// Logs one refusal. `token` is `None` where the request has no token.
+    pub(super) fn write<'a>(
+        &self,
+        (why, token): (&Why, Option<&str>),
+        wanted: impl FnOnce() -> Wanted<'a>,
+        correlation_id: &CorrelationId,
+        now: Timestamp,
+    ) {
+        let reason = why.reason();
+        let error: &(dyn std::error::Error + 'static) = why;
+        let claimed = token.map(Claimed::of).unwrap_or_default();
+        if !self.is_first(reason, &claimed.iss, now) {
+            tracing::debug!(reason, %correlation_id, token_iss = claimed.iss, error, "an inbound request was refused");
+            return;
+        }
+        let Wanted { issuers, audiences } = wanted();
+        tracing::warn!(
+            reason,
+            %correlation_id,
+            token_iss = claimed.iss,
+            expected_iss = ?issuers,
+            token_aud = claimed.aud,
+            expected_aud = ?audiences,
+            token_typ = claimed.typ,
+            error,
+            "an inbound request was refused; others with this reason and issuer are logged at debug for 10 minutes"
+        );
+    }
+
+    fn is_first(&self, reason: &'static str, iss: &str, now: Timestamp) -> bool {
+        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = warned.since.is_none_or(|since| since.duration_until(now) >= PERIOD);
+        if is_over {
+            *warned = Warned { since: Some(now), kinds: HashSet::new() };
+        }
+        warned.kinds.len() < MAX_WARNINGS && warned.kinds.insert((reason, iss.to_owned()))
+    }
+}
+
+impl Claimed {
+    fn of(token: &str) -> Self {
+        let Ok(token) = UnverifiedToken::parse(token) else { return Self::default() };
+        let claims = token.claims();
+        Self {
+            iss: cut(claims.string("iss").ok().flatten().unwrap_or_default()),
+            aud: cut(&claims.strings("aud").ok().flatten().unwrap_or_default().join(" ")),
+            typ: cut(token.header().typ.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_CLAIM_CHARS).collect()
+}

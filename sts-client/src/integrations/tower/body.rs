@@ -1,0 +1,56 @@
+//! Bodies that are held in memory, and so can be sent twice. Every other body is sent once, unseen.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body_util::{BodyExt as _, Empty, Full};
+
+/// The same body once more; `None` for a kind that cannot be sent twice.
+pub(super) fn cloned<B: 'static>(body: &B) -> Option<B> {
+    cloned_as::<Full<Bytes>, B>(body)
+        .or_else(|| cloned_as::<Empty<Bytes>, B>(body))
+        .or_else(|| cloned_as::<Bytes, B>(body))
+        .or_else(|| cloned_as::<Vec<u8>, B>(body))
+        .or_else(|| cloned_as::<String, B>(body))
+        .or_else(|| cloned_as::<(), B>(body))
+}
+
+/// The bytes of a body; `None` for a kind of which they are not known before it is sent.
+pub(super) fn bytes<B: 'static>(body: &B) -> Option<Bytes> {
+    let body: &dyn Any = body;
+    if let Some(full) = body.downcast_ref::<Full<Bytes>>() {
+        return Some(full.clone().collect().now_or_never()?.ok()?.to_bytes());
+    }
+    if body.is::<Empty<Bytes>>() || body.is::<()>() {
+        return Some(Bytes::new());
+    }
+    let owned = body.downcast_ref::<Vec<u8>>().cloned().map(Bytes::from);
+    owned
+        .or_else(|| body.downcast_ref::<Bytes>().cloned())
+        .or_else(|| body.downcast_ref::<String>().cloned().map(Bytes::from))
+}
+
+/// A clone, if `B` is that type.
+fn cloned_as<T: Clone + 'static, B: 'static>(body: &B) -> Option<B> {
+    let body: &dyn Any = body;
+    let mut clone = Some(body.downcast_ref::<T>()?.clone());
+    let clone: &mut dyn Any = &mut clone;
+    clone.downcast_mut::<Option<B>>()?.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_memory_can_be_sent_twice_and_nothing_else() {
+        assert_eq!(cloned(&"a".to_owned()).as_deref(), Some("a"));
+        assert_eq!(bytes(&Full::new(Bytes::from_static(b"a"))).as_deref(), Some(b"a".as_slice()));
+        assert!(cloned(&Full::new(Bytes::from_static(b"a"))).is_some());
+        assert_eq!(bytes(&()).as_deref(), Some([].as_slice()));
+        let stream =
+            http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, ()>>());
+        assert!(bytes(&stream).is_none() && cloned(&stream).is_none());
+    }
+}

@@ -1,0 +1,61 @@
+//! The idempotency key of one outbound call.
+
+use http::{HeaderMap, HeaderValue, Method};
+use url::{Position, Url};
+
+use crate::carried::{Carried, IDEMPOTENCY_KEY};
+use crate::once::OnceKey;
+use crate::route::OutboundKey;
+
+/// An outbound call, as far as its idempotency key depends on it. [`crate::Route::idempotency`] can say otherwise.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Operation<'a> {
+    /// A call whose method and body are not known: its key depends on the URL.
+    Unknown,
+    /// A request: its key depends on method, URL and body.
+    Request {
+        /// The method.
+        method: &'a Method,
+        /// The body; `None` where it is a stream.
+        body: Option<&'a [u8]>,
+    },
+    /// A message of a protocol that sends all messages to one path: its key depends on the name of the operation.
+    Message(&'a str),
+    /// No operation, or one that has its key already: it gets none.
+    Keyless,
+}
+
+impl Operation<'_> {
+    /// Puts the key of this call on its headers. One that is there already stays.
+    pub(super) fn put_key(self, url: &Url, route: OutboundKey, carried: &Carried, headers: &mut HeaderMap) {
+        if !headers.contains_key(IDEMPOTENCY_KEY)
+            && let Some(key) = self.key(url, route, carried)
+        {
+            headers.insert(IDEMPOTENCY_KEY, key);
+        }
+    }
+
+    fn key(self, url: &Url, route: OutboundKey, carried: &Carried) -> Option<HeaderValue> {
+        let key = match (self, route) {
+            (Self::Keyless, _) => None,
+            (Self::Unknown | Self::Request { .. } | Self::Message(_), OutboundKey::Same) => {
+                carried.idempotency_key().cloned()
+            }
+            (Self::Unknown, OutboundKey::Child) => carried.key_of_call(|| named("call", url, &[])),
+            (Self::Request { method, body }, OutboundKey::Child) => carried.key_of_call(|| match body {
+                Some(body) => named(method.as_str(), url, &[body]),
+                None => named(method.as_str(), url, &[]),
+            }),
+            (Self::Message(operation), OutboundKey::Child) => carried.key_of_message(operation),
+        };
+        key.map(|key| key.header)
+    }
+}
+
+/// `POST:` and a digest of what is asked for.
+fn named(method: &str, url: &Url, body: &[&[u8]]) -> String {
+    let url = &url[..Position::AfterQuery];
+    let parts = std::iter::once(url.as_bytes()).chain(body.iter().copied());
+    format!("{method}:{}", OnceKey::new("call", parts).to_hex())
+}

@@ -1,0 +1,474 @@
+//! A security token service in memory, which does what a test says.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Method, Request, Response};
+use serde_json::{Map, Value, json};
+use sts_jose::{Clock, KeySource, SystemClock, UnverifiedToken};
+use sts_protocol::{Act, Tenant, TokenType, parameter};
+use url::form_urlencoded;
+
+use super::{STS, TestIssuer};
+use crate::carried::{X_CORRELATION_ID, X_TENANT_ID};
+use crate::credentials::Credentials;
+use crate::exchange::{Sts, StsBuilder};
+use crate::inbound::Issuer;
+use crate::transport::{Transport, TransportError};
+
+/// The longest life of a token.
+const LIFETIME_SECONDS: i64 = 300;
+
+const TOKEN_PATH: &str = "/oauth2/token";
+const INTROSPECTION_PATH: &str = "/oauth2/introspect";
+
+/// The answer of a [`MockSts`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::test_util::{MockAnswer, MockSts};
+///
+/// let sts = MockSts::new();
+/// sts.answer_next(MockAnswer::Load { retry_after: Some(Duration::from_secs(1)) });
+/// sts.answer_with(MockAnswer::Outage);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MockAnswer {
+    /// The token that was asked for: the scope of the request, or that of the subject token, and the actor on top of its chain. An
+    /// introspected token is active.
+    Grant,
+    /// 400 with this error code (401 for `invalid_client`). An introspected token is not active.
+    Refuse(&'static str),
+    /// 429.
+    Load {
+        /// The value of `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// No connection.
+    Outage,
+    /// An answer of this status, with an empty body.
+    Status(u16),
+}
+
+/// A security token service in memory. It grants what it is asked for until [`Self::answer_with`] or [`Self::answer_next`] says otherwise,
+/// believes every subject token, and keeps what it was sent. Cloning is cheap and shares all of it.
+///
+/// ```
+/// use sts_client::test_util::MockSts;
+/// use sts_client::{Propagator, Route, Verifier};
+///
+/// # async fn build() -> Result<(), sts_client::BuildError> {
+/// let sts = MockSts::new();
+/// // The agent under test exchanges tokens at it …
+/// let route = Route::to("https://inventory.shop.example/".parse().unwrap()).audience("inventory");
+/// let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await?;
+/// // … and a target accepts what it issues.
+/// let verifier = Verifier::builder(["inventory"]).issuer(sts.entry()).build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct MockSts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    issuer: TestIssuer,
+    clock: Arc<dyn Clock>,
+    script: Mutex<Script>,
+}
+
+#[derive(Debug)]
+struct Script {
+    next: VecDeque<MockAnswer>,
+    always: MockAnswer,
+    tenant_ids: Vec<Tenant>,
+    requests: Vec<MockRequest>,
+}
+
+/// A request that a [`MockSts`] was sent, whatever it answered. Requests for metadata are not among them.
+///
+/// ```
+/// # use sts_client::test_util::MockSts;
+/// # fn check(sts: &MockSts) {
+/// let asked = sts.requests();
+/// assert_eq!(asked.len(), 1);
+/// assert_eq!((asked[0].client_id(), asked[0].audience()), ("coordinator", Some("inventory")));
+/// assert_eq!(asked[0].subject().unwrap()["sub"], "alice");
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct MockRequest {
+    client_id: String,
+    form: Vec<(String, String)>,
+    headers: HeaderMap,
+}
+
+impl MockSts {
+    /// A service that grants every request, by the system's clock. Its issuer identifier is [`STS`].
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockSts;
+    /// assert_eq!(MockSts::new().issuer(), "https://sts.test");
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    /// A service that goes by another clock.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sts_client::jiff::Timestamp;
+    /// # use sts_client::test_util::{ManualClock, MockSts};
+    /// let sts = MockSts::with_clock(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+    /// ```
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let script =
+            Script { next: VecDeque::new(), always: MockAnswer::Grant, tenant_ids: Vec::new(), requests: Vec::new() };
+        Self(Arc::new(Inner { issuer: TestIssuer::new(STS), clock, script: Mutex::new(script) }))
+    }
+
+    /// The issuer identifier.
+    ///
+    /// ```
+    /// # use sts_client::test_util::{MockSts, STS};
+    /// assert_eq!(MockSts::new().issuer(), STS);
+    /// ```
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.0.issuer.issuer()
+    }
+
+    /// The client of this service for the agent of that id, with one attempt a call, so that no test waits for a second one.
+    ///
+    /// ```
+    /// # use sts_client::{Propagator, test_util::MockSts};
+    /// let sts = MockSts::new();
+    /// let builder = Propagator::builder().sts(sts.sts("coordinator"));
+    /// ```
+    ///
+    /// # Panics
+    /// When the machine's trust store cannot be used.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test that has no client cannot go on")]
+    pub fn sts(&self, client_id: &str) -> Sts {
+        self.builder(client_id).attempts(1).build().expect("a client of the sts")
+    }
+
+    /// The same, for more to be said of it: retries, deadlines.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockSts;
+    /// # fn build() -> Result<(), sts_client::BuildError> {
+    /// let sts = MockSts::new().builder("coordinator").attempts(3).build()?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn builder(&self, client_id: &str) -> StsBuilder {
+        let transport = MockTransport { sts: self.clone(), client_id: client_id.to_owned() };
+        Sts::builder(self.issuer(), client_id, Credentials::ClientSecret("a secret of the tests".into()))
+            .transport(Arc::new(transport))
+            .keys(KeySource::Inline(self.0.issuer.keys()))
+            .clock(Arc::clone(&self.0.clock))
+    }
+
+    /// The entry of a verifier that accepts the tokens of this service.
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, test_util::MockSts};
+    /// # fn build() -> Result<(), sts_client::BuildError> {
+    /// let verifier = Verifier::builder(["inventory"]).issuer(MockSts::new().entry()).build()?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn entry(&self) -> Issuer {
+        self.0.issuer.sts_entry()
+    }
+
+    /// The tenants that its service accounts may name. Default none.
+    ///
+    /// ```
+    /// # use sts_client::{Tenant, test_util::MockSts};
+    /// MockSts::new().service_account_tenants([Tenant::new("acme").unwrap()]);
+    /// ```
+    pub fn service_account_tenants(&self, tenants: impl IntoIterator<Item = Tenant>) {
+        self.script().tenant_ids = tenants.into_iter().collect();
+    }
+
+    /// The answer to one request: the next that has none yet.
+    ///
+    /// ```
+    /// # use sts_client::test_util::{MockAnswer, MockSts};
+    /// MockSts::new().answer_next(MockAnswer::Refuse("invalid_scope"));
+    /// ```
+    pub fn answer_next(&self, answer: MockAnswer) {
+        self.script().next.push_back(answer);
+    }
+
+    /// The answer to all further requests that [`Self::answer_next`] says nothing of.
+    ///
+    /// ```
+    /// # use sts_client::test_util::{MockAnswer, MockSts};
+    /// MockSts::new().answer_with(MockAnswer::Outage);
+    /// ```
+    pub fn answer_with(&self, answer: MockAnswer) {
+        self.script().always = answer;
+    }
+
+    /// The requests so far, in their order.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockSts;
+    /// assert!(MockSts::new().requests().is_empty());
+    /// ```
+    #[must_use]
+    pub fn requests(&self) -> Vec<MockRequest> {
+        self.script().requests.clone()
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a request, and gives the answer that it is to get.
+    fn take(&self, request: &MockRequest) -> MockAnswer {
+        let mut script = self.script();
+        script.requests.push(request.clone());
+        script.next.pop_front().unwrap_or_else(|| script.always.clone())
+    }
+
+    fn metadata(&self) -> Value {
+        let issuer = self.issuer();
+        json!({
+            "issuer": issuer,
+            "token_endpoint": format!("{issuer}{TOKEN_PATH}"),
+            "introspection_endpoint": format!("{issuer}{INTROSPECTION_PATH}"),
+        })
+    }
+
+    fn grant(&self, request: &MockRequest) -> Value {
+        let claims = match request.subject() {
+            Some(subject) => self.delegated(request, subject),
+            None => self.own(request),
+        };
+        let lives = claims.get("exp").and_then(Value::as_i64).unwrap_or_default() - self.0.clock.now().as_second();
+        let scope = claims.get("scope").cloned().filter(|scope| scope != "");
+        let claims = Value::Object(claims);
+        let mut answer = Map::new();
+        set(&mut answer, "access_token", self.0.issuer.sign_access_token(&claims));
+        set(&mut answer, "issued_token_type", TokenType::AccessToken.as_str());
+        set(&mut answer, "token_type", "Bearer");
+        set(&mut answer, "expires_in", lives.max(1));
+        // An empty scope is none on the wire (RFC 6749 §3.3).
+        answer.extend(scope.map(|scope| ("scope".to_owned(), scope)));
+        Value::Object(answer)
+    }
+
+    /// The claims that every token has.
+    fn claims(&self, request: &MockRequest, exp: Option<i64>) -> Map<String, Value> {
+        let iat = self.0.clock.now().as_second();
+        let longest = iat.saturating_add(LIFETIME_SECONDS);
+        let mut claims = Map::new();
+        set(&mut claims, "iss", self.issuer());
+        set(&mut claims, "aud", request.audience().or(request.resource()).unwrap_or_default());
+        set(&mut claims, "client_id", request.client_id.as_str());
+        set(&mut claims, "iat", iat);
+        set(&mut claims, "exp", exp.map_or(longest, |exp| exp.min(longest)));
+        set(&mut claims, "jti", format!("test-{}", self.script().requests.len()));
+        set(&mut claims, "txn", "test");
+        set(&mut claims, "scope", request.scope().unwrap_or_default());
+        claims
+    }
+
+    fn delegated(&self, request: &MockRequest, mut subject: Map<String, Value>) -> Map<String, Value> {
+        let mut claims = self.claims(request, subject.get("exp").and_then(Value::as_i64));
+        let prior = subject.get("act").and_then(|act| Act::from_value(act).ok());
+        set(&mut claims, "act", json!(Act::wrap(self.issuer(), &request.client_id, prior)));
+        let of_issuer = json!({ "format": "iss_sub", "iss": subject.get("iss"), "sub": subject.get("sub") });
+        set(&mut claims, "sub_id", subject.remove("sub_id").unwrap_or(of_issuer));
+        if let Some(tenant) = request.tenant() {
+            set(&mut claims, "tenant_id", tenant);
+        }
+        let inherited = ["sub", "txn", "roles", "acr", "amr", "auth_time"];
+        let scope = request.scope().is_none().then_some("scope");
+        for name in inherited.into_iter().chain(scope) {
+            if let Some(value) = subject.remove(name) {
+                set(&mut claims, name, value);
+            }
+        }
+        claims
+    }
+
+    fn own(&self, request: &MockRequest) -> Map<String, Value> {
+        let mut claims = self.claims(request, None);
+        set(&mut claims, "sub", request.client_id.as_str());
+        set(&mut claims, "tenant_ids", json!(self.script().tenant_ids));
+        claims
+    }
+}
+
+fn set(object: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    object.insert(name.to_owned(), value.into());
+}
+
+impl Default for MockSts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MockRequest {
+    /// The agent that asked.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.client_id(), "coordinator");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// A parameter of the form, by its name (RFC 8693 §2.1).
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.parameter("grant_type"), Some("client_credentials"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.form.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The target, by name.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.audience(), Some("inventory"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
+        self.parameter(parameter::AUDIENCE)
+    }
+
+    /// The target, by URI.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.resource(), Some("https://inventory.shop.example/"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn resource(&self) -> Option<&str> {
+        self.parameter(parameter::RESOURCE)
+    }
+
+    /// The scope that was asked for; `None` for all that is allowed.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.scope(), Some("stock:read"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        self.parameter(parameter::SCOPE)
+    }
+
+    /// The claims of the subject token; `None` where the request has none.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.subject().unwrap()["sub"], "alice");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn subject(&self) -> Option<Map<String, Value>> {
+        let token = UnverifiedToken::parse(self.parameter(parameter::SUBJECT_TOKEN)?).ok()?;
+        Some(token.claims().as_map().clone())
+    }
+
+    /// The tenant in `X-Tenant-ID`.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.tenant(), Some("acme"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.headers.get(X_TENANT_ID)?.to_str().ok()
+    }
+
+    /// The correlation id.
+    ///
+    /// ```
+    /// # use sts_client::test_util::MockRequest;
+    /// # fn check(asked: &MockRequest) {
+    /// assert_eq!(asked.correlation_id(), Some("request-7"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.headers.get(X_CORRELATION_ID)?.to_str().ok()
+    }
+}
+
+/// The connection of one agent to the service.
+#[derive(Debug)]
+struct MockTransport {
+    sts: MockSts,
+    client_id: String,
+}
+
+#[async_trait]
+impl Transport for MockTransport {
+    async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, TransportError> {
+        if request.method() == Method::GET {
+            return respond(200, &self.sts.metadata());
+        }
+        let (parts, body) = request.into_parts();
+        let form = form_urlencoded::parse(&body).into_owned().collect();
+        let request = MockRequest { client_id: self.client_id.clone(), form, headers: parts.headers };
+        let is_introspection = parts.uri.path() == INTROSPECTION_PATH;
+        match self.sts.take(&request) {
+            MockAnswer::Grant if is_introspection => respond(200, &json!({ "active": true })),
+            MockAnswer::Grant => respond(200, &self.sts.grant(&request)),
+            MockAnswer::Refuse(_) if is_introspection => respond(200, &json!({ "active": false })),
+            MockAnswer::Refuse(code) => {
+                respond(if code == "invalid_client" { 401 } else { 400 }, &json!({ "error": code }))
+            }
+            MockAnswer::Load { retry_after } => {
+                let mut response = respond(429, &json!({ "error": "slow_down" }))?;
+                if let Some(retry_after) = retry_after {
+                    response.headers_mut().insert(RETRY_AFTER, retry_after.as_secs().into());
+                }
+                Ok(response)
+            }
+            MockAnswer::Outage => Err(failed(std::io::Error::from(std::io::ErrorKind::ConnectionRefused))),
+            MockAnswer::Status(status) => respond(status, &Value::Null),
+        }
+    }
+}
+
+fn respond(status: u16, body: &Value) -> Result<Response<Vec<u8>>, TransportError> {
+    Response::builder().status(status).body(body.to_string().into_bytes()).map_err(failed)
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> TransportError {
+    TransportError::Failed(Arc::new(error))
+}
