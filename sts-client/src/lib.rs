@@ -95,6 +95,8 @@ pub mod once;
 pub mod outcome;
 pub mod propagate;
 mod refusal_code;
+#[cfg(feature = "tower")]
+mod response_body;
 pub mod route;
 pub mod service_account;
 pub mod trace;
@@ -113,6 +115,8 @@ pub use exchange::Sts;
 pub use inbound::Verifier;
 pub use propagate::Propagator;
 pub use refusal_code::RefusalCode;
+#[cfg(feature = "tower")]
+pub use response_body::ResponseBody;
 pub use route::{OnOutage, Route, WithoutUser};
 pub use service_account::ServiceAccount;
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, response};
@@ -19,6 +20,7 @@ use crate::delegation::Delegation;
 use crate::outcome::{
     Clarification, Detail, FieldError, Halted, InputType, Location, RequiredInput, Trace, Validation,
 };
+use crate::response_body::ResponseBody;
 
 /// Stands on an answer that was given before.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -119,9 +121,9 @@ where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + From<Vec<u8>> + Send + 'static,
-    R: http_body::Body<Data: Send, Error: Into<BoxError>> + From<Vec<u8>> + Send + 'static,
+    R: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response<R>;
+    type Response = Response<ResponseBody<R>>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -137,7 +139,7 @@ where
         Box::pin(async move {
             let key = match settings.key_of(&request) {
                 Ok(Some(key)) => key,
-                Ok(None) => return inner.call(request).await,
+                Ok(None) => return Ok(inner.call(request).await?.map(ResponseBody::of_service)),
                 Err(halted) => return Ok(halted.answer(&trace(request.extensions())).to_response()),
             };
             let trace = trace(request.extensions());
@@ -162,12 +164,17 @@ impl Settings {
         }
     }
 
-    async fn run<S, B, R>(&self, inner: S, request: Request<B>, key: &IdempotencyKey) -> Result<Response<R>, Halted>
+    async fn run<S, B, R>(
+        &self,
+        inner: S,
+        request: Request<B>,
+        key: &IdempotencyKey,
+    ) -> Result<Response<ResponseBody<R>>, Halted>
     where
         S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Send + 'static,
         S::Future: Send,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + From<Vec<u8>> + Send + 'static,
-        R: http_body::Body<Data: Send, Error: Into<BoxError>> + From<Vec<u8>> + Send + 'static,
+        R: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let Some(caller) = request.extensions().get::<Delegation>().cloned() else {
             tracing::error!(
@@ -194,7 +201,7 @@ impl Settings {
         let unreadable =
             || Halted::failed_dependency("IDEMPOTENCY_STORE_UNAVAILABLE", "what was kept is unreadable", None);
         let stored = stored::from_bytes(&ran.outcome).ok_or_else(unreadable)?;
-        let mut response = Response::new(R::from(stored.body));
+        let mut response = Response::new(ResponseBody::from(stored.body));
         *response.status_mut() = stored.status;
         *response.headers_mut() = stored.headers;
         if ran.replayed {
