@@ -57,7 +57,7 @@ const CLIENT: Building = Building {
         &["credentials", "route"],
         &["trace"],
         &["delegation"],
-        &["bearer", "carried", "refusal_code", "transport", "flight"],
+        &["bearer", "carried", "refusal_code", "response_body", "transport", "flight"],
         &["once"],
     ],
     exceptions: &[

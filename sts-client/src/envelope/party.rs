@@ -25,7 +25,7 @@ const MAX_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How long an idempotency key stands for its operation, and the answer is kept.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an operation may take.
+/// How long an operation of a process that died keeps others from doing it.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// Another agent: what it is called, what its tokens are addressed to, and where its keys are.
@@ -266,7 +266,8 @@ impl EnvelopesBuilder {
         self
     }
 
-    /// How long a handler may take: after that the operation may begin anew. Default five minutes.
+    /// How long an operation of a process that died keeps others from doing it. It is renewed while the operation is in progress. Default
+    /// five minutes.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;

@@ -250,7 +250,7 @@ async fn a_sealed_message_is_opened_and_answered() {
     let opened = world.open(&sealed.envelope, &headers).await.unwrap();
     assert_eq!(opened.capability(), Capability::ToolCall);
     assert_eq!((opened.service_id(), opened.trace_id(), opened.idempotency_key()), ("billing", TRACE_ID, "refund-1"));
-    let answer = opened.serve(async |asked: Refund| {
+    let answer = opened.serve(async move |asked: Refund| {
         assert_eq!(asked, refund());
         draft(asked).await
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sqlx::SqlitePool;
-use sts_client::once::{MemoryLimits, MemoryOnceStore, OnceKey, OnceStore as _, SqliteOnceStore};
+use sts_client::once::{Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore as _, SqliteOnceStore};
 use sts_jose::{Clock as _, ManualClock, SystemClock};
 
 use super::Agent;
@@ -34,7 +34,7 @@ async fn a_full_store_is_an_outage_and_tells_old_outcomes_still() {
     let store = Arc::new(MemoryOnceStore::new(Arc::new(clock.clone()), limits));
     let agent = Agent::with(store.clone(), clock.clone(), |layer| layer).await;
     assert_eq!(agent.send(agent.post("/reserve/tea", "k", "")).await.status, 201);
-    let _first = store.spend(OnceKey::new("message", ["1"]), clock.now()).await.unwrap();
+    let _first = store.spend(OnceKey::new("message", ["1"]), Caller::new(["bob"]), clock.now()).await.unwrap();
     assert_eq!(agent.send(agent.post("/reserve/tea", "l", "")).await.status, 424);
     assert_eq!(agent.send(agent.post("/reserve/tea", "k", "")).await.header("idempotency-replayed"), "true");
     assert_eq!(agent.reserved(), 1);
