@@ -81,7 +81,9 @@ pub(super) struct KnownPeer {
 /// use sts_client::envelope::{AgentKeys, Capability, Envelopes, Needs, Peer};
 /// use sts_client::ScopeToken;
 ///
-/// let keys = AgentKeys::generate()?; // published: serve `keys.jwks()`
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("agent-keys.json");
+/// let keys = AgentKeys::load_or_create(&path)?; // published: serve `keys.jwks()`
 /// let envelopes = Envelopes::builder("ledger", keys)
 ///     .audience("https://ledger.shop.example/")
 ///     .peer(Peer::at("billing", "https://billing.shop.example/jwks".parse()?))

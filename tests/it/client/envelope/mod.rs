@@ -3,13 +3,16 @@
 //! [`World`] is a billing agent that asks a ledger, with tokens of an STS; each test changes one thing in an envelope that is opened.
 
 mod answers;
+mod desk;
 mod flips;
+mod key_file;
 mod once;
 mod payloads;
 mod properties;
 mod redaction;
 mod refusals;
 mod rotation;
+mod serving;
 mod wycheproof;
 
 use std::sync::Arc;
