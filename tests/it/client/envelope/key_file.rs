@@ -74,7 +74,10 @@ fn processes_that_start_at_once_get_the_same_keys() {
         let starting: Vec<_> = (0..8).map(|_| threads.spawn(|| load(&path).unwrap().jwks())).collect();
         starting.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(jwks.iter().all(|jwks| *jwks == jwks[0].clone() && *jwks == load(&path).unwrap().jwks()));
+    let stored = load(&path).unwrap().jwks();
+    for jwks in jwks {
+        assert_eq!(jwks, stored);
+    }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left in the folder");
 }
 
