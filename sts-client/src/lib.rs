@@ -63,7 +63,7 @@
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
 //! | `rmcp` | the MCP client over streamable HTTP |
 //! | `openidconnect` | service accounts at another identity provider |
-//! | `sqlite`, `postgres` | stores of what counts once ([`once`]), beside the one in memory |
+//! | `sqlite`, `postgres` | deduplication stores ([`once`]), beside the one in memory |
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
 //! | `test-util` | callers, issuers and an STS for the tests of an agent: `test_util`; for `[dev-dependencies]` alone |
 //!

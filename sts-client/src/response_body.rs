@@ -7,47 +7,49 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 
-pin_project! {
-    /// The body of a response behind one of the layers of this crate.
-    ///
-    /// It is either the body `B` of the service below, frame by frame, or a body in memory that the layer wrote: a refusal, or an answer
-    /// that was stored. So a layer asks nothing of `B` but that it is a body of [`Bytes`]: the bodies of axum, tonic, hyper and tower-http
-    /// all are.
-    ///
-    /// ```
-    /// use http_body_util::{BodyExt as _, Empty};
-    /// use sts_client::ResponseBody;
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// let refusal: ResponseBody<Empty<bytes::Bytes>> = ResponseBody::from(b"no".to_vec());
-    /// assert_eq!(refusal.collect().await.unwrap().to_bytes(), "no");
-    /// # });
-    /// ```
-    pub struct ResponseBody<B> {
-        #[pin]
-        kind: Kind<B>,
-    }
-}
+/// The body of a response behind one of the layers of this crate.
+///
+/// It is either the body `B` of the service below, frame by frame, or a body in memory that the layer wrote: a refusal, or an answer that
+/// was stored. So a layer asks nothing of `B` but that it is a body of [`Bytes`]: the bodies of axum, tonic, hyper and tower-http all are.
+///
+/// ```
+/// use http_body_util::{BodyExt as _, Empty};
+/// use sts_client::ResponseBody;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let refusal: ResponseBody<Empty<bytes::Bytes>> = ResponseBody::from(b"no".to_vec());
+/// assert_eq!(refusal.collect().await.unwrap().to_bytes(), "no");
+/// # });
+/// ```
+pub struct ResponseBody<B>(Source<B>);
 
-pin_project! {
-    #[project = Projected]
-    enum Kind<B> {
-        Service { #[pin] body: B },
-        Memory { bytes: Bytes, trailers: Option<HeaderMap> },
-    }
+enum Source<B> {
+    /// The start that was read already, and what follows it.
+    Service {
+        start: Bytes,
+        body: Pin<Box<B>>,
+    },
+    Memory {
+        bytes: Bytes,
+        trailers: Option<HeaderMap>,
+    },
 }
 
 impl<B> ResponseBody<B> {
     /// The body of the service below, unchanged.
     pub(crate) fn of_service(body: B) -> Self {
-        Self { kind: Kind::Service { body } }
+        Self::resumed(Bytes::new(), Box::pin(body))
+    }
+
+    /// The body of the service below, of which the start has been read.
+    pub(crate) fn resumed(start: Bytes, body: Pin<Box<B>>) -> Self {
+        Self(Source::Service { start, body })
     }
 
     /// A body in memory, with its trailers.
     pub(crate) fn in_memory(bytes: impl Into<Bytes>, trailers: Option<HeaderMap>) -> Self {
-        Self { kind: Kind::Memory { bytes: bytes.into(), trailers } }
+        Self(Source::Memory { bytes: bytes.into(), trailers })
     }
 }
 
@@ -69,27 +71,35 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().kind.project() {
-            Projected::Service { body } => body.poll_frame(context),
-            Projected::Memory { bytes, .. } if !bytes.is_empty() => {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match &mut self.0 {
+            Source::Service { start: bytes, .. } | Source::Memory { bytes, .. } if !bytes.is_empty() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
-            Projected::Memory { trailers, .. } => Poll::Ready(trailers.take().map(|map| Ok(Frame::trailers(map)))),
+            Source::Service { body, .. } => body.as_mut().poll_frame(context),
+            Source::Memory { trailers, .. } => Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Service { body } => body.is_end_stream(),
-            Kind::Memory { bytes, trailers } => bytes.is_empty() && trailers.is_none(),
+        match &self.0 {
+            Source::Service { start, body } => start.is_empty() && body.is_end_stream(),
+            Source::Memory { bytes, trailers } => bytes.is_empty() && trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Service { body } => body.size_hint(),
-            Kind::Memory { bytes, .. } => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+        let length = |bytes: &Bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        match &self.0 {
+            Source::Service { start, body } => {
+                let (rest, mut hint) = (body.size_hint(), SizeHint::new());
+                hint.set_lower(rest.lower().saturating_add(length(start)));
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper.saturating_add(length(start)));
+                }
+                hint
+            }
+            Source::Memory { bytes, .. } => SizeHint::with_exact(length(bytes)),
         }
     }
 }
@@ -97,9 +107,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 /// Names the source of the body and shows nothing of it.
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.kind {
-            Kind::Service { .. } => "ResponseBody(service)",
-            Kind::Memory { .. } => "ResponseBody(memory)",
+        f.write_str(match &self.0 {
+            Source::Service { .. } => "ResponseBody(service)",
+            Source::Memory { .. } => "ResponseBody(memory)",
         })
     }
 }
@@ -133,5 +143,9 @@ mod tests {
         let body = ResponseBody::of_service(Full::new(Bytes::from_static(b"abc")));
         assert_eq!(body.size_hint().exact(), Some(3));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+        let rest = Box::pin(Full::new(Bytes::from_static(b"def")));
+        let body = ResponseBody::resumed(Bytes::from_static(b"abc"), rest);
+        assert_eq!(body.size_hint().exact(), Some(6));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcdef");
     }
 }

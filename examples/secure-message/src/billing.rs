@@ -95,11 +95,11 @@ async fn receive(caller: Delegation, State(billing): State<Billing>, envelope: S
         Ok(opened) => opened,
         Err(error) => return refuse(&error),
     };
-    match opened.serve(|refund| billing.draft(refund)).await {
+    match opened.serve(move |refund| async move { billing.draft(refund).await }).await {
         Ok(answer) => answer.into_response(),
         Err(ServeError::Schema(_)) => say(StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
         Err(ServeError::Handler(never)) => match never {},
-        Err(ServeError::Seal(_)) => say(StatusCode::INTERNAL_SERVER_ERROR, "not_answered"),
+        Err(ServeError::Seal(_) | ServeError::Panicked) => say(StatusCode::INTERNAL_SERVER_ERROR, "not_answered"),
     }
 }
 

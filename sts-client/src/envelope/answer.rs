@@ -7,16 +7,20 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sts_protocol::Scope;
+use tracing::Instrument as _;
 
+use super::approvals::Operation;
 use super::capability::Capability;
 use super::checks::{check_caller, check_ids, check_scopes};
 use super::claims::{ANSWER_TYP, Ids, InReplyTo, Principal};
 use super::once::{MAX_ANSWER_BYTES, Once};
-use super::open::Opened;
+use super::open::{Opened, Request};
 use super::party::{KnownPeer, Party};
 use super::payload::{self, Payload, SchemaError};
 use super::refusal::{OpenError, Reason, Refusal};
 use super::seal::{Draft, SealError};
+use crate::context::CallContext;
+use crate::idempotency::{Authority, Lease};
 use crate::trace::{Boundary, Matter, Outcome, Reference};
 
 /// Waits for the answer to one message. It opens one text and is gone.
@@ -55,79 +59,143 @@ pub enum ServeError<E> {
     /// Its payload is not what was expected: no handler has seen it.
     #[error("the payload is not what was expected")]
     Schema(#[from] SchemaError),
-    /// The handler failed.
+    /// The handler failed. A retry starts the operation anew.
     #[error("the handler failed")]
     Handler(#[source] E),
+    /// The handler panicked. A retry starts the operation anew.
+    #[error("the handler panicked")]
+    Panicked,
     /// The answer could not be sealed.
     #[error("the answer could not be sealed")]
     Seal(#[from] SealError),
 }
 
 impl Opened {
-    /// Seals the answer to this message, a JSON object of at most [`MAX_ANSWER_BYTES`], to the key of its sender, and keeps it for whoever
-    /// asks for the same operation again. Of an operation that was done before, the answer of then is sealed, whatever `value` is.
+    /// Seals the answer to this message, a JSON object of at most [`MAX_ANSWER_BYTES`], to the key of its sender, and keeps it for a
+    /// repetition of the operation. Of an operation that was done before, the answer of then is sealed, whatever `value` is.
     ///
     /// # Errors
-    /// See [`SealError`].
-    pub async fn answer(&self, value: &impl Serialize) -> Result<String, SealError> {
-        let (party, request) = (&self.party, &self.request);
-        match &request.once {
-            Once::Done(outcome) => self.repeat(outcome).await,
-            Once::Started(ticket) => {
-                let payload = serde_json::to_vec(value).map_err(SealError::Json)?;
-                if payload.len() > MAX_ANSWER_BYTES {
-                    return Err(SealError::TooLarge);
-                }
-                party.keep(ticket, &request.operation, &payload).await?;
-                self.seal(&payload).await
+    /// See [`SealError`]. The operation counts as done in any case.
+    pub async fn answer(self, value: &impl Serialize) -> Result<String, SealError> {
+        let Self { party, request, once, matter, .. } = self;
+        let payload = match once {
+            Once::Done(outcome) => party.kept(&request.operation, &outcome)?,
+            Once::Started(lease) => {
+                let work = Serving { party: Arc::clone(&party), operation: request.operation.clone(), lease };
+                let payload = encode(value);
+                // A caller that hangs up must not keep the outcome from being stored.
+                let finished = tokio::spawn(work.finish(request.authority, payload).in_current_span());
+                finished.await.unwrap_or(Err(SealError::Interrupted))?
             }
-        }
+        };
+        party.seal_answer(&request, &payload, &matter).await
     }
 
-    /// Reads the payload, calls the handler with it, and seals what it gives. Of an operation that was done before the handler hears
-    /// nothing, and the answer is that of then. When the handler fails, the operation may begin anew.
+    /// Reads the payload, calls the handler with it, and seals what it gives. Of an operation that was done before the handler is not
+    /// called, and the answer is that of then. When the handler fails, a retry starts the operation anew.
+    ///
+    /// The handler runs in a task of its own, in the [`CallContext`] of this one: it ends, and its answer is kept, even when the caller
+    /// hangs up. Its lease is renewed while it runs, so that it is done once however long it takes.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use sts_client::envelope::{Opened, ServeError};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Refund { order: String }
+    /// #[derive(Serialize)]
+    /// struct Drafted { draft: String }
+    ///
+    /// async fn receive(opened: Opened) -> Result<String, ServeError<std::io::Error>> {
+    ///     opened.serve(|refund: Refund| async move { Ok(Drafted { draft: format!("draft of {}", refund.order) }) }).await
+    /// }
+    /// ```
     ///
     /// # Errors
     /// See [`ServeError`].
-    pub async fn serve<T, A, E, F>(&self, handler: impl FnOnce(T) -> F) -> Result<String, ServeError<E>>
+    pub async fn serve<T, A, E, F>(self, handler: impl FnOnce(T) -> F + Send + 'static) -> Result<String, ServeError<E>>
     where
-        T: DeserializeOwned,
-        A: Serialize,
-        F: Future<Output = Result<A, E>>,
+        T: DeserializeOwned + Send + 'static,
+        A: Serialize + Send + 'static,
+        E: Send + 'static,
+        F: Future<Output = Result<A, E>> + Send + 'static,
     {
-        if let Once::Done(outcome) = &self.request.once {
-            return Ok(self.repeat(outcome).await?);
-        }
-        let served = match self.read() {
-            Ok(payload) => {
-                let answer = handler(payload).await;
-                let outcome = if answer.is_ok() { Outcome::Passed } else { Outcome::Refused("handler") };
-                self.party.tell(Boundary::Invoked, outcome, &self.matter);
-                answer.map_err(ServeError::Handler)
+        let asked = if self.is_repeated() { None } else { Some(self.read()) };
+        let Self { party, request, once, matter, .. } = self;
+        let payload = match (once, asked) {
+            (Once::Started(lease), Some(Ok(asked))) => {
+                let work = Serving { party: Arc::clone(&party), operation: request.operation.clone(), lease };
+                let run = work.run(request.authority, matter.clone(), async move { handler(asked).await });
+                let task = match CallContext::current() {
+                    Some(context) => tokio::spawn(context.scope(run).in_current_span()),
+                    None => tokio::spawn(run.in_current_span()),
+                };
+                task.await.unwrap_or(Err(ServeError::Panicked))?
             }
-            Err(error) => Err(error.into()),
+            (Once::Started(lease), asked) => {
+                lease.abandon().await;
+                return Err(asked.and_then(Result::err).unwrap_or(SchemaError::Absent).into());
+            }
+            (Once::Done(outcome), _) => party.kept(&request.operation, &outcome)?,
         };
-        match served {
-            Ok(answer) => Ok(self.answer(&answer).await?),
+        Ok(party.seal_answer(&request, &payload, &matter).await?)
+    }
+}
+
+/// An operation that is being done.
+struct Serving {
+    party: Arc<Party>,
+    operation: Operation,
+    lease: Lease,
+}
+
+impl Serving {
+    /// Waits for the handler and keeps its answer. A panic drops the lease, which gives the operation up.
+    async fn run<A: Serialize, E>(
+        self,
+        authority: Authority,
+        matter: Matter,
+        handler: impl Future<Output = Result<A, E>>,
+    ) -> Result<Vec<u8>, ServeError<E>> {
+        let answer = handler.await.map(|answer| encode(&answer));
+        let outcome = if answer.is_ok() { Outcome::Passed } else { Outcome::Refused("handler") };
+        self.party.tell(Boundary::Invoked, outcome, &matter);
+        match answer {
+            Ok(payload) => Ok(self.finish(authority, payload).await?),
             Err(error) => {
-                self.party.abandon(&self.request.once).await;
-                Err(error)
+                self.lease.abandon().await;
+                Err(ServeError::Handler(error))
             }
         }
     }
 
-    /// Seals the answer that was given before.
-    async fn repeat(&self, outcome: &str) -> Result<String, SealError> {
-        let payload = self.party.kept(&self.request.operation, outcome)?;
-        self.seal(&payload).await
+    /// Keeps the answer; one that cannot be sealed is not kept, and its operation is done all the same.
+    async fn finish(self, authority: Authority, payload: Result<Vec<u8>, SealError>) -> Result<Vec<u8>, SealError> {
+        let encrypted = payload.and_then(|payload| {
+            let encrypted = self.party.encrypt_answer(&self.operation, &payload).map_err(SealError::Encrypt)?;
+            Ok((payload, encrypted))
+        });
+        let (payload, outcome) = match encrypted {
+            Ok((payload, encrypted)) => (Ok(payload), Some(encrypted)),
+            Err(error) => (Err(error), None),
+        };
+        self.lease.finish(authority, outcome).await;
+        payload
     }
+}
 
-    async fn seal(&self, payload: &[u8]) -> Result<String, SealError> {
-        let (party, request) = (&self.party, &self.request);
-        let ids = Ids { message_id: party.fresh_id(), ..request.ids.clone() };
+/// An answer as JSON, if it is not too long.
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, SealError> {
+    let payload = serde_json::to_vec(value).map_err(SealError::Json)?;
+    if payload.len() > MAX_ANSWER_BYTES { Err(SealError::TooLarge) } else { Ok(payload) }
+}
+
+impl Party {
+    async fn seal_answer(&self, request: &Request, payload: &[u8], matter: &Matter) -> Result<String, SealError> {
+        let ids = Ids { message_id: self.fresh_id(), ..request.ids.clone() };
         let draft = Draft {
             typ: ANSWER_TYP,
-            principal: &Principal { service_id: party.service_id.clone(), ..request.principal.clone() },
+            principal: &Principal { service_id: self.service_id.clone(), ..request.principal.clone() },
             ids: &ids,
             audience: request.peer.name.as_str(),
             scopes: &request.scopes,
@@ -136,8 +204,8 @@ impl Opened {
             payload,
             payload_uri: None,
         };
-        let (answer, _) = party.make(&draft, &party.encryption_key(&request.peer).await?)?;
-        party.tell(Boundary::Answered, Outcome::Passed, &self.matter);
+        let (answer, _) = self.make(&draft, &self.encryption_key(&request.peer).await?)?;
+        self.tell(Boundary::Answered, Outcome::Passed, matter);
         Ok(answer)
     }
 }

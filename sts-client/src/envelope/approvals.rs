@@ -1,8 +1,9 @@
 //! What an envelope asks for, and who approved it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -92,8 +93,24 @@ pub trait Approvals: fmt::Debug + Send + Sync {
     async fn is_approved(&self, operation: &Operation) -> Result<bool, ApprovalsUnavailable>;
 }
 
-/// Approvals in memory, and what waits for one. At most so many of each are kept: past that nothing more waits, and nothing more is
-/// approved.
+/// The time for which an operation waits for its approval after it was last asked for.
+const WAITING_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// Approvals in memory, and the operations that wait for one.
+///
+/// At most `capacity` operations wait, and as many are approved. An operation that is not asked for again within an hour no longer waits.
+/// Each peer's share is bounded: a peer may wait with no more operations than are free, and one principal of a peer with no more than are
+/// left of that. So no peer and no user can keep another's operations from the desk.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use sts_client::SystemClock;
+/// use sts_client::envelope::ApprovalDesk;
+///
+/// let desk = ApprovalDesk::new(1_000, Arc::new(SystemClock));
+/// assert!(desk.waiting().is_empty());
+/// ```
 #[derive(Debug)]
 pub struct ApprovalDesk {
     capacity: usize,
@@ -101,9 +118,10 @@ pub struct ApprovalDesk {
     state: Mutex<Desk>,
 }
 
+/// Operations, and when each of them goes.
 #[derive(Debug, Default)]
 struct Desk {
-    waiting: HashSet<Operation>,
+    waiting: HashMap<Operation, Timestamp>,
     approved: HashMap<Operation, Timestamp>,
 }
 
@@ -114,41 +132,54 @@ impl ApprovalDesk {
         Self { capacity, clock, state: Mutex::default() }
     }
 
-    /// What was refused for want of an approval.
+    /// The operations that were refused for want of an approval.
     #[must_use]
     pub fn waiting(&self) -> Vec<Operation> {
-        self.lock().waiting.iter().cloned().collect()
+        self.current().waiting.keys().cloned().collect()
     }
 
-    /// Approves the waiting operation of that id until then. Says whether there was one.
+    /// Approves the waiting operation of that id until then. Returns whether there was one, and room for it.
     pub fn approve(&self, id: &str, until: Timestamp) -> bool {
-        let now = self.clock.now();
-        let mut desk = self.lock();
-        desk.approved.retain(|_, until| *until > now);
-        let Some(operation) = desk.waiting.iter().find(|operation| operation.id() == id).cloned() else { return false };
-        if desk.approved.len() >= self.capacity {
-            return false;
-        }
+        let mut desk = self.current();
+        let found = desk.waiting.keys().find(|operation| operation.id() == id).cloned();
+        let Some(operation) = found.filter(|_| desk.approved.len() < self.capacity) else { return false };
         desk.waiting.remove(&operation);
         desk.approved.insert(operation, until);
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Desk> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The desk without what has expired.
+    fn current(&self) -> MutexGuard<'_, Desk> {
+        let now = self.clock.now();
+        let mut desk = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.waiting.retain(|_, until| *until > now);
+        desk.approved.retain(|_, until| *until > now);
+        desk
+    }
+}
+
+impl Desk {
+    /// Whether another operation of that caller may wait.
+    fn has_room(&self, capacity: usize, operation: &Operation) -> bool {
+        let free = capacity.saturating_sub(self.waiting.len());
+        let of_peer = self.waiting.keys().filter(|other| other.service_id == operation.service_id);
+        let of_caller = of_peer.clone().filter(|other| {
+            other.tenant == operation.tenant && other.issuer == operation.issuer && other.subject == operation.subject
+        });
+        of_caller.count() < free.saturating_sub(of_peer.count())
     }
 }
 
 #[async_trait]
 impl Approvals for ApprovalDesk {
     async fn is_approved(&self, operation: &Operation) -> Result<bool, ApprovalsUnavailable> {
-        let now = self.clock.now();
-        let mut desk = self.lock();
-        if desk.approved.get(operation).is_some_and(|until| *until > now) {
+        let waiting_until = self.clock.now().checked_add(WAITING_FOR).unwrap_or(Timestamp::MAX);
+        let mut desk = self.current();
+        if desk.approved.contains_key(operation) {
             return Ok(true);
         }
-        if desk.waiting.len() < self.capacity {
-            desk.waiting.insert(operation.clone());
+        if desk.waiting.contains_key(operation) || desk.has_room(self.capacity, operation) {
+            desk.waiting.insert(operation.clone(), waiting_until);
         }
         Ok(false)
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sts_jose::{Algorithm, SigningKey, SigningKeyError};
 
 use super::jwe::{DecryptionKey, DecryptionKeyError, Gate, Undecryptable};
+use super::key_file::KeyFileError;
 
 /// The keys of one agent, through their life: [`AgentKeys::announce`] publishes the next ones, [`AgentKeys::activate`] makes them the present
 /// ones, [`AgentKeys::retire`] lets the former ones go. Cloning is cheap and shares the keys.
@@ -17,17 +18,17 @@ use super::jwe::{DecryptionKey, DecryptionKeyError, Gate, Undecryptable};
 #[derive(Clone)]
 pub struct AgentKeys(Arc<RwLock<State>>);
 
-struct State {
-    next: Option<Pair>,
-    present: Pair,
-    former: Vec<Pair>,
+pub(super) struct State {
+    pub(super) next: Option<Pair>,
+    pub(super) present: Pair,
+    pub(super) former: Vec<Pair>,
 }
 
 /// A key to sign with, and one to decrypt with.
 #[derive(Debug, Clone)]
-struct Pair {
-    signing: Arc<SigningKey>,
-    decryption: Arc<DecryptionKey>,
+pub(super) struct Pair {
+    pub(super) signing: Arc<SigningKey>,
+    pub(super) decryption: Arc<DecryptionKey>,
 }
 
 /// Why there are no keys.
@@ -39,6 +40,9 @@ pub enum AgentKeysError {
     /// No decryption key could be made.
     #[error("there is no decryption key")]
     Decryption(#[from] DecryptionKeyError),
+    /// The file of keys was not read or written.
+    #[error("the keys could not be read from their file or written to it")]
+    File(#[from] KeyFileError),
 }
 
 impl AgentKeys {
@@ -46,10 +50,15 @@ impl AgentKeys {
     #[must_use]
     pub fn new(signing: SigningKey, decryption: DecryptionKey) -> Self {
         let present = Pair { signing: Arc::new(signing), decryption: Arc::new(decryption) };
-        Self(Arc::new(RwLock::new(State { next: None, present, former: Vec::new() })))
+        Self::of(State { next: None, present, former: Vec::new() })
     }
 
-    /// Makes new ones; ES256 signs.
+    pub(super) fn of(state: State) -> Self {
+        Self(Arc::new(RwLock::new(state)))
+    }
+
+    /// Makes new ones; ES256 signs. They end with this process: no other one opens what is encrypted to them, and neither does this one after
+    /// a restart, answers that were kept included. For anything but a test, [`AgentKeys::load_or_create`].
     ///
     /// # Errors
     /// See [`AgentKeysError`].
@@ -119,7 +128,7 @@ impl AgentKeys {
         bytes
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 

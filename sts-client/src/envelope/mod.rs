@@ -2,8 +2,8 @@
 //!
 //! What lives here: [`Envelopes`] seals ([`Envelopes::seal`]) and opens ([`Envelopes::open`]); [`Opened`] reads the payload and seals the
 //! answer; [`Awaiting`] opens that answer. `open` reads like the list of the checks, `checks` says what each of them is and which [`Reason`]
-//! it has, `claims` writes and reads the signed fields, `jwe` encrypts, `keys` lets keys come and go, `once` and
-//! `approvals` are what was seen and approved.
+//! it has, `claims` writes and reads the signed fields, `jwe` encrypts, `keys` lets keys come and go, `key_file`
+//! stores them, `once` and `approvals` are what was seen and approved.
 //! What must never live here: the verification of tokens (`inbound` makes the [`crate::Delegation`] that opening asks for), HTTP, and a
 //! payload that is decrypted before every check has passed. Another check is a function of `checks`, a [`Reason`] and a line of `open`; the
 //! format is described in `docs/secure-messages.md` of the repository.
@@ -14,6 +14,7 @@ mod capability;
 mod checks;
 mod claims;
 mod jwe;
+mod key_file;
 mod keys;
 mod once;
 mod open;
@@ -26,6 +27,7 @@ pub use answer::{AnswerError, Awaiting, ServeError};
 pub use approvals::{ApprovalDesk, Approvals, ApprovalsUnavailable, Operation};
 pub use capability::{Capability, Needs, UnknownCapability};
 pub use jwe::{DecryptionKey, DecryptionKeyError, EncryptError, Undecryptable};
+pub use key_file::KeyFileError;
 pub use keys::{AgentKeys, AgentKeysError};
 pub use once::MAX_ANSWER_BYTES;
 pub use open::Opened;

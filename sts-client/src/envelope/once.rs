@@ -1,88 +1,90 @@
-//! What counts once: a message, and the operation that it asks for.
+//! Single use: a message, and the operation that it asks for.
 //!
 //! The answer to an operation is kept encrypted to a key of this agent, bound to the operation: no store holds what was in an envelope.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sts_protocol::Tenant;
 
 use super::approvals::Operation;
 use super::claims::InReplyTo;
-use super::jwe;
+use super::jwe::{self, EncryptError};
 use super::party::Party;
 use super::refusal::{OpenError, Reason, Refusal};
 use super::seal::SealError;
-use crate::once::{self, Begun, Held, OnceError, OnceKey, Spend, Ticket};
+use crate::idempotency::{Authority, Lease, NotRepeated, Record};
+use crate::once::{self, Begun, Caller, OnceError, OnceKey, Spend};
 
 /// The longest answer that is kept, in bytes: an answer must not be longer.
 pub const MAX_ANSWER_BYTES: usize = 32 * 1024;
 
-/// The longest JWE of such an answer: base64, and its header.
-const MAX_OUTCOME_BYTES: usize = MAX_ANSWER_BYTES * 4 / 3 + 1024;
-
-/// How an operation stands.
+/// The state of an operation.
 pub(super) enum Once {
     /// It is ours to do.
-    Started(Ticket),
+    Started(Lease),
     /// It has been done, and this is its answer, encrypted.
     Done(String),
 }
 
+impl Once {
+    /// Ends an operation that was not done.
+    pub(super) async fn abandon(self) {
+        match self {
+            Self::Started(lease) => lease.abandon().await,
+            Self::Done(_) => {}
+        }
+    }
+}
+
 impl Party {
-    /// **Replay.** The message is new, and its idempotency key stands for no other operation. From here on the operation is held.
+    /// **Replay.** The message is new, and its idempotency key stands for no other operation. An operation that was done is repeated to the
+    /// authority under which it was done. From here on the operation is held.
     pub(super) async fn check_replay(
         &self,
         operation: &Operation,
         message: &InReplyTo,
         expires_at: Timestamp,
+        authority: Authority,
     ) -> Result<Once, OpenError> {
+        let refused = |detail| OpenError::from(Refusal::new(Reason::Replay, detail));
         let tenant = operation.tenant().map_or("", Tenant::as_str);
-        let key = |namespace: &str, id: &str| {
-            OnceKey::new(namespace, [self.service_id.as_str(), tenant, &operation.service_id, id])
-        };
-        match self.once.spend(key("envelope message", &message.message_id), expires_at).await? {
+        let (issuer, subject) = operation.subject();
+        let caller = [self.service_id.as_str(), tenant, &operation.service_id, issuer, subject];
+        let key = |namespace: &str, id: &str| OnceKey::new(namespace, caller.into_iter().chain([id]));
+        let message_key = key("envelope message", &message.message_id);
+        match self.once.spend(message_key, Caller::new(caller), expires_at).await? {
             Spend::First => {}
-            Spend::SeenBefore => return Err(Refusal::new(Reason::Replay, "the message was seen before").into()),
+            Spend::SeenBefore => return Err(refused("the message was seen before")),
         }
         let operation = once::Operation {
             key: key("envelope operation", &operation.idempotency_key),
             fingerprint: operation.digest(),
             lease: self.lease,
             expires_in: self.remember,
-            max_outcome_bytes: MAX_OUTCOME_BYTES,
+            caller: Caller::new(caller),
         };
         match self.once.begin(&operation).await? {
-            Begun::Started(ticket) => Ok(Once::Started(ticket)),
+            Begun::Started(ticket) => Ok(Once::Started(Lease::hold(Arc::clone(&self.once), ticket, self.lease))),
             Begun::InFlight { retry_after } => Err(OpenError::InFlight { retry_after }),
-            Begun::Done { outcome } => {
-                let foreign = |error: std::string::FromUtf8Error| OnceError::Unavailable(error.into());
-                Ok(Once::Done(String::from_utf8(outcome).map_err(foreign)?))
-            }
-            Begun::Conflict => {
-                Err(Refusal::new(Reason::Replay, "the idempotency key stands for another operation").into())
-            }
+            Begun::Conflict => Err(refused("the idempotency key stands for another operation")),
+            Begun::Done { outcome } => match Record::repeat(&outcome, authority) {
+                Ok(outcome) => {
+                    let foreign = |error: std::string::FromUtf8Error| OnceError::Unavailable(error.into());
+                    Ok(Once::Done(String::from_utf8(outcome).map_err(foreign)?))
+                }
+                Err(NotRepeated::OtherAuthority) => Err(refused("the operation was done under another authority")),
+                Err(NotRepeated::NotKept) => Err(refused("the operation was done, and its answer was not kept")),
+                Err(NotRepeated::Foreign) => {
+                    Err(OnceError::Unavailable("the stored outcome is none of ours".into()).into())
+                }
+            },
         }
     }
 
-    /// Ends an operation that was not done. Where that fails, its lease ends by itself.
-    pub(super) async fn abandon(&self, once: &Once) {
-        let Once::Started(ticket) = once else { return };
-        if let Err(error) = self.once.abandon(ticket).await {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(error, "an operation that was not done is held until its lease ends");
-        }
-    }
-
-    /// Keeps the answer to an operation.
-    pub(super) async fn keep(&self, ticket: &Ticket, operation: &Operation, answer: &[u8]) -> Result<(), SealError> {
-        let own = self.keys.decryption();
-        let outcome = jwe::encrypt(own.public(), &operation.digest(), answer).map_err(SealError::Encrypt)?;
-        match self.once.finish(ticket, outcome.as_bytes()).await.map_err(SealError::Keep)? {
-            Held::Yes => Ok(()),
-            Held::No => {
-                tracing::warn!("an operation took longer than its lease: it may have been done twice");
-                Ok(())
-            }
-        }
+    /// Encrypts the answer to an operation to this agent itself.
+    pub(super) fn encrypt_answer(&self, operation: &Operation, answer: &[u8]) -> Result<Vec<u8>, EncryptError> {
+        Ok(jwe::encrypt(self.keys.decryption().public(), &operation.digest(), answer)?.into_bytes())
     }
 
     /// Reads the answer that was kept. It is gone once the key that it was kept with has been retired.

@@ -15,6 +15,7 @@ use super::party::{Envelopes, KnownPeer, Party};
 use super::payload::Payload;
 use super::refusal::{OpenError, Reason, Refusal};
 use crate::delegation::{Delegation, Kind};
+use crate::idempotency::Authority;
 use crate::trace::{Boundary, Guard, Matter, Outcome, Reference};
 
 impl Envelopes {
@@ -34,15 +35,15 @@ impl Envelopes {
         metrics::counter!("sts_client_envelopes_total", "outcome" => name).increment(1);
         let last = match &opened {
             Err(error) => error.at(),
-            Ok((_, payload)) if payload.bytes().is_some() => (Boundary::Decrypted, Outcome::Passed),
+            Ok((_, payload, _)) if payload.bytes().is_some() => (Boundary::Decrypted, Outcome::Passed),
             Ok(_) => (Boundary::Approval, Outcome::Passed),
         };
         party.tracer.tell_all((now, Guard::Envelope), last, &matter);
         if let Err(OpenError::Refused(refusal)) = &opened {
             tracing::debug!(reason = refusal.reason().as_str(), detail = refusal.detail(), "an envelope was refused");
         }
-        let (request, payload) = opened?;
-        Ok(Opened { party: Arc::clone(party), request, payload, matter })
+        let (request, payload, once) = opened?;
+        Ok(Opened { party: Arc::clone(party), request, payload, once, matter })
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) struct Request {
     pub(super) peer: Arc<KnownPeer>,
     pub(super) reply: InReplyTo,
     pub(super) operation: Operation,
-    pub(super) once: Once,
+    pub(super) authority: Authority,
 }
 
 impl Party {
@@ -65,7 +66,7 @@ impl Party {
         delegation: &Delegation,
         now: Timestamp,
         matter: &mut Matter,
-    ) -> Result<(Request, Payload), OpenError> {
+    ) -> Result<(Request, Payload, Once), OpenError> {
         let (claims, peer) = self.check_signature(envelope, REQUEST_TYP, None).await?;
         learn(matter, &claims, &peer);
         let principal = principal_of(delegation)?;
@@ -77,12 +78,14 @@ impl Party {
         let operation = operation(&claims, &principal, &ids)?;
         let reply =
             InReplyTo { message_id: ids.message_id.clone(), envelope_hash: claims::sha256(envelope.as_bytes()) };
-        let once = self.check_replay(&operation, &reply, expires_at).await?;
-        let payload = self.check_operation(&operation, &scopes, &once, &claims).await;
-        match payload {
-            Ok(payload) => Ok((Request { claims, principal, ids, scopes, peer, reply, operation, once }, payload)),
+        let authority = Authority::of(delegation).narrowed(&scopes);
+        let once = self.check_replay(&operation, &reply, expires_at, authority).await?;
+        match self.check_operation(&operation, &scopes, &once, &claims).await {
+            Ok(payload) => {
+                Ok((Request { claims, principal, ids, scopes, peer, reply, operation, authority }, payload, once))
+            }
             Err(error) => {
-                self.abandon(&once).await;
+                once.abandon().await;
                 Err(error)
             }
         }
@@ -169,11 +172,14 @@ fn operation(claims: &Claims, principal: &Principal, ids: &Ids) -> Result<Operat
     })
 }
 
-/// A request that passed every check, and what answers it. `Debug` shows no payload.
+/// A request that passed every check. `Debug` shows no payload.
+///
+/// It holds its operation, whose lease is renewed until it is answered. Dropped before that, it gives the operation up: a retry starts anew.
 pub struct Opened {
     pub(super) party: Arc<Party>,
     pub(super) request: Request,
     pub(super) payload: Payload,
+    pub(super) once: Once,
     pub(super) matter: Matter,
 }
 
@@ -217,7 +223,7 @@ impl Opened {
     /// Whether the operation was done before: then there is no payload, and the answer is the one that was given.
     #[must_use]
     pub fn is_repeated(&self) -> bool {
-        matches!(self.request.once, Once::Done(_))
+        matches!(self.once, Once::Done(_))
     }
 
     /// What it asks for, as the approvals know it.

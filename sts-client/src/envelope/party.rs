@@ -25,7 +25,7 @@ const MAX_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How long an idempotency key stands for its operation, and the answer is kept.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an operation may take.
+/// How long an operation of a process that died keeps others from doing it.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// Another agent: what it is called, what its tokens are addressed to, and where its keys are.
@@ -81,7 +81,9 @@ pub(super) struct KnownPeer {
 /// use sts_client::envelope::{AgentKeys, Capability, Envelopes, Needs, Peer};
 /// use sts_client::ScopeToken;
 ///
-/// let keys = AgentKeys::generate()?; // published: serve `keys.jwks()`
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("agent-keys.json");
+/// let keys = AgentKeys::load_or_create(&path)?; // published: serve `keys.jwks()`
 /// let envelopes = Envelopes::builder("ledger", keys)
 ///     .audience("https://ledger.shop.example/")
 ///     .peer(Peer::at("billing", "https://billing.shop.example/jwks".parse()?))
@@ -266,7 +268,8 @@ impl EnvelopesBuilder {
         self
     }
 
-    /// How long a handler may take: after that the operation may begin anew. Default five minutes.
+    /// How long an operation of a process that died keeps others from doing it. It is renewed while the operation is in progress. Default
+    /// five minutes.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;

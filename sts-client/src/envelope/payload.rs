@@ -82,11 +82,16 @@ impl Opened {
             Err(refusal) => Outcome::Refused(refusal.reason().as_str()),
         };
         self.party.tell(Boundary::Decrypted, outcome, &self.matter);
-        if decrypted.is_err() {
-            self.party.abandon(&self.request.once).await;
+        match decrypted {
+            Ok(payload) => {
+                self.payload = Payload::here(payload);
+                Ok(self)
+            }
+            Err(refusal) => {
+                self.once.abandon().await;
+                Err(refusal)
+            }
         }
-        self.payload = Payload::here(decrypted?);
-        Ok(self)
     }
 
     /// The payload as it was sent; `None` while it is elsewhere, and when the operation was done before.

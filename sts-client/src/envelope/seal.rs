@@ -15,7 +15,6 @@ use super::claims::{self, Fields, Ids, InReplyTo, Principal, REQUEST_TYP};
 use super::jwe::{self, EncryptError, Undecryptable};
 use super::party::{Envelopes, KnownPeer, Party};
 use crate::carried::{CorrelationId, IdempotencyKey, X_TENANT_ID};
-use crate::once::OnceError;
 
 /// An envelope may have this many bytes. Larger payloads travel by reference.
 pub const MAX_ENVELOPE_BYTES: usize = 256 * 1024;
@@ -91,12 +90,12 @@ pub enum SealError {
     /// The answer cannot be written as JSON.
     #[error("the answer cannot be written as json")]
     Json(#[source] serde_json::Error),
-    /// The answer could not be kept for whoever asks again: the operation was done, and may be done again once its lease has ended.
-    #[error("the answer could not be kept")]
-    Keep(#[source] OnceError),
     /// The answer was kept with a key that is no longer there.
     #[error("the answer that was kept cannot be read any more")]
     Kept(#[source] Undecryptable),
+    /// The runtime was shut down before the answer was stored.
+    #[error("the runtime was shut down before the answer was stored")]
+    Interrupted,
     /// The envelope would pass [`MAX_ENVELOPE_BYTES`], or the answer [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES).
     #[error("the envelope would be too large")]
     TooLarge,

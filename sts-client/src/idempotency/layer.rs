@@ -1,20 +1,22 @@
-//! A tower layer that does what is asked for again once.
+//! A tower layer that does a repeated request once.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::error::Error;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::stored::{self, KEPT};
-use super::{Attempt, Fingerprint, Idempotency, Repeatable, Work};
+use super::body::{Collected, collect};
+use super::stored::{KEPT, Stored, select};
+use super::{Attempt, Fingerprint, Idempotency, Repeatable, Work, multipart};
 use crate::carried::IdempotencyKey;
 use crate::delegation::Delegation;
 use crate::outcome::{
@@ -28,27 +30,51 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 /// The longest body of a request that bears a key.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// Whatever stands below does each operation once, by `Idempotency-Key`. Put it below [`Verifier::layer`](crate::Verifier::layer), which
-/// says who calls, and before handlers: `.layer(idempotency).layer(verifier.layer())`.
+/// Does each operation of the services below it once, by `Idempotency-Key`. Put it below [`Verifier::layer`](crate::Verifier::layer), which
+/// verifies the caller, and before handlers: `.layer(idempotency).layer(verifier.layer())`.
+///
+/// ```
+/// # #[cfg(feature = "axum")] fn app(verifier: &sts_client::Verifier) -> axum::Router {
+/// use std::sync::Arc;
+///
+/// use axum::{Router, routing::post};
+/// use sts_client::SystemClock;
+/// use sts_client::idempotency::{Idempotency, IdempotencyLayer};
+/// use sts_client::once::{MemoryLimits, MemoryOnceStore};
+///
+/// let store = MemoryOnceStore::new(Arc::new(SystemClock), MemoryLimits::default());
+/// let idempotency = IdempotencyLayer::new(Idempotency::new(Arc::new(store)), "orders").required();
+/// Router::new().route("/orders", post(|| async { "ordered" })).layer(idempotency).layer(verifier.layer())
+/// # }
+/// ```
 ///
 /// | a request | |
 /// |---|---|
-/// | GET, HEAD, OPTIONS, TRACE; or without a key | goes on as it is; without a key, where one is required: 400 `clarification_required` |
+/// | GET, HEAD, OPTIONS, TRACE; or without a key | passes as it is; without a key, where one is required: 400 `clarification_required` |
 /// | with a key that is repeated or malformed | 400 `clarification_required` |
-/// | with a key that is new | goes on, and its answer is kept |
-/// | with one that has been answered | the same answer: status, kept headers, body; and `Idempotency-Replayed: true` |
-/// | with one that has been used with another body | 409 `conflict` |
-/// | with one whose operation is going on | 409 `conflict` with `Retry-After` |
-/// | while the store cannot be asked | 424 `failed_dependency` |
+/// | with a new key | passes, and its answer is kept |
+/// | with one that has been answered | the same answer: status, kept headers, body, trailers; and `Idempotency-Replayed: true` |
+/// | with one that has been answered to another authority | 409 `conflict`, `IDEMPOTENCY_OTHER_AUTHORITY` |
+/// | with one whose answer is not kept | 409 `conflict`, `OUTCOME_NOT_KEPT` |
+/// | with one that has been used with another body | 409 `conflict`, `IDEMPOTENCY_KEY_REUSED` |
+/// | with one whose operation is in progress | 409 `conflict`, `IDEMPOTENCY_IN_FLIGHT`, with `Retry-After` |
+/// | while the store cannot be reached | 424 `failed_dependency` |
 ///
-/// "Another body" is another method, path, query, content type or body.
+/// "Another body" is another method, path, query, content type or body. A multipart body is compared in its parts, without its boundary,
+/// which clients make anew for each try.
 ///
-/// **What is kept**: answers that stand, of a status from 200 to 499. Not those of 408, 412, 424, 425 and 429, which say that nothing has
-/// been done yet and a repetition may be answered otherwise (approval may have been given, a dependency may be back); and not those of 500
-/// and up, nor panics. After these the same key does it again, under which the handler's own calls bear the same child keys.
+/// **Answers that are kept** have a status from 200 to 499. Those of 401, 403, 408, 412, 424, 425 and 429 are not: they say that nothing has
+/// been done yet, and a repetition may be answered otherwise, with more authority, an approval, or a dependency that is back. Those of 500
+/// and up are not either, nor are panics. After these the same key does the work again, under which the handler's own calls have the same
+/// child keys. Of gRPC, statuses OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS and OUT_OF_RANGE are kept.
 ///
-/// **A handler runs in a task of its own**: a caller that hangs up, or a timeout above, takes nothing back, and its repetition is told the
-/// outcome. A timeout below this layer answers with a status that is not kept.
+/// **Streams pass unharmed and are not kept.** A stream is an answer of `text/event-stream`, `multipart/x-mixed-replace`,
+/// `application/x-ndjson` or `application/json-seq`; one that is longer than what is kept; and one of unknown length that has not ended
+/// within 10 seconds. The operation is done once its head is there: a repetition is `OUTCOME_NOT_KEPT`. The rest of a stream runs in the
+/// request of its caller, and ends with it.
+///
+/// **A handler runs in a task of its own**: a caller that hangs up, or a timeout above, takes nothing back, and its repetition is answered
+/// with the outcome. A timeout below this layer answers with a status that is not kept.
 ///
 /// A router that is nested sees its paths without the prefix; so each layer has a name, and layers of one store with one name are one.
 #[derive(Debug, Clone)]
@@ -92,8 +118,9 @@ impl IdempotencyLayer {
         self
     }
 
-    /// A header of answers that is kept too. Those that describe the outcome are: `Content-Type`, `Content-Language`, `Content-Location`,
-    /// `Location`, `ETag`, `Last-Modified`, `Cache-Control`, `Vary`, `Link`, `Retry-After`.
+    /// A header of answers that is kept too. By default these are: `Allow`, `Cache-Control`, `Content-Digest`, `Content-Disposition`,
+    /// `Content-Encoding`, `Content-Language`, `Content-Location`, `Content-Type`, `ETag`, `Expires`, `Last-Modified`, `Link`, `Location`,
+    /// `Retry-After`, `Vary`, `WWW-Authenticate`, and those of gRPC. All trailers are kept.
     #[must_use]
     pub fn keep(mut self, header: HeaderName) -> Self {
         Arc::make_mut(&mut self.settings).kept.push(header);
@@ -185,9 +212,10 @@ impl Settings {
         let (parts, body) = request.into_parts();
         let body = self.collect(body).await?;
         let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-        let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let method = parts.method.as_str();
-        let fingerprint = Fingerprint::of([method.as_bytes(), path.as_bytes(), query.as_bytes(), content_type, &body]);
+        let fingerprint = [method.as_bytes(), path.as_bytes(), query.as_bytes()];
+        let content = multipart::canonical(parts.headers.get(CONTENT_TYPE), &body);
+        let fingerprint = Fingerprint::of(fingerprint.into_iter().chain(content));
         let route = format!("{} {method} {path}", self.name);
         let repeatable = Repeatable { caller: &caller, route: &route, key, fingerprint };
         let (kept, max) = (self.kept.clone(), self.idempotency.max_outcome_bytes);
@@ -198,20 +226,11 @@ impl Settings {
             handle(inner, request, (&kept, max), first).await
         };
         let ran = self.idempotency.run(repeatable, work).await?;
-        let unreadable =
-            || Halted::failed_dependency("IDEMPOTENCY_STORE_UNAVAILABLE", "what was kept is unreadable", None);
-        let stored = stored::from_bytes(&ran.outcome).ok_or_else(unreadable)?;
-        let mut response = Response::new(ResponseBody::from(stored.body));
-        *response.status_mut() = stored.status;
-        *response.headers_mut() = stored.headers;
         if ran.replayed {
-            response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-        } else if let Ok(parts) = answered.try_recv() {
-            // The first to ask has all that the handler said, and not only what is kept.
-            *response.headers_mut() = parts.headers;
-            *response.extensions_mut() = parts.extensions;
+            return replay(&ran.outcome);
         }
-        Ok(response)
+        // The first to ask gets all that the handler said, and not only what is kept.
+        answered.try_recv().or(Err(Halted::error("BROKEN", "the operation did not end")))
     }
 
     async fn collect<B: http_body::Body<Error: Into<BoxError>>>(&self, body: B) -> Result<Vec<u8>, Halted> {
@@ -226,38 +245,88 @@ impl Settings {
     }
 }
 
-/// Calls the handler, and says what is kept of its answer.
+/// The answer that was kept.
+fn replay<R>(stored: &[u8]) -> Result<Response<ResponseBody<R>>, Halted> {
+    let unreadable = || Halted::failed_dependency("IDEMPOTENCY_STORE_UNAVAILABLE", "what was kept is unreadable", None);
+    let stored = Stored::from_bytes(stored).ok_or_else(unreadable)?;
+    let mut response = Response::new(ResponseBody::in_memory(stored.body, stored.trailers));
+    *response.status_mut() = stored.status;
+    *response.headers_mut() = stored.headers;
+    response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+/// Calls the handler, sends its answer to the caller that waits for it, and says what is kept of it.
 async fn handle<S, B, R>(
     mut inner: S,
     request: Request<B>,
     (kept, max): (&[HeaderName], usize),
-    first: oneshot::Sender<response::Parts>,
+    first: oneshot::Sender<Response<ResponseBody<R>>>,
 ) -> Work
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
-    R: http_body::Body<Error: Into<BoxError>>,
+    R: http_body::Body<Data = Bytes, Error: Into<BoxError>>,
 {
     let Ok(response) = inner.call(request).await;
     let (parts, body) = response.into_parts();
-    let (status, headers) = (parts.status, parts.headers.clone());
-    let body = match Limited::new(body, max).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        // Kept as what is too long.
-        Err(error) if error.is::<LengthLimitError>() => return Work::Final(vec![0; max.saturating_add(1)]),
-        Err(error) => {
-            tracing::error!(error = &*error as &dyn std::error::Error, "the body of an answer broke off");
-            return Work::Transient(stored::to_bytes(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new(), &[], &[]));
+    let (response, work) = match collect(&parts.headers, body, max).await {
+        Collected::Whole { bytes, trailers } => {
+            let stands = stands(parts.status, &parts.headers, trailers.as_ref());
+            let stored = Stored {
+                status: parts.status,
+                headers: select(&parts.headers, kept),
+                trailers: trailers.clone(),
+                body: bytes.to_vec(),
+            };
+            let work = if stands { Work::Final(stored.to_bytes()) } else { Work::Transient(Vec::new()) };
+            (Response::from_parts(parts, ResponseBody::in_memory(bytes, trailers)), work)
+        }
+        Collected::Stream(body) => {
+            warn_of_stream();
+            // The trailers that could say otherwise are still to come.
+            let work = if stands_by_status(parts.status) {
+                Work::Unrepeatable(Vec::new())
+            } else {
+                Work::Transient(Vec::new())
+            };
+            (Response::from_parts(parts, body), work)
+        }
+        Collected::Broken(error) => {
+            let error: BoxError = error.into();
+            tracing::error!(error = &*error as &dyn Error, "the body of an answer broke off");
+            let mut response = Response::new(ResponseBody::default());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            (response, Work::Transient(Vec::new()))
         }
     };
-    // Nobody may wait for it any more.
-    let _gone = first.send(parts);
-    let bytes = stored::to_bytes(status, &headers, kept, &body);
-    if stands(status) { Work::Final(bytes) } else { Work::Transient(bytes) }
+    // The caller may have hung up.
+    let _gone = first.send(response);
+    work
+}
+
+/// Warns once in a process: a caller could bring about a line for each request.
+fn warn_of_stream() {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!("an answer to a request with an idempotency key is a stream: it passes and is not kept");
+    });
 }
 
 /// Whether an answer stands: see [`IdempotencyLayer`].
-fn stands(status: StatusCode) -> bool {
+fn stands(status: StatusCode, headers: &HeaderMap, trailers: Option<&HeaderMap>) -> bool {
+    let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if !is_grpc || !stands_by_status(status) {
+        return stands_by_status(status);
+    }
+    // OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, OUT_OF_RANGE.
+    let grpc_status = trailers.and_then(|trailers| trailers.get("grpc-status")).or_else(|| headers.get("grpc-status"));
+    grpc_status.is_some_and(|code| ["0", "3", "5", "6", "11"].iter().any(|standing| code == standing))
+}
+
+fn stands_by_status(status: StatusCode) -> bool {
     let is_transient = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::PRECONDITION_FAILED,
         StatusCode::FAILED_DEPENDENCY,

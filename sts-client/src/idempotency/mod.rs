@@ -1,32 +1,45 @@
-//! Idempotency: an operation that is asked for again is not done again, and its outcome is told again.
+//! Idempotency: an operation that is requested again is not done again, and its outcome is repeated.
 //!
 //! [`IdempotencyLayer`] (feature `tower`) stands before HTTP handlers and goes by `Idempotency-Key`
 //! (draft-ietf-httpapi-idempotency-key-header). [`Idempotency::run`] does the same for one piece of work, where a protocol gives each try
 //! another body and another answer (A2A, MCP): before a tool, for instance.
 //!
 //! An operation is the caller's own: its key counts within (tenant, caller, route), and tenant and caller are those of the verified
-//! [`Delegation`] and of nothing that a request says. The caller is the principal and the agent that acts for it.
+//! [`Delegation`] and of nothing that a request says. The caller is the principal (issuer and subject) and the agent that acts for it.
 //!
-//! # What is done again
+//! # Repetitions
 //!
 //! | the work ended | a repetition with the same body |
 //! |---|---|
-//! | [`Work::Final`] | is told the same, byte for byte |
+//! | [`Work::Final`] | is answered with the same outcome, byte for byte |
+//! | [`Work::Unrepeatable`] | [`NotRun::NotKept`]: 409 |
 //! | [`Work::Transient`] | does it again |
-//! | it is still going on | [`NotRun::InFlight`]: 409, `Retry-After` |
+//! | it is still in progress | [`NotRun::InFlight`]: 409, `Retry-After` |
 //! | it panicked | does it again |
-//! | its process died | does it again, once the lease has ended |
+//! | its process died | does it again, once the lease has expired |
 //!
 //! With another body it is always [`NotRun::Conflict`]: 409. Work that is done again has an [`Attempt`] above 1: an earlier one may have had
-//! its effect, of which nobody was told. Whoever cannot bear that stores the effect under the attempt's key, in one transaction.
+//! its effect, which no answer reported. To rule that out, store the effect under the attempt's key, in one transaction.
 //!
-//! Where the store cannot be asked nothing is done ([`NotRun::Unavailable`]: 424).
+//! An outcome is repeated to the **authority** under which it was done, and to no other: the same scope and the same roles, groups,
+//! entitlements, authorization details, `acr` and `amr`. The handler's own checks do not run for a repetition, so a token that lost a right,
+//! or gained one, gets [`NotRun::OtherAuthority`] (409) and neither the outcome nor a second effect.
 //!
-//! What lives here: the rules (`mod`, `run`), what is told of them (`told`), and how HTTP keeps them (`layer`, `stored`). What must never: a
-//! store; those are in [`crate::once`].
+//! Where the store cannot be reached nothing is done ([`NotRun::Unavailable`]: 424).
+//!
+//! What lives here: the rules (`mod`, `run`), the lease of work in progress (`lease`), the record of work that is done (`record`,
+//! `authority`), what is told of them (`told`), and how HTTP keeps them (`layer`, `body`, `multipart`, `stored`). What must never: a store;
+//! those are in [`crate::once`].
 
+mod authority;
+#[cfg(feature = "tower")]
+mod body;
 #[cfg(feature = "tower")]
 mod layer;
+mod lease;
+#[cfg(feature = "tower")]
+mod multipart;
+mod record;
 mod run;
 #[cfg(feature = "tower")]
 mod stored;
@@ -41,9 +54,13 @@ use sts_jose::{Clock, SystemClock};
 #[cfg(feature = "tower")]
 pub use layer::{IDEMPOTENCY_REPLAYED, IdempotencyLayer, IdempotencyService};
 
+pub(crate) use authority::Authority;
+pub(crate) use lease::Lease;
+pub(crate) use record::{NotRepeated, Record};
+
 use crate::carried::IdempotencyKey;
 use crate::delegation::{Delegation, Kind};
-use crate::once::{OnceError, OnceKey, OnceStore};
+use crate::once::{Caller, OnceError, OnceKey, OnceStore};
 use crate::outcome::Halted;
 use crate::trace::Tracer;
 
@@ -87,13 +104,15 @@ pub struct Fingerprint([u8; 32]);
 /// How the work ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// With an outcome that stands: whoever repeats it is told the same.
+    /// With an outcome that stands: a repetition is answered with it.
     Final(Vec<u8>),
-    /// With one that need not be the same next time: nothing has been done, or the rest must still be.
+    /// With an outcome that stands and is not kept: a secret that is shown once, or a stream. A repetition is [`NotRun::NotKept`].
+    Unrepeatable(Vec<u8>),
+    /// With an outcome that may be another next time: nothing has been done, or not all of it.
     Transient(Vec<u8>),
 }
 
-/// Which try it is: 1, unless earlier ones were abandoned or died on the way. They may have had their effect.
+/// The number of this try: 1, unless earlier ones were abandoned within ten minutes or died on the way. They may have had their effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt(pub u32);
 
@@ -126,9 +145,12 @@ pub enum NotRun {
     /// The work did not end: it panicked. A repetition does it again.
     #[error("the work did not end")]
     Broken,
-    /// The work is done, and its outcome too long to be kept. A repetition is told the same.
-    #[error("the outcome is too long")]
-    TooLong,
+    /// The work is done, and its outcome was not kept: it was too long, a stream, or the store had no room for it.
+    #[error("the work is done, and its outcome was not kept")]
+    NotKept,
+    /// The work was done under another authority: its outcome is not for this one. Nothing was done.
+    #[error("the work was done under another authority")]
+    OtherAuthority,
 }
 
 impl Idempotency {
@@ -173,7 +195,7 @@ impl Idempotency {
         self
     }
 
-    /// The longest outcome. Work with a longer one is done, and ends as [`NotRun::TooLong`].
+    /// The longest outcome that is kept. The first caller gets a longer one all the same; a repetition is [`NotRun::NotKept`].
     #[must_use]
     pub fn max_outcome_bytes(mut self, max: usize) -> Self {
         self.max_outcome_bytes = max;
@@ -184,6 +206,15 @@ impl Idempotency {
 impl Repeatable<'_> {
     /// The key within (tenant, caller, route).
     fn once_key(&self) -> OnceKey {
+        OnceKey::new("idempotency", self.caller_parts().into_iter().chain([self.route, self.key.as_str()]))
+    }
+
+    /// The caller, as the store counts its share.
+    fn caller(&self) -> Caller {
+        Caller::new(self.caller_parts())
+    }
+
+    fn caller_parts(&self) -> [&str; 8] {
         let caller = self.caller.verified();
         let actor = self.caller.actor();
         let kind = match caller.kind {
@@ -192,21 +223,16 @@ impl Repeatable<'_> {
         };
         let (iss, sub) = (caller.subject.iss.as_str(), caller.subject.sub.as_str());
         let present = |is_some| if is_some { "1" } else { "0" };
-        OnceKey::new(
-            "idempotency",
-            [
-                present(caller.tenant.is_some()),
-                caller.tenant.as_ref().map_or("", |tenant| tenant.as_str()),
-                kind,
-                iss,
-                sub,
-                present(actor.is_some()),
-                actor.and_then(|actor| actor.iss).unwrap_or_default(),
-                actor.map_or("", |actor| actor.sub),
-                self.route,
-                self.key.as_str(),
-            ],
-        )
+        [
+            present(caller.tenant.is_some()),
+            caller.tenant.as_ref().map_or("", |tenant| tenant.as_str()),
+            kind,
+            iss,
+            sub,
+            present(actor.is_some()),
+            actor.and_then(|actor| actor.iss).unwrap_or_default(),
+            actor.map_or("", |actor| actor.sub),
+        ]
     }
 }
 
@@ -223,16 +249,7 @@ impl Fingerprint {
     }
 }
 
-impl Work {
-    fn into_outcome(self) -> (Vec<u8>, bool) {
-        match self {
-            Self::Final(outcome) => (outcome, true),
-            Self::Transient(outcome) => (outcome, false),
-        }
-    }
-}
-
-/// What the caller is told.
+/// The answer to the caller.
 impl From<NotRun> for Halted {
     fn from(not_run: NotRun) -> Self {
         match not_run {
@@ -249,7 +266,14 @@ impl From<NotRun> for Halted {
                 Some(MAX_RETRY_AFTER),
             ),
             NotRun::Broken => Self::error("BROKEN", "the operation did not end"),
-            NotRun::TooLong => Self::error("OUTCOME_TOO_LONG", "the operation is done, and its outcome too long"),
+            NotRun::NotKept => {
+                Self::conflict("OUTCOME_NOT_KEPT", "the operation is done, and its outcome was not kept", None)
+            }
+            NotRun::OtherAuthority => Self::conflict(
+                "IDEMPOTENCY_OTHER_AUTHORITY",
+                "the operation was done under another authority: repeat it with the same scope and roles",
+                None,
+            ),
         }
     }
 }

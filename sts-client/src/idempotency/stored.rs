@@ -1,26 +1,37 @@
-//! An HTTP answer as bytes: version, status, headers, body. What is not of this form is not read.
+//! An HTTP answer as bytes: version, status, headers, trailers, body. What is not of this form is not read.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LAST_MODIFIED, LINK, LOCATION, RETRY_AFTER,
-    VARY,
+    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE,
+    ETAG, EXPIRES, LAST_MODIFIED, LINK, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// The form below.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// The headers that are kept: those that describe the outcome. Never one that sets a cookie, names a connection or one try.
-pub(super) const KEPT: [HeaderName; 10] = [
-    CONTENT_TYPE,
+/// The headers that are kept: those that describe the outcome or say how to go on. Never a header that sets a cookie, names a connection or
+/// describes one try.
+pub(super) const KEPT: [HeaderName; 20] = [
+    ALLOW,
+    CACHE_CONTROL,
+    CONTENT_DISPOSITION,
+    CONTENT_ENCODING,
     CONTENT_LANGUAGE,
     CONTENT_LOCATION,
-    LOCATION,
+    CONTENT_TYPE,
     ETAG,
+    EXPIRES,
     LAST_MODIFIED,
-    CACHE_CONTROL,
-    VARY,
     LINK,
+    LOCATION,
     RETRY_AFTER,
+    VARY,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static("grpc-message"),
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-status-details-bin"),
 ];
 
 /// An answer that was kept.
@@ -28,15 +39,43 @@ pub(super) const KEPT: [HeaderName; 10] = [
 pub(super) struct Stored {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    pub(super) trailers: Option<HeaderMap>,
     pub(super) body: Vec<u8>,
 }
 
-/// The bytes of an answer, with those of its headers that are kept. Of headers that are longer than the form allows, none.
-pub(super) fn to_bytes(status: StatusCode, headers: &HeaderMap, kept: &[HeaderName], body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    bytes.extend(status.as_u16().to_be_bytes());
+impl Stored {
+    /// The bytes of an answer. Fields that are longer than the form allows are left out.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.status.as_u16().to_be_bytes());
+        write_fields(&mut bytes, &self.headers);
+        bytes.push(u8::from(self.trailers.is_some()));
+        if let Some(trailers) = &self.trailers {
+            write_fields(&mut bytes, trailers);
+        }
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    /// The answer; `None` for bytes that are none.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, mut rest) = bytes.split_first()? else { return None };
+        let status = StatusCode::from_u16(number(&mut rest)?).ok()?;
+        let headers = read_fields(&mut rest)?;
+        let (has_trailers, mut rest) = rest.split_first()?;
+        let trailers = if *has_trailers == 1 { Some(read_fields(&mut rest)?) } else { None };
+        Some(Self { status, headers, trailers, body: rest.to_vec() })
+    }
+}
+
+/// Those of the headers that are kept.
+pub(super) fn select(headers: &HeaderMap, kept: &[HeaderName]) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| kept.contains(name));
-    for (name, value) in kept {
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn write_fields(bytes: &mut Vec<u8>, fields: &HeaderMap) {
+    for (name, value) in fields {
         let lengths = (u16::try_from(name.as_str().len()), u16::try_from(value.len()));
         let (Ok(name_length), Ok(value_length)) = lengths else { continue };
         bytes.extend(name_length.to_be_bytes());
@@ -44,23 +83,18 @@ pub(super) fn to_bytes(status: StatusCode, headers: &HeaderMap, kept: &[HeaderNa
         bytes.extend(value_length.to_be_bytes());
         bytes.extend(value.as_bytes());
     }
-    // No header has a name without letters.
+    // No field has a name without letters.
     bytes.extend([0, 0]);
-    bytes.extend(body);
-    bytes
 }
 
-/// The answer; `None` for bytes that are none.
-pub(super) fn from_bytes(bytes: &[u8]) -> Option<Stored> {
-    let (&VERSION, mut rest) = bytes.split_first()? else { return None };
-    let status = StatusCode::from_u16(number(&mut rest)?).ok()?;
-    let mut headers = HeaderMap::new();
+fn read_fields(rest: &mut &[u8]) -> Option<HeaderMap> {
+    let mut fields = HeaderMap::new();
     loop {
-        let name = text(&mut rest)?;
+        let name = text(rest)?;
         if name.is_empty() {
-            return Some(Stored { status, headers, body: rest.to_vec() });
+            return Some(fields);
         }
-        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(text(&mut rest)?).ok()?);
+        fields.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(text(rest)?).ok()?);
     }
 }
 
@@ -87,13 +121,19 @@ mod tests {
         headers.append(LINK, HeaderValue::from_static("</a>"));
         headers.append(LINK, HeaderValue::from_bytes(b"\xff").unwrap());
         headers.append("set-cookie", HeaderValue::from_static("a=b"));
-        let body: Vec<u8> = (0..=255).collect();
-        let bytes = to_bytes(StatusCode::CREATED, &headers, &KEPT, &body);
-        headers.remove("set-cookie");
-        assert_eq!(from_bytes(&bytes), Some(Stored { status: StatusCode::CREATED, headers, body }));
-        for end in 0..bytes.len() - 256 {
-            assert_eq!(from_bytes(&bytes[..end]), None, "{end}");
+        let headers = select(&headers, &KEPT);
+        assert_eq!((headers.len(), headers.contains_key("set-cookie")), (2, false));
+        let trailers: HeaderMap =
+            [(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))].into_iter().collect();
+        for trailers in [None, Some(trailers)] {
+            let body: Vec<u8> = (0..=255).collect();
+            let stored = Stored { status: StatusCode::CREATED, headers: headers.clone(), trailers, body };
+            let bytes = stored.to_bytes();
+            assert_eq!(Stored::from_bytes(&bytes), Some(stored));
+            for end in 0..bytes.len() - 256 {
+                assert_eq!(Stored::from_bytes(&bytes[..end]), None, "{end}");
+            }
+            assert_eq!(Stored::from_bytes(&[&[1], &bytes[1..]].concat()), None);
         }
-        assert_eq!(from_bytes(&[&[2], &bytes[1..]].concat()), None);
     }
 }

@@ -29,7 +29,8 @@ fn name(ran: &Result<Ran, NotRun>) -> &'static str {
         Err(NotRun::InFlight { .. }) => "in_flight",
         Err(NotRun::Unavailable(_)) => "store_unavailable",
         Err(NotRun::Broken) => "broken",
-        Err(NotRun::TooLong) => "too_long",
+        Err(NotRun::NotKept) => "not_kept",
+        Err(NotRun::OtherAuthority) => "other_authority",
     }
 }
 
@@ -39,9 +40,10 @@ fn boundaries(ran: &Result<Ran, NotRun>) -> Vec<(Boundary, Outcome)> {
     match ran {
         Ok(Ran { replayed: false, .. }) => vec![new, invoked, (Boundary::Answered, Outcome::Passed)],
         Ok(Ran { replayed: true, .. }) => vec![new, (Boundary::Answered, Outcome::Passed)],
-        Err(NotRun::Conflict | NotRun::InFlight { .. }) => vec![(Boundary::Replay, Outcome::Refused(name(ran)))],
+        Err(NotRun::Conflict | NotRun::InFlight { .. } | NotRun::NotKept | NotRun::OtherAuthority) => {
+            vec![(Boundary::Replay, Outcome::Refused(name(ran)))]
+        }
         Err(NotRun::Unavailable(_)) => vec![(Boundary::Replay, Outcome::Unavailable(name(ran)))],
         Err(NotRun::Broken) => vec![new, (Boundary::Invoked, Outcome::Unavailable(name(ran)))],
-        Err(NotRun::TooLong) => vec![new, (Boundary::Answered, Outcome::Refused(name(ran)))],
     }
 }

@@ -9,17 +9,20 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sts_jose::Clock;
 
-use super::{Begun, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket};
+use super::{
+    ABANDONED_FOR, Begun, Caller, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, SMALL_OUTCOME_BYTES,
+    Spend, Ticket,
+};
 
-/// What an entry costs beside its outcome: its key in two indexes, and its record. Rounded up.
+/// The cost of an entry beside its outcome: its key in two indexes, its record, and a small outcome. Rounded up.
 const ENTRY_BYTES: usize = 256;
 
-/// How much a store in memory holds.
+/// The bounds of a store in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimits {
     /// Values and operations together.
     pub entries: usize,
-    /// Outcomes, stored or still to come, and 256 bytes for each entry.
+    /// The outcomes that are stored, and 256 bytes for each entry.
     pub bytes: usize,
 }
 
@@ -32,8 +35,11 @@ impl Default for MemoryLimits {
 
 /// A store in memory. Share it by `Arc`.
 ///
-/// When it is full it refuses what is new ([`OnceError::Full`]), and forgets nothing that is alive: a forgotten value would be a replay. So
-/// whoever may use it can fill it; where callers do not trust each other, a database serves better.
+/// When it is full it refuses new entries ([`OnceError::Full`]), and forgets nothing that is alive: a forgotten value would be a replay.
+/// Records of abandoned operations make way for new entries, the oldest first.
+///
+/// **Each caller's share is bounded**: a new entry is refused when its caller holds more than the space that is free. One caller alone fills
+/// at most half of the store, two a third each, and `n` callers leave an `n + 1`th part for the next one.
 pub struct MemoryOnceStore {
     clock: Arc<dyn Clock>,
     limits: MemoryLimits,
@@ -42,11 +48,15 @@ pub struct MemoryOnceStore {
 
 #[derive(Default)]
 struct Contents {
-    values: HashMap<OnceKey, Timestamp>,
+    values: HashMap<OnceKey, SpentValue>,
     operations: HashMap<OnceKey, Record>,
-    /// When each entry may go.
+    /// The time at which each entry may go.
     ends: BTreeSet<(Timestamp, Kind, OnceKey)>,
-    bytes: usize,
+    /// The abandoned operations among them, which may go as soon as their room is needed.
+    abandoned: BTreeSet<(Timestamp, OnceKey)>,
+    /// The usage of each caller that holds anything.
+    callers: HashMap<Caller, Usage>,
+    total: Usage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,21 +65,69 @@ enum Kind {
     Operation,
 }
 
+struct SpentValue {
+    caller: Caller,
+    ends_at: Timestamp,
+}
+
 struct Record {
+    caller: Caller,
     fingerprint: [u8; 32],
     attempt: u32,
     begun_at: Timestamp,
     lease_until: Timestamp,
     expires_at: Timestamp,
-    /// What is counted for the outcome: its length, or the longest that it may have as long as there is none.
-    reserved: usize,
-    outcome: Option<Vec<u8>>,
+    state: State,
+}
+
+enum State {
+    Held,
+    Abandoned,
+    Done(Vec<u8>),
+}
+
+/// Entries, and the bytes that they take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usage {
+    entries: usize,
+    bytes: usize,
 }
 
 impl Record {
     /// An operation that is held is not forgotten, however long it takes.
     fn ends(&self) -> Timestamp {
-        if self.outcome.is_some() { self.expires_at } else { self.expires_at.max(self.lease_until) }
+        match self.state {
+            State::Held => self.expires_at.max(self.lease_until),
+            State::Abandoned | State::Done(_) => self.expires_at,
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        match &self.state {
+            State::Held | State::Abandoned => Usage::ENTRY,
+            State::Done(outcome) => Usage::ENTRY.plus(Usage::of_outcome(outcome)),
+        }
+    }
+}
+
+impl Usage {
+    const ENTRY: Self = Self { entries: 1, bytes: ENTRY_BYTES };
+
+    /// The part of an outcome that its entry does not account for.
+    fn of_outcome(outcome: &[u8]) -> Self {
+        Self { entries: 0, bytes: if outcome.len() <= SMALL_OUTCOME_BYTES { 0 } else { outcome.len() } }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { entries: self.entries.saturating_add(other.entries), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self { entries: self.entries.saturating_sub(other.entries), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
+    fn is_within(self, other: Self) -> bool {
+        self.entries <= other.entries && self.bytes <= other.bytes
     }
 }
 
@@ -87,48 +145,89 @@ impl MemoryOnceStore {
         (contents, now)
     }
 
-    fn check_room(&self, contents: &Contents, bytes: usize) -> Result<(), OnceError> {
-        let entries = contents.values.len() + contents.operations.len();
-        let is_room = entries < self.limits.entries && contents.bytes.saturating_add(bytes) <= self.limits.bytes;
-        is_room.then_some(()).ok_or(OnceError::Full)
+    /// Makes room for what a caller adds, if need be by forgetting abandoned operations.
+    fn make_room(&self, contents: &mut Contents, caller: Caller, added: Usage) -> Result<(), OnceError> {
+        let limits = Usage { entries: self.limits.entries, bytes: self.limits.bytes };
+        loop {
+            let held = contents.callers.get(&caller).copied().unwrap_or_default();
+            if held.plus(added).is_within(limits.minus(contents.total)) {
+                return Ok(());
+            }
+            let Some(&(_, oldest)) = contents.abandoned.first() else { return Err(OnceError::Full) };
+            contents.take(oldest);
+        }
     }
 }
 
 impl Contents {
     fn forget_expired(&mut self, now: Timestamp) -> u64 {
         let mut forgotten = 0;
-        while let Some(&(at, kind, key)) = self.ends.first().filter(|(at, _, _)| *at <= now) {
-            self.ends.remove(&(at, kind, key));
-            let reserved = match kind {
-                Kind::Value => self.values.remove(&key).map(|_ends| 0),
-                Kind::Operation => self.operations.remove(&key).map(|record| record.reserved),
-            };
-            self.bytes = self.bytes.saturating_sub(ENTRY_BYTES + reserved.unwrap_or(0));
+        while let Some(&(_, kind, key)) = self.ends.first().filter(|(at, _, _)| *at <= now) {
+            match kind {
+                Kind::Value => self.forget_value(key),
+                Kind::Operation => drop(self.take(key)),
+            }
             forgotten += 1;
         }
         forgotten
     }
 
+    fn remember_value(&mut self, key: OnceKey, value: SpentValue) {
+        self.ends.insert((value.ends_at, Kind::Value, key));
+        self.add(value.caller, Usage::ENTRY);
+        self.values.insert(key, value);
+    }
+
+    fn forget_value(&mut self, key: OnceKey) {
+        let Some(value) = self.values.remove(&key) else { return };
+        self.ends.remove(&(value.ends_at, Kind::Value, key));
+        self.subtract(value.caller, Usage::ENTRY);
+    }
+
     fn put(&mut self, key: OnceKey, record: Record) {
         self.ends.insert((record.ends(), Kind::Operation, key));
-        self.bytes = self.bytes.saturating_add(ENTRY_BYTES + record.reserved);
+        if matches!(record.state, State::Abandoned) {
+            self.abandoned.insert((record.ends(), key));
+        }
+        self.add(record.caller, record.usage());
         self.operations.insert(key, record);
     }
 
     fn take(&mut self, key: OnceKey) -> Option<Record> {
         let record = self.operations.remove(&key)?;
         self.ends.remove(&(record.ends(), Kind::Operation, key));
-        self.bytes = self.bytes.saturating_sub(ENTRY_BYTES + record.reserved);
+        self.abandoned.remove(&(record.ends(), key));
+        self.subtract(record.caller, record.usage());
         Some(record)
     }
 
-    /// Changes the operation of a ticket, if it still holds it.
-    fn change(&mut self, ticket: &Ticket, change: impl FnOnce(&mut Record)) -> Held {
-        let holds = |record: &&Record| {
+    fn add(&mut self, caller: Caller, usage: Usage) {
+        self.total = self.total.plus(usage);
+        let held = self.callers.entry(caller).or_default();
+        *held = held.plus(usage);
+    }
+
+    fn subtract(&mut self, caller: Caller, usage: Usage) {
+        self.total = self.total.minus(usage);
+        let left = self.callers.get(&caller).copied().unwrap_or_default().minus(usage);
+        if left == Usage::default() {
+            self.callers.remove(&caller);
+        } else {
+            self.callers.insert(caller, left);
+        }
+    }
+
+    /// The operation of a ticket, if the ticket still holds it.
+    fn held(&self, ticket: &Ticket) -> Option<&Record> {
+        self.operations.get(&ticket.key).filter(|record| {
             let begun_at = record.begun_at.as_millisecond();
-            record.outcome.is_none() && record.attempt == ticket.attempt && begun_at == ticket.begun_at_ms
-        };
-        if self.operations.get(&ticket.key).filter(holds).is_none() {
+            matches!(record.state, State::Held) && record.attempt == ticket.attempt && begun_at == ticket.begun_at_ms
+        })
+    }
+
+    /// Changes the operation of a ticket, if the ticket still holds it.
+    fn change(&mut self, ticket: &Ticket, change: impl FnOnce(&mut Record)) -> Held {
+        if self.held(ticket).is_none() {
             return Held::No;
         }
         if let Some(mut record) = self.take(ticket.key) {
@@ -145,47 +244,44 @@ fn after(now: Timestamp, by: Duration) -> Timestamp {
 
 #[async_trait]
 impl OnceStore for MemoryOnceStore {
-    async fn spend(&self, key: OnceKey, expires_at: Timestamp) -> Result<Spend, OnceError> {
+    async fn spend(&self, key: OnceKey, caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
         let (mut contents, now) = self.contents();
         if contents.values.contains_key(&key) {
             return Ok(Spend::SeenBefore);
         }
-        self.check_room(&contents, ENTRY_BYTES)?;
-        // What has expired already is remembered too, until whoever comes next.
-        let ends = after(expires_at, EXPIRY_MARGIN).max(after(now, EXPIRY_MARGIN));
-        contents.values.insert(key, ends);
-        contents.ends.insert((ends, Kind::Value, key));
-        contents.bytes = contents.bytes.saturating_add(ENTRY_BYTES);
+        self.make_room(&mut contents, caller, Usage::ENTRY)?;
+        // A value that has expired already is remembered too.
+        let ends_at = after(expires_at, EXPIRY_MARGIN).max(after(now, EXPIRY_MARGIN));
+        contents.remember_value(key, SpentValue { caller, ends_at });
         Ok(Spend::First)
     }
 
     async fn begin(&self, operation: &Operation) -> Result<Begun, OnceError> {
         let (mut contents, now) = self.contents();
-        let mut attempt = 1;
-        if let Some(record) = contents.operations.get(&operation.key) {
-            if record.fingerprint != operation.fingerprint {
-                return Ok(Begun::Conflict);
+        let attempt = match contents.operations.get(&operation.key) {
+            Some(record) if record.fingerprint != operation.fingerprint => return Ok(Begun::Conflict),
+            Some(record) => match &record.state {
+                State::Done(outcome) => return Ok(Begun::Done { outcome: outcome.clone() }),
+                State::Held if record.lease_until > now => {
+                    let retry_after = Duration::try_from(now.duration_until(record.lease_until)).unwrap_or_default();
+                    return Ok(Begun::InFlight { retry_after });
+                }
+                State::Held | State::Abandoned => record.attempt.saturating_add(1),
+            },
+            None => {
+                self.make_room(&mut contents, operation.caller, Usage::ENTRY)?;
+                1
             }
-            if let Some(outcome) = &record.outcome {
-                return Ok(Begun::Done { outcome: outcome.clone() });
-            }
-            if record.lease_until > now {
-                let retry_after = Duration::try_from(now.duration_until(record.lease_until)).unwrap_or_default();
-                return Ok(Begun::InFlight { retry_after });
-            }
-            attempt = record.attempt.saturating_add(1);
-        } else {
-            self.check_room(&contents, ENTRY_BYTES.saturating_add(operation.max_outcome_bytes))?;
-        }
+        };
         contents.take(operation.key);
         let record = Record {
+            caller: operation.caller,
             fingerprint: operation.fingerprint,
             attempt,
             begun_at: now,
             lease_until: after(now, operation.lease),
             expires_at: after(now, operation.expires_in),
-            reserved: operation.max_outcome_bytes,
-            outcome: None,
+            state: State::Held,
         };
         contents.put(operation.key, record);
         Ok(Begun::Started(Ticket {
@@ -203,20 +299,23 @@ impl OnceStore for MemoryOnceStore {
 
     async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, OnceError> {
         let (mut contents, now) = self.contents();
-        let is_too_long = |record: &Record| record.outcome.is_none() && outcome.len() > record.reserved;
-        if contents.operations.get(&ticket.key).is_some_and(is_too_long) {
-            return Err(OnceError::Full);
+        let Some(caller) = contents.held(ticket).map(|record| record.caller) else { return Ok(Held::No) };
+        let added = Usage::of_outcome(outcome);
+        if added != Usage::default() {
+            self.make_room(&mut contents, caller, added)?;
         }
         Ok(contents.change(ticket, |record| {
             record.expires_at = after(now, ticket.expires_in);
-            record.reserved = outcome.len();
-            record.outcome = Some(outcome.to_vec());
+            record.state = State::Done(outcome.to_vec());
         }))
     }
 
     async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
         let (mut contents, now) = self.contents();
-        Ok(contents.change(ticket, |record| record.lease_until = now))
+        Ok(contents.change(ticket, |record| {
+            record.expires_at = record.expires_at.min(after(now, ABANDONED_FOR));
+            record.state = State::Abandoned;
+        }))
     }
 
     async fn purge(&self) -> Result<u64, OnceError> {

@@ -4,6 +4,7 @@
 //! `sqlite`) and `PostgresOnceStore` (feature `postgres`) serve any number, and hold across restarts. All pass one conformance suite. What
 //! must never: what a value or an operation means, and HTTP. Another database is a file beside `postgres` and a line in the suite.
 
+mod caller;
 mod key;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -19,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use caller::Caller;
 pub use key::OnceKey;
 pub use memory::{MemoryLimits, MemoryOnceStore};
 #[cfg(feature = "postgres")]
@@ -30,6 +32,13 @@ pub use sqlite::SqliteOnceStore;
 /// and a value that is forgotten too early is a replay.
 pub const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
+/// The time for which the record of an abandoned operation is kept: long enough for the retries of one client to find their count in
+/// [`Ticket::attempt`], short enough that an outage leaves nothing behind.
+pub const ABANDONED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// The length up to which an outcome finds room in a store that is full: enough to say that an operation is done.
+pub const SMALL_OUTCOME_BYTES: usize = 64;
+
 /// Remembers what has been done. Each method is one atomic act, among all who use the same database.
 ///
 /// Expiry goes by the store's own clock: the one that a store in memory is given, and the database's time in a database.
@@ -39,11 +48,12 @@ pub const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 pub trait OnceStore: fmt::Debug + Send + Sync {
     /// Spends a value. Of any number who spend it, at once or one after the other, one alone is told [`Spend::First`].
     ///
-    /// The value is remembered until [`EXPIRY_MARGIN`] after `expires_at`, at least.
+    /// The value is remembered until [`EXPIRY_MARGIN`] after `expires_at`, at least. A store with little room counts it against the share
+    /// of `caller`.
     ///
     /// # Errors
     /// [`OnceError`]: it may be spent or not.
-    async fn spend(&self, key: OnceKey, expires_at: Timestamp) -> Result<Spend, OnceError>;
+    async fn spend(&self, key: OnceKey, caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError>;
 
     /// Begins an operation, unless it has been done, is being done, or its key stands for another body.
     ///
@@ -63,10 +73,12 @@ pub trait OnceStore: fmt::Debug + Send + Sync {
     /// Stores the outcome, for [`Operation::expires_in`] from now on. May be repeated after an error.
     ///
     /// # Errors
-    /// [`OnceError`]: it may be stored or not.
+    /// [`OnceError::Full`]: the outcome was not stored, and the operation is still held. An outcome of up to [`SMALL_OUTCOME_BYTES`] always
+    /// finds room. [`OnceError::Unavailable`]: it may be stored or not.
     async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, OnceError>;
 
-    /// Ends an operation without an outcome: whoever repeats it with the same body begins it anew.
+    /// Ends an operation without an outcome: a repetition with the same body starts it again. Its key stands for its body for another
+    /// [`ABANDONED_FOR`] at most, or until the room is needed.
     ///
     /// # Errors
     /// [`OnceError`]: its lease then ends by itself.
@@ -98,10 +110,10 @@ pub struct Operation {
     pub fingerprint: [u8; 32],
     /// How long it is held without being renewed.
     pub lease: Duration,
-    /// How long its outcome is kept; and how long its key stands for its body, when it never has one.
+    /// How long its outcome is kept.
     pub expires_in: Duration,
-    /// The longest outcome that [`OnceStore::finish`] will be given. A store that is short of room refuses now and not then.
-    pub max_outcome_bytes: usize,
+    /// The caller against whose share a store with little room counts it.
+    pub caller: Caller,
 }
 
 /// What came of beginning.
@@ -129,7 +141,7 @@ pub enum Begun {
 pub struct Ticket {
     /// The operation.
     pub key: OnceKey,
-    /// 1 at the first attempt. From 2 on, earlier ones were abandoned or died, and may have had their effect.
+    /// 1 at the first attempt. From 2 on, earlier ones were abandoned within [`ABANDONED_FOR`] or died, and may have had their effect.
     pub attempt: u32,
     /// When this attempt began, in milliseconds by the store's clock.
     pub begun_at_ms: i64,
@@ -151,10 +163,10 @@ pub enum Held {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnceError {
-    /// The store has no room, and forgets nothing that is alive to make some.
-    #[error("the store of what counts once is full")]
+    /// The store has no room, or the caller has used up its share. The store forgets nothing that is alive to make some.
+    #[error("the deduplication store is full, or the caller's share of it is used up")]
     Full,
     /// The database is out of reach, or not what it should be.
-    #[error("the store of what counts once cannot be asked")]
+    #[error("the deduplication store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

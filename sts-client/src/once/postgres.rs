@@ -11,7 +11,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
 
 use super::numbers::{Acts, PURGED_AT_ONCE, foreign, from_milliseconds, milliseconds, unavailable};
-use super::{Begun, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket};
+use super::{
+    ABANDONED_FOR, Begun, Caller, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket,
+};
 
 /// The advisory lock of whoever makes the tables.
 const TABLES: i64 = 7_310_101;
@@ -64,6 +66,11 @@ const READ: &str = "
 
 const RENEW: &str = "
     UPDATE sts_once_operations SET lease_until_ms = (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT + $4
+    WHERE key = $1 AND attempt = $2 AND begun_at_ms = $3 AND outcome IS NULL";
+
+const ABANDON: &str = "
+    UPDATE sts_once_operations SET lease_until_ms = (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT,
+        expires_at_ms = LEAST(expires_at_ms, (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT + $4)
     WHERE key = $1 AND attempt = $2 AND begun_at_ms = $3 AND outcome IS NULL";
 
 const FINISH: &str = "
@@ -157,7 +164,7 @@ fn held(changed_rows: u64) -> Held {
 
 #[async_trait]
 impl OnceStore for PostgresOnceStore {
-    async fn spend(&self, key: OnceKey, expires_at: Timestamp) -> Result<Spend, OnceError> {
+    async fn spend(&self, key: OnceKey, _caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
         self.acts.count(self).await;
         let done = sqlx::query(SPEND)
             .bind(key_bytes(&key))
@@ -216,7 +223,15 @@ impl OnceStore for PostgresOnceStore {
     }
 
     async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
-        self.renew(ticket, Duration::ZERO).await
+        let done = sqlx::query(ABANDON)
+            .bind(key_bytes(&ticket.key))
+            .bind(i64::from(ticket.attempt))
+            .bind(ticket.begun_at_ms)
+            .bind(milliseconds(ABANDONED_FOR))
+            .execute(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(held(done.rows_affected()))
     }
 
     async fn purge(&self) -> Result<u64, OnceError> {

@@ -14,7 +14,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Row, SqlitePool};
 
 use super::numbers::{Acts, PURGED_AT_ONCE, foreign, from_milliseconds, milliseconds, unavailable};
-use super::{Begun, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket};
+use super::{
+    ABANDONED_FOR, Begun, Caller, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket,
+};
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,6 +71,11 @@ const READ: &str = "
 
 const RENEW: &str = "
     UPDATE sts_once_operations SET lease_until_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
+    WHERE key = $1 AND attempt = $2 AND begun_at_ms = $3 AND outcome IS NULL";
+
+const ABANDON: &str = "
+    UPDATE sts_once_operations SET lease_until_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER),
+        expires_at_ms = min(expires_at_ms, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4)
     WHERE key = $1 AND attempt = $2 AND begun_at_ms = $3 AND outcome IS NULL";
 
 const FINISH: &str = "
@@ -187,7 +194,7 @@ fn held(changed_rows: u64) -> Held {
 
 #[async_trait]
 impl OnceStore for SqliteOnceStore {
-    async fn spend(&self, key: OnceKey, expires_at: Timestamp) -> Result<Spend, OnceError> {
+    async fn spend(&self, key: OnceKey, _caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
         self.acts.count(self).await;
         let done = sqlx::query(SPEND)
             .bind(key_bytes(&key))
@@ -246,7 +253,15 @@ impl OnceStore for SqliteOnceStore {
     }
 
     async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
-        self.renew(ticket, Duration::ZERO).await
+        let done = sqlx::query(ABANDON)
+            .bind(key_bytes(&ticket.key))
+            .bind(i64::from(ticket.attempt))
+            .bind(ticket.begun_at_ms)
+            .bind(milliseconds(ABANDONED_FOR))
+            .execute(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(held(done.rows_affected()))
     }
 
     async fn purge(&self) -> Result<u64, OnceError> {

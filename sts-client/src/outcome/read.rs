@@ -34,15 +34,18 @@ pub struct Success {
 
 impl Outcome<Success> {
     /// Reads the answer of an HTTP call. Total: an answer that is no outcome is [`Halted::FailedDependency`] with the code
-    /// `UNREADABLE_ANSWER`. Without a media type of outcomes, 401 and 403 are [`Halted::Forbidden`], 409 is [`Halted::Conflict`] and every
-    /// other status outside of 2xx is [`Halted::FailedDependency`].
+    /// `UNREADABLE_ANSWER`. Without a media type of outcomes, 403 is [`Halted::Forbidden`], 409 is [`Halted::Conflict`] and every other status
+    /// outside of 2xx is [`Halted::FailedDependency`].
+    ///
+    /// 401 is [`Halted::FailedDependency`] with the code `UPSTREAM_REFUSED_CREDENTIAL`, always: the target refused the credential that this
+    /// agent sent, which is no fault of its own caller.
     ///
     /// The caller bounds the length of `body`.
     pub fn read(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
         let media_type = media_type(&headers);
         let is_outcome = media_type.as_bytes().get(..wire::VENDOR.len());
         let is_outcome = is_outcome.is_some_and(|start| start.eq_ignore_ascii_case(wire::VENDOR.as_bytes()));
-        if is_outcome {
+        if is_outcome && status != StatusCode::UNAUTHORIZED {
             return Self::Halted(read_halted(status, &media_type, &headers, &body));
         }
         if status == StatusCode::ACCEPTED {
@@ -105,7 +108,10 @@ fn unreadable(error: Unreadable) -> Halted {
 fn by_status(status: StatusCode, headers: &HeaderMap) -> Halted {
     let message = format!("the answer had status {}", status.as_u16());
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Halted::forbidden("UPSTREAM_REFUSED", &message),
+        StatusCode::UNAUTHORIZED => {
+            Halted::failed_dependency("UPSTREAM_REFUSED_CREDENTIAL", &message, retry_after(headers))
+        }
+        StatusCode::FORBIDDEN => Halted::forbidden("UPSTREAM_REFUSED", &message),
         StatusCode::CONFLICT => Halted::conflict("UPSTREAM_CONFLICT", &message, retry_after(headers)),
         _ => Halted::failed_dependency("UPSTREAM_STATUS", &message, retry_after(headers)),
     }

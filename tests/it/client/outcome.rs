@@ -196,8 +196,16 @@ fn answers_that_are_no_outcomes_are_read_by_their_status() {
     assert!(matches!(plain(200), Outcome::Done(_)) && matches!(plain(201), Outcome::Done(_)));
     assert!(matches!(plain(204), Outcome::Done(_)));
     assert_unreadable(plain(202), "202 says that it is not done");
-    assert!(matches!(halted(plain(401)), Halted::Forbidden(_)) && matches!(halted(plain(403)), Halted::Forbidden(_)));
+    assert!(matches!(halted(plain(403)), Halted::Forbidden(_)));
     assert!(matches!(halted(plain(409)), Halted::Conflict(_)));
+    // The target refused what this agent sent: no fault of its caller, whatever the target says of it.
+    let forbidden = Halted::forbidden("NO", "x").answer(&trace()).to_value().to_string();
+    for answer in [plain(401), read(401, &format!("{TYPES}error+json"), forbidden.as_bytes())] {
+        match halted(answer) {
+            Halted::FailedDependency(failure) => assert_eq!(failure.detail.code, "UPSTREAM_REFUSED_CREDENTIAL"),
+            other => panic!("{other:?}"),
+        }
+    }
     for status in [302, 400, 404, 418, 422, 424, 429, 500, 502, 503] {
         assert!(matches!(halted(plain(status)), Halted::FailedDependency(_)), "{status}");
     }

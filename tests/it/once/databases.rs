@@ -9,7 +9,7 @@ use sts_client::once::{Begun, Held, OnceError, OnceKey, OnceStore, PostgresOnceS
 use sts_jose::{Clock, SystemClock};
 use tokio::task::JoinSet;
 
-use super::store::{TestStore, operation, start};
+use super::store::{TestStore, caller, operation, start};
 
 #[tokio::test]
 async fn what_was_done_is_known_after_a_restart() {
@@ -19,11 +19,11 @@ async fn what_was_done_is_known_after_a_restart() {
         let before = kept.open().await;
         let ticket = start(&*before, &operation(1)).await;
         assert_eq!(before.finish(&ticket, b"done").await.unwrap(), Held::Yes);
-        assert_eq!(before.spend(key, expires_at).await.unwrap(), Spend::First);
+        assert_eq!(before.spend(key, caller("alice"), expires_at).await.unwrap(), Spend::First);
         drop(before);
 
         let after = kept.open().await;
-        assert_eq!(after.spend(key, expires_at).await.unwrap(), Spend::SeenBefore);
+        assert_eq!(after.spend(key, caller("alice"), expires_at).await.unwrap(), Spend::SeenBefore);
         let Begun::Done { outcome } = after.begin(&operation(1)).await.unwrap() else { panic!() };
         assert_eq!(outcome, b"done");
     }
@@ -76,7 +76,7 @@ async fn a_database_out_of_reach_is_an_error_and_no_answer() {
 }
 
 async fn assert_out_of_reach(store: &dyn OnceStore) {
-    let spent = store.spend(OnceKey::new("message", ["1"]), SystemClock.now()).await;
+    let spent = store.spend(OnceKey::new("message", ["1"]), caller("alice"), SystemClock.now()).await;
     assert!(matches!(spent, Err(OnceError::Unavailable(_))), "{spent:?}");
     assert!(matches!(store.begin(&operation(1)).await, Err(OnceError::Unavailable(_))));
 }

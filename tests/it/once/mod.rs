@@ -38,6 +38,7 @@ macro_rules! conformance {
             operations::an_operation_whose_holder_died_begins_anew_after_its_lease,
             operations::a_renewed_lease_holds_on,
             operations::an_abandoned_operation_begins_anew_at_once,
+            operations::abandoned_operations_leave_room_and_are_forgotten_within_ten_minutes,
             operations::whoever_has_lost_an_operation_changes_nothing,
             operations::an_operation_is_finished_once,
             operations::an_outcome_that_has_expired_is_forgotten,

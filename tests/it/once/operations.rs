@@ -79,6 +79,28 @@ pub(super) async fn an_abandoned_operation_begins_anew_at_once(kept: &TestStore)
     assert_eq!(start(&*store, &operation(1)).await.attempt, 2);
 }
 
+pub(super) async fn abandoned_operations_leave_room_and_are_forgotten_within_ten_minutes(kept: &TestStore) {
+    let store = kept.open().await;
+    // An outcome of this length for each of them is more than the store in memory holds.
+    let outcome = vec![b'x'; 1 << 20];
+    let of = |number: u32| Operation {
+        key: OnceKey::new("test", [number.to_string()]),
+        expires_in: seconds(24 * 60 * 60),
+        ..operation(1)
+    };
+    for number in 0..100 {
+        let ticket = start(&*store, &of(number)).await;
+        assert_eq!(store.abandon(&ticket).await.unwrap(), Held::Yes);
+    }
+    let ticket = start(&*store, &of(100)).await;
+    assert_eq!(store.finish(&ticket, &outcome).await.unwrap(), Held::Yes);
+    assert_eq!(start(&*store, &of(7)).await.attempt, 2, "its retry finds its count");
+    kept.pass(seconds(601)).await;
+    assert_eq!(store.purge().await.unwrap(), 99, "all but the one that is held, and the one that is done");
+    assert_eq!(start(&*store, &of(8)).await.attempt, 1);
+    assert!(matches!(store.begin(&of(100)).await.unwrap(), Begun::Done { .. }));
+}
+
 pub(super) async fn whoever_has_lost_an_operation_changes_nothing(kept: &TestStore) {
     let store = kept.open().await;
     let lost = start(&*store, &operation(1)).await;

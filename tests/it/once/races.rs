@@ -7,7 +7,7 @@ use sts_client::once::{Begun, OnceKey, OnceStore, Spend};
 use sts_jose::{Clock, SystemClock};
 use tokio::task::JoinSet;
 
-use super::store::{TestStore, operation, seconds, start};
+use super::store::{TestStore, caller, operation, seconds, start};
 
 async fn two_processes(kept: &TestStore) -> [Arc<dyn OnceStore>; 2] {
     [kept.open().await, kept.open().await]
@@ -19,7 +19,9 @@ pub(super) async fn a_value_raced_by_fifty_is_spent_once(kept: &TestStore) {
     for number in 0..50 {
         let store = Arc::clone(&processes[number % 2]);
         let expires_at = SystemClock.now() + 300.seconds();
-        racers.spawn(async move { store.spend(OnceKey::new("message", ["raced"]), expires_at).await.unwrap() });
+        racers.spawn(async move {
+            store.spend(OnceKey::new("message", ["raced"]), caller("alice"), expires_at).await.unwrap()
+        });
     }
     let first = racers.join_all().await.into_iter().filter(|spend| *spend == Spend::First).count();
     assert_eq!(first, 1);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
 use sts_client::once::{
-    Begun, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore, Operation, PostgresOnceStore, SqliteOnceStore, Ticket,
+    Begun, Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore, Operation, PostgresOnceStore, SqliteOnceStore,
+    Ticket,
 };
 use sts_jose::{Clock, ManualClock, SystemClock};
 use sts_tests::postgres::{self, Database};
@@ -87,8 +88,12 @@ pub(super) fn operation(body: u8) -> Operation {
         fingerprint: [body; 32],
         lease: seconds(100),
         expires_in: seconds(1_000),
-        max_outcome_bytes: 1 << 10,
+        caller: caller("alice"),
     }
+}
+
+pub(super) fn caller(name: &str) -> Caller {
+    Caller::new([name])
 }
 
 pub(super) async fn start(store: &dyn OnceStore, operation: &Operation) -> Ticket {

@@ -4,11 +4,11 @@ use jiff::ToSpan;
 use sts_client::once::{OnceKey, OnceStore, Spend};
 use sts_jose::{Clock, SystemClock};
 
-use super::store::{TestStore, seconds};
+use super::store::{TestStore, caller, seconds};
 
 async fn spend(store: &dyn OnceStore, key: OnceKey, expires_in_seconds: i64) -> Spend {
     let expires_at = SystemClock.now() + expires_in_seconds.seconds();
-    store.spend(key, expires_at).await.unwrap()
+    store.spend(key, caller("alice"), expires_at).await.unwrap()
 }
 
 pub(super) async fn a_value_is_spent_once(store: &TestStore) {

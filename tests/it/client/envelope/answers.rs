@@ -1,5 +1,8 @@
 //! Answers: bound to their request, and held against their schema before anybody reads them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::HeaderMap;
 use serde_json::json;
 use sts_client::envelope::{AnswerError, Capability, Reason, SchemaError, Sealed};
@@ -127,13 +130,14 @@ async fn a_request_that_does_not_fit_its_schema_reaches_no_handler() {
         let sealed = world.seal_as(&headers, &format!("refund-{index}"), Capability::ToolCall, &asked).await;
         let opened = world.open(&sealed.envelope, &headers).await.unwrap();
         assert!(matches!(opened.read::<super::Refund>(), Err(SchemaError::Member | SchemaError::Unknown)), "{asked}");
-        let mut called = false;
-        let served = opened.serve(async |asked| {
-            called = true;
+        let called = Arc::new(AtomicBool::new(false));
+        let calling = Arc::clone(&called);
+        let served = opened.serve(async move |asked| {
+            calling.store(true, Ordering::Relaxed);
             draft(asked).await
         });
         served.await.unwrap_err();
-        assert!(!called, "{asked}");
+        assert!(!called.load(Ordering::Relaxed), "{asked}");
     }
     let sealed = world.seal(&headers, "refund-valid").await;
     let opened = world.open(&sealed.envelope, &headers).await.unwrap();

@@ -3,13 +3,16 @@
 //! [`World`] is a billing agent that asks a ledger, with tokens of an STS; each test changes one thing in an envelope that is opened.
 
 mod answers;
+mod desk;
 mod flips;
+mod key_file;
 mod once;
 mod payloads;
 mod properties;
 mod redaction;
 mod refusals;
 mod rotation;
+mod serving;
 mod wycheproof;
 
 use std::sync::Arc;
@@ -250,7 +253,7 @@ async fn a_sealed_message_is_opened_and_answered() {
     let opened = world.open(&sealed.envelope, &headers).await.unwrap();
     assert_eq!(opened.capability(), Capability::ToolCall);
     assert_eq!((opened.service_id(), opened.trace_id(), opened.idempotency_key()), ("billing", TRACE_ID, "refund-1"));
-    let answer = opened.serve(async |asked: Refund| {
+    let answer = opened.serve(async move |asked: Refund| {
         assert_eq!(asked, refund());
         draft(asked).await
     });

@@ -1,5 +1,7 @@
 //! Idempotency (issue: one key, one side effect): the layer over HTTP, and the work beneath it.
 
+mod authority;
+mod bodies;
 mod keys;
 mod layer;
 mod outages;

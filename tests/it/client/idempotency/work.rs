@@ -41,6 +41,24 @@ async fn work_is_done_once_and_told_again() {
 }
 
 #[tokio::test]
+async fn work_whose_outcome_is_not_kept_is_done_once_and_told_once() {
+    let agent = Agent::start().await;
+    let (caller, key) = (caller(&agent).await, key());
+    let idempotency = Idempotency::new(memory(&agent.clock)).max_outcome_bytes(3);
+    let unrepeatable = |_: Attempt| async { Work::Unrepeatable(b"a secret".to_vec()) };
+    let first = idempotency.run(repeatable(&caller, &key, 1), unrepeatable).await.unwrap();
+    assert_eq!((first.outcome.as_slice(), first.replayed), (b"a secret".as_slice(), false));
+    let again = idempotency.run(repeatable(&caller, &key, 1), unrepeatable).await;
+    assert!(matches!(again, Err(NotRun::NotKept)), "{again:?}");
+
+    let other = IdempotencyKey::from_text("long").unwrap();
+    let long = |_: Attempt| async { Work::Final(b"long".to_vec()) };
+    assert_eq!(idempotency.run(repeatable(&caller, &other, 1), long).await.unwrap().outcome, b"long");
+    let again = idempotency.run(repeatable(&caller, &other, 1), long).await;
+    assert!(matches!(again, Err(NotRun::NotKept)), "{again:?}");
+}
+
+#[tokio::test]
 async fn what_happens_to_work_is_told_boundary_by_boundary() {
     let agent = Agent::start().await;
     let (caller, key) = (caller(&agent).await, key());

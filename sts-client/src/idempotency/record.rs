@@ -1,0 +1,85 @@
+//! The record of an operation that is done, as a store holds it.
+
+use super::authority::Authority;
+
+/// The form below.
+const VERSION: u8 = 2;
+const WITHOUT_OUTCOME: u8 = 0;
+const WITH_OUTCOME: u8 = 1;
+
+/// An operation that is done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The authority under which it was done.
+    pub(crate) authority: Authority,
+    /// Its outcome; `None` where that is not kept.
+    pub(crate) outcome: Option<Vec<u8>>,
+}
+
+/// Why an operation that is done is not answered with its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotRepeated {
+    /// It was done under another authority.
+    OtherAuthority,
+    /// Its outcome is not kept.
+    NotKept,
+    /// The bytes are no record of this crate.
+    Foreign,
+}
+
+impl Record {
+    /// Version, authority, a byte that says whether an outcome follows, outcome. Without an outcome it is short enough for a store that is
+    /// full.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.authority.as_bytes());
+        match &self.outcome {
+            Some(outcome) => {
+                bytes.push(WITH_OUTCOME);
+                bytes.extend(outcome);
+            }
+            None => bytes.push(WITHOUT_OUTCOME),
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, rest) = bytes.split_first()? else { return None };
+        let (authority, rest) = rest.split_first_chunk::<{ Authority::BYTES }>()?;
+        let outcome = match rest.split_first()? {
+            (&WITH_OUTCOME, outcome) => Some(outcome.to_vec()),
+            (&WITHOUT_OUTCOME, []) => None,
+            _ => return None,
+        };
+        Some(Self { authority: Authority::from_bytes(*authority), outcome })
+    }
+
+    /// The outcome that was stored, for a caller of the same authority.
+    pub(crate) fn repeat(stored: &[u8], authority: Authority) -> Result<Vec<u8>, NotRepeated> {
+        let record = Self::from_bytes(stored).ok_or(NotRepeated::Foreign)?;
+        if record.authority != authority {
+            return Err(NotRepeated::OtherAuthority);
+        }
+        record.outcome.ok_or(NotRepeated::NotKept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::once::SMALL_OUTCOME_BYTES;
+
+    #[test]
+    fn a_record_is_read_back_and_repeated_to_its_own_authority_alone() {
+        let (own, other) = (Authority::from_bytes([1; 32]), Authority::from_bytes([2; 32]));
+        let kept = Record { authority: own, outcome: Some(b"done".to_vec()) }.to_bytes();
+        assert_eq!(Record::repeat(&kept, own), Ok(b"done".to_vec()));
+        assert_eq!(Record::repeat(&kept, other), Err(NotRepeated::OtherAuthority));
+        let lost = Record { authority: own, outcome: None }.to_bytes();
+        assert!(lost.len() <= SMALL_OUTCOME_BYTES);
+        assert_eq!(Record::repeat(&lost, own), Err(NotRepeated::NotKept));
+        for foreign in [&kept[..30], &[1, 2, 3], &[], &[&lost[..], b"x"].concat()] {
+            assert_eq!(Record::repeat(foreign, own), Err(NotRepeated::Foreign), "{foreign:?}");
+        }
+    }
+}
