@@ -221,8 +221,11 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         let call = headers::Call::new(uri, headers).map_err(not_sent)?;
         let (prepared, first) = call.prepare(&self.propagator, context, operation).await.map_err(not_sent)?;
         let answer = send(prepared).await;
-        let refuses = |challenge: &str| names_invalid_token(challenge);
-        if !matches!(&answer, Err(StreamableHttpError::AuthRequired(why)) if refuses(&why.www_authenticate_header)) {
+        let is_refused = match &answer {
+            Err(StreamableHttpError::AuthRequired(why)) => names_invalid_token(&why.www_authenticate_header),
+            _ => false,
+        };
+        if !is_refused {
             return answer.map_err(sent);
         }
         match call.prepare_again(&self.propagator, &first).await {
