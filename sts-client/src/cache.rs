@@ -15,6 +15,7 @@ use quick_cache::sync::Cache;
 use sts_jose::{Clock, has_passed};
 use sts_protocol::TokenType;
 
+use crate::bearer::REPLACEMENT_PAUSE;
 use crate::delegation::Delegation;
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::flight::Flights;
@@ -22,10 +23,6 @@ use crate::route::Route;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
 const REFUSAL_TTL: Duration = Duration::from_secs(5);
-
-/// The least time between two replacements of a token that its target refused: a target that refuses every token must not cost an exchange
-/// for each call.
-pub(crate) const REPLACEMENT_PAUSE: Duration = Duration::from_secs(5);
 
 /// The number of values for which memory is reserved beforehand.
 const RESERVED: u64 = 1_024;

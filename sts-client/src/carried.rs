@@ -13,14 +13,12 @@ use sts_jose::Entropy;
 use url::{Position, Url};
 
 use crate::calls::Calls;
-pub use crate::idempotency_key::{IdempotencyKey, MalformedKey};
+pub use crate::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 /// Joins the events of one user request across hops.
 pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-/// Names one operation, so that a repetition does it once.
-pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that a service account stands in for a delegated token.
 pub const X_DELEGATION_FALLBACK: HeaderName = HeaderName::from_static("x-delegation-fallback");
 

@@ -49,7 +49,7 @@ pub enum Error {
     #[error("no route to {url}: {}", listed(routes))]
     NoRoute {
         /// The URL of the call, without user, password, query and fragment.
-        url: Url,
+        url: Box<Url>,
         /// The URLs of the routes.
         routes: Arc<[Url]>,
     },

@@ -8,12 +8,15 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use sts_jose::HttpClientError;
 use url::Url;
 
+/// The client that the options make.
+pub(crate) type HttpClient = reqwest::Client;
+
 /// The time that a connection may take, unless said otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time in which something must be read, unless said otherwise.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The options of an HTTP client fit for calls that bear tokens.
+/// The options of an HTTP client fit for calls that carry tokens.
 ///
 /// It follows no redirect. The token was chosen for the URL of the call: reqwest takes `Authorization` off when a redirect leads to another
 /// host, but not when it leads out of the route on the same one, and the tenant and all that is forwarded would go along even to another
@@ -103,7 +106,7 @@ impl HttpOptions {
     /// # Errors
     /// [`HttpClientError::NoCertificate`] when the authorities are none; [`HttpClientError::Build`] when they, the proxy, the client
     /// certificate or the machine's trust store cannot be used.
-    pub fn build(&self) -> Result<reqwest::Client, HttpClientError> {
+    pub fn build(&self) -> Result<HttpClient, HttpClientError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)

@@ -4,10 +4,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::carried::{IDEMPOTENCY_KEY, single};
 use crate::once::OnceKey;
+
+/// Names one operation, so that a repetition does it once.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest idempotency key, in characters.
 const MAX_KEY_CHARS: usize = 255;
@@ -37,10 +39,12 @@ impl IdempotencyKey {
     /// # Errors
     /// [`MalformedKey`].
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, MalformedKey> {
-        if !headers.contains_key(IDEMPOTENCY_KEY) {
-            return Ok(None);
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => Self::from_header(value.clone()).map(Some).ok_or(MalformedKey),
+            (Some(_), Some(_)) => Err(MalformedKey),
         }
-        single(headers, &IDEMPOTENCY_KEY).and_then(Self::from_header).map(Some).ok_or(MalformedKey)
     }
 
     pub(crate) fn from_header(header: HeaderValue) -> Option<Self> {

@@ -39,7 +39,7 @@ pub struct Route {
     /// What happens when there is no user behind the call.
     #[serde(default)]
     pub without_user: WithoutUser,
-    /// Which idempotency key a call bears, when the request has one.
+    /// Which idempotency key a call carries, when the request has one.
     #[serde(default)]
     pub idempotency: OutboundKey,
     /// Inbound headers that go along, beside those that always do.
@@ -75,7 +75,7 @@ pub enum WithoutUser {
     ServiceAccount,
 }
 
-/// Which idempotency key a call bears, when the request that it is made for has one.
+/// Which idempotency key a call carries, when the request that it is made for has one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundKey {
@@ -149,7 +149,7 @@ impl Route {
         self
     }
 
-    /// Says which idempotency key a call bears.
+    /// Says which idempotency key a call carries.
     #[must_use]
     pub fn idempotency(mut self, key: OutboundKey) -> Self {
         self.idempotency = key;

@@ -10,7 +10,6 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{RoleClient, ServiceExt as _};
 use sts_client::inbound::Issuer;
-use sts_client::integrations::http_client;
 use sts_client::integrations::rmcp::{McpHttpClient, propagation_error, with_context};
 use sts_client::outcome::{Detail, Halted, Outcome, Translator, Validation};
 use sts_client::{
@@ -27,7 +26,7 @@ pub struct Inventory {
     http: reqwest::Client,
     propagator: Propagator,
     warehouse: Url,
-    sessions: Mutex<HashMap<Owner, Arc<Session>>>,
+    sessions: Mutex<Sessions>,
 }
 
 /// An MCP session. It ends when nobody has it any more.
@@ -36,8 +35,49 @@ type Session = RunningService<RoleClient, ()>;
 /// Whose MCP session it is: a conversation of one principal in one tenant. A conversation's name alone proves nothing.
 type Owner = (String, Kind, SubjectId, Option<Tenant>);
 
-/// How many sessions it keeps; then it begins anew.
+/// The most sessions that are kept, and the most of one principal: the names of conversations are the callers', who must not push out the
+/// sessions of others with them.
 const MAX_SESSIONS: usize = 100;
+const MAX_OF_ONE: usize = 10;
+
+/// The open sessions, each with the number of its last use.
+#[derive(Default)]
+struct Sessions {
+    open: HashMap<Owner, (u64, Arc<Session>)>,
+    uses: u64,
+}
+
+impl Sessions {
+    /// The session of that owner, if it is open.
+    fn get(&mut self, owner: &Owner) -> Option<Arc<Session>> {
+        self.uses += 1;
+        let (used, session) = self.open.get_mut(owner).filter(|(_, session)| !session.is_transport_closed())?;
+        *used = self.uses;
+        Some(Arc::clone(session))
+    }
+
+    /// Keeps a session, in place of the one that was not used for longest where there are too many: of the same principal, or of all.
+    fn keep(&mut self, owner: Owner, session: Arc<Session>) {
+        // One that was closed makes room for itself.
+        self.open.remove(&owner);
+        let of_one = |other: &Owner| (&other.1, &other.2, &other.3) == (&owner.1, &owner.2, &owner.3);
+        if self.open.keys().filter(|other| of_one(other)).count() >= MAX_OF_ONE {
+            self.close_oldest(of_one);
+        }
+        if self.open.len() >= MAX_SESSIONS {
+            self.close_oldest(|_| true);
+        }
+        self.uses += 1;
+        self.open.insert(owner, (self.uses, session));
+    }
+
+    fn close_oldest(&mut self, among: impl Fn(&Owner) -> bool) {
+        let among = self.open.iter().filter(|(owner, _)| among(owner));
+        if let Some(oldest) = among.min_by_key(|(_, (used, _))| *used).map(|(owner, _)| owner.clone()) {
+            self.open.remove(&oldest);
+        }
+    }
+}
 
 /// Whom it believes: the STS alone.
 pub fn verifier(sts: &str) -> anyhow::Result<Verifier> {
@@ -61,7 +101,7 @@ impl Inventory {
 
     /// Sets it up for a warehouse at that URL, with what goes out there told by the propagator.
     pub fn calling(propagator: Propagator, warehouse: Url) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self { http: http_client()?, propagator, warehouse, sessions: Mutex::default() }))
+        Ok(Arc::new(Self { http: propagator.http_client()?, propagator, warehouse, sessions: Mutex::default() }))
     }
 
     /// Calls a tool, in the session of the conversation and with the token of this very request. Its idempotency key is a child of the
@@ -111,13 +151,10 @@ impl Inventory {
     /// The session that is open. If none is, `new` is from now on: of two that begin at once, one is kept.
     fn open(&self, owner: &Owner, new: Option<&Arc<Session>>) -> Option<Arc<Session>> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = sessions.get(owner).filter(|session| !session.is_transport_closed()) {
-            return Some(Arc::clone(open));
+        if let Some(open) = sessions.get(owner) {
+            return Some(open);
         }
-        if sessions.len() >= MAX_SESSIONS {
-            sessions.clear();
-        }
-        sessions.insert(owner.clone(), Arc::clone(new?));
+        sessions.keep(owner.clone(), Arc::clone(new?));
         None
     }
 }

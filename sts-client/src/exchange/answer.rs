@@ -62,11 +62,10 @@ pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> Failu
 /// An answer that says yes, but not to what was asked for. The log alone says which check failed.
 pub(super) fn refused(flaw: &Flaw) -> Failure {
     tracing::warn!(check = %flaw, "the answer of the sts is refused");
-    match flaw {
-        Flaw::Audience(issued) => ExchangeError::WrongAudience { issued: Arc::clone(issued) },
-        _ => ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE },
+    if let Flaw::Audience(issued) = flaw {
+        return ExchangeError::WrongAudience { issued: Arc::clone(issued) }.into();
     }
-    .into()
+    ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }.into()
 }
 
 /// Whether a token is alive (RFC 7662 §2.2).

@@ -8,7 +8,7 @@ use sts_jose::{Clock, Entropy, KeySource, Location, RemoteConfig, SystemClock, S
 use super::breaker::Breaker;
 use super::budget::RetryBudget;
 use super::discovery::{Discovery, DiscoveryConfig, Keys};
-use super::respite::Respite;
+use super::recent_answers::RecentAnswers;
 use super::retry::Policy;
 use super::{Inner, Sts};
 use crate::build_error::BuildError;
@@ -152,7 +152,7 @@ impl StsBuilder {
             discovery,
             breaker: Breaker::default(),
             budget: RetryBudget::default(),
-            respite: Respite::default(),
+            recent_answers: RecentAnswers::default(),
             transport,
             clock: self.clock,
             entropy: self.entropy,

@@ -15,8 +15,8 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::Inner;
 use super::error::{ExchangeError, Failure, Outage};
+use super::recent_answers::CredentialId;
 use super::request::Post;
-use super::respite::CredentialId;
 use crate::credentials::{self, Credentials, TokenSourceError};
 use crate::once::OnceKey;
 

@@ -8,7 +8,7 @@
 //! | `discovery` | where the STS wants to be asked |
 //! | `request`, `client_auth` | what it is asked, and by whom |
 //! | `answer`, `verify` | what it answered, and whether that is what was asked for |
-//! | `retry`, `budget`, `breaker`, `respite` | how often it is asked |
+//! | `retry`, `budget`, `breaker`, `recent_answers` | how often it is asked |
 //! | `error`, `issued` | what comes of it |
 //!
 //! # What must never
@@ -23,8 +23,8 @@ mod client_auth;
 mod discovery;
 mod error;
 mod issued;
+mod recent_answers;
 mod request;
-mod respite;
 mod retry;
 mod verify;
 
@@ -45,8 +45,8 @@ use self::breaker::{Breaker, Verdict};
 use self::budget::RetryBudget;
 use self::discovery::Discovery;
 use self::error::Failure;
+use self::recent_answers::RecentAnswers;
 use self::request::Post;
-use self::respite::Respite;
 use self::retry::Policy;
 use self::verify::Expected;
 use crate::carried::CorrelationId;
@@ -67,7 +67,7 @@ struct Inner {
     discovery: Discovery,
     breaker: Breaker,
     budget: RetryBudget,
-    respite: Respite,
+    recent_answers: RecentAnswers,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -187,16 +187,16 @@ impl Inner {
     async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, Failure> {
         let (post, credential) = client_auth::prove(self, post.clone()).await?;
         let now = self.clock.now();
-        self.respite.check_credential(&credential, now)?;
-        // Another call may have been told so since this one began.
-        self.respite.check_load(now)?;
+        self.recent_answers.check_credential(&credential, now)?;
+        // Another call may have learned this since this one began.
+        self.recent_answers.check_load(now)?;
         let mut request = http::Request::new(post.form.into_bytes());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint.clone();
         *request.headers_mut() = post.headers;
         let outcome = self.transport.send(request).await;
         let now = self.clock.now();
-        answer::success(outcome, now).inspect_err(|failure| self.respite.learn(&failure.error, credential, now))
+        answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(&failure.error, credential, now))
     }
 
     /// Makes the attempts of one call, unless the STS is left alone, and says what came of it.
@@ -225,7 +225,7 @@ impl Inner {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.respite.check_load(self.clock.now())?;
+        self.recent_answers.check_load(self.clock.now())?;
         let leave = self.breaker.admit(self.clock.now());
         let leave = leave.ok_or_else(|| ExchangeError::outage(Outage::BreakerOpen))?;
         let result = retry::run(self.policy, &self.budget, &*self.entropy, attempt).await;

@@ -55,9 +55,9 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// names, and the card is the other agent's to write: take the URL of the interface that `create_from_card_with_interface` chose, never
 /// that of the configuration, or the token for the one goes to the other.
 ///
-/// A call of a method that does something (`SendMessage`, …) bears a child of the request's idempotency key
+/// A call of a method that does something (`SendMessage`, …) carries a child of the request's idempotency key
 /// ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the method, and how often it was called before under the request. Methods that
-/// read, list and listen bear none. An interceptor does not see the message: an agent that sends several messages *at the same time* names
+/// read, list and listen carry none. An interceptor does not see the message: an agent that sends several messages *at the same time* names
 /// them ([`CallContext::for_operation`]), or a repetition of its request may number them otherwise.
 ///
 /// Nor does it see the answer of the target: a token that the target refuses is sent until it expires, unless the agent calls
@@ -206,7 +206,7 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
         "WRONG_AUDIENCE" => Some(Error::WrongAudience { issued: metadata("issued")?.into() }),
         "NO_ROUTE" => {
             let routes = metadata("routes")?.split_ascii_whitespace().filter_map(|url| url.parse().ok()).collect();
-            Some(Error::NoRoute { url: metadata("url")?.parse().ok()?, routes })
+            Some(Error::NoRoute { url: Box::new(metadata("url")?.parse().ok()?), routes })
         }
         _ => None,
     }
@@ -266,7 +266,7 @@ mod tests {
             Error::misconfigured("no call context"),
             Error::WrongAudience { issued: "inventory-agent".into() },
             Error::NoRoute {
-                url: "https://a.example/x".parse().unwrap(),
+                url: Box::new("https://a.example/x".parse().unwrap()),
                 routes: ["https://b.example/".parse().unwrap(), "https://c.example/".parse().unwrap()].into(),
             },
         ];

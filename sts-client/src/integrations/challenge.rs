@@ -12,7 +12,7 @@ const GRPC_UNAUTHENTICATED: &str = "16";
 pub(super) fn refuses_token(status: StatusCode, headers: &HeaderMap) -> bool {
     let is_grpc = || headers.get("grpc-status").is_some_and(|status| status == GRPC_UNAUTHENTICATED);
     let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    (status == StatusCode::UNAUTHORIZED || is_grpc()) && challenges.any(names_invalid_token)
+    (status == 401 || is_grpc()) && challenges.any(names_invalid_token)
 }
 
 /// Whether one of the challenges of a `WWW-Authenticate` is for bearer tokens and says `error="invalid_token"`. Challenges that cannot be

@@ -32,7 +32,7 @@ use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};
 
-/// A client whose every request bears what its route says, and that follows no redirects: [`Propagator::http_client`].
+/// A client whose every request carries what its route says, and that follows no redirects: [`Propagator::http_client`].
 ///
 /// # Errors
 /// See [`Propagator::http_client`].
@@ -45,11 +45,11 @@ pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClient
 /// `reqwest_middleware::Error::Middleware` holds.
 ///
 /// Where the target answers 401 with `error="invalid_token"`, its token is dropped, and the call is made once more with another, if the body
-/// can be sent again (a stream cannot). Both bear one idempotency key.
+/// can be sent again (a stream cannot). Both carry one idempotency key.
 ///
 /// [`client`] builds the right client. Whoever brings another sees to it that it follows no redirects, has no cookie store and no default
 /// headers that speak for somebody, and that this is the last middleware: what comes after it, it cannot take off. A middleware that tries
-/// again comes before it, so that every attempt bears a token that is alive; the attempts of one request bear one idempotency key.
+/// again comes before it, so that every attempt carries a token that is alive; the attempts of one request carry one idempotency key.
 #[derive(Debug, Clone)]
 pub struct PropagateMiddleware {
     propagator: Propagator,

@@ -56,9 +56,9 @@ type Answer<T, E> = Result<T, StreamableHttpError<E>>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
 
-/// An HTTP client for one MCP session, whose every POST, GET and DELETE bears what its route says. A token that has died is exchanged anew.
+/// An HTTP client for one MCP session, whose every POST, GET and DELETE carries what its route says. A token that has died is exchanged anew.
 ///
-/// rmcp sends from a task of its own, which no task-local reaches. So the context of a call is the one that its message bears
+/// rmcp sends from a task of its own, which no task-local reaches. So the context of a call is the one that its message carries
 /// ([`with_context`]), and for everything else (handshake, notifications, streams, the end of the session) the session's.
 ///
 /// A session belongs to one user of one tenant: what the server keeps for it must not reach another. The first context that names somebody
@@ -66,9 +66,9 @@ type Events = BoxStream<'static, Result<Sse, SseError>>;
 /// Clones share the session; make one client per session and never keep it for the next user.
 ///
 /// A message's context whose token lives longer becomes the session's, so that streams and the end of the session find one that is alive.
-/// A `tools/call` bears a child of the request's idempotency key ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the tool, a
+/// A `tools/call` carries a child of the request's idempotency key ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the tool, a
 /// digest of its arguments, whatever the order of their members, and how often this call was made before under the request. So a tool that
-/// is polled is called each time, and a repetition of the whole request repeats the keys. Handshakes, listings and all else bear none.
+/// is polled is called each time, and a repetition of the whole request repeats the keys. Handshakes, listings and all else carry none.
 ///
 /// Where the server answers 401 with `error="invalid_token"`, its token is dropped, and the message is sent once more with another.
 ///
@@ -221,8 +221,11 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         let call = headers::Call::new(uri, headers).map_err(not_sent)?;
         let (prepared, first) = call.prepare(&self.propagator, context, operation).await.map_err(not_sent)?;
         let answer = send(prepared).await;
-        let refuses = |challenge: &str| names_invalid_token(challenge);
-        if !matches!(&answer, Err(StreamableHttpError::AuthRequired(why)) if refuses(&why.www_authenticate_header)) {
+        let is_refused = match &answer {
+            Err(StreamableHttpError::AuthRequired(why)) => names_invalid_token(&why.www_authenticate_header),
+            _ => false,
+        };
+        if !is_refused {
             return answer.map_err(sent);
         }
         match call.prepare_again(&self.propagator, &first).await {
@@ -278,7 +281,7 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
         self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
             let (message, session_id, token) = (message.clone(), session_id.clone(), Some(token));
-            self.inner.post_message_with_response_limits(uri, message, session_id, token, headers, limits.clone())
+            self.inner.post_message_with_response_limits(uri, message, session_id, token, headers, limits)
         })
         .await
     }

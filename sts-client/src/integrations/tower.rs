@@ -66,11 +66,11 @@ impl<S> Layer<S> for PropagateLayer {
     }
 }
 
-/// A client whose every request bears what its route says, on behalf of the context that [`CallContext::find`] finds.
+/// A client whose every request carries what its route says, on behalf of the context that [`CallContext::find`] finds.
 ///
 /// Where the target answers 401 with `error="invalid_token"` (in gRPC: `UNAUTHENTICATED` with such a challenge), its token is dropped, and
 /// the call is made once more with another, if its body is held in memory: `()`, `String`, `Vec<u8>`, `Bytes`, `Full<Bytes>` or
-/// `Empty<Bytes>`. Both bear one idempotency key.
+/// `Empty<Bytes>`. Both carry one idempotency key.
 /// A layer outside of this one that tries again makes a new operation of each attempt, unless the request names its operation:
 /// [`CallContext::for_operation`], or an `Idempotency-Key` of its own.
 ///

@@ -20,7 +20,7 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// The idempotency key that the call bears.
+    /// The idempotency key that the call carries.
     pub(crate) fn key(&self) -> Option<&HeaderValue> {
         self.key.as_ref()
     }
@@ -37,7 +37,7 @@ impl Propagator {
     ) -> Result<Sent, Error> {
         let credential = self.apply_as(&context, &url, headers, operation).await?;
         let authorization = headers.get(AUTHORIZATION).cloned();
-        let authorization = authorization.ok_or_else(|| Error::misconfigured("the call bears no credential"))?;
+        let authorization = authorization.ok_or_else(|| Error::misconfigured("the call carries no credential"))?;
         let key = headers.get(IDEMPOTENCY_KEY).cloned();
         Ok(Sent { context, url, credential, authorization, key })
     }

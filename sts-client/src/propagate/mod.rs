@@ -35,7 +35,7 @@ use crate::context::CallContext;
 use crate::delegation::{Delegation, Kind};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
-use crate::http_options::HttpOptions;
+use crate::http_options::{HttpClient, HttpOptions};
 use crate::refusal_code::RefusalCode;
 use crate::route::{Routes, without_secrets};
 use crate::service_account::Slot;
@@ -66,7 +66,7 @@ struct Inner {
     _renewals: JoinSet<()>,
 }
 
-/// Which credential a call bears.
+/// Which credential a call carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A token that the STS issued for this hop, naming user and actor.
@@ -112,7 +112,7 @@ impl Propagator {
     ///
     /// # Errors
     /// See [`HttpOptions::build`].
-    pub fn http_client(&self) -> Result<reqwest::Client, HttpClientError> {
+    pub fn http_client(&self) -> Result<HttpClient, HttpClientError> {
         self.0.http.build()
     }
 
@@ -222,11 +222,16 @@ impl Propagator {
         credential: Credential,
     ) -> bool {
         let Some(hop) = self.0.hop(url) else { return false };
-        match (credential, context.user(), &hop.exchange, &hop.own) {
-            (Credential::Exchanged, Some(user), Some((_, key)), _) => self.0.cache.refuse(&key.of(user), refused),
-            (Credential::ServiceAccount | Credential::Fallback, _, _, Some(own)) => own.refuse(refused),
-            // The user's own token: no other is here.
-            _ => false,
+        match credential {
+            Credential::Exchanged => match (context.user(), &hop.exchange) {
+                (Some(user), Some((_, key))) => self.0.cache.refuse(&key.of(user), refused),
+                (None, _) | (Some(_), None) => false,
+            },
+            Credential::ServiceAccount | Credential::Fallback => {
+                hop.own.as_ref().is_some_and(|own| own.refuse(refused))
+            }
+            // The user's own token: there is no other.
+            Credential::PassThrough => false,
         }
     }
 }
@@ -278,7 +283,7 @@ impl Inner {
     async fn outbound(&self, context: &CallContext, url: &Url) -> Result<(Outbound, &Hop), Error> {
         let Some(hop) = self.hop(url) else {
             let routes = self.routes.iter().map(|route| route.url.clone()).collect();
-            return Err(Error::NoRoute { url: without_secrets(url), routes });
+            return Err(Error::NoRoute { url: Box::new(without_secrets(url)), routes });
         };
         let decision = decide(self.inbound(context), hop.rules, Answer::NotAsked);
         let outbound = match (decision, context.user(), &hop.exchange) {

@@ -11,8 +11,7 @@ use sts_jose::{Clock, has_passed};
 use sts_protocol::Tenant;
 use tokio::sync::Notify;
 
-use crate::bearer;
-use crate::cache::REPLACEMENT_PAUSE;
+use crate::bearer::{self, REPLACEMENT_PAUSE};
 use crate::carried::CorrelationId;
 use crate::credentials::{self, SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;

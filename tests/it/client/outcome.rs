@@ -318,7 +318,7 @@ fn an_outage_of_the_sts_is_424_and_never_500_and_a_refusal_is_403() {
     assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (424, &HeaderValue::from_static("9")));
     assert_eq!(status(Error::Unavailable { retry_after: None, outage: None }), 424);
     let secret = Error::NoRoute {
-        url: "https://internal.example/".parse().unwrap(),
+        url: Box::new("https://internal.example/".parse().unwrap()),
         routes: ["https://internal.example/v1".parse().unwrap()].into(),
     };
     let body = Halted::from(&secret).answer(&trace()).to_value().to_string();

@@ -23,7 +23,7 @@ pub(super) type CredentialId = [u8; 32];
 
 /// For which calls an STS is not asked. It never earns a weaker credential: the first is load, the second a refusal.
 #[derive(Debug, Default)]
-pub(super) struct Respite(Mutex<State>);
+pub(super) struct RecentAnswers(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,7 +37,7 @@ struct Overloaded {
     retry_after: Duration,
 }
 
-impl Respite {
+impl RecentAnswers {
     /// Whether the STS may be asked now.
     ///
     /// # Errors
