@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`json`] | JSON that is refused when two readers could understand it differently |
 //! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
+//! | `readable_token` | a token as an operator reads it, of which nothing is verified |
 //! | `claims`, `times` | typed access to claims, and the one rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set` | public keys (JWK, JWKS) |
 //! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
@@ -45,6 +46,7 @@ pub mod json;
 mod jws;
 mod key_set;
 mod key_source;
+mod readable_token;
 mod remote;
 mod rsa_modulus;
 mod signature_memo;
@@ -68,6 +70,7 @@ pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};
 pub use key_set::{KeySet, KeySetError, MAX_KEYS};
 pub use key_source::{KeyLookupError, KeySetHealth, KeySource};
+pub use readable_token::{Protection, ReadableToken};
 pub use remote::{Location, RemoteConfig, RemoteKeySet};
 pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};

@@ -101,6 +101,9 @@ pub enum Command {
     /// Reads tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Makes what agents authenticate with.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Makes what operators authenticate with at the admin API.
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -318,6 +321,16 @@ pub enum TokenCommand {
     Decode {
         /// The token, or @FILE; absent, it is read from standard input.
         token: Option<String>,
+    },
+}
+
+/// `agent`.
+#[derive(Subcommand)]
+pub enum AgentCommand {
+    /// Makes a client secret, prints it this once, and prints the lines of the registry that let it in.
+    Secret {
+        /// The agent.
+        id: String,
     },
 }
 

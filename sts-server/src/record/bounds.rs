@@ -99,6 +99,11 @@ fn is_within(event: &Event, size: Size) -> bool {
         &event.parent_jti,
         &event.txn,
         &event.reason,
+        &event.claimed_iss,
+        &event.claimed_aud,
+        &event.claimed_alg,
+        &event.claimed_kid,
+        &event.claimed_typ,
     ];
     let fits = |text: &str, chars: usize| matches!(cut_to(text, chars), Cow::Borrowed(_));
     let fits_whole = |list: &[String]| whole(list.iter().map(String::as_str), size) == list.len();
@@ -128,6 +133,11 @@ fn cut_event(event: &mut Event, size: Size) {
         ("parent_jti", &mut event.parent_jti, size.text),
         ("txn", &mut event.txn, size.text),
         ("reason", &mut event.reason, size.text),
+        ("claimed_iss", &mut event.claimed_iss, size.text),
+        ("claimed_aud", &mut event.claimed_aud, size.text),
+        ("claimed_alg", &mut event.claimed_alg, size.text),
+        ("claimed_kid", &mut event.claimed_kid, size.text),
+        ("claimed_typ", &mut event.claimed_typ, size.text),
         ("detail", &mut event.detail, size.detail),
     ];
     for (name, field, chars) in texts {

@@ -12,7 +12,7 @@ use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
 use super::tenants::ANY;
-use super::{ScopesFrom, Tenants};
+use super::{AssertionAudience, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape};
 use crate::ttl::Ttl;
 
@@ -67,10 +67,12 @@ pub(super) static AGENT: Schema = Schema {
 pub(super) static AUTH: Schema = Schema {
     label: "[agents.auth]",
     keys: &[
-        optional("client_secret_hash", TEXT),
-        optional("client_secret_sha256", TEXT),
+        optional("client_secret_hash", TEXT_OR_TEXTS),
+        optional("client_secret_sha256", TEXT_OR_TEXTS),
         optional("jwks_uri", URL),
         optional("jwks", Shape::Object),
+        optional("assertion_audience", Shape::Text(reads::<AssertionAudience>)),
+        optional("max_assertion_lifetime", TTL),
         optional("workload", Shape::Tables(&WORKLOAD)),
     ],
 };
@@ -105,6 +107,7 @@ pub(super) static DERIVED_SCOPE: Schema = Schema {
 };
 
 const TEXT: Shape = Shape::Text(reads::<String>);
+const TEXT_OR_TEXTS: Shape = Shape::TextOrTexts(reads::<String>);
 const TEXTS: Shape = Shape::Texts(reads::<String>);
 const URL: Shape = Shape::Text(url);
 const TTL: Shape = Shape::Text(reads::<Ttl>);
