@@ -65,6 +65,8 @@ pub const GRANT_TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-e
 pub const GRANT_CLIENT_CREDENTIALS: &str = "client_credentials";
 /// The JWT client assertion type (RFC 7523 §2.2).
 pub const JWT_BEARER_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// The client assertion type of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth §3.1).
+pub const JWT_SPIFFE_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// Header that names the tenant of a request; compared with the token's tenant, never a source of it.
 pub const X_TENANT_ID: &str = "x-tenant-id";

@@ -228,16 +228,7 @@ async fn the_key_set_has_every_key_and_no_private_member() {
 #[tokio::test]
 async fn other_paths_are_not_found_and_the_admin_endpoints_not_public() {
     let harness = Harness::start().await;
-    for path in [
-        "/",
-        "/oauth2",
-        "/oauth2/token/",
-        "/oauth2/authorize",
-        "/metrics",
-        "/admin/v1/agents",
-        "/console",
-        "/oauth2/../metrics",
-    ] {
+    for path in ["/", "/oauth2", "/oauth2/token/", "/metrics", "/admin/v1/agents", "/console", "/oauth2/../metrics"] {
         assert_eq!(harness.get(path).await.status, 404, "{path}");
     }
     for path in ["/healthz", "/readyz"] {

@@ -201,7 +201,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
         ("STS__ISSUER", "https://env.example.com"),
         ("sts__Limits__Chain_Depth", "3"),
         ("STS__DATABASE__URL", "postgres://localhost/sts"),
-        ("STS__METADATA__RESPONSE_TYPES_NONE", "false"),
+        ("STS__METADATA__MINIMAL", "false"),
         ("STS__REGISTRY", "env.toml"),
         ("PATH", "/bin"),
         ("STS_PORT", "tcp://10.0.0.1:80"),

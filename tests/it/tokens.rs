@@ -87,7 +87,7 @@ pub(crate) fn mutations(key: &TestKey, claims: &Value, attacker: &TestIssuer) ->
     add("padding in the payload", key.sign_input(&format!("{header}.{payload}=")));
     add("the other alphabet", key.sign_input(&format!("{header}.{payload}+/")));
     add("spare bits", spare_bits(&honest));
-    add("a line break", format!("{honest}\n"));
+    add("a line break within", honest.replacen('.', ".\n", 1));
     add("a space before it", format!(" {honest}"));
     add("four segments", format!("{honest}.{signature}"));
     add("five segments", format!("{honest}.{signature}.{signature}"));

@@ -154,9 +154,15 @@ pub enum RegistryCommand {
 /// `explain`.
 #[derive(Args)]
 pub struct ExplainArguments {
-    /// The agent that asks.
-    #[arg(long, value_name = "AGENT")]
-    pub actor: String,
+    /// The agent that asks. It is supposed, unless a client assertion or an actor token says which agent asks.
+    #[arg(long, value_name = "AGENT", required_unless_present_any = ["client_assertion", "actor_token"])]
+    pub actor: Option<String>,
+    /// A client assertion, or a workload token in its place, or @FILE. Alone, it shows whether it authenticates an agent, and why not.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "actor")]
+    pub client_assertion: Option<String>,
+    /// An actor token, or @FILE. Without --actor and --client-assertion it is the credential of the request.
+    #[arg(long, value_name = "TOKEN")]
+    pub actor_token: Option<String>,
     /// `audience` of the request: the agent to be called. May be repeated.
     #[arg(long = "target", visible_alias = "audience", value_name = "NAME")]
     pub target: Vec<String>,

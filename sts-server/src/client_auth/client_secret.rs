@@ -62,18 +62,16 @@ pub(super) struct Presented {
 /// exist: every pair is compared with as many hashes as any agent has.
 pub(super) async fn authenticate(
     context: &Context<'_>,
-    presented: Vec<Presented>,
+    presented: &[Presented],
 ) -> Result<Arc<Agent>, AuthenticationError> {
-    let failure = failure(context, &presented);
-    let candidates: Vec<Candidate<'_>> =
-        presented.into_iter().filter_map(|pair| Candidate::of(context, pair)).collect();
+    let candidates: Vec<Candidate<'_>> = presented.iter().filter_map(|pair| Candidate::of(context, pair)).collect();
     // Both pairs are compared, whichever fits.
     let matching: Vec<_> = candidates.iter().map(Candidate::by_digest).collect();
     if let Some(agent) = matching.into_iter().flatten().next() {
         return Ok(agent);
     }
     let Some(dummies) = Dummies::of(context.registry).filter(|_| !candidates.is_empty()) else {
-        return Err(failure.into());
+        return Err(failure(context, presented).into());
     };
     if let Some(agent) = candidates.iter().find_map(|candidate| candidate.remembered(context.secrets)) {
         return Ok(agent);
@@ -89,26 +87,26 @@ pub(super) async fn authenticate(
             }
         }
     }
-    Err(failure.into())
+    Err(failure(context, presented).into())
 }
 
 /// A secret that is to be compared, and the agent whose it would be.
 struct Candidate<'a> {
     agent: Option<&'a Arc<Agent>>,
-    secret: SecretString,
+    secret: &'a SecretString,
 }
 
 impl<'a> Candidate<'a> {
     /// None for a secret that no agent has.
-    fn of(context: &Context<'a>, Presented { id, secret }: Presented) -> Option<Self> {
+    fn of(context: &Context<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
         let agent = id.as_deref().and_then(|id| context.agent(id));
-        may_be_a_secret(&secret).then_some(Self { agent, secret })
+        may_be_a_secret(secret).then_some(Self { agent, secret })
     }
 
     /// The agent, if one of its SHA-256 hashes is that of the secret. It suffices for a random 256-bit secret: there is nothing to guess
     /// faster.
     fn by_digest(&self) -> Option<Arc<Agent>> {
-        let digest = hexadecimal_digest(&self.secret);
+        let digest = hexadecimal_digest(self.secret);
         let hashes = self.agent.and_then(|agent| Some(agent.auth.as_ref()?.sha256_hashes())).unwrap_or_default();
         let fits = |hash: &String| digest.as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes());
         let matches = hashes.iter().fold(Choice::from(0), |matches, hash| matches | fits(hash));
@@ -119,7 +117,7 @@ impl<'a> Candidate<'a> {
     fn remembered(&self, secrets: &SecretCheck) -> Option<Arc<Agent>> {
         let agent = self.agent?;
         let hashes = agent.auth.as_ref()?.argon2_hashes();
-        hashes.iter().any(|hash| secrets.known.is_right(hash, &self.secret)).then(|| Arc::clone(agent))
+        hashes.iter().any(|hash| secrets.known.is_right(hash, self.secret)).then(|| Arc::clone(agent))
     }
 }
 

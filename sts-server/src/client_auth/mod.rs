@@ -20,12 +20,16 @@ use sts_protocol::{Form, TokenType, parameter};
 pub use client_secret::{SecretCheck, SecretQueue};
 pub use error::{AuthenticationError, Failure};
 pub use new_secret::NewSecret;
+pub use private_key_jwt::ALLOWED_TYP as ASSERTION_TYP;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::keys::TrustedKeys;
 use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
+
+/// The `typ` that a JWT-SVID may bear (JWT-SVID §2.4).
+const SVID_TYP: &[&str] = &["", "jwt", "jose"];
 
 /// The path of the token endpoint, below our issuer.
 pub const TOKEN_PATH: &str = "/oauth2/token";
@@ -58,6 +62,8 @@ pub enum Method {
     PrivateKeyJwt,
     /// RFC 7523 §2.2, with a token of a workload issuer.
     WorkloadAssertion,
+    /// A JWT-SVID as client assertion (draft-ietf-oauth-spiffe-client-auth §3.1).
+    SpiffeJwt,
     /// The `actor_token` of an otherwise unauthenticated exchange.
     WorkloadActorToken,
     /// An operator asks what would happen; nothing was authenticated, and nothing can come of it.
@@ -85,6 +91,7 @@ impl Method {
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::WorkloadAssertion => "workload_assertion",
+            Self::SpiffeJwt => "spiffe_jwt",
             Self::WorkloadActorToken => "workload_actor_token",
             Self::Supposed => "supposed",
         }
@@ -173,16 +180,20 @@ pub async fn authenticate(
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
     let client = match presented(authorization, form)? {
         Presented::Basic(header) => {
-            let agent = client_secret::authenticate(context, client_secret_basic::decode(header)?).await?;
+            let agent = client_secret::authenticate(context, &client_secret_basic::decode(header)?).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretBasic)
         }
         Presented::Post(secret) => {
             let id = form.get(parameter::CLIENT_ID).map(str::to_owned);
             let presented = client_secret::Presented { id, secret: secret.into() };
-            let agent = client_secret::authenticate(context, vec![presented]).await?;
+            let agent = client_secret::authenticate(context, &[presented]).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretPost)
         }
         Presented::Assertion(assertion) => by_assertion(context, assertion).await?,
+        Presented::Svid(svid) => {
+            let identified = workload::identify(context, svid, SVID_TYP).await;
+            AuthenticatedAgent::by_workload(identified.map_err(AuthenticationError::assertion)?, Method::SpiffeJwt)
+        }
         Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
     };
     if form.get(parameter::CLIENT_ID).is_some_and(|id| id != client.agent.id) {
@@ -211,6 +222,7 @@ enum Presented<'a> {
     Basic(&'a HeaderValue),
     Post(&'a str),
     Assertion(&'a str),
+    Svid(&'a str),
     ActorToken(&'a str, TokenType),
 }
 
@@ -222,7 +234,10 @@ fn presented<'a>(authorization: &[&'a HeaderValue], form: &'a Form) -> Result<Pr
         ([header], None, (None, None)) => Ok(Presented::Basic(header)),
         ([], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
         ([], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => Ok(Presented::Assertion(assertion)),
-        ([], None, (_, Some(other))) if other != parameter::JWT_BEARER_ASSERTION => {
+        ([], None, (Some(svid), Some(parameter::JWT_SPIFFE_ASSERTION))) => Ok(Presented::Svid(svid)),
+        ([], None, (_, Some(other)))
+            if ![parameter::JWT_BEARER_ASSERTION, parameter::JWT_SPIFFE_ASSERTION].contains(&other) =>
+        {
             Err(AuthenticationError::Failed(Failure::AssertionType))
         }
         ([], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),

@@ -14,7 +14,7 @@ use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
 
 /// The `typ` that an assertion may bear.
-pub(super) const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
+pub const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
 
 /// The longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 255;

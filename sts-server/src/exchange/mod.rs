@@ -7,6 +7,7 @@
 mod attempts;
 mod claimed;
 mod commit;
+mod comparison;
 mod database_clock;
 mod describe;
 mod explain;
@@ -32,7 +33,8 @@ use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
 pub use claimed::Claimed;
-pub use explain::{Explanation, Outcome, StepReport, Supposition};
+pub use comparison::{ComparedClaim, TokenComparison, protection};
+pub use explain::{Asker, Explanation, Outcome, SUPPOSED, StepReport, Supposition};
 pub use rate::Source;
 pub use refusal::Refusal;
 pub use request::{ExchangeRequest, Grant, Request, RequestError};

@@ -72,7 +72,7 @@ impl Sts {
     }
 
     /// Step 2: what authenticating reads.
-    fn client_context<'a>(&'a self, view: &'a View) -> client_auth::Context<'a> {
+    pub(super) fn client_context<'a>(&'a self, view: &'a View) -> client_auth::Context<'a> {
         client_auth::Context {
             registry: &view.snapshot.registry,
             trusted: &view.snapshot.trusted,

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use sts_protocol::parameter::X_CORRELATION_ID;
 
 use super::App;
@@ -147,11 +147,16 @@ async fn read(app: &App, (parts, body): (&Parts, Body), peer: &Peer, source: IpA
     Ok(body)
 }
 
-/// An empty header counts as absent, as an empty parameter does.
+/// The header that claims a proof of possession, even if it is empty.
+const PROOF: &str = "dpop";
+
+/// An empty header counts as absent, as an empty parameter does. One that is refused for being there stays.
 fn drop_blank_headers(headers: &mut HeaderMap) {
-    let is_blank = |value: &HeaderValue| value.as_bytes().trim_ascii().is_empty();
-    if headers.values().any(is_blank) {
-        let kept = headers.iter().filter(|(_, value)| !is_blank(value));
+    let is_blank = |(name, value): &(&HeaderName, &HeaderValue)| {
+        value.as_bytes().trim_ascii().is_empty() && name.as_str() != PROOF
+    };
+    if headers.iter().any(|header| is_blank(&header)) {
+        let kept = headers.iter().filter(|header| !is_blank(header));
         *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
 }

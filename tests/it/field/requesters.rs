@@ -154,7 +154,7 @@ async fn white_space_around_tokens_and_scopes_is_dropped() {
 #[tokio::test]
 async fn an_empty_header_counts_as_absent() {
     let harness = Harness::start().await;
-    for name in ["x-tenant-id", "dpop", "content-encoding", "x-correlation-id", "traceparent"] {
+    for name in ["x-tenant-id", "content-encoding", "x-correlation-id", "traceparent"] {
         for value in ["", " "] {
             let answer = harness.exchange().header(name, value).send().await;
             assert_eq!(answer.status, 200, "{name}: {}", answer.text());
@@ -162,8 +162,10 @@ async fn an_empty_header_counts_as_absent() {
     }
     let post = Credentials::Post("coordinator".to_owned(), harness.secret("coordinator"));
     harness.exchange().authenticated(post).header("authorization", "").send().await.token();
-    let proof = harness.exchange().header("dpop", "x");
-    harness.assert_refused("a proof", proof, Row::Request, "not_honoured").await;
+    for proof in ["", "x"] {
+        let bound = harness.exchange().header("dpop", proof);
+        harness.assert_refused("a proof, even an empty one", bound, Row::Request, "not_honoured").await;
+    }
 }
 
 /// `UrlEncodedFormEntity` of Apache `HttpClient` says ISO-8859-1 unless told otherwise.
@@ -382,4 +384,33 @@ async fn a_malformed_request_is_told_which_parameter() {
         let text = answer.json["error_description"].as_str().unwrap_or_default();
         assert!(text.contains(named) && !text.contains("hunter2"), "{named}: {text}");
     }
+}
+
+/// Keycloak, Quarkus and SPIRE's own tools send a JWT-SVID under its own assertion type.
+#[tokio::test]
+async fn a_jwt_svid_authenticates_under_its_own_assertion_type_and_no_other_assertion_does() {
+    const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+    let harness = Harness::start().await;
+    let request = |assertion: String| {
+        let request = harness.exchange_by("reporter", &harness.user_token(), "inventory");
+        let request = request.authenticated(Credentials::None).set("client_assertion", assertion);
+        request.set("client_assertion_type", JWT_SPIFFE)
+    };
+    let good = || request(harness.workload_token_with(&json!({})));
+    let sent = good();
+    let correlation_id = sent.correlation_id();
+    sent.send().await.token();
+    assert_eq!(harness.events(&correlation_id).await[0].auth_method.as_deref(), Some("spiffe_jwt"));
+    let cases = [
+        ("an assertion of an agent", request(harness.assertion_with(&json!({})))),
+        ("of a user", request(harness.user_token())),
+        ("addressed to others", request(harness.workload_token_with(&json!({ "aud": "other" })))),
+        ("expired", request(harness.workload_token_with(&json!({ "exp": harness.now() })))),
+        ("the type alone", good().without("client_assertion")),
+    ];
+    let cases = cases.map(|(label, request)| {
+        let row = if label == "the type alone" { Row::Request } else { Row::Client };
+        (label, request, row)
+    });
+    harness.assert_each_refused_unrecorded(good, cases).await;
 }
