@@ -1,0 +1,1 @@
+//! Requesters as real clients are: how they authenticate, and what they send.
