@@ -213,10 +213,9 @@ impl<'a> Reader<'a> {
             Shape::Texts(grammar) => self
                 .array(path, "an array of strings", value, |reader, path, element| reader.text(grammar, path, element)),
             Shape::TextOrTexts(grammar) => match value.get_ref() {
+                DeValue::Array(_) => self.value(Shape::Texts(grammar), path, value),
                 DeValue::String(_) => self.text(grammar, path, value),
-                _ => self.array(path, "a string or an array of strings", value, |reader, path, element| {
-                    reader.text(grammar, path, element)
-                }),
+                _ => self.refuse(path, "a string or an array of strings", value),
             },
             Shape::TextsTogether(grammar, together) => self.texts_together(grammar, together, path, value),
             Shape::Boolean => match value.get_ref() {

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sts_jose::{Protection, ReadableToken, typ_fits};
+use sts_jose::{ClaimSelectors, Claims, Protection, ReadableToken, typ_fits};
 use sts_protocol::TokenType;
 use utoipa::ToSchema;
 
@@ -100,12 +100,14 @@ impl Expectations<'_> {
             if let Some(presenter) = presenter {
                 let own = presenter.audience().iter();
                 let accepted: Vec<&str> = own.chain(&presenter.accepts).map(String::as_str).collect();
-                rows.addressed(issuer.map_or("aud", |issuer| issuer.audience_claim.as_str()), &accepted);
+                match issuer {
+                    Some(issuer) => rows.addressed_by(&issuer.audience_claim, &accepted),
+                    None => rows.addressed(&accepted),
+                }
             }
             rows.times(self.now);
-            if let Some(claim) = issuer.and_then(|issuer| issuer.tenant_claim.as_deref()) {
-                let fits = matches!(rows.claims.get(claim), Some(Value::String(_) | Value::Array(_)));
-                rows.add(claim, "one tenant (tenant_claim)".to_owned(), fits, None);
+            if let Some(selectors) = issuer.and_then(|issuer| issuer.tenant_claim.as_ref()) {
+                rows.tenant(selectors);
             }
             rows.unbound();
         })
@@ -121,7 +123,7 @@ impl Expectations<'_> {
             rows.name("sub", "the subject of a workload", of_issuer().map(|entry| entry.subject.as_str()).collect());
             let sub = rows.text("sub").map(str::to_owned);
             let entry = of_issuer().find(|entry| Some(&entry.subject) == sub.as_ref());
-            rows.addressed("aud", &[entry.and_then(|entry| entry.audience.as_deref()).unwrap_or(self.issuer)]);
+            rows.addressed(&[entry.and_then(|entry| entry.audience.as_deref()).unwrap_or(self.issuer)]);
             if let Some(issuer) = iss.as_deref().and_then(|iss| self.registry.issuer(iss)) {
                 let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
                 rows.header_one_of("alg", &algorithms);
@@ -222,13 +224,39 @@ impl Rows<'_> {
         });
     }
 
-    /// An audience that holds one of these.
-    fn addressed(&mut self, claim: &str, accepted: &[&str]) {
-        let values = values(self.claims.get(claim));
-        let fits = values.iter().any(|value| accepted.contains(value));
-        let near = || values.iter().find_map(|value| nearest(value, accepted.iter().copied())).map(str::to_owned);
-        let meant = if fits { None } else { near() };
-        self.add(claim, listed(accepted), fits, meant);
+    /// An `aud` that holds one of these.
+    fn addressed(&mut self, accepted: &[&str]) {
+        let found = values(self.claims.get("aud"));
+        let (fits, meant) = meets(&found, accepted);
+        self.add("aud", listed(accepted), fits, meant);
+    }
+
+    /// The same of the claims that an issuer's entry names.
+    fn addressed_by(&mut self, selectors: &ClaimSelectors, accepted: &[&str]) {
+        let claims = Claims::new(self.claims.clone());
+        let found = selectors.texts(&claims).ok().flatten();
+        let found: Vec<&str> = found.iter().flat_map(|found| found.iter()).collect();
+        let (fits, meant) = meets(&found, accepted);
+        self.selected(selectors, &found, (listed(accepted), fits, meant));
+    }
+
+    /// One tenant in the claims that an issuer's entry names.
+    fn tenant(&mut self, selectors: &ClaimSelectors) {
+        let claims = Claims::new(self.claims.clone());
+        let found = selectors.one(&claims).ok().flatten();
+        let found: Vec<&str> = found.iter().map(|tenant| &**tenant).collect();
+        self.selected(selectors, &found, ("one tenant (tenant_claim)".to_owned(), !found.is_empty(), None));
+    }
+
+    fn selected(
+        &mut self,
+        selectors: &ClaimSelectors,
+        found: &[&str],
+        (registry_expects, fits, nearest): (String, bool, Option<String>),
+    ) {
+        let claim = selectors.to_string();
+        let says = if found.is_empty() { self.claims.get(&claim).map(shown) } else { Some(cut(&found.join(", ")).into_owned()) };
+        self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest });
     }
 
     /// An audience that holds nothing but these.
@@ -269,6 +297,14 @@ impl Rows<'_> {
             self.add("cnf", "absent: no proof of possession is honoured yet".to_owned(), false, None);
         }
     }
+}
+
+/// Whether one of the values is accepted, and else the accepted name that was probably meant.
+fn meets(values: &[&str], accepted: &[&str]) -> (bool, Option<String>) {
+    if values.iter().any(|value| accepted.contains(value)) {
+        return (true, None);
+    }
+    (false, values.iter().find_map(|value| nearest(value, accepted.iter().copied())).map(str::to_owned))
 }
 
 /// Returns true if no public key verifies tokens with this header.

@@ -109,7 +109,7 @@ fn is_within(event: &Event, size: Size) -> bool {
     let fits_whole = |list: &[String]| whole(list.iter().map(String::as_str), size) == list.len();
     texts.into_iter().flatten().all(|text| fits(text, size.text))
         && event.detail.as_ref().is_none_or(|detail| fits(detail, size.detail))
-        && [&event.actors, &event.roles].into_iter().all(|list| fits_whole(list))
+        && [&event.actors, &event.roles, &event.dropped_roles].into_iter().all(|list| fits_whole(list))
         && [&event.requested_scope, &event.scope].into_iter().flatten().all(|scope| shown(scope, size).is_none())
         && whole(event.tenant_ids.iter().map(|tenant| tenant.as_str()), size) == event.tenant_ids.len()
 }
@@ -148,7 +148,9 @@ fn cut_event(event: &mut Event, size: Size) {
             names.push(name);
         }
     }
-    for (name, list) in [("actors", &mut event.actors), ("roles", &mut event.roles)] {
+    let lists =
+        [("actors", &mut event.actors), ("roles", &mut event.roles), ("dropped_roles", &mut event.dropped_roles)];
+    for (name, list) in lists {
         let fit = whole(list.iter().map(String::as_str), size);
         if fit < list.len() {
             let mut texts: Vec<String> = list.iter().map(|text| cut_to(text, size.text).into_owned()).collect();

@@ -92,6 +92,9 @@ pub struct Event {
     /// The roles of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The roles of the subject token that the delegation does not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_roles: Vec<String>,
     /// The tenant of the subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -174,6 +177,7 @@ impl Event {
             requested_scope: None,
             scope: None,
             roles: Vec::new(),
+            dropped_roles: Vec::new(),
             tenant_id: None,
             tenant_ids: Vec::new(),
             delegation: None,

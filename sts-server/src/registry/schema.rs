@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::Value;
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, ClaimSelector};
 use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
@@ -31,13 +31,15 @@ pub(super) static ISSUER: Schema = Schema {
         optional("jwks", Shape::Object),
         optional("jwks_file", TEXT),
         optional("algorithms", Shape::Texts(reads::<Algorithm>)),
-        optional("tenant_claim", TEXT),
+        optional("tenant_claim", SELECTORS),
         optional("tenant", Shape::Text(reads::<Tenant>)),
         optional("tenants", TENANTS),
         optional("scopes_from", Shape::Text(reads::<ScopesFrom>)),
-        optional("scope_claim", TEXT),
+        optional("scope_claim", SELECTORS),
         optional("max_token_age", TTL),
-        optional("audience_claim", TEXT),
+        optional("audience_claim", SELECTORS),
+        optional("subject_claim", SELECTORS),
+        optional("roles_claim", SELECTORS),
         optional("subject_prefix", TEXT),
         optional("ca_file", TEXT),
         optional("jwks_bearer_token_file", TEXT),
@@ -111,6 +113,7 @@ const TEXT_OR_TEXTS: Shape = Shape::TextOrTexts(reads::<String>);
 const TEXTS: Shape = Shape::Texts(reads::<String>);
 const URL: Shape = Shape::Text(url);
 const TTL: Shape = Shape::Text(reads::<Ttl>);
+const SELECTORS: Shape = Shape::TextOrTexts(reads::<ClaimSelector>);
 const TENANTS: Shape = Shape::TextsTogether(tenant_or_any, tenants);
 
 const fn required(name: &'static str, shape: Shape) -> Key {
