@@ -255,7 +255,11 @@ impl Rows<'_> {
         (registry_expects, fits, nearest): (String, bool, Option<String>),
     ) {
         let claim = selectors.to_string();
-        let says = if found.is_empty() { self.claims.get(&claim).map(shown) } else { Some(cut(&found.join(", ")).into_owned()) };
+        let says = if found.is_empty() {
+            self.claims.get(&claim).map(shown)
+        } else {
+            Some(cut(&found.join(", ")).into_owned())
+        };
         self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest });
     }
 

@@ -8,9 +8,9 @@ use super::Sts;
 use super::rate::{Rate, Source};
 
 /// The most lines that the requests of one source leave in a minute.
-const LINES_OF_A_SOURCE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+const LINES_OF_A_SOURCE: u32 = 60;
 /// The most lines that all refused requests leave in a minute: sources are cheap.
-const LINES: NonZeroU32 = NonZeroU32::new(1200).unwrap();
+const LINES: u32 = 1200;
 
 /// Counts the lines of refused requests.
 #[derive(Debug)]
@@ -22,7 +22,9 @@ pub(super) struct RefusalLog {
 
 impl RefusalLog {
     pub(super) fn new() -> Self {
-        let (sources, all) = (Rate::per_minute(LINES_OF_A_SOURCE), Rate::per_minute(LINES));
+        let per_minute = |lines| NonZeroU32::new(lines).unwrap_or(NonZeroU32::MIN);
+        let sources = Rate::per_minute(per_minute(LINES_OF_A_SOURCE));
+        let all = Rate::per_minute(per_minute(LINES));
         Self { sources, all, left_out: AtomicU64::new(0) }
     }
 }
