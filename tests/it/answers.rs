@@ -158,7 +158,7 @@ async fn a_correlation_id_cannot_forge_a_line_of_the_log() {
 async fn metadata_says_what_is_served_and_nothing_else() {
     let harness = Harness::start().await;
     let iss = harness.issuer();
-    let algorithms = json!(["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
+    let algorithms = json!(["ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
     let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
     let mut expected = json!({
         "issuer": iss,

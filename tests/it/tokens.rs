@@ -87,8 +87,8 @@ pub(crate) fn mutations(key: &TestKey, claims: &Value, attacker: &TestIssuer) ->
     add("padding in the payload", key.sign_input(&format!("{header}.{payload}=")));
     add("the other alphabet", key.sign_input(&format!("{header}.{payload}+/")));
     add("spare bits", spare_bits(&honest));
-    add("a line break within", honest.replacen('.', ".\n", 1));
-    add("a space before it", format!(" {honest}"));
+    add("a line break", honest.replacen('.', ".\n", 1));
+    add("a space", honest.replacen('.', " .", 1));
     add("four segments", format!("{honest}.{signature}"));
     add("five segments", format!("{honest}.{signature}.{signature}"));
     add("two segments", format!("{header}.{payload}"));

@@ -15,6 +15,7 @@ import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from google.oauth2 import sts, utils
+from joserfc.jwk import ECKey
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -61,7 +62,7 @@ def by_google_auth(endpoint, secret, subject_token, **_):
 
 
 def by_authlib(endpoint, private_key, **_):
-    session = OAuth2Session("signer", private_key, token_endpoint_auth_method="private_key_jwt")
+    session = OAuth2Session("signer", ECKey.import_key(private_key), token_endpoint_auth_method="private_key_jwt")
     session.register_client_auth_method(PrivateKeyJWT(endpoint, alg="ES256"))
     return session.fetch_token(endpoint, grant_type="client_credentials", audience="inventory-agent")
 
