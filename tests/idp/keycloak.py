@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def call(method, url, body=None, form=None, bearer=None, basic=None):
-    """The status, the location and the JSON of an answer."""
+    """The status, the location and the body of an answer, which is JSON or a text."""
     headers = {}
     data = None
     if body is not None:
@@ -51,8 +51,9 @@ def call(method, url, body=None, form=None, bearer=None, basic=None):
     request = urllib.request.Request(url, data=data, headers=headers, method=method)
     try:
         with urllib.request.urlopen(request) as answer:
-            text = answer.read()
-            return answer.status, answer.headers.get("Location"), json.loads(text) if text else None
+            text = answer.read().decode()
+            said = json.loads(text) if text.startswith(("{", "[")) else text
+            return answer.status, answer.headers.get("Location"), said
     except urllib.error.HTTPError as error:
         return error.code, None, error.read().decode(errors="replace")
 
