@@ -12,6 +12,8 @@ pub enum Algorithm {
     Es256,
     /// ECDSA with P-384 and SHA-384.
     Es384,
+    /// ECDSA with P-521 and SHA-512.
+    Es512,
     /// `EdDSA` with Ed25519; RFC 9864 calls the same algorithm `Ed25519`.
     EdDsa,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -30,9 +32,10 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm that can be verified.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Es256,
         Self::Es384,
+        Self::Es512,
         Self::EdDsa,
         Self::Rs256,
         Self::Rs384,
@@ -47,6 +50,7 @@ impl Algorithm {
         match self {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
             Self::Rs256 => "RS256",
             Self::Rs384 => "RS384",
@@ -111,10 +115,9 @@ mod tests {
 
     #[test]
     fn other_names_are_refused() {
-        for name in [
-            "none", "None", "NONE", "nOnE", "HS256", "HS384", "HS512", "es256", "ES256K", "ES512", "Ed448", "",
-            "RS256 ",
-        ] {
+        for name in
+            ["none", "None", "NONE", "nOnE", "HS256", "HS384", "HS512", "es256", "ES256K", "Ed448", "", "RS256 "]
+        {
             assert_eq!(name.parse::<Algorithm>(), Err(UnknownAlgorithm), "{name:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Claims, read by type. A claim that is there with the wrong type is an error and never "absent".
+//! Claims, read by type. A claim that is there with the wrong type is an error and never "absent"; one that is `null` is absent.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub struct Claims(Map<String, Value>);
 /// A claim is there, but is not what it must be. Holds the claim's name and never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// Another JSON type than the claim must have; `null` is another type too.
+    /// Another JSON type than the claim must have.
     #[error("claim {name:?} is not {expected}")]
     WrongType {
         /// The claim.
@@ -25,6 +25,12 @@ pub enum ClaimError {
     #[error("claim {name:?} is out of range")]
     OutOfRange {
         /// The claim.
+        name: String,
+    },
+    /// Several values where one is needed.
+    #[error("claim {name:?} is not one value")]
+    NotOneValue {
+        /// The claim, or the pointer to it.
         name: String,
     },
 }
@@ -51,13 +57,13 @@ impl Claims {
         self.0.keys().map(String::as_str)
     }
 
-    /// A claim that must be a string if it is there. An empty string is a string.
+    /// A claim that must be a string if it is there and not `null`. An empty string is a string.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for anything else, `null` included.
+    /// [`ClaimError::WrongType`] for anything else.
     pub fn string(&self, name: &str) -> Result<Option<&str>, ClaimError> {
         match self.get(name) {
-            None => Ok(None),
+            None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(wrong_type(name, "a string")),
         }
@@ -66,11 +72,11 @@ impl Claims {
     /// A `NumericDate` (RFC 7519 §2): seconds since the epoch, a fraction allowed.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for a string, bool, null, array or object; [`ClaimError::OutOfRange`] for a negative
+    /// [`ClaimError::WrongType`] for a string, bool, array or object; [`ClaimError::OutOfRange`] for a negative
     /// number or one past the year 9999.
     pub fn numeric_date(&self, name: &str) -> Result<Option<Timestamp>, ClaimError> {
         let number = match self.get(name) {
-            None => return Ok(None),
+            None | Some(Value::Null) => return Ok(None),
             Some(Value::Number(number)) => number,
             Some(_) => return Err(wrong_type(name, "a number of seconds")),
         };
@@ -85,14 +91,14 @@ impl Claims {
             .ok_or_else(|| ClaimError::OutOfRange { name: name.to_owned() })
     }
 
-    /// `aud`: one string or a non-empty array of strings, none of them empty. Absent gives an empty list.
+    /// `aud`: one string or an array of strings, none of them empty. Absent gives an empty list, like an empty array.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for `null`, an empty array, an empty string, or any other type.
+    /// [`ClaimError::WrongType`] for an empty string or any other type.
     pub fn audience(&self) -> Result<Vec<&str>, ClaimError> {
         let Some(values) = self.strings("aud")? else { return Ok(Vec::new()) };
-        if values.is_empty() || values.iter().any(|value| value.is_empty()) {
-            return Err(wrong_type("aud", "a non-empty string or array of such strings"));
+        if values.iter().any(|value| value.is_empty()) {
+            return Err(wrong_type("aud", "a non-empty string or an array of such strings"));
         }
         Ok(values)
     }
@@ -100,11 +106,11 @@ impl Claims {
     /// A claim that is one string or an array of strings; the array may be empty, and so may the strings.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for anything else, `null` and an array with another member included.
+    /// [`ClaimError::WrongType`] for anything else, an array with another member included.
     pub fn strings(&self, name: &str) -> Result<Option<Vec<&str>>, ClaimError> {
         let expected = "a string or an array of strings";
         match self.get(name) {
-            None => Ok(None),
+            None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(vec![text])),
             Some(Value::Array(items)) => {
                 let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::jws::is_sound_key_id;
-use crate::verification_key::{JwkError, check_p256, has_private_member};
+use crate::verification_key::{JwkError, has_private_member, p256_point};
 
 /// The only key agreement that such a key is for (RFC 7518 §4.6).
 const ALG: &str = "ECDH-ES";
@@ -52,9 +54,8 @@ impl EncryptionKey {
         if jwk.get("alg").is_some_and(|alg| alg.as_str() != Some(ALG)) {
             return Err(JwkError::Algorithm);
         }
-        check_p256(jwk)?;
-        let coordinate = |name| text(name).map(str::to_owned).ok_or(JwkError::Parameter);
-        Ok(Self(Arc::new(Inner { kid: kid.to_owned(), x: coordinate("x")?, y: coordinate("y")? })))
+        let [x, y] = p256_point(jwk)?.map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+        Ok(Self(Arc::new(Inner { kid: kid.to_owned(), x, y })))
     }
 
     /// The `kid` that the key was published with.

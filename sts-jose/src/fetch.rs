@@ -90,6 +90,17 @@ pub enum FetchError {
     Aborted(#[source] tokio::task::JoinError),
 }
 
+impl FetchError {
+    /// The status of the answer, if one came.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status(status) | Self::BearerWithheld(status) => Some(*status),
+            _ => None,
+        }
+    }
+}
+
 /// Why there is no HTTP client. A fault of the configuration or the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {

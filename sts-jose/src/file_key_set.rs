@@ -8,14 +8,14 @@ use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
 use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
+use crate::candidates::Candidates;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
 use crate::fetch::FetchError;
 use crate::flight::Flight;
-use crate::held_keys::{Change, HeldKeys};
-use crate::key_set::{KeySet, MAX_KEYS};
+use crate::held_keys::{Change, HeldKeys, Origin, tell_lost_keys};
+use crate::key_set::KeySet;
 use crate::key_source::{KeyLookupError, KeySetHealth};
-use crate::verification_key::VerificationKey;
 
 /// The file is looked at no more often than this.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,26 +45,26 @@ struct State {
 }
 
 impl FileKeySet {
-    /// Does not read yet: the first [`Self::find`] or [`Self::refresh`] does.
+    /// Does not read yet: the first [`Self::candidates`] or [`Self::refresh`] does.
     pub fn new(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
         let file = BoundedFile::new(path, MAX_FILE_BYTES);
         Self { inner: Arc::new(Inner { file, clock, state: Mutex::default() }) }
     }
 
-    /// The key for a token's header. At most once a second of the clock this looks at the file, and reads it if it has
+    /// The keys to try for a token's header, as [`KeySet::candidates`] defines them. At most once a second of the clock this looks at the file, and reads it if it has
     /// changed: a regular file of at most [`MAX_FILE_BYTES`], for which it waits 2 seconds at most.
     ///
     /// # Errors
     /// [`KeyLookupError::Unknown`], [`KeyLookupError::Unusable`], or [`KeyLookupError::Unavailable`] if the file was not readable the last
     /// time, and the key is none of those read before.
-    pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
-        self.pick(|keys| keys.find(kid, algorithm).cloned()).await
+    pub async fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Candidates, KeyLookupError> {
+        self.pick(|keys| keys.candidates(kid, algorithm)).await
     }
 
-    /// The key that a payload for the owner of the file is encrypted to. Looks at the file like [`Self::find`].
+    /// The key that a payload for the owner of the file is encrypted to. Looks at the file like [`Self::candidates`].
     ///
     /// # Errors
-    /// As for [`Self::find`].
+    /// As for [`Self::candidates`].
     pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
         self.pick(|keys| keys.encryption_key().cloned()).await
     }
@@ -134,7 +134,10 @@ impl Inner {
             }
         };
         let change = match read {
-            Ok(keys) => state.held.replace(keys, now),
+            Ok(keys) => {
+                tell_lost_keys(Origin::File(self.file.path()), &state.held.newly_lost(&keys), &keys);
+                state.held.replace(keys, now)
+            }
             Err(error) => state.held.fail(Arc::new(error)),
         };
         let error = state.held.error().map(|error| error.as_ref() as &(dyn std::error::Error + 'static));
@@ -146,9 +149,6 @@ impl Inner {
             }
             Change::Unusable => {
                 tracing::warn!(path, "a key set file holds no key that can be used: its tokens are refused")
-            }
-            Change::Cut => {
-                tracing::warn!(path, "a key set file has more than {MAX_KEYS} entries: the rest is not read")
             }
             Change::Recovered => tracing::info!(path, "a key set file can be used again"),
         }

@@ -1,16 +1,20 @@
 //! The keys of one source as they were last read, and how far they can be relied on.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fetch::FetchError;
-use crate::key_set::{KeySet, MAX_KEYS};
+use crate::key_set::{KeySet, LostKey, MAX_KEYS};
 use crate::key_source::{KeyLookupError, KeySetHealth};
 
 /// Keys that could not be confirmed for this long are used no more: the issuer may have withdrawn them meanwhile.
 pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most lost keys of one set that the log names.
+const MAX_TOLD: usize = 20;
 
 /// The keys that were last read, and the outcome of the latest attempt. A well-formed set replaces the former one, also when it is
 /// empty; a failure leaves the former one in use for [`MAX_KEY_AGE`].
@@ -29,8 +33,6 @@ pub(crate) enum Change {
     Failed,
     /// The set holds no key that can be used.
     Unusable,
-    /// The set has more than [`MAX_KEYS`] entries.
-    Cut,
     /// The keys can be read and used again.
     Recovered,
 }
@@ -66,6 +68,14 @@ impl HeldKeys {
         }
     }
 
+    /// The keys that `keys` has lost and the former set had not.
+    pub(crate) fn newly_lost<'a>(&self, keys: &'a KeySet) -> NewlyLost<'a> {
+        let known = self.keys.as_ref();
+        let is_new = |key: &&LostKey| !known.is_some_and(|known| known.lost().iter().any(|lost| lost.is_same(key)));
+        let was_cut = known.is_some_and(|known| known.entries() > MAX_KEYS);
+        NewlyLost { keys: keys.lost().iter().filter(is_new).collect(), is_cut: keys.entries() > MAX_KEYS && !was_cut }
+    }
+
     /// Notes that the source still says at `now` what it said before.
     pub(crate) fn confirm(&mut self, now: Timestamp) {
         if self.error.is_none() {
@@ -91,7 +101,8 @@ impl HeldKeys {
     /// `counts` with the part of it that is known here.
     pub(crate) fn health(&self, counts: KeySetHealth) -> KeySetHealth {
         let unusable = self.keys.as_ref().is_some_and(KeySet::is_empty);
-        KeySetHealth { fetched_at: self.confirmed_at, failing: self.error.is_some() || unusable, ..counts }
+        let lost_keys = self.keys.as_ref().map_or(0, lost_keys);
+        KeySetHealth { fetched_at: self.confirmed_at, failing: self.error.is_some() || unusable, lost_keys, ..counts }
     }
 }
 
@@ -105,10 +116,43 @@ fn never_read() -> KeyLookupError {
 }
 
 fn condition(keys: &KeySet) -> Change {
-    match (keys.is_empty(), keys.entries()) {
-        (true, _) => Change::Unusable,
-        (false, entries) if entries > MAX_KEYS => Change::Cut,
-        (false, _) => Change::None,
+    if keys.is_empty() { Change::Unusable } else { Change::None }
+}
+
+/// What a key set has lost since it was read last.
+#[derive(Debug)]
+pub(crate) struct NewlyLost<'a> {
+    keys: Vec<&'a LostKey>,
+    is_cut: bool,
+}
+
+/// The number of keys of a set that cannot be used, and of its entries that are not read.
+pub(crate) fn lost_keys(keys: &KeySet) -> usize {
+    keys.lost().len() + keys.entries().saturating_sub(MAX_KEYS)
+}
+
+/// The origin of a key set, as the log names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    Issuer(&'a str),
+    File(&'a Path),
+}
+
+/// Logs each lost key.
+pub(crate) fn tell_lost_keys(origin: Origin<'_>, lost: &NewlyLost<'_>, keys: &KeySet) {
+    let (issuer, path) = match origin {
+        Origin::Issuer(issuer) => (Some(issuer), None),
+        Origin::File(path) => (None, Some(tracing::field::display(path.display()))),
+    };
+    for LostKey { kid, index, reason } in lost.keys.iter().take(MAX_TOLD) {
+        tracing::warn!(issuer, path, kid, index, %reason, "a key of a key set cannot be used");
+    }
+    if let Some(more) = lost.keys.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
+        tracing::warn!(issuer, path, more, "further keys of a key set cannot be used");
+    }
+    if lost.is_cut {
+        let entries = keys.entries();
+        tracing::warn!(issuer, path, entries, "a key set has more than {MAX_KEYS} entries: the others are not read");
     }
 }
 
@@ -126,12 +170,11 @@ mod tests {
     #[test]
     fn each_change_is_reported_once() {
         let key = crate::SigningKey::generate(crate::Algorithm::Es256).unwrap().public_jwk().to_string();
-        let (good, cut, empty) = (set(1, &key), set(MAX_KEYS + 1, &key), set(1, "{}"));
+        let (good, empty) = (set(1, &key), set(1, "{}"));
         let (mut held, now) = (HeldKeys::default(), Timestamp::UNIX_EPOCH);
         let failed = || Arc::new(FetchError::TimedOut);
         assert_eq!(held.replace(good.clone(), now), Change::None);
         for (first, second) in [
-            (held.replace(cut.clone(), now), held.replace(cut, now)),
             (held.replace(empty.clone(), now), held.replace(empty, now)),
             (held.replace(good.clone(), now), held.replace(good.clone(), now)),
             (held.fail(failed()), held.fail(failed())),
@@ -140,5 +183,19 @@ mod tests {
             assert_ne!(first, Change::None);
             assert_eq!(second, Change::None);
         }
+    }
+
+    #[test]
+    fn a_lost_key_is_told_once() {
+        let key = crate::SigningKey::generate(crate::Algorithm::Es256).unwrap().public_jwk().to_string();
+        let (cut, longer) = (set(MAX_KEYS + 1, &key), set(MAX_KEYS + 2, &key));
+        let mut held = HeldKeys::default();
+        let first = held.newly_lost(&cut);
+        assert_eq!((first.keys.len(), first.is_cut), (MAX_KEYS - 1, true));
+        held.replace(cut, Timestamp::UNIX_EPOCH);
+        let second = held.newly_lost(&longer);
+        assert_eq!((second.keys.len(), second.is_cut), (0, false));
+        held.replace(longer, Timestamp::UNIX_EPOCH);
+        assert_eq!(held.health(KeySetHealth::default()).lost_keys, MAX_KEYS + 1);
     }
 }

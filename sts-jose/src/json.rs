@@ -32,6 +32,15 @@ pub enum JsonError {
     NotAnObject,
 }
 
+/// Parses one JSON object of a document that was fetched or read from a file: as [`parse_object`], but a UTF-8 byte order mark before it
+/// is skipped (RFC 8259 §8.1).
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn parse_document(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
+    parse_object(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
+}
+
 /// Parses one JSON object, and nothing before or after it but white space. The caller bounds the length of `bytes`;
 /// memory used stays within a small multiple of it.
 ///

@@ -44,8 +44,13 @@ pub enum Segment {
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
     /// Longer than [`MAX_TOKEN_BYTES`], or than the reader's own limit.
-    #[error("longer than is read")]
-    TooLong,
+    #[error("{bytes} bytes long, of which at most {limit} are read")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        limit: usize,
+    },
     /// Not exactly three segments: JSON serialisation, JWE, or no token at all.
     #[error("not a jws in compact serialisation")]
     NotCompact,
@@ -112,7 +117,7 @@ impl<'a> CompactJws<'a> {
     /// See [`ParseError`].
     pub fn parse_within(max_bytes: usize, jws: &'a str) -> Result<Self, ParseError> {
         if jws.len() > max_bytes {
-            return Err(ParseError::TooLong);
+            return Err(ParseError::TooLong { bytes: jws.len(), limit: max_bytes });
         }
         let (signing_input, signature) = jws.rsplit_once('.').ok_or(ParseError::NotCompact)?;
         let (header, payload) = signing_input.split_once('.').ok_or(ParseError::NotCompact)?;

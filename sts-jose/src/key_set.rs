@@ -3,17 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
+use crate::candidates::Candidates;
 use crate::encryption_key::EncryptionKey;
 use crate::json::{self, JsonError};
+use crate::jws::is_sound_key_id;
 use crate::verification_key::{JwkError, VerificationKey};
 
 /// Entries after this many are not looked at.
 pub const MAX_KEYS: usize = 200;
 
-/// Why bytes are not a key set at all. A single bad key is no such reason: it is skipped.
+/// Why bytes are not a key set at all. A single bad key is no such reason: it is lost alone.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// Not a JSON object that we accept.
@@ -34,9 +36,31 @@ pub struct KeySet {
 #[derive(Debug, Default)]
 struct Inner {
     keys: Vec<VerificationKey>,
-    by_kid: HashMap<String, VerificationKey>,
+    /// Keys by their `kid`, in the order of the set.
+    by_kid: HashMap<String, Vec<VerificationKey>>,
+    nameless: Vec<VerificationKey>,
     encryption_keys: Vec<EncryptionKey>,
+    lost: Vec<LostKey>,
     entries: usize,
+}
+
+/// An entry of a key set that seems to be meant to verify signatures, and cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LostKey {
+    /// Its `kid`, if it has one that can be shown.
+    pub kid: Option<String>,
+    /// The index of the entry in `keys`.
+    pub index: usize,
+    /// Why it cannot be used.
+    pub reason: JwkError,
+}
+
+impl LostKey {
+    /// True if `other` is lost for the same reason under the same name, wherever it stands.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_place = self.kid.is_some() || self.index == other.index;
+        (&self.kid, self.reason) == (&other.kid, other.reason) && is_place
+    }
 }
 
 impl KeySet {
@@ -46,35 +70,30 @@ impl KeySet {
     }
 
     /// Reads a JWK set. Of the first [`MAX_KEYS`] entries those are kept that [`VerificationKey::from_jwk`] or
-    /// [`EncryptionKey::from_jwk`] takes, but none of several of one kind that share a `kid`: such a name would mean one key
-    /// here and another one elsewhere. The caller bounds the length of `bytes`.
+    /// [`EncryptionKey::from_jwk`] takes; [`Self::lost`] names the others. Several keys may share a `kid`. A byte order mark before the
+    /// text is skipped. The caller bounds the length of `bytes`.
     ///
     /// # Errors
     /// See [`KeySetError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
-        let object = json::parse_object(bytes)?;
+        let object = json::parse_document(bytes)?;
         let entries = object.get("keys").and_then(Value::as_array).ok_or(KeySetError::KeysNotAnArray)?;
-        let (mut keys, mut encryption_keys) = (Vec::new(), Vec::new());
-        for entry in entries.iter().take(MAX_KEYS) {
-            let key = entry.as_object().ok_or(JwkError::NotAnObject).and_then(|jwk| match EncryptionKey::is_one(jwk) {
-                true => EncryptionKey::from_jwk(jwk).map(|key| encryption_keys.push(key)),
-                false => VerificationKey::from_jwk(jwk).map(|key| keys.push(key)),
-            });
-            if let Err(reason) = key {
-                tracing::debug!(%reason, "an entry of a key set was skipped");
+        let mut inner = Inner { entries: entries.len(), ..Inner::default() };
+        for (index, entry) in entries.iter().enumerate().take(MAX_KEYS) {
+            let jwk = entry.as_object();
+            if let Err(reason) = jwk.ok_or(JwkError::NotAnObject).and_then(|jwk| inner.add_entry(jwk))
+                && reason.is_loss()
+                && !jwk.is_some_and(EncryptionKey::is_one)
+            {
+                let kid = jwk.and_then(|jwk| jwk.get("kid")?.as_str()).filter(|kid| is_sound_key_id(kid));
+                inner.lost.push(LostKey { kid: kid.map(str::to_owned), index, reason });
             }
         }
-        Ok(Self::new(keys, encryption_keys, entries.len()))
+        inner.drop_ambiguous_encryption_keys();
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn new(keys: Vec<VerificationKey>, encryption_keys: Vec<EncryptionKey>, entries: usize) -> Self {
-        let keys = without_shared(keys, VerificationKey::kid);
-        let encryption_keys = without_shared(encryption_keys, |key| Some(key.kid()));
-        let by_kid = keys.iter().filter_map(|key| Some((key.kid()?.to_owned(), key.clone()))).collect();
-        Self { inner: Arc::new(Inner { keys, by_kid, encryption_keys, entries }) }
-    }
-
-    /// How many keys can be used to verify.
+    /// The number of keys that can be used to verify.
     pub fn len(&self) -> usize {
         self.inner.keys.len()
     }
@@ -84,48 +103,92 @@ impl KeySet {
         self.inner.entries
     }
 
+    /// The entries that cannot be used. Those for another purpose, such as `use` = `enc` or `x509-svid`, are not among them, and
+    /// neither are those beyond [`MAX_KEYS`].
+    pub fn lost(&self) -> &[LostKey] {
+        &self.inner.lost
+    }
+
+    /// The keys that can be used to verify, in the order of the set.
+    pub fn keys(&self) -> &[VerificationKey] {
+        &self.inner.keys
+    }
+
     /// Whether no key can be used to verify.
     pub fn is_empty(&self) -> bool {
         self.inner.keys.is_empty()
     }
 
-    /// The key for a token's header. With a `kid`: the key of that name, if it fits the algorithm; a key without a name
-    /// is never it. Without: the only key of the set that fits the algorithm, if there is exactly one.
+    /// The keys to try for a token's header: with a `kid`, the keys of that name that fit the algorithm, then the fitting keys without a
+    /// name; without, all fitting keys. `None` if no key fits.
+    pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Candidates> {
+        let Some(kid) = kid else { return Candidates::of(self.inner.keys.iter(), &[], algorithm) };
+        let named = self.inner.by_kid.get(kid).into_iter().flatten();
+        Candidates::of(named, &self.inner.nameless, algorithm)
+    }
+
+    /// The first of [`Self::candidates`].
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
-        if let Some(kid) = kid {
-            return self.inner.by_kid.get(kid).filter(|key| key.fits(algorithm));
-        }
-        let mut fitting = self.inner.keys.iter().filter(|key| key.fits(algorithm));
-        match (fitting.next(), fitting.next()) {
-            (Some(only), None) => Some(only),
-            (Some(_), Some(_)) | (None, _) => None,
+        let fits = |key: &&VerificationKey| key.fits(algorithm);
+        match kid {
+            Some(kid) => self.inner.by_kid.get(kid).into_iter().flatten().chain(&self.inner.nameless).find(fits),
+            None => self.inner.keys.iter().find(fits),
         }
     }
 
-    /// The key that a payload for the owner of the set is encrypted to: the first that can be used. Whoever rotates puts the new one
-    /// first.
+    /// The key that a payload for the owner of the set is encrypted to: the first that can be used. The owner rotates by putting the new
+    /// key first.
     pub fn encryption_key(&self) -> Option<&EncryptionKey> {
         self.inner.encryption_keys.first()
     }
 }
 
-impl FromIterator<VerificationKey> for KeySet {
-    /// Keeps the keys, but none of several that share a `kid`.
-    fn from_iter<I: IntoIterator<Item = VerificationKey>>(keys: I) -> Self {
-        let keys: Vec<VerificationKey> = keys.into_iter().collect();
-        let entries = keys.len();
-        Self::new(keys, Vec::new(), entries)
+impl Inner {
+    fn add_entry(&mut self, jwk: &Map<String, Value>) -> Result<(), JwkError> {
+        if EncryptionKey::is_one(jwk) {
+            let key = EncryptionKey::from_jwk(jwk)?;
+            if !self.encryption_keys.contains(&key) {
+                self.encryption_keys.push(key);
+            }
+            return Ok(());
+        }
+        self.add(VerificationKey::from_jwk(jwk)?);
+        Ok(())
+    }
+
+    /// Adds a key, unless it is there already.
+    fn add(&mut self, key: VerificationKey) {
+        let of_name = match key.kid() {
+            Some(kid) => self.by_kid.entry(kid.to_owned()).or_default(),
+            None => &mut self.nameless,
+        };
+        if of_name.iter().any(|known| known.covers(&key)) {
+            return;
+        }
+        of_name.push(key.clone());
+        self.keys.push(key);
+    }
+
+    /// Drops encryption keys that share a `kid`: the owner could not tell which of them a payload was encrypted to.
+    fn drop_ambiguous_encryption_keys(&mut self) {
+        let mut seen = HashSet::new();
+        let repeated: HashSet<String> = self
+            .encryption_keys
+            .iter()
+            .map(|key| key.kid().to_owned())
+            .filter(|kid| !seen.insert(kid.clone()))
+            .collect();
+        self.encryption_keys.retain(|key| !repeated.contains(key.kid()));
     }
 }
 
-fn without_shared<K>(mut keys: Vec<K>, kid: impl Fn(&K) -> Option<&str>) -> Vec<K> {
-    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
-    for kid in keys.iter().filter_map(&kid) {
-        if !seen.insert(kid.to_owned()) {
-            tracing::debug!("keys that share a kid were skipped");
-            shared.insert(kid.to_owned());
+impl FromIterator<VerificationKey> for KeySet {
+    fn from_iter<I: IntoIterator<Item = VerificationKey>>(keys: I) -> Self {
+        let mut inner = Inner::default();
+        for key in keys {
+            inner.entries += 1;
+            inner.add(key);
         }
+        Self { inner: Arc::new(inner) }
     }
-    keys.retain(|key| kid(key).is_none_or(|kid| !shared.contains(kid)));
-    keys
 }

@@ -1,17 +1,22 @@
 //! The sources of an issuer's keys, and the ways in which a key cannot be had.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
+use crate::candidates::Candidates;
 use crate::encryption_key::EncryptionKey;
 use crate::fetch::FetchError;
 use crate::file_key_set::FileKeySet;
-use crate::held_keys::missing;
+use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
+use crate::jws::VerifyError;
 use crate::key_set::KeySet;
 use crate::remote::RemoteKeySet;
-use crate::verification_key::VerificationKey;
+use crate::signature_memo::SignatureMemo;
+use crate::token::{UnverifiedToken, VerifiedToken};
 
 /// The keys of one issuer.
 #[derive(Debug, Clone)]
@@ -38,6 +43,17 @@ pub enum KeyLookupError {
     Unavailable(#[source] Arc<FetchError>),
 }
 
+/// Why none of an issuer's keys is known to have signed a token.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyVerifyError {
+    /// There is no key to try.
+    #[error(transparent)]
+    Lookup(#[from] KeyLookupError),
+    /// The refusal: the keys that the token names did not sign it.
+    #[error(transparent)]
+    Signature(#[from] VerifyError),
+}
+
 /// How a key source fares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySetHealth {
@@ -49,19 +65,66 @@ pub struct KeySetHealth {
     pub forced_refetches: u64,
     /// How many attempts there were in all, the forced ones included.
     pub fetches: u64,
+    /// The number of keys in the set that cannot be used, and of entries that are not read because there are too many.
+    pub lost_keys: usize,
 }
 
 impl KeySource {
-    /// The key for a token's header, as [`KeySet::find`] defines it. Costs nothing while the keys are known; may cost a
+    /// Keys that stand in the configuration of an issuer. Logs those that cannot be used.
+    pub fn inline(issuer: &str, keys: KeySet) -> Self {
+        tell_lost_keys(Origin::Issuer(issuer), &HeldKeys::default().newly_lost(&keys), &keys);
+        Self::Inline(keys)
+    }
+
+    /// Checks that a key of the issuer has signed a token. `memo` saves a check that was made before. Costs public-key operations, at
+    /// most [`MAX_CANDIDATES`](crate::MAX_CANDIDATES) for each set that is tried, and what [`Self::candidates`] costs. A signature that none
+    /// of the candidates made counts as an unknown `kid` for the one refetch that such a `kid` may force.
+    ///
+    /// # Errors
+    /// See [`KeyVerifyError`].
+    pub async fn verify(
+        &self,
+        token: UnverifiedToken<'_>,
+        memo: Option<&SignatureMemo>,
+    ) -> Result<VerifiedToken, KeyVerifyError> {
+        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
+        let (found, token) = parked(token, self.candidates(kid.as_deref(), algorithm)).await?;
+        let tried = found?;
+        let (token, error) = match token.verify_with(&tried, memo) {
+            Ok(verified) => return Ok(verified),
+            Err(failed) => failed,
+        };
+        let (found, token) = parked(token, self.other_candidates(kid.as_deref(), algorithm, &tried)).await?;
+        match found? {
+            Some(others) => token.verify_with(&others, memo).map_err(|(_token, error)| error.into()),
+            None => Err(error.into()),
+        }
+    }
+
+    /// The keys to try for a token's header, as [`KeySet::candidates`] defines them. Costs nothing while the keys are known; may cost a
     /// bounded fetch (remote) or a read (file).
     ///
     /// # Errors
     /// See [`KeyLookupError`].
-    pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
+    pub async fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Candidates, KeyLookupError> {
         match self {
-            Self::Inline(keys) => keys.find(kid, algorithm).cloned().ok_or_else(|| missing(keys)),
-            Self::Remote(remote) => remote.find(kid, algorithm).await,
-            Self::File(file) => file.find(kid, algorithm).await,
+            Self::Inline(keys) => keys.candidates(kid, algorithm).ok_or_else(|| missing(keys)),
+            Self::Remote(remote) => remote.candidates(kid, algorithm).await,
+            Self::File(file) => file.candidates(kid, algorithm).await,
+        }
+    }
+
+    /// The keys to try after none of `tried` has signed a token with this header; `None` if the issuer publishes no other keys.
+    async fn other_candidates(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        tried: &Candidates,
+    ) -> Result<Option<Candidates>, KeyLookupError> {
+        match self {
+            Self::Remote(remote) => remote.other_candidates(kid, algorithm, tried).await,
+            Self::Inline(_) | Self::File(_) if tried.is_named() => Ok(None),
+            Self::Inline(_) | Self::File(_) => Err(KeyLookupError::Unknown),
         }
     }
 
@@ -90,12 +153,29 @@ impl KeySource {
         }
     }
 
-    /// How the source fares; all zero for inline keys.
+    /// How the source fares; for inline keys, the number of lost ones alone.
     pub fn health(&self) -> KeySetHealth {
         match self {
-            Self::Inline(_) => KeySetHealth::default(),
+            Self::Inline(keys) => KeySetHealth { lost_keys: lost_keys(keys), ..KeySetHealth::default() },
             Self::Remote(remote) => remote.health(),
             Self::File(file) => file.health(),
+        }
+    }
+}
+
+/// Waits without the claims of a token. Many may wait for one issuer, and none of them has proved anything.
+async fn parked<'a, T>(
+    token: UnverifiedToken<'a>,
+    lookup: impl Future<Output = T>,
+) -> Result<(T, UnverifiedToken<'a>), KeyLookupError> {
+    let mut lookup = std::pin::pin!(lookup);
+    match poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context))).await {
+        Poll::Ready(found) => Ok((found, token)),
+        Poll::Pending => {
+            let parked = token.park();
+            let found = lookup.await;
+            // It was well-formed before.
+            Ok((found, parked.resume().or(Err(KeyLookupError::Unknown))?))
         }
     }
 }

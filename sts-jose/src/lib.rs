@@ -6,8 +6,9 @@
 //! |---|---|
 //! | [`json`] | JSON that is refused when two readers could understand it differently |
 //! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
-//! | `claims`, `times` | typed access to claims, and the one rule about time |
-//! | `verification_key`, `rsa_modulus`, `key_set` | public keys (JWK, JWKS) |
+//! | `readable_token` | a token as an operator reads it, of which nothing is verified |
+//! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
+//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
 //! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
 //! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
@@ -17,8 +18,7 @@
 //! | `fetch` | the **only** place that opens connections to others |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
-//! The path of a token is [`UnverifiedToken::parse`], [`KeySource::find`], [`UnverifiedToken::verify`]; what comes
-//! out is a [`VerifiedToken`], and nothing else makes one.
+//! The path of a token is [`UnverifiedToken::parse`], [`KeySource::verify`]; what comes out is a [`VerifiedToken`], and nothing else makes one.
 //!
 //! # What must never live here
 //!
@@ -33,6 +33,8 @@
 
 mod algorithm;
 mod bounded_file;
+mod candidates;
+mod claim_selector;
 mod claims;
 mod clock;
 mod encryption_key;
@@ -45,6 +47,7 @@ pub mod json;
 mod jws;
 mod key_set;
 mod key_source;
+mod readable_token;
 mod remote;
 mod rsa_modulus;
 mod signature_memo;
@@ -55,6 +58,8 @@ mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, read_file, read_text_file};
+pub use candidates::{Candidates, MAX_CANDIDATES};
+pub use claim_selector::{ClaimSelector, ClaimSelectors, Selected, SelectorSyntaxError};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use encryption_key::EncryptionKey;
@@ -66,8 +71,9 @@ pub use file_key_set::FileKeySet;
 pub use held_keys::MAX_KEY_AGE;
 pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};
-pub use key_set::{KeySet, KeySetError, MAX_KEYS};
-pub use key_source::{KeyLookupError, KeySetHealth, KeySource};
+pub use key_set::{KeySet, KeySetError, LostKey, MAX_KEYS};
+pub use key_source::{KeyLookupError, KeySetHealth, KeySource, KeyVerifyError};
+pub use readable_token::{Protection, ReadableToken};
 pub use remote::{Location, RemoteConfig, RemoteKeySet};
 pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};

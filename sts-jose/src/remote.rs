@@ -10,14 +10,14 @@ use url::Url;
 
 use crate::algorithm::Algorithm;
 use crate::bounded_file::BoundedFile;
+use crate::candidates::Candidates;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
 use crate::fetch::{self, FetchError, KeySetClient, MAX_BEARER_TOKEN_BYTES};
 use crate::flight::Flight;
-use crate::held_keys::{Change, HeldKeys, missing};
-use crate::key_set::{KeySet, MAX_KEYS};
+use crate::held_keys::{Change, HeldKeys, Origin, missing, tell_lost_keys};
+use crate::key_set::KeySet;
 use crate::key_source::{KeyLookupError, KeySetHealth};
-use crate::verification_key::VerificationKey;
 
 /// Keys older than this are refreshed in the background. They stay in use meanwhile, and while that fails, for up to
 /// [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
@@ -62,7 +62,7 @@ pub struct RemoteConfig {
 
 /// The keys of an outside issuer. Cloning is cheap and shares the keys. Must be used within a tokio runtime.
 ///
-/// A known key is always served from memory. See [`RemoteKeySet::find`] for what an unknown one costs.
+/// A known key is always served from memory. See [`RemoteKeySet::candidates`] for what an unknown one costs.
 #[derive(Debug, Clone)]
 pub struct RemoteKeySet {
     inner: Arc<Inner>,
@@ -103,7 +103,7 @@ enum Step<K> {
 }
 
 impl RemoteKeySet {
-    /// Fetches nothing yet: the first [`Self::find`] or [`Self::refresh`] does.
+    /// Fetches nothing yet: the first [`Self::candidates`] or [`Self::refresh`] does.
     pub fn new(config: RemoteConfig) -> Self {
         Self::with_timeout(config, REFRESH_TIMEOUT)
     }
@@ -115,7 +115,7 @@ impl RemoteKeySet {
         Self { inner: Arc::new(Inner { config, bearer_token, timeout, state: Mutex::default() }) }
     }
 
-    /// The key for a token's header, as [`KeySet::find`] defines it. A known key costs no I/O. An unknown one waits for a
+    /// The keys to try for a token's header, as [`KeySet::candidates`] defines them. A known key costs no I/O. An unknown one waits for a
     /// fetch of at most 5 seconds, but forces one no more than once in 30 seconds; while no keys were ever loaded, or none
     /// confirmed for [`MAX_KEY_AGE`](crate::MAX_KEY_AGE), once a second.
     ///
@@ -123,15 +123,35 @@ impl RemoteKeySet {
     /// [`KeyLookupError::Unknown`] if the issuer's keys are known and this is none of them, [`KeyLookupError::Unusable`] if the issuer
     /// publishes none that can be used; [`KeyLookupError::Unavailable`] if the keys are not known, or if this is none of them and the
     /// latest fetch failed.
-    pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<VerificationKey, KeyLookupError> {
-        self.pick(|keys| keys.find(kid, algorithm).cloned()).await
+    pub async fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Candidates, KeyLookupError> {
+        self.pick(|keys| keys.candidates(kid, algorithm)).await
+    }
+
+    /// The keys to try after none of `tried` has signed a token with this header. Forces a refetch as an unknown `kid` does, no more often.
+    /// `None` if the issuer publishes no other keys, or if it is not known whether it does and the keys that were tried are those that the
+    /// token names.
+    ///
+    /// # Errors
+    /// As for [`Self::candidates`], if the keys that were tried have no `kid` and the token has one.
+    pub(crate) async fn other_candidates(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        tried: &Candidates,
+    ) -> Result<Option<Candidates>, KeyLookupError> {
+        let others = |keys: &KeySet| keys.candidates(kid, algorithm).filter(|found| !found.are(tried));
+        match self.pick(others).await {
+            Ok(found) => Ok(Some(found)),
+            Err(_) if tried.is_named() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The key that a payload for the owner of these keys is encrypted to, as [`KeySet::encryption_key`] defines it. Costs what
-    /// [`Self::find`] costs.
+    /// [`Self::candidates`] costs.
     ///
     /// # Errors
-    /// As for [`Self::find`].
+    /// As for [`Self::candidates`].
     pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
         self.pick(|keys| keys.encryption_key().cloned()).await
     }
@@ -219,7 +239,10 @@ impl Inner {
         state.in_flight = None;
         state.attempted_at = Some(now);
         let change = match outcome {
-            Ok(keys) => state.held.replace(keys.clone(), now),
+            Ok(keys) => {
+                tell_lost_keys(Origin::Issuer(&self.config.issuer), &state.held.newly_lost(keys), keys);
+                state.held.replace(keys.clone(), now)
+            }
             Err(error) => state.held.fail(Arc::clone(error)),
         };
         let error = state.held.error().map(|error| error.as_ref() as &(dyn std::error::Error + 'static));
@@ -232,10 +255,6 @@ impl Inner {
             Change::Unusable => {
                 tracing::warn!(issuer, "the issuer publishes no key that can be used: its tokens are refused")
             }
-            Change::Cut => tracing::warn!(
-                issuer,
-                "the key set of an issuer has more than {MAX_KEYS} entries: the rest is not read"
-            ),
             Change::Recovered => tracing::info!(issuer, "the keys of an issuer can be fetched again"),
         }
     }

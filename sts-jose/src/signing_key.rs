@@ -78,6 +78,7 @@ impl SigningKey {
                 .and_then(|pair| AsDer::<Pkcs8V1Der<'static>>::as_der(&pair))
                 .map(|document| Zeroizing::new(document.as_ref().to_vec())),
             Algorithm::Es384
+            | Algorithm::Es512
             | Algorithm::Rs384
             | Algorithm::Rs512
             | Algorithm::Ps256
@@ -172,6 +173,7 @@ impl KeyPair {
             Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(pkcs8).map(Self::Ed),
             Algorithm::Rs256 => RsaKeyPair::from_pkcs8(pkcs8).map(Self::Rsa),
             Algorithm::Es384
+            | Algorithm::Es512
             | Algorithm::Rs384
             | Algorithm::Rs512
             | Algorithm::Ps256

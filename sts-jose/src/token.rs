@@ -4,9 +4,10 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use crate::candidates::Candidates;
 use crate::claims::Claims;
 use crate::json;
-use crate::jws::{CompactJws, Header, ParseError, Segment, VerifyError};
+use crate::jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError};
 use crate::signature_memo::SignatureMemo;
 use crate::verification_key::VerificationKey;
 
@@ -20,7 +21,8 @@ pub struct UnverifiedToken<'a> {
 /// An unverified token without its claims, which may take a hundred times the memory of its text: for as long as something is waited for.
 pub struct ParkedToken<'a>(CompactJws<'a>);
 
-/// The witness that a key has signed a token: only [`UnverifiedToken::verify`] and [`UnverifiedToken::verify_once`] make one, so a function that asks for a
+/// The witness that a key has signed a token: only [`KeySource::verify`](crate::KeySource::verify), [`UnverifiedToken::verify`] and
+/// [`UnverifiedToken::verify_once`] make one, so a function that asks for a
 /// `VerifiedToken` cannot be given anything else.
 ///
 /// It says nothing about whose key that was, nor whether the token is expired or meant for us.
@@ -63,7 +65,15 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// See [`ParseError`].
     pub fn parse(token: &'a str) -> Result<Self, ParseError> {
-        ParkedToken(CompactJws::parse(token)?).resume()
+        Self::parse_within(MAX_TOKEN_BYTES, token)
+    }
+
+    /// Like [`Self::parse`], with a limit of its own for the length of the token.
+    ///
+    /// # Errors
+    /// See [`ParseError`].
+    pub fn parse_within(max_bytes: usize, token: &'a str) -> Result<Self, ParseError> {
+        ParkedToken(CompactJws::parse_within(max_bytes, token)?).resume()
     }
 
     /// Drops the claims until [`ParkedToken::resume`].
@@ -93,7 +103,28 @@ impl<'a> UnverifiedToken<'a> {
         Ok(self.verified(digest))
     }
 
-    /// The same, but a signature that the memo knows is not checked again: then it costs a look-up.
+    /// Checks that one of several keys made the signature. Costs a public-key operation each, or a look-up where `memo` knows the
+    /// signature. Gives the token back with the error, for a try with other keys.
+    ///
+    /// # Errors
+    /// [`VerifyError::BadSignature`].
+    pub(crate) fn verify_with(
+        self,
+        keys: &Candidates,
+        memo: Option<&SignatureMemo>,
+    ) -> Result<VerifiedToken, (Self, VerifyError)> {
+        let digest = self.digest();
+        let verified = match memo {
+            Some(memo) => keys.verify_once(&self.jws, &digest, memo),
+            None => keys.verify(&self.jws),
+        };
+        match verified {
+            Ok(()) => Ok(self.verified(digest)),
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    /// Like [`Self::verify`], but a signature that the memo knows is not checked again: then it costs a look-up.
     ///
     /// # Errors
     /// See [`VerifyError`].

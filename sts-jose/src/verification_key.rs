@@ -27,10 +27,12 @@ struct Inner {
     algorithms: Vec<Algorithm>,
     /// The key, parsed once for each of `algorithms`, in their order.
     parsed: Vec<ParsedPublicKey>,
+    /// The key as bytes: a point, or modulus and exponent.
+    material: Vec<u8>,
 }
 
 /// Why a JWK is not used. Causes are not kept: aws-lc's are texts like "`InconsistentComponents`".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum JwkError {
     /// Not a JSON object.
     #[error("not an object")]
@@ -38,7 +40,7 @@ pub enum JwkError {
     /// It has a member of a private or symmetric key.
     #[error("it holds private members")]
     Private,
-    /// `use` is there and is not `sig`.
+    /// `use` is neither absent or empty nor `sig` or `jwt-svid`.
     #[error("use is not sig")]
     NotForSignatures,
     /// `use` is not `enc`, or `key_ops` is there and allows no key agreement.
@@ -50,13 +52,13 @@ pub enum JwkError {
     /// `kid` is there and is not a string of 1 to 256 characters without control characters.
     #[error("kid is malformed")]
     KeyId,
-    /// `kty` or `crv` is missing or none of RSA, EC with P-256 or P-384, OKP with Ed25519.
+    /// `kty` or `crv` is missing or none of RSA, EC with P-256, P-384 or P-521, OKP with Ed25519.
     #[error("kty or crv is not supported")]
     UnsupportedType,
     /// `alg` is there and names no algorithm that this key can be used with.
     #[error("alg is unknown or not of this type of key")]
     Algorithm,
-    /// A key parameter is missing, not strict base64url, or of the wrong length.
+    /// A key parameter is missing, not base64url, or of the wrong length.
     #[error("a key parameter is missing or malformed")]
     Parameter,
     /// The point is not on the curve, or the RSA modulus or exponent is weak, oversized or malformed.
@@ -64,8 +66,26 @@ pub enum JwkError {
     Unsound,
 }
 
+impl JwkError {
+    /// True if the key is meant for a use that it cannot be put to here; false if it is a key for something else.
+    pub fn is_loss(self) -> bool {
+        match self {
+            Self::NotForSignatures | Self::NotForVerification => false,
+            Self::NotAnObject
+            | Self::Private
+            | Self::NotForEncryption
+            | Self::KeyId
+            | Self::UnsupportedType
+            | Self::Algorithm
+            | Self::Parameter
+            | Self::Unsound => true,
+        }
+    }
+}
+
 impl VerificationKey {
-    /// Reads one public JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2). `x5c`, `x5u` and `x5t` are ignored.
+    /// Reads one public JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2). `x5c`, `x5u` and `x5t` are ignored. Padding of base64url is dropped,
+    /// and coordinates of a point get the leading zeros that they lack.
     ///
     /// # Errors
     /// See [`JwkError`]. An error is about this key only; a key set skips it.
@@ -75,14 +95,15 @@ impl VerificationKey {
         }
         check_purpose(jwk)?;
         let kid = match jwk.get("kid") {
-            None => None,
+            None | Some(Value::Null) => None,
+            Some(Value::String(kid)) if kid.is_empty() => None,
             Some(Value::String(kid)) if is_sound_key_id(kid) => Some(kid.clone()),
             Some(_) => return Err(JwkError::KeyId),
         };
         let kty = KeyType::from_jwk(jwk)?;
         let algorithms = narrow(kty.algorithms(), jwk.get("alg"))?;
-        let parsed = kty.parse(jwk, &algorithms)?;
-        Ok(Self { inner: Arc::new(Inner { kid, algorithms, parsed }) })
+        let (material, parsed) = kty.parse(jwk, &algorithms)?;
+        Ok(Self { inner: Arc::new(Inner { kid, algorithms, parsed, material }) })
     }
 
     /// The `kid` that the key was published with.
@@ -103,6 +124,11 @@ impl VerificationKey {
     /// Whether `other` is this very key, read at the same time.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether `other` is the same key for no more algorithms.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.inner.material == other.inner.material && other.algorithms().iter().all(|algorithm| self.fits(*algorithm))
     }
 
     /// Checks a signature. Costs a public-key operation, tens of microseconds.
@@ -127,9 +153,13 @@ impl fmt::Debug for VerificationKey {
 enum KeyType {
     P256,
     P384,
+    P521,
     Ed25519,
     Rsa,
 }
+
+/// A key as bytes, and parsed for each algorithm.
+type Parsed = (Vec<u8>, Vec<ParsedPublicKey>);
 
 impl KeyType {
     fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
@@ -137,6 +167,7 @@ impl KeyType {
         match (jwk.get("kty").and_then(Value::as_str), crv) {
             (Some("EC"), Some("P-256")) => Ok(Self::P256),
             (Some("EC"), Some("P-384")) => Ok(Self::P384),
+            (Some("EC"), Some("P-521")) => Ok(Self::P521),
             (Some("OKP"), Some("Ed25519")) => Ok(Self::Ed25519),
             (Some("RSA"), _) => Ok(Self::Rsa),
             (Some(_) | None, _) => Err(JwkError::UnsupportedType),
@@ -147,6 +178,7 @@ impl KeyType {
         match self {
             Self::P256 => &[Algorithm::Es256],
             Self::P384 => &[Algorithm::Es384],
+            Self::P521 => &[Algorithm::Es512],
             Self::Ed25519 => &[Algorithm::EdDsa],
             Self::Rsa => &[
                 Algorithm::Rs256,
@@ -159,13 +191,15 @@ impl KeyType {
         }
     }
 
-    fn parse(self, jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Vec<ParsedPublicKey>, JwkError> {
+    fn parse(self, jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Parsed, JwkError> {
         match self {
             Self::P256 => ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED),
             Self::P384 => ec_key(jwk, 48, &signature::ECDSA_P384_SHA384_FIXED),
+            Self::P521 => ec_key(jwk, 66, &signature::ECDSA_P521_SHA512_FIXED),
             Self::Ed25519 => {
-                let x = parameter_of(jwk, "x", 32)?;
-                Ok(vec![ParsedPublicKey::new(&signature::ED25519, &x).or(Err(JwkError::Unsound))?])
+                let x = Some(parameter(jwk, "x")?).filter(|x| x.len() == 32).ok_or(JwkError::Parameter)?;
+                let key = ParsedPublicKey::new(&signature::ED25519, &x).or(Err(JwkError::Unsound))?;
+                Ok((x, vec![key]))
             }
             Self::Rsa => rsa_key(jwk, algorithms),
         }
@@ -177,35 +211,39 @@ pub(crate) fn has_private_member(jwk: &Map<String, Value>) -> bool {
     PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member))
 }
 
-/// Checks that `x` and `y` are a point of P-256.
-pub(crate) fn check_p256(jwk: &Map<String, Value>) -> Result<(), JwkError> {
-    ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED).map(drop)
+/// The coordinates `x` and `y` of a point of P-256.
+pub(crate) fn p256_point(jwk: &Map<String, Value>) -> Result<[Vec<u8>; 2], JwkError> {
+    ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED)?;
+    Ok([coordinate(jwk, "x", 32)?, coordinate(jwk, "y", 32)?])
 }
 
 fn ec_key(
     jwk: &Map<String, Value>,
     coordinate_bytes: usize,
     algorithm: &'static signature::EcdsaVerificationAlgorithm,
-) -> Result<Vec<ParsedPublicKey>, JwkError> {
+) -> Result<Parsed, JwkError> {
     // An uncompressed point, SEC 1 §2.3.3. Parsing it checks that it lies on the curve.
     let mut point = vec![4];
-    point.extend(parameter_of(jwk, "x", coordinate_bytes)?);
-    point.extend(parameter_of(jwk, "y", coordinate_bytes)?);
-    Ok(vec![ParsedPublicKey::new(algorithm, &point).or(Err(JwkError::Unsound))?])
+    point.extend(coordinate(jwk, "x", coordinate_bytes)?);
+    point.extend(coordinate(jwk, "y", coordinate_bytes)?);
+    let key = ParsedPublicKey::new(algorithm, &point).or(Err(JwkError::Unsound))?;
+    Ok((point, vec![key]))
 }
 
-fn rsa_key(jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Vec<ParsedPublicKey>, JwkError> {
+fn rsa_key(jwk: &Map<String, Value>, algorithms: &[Algorithm]) -> Result<Parsed, JwkError> {
     let (n, e) = (parameter(jwk, "n")?, parameter(jwk, "e")?);
     let (n, e) = (rsa_modulus::without_leading_zeros(&n), rsa_modulus::without_leading_zeros(&e));
     if !rsa_modulus::is_sound(n, e) {
         return Err(JwkError::Unsound);
     }
+    let material = [n, e].concat();
     let components = RsaPublicKeyComponents { n, e };
     let parse = |algorithm: &Algorithm| {
         let parameters = rsa_parameters(*algorithm).ok_or(JwkError::UnsupportedType)?;
         components.to_parsed_public_key(parameters).or(Err(JwkError::Unsound))
     };
-    algorithms.iter().map(parse).collect()
+    let parsed = algorithms.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok((material, parsed))
 }
 
 fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
@@ -216,33 +254,40 @@ fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
         Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
         Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
         Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
-        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => None,
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 | Algorithm::EdDsa => None,
     }
 }
 
-/// `use` and `key_ops` (RFC 7517 §4.2, §4.3), when there, must allow to verify signatures.
+/// `use` and `key_ops` (RFC 7517 §4.2, §4.3), when there, must allow to verify signatures. `jwt-svid` is the `use` of the keys of JWTs in
+/// a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4.2.2).
 fn check_purpose(jwk: &Map<String, Value>) -> Result<(), JwkError> {
-    if jwk.get("use").is_some_and(|purpose| purpose.as_str() != Some("sig")) {
-        return Err(JwkError::NotForSignatures);
+    match jwk.get("use") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(purpose)) if matches!(purpose.as_str(), "" | "sig" | "jwt-svid") => {}
+        Some(_) => return Err(JwkError::NotForSignatures),
     }
-    let Some(operations) = jwk.get("key_ops") else { return Ok(()) };
+    let Some(operations) = jwk.get("key_ops").filter(|operations| !operations.is_null()) else { return Ok(()) };
     let verifies =
         operations.as_array().is_some_and(|operations| operations.iter().any(|op| op.as_str() == Some("verify")));
     if verifies { Ok(()) } else { Err(JwkError::NotForVerification) }
 }
 
 fn narrow(possible: &[Algorithm], alg: Option<&Value>) -> Result<Vec<Algorithm>, JwkError> {
-    let Some(alg) = alg else { return Ok(possible.to_vec()) };
+    let Some(alg) = alg.filter(|alg| !alg.is_null()) else { return Ok(possible.to_vec()) };
     let named: Algorithm = alg.as_str().and_then(|name| name.parse().ok()).ok_or(JwkError::Algorithm)?;
     if possible.contains(&named) { Ok(vec![named]) } else { Err(JwkError::Algorithm) }
 }
 
-fn parameter_of(jwk: &Map<String, Value>, name: &str, bytes: usize) -> Result<Vec<u8>, JwkError> {
-    parameter(jwk, name).and_then(|value| if value.len() == bytes { Ok(value) } else { Err(JwkError::Parameter) })
+/// A coordinate of a point: a big-endian number of at most this many bytes, with the leading zeros that some libraries leave out.
+fn coordinate(jwk: &Map<String, Value>, name: &str, bytes: usize) -> Result<Vec<u8>, JwkError> {
+    let value = parameter(jwk, name)?;
+    let number = rsa_modulus::without_leading_zeros(&value);
+    let zeros = bytes.checked_sub(number.len()).filter(|_| !value.is_empty()).ok_or(JwkError::Parameter)?;
+    Ok([vec![0; zeros], number.to_vec()].concat())
 }
 
 fn parameter(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> {
     let text = jwk.get(name).and_then(Value::as_str).ok_or(JwkError::Parameter)?;
-    // The cause adds a position and a byte, which nobody needs: the entry is skipped.
-    URL_SAFE_NO_PAD.decode(text).or(Err(JwkError::Parameter))
+    // The cause adds a position and a byte, which do not help: the entry is skipped.
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).or(Err(JwkError::Parameter))
 }

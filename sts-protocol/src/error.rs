@@ -18,6 +18,8 @@ pub enum ErrorCode {
     UnauthorizedClient,
     /// Another grant than those served (RFC 6749 §5.2).
     UnsupportedGrantType,
+    /// No response type is served: there is no authorization endpoint (RFC 6749 §4.1.2.1).
+    UnsupportedResponseType,
     /// Too many failed attempts; `Retry-After` says when to come back.
     SlowDown,
     /// The service, or an issuer's key set, is out of reach; `Retry-After` says when to come back.
@@ -35,6 +37,7 @@ impl ErrorCode {
             Self::InvalidScope => "invalid_scope",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
             Self::SlowDown => "slow_down",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }

@@ -2,35 +2,46 @@
 
 use thiserror::Error;
 
-use crate::parameter::{AUDIENCE, RESOURCE};
+use crate::parameter::{self, AUDIENCE, RESOURCE};
 
 /// The most parameters that a body may hold.
 const MAX_PARAMETERS: usize = 100;
 
 /// The parameters of one request body (RFC 6749 §3.2).
 ///
-/// No parameter stands twice, save `audience` and `resource` (RFC 8693 §2.1). One without a value counts as absent.
+/// No parameter stands twice, save `audience` and `resource` (RFC 8693 §2.1). One without a value counts as absent. White space around a
+/// token is dropped: a file that holds one ends with a newline.
 /// Debug shows names, never values.
 #[derive(Default)]
 pub struct Form(Vec<(String, String)>);
 
-/// A body is not a form of RFC 6749 §3.2 and appendix B.
+/// A body is not a form of RFC 6749 §3.2 and appendix B. The text names the parameter where it is one that is known.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum FormError {
+#[error("{} {fault}", parameter.unwrap_or("a parameter"))]
+pub struct FormError {
+    /// What is wrong.
+    pub fault: FormFault,
+    /// The parameter, if it is one of [`parameter::ALL`].
+    pub parameter: Option<&'static str>,
+}
+
+/// What is wrong with a form.
+#[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
+pub enum FormFault {
     /// `%` is not followed by two hexadecimal digits.
-    #[error("a percent-encoding is malformed")]
+    #[error("has a malformed percent-encoding")]
     PercentEncoding,
     /// The decoded bytes are not UTF-8.
-    #[error("a parameter is not UTF-8")]
+    #[error("is not UTF-8")]
     NotUtf8,
     /// A raw or encoded NUL.
-    #[error("a parameter holds a NUL")]
+    #[error("holds a NUL")]
     Nul,
     /// A parameter other than `audience` and `resource` stands twice.
-    #[error("a parameter is repeated")]
+    #[error("is repeated")]
     Repeated,
     /// More parameters than are read.
-    #[error("too many parameters")]
+    #[error("is one too many")]
     TooMany,
 }
 
@@ -43,17 +54,21 @@ impl Form {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
             if count >= MAX_PARAMETERS {
-                return Err(FormError::TooMany);
+                return Err(FormError { fault: FormFault::TooMany, parameter: None });
             }
             let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
                 Some(at) => pair.split_at(at),
                 None => (pair, &[][..]),
             };
-            let name = decode(name)?;
-            let value = decode(value.strip_prefix(b"=").unwrap_or(value))?;
+            let name = decode(name).map_err(|fault| FormError { fault, parameter: None })?;
+            let of_this = |fault| FormError { fault, parameter: parameter::known(&name) };
+            let mut value = decode(value.strip_prefix(b"=").unwrap_or(value)).map_err(of_this)?;
             let repeatable = name == AUDIENCE || name == RESOURCE;
             if !repeatable && parameters.iter().any(|(known, _)| *known == name) {
-                return Err(FormError::Repeated);
+                return Err(of_this(FormFault::Repeated));
+            }
+            if parameter::TOKENS.contains(&name.as_str()) && value.trim_ascii().len() < value.len() {
+                value = value.trim_ascii().to_owned();
             }
             parameters.push((name, value));
         }
@@ -78,7 +93,7 @@ impl std::fmt::Debug for Form {
     }
 }
 
-fn decode(encoded: &[u8]) -> Result<String, FormError> {
+fn decode(encoded: &[u8]) -> Result<String, FormFault> {
     let decoded = if encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         resolve(encoded)?
     } else {
@@ -86,13 +101,13 @@ fn decode(encoded: &[u8]) -> Result<String, FormError> {
         encoded.to_vec()
     };
     if decoded.contains(&0) {
-        return Err(FormError::Nul);
+        return Err(FormFault::Nul);
     }
     // The bytes of a request may be a secret: the cause, which holds them, is not kept.
-    String::from_utf8(decoded).or(Err(FormError::NotUtf8))
+    String::from_utf8(decoded).or(Err(FormFault::NotUtf8))
 }
 
-fn resolve(encoded: &[u8]) -> Result<Vec<u8>, FormError> {
+fn resolve(encoded: &[u8]) -> Result<Vec<u8>, FormFault> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.iter();
     while let Some(byte) = bytes.next() {
@@ -100,7 +115,7 @@ fn resolve(encoded: &[u8]) -> Result<Vec<u8>, FormError> {
             b'+' => b' ',
             b'%' => match (bytes.next().and_then(hex_digit), bytes.next().and_then(hex_digit)) {
                 (Some(high), Some(low)) => high << 4 | low,
-                (None, _) | (_, None) => return Err(FormError::PercentEncoding),
+                (None, _) | (_, None) => return Err(FormFault::PercentEncoding),
             },
             other => *other,
         });
@@ -140,7 +155,7 @@ mod tests {
     #[test]
     fn rfc_6749_section_3_2_no_other_parameter_may_repeat() {
         for body in ["scope=a&scope=a", "scope=a&scope=", "scope&scope", "sc%6fpe=a&scope=b", "unknown=1&unknown=2"] {
-            assert_eq!(Form::parse(body.as_bytes()).unwrap_err(), FormError::Repeated, "{body}");
+            assert_eq!(Form::parse(body.as_bytes()).unwrap_err().fault, FormFault::Repeated, "{body}");
         }
     }
 
@@ -148,19 +163,40 @@ mod tests {
     fn malformed_bodies_are_refused() {
         let many = "audience=a&".repeat(101);
         for (body, error) in [
-            (&b"a=%"[..], FormError::PercentEncoding),
-            (b"a=%4", FormError::PercentEncoding),
-            (b"a=%zz", FormError::PercentEncoding),
-            (b"a=%+1", FormError::PercentEncoding),
-            (b"a=%00", FormError::Nul),
-            (b"a=\0", FormError::Nul),
-            (b"a=%ff", FormError::NotUtf8),
-            (b"\xff=a", FormError::NotUtf8),
-            (b"a=%ed%a0%80", FormError::NotUtf8),
-            (many.as_bytes(), FormError::TooMany),
+            (&b"a=%"[..], FormFault::PercentEncoding),
+            (b"a=%4", FormFault::PercentEncoding),
+            (b"a=%zz", FormFault::PercentEncoding),
+            (b"a=%+1", FormFault::PercentEncoding),
+            (b"a=%00", FormFault::Nul),
+            (b"a=\0", FormFault::Nul),
+            (b"a=%ff", FormFault::NotUtf8),
+            (b"\xff=a", FormFault::NotUtf8),
+            (b"a=%ed%a0%80", FormFault::NotUtf8),
+            (many.as_bytes(), FormFault::TooMany),
         ] {
-            assert_eq!(Form::parse(body).unwrap_err(), error, "{body:?}");
+            assert_eq!(Form::parse(body).unwrap_err().fault, error, "{body:?}");
         }
+    }
+
+    #[test]
+    fn a_fault_names_the_parameter_if_it_is_a_known_one() {
+        for (body, text) in [
+            ("subject_token=a&subject_token=b", "subject_token is repeated"),
+            ("scope=%", "scope has a malformed percent-encoding"),
+            ("client_secret=%00", "client_secret holds a NUL"),
+            ("hunter2=a&hunter2=b", "a parameter is repeated"),
+            ("%ff=a", "a parameter is not UTF-8"),
+        ] {
+            assert_eq!(Form::parse(body.as_bytes()).unwrap_err().to_string(), text, "{body}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_token_is_dropped_and_around_a_secret_it_is_not() {
+        let form = Form::parse(b"subject_token=%0D%0A+a.b.c%0A&actor_token=+&client_secret=+s%0A").unwrap();
+        assert_eq!(form.get("subject_token"), Some("a.b.c"));
+        assert_eq!(form.get("actor_token"), None, "nothing but white space is nothing");
+        assert_eq!(form.get("client_secret"), Some(" s\n"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod parameter;
 pub use act::{Act, ActError, Actor};
 pub use claims::{AccessTokenClaims, SubjectId};
 pub use error::{ErrorCode, ErrorResponse};
-pub use form::{Form, FormError};
+pub use form::{Form, FormError, FormFault};
 pub use metadata::Metadata;
 pub use name::is_name;
 pub use response::{IntrospectedToken, IntrospectionResponse, TokenResponse};

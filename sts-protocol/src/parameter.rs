@@ -31,12 +31,42 @@ pub const AUTHORIZATION_DETAILS: &str = "authorization_details";
 /// `token` of introspection and revocation (RFC 7662 §2.1, RFC 7009 §2.1).
 pub const TOKEN: &str = "token";
 
+/// The parameters that are read.
+pub const ALL: [&str; 15] = [
+    GRANT_TYPE,
+    SUBJECT_TOKEN,
+    SUBJECT_TOKEN_TYPE,
+    ACTOR_TOKEN,
+    ACTOR_TOKEN_TYPE,
+    REQUESTED_TOKEN_TYPE,
+    AUDIENCE,
+    RESOURCE,
+    SCOPE,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    CLIENT_ASSERTION,
+    CLIENT_ASSERTION_TYPE,
+    AUTHORIZATION_DETAILS,
+    TOKEN,
+];
+
+/// The parameters that hold tokens.
+pub const TOKENS: [&str; 4] = [SUBJECT_TOKEN, ACTOR_TOKEN, CLIENT_ASSERTION, TOKEN];
+
+/// The parameter of this name, if it is one that is read: a fixed text, which an answer may show.
+#[must_use]
+pub fn known(name: &str) -> Option<&'static str> {
+    ALL.into_iter().find(|known| *known == name)
+}
+
 /// The token exchange grant (RFC 8693 §2.1).
 pub const GRANT_TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// The client credentials grant (RFC 6749 §4.4).
 pub const GRANT_CLIENT_CREDENTIALS: &str = "client_credentials";
 /// The JWT client assertion type (RFC 7523 §2.2).
 pub const JWT_BEARER_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// The client assertion type of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth §3.1).
+pub const JWT_SPIFFE_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// Header that names the tenant of a request; compared with the token's tenant, never a source of it.
 pub const X_TENANT_ID: &str = "x-tenant-id";

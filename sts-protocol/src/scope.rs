@@ -25,7 +25,7 @@ pub const MAX_SCOPE_VALUE_CHARS: usize = 256;
 /// A text is not a scope of RFC 6749 §3.3, or not one that a request may ask for.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ScopeError {
-    /// Nothing between, before or after the spaces.
+    /// No scope token.
     #[error("a scope token is empty")]
     Empty,
     /// A character outside of the grammar.
@@ -74,7 +74,7 @@ impl Scope {
         if text.len() > MAX_SCOPE_BYTES {
             return Err(ScopeError::TooLong);
         }
-        let values = || text.split(' ');
+        let values = || text.split_ascii_whitespace();
         if values().count() > MAX_SCOPE_VALUES {
             return Err(ScopeError::TooMany);
         }
@@ -117,9 +117,11 @@ impl FromIterator<ScopeToken> for Scope {
 impl FromStr for Scope {
     type Err = ScopeError;
 
-    /// Reads `scope-token *( SP scope-token )`; the empty text is refused, a repeated token counts once.
+    /// Reads `scope-token *( SP scope-token )`. A repeated token counts once. Spare white space is dropped, because it can mean nothing;
+    /// a text of nothing else is refused.
     fn from_str(text: &str) -> Result<Self, ScopeError> {
-        text.split(' ').map(ScopeToken::new).collect()
+        let scope: Self = text.split_ascii_whitespace().map(ScopeToken::new).collect::<Result<_, _>>()?;
+        if scope.is_empty() { Err(ScopeError::Empty) } else { Ok(scope) }
     }
 }
 
@@ -162,7 +164,7 @@ impl Serialize for Scope {
 impl<'de> Deserialize<'de> for Scope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text.is_empty() {
+        if text.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
         text.parse().map_err(de::Error::custom)
@@ -183,15 +185,23 @@ mod tests {
     fn what_leaves_the_grammar_is_refused() {
         for (text, error) in [
             ("", ScopeError::Empty),
-            (" a", ScopeError::Empty),
-            ("a  b", ScopeError::Empty),
-            ("a\tb", ScopeError::Character),
+            (" \t\n", ScopeError::Empty),
+            ("a\u{b}b", ScopeError::Character),
+            ("a\u{a0}b", ScopeError::Character),
             ("a\"", ScopeError::Character),
             ("a\\b", ScopeError::Character),
             ("ä", ScopeError::Character),
             ("a\0", ScopeError::Character),
         ] {
             assert_eq!(text.parse::<Scope>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn spare_white_space_is_dropped() {
+        for text in ["a b", " a b", "a  b", "a\tb", "a b\r\n"] {
+            let read = [text.parse::<Scope>(), Scope::requested(text)];
+            assert!(read.iter().all(|scope| scope.as_ref().unwrap().to_string() == "a b"), "{text:?}");
         }
     }
 

@@ -50,6 +50,8 @@ pub(crate) enum Shape {
     SecretText(Grammar),
     /// An array of strings.
     Texts(Grammar),
+    /// A string, or an array of strings.
+    TextOrTexts(Grammar),
     /// An array of strings that must also go together.
     TextsTogether(Grammar, fn(&Value) -> Result<(), String>),
     /// True or false.
@@ -210,6 +212,11 @@ impl<'a> Reader<'a> {
             Shape::SecretText(grammar) => self.secret_text(grammar, path, value),
             Shape::Texts(grammar) => self
                 .array(path, "an array of strings", value, |reader, path, element| reader.text(grammar, path, element)),
+            Shape::TextOrTexts(grammar) => match value.get_ref() {
+                DeValue::Array(_) => self.value(Shape::Texts(grammar), path, value),
+                DeValue::String(_) => self.text(grammar, path, value),
+                _ => self.refuse(path, "a string or an array of strings", value),
+            },
             Shape::TextsTogether(grammar, together) => self.texts_together(grammar, together, path, value),
             Shape::Boolean => match value.get_ref() {
                 DeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),

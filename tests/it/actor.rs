@@ -61,22 +61,22 @@ async fn actor_an_actor_token_must_be_of_the_agent_that_authenticated() {
     };
     let cases = [
         ("of another agent", request(harness.workload_token_with(&json!({}))), "actor_token_mismatch"),
-        ("expired", request(token(json!({ "exp": now }))), "actor_token_invalid"),
-        ("without exp", request(token(json!({ "exp": null }))), "actor_token_invalid"),
-        ("not valid yet", request(token(json!({ "nbf": now + 31 }))), "actor_token_invalid"),
-        ("carries act", request(token(json!({ "act": { "sub": "x" } }))), "actor_token_invalid"),
-        ("addressed to others", request(token(json!({ "aud": "kubernetes" }))), "actor_token_invalid"),
-        ("addressed to nobody", request(token(json!({ "aud": null }))), "actor_token_invalid"),
+        ("expired", request(token(json!({ "exp": now }))), "workload_expired"),
+        ("without exp", request(token(json!({ "exp": null }))), "workload_exp_missing"),
+        ("not valid yet", request(token(json!({ "nbf": now + 31 }))), "workload_not_yet_valid"),
+        ("carries act", request(token(json!({ "act": { "sub": "x" } }))), "workload_delegated"),
+        ("addressed to others", request(token(json!({ "aud": "kubernetes" }))), "workload_audience"),
+        ("addressed to nobody", request(token(json!({ "aud": null }))), "workload_audience"),
         (
             "of no workload",
             request(token(json!({ "sub": "system:serviceaccount:shop:nobody" }))),
-            "actor_token_invalid",
+            "workload_subject_unknown",
         ),
-        ("of an unknown issuer", request(token(json!({ "iss": "https://other.example" }))), "actor_token_invalid"),
-        ("of the users' issuer", request(harness.user_token_with(&json!({ "sub": sub }))), "actor_token_invalid"),
-        ("one of ours", request(ours), "actor_token_invalid"),
-        ("no token", request("x".to_owned()), "actor_token_invalid"),
-        ("of another kind", request(typ("logout+jwt")), "actor_token_invalid"),
+        ("of an unknown issuer", request(token(json!({ "iss": "https://other.example" }))), "workload_issuer_unknown"),
+        ("of the users' issuer", request(harness.user_token_with(&json!({ "sub": sub }))), "workload_issuer_unknown"),
+        ("one of ours", request(ours), "workload_issuer_unknown"),
+        ("no token", request("x".to_owned()), "workload_malformed"),
+        ("of another kind", request(typ("logout+jwt")), "workload_typ"),
     ];
     let cases = cases.map(|(label, request, reason)| (label, request, Row::Token, reason));
     harness.assert_each_refused(twin, cases).await;

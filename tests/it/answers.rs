@@ -158,10 +158,12 @@ async fn a_correlation_id_cannot_forge_a_line_of_the_log() {
 async fn metadata_says_what_is_served_and_nothing_else() {
     let harness = Harness::start().await;
     let iss = harness.issuer();
-    let algorithms = json!(["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
+    let algorithms = json!(["ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
     let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
-    let expected = json!({
+    let mut expected = json!({
         "issuer": iss,
+        "authorization_endpoint": format!("{iss}/oauth2/authorize"),
+        "response_types_supported": ["none"],
         "token_endpoint": format!("{iss}/oauth2/token"),
         "jwks_uri": format!("{iss}/oauth2/jwks"),
         "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange", "client_credentials"],
@@ -174,14 +176,27 @@ async fn metadata_says_what_is_served_and_nothing_else() {
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
     });
+    let metadata = harness.get("/.well-known/oauth-authorization-server").await;
+    assert_eq!((metadata.status, metadata.header("content-type")), (200, "application/json"));
+    assert_eq!(metadata.json, expected);
+    let openid = harness.get("/.well-known/openid-configuration").await;
+    assert_eq!((openid.status, openid.header("content-type")), (200, "application/json"));
+    expected["subject_types_supported"] = json!(["public"]);
+    expected["id_token_signing_alg_values_supported"] = json!(["ES256", "EdDSA", "RS256"]);
+    assert_eq!(openid.json, expected);
+
+    let minimal = Setup::default().option("METADATA__MINIMAL", "true").start().await;
     for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
-        let answer = harness.get(path).await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{path}");
-        assert_eq!(answer.json, expected, "{path}");
+        let document = minimal.get(path).await.json;
+        for member in [
+            "authorization_endpoint",
+            "response_types_supported",
+            "subject_types_supported",
+            "id_token_signing_alg_values_supported",
+        ] {
+            assert_eq!(document[member], Value::Null, "{path}: {member}");
+        }
     }
-    let picky = Setup::default().option("METADATA__RESPONSE_TYPES_NONE", "true").start().await;
-    let metadata = picky.get("/.well-known/oauth-authorization-server").await;
-    assert_eq!(metadata.json["response_types_supported"], json!(["none"]));
 }
 
 #[tokio::test]
@@ -213,16 +228,7 @@ async fn the_key_set_has_every_key_and_no_private_member() {
 #[tokio::test]
 async fn other_paths_are_not_found_and_the_admin_endpoints_not_public() {
     let harness = Harness::start().await;
-    for path in [
-        "/",
-        "/oauth2",
-        "/oauth2/token/",
-        "/oauth2/authorize",
-        "/metrics",
-        "/admin/v1/agents",
-        "/console",
-        "/oauth2/../metrics",
-    ] {
+    for path in ["/", "/oauth2", "/oauth2/token/", "/metrics", "/admin/v1/agents", "/console", "/oauth2/../metrics"] {
         assert_eq!(harness.get(path).await.status, 404, "{path}");
     }
     for path in ["/healthz", "/readyz"] {

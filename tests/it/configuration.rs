@@ -91,7 +91,7 @@ format = "json"
 [telemetry]
 otlp_endpoint = "http://127.0.0.1:4318"
 [metadata]
-response_types_none = true
+minimal = true
 "#;
 
 #[test]
@@ -149,7 +149,7 @@ fn every_key_of_the_file_is_read() {
     );
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
-    assert!(config.metadata.response_types_none);
+    assert!(config.metadata.minimal);
     for option in OPTIONS {
         assert!(WHOLE.contains(&format!("{} = ", option.key)), "{} has no case here", option.path());
     }
@@ -191,7 +191,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.admin.oidc.claim, "roles");
     assert_eq!(config.log.format, LogFormat::Human);
     assert_eq!(config.telemetry.otlp_endpoint, None);
-    assert!(!config.metadata.response_types_none);
+    assert!(!config.metadata.minimal);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
         ("STS__ISSUER", "https://env.example.com"),
         ("sts__Limits__Chain_Depth", "3"),
         ("STS__DATABASE__URL", "postgres://localhost/sts"),
-        ("STS__METADATA__RESPONSE_TYPES_NONE", "false"),
+        ("STS__METADATA__MINIMAL", "false"),
         ("STS__REGISTRY", "env.toml"),
         ("PATH", "/bin"),
         ("STS_PORT", "tcp://10.0.0.1:80"),
@@ -218,7 +218,7 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     assert_eq!(config.listen.public.to_string(), "[::1]:1");
     assert_eq!(config.limits.chain_depth, 3);
     assert_eq!(config.database.url, "postgres://localhost/sts");
-    assert!(!config.metadata.response_types_none);
+    assert!(!config.metadata.minimal);
     assert_eq!(config.registry.as_deref(), Some(Path::new("env.toml")));
 }
 
@@ -261,7 +261,7 @@ chain_depth = 65
 max_ttl = "9h"
 header_timeout = "11m"
 [metadata]
-response_types_none = 1
+minimal = 1
 [limit]
 x = 1
 "#,
@@ -281,7 +281,7 @@ x = 1
             "sts.toml:11: error: limits.chain_depth = \"65\": must be 1 to 64",
             "sts.toml:12: error: limits.max_ttl = \"9h\": at most 8h",
             "sts.toml:13: error: limits.header_timeout = \"11m\": at most 10m",
-            "sts.toml:15: error: metadata.response_types_none must be true or false, not an integer",
+            "sts.toml:15: error: metadata.minimal must be true or false, not an integer",
             "sts.toml:16: error: unknown key \"limit\" in the configuration; did you mean \"limits\"?",
             "environment: error: STS__DATABSE__URL is no option; did you mean STS__DATABASE__URL?",
             "environment: error: STS__ISSUER = \"a\": not a URL: relative URL without a base",

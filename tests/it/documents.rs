@@ -145,9 +145,9 @@ fn full_event() -> Value {
     let event = json!({
         "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
-        "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "tenant_id": "n", "tenant_ids": ["n"],
+        "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
         "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
-        "reason": "r", "detail": "d", "count": 5, "cut": ["sub"],
+        "reason": "r", "detail": "d", "claimed_iss": "i", "claimed_aud": "u", "claimed_alg": "a", "claimed_kid": "k", "claimed_typ": "t", "count": 5, "cut": ["sub"],
     });
     let read: Event = serde_json::from_value(event.clone()).expect("every field is one of an event");
     assert_eq!(serde_json::to_value(read).expect("JSON"), event);
@@ -208,10 +208,35 @@ fn reasons() -> Vec<String> {
         found.push(line(&reason, "subject", Row::Token));
         found.push(line(&reason, "record", Row::Token));
     }
+    // The credentials of step 2, arm by arm. A workload token is refused as a client assertion, or as an actor token.
+    let failed =
+        [arms(in_impl(&client, "Failure"), "reason"), arms(in_impl(&client, "AssertionError"), "reason")].concat();
+    for reason in literals(&[failed, arms(&client, "assertion_trust")].concat()) {
+        if reason != "keys_unavailable" {
+            found.push(line(&reason, "client authentication", Row::Client));
+        }
+    }
+    for reason in
+        literals(&[arms(in_impl(&client, "WorkloadError"), "reason"), arms(&client, "workload_trust")].concat())
+    {
+        if reason != "keys_unavailable" {
+            found.push(format!("`{reason}` | workload token | `invalid_client`, `invalid_request` of an actor token"));
+        }
+    }
+    found.push(line("keys_unavailable", "actor and chain", Row::Unavailable));
+    for reason in literals(&arms(in_impl(&read("sts-server/src/http/answer.rs"), "Unreadable"), "reason")) {
+        found.push(line(&reason, "before all", Row::Request));
+    }
     assert!(recorder.contains("Self::Replayed => Some((\"assertion_replayed\""), "the one reason of a replay");
     found.push(line("assertion_replayed", "record", Row::Client));
     assert!(found.len() > 60, "{found:#?}");
     found
+}
+
+/// The source from an `impl` on.
+fn in_impl<'a>(source: &'a str, name: &str) -> &'a str {
+    let head = format!("\nimpl {name} {{");
+    &source[source.find(&head).unwrap_or_else(|| panic!("no impl of {name}"))..]
 }
 
 /// The step that a refusal of the exchange itself belongs to.

@@ -44,7 +44,6 @@ async fn only_a_form_in_utf_8_is_read() {
         Some("application/json"),
         Some("text/plain"),
         Some("multipart/form-data; boundary=x"),
-        Some("application/x-www-form-urlencoded; charset=iso-8859-1"),
         Some("application/x-www-form-urlencoded; charset=utf-16"),
         Some("application/x-www-form-urlencoded, application/json"),
         Some("application/x-www-form-urlencoded; x=y"),

@@ -14,6 +14,7 @@ mod cost;
 mod deploy;
 mod documents;
 mod drain;
+mod field;
 mod forms;
 mod interop;
 mod issuers;

@@ -39,12 +39,12 @@ impl Party {
             Some(_) => return Err(refused("not of the service that was asked").into()),
             None => self.peers.get(service_id).ok_or(refused("of a service that is not known"))?,
         };
-        let key = peer.keys.find(Some(kid), jws.header().algorithm).await.map_err(|error| match error {
+        let keys = peer.keys.candidates(Some(kid), jws.header().algorithm).await.map_err(|error| match error {
             KeyLookupError::Unknown => refused("the service has no such key").into(),
             KeyLookupError::Unusable => refused("the service publishes no key that can be used").into(),
             KeyLookupError::Unavailable(_) => OpenError::KeysUnavailable(error),
         })?;
-        jws.verify_signature(&key).or(Err(refused("no key of the service signed it")))?;
+        keys.verify(&jws).or(Err(refused("no key of the service signed it")))?;
         let claims = Claims::new(claims).ok_or(refused("a member that no envelope has"))?;
         Ok((claims, Arc::clone(peer)))
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sts_jose::{
-    FetchError, JsonError, KeyLookupError, KeySource, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits,
+    JsonError, KeyLookupError, KeySource, KeyVerifyError, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits,
 };
 use sts_protocol::{AccessTokenClaims, Act};
 
@@ -86,15 +86,14 @@ pub(super) async fn verify(
 ) -> Result<IssuedToken, Failure> {
     let token = answer.access_token.expose_secret();
     let unverified = parse(token, expected).map_err(|flaw| refused(&flaw))?;
-    let key = match keys.find(unverified.header().kid.as_deref(), unverified.header().algorithm).await {
-        Ok(key) => key,
-        Err(KeyLookupError::Unknown | KeyLookupError::Unusable) => return Err(refused(&Flaw::UnknownKey)),
-        Err(KeyLookupError::Unavailable(cause)) if matches!(*cause, FetchError::Status(429)) => {
-            return Err(ExchangeError::Overloaded { retry_after: None }.into());
+    let verified = keys.verify(unverified, None).await.map_err(|error| match error {
+        KeyVerifyError::Lookup(KeyLookupError::Unknown | KeyLookupError::Unusable) => refused(&Flaw::UnknownKey),
+        KeyVerifyError::Lookup(KeyLookupError::Unavailable(cause)) if cause.status() == Some(429) => {
+            ExchangeError::Overloaded { retry_after: None }.into()
         }
-        Err(error @ KeyLookupError::Unavailable(_)) => return Err(Outage::Keys(error).into()),
-    };
-    let verified = unverified.verify(&key).map_err(|error| refused(&Flaw::Signature(error)))?;
+        KeyVerifyError::Lookup(error @ KeyLookupError::Unavailable(_)) => Outage::Keys(error).into(),
+        KeyVerifyError::Signature(error) => refused(&Flaw::Signature(error)),
+    })?;
     let exp = verified.claims().times(expected.now).map_err(|error| refused(&Flaw::Times(error)))?.exp;
     let claims = serde_json::from_value::<AccessTokenClaims>(Value::Object(verified.claims().as_map().clone()));
     // The cause is not kept: it quotes claims.

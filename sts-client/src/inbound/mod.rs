@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue};
-use sts_jose::{Clock, Entropy, KeyLookupError, UnverifiedToken, VerifiedToken, typ_fits};
+use sts_jose::{Clock, Entropy, KeyLookupError, KeyVerifyError, UnverifiedToken, VerifiedToken, typ_fits};
 use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
@@ -310,16 +310,15 @@ impl Verifier {
         let token = UnverifiedToken::parse(text).map_err(Why::Parse)?;
         let iss = token.claims().string("iss")?.ok_or(Why::IssuerMissing)?;
         let issuer = self.0.issuers.get(iss).ok_or(Why::IssuerUnknown)?;
-        let header = token.header();
-        if !issuer.algorithms.contains(&header.algorithm) {
+        if !issuer.algorithms.contains(&token.header().algorithm) {
             return Err(Why::Algorithm);
         }
-        let key = issuer.keys.find(header.kid.as_deref(), header.algorithm).await.map_err(|error| match error {
-            KeyLookupError::Unknown => Why::KeyUnknown,
-            KeyLookupError::Unusable => Why::KeysUnusable,
-            KeyLookupError::Unavailable(cause) => Why::KeysUnavailable(cause),
+        let token = issuer.keys.verify(token, None).await.map_err(|error| match error {
+            KeyVerifyError::Lookup(KeyLookupError::Unknown) => Why::KeyUnknown,
+            KeyVerifyError::Lookup(KeyLookupError::Unusable) => Why::KeysUnusable,
+            KeyVerifyError::Lookup(KeyLookupError::Unavailable(cause)) => Why::KeysUnavailable(cause),
+            KeyVerifyError::Signature(error) => Why::Signature(error),
         })?;
-        let token = token.verify(&key).map_err(Why::Signature)?;
         Ok((issuer, token))
     }
 

@@ -22,7 +22,7 @@ fn rig(content: &[u8]) -> Rig {
 
 impl Rig {
     async fn knows(&self, key: &SigningKey) -> bool {
-        self.source.find(Some(key.kid()), Algorithm::Es256).await.is_ok()
+        self.source.candidates(Some(key.kid()), Algorithm::Es256).await.is_ok()
     }
 
     fn next_second(&self) {
@@ -64,7 +64,7 @@ async fn keys_stay_while_the_file_is_gone_or_broken_for_a_day_and_no_longer() {
         assert!(rig.knows(&key).await, "{content:?}");
         assert!(rig.source.health().failing, "{content:?}");
         assert!(rig.source.refresh().await.is_err());
-        let answer = rig.source.find(Some("unknown"), Algorithm::Es256).await;
+        let answer = rig.source.candidates(Some("unknown"), Algorithm::Es256).await;
         assert!(matches!(answer, Err(KeyLookupError::Unavailable(_))), "{content:?}: {answer:?}");
     }
     rig.clock.advance(MAX_KEY_AGE);
@@ -91,7 +91,7 @@ async fn a_file_that_was_emptied_of_keys_withdraws_them() {
     assert!(rig.knows(&key).await);
     std::fs::write(&rig.path, "{\"keys\":[]}").unwrap();
     rig.next_second();
-    let answer = rig.source.find(Some(key.kid()), Algorithm::Es256).await;
+    let answer = rig.source.candidates(Some(key.kid()), Algorithm::Es256).await;
     assert!(matches!(answer, Err(KeyLookupError::Unusable)), "{answer:?}");
     assert!(rig.source.health().failing);
 }
@@ -104,7 +104,7 @@ async fn a_device_or_a_pipe_in_place_of_the_file_is_an_outage_at_once() {
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for path in [std::path::Path::new("/dev/zero"), &pipe] {
         let source = KeySource::File(FileKeySet::new(path, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))));
-        let answer = source.find(Some("a"), Algorithm::Es256).await;
+        let answer = source.candidates(Some("a"), Algorithm::Es256).await;
         assert!(matches!(answer, Err(KeyLookupError::Unavailable(_))), "{}: {answer:?}", path.display());
     }
 }
@@ -113,11 +113,11 @@ async fn a_device_or_a_pipe_in_place_of_the_file_is_an_outage_at_once() {
 async fn a_file_that_was_never_readable_is_an_outage_and_a_missing_key_a_refusal() {
     let key = key();
     let rig = rig(b"");
-    let answer = rig.source.find(Some("a"), Algorithm::Es256).await;
+    let answer = rig.source.candidates(Some("a"), Algorithm::Es256).await;
     assert!(matches!(answer, Err(KeyLookupError::Unavailable(_))));
     std::fs::write(&rig.path, jwks(&[&key])).unwrap();
     rig.next_second();
-    let answer = rig.source.find(Some("a"), Algorithm::Es256).await;
+    let answer = rig.source.candidates(Some("a"), Algorithm::Es256).await;
     assert!(matches!(answer, Err(KeyLookupError::Unknown)));
 }
 
@@ -133,7 +133,7 @@ async fn a_huge_file_is_not_used() {
 async fn inline_keys_are_known_or_not() {
     let key = key();
     let source = KeySource::Inline(KeySet::parse(&jwks(&[&key])).unwrap());
-    assert!(source.find(Some(key.kid()), Algorithm::Es256).await.is_ok());
-    assert!(matches!(source.find(Some("a"), Algorithm::Es256).await, Err(KeyLookupError::Unknown)));
+    assert!(source.candidates(Some(key.kid()), Algorithm::Es256).await.is_ok());
+    assert!(matches!(source.candidates(Some("a"), Algorithm::Es256).await, Err(KeyLookupError::Unknown)));
     source.refresh().await.unwrap();
 }

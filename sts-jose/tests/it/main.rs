@@ -17,6 +17,7 @@ mod remote;
 #[cfg(test)]
 mod remote_bounds;
 #[cfg(test)]
+mod selectors;
 mod server;
 #[cfg(test)]
 mod signing;

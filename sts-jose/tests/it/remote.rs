@@ -7,8 +7,8 @@ use futures_util::future::{Either, join_all, select};
 use jiff::Timestamp;
 use serde_json::json;
 use sts_jose::{
-    Algorithm, KeyLookupError, Location, MAX_KEY_AGE, ManualClock, RemoteConfig, RemoteKeySet, SigningKey,
-    VerificationKey, http_client,
+    Algorithm, Candidates, KeyLookupError, Location, MAX_KEY_AGE, ManualClock, RemoteConfig, RemoteKeySet, SigningKey,
+    http_client,
 };
 
 use crate::server::{Reply, Server};
@@ -46,8 +46,8 @@ pub(crate) fn rig_within(timeout: Duration) -> Rig {
 }
 
 impl Rig {
-    pub(crate) async fn find(&self, kid: &str) -> Result<VerificationKey, KeyLookupError> {
-        self.remote.find(Some(kid), Algorithm::Es256).await
+    pub(crate) async fn find(&self, kid: &str) -> Result<Candidates, KeyLookupError> {
+        self.remote.candidates(Some(kid), Algorithm::Es256).await
     }
 
     pub(crate) async fn known(&self) -> bool {
@@ -64,11 +64,11 @@ impl Rig {
     }
 }
 
-pub(crate) fn is_unknown(answer: &Result<VerificationKey, KeyLookupError>) -> bool {
+pub(crate) fn is_unknown(answer: &Result<Candidates, KeyLookupError>) -> bool {
     matches!(answer, Err(KeyLookupError::Unknown))
 }
 
-pub(crate) fn is_unavailable(answer: &Result<VerificationKey, KeyLookupError>) -> bool {
+pub(crate) fn is_unavailable(answer: &Result<Candidates, KeyLookupError>) -> bool {
     matches!(answer, Err(KeyLookupError::Unavailable(_)))
 }
 
@@ -338,8 +338,8 @@ async fn a_clock_set_back_does_not_block_refetches() {
 async fn a_key_of_another_algorithm_is_unknown() {
     let rig = rig();
     assert!(rig.known().await);
-    let answer = rig.remote.find(Some(rig.key.kid()), Algorithm::Rs256).await;
+    let answer = rig.remote.candidates(Some(rig.key.kid()), Algorithm::Rs256).await;
     assert!(is_unknown(&answer), "{answer:?}");
-    assert!(rig.remote.find(None, Algorithm::Es256).await.is_ok());
+    assert!(rig.remote.candidates(None, Algorithm::Es256).await.is_ok());
     assert_eq!(json!(rig.remote.health().fetches), 2);
 }

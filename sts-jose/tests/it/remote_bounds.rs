@@ -97,7 +97,7 @@ async fn nobody_listening_is_an_outage() {
     let mut config = config(&server, &clock());
     config.location = Location::JwksUri("http://127.0.0.1:1/jwks".parse().unwrap());
     let source = KeySource::Remote(RemoteKeySet::new(config));
-    let answer = source.find(Some("a"), Algorithm::Es256).await;
+    let answer = source.candidates(Some("a"), Algorithm::Es256).await;
     assert!(is_unavailable(&answer));
     let Err(KeyLookupError::Unavailable(error)) = answer else { panic!() };
     assert!(matches!(*error, FetchError::Http(_)));

@@ -69,7 +69,7 @@ fn keys_at(url: &str, http: KeySetClient) -> RemoteKeySet {
 
 async fn find(url: &str, ca_pem: Option<&str>, kid: &str) -> Result<(), KeyLookupError> {
     let keys = keys_at(url, http_client(ca_pem.map(str::as_bytes)).unwrap().into());
-    keys.find(Some(kid), Algorithm::Es256).await.map(|_| ())
+    keys.candidates(Some(kid), Algorithm::Es256).await.map(|_| ())
 }
 
 #[tokio::test]

@@ -7,20 +7,20 @@ use sts_protocol::{Scope, Tenant, parameter};
 use utoipa::ToSchema;
 
 use super::Wrong;
-use crate::exchange::{Explanation, Sts, Supposition};
+use crate::exchange::{Asker, Explanation, SUPPOSED, Sts, Supposition};
 use crate::verify::{SupposedSubject, suppose};
-
-/// Stands for a subject token where a subject is supposed.
-const SUPPOSED: &str = "supposed";
 
 /// A request that is not made. With `subject_token`, a real token is verified; with `issuer` and `sub`, a user is supposed. No Debug:
 /// it may hold a token.
 #[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// The agent that asks.
-    #[schema(required = true)]
-    pub actor: String,
+    /// The agent that asks; it is supposed. Absent, `client_assertion` or `actor_token` says which agent asks.
+    pub actor: Option<String>,
+    /// A client assertion, or a workload token in its place: verified and not spent. Not together with `actor`.
+    pub client_assertion: Option<String>,
+    /// An actor token. Without `actor` and `client_assertion` it is the credential of the request.
+    pub actor_token: Option<String>,
     /// `audience` of the request: the agent to be called.
     pub target: Vec<String>,
     /// `resource` of the request.
@@ -55,6 +55,17 @@ impl ExplainRequest {
     /// # Errors
     /// [`Wrong`] names the parameter that makes no sense.
     pub async fn explain(&self, sts: &Sts) -> Result<Explanation, Wrong> {
+        let actor = match (&self.actor, &self.client_assertion, &self.actor_token) {
+            (Some(actor), None, _) => Asker::Supposed(actor),
+            (None, Some(_), _) | (None, None, Some(_)) => Asker::Authenticated,
+            (Some(_), Some(_), _) => return Err(Wrong::new("client_assertion", "does not go with actor")),
+            (None, None, None) => {
+                return Err(Wrong::new("actor", "is needed, or client_assertion or actor_token in its place"));
+            }
+        };
+        if matches!(actor, Asker::Authenticated) && self.asks_for_nothing() {
+            return Ok(sts.explain_authentication(self.credentials().as_bytes()).await);
+        }
         let body = self.body()?;
         let headers = self.headers()?;
         let subject = match self.supposed()? {
@@ -64,8 +75,33 @@ impl ExplainRequest {
                 Some(suppose(&snapshot.verify_context(sts.issuer(), sts.now()), supposed))
             }
         };
-        let supposition = Supposition { actor: &self.actor, subject };
+        let supposition = Supposition { actor, subject };
         Ok(sts.explain(body.as_bytes(), &headers, supposition).await)
+    }
+
+    /// Returns true if there is nothing but credentials.
+    fn asks_for_nothing(&self) -> bool {
+        !self.service_account && self.subject_token.is_none() && self.issuer.is_none() && self.sub.is_none()
+    }
+
+    /// The credentials, and the grant that they would be sent for.
+    fn credentials(&self) -> String {
+        let mut parameters = self.credential_parameters();
+        parameters.push((parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE.to_owned()));
+        encoded(&parameters)
+    }
+
+    fn credential_parameters(&self) -> Vec<(&'static str, String)> {
+        let mut parameters = Vec::new();
+        if let Some(assertion) = &self.client_assertion {
+            parameters.push((parameter::CLIENT_ASSERTION, assertion.clone()));
+            parameters.push((parameter::CLIENT_ASSERTION_TYPE, parameter::JWT_BEARER_ASSERTION.to_owned()));
+        }
+        if let Some(token) = &self.actor_token {
+            parameters.push((parameter::ACTOR_TOKEN, token.clone()));
+            parameters.push((parameter::ACTOR_TOKEN_TYPE, sts_protocol::TokenType::Jwt.as_str().to_owned()));
+        }
+        parameters
     }
 
     fn supposed(&self) -> Result<Option<SupposedSubject>, Wrong> {
@@ -89,7 +125,7 @@ impl ExplainRequest {
 
     /// The body that a request with these parameters would have.
     fn body(&self) -> Result<String, Wrong> {
-        let mut parameters = Vec::new();
+        let mut parameters = self.credential_parameters();
         let grant = match (self.service_account, &self.subject_token, &self.issuer) {
             (true, None, None) => parameter::GRANT_CLIENT_CREDENTIALS,
             (false, Some(token), None) => {
@@ -114,9 +150,7 @@ impl ExplainRequest {
         parameters.extend(self.target.iter().map(|target| (parameter::AUDIENCE, target.clone())));
         parameters.extend(self.resource.iter().map(|resource| (parameter::RESOURCE, resource.clone())));
         parameters.extend(self.scope.iter().map(|scope| (parameter::SCOPE, scope.clone())));
-        let encode =
-            |(name, value): &(&str, String)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
-        Ok(parameters.iter().map(encode).collect::<Vec<_>>().join("&"))
+        Ok(encoded(&parameters))
     }
 
     fn headers(&self) -> Result<HeaderMap, Wrong> {
@@ -128,4 +162,9 @@ impl ExplainRequest {
         }
         Ok(headers)
     }
+}
+
+fn encoded(parameters: &[(&str, String)]) -> String {
+    let encode = |(name, value): &(&str, String)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+    parameters.iter().map(encode).collect::<Vec<_>>().join("&")
 }

@@ -101,6 +101,9 @@ pub enum Command {
     /// Reads tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Makes what agents authenticate with.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Makes what operators authenticate with at the admin API.
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -151,9 +154,15 @@ pub enum RegistryCommand {
 /// `explain`.
 #[derive(Args)]
 pub struct ExplainArguments {
-    /// The agent that asks.
-    #[arg(long, value_name = "AGENT")]
-    pub actor: String,
+    /// The agent that asks. It is supposed, unless a client assertion or an actor token says which agent asks.
+    #[arg(long, value_name = "AGENT", required_unless_present_any = ["client_assertion", "actor_token"])]
+    pub actor: Option<String>,
+    /// A client assertion, or a workload token in its place, or @FILE. Alone, it shows whether it authenticates an agent, and why not.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "actor")]
+    pub client_assertion: Option<String>,
+    /// An actor token, or @FILE. Without --actor and --client-assertion it is the credential of the request.
+    #[arg(long, value_name = "TOKEN")]
+    pub actor_token: Option<String>,
     /// `audience` of the request: the agent to be called. May be repeated.
     #[arg(long = "target", visible_alias = "audience", value_name = "NAME")]
     pub target: Vec<String>,
@@ -318,6 +327,16 @@ pub enum TokenCommand {
     Decode {
         /// The token, or @FILE; absent, it is read from standard input.
         token: Option<String>,
+    },
+}
+
+/// `agent`.
+#[derive(Subcommand)]
+pub enum AgentCommand {
+    /// Makes a client secret, prints it this once, and prints the lines of the registry that let it in.
+    Secret {
+        /// The agent.
+        id: String,
     },
 }
 

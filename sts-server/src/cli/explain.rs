@@ -6,7 +6,7 @@ use super::CliError;
 use super::arguments::{ExplainArguments, Options};
 use super::output::{Output, Style, configuration, text_or_file};
 use crate::admin::ExplainRequest;
-use crate::exchange::{Explanation, Outcome, Sts};
+use crate::exchange::{Explanation, Outcome, Sts, TokenComparison};
 use crate::server::{Foundation, Surroundings};
 
 pub(super) async fn run(
@@ -21,7 +21,7 @@ pub(super) async fn run(
     let explanation = request(arguments)?.explain(&sts).await?;
     show(&explanation, out)?;
     Ok(match explanation.outcome {
-        Outcome::Allowed { .. } => ExitCode::SUCCESS,
+        Outcome::Allowed { .. } | Outcome::Authenticated { .. } => ExitCode::SUCCESS,
         Outcome::Refused { .. } => ExitCode::FAILURE,
     })
 }
@@ -29,6 +29,8 @@ pub(super) async fn run(
 fn request(arguments: &ExplainArguments) -> Result<ExplainRequest, CliError> {
     Ok(ExplainRequest {
         actor: arguments.actor.clone(),
+        client_assertion: arguments.client_assertion.as_deref().map(text_or_file).transpose()?,
+        actor_token: arguments.actor_token.as_deref().map(text_or_file).transpose()?,
         target: arguments.target.clone(),
         resource: arguments.resource.clone(),
         scope: arguments.scope.clone(),
@@ -52,7 +54,13 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
     for (number, step) in explanation.steps.iter().enumerate() {
         out.line(&format!("{}. {:<22} {}", number + 1, step.step, step.decision))?;
     }
+    for token in &explanation.tokens {
+        show_token(token, out)?;
+    }
     match &explanation.outcome {
+        Outcome::Authenticated { client_id, method } => {
+            out.line(&out.styled(Style::Good, &format!("authenticated as {client_id} by {method}")))
+        }
         Outcome::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
             out.line(&out.styled(Style::Good, &format!("allowed by {delegation}")))?;
             let tenant = tenant_id.as_deref().unwrap_or("none");
@@ -74,4 +82,24 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
             out.line(&format!("   {detail}"))
         }
     }
+}
+
+/// The table of a token: what it says, and what is expected.
+fn show_token(token: &TokenComparison, out: &mut Output) -> Result<(), CliError> {
+    out.line(&out.styled(Style::Heading, &format!("{}: {}", token.parameter, token.protection)))?;
+    if token.claims.is_empty() {
+        return Ok(());
+    }
+    let says = |claim: &crate::exchange::ComparedClaim| claim.token_says.clone().unwrap_or_else(|| "absent".to_owned());
+    let width = token.claims.iter().map(|claim| says(claim).chars().count()).max().unwrap_or(0).clamp(11, 60);
+    out.line(&format!("   {:<10} {:<width$}    registry expects", "claim", "token says"))?;
+    for claim in &token.claims {
+        let (mark, style) = if claim.fits { (" ", Style::Plain) } else { ("!", Style::Bad) };
+        let row = format!("{:<10} {:<width$}    {}", claim.claim, says(claim), claim.registry_expects);
+        out.line(&out.joined(&[(style, mark), (Style::Plain, "  "), (style, &row)]))?;
+        if let Some(nearest) = &claim.nearest {
+            out.line(&format!("   {:<10} did you mean {nearest}?", ""))?;
+        }
+    }
+    Ok(())
 }

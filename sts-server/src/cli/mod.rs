@@ -4,6 +4,7 @@
 //! commands call it. Another command is a file here, a variant of [`Command`] and an arm of [`run`].
 
 mod admin;
+mod agent;
 mod apply;
 mod arguments;
 mod audit;
@@ -54,6 +55,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
         Command::Audit(command) => audit::run(&cli.options, command, surroundings, out).await,
         Command::Revoke(arguments) => revoke::run(&cli.options, arguments, surroundings, out).await,
         Command::Token(command) => token::run(command, &surroundings, out),
+        Command::Agent(command) => agent::run(command, &surroundings, out),
         Command::Admin(command) => admin::run(command, &surroundings, out),
     }
 }

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sts_jose::UnverifiedToken;
+use sts_jose::ReadableToken;
 use sts_protocol::Act;
 
 use super::CliError;
 use super::arguments::TokenCommand;
 use super::output::{Output, Style, text_or_file};
+use crate::exchange::protection;
 use crate::server::Surroundings;
 
 /// What is read of standard input at most, in bytes.
@@ -26,19 +27,26 @@ pub(super) fn run(command: &TokenCommand, surroundings: &Surroundings, out: &mut
             text.trim().to_owned()
         }
     };
-    let parsed = UnverifiedToken::parse(&text);
-    let token = parsed.map_err(|error| CliError::Argument(format!("this is no token that is read here: {error}")))?;
-    let header = token.header();
+    let token = ReadableToken::read(&text).ok_or_else(|| {
+        let message = "this is an opaque token, or none: it has no JOSE header, and only its issuer can read it";
+        CliError::Argument(message.to_owned())
+    })?;
     if out.is_json() {
-        let header = json!({ "alg": header.algorithm, "typ": header.typ, "kid": header.kid });
-        out.json(&json!({ "header": header, "claims": token.claims().as_map(), "verified": false }))?;
+        let protection = protection(&token);
+        let (header, claims) = (token.header(), token.claims());
+        out.json(&json!({ "header": header, "claims": claims, "protection": protection, "verified": false }))?;
         return Ok(ExitCode::SUCCESS);
     }
     out.line(&out.styled(Style::Quiet, "not verified"))?;
-    let typ = header.typ.as_deref().unwrap_or("no typ");
-    let kid = header.kid.as_deref().unwrap_or("no kid");
-    out.line(&format!("{:<10} {}, {typ}, {kid}", "signed", header.algorithm))?;
-    for (name, value) in token.claims().as_map() {
+    let member = |name: &str| match token.header().get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => format!("no {name}"),
+    };
+    let members = ["alg", "typ", "kid"].map(member).join(", ");
+    out.line(&format!("{:<10} {members}", "header"))?;
+    out.line(&format!("{:<10} {}", "protection", protection(&token)))?;
+    for (name, value) in token.claims().into_iter().flatten() {
         out.line(&format!("{name:<10} {}", readable(name, value, surroundings.clock.now())))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -10,12 +10,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
 use sts_jose::Entropy;
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Semaphore;
 
 use super::{AuthenticationError, Context, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
-use crate::registry::{Agent, AgentAuth, Registry};
+use crate::registry::{Agent, AgentAuth, Registry, SecretHashes};
 
 /// The most argon2 computations of agents at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
 const CONCURRENT: usize = 2;
@@ -52,31 +52,72 @@ struct Known {
     codes: Mutex<HashMap<String, hmac::Tag>>,
 }
 
-/// The agent of this id and secret. A wrong secret takes as long as an unknown id, so that time does not tell which ids exist.
+/// An id and a secret, as a request may mean them.
+pub(super) struct Presented {
+    pub(super) id: Option<String>,
+    pub(super) secret: SecretString,
+}
+
+/// The agent of one of these pairs of id and secret. A wrong secret takes as long as an unknown id, so that time does not tell which ids
+/// exist: every pair is compared with as many hashes as any agent has.
 pub(super) async fn authenticate(
     context: &Context<'_>,
-    id: Option<&str>,
-    secret: SecretString,
+    presented: &[Presented],
 ) -> Result<Arc<Agent>, AuthenticationError> {
-    let agent = id.and_then(|id| context.agent(id));
-    let known = agent.and_then(|agent| agent.auth.as_ref());
-    if !may_be_a_secret(&secret) {
-        return Err(failure(agent).into());
+    let candidates: Vec<Candidate<'_>> = presented.iter().filter_map(|pair| Candidate::of(context, pair)).collect();
+    // Both pairs are compared, whichever fits.
+    let matching: Vec<_> = candidates.iter().map(Candidate::by_digest).collect();
+    if let Some(agent) = matching.into_iter().flatten().next() {
+        return Ok(agent);
     }
-    let digest = hexadecimal_digest(&secret);
-    let matches_digest = known.is_some_and(|auth| digest_matches(auth, &digest));
-    if let Some(agent) = agent.filter(|_| matches_digest) {
-        return Ok(Arc::clone(agent));
+    let Some(dummies) = Dummies::of(context.registry).filter(|_| !candidates.is_empty()) else {
+        return Err(failure(context, presented).into());
+    };
+    if let Some(agent) = candidates.iter().find_map(|candidate| candidate.remembered(context.secrets)) {
+        return Ok(agent);
     }
-    if !any_argon2(context.registry) {
-        return Err(failure(agent).into());
+    for Candidate { agent, secret } in candidates {
+        for number in 0..dummies.hashes_of_an_agent {
+            let own = agent.and_then(|agent| agent.auth.as_ref()?.argon2_hashes().get(number));
+            let own = own.filter(|hash| argon2id_cost(hash).is_ok());
+            let hash = own.unwrap_or(&dummies.hash).clone();
+            let matches = context.secrets.argon2_matches(SecretQueue::Agents, Some(hash), secret.clone()).await?;
+            if let (true, Some(_), Some(agent)) = (matches, own, agent) {
+                return Ok(Arc::clone(agent));
+            }
+        }
     }
-    let hash = known.and_then(|auth| auth.client_secret_hash.clone()).filter(|hash| argon2id_cost(hash).is_ok());
-    let hash = hash.or_else(|| costliest_dummy(context.registry));
-    let matches_hash = context.secrets.argon2_matches(SecretQueue::Agents, hash, secret).await?;
-    match agent.filter(|_| matches_hash) {
-        Some(agent) => Ok(Arc::clone(agent)),
-        None => Err(failure(agent).into()),
+    Err(failure(context, presented).into())
+}
+
+/// A secret that is to be compared, and the agent whose it would be.
+struct Candidate<'a> {
+    agent: Option<&'a Arc<Agent>>,
+    secret: &'a SecretString,
+}
+
+impl<'a> Candidate<'a> {
+    /// None for a secret that no agent has.
+    fn of(context: &Context<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
+        let agent = id.as_deref().and_then(|id| context.agent(id));
+        may_be_a_secret(secret).then_some(Self { agent, secret })
+    }
+
+    /// The agent, if one of its SHA-256 hashes is that of the secret. It suffices for a random 256-bit secret: there is nothing to guess
+    /// faster.
+    fn by_digest(&self) -> Option<Arc<Agent>> {
+        let digest = hexadecimal_digest(self.secret);
+        let hashes = self.agent.and_then(|agent| Some(agent.auth.as_ref()?.sha256_hashes())).unwrap_or_default();
+        let fits = |hash: &String| digest.as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes());
+        let matches = hashes.iter().fold(Choice::from(0), |matches, hash| matches | fits(hash));
+        self.agent.filter(|_| bool::from(matches)).map(Arc::clone)
+    }
+
+    /// The agent, if the secret was the right one of an argon2id hash of it before.
+    fn remembered(&self, secrets: &SecretCheck) -> Option<Arc<Agent>> {
+        let agent = self.agent?;
+        let hashes = agent.auth.as_ref()?.argon2_hashes();
+        hashes.iter().any(|hash| secrets.known.is_right(hash, self.secret)).then(|| Arc::clone(agent))
     }
 }
 
@@ -84,31 +125,48 @@ fn may_be_a_secret(secret: &SecretString) -> bool {
     (1..=MAX_SECRET_BYTES).contains(&secret.expose_secret().len())
 }
 
-fn failure(agent: Option<&Arc<Agent>>) -> Failure {
-    if agent.is_some() { Failure::Secret } else { Failure::UnknownAgent }
+/// The reason for which none of these pairs authenticates.
+fn failure(context: &Context<'_>, presented: &[Presented]) -> Failure {
+    let ids = || presented.iter().filter_map(|pair| pair.id.as_deref());
+    let Some(agent) = ids().find_map(|id| context.registry.agent(id)) else { return Failure::UnknownAgent };
+    if context.agent(&agent.id).is_none() {
+        return Failure::DisabledAgent;
+    }
+    if presented.iter().all(|pair| !may_be_a_secret(&pair.secret)) {
+        return Failure::SecretLength;
+    }
+    let has_secret = |auth: &AgentAuth| !auth.argon2_hashes().is_empty() || !auth.sha256_hashes().is_empty();
+    if agent.auth.as_ref().is_some_and(has_secret) { Failure::Secret } else { Failure::NoSecret }
 }
 
-fn any_argon2(registry: &Registry) -> bool {
-    registry.agents().any(|agent| agent.auth.as_ref().is_some_and(|auth| auth.client_secret_hash.is_some()))
+/// What a secret is compared with where an agent has fewer hashes than another.
+struct Dummies {
+    /// A hash of no secret that costs as much as the costliest of the registry.
+    hash: String,
+    /// The most argon2id hashes that an agent has.
+    hashes_of_an_agent: usize,
 }
 
-/// A hash of no secret that costs as much as the costliest of the registry.
-fn costliest_dummy(registry: &Registry) -> Option<String> {
-    let hashes = registry.agents().filter_map(|agent| agent.auth.as_ref()?.client_secret_hash.as_deref());
-    let costliest = hashes.filter_map(|hash| argon2id_cost(hash).ok()).max_by_key(Argon2idCost::work)?;
-    Some(NO_SECRET_HASH.replace(&Argon2idCost::standard().to_string(), &costliest.to_string()))
+impl Dummies {
+    /// None where no agent has an argon2id hash.
+    fn of(registry: &Registry) -> Option<Self> {
+        let hashes = || registry.agents().filter_map(|agent| Some(agent.auth.as_ref()?.argon2_hashes()));
+        let costs = hashes().flatten().filter_map(|hash| argon2id_cost(hash).ok());
+        let costliest = costs.max_by_key(Argon2idCost::work)?;
+        Some(Self {
+            hash: NO_SECRET_HASH.replace(&Argon2idCost::standard().to_string(), &costliest.to_string()),
+            hashes_of_an_agent: hashes().map(<[String]>::len).max().unwrap_or(0).min(SecretHashes::MAX),
+        })
+    }
 }
 
-/// SHA-256 suffices for a random 256-bit secret: there is nothing to guess faster.
-fn digest_matches(auth: &AgentAuth, digest: &str) -> bool {
-    let Some(expected) = &auth.client_secret_sha256 else { return false };
-    digest.as_bytes().ct_eq(expected.to_ascii_lowercase().as_bytes()).into()
+pub(super) fn hexadecimal_digest(secret: &SecretString) -> String {
+    hexadecimal(digest(&SHA256, secret.expose_secret().as_bytes()).as_ref())
 }
 
-fn hexadecimal_digest(secret: &SecretString) -> String {
-    let digest = digest(&SHA256, secret.expose_secret().as_bytes());
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    digest.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
 }
 
 impl Known {

@@ -1,4 +1,6 @@
 //! `client_secret_basic`: id and secret in the `Authorization` header (RFC 6749 §2.3.1).
+//!
+//! RFC 6749 has both parts form-encoded, and most clients send them as they are. A header may thus mean two pairs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,9 +9,14 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Failure;
+use super::client_secret::Presented;
 
-/// The id and the secret, both form-decoded, which is how RFC 6749 has them encoded.
-pub(super) fn decode(header: &HeaderValue) -> Result<(String, SecretString), Failure> {
+/// The pairs of id and secret that a header may mean: form-decoded, which is how RFC 6749 has them encoded, and as they stand where that
+/// differs. One or two pairs.
+///
+/// # Errors
+/// [`Failure::Header`] of a header that is no Basic of RFC 7617.
+pub(super) fn decode(header: &HeaderValue) -> Result<Vec<Presented>, Failure> {
     let header = header.to_str().or(Err(Failure::Header))?;
     let (scheme, credentials) = header.split_once(' ').ok_or(Failure::Header)?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -18,19 +25,22 @@ pub(super) fn decode(header: &HeaderValue) -> Result<(String, SecretString), Fai
     // No cause is kept below: it would quote the secret.
     let decoded = Zeroizing::new(STANDARD.decode(credentials.trim_start_matches(' ')).or(Err(Failure::Header))?);
     let text = std::str::from_utf8(&decoded).or(Err(Failure::Header))?;
-    let (id, secret) = text.split_once(':').ok_or(Failure::Header)?;
-    Ok((form_decode(id)?, form_decode(secret)?.into()))
+    let (id, secret) = text.split_once(':').filter(|_| !text.contains('\0')).ok_or(Failure::Header)?;
+    let raw = || Presented { id: Some(id.to_owned()), secret: secret.into() };
+    if !text.contains(['%', '+', '&']) {
+        return Ok(vec![raw()]);
+    }
+    let decoded = form_decode(id).zip(form_decode(secret));
+    let decoded = decoded.map(|(id, secret)| Presented { id: Some(id), secret: SecretString::from(secret) });
+    Ok(decoded.into_iter().chain([raw()]).collect())
 }
 
-/// Decodes one form-encoded value by reading it as the value of a form.
-fn form_decode(encoded: &str) -> Result<String, Failure> {
+/// Decodes one form-encoded value by reading it as the value of a form; none where it is not form-encoded.
+fn form_decode(encoded: &str) -> Option<String> {
     if encoded.contains('&') {
-        // A client that did not encode its secret; the form parser would read two parameters.
-        return Err(Failure::Header);
+        // The form parser would read two parameters.
+        return None;
     }
-    if !encoded.contains(['%', '+', '\0']) {
-        return Ok(encoded.to_owned());
-    }
-    let form = sts_protocol::Form::parse(format!("v={encoded}").as_bytes()).or(Err(Failure::Header))?;
-    Ok(form.get("v").unwrap_or_default().to_owned())
+    let form = sts_protocol::Form::parse(format!("v={encoded}").as_bytes()).ok()?;
+    Some(form.get("v").unwrap_or_default().to_owned())
 }

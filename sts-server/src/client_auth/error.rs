@@ -1,12 +1,13 @@
 //! Why an agent is not authenticated.
 
-use sts_jose::{ClaimError, ParseError};
+use sts_jose::{ClaimError, ParseError, TimeError};
 use thiserror::Error;
 
 use super::WorkloadError;
 use crate::keys::TrustError;
 use crate::record::revoked_reason;
 use crate::storage::RevocationKind;
+use crate::ttl::Ttl;
 
 /// Client authentication did not succeed.
 #[derive(Debug, Error)]
@@ -46,20 +47,32 @@ pub enum Failure {
     /// The `Authorization` header is not Basic, or malformed.
     #[error("the Authorization header is not well-formed Basic")]
     Header,
-    /// No agent has this id, or it is disabled.
-    #[error("there is no such agent")]
+    /// No agent has this id.
+    #[error("no agent has this client_id")]
     UnknownAgent,
-    /// The secret is another, or the agent has none.
-    #[error("the client secret is wrong")]
+    /// The agent is disabled or on hold.
+    #[error("the agent is disabled or on hold")]
+    DisabledAgent,
+    /// The secret is another.
+    #[error("the client secret matches no stored hash")]
     Secret,
+    /// The agent has other credentials than a secret, or none.
+    #[error("the agent has no client secret")]
+    NoSecret,
+    /// The secret is empty or too long.
+    #[error("the client secret is empty or too long")]
+    SecretLength,
+    /// The agent has no credentials.
+    #[error("the agent has no credentials: it can only receive")]
+    OnlyReceives,
     /// The type of the assertion is not served.
     #[error("client_assertion_type is not served")]
     AssertionType,
     /// The assertion is malformed or not signed by the agent.
-    #[error("the client assertion is bad")]
+    #[error("the client assertion is not accepted")]
     Assertion(#[source] AssertionError),
     /// The assertion is a workload token, and bad.
-    #[error("the workload token is bad")]
+    #[error("the workload token is not accepted")]
     Workload(#[source] WorkloadError),
 }
 
@@ -81,15 +94,25 @@ pub enum AssertionError {
     /// `typ` is that of another kind of token.
     #[error("typ is that of another kind of token")]
     Typ,
-    /// `aud` is not our issuer alone.
-    #[error("aud is not the issuer of this service alone")]
-    Audience,
+    /// `aud` is not our issuer alone, or what the entry of the agent allows besides.
+    #[error("aud is {found}, and must be {expected}")]
+    Audience {
+        /// The claim.
+        found: String,
+        /// What is accepted.
+        expected: String,
+    },
     /// It is bound to a key, which is not honoured.
     #[error("it is bound to a key (cnf), which is not honoured")]
     Bound,
-    /// It lives longer than five minutes.
-    #[error("it lives longer than five minutes")]
-    Lifetime,
+    /// It lives longer than the entry of the agent allows.
+    #[error("exp is {ahead} s ahead, and may be {longest} at most (max_assertion_lifetime; five minutes by default)")]
+    Lifetime {
+        /// How far `exp` is ahead, in seconds.
+        ahead: i64,
+        /// The longest life.
+        longest: Ttl,
+    },
     /// It has no `jti`, or one that is empty or too long.
     #[error("jti is absent, empty or too long")]
     Jti,
@@ -129,7 +152,7 @@ impl AuthenticationError {
         }
     }
 
-    /// The stable name, for metrics.
+    /// The stable name, for logs and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -138,11 +161,95 @@ impl AuthenticationError {
             Self::IncompleteAssertion => "client_assertion_incomplete",
             Self::ActorTokenType => "actor_token_type",
             Self::ClientIdMismatch => "client_id_mismatch",
-            Self::Failed(_) => "client_authentication_failed",
-            Self::ActorToken(WorkloadError::Revoked(kind)) => revoked_reason(*kind),
-            Self::ActorToken(_) => "actor_token_invalid",
+            Self::Failed(failure) => failure.reason(),
+            Self::ActorToken(error) => error.reason(),
             Self::Unavailable(_) => "keys_unavailable",
             Self::Overloaded => "overloaded",
         }
+    }
+}
+
+impl Failure {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Header => "authorization_malformed",
+            Self::UnknownAgent => "client_unknown",
+            Self::DisabledAgent => "client_disabled",
+            Self::Secret => "secret_mismatch",
+            Self::NoSecret => "secret_not_registered",
+            Self::SecretLength => "secret_length",
+            Self::OnlyReceives => "credentials_not_registered",
+            Self::AssertionType => "assertion_type",
+            Self::Assertion(error) => error.reason(),
+            Self::Workload(error) => error.reason(),
+        }
+    }
+}
+
+impl AssertionError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Parse(_) | Self::Claim(_) => "assertion_malformed",
+            Self::Trust(trust) => assertion_trust(trust),
+            Self::Issuer => "assertion_issuer",
+            Self::Typ => "assertion_typ",
+            Self::Audience { .. } => "assertion_audience",
+            Self::Bound => "assertion_bound",
+            Self::Lifetime { .. } => "assertion_lifetime",
+            Self::Jti => "assertion_jti",
+            Self::Revoked(_) => "assertion_revoked",
+        }
+    }
+}
+
+fn assertion_trust(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::Algorithm => "assertion_algorithm",
+        TrustError::UnknownIssuer | TrustError::IssuerDisabled | TrustError::UnknownKey => "assertion_key_unknown",
+        TrustError::KeysUnusable => "assertion_keys_unusable",
+        TrustError::KeysUnavailable(_) | TrustError::Source(_) => "keys_unavailable",
+        TrustError::Signature(_) => "assertion_signature",
+        TrustError::Time(TimeError::Expired) => "assertion_expired",
+        TrustError::Time(TimeError::ExpMissing) => "assertion_exp_missing",
+        TrustError::Time(TimeError::NotYetValid | TimeError::IssuedInFuture) => "assertion_not_yet_valid",
+        TrustError::Time(TimeError::Claim(_)) => "assertion_malformed",
+        TrustError::Age => "assertion_lifetime",
+    }
+}
+
+impl WorkloadError {
+    /// The stable name, for audit, logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Parse(_) | Self::Claim(_) => "workload_malformed",
+            Self::Trust(trust) => workload_trust(trust),
+            Self::Jti(_) => "workload_jti",
+            Self::Typ => "workload_typ",
+            Self::Bound => "workload_bound",
+            Self::Delegated => "workload_delegated",
+            Self::UnknownIssuer => "workload_issuer_unknown",
+            Self::UnknownSubject => "workload_subject_unknown",
+            Self::DisabledAgent => "workload_agent_disabled",
+            Self::Audience { .. } => "workload_audience",
+            Self::Revoked(kind) => revoked_reason(*kind),
+        }
+    }
+}
+
+fn workload_trust(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::UnknownIssuer => "workload_issuer_unknown",
+        TrustError::IssuerDisabled => "workload_issuer_disabled",
+        TrustError::Algorithm => "workload_algorithm",
+        TrustError::UnknownKey => "workload_key_unknown",
+        TrustError::KeysUnusable => "workload_keys_unusable",
+        TrustError::KeysUnavailable(_) | TrustError::Source(_) => "keys_unavailable",
+        TrustError::Signature(_) => "workload_signature",
+        TrustError::Time(TimeError::Expired) => "workload_expired",
+        TrustError::Time(TimeError::ExpMissing) => "workload_exp_missing",
+        TrustError::Time(TimeError::NotYetValid | TimeError::IssuedInFuture) => "workload_not_yet_valid",
+        TrustError::Time(TimeError::Claim(_)) => "workload_malformed",
+        TrustError::Age => "workload_too_old",
     }
 }

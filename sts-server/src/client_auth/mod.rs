@@ -6,6 +6,7 @@
 mod client_secret;
 mod client_secret_basic;
 mod error;
+mod new_secret;
 mod private_key_jwt;
 mod workload;
 
@@ -18,12 +19,20 @@ use sts_protocol::{Form, TokenType, parameter};
 
 pub use client_secret::{SecretCheck, SecretQueue};
 pub use error::{AuthenticationError, Failure};
+pub use new_secret::NewSecret;
+pub use private_key_jwt::ALLOWED_TYP as ASSERTION_TYP;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::keys::TrustedKeys;
 use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
+
+/// The `typ` that a JWT-SVID may bear (JWT-SVID §2.4).
+const SVID_TYP: &[&str] = &["", "jwt", "jose"];
+
+/// The path of the token endpoint, below our issuer.
+pub const TOKEN_PATH: &str = "/oauth2/token";
 
 /// What authenticating reads.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +62,8 @@ pub enum Method {
     PrivateKeyJwt,
     /// RFC 7523 §2.2, with a token of a workload issuer.
     WorkloadAssertion,
+    /// A JWT-SVID as client assertion (draft-ietf-oauth-spiffe-client-auth §3.1).
+    SpiffeJwt,
     /// The `actor_token` of an otherwise unauthenticated exchange.
     WorkloadActorToken,
     /// An operator asks what would happen; nothing was authenticated, and nothing can come of it.
@@ -80,6 +91,7 @@ impl Method {
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::WorkloadAssertion => "workload_assertion",
+            Self::SpiffeJwt => "spiffe_jwt",
             Self::WorkloadActorToken => "workload_actor_token",
             Self::Supposed => "supposed",
         }
@@ -129,22 +141,28 @@ impl AuthenticatedAgent {
 impl<'a> Context<'a> {
     /// The agent of this id, unless it is disabled or on hold.
     fn agent(&self, id: &str) -> Option<&'a Arc<Agent>> {
-        in_service(self.registry, self.revocations, id)
+        in_service(self.registry, self.revocations, id).ok()
     }
 }
 
 /// The agent of this id, unless it is disabled or on hold.
-fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -> Option<&'a Arc<Agent>> {
-    registry.agent(id).filter(|agent| !agent.disabled && !revocations.holds_agent(&agent.id))
+fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -> Result<&'a Arc<Agent>, Failure> {
+    let agent = registry.agent(id).ok_or(Failure::UnknownAgent)?;
+    if agent.disabled || revocations.holds_agent(&agent.id) {
+        return Err(Failure::DisabledAgent);
+    }
+    Ok(agent)
 }
 
 /// Supposes an agent, for `explain`: an operator with the database in hand need not authenticate as each agent.
 ///
 /// # Errors
-/// [`Failure::UnknownAgent`] for an agent that cannot authenticate: it is unknown, disabled or on hold, or has no credentials.
+/// [`Failure`] for an agent that cannot authenticate: it is unknown, disabled or on hold, or has no credentials.
 pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Result<AuthenticatedAgent, Failure> {
-    let agent = in_service(registry, revocations, id).filter(|agent| agent.auth.is_some());
-    let agent = agent.ok_or(Failure::UnknownAgent)?;
+    let agent = in_service(registry, revocations, id)?;
+    if agent.auth.is_none() {
+        return Err(Failure::OnlyReceives);
+    }
     Ok(AuthenticatedAgent::by_secret(Arc::clone(agent), Method::Supposed))
 }
 
@@ -162,15 +180,20 @@ pub async fn authenticate(
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
     let client = match presented(authorization, form)? {
         Presented::Basic(header) => {
-            let (id, secret) = client_secret_basic::decode(header)?;
-            let agent = client_secret::authenticate(context, Some(&id), secret).await?;
+            let agent = client_secret::authenticate(context, &client_secret_basic::decode(header)?).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretBasic)
         }
         Presented::Post(secret) => {
-            let agent = client_secret::authenticate(context, form.get(parameter::CLIENT_ID), secret.into()).await?;
+            let id = form.get(parameter::CLIENT_ID).map(str::to_owned);
+            let presented = client_secret::Presented { id, secret: secret.into() };
+            let agent = client_secret::authenticate(context, &[presented]).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretPost)
         }
         Presented::Assertion(assertion) => by_assertion(context, assertion).await?,
+        Presented::Svid(svid) => {
+            let identified = workload::identify(context, svid, SVID_TYP).await;
+            AuthenticatedAgent::by_workload(identified.map_err(AuthenticationError::assertion)?, Method::SpiffeJwt)
+        }
         Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
     };
     if form.get(parameter::CLIENT_ID).is_some_and(|id| id != client.agent.id) {
@@ -179,10 +202,14 @@ pub async fn authenticate(
     Ok(client)
 }
 
-/// Which agent a request claims to be of. Nothing is verified: for counting failures, and for nothing else.
+/// Which agent a request claims to be of. Nothing is verified: for counting failures and for the log, and for nothing else.
 #[must_use]
-pub fn claimed_id(authorization: &[&HeaderValue], form: &Form) -> Option<String> {
-    let by_header = || client_secret_basic::decode(authorization.first()?).ok().map(|(id, _)| id);
+pub fn claimed_id(registry: &Registry, authorization: &[&HeaderValue], form: &Form) -> Option<String> {
+    let by_header = || {
+        let ids = client_secret_basic::decode(authorization.first()?).ok()?.into_iter().filter_map(|pair| pair.id);
+        // A header may mean two ids: the one that there is was meant.
+        ids.reduce(|first, other| if registry.agent(&first).is_some() { first } else { other })
+    };
     let by_assertion = || {
         let token = UnverifiedToken::parse(form.get(parameter::CLIENT_ASSERTION)?).ok()?;
         token.claims().string("sub").ok().flatten().map(str::to_owned)
@@ -195,6 +222,7 @@ enum Presented<'a> {
     Basic(&'a HeaderValue),
     Post(&'a str),
     Assertion(&'a str),
+    Svid(&'a str),
     ActorToken(&'a str, TokenType),
 }
 
@@ -206,7 +234,10 @@ fn presented<'a>(authorization: &[&'a HeaderValue], form: &'a Form) -> Result<Pr
         ([header], None, (None, None)) => Ok(Presented::Basic(header)),
         ([], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
         ([], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => Ok(Presented::Assertion(assertion)),
-        ([], None, (_, Some(other))) if other != parameter::JWT_BEARER_ASSERTION => {
+        ([], None, (Some(svid), Some(parameter::JWT_SPIFFE_ASSERTION))) => Ok(Presented::Svid(svid)),
+        ([], None, (_, Some(other)))
+            if ![parameter::JWT_BEARER_ASSERTION, parameter::JWT_SPIFFE_ASSERTION].contains(&other) =>
+        {
             Err(AuthenticationError::Failed(Failure::AssertionType))
         }
         ([], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),
@@ -233,6 +264,10 @@ async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<Authenti
         let identified = workload::identify(context, assertion, private_key_jwt::ALLOWED_TYP).await;
         let workload = identified.map_err(AuthenticationError::assertion)?;
         return Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadAssertion));
+    }
+    // Whose issuer is no agent would be a workload's, if an entry named that issuer.
+    if iss.is_some_and(|iss| context.registry.agent(iss).is_none() && token.claims().string("sub") != Ok(Some(iss))) {
+        return Err(AuthenticationError::assertion(WorkloadError::UnknownIssuer));
     }
     private_key_jwt::authenticate(context, token).await
 }

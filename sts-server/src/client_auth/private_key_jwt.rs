@@ -8,15 +8,14 @@ use jiff::SignedDuration;
 use sts_jose::{UnverifiedToken, typ_fits};
 
 use super::error::AssertionError;
-use super::{AuthenticatedAgent, AuthenticationError, Context, Failure, Method};
-use crate::record::Standing;
+use super::{AuthenticatedAgent, AuthenticationError, Context, Failure, Method, TOKEN_PATH, in_service};
+use crate::record::{Standing, cut};
+use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
 
 /// The `typ` that an assertion may bear.
-pub(super) const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
+pub const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
 
-/// The longest life of an assertion.
-const MAX_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 /// The longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 255;
 
@@ -29,18 +28,18 @@ pub(super) async fn authenticate(
     let iss = claims.string("iss").map_err(bad)?.map(str::to_owned);
     let sub = claims.string("sub").map_err(bad)?;
     let Some(id) = iss.filter(|iss| sub == Some(iss)) else { return Err(bad(AssertionError::Issuer)) };
-    let agent = context.agent(&id).ok_or(Failure::UnknownAgent)?;
+    let agent = in_service(context.registry, context.revocations, &id)?;
     if !typ_fits(token.header().typ.as_deref(), ALLOWED_TYP) {
         return Err(bad(AssertionError::Typ));
     }
     let believed = context.trusted.believe_agent(agent, token, context.now).await;
     let (token, times) = believed
         .map_err(|error| if error.is_outage() { AuthenticationError::Unavailable(error) } else { bad(error) })?;
-    if token.claims().audience().map_err(bad)? != [context.issuer] {
-        return Err(bad(AssertionError::Audience));
-    }
-    if times.exp.duration_since(context.now) > MAX_LIFETIME {
-        return Err(bad(AssertionError::Lifetime));
+    let rules = agent.auth.as_ref().ok_or(Failure::OnlyReceives)?;
+    check_audience(context.issuer, rules.assertion_audience, &token.claims().audience().map_err(bad)?).map_err(bad)?;
+    let (ahead, longest) = (times.exp.duration_since(context.now), rules.assertion_lifetime());
+    if ahead > SignedDuration::from_secs(longest.as_seconds()) {
+        return Err(bad(AssertionError::Lifetime { ahead: ahead.as_secs(), longest }));
     }
     if token.claims().get("cnf").is_some() {
         return Err(bad(AssertionError::Bound));
@@ -64,6 +63,29 @@ pub(super) async fn authenticate(
         one_time: Some(one_time),
         standings: vec![standing],
     })
+}
+
+/// Checks that an assertion is addressed to our issuer alone, or to what the entry of its agent allows: our issuer, our token endpoint or
+/// both.
+fn check_audience(our_issuer: &str, allowed: AssertionAudience, audience: &[&str]) -> Result<(), AssertionError> {
+    let endpoint = format!("{our_issuer}{TOKEN_PATH}");
+    let fits = match (allowed, audience) {
+        (AssertionAudience::Issuer, [one]) => *one == our_issuer,
+        (AssertionAudience::IssuerOrTokenEndpoint, [one]) => *one == our_issuer || *one == endpoint,
+        (AssertionAudience::IssuerOrTokenEndpoint, [one, other]) => {
+            [[our_issuer, &endpoint], [&endpoint, our_issuer]].contains(&[one, other])
+        }
+        (AssertionAudience::Issuer | AssertionAudience::IssuerOrTokenEndpoint, _) => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected = match allowed {
+        AssertionAudience::Issuer => format!("{our_issuer:?} alone (assertion_audience)"),
+        AssertionAudience::IssuerOrTokenEndpoint => format!("{our_issuer:?}, {endpoint:?} or both"),
+    };
+    let found = if audience.is_empty() { "absent".to_owned() } else { format!("{audience:?}") };
+    Err(AssertionError::Audience { found: cut(&found).into_owned(), expected })
 }
 
 fn bad(error: impl Into<AssertionError>) -> AuthenticationError {

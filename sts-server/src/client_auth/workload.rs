@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Context;
 use crate::keys::{JtiError, TrustError};
-use crate::record::Standing;
+use crate::record::{Standing, cut};
 use crate::registry::Agent;
 use crate::storage::RevocationKind;
 
@@ -38,12 +38,23 @@ pub enum WorkloadError {
     /// It is itself a delegated token.
     #[error("the workload token carries act")]
     Delegated,
-    /// No workload entry names its subject.
-    #[error("no agent is the workload of this token")]
-    Unknown,
+    /// No workload entry names its issuer.
+    #[error("no workload entry names the issuer of this token")]
+    UnknownIssuer,
+    /// No workload entry of its issuer names its subject.
+    #[error("no workload entry of its issuer names the sub of this token")]
+    UnknownSubject,
+    /// The agent that it names is disabled.
+    #[error("the agent of the workload token is disabled")]
+    DisabledAgent,
     /// It is addressed to others.
-    #[error("the workload token is not addressed to this service")]
-    Audience,
+    #[error("the workload token is addressed to {found}, and must be addressed to {expected:?}")]
+    Audience {
+        /// The claim.
+        found: String,
+        /// What the workload entry wants.
+        expected: String,
+    },
     /// It is revoked, or its workload or agent is, or is on hold.
     #[error("the workload token is revoked, by {0:?}")]
     Revoked(RevocationKind),
@@ -73,7 +84,7 @@ pub async fn identify(
     }
     // Asked before any key is fetched: a stranger must not use up the one forced refetch of an issuer that no agent is a workload of.
     if !token.claims().string("iss")?.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
-        return Err(WorkloadError::Unknown);
+        return Err(WorkloadError::UnknownIssuer);
     }
     let believed = context.trusted.believe(context.registry, token, context.now).await;
     let believed = believed.map_err(WorkloadError::Trust)?;
@@ -85,13 +96,19 @@ pub async fn identify(
         return Err(WorkloadError::Delegated);
     }
     let iss = &believed.issuer.issuer;
-    let sub = claims.string("sub")?.ok_or(WorkloadError::Unknown)?;
-    let agent = context.registry.workload(iss, sub).filter(|agent| !agent.disabled).ok_or(WorkloadError::Unknown)?;
+    let sub = claims.string("sub")?.ok_or(WorkloadError::UnknownSubject)?;
+    let agent = context.registry.workload(iss, sub).ok_or(WorkloadError::UnknownSubject)?;
+    if agent.disabled {
+        return Err(WorkloadError::DisabledAgent);
+    }
     let mut entries = agent.auth.iter().flat_map(|auth| &auth.workload);
-    let entry = entries.find(|entry| entry.issuer == *iss && entry.subject == sub).ok_or(WorkloadError::Unknown)?;
+    let entry =
+        entries.find(|entry| entry.issuer == *iss && entry.subject == sub).ok_or(WorkloadError::UnknownSubject)?;
     let expected = entry.audience.as_deref().unwrap_or(context.issuer);
-    if !claims.audience()?.contains(&expected) {
-        return Err(WorkloadError::Audience);
+    let audience = claims.audience()?;
+    if !audience.contains(&expected) {
+        let found = cut(&format!("{audience:?}")).into_owned();
+        return Err(WorkloadError::Audience { found, expected: expected.to_owned() });
     }
     let standing = Standing::of_outside(believed.reference()?, sub, vec![agent.id.clone()], believed.times.iat);
     match context.revocations.refuse(&standing) {

@@ -410,6 +410,6 @@ fn blank() -> Config {
         },
         log: Log { format: LogFormat::Human },
         telemetry: Telemetry { otlp_endpoint: None },
-        metadata: Metadata { response_types_none: false },
+        metadata: Metadata { minimal: false },
     }
 }

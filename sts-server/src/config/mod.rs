@@ -245,8 +245,8 @@ pub struct Telemetry {
 /// What a server publishes of itself.
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    /// Whether metadata says `"response_types_supported": ["none"]`, for parsers that insist on the member. Default false.
-    pub response_types_none: bool,
+    /// Whether metadata leaves out what RFC 8414 does not ask for and widespread parsers insist on. Default false.
+    pub minimal: bool,
 }
 
 impl std::fmt::Debug for Database {

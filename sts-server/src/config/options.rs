@@ -440,11 +440,11 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("metadata"),
-        key: "response_types_none",
+        key: "minimal",
         kind: OptionKind::Boolean,
         default: Some("false"),
         form: "true or false",
-        doc: "Whether metadata says \"response_types_supported\": [\"none\"], for parsers that insist on the member.",
-        set: |config, given| set(&mut config.metadata.response_types_none, given, "true or false"),
+        doc: "Whether metadata leaves out the members that widespread parsers insist on: authorization_endpoint, response_types_supported and, in the OpenID document, subject_types_supported and id_token_signing_alg_values_supported.",
+        set: |config, given| set(&mut config.metadata.minimal, given, "true or false"),
     },
 ];

@@ -48,6 +48,7 @@ pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &s
     event.actors = actors(ruling.act.as_ref(), our_issuer);
     event.scope = Some(ruling.scope.clone());
     event.roles.clone_from(&ruling.roles);
+    event.dropped_roles.clone_from(&ruling.dropped_roles);
     event.tenant_ids = ruling.tenants.clone().unwrap_or_default();
     event.delegation = Some(ruling.delegation.id.clone());
 }

@@ -3,9 +3,10 @@
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
-use sts_protocol::Form;
+use sts_protocol::{Form, TokenType, parameter};
 use utoipa::ToSchema;
 
+use super::comparison::{Expectations, TokenComparison};
 use super::describe::actors;
 use super::service::View;
 use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
@@ -14,13 +15,25 @@ use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
 use crate::verify::{self, SubjectError};
 
+/// Stands for a subject token where a subject is supposed.
+pub const SUPPOSED: &str = "supposed";
+
 /// What is supposed in place of what a request would prove.
 #[derive(Debug)]
 pub struct Supposition<'a> {
-    /// The id of the agent that asks; it is not authenticated.
-    pub actor: &'a str,
+    /// The agent that asks.
+    pub actor: Asker<'a>,
     /// The subject, or why no such token would be accepted; absent, the request's `subject_token` is verified as always.
     pub subject: Option<Result<Subject, SubjectError>>,
+}
+
+/// Which agent asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker<'a> {
+    /// The agent of this id; it is not authenticated.
+    Supposed(&'a str),
+    /// The one that the credentials in the body authenticate. They are verified and not spent.
+    Authenticated,
 }
 
 /// The steps of a request, up to the one that refused it.
@@ -28,6 +41,8 @@ pub struct Supposition<'a> {
 pub struct Explanation {
     /// The steps, in their order.
     pub steps: Vec<StepReport>,
+    /// The tokens of the request, each beside what is expected of it.
+    pub tokens: Vec<TokenComparison>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -65,6 +80,13 @@ pub enum Outcome {
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
     },
+    /// The credentials are those of an agent. Nothing else was asked.
+    Authenticated {
+        /// The agent.
+        client_id: String,
+        /// How it authenticated.
+        method: &'static str,
+    },
     /// No token.
     Refused {
         /// The OAuth error code.
@@ -87,21 +109,79 @@ impl Steps {
 }
 
 impl Sts {
-    /// Goes through the steps of a request that `supposition.actor` would send with this body and these headers. Credentials in it
-    /// are not looked at. May fetch key sets of outside issuers; writes nothing.
+    /// Goes through the steps of a request with this body and these headers. May fetch key sets of outside issuers; writes nothing, and
+    /// spends nothing that counts once.
     pub async fn explain(&self, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
         let view = self.view();
         let mut steps = Steps::default();
+        let asker = supposition.actor;
         let decided = self.explain_steps(&view, (body, headers), supposition, &mut steps).await;
-        let outcome = match decided {
-            Ok(ruling) => allowed(&ruling, &self.issuer),
-            Err(refusal) => Outcome::Refused {
-                error: refusal.row().code().as_str(),
-                reason: refusal.reason(),
-                detail: refusal.detail(),
-            },
+        let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, &self.issuer));
+        Explanation { steps: steps.0, tokens: self.compare_tokens(&view, body, asker), outcome }
+    }
+
+    /// Goes through client authentication alone, with the credentials in the body.
+    pub async fn explain_authentication(&self, body: &[u8]) -> Explanation {
+        let view = self.view();
+        let mut steps = Steps::default();
+        let outcome = match self.explain_client(&view, body, Asker::Authenticated, &mut steps).await {
+            Ok((_, client)) => {
+                Outcome::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
+            }
+            Err(refusal) => refused(refusal),
         };
-        Explanation { steps: steps.0, outcome }
+        Explanation { steps: steps.0, tokens: self.compare_tokens(&view, body, Asker::Authenticated), outcome }
+    }
+
+    /// Steps 1 and 2.
+    async fn explain_client(
+        &self,
+        view: &View,
+        body: &[u8],
+        asker: Asker<'_>,
+        steps: &mut Steps,
+    ) -> Result<(Form, AuthenticatedAgent), Refusal> {
+        let form = Form::parse(body)?;
+        steps.add("form", "the body is a well-formed form".to_owned());
+        let Snapshot { registry, revocations, .. } = &*view.snapshot;
+        let client = match asker {
+            Asker::Supposed(id) => {
+                client_auth::suppose(registry, revocations, id).map_err(AuthenticationError::Failed)?
+            }
+            Asker::Authenticated => client_auth::authenticate(&self.client_context(view), &[], &form).await?,
+        };
+        let id = &client.agent().id;
+        steps.add(
+            "client authentication",
+            match asker {
+                Asker::Supposed(_) => format!("supposed to be {id:?}"),
+                Asker::Authenticated => format!("{id:?}, by {}", client.method().as_str()),
+            },
+        );
+        Ok((form, client))
+    }
+
+    /// The tokens of the request, each beside what is expected of it.
+    fn compare_tokens(&self, view: &View, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
+        let Ok(form) = Form::parse(body) else { return Vec::new() };
+        let registry = &view.snapshot.registry;
+        let expected = Expectations { registry, issuer: &self.issuer, now: view.now };
+        let presenter = match asker {
+            Asker::Supposed(id) => registry.agent(id),
+            Asker::Authenticated => client_auth::claimed_id(registry, &[], &form).and_then(|id| registry.agent(&id)),
+        };
+        let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
+        let assertion = form.get(parameter::CLIENT_ASSERTION);
+        let assertion = assertion.map(|token| expected.assertion(token, client_auth::ASSERTION_TYP));
+        let subject = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED).map(|token| {
+            let declared = declared(parameter::SUBJECT_TOKEN_TYPE);
+            expected.subject(token, declared, presenter.map(|presenter| &**presenter))
+        });
+        let actor = form.get(parameter::ACTOR_TOKEN).map(|token| {
+            let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
+            expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ())
+        });
+        [assertion, subject, actor].into_iter().flatten().collect()
     }
 
     async fn explain_steps(
@@ -111,12 +191,7 @@ impl Sts {
         supposition: Supposition<'_>,
         steps: &mut Steps,
     ) -> Result<Ruling, Refusal> {
-        let form = Form::parse(body)?;
-        steps.add("form", "the body is a well-formed form".to_owned());
-        let Snapshot { registry, revocations, .. } = &*view.snapshot;
-        let client = client_auth::suppose(registry, revocations, supposition.actor);
-        let mut client = client.map_err(AuthenticationError::Failed)?;
-        steps.add("client authentication", format!("supposed to be {:?}", client.agent().id));
+        let (form, mut client) = self.explain_client(view, body, supposition.actor, steps).await?;
         let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
         let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
         steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
@@ -156,6 +231,10 @@ impl Sts {
             None => Ok(self.verify_subject(view, exchange, client).await?.subject().clone()),
         }
     }
+}
+
+fn refused(refusal: Refusal) -> Outcome {
+    Outcome::Refused { error: refusal.row().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
 }
 
 fn allowed(ruling: &Ruling, our_issuer: &str) -> Outcome {

@@ -5,7 +5,9 @@
 //! authenticates with `Sts::authenticate`, like all others.
 
 mod attempts;
+mod claimed;
 mod commit;
+mod comparison;
 mod database_clock;
 mod describe;
 mod explain;
@@ -17,6 +19,7 @@ mod rate;
 mod rates;
 mod readiness;
 mod refusal;
+mod refusal_log;
 mod refusals;
 mod request;
 mod revoke;
@@ -29,7 +32,9 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
-pub use explain::{Explanation, Outcome, StepReport, Supposition};
+pub use claimed::Claimed;
+pub use comparison::{ComparedClaim, TokenComparison, protection};
+pub use explain::{Asker, Explanation, Outcome, SUPPOSED, StepReport, Supposition};
 pub use rate::Source;
 pub use refusal::Refusal;
 pub use request::{ExchangeRequest, Grant, Request, RequestError};
@@ -109,7 +114,12 @@ impl Sts {
             Ok(issue) => self.issue(&view, issue, event, one_time).await,
             // Refusals before the client is known are counted, not stored.
             Err(refusal) if client.is_none() => Err(refusal),
-            Err(refusal) => Err(self.refuse(&view, refusal, event, one_time).await),
+            Err(refusal) => {
+                if let Some(claimed) = Claimed::of(&refusal, call.body) {
+                    claimed.describe(&mut event);
+                }
+                Err(self.refuse(&view, refusal, event, one_time).await)
+            }
         }
     }
 

@@ -53,7 +53,7 @@ impl Sts {
 
     fn observe_issuers(&self, now: Timestamp) {
         let snapshot = self.snapshot();
-        for (issuer, KeySetHealth { fetched_at, failing, forced_refetches, fetches }) in
+        for (issuer, KeySetHealth { fetched_at, failing, forced_refetches, fetches, lost_keys }) in
             snapshot.trusted.issuer_health()
         {
             if let Some(fetched_at) = fetched_at {
@@ -63,6 +63,7 @@ impl Sts {
             self.metrics.set(&catalog::ISSUER_KEYS_FAILING, &[issuer], f64::from(u8::from(failing)));
             self.metrics.total(&catalog::ISSUER_KEYS_FETCHES, &[issuer], fetches);
             self.metrics.total(&catalog::ISSUER_KEYS_FORCED, &[issuer], forced_refetches);
+            self.metrics.set(&catalog::ISSUER_KEYS_LOST, &[issuer], lost_keys as f64);
         }
         self.metrics.set(&catalog::AGENT_KEYS_FAILING, &[], snapshot.trusted.failing_agents() as f64);
     }

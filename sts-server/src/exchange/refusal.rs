@@ -146,9 +146,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
-            Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => "keys_unavailable",
-            Self::ActorToken(WorkloadError::Revoked(kind)) => crate::record::revoked_reason(*kind),
-            Self::ActorToken(_) => "actor_token_invalid",
+            Self::ActorToken(error) => error.reason(),
             Self::ActorTokenMismatch => "actor_token_mismatch",
             Self::Policy(error) => error.reason(),
             Self::Mint(error) => error.reason(),
@@ -174,6 +172,17 @@ impl Refusal {
             next = error.source();
         }
         cut_detail(causes.join(": "))
+    }
+
+    /// What the requester is told besides the fixed text of the row: which parameter of its request is malformed. A fixed text too, of
+    /// which nothing comes from the requester.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        if self.row() != Row::Request {
+            return None;
+        }
+        // What such a refusal says itself is which step it is of.
+        std::error::Error::source(self).map(ToString::to_string)
     }
 
     /// How long to wait before the same request may succeed; none for what no wait mends.

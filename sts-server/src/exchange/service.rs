@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::attempts::Attempts;
 use super::database_clock::DatabaseClock;
 use super::rates::Rates;
+use super::refusal_log::RefusalLog;
 use super::refusals::Refusals;
 use super::{Refusal, Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
@@ -57,6 +58,7 @@ pub struct Sts {
     pub(super) attempts: Attempts,
     pub(super) rates: Rates,
     pub(super) refusals: Refusals,
+    pub(super) refusal_log: RefusalLog,
 }
 
 /// What the service is made of.
@@ -121,6 +123,7 @@ impl Sts {
             attempts: Attempts::new(config.limits.failed_attempts_per_minute),
             rates: Rates::new(&config.limits),
             refusals: Refusals::new(config.limits.refusals_per_minute_per_client),
+            refusal_log: RefusalLog::new(),
         })
     }
 

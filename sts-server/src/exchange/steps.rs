@@ -10,6 +10,7 @@ use super::{Call, ExchangeRequest, Refusal, Request, Sts};
 use crate::client_auth::{self, AuthenticatedAgent, Method};
 use crate::mint;
 use crate::policy::{self, Chain, PolicyError, Question, ServiceAccountQuestion, Subject, VerifiedSubject};
+use crate::record::cut;
 use crate::registry::Agent;
 use crate::verify;
 
@@ -54,15 +55,24 @@ impl Sts {
         if !failed.is_failed_attempt() {
             return Err(Refusal::Client(failed));
         }
-        let claimed = client_auth::claimed_id(&authorization, form);
+        let claimed = client_auth::claimed_id(context.registry, &authorization, form);
         match self.attempts.failed(call.source, claimed.as_deref()) {
             Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
             None => Err(Refusal::Client(failed)),
         }
     }
 
+    /// The agent that a request claims to be of, for the log, at most 256 characters. Nothing is verified.
+    #[must_use]
+    pub fn claimed_client(&self, call: &Call<'_>) -> Option<String> {
+        let authorization: Vec<_> = call.headers.get_all(header::AUTHORIZATION).iter().collect();
+        let form = Form::parse(call.body).ok()?;
+        let claimed = client_auth::claimed_id(&self.snapshot().registry, &authorization, &form)?;
+        Some(cut(&claimed).into_owned())
+    }
+
     /// Step 2: what authenticating reads.
-    fn client_context<'a>(&'a self, view: &'a View) -> client_auth::Context<'a> {
+    pub(super) fn client_context<'a>(&'a self, view: &'a View) -> client_auth::Context<'a> {
         client_auth::Context {
             registry: &view.snapshot.registry,
             trusted: &view.snapshot.trusted,

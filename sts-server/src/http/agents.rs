@@ -7,8 +7,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
-use http::Request;
+use http::{Method, Request};
 use tower::ServiceExt as _;
+use tower_http::cors::{Any, CorsLayer};
 
 use super::listener::Peer;
 use super::{App, answer, health, introspect, jwks, metadata, revoke, token};
@@ -24,10 +25,14 @@ impl Agents {
     /// The endpoints of a service.
     #[must_use]
     pub fn new(app: App) -> Self {
-        let others = Router::new()
+        // Applications in browsers read the public documents. The endpoints that decide are none of these.
+        let documents = Router::new()
             .route("/oauth2/jwks", get(jwks::jwks))
             .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
-            .route("/.well-known/openid-configuration", get(metadata::metadata))
+            .route("/.well-known/openid-configuration", get(metadata::openid))
+            .layer(CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).allow_headers(Any));
+        let others = documents
+            .route(metadata::AUTHORIZATION_PATH, get(metadata::authorize).post(metadata::authorize))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .with_state(app.clone());

@@ -71,7 +71,10 @@ pub(super) fn empty() -> Response {
 /// The answer to a request that was refused, or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
     let row = refusal.row();
-    let mut response = error(status(row), row.code(), description(row));
+    let mut response = match refusal.told() {
+        Some(told) => error(status(row), row.code(), &completed(row, &told)),
+        None => error(status(row), row.code(), description(row)),
+    };
     if row == Row::Client && used_authorization_header == UsedHeader::Authorization {
         response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
     }
@@ -98,20 +101,64 @@ pub(super) enum UsedHeader {
     None,
 }
 
-/// What is wrong with a request before anybody reads its parameters.
+/// What is wrong with a request before its parameters are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     Method,
-    Malformed,
+    Query,
+    ContentType,
+    Charset,
+    ContentEncoding,
+    Body,
     TooLarge,
     TooSlow,
 }
 
+impl Unreadable {
+    /// The stable name, for logs and metrics.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Method => "method_not_post",
+            Self::Query => "parameters_in_query",
+            Self::ContentType => "content_type",
+            Self::Charset => "content_type_charset",
+            Self::ContentEncoding => "content_encoding",
+            Self::Body => "body_malformed",
+            Self::TooLarge => "body_too_large",
+            Self::TooSlow => "body_too_slow",
+        }
+    }
+
+    /// What the requester and the log are told.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::Method => "the method is not POST",
+            Self::Query => "parameters stand in the URI and not in the body",
+            Self::ContentType => "Content-Type is not application/x-www-form-urlencoded",
+            Self::Charset => "the body holds more than ASCII, and Content-Type names another charset than UTF-8",
+            Self::ContentEncoding => "Content-Encoding is not supported",
+            Self::Body => "the body ends early, is malformed or comes in too many pieces",
+            Self::TooLarge => "the body is too large",
+            Self::TooSlow => "the body did not come in time",
+        }
+    }
+}
+
+/// The fixed text of a row, completed by what is told of this request: `told` is a fixed text too.
+fn completed(row: Row, told: &str) -> String {
+    format!("{}: {told}.", description(row).trim_end_matches('.'))
+}
+
 /// The answer to a request that cannot be read.
 pub(super) fn unreadable(unreadable: Unreadable) -> Response {
-    let invalid = |status| error(status, ErrorCode::InvalidRequest, description(Row::Request));
+    let text = completed(Row::Request, unreadable.told());
+    let invalid = |status| error(status, ErrorCode::InvalidRequest, &text);
     match unreadable {
-        Unreadable::Malformed => invalid(StatusCode::BAD_REQUEST),
+        Unreadable::Query
+        | Unreadable::ContentType
+        | Unreadable::Charset
+        | Unreadable::ContentEncoding
+        | Unreadable::Body => invalid(StatusCode::BAD_REQUEST),
         Unreadable::Method => {
             let mut response = invalid(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -140,6 +187,16 @@ pub(super) fn document(body: &impl Serialize) -> Response {
     let mut response = json(body);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The answer of the authorization endpoint: there is no authorization here. The user agent is sent nowhere.
+pub(super) fn unsupported_response_type() -> Response {
+    let text = "This service has no authorization endpoint: exchange a token at the token endpoint.";
+    let mut response = error(StatusCode::BAD_REQUEST, ErrorCode::UnsupportedResponseType, text);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -1,4 +1,9 @@
-//! Authorization server metadata (RFC 8414 §3), under both well-known names.
+//! Authorization server metadata (RFC 8414 §3), and the same under the name of OpenID Connect Discovery.
+//!
+//! Widespread parsers insist on members that RFC 8414 lets one leave out: the SDKs of MCP on an authorization endpoint, verifiers on the
+//! algorithms of ID tokens. Unless `metadata.minimal` is set the documents have them.
+
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -6,12 +11,39 @@ use sts_jose::Algorithm;
 use sts_protocol::{Metadata, parameter};
 
 use super::{App, answer};
-use crate::client_auth::Method;
+use crate::client_auth::{Method, TOKEN_PATH};
 use crate::config::Config;
+use crate::keys::KeyRing;
+
+/// Where `authorization_endpoint` points, below our issuer.
+pub(super) const AUTHORIZATION_PATH: &str = "/oauth2/authorize";
 
 /// Answers with the metadata.
 pub(super) async fn metadata(State(app): State<App>) -> Response {
     answer::document(&*app.metadata)
+}
+
+/// Answers with the OpenID document: the metadata, and what tokens are signed with at this moment.
+pub(super) async fn openid(State(app): State<App>) -> Response {
+    if app.metadata.authorization_endpoint.is_none() {
+        return answer::document(&*app.metadata);
+    }
+    answer::document(&Metadata {
+        subject_types_supported: vec!["public".to_owned()],
+        id_token_signing_alg_values_supported: algorithms(&app.sts.snapshot().ring),
+        ..(*app.metadata).clone()
+    })
+}
+
+/// Refuses every authorization request.
+pub(super) async fn authorize() -> Response {
+    answer::unsupported_response_type()
+}
+
+/// The algorithms of the published keys.
+fn algorithms(ring: &KeyRing) -> Vec<String> {
+    let names: BTreeSet<String> = ring.lives().iter().map(|life| life.algorithm.to_string()).collect();
+    names.into_iter().collect()
 }
 
 /// What is served, and nothing else.
@@ -20,12 +52,16 @@ pub(super) fn describe(config: &Config) -> Metadata {
     let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     let methods = strings(&Method::REGISTERED);
     let algorithms: Vec<String> = Algorithm::ALL.iter().map(ToString::to_string).collect();
+    let minimal = config.metadata.minimal;
     Metadata {
         issuer: config.issuer.clone(),
-        token_endpoint: at("/oauth2/token"),
+        authorization_endpoint: (!minimal).then(|| at(AUTHORIZATION_PATH)),
+        token_endpoint: at(TOKEN_PATH),
         jwks_uri: at("/oauth2/jwks"),
         grant_types_supported: strings(&[parameter::GRANT_TOKEN_EXCHANGE, parameter::GRANT_CLIENT_CREDENTIALS]),
-        response_types_supported: if config.metadata.response_types_none { strings(&["none"]) } else { Vec::new() },
+        response_types_supported: if minimal { Vec::new() } else { strings(&["none"]) },
+        subject_types_supported: Vec::new(),
+        id_token_signing_alg_values_supported: Vec::new(),
         token_endpoint_auth_methods_supported: methods.clone(),
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
         introspection_endpoint: at("/oauth2/introspect"),

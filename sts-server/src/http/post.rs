@@ -4,17 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use sts_protocol::parameter::X_CORRELATION_ID;
 
 use super::App;
 use super::answer::{self, Unreadable, UsedHeader};
 use super::body::{self, BodyFault, HeldBody};
+use super::content_type::{Charset, charset_of_form, is_ascii};
 use super::listener::Peer;
 use super::observed::Observed;
-use crate::exchange::{Call, Refusal, Sts};
+use super::refused::{About, RefusedRequest};
+use crate::exchange::{Call, Claimed, Refusal, Sts};
 use crate::policy::Row;
 use crate::telemetry::{Endpoint, Outcome, Trail};
 
@@ -35,7 +37,8 @@ pub(super) async fn answer(
     decide: impl AsyncFnOnce(&Sts, &Call<'_>) -> Result<Response, Refusal>,
 ) -> Response {
     let trail = Trail::begin();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    drop_blank_headers(&mut parts.headers);
     let deadline = tokio::time::sleep(app.request_timeout);
     let correlation_id = correlation_id(&parts.headers).unwrap_or_else(|| app.sts.new_name());
     let mut observed = Observed::begin(app, endpoint, &trail, (&parts.headers, &correlation_id));
@@ -44,7 +47,10 @@ pub(super) async fn answer(
         Ok(body) => (body, None),
         Err(Unread::Refused(refusal)) => (HeldBody::default(), Some(refusal)),
         Err(Unread::Unreadable(unreadable)) => {
-            observed.decided(Outcome::Unreadable, None);
+            observed.decided(Outcome::Unreadable, Some(unreadable.reason()));
+            let about = || About { detail: unreadable.told().to_owned(), ..About::default() };
+            RefusedRequest { endpoint, correlation_id: &correlation_id, source, reason: unreadable.reason() }
+                .log(&app.sts, about);
             return answer::seal(answer::unreadable(unreadable), &correlation_id);
         }
     };
@@ -75,14 +81,19 @@ pub(super) async fn answer(
 }
 
 fn refuse(app: &App, endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> Response {
-    let endpoint = endpoint.name();
-    let (correlation_id, reason, detail) = (call.correlation_id, refusal.reason(), refusal.detail());
+    let (correlation_id, source, reason) = (call.correlation_id, call.source, refusal.reason());
     if refusal.row() == Row::Unavailable {
         if let Some(left_out) = app.sts.metrics().log_limit().pass(reason) {
+            let (endpoint, detail) = (endpoint.name(), refusal.detail());
             tracing::warn!(endpoint, correlation_id, reason, detail, left_out, "a request could not be served");
         }
     } else {
-        tracing::debug!(endpoint, correlation_id, reason, detail, "a request was refused");
+        let about = || About {
+            detail: refusal.detail(),
+            claimed_client_id: app.sts.claimed_client(call),
+            claimed: Claimed::of(refusal, call.body),
+        };
+        RefusedRequest { endpoint, correlation_id, source, reason }.log(&app.sts, about);
     }
     let used = if call.headers.contains_key(AUTHORIZATION) { UsedHeader::Authorization } else { UsedHeader::None };
     answer::refusal(refusal, used)
@@ -117,15 +128,37 @@ async fn read(app: &App, (parts, body): (&Parts, Body), peer: &Peer, source: IpA
         return unreadable(Unreadable::Method);
     }
     // RFC 6749 §3.2: parameters stand in the body, never in the URI.
-    if parts.uri.query().is_some() || !is_form(&parts.headers) || parts.headers.contains_key(CONTENT_ENCODING) {
-        return unreadable(Unreadable::Malformed);
+    if parts.uri.query().is_some() {
+        return unreadable(Unreadable::Query);
     }
-    body::read(&app.memory, (parts, peer), body, app.body_timeout).await.map_err(|fault| match fault {
+    let Some(charset) = charset_of_form(&parts.headers) else { return unreadable(Unreadable::ContentType) };
+    if parts.headers.contains_key(CONTENT_ENCODING) {
+        return unreadable(Unreadable::ContentEncoding);
+    }
+    let body = body::read(&app.memory, (parts, peer), body, app.body_timeout).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Unread::Unreadable(Unreadable::TooLarge),
-        BodyFault::Malformed => Unread::Unreadable(Unreadable::Malformed),
+        BodyFault::Malformed => Unread::Unreadable(Unreadable::Body),
         BodyFault::TooSlow => Unread::Unreadable(Unreadable::TooSlow),
         BodyFault::NoMemory => Unread::Refused(Refusal::RequestMemory),
-    })
+    })?;
+    if charset == Charset::AsciiCompatible && !is_ascii(&body) {
+        return Err(Unread::Unreadable(Unreadable::Charset));
+    }
+    Ok(body)
+}
+
+/// The header that claims a proof of possession, even if it is empty.
+const PROOF: &str = "dpop";
+
+/// An empty header counts as absent, as an empty parameter does. One that is refused for being there stays.
+fn drop_blank_headers(headers: &mut HeaderMap) {
+    let is_blank = |(name, value): &(&HeaderName, &HeaderValue)| {
+        value.as_bytes().trim_ascii().is_empty() && name.as_str() != PROOF
+    };
+    if headers.iter().any(|header| is_blank(&header)) {
+        let kept = headers.iter().filter(|header| !is_blank(header));
+        *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    }
 }
 
 /// The peer of a request that goes through a router.
@@ -134,57 +167,10 @@ pub(super) fn peer(parts: &Parts) -> Peer {
     parts.extensions.get().cloned().unwrap_or_else(unknown)
 }
 
-/// Exactly one `Content-Type`, that of a form, whose only parameter may be a charset of UTF-8.
-fn is_form(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Ok(value) = value.to_str() else { return false };
-    let mut parts = value.split(';').map(str::trim);
-    let is_utf8 = |parameter: &str| {
-        parameter.split_once('=').is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
-    };
-    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
-        && parts.all(is_utf8)
-}
-
 /// The one `X-Correlation-ID` of the request, if it is 1 to 128 visible ASCII characters.
 pub(super) fn correlation_id(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(X_CORRELATION_ID).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let value = value.to_str().ok().filter(|text| (1..=MAX_CORRELATION_BYTES).contains(&text.len()))?;
     value.bytes().all(|byte| byte.is_ascii_graphic()).then(|| value.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn content_type(value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn a_form_may_carry_a_charset_of_utf_8_and_nothing_else() {
-        for value in [
-            "application/x-www-form-urlencoded",
-            "application/x-www-form-urlencoded; charset=utf-8",
-            "Application/X-WWW-Form-Urlencoded;charset=\"UTF-8\"",
-        ] {
-            assert!(is_form(&content_type(value)), "{value}");
-        }
-        for value in [
-            "application/json",
-            "application/x-www-form-urlencoded; charset=latin1",
-            "application/x-www-form-urlencoded; boundary=x",
-            "multipart/form-data",
-            "",
-        ] {
-            assert!(!is_form(&content_type(value)), "{value}");
-        }
-        assert!(!is_form(&HeaderMap::new()));
-    }
 }

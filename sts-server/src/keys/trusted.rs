@@ -1,16 +1,14 @@
 //! The keys of others: of outside issuers, and of agents that authenticate with a signature.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sts_jose::{
     Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetClient, KeySetError, KeySetHealth,
-    KeySource, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times, UnverifiedToken, VerifiedToken,
-    VerifyError, http_client,
+    KeySource, KeyVerifyError, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times, UnverifiedToken,
+    VerifiedToken, VerifyError, http_client,
 };
 use thiserror::Error;
 use url::Url;
@@ -104,6 +102,15 @@ pub enum TrustError {
 }
 
 impl TrustError {
+    fn of_keys(error: KeyVerifyError) -> Self {
+        match error {
+            KeyVerifyError::Lookup(KeyLookupError::Unknown) => Self::UnknownKey,
+            KeyVerifyError::Lookup(KeyLookupError::Unusable) => Self::KeysUnusable,
+            KeyVerifyError::Lookup(unavailable @ KeyLookupError::Unavailable(_)) => Self::KeysUnavailable(unavailable),
+            KeyVerifyError::Signature(error) => Self::Signature(error),
+        }
+    }
+
     /// Whether the token may be good, and only cannot be checked now.
     #[must_use]
     pub fn is_outage(&self) -> bool {
@@ -180,25 +187,7 @@ impl TrustedKeys {
         now: Timestamp,
     ) -> Result<(VerifiedToken, Times), TrustError> {
         let keys = source.keys.as_ref().map_err(|error| TrustError::Source(Arc::clone(error)))?;
-        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
-        let mut lookup = std::pin::pin!(keys.find(kid.as_deref(), algorithm));
-        let (found, token) = match poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context))).await {
-            Poll::Ready(found) => (found, token),
-            // Many may wait for one issuer, and none of them has proved anything: the claims are not held meanwhile.
-            Poll::Pending => {
-                let parked = token.park();
-                let found = lookup.await;
-                // It was well-formed before.
-                (found, parked.resume().or(Err(TrustError::UnknownKey))?)
-            }
-        };
-        let key = match found {
-            Ok(key) => key,
-            Err(KeyLookupError::Unknown) => return Err(TrustError::UnknownKey),
-            Err(KeyLookupError::Unusable) => return Err(TrustError::KeysUnusable),
-            Err(unavailable @ KeyLookupError::Unavailable(_)) => return Err(TrustError::KeysUnavailable(unavailable)),
-        };
-        let token = token.verify_once(&key, &self.memo).map_err(TrustError::Signature)?;
+        let token = keys.verify(token, Some(&self.memo)).await.map_err(TrustError::of_keys)?;
         let times = Claims::times(token.claims(), now).map_err(TrustError::Time)?;
         Ok((token, times))
     }
@@ -285,7 +274,8 @@ impl Description {
     fn source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, SourceError> {
         if let Some(jwks) = &self.jwks {
             let bytes = serde_json::to_vec(jwks).map_err(SourceError::Json)?;
-            return KeySet::parse(&bytes).map(KeySource::Inline).map_err(SourceError::Inline);
+            let keys = KeySet::parse(&bytes).map_err(SourceError::Inline)?;
+            return Ok(KeySource::inline(&self.issuer, keys));
         }
         if let Some(file) = &self.jwks_file {
             return Ok(KeySource::File(FileKeySet::new(file, Arc::clone(clock))));

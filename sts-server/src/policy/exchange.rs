@@ -54,7 +54,7 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
     let scope = scope::grant(&subject.scope, delegation, question.scope)?;
     let latest = [latest(question.now, target, delegation, question.max_ttl), subject.expires_at].into_iter().min();
     let expires_at = whole_seconds(latest.unwrap_or(question.now), question.now)?;
-    let passes = |role: &&String| delegation.roles.contains(role);
+    let (roles, dropped_roles) = subject.roles.iter().cloned().partition(|role| delegation.roles.contains(role));
     Ok(Ruling {
         sub: subject.sub.clone(),
         principal: Some(subject.principal.clone()),
@@ -63,7 +63,8 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
         delegation: Arc::clone(delegation),
         act: Some(chain.act().clone()),
         scope,
-        roles: subject.roles.iter().filter(passes).cloned().collect(),
+        roles,
+        dropped_roles,
         tenant: subject.tenant.clone(),
         tenants: None,
         expires_at,

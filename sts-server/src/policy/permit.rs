@@ -28,6 +28,8 @@ pub struct Ruling {
     pub scope: Scope,
     /// `roles`.
     pub roles: Vec<String>,
+    /// The roles of the subject token that the delegation does not pass.
+    pub dropped_roles: Vec<String>,
     /// `tenant_id`.
     pub tenant: Option<Tenant>,
     /// `tenant_ids` of a service account.

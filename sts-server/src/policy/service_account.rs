@@ -59,6 +59,7 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
         act: None,
         scope,
         roles: Vec::new(),
+        dropped_roles: Vec::new(),
         tenant: None,
         tenants: Some(tenants),
         expires_at,

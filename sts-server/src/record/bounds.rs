@@ -99,12 +99,17 @@ fn is_within(event: &Event, size: Size) -> bool {
         &event.parent_jti,
         &event.txn,
         &event.reason,
+        &event.claimed_iss,
+        &event.claimed_aud,
+        &event.claimed_alg,
+        &event.claimed_kid,
+        &event.claimed_typ,
     ];
     let fits = |text: &str, chars: usize| matches!(cut_to(text, chars), Cow::Borrowed(_));
     let fits_whole = |list: &[String]| whole(list.iter().map(String::as_str), size) == list.len();
     texts.into_iter().flatten().all(|text| fits(text, size.text))
         && event.detail.as_ref().is_none_or(|detail| fits(detail, size.detail))
-        && [&event.actors, &event.roles].into_iter().all(|list| fits_whole(list))
+        && [&event.actors, &event.roles, &event.dropped_roles].into_iter().all(|list| fits_whole(list))
         && [&event.requested_scope, &event.scope].into_iter().flatten().all(|scope| shown(scope, size).is_none())
         && whole(event.tenant_ids.iter().map(|tenant| tenant.as_str()), size) == event.tenant_ids.len()
 }
@@ -128,6 +133,11 @@ fn cut_event(event: &mut Event, size: Size) {
         ("parent_jti", &mut event.parent_jti, size.text),
         ("txn", &mut event.txn, size.text),
         ("reason", &mut event.reason, size.text),
+        ("claimed_iss", &mut event.claimed_iss, size.text),
+        ("claimed_aud", &mut event.claimed_aud, size.text),
+        ("claimed_alg", &mut event.claimed_alg, size.text),
+        ("claimed_kid", &mut event.claimed_kid, size.text),
+        ("claimed_typ", &mut event.claimed_typ, size.text),
         ("detail", &mut event.detail, size.detail),
     ];
     for (name, field, chars) in texts {
@@ -138,7 +148,9 @@ fn cut_event(event: &mut Event, size: Size) {
             names.push(name);
         }
     }
-    for (name, list) in [("actors", &mut event.actors), ("roles", &mut event.roles)] {
+    let lists =
+        [("actors", &mut event.actors), ("roles", &mut event.roles), ("dropped_roles", &mut event.dropped_roles)];
+    for (name, list) in lists {
         let fit = whole(list.iter().map(String::as_str), size);
         if fit < list.len() {
             let mut texts: Vec<String> = list.iter().map(|text| cut_to(text, size.text).into_owned()).collect();

@@ -92,6 +92,9 @@ pub struct Event {
     /// The roles of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The roles of the subject token that the delegation does not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_roles: Vec<String>,
     /// The tenant of the subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -130,6 +133,21 @@ pub struct Event {
     /// What exactly was refused, or what an administrator changed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// `iss` of the token that was refused, as its sender wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_iss: Option<String>,
+    /// `aud` of that token; several values as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_aud: Option<String>,
+    /// `alg` in the header of that token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_alg: Option<String>,
+    /// `kid` in the header of that token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_kid: Option<String>,
+    /// `typ` in the header of that token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_typ: Option<String>,
     /// The number of refusals that the event stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -159,6 +177,7 @@ impl Event {
             requested_scope: None,
             scope: None,
             roles: Vec::new(),
+            dropped_roles: Vec::new(),
             tenant_id: None,
             tenant_ids: Vec::new(),
             delegation: None,
@@ -171,6 +190,11 @@ impl Event {
             duration_micros: None,
             reason: None,
             detail: None,
+            claimed_iss: None,
+            claimed_aud: None,
+            claimed_alg: None,
+            claimed_kid: None,
+            claimed_typ: None,
             count: None,
             cut: Vec::new(),
         }

@@ -9,7 +9,7 @@ use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::Tenants;
+use super::{SecretHashes, Tenants};
 use crate::ttl::Ttl;
 
 /// An agent, as its registry entry describes it.
@@ -55,12 +55,12 @@ pub struct Agent {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentAuth {
-    /// An argon2id hash of its secret, in PHC form; not together with `client_secret_sha256`.
+    /// An argon2id hash of its secret, in PHC form, or an array of two; not together with `client_secret_sha256`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_secret_hash: Option<String>,
-    /// The SHA-256 of a random 256-bit secret, in hexadecimal.
+    pub client_secret_hash: Option<SecretHashes>,
+    /// The SHA-256 of a random 256-bit secret, in hexadecimal, or an array of two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_secret_sha256: Option<String>,
+    pub client_secret_sha256: Option<SecretHashes>,
     /// Where the keys of its client assertions are; not together with `jwks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -69,9 +69,27 @@ pub struct AgentAuth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub jwks: Option<Map<String, Value>>,
+    /// What its client assertions may be addressed to.
+    #[serde(default, skip_serializing_if = "AssertionAudience::is_default")]
+    pub assertion_audience: AssertionAudience,
+    /// How far ahead `exp` of its client assertions may be: 5 minutes unless said otherwise, 1 hour at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub max_assertion_lifetime: Option<Ttl>,
     /// The workloads that are this agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workload: Vec<Workload>,
+}
+
+/// What the client assertions of an agent may be addressed to (RFC 7523 §3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// Our issuer alone.
+    #[default]
+    Issuer,
+    /// Our issuer, our token endpoint, or both: for client libraries that can do nothing else.
+    IssuerOrTokenEndpoint,
 }
 
 /// A workload identity: a subject of an outside issuer that is one of our agents.
@@ -107,6 +125,50 @@ impl Agent {
     }
 }
 
+impl AssertionAudience {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl AgentAuth {
+    /// The life of a client assertion where the entry sets none.
+    pub const DEFAULT_ASSERTION_LIFETIME: Ttl = Ttl::from_minutes(5);
+    /// The longest life that an entry may allow.
+    pub const LONGEST_ASSERTION_LIFETIME: Ttl = Ttl::from_minutes(60);
+
+    /// The argon2id hashes of its secret.
+    #[must_use]
+    pub fn argon2_hashes(&self) -> &[String] {
+        self.client_secret_hash.as_ref().map_or(&[], SecretHashes::as_slice)
+    }
+
+    /// The SHA-256 hashes of its secret.
+    #[must_use]
+    pub fn sha256_hashes(&self) -> &[String] {
+        self.client_secret_sha256.as_ref().map_or(&[], SecretHashes::as_slice)
+    }
+
+    /// Returns true if there is a credential to authenticate with.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        let has_secret = self.client_secret_hash.is_some() || self.client_secret_sha256.is_some();
+        has_secret || self.has_keys() || !self.workload.is_empty()
+    }
+
+    /// Returns true if the agent may sign client assertions.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.jwks.is_some() || self.jwks_uri.is_some()
+    }
+
+    /// The longest life of its client assertions.
+    #[must_use]
+    pub fn assertion_lifetime(&self) -> Ttl {
+        self.max_assertion_lifetime.unwrap_or(Self::DEFAULT_ASSERTION_LIFETIME)
+    }
+}
+
 impl fmt::Debug for AgentAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentAuth")
@@ -114,6 +176,8 @@ impl fmt::Debug for AgentAuth {
             .field("client_secret_sha256", &self.client_secret_sha256.is_some())
             .field("jwks_uri", &self.jwks_uri.as_ref().map(Url::as_str))
             .field("jwks", &self.jwks.is_some())
+            .field("assertion_audience", &self.assertion_audience)
+            .field("max_assertion_lifetime", &self.max_assertion_lifetime)
             .field("workload", &self.workload)
             .finish()
     }

@@ -1,13 +1,15 @@
 //! Issuers: who signs tokens that we believe.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, ClaimSelector, ClaimSelectors};
 use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
+use utoipa::openapi::{ArrayBuilder, Object, OneOfBuilder, Schema, Type};
 
 use super::Tenants;
 use crate::ttl::Ttl;
@@ -34,9 +36,11 @@ pub struct Issuer {
     #[serde(default = "default_algorithms")]
     #[schema(value_type = Vec<String>)]
     pub algorithms: Vec<Algorithm>,
-    /// The claim that holds the tenant, by its literal name; not together with `tenant`.
+    /// The claim that holds the tenant; not together with `tenant`. This and the other `…_claim` keys are one selector or several: the
+    /// literal name of a claim, or a JSON Pointer to a value inside of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant_claim: Option<String>,
+    #[schema(schema_with = selectors)]
+    pub tenant_claim: Option<ClaimSelectors>,
     /// The tenant of all its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -50,14 +54,24 @@ pub struct Issuer {
     pub scopes_from: ScopesFrom,
     /// The claim that holds the scope, a string or an array; only with `scopes_from = "token"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_claim: Option<String>,
+    #[schema(schema_with = selectors)]
+    pub scope_claim: Option<ClaimSelectors>,
     /// How old, by `iat`, a token may be; without `iat`, how far off its `exp` may lie.
     #[serde(default = "default_max_token_age")]
     #[schema(value_type = String)]
     pub max_token_age: Ttl,
     /// The claim that says whom its tokens are addressed to.
     #[serde(default = "default_audience_claim")]
-    pub audience_claim: String,
+    #[schema(schema_with = selectors)]
+    pub audience_claim: ClaimSelectors,
+    /// The claim that names the user or the workload. The principal of its tokens is (`iss`, that value).
+    #[serde(default = "default_subject_claim", skip_serializing_if = "is_sub")]
+    #[schema(schema_with = selectors)]
+    pub subject_claim: ClaimSelectors,
+    /// The claim that holds the roles.
+    #[serde(default = "default_roles_claim", skip_serializing_if = "is_roles")]
+    #[schema(schema_with = selectors)]
+    pub roles_claim: ClaimSelectors,
     /// What is put before its subjects in `sub`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject_prefix: String,
@@ -91,8 +105,9 @@ pub enum ScopesFrom {
 impl Issuer {
     /// The claim that holds the scope where the token says it.
     #[must_use]
-    pub fn scope_claim(&self) -> &str {
-        self.scope_claim.as_deref().unwrap_or("scope")
+    pub fn scope_claim(&self) -> &ClaimSelectors {
+        static SCOPE: LazyLock<ClaimSelectors> = LazyLock::new(|| claim("scope"));
+        self.scope_claim.as_ref().unwrap_or(&SCOPE)
     }
 }
 
@@ -104,6 +119,33 @@ fn default_max_token_age() -> Ttl {
     Ttl::from_minutes(24 * 60)
 }
 
-fn default_audience_claim() -> String {
-    "aud".to_owned()
+fn default_audience_claim() -> ClaimSelectors {
+    claim("aud")
+}
+
+fn default_subject_claim() -> ClaimSelectors {
+    claim("sub")
+}
+
+fn default_roles_claim() -> ClaimSelectors {
+    claim("roles")
+}
+
+fn is_sub(selectors: &ClaimSelectors) -> bool {
+    selectors.is_claim("sub")
+}
+
+fn is_roles(selectors: &ClaimSelectors) -> bool {
+    selectors.is_claim("roles")
+}
+
+/// The claim of a name that is known to be one.
+fn claim(name: &'static str) -> ClaimSelectors {
+    ClaimSelectors::from(ClaimSelector::claim(name))
+}
+
+/// A string or an array of strings.
+fn selectors() -> Schema {
+    let text = || Object::with_type(Type::String);
+    OneOfBuilder::new().item(text()).item(ArrayBuilder::new().items(text()).min_items(Some(1))).build().into()
 }

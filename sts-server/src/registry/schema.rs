@@ -7,12 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::Value;
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, ClaimSelector};
 use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
 use super::tenants::ANY;
-use super::{ScopesFrom, Tenants};
+use super::{AssertionAudience, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape};
 use crate::ttl::Ttl;
 
@@ -31,13 +31,15 @@ pub(super) static ISSUER: Schema = Schema {
         optional("jwks", Shape::Object),
         optional("jwks_file", TEXT),
         optional("algorithms", Shape::Texts(reads::<Algorithm>)),
-        optional("tenant_claim", TEXT),
+        optional("tenant_claim", SELECTORS),
         optional("tenant", Shape::Text(reads::<Tenant>)),
         optional("tenants", TENANTS),
         optional("scopes_from", Shape::Text(reads::<ScopesFrom>)),
-        optional("scope_claim", TEXT),
+        optional("scope_claim", SELECTORS),
         optional("max_token_age", TTL),
-        optional("audience_claim", TEXT),
+        optional("audience_claim", SELECTORS),
+        optional("subject_claim", SELECTORS),
+        optional("roles_claim", SELECTORS),
         optional("subject_prefix", TEXT),
         optional("ca_file", TEXT),
         optional("jwks_bearer_token_file", TEXT),
@@ -67,10 +69,12 @@ pub(super) static AGENT: Schema = Schema {
 pub(super) static AUTH: Schema = Schema {
     label: "[agents.auth]",
     keys: &[
-        optional("client_secret_hash", TEXT),
-        optional("client_secret_sha256", TEXT),
+        optional("client_secret_hash", TEXT_OR_TEXTS),
+        optional("client_secret_sha256", TEXT_OR_TEXTS),
         optional("jwks_uri", URL),
         optional("jwks", Shape::Object),
+        optional("assertion_audience", Shape::Text(reads::<AssertionAudience>)),
+        optional("max_assertion_lifetime", TTL),
         optional("workload", Shape::Tables(&WORKLOAD)),
     ],
 };
@@ -105,9 +109,11 @@ pub(super) static DERIVED_SCOPE: Schema = Schema {
 };
 
 const TEXT: Shape = Shape::Text(reads::<String>);
+const TEXT_OR_TEXTS: Shape = Shape::TextOrTexts(reads::<String>);
 const TEXTS: Shape = Shape::Texts(reads::<String>);
 const URL: Shape = Shape::Text(url);
 const TTL: Shape = Shape::Text(reads::<Ttl>);
+const SELECTORS: Shape = Shape::TextOrTexts(reads::<ClaimSelector>);
 const TENANTS: Shape = Shape::TextsTogether(tenant_or_any, tenants);
 
 const fn required(name: &'static str, shape: Shape) -> Key {

@@ -156,6 +156,12 @@ pub(crate) static ISSUER_KEYS_FORCED: Metric = metric(
     &["issuer"],
     "How many of these fetches an unknown `kid` forced.",
 );
+pub(crate) static ISSUER_KEYS_LOST: Metric = metric(
+    "sts_issuer_keys_lost",
+    Gauge,
+    &["issuer"],
+    "The keys that an outside issuer publishes and that cannot be used; the log names each of them.",
+);
 pub(crate) static AGENT_KEYS_FAILING: Metric =
     metric("sts_agent_keys_failing", Gauge, &[], "Agents whose own keys could not be read the last time.");
 pub(crate) static CONNECTIONS: Metric =
@@ -195,6 +201,7 @@ pub static METRICS: &[&Metric] = &[
     &ISSUER_KEYS_FAILING,
     &ISSUER_KEYS_FETCHES,
     &ISSUER_KEYS_FORCED,
+    &ISSUER_KEYS_LOST,
     &AGENT_KEYS_FAILING,
     &CONNECTIONS,
     &CONNECTIONS_LIMIT,

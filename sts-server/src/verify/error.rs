@@ -1,7 +1,7 @@
 //! Why a subject token is refused.
 
 use sts_jose::{ClaimError, ParseError, TimeError};
-use sts_protocol::{ActError, TenantError};
+use sts_protocol::{ActError, ScopeError, TenantError};
 use thiserror::Error;
 
 use crate::keys::{JtiError, TrustError};
@@ -54,18 +54,24 @@ pub enum SubjectError {
     /// `jti` is empty, too long, or has control characters.
     #[error("jti of the subject token is empty, too long or holds control characters")]
     Jti(#[from] JtiError),
-    /// The tenant claim of the issuer is absent or not one value.
-    #[error("the tenant claim of the subject token is absent or not one value")]
+    /// The tenant claim of the issuer is absent.
+    #[error("the subject token has no value where the issuer's tenant_claim says")]
     TenantMissing,
+    /// The tenant claim of the issuer is not one value.
+    #[error("the tenant claim of the subject token cannot be used")]
+    TenantClaim(#[source] ClaimError),
     /// The tenant is not a tenant.
     #[error("the tenant of the subject token is malformed")]
     Tenant(#[source] TenantError),
     /// The issuer may not assert this tenant, or no tenant.
     #[error("the tenant of the subject token is outside of the tenants of its issuer")]
     TenantOutside,
-    /// The scope claim is malformed.
+    /// The scope claim holds what is no scope.
     #[error("the scope claim of the subject token is malformed")]
-    Scope,
+    Scope(#[source] ScopeError),
+    /// The scope claim is of another type.
+    #[error("the scope claim of the subject token cannot be used")]
+    ScopeClaim(#[source] ClaimError),
     /// `act` is malformed.
     #[error("act of the subject token is malformed")]
     Act(#[source] ActError),
@@ -126,9 +132,9 @@ impl SubjectError {
             Self::SubIsAnAgent => "subject_sub_is_agent",
             Self::Jti(JtiError::Claim(_)) => "subject_claim_malformed",
             Self::Jti(JtiError::NoName) => "subject_jti",
-            Self::TenantMissing | Self::Tenant(_) => "subject_tenant",
+            Self::TenantMissing | Self::TenantClaim(_) | Self::Tenant(_) => "subject_tenant",
             Self::TenantOutside => "tenant_outside",
-            Self::Scope => "subject_scope",
+            Self::Scope(_) | Self::ScopeClaim(_) => "subject_scope",
             Self::Act(_) | Self::ActClaimsUs => "subject_act",
             Self::MayAct => "subject_may_act",
             Self::PrincipalIssuer => "subject_issuer_disabled",

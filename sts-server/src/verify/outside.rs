@@ -1,6 +1,6 @@
 //! Tokens of outside issuers: the first hop of a chain.
 
-use sts_jose::{Claims, UnverifiedToken, typ_fits};
+use sts_jose::{Claims, Selected, UnverifiedToken, typ_fits};
 use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 
 use super::{Context, SubjectError, values};
@@ -41,9 +41,9 @@ fn check_kind(context: &Context<'_>, believed: &OutsideToken) -> Result<(), Subj
 fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, SubjectError> {
     let OutsideToken { issuer, token, times } = believed;
     let claims = token.claims();
-    let named = claims.string("sub")?.ok_or(SubjectError::Sub)?;
+    let named = issuer.subject_claim.one(claims)?.ok_or(SubjectError::Sub)?;
     let sub = format!("{}{named}", issuer.subject_prefix);
-    if !is_name(named) || !is_name(&sub) {
+    if !is_name(&named) || !is_name(&sub) {
         return Err(SubjectError::Sub);
     }
     if context.registry.is_name_of_another_issuer(&issuer.issuer, &sub) {
@@ -52,12 +52,12 @@ fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, Subje
     Ok(Subject {
         token: believed.reference()?,
         sub,
-        principal: SubjectId { iss: issuer.issuer.clone(), sub: named.to_owned() },
+        principal: SubjectId { iss: issuer.issuer.clone(), sub: named.into_owned() },
         scope: match issuer.scopes_from {
             ScopesFrom::Delegation => HeldScope::OfDelegation,
             ScopesFrom::Token => HeldScope::Scope(values::scope(claims, issuer.scope_claim())?),
         },
-        roles: values::roles(claims),
+        roles: values::roles(claims, &issuer.roles_claim),
         tenant: tenant(issuer, claims)?,
         act: act(context.issuer, claims)?,
         may_act: values::may_act(claims)?,
@@ -70,13 +70,14 @@ fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, Subje
 
 /// Binding: a token is accepted only from an agent that it is addressed to.
 fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<(), SubjectError> {
-    let addressed = match issuer.audience_claim.as_str() {
-        "aud" => claims.audience()?,
-        other => claims.strings(other)?.unwrap_or_default(),
-    };
+    let addressed = issuer.audience_claim.texts(claims)?;
     let fits =
-        |audience: &&str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
-    if addressed.iter().any(fits) { Ok(()) } else { Err(SubjectError::NotAddressed(presenter.id.clone())) }
+        |audience: &str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
+    if addressed.iter().flat_map(Selected::iter).any(fits) {
+        Ok(())
+    } else {
+        Err(SubjectError::NotAddressed(presenter.id.clone()))
+    }
 }
 
 fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {

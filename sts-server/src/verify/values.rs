@@ -1,7 +1,9 @@
 //! The values that every subject token must keep to.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
-use sts_jose::Claims;
+use sts_jose::{ClaimSelectors, Claims};
 use sts_protocol::{Act, Scope, ScopeToken, Tenant};
 
 use super::SubjectError;
@@ -28,40 +30,21 @@ pub(super) fn may_act(claims: &Claims) -> Result<Option<MayAct>, SubjectError> {
     Ok(Some(MayAct { iss, sub: sub.to_owned() }))
 }
 
-/// The tenant in a claim: a string, or an array of one.
-pub(super) fn tenant(claims: &Claims, claim: &str) -> Result<Tenant, SubjectError> {
-    let tenant = match claims.get(claim) {
-        Some(Value::String(tenant)) => tenant,
-        Some(Value::Array(tenants)) => match tenants.as_slice() {
-            [Value::String(tenant)] => tenant,
-            _ => return Err(SubjectError::TenantMissing),
-        },
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {
-            return Err(SubjectError::TenantMissing);
-        }
-    };
-    Tenant::new(tenant).map_err(SubjectError::Tenant)
+/// The tenant: one value.
+pub(super) fn tenant(claims: &Claims, selectors: &ClaimSelectors) -> Result<Tenant, SubjectError> {
+    let tenant = selectors.one(claims).map_err(SubjectError::TenantClaim)?.ok_or(SubjectError::TenantMissing)?;
+    Tenant::new(&tenant).map_err(SubjectError::Tenant)
 }
 
-/// The scope in a claim: a string of tokens, or an array of them; absent or empty, none.
-pub(super) fn scope(claims: &Claims, claim: &str) -> Result<Scope, SubjectError> {
-    let malformed = |_error| SubjectError::Scope;
-    match claims.get(claim) {
-        None => Ok(Scope::default()),
-        Some(Value::String(text)) if text.is_empty() => Ok(Scope::default()),
-        Some(Value::String(text)) => text.parse().map_err(malformed),
-        Some(Value::Array(tokens)) => {
-            let token = |value: &Value| ScopeToken::new(value.as_str().unwrap_or_default()).map_err(malformed);
-            tokens.iter().map(token).collect()
-        }
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => Err(SubjectError::Scope),
-    }
+/// The scope: a string of tokens, or an array of them; absent or empty, none.
+pub(super) fn scope(claims: &Claims, selectors: &ClaimSelectors) -> Result<Scope, SubjectError> {
+    let Some(scope) = selectors.texts(claims).map_err(SubjectError::ScopeClaim)? else { return Ok(Scope::default()) };
+    scope.words().map(ScopeToken::new).collect::<Result<_, _>>().map_err(SubjectError::Scope)
 }
 
-/// `roles`; a claim of another shape is somebody else's and holds none.
-pub(super) fn roles(claims: &Claims) -> Vec<String> {
-    let roles = claims.strings("roles").ok().flatten().unwrap_or_default();
-    roles.into_iter().map(str::to_owned).collect()
+/// The roles. A claim of another shape holds none.
+pub(super) fn roles(claims: &Claims, selectors: &ClaimSelectors) -> Vec<String> {
+    selectors.names(claims).into_iter().map(Cow::into_owned).collect()
 }
 
 /// How the user authenticated; values of other shapes than RFC 9068 §2.2.1 has are left behind.

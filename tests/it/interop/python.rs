@@ -32,7 +32,7 @@ async fn python() -> PathBuf {
     sts_tests::python(
         &directory,
         Path::new(REQUIREMENTS),
-        "agentsts.core, fastmcp, jwt, yaagents_client, yaagents_fastapi",
+        "agentsts.core, authlib, fastmcp, google.oauth2.sts, jwt, requests, yaagents_client, yaagents_fastapi",
     )
     .await
 }

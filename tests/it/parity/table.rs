@@ -97,7 +97,11 @@ pub(super) fn cell(carried: Carried, wrong: Wrong) -> Cell {
             // The subject token, which the same agent presents, is asked first.
             Wrong::Agent => Cell::Refused(400, "agent_revoked"),
             Wrong::AgentHeld | Wrong::AgentDisabled => UNAUTHENTICATED,
-            other => actor_token(other, "actor_token_invalid"),
+            Wrong::IssuerDisabled => Cell::Refused(400, "workload_issuer_disabled"),
+            Wrong::Expired => Cell::Refused(400, "workload_expired"),
+            Wrong::Typ => Cell::Refused(400, "workload_typ"),
+            Wrong::Bound => Cell::Refused(400, "workload_bound"),
+            other => actor_token(other, ""),
         },
         Carried::WorkloadAssertion => workload_assertion(wrong),
         Carried::AskersAssertion => match wrong {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
-use sts_server::exchange::{Outcome, Supposition};
+use sts_server::exchange::{Asker, Outcome, Supposition};
 use sts_server::record::{Event, EventKind};
 use sts_tests::model::Model;
 use sts_tests::world::{Node, World, encode};
@@ -58,7 +58,7 @@ async fn compare(scenario: &Scenario, count: &(dyn Fn(&str) + Sync)) -> TestCase
 /// What would come of it, where it is known who asks.
 async fn explain(model: &Model, node: &Node, sent: &Sent) -> Option<Outcome> {
     let (Client::Agent(client) | Client::ByActorToken(client)) = sent.client else { return None };
-    let supposition = Supposition { actor: &model.agents[client].id, subject: None };
+    let supposition = Supposition { actor: Asker::Supposed(&model.agents[client].id), subject: None };
     Some(node.sts.explain(&encode(&sent.form), &sent.header_map(), supposition).await.outcome)
 }
 
@@ -96,5 +96,6 @@ fn agree<'a>(explained: &'a Outcome, exchange: &Exchange, event: Option<&Event>)
             prop_assert_eq!(claims["scope"].as_str(), Some(scope.as_str()));
             Ok("allowed")
         }
+        Outcome::Authenticated { .. } => Err(TestCaseError::fail("more was asked than who asks")),
     }
 }

@@ -19,6 +19,12 @@ fn every_rule_of_agents_is_told() {
     let both = format!(
         "{SECRET}\nclient_secret_hash = \"$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2g$Zm9vYmFyYmF6Zm9vYmFyYmF6\""
     );
+    let zeros = "0".repeat(64);
+    let three = format!("client_secret_sha256 = [\"{zeros}\", \"{zeros}\", \"{zeros}\"]");
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let of_nothing = format!("client_secret_sha256 = [\"{zeros}\", \"{empty}\"]");
+    let needless = format!("{SECRET}\nmax_assertion_lifetime = \"5m\"");
+    let allowing = |option: &str| format!("jwks_uri = \"https://a.example/jwks\"\n{option}");
     let keys = format!("jwks = {JWKS}\njwks_uri = \"https://a.example/jwks\"");
     let workload = |more: &str| {
         format!("workload = [\n  {{ issuer = \"https://login.example.com\", subject = \"w\" }},\n  {more},\n]")
@@ -76,6 +82,42 @@ fn every_rule_of_agents_is_told() {
             SECRET,
             "client_secret_sha256 = \"00\"",
             "r.toml:7: error: client_secret_sha256 of agent \"a\" is not 64 hexadecimal digits",
+        ),
+        (SECRET, &three, "r.toml:7: error: client_secret_sha256 of agent \"a\" holds 3 hashes: 1 or 2 are read"),
+        (
+            SECRET,
+            "client_secret_sha256 = []",
+            "r.toml:7: error: client_secret_sha256 of agent \"a\" holds 0 hashes: 1 or 2 are read",
+        ),
+        (
+            SECRET,
+            "client_secret_sha256 = 1",
+            "r.toml:7: error: auth.client_secret_sha256 must be a string or an array of strings, not an integer",
+        ),
+        (
+            SECRET,
+            &of_nothing,
+            "r.toml:7: error: client_secret_sha256 of agent \"a\" is the hash of an empty secret: was $SECRET set?",
+        ),
+        (
+            SECRET,
+            &needless,
+            "r.toml:8: error: max_assertion_lifetime of agent \"a\": it has no key to sign client assertions with; name its jwks or jwks_uri",
+        ),
+        (
+            SECRET,
+            &allowing("assertion_audience = \"issuer_or_token_endpoint\""),
+            "r.toml:8: warning: client assertions of agent \"a\" may be addressed to the token endpoint: keep it to our issuer alone, if its library can",
+        ),
+        (
+            SECRET,
+            &allowing("max_assertion_lifetime = \"1h\""),
+            "r.toml:8: warning: client assertions of agent \"a\" may live for 1h, and 5m is the default: keep it, if its library can",
+        ),
+        (
+            SECRET,
+            &allowing("max_assertion_lifetime = \"61m\""),
+            "r.toml:8: error: max_assertion_lifetime 61m of agent \"a\" is longer than 1h",
         ),
         (SECRET, &keys, "r.toml:8: error: agent \"a\" has both jwks and jwks_uri; keep one of them"),
         (SECRET, "jwks = { keys = [] }", "r.toml:7: error: jwks of agent \"a\": no key in it can be used"),

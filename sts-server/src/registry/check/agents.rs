@@ -8,7 +8,7 @@ use super::keys::{PlainHttp, check_key_set, check_key_url};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::fault::Fault;
 use crate::registry::located::{Located, Place};
-use crate::registry::{Agent, AgentAuth, Tenants, Workload};
+use crate::registry::{Agent, AgentAuth, AssertionAudience, SecretHashes, Tenants, Workload};
 use crate::ttl::Ttl;
 
 /// The longest id of an agent, in characters: it becomes a `sub`.
@@ -31,6 +31,7 @@ pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut 
         let checked = Auth { id: &agent.entry.id, auth, place: &agent.place };
         checked.secrets(faults);
         checked.keys(faults);
+        checked.assertions(faults);
         for (index, workload) in auth.workload.iter().enumerate() {
             checked.workload(context, index, workload, faults);
         }
@@ -119,7 +120,7 @@ struct Auth<'a> {
 impl Auth<'_> {
     fn secrets(&self, faults: &mut Vec<Fault>) {
         let Self { id, auth, place } = self;
-        if *auth == &AgentAuth::default() && place.reads(&["auth"]) {
+        if !auth.has_credential() && place.reads(&["auth"]) {
             let fault = place.error("auth", format!("auth of agent {id:?} names no credential"));
             faults.push(fault.with_help("leave it out for an agent that only receives"));
         }
@@ -127,18 +128,65 @@ impl Auth<'_> {
             let message = format!("agent {id:?} has both client_secret_hash and client_secret_sha256");
             faults.push(place.error("auth.client_secret_sha256", message).with_help("keep one of them"));
         }
-        if let Some(Err(reason)) = auth.client_secret_hash.as_deref().map(argon2id_cost) {
-            let message = format!("client_secret_hash of agent {id:?} {reason}");
-            faults.push(place.error("auth.client_secret_hash", message));
+        self.number_of_hashes("client_secret_hash", auth.client_secret_hash.as_ref(), faults);
+        self.number_of_hashes("client_secret_sha256", auth.client_secret_sha256.as_ref(), faults);
+        for hash in auth.argon2_hashes() {
+            if let Err(reason) = argon2id_cost(hash) {
+                let message = format!("client_secret_hash of agent {id:?} {reason}");
+                faults.push(place.error("auth.client_secret_hash", message));
+            }
         }
-        match auth.client_secret_sha256.as_deref() {
-            Some(hash) if !is_sha256_hex(hash) => {
+        for hash in auth.sha256_hashes() {
+            if !is_sha256_hex(hash) {
                 let message =
                     format!("client_secret_sha256 of agent {id:?} is not {SHA256_HEX_CHARS} hexadecimal digits");
                 faults.push(place.error("auth.client_secret_sha256", message));
-            }
-            Some(hash) if hash.eq_ignore_ascii_case(EMPTY_SHA256) => {
+            } else if hash.eq_ignore_ascii_case(EMPTY_SHA256) {
                 faults.push(place.error("auth.client_secret_sha256", of_an_empty_secret("client_secret_sha256", id)));
+            }
+        }
+    }
+
+    /// A secret is replaced by another, so one hash stands alone or two stand side by side.
+    fn number_of_hashes(&self, key: &str, hashes: Option<&SecretHashes>, faults: &mut Vec<Fault>) {
+        let Self { id, place, .. } = self;
+        let Some(count) = hashes.map(|hashes| hashes.as_slice().len()) else { return };
+        if count == 0 || count > SecretHashes::MAX {
+            let message = format!("{key} of agent {id:?} holds {count} hashes: 1 or {} are read", SecretHashes::MAX);
+            faults.push(place.error(&format!("auth.{key}"), message));
+        }
+    }
+
+    /// The options for client libraries whose assertions break the default rules.
+    fn assertions(&self, faults: &mut Vec<Fault>) {
+        let Self { id, auth, place } = self;
+        let lifetime = auth.max_assertion_lifetime;
+        let has_audience = auth.assertion_audience != AssertionAudience::default();
+        let keys = [("assertion_audience", has_audience), ("max_assertion_lifetime", lifetime.is_some())];
+        for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set && !auth.has_keys() && place.reads(&["auth"])) {
+            let message = format!("{key} of agent {id:?}: it has no key to sign client assertions with");
+            faults.push(place.error(&format!("auth.{key}"), message).with_help("name its jwks or jwks_uri"));
+        }
+        if has_audience {
+            let message = format!(
+                "client assertions of agent {id:?} may be addressed to the token endpoint: keep it to our issuer alone, if its library can"
+            );
+            faults.push(place.warning("auth.assertion_audience", message));
+        }
+        match lifetime {
+            Some(longer) if longer > AgentAuth::LONGEST_ASSERTION_LIFETIME => {
+                let message = format!(
+                    "max_assertion_lifetime {longer} of agent {id:?} is longer than {}",
+                    AgentAuth::LONGEST_ASSERTION_LIFETIME
+                );
+                faults.push(place.error("auth.max_assertion_lifetime", message));
+            }
+            Some(longer) if longer > AgentAuth::DEFAULT_ASSERTION_LIFETIME => {
+                let message = format!(
+                    "client assertions of agent {id:?} may live for {longer}, and {} is the default: keep it, if its library can",
+                    AgentAuth::DEFAULT_ASSERTION_LIFETIME
+                );
+                faults.push(place.warning("auth.max_assertion_lifetime", message));
             }
             Some(_) | None => {}
         }
@@ -188,10 +236,9 @@ impl Auth<'_> {
 
 /// Warns of hashes that cost another time than most: the time of an answer then tells which ids there are.
 pub(super) fn costs(agents: &[Located<Agent>], faults: &mut Vec<Fault>) {
-    let cost = |agent: &Located<Agent>| argon2id_cost(agent.entry.auth.as_ref()?.client_secret_hash.as_deref()?).ok();
-    let Some(costliest) = agents.iter().filter_map(cost).max_by_key(Argon2idCost::work) else { return };
+    let Some(costliest) = agents.iter().flat_map(costs_of).max_by_key(Argon2idCost::work) else { return };
     for agent in agents {
-        let Some(cost) = cost(agent).filter(|cost| *cost != costliest) else { continue };
+        let Some(cost) = costs_of(agent).find(|cost| *cost != costliest) else { continue };
         let message = format!(
             "client_secret_hash of agent {:?} costs {cost}, and another agent's {costliest}: the time of an answer tells which ids there are",
             agent.entry.id
@@ -199,6 +246,12 @@ pub(super) fn costs(agents: &[Located<Agent>], faults: &mut Vec<Fault>) {
         let fault = agent.place.warning("auth.client_secret_hash", message);
         faults.push(fault.with_help("make all hashes with the same parameters"));
     }
+}
+
+/// The costs of the hashes of an agent that can be read.
+fn costs_of(agent: &Located<Agent>) -> impl Iterator<Item = Argon2idCost> {
+    let hashes = agent.entry.auth.as_ref().map_or(&[][..], AgentAuth::argon2_hashes);
+    hashes.iter().filter_map(|hash| argon2id_cost(hash).ok())
 }
 
 /// The words for the hash of nothing, which a shell makes of a variable that is not set.

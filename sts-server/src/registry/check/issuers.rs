@@ -5,7 +5,7 @@ use url::Url;
 use super::context::Context;
 use super::keys::{PlainHttp, check_key_set, check_key_url};
 use crate::fault::Fault;
-use crate::registry::located::Located;
+use crate::registry::located::{Located, Place};
 use crate::registry::{Issuer, ScopesFrom, Tenants};
 use crate::storage::KEY_TEXT_BYTES;
 
@@ -118,15 +118,31 @@ fn claims(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
         let message = format!("scope_claim of issuer {name:?} is of no use without scopes_from = \"token\"");
         faults.push(place.error("scope_claim", message));
     }
-    for (key, claim) in [
-        ("tenant_claim", entry.tenant_claim.as_deref()),
-        ("scope_claim", entry.scope_claim.as_deref()),
-        ("audience_claim", Some(entry.audience_claim.as_str())),
+    for (key, selectors) in [
+        ("tenant_claim", entry.tenant_claim.as_ref()),
+        ("roles_claim", Some(&entry.roles_claim)),
+        ("subject_claim", Some(&entry.subject_claim)),
+        ("scope_claim", entry.scope_claim.as_ref()),
+        ("audience_claim", Some(&entry.audience_claim)),
     ] {
-        if claim == Some("") {
-            faults.push(place.error(key, format!("{key} of issuer {name:?} is empty")));
+        for selector in selectors.iter().flat_map(|selectors| selectors.as_slice()) {
+            faults.extend(dotted(place, key, name, &selector.to_string()));
         }
     }
+}
+
+/// Warns of a literal name with dots that seems to be meant as a path. The names of claims that are URLs have dots too.
+fn dotted(place: &Place, key: &str, issuer: &str, selector: &str) -> Option<Fault> {
+    if selector.contains(['/', ':']) || !selector.contains('.') {
+        return None;
+    }
+    let message = format!("{key} {selector:?} of issuer {issuer:?} is the literal name of a claim, not a path");
+    let path = selector.replace('.', "/");
+    Some(
+        place
+            .warning(key, message)
+            .with_help(format!("write \"/{path}\" for the path, or \"/{selector}\" for the claim")),
+    )
 }
 
 fn tenants(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {

@@ -11,10 +11,11 @@ use crate::registry::located::Entries;
 pub(super) fn faults(entries: &Entries) -> Vec<Fault> {
     let mut faults = Vec::new();
     for agent in &entries.agents {
-        let Some(hash) = agent.entry.auth.as_ref().and_then(|auth| auth.client_secret_hash.as_deref()) else {
-            continue;
+        let hashes = agent.entry.auth.as_ref().map_or(&[][..], |auth| auth.argon2_hashes());
+        let is_of_nothing = |hash: &String| {
+            argon2id_cost(hash).is_ok() && Argon2::default().verify_password(b"", hash.as_str()).is_ok()
         };
-        if argon2id_cost(hash).is_ok() && Argon2::default().verify_password(b"", hash).is_ok() {
+        if hashes.iter().any(is_of_nothing) {
             let message = of_an_empty_secret("client_secret_hash", &agent.entry.id);
             faults.push(agent.place.error("auth.client_secret_hash", message));
         }

@@ -56,7 +56,7 @@ fn workload_issuers(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault
     for Located { entry, place } in entries.issuers.iter().filter(|issuer| !gives_users(issuer)) {
         let describes_users = entry.tenant_claim.is_some()
             || entry.scopes_from == ScopesFrom::Token
-            || entry.audience_claim != "aud"
+            || !entry.audience_claim.is_claim("aud")
             || !entry.subject_prefix.is_empty();
         if !is_without_users && !describes_users {
             continue;

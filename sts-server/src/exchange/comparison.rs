@@ -1,0 +1,342 @@
+//! What a token says beside what the registry expects, for `explain`.
+//!
+//! Nothing here decides: the token is read whatever is wrong with it, and no step of a request asks this module.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sts_jose::{ClaimSelectors, Claims, Protection, ReadableToken, typ_fits};
+use sts_protocol::TokenType;
+use utoipa::ToSchema;
+
+use crate::client_auth::TOKEN_PATH;
+use crate::document::nearest;
+use crate::record::cut;
+use crate::registry::{Agent, AssertionAudience, Registry};
+
+/// The most known names that a row lists.
+const MAX_NAMES: usize = 5;
+/// How far ahead `iat` and `nbf` may be, in seconds.
+const SKEW_SECONDS: i64 = 30;
+
+/// A token of a request, claim by claim.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenComparison {
+    /// The parameter that it was sent in.
+    pub parameter: &'static str,
+    /// Its protection, in words.
+    pub protection: &'static str,
+    /// The claims that decide whether it is accepted.
+    pub claims: Vec<ComparedClaim>,
+}
+
+/// One claim of a token, and what is expected of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ComparedClaim {
+    /// The claim, or the member of the header.
+    pub claim: String,
+    /// What the token says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_says: Option<String>,
+    /// What the registry, or this service, expects.
+    pub registry_expects: String,
+    /// Whether the two fit.
+    pub fits: bool,
+    /// The known name that is so near to what the token says that it was probably meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+}
+
+/// What tokens are compared with.
+pub(super) struct Expectations<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) issuer: &'a str,
+    pub(super) now: Timestamp,
+}
+
+/// The rows of one token.
+struct Rows<'a> {
+    header: &'a Map<String, Value>,
+    claims: &'a Map<String, Value>,
+    rows: Vec<ComparedClaim>,
+}
+
+/// The words for a protection.
+#[must_use]
+pub fn protection(token: &ReadableToken) -> &'static str {
+    match token.protection() {
+        Protection::Signed => "signed",
+        Protection::Symmetric => "signed with a shared secret: no public key verifies it",
+        Protection::None => "not signed: refused everywhere",
+        Protection::Encrypted => "encrypted: its claims cannot be read here",
+    }
+}
+
+impl Expectations<'_> {
+    /// A subject token that `presenter` sends as `declared`.
+    pub(super) fn subject(
+        &self,
+        token: &str,
+        declared: Option<TokenType>,
+        presenter: Option<&Agent>,
+    ) -> TokenComparison {
+        self.compared("subject_token", token, |rows| {
+            let iss = rows.text("iss").map(str::to_owned);
+            let issuers: Vec<&str> = self.registry.issuers().map(|issuer| issuer.issuer.as_str()).collect();
+            let is_ours = iss.as_deref() == Some(self.issuer);
+            if is_ours {
+                rows.add("iss", "this service".to_owned(), true, None);
+            } else {
+                rows.name("iss", "a registered issuer", issuers);
+            }
+            let issuer = iss.as_deref().and_then(|iss| self.registry.issuer(iss));
+            if let Some(issuer) = issuer {
+                let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+                rows.header_one_of("alg", &algorithms);
+            } else {
+                rows.add("alg", "an algorithm of its issuer".to_owned(), !is_foreign(rows.header), None);
+            }
+            rows.typ(declared.unwrap_or(TokenType::Jwt).allowed_typ());
+            if let Some(presenter) = presenter {
+                let own = presenter.audience().iter();
+                let accepted: Vec<&str> = own.chain(&presenter.accepts).map(String::as_str).collect();
+                match issuer {
+                    Some(issuer) => rows.addressed_by(&issuer.audience_claim, &accepted),
+                    None => rows.addressed(&accepted),
+                }
+            }
+            rows.times(self.now);
+            if let Some(selectors) = issuer.and_then(|issuer| issuer.tenant_claim.as_ref()) {
+                rows.tenant(selectors);
+            }
+            rows.unbound();
+        })
+    }
+
+    /// A workload token, sent as this parameter.
+    pub(super) fn workload(&self, parameter: &'static str, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+        self.compared(parameter, token, |rows| {
+            let entries = || self.registry.agents().flat_map(|agent| agent.auth.iter().flat_map(|auth| &auth.workload));
+            rows.name("iss", "the issuer of a workload", entries().map(|entry| entry.issuer.as_str()).collect());
+            let iss = rows.text("iss").map(str::to_owned);
+            let of_issuer = || entries().filter(|entry| Some(&entry.issuer) == iss.as_ref());
+            rows.name("sub", "the subject of a workload", of_issuer().map(|entry| entry.subject.as_str()).collect());
+            let sub = rows.text("sub").map(str::to_owned);
+            let entry = of_issuer().find(|entry| Some(&entry.subject) == sub.as_ref());
+            rows.addressed(&[entry.and_then(|entry| entry.audience.as_deref()).unwrap_or(self.issuer)]);
+            if let Some(issuer) = iss.as_deref().and_then(|iss| self.registry.issuer(iss)) {
+                let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+                rows.header_one_of("alg", &algorithms);
+            }
+            rows.typ(allowed_typ);
+            rows.times(self.now);
+            rows.unbound();
+        })
+    }
+
+    /// A client assertion: that of an agent, or a workload token in its place.
+    pub(super) fn assertion(&self, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+        let read = ReadableToken::read(token);
+        let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());
+        if iss.is_some_and(|iss| self.registry.is_workload_issuer(iss)) {
+            return self.workload("client_assertion", token, allowed_typ);
+        }
+        let agent = iss.and_then(|iss| self.registry.agent(iss));
+        self.compared("client_assertion", token, |rows| {
+            let agents = || self.registry.agents().map(|agent| agent.id.as_str()).collect();
+            rows.name("iss", "the id of an agent, or the issuer of a workload", agents());
+            rows.name("sub", "the same as iss", iss.into_iter().collect());
+            let rules = agent.and_then(|agent| agent.auth.as_ref()).cloned().unwrap_or_default();
+            let endpoint = format!("{}{TOKEN_PATH}", self.issuer);
+            match rules.assertion_audience {
+                AssertionAudience::Issuer => rows.addressed_alone(&[self.issuer]),
+                AssertionAudience::IssuerOrTokenEndpoint => rows.addressed_alone(&[self.issuer, &endpoint]),
+            }
+            rows.typ(allowed_typ);
+            let longest = rules.assertion_lifetime();
+            let exp = rows.claims.get("exp").and_then(Value::as_i64);
+            let ahead = exp.map(|exp| exp - self.now.as_second());
+            let fits = ahead.is_some_and(|ahead| (1..=longest.as_seconds()).contains(&ahead));
+            rows.time("exp", format!("ahead by {longest} at most (max_assertion_lifetime)"), fits, self.now);
+            let has_name = rows.text("jti").is_some_and(|jti| !jti.is_empty());
+            rows.add("jti", "a name that counts once".to_owned(), has_name, None);
+            rows.unbound();
+        })
+    }
+
+    fn compared(&self, parameter: &'static str, token: &str, compare: impl FnOnce(&mut Rows<'_>)) -> TokenComparison {
+        let Some(read) = ReadableToken::read(token) else {
+            return TokenComparison {
+                parameter,
+                protection: "opaque: only its issuer can read it",
+                claims: Vec::new(),
+            };
+        };
+        let protection = protection(&read);
+        let Some(claims) = read.claims() else { return TokenComparison { parameter, protection, claims: Vec::new() } };
+        let mut rows = Rows { header: read.header(), claims, rows: Vec::new() };
+        compare(&mut rows);
+        TokenComparison { parameter, protection, claims: rows.rows }
+    }
+}
+
+impl Rows<'_> {
+    fn text(&self, claim: &str) -> Option<&str> {
+        self.claims.get(claim).and_then(Value::as_str)
+    }
+
+    fn add(&mut self, claim: &str, registry_expects: String, fits: bool, nearest: Option<String>) {
+        let says = self.claims.get(claim).or_else(|| self.header.get(claim)).map(shown);
+        self.rows.push(ComparedClaim { claim: claim.to_owned(), token_says: says, registry_expects, fits, nearest });
+    }
+
+    /// A claim that is one of the known names.
+    fn name(&mut self, claim: &str, what: &str, mut known: Vec<&str>) {
+        known.sort_unstable();
+        known.dedup();
+        let says = self.text(claim).unwrap_or_default().to_owned();
+        let fits = known.contains(&says.as_str());
+        let meant = if fits { None } else { nearest(&says, known.iter().copied()).map(str::to_owned) };
+        let expected = if fits { what.to_owned() } else { format!("{what}: {}", listed(&known)) };
+        self.add(claim, expected, fits, meant);
+    }
+
+    fn header_one_of(&mut self, member: &str, allowed: &[&str]) {
+        let fits = self.header.get(member).and_then(Value::as_str).is_some_and(|says| allowed.contains(&says));
+        self.add(member, listed(allowed), fits, None);
+    }
+
+    fn typ(&mut self, allowed: &[&str]) {
+        let typ = self.header.get("typ");
+        let fits = match typ {
+            None => typ_fits(None, allowed),
+            Some(typ) => typ.as_str().is_some_and(|typ| typ_fits(Some(typ), allowed)),
+        };
+        let names: Vec<&str> = allowed.iter().map(|typ| if typ.is_empty() { "absent" } else { typ }).collect();
+        let says = typ.map(shown);
+        let claim = "typ".to_owned();
+        self.rows.push(ComparedClaim {
+            claim,
+            token_says: says,
+            registry_expects: listed(&names),
+            fits,
+            nearest: None,
+        });
+    }
+
+    /// An `aud` that holds one of these.
+    fn addressed(&mut self, accepted: &[&str]) {
+        let found = values(self.claims.get("aud"));
+        let (fits, meant) = meets(&found, accepted);
+        self.add("aud", listed(accepted), fits, meant);
+    }
+
+    /// The same of the claims that an issuer's entry names.
+    fn addressed_by(&mut self, selectors: &ClaimSelectors, accepted: &[&str]) {
+        let claims = Claims::new(self.claims.clone());
+        let found = selectors.texts(&claims).ok().flatten();
+        let found: Vec<&str> = found.iter().flat_map(|found| found.iter()).collect();
+        let (fits, meant) = meets(&found, accepted);
+        self.selected(selectors, &found, (listed(accepted), fits, meant));
+    }
+
+    /// One tenant in the claims that an issuer's entry names.
+    fn tenant(&mut self, selectors: &ClaimSelectors) {
+        let claims = Claims::new(self.claims.clone());
+        let found = selectors.one(&claims).ok().flatten();
+        let found: Vec<&str> = found.iter().map(|tenant| &**tenant).collect();
+        self.selected(selectors, &found, ("one tenant (tenant_claim)".to_owned(), !found.is_empty(), None));
+    }
+
+    fn selected(
+        &mut self,
+        selectors: &ClaimSelectors,
+        found: &[&str],
+        (registry_expects, fits, nearest): (String, bool, Option<String>),
+    ) {
+        let claim = selectors.to_string();
+        let says = if found.is_empty() {
+            self.claims.get(&claim).map(shown)
+        } else {
+            Some(cut(&found.join(", ")).into_owned())
+        };
+        self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest });
+    }
+
+    /// An audience that holds nothing but these.
+    fn addressed_alone(&mut self, accepted: &[&str]) {
+        let values = values(self.claims.get("aud"));
+        let fits = !values.is_empty() && values.iter().all(|value| accepted.contains(value));
+        let near = || values.iter().find_map(|value| nearest(value, accepted.iter().copied())).map(str::to_owned);
+        let meant = if fits { None } else { near() };
+        self.add("aud", format!("{} and no other", listed(accepted)), fits, meant);
+    }
+
+    fn times(&mut self, now: Timestamp) {
+        let seconds = |claim: &str| self.claims.get(claim).and_then(Value::as_f64);
+        let (present, latest) = (now.as_second() as f64, (now.as_second() + SKEW_SECONDS) as f64);
+        let alive = seconds("exp").is_some_and(|exp| exp > present);
+        let begun = |claim: &str| seconds(claim).is_none_or(|at| at <= latest);
+        let (issued, valid) = (begun("iat"), begun("nbf"));
+        self.time("exp", "later than now".to_owned(), alive, now);
+        for (claim, fits) in [("iat", issued), ("nbf", valid)] {
+            if self.claims.contains_key(claim) {
+                self.time(claim, format!("at most {SKEW_SECONDS} s ahead"), fits, now);
+            }
+        }
+    }
+
+    /// A claim that is a time: shown as one.
+    fn time(&mut self, claim: &str, registry_expects: String, fits: bool, now: Timestamp) {
+        let at = self.claims.get(claim);
+        let seconds = at.and_then(Value::as_i64).and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let words = |at: Timestamp| format!("{at} ({} s from now)", at.as_second() - now.as_second());
+        let says = seconds.map(words).or_else(|| at.map(shown));
+        let claim = claim.to_owned();
+        self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest: None });
+    }
+
+    fn unbound(&mut self) {
+        if self.claims.contains_key("cnf") {
+            self.add("cnf", "absent: no proof of possession is honoured yet".to_owned(), false, None);
+        }
+    }
+}
+
+/// Whether one of the values is accepted, and else the accepted name that was probably meant.
+fn meets(values: &[&str], accepted: &[&str]) -> (bool, Option<String>) {
+    if values.iter().any(|value| accepted.contains(value)) {
+        return (true, None);
+    }
+    (false, values.iter().find_map(|value| nearest(value, accepted.iter().copied())).map(str::to_owned))
+}
+
+/// Returns true if no public key verifies tokens with this header.
+fn is_foreign(header: &Map<String, Value>) -> bool {
+    let algorithm = header.get("alg").and_then(Value::as_str).unwrap_or("none");
+    algorithm.starts_with("HS") || algorithm.eq_ignore_ascii_case("none")
+}
+
+fn values(claim: Option<&Value>) -> Vec<&str> {
+    match claim {
+        Some(Value::String(value)) => vec![value],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => cut(text).into_owned(),
+        other => cut(&other.to_string()).into_owned(),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let first: Vec<&str> = names.iter().copied().take(MAX_NAMES).collect();
+    match names.len().saturating_sub(MAX_NAMES) {
+        _ if names.is_empty() => "none is known".to_owned(),
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}

@@ -1,0 +1,34 @@
+//! The stored hashes of an agent's secret.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The hash of an agent's secret, or two of them while a secret is being replaced. Debug shows no hash.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum SecretHashes {
+    /// The hash of one secret.
+    One(String),
+    /// The hashes of the new and the former secret: each authenticates.
+    Several(Vec<String>),
+}
+
+impl SecretHashes {
+    /// The most hashes that stand side by side.
+    pub const MAX: usize = 2;
+
+    /// The hashes, in their order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(hash) => std::slice::from_ref(hash),
+            Self::Several(hashes) => hashes,
+        }
+    }
+}
+
+impl std::fmt::Debug for SecretHashes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretHashes({})", self.as_slice().len())
+    }
+}

@@ -1,0 +1,4 @@
+//! Inputs from public bug reports of other token services, each as its whole kind.
+
+mod issuers;
+mod requesters;
