@@ -13,8 +13,8 @@ use super::jwe::{self, EncryptError};
 use super::party::Party;
 use super::refusal::{OpenError, Reason, Refusal};
 use super::seal::SealError;
-use crate::idempotency::{Authority, Lease, NotRepeated, Record};
-use crate::once::{self, Begun, Caller, OnceError, OnceKey, Spend};
+use crate::idempotency::{Authority, Lease, NotRepeated, Record, Start};
+use crate::once::{self, Caller, OnceError, OnceKey, Spend};
 
 /// The longest answer that is kept, in bytes: an answer must not be longer.
 pub const MAX_ANSWER_BYTES: usize = 32 * 1024;
@@ -64,11 +64,11 @@ impl Party {
             expires_in: self.remember,
             caller: Caller::new(caller),
         };
-        match self.once.begin(&operation).await? {
-            Begun::Started(ticket) => Ok(Once::Started(Lease::hold(Arc::clone(&self.once), ticket, self.lease))),
-            Begun::InFlight { retry_after } => Err(OpenError::InFlight { retry_after }),
-            Begun::Conflict => Err(refused("the idempotency key stands for another operation")),
-            Begun::Done { outcome } => match Record::repeat(&outcome, authority) {
+        match Lease::begin(Arc::clone(&self.once), operation).await? {
+            Start::Held(lease) => Ok(Once::Started(lease)),
+            Start::InFlight { retry_after } => Err(OpenError::InFlight { retry_after }),
+            Start::Conflict => Err(refused("the idempotency key stands for another operation")),
+            Start::Done { record } => match Record::repeat(&record, authority) {
                 Ok(outcome) => {
                     let foreign = |error: std::string::FromUtf8Error| OnceError::Unavailable(error.into());
                     Ok(Once::Done(String::from_utf8(outcome).map_err(foreign)?))

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::authority::Authority;
 use super::record::Record;
-use crate::once::{Held, OnceError, OnceStore, Ticket};
+use crate::once::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
 
 /// How often an outcome is tried to be stored, and how long the first pause is; each is twice the one before.
 const ATTEMPTS_TO_STORE: u32 = 6;
@@ -24,9 +24,33 @@ pub(crate) struct Lease {
     settled: oneshot::Sender<()>,
 }
 
+/// The answer of a store that was asked to begin an operation.
+pub(crate) enum Start {
+    /// It is ours to do.
+    Held(Lease),
+    /// It is in progress.
+    InFlight { retry_after: Duration },
+    /// It is done: the record of it.
+    Done { record: Vec<u8> },
+    /// Its key stands for another body.
+    Conflict,
+}
+
 impl Lease {
-    /// Holds the operation of a ticket, whose lease has just begun.
-    pub(crate) fn hold(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration) -> Self {
+    /// Begins an operation and holds it. Runs in a task of its own: a caller that hangs up while the store is asked leaves nothing held.
+    pub(crate) async fn begin(store: Arc<dyn OnceStore>, operation: Operation) -> Result<Start, OnceError> {
+        let begin = async move {
+            Ok(match store.begin(&operation).await? {
+                Begun::Started(ticket) => Start::Held(Self::hold(store, ticket, operation.lease)),
+                Begun::InFlight { retry_after } => Start::InFlight { retry_after },
+                Begun::Done { outcome } => Start::Done { record: outcome },
+                Begun::Conflict => Start::Conflict,
+            })
+        };
+        tokio::spawn(begin.in_current_span()).await.unwrap_or_else(|error| Err(OnceError::Unavailable(error.into())))
+    }
+
+    fn hold(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration) -> Self {
         let (settled, is_settled) = oneshot::channel();
         let renewing = renew(Arc::clone(&store), ticket.clone(), lease, is_settled);
         tokio::spawn(renewing.in_current_span());

@@ -55,7 +55,7 @@ use sts_jose::{Clock, SystemClock};
 pub use layer::{IDEMPOTENCY_REPLAYED, IdempotencyLayer, IdempotencyService};
 
 pub(crate) use authority::Authority;
-pub(crate) use lease::Lease;
+pub(crate) use lease::{Lease, Start};
 pub(crate) use record::{NotRepeated, Record};
 
 use crate::carried::IdempotencyKey;

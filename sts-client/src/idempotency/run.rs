@@ -6,15 +6,27 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::{Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Work, told};
+use super::{Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Start, Work, told};
 use crate::context::CallContext;
-use crate::once::{Begun, OnceError, Operation};
+use crate::once::{OnceError, Operation};
 
 impl Idempotency {
     /// Does the work, unless it has been done: then its outcome is the stored one.
     ///
     /// It runs in a task of its own, in the [`CallContext`] of this one. It ends, and its outcome is stored, even when its caller hangs up.
     /// Its lease is renewed while it runs. Costs two round trips to the store, one for a repetition.
+    ///
+    /// ```
+    /// use sts_client::{Delegation, IdempotencyKey};
+    /// use sts_client::idempotency::{Fingerprint, Idempotency, NotRun, Repeatable, Work};
+    ///
+    /// async fn reserve(idempotency: &Idempotency, caller: &Delegation, key: &IdempotencyKey, product: String) -> Result<Vec<u8>, NotRun> {
+    ///     let fingerprint = Fingerprint::of([&product]);
+    ///     let repeatable = Repeatable { caller, route: "reserve", key, fingerprint };
+    ///     let reserve = move |_attempt| async move { Work::Final(format!("reserved {product}").into_bytes()) };
+    ///     Ok(idempotency.run(repeatable, reserve).await?.outcome)
+    /// }
+    /// ```
     ///
     /// # Errors
     /// See [`NotRun`]. When an outcome cannot be stored the caller gets it all the same, and a repetition after the lease does the work
@@ -36,7 +48,7 @@ impl Idempotency {
         let matter = told::matter(&repeatable);
         let this = self.clone();
         let run = async move {
-            let ran = this.run_operation(&operation, authority, context, work).await;
+            let ran = this.run_operation(operation, authority, context, work).await;
             this.tell(&ran, &matter);
             ran
         };
@@ -47,7 +59,7 @@ impl Idempotency {
 
     async fn run_operation<W, F>(
         &self,
-        operation: &Operation,
+        operation: Operation,
         authority: Authority,
         context: Option<CallContext>,
         work: W,
@@ -56,18 +68,17 @@ impl Idempotency {
         W: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Work> + Send + 'static,
     {
-        let ticket = match self.store.begin(operation).await {
-            Ok(Begun::Started(ticket)) => ticket,
-            Ok(Begun::Done { outcome }) => return repeat(&outcome, authority),
-            Ok(Begun::InFlight { retry_after }) => return Err(NotRun::InFlight { retry_after }),
-            Ok(Begun::Conflict) => return Err(NotRun::Conflict),
+        let lease = match Lease::begin(Arc::clone(&self.store), operation).await {
+            Ok(Start::Held(lease)) => lease,
+            Ok(Start::Done { record }) => return repeat(&record, authority),
+            Ok(Start::InFlight { retry_after }) => return Err(NotRun::InFlight { retry_after }),
+            Ok(Start::Conflict) => return Err(NotRun::Conflict),
             Err(error) => {
                 let cause: &(dyn Error + 'static) = &error;
                 tracing::warn!(error = cause, "refusing work with an idempotency key: the store cannot take it");
                 return Err(NotRun::Unavailable(error));
             }
         };
-        let lease = Lease::hold(Arc::clone(&self.store), ticket, self.lease);
         let attempt = Attempt(lease.attempt());
         // The work is called within its task, where its panic is caught.
         let work = async move { work(attempt).await };

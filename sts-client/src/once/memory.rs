@@ -40,6 +40,16 @@ impl Default for MemoryLimits {
 ///
 /// **Each caller's share is bounded**: a new entry is refused when its caller holds more than the space that is free. One caller alone fills
 /// at most half of the store, two a third each, and `n` callers leave an `n + 1`th part for the next one.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use sts_client::SystemClock;
+/// use sts_client::once::{MemoryLimits, MemoryOnceStore};
+///
+/// let limits = MemoryLimits { bytes: 256 << 20, ..MemoryLimits::default() };
+/// let store = Arc::new(MemoryOnceStore::new(Arc::new(SystemClock), limits));
+/// ```
 pub struct MemoryOnceStore {
     clock: Arc<dyn Clock>,
     limits: MemoryLimits,

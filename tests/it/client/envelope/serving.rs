@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
 use sts_client::envelope::{Capability, MAX_ANSWER_BYTES, OpenError, Opened, Reason, SealError, ServeError};
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
+use sts_client::once::{
+    Begun, Caller, Held, MemoryLimits, MemoryOnceStore, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket,
+};
 use sts_jose::Clock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::{Drafted, Refund, World, draft, refund};
@@ -35,15 +38,16 @@ impl Slow {
     }
 }
 
-/// Opens the operation again and again until it is neither in progress nor held.
+/// Opens the operation again until it is no longer held, which takes a few turns of the runtime.
 async fn open_when_free(world: &World, headers: &http::HeaderMap) -> Opened {
-    loop {
+    for _ in 0..1_000 {
         match world.open(&world.seal(headers, "refund-1").await.envelope, headers).await {
             Ok(opened) => return opened,
             Err(OpenError::InFlight { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("{error:?}"),
         }
     }
+    panic!("the operation is held and nobody is doing it");
 }
 
 #[tokio::test]
@@ -110,6 +114,62 @@ async fn an_opened_message_that_nobody_answers_gives_its_operation_up() {
     let again = open_when_free(&world, &headers).await;
     assert!(!again.is_repeated());
     again.serve(draft).await.unwrap();
+}
+
+/// A store whose answer to `begin` waits for a permit.
+#[derive(Debug)]
+struct Hesitant {
+    store: MemoryOnceStore,
+    begun: AtomicU32,
+    answers: Semaphore,
+}
+
+#[async_trait]
+impl OnceStore for Hesitant {
+    async fn spend(&self, key: OnceKey, caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
+        self.store.spend(key, caller, expires_at).await
+    }
+
+    async fn begin(&self, operation: &Operation) -> Result<Begun, OnceError> {
+        let begun = self.store.begin(operation).await;
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let _permit = self.answers.acquire().await.unwrap();
+        begun
+    }
+
+    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, OnceError> {
+        self.store.renew(ticket, lease).await
+    }
+
+    async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, OnceError> {
+        self.store.finish(ticket, outcome).await
+    }
+
+    async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
+        self.store.abandon(ticket).await
+    }
+
+    async fn purge(&self) -> Result<u64, OnceError> {
+        self.store.purge().await
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_while_the_store_is_asked_leaves_nothing_held() {
+    let store = MemoryOnceStore::new(Arc::new(Running(Instant::now())), MemoryLimits::default());
+    let store = Arc::new(Hesitant { store, begun: AtomicU32::new(0), answers: Semaphore::new(0) });
+    let world = World::with(|ledger| ledger.once(Arc::clone(&store) as Arc<_>)).await;
+    let headers = world.token(&json!({}));
+    let envelope = world.seal(&headers, "refund-1").await.envelope;
+    let (ledger, delegation) = (world.ledger.clone(), world.delegation(&headers).await);
+    let caller = tokio::spawn(async move { ledger.open(&envelope, &delegation).await });
+    while store.begun.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    store.answers.add_permits(1);
+    open_when_free(&world, &headers).await.serve(draft).await.unwrap();
 }
 
 #[tokio::test]
