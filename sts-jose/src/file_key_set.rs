@@ -96,6 +96,11 @@ impl FileKeySet {
         self.inner.lock().held.error().cloned().map_or(Ok(()), Err)
     }
 
+    /// The keys that were read last; none if they never were.
+    pub fn held(&self) -> KeySet {
+        self.inner.lock().held.keys()
+    }
+
     /// How the file fares.
     pub fn health(&self) -> KeySetHealth {
         let state = self.inner.lock();

@@ -45,6 +45,11 @@ impl HeldKeys {
         self.keys.as_ref().filter(|_| age < max_age)
     }
 
+    /// The keys that were read last, however long ago.
+    pub(crate) fn keys(&self) -> KeySet {
+        self.keys.clone().unwrap_or_default()
+    }
+
     /// The answer from memory.
     pub(crate) fn answer<K>(&self, now: Timestamp, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
         let unavailable = |error: &Arc<FetchError>| KeyLookupError::Unavailable(Arc::clone(error));

@@ -153,6 +153,15 @@ impl KeySource {
         }
     }
 
+    /// The keys that were read last; none if they never were.
+    pub fn held(&self) -> KeySet {
+        match self {
+            Self::Inline(keys) => keys.clone(),
+            Self::Remote(remote) => remote.held(),
+            Self::File(file) => file.held(),
+        }
+    }
+
     /// How the source fares; for inline keys, the number of lost ones alone.
     pub fn health(&self) -> KeySetHealth {
         match self {

@@ -181,6 +181,11 @@ impl RemoteKeySet {
         flight.outcome().await.map(|_keys| ())
     }
 
+    /// The keys that were read last; none if they never were.
+    pub fn held(&self) -> KeySet {
+        self.inner.lock().held.keys()
+    }
+
     /// How the key set fares.
     pub fn health(&self) -> KeySetHealth {
         let state = self.inner.lock();

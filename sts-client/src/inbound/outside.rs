@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use sts_jose::Claims;
+use jiff::{SignedDuration, Timestamp};
+use sts_jose::{ClaimSelectors, Claims, Times};
 use sts_protocol::{Act, SubjectId, Tenant, is_name};
 
 use super::refusal::Why;
@@ -12,32 +13,37 @@ use super::{Named, values};
 /// How the tokens of an issuer are read.
 #[derive(Debug)]
 pub(super) struct Outside {
-    pub(super) tenant: TenantSource,
-    pub(super) scope_claim: Option<String>,
+    pub(super) tenant: TenantSource<ClaimSelectors>,
+    pub(super) scope_claim: ClaimSelectors,
+    pub(super) subject_claim: ClaimSelectors,
+    pub(super) subject_prefix: String,
+    /// The greatest age of a token by its `iat`; without `iat`, how far off its `exp` may lie.
+    pub(super) max_token_age: SignedDuration,
     /// The tenants of its service accounts, by `sub`.
     pub(super) service_accounts: HashMap<String, Vec<Tenant>>,
 }
 
 /// Where the tenant of a user's token comes from.
 #[derive(Debug, Clone)]
-pub(super) enum TenantSource {
+pub(super) enum TenantSource<S> {
     /// Nowhere: its tokens have none.
     None,
     /// All its users are of this one.
     Fixed(Tenant),
-    /// The claim of this literal name.
-    Claim(String),
+    /// The value of these selectors.
+    Claim(S),
 }
 
 impl Outside {
     /// Reads the claims of a token that `issuer` has signed. `is_sts` knows the issuers whose namespace of actors is theirs alone.
     pub(super) fn read(&self, issuer: &str, claims: &Claims, is_sts: impl Fn(&str) -> bool) -> Result<Named, Why> {
-        let sub = claims.string("sub")?.filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
+        let named = self.subject_claim.one(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
+        let sub = Some(format!("{}{named}", self.subject_prefix)).filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
         let act = claims.get("act").map(Act::from_value).transpose().map_err(Why::Act)?;
         if act.iter().flat_map(Act::actors).any(|actor| actor.iss.is_some_and(&is_sts)) {
             return Err(Why::ActClaimsSts);
         }
-        let tenants = match (self.service_accounts.get(sub), &act) {
+        let tenants = match (self.service_accounts.get(&*named), &act) {
             (Some(tenants), None) => Tenants::OfServiceAccount(tenants.clone()),
             (Some(_), Some(_)) => return Err(Why::Contradiction),
             // A service account of another STS, which is not one that is known here.
@@ -45,11 +51,11 @@ impl Outside {
             (None, _) => Tenants::OfUser(self.tenant(claims)?),
         };
         Ok(Named {
-            sub: sub.to_owned(),
-            subject: SubjectId { iss: issuer.to_owned(), sub: sub.to_owned() },
+            sub,
+            subject: SubjectId { iss: issuer.to_owned(), sub: named.into_owned() },
             act,
             tenants,
-            scope: values::scope(claims, self.scope_claim(claims))?,
+            scope: values::scope(claims, &self.scope_claim)?,
             txn: None,
         })
     }
@@ -62,12 +68,12 @@ impl Outside {
         }
     }
 
-    /// The claim of the scope; where none is configured, `scope`, or else `scp`, as some issuers call it.
-    fn scope_claim(&self, claims: &Claims) -> &str {
-        match &self.scope_claim {
-            Some(claim) => claim,
-            None if claims.get("scope").is_some() => "scope",
-            None => "scp",
-        }
+    /// Refuses a token that is older, or lives longer, than tokens of the issuer may.
+    pub(super) fn check_age(&self, times: &Times, now: Timestamp) -> Result<(), Why> {
+        let is_young = match times.iat {
+            Some(iat) => now.duration_since(iat) <= self.max_token_age,
+            None => times.exp.duration_since(now) <= self.max_token_age,
+        };
+        if is_young { Ok(()) } else { Err(Why::TooOld) }
     }
 }

@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub revocations: &'a Revocations,
     /// Our issuer: the one audience of an assertion.
     pub issuer: &'a str,
+    /// The longest token that is read.
+    pub max_token_bytes: usize,
     /// The present.
     pub now: Timestamp,
 }
@@ -143,9 +145,9 @@ fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -
 /// # Errors
 /// [`Failure::UnknownAgent`] for an agent that cannot authenticate: it is unknown, disabled or on hold, or has no credentials.
 pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Result<AuthenticatedAgent, Failure> {
-    let agent = in_service(registry, revocations, id).filter(|agent| agent.auth.is_some());
-    let agent = agent.ok_or(Failure::UnknownAgent)?;
-    Ok(AuthenticatedAgent::by_secret(Arc::clone(agent), Method::Supposed))
+    let serves = |agent: &Arc<Agent>| agent.auth.is_some() && !agent.disabled && !revocations.holds_agent(&agent.id);
+    let agent = registry.acting(id).filter(serves).ok_or(Failure::UnknownAgent)?;
+    Ok(AuthenticatedAgent::by_secret(agent, Method::Supposed))
 }
 
 /// Finds out which agent is asking.
@@ -227,9 +229,9 @@ fn by_itself(form: &Form) -> Result<Presented<'_>, AuthenticationError> {
 }
 
 async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
-    let token = UnverifiedToken::parse(assertion).map_err(|error| Failure::Assertion(error.into()))?;
-    let iss = token.claims().string("iss").ok().flatten();
-    if iss.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
+    let token = UnverifiedToken::parse_within(context.max_token_bytes, assertion);
+    let token = token.map_err(|error| Failure::Assertion(error.into()))?;
+    if workload::names_workload_issuer(context.registry, token.claims()) {
         let identified = workload::identify(context, assertion, private_key_jwt::ALLOWED_TYP).await;
         let workload = identified.map_err(AuthenticationError::assertion)?;
         return Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadAssertion));

@@ -11,15 +11,19 @@ use url::Url;
 use utoipa::ToSchema;
 use utoipa::openapi::{ArrayBuilder, Object, OneOfBuilder, Schema, Type};
 
-use super::Tenants;
+use super::{Tenants, TrustDomain};
 use crate::ttl::Ttl;
 
 /// An outside issuer, as its registry entry describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// Byte for byte the `iss` claim.
+    /// Byte for byte the `iss` claim. `{tenantid}` stands for one segment of its path that is the tenant; `spiffe://trust-domain` is a
+    /// SPIFFE trust domain.
     pub issuer: String,
+    /// Other `iss` values of the same issuer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// Where its keys are; at most one of `jwks_uri`, `jwks` and `jwks_file`, and none for discovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -32,6 +36,14 @@ pub struct Issuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub jwks_file: Option<PathBuf>,
+    /// Where the bundle of a SPIFFE trust domain is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub bundle_uri: Option<Url>,
+    /// A file with the bundle of a SPIFFE trust domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub bundle_file: Option<PathBuf>,
     /// The algorithms that it signs with; asymmetric only.
     #[serde(default = "default_algorithms")]
     #[schema(value_type = Vec<String>)]
@@ -108,6 +120,17 @@ impl Issuer {
     pub fn scope_claim(&self) -> &ClaimSelectors {
         static SCOPE: LazyLock<ClaimSelectors> = LazyLock::new(|| claim("scope"));
         self.scope_claim.as_ref().unwrap_or(&SCOPE)
+    }
+
+    /// The trust domain, if the issuer is one of SPIFFE.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<TrustDomain<'_>> {
+        TrustDomain::of_issuer(&self.issuer)
+    }
+
+    /// The name under which the issuer's users are known, and what each of its other names stands for.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.issuer.as_str()).chain(self.aliases.iter().map(String::as_str))
     }
 }
 
