@@ -269,8 +269,11 @@ async fn a_device_a_pipe_or_a_folder_for_any_file_fails_the_tokens_of_its_issuer
     let troubled = TestIssuer::start().await;
     for key in FILE_KEYS {
         for file in ["zero", "pipe", "folder"] {
-            let location =
-                if key == "jwks_file" { String::new() } else { format!("jwks_uri = '{}'\n", troubled.jwks_uri()) };
+            let location = if key == "jwks_file" || key == "bundle_file" {
+                String::new()
+            } else {
+                format!("jwks_uri = '{}'\n", troubled.jwks_uri())
+            };
             let entry =
                 format!("[[issuers]]\nissuer = '{}'\ntenant = 'acme'\n{location}{key} = '{file}'\n", troubled.url());
             let setup = Setup::default().registry_with(move |registry, names| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, http_client};
 use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
@@ -142,7 +142,9 @@ impl IssuerConfig {
             issuer = issuer.aliases(self.aliases);
         }
         if let Some(path) = self.ca_file {
-            issuer = issuer.ca_pem(read_file(&path)?);
+            // A file that cannot be used is told now, and it is read again when it changes.
+            http_client(Some(&read_file(&path)?))?;
+            issuer = issuer.ca_file(path);
         }
         if let Some(path) = self.jwks_bearer_token_file {
             issuer = issuer.jwks_bearer_token_file(path);

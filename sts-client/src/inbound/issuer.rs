@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use sts_jose::{
-    Algorithm, ClaimSelector, ClaimSelectors, Claims, Clock, FileKeySet, IssuerName, KeySet, KeySource, Location,
-    RemoteConfig, RemoteKeySet, check_url, http_client,
+    Algorithm, ClaimSelector, ClaimSelectors, Claims, Clock, Egress, FileKeySet, IssuerName, KeySet, KeySetClient,
+    KeySource, Location, RemoteConfig, RemoteKeySet, check_url, http_client,
 };
 use sts_protocol::{Tenant, TokenType};
 use url::Url;
@@ -40,7 +40,7 @@ pub struct Issuer {
     subject_claim: Option<Selectors>,
     subject_prefix: Option<String>,
     max_token_age: Option<Duration>,
-    ca_pem: Option<Vec<u8>>,
+    authorities: Option<Authorities>,
     bearer_token_file: Option<PathBuf>,
     allow_http: bool,
 }
@@ -91,6 +91,12 @@ pub(super) enum Dialect {
 }
 
 #[derive(Debug, Clone)]
+enum Authorities {
+    Pem(Vec<u8>),
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone)]
 enum Keys {
     Discovered,
     At(Url),
@@ -124,7 +130,7 @@ impl Issuer {
             subject_claim: None,
             subject_prefix: None,
             max_token_age: None,
-            ca_pem: None,
+            authorities: None,
             bearer_token_file: None,
             allow_http: false,
         }
@@ -209,7 +215,8 @@ impl Issuer {
         self
     }
 
-    /// The text that is put before the names of its users in [`sub`](crate::Delegation::sub). Default none.
+    /// The text that is put before the names of its users where a name stands without its issuer. Default none. The subject of a
+    /// [`Delegation`](crate::Delegation) keeps the name that the issuer gives.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -251,7 +258,19 @@ impl Issuer {
     /// Trusts exactly these certificate authorities, in PEM, where its keys are fetched.
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
-        self.ca_pem = Some(pem);
+        self.authorities = Some(Authorities::Pem(pem));
+        self
+    }
+
+    /// Trusts exactly the certificate authorities of this PEM file where its keys are fetched. The file is read again when it changes.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").ca_file("/etc/ssl/private-ca.pem");
+    /// ```
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(Authorities::File(path.into()));
         self
     }
 
@@ -363,10 +382,15 @@ impl Issuer {
                 Location::Discovery
             }
         };
+        let http = match &self.authorities {
+            None => http_client(None)?.into(),
+            Some(Authorities::Pem(pem)) => http_client(Some(pem))?.into(),
+            Some(Authorities::File(path)) => KeySetClient::with_ca_file(path, &Egress::default()),
+        };
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),
             location,
-            http: http_client(self.ca_pem.as_deref())?.into(),
+            http,
             bearer_token_file: self.bearer_token_file.clone(),
             allow_http: self.allow_http,
             clock: Arc::clone(clock),

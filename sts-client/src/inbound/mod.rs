@@ -163,8 +163,13 @@ impl Verifier {
         if claims.get("cnf").is_some() {
             return Err(Why::Bound);
         }
-        let addressed = issuer.audience_claim.texts(claims)?;
-        if !addressed.iter().flat_map(Selected::iter).any(|aud| self.0.audiences.iter().any(|own| own == aud)) {
+        let is_own = |aud: &str| self.0.audiences.iter().any(|own| own == aud);
+        let is_addressed = if issuer.audience_claim.is_claim("aud") {
+            claims.audience()?.into_iter().any(is_own)
+        } else {
+            issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(is_own)
+        };
+        if !is_addressed {
             return Err(Why::Audience);
         }
         let now = self.0.clock.now();

@@ -1,5 +1,6 @@
 //! The tokens of issuers other than an STS.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -37,7 +38,7 @@ pub(super) enum TenantSource<S> {
 impl Outside {
     /// Reads the claims of a token that `issuer` has signed. `is_sts` knows the issuers whose namespace of actors is theirs alone.
     pub(super) fn read(&self, issuer: &str, claims: &Claims, is_sts: impl Fn(&str) -> bool) -> Result<Named, Why> {
-        let named = self.subject_claim.one(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
+        let named = self.subject(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
         let sub = Some(format!("{}{named}", self.subject_prefix)).filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
         let act = claims.get("act").map(Act::from_value).transpose().map_err(Why::Act)?;
         if act.iter().flat_map(Act::actors).any(|actor| actor.iss.is_some_and(&is_sts)) {
@@ -58,6 +59,14 @@ impl Outside {
             scope: values::scope(claims, &self.scope_claim)?,
             txn: None,
         })
+    }
+
+    /// The name of the user. `sub` is a string (RFC 7519 §4.1.2).
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, Why> {
+        if self.subject_claim.is_claim("sub") {
+            return Ok(claims.string("sub")?.map(Cow::Borrowed));
+        }
+        Ok(self.subject_claim.one(claims)?)
     }
 
     fn tenant(&self, claims: &Claims) -> Result<Option<Tenant>, Why> {

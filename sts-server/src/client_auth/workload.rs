@@ -88,7 +88,7 @@ pub async fn identify(
     if claims.get("act").is_some() {
         return Err(WorkloadError::Delegated);
     }
-    let sub = believed.issuer.issuer.subject_claim.one(claims)?.ok_or(WorkloadError::Unknown)?;
+    let sub = believed.issuer.issuer.subject(claims)?.ok_or(WorkloadError::Unknown)?;
     let found = context.registry.workload(&believed.issuer.issuer.issuer, &sub).ok_or(WorkloadError::Unknown)?;
     let agent = &found.agent;
     let entry = found.entry().filter(|_| !agent.disabled).ok_or(WorkloadError::Unknown)?;

@@ -21,7 +21,7 @@ impl Sts {
         one_time: Option<OneTimeValue>,
     ) -> Result<Option<TokenResponse>, Refusal> {
         let one_time = self.spend_apart(view, &event, one_time).await?;
-        let client = Refused::agent(&event);
+        let client = Refused::agent(&event, &view.snapshot.registry);
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
             known: view.snapshot.versions(),
@@ -62,7 +62,9 @@ impl Sts {
         event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
-        if let Some(retry_after) = self.refusals.count(&Refused::agent(&event), refusal.reason(), view.now) {
+        if let Some(retry_after) =
+            self.refusals.count(&Refused::agent(&event, &view.snapshot.registry), refusal.reason(), view.now)
+        {
             // An outage stays an outage, though it is counted.
             let is_outage = refusal.row() == Row::Unavailable;
             return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };

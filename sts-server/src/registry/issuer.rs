@@ -1,11 +1,12 @@
 //! Issuers: who signs tokens that we believe.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sts_jose::{Algorithm, ClaimSelector, ClaimSelectors};
+use sts_jose::{Algorithm, ClaimError, ClaimSelector, ClaimSelectors, Claims};
 use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
@@ -120,6 +121,17 @@ impl Issuer {
     pub fn scope_claim(&self) -> &ClaimSelectors {
         static SCOPE: LazyLock<ClaimSelectors> = LazyLock::new(|| claim("scope"));
         self.scope_claim.as_ref().unwrap_or(&SCOPE)
+    }
+
+    /// The name of the user or the workload in a token. `sub` is a string (RFC 7519 §4.1.2).
+    ///
+    /// # Errors
+    /// [`ClaimError`] if it is not one value.
+    pub fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
+        if self.subject_claim.is_claim("sub") {
+            return Ok(claims.string("sub")?.map(Cow::Borrowed));
+        }
+        self.subject_claim.one(claims)
     }
 
     /// The trust domain, if the issuer is one of SPIFFE.

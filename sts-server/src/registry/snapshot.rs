@@ -183,7 +183,8 @@ impl Registry {
     /// The issuer that this is a name of, disabled or not: the entry's own, an alias, or one with the tenant in its place.
     #[must_use]
     pub fn issuer(&self, issuer: &str) -> Option<&Arc<Issuer>> {
-        self.issuer_names.find(issuer)
+        // A name with a place for the tenant is the iss of no token, and the name of its entry all the same.
+        self.issuer_names.find(issuer).or_else(|| self.issuers.get(issuer))
     }
 
     /// The issuer that a token names, disabled or not. Nothing of the token is verified.
@@ -223,6 +224,12 @@ impl Registry {
             Some(agent) => Some(Arc::clone(agent)),
             None => self.class_of(id)?.instance(id.rsplit_once('/')?.1).map(Arc::new),
         }
+    }
+
+    /// The id of the entry that limits go by: of an instance, that of its class.
+    #[must_use]
+    pub fn entry_id<'n>(&'n self, id: &'n str) -> &'n str {
+        self.class_of(id).map_or(id, |class| &class.id)
     }
 
     /// The class that an id is an instance of.

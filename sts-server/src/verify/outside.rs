@@ -44,7 +44,7 @@ fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, Subje
     let OutsideToken { issuer: named_issuer, token, times } = believed;
     let issuer = &named_issuer.issuer;
     let claims = token.claims();
-    let named = issuer.subject_claim.one(claims)?.ok_or(SubjectError::Sub)?;
+    let named = issuer.subject(claims)?.ok_or(SubjectError::Sub)?;
     let sub = format!("{}{named}", issuer.subject_prefix);
     if !is_name(&named) || !is_name(&sub) {
         return Err(SubjectError::Sub);
@@ -73,14 +73,14 @@ fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, Subje
 
 /// Binding: a token is accepted only from an agent that it is addressed to.
 fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<(), SubjectError> {
-    let addressed = issuer.audience_claim.texts(claims)?;
     let fits =
         |audience: &str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
-    if addressed.iter().flat_map(Selected::iter).any(fits) {
-        Ok(())
+    let is_addressed = if issuer.audience_claim.is_claim("aud") {
+        claims.audience()?.into_iter().any(fits)
     } else {
-        Err(SubjectError::NotAddressed(presenter.id.clone()))
-    }
+        issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(fits)
+    };
+    if is_addressed { Ok(()) } else { Err(SubjectError::NotAddressed(presenter.id.clone())) }
 }
 
 fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {

@@ -111,13 +111,11 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
         }
         return;
     }
-    for (key, given) in [("bundle_uri", entry.bundle_uri.is_some()), ("bundle_file", entry.bundle_file.is_some())] {
-        if given {
-            let fault = place.error(key, format!("{key} of issuer {name:?}, which is no SPIFFE trust domain"));
-            faults.push(fault.with_help(
-                "an issuer with a bundle is named \"spiffe://trust-domain\"; others have jwks_uri or jwks_file",
-            ));
-        }
+    if entry.bundle_uri.is_some() {
+        let fault =
+            place.error("bundle_uri", format!("bundle_uri of issuer {name:?}, which is no SPIFFE trust domain"));
+        faults
+            .push(fault.with_help("an issuer with a bundle is named \"spiffe://trust-domain\"; others have jwks_uri"));
     }
 }
 
