@@ -146,6 +146,7 @@ fn full_event() -> Value {
         "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
         "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "tenant_id": "n", "tenant_ids": ["n"],
+        "dropped_roles": ["r"],
         "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
         "reason": "r", "detail": "d", "count": 5, "cut": ["sub"],
     });

@@ -127,7 +127,11 @@ fn every_rule_of_issuers_is_told() {
             &unsaid,
             "r.toml:3: warning: tenants of issuer \"https://login.example.com\" are limited, but its tokens have no tenant: all are refused; say tenant_claim or tenant",
         ),
-        (ISSUER, &empty, "r.toml:3: error: tenant_claim of issuer \"https://login.example.com\" is empty"),
+        (
+            ISSUER,
+            &empty,
+            "r.toml:3: error: tenant_claim = \"\": a selector is 1 to 512 bytes without control characters",
+        ),
         (
             ISSUER,
             &ca,
