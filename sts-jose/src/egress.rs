@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use reqwest::{NoProxy, Proxy};
 use url::Url;
 
 /// Hosts that no proxy is used for: this machine.
@@ -80,12 +79,19 @@ impl Egress {
         &self.no_proxy
     }
 
-    /// The proxies as the HTTP client takes them.
-    pub(crate) fn proxies(&self) -> Result<Vec<Proxy>, reqwest::Error> {
-        let direct = NoProxy::from_string(&format!("{LOOPBACK},{}", self.no_proxy));
-        let https = self.https.iter().map(|url| Proxy::https(url.clone()));
-        let http = self.http.iter().map(|url| Proxy::http(url.clone()));
-        https.chain(http).map(|proxy| Ok(proxy?.no_proxy(direct.clone()))).collect()
+    /// The proxy of https URLs.
+    pub(crate) fn https(&self) -> Option<&Url> {
+        self.https.as_ref()
+    }
+
+    /// The proxy of http URLs.
+    pub(crate) fn http(&self) -> Option<&Url> {
+        self.http.as_ref()
+    }
+
+    /// The hosts that no proxy is used for, this machine among them.
+    pub(crate) fn direct_hosts(&self) -> String {
+        format!("{LOOPBACK},{}", self.no_proxy)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES}
 use crate::candidates::Candidates;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, tell_lost_keys};
 use crate::key_set::KeySet;

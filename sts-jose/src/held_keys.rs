@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::key_set::{KeySet, LostKey, MAX_KEYS};
 use crate::key_source::{KeyLookupError, KeySetHealth};
 

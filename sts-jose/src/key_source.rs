@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
 use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
 use crate::jws::VerifyError;

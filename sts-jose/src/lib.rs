@@ -15,7 +15,7 @@
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
 //! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
 //! | `bounded_file` | files that a configuration names, read within bounds |
-//! | `fetch`, `egress` | the **only** place that opens connections to others, and the proxies that it uses |
+//! | `fetch`, `fetch_error`, `egress` | the **only** place that opens connections to others, what it fails with, and its proxies |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
 //! The path of a token is [`UnverifiedToken::parse`], [`KeySource::verify`]; what comes out is a [`VerifiedToken`], and nothing else makes one.
@@ -41,6 +41,7 @@ mod egress;
 mod encryption_key;
 mod entropy;
 mod fetch;
+mod fetch_error;
 mod file_key_set;
 mod flight;
 mod held_keys;
@@ -67,9 +68,9 @@ pub use egress::{Egress, EgressError};
 pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
 pub use fetch::{
-    FetchError, HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, http_client_via,
-    is_loopback,
+    HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, http_client_via, is_loopback,
 };
+pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
 pub use held_keys::MAX_KEY_AGE;
 pub use issuer_name::IssuerName;
