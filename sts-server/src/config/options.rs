@@ -2,15 +2,13 @@
 //!
 //! The file, the environment and the flags all go through this table, and `docs/configuration.md` is held to it by a test.
 
-use sts_jose::Egress;
-
 use super::address::check_issuer;
 use super::admin;
 use super::database_url::{check_database_url, resolve_database_url};
 use super::option::{ConfigOption, OptionKind};
 use super::values::{
-    ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_count, set_delay, set_forwarded_header, set_networks,
-    set_rate, set_text, set_texts, set_timeout, set_ttl,
+    ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_bytes_within, set_count, set_delay,
+    set_forwarded_header, set_networks, set_proxy, set_rate, set_text, set_texts, set_timeout, set_ttl,
 };
 use super::{Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
 use crate::telemetry::check_otlp_endpoint;
@@ -279,13 +277,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: Some("16KiB"),
         form: "bytes, or a number with KiB, 1 to 64KiB",
         doc: "The longest subject token, actor token or client assertion that is read. The whole body of a request has at most 64 KiB.",
-        set: |config, given| {
-            set_bytes(&mut config.limits.max_token_bytes, given)?;
-            if !(1..=Limits::BODY_BYTES).contains(&config.limits.max_token_bytes) {
-                return Err("must be 1 byte to 64KiB".to_owned());
-            }
-            Ok(())
-        },
+        set: |config, given| set_bytes_within(&mut config.limits.max_token_bytes, given, Limits::BODY_BYTES),
     },
     ConfigOption {
         table: Some("limits"),
@@ -339,14 +331,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: None,
         form: "an http(s) URL such as http://proxy.example:3128, or an empty text for none",
         doc: "The proxy that key sets are fetched by, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
-        set: |config, given| {
-            let proxies = match given.text {
-                "" => Ok(Egress::default()),
-                proxy => Egress::by_proxy("egress.proxy", proxy),
-            };
-            config.egress.proxy = Some(proxies.map_err(|error| error.to_string())?);
-            Ok(())
-        },
+        set: |config, given| set_proxy(&mut config.egress.proxy, given),
     },
     ConfigOption {
         table: Some("egress"),

@@ -4,3 +4,4 @@ mod inbound;
 mod issuers;
 mod providers;
 mod requesters;
+mod workloads;

@@ -117,7 +117,8 @@ async fn the_issuer_is_compared_byte_for_byte() {
     ];
     let mut cases: Vec<_> = others.iter().map(|iss| (json!({ "iss": iss }), "issuer_unknown")).collect();
     for iss in [json!(7), Value::Null, json!([idp])] {
-        cases.push((json!({ "iss": iss }), "claim_malformed"));
+        let reason = if iss.is_null() { "issuer_missing" } else { "claim_malformed" };
+        cases.push((json!({ "iss": iss }), reason));
     }
     agent.each_token_refused(cases).await;
     let without = agent.bearer(&agent.idp.sign(&agent.claims_without("iss")));
