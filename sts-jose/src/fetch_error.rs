@@ -149,14 +149,14 @@ impl FetchError {
 
     /// True if an answer came, and another place may have what this one has not.
     pub(crate) fn is_answer(&self) -> bool {
-        match self.cause() {
+        matches!(
+            self.cause(),
             Self::Status { .. }
-            | Self::TooLarge
-            | Self::Discovery(_)
-            | Self::IssuerMismatch { .. }
-            | Self::JwksUriMissing => true,
-            _ => false,
-        }
+                | Self::TooLarge
+                | Self::Discovery(_)
+                | Self::IssuerMismatch { .. }
+                | Self::JwksUriMissing
+        )
     }
 }
 

@@ -92,11 +92,11 @@ impl KeySource {
         let tried = found?;
         let (token, error) = match token.verify_with(&tried, memo) {
             Ok(verified) => return Ok(verified),
-            Err(failed) => failed,
+            Err(failed) => *failed,
         };
         let (found, token) = parked(token, self.other_candidates(kid.as_deref(), algorithm, &tried)).await?;
         match found? {
-            Some(others) => token.verify_with(&others, memo).map_err(|(_token, error)| error.into()),
+            Some(others) => token.verify_with(&others, memo).map_err(|failed| failed.1.into()),
             None => Err(error.into()),
         }
     }
