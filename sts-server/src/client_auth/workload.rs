@@ -72,7 +72,8 @@ pub async fn identify(
 ) -> Result<IdentifiedWorkload, WorkloadError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(WorkloadError::Parse)?;
     let typ = token.header().typ.as_deref();
-    if !typ_fits(typ, allowed_typ) && !(TrustDomain::allows_typ(typ) && is_svid(context, token.claims())) {
+    let is_svid = || TrustDomain::allows_typ(typ) && names_trust_domain(context.registry, token.claims());
+    if !typ_fits(typ, allowed_typ) && !is_svid() {
         return Err(WorkloadError::Typ);
     }
     // Asked before any key is fetched: a stranger must not use up the one forced refetch of an issuer that no agent is a workload of.
@@ -114,6 +115,6 @@ pub(super) fn names_workload_issuer(registry: &Registry, claims: &Claims) -> boo
 }
 
 /// True if a token names a SPIFFE trust domain. Nothing is verified.
-fn is_svid(context: &Context<'_>, claims: &Claims) -> bool {
-    context.registry.issuer_of(claims).is_ok_and(|named| named.issuer.trust_domain().is_some())
+fn names_trust_domain(registry: &Registry, claims: &Claims) -> bool {
+    registry.issuer_of(claims).is_ok_and(|named| named.issuer.trust_domain().is_some())
 }
