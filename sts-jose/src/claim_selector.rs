@@ -13,7 +13,7 @@ use crate::claims::{ClaimError, Claims};
 const MAX_SELECTOR_BYTES: usize = 512;
 
 /// The type that a selected value must have, as an error names it.
-const TEXTS: &str = "a string, an integer or an array of strings";
+const TEXTS: &str = "a string or an array of strings, none of them empty";
 
 /// One place of a token: the literal name of a claim or, if it begins with `/`, a JSON Pointer (RFC 6901). A pointer whose last step
 /// is `*` takes the names of the members of an object.
@@ -120,12 +120,10 @@ impl ClaimSelector {
 
     /// Empty texts and arrays are no values.
     fn read<'a>(&self, value: &'a Value) -> Result<Option<Selected<'a>>, ClaimError> {
+        let is_text = |item: &Value| item.as_str().is_some_and(|text| !text.is_empty());
         match value {
             Value::String(text) => Ok((!text.is_empty()).then_some(Selected::One(Cow::Borrowed(text)))),
-            Value::Number(number) if number.is_i64() || number.is_u64() => {
-                Ok(Some(Selected::One(Cow::Owned(number.to_string()))))
-            }
-            Value::Array(items) if items.iter().all(Value::is_string) => {
+            Value::Array(items) if items.iter().all(is_text) => {
                 Ok((!items.is_empty()).then_some(Selected::Many(items)))
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
@@ -173,16 +171,24 @@ impl ClaimSelectors {
         self.first(|selector| selector.select(claims))
     }
 
-    /// The one text that the first selector yields which yields any. An array of one string counts.
+    /// The one text that the first selector yields which yields any. An array of one string counts, and so does an integer.
     ///
     /// # Errors
     /// As for [`Self::texts`], and [`ClaimError::NotOneValue`] for an array of several.
     pub fn one<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
-        self.first(|selector| match selector.select(claims)? {
-            None => Ok(None),
-            Some(Selected::One(text)) => Ok(Some(text)),
-            Some(Selected::Many([Value::String(text)])) => Ok(Some(Cow::Borrowed(text.as_str()))),
-            Some(Selected::Many(_)) => Err(selector.several()),
+        let integer = |value: &Value| match value {
+            Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+            _ => None,
+        };
+        self.first(|selector| match selector.select(claims) {
+            Err(error) => match selector.value(claims).and_then(integer) {
+                Some(text) => Ok(Some(Cow::Owned(text))),
+                None => Err(error),
+            },
+            Ok(None) => Ok(None),
+            Ok(Some(Selected::One(text))) => Ok(Some(text)),
+            Ok(Some(Selected::Many([Value::String(text)]))) => Ok(Some(Cow::Borrowed(text.as_str()))),
+            Ok(Some(Selected::Many(_))) => Err(selector.several()),
         })
     }
 
@@ -221,8 +227,8 @@ impl Selected<'_> {
         one.into_iter().chain(many.iter().filter_map(Value::as_str))
     }
 
-    /// The words of a list such as a scope: those of one text, between white space, or the elements of an array. Empty ones are left
-    /// out.
+    /// The words of a list such as a scope: those of one text, between white space, or the elements of an array. Those of white space
+    /// alone are left out.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::One(text) => (text.as_ref(), [].as_slice()),

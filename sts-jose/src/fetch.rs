@@ -1,5 +1,5 @@
 //! The only place that opens connections to others (`dev` calls the server of its own process besides): requests with a size limit, a time limit, no
-//! redirects, no proxy, and only to addresses that the configuration names (or that the issuer's discovery names).
+//! redirects, no proxy but a configured one, and only to addresses that the configuration names (or that the issuer's discovery names).
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
+use reqwest::{NoProxy, Proxy, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
-use crate::json::{self, JsonError};
-use crate::key_set::{KeySet, KeySetError};
+use crate::egress::Egress;
+use crate::fetch_error::{FetchError, cut};
+use crate::json;
+use crate::key_set::KeySet;
 use crate::remote::{Location, RemoteConfig};
 
 /// A key set or a discovery document may have this many bytes.
@@ -27,98 +29,32 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A bearer token file may have this many bytes.
 pub(crate) const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why keys could not be fetched: an outage or a misconfiguration of the issuer, never the requester's fault. One may
-/// retry later. No message holds a token or a body.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The issuer or the `jwks_uri` is not a URL that a key set can be fetched from.
-    #[error("not a url that keys can be fetched from")]
-    BadUrl(#[source] Option<url::ParseError>),
-    /// Neither https, nor http where that is allowed.
-    #[error("not an https url")]
-    NotHttps,
-    /// The request failed: connection, TLS, timeout of a single request, malformed HTTP.
-    #[error("the request failed")]
-    Http(#[source] reqwest::Error),
-    /// Another status than 200. Redirects are not followed.
-    #[error("answered with status {0}")]
-    Status(u16),
-    /// Status 401 or 403 at the `jwks_uri` of the discovery document, to which the bearer token is not sent.
-    #[error(
-        "answered with status {0}: the discovery document names a jwks_uri of another origin than the issuer's, and the bearer token \
-         is sent there only if jwks_uri is configured"
-    )]
-    BearerWithheld(u16),
-    /// More than [`MAX_KEY_SET_BYTES`].
-    #[error("longer than {MAX_KEY_SET_BYTES} bytes")]
-    TooLarge,
-    /// Not all done within the time limit.
-    #[error("not done in time")]
-    TimedOut,
-    /// The discovery document is not a JSON object that we accept.
-    #[error("the discovery document is not an accepted json object")]
-    Discovery(#[source] JsonError),
-    /// The discovery document's `issuer` is not byte for byte the configured one.
-    #[error("the discovery document is of another issuer")]
-    IssuerMismatch,
-    /// The discovery document has no `jwks_uri` that is a string.
-    #[error("the discovery document has no jwks_uri")]
-    JwksUriMissing,
-    /// The content is not a key set.
-    #[error("not a key set")]
-    KeySet(#[from] KeySetError),
-    /// The file of keys cannot be read.
-    #[error("the key set file cannot be read")]
-    File(#[source] std::io::Error),
-    /// The file with the bearer token cannot be read.
-    #[error("the bearer token file cannot be read")]
-    BearerTokenFile(#[source] std::io::Error),
-    /// The file with the bearer token does not hold one.
-    #[error("the bearer token file holds no token")]
-    BearerToken(#[source] Option<InvalidHeaderValue>),
-    /// The file with the certificates of the authorities cannot be read.
-    #[error("the ca file cannot be read")]
-    CaFile(#[source] std::io::Error),
-    /// The file with the certificates of the authorities cannot be used.
-    #[error("the ca file cannot be used")]
-    HttpClient(#[source] HttpClientError),
-    /// No attempt has come to an outcome yet.
-    #[error("the keys were never read")]
-    NeverRead,
-    /// The task of the fetch ended without an outcome: the runtime shuts down.
-    #[error("the fetch was given up")]
-    Aborted(#[source] tokio::task::JoinError),
-}
-
-impl FetchError {
-    /// The status of the answer, if one came.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Status(status) | Self::BearerWithheld(status) => Some(*status),
-            _ => None,
-        }
-    }
-}
-
 /// Why there is no HTTP client. A fault of the configuration or the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// The CA file holds no certificate in PEM.
     #[error("the ca file holds no pem certificate")]
     NoCertificate,
-    /// A certificate of the CA file, or the machine's own trust store, cannot be used.
+    /// The proxy, a certificate of the CA file, or the machine's own trust store, cannot be used.
     #[error("the http client could not be built")]
     Build(#[from] reqwest::Error),
 }
 
-/// The HTTP client for key sets. It follows no redirect, reads no proxy from the environment, decodes no compression, and
+/// The HTTP client for key sets, which sends its requests directly. See [`http_client_via`].
+///
+/// # Errors
+/// See [`HttpClientError`].
+pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
+    http_client_via(&Egress::default(), ca_pem)
+}
+
+/// The HTTP client for key sets. It follows no redirect, uses the proxies of `egress` alone, decodes no compression, and
 /// gives up a request after 5 seconds. With `ca_pem` (one or more PEM certificates) exactly those authorities are trusted
 /// and the system's are not, like `curl --cacert`; without, those of the system.
 ///
 /// # Errors
 /// See [`HttpClientError`]; on a machine without any trust store a client without `ca_pem` cannot be built.
-pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
+pub fn http_client_via(egress: &Egress, ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
     let mut builder = reqwest::Client::builder()
         .user_agent("agent-sts")
         .redirect(reqwest::redirect::Policy::none())
@@ -133,6 +69,13 @@ pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientE
         .timeout(REQUEST_TIMEOUT)
         .pool_max_idle_per_host(1)
         .tls_backend_rustls();
+    let direct = NoProxy::from_string(&egress.direct_hosts());
+    if let Some(url) = egress.https() {
+        builder = builder.proxy(Proxy::https(url.clone())?.no_proxy(direct.clone()));
+    }
+    if let Some(url) = egress.http() {
+        builder = builder.proxy(Proxy::http(url.clone())?.no_proxy(direct));
+    }
     if let Some(pem) = ca_pem {
         let certificates = reqwest::Certificate::from_pem_bundle(pem)?;
         if certificates.is_empty() {
@@ -157,6 +100,7 @@ enum Trust {
 #[derive(Debug)]
 struct CaFile {
     file: BoundedFile,
+    egress: Egress,
     made: Mutex<Option<(FileVersion, reqwest::Client)>>,
 }
 
@@ -167,10 +111,11 @@ impl From<reqwest::Client> for KeySetClient {
 }
 
 impl KeySetClient {
-    /// A client that trusts exactly the authorities of a PEM file. Reads nothing yet: each fetch looks at the file.
-    pub fn with_ca_file(path: impl Into<PathBuf>) -> Self {
+    /// A client that trusts exactly the authorities of a PEM file, and sends its requests as `egress` says. Reads nothing yet: each fetch
+    /// looks at the file.
+    pub fn with_ca_file(path: impl Into<PathBuf>, egress: &Egress) -> Self {
         let file = BoundedFile::new(path, MAX_FILE_BYTES);
-        Self(Trust::CaFile(Arc::new(CaFile { file, made: Mutex::default() })))
+        Self(Trust::CaFile(Arc::new(CaFile { file, egress: egress.clone(), made: Mutex::default() })))
     }
 
     async fn current(&self) -> Result<reqwest::Client, FetchError> {
@@ -189,7 +134,7 @@ impl CaFile {
             (FileContent::Unchanged, Some((_, client))) => Ok(client),
             (FileContent::Unchanged, None) => Err(FetchError::NeverRead),
             (FileContent::Changed(version, pem), _) => {
-                let client = http_client(Some(&pem)).map_err(FetchError::HttpClient)?;
+                let client = http_client_via(&self.egress, Some(&pem)).map_err(FetchError::HttpClient)?;
                 *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, client.clone()));
                 Ok(client)
             }
@@ -284,16 +229,17 @@ async fn fetch_unbounded(config: &RemoteConfig, bearer_token: Option<&BoundedFil
     let http = config.http.current().await?;
     let (jwks_uri, bearer) = match &config.location {
         Location::JwksUri(url) => {
-            check_url(url, config.allow_http)?;
+            check_url(url, config.allow_http).map_err(|error| error.at(url))?;
             (url.clone(), bearer)
         }
         Location::Discovery => discover(config, &http, bearer).await?,
     };
-    Ok(KeySet::parse(&get(&http, jwks_uri, bearer).await?)?)
+    let keys = get(&http, jwks_uri.clone(), bearer).await.and_then(|body| Ok(KeySet::parse(&body)?));
+    keys.map_err(|error| error.at(&jwks_uri))
 }
 
-/// Reads `jwks_uri` out of the issuer's discovery document: `OpenID` Connect Discovery 1.0 §4, or where there is none (404)
-/// RFC 8414 §3. Nothing else of the document is read. Gives with it the credential that goes there.
+/// Reads `jwks_uri` out of the issuer's discovery document, which is looked for in the places of [`discovery_places`]. Nothing else of the
+/// document is read. Gives with it the credential that goes there.
 async fn discover<'a>(
     config: &RemoteConfig,
     http: &reqwest::Client,
@@ -304,28 +250,54 @@ async fn discover<'a>(
     if issuer.query().is_some() || issuer.fragment().is_some() {
         return Err(FetchError::BadUrl(None));
     }
+    let mut tried = Vec::new();
+    for place in discovery_places(&issuer) {
+        match document_at(http, &place, bearer, &config.issuer).await.map_err(|error| error.at(&place)) {
+            Ok(jwks_uri) => {
+                check_url(&jwks_uri, config.allow_http).map_err(|error| error.at(&jwks_uri))?;
+                // An issuer elsewhere must not send us to our own loopback.
+                if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
+                    return Err(FetchError::NotHttps.at(&jwks_uri));
+                }
+                let bearer = bearer.at_discovered(&jwks_uri, &issuer);
+                return Ok((jwks_uri, bearer));
+            }
+            Err(error) if error.is_answer() => tried.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(FetchError::NotDiscovered { issuer: cut(&config.issuer), tried })
+}
+
+/// The places of a discovery document, in the order of the tries: `OpenID` Connect Discovery 1.0 §4, RFC 8414 §3, and `OpenID` Connect with
+/// the path inserted as RFC 8414 does (§5 there).
+fn discovery_places(issuer: &Url) -> Vec<Url> {
     let path = issuer.path().trim_end_matches('/');
-    let mut openid = issuer.clone();
-    openid.set_path(&format!("{path}/.well-known/openid-configuration"));
-    let mut oauth = issuer.clone();
-    oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
-    let body = match get(http, openid, bearer).await {
-        Err(FetchError::Status(404)) => get(http, oauth, bearer).await?,
-        other => other?,
-    };
-    let document = json::parse_object(&body).map_err(FetchError::Discovery)?;
-    if document.get("issuer").and_then(Value::as_str) != Some(config.issuer.as_str()) {
-        return Err(FetchError::IssuerMismatch);
+    let paths = [
+        format!("{path}/.well-known/openid-configuration"),
+        format!("/.well-known/oauth-authorization-server{path}"),
+        format!("/.well-known/openid-configuration{path}"),
+    ];
+    let mut places: Vec<Url> = Vec::new();
+    for path in paths {
+        let mut place = issuer.clone();
+        place.set_path(&path);
+        if !places.contains(&place) {
+            places.push(place);
+        }
     }
-    let jwks_uri = document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::JwksUriMissing)?;
-    let jwks_uri = parse_url(jwks_uri)?;
-    check_url(&jwks_uri, config.allow_http)?;
-    // An issuer elsewhere must not send us to our own loopback.
-    if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
-        return Err(FetchError::NotHttps);
+    places
+}
+
+/// The `jwks_uri` of the issuer's document at `place`.
+async fn document_at(http: &reqwest::Client, place: &Url, bearer: Bearer<'_>, issuer: &str) -> Result<Url, FetchError> {
+    let body = get(http, place.clone(), bearer).await?;
+    let document = json::parse_document(&body).map_err(FetchError::Discovery)?;
+    let found = document.get("issuer").and_then(Value::as_str);
+    if found != Some(issuer) {
+        return Err(FetchError::IssuerMismatch { expected: cut(issuer), found: found.map(cut) });
     }
-    let bearer = bearer.at_discovered(&jwks_uri, &issuer);
-    Ok((jwks_uri, bearer))
+    parse_url(document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::JwksUriMissing)?)
 }
 
 /// GETs `url` and gives its body, of at most [`MAX_KEY_SET_BYTES`]. The bearer token goes to this URL only: redirects are
@@ -335,20 +307,23 @@ async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec
     if let Bearer::Sent(token) = bearer {
         request = request.header(AUTHORIZATION, token);
     }
-    let response = request.send().await.map_err(|error| FetchError::Http(error.without_url()))?;
+    let response = request.send().await.map_err(FetchError::of_request)?;
     match (response.status(), bearer) {
         (StatusCode::OK, _) => read_body(response).await,
         (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), Bearer::Withheld) => {
             Err(FetchError::BearerWithheld(status.as_u16()))
         }
-        (status, _) => Err(FetchError::Status(status.as_u16())),
+        (status, _) => {
+            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()).map(cut);
+            Err(FetchError::Status { status: status.as_u16(), location })
+        }
     }
 }
 
 /// A body of at most [`MAX_KEY_SET_BYTES`].
 async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| FetchError::Http(error.without_url()))? {
+    while let Some(chunk) = response.chunk().await.map_err(FetchError::of_request)? {
         if body.len() + chunk.len() > MAX_KEY_SET_BYTES {
             return Err(FetchError::TooLarge);
         }

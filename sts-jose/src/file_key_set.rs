@@ -11,7 +11,7 @@ use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES}
 use crate::candidates::Candidates;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, tell_lost_keys};
 use crate::key_set::KeySet;
@@ -94,6 +94,11 @@ impl FileKeySet {
         };
         look.outcome().await;
         self.inner.lock().held.error().cloned().map_or(Ok(()), Err)
+    }
+
+    /// The keys that were read last; none if they never were.
+    pub fn held(&self) -> KeySet {
+        self.inner.lock().held.keys()
     }
 
     /// How the file fares.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::key_set::{KeySet, LostKey, MAX_KEYS};
 use crate::key_source::{KeyLookupError, KeySetHealth};
 
@@ -43,6 +43,11 @@ impl HeldKeys {
         let age = now.duration_since(self.confirmed_at?);
         let max_age = SignedDuration::try_from(MAX_KEY_AGE).unwrap_or(SignedDuration::MAX);
         self.keys.as_ref().filter(|_| age < max_age)
+    }
+
+    /// The keys that were read last, however long ago.
+    pub(crate) fn keys(&self) -> KeySet {
+        self.keys.clone().unwrap_or_default()
     }
 
     /// The answer from memory.

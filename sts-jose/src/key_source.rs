@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
 use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
 use crate::jws::VerifyError;
@@ -92,11 +92,11 @@ impl KeySource {
         let tried = found?;
         let (token, error) = match token.verify_with(&tried, memo) {
             Ok(verified) => return Ok(verified),
-            Err(failed) => failed,
+            Err(failed) => *failed,
         };
         let (found, token) = parked(token, self.other_candidates(kid.as_deref(), algorithm, &tried)).await?;
         match found? {
-            Some(others) => token.verify_with(&others, memo).map_err(|(_token, error)| error.into()),
+            Some(others) => token.verify_with(&others, memo).map_err(|failed| failed.1.into()),
             None => Err(error.into()),
         }
     }
@@ -150,6 +150,15 @@ impl KeySource {
             Self::Inline(_) => Ok(()),
             Self::Remote(remote) => remote.refresh().await,
             Self::File(file) => file.refresh().await,
+        }
+    }
+
+    /// The keys that were read last; none if they never were.
+    pub fn held(&self) -> KeySet {
+        match self {
+            Self::Inline(keys) => keys.clone(),
+            Self::Remote(remote) => remote.held(),
+            Self::File(file) => file.held(),
         }
     }
 

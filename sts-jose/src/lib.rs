@@ -10,12 +10,13 @@
 //! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
 //! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
+//! | `issuer_name` | the `iss` values of an issuer, one of which may have a place for the tenant |
 //! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
 //! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
 //! | `bounded_file` | files that a configuration names, read within bounds |
-//! | `fetch` | the **only** place that opens connections to others |
+//! | `fetch`, `fetch_error`, `egress` | the **only** place that opens connections to others, what it fails with, and its proxies |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
 //! The path of a token is [`UnverifiedToken::parse`], [`KeySource::verify`]; what comes out is a [`VerifiedToken`], and nothing else makes one.
@@ -37,12 +38,15 @@ mod candidates;
 mod claim_selector;
 mod claims;
 mod clock;
+mod egress;
 mod encryption_key;
 mod entropy;
 mod fetch;
+mod fetch_error;
 mod file_key_set;
 mod flight;
 mod held_keys;
+mod issuer_name;
 pub mod json;
 mod jws;
 mod key_set;
@@ -62,13 +66,16 @@ pub use candidates::{Candidates, MAX_CANDIDATES};
 pub use claim_selector::{ClaimSelector, ClaimSelectors, Selected, SelectorSyntaxError};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
+pub use egress::{Egress, EgressError};
 pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
 pub use fetch::{
-    FetchError, HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, is_loopback,
+    HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, http_client_via, is_loopback,
 };
+pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
 pub use held_keys::MAX_KEY_AGE;
+pub use issuer_name::IssuerName;
 pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};
 pub use key_set::{KeySet, KeySetError, LostKey, MAX_KEYS};

@@ -13,7 +13,8 @@ use crate::bounded_file::BoundedFile;
 use crate::candidates::Candidates;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::{self, FetchError, KeySetClient, MAX_BEARER_TOKEN_BYTES};
+use crate::fetch::{self, KeySetClient, MAX_BEARER_TOKEN_BYTES};
+use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, missing, tell_lost_keys};
 use crate::key_set::KeySet;
@@ -179,6 +180,11 @@ impl RemoteKeySet {
             state.running().unwrap_or_else(|| self.start(&mut state, Cause::Due))
         };
         flight.outcome().await.map(|_keys| ())
+    }
+
+    /// The keys that were read last; none if they never were.
+    pub fn held(&self) -> KeySet {
+        self.inner.lock().held.keys()
     }
 
     /// How the key set fares.

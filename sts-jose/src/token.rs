@@ -112,7 +112,7 @@ impl<'a> UnverifiedToken<'a> {
         self,
         keys: &Candidates,
         memo: Option<&SignatureMemo>,
-    ) -> Result<VerifiedToken, (Self, VerifyError)> {
+    ) -> Result<VerifiedToken, Box<(Self, VerifyError)>> {
         let digest = self.digest();
         let verified = match memo {
             Some(memo) => keys.verify_once(&self.jws, &digest, memo),
@@ -120,7 +120,7 @@ impl<'a> UnverifiedToken<'a> {
         };
         match verified {
             Ok(()) => Ok(self.verified(digest)),
-            Err(error) => Err((self, error)),
+            Err(error) => Err(Box::new((self, error))),
         }
     }
 

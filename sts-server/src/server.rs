@@ -18,7 +18,7 @@ use crate::admin::{Access, Administration, By};
 use crate::config::{Config, PasswordError};
 use crate::exchange::{Parts, SnapshotError, Sts};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
-use crate::keys::{KeyLifeError, MasterKey, SealError};
+use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::storage::{self, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
@@ -37,6 +37,14 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+}
+
+impl Surroundings {
+    /// How keys of others are fetched.
+    #[must_use]
+    pub fn key_access(&self, config: &Config) -> KeyAccess {
+        KeyAccess { clock: Arc::clone(&self.clock), egress: config.egress.proxies.clone() }
+    }
 }
 
 /// A server does not start.
@@ -208,7 +216,7 @@ impl Server {
             write_timeout: config.limits.write_timeout.as_duration(),
             drain_timeout: config.listen.drain_timeout.as_duration(),
         };
-        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.clock)?);
+        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
         access.refresh().await;
         let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
         let agents = Endpoints::Agents(Agents::new(app.clone()));

@@ -88,6 +88,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         "reqwest::",
         &[
             "sts-jose/src/fetch.rs",
+            "sts-jose/src/fetch_error.rs",
             "sts-jose/src/remote.rs",
             "sts-client/src/transport.rs",
             "sts-client/src/http_options.rs",
@@ -103,6 +104,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "sts-server/src/http/admin/answer.rs",
             "sts-server/src/cli/dev/request.rs",
             "sts-jose/src/fetch.rs",
+            "sts-jose/src/fetch_error.rs",
             "sts-client/src/inbound/refusal.rs",
             "sts-client/src/integrations/axum.rs",
             // Outcomes: how they are written and read, and which of them are kept.

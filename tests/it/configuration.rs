@@ -69,16 +69,21 @@ requests_per_minute_per_source = 6000
 connections = 0x100
 connections_per_source = 20
 request_memory = "16MiB"
+max_token_bytes = "20KiB"
 handshake_timeout = "6s"
 header_timeout = "5s"
 body_timeout = "20s"
 request_timeout = "1m"
 write_timeout = "30s"
+[egress]
+proxy = "http://proxy.example:3128"
+no_proxy = [".svc", "10.0.0.0/8"]
 [admin]
 tokens = [{ name = "carol", role = "operator", hash = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs" }]
 [admin.oidc]
 issuer = "https://login.example.com"
 jwks_uri = "https://login.example.com/jwks"
+ca_file = "/etc/agent-sts/login-ca.crt"
 algorithms = ["ES256"]
 audience = "https://sts.example.com/admin"
 token_typ = "jwt"
@@ -125,7 +130,9 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.requests_per_minute_per_source, NonZeroU32::new(6000));
     assert_eq!(config.limits.connections, 256);
     assert_eq!((config.limits.connections_per_source, config.limits.per_source()), (Some(20), 20));
-    assert_eq!(config.limits.request_memory, 16 << 20);
+    assert_eq!((config.limits.request_memory, config.limits.max_token_bytes), (16 << 20, 20 << 10));
+    assert_ne!(config.egress.proxies, sts_jose::Egress::default());
+    assert_eq!(config.egress.proxies.exceptions(), ".svc,10.0.0.0/8");
     assert_eq!(config.limits.handshake_timeout.to_string(), "6s");
     assert_eq!(config.limits.request_timeout.to_string(), "1m");
     assert_eq!(config.limits.header_timeout.to_string(), "5s");
@@ -136,6 +143,7 @@ fn every_key_of_the_file_is_read() {
     let oidc = &config.admin.oidc;
     assert_eq!(oidc.issuer.as_deref(), Some("https://login.example.com"));
     assert_eq!(oidc.jwks_uri.as_ref().map(|url| url.as_str()), Some("https://login.example.com/jwks"));
+    assert_eq!(oidc.ca_file.as_deref(), Some(Path::new("/etc/agent-sts/login-ca.crt")));
     assert_eq!(oidc.algorithms, [Algorithm::Es256]);
     assert_eq!((oidc.audience.as_deref(), oidc.claim.as_str()), (Some("https://sts.example.com/admin"), "groups"));
     assert_eq!(oidc.token_typ, TokenTyp::Jwt);

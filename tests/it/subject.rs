@@ -52,8 +52,8 @@ async fn binding_a_subject_token_is_accepted_only_from_an_agent_that_it_is_addre
             (json!({ "aud": "Web-App" }), "subject_not_addressed"),
             (json!({ "aud": harness.issuer() }), "subject_not_addressed"),
             (json!({ "aud": ["other", "another"] }), "subject_not_addressed"),
-            (json!({ "aud": null }), "subject_claim_malformed"),
-            (json!({ "aud": [] }), "subject_claim_malformed"),
+            (json!({ "aud": null }), "subject_not_addressed"),
+            (json!({ "aud": [] }), "subject_not_addressed"),
             (json!({ "aud": "" }), "subject_claim_malformed"),
             (json!({ "aud": ["web-app", ""] }), "subject_claim_malformed"),
             (json!({ "aud": ["web-app", 1] }), "subject_claim_malformed"),
@@ -117,13 +117,12 @@ async fn time_exp_has_no_grace_and_iat_and_nbf_have_30_seconds() {
             (json!({ "exp": 0 }), "subject_expired"),
             (json!({ "iat": now + 31 }), "subject_not_yet_valid"),
             (json!({ "nbf": now + 31 }), "subject_not_yet_valid"),
-            (json!({ "exp": null }), "subject_claim_malformed"),
+            (json!({ "exp": null }), "subject_exp_missing"),
             (json!({ "exp": true }), "subject_claim_malformed"),
             (json!({ "exp": -1 }), "subject_claim_malformed"),
             (json!({ "exp": 1e300 }), "subject_claim_malformed"),
             (json!({ "exp": (now + 60).to_string() }), "subject_claim_malformed"),
             (json!({ "exp": [now + 60] }), "subject_claim_malformed"),
-            (json!({ "iat": null }), "subject_claim_malformed"),
             (json!({ "iat": "now" }), "subject_claim_malformed"),
             (json!({ "iat": -5 }), "subject_claim_malformed"),
             (json!({ "nbf": false }), "subject_claim_malformed"),
@@ -246,7 +245,7 @@ async fn values_sub_has_1_to_255_characters_and_no_control_characters() {
             (json!({ "sub": "a\u{0}" }), "subject_sub"),
             (json!({ "sub": "a\u{7f}" }), "subject_sub"),
             (json!({ "sub": "a\u{85}" }), "subject_sub"),
-            (json!({ "sub": null }), "subject_claim_malformed"),
+            (json!({ "sub": null }), "subject_sub"),
             (json!({ "sub": 7 }), "subject_claim_malformed"),
             (json!({ "sub": ["alice"] }), "subject_claim_malformed"),
             (json!({ "jti": "" }), "subject_jti"),
@@ -340,7 +339,7 @@ async fn the_issuer_of_a_token_is_compared_byte_for_byte() {
         others.iter().map(|iss| (iss.clone(), refused(iss), Row::Token, "subject_issuer_unknown")).collect();
     for (value, reason) in [
         (json!(7), "subject_claim_malformed"),
-        (Value::Null, "subject_claim_malformed"),
+        (Value::Null, "subject_issuer_missing"),
         (json!([idp]), "subject_claim_malformed"),
     ] {
         cases.push((value.to_string(), with_value(&harness, "iss", value), Row::Token, reason));

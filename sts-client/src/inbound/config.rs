@@ -1,14 +1,16 @@
 //! A verifier as a file describes it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, http_client};
 use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
 use super::builder::VerifierBuilder;
-use super::issuer::Issuer;
+use super::issuer::{Issuer, Selectors};
 use crate::agent_file::{AgentFile, read_file};
 use crate::build_error::BuildError;
 
@@ -44,10 +46,17 @@ struct IssuerConfig {
     jwks_uri: Option<Url>,
     jwks_file: Option<PathBuf>,
     algorithms: Option<Vec<Algorithm>>,
-    tenant_claim: Option<String>,
+    #[serde(default)]
+    aliases: Vec<String>,
+    tenant_claim: Option<OneOrMore>,
     tenant: Option<Tenant>,
-    scope_claim: Option<String>,
+    roles_claim: Option<OneOrMore>,
+    scope_claim: Option<OneOrMore>,
     service_account_claim: Option<MarkConfig>,
+    audience_claim: Option<OneOrMore>,
+    subject_claim: Option<OneOrMore>,
+    subject_prefix: Option<String>,
+    max_token_age: Option<String>,
     ca_file: Option<PathBuf>,
     jwks_bearer_token_file: Option<PathBuf>,
     #[serde(default)]
@@ -59,6 +68,23 @@ struct IssuerConfig {
 struct MarkConfig {
     name: String,
     value: Option<String>,
+}
+
+/// A claim selector, or an array of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMore> for Selectors {
+    fn from(given: OneOrMore) -> Self {
+        match given {
+            OneOrMore::One(selector) => selector.into(),
+            OneOrMore::More(selectors) => selectors.into(),
+        }
+    }
 }
 
 pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
@@ -104,14 +130,36 @@ impl IssuerConfig {
         if let Some(algorithms) = self.algorithms {
             issuer = issuer.algorithms(algorithms);
         }
+        if let Some(claim) = self.roles_claim {
+            issuer = issuer.roles_claim(claim);
+        }
         if let Some(claim) = self.scope_claim {
             issuer = issuer.scope_claim(claim);
         }
         if let Some(MarkConfig { name, value }) = self.service_account_claim {
             issuer = issuer.service_account_claim(name, value.as_deref());
         }
+        if let Some(claim) = self.audience_claim {
+            issuer = issuer.audience_claim(claim);
+        }
+        if let Some(claim) = self.subject_claim {
+            issuer = issuer.subject_claim(claim);
+        }
+        if let Some(prefix) = self.subject_prefix {
+            issuer = issuer.subject_prefix(prefix);
+        }
+        if let Some(age) = self.max_token_age {
+            let parsed = age.parse::<SignedDuration>().ok().and_then(|age| Duration::try_from(age).ok());
+            let wrong = || format!("max_token_age of the issuer {name:?} is {age:?}: write a span such as \"24h\"");
+            issuer = issuer.max_token_age(parsed.ok_or_else(|| BuildError::contradiction(wrong()))?);
+        }
+        if !self.aliases.is_empty() {
+            issuer = issuer.aliases(self.aliases);
+        }
         if let Some(path) = self.ca_file {
-            issuer = issuer.ca_pem(read_file(&path)?);
+            // A file that cannot be used is told now, and it is read again when it changes.
+            http_client(Some(&read_file(&path)?))?;
+            issuer = issuer.ca_file(path);
         }
         if let Some(path) = self.jwks_bearer_token_file {
             issuer = issuer.jwks_bearer_token_file(path);

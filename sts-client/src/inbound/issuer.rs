@@ -3,18 +3,25 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use sts_jose::{
-    Algorithm, Clock, FileKeySet, KeySet, KeySource, Location, RemoteConfig, RemoteKeySet, check_url, http_client,
+    Algorithm, ClaimSelector, ClaimSelectors, Claims, Clock, Egress, FileKeySet, IssuerName, KeySet, KeySetClient,
+    KeySource, Location, RemoteConfig, RemoteKeySet, check_url, http_client,
 };
 use sts_protocol::{Tenant, TokenType};
 use url::Url;
 
 use super::outside::{Mark, Outside, TenantSource};
+use super::refusal::Why;
 use crate::build_error::BuildError;
 
 /// What an issuer may sign with when nobody says otherwise.
 const DEFAULT_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+
+/// The greatest age of a token when nothing else is said.
+const DEFAULT_MAX_TOKEN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The `typ` of the tokens of an STS (RFC 9068 §2.1).
 const STS_TYP: &[&str] = &["at+jwt"];
@@ -31,12 +38,54 @@ pub struct Issuer {
     pub(super) dialect: Dialect,
     keys: Keys,
     algorithms: Vec<Algorithm>,
-    tenant: TenantSource,
-    scope_claim: Option<String>,
+    aliases: Vec<String>,
+    tenant: TenantSource<Selectors>,
+    roles_claim: Option<Selectors>,
+    scope_claim: Option<Selectors>,
     service_account_claim: Option<Mark>,
-    ca_pem: Option<Vec<u8>>,
+    audience_claim: Option<Selectors>,
+    subject_claim: Option<Selectors>,
+    subject_prefix: Option<String>,
+    max_token_age: Option<Duration>,
+    authorities: Option<Authorities>,
     bearer_token_file: Option<PathBuf>,
     allow_http: bool,
+}
+
+/// The claims that an issuer puts a value into, of which the first with a value counts: literal names, or JSON Pointers, which begin with
+/// `/`.
+///
+/// ```
+/// use sts_client::inbound::Selectors;
+///
+/// let one = Selectors::from("org_id");
+/// let several = Selectors::from(["organization", "/organization/*"]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selectors(pub(super) Vec<String>);
+
+impl From<&str> for Selectors {
+    fn from(selector: &str) -> Self {
+        Self(vec![selector.to_owned()])
+    }
+}
+
+impl From<String> for Selectors {
+    fn from(selector: String) -> Self {
+        Self(vec![selector])
+    }
+}
+
+impl From<Vec<String>> for Selectors {
+    fn from(selectors: Vec<String>) -> Self {
+        Self(selectors)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Selectors {
+    fn from(selectors: [&str; N]) -> Self {
+        Self(selectors.map(str::to_owned).to_vec())
+    }
 }
 
 /// What the claims of an issuer mean.
@@ -46,6 +95,12 @@ pub(super) enum Dialect {
     Sts,
     /// What the issuer's entry says.
     Outside,
+}
+
+#[derive(Debug, Clone)]
+enum Authorities {
+    Pem(Vec<u8>),
+    File(PathBuf),
 }
 
 #[derive(Debug, Clone)]
@@ -85,10 +140,16 @@ impl Issuer {
             dialect,
             keys: Keys::Discovered,
             algorithms: DEFAULT_ALGORITHMS.to_vec(),
+            aliases: Vec::new(),
             tenant: TenantSource::None,
+            roles_claim: None,
             scope_claim: None,
             service_account_claim: None,
-            ca_pem: None,
+            audience_claim: None,
+            subject_claim: None,
+            subject_prefix: None,
+            max_token_age: None,
+            authorities: None,
             bearer_token_file: None,
             allow_http: false,
         }
@@ -144,15 +205,80 @@ impl Issuer {
         self
     }
 
-    /// The claim that holds the tenant, by its literal name. A token without it is refused. Replaces [`Issuer::tenant`].
+    /// Other `iss` values of the same issuer. Their tokens name the principals of the issuer itself. `{tenantid}` in the issuer and in
+    /// its aliases stands for one segment of the path, which must be the tenant.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
-    /// let issuer = Issuer::new("https://login.example.com").tenant_claim("org_id");
+    /// let google = Issuer::new("https://accounts.google.com").aliases(["accounts.google.com"]);
     /// ```
     #[must_use]
-    pub fn tenant_claim(mut self, claim: impl Into<String>) -> Self {
+    pub fn aliases<A: Into<String>>(mut self, aliases: impl IntoIterator<Item = A>) -> Self {
+        self.aliases = aliases.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The claim that holds the tenant, by its literal name or a JSON Pointer, or several of which the first with a value counts. A
+    /// token without it is refused. Replaces [`Issuer::tenant`].
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let entra = Issuer::new("https://login.example.com").tenant_claim("tid");
+    /// let keycloak = Issuer::new("https://login.example.com").tenant_claim(["organization", "/organization/*"]);
+    /// ```
+    #[must_use]
+    pub fn tenant_claim(mut self, claim: impl Into<Selectors>) -> Self {
         self.tenant = TenantSource::Claim(claim.into());
+        self
+    }
+
+    /// The claim that says whom a token is for. Default `aud`.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let cognito = Issuer::new("https://cognito.example").audience_claim(["aud", "client_id"]);
+    /// ```
+    #[must_use]
+    pub fn audience_claim(mut self, claim: impl Into<Selectors>) -> Self {
+        self.audience_claim = Some(claim.into());
+        self
+    }
+
+    /// The claim that names the user. Default `sub`. The principal is the issuer with its value.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let entra = Issuer::new("https://login.example.com").subject_claim(["oid", "sub"]);
+    /// ```
+    #[must_use]
+    pub fn subject_claim(mut self, claim: impl Into<Selectors>) -> Self {
+        self.subject_claim = Some(claim.into());
+        self
+    }
+
+    /// The text that is put before the names of its users where a name stands without its issuer. Default none. The subject of a
+    /// [`Delegation`](crate::Delegation) keeps the name that the issuer gives.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let partner = Issuer::new("https://login.partner.example").subject_prefix("partner:");
+    /// ```
+    #[must_use]
+    pub fn subject_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.subject_prefix = Some(prefix.into());
+        self
+    }
+
+    /// The greatest age of its tokens by `iat`. A token without `iat` may live no longer than that. Default 24 hours.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").max_token_age(Duration::from_secs(3600));
+    /// ```
+    #[must_use]
+    pub fn max_token_age(mut self, age: Duration) -> Self {
+        self.max_token_age = Some(age);
         self
     }
 
@@ -168,6 +294,18 @@ impl Issuer {
         self
     }
 
+    /// The claim that holds the roles of a user: a string, or an array of strings or of objects with a `name`. Default `roles`.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let keycloak = Issuer::new("https://login.example.com").roles_claim("/realm_access/roles");
+    /// ```
+    #[must_use]
+    pub fn roles_claim(mut self, claim: impl Into<Selectors>) -> Self {
+        self.roles_claim = Some(claim.into());
+        self
+    }
+
     /// The claim that holds the scope, as a string or an array. Default `scope`, and where that is absent `scp`.
     ///
     /// ```
@@ -175,7 +313,7 @@ impl Issuer {
     /// let issuer = Issuer::new("https://login.example.com").scope_claim("permissions");
     /// ```
     #[must_use]
-    pub fn scope_claim(mut self, claim: impl Into<String>) -> Self {
+    pub fn scope_claim(mut self, claim: impl Into<Selectors>) -> Self {
         self.scope_claim = Some(claim.into());
         self
     }
@@ -208,7 +346,19 @@ impl Issuer {
     /// ```
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
-        self.ca_pem = Some(pem);
+        self.authorities = Some(Authorities::Pem(pem));
+        self
+    }
+
+    /// Trusts exactly the certificate authorities of this PEM file where its keys are fetched. The file is read again when it changes.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Issuer;
+    /// let issuer = Issuer::new("https://login.example.com").ca_file("/etc/ssl/private-ca.pem");
+    /// ```
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(Authorities::File(path.into()));
         self
     }
 
@@ -247,20 +397,72 @@ impl Issuer {
         if self.algorithms.is_empty() {
             return Err(self.contradiction("may sign with no algorithm"));
         }
-        let reading = match (self.dialect, &self.tenant, &self.scope_claim, &self.service_account_claim) {
-            (Dialect::Sts, TenantSource::None, None, None) => Reading::Sts,
-            (Dialect::Sts, _, _, _) => {
-                return Err(self.contradiction("is an STS, whose tokens say tenant, scope and kind themselves"));
+        let reading = match self.dialect {
+            Dialect::Sts if self.describes_claims() => {
+                return Err(self.contradiction("is an STS, whose tokens say tenant, scope and subject themselves"));
             }
-            (Dialect::Outside, tenant, scope_claim, service_account_claim) => Reading::Outside(Outside {
-                tenant: tenant.clone(),
-                scope_claim: scope_claim.clone(),
-                service_account_claim: service_account_claim.clone(),
-                service_accounts,
-            }),
+            Dialect::Sts => Reading::Sts,
+            Dialect::Outside => Reading::Outside(self.outside(service_accounts)?),
         };
+        let audience_claim = self.selectors(self.audience_claim.as_ref(), &["aud"])?;
+        let names = self.names()?;
         let keys = self.key_source(clock)?;
-        Ok(TrustedIssuer { issuer: self.issuer, algorithms: self.algorithms, keys, reading })
+        Ok(TrustedIssuer { issuer: self.issuer, names, algorithms: self.algorithms, keys, audience_claim, reading })
+    }
+
+    fn describes_claims(&self) -> bool {
+        let selectors = [&self.roles_claim, &self.scope_claim, &self.audience_claim, &self.subject_claim];
+        !matches!(self.tenant, TenantSource::None)
+            || self.service_account_claim.is_some()
+            || selectors.into_iter().any(Option::is_some)
+            || self.subject_prefix.is_some()
+            || self.max_token_age.is_some()
+            || !self.aliases.is_empty()
+    }
+
+    fn outside(&self, service_accounts: HashMap<String, Vec<Tenant>>) -> Result<Outside, BuildError> {
+        let tenant = match &self.tenant {
+            TenantSource::None => TenantSource::None,
+            TenantSource::Fixed(tenant) => TenantSource::Fixed(tenant.clone()),
+            TenantSource::Claim(selectors) => TenantSource::Claim(self.selectors(Some(selectors), &[])?),
+        };
+        let max_token_age = self.max_token_age.unwrap_or(DEFAULT_MAX_TOKEN_AGE);
+        Ok(Outside {
+            tenant,
+            roles_claim: self.selectors(self.roles_claim.as_ref(), &["roles"])?,
+            scope_claim: self.selectors(self.scope_claim.as_ref(), &["scope", "scp"])?,
+            service_account_claim: self.service_account_claim.clone(),
+            subject_claim: self.selectors(self.subject_claim.as_ref(), &["sub"])?,
+            subject_prefix: self.subject_prefix.clone().unwrap_or_default(),
+            max_token_age: SignedDuration::try_from(max_token_age).unwrap_or(SignedDuration::MAX),
+            service_accounts,
+        })
+    }
+
+    fn selectors(&self, given: Option<&Selectors>, default: &[&str]) -> Result<ClaimSelectors, BuildError> {
+        let parse = |text: &str| {
+            let selector: Result<ClaimSelector, _> = text.parse();
+            selector.map_err(|error| self.contradiction(&format!("has the claim selector {text:?}: {error}")))
+        };
+        let parsed = match given {
+            Some(Selectors(texts)) => texts.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?,
+            None => default.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?,
+        };
+        ClaimSelectors::try_from(parsed).map_err(|error| self.contradiction(&format!("has no claim selector: {error}")))
+    }
+
+    /// Its names. One with a place for the tenant needs a claim that says the tenant.
+    fn names(&self) -> Result<Vec<IssuerName>, BuildError> {
+        let names: Vec<IssuerName> =
+            std::iter::once(&self.issuer).chain(&self.aliases).map(|name| IssuerName::new(name)).collect();
+        let has_template = names.iter().any(|name| name.is_template());
+        if has_template && !matches!(self.tenant, TenantSource::Claim(_)) {
+            return Err(self.contradiction("has {tenantid} and no tenant_claim, whose value it must be"));
+        }
+        if has_template && !names.first().is_some_and(IssuerName::is_template) {
+            return Err(self.contradiction("has {tenantid} in an alias and not in its own name"));
+        }
+        Ok(names)
     }
 
     fn key_source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, BuildError> {
@@ -282,10 +484,15 @@ impl Issuer {
                 Location::Discovery
             }
         };
+        let http = match &self.authorities {
+            None => http_client(None)?.into(),
+            Some(Authorities::Pem(pem)) => http_client(Some(pem))?.into(),
+            Some(Authorities::File(path)) => KeySetClient::with_ca_file(path, &Egress::default()),
+        };
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),
             location,
-            http: http_client(self.ca_pem.as_deref())?.into(),
+            http,
             bearer_token_file: self.bearer_token_file.clone(),
             allow_http: self.allow_http,
             clock: Arc::clone(clock),
@@ -307,6 +514,9 @@ impl Issuer {
 #[derive(Debug)]
 pub(super) struct TrustedIssuer {
     pub(super) issuer: String,
+    /// Its own name, then its aliases.
+    pub(super) names: Vec<IssuerName>,
+    pub(super) audience_claim: ClaimSelectors,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) keys: KeySource,
     pub(super) reading: Reading,
@@ -322,6 +532,23 @@ pub(super) enum Reading {
 }
 
 impl TrustedIssuer {
+    /// The issuer of the principal of a token with this `iss`.
+    ///
+    /// # Errors
+    /// [`Why::TenantClaim`] if the segment of `iss` that is the tenant is not what the tenant claim says.
+    pub(super) fn principal_iss(&self, iss: &str, claims: &Claims) -> Result<String, Why> {
+        let Some(segment) = self.names.iter().find_map(|name| name.tenant_of(iss)) else {
+            return Ok(self.issuer.clone());
+        };
+        let Reading::Outside(Outside { tenant: TenantSource::Claim(selectors), .. }) = &self.reading else {
+            return Err(Why::TenantClaim);
+        };
+        if selectors.one(claims).or(Err(Why::TenantClaim))?.as_deref() != Some(segment) {
+            return Err(Why::TenantClaim);
+        }
+        Ok(self.names.first().map_or_else(|| self.issuer.clone(), |own| own.of_tenant(segment)))
+    }
+
     /// The `typ` that its tokens may bear.
     pub(super) fn allowed_typ(&self) -> &'static [&'static str] {
         match self.reading {

@@ -28,12 +28,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue};
-use sts_jose::{Clock, Entropy, KeyLookupError, KeyVerifyError, UnverifiedToken, VerifiedToken, typ_fits};
+use sts_jose::{Clock, Entropy, KeyLookupError, KeyVerifyError, Selected, UnverifiedToken, VerifiedToken, typ_fits};
 use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
 pub use builder::VerifierBuilder;
-pub use issuer::Issuer;
+pub use issuer::{Issuer, Selectors};
 #[cfg(feature = "tower")]
 pub use layer::{VerifierLayer, VerifierService};
 pub use metadata::ResourceMetadata;
@@ -159,8 +159,9 @@ impl Verifier {
     /// # Ok::<(), sts_client::BuildError>(())
     /// ```
     ///
-    /// Further keys of an issuer: `scope_claim`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. Paths are relative to the working
-    /// directory.
+    /// Further keys of an issuer: `aliases`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `max_token_age`,
+    /// `ca_file`, `jwks_bearer_token_file`, `allow_http`. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
+    /// that begins with `/`, or an array of these. Paths are relative to the working directory.
     ///
     /// # Errors
     /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].
@@ -256,13 +257,24 @@ impl Verifier {
         if claims.get("cnf").is_some() {
             return Err(Why::Bound);
         }
-        if !claims.audience()?.iter().any(|aud| self.0.audiences.iter().any(|own| own == aud)) {
+        let is_own = |aud: &str| self.0.audiences.iter().any(|own| own == aud);
+        let is_addressed = if issuer.audience_claim.is_claim("aud") {
+            claims.audience()?.into_iter().any(is_own)
+        } else {
+            issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(is_own)
+        };
+        if !is_addressed {
             return Err(Why::Audience);
         }
-        let times = claims.times(self.0.clock.now()).map_err(Why::Time)?;
+        let now = self.0.clock.now();
+        let times = claims.times(now).map_err(Why::Time)?;
+        let iss = issuer.principal_iss(claims.string("iss")?.unwrap_or_default(), claims)?;
         let named = match &issuer.reading {
             Reading::Sts => own::read(claims)?,
-            Reading::Outside(outside) => outside.read(&issuer.issuer, claims, |iss| self.is_sts(iss))?,
+            Reading::Outside(outside) => {
+                outside.check_age(&times, now)?;
+                outside.read(&iss, claims, |iss| self.is_sts(iss))?
+            }
         };
         let kind = named.tenants.kind();
         let tenant = named.tenants.settle(presented.tenant()?)?;
@@ -280,7 +292,7 @@ impl Verifier {
             token: text.into(),
             digest: sha256,
             kind,
-            issuer: issuer.issuer.clone(),
+            issuer: iss,
             sub: named.sub,
             subject: named.subject,
             act: named.act,
@@ -309,7 +321,7 @@ impl Verifier {
     async fn believe(&self, text: &str) -> Result<(&TrustedIssuer, VerifiedToken), Why> {
         let token = UnverifiedToken::parse(text).map_err(Why::Parse)?;
         let iss = token.claims().string("iss")?.ok_or(Why::IssuerMissing)?;
-        let issuer = self.0.issuers.get(iss).ok_or(Why::IssuerUnknown)?;
+        let issuer = self.issuer(iss).ok_or(Why::IssuerUnknown)?;
         if !issuer.algorithms.contains(&token.header().algorithm) {
             return Err(Why::Algorithm);
         }
@@ -320,6 +332,12 @@ impl Verifier {
             KeyVerifyError::Signature(error) => Why::Signature(error),
         })?;
         Ok((issuer, token))
+    }
+
+    /// The issuer that has this name.
+    fn issuer(&self, iss: &str) -> Option<&TrustedIssuer> {
+        let by_other_name = || self.0.issuers.values().find(|issuer| issuer.names.iter().any(|name| name.is(iss)));
+        self.0.issuers.get(iss).or_else(by_other_name)
     }
 
     fn resource_metadata_url(&self) -> Option<Arc<str>> {

@@ -1,9 +1,11 @@
 //! The tokens of issuers other than an STS.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use sts_jose::Claims;
+use sts_jose::{ClaimSelectors, Claims, Times};
 use sts_protocol::{Act, SubjectId, Tenant, is_name};
 
 use super::refusal::Why;
@@ -13,10 +15,15 @@ use super::{Named, values};
 /// How the tokens of an issuer are read.
 #[derive(Debug)]
 pub(super) struct Outside {
-    pub(super) tenant: TenantSource,
-    pub(super) scope_claim: Option<String>,
+    pub(super) tenant: TenantSource<ClaimSelectors>,
+    pub(super) roles_claim: ClaimSelectors,
+    pub(super) scope_claim: ClaimSelectors,
     /// The claim that marks the token of a service account.
     pub(super) service_account_claim: Option<Mark>,
+    pub(super) subject_claim: ClaimSelectors,
+    pub(super) subject_prefix: String,
+    /// The greatest age of a token by its `iat`; without `iat`, how far off its `exp` may lie.
+    pub(super) max_token_age: SignedDuration,
     /// The tenants of its service accounts, by `sub`.
     pub(super) service_accounts: HashMap<String, Vec<Tenant>>,
 }
@@ -43,48 +50,58 @@ const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 
 /// Where the tenant of a user's token comes from.
 #[derive(Debug, Clone)]
-pub(super) enum TenantSource {
+pub(super) enum TenantSource<S> {
     /// Nowhere: its tokens have none.
     None,
     /// All its users are of this one.
     Fixed(Tenant),
-    /// The claim of this literal name.
-    Claim(String),
+    /// The value of these selectors.
+    Claim(S),
 }
 
 impl Outside {
     /// Reads the claims of a token that `issuer` has signed. `is_sts` knows the issuers whose namespace of actors is theirs alone.
     pub(super) fn read(&self, issuer: &str, claims: &Claims, is_sts: impl Fn(&str) -> bool) -> Result<Named, Why> {
-        let sub = claims.string("sub")?.filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
+        let named = self.subject(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
+        let sub = Some(format!("{}{named}", self.subject_prefix)).filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
         let act = claims.get("act").map(Act::from_value).transpose().map_err(Why::Act)?;
         if act.iter().flat_map(Act::actors).any(|actor| actor.iss.is_some_and(&is_sts)) {
             return Err(Why::ActClaimsSts);
         }
-        let tenants = match (self.service_accounts.get(sub), &act) {
+        let tenants = match (self.service_accounts.get(&*named), &act) {
             (Some(tenants), None) => Tenants::OfServiceAccount(tenants.clone()),
             (Some(_), Some(_)) => return Err(Why::Contradiction),
             // The issuer is no STS: its `tenant_ids` name no tenant that the account may speak for.
-            (None, None) if self.is_of_service_account(sub, claims) => Tenants::OfServiceAccount(Vec::new()),
+            (None, None) if self.is_of_service_account(claims) => Tenants::OfServiceAccount(Vec::new()),
             (None, _) => Tenants::OfUser(self.tenant(claims)?),
         };
         Ok(Named {
-            sub: sub.to_owned(),
-            subject: SubjectId { iss: issuer.to_owned(), sub: sub.to_owned() },
+            sub,
+            subject: SubjectId { iss: issuer.to_owned(), sub: named.into_owned() },
             act,
             tenants,
-            scope: values::scope(claims, self.scope_claim(claims))?,
-            roles: values::roles(claims),
+            scope: values::scope(claims, &self.scope_claim)?,
+            roles: values::roles(claims, &self.roles_claim),
             txn: None,
         })
     }
 
     /// Whether a token without `act` is one that an agent got for itself: the configured claim marks it, it has `tenant_ids`, or its `sub`
     /// is the client that asked for it (RFC 9068 §2.2).
-    fn is_of_service_account(&self, sub: &str, claims: &Claims) -> bool {
-        let names_client = |claim: &&str| claims.get(claim).and_then(Value::as_str) == Some(sub);
+    fn is_of_service_account(&self, claims: &Claims) -> bool {
+        let sub = claims.get("sub").and_then(Value::as_str);
+        let names_client = |claim: &&str| sub.is_some() && claims.get(claim).and_then(Value::as_str) == sub;
         self.service_account_claim.as_ref().is_some_and(|mark| mark.is_on(claims))
             || claims.get("tenant_ids").is_some()
             || CLIENT_CLAIMS.iter().any(names_client)
+    }
+
+    /// The name of the user. `sub` is a string (RFC 7519 §4.1.2).
+    fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, Why> {
+        if self.subject_claim.is_claim("sub") {
+            return Ok(claims.string("sub")?.map(Cow::Borrowed));
+        }
+        Ok(self.subject_claim.one(claims)?)
     }
 
     fn tenant(&self, claims: &Claims) -> Result<Option<Tenant>, Why> {
@@ -95,12 +112,12 @@ impl Outside {
         }
     }
 
-    /// The claim of the scope; where none is configured, `scope`, or else `scp`, as some issuers call it.
-    fn scope_claim(&self, claims: &Claims) -> &str {
-        match &self.scope_claim {
-            Some(claim) => claim,
-            None if claims.get("scope").is_some() => "scope",
-            None => "scp",
-        }
+    /// Refuses a token that is older, or lives longer, than tokens of the issuer may.
+    pub(super) fn check_age(&self, times: &Times, now: Timestamp) -> Result<(), Why> {
+        let is_young = match times.iat {
+            Some(iat) => now.duration_since(iat) <= self.max_token_age,
+            None => times.exp.duration_since(now) <= self.max_token_age,
+        };
+        if is_young { Ok(()) } else { Err(Why::TooOld) }
     }
 }

@@ -93,6 +93,8 @@ pub(crate) enum Why {
     Audience,
     #[error("the token is not alive now")]
     Time(#[source] TimeError),
+    #[error("the token is older, or lives longer, than tokens of its issuer may")]
+    TooOld,
     #[error("sub is absent, empty, too long or holds control characters")]
     Sub,
     #[error("act is malformed")]
@@ -103,7 +105,7 @@ pub(crate) enum Why {
     TenantClaim,
     #[error("the scope claim is malformed")]
     Scope(#[source] ScopeError),
-    #[error("the scope claim is neither a string nor an array")]
+    #[error("the scope claim is neither a string nor an array of strings")]
     ScopeType,
     #[error("the token is both a user's and a service account's, or neither")]
     Contradiction,
@@ -141,6 +143,7 @@ impl Why {
             | Self::Bound
             | Self::Audience
             | Self::Time(_)
+            | Self::TooOld
             | Self::Sub
             | Self::Act(_)
             | Self::ActClaimsSts
@@ -185,6 +188,7 @@ impl Why {
             Self::Time(TimeError::ExpMissing) => "exp_missing",
             Self::Time(TimeError::Expired) => "expired",
             Self::Time(TimeError::NotYetValid | TimeError::IssuedInFuture) => "not_yet_valid",
+            Self::TooOld => "too_old",
             Self::Sub => "sub",
             Self::Act(_) | Self::ActClaimsSts => "act",
             Self::TenantClaim => "tenant_claim",

@@ -42,17 +42,19 @@ async fn hostile_answers_are_bounded_and_old_keys_stay() {
     type Handler = Box<dyn Fn(&Request) -> Reply + Send>;
     let body = |status, body: Vec<u8>| -> Handler { Box::new(move |_| Reply::Body(status, body.clone())) };
     let rows: Vec<(&str, Handler, Expected)> = vec![
-        ("10 MB", body(200, padded(10 << 20)), |e| matches!(e, FetchError::TooLarge)),
-        ("one byte too long", body(200, padded((512 << 10) + 1)), |e| matches!(e, FetchError::TooLarge)),
-        ("100k keys", body(200, many_keys(100_000)), |e| matches!(e, FetchError::TooLarge)),
-        ("endless", Box::new(|_| Reply::Endless), |e| matches!(e, FetchError::TooLarge)),
-        ("redirect", Box::new(move |_| Reply::Redirect(target.clone())), |e| matches!(e, FetchError::Status(302))),
-        ("500", body(500, padded(1_000)), |e| matches!(e, FetchError::Status(500))),
-        ("404", body(404, padded(1_000)), |e| matches!(e, FetchError::Status(404))),
-        ("204", body(204, Vec::new()), |e| matches!(e, FetchError::Status(204))),
-        ("html", body(200, html), |e| matches!(e, FetchError::KeySet(KeySetError::Json(_)))),
-        ("empty", body(200, Vec::new()), |e| matches!(e, FetchError::KeySet(KeySetError::Json(_)))),
-        ("no set", body(200, b"{}".to_vec()), |e| matches!(e, FetchError::KeySet(KeySetError::KeysNotAnArray))),
+        ("10 MB", body(200, padded(10 << 20)), |e| matches!(e.cause(), FetchError::TooLarge)),
+        ("one byte too long", body(200, padded((512 << 10) + 1)), |e| matches!(e.cause(), FetchError::TooLarge)),
+        ("100k keys", body(200, many_keys(100_000)), |e| matches!(e.cause(), FetchError::TooLarge)),
+        ("endless", Box::new(|_| Reply::Endless), |e| matches!(e.cause(), FetchError::TooLarge)),
+        ("redirect", Box::new(move |_| Reply::Redirect(target.clone())), |e| {
+            matches!(e.cause(), FetchError::Status { status: 302, .. })
+        }),
+        ("500", body(500, padded(1_000)), |e| matches!(e.cause(), FetchError::Status { status: 500, .. })),
+        ("404", body(404, padded(1_000)), |e| matches!(e.cause(), FetchError::Status { status: 404, .. })),
+        ("204", body(204, Vec::new()), |e| matches!(e.cause(), FetchError::Status { status: 204, .. })),
+        ("html", body(200, html), |e| matches!(e.cause(), FetchError::KeySet(KeySetError::Json(_)))),
+        ("empty", body(200, Vec::new()), |e| matches!(e.cause(), FetchError::KeySet(KeySetError::Json(_)))),
+        ("no set", body(200, b"{}".to_vec()), |e| matches!(e.cause(), FetchError::KeySet(KeySetError::KeysNotAnArray))),
     ];
     let rig = rig();
     assert!(rig.known().await);
@@ -79,7 +81,7 @@ async fn a_server_that_falls_silent_is_left_in_time_and_old_keys_stay() {
     }
     rig.server.answer(|_| Reply::Stall);
     match rig.find("unknown").await {
-        Err(KeyLookupError::Unavailable(error)) => assert!(matches!(*error, FetchError::TimedOut), "{error:?}"),
+        Err(KeyLookupError::Unavailable(error)) => assert!(matches!(error.cause(), FetchError::TimedOut), "{error:?}"),
         other => panic!("{other:?}"),
     }
     assert!(rig.known().await);
@@ -100,7 +102,7 @@ async fn nobody_listening_is_an_outage() {
     let answer = source.candidates(Some("a"), Algorithm::Es256).await;
     assert!(is_unavailable(&answer));
     let Err(KeyLookupError::Unavailable(error)) = answer else { panic!() };
-    assert!(matches!(*error, FetchError::Http(_)));
+    assert!(matches!(error.cause(), FetchError::Http(_)));
     assert!(source.health().failing);
 }
 
@@ -111,7 +113,7 @@ async fn a_location_that_is_not_https_is_not_fetched() {
         let mut config = config(&server, &clock());
         config.location = Location::JwksUri(url.parse().unwrap());
         let error = RemoteKeySet::new(config).refresh().await.unwrap_err();
-        assert!(matches!(*error, FetchError::NotHttps | FetchError::BadUrl(_)), "{url}: {error:?}");
+        assert!(matches!(error.cause(), FetchError::NotHttps | FetchError::BadUrl(_)), "{url}: {error:?}");
     }
 }
 
@@ -166,7 +168,7 @@ async fn a_discovery_document_of_another_issuer_is_refused() {
         let document = move |base: &str| json!({ "issuer": rewrite(base), "jwks_uri": format!("{base}/keys") });
         let server = issuer_server("/.well-known/openid-configuration", document);
         let error = RemoteKeySet::new(discovery(&server, server.base.clone())).refresh().await.unwrap_err();
-        assert!(matches!(*error, FetchError::IssuerMismatch), "{error:?}");
+        assert!(matches!(error.cause(), FetchError::NotDiscovered { .. }), "{error:?}");
         assert!(!server.paths().contains(&"/keys".to_owned()));
     }
 }
@@ -186,9 +188,9 @@ async fn a_discovered_jwks_uri_that_is_no_safe_url_is_not_fetched() {
         let server = issuer_server("/.well-known/openid-configuration", document);
         let error = RemoteKeySet::new(discovery(&server, server.base.clone())).refresh().await.unwrap_err();
         let expected = match kind {
-            "missing" => matches!(*error, FetchError::JwksUriMissing),
-            "https" => matches!(*error, FetchError::NotHttps),
-            _ => matches!(*error, FetchError::BadUrl(_)),
+            "missing" => matches!(error.cause(), FetchError::NotDiscovered { .. }),
+            "https" => matches!(error.cause(), FetchError::NotHttps),
+            _ => matches!(error.cause(), FetchError::BadUrl(_)),
         };
         assert!(expected, "{kind}: {error:?}");
     }
@@ -198,11 +200,14 @@ async fn a_discovered_jwks_uri_that_is_no_safe_url_is_not_fetched() {
 async fn discovery_that_redirects_or_lies_twice_is_refused() {
     let server = Server::start(|_| Reply::Redirect("/elsewhere".to_owned()));
     let error = RemoteKeySet::new(discovery(&server, server.base.clone())).refresh().await.unwrap_err();
-    assert!(matches!(*error, FetchError::Status(302)));
-    assert_eq!(server.paths().len(), 1);
+    assert_eq!(error.status(), Some(302));
+    let places = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
+    assert_eq!(server.paths(), places);
+    assert!(error.to_string().contains("/elsewhere"), "{error}");
     server.answer(|_| Reply::Body(200, br#"{"issuer":"a","issuer":"b"}"#.to_vec()));
     let error = RemoteKeySet::new(discovery(&server, server.base.clone())).refresh().await.unwrap_err();
-    assert!(matches!(*error, FetchError::Discovery(_)));
+    let FetchError::NotDiscovered { tried, .. } = &*error else { panic!("{error:?}") };
+    assert!(tried.iter().all(|error| matches!(error.cause(), FetchError::Discovery(_))), "{error:?}");
 }
 
 #[tokio::test]
@@ -210,7 +215,7 @@ async fn an_issuer_that_is_no_url_cannot_be_discovered() {
     let server = Server::serving(Vec::new());
     for issuer in ["shop", "", "https://idp.example?x=1", "https://idp.example#x", "urn:shop", "http://idp.example"] {
         let error = RemoteKeySet::new(discovery(&server, issuer.to_owned())).refresh().await.unwrap_err();
-        assert!(matches!(*error, FetchError::BadUrl(_) | FetchError::NotHttps), "{issuer}: {error:?}");
+        assert!(matches!(error.cause(), FetchError::BadUrl(_) | FetchError::NotHttps), "{issuer}: {error:?}");
     }
     assert!(server.requests().is_empty());
 }
@@ -255,7 +260,7 @@ async fn the_bearer_token_is_not_sent_to_another_origin_that_discovery_names() {
 
     elsewhere.answer(|_| Reply::Body(401, Vec::new()));
     let error = RemoteKeySet::new(config.clone()).refresh().await.unwrap_err();
-    assert!(error.to_string().contains("only if jwks_uri is configured"), "{error}");
+    assert!(error.cause().to_string().contains("only if jwks_uri is configured"), "{error:?}");
 
     elsewhere.answer(|_| Reply::Body(200, padded(1_000)));
     config.location = Location::JwksUri(format!("{}/keys", elsewhere.base).parse().unwrap());
@@ -275,12 +280,12 @@ async fn a_bearer_token_file_without_a_token_stops_the_fetch() {
     for content in [&b""[..], b" \n", b"a\nb", b"\xff"] {
         std::fs::write(file.path(), content).unwrap();
         let error = with_file(file.path()).refresh().await.unwrap_err();
-        assert!(matches!(*error, FetchError::BearerToken(_)), "{error:?}");
+        assert!(matches!(error.cause(), FetchError::BearerToken(_)), "{error:?}");
     }
     std::fs::write(file.path(), [b'a'; 17 * 1024]).unwrap();
     for path in [file.path(), std::path::Path::new("/nowhere/token"), std::path::Path::new("/dev/zero")] {
         let error = with_file(path).refresh().await.unwrap_err();
-        assert!(matches!(*error, FetchError::BearerTokenFile(_)), "{error:?}");
+        assert!(matches!(error.cause(), FetchError::BearerTokenFile(_)), "{error:?}");
     }
     assert!(server.requests().is_empty());
 }

@@ -121,6 +121,15 @@ fn names_are_texts_numbers_and_objects_with_a_name() {
 }
 
 #[test]
+fn a_list_of_texts_holds_no_number_and_no_empty_text() {
+    for value in [json!(7), json!(["a", ""]), json!(["a", 7]), json!({})] {
+        let claims = claims(json!({ "aud": value }));
+        let refused = selectors(&json!("aud")).texts(&claims);
+        assert!(matches!(refused, Err(ClaimError::WrongType { .. })), "{value}: {refused:?}");
+    }
+}
+
+#[test]
 fn the_words_of_a_scope_have_spare_white_space_between_them() {
     let words = |value: Value| -> Vec<String> {
         let claims = claims(json!({ "scope": value }));
@@ -130,7 +139,7 @@ fn the_words_of_a_scope_have_spare_white_space_between_them() {
     for (value, found) in [
         (json!(" openid  stock:read "), vec!["openid", "stock:read"]),
         (json!("openid\tstock:read\n"), vec!["openid", "stock:read"]),
-        (json!(["openid", " stock:read", ""]), vec!["openid", "stock:read"]),
+        (json!(["openid", " stock:read", " "]), vec!["openid", "stock:read"]),
         (json!(["one two"]), vec!["one two"]),
         (json!("  "), vec![]),
         (json!(""), vec![]),

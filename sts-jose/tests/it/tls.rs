@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sts_jose::{
-    Algorithm, FetchError, KeyLookupError, KeySetClient, Location, ManualClock, RemoteConfig, RemoteKeySet, SigningKey,
-    http_client,
+    Algorithm, Egress, FetchError, KeyLookupError, KeySetClient, Location, ManualClock, RemoteConfig, RemoteKeySet,
+    SigningKey, http_client,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -89,7 +89,7 @@ async fn a_changed_ca_file_is_read_again() {
     let authority = authority();
     let url = serve(&authority, jwks(&[&SigningKey::generate(Algorithm::Es256).unwrap()])).await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    let keys = keys_at(&url, KeySetClient::with_ca_file(file.path()));
+    let keys = keys_at(&url, KeySetClient::with_ca_file(file.path(), &Egress::default()));
     let rows = [
         (String::new(), false),
         (self::authority().pem(), false),
@@ -109,7 +109,7 @@ async fn a_changed_ca_file_is_read_again() {
 
 #[tokio::test]
 async fn a_device_in_place_of_the_ca_file_is_an_outage() {
-    let keys = keys_at("https://localhost:1/jwks", KeySetClient::with_ca_file("/dev/zero"));
+    let keys = keys_at("https://localhost:1/jwks", KeySetClient::with_ca_file("/dev/zero", &Egress::default()));
     let error = keys.refresh().await.unwrap_err();
     assert!(matches!(*error, FetchError::CaFile(_)), "{error:?}");
 }

@@ -1,7 +1,7 @@
 //! Who asks, and what may they do? Admin tokens, and access tokens of an issuer that names operators.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
@@ -11,14 +11,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use sts_jose::{Clock, Entropy};
+use sts_jose::Entropy;
 use subtle::ConstantTimeEq as _;
 
 use super::Refusal;
 use crate::client_auth::AuthenticationError;
 use crate::config::{self, AdminToken, Role};
 use crate::exchange::Sts;
-use crate::keys::TrustedKeys;
+use crate::keys::{Inspected, KeyAccess, TrustedKeys};
 use crate::registry::{Registry, RegistryError};
 use crate::storage::{EntryKind, EntryRow, Origin, Version};
 use crate::verify::{self, OperatorContext, VerifiedOperator};
@@ -78,7 +78,7 @@ impl Access {
     ///
     /// # Errors
     /// [`RegistryError`]: never, as long as an issuer's entry reads what is written here.
-    pub fn new(config: &config::Admin, clock: &Arc<dyn Clock>) -> Result<Self, RegistryError> {
+    pub fn new(config: &config::Admin, access: &KeyAccess) -> Result<Self, RegistryError> {
         let known = |token: &AdminToken| KnownToken { token: token.clone(), seen: OnceLock::new() };
         let oidc = match (&config.oidc.issuer, &config.oidc.audience) {
             (Some(issuer), Some(audience)) => {
@@ -87,8 +87,12 @@ impl Access {
                     "algorithms": config.oidc.algorithms,
                     "max_token_age": MAX_TOKEN_AGE,
                 });
-                if let (Some(jwks_uri), Some(members)) = (&config.oidc.jwks_uri, entry.as_object_mut()) {
-                    members.insert("jwks_uri".to_owned(), jwks_uri.as_str().into());
+                let jwks_uri = config.oidc.jwks_uri.as_ref().map(|url| url.as_str().into());
+                let ca_file = config.oidc.ca_file.as_ref().map(|file| file.display().to_string().into());
+                for (key, value) in [("jwks_uri", jwks_uri), ("ca_file", ca_file)] {
+                    if let (Some(value), Some(members)) = (value, entry.as_object_mut()) {
+                        members.insert(key.to_owned(), value);
+                    }
                 }
                 let row = EntryRow {
                     kind: EntryKind::Issuer,
@@ -98,7 +102,7 @@ impl Access {
                     body: entry.to_string(),
                 };
                 let registry = Registry::from_rows(Version::default(), &[row])?;
-                let trusted = TrustedKeys::new(&registry, &TrustedKeys::default(), clock);
+                let trusted = TrustedKeys::new(&registry, &TrustedKeys::default(), access);
                 Some(Oidc { registry, trusted, audience: audience.clone(), config: config.oidc.clone() })
             }
             (Some(_), None) | (None, _) => None,
@@ -140,6 +144,14 @@ impl Access {
     pub async fn refresh(&self) {
         if let Some(oidc) = &self.oidc {
             oidc.trusted.refresh().await;
+        }
+    }
+
+    /// Reads the key set of the issuer of operators and says what came of it.
+    pub async fn inspect(&self) -> Vec<Inspected> {
+        match &self.oidc {
+            Some(oidc) => oidc.trusted.inspect().await,
+            None => Vec::new(),
         }
     }
 

@@ -103,13 +103,14 @@ fn other_pair(id: &str, delegation: &Delegation) -> Option<FieldFault> {
 /// Refuses the files that an entry of the API names. The server reads files with its own rights and sends some of them away, and one that
 /// cannot be read would stop the tokens of its issuer everywhere. A file that is stored already may stay.
 pub(super) fn named_files(body: &Map<String, Value>, stored: Option<&Map<String, Value>>) -> Vec<FieldFault> {
+    let of_auth = |entry: &Map<String, Value>| entry.get("auth").and_then(|auth| auth.get("ca_file")).cloned();
     let is_new =
         |key: &&str| body.get(*key).is_some_and(|file| stored.and_then(|stored| stored.get(*key)) != Some(file));
-    let fault = |key: &str| {
-        let message = "names a file of the server: only an entry of the registry file may";
-        FieldFault::at(format!("/{key}"), message)
-    };
-    FILE_KEYS.into_iter().filter(is_new).map(fault).collect()
+    let auth_file = of_auth(body).filter(|file| stored.and_then(of_auth).as_ref() != Some(file));
+    let fault =
+        |path: String| FieldFault::at(path, "names a file of the server: only an entry of the registry file may");
+    let keys = FILE_KEYS.into_iter().filter(is_new).map(|key| format!("/{key}"));
+    keys.chain(auth_file.map(|_| "/auth/ca_file".to_owned())).map(fault).collect()
 }
 
 /// The keys in which an entry differs from the stored one.

@@ -72,7 +72,7 @@ impl ExplainRequest {
             None => None,
             Some(supposed) => {
                 let snapshot = sts.snapshot();
-                Some(suppose(&snapshot.verify_context(sts.issuer(), sts.now()), supposed))
+                Some(suppose(&snapshot.verify_context(sts.issuer(), sts_jose::MAX_TOKEN_BYTES, sts.now()), supposed))
             }
         };
         let supposition = Supposition { actor, subject };

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::document::nearest;
 use crate::exchange::Revocation;
+use crate::registry::Registry;
 use crate::storage::{EntryKind, EntryRow, RevocationKind};
 
 /// The name in a revocation is unknown.
@@ -23,16 +24,23 @@ pub struct UnknownName {
 ///
 /// Reads entries member by member, so that an entry that this version cannot parse does not block a revocation. Tenants are checked only
 /// if an entry names one.
-pub(super) fn check(revocation: &Revocation, issuers: &[&str], entries: &[EntryRow]) -> Result<(), UnknownName> {
+pub(super) fn check(
+    revocation: &Revocation,
+    issuers: &[&str],
+    (entries, registry): (&[EntryRow], &Registry),
+) -> Result<(), UnknownName> {
     let Revocation { kind, issuer, value } = revocation;
     let ids = |kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| entry.id.as_str());
     if let Some(issuer) = issuer
         && !ids(EntryKind::Issuer).chain(issuers.iter().copied()).any(|known| known == issuer)
+        && registry.issuer(issuer).is_none()
     {
         return Err(unknown("issuer", issuer, "the registry has no issuer", ids(EntryKind::Issuer).collect()));
     }
     match kind {
-        RevocationKind::Agent if !ids(EntryKind::Agent).any(|known| known == value) => {
+        RevocationKind::Agent
+            if !ids(EntryKind::Agent).any(|known| known == value) && registry.acting(value).is_none() =>
+        {
             Err(unknown("agent", value, "the registry has no agent", ids(EntryKind::Agent).collect()))
         }
         RevocationKind::Tenant => {

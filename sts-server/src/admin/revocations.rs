@@ -10,6 +10,7 @@ use super::known_names::{self, UnknownName};
 use super::{Administration, By, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
+use crate::registry::Registry;
 use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
 /// What is to be revoked or lifted, as an operator names it: exactly one of the first five.
@@ -234,14 +235,18 @@ impl Administration {
     /// # Errors
     /// [`NotRevoked`]; then nothing is written.
     pub async fn revoke(&self, request: &RevokeRequest, by: &By) -> Result<RevocationDone, NotRevoked> {
-        let RevokeRequest { revocation, reach, names } = request;
-        if *names == Names::Known {
-            let entries = self.store.entries().await?.entries();
+        let mut request = request.clone();
+        if request.names == Names::Known {
+            let stored = self.store.entries().await?;
+            let (registry, _faults) = Registry::of(&stored, &Registry::default());
+            request.revocation.issuer = request.revocation.issuer.map(|name| registry.principal_iss(&name));
+            let (revocation, entries) = (&request.revocation, stored.entries());
             let operators = self.config.admin.oidc.issuer.as_deref();
             let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
-            known_names::check(revocation, &issuers, &entries)?;
+            known_names::check(revocation, &issuers, (&entries, &registry))?;
         }
-        let row = self.revocation_row(request).await?;
+        let row = self.revocation_row(&request).await?;
+        let RevokeRequest { revocation, reach, .. } = &request;
         let audit = [self.audit_row(EventKind::Revoked, by, |event| {
             describe(event, revocation);
             if *reach == Reach::Hold {

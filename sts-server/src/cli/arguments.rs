@@ -66,7 +66,7 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Serve,
     /// Reports every fault of the configuration and of the registry file, with file and line.
-    Check,
+    Check(CheckArguments),
     /// Says whether the server of this configuration, on this machine, is ready; for a container's health check.
     Health,
     /// Shows what can be configured.
@@ -114,6 +114,14 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Prints a configuration file with every option: its meaning, its unit and its default.
     Reference,
+}
+
+/// `check`.
+#[derive(Args)]
+pub struct CheckArguments {
+    /// Also fetches every key set that configuration and registry name, shows its keys, and opens the database. Changes nothing.
+    #[arg(long)]
+    pub online: bool,
 }
 
 /// `dev`.

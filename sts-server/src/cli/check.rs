@@ -3,16 +3,22 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::CliError;
-use super::arguments::Options;
+use super::arguments::{CheckArguments, Options};
 use super::output::{Output, Style};
+use super::{CliError, online};
 use crate::config::{self, Config};
 use crate::fault::{Fault, Severity};
 use crate::http::Tls;
 use crate::keys::MasterKey;
 use crate::registry::{self, RegistryFile};
+use crate::server::Surroundings;
 
-pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
+pub(super) async fn run(
+    options: &Options,
+    arguments: &CheckArguments,
+    surroundings: Surroundings,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
     let loaded = config::load(options.config.as_deref(), config::environment(), &options.overrides());
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
@@ -22,6 +28,11 @@ pub(super) fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliEr
         faults.extend(certificate_fault(config));
         faults.extend(secret_faults(config));
         faults.extend(config::exposed_files(config));
+    }
+    if arguments.online
+        && let Some(config) = &loaded.config
+    {
+        faults.extend(online::faults(config, loaded.registry.as_deref(), surroundings, out).await?);
     }
     out.faults(&faults)?;
     let errors = faults.iter().filter(|fault| fault.is_error()).count();
@@ -57,7 +68,7 @@ fn secret_faults(config: &Config) -> Vec<Fault> {
 }
 
 /// An error and its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
+pub(super) fn in_words(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -16,6 +16,7 @@ mod explain;
 mod health;
 mod keys;
 mod loopback;
+mod online;
 mod output;
 mod registry;
 mod revoke;
@@ -44,7 +45,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
         }
         Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
         Command::Serve => serve::run(&cli.options, surroundings, out).await,
-        Command::Check => check::run(&cli.options, out),
+        Command::Check(arguments) => check::run(&cli.options, arguments, surroundings, out).await,
         Command::Health => health::run(&cli.options, out).await,
         Command::Config(command) => configuration::run(command, out),
         Command::Migrate => apply::migrate(&cli.options, surroundings, out).await,

@@ -205,9 +205,9 @@ impl AssertionError {
 fn assertion_trust(error: &TrustError) -> &'static str {
     match error {
         TrustError::Algorithm => "assertion_algorithm",
-        TrustError::UnknownIssuer | TrustError::IssuerDisabled | TrustError::UnknownKey => "assertion_key_unknown",
+        TrustError::Issuer(_) | TrustError::IssuerDisabled | TrustError::UnknownKey => "assertion_key_unknown",
         TrustError::KeysUnusable => "assertion_keys_unusable",
-        TrustError::KeysUnavailable(_) | TrustError::Source(_) => "keys_unavailable",
+        TrustError::KeysUnavailable(_) | TrustError::Source(_) | TrustError::NotYetKnown => "keys_unavailable",
         TrustError::Signature(_) => "assertion_signature",
         TrustError::Time(TimeError::Expired) => "assertion_expired",
         TrustError::Time(TimeError::ExpMissing) => "assertion_exp_missing",
@@ -231,6 +231,7 @@ impl WorkloadError {
             Self::UnknownIssuer => "workload_issuer_unknown",
             Self::UnknownSubject => "workload_subject_unknown",
             Self::DisabledAgent => "workload_agent_disabled",
+            Self::Claims(_) => "workload_claims",
             Self::Audience { .. } => "workload_audience",
             Self::Revoked(kind) => revoked_reason(*kind),
         }
@@ -239,12 +240,12 @@ impl WorkloadError {
 
 fn workload_trust(error: &TrustError) -> &'static str {
     match error {
-        TrustError::UnknownIssuer => "workload_issuer_unknown",
+        TrustError::Issuer(_) => "workload_issuer_unknown",
         TrustError::IssuerDisabled => "workload_issuer_disabled",
         TrustError::Algorithm => "workload_algorithm",
         TrustError::UnknownKey => "workload_key_unknown",
         TrustError::KeysUnusable => "workload_keys_unusable",
-        TrustError::KeysUnavailable(_) | TrustError::Source(_) => "keys_unavailable",
+        TrustError::KeysUnavailable(_) | TrustError::Source(_) | TrustError::NotYetKnown => "keys_unavailable",
         TrustError::Signature(_) => "workload_signature",
         TrustError::Time(TimeError::Expired) => "workload_expired",
         TrustError::Time(TimeError::ExpMissing) => "workload_exp_missing",

@@ -47,6 +47,8 @@ pub struct Context<'a> {
     pub revocations: &'a Revocations,
     /// Our issuer: the one audience of an assertion.
     pub issuer: &'a str,
+    /// The longest token that is read.
+    pub max_token_bytes: usize,
     /// The present.
     pub now: Timestamp,
 }
@@ -159,11 +161,14 @@ fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -
 /// # Errors
 /// [`Failure`] for an agent that cannot authenticate: it is unknown, disabled or on hold, or has no credentials.
 pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Result<AuthenticatedAgent, Failure> {
-    let agent = in_service(registry, revocations, id)?;
+    let agent = registry.acting(id).ok_or(Failure::UnknownAgent)?;
+    if agent.disabled || revocations.holds_agent(&agent.id) {
+        return Err(Failure::DisabledAgent);
+    }
     if agent.auth.is_none() {
         return Err(Failure::OnlyReceives);
     }
-    Ok(AuthenticatedAgent::by_secret(Arc::clone(agent), Method::Supposed))
+    Ok(AuthenticatedAgent::by_secret(agent, Method::Supposed))
 }
 
 /// Finds out which agent is asking.
@@ -258,14 +263,15 @@ fn by_itself(form: &Form) -> Result<Presented<'_>, AuthenticationError> {
 }
 
 async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
-    let token = UnverifiedToken::parse(assertion).map_err(|error| Failure::Assertion(error.into()))?;
-    let iss = token.claims().string("iss").ok().flatten();
-    if iss.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
+    let token = UnverifiedToken::parse_within(context.max_token_bytes, assertion);
+    let token = token.map_err(|error| Failure::Assertion(error.into()))?;
+    if workload::names_workload_issuer(context.registry, token.claims()) {
         let identified = workload::identify(context, assertion, private_key_jwt::ALLOWED_TYP).await;
         let workload = identified.map_err(AuthenticationError::assertion)?;
         return Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadAssertion));
     }
     // Whose issuer is no agent would be a workload's, if an entry named that issuer.
+    let iss = token.claims().string("iss").ok().flatten();
     if iss.is_some_and(|iss| context.registry.agent(iss).is_none() && token.claims().string("sub") != Ok(Some(iss))) {
         return Err(AuthenticationError::assertion(WorkloadError::UnknownIssuer));
     }

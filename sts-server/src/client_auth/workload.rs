@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use sts_jose::{ClaimError, ParseError, UnverifiedToken, typ_fits};
+use sts_jose::{ClaimError, Claims, ParseError, UnverifiedToken, typ_fits};
 use thiserror::Error;
 
 use super::Context;
 use crate::keys::{JtiError, TrustError};
 use crate::record::{Standing, cut};
-use crate::registry::Agent;
+use crate::registry::{Agent, Registry, TrustDomain};
 use crate::storage::RevocationKind;
 
 /// A token does not say which agent its bearer is.
@@ -47,6 +47,9 @@ pub enum WorkloadError {
     /// The agent that it names is disabled.
     #[error("the agent of the workload token is disabled")]
     DisabledAgent,
+    /// A claim that the workload entry demands is absent, or has another value.
+    #[error("the claim {0:?} of the workload token is not the one that the workload entry demands")]
+    Claims(String),
     /// It is addressed to others.
     #[error("the workload token is addressed to {found}, and must be addressed to {expected:?}")]
     Audience {
@@ -78,12 +81,14 @@ pub async fn identify(
     token: &str,
     allowed_typ: &[&str],
 ) -> Result<IdentifiedWorkload, WorkloadError> {
-    let token = UnverifiedToken::parse(token).map_err(WorkloadError::Parse)?;
-    if !typ_fits(token.header().typ.as_deref(), allowed_typ) {
+    let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(WorkloadError::Parse)?;
+    let typ = token.header().typ.as_deref();
+    let is_svid = || TrustDomain::allows_typ(typ) && names_trust_domain(context.registry, token.claims());
+    if !typ_fits(typ, allowed_typ) && !is_svid() {
         return Err(WorkloadError::Typ);
     }
     // Asked before any key is fetched: a stranger must not use up the one forced refetch of an issuer that no agent is a workload of.
-    if !token.claims().string("iss")?.is_some_and(|iss| context.registry.is_workload_issuer(iss)) {
+    if !names_workload_issuer(context.registry, token.claims()) {
         return Err(WorkloadError::UnknownIssuer);
     }
     let believed = context.trusted.believe(context.registry, token, context.now).await;
@@ -95,24 +100,37 @@ pub async fn identify(
     if claims.get("act").is_some() {
         return Err(WorkloadError::Delegated);
     }
-    let iss = &believed.issuer.issuer;
-    let sub = claims.string("sub")?.ok_or(WorkloadError::UnknownSubject)?;
-    let agent = context.registry.workload(iss, sub).ok_or(WorkloadError::UnknownSubject)?;
+    let sub = believed.issuer.issuer.subject(claims)?.ok_or(WorkloadError::UnknownSubject)?;
+    let found = context.registry.workload(&believed.issuer.issuer.issuer, &sub).ok_or(WorkloadError::UnknownSubject)?;
+    let agent = &found.agent;
+    let entry = found.entry().ok_or(WorkloadError::UnknownSubject)?;
     if agent.disabled {
         return Err(WorkloadError::DisabledAgent);
     }
-    let mut entries = agent.auth.iter().flat_map(|auth| &auth.workload);
-    let entry =
-        entries.find(|entry| entry.issuer == *iss && entry.subject == sub).ok_or(WorkloadError::UnknownSubject)?;
+    if let Some(selector) = entry.lacks(claims) {
+        return Err(WorkloadError::Claims(selector.to_string()));
+    }
     let expected = entry.audience.as_deref().unwrap_or(context.issuer);
     let audience = claims.audience()?;
     if !audience.contains(&expected) {
         let found = cut(&format!("{audience:?}")).into_owned();
         return Err(WorkloadError::Audience { found, expected: expected.to_owned() });
     }
-    let standing = Standing::of_outside(believed.reference()?, sub, vec![agent.id.clone()], believed.times.iat);
+    let standing = Standing::of_outside(believed.reference()?, &sub, vec![agent.id.clone()], believed.times.iat);
     match context.revocations.refuse(&standing) {
         Some(kind) => Err(WorkloadError::Revoked(kind)),
         None => Ok(IdentifiedWorkload { agent: Arc::clone(agent), standing }),
     }
+}
+
+/// True if a token names an issuer that a workload entry names. Nothing is verified.
+pub(super) fn names_workload_issuer(registry: &Registry, claims: &Claims) -> bool {
+    let iss = claims.string("iss").ok().flatten();
+    iss.is_some_and(|iss| registry.is_workload_issuer(iss))
+        || registry.issuer_of(claims).is_ok_and(|named| registry.is_workload_issuer(&named.issuer.issuer))
+}
+
+/// True if a token names a SPIFFE trust domain. Nothing is verified.
+fn names_trust_domain(registry: &Registry, claims: &Claims) -> bool {
+    registry.issuer_of(claims).is_ok_and(|named| named.issuer.trust_domain().is_some())
 }

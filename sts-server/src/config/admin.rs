@@ -1,6 +1,7 @@
 //! Who may use the admin API.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub struct AdminOidc {
     pub issuer: Option<String>,
     /// Where its keys are. Default: discovery.
     pub jwks_uri: Option<Url>,
+    /// The certificates of the authority of its URLs, in PEM. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The algorithms that it signs with. Default RS256, ES256, EdDSA.
     pub algorithms: Vec<Algorithm>,
     /// What its tokens must be addressed to.
@@ -194,6 +197,7 @@ pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> 
             for (path, given) in [
                 ("admin.oidc.audience", oidc.audience.is_some()),
                 ("admin.oidc.jwks_uri", oidc.jwks_uri.is_some()),
+                ("admin.oidc.ca_file", oidc.ca_file.is_some()),
                 ("admin.oidc.readers", !oidc.readers.is_empty()),
                 ("admin.oidc.operators", !oidc.operators.is_empty()),
                 ("admin.oidc.admins", !oidc.admins.is_empty()),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sts_jose::Egress;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -13,8 +14,8 @@ use super::database_url::unverified;
 use super::option::{ConfigOption, Given, OptionKind};
 use super::options::OPTIONS;
 use super::{
-    Admin, AdminOidc, Config, Database, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry, Tls, TokenTyp,
-    VARIABLE_PREFIX,
+    Admin, AdminOidc, Config, Database, EgressOptions, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry,
+    Tls, TokenTyp, VARIABLE_PREFIX,
 };
 use crate::document::{self, Reader, nearest};
 use crate::fault::{Fault, Severity};
@@ -61,7 +62,13 @@ pub fn load(
     overrides: &Overrides,
 ) -> Loaded {
     let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let mut loader = Loader { config: blank(), said: HashMap::new(), postgres_ssl_mode: None, faults: Vec::new() };
+    let mut loader = Loader {
+        config: blank(),
+        said: HashMap::new(),
+        postgres_ssl_mode: None,
+        proxies: Vec::new(),
+        faults: Vec::new(),
+    };
     for option in OPTIONS {
         if let Some(text) = option.default {
             loader.set(option, text, directory, Source::Default);
@@ -81,6 +88,8 @@ struct Loader {
     said: HashMap<String, Source>,
     /// `PGSSLMODE`, which the driver of PostgreSQL reads.
     postgres_ssl_mode: Option<String>,
+    /// The variables that name proxies.
+    proxies: Vec<(String, String)>,
     faults: Vec<Fault>,
 }
 
@@ -144,6 +153,10 @@ impl Loader {
                 continue;
             }
             let upper = name.to_ascii_uppercase();
+            if matches!(upper.as_str(), "HTTPS_PROXY" | "HTTP_PROXY" | "NO_PROXY") {
+                self.proxies.push((name, text));
+                continue;
+            }
             if !upper.starts_with(VARIABLE_PREFIX) {
                 continue;
             }
@@ -212,10 +225,25 @@ impl Loader {
             self.fault("limits.request_timeout", Severity::Error, what);
         }
         self.request_memory();
+        self.proxies();
         self.faults.sort();
         let registry = self.config.registry.clone();
         let config = (!self.faults.iter().any(Fault::is_error)).then_some(self.config);
         Loaded { config, registry, faults: self.faults }
+    }
+
+    /// The proxies: those of the options, and what they do not say, of the environment.
+    fn proxies(&mut self) {
+        let environment = match Egress::from_environment(std::mem::take(&mut self.proxies)) {
+            Ok(environment) => environment,
+            Err(error) if self.config.egress.proxy.is_none() => {
+                return self.faults.push(Fault::new(Path::new(ENVIRONMENT), Severity::Error, error.to_string()));
+            }
+            Err(_) => Egress::default(),
+        };
+        let EgressOptions { proxy, no_proxy, proxies } = &mut self.config.egress;
+        let exceptions = no_proxy.clone().unwrap_or_else(|| environment.exceptions().to_owned());
+        *proxies = proxy.clone().unwrap_or(environment).except(exceptions);
     }
 
     fn request_memory(&mut self) {
@@ -388,17 +416,20 @@ fn blank() -> Config {
             connections: 0,
             connections_per_source: None,
             request_memory: 0,
+            max_token_bytes: 0,
             handshake_timeout: ttl,
             header_timeout: ttl,
             body_timeout: ttl,
             request_timeout: ttl,
             write_timeout: ttl,
         },
+        egress: EgressOptions { proxy: None, no_proxy: None, proxies: Egress::default() },
         admin: Admin {
             tokens: Vec::new(),
             oidc: AdminOidc {
                 issuer: None,
                 jwks_uri: None,
+                ca_file: None,
                 algorithms: Vec::new(),
                 audience: None,
                 token_typ: TokenTyp::AtJwt,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use sts_jose::Egress;
 use url::Url;
 
 use crate::telemetry::LogFormat;
@@ -69,6 +70,8 @@ pub struct Config {
     pub keys: Keys,
     /// What it does not go beyond.
     pub limits: Limits,
+    /// The way out to others.
+    pub egress: EgressOptions,
     /// Who may use the admin API.
     pub admin: Admin,
     /// Its logs.
@@ -166,6 +169,8 @@ pub struct Limits {
     pub connections_per_source: Option<usize>,
     /// The memory for the heads and bodies of requests, in bytes. Default 128 MiB.
     pub request_memory: usize,
+    /// The longest token that is read, in bytes. Default 16 KiB, at most 64 KiB.
+    pub max_token_bytes: usize,
     /// How long a TLS handshake may take. Default `10s`.
     pub handshake_timeout: Ttl,
     /// How long a request's headers may take. Default `10s`.
@@ -226,6 +231,17 @@ impl Limits {
     pub fn patience(&self) -> Duration {
         self.request_timeout.as_duration() / 2
     }
+}
+
+/// The way out to others.
+#[derive(Debug, Clone)]
+pub struct EgressOptions {
+    /// `egress.proxy`; without it the environment says.
+    pub proxy: Option<Egress>,
+    /// `egress.no_proxy`; without it the environment says.
+    pub no_proxy: Option<String>,
+    /// The proxies that come of both.
+    pub proxies: Egress,
 }
 
 /// The logs.

@@ -7,10 +7,10 @@ use super::admin;
 use super::database_url::{check_database_url, resolve_database_url};
 use super::option::{ConfigOption, OptionKind};
 use super::values::{
-    ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_count, set_delay, set_forwarded_header, set_networks,
-    set_rate, set_text, set_texts, set_timeout, set_ttl,
+    ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_bytes_within, set_count, set_delay,
+    set_forwarded_header, set_networks, set_proxy, set_rate, set_text, set_texts, set_timeout, set_ttl,
 };
-use super::{MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
+use super::{Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL_HOURS};
 use crate::telemetry::check_otlp_endpoint;
 use crate::ttl::Ttl;
 
@@ -272,6 +272,15 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("limits"),
+        key: "max_token_bytes",
+        kind: OptionKind::Text,
+        default: Some("16KiB"),
+        form: "bytes, or a number with KiB, 1 to 64KiB",
+        doc: "The longest subject token, actor token or client assertion that is read. The whole body of a request has at most 64 KiB.",
+        set: |config, given| set_bytes_within(&mut config.limits.max_token_bytes, given, Limits::BODY_BYTES),
+    },
+    ConfigOption {
+        table: Some("limits"),
         key: "handshake_timeout",
         kind: OptionKind::Text,
         default: Some("10s"),
@@ -316,6 +325,27 @@ pub static OPTIONS: &[ConfigOption] = &[
         set: |config, given| set_timeout(&mut config.limits.write_timeout, given),
     },
     ConfigOption {
+        table: Some("egress"),
+        key: "proxy",
+        kind: OptionKind::SecretText,
+        default: None,
+        form: "an http(s) URL such as http://proxy.example:3128, or an empty text for none",
+        doc: "The proxy that key sets are fetched by, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
+        set: |config, given| set_proxy(&mut config.egress.proxy, given),
+    },
+    ConfigOption {
+        table: Some("egress"),
+        key: "no_proxy",
+        kind: OptionKind::List,
+        default: None,
+        form: "host names, which include those below them, addresses and networks; in the environment separated by commas",
+        doc: "The hosts that are reached without the proxy, instead of NO_PROXY of the environment.",
+        set: |config, given| {
+            config.egress.no_proxy = Some(given.text.to_owned());
+            Ok(())
+        },
+    },
+    ConfigOption {
         table: Some("admin"),
         key: "tokens",
         kind: OptionKind::Tables,
@@ -346,6 +376,18 @@ pub static OPTIONS: &[ConfigOption] = &[
         doc: "Where its keys are; without it they are found by discovery.",
         set: |config, given| {
             config.admin.oidc.jwks_uri = Some(check_url(given.text)?);
+            Ok(())
+        },
+    },
+    ConfigOption {
+        table: Some("admin.oidc"),
+        key: "ca_file",
+        kind: OptionKind::Text,
+        default: None,
+        form: "a path",
+        doc: "The certificates of the authority of that URL in PEM; without it those of the system. A changed file is taken up by the next fetch.",
+        set: |config, given| {
+            config.admin.oidc.ca_file = Some(path(given)?);
             Ok(())
         },
     },

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, Egress};
 use url::Url;
 
 use super::ForwardedHeader;
@@ -48,6 +48,22 @@ pub(super) fn set_bytes(field: &mut usize, given: &Given<'_>) -> Result<(), Stri
     let unit = units.into_iter().find_map(|(unit, bytes)| Some((given.text.strip_suffix(unit)?, bytes)));
     let bytes = unit.and_then(|(number, bytes)| number.trim_end().parse::<usize>().ok()?.checked_mul(bytes));
     *field = bytes.ok_or("must be a number of bytes, such as \"128MiB\"")?;
+    Ok(())
+}
+
+/// A number of bytes from 1 to `most`.
+pub(super) fn set_bytes_within(field: &mut usize, given: &Given<'_>, most: usize) -> Result<(), String> {
+    set_bytes(field, given)?;
+    if (1..=most).contains(field) { Ok(()) } else { Err(format!("must be 1 to {most} bytes")) }
+}
+
+/// The one proxy of all requests, or none of an empty text.
+pub(super) fn set_proxy(field: &mut Option<Egress>, given: &Given<'_>) -> Result<(), String> {
+    let proxies = match given.text {
+        "" => Ok(Egress::default()),
+        proxy => Egress::by_proxy("egress.proxy", proxy),
+    };
+    *field = Some(proxies.map_err(|error| error.to_string())?);
     Ok(())
 }
 

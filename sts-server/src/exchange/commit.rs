@@ -20,7 +20,7 @@ impl Sts {
         mut event: Event,
         mut one_time: Option<OneTimeValue>,
     ) -> Result<Option<TokenResponse>, Refusal> {
-        let client = Refused::agent(&event);
+        let client = Refused::agent(&event, &view.snapshot.registry);
         if let Some(one_time) = one_time.take_if(|_| self.refusals.is_past(&client)) {
             // Boxed, because this rare path would double the memory of each request.
             Box::pin(self.spend_apart(view, &event, one_time)).await?;
@@ -65,7 +65,9 @@ impl Sts {
         event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
-        if let Some(retry_after) = self.refusals.count(&Refused::agent(&event), refusal.reason(), view.now) {
+        if let Some(retry_after) =
+            self.refusals.count(&Refused::agent(&event, &view.snapshot.registry), refusal.reason(), view.now)
+        {
             // An outage stays an outage, though it is counted.
             let is_outage = refusal.row() == Row::Unavailable;
             return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };

@@ -224,7 +224,7 @@ impl Sts {
         match supposed {
             Some(supposed) => {
                 let subject = supposed?;
-                let context = view.snapshot.verify_context(&self.issuer, view.now);
+                let context = self.verify_context(view);
                 verify::check_standing(&context, &subject, client.agent())?;
                 Ok(subject)
             }

@@ -13,6 +13,7 @@ use super::rate::Rate;
 use super::service::View;
 use super::{Refusal, Sts};
 use crate::record::{Event, EventKind, Submission, Verdict};
+use crate::registry::Registry;
 use crate::storage::OneTimeValue;
 
 /// The span of time that one event counts.
@@ -42,9 +43,9 @@ struct Suppressed {
 }
 
 impl Refused {
-    /// The agent of an event.
-    pub(super) fn agent(event: &Event) -> Self {
-        Self::Agent(event.client_id.clone().unwrap_or_default())
+    /// The agent of an event; the class of an instance.
+    pub(super) fn agent(event: &Event, registry: &Registry) -> Self {
+        Self::Agent(event.client_id.as_deref().map_or_else(String::new, |id| registry.entry_id(id).to_owned()))
     }
 }
 

@@ -18,7 +18,7 @@ use super::refusals::Refusals;
 use super::{Refusal, Snapshot, SnapshotError};
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
-use crate::keys::MasterKey;
+use crate::keys::{KeyAccess, MasterKey};
 use crate::mint;
 use crate::record::{Recorder, Writer};
 use crate::storage::{DatabaseState, StorageError, Store, TableFault, Versions};
@@ -40,7 +40,7 @@ pub struct Sts {
     pub(super) rotate_every: Ttl,
     pub(super) store: Arc<dyn Store>,
     pub(super) master: Arc<MasterKey>,
-    clock: Arc<dyn Clock>,
+    key_access: KeyAccess,
     pub(super) entropy: Arc<dyn Entropy>,
     snapshot: ArcSwap<Snapshot>,
     /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
@@ -88,7 +88,8 @@ impl Sts {
     /// [`SnapshotError`] when the database's content cannot be read.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
         let confirmed_at = parts.clock.now();
-        let snapshot = Snapshot::load(&*parts.store, &parts.master, &parts.clock).await?;
+        let key_access = KeyAccess { clock: Arc::clone(&parts.clock), egress: config.egress.proxies.clone() };
+        let snapshot = Snapshot::load(&*parts.store, &parts.master, &key_access).await?;
         snapshot.faults().for_each(raise_alarm);
         // A view that was never whole was never confirmed.
         let confirmed_at = if snapshot.is_whole() { confirmed_at } else { Timestamp::UNIX_EPOCH };
@@ -109,7 +110,7 @@ impl Sts {
             rotate_every: config.keys.rotate_every,
             store: parts.store,
             master: parts.master,
-            clock: parts.clock,
+            key_access,
             entropy: parts.entropy,
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
@@ -136,12 +137,12 @@ impl Sts {
     /// A name that nobody else has, for a request that brings none.
     #[must_use]
     pub fn new_name(&self) -> String {
-        mint::name(self.clock.now(), &*self.entropy)
+        mint::name(self.key_access.clock.now(), &*self.entropy)
     }
 
     /// What a request that comes now goes by.
     pub(super) fn view(&self) -> View {
-        View { snapshot: self.snapshot(), now: self.clock.now() }
+        View { snapshot: self.snapshot(), now: self.key_access.clock.now() }
     }
 
     /// What requests read now.
@@ -178,9 +179,9 @@ impl Sts {
     }
 
     async fn read_again(&self) -> Result<(), SnapshotError> {
-        let (present, asked_at) = (self.snapshot(), self.clock.now());
+        let (present, asked_at) = (self.snapshot(), self.key_access.clock.now());
         let versions = self.versions().await?;
-        let (newer, read) = present.refreshed(&versions, &*self.store, (&self.master, &self.clock)).await;
+        let (newer, read) = present.refreshed(&versions, &*self.store, (&self.master, &self.key_access)).await;
         if let Some(newer) = newer {
             self.adopt(&present, newer);
         }
@@ -266,7 +267,7 @@ impl Sts {
     /// The present.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.key_access.clock.now()
     }
 
     /// What is counted here.
@@ -282,9 +283,9 @@ impl Sts {
 
     /// Reads the counters, and looks at the database's clock on the way.
     async fn versions(&self) -> Result<Versions, StorageError> {
-        let before = self.clock.now();
+        let before = self.key_access.clock.now();
         let DatabaseState { versions, time } = self.store.state().await?;
-        let after = self.clock.now();
+        let after = self.key_access.clock.now();
         self.database_clock.compare(time, [before, after]);
         self.database_read_at.store(after.as_millisecond(), Ordering::Relaxed);
         let ahead = time.as_millisecond() - after.as_millisecond();

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_jose::Clock;
 use thiserror::Error;
 
-use crate::keys::{KeyRing, MasterKey, TrustedKeys};
+use crate::keys::{KeyAccess, KeyRing, MasterKey, TrustedKeys};
 use crate::record::Revocations;
 use crate::registry::Registry;
 use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
@@ -51,7 +50,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`SnapshotError`].
-    pub async fn load(store: &dyn Store, master: &MasterKey, clock: &Arc<dyn Clock>) -> Result<Self, SnapshotError> {
+    pub async fn load(store: &dyn Store, master: &MasterKey, access: &KeyAccess) -> Result<Self, SnapshotError> {
         let mut snapshot = Self {
             registry: Arc::default(),
             trusted: Arc::default(),
@@ -60,7 +59,7 @@ impl Snapshot {
             faults: Faults::default(),
         };
         snapshot.read_revocations(store).await?;
-        snapshot.read_registry(store, clock).await?;
+        snapshot.read_registry(store, access).await?;
         snapshot.read_keys(store, master).await?;
         Ok(snapshot)
     }
@@ -93,7 +92,7 @@ impl Snapshot {
         &self,
         versions: &Versions,
         store: &dyn Store,
-        (master, clock): (&MasterKey, &Arc<dyn Clock>),
+        (master, access): (&MasterKey, &KeyAccess),
     ) -> (Option<Self>, Result<(), SnapshotError>) {
         let mut newer = self.clone();
         let known = self.versions();
@@ -102,7 +101,7 @@ impl Snapshot {
             read.push(newer.follow_revocations(store).await);
         }
         if versions.registry != known.registry {
-            read.push(newer.read_registry(store, clock).await);
+            read.push(newer.read_registry(store, access).await);
         }
         if versions.keys != known.keys {
             read.push(newer.read_keys(store, master).await);
@@ -154,9 +153,9 @@ impl Snapshot {
         Ok(())
     }
 
-    async fn read_registry(&mut self, store: &dyn Store, clock: &Arc<dyn Clock>) -> Result<(), SnapshotError> {
+    async fn read_registry(&mut self, store: &dyn Store, access: &KeyAccess) -> Result<(), SnapshotError> {
         let (registry, faults) = Registry::of(&store.entries().await?, &self.registry);
-        self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, clock));
+        self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, access));
         self.registry = Arc::new(registry);
         self.faults.registry = faults;
         Ok(())
@@ -171,13 +170,19 @@ impl Snapshot {
 
     /// What verifying a subject token reads.
     #[must_use]
-    pub fn verify_context<'a>(&'a self, issuer: &'a str, now: Timestamp) -> verify::Context<'a> {
+    pub fn verify_context<'a>(
+        &'a self,
+        issuer: &'a str,
+        max_token_bytes: usize,
+        now: Timestamp,
+    ) -> verify::Context<'a> {
         verify::Context {
             registry: &self.registry,
             trusted: &self.trusted,
             ring: &self.ring,
             revocations: &self.revocations,
             issuer,
+            max_token_bytes,
             now,
         }
     }

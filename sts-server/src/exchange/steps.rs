@@ -45,7 +45,7 @@ impl Sts {
         let context = self.client_context(view);
         let failed = match client_auth::authenticate(&context, &authorization, form).await {
             Ok(client) => {
-                return match self.rates.asked_by(&client.agent().id) {
+                return match self.rates.asked_by(client.agent().entry_id()) {
                     Some(retry_after) => Err(Refusal::ClientRate { retry_after }),
                     None => Ok(client),
                 };
@@ -79,8 +79,14 @@ impl Sts {
             secrets: &self.secrets,
             revocations: &view.snapshot.revocations,
             issuer: &self.issuer,
+            max_token_bytes: self.limits.max_token_bytes,
             now: view.now,
         }
+    }
+
+    /// Step 4: what verifying reads.
+    pub(super) fn verify_context<'a>(&'a self, view: &'a View) -> verify::Context<'a> {
+        view.snapshot.verify_context(&self.issuer, self.limits.max_token_bytes, view.now)
     }
 
     /// Step 4: on whose behalf?
@@ -90,7 +96,7 @@ impl Sts {
         exchange: &ExchangeRequest<'_>,
         client: &AuthenticatedAgent,
     ) -> Result<VerifiedSubject, Refusal> {
-        let context = view.snapshot.verify_context(&self.issuer, view.now);
+        let context = self.verify_context(view);
         let subject = verify::subject(&context, exchange.subject_token, exchange.subject_token_type, client.agent());
         Ok(subject.await?)
     }

@@ -18,4 +18,4 @@ pub use reference::{JtiError, reference};
 pub use reseal::{audit_keys, reseal};
 pub use ring::{KeyLife, KeyRing, KeyRingError, MAX_PUBLISHED_KEYS};
 pub use seal::{MasterKey, SealError, write_private};
-pub use trusted::{OutsideToken, TrustError, TrustedKeys};
+pub use trusted::{InspectError, Inspected, KeyAccess, KeyOwner, OutsideToken, TrustError, TrustedKeys};

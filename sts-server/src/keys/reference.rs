@@ -26,7 +26,7 @@ impl OutsideToken {
     /// # Errors
     /// [`JtiError`] when it has a `jti` that is no name.
     pub fn reference(&self) -> Result<TokenReference, JtiError> {
-        reference(&self.issuer.issuer, &self.token)
+        reference(self.issuer.iss(), &self.token)
     }
 }
 

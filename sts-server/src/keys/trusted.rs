@@ -6,14 +6,14 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sts_jose::{
-    Claims, Clock, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetClient, KeySetError, KeySetHealth,
-    KeySource, KeyVerifyError, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times, UnverifiedToken,
-    VerifiedToken, VerifyError, http_client,
+    Claims, Clock, Egress, FetchError, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetClient, KeySetError,
+    KeySetHealth, KeySource, KeyVerifyError, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times,
+    UnverifiedToken, VerifiedToken, VerifyError, http_client_via,
 };
 use thiserror::Error;
 use url::Url;
 
-use crate::registry::{Agent, Issuer, Registry};
+use crate::registry::{Agent, Issuer, IssuerNameError, NamedIssuer, Registry};
 
 /// Where the keys of every issuer and agent of one registry come from. Rebuilt with the registry; what did not change keeps its cache.
 #[derive(Debug, Default)]
@@ -28,6 +28,15 @@ pub struct TrustedKeys {
 struct Source {
     description: Description,
     keys: Result<KeySource, Arc<SourceError>>,
+}
+
+/// How keys are fetched.
+#[derive(Debug, Clone)]
+pub struct KeyAccess {
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// The proxies that requests go by.
+    pub egress: Egress,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +68,7 @@ pub enum SourceError {
 #[derive(Debug)]
 pub struct OutsideToken {
     /// Who signed it.
-    pub issuer: Arc<Issuer>,
+    pub issuer: NamedIssuer,
     /// The token.
     pub token: VerifiedToken,
     /// Its times.
@@ -69,9 +78,12 @@ pub struct OutsideToken {
 /// A token is not believed.
 #[derive(Debug, Error)]
 pub enum TrustError {
-    /// The issuer is not registered.
-    #[error("the issuer of the token is not registered")]
-    UnknownIssuer,
+    /// The token names no registered issuer, or one that it cannot be of.
+    #[error("the token is of no issuer that is believed")]
+    Issuer(#[from] IssuerNameError),
+    /// The registry names the issuer, and its keys are not known here: the two are being replaced.
+    #[error("the keys of the issuer are not known yet")]
+    NotYetKnown,
     /// The issuer is disabled.
     #[error("the issuer of the token is disabled")]
     IssuerDisabled,
@@ -115,8 +127,8 @@ impl TrustError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::KeysUnavailable(_) | Self::Source(_) => true,
-            Self::UnknownIssuer
+            Self::KeysUnavailable(_) | Self::Source(_) | Self::NotYetKnown => true,
+            Self::Issuer(_)
             | Self::IssuerDisabled
             | Self::Algorithm
             | Self::UnknownKey
@@ -131,14 +143,14 @@ impl TrustError {
 impl TrustedKeys {
     /// Key sources for a registry. A source whose entry did not change is taken over from `previous`, with what it has cached.
     #[must_use]
-    pub fn new(registry: &Registry, previous: &Self, clock: &Arc<dyn Clock>) -> Self {
+    pub fn new(registry: &Registry, previous: &Self, access: &KeyAccess) -> Self {
         let issuers = registry.issuers().map(|issuer| {
-            let source = take_over(Description::of_issuer(issuer), previous.issuers.get(&issuer.issuer), clock);
+            let source = take_over(Description::of_issuer(issuer), previous.issuers.get(&issuer.issuer), access);
             (issuer.issuer.clone(), source)
         });
         let agents = registry.agents().filter_map(|agent| {
             let description = Description::of_agent(agent)?;
-            Some((agent.id.clone(), take_over(description, previous.agents.get(&agent.id), clock)))
+            Some((agent.id.clone(), take_over(description, previous.agents.get(&agent.id), access)))
         });
         Self { issuers: issuers.collect(), agents: agents.collect(), memo: Arc::clone(&previous.memo) }
     }
@@ -153,18 +165,18 @@ impl TrustedKeys {
         token: UnverifiedToken<'_>,
         now: Timestamp,
     ) -> Result<OutsideToken, TrustError> {
-        let iss = token.claims().string("iss").ok().flatten().ok_or(TrustError::UnknownIssuer)?;
-        let issuer = Arc::clone(registry.issuer(iss).ok_or(TrustError::UnknownIssuer)?);
+        let named = registry.issuer_of(token.claims())?;
+        let issuer = &named.issuer;
         if issuer.disabled {
             return Err(TrustError::IssuerDisabled);
         }
         if !issuer.algorithms.contains(&token.header().algorithm) {
             return Err(TrustError::Algorithm);
         }
-        let source = self.issuers.get(iss).ok_or(TrustError::UnknownIssuer)?;
+        let source = self.issuers.get(&issuer.issuer).ok_or(TrustError::NotYetKnown)?;
         let (token, times) = self.verify(source, token, now).await?;
-        check_age(&issuer, &times, now)?;
-        Ok(OutsideToken { issuer, token, times })
+        check_age(issuer, &times, now)?;
+        Ok(OutsideToken { issuer: named, token, times })
     }
 
     /// Believes a token that an agent signed with its own key; `UnknownKey` when it has none.
@@ -206,17 +218,72 @@ impl TrustedKeys {
     /// Reads all key sets that are not inline: at start, so that the first requests need not wait, and now and then, so that a key
     /// that was withdrawn is believed no longer though nobody presents another. Failures are left to the requests.
     pub async fn refresh(&self) {
-        let sources = self.issuers.values().chain(self.agents.values());
-        let reads = sources.filter_map(|source| source.keys.as_ref().ok()).map(KeySource::refresh);
-        for outcome in futures_util::future::join_all(reads).await {
+        let issuers = self.issuers.iter().map(|(issuer, source)| (Some(issuer.as_str()), None, source));
+        let agents = self.agents.iter().map(|(agent, source)| (None, Some(agent.as_str()), source));
+        let reads = issuers.chain(agents).map(async |(issuer, agent, source)| (issuer, agent, source.refresh().await));
+        for (issuer, agent, outcome) in futures_util::future::join_all(reads).await {
             if let Err(error) = outcome {
-                tracing::warn!(error = &*error as &dyn std::error::Error, "a key set could not be read");
+                tracing::warn!(issuer, agent, error = &*error as &dyn std::error::Error, "failed to read a key set");
             }
         }
     }
+
+    /// Reads all key sets and says what came of each, in the order of the names: for an operator who asks.
+    pub async fn inspect(&self) -> Vec<Inspected> {
+        let of = |owner: KeyOwner, source: &Source| (owner, source.clone());
+        let issuers = self.issuers.iter().map(|(name, source)| of(KeyOwner::Issuer(name.clone()), source));
+        let agents = self.agents.iter().map(|(name, source)| of(KeyOwner::Agent(name.clone()), source));
+        let mut sources: Vec<(KeyOwner, Source)> = issuers.chain(agents).collect();
+        sources.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let reads = sources.into_iter().map(async |(owner, source)| {
+            let keys = match &source.keys {
+                Ok(keys) => keys.refresh().await.map(|()| keys.held()).map_err(InspectError::Fetch),
+                Err(error) => Err(InspectError::Source(Arc::clone(error))),
+            };
+            Inspected { owner, keys }
+        });
+        futures_util::future::join_all(reads).await
+    }
+}
+
+/// Whose keys a key set holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyOwner {
+    /// An issuer's.
+    Issuer(String),
+    /// An agent's, for its client assertions.
+    Agent(String),
+}
+
+/// What came of reading one key set.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Whose it is.
+    pub owner: KeyOwner,
+    /// The keys.
+    pub keys: Result<KeySet, InspectError>,
+}
+
+/// A key set cannot be read.
+#[derive(Debug, Error)]
+pub enum InspectError {
+    /// It cannot be fetched, or its file not be read.
+    #[error("its keys cannot be read")]
+    Fetch(#[source] Arc<FetchError>),
+    /// Its entry cannot be used.
+    #[error("its entry cannot be used")]
+    Source(#[source] Arc<SourceError>),
 }
 
 impl Source {
+    /// A source that could not be made of its entry was told of when it was.
+    async fn refresh(&self) -> Result<(), Arc<FetchError>> {
+        match &self.keys {
+            Ok(keys) => keys.refresh().await,
+            Err(_) => Ok(()),
+        }
+    }
+
     fn health(&self) -> KeySetHealth {
         match &self.keys {
             Ok(keys) => keys.health(),
@@ -235,11 +302,11 @@ fn check_age(issuer: &Issuer, times: &Times, now: Timestamp) -> Result<(), Trust
     if young { Ok(()) } else { Err(TrustError::Age) }
 }
 
-fn take_over(description: Description, previous: Option<&Source>, clock: &Arc<dyn Clock>) -> Source {
+fn take_over(description: Description, previous: Option<&Source>, access: &KeyAccess) -> Source {
     match previous {
         Some(source) if source.description == description && source.keys.is_ok() => source.clone(),
         Some(_) | None => {
-            let keys = description.source(clock).map_err(Arc::new);
+            let keys = description.source(access).map_err(Arc::new);
             Source { description, keys }
         }
     }
@@ -250,8 +317,8 @@ impl Description {
         Self {
             issuer: issuer.issuer.clone(),
             jwks: issuer.jwks.clone(),
-            jwks_file: issuer.jwks_file.clone(),
-            jwks_uri: issuer.jwks_uri.clone(),
+            jwks_file: issuer.jwks_file.as_ref().or(issuer.bundle_file.as_ref()).cloned(),
+            jwks_uri: issuer.jwks_uri.as_ref().or(issuer.bundle_uri.as_ref()).cloned(),
             ca_file: issuer.ca_file.clone(),
             jwks_bearer_token_file: issuer.jwks_bearer_token_file.clone(),
             allow_http: issuer.allow_http,
@@ -265,13 +332,13 @@ impl Description {
             jwks: auth.jwks.clone(),
             jwks_file: None,
             jwks_uri: auth.jwks_uri.clone(),
-            ca_file: None,
+            ca_file: auth.ca_file.clone(),
             jwks_bearer_token_file: None,
             allow_http: false,
         })
     }
 
-    fn source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, SourceError> {
+    fn source(&self, KeyAccess { clock, egress }: &KeyAccess) -> Result<KeySource, SourceError> {
         if let Some(jwks) = &self.jwks {
             let bytes = serde_json::to_vec(jwks).map_err(SourceError::Json)?;
             let keys = KeySet::parse(&bytes).map_err(SourceError::Inline)?;
@@ -282,8 +349,8 @@ impl Description {
         }
         // The file is read by each fetch: one that cannot be read fails the tokens of this issuer alone.
         let http = match &self.ca_file {
-            Some(ca_file) => KeySetClient::with_ca_file(ca_file),
-            None => http_client(None).map_err(SourceError::Http)?.into(),
+            Some(ca_file) => KeySetClient::with_ca_file(ca_file, egress),
+            None => http_client_via(egress, None).map_err(SourceError::Http)?.into(),
         };
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),

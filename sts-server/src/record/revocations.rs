@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use rpds::{HashTrieMapSync, HashTrieSetSync};
 use sts_protocol::{Act, Actor};
 
+use crate::registry::class_of;
 use crate::storage::{RevocationKind, RevocationRow, TokenReference, Version};
 
 /// The time that the clock of an outside issuer may be ahead of the database's: its tokens are accepted that long before their `iat`.
@@ -140,7 +141,7 @@ impl Revocations {
         self.token(standing)
             .or_else(|| self.transaction(standing))
             .or_else(|| self.subject(standing))
-            .or_else(|| named(&self.agents, &standing.agents, standing).then_some(RevocationKind::Agent))
+            .or_else(|| self.agent(standing).then_some(RevocationKind::Agent))
             .or_else(|| named(&self.tenants, &standing.tenants, standing).then_some(RevocationKind::Tenant))
     }
 
@@ -166,6 +167,15 @@ impl Revocations {
 
     fn transaction(&self, standing: &Standing) -> Option<RevocationKind> {
         self.transactions.get(standing.txn.as_ref()?).map(|_| RevocationKind::Transaction)
+    }
+
+    /// Whether an agent is revoked, or the class that it is an instance of.
+    fn agent(&self, standing: &Standing) -> bool {
+        if self.agents.is_empty() {
+            return false;
+        }
+        let classes: Vec<String> = standing.agents.iter().filter_map(|id| class_of(id)).collect();
+        named(&self.agents, &standing.agents, standing) || named(&self.agents, &classes, standing)
     }
 
     fn subject(&self, standing: &Standing) -> Option<RevocationKind> {

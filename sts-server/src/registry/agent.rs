@@ -1,6 +1,7 @@
 //! Agents: whoever asks for tokens or receives them.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,8 +10,22 @@ use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{SecretHashes, Tenants};
+use super::workload::is_matched;
+use super::{SecretHashes, Tenants, Workload};
 use crate::ttl::Ttl;
+
+/// The longest id of an agent, in characters: it becomes a `sub`.
+pub const MAX_AGENT_ID_CHARS: usize = 255;
+
+/// What the id of a class ends with.
+const CLASS: &str = "/*";
+
+/// The id of the class that an agent of this id is an instance of, if there is such a class.
+#[must_use]
+pub fn class_of(id: &str) -> Option<String> {
+    let (prefix, instance) = id.rsplit_once('/')?;
+    (!prefix.is_empty() && is_matched(instance)).then(|| format!("{prefix}{CLASS}"))
+}
 
 /// An agent, as its registry entry describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -49,6 +64,9 @@ pub struct Agent {
     /// Whether it may neither ask nor receive.
     #[serde(default)]
     pub disabled: bool,
+    /// The id of the class that it is an instance of; no entry has one.
+    #[serde(skip)]
+    class: Option<String>,
 }
 
 /// The credentials that an agent may authenticate with. Debug shows no hash.
@@ -76,6 +94,10 @@ pub struct AgentAuth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub max_assertion_lifetime: Option<Ttl>,
+    /// The certificates of the authority of `jwks_uri`, in PEM; absent for those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ca_file: Option<PathBuf>,
     /// The workloads that are this agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workload: Vec<Workload>,
@@ -92,20 +114,27 @@ pub enum AssertionAudience {
     IssuerOrTokenEndpoint,
 }
 
-/// A workload identity: a subject of an outside issuer that is one of our agents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Workload {
-    /// The issuer of its tokens; while it is not registered, none of them is believed.
-    pub issuer: String,
-    /// The `sub` of its tokens.
-    pub subject: String,
-    /// The `aud` that its tokens must hold; absent, our issuer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audience: Option<String>,
-}
-
 impl Agent {
+    /// The part of a class's id before `/*`; none of an agent that is no class.
+    #[must_use]
+    pub fn class_prefix(&self) -> Option<&str> {
+        self.id.strip_suffix(CLASS)
+    }
+
+    /// The instance of this class that stands for `matched`; none if its id would be too long.
+    #[must_use]
+    pub fn instance(&self, matched: &str) -> Option<Self> {
+        let id = format!("{}/{matched}", self.class_prefix()?);
+        let audience = self.audience().to_vec();
+        (id.len() <= MAX_AGENT_ID_CHARS).then(|| Self { id, audience, class: Some(self.id.clone()), ..self.clone() })
+    }
+
+    /// The id of its entry, which limits and metrics go by: that of its class, if it is an instance of one.
+    #[must_use]
+    pub fn entry_id(&self) -> &str {
+        self.class.as_deref().unwrap_or(&self.id)
+    }
+
     /// What tokens for the agent say in `aud`: one or more values, of which the first is minted.
     #[must_use]
     pub fn audience(&self) -> &[String] {
@@ -178,6 +207,7 @@ impl fmt::Debug for AgentAuth {
             .field("jwks", &self.jwks.is_some())
             .field("assertion_audience", &self.assertion_audience)
             .field("max_assertion_lifetime", &self.max_assertion_lifetime)
+            .field("ca_file", &self.ca_file)
             .field("workload", &self.workload)
             .finish()
     }

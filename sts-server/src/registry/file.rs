@@ -1,6 +1,6 @@
 //! The registry file: three arrays of tables, `issuers`, `agents` and `delegations`.
 //!
-//! Relative paths in it (`jwks_file`, `ca_file`, `jwks_bearer_token_file`) are relative to its own directory; an entry holds them
+//! Relative paths in it (`jwks_file`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`) are relative to its own directory; an entry holds them
 //! absolute. The keys of each table stand in [`schema`](super::schema).
 
 use std::path::{Path, PathBuf};
@@ -139,7 +139,11 @@ impl Parser<'_> {
             .issuers
             .iter_mut()
             .map(|issuer| &mut issuer.entry)
-            .flat_map(|issuer| [&mut issuer.jwks_file, &mut issuer.ca_file, &mut issuer.jwks_bearer_token_file])
+            .flat_map(|issuer| {
+                let Issuer { jwks_file, bundle_file, ca_file, jwks_bearer_token_file, .. } = issuer;
+                [jwks_file, bundle_file, ca_file, jwks_bearer_token_file]
+            })
+            .chain(self.entries.agents.iter_mut().filter_map(|agent| Some(&mut agent.entry.auth.as_mut()?.ca_file)))
             .flatten()
             .filter(|path| path.is_relative())
             .collect();

@@ -1,25 +1,30 @@
 //! Issuers: who signs tokens that we believe.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sts_jose::{Algorithm, ClaimSelector, ClaimSelectors};
+use sts_jose::{Algorithm, ClaimError, ClaimSelector, ClaimSelectors, Claims};
 use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
 use utoipa::openapi::{ArrayBuilder, Object, OneOfBuilder, Schema, Type};
 
-use super::Tenants;
+use super::{Tenants, TrustDomain};
 use crate::ttl::Ttl;
 
 /// An outside issuer, as its registry entry describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// Byte for byte the `iss` claim.
+    /// Byte for byte the `iss` claim. `{tenantid}` stands for one segment of its path that is the tenant; `spiffe://trust-domain` is a
+    /// SPIFFE trust domain.
     pub issuer: String,
+    /// Other `iss` values of the same issuer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// Where its keys are; at most one of `jwks_uri`, `jwks` and `jwks_file`, and none for discovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -32,6 +37,14 @@ pub struct Issuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub jwks_file: Option<PathBuf>,
+    /// Where the bundle of a SPIFFE trust domain is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub bundle_uri: Option<Url>,
+    /// A file with the bundle of a SPIFFE trust domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub bundle_file: Option<PathBuf>,
     /// The algorithms that it signs with; asymmetric only.
     #[serde(default = "default_algorithms")]
     #[schema(value_type = Vec<String>)]
@@ -108,6 +121,28 @@ impl Issuer {
     pub fn scope_claim(&self) -> &ClaimSelectors {
         static SCOPE: LazyLock<ClaimSelectors> = LazyLock::new(|| claim("scope"));
         self.scope_claim.as_ref().unwrap_or(&SCOPE)
+    }
+
+    /// The name of the user or the workload in a token. `sub` is a string (RFC 7519 §4.1.2).
+    ///
+    /// # Errors
+    /// [`ClaimError`] if it is not one value.
+    pub fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
+        if self.subject_claim.is_claim("sub") {
+            return Ok(claims.string("sub")?.map(Cow::Borrowed));
+        }
+        self.subject_claim.one(claims)
+    }
+
+    /// The trust domain, if the issuer is one of SPIFFE.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<TrustDomain<'_>> {
+        TrustDomain::of_issuer(&self.issuer)
+    }
+
+    /// The name under which the issuer's users are known, and what each of its other names stands for.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.issuer.as_str()).chain(self.aliases.iter().map(String::as_str))
     }
 }
 

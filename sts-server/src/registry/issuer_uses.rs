@@ -11,7 +11,7 @@ pub(super) struct IssuerUses {
     of_workloads: HashSet<String>,
     /// The issuers that a delegation lists.
     listed: HashSet<String>,
-    /// Each issuer with a `subject_prefix`, and that prefix.
+    /// Each issuer with a `subject_prefix`, and that prefix; and what the identities of each trust domain begin with.
     prefixes: Vec<(String, String)>,
 }
 
@@ -19,6 +19,9 @@ impl IssuerUses {
     pub(super) fn add_issuer(&mut self, issuer: &Issuer) {
         if !issuer.subject_prefix.is_empty() {
             self.prefixes.push((issuer.issuer.clone(), issuer.subject_prefix.clone()));
+        }
+        if let Some(domain) = issuer.trust_domain() {
+            self.prefixes.push((issuer.issuer.clone(), domain.prefix()));
         }
     }
 

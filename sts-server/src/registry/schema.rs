@@ -19,17 +19,20 @@ use crate::ttl::Ttl;
 /// The arrays of the file.
 pub(super) const TOP_LEVEL: [&str; 3] = ["issuers", "agents", "delegations"];
 
-/// The keys of an issuer that name files of the server. No other kind of entry has such keys.
-pub const FILE_KEYS: [&str; 3] = ["jwks_file", "ca_file", "jwks_bearer_token_file"];
+/// The keys of an issuer that name files of the server. Of an agent, `auth.ca_file` does.
+pub const FILE_KEYS: [&str; 4] = ["jwks_file", "bundle_file", "ca_file", "jwks_bearer_token_file"];
 
 /// An issuer.
 pub(super) static ISSUER: Schema = Schema {
     label: "[[issuers]]",
     keys: &[
         required("issuer", TEXT),
+        optional("aliases", TEXTS),
         optional("jwks_uri", URL),
         optional("jwks", Shape::Object),
         optional("jwks_file", TEXT),
+        optional("bundle_uri", URL),
+        optional("bundle_file", TEXT),
         optional("algorithms", Shape::Texts(reads::<Algorithm>)),
         optional("tenant_claim", SELECTORS),
         optional("tenant", Shape::Text(reads::<Tenant>)),
@@ -75,6 +78,7 @@ pub(super) static AUTH: Schema = Schema {
         optional("jwks", Shape::Object),
         optional("assertion_audience", Shape::Text(reads::<AssertionAudience>)),
         optional("max_assertion_lifetime", TTL),
+        optional("ca_file", TEXT),
         optional("workload", Shape::Tables(&WORKLOAD)),
     ],
 };
@@ -82,7 +86,12 @@ pub(super) static AUTH: Schema = Schema {
 /// A workload.
 pub(super) static WORKLOAD: Schema = Schema {
     label: "workload of [agents.auth]",
-    keys: &[required("issuer", TEXT), required("subject", TEXT), optional("audience", TEXT)],
+    keys: &[
+        required("issuer", TEXT),
+        required("subject", TEXT),
+        optional("audience", TEXT),
+        optional("claims", Shape::Object),
+    ],
 };
 
 /// A delegation.

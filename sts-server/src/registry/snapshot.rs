@@ -4,10 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sts_jose::Claims;
 use thiserror::Error;
 
+use super::agent::class_of;
+use super::issuer_names::IssuerNames;
 use super::issuer_uses::IssuerUses;
-use super::{Agent, Delegation, Issuer};
+use super::workloads::Workloads;
+use super::{Agent, Delegation, Issuer, IssuerNameError, NamedIssuer, WorkloadAgent};
 use crate::storage::{EntryKind, EntryRow, RowCode, Stored, TableFault, Version};
 
 /// All entries at one moment. An entry that an administrator has disabled reads as disabled.
@@ -17,11 +21,11 @@ pub struct Registry {
     /// The codes of the rows that were believed.
     believed: HashSet<RowCode>,
     issuers: HashMap<String, Arc<Issuer>>,
+    issuer_names: IssuerNames,
     agents: HashMap<String, Arc<Agent>>,
     /// Agent by id and by each `audience` value: one namespace.
     names: HashMap<String, Arc<Agent>>,
-    /// Agent by workload, (issuer, subject).
-    workloads: HashMap<(String, String), Arc<Agent>>,
+    workloads: Workloads,
     /// By actor, then by target.
     delegations: HashMap<String, HashMap<String, Vec<Arc<Delegation>>>>,
     uses: IssuerUses,
@@ -96,7 +100,7 @@ impl Registry {
     /// Adds an entry, disabled: as it was known, or else what can be read of it. Its names stay taken, and its workloads stay workloads.
     fn add_disabled(&mut self, row: &EntryRow, known: &Self) {
         let (issuer, agent) = match row.kind {
-            EntryKind::Issuer => (known.issuer(&row.id), None),
+            EntryKind::Issuer => (known.issuers.get(&row.id), None),
             EntryKind::Agent => (None, known.agent(&row.id)),
             EntryKind::Delegation => (None, None),
         };
@@ -156,7 +160,9 @@ impl Registry {
 
     fn add_issuer(&mut self, issuer: Issuer) {
         self.uses.add_issuer(&issuer);
-        self.issuers.insert(issuer.issuer.clone(), Arc::new(issuer));
+        let issuer = Arc::new(issuer);
+        self.issuer_names.add(&issuer);
+        self.issuers.insert(issuer.issuer.clone(), issuer);
     }
 
     fn add_agent(&mut self, agent: Arc<Agent>) {
@@ -164,10 +170,7 @@ impl Registry {
         for name in agent.audience().iter().chain([&agent.id]) {
             self.names.insert(name.clone(), Arc::clone(&agent));
         }
-        for workload in agent.auth.iter().flat_map(|auth| &auth.workload) {
-            let identity = (workload.issuer.clone(), workload.subject.clone());
-            self.workloads.insert(identity, Arc::clone(&agent));
-        }
+        self.workloads.add(&agent);
         self.agents.insert(agent.id.clone(), agent);
     }
 
@@ -177,10 +180,30 @@ impl Registry {
         self.version
     }
 
-    /// The issuer whose `iss` claim this is, disabled or not.
+    /// The issuer that this is a name of, disabled or not: the entry's own, an alias, or one with the tenant in its place.
     #[must_use]
     pub fn issuer(&self, issuer: &str) -> Option<&Arc<Issuer>> {
-        self.issuers.get(issuer)
+        // A name with a place for the tenant is the iss of no token, and the name of its entry all the same.
+        self.issuer_names.find(issuer).or_else(|| self.issuers.get(issuer))
+    }
+
+    /// The issuer that a token names, disabled or not. Nothing of the token is verified.
+    ///
+    /// # Errors
+    /// [`IssuerNameError`].
+    pub fn issuer_of(&self, claims: &Claims) -> Result<NamedIssuer, IssuerNameError> {
+        self.issuer_names.of(claims)
+    }
+
+    /// The issuer of the principals whose tokens name this issuer: that of the entry that `name` is an alias of, else `name` itself.
+    #[must_use]
+    pub fn principal_iss(&self, name: &str) -> String {
+        self.issuer(name).map_or_else(|| name.to_owned(), |issuer| issuer.supposed_iss(name, None))
+    }
+
+    /// The name of the entry of an issuer, or the name itself where no entry has it.
+    fn entry_name<'n>(&'n self, issuer: &'n str) -> &'n str {
+        self.issuer(issuer).map_or(issuer, |entry| &entry.issuer)
     }
 
     /// All issuers, in no order.
@@ -194,39 +217,66 @@ impl Registry {
         self.agents.get(id)
     }
 
+    /// The agent that has this id, disabled or not: an entry, or an instance of a class.
+    #[must_use]
+    pub fn acting(&self, id: &str) -> Option<Arc<Agent>> {
+        match self.agents.get(id) {
+            Some(agent) => Some(Arc::clone(agent)),
+            None => self.class_of(id)?.instance(id.rsplit_once('/')?.1).map(Arc::new),
+        }
+    }
+
+    /// The id of the entry that limits go by: of an instance, that of its class.
+    #[must_use]
+    pub fn entry_id<'n>(&'n self, id: &'n str) -> &'n str {
+        self.class_of(id).map_or(id, |class| &class.id)
+    }
+
+    /// The class that an id is an instance of.
+    fn class_of(&self, id: &str) -> Option<&Arc<Agent>> {
+        if self.names.contains_key(id) {
+            return None;
+        }
+        self.agents.get(&class_of(id)?)
+    }
+
     /// All agents, in no order.
     pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.agents.values()
     }
 
-    /// The agent that a workload is, disabled or not.
+    /// The agent that a workload is, disabled or not, with the entry that says so: an entry with this very subject, or the longest
+    /// pattern of a class that matches it.
     #[must_use]
-    pub fn workload(&self, issuer: &str, subject: &str) -> Option<&Arc<Agent>> {
-        self.workloads.get(&(issuer.to_owned(), subject.to_owned()))
+    pub fn workload(&self, issuer: &str, subject: &str) -> Option<WorkloadAgent> {
+        let found = self.workloads.find(self.entry_name(issuer), subject)?;
+        // An instance must not take the name of another agent.
+        let is_taken = found.agent.entry_id() != found.agent.id && self.names.contains_key(&found.agent.id);
+        (!is_taken).then_some(found)
     }
 
     /// Whether an issuer is named by any workload entry.
     #[must_use]
     pub fn is_workload_issuer(&self, issuer: &str) -> bool {
-        self.uses.is_of_workloads(issuer)
+        self.uses.is_of_workloads(self.entry_name(issuer))
     }
 
     /// Returns true if an issuer names users: no workload entry names it, or a delegation lists it in `issuers`.
     #[must_use]
     pub fn is_user_issuer(&self, issuer: &str) -> bool {
-        self.uses.is_of_users(issuer)
+        self.uses.is_of_users(self.entry_name(issuer))
     }
 
     /// Returns true if a delegation covers users of an issuer: it lists the issuer, or lists none and no workload entry names the issuer.
     #[must_use]
     pub fn covers_users_of(&self, delegation: &Delegation, issuer: &str) -> bool {
-        self.uses.are_covered(delegation, issuer)
+        self.uses.are_covered(delegation, self.entry_name(issuer))
     }
 
     /// Returns true if `sub`, a subject as minted tokens would name it for `issuer`, begins with the `subject_prefix` of another issuer.
     #[must_use]
     pub fn is_name_of_another_issuer(&self, issuer: &str, sub: &str) -> bool {
-        self.uses.is_of_another(issuer, sub)
+        self.uses.is_of_another(self.entry_name(issuer), sub)
     }
 
     /// The one agent that all of `names` stand for, by id or `audience` value; `None` when there are no names.
@@ -245,10 +295,12 @@ impl Registry {
         Ok(target)
     }
 
-    /// The delegations between two agents, disabled ones included; no two cover the same subject.
+    /// The delegations between two agents, disabled ones included; no two cover the same subject. Those of an instance are those of its
+    /// class.
     #[must_use]
     pub fn delegations(&self, actor: &str, target: &str) -> &[Arc<Delegation>] {
-        let between = self.delegations.get(actor).and_then(|of_actor| of_actor.get(target));
+        let of_class = || self.delegations.get(&self.class_of(actor)?.id);
+        let between = self.delegations.get(actor).or_else(of_class).and_then(|of_actor| of_actor.get(target));
         between.map_or(&[], Vec::as_slice)
     }
 }

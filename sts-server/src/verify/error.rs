@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::keys::{JtiError, TrustError};
 use crate::policy::Row;
 use crate::record::revoked_reason;
+use crate::registry::IssuerNameError;
 use crate::storage::RevocationKind;
 
 /// A subject token is not accepted. The requester's fault, save where [`SubjectError::is_outage`].
@@ -18,9 +19,6 @@ pub enum SubjectError {
     /// A claim is malformed.
     #[error("a claim of the subject token is malformed")]
     Claim(#[from] ClaimError),
-    /// It has no `iss`.
-    #[error("the subject token has no iss")]
-    IssuerMissing,
     /// It is of an outside issuer and not believed, or cannot be checked now.
     #[error("the subject token is not believed")]
     Trust(#[source] TrustError),
@@ -120,7 +118,6 @@ impl SubjectError {
         match self {
             Self::Parse(_) => "subject_malformed",
             Self::Claim(_) | Self::Claims(_) => "subject_claim_malformed",
-            Self::IssuerMissing => "subject_issuer_missing",
             Self::Trust(trust) => trust.subject_reason(),
             Self::NotOurs => "subject_signature",
             Self::Time(time) => time_reason(time),
@@ -158,12 +155,15 @@ fn time_reason(time: &TimeError) -> &'static str {
 impl TrustError {
     fn subject_reason(&self) -> &'static str {
         match self {
-            Self::UnknownIssuer => "subject_issuer_unknown",
+            Self::Issuer(IssuerNameError::Missing) => "subject_issuer_missing",
+            Self::Issuer(IssuerNameError::Unknown) => "subject_issuer_unknown",
+            Self::Issuer(IssuerNameError::Tenant) => "subject_tenant",
+            Self::Issuer(IssuerNameError::TrustDomain) => "subject_sub",
             Self::IssuerDisabled => "subject_issuer_disabled",
             Self::Algorithm => "subject_algorithm",
             Self::UnknownKey => "subject_key_unknown",
             Self::KeysUnusable => "issuer_keys_unusable",
-            Self::KeysUnavailable(_) | Self::Source(_) => "keys_unavailable",
+            Self::KeysUnavailable(_) | Self::Source(_) | Self::NotYetKnown => "keys_unavailable",
             Self::Signature(_) => "subject_signature",
             Self::Time(time) => time_reason(time),
             Self::Age => "subject_too_old",

@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub revocations: &'a Revocations,
     /// Our issuer.
     pub issuer: &'a str,
+    /// The longest token that is read.
+    pub max_token_bytes: usize,
     /// The present.
     pub now: Timestamp,
 }
@@ -52,9 +54,9 @@ pub async fn subject(
     declared: TokenType,
     presenter: &Agent,
 ) -> Result<VerifiedSubject, SubjectError> {
-    let token = UnverifiedToken::parse(token).map_err(SubjectError::Parse)?;
-    let iss = token.claims().string("iss")?.ok_or(SubjectError::IssuerMissing)?;
-    let verified = if iss == context.issuer {
+    let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(SubjectError::Parse)?;
+    let iss = token.claims().string("iss")?;
+    let verified = if iss == Some(context.issuer) {
         own::subject(context, token, declared, presenter)?
     } else {
         outside::subject(context, token, declared, presenter).await?
@@ -83,7 +85,7 @@ pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agen
 /// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates as.
 fn is_an_agent(registry: &Registry, subject: &Subject) -> bool {
     let SubjectId { iss, sub, .. } = &subject.principal;
-    registry.agent(&subject.sub).is_some()
+    registry.acting(&subject.sub).is_some()
         || (registry.is_workload_issuer(iss) && registry.workload(iss, sub).is_some())
 }
 

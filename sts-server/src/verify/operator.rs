@@ -121,7 +121,7 @@ pub async fn operator(context: &OperatorContext<'_>, token: &str) -> Result<Veri
         Some(_) => claims.strings(context.claim)?.unwrap_or_default().into_iter().map(str::to_owned).collect(),
         None => Vec::new(),
     };
-    Ok(VerifiedOperator { iss: believed.issuer.issuer.clone(), sub: sub.to_owned(), values })
+    Ok(VerifiedOperator { iss: believed.issuer.iss().to_owned(), sub: sub.to_owned(), values })
 }
 
 /// Returns true if a token has a claim that only ID tokens have (OpenID Connect Core §2, §3.3.2.11), or the `typ` claim of Keycloak's.

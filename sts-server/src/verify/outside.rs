@@ -6,7 +6,7 @@ use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 use super::{Context, SubjectError, values};
 use crate::keys::OutsideToken;
 use crate::policy::{HeldScope, Subject, VerifiedSubject};
-use crate::registry::{Agent, Issuer, ScopesFrom};
+use crate::registry::{Agent, Issuer, ScopesFrom, TrustDomain};
 
 pub(super) async fn subject(
     context: &Context<'_>,
@@ -15,20 +15,22 @@ pub(super) async fn subject(
     presenter: &Agent,
 ) -> Result<VerifiedSubject, SubjectError> {
     let believed = context.trusted.believe(context.registry, token, context.now).await.map_err(SubjectError::Trust)?;
-    if !typ_fits(believed.token.header().typ.as_deref(), declared.allowed_typ()) {
+    let typ = believed.token.header().typ.as_deref();
+    let is_svid = || believed.issuer.issuer.trust_domain().is_some() && TrustDomain::allows_typ(typ);
+    if !typ_fits(typ, declared.allowed_typ()) && !is_svid() {
         return Err(SubjectError::Typ);
     }
     let claims = believed.token.claims();
     values::check_unbound(claims)?;
     check_kind(context, &believed)?;
-    check_address(&believed.issuer, claims, presenter)?;
+    check_address(&believed.issuer.issuer, claims, presenter)?;
     let subject = read(context, &believed)?;
     Ok(VerifiedSubject::new(&believed.token, subject))
 }
 
 /// A token that names a workload, or a service account of another service like this one, is not a user's.
 fn check_kind(context: &Context<'_>, believed: &OutsideToken) -> Result<(), SubjectError> {
-    if !context.registry.is_user_issuer(&believed.issuer.issuer) {
+    if !context.registry.is_user_issuer(&believed.issuer.issuer.issuer) {
         return Err(SubjectError::WorkloadIssuer);
     }
     let claims = believed.token.claims();
@@ -39,9 +41,10 @@ fn check_kind(context: &Context<'_>, believed: &OutsideToken) -> Result<(), Subj
 }
 
 fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, SubjectError> {
-    let OutsideToken { issuer, token, times } = believed;
+    let OutsideToken { issuer: named_issuer, token, times } = believed;
+    let issuer = &named_issuer.issuer;
     let claims = token.claims();
-    let named = issuer.subject_claim.one(claims)?.ok_or(SubjectError::Sub)?;
+    let named = issuer.subject(claims)?.ok_or(SubjectError::Sub)?;
     let sub = format!("{}{named}", issuer.subject_prefix);
     if !is_name(&named) || !is_name(&sub) {
         return Err(SubjectError::Sub);
@@ -52,7 +55,7 @@ fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, Subje
     Ok(Subject {
         token: believed.reference()?,
         sub,
-        principal: SubjectId { iss: issuer.issuer.clone(), sub: named.into_owned() },
+        principal: SubjectId { iss: named_issuer.iss().to_owned(), sub: named.into_owned() },
         scope: match issuer.scopes_from {
             ScopesFrom::Delegation => HeldScope::OfDelegation,
             ScopesFrom::Token => HeldScope::Scope(values::scope(claims, issuer.scope_claim())?),
@@ -70,14 +73,14 @@ fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, Subje
 
 /// Binding: a token is accepted only from an agent that it is addressed to.
 fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<(), SubjectError> {
-    let addressed = issuer.audience_claim.texts(claims)?;
     let fits =
         |audience: &str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
-    if addressed.iter().flat_map(Selected::iter).any(fits) {
-        Ok(())
+    let is_addressed = if issuer.audience_claim.is_claim("aud") {
+        claims.audience()?.into_iter().any(fits)
     } else {
-        Err(SubjectError::NotAddressed(presenter.id.clone()))
-    }
+        issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(fits)
+    };
+    if is_addressed { Ok(()) } else { Err(SubjectError::NotAddressed(presenter.id.clone())) }
 }
 
 fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {

@@ -60,7 +60,7 @@ pub fn check_parties(registry: &Registry, claims: &AccessTokenClaims) -> Result<
             return Err(SubjectError::TenantOutside);
         }
     }
-    if registry.agent(&claims.client_id).is_none_or(|agent| agent.disabled) {
+    if registry.acting(&claims.client_id).is_none_or(|agent| agent.disabled) {
         return Err(SubjectError::CurrentActor);
     }
     let target = registry.target([claims.aud.as_str()].into_iter()).ok().flatten();

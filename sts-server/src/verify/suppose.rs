@@ -33,6 +33,7 @@ pub struct SupposedSubject {
 pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subject, SubjectError> {
     let issuer = context.registry.issuer(&supposed.issuer).filter(|issuer| !issuer.disabled);
     let issuer = issuer.ok_or(SubjectError::PrincipalIssuer)?;
+    let iss = issuer.supposed_iss(&supposed.issuer, supposed.tenant.as_ref());
     let sub = format!("{}{}", issuer.subject_prefix, supposed.sub);
     if !is_name(&supposed.sub) || !is_name(&sub) {
         return Err(SubjectError::Sub);
@@ -44,7 +45,7 @@ pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subje
         return Err(SubjectError::SubOfAnotherIssuer);
     }
     let tenant = tenant(issuer, supposed.tenant)?;
-    let stands = |id: &String| context.registry.agent(id).is_some_and(|agent| !agent.disabled);
+    let stands = |id: &String| context.registry.acting(id).is_some_and(|agent| !agent.disabled);
     if supposed.actors.first().is_some_and(|current| !stands(current)) {
         return Err(SubjectError::CurrentActor);
     }
@@ -56,9 +57,9 @@ pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subje
         (None, ScopesFrom::Token) => HeldScope::Scope(Scope::default()),
     };
     Ok(Subject {
-        token: TokenReference { iss: supposed.issuer.clone(), jti: "supposed".to_owned() },
+        token: TokenReference { iss: iss.clone(), jti: "supposed".to_owned() },
         sub,
-        principal: SubjectId { iss: supposed.issuer, sub: supposed.sub },
+        principal: SubjectId { iss, sub: supposed.sub },
         scope,
         roles: supposed.roles,
         tenant,

@@ -1,4 +1,7 @@
 //! Inputs from public bug reports of other token services, each as its whole kind.
 
+mod inbound;
 mod issuers;
+mod providers;
 mod requesters;
+mod workloads;

@@ -1,13 +1,15 @@
 //! The rules of agents.
 
-use super::{A, B, JWKS, SECRET, VALID, after, assert_each_makes_one_fault, assert_each_makes_one_fault_of, faults};
+use super::{
+    A, B, JWKS, SCOPES, SECRET, VALID, after, assert_each_makes_one_fault, assert_each_makes_one_fault_of, faults,
+};
 
 #[test]
 fn every_rule_of_agents_is_told() {
     let audience = |list: &str| after(B, &format!("audience = {list}"));
     let taken = audience("[\"b\", \"a\"]");
     let repeated = audience("[\"x\", \"x\"]");
-    let empty = audience("[\"\"]");
+
     let fragment = audience("[\"https://b.example/#top\"]");
     let own = audience("[\"https://sts.example.com\"]");
     let accepts = after(B, "accepts = [\"\"]");
@@ -185,4 +187,42 @@ fn an_agent_id_is_printable_ascii() {
         );
     }
     assert_eq!(faults(&VALID.replacen(B, "id = \"b\"\naudience = [\"b\", \"https://b.example/\"]\n", 1)), [""; 0]);
+}
+
+#[test]
+fn a_star_stands_at_the_end_of_a_class_and_of_its_subject_alone() {
+    let class = |id: &str, subject: &str| {
+        let workload = format!("workload = [{{ issuer = \"https://login.example.com\", subject = {subject:?} }}]");
+        let issuers = "issuers = [\"https://login.example.com\"]";
+        let text = VALID.replacen("id = \"a\"", &format!("id = {id:?}"), 1).replacen(
+            "actor = \"a\"",
+            &format!("actor = {id:?}"),
+            1,
+        );
+        text.replacen(SECRET, &workload, 1).replacen(SCOPES, &format!("{SCOPES}{issuers}\n"), 1)
+    };
+    for subject in
+        ["system:serviceaccount:batch:*", "repo:acme/shop:ref:refs/heads/*", "system:serviceaccount:batch:job-*"]
+    {
+        assert_eq!(faults(&class("batch/*", subject)), [""; 0], "{subject}");
+    }
+    for (id, subject, told) in [
+        ("a", "repo:acme/shop:*", "ends with '*', and the agent is no class"),
+        ("batch/*", "repo:*:x", "holds a '*' before its end"),
+        ("batch/*", "repo:*:*", "holds a '*' before its end"),
+        ("batch/*", "*", "has no ':' or '/' before its '*'"),
+        ("batch/*", "system:serviceaccount:batch:one", "does not end with '*', and the agent is a class"),
+        ("batch*", "s:a", "holds a '*' that is not its last segment"),
+        ("/*", "s:*", "a class has a name without '*' before its /*"),
+    ] {
+        let all = faults(&class(id, subject)).join("\n");
+        assert!(all.contains(told), "{id} {subject}: {all}");
+    }
+    let secret = class("batch/*", "s:*").replacen("workload", &format!("{SECRET}\nworkload"), 1);
+    assert!(faults(&secret).join("\n").contains("whose instances authenticate as workloads alone"));
+    let instance = format!("{}\n[[agents]]\nid = \"batch/one\"\n", class("batch/*", "s:*"));
+    assert!(faults(&instance).join("\n").contains("is the name of an instance of the class \"batch/*\""));
+    let second = "\n[[agents]]\nid = \"other/*\"\nauth = { workload = [{ issuer = \"https://login.example.com\", subject = \"s:job-*\" }] }\n";
+    let overlapping = format!("{}{second}", class("batch/*", "s:*"));
+    assert!(faults(&overlapping).join("\n").contains("match the same subjects"));
 }

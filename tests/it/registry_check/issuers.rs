@@ -79,7 +79,7 @@ fn every_rule_of_issuers_is_told() {
         (
             ISSUER,
             "issuer = \"spiffe://example.org\"\n",
-            "r.toml:2: error: issuer \"spiffe://example.org\" is not an http(s) URL, so its keys cannot be discovered; give jwks_uri, jwks or jwks_file",
+            "r.toml:2: error: issuer \"spiffe://example.org\" is not an http(s) URL, so its keys cannot be discovered; give bundle_uri or bundle_file",
         ),
         (
             ISSUER,
@@ -127,7 +127,11 @@ fn every_rule_of_issuers_is_told() {
             &unsaid,
             "r.toml:3: warning: tenants of issuer \"https://login.example.com\" are limited, but its tokens have no tenant: all are refused; say tenant_claim or tenant",
         ),
-        (ISSUER, &empty, "r.toml:3: error: tenant_claim of issuer \"https://login.example.com\" is empty"),
+        (
+            ISSUER,
+            &empty,
+            "r.toml:3: error: tenant_claim = \"\": a selector is 1 to 512 bytes without control characters",
+        ),
         (
             ISSUER,
             &ca,
@@ -192,4 +196,76 @@ fn a_file_that_is_no_regular_file_is_an_error_wherever_the_server_runs() {
         );
         assert_each_makes_one_fault(&[(ISSUER, &text, &fault)]);
     }
+}
+
+#[test]
+fn the_names_of_issuers_are_told_where_no_token_can_have_them() {
+    let keys = "jwks_uri = \"https://login.microsoftonline.com/common/discovery/v2.0/keys\"";
+    let named = |name: &str, more: &str| VALID.replacen(ISSUER, &format!("issuer = {name:?}\n{keys}\n{more}\n"), 1);
+    let entra = "https://login.microsoftonline.com/{tenantid}/v2.0";
+    let alias = |alias: &str| format!("aliases = [{alias:?}]");
+    assert_eq!(faults(&named(entra, "tenant_claim = \"tid\"")), [""; 0]);
+    let windows = alias("https://sts.windows.net/{tenantid}/");
+    assert_eq!(faults(&named(entra, &format!("tenant_claim = \"tid\"\n{windows}"))), [""; 0]);
+    for (name, more, told) in [
+        (
+            "https://login.microsoftonline.com/common/v2.0",
+            "",
+            "warning: \"https://login.microsoftonline.com/common/v2.0\" is the iss of no token",
+        ),
+        ("https://login.microsoftonline.com/organizations/v2.0", "", "\"organizations\" stands for several tenants"),
+        (
+            "https://login.example.com/{tenant}/v2.0",
+            "",
+            "warning: \"https://login.example.com/{tenant}/v2.0\" is taken as it stands",
+        ),
+        (entra, "", "has {tenantid} and no tenant_claim"),
+        ("https://login.example.com/x{tenantid}/v2.0", "tenant_claim = \"tid\"", "must be one whole segment"),
+        ("https://login.example.com", windows.as_str(), "tenant_claim"),
+        ("https://login.example.com/.well-known/openid-configuration", "", "is the URL of a discovery document"),
+    ] {
+        let all = faults(&named(name, more)).join("\n");
+        assert!(all.contains(told), "{name}: {all}");
+    }
+    let twice = format!(
+        "{ISSUER}{}\n[[issuers]]\nissuer = \"https://b.example\"\ntenant = \"b\"\n",
+        alias("https://b.example")
+    );
+    let all = faults(&VALID.replacen(ISSUER, &twice, 1)).join("\n");
+    assert!(all.contains("error: issuer \"https://b.example\" stands already"), "{all}");
+    let listed = after(SCOPES, "issuers = [\"accounts.google.com\"]");
+    let text = VALID.replacen(ISSUER, &after(ISSUER, &alias("accounts.google.com")), 1).replacen(SCOPES, &listed, 1);
+    let all = faults(&text).join("\n");
+    assert!(all.contains("is an alias of issuer \"https://login.example.com\""), "{all}");
+}
+
+#[test]
+fn selectors_that_seem_to_be_paths_are_told() {
+    let dotted = after(ISSUER, "roles_claim = \"realm_access.roles\"");
+    let fault = "r.toml:3: warning: roles_claim \"realm_access.roles\" of issuer \"https://login.example.com\" is the literal name of a \
+                 claim, not a path; write \"/realm_access/roles\" for the path, or \"/realm_access.roles\" for the claim";
+    let star = after(ISSUER, "tenant_claim = \"/*\"");
+    let refused = "r.toml:3: error: tenant_claim = \"/*\": '*' is the last step of a pointer and follows the name of a claim, as in \
+                   /organization/*";
+    assert_each_makes_one_fault(&[(ISSUER, &dotted, fault), (ISSUER, &star, refused)]);
+    for selector in ["/realm_access.roles", "https://x.example/roles", "/organization/*"] {
+        assert_eq!(faults(&VALID.replacen(ISSUER, &after(ISSUER, &format!("roles_claim = {selector:?}")), 1)), [""; 0]);
+    }
+}
+
+#[test]
+fn keys_that_are_lost_are_told_with_kid_and_reason() {
+    let private = JWKS.replacen("kid = \"1\"", "kid = \"1\", d = \"AAAA\"", 1);
+    let text = after(ISSUER, &format!("jwks = {private}"));
+    let none = "r.toml:3: error: jwks of issuer \"https://login.example.com\": no key in it can be used: the key \"1\" cannot be used: it \
+                holds private members";
+    let more = JWKS.replacen(
+        "keys = [",
+        "keys = [{ kty = \"EC\", crv = \"P-521\", kid = \"odd\", x = \"AA\", y = \"AA\" }, ",
+        1,
+    );
+    let some = after(ISSUER, &format!("jwks = {more}"));
+    let warning = "r.toml:3: warning: jwks of issuer \"https://login.example.com\": the key \"odd\" cannot be used: the key is weak or \
+                   invalid";
+    assert_each_makes_one_fault(&[(ISSUER, &text, none), (ISSUER, &some, warning)]);
 }

@@ -8,11 +8,8 @@ use super::keys::{PlainHttp, check_key_set, check_key_url};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::fault::Fault;
 use crate::registry::located::{Located, Place};
-use crate::registry::{Agent, AgentAuth, AssertionAudience, SecretHashes, Tenants, Workload};
+use crate::registry::{Agent, AgentAuth, AssertionAudience, MAX_AGENT_ID_CHARS, SecretHashes, Tenants, Workload};
 use crate::ttl::Ttl;
-
-/// The longest id of an agent, in characters: it becomes a `sub`.
-const MAX_ID_CHARS: usize = 255;
 
 /// The hexadecimal digits of a SHA-256.
 const SHA256_HEX_CHARS: usize = 64;
@@ -25,6 +22,7 @@ const DEFAULT_TOKEN_TTL: Ttl = Ttl::from_minutes(5);
 
 pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut Vec<Fault>) {
     names(context, agent, faults);
+    class(agent, faults);
     tenants(agent, faults);
     tokens(context, agent, faults);
     if let Some(auth) = &agent.entry.auth {
@@ -40,8 +38,8 @@ pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut 
 
 fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
     let id = &entry.id;
-    if id.is_empty() || id.len() > MAX_ID_CHARS || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = format!("agent id {id:?}: 1 to {MAX_ID_CHARS} printable ASCII characters without space");
+    if id.is_empty() || id.len() > MAX_AGENT_ID_CHARS || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("agent id {id:?}: 1 to {MAX_AGENT_ID_CHARS} printable ASCII characters without space");
         faults.push(place.error("id", message));
     }
     for (index, audience) in entry.audience().iter().enumerate() {
@@ -65,6 +63,32 @@ fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, fault
     if let Some(target) = entry.default_target.as_ref().filter(|target| !context.knows_name(target)) {
         let fault = place.error("default_target", format!("default_target {target:?} of agent {id:?} is no agent"));
         faults.push(context.with_agent_meant(fault, target));
+    }
+}
+
+/// A class authenticates by patterns of workloads alone, and nothing but a class has a `*`.
+fn class(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
+    let id = &entry.id;
+    let Some(prefix) = entry.class_prefix() else {
+        if id.contains('*') {
+            let fault = place.error("id", format!("agent id {id:?} holds a '*' that is not its last segment"));
+            faults.push(fault.with_help("the id of a class ends with /*, as in \"batch/*\""));
+        }
+        return;
+    };
+    if prefix.is_empty() || prefix.contains('*') {
+        faults.push(place.error("id", format!("agent id {id:?}: a class has a name without '*' before its /*")));
+    }
+    let Some(auth) = &entry.auth else { return };
+    let others = [
+        ("auth.client_secret_hash", auth.client_secret_hash.is_some()),
+        ("auth.client_secret_sha256", auth.client_secret_sha256.is_some()),
+        ("auth.jwks", auth.jwks.is_some()),
+        ("auth.jwks_uri", auth.jwks_uri.is_some()),
+    ];
+    for (key, _) in others.into_iter().filter(|(_, given)| *given) {
+        let message = format!("agent {id:?} is a class, whose instances authenticate as workloads alone");
+        faults.push(place.error(key, message));
     }
 }
 
@@ -198,8 +222,16 @@ impl Auth<'_> {
             let message = format!("agent {id:?} has both jwks and jwks_uri");
             faults.push(place.error("auth.jwks_uri", message).with_help("keep one of them"));
         }
-        if let Some(Err(reason)) = auth.jwks.as_ref().map(check_key_set) {
-            faults.push(place.error("auth.jwks", format!("jwks of agent {id:?}: {reason}")));
+        match auth.jwks.as_ref().map(check_key_set) {
+            Some(Err(reason)) => faults.push(place.error("auth.jwks", format!("jwks of agent {id:?}: {reason}"))),
+            lost => {
+                let lost = lost.into_iter().flatten().flatten();
+                faults.extend(lost.map(|lost| place.warning("auth.jwks", format!("jwks of agent {id:?}: {lost}"))));
+            }
+        }
+        if auth.ca_file.is_some() && auth.jwks_uri.is_none() {
+            let message = format!("ca_file of agent {id:?} is of no use: its keys are not fetched");
+            faults.push(place.warning("auth.ca_file", message));
         }
         if let Some(url) = &auth.jwks_uri
             && let Err(reason) = check_key_url(url, PlainHttp::LoopbackOnly)
@@ -212,14 +244,28 @@ impl Auth<'_> {
     fn workload(&self, context: &Context<'_>, index: usize, workload: &Workload, faults: &mut Vec<Fault>) {
         let Self { id, place, .. } = self;
         let path = |key: &str| format!("auth.workload[{index}].{key}");
-        let Workload { issuer, subject, audience } = workload;
+        let Workload { issuer, subject, audience, claims } = workload;
         if !context.knows_issuer(issuer) {
             let fault =
                 place.warning(&path("issuer"), format!("workload issuer {issuer:?} of agent {id:?} is not registered"));
             faults.push(context.with_issuer_meant(fault, issuer));
         }
+        if let Some(entry) = context.issuer_of_alias(issuer) {
+            let message = format!("workload issuer {issuer:?} of agent {id:?} is an alias of issuer {entry:?}");
+            faults.push(place.error(&path("issuer"), message).with_help(format!("write {entry:?}")));
+        }
         if subject.is_empty() {
             faults.push(place.error(&path("subject"), format!("workload subject of agent {id:?} is empty")));
+        }
+        self.pattern(&path("subject"), workload, faults);
+        for (selector, value) in claims {
+            if value.is_object() || value.is_array() || value.is_null() {
+                let message = format!(
+                    "workload claim {:?} of agent {id:?} must be a text, a number or a boolean",
+                    selector.to_string()
+                );
+                faults.push(place.error(&path("claims"), message));
+            }
         }
         if let (Some(audience), Some(config)) = (audience, context.config)
             && *audience != config.issuer
@@ -231,6 +277,32 @@ impl Auth<'_> {
                 place.warning(&path("audience"), message).with_help("project tokens for our issuer alone, if you can"),
             );
         }
+    }
+}
+
+impl Auth<'_> {
+    /// A `*` is the end of the subject of a class, and stands nowhere else.
+    fn pattern(&self, path: &str, workload: &Workload, faults: &mut Vec<Fault>) {
+        let Self { id, place, .. } = self;
+        let subject = &workload.subject;
+        let is_class = id.ends_with("/*");
+        let before = workload.pattern().unwrap_or(subject);
+        let (reason, help) = if before.contains('*') {
+            ("holds a '*' before its end", "a '*' stands for the end of the last segment alone")
+        } else if workload.pattern().is_some() && !is_class {
+            (
+                "ends with '*', and the agent is no class",
+                "give the agent an id that ends with /*, as in \"batch/*\", or name exact values in claims",
+            )
+        } else if workload.pattern().is_some() && !before.contains([':', '/']) {
+            ("has no ':' or '/' before its '*'", "a '*' stands within one segment, after ':' or '/'")
+        } else if workload.pattern().is_none() && is_class && !subject.is_empty() {
+            ("does not end with '*', and the agent is a class", "the '*' is what tells its instances apart")
+        } else {
+            return;
+        };
+        let message = format!("workload subject {subject:?} of agent {id:?} {reason}");
+        faults.push(place.error(path, message).with_help(help));
     }
 }
 

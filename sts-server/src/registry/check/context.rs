@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use crate::config::Config;
 use crate::document::nearest;
 use crate::fault::Fault;
-use crate::registry::Agent;
 use crate::registry::located::{Entries, Located};
+use crate::registry::{Agent, Issuer};
 
 /// The entries, indexed, and the configuration.
 pub(super) struct Context<'a> {
@@ -48,9 +48,15 @@ impl<'a> Context<'a> {
         self.knows_agent(name) || self.audiences.contains_key(name)
     }
 
+    /// The name of the issuer that this is an alias of.
+    pub(super) fn issuer_of_alias(&self, name: &str) -> Option<&'a str> {
+        let has = |issuer: &&Located<Issuer>| issuer.entry.aliases.iter().any(|alias| alias == name);
+        self.entries.issuers.iter().find(has).map(|issuer| issuer.entry.issuer.as_str())
+    }
+
     /// Whether there is such an issuer, perhaps one that could not be read.
     pub(super) fn knows_issuer(&self, issuer: &str) -> bool {
-        self.issuers.contains(issuer) || self.entries.unread.contains(issuer)
+        self.issuers.contains(issuer) || self.entries.unread.contains(issuer) || self.issuer_of_alias(issuer).is_some()
     }
 
     /// Adds to the fault of an unknown agent what was probably meant.

@@ -78,6 +78,10 @@ fn issuers(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
             let fault = place.error(&format!("issuers[{index}]"), message);
             faults.push(context.with_issuer_meant(fault, issuer));
         }
+        if let Some(owner) = context.issuer_of_alias(issuer) {
+            let message = format!("issuer {issuer:?} of delegation {} is an alias of issuer {owner:?}", name(entry));
+            faults.push(place.error(&format!("issuers[{index}]"), message).with_help(format!("write {owner:?}")));
+        }
     }
 }
 

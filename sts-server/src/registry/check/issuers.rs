@@ -6,11 +6,13 @@ use super::context::Context;
 use super::keys::{PlainHttp, check_key_set, check_key_url};
 use crate::fault::Fault;
 use crate::registry::located::{Located, Place};
-use crate::registry::{Issuer, ScopesFrom, Tenants};
+use crate::registry::{Issuer, ScopesFrom, Tenants, has_placeholder};
 use crate::storage::KEY_TEXT_BYTES;
 
 pub(super) fn rules(context: &Context<'_>, issuer: &Located<Issuer>, faults: &mut Vec<Fault>) {
     identity(context, issuer, faults);
+    names(issuer, faults);
+    trust_domain(issuer, faults);
     key_sources(issuer, faults);
     urls(issuer, faults);
     claims(issuer, faults);
@@ -38,8 +40,87 @@ fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, f
     }
 }
 
+/// Segments of issuers that no token names: they stand for several tenants.
+const SHARED_SEGMENTS: [&str; 3] = ["common", "organizations", "consumers"];
+
+/// The names of the issuer, its aliases among them.
+fn names(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let issuer = &entry.issuer;
+    let aliases = (0..).zip(&entry.aliases).map(|(index, alias): (usize, _)| (format!("aliases[{index}]"), alias));
+    for (path, name) in std::iter::once(("issuer".to_owned(), issuer)).chain(aliases) {
+        let is_url = name.contains("://");
+        if name.is_empty() || name.len() > KEY_TEXT_BYTES || name.chars().any(char::is_control) {
+            if path != "issuer" {
+                let message = format!(
+                    "alias {name:?} of issuer {issuer:?}: 1 to {KEY_TEXT_BYTES} bytes without control characters"
+                );
+                faults.push(place.error(&path, message));
+            }
+            continue;
+        }
+        if let Some(segment) = name.split('/').find(|segment| is_url && SHARED_SEGMENTS.contains(segment)) {
+            let message = format!("{name:?} is the iss of no token: {segment:?} stands for several tenants");
+            faults.push(
+                place.warning(&path, message).with_help("write {tenantid} in its place, with tenant_claim = \"tid\""),
+            );
+        }
+        if has_placeholder(name) {
+            placeholder(entry, place, &path, name, faults);
+        } else if name.contains(['{', '}']) {
+            let message = format!(
+                "{name:?} is taken as it stands, with its braces: {{tenantid}} alone stands for something else"
+            );
+            faults.push(place.warning(&path, message));
+        }
+    }
+    if entry.aliases.iter().any(|alias| has_placeholder(alias)) && !has_placeholder(issuer) {
+        let message = format!("an alias of issuer {issuer:?} has {{tenantid}}, and the issuer itself has not");
+        faults.push(place.error("aliases", message).with_help("users of different tenants would be one principal"));
+    }
+}
+
+fn placeholder(entry: &Issuer, place: &Place, path: &str, name: &str, faults: &mut Vec<Fault>) {
+    let issuer = &entry.issuer;
+    let is_segment = name.split('/').filter(|segment| *segment == "{tenantid}").count() == 1
+        && name.matches("{tenantid}").count() == 1;
+    if !is_segment {
+        let message = format!("{{tenantid}} of {name:?} must be one whole segment of its path");
+        faults.push(place.error(path, message));
+    }
+    if entry.tenant_claim.is_none() && place.reads(&["tenant_claim"]) {
+        let message = format!("issuer {issuer:?} has {{tenantid}} and no tenant_claim, whose value it must be");
+        faults.push(place.error(path, message).with_help("say tenant_claim = \"tid\""));
+    }
+    if place.reads(&SOURCES) && given_sources(entry).is_empty() {
+        let message = format!("issuer {issuer:?} has {{tenantid}}, so its keys cannot be discovered");
+        faults.push(place.error("issuer", message).with_help("give jwks_uri, jwks or jwks_file"));
+    }
+}
+
+/// A SPIFFE trust domain has a bundle, and its tokens name their subject in `sub`.
+fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
+    let name = &entry.issuer;
+    if name.starts_with("spiffe://") {
+        if entry.trust_domain().is_none() {
+            let message = format!("issuer {name:?} is no SPIFFE trust domain, such as \"spiffe://shop.example\"");
+            faults.push(place.error("issuer", message));
+        }
+        if !entry.subject_claim.is_claim("sub") {
+            let message = format!("subject_claim of issuer {name:?}: a SPIFFE ID stands in sub");
+            faults.push(place.error("subject_claim", message));
+        }
+        return;
+    }
+    if entry.bundle_uri.is_some() {
+        let fault =
+            place.error("bundle_uri", format!("bundle_uri of issuer {name:?}, which is no SPIFFE trust domain"));
+        faults
+            .push(fault.with_help("an issuer with a bundle is named \"spiffe://trust-domain\"; others have jwks_uri"));
+    }
+}
+
 /// The keys that say where the issuer's keys are.
-const SOURCES: [&str; 3] = ["jwks_uri", "jwks", "jwks_file"];
+const SOURCES: [&str; 5] = ["jwks_uri", "jwks", "jwks_file", "bundle_uri", "bundle_file"];
 
 /// The names of the keys that say where the issuer's keys are.
 fn given_sources(issuer: &Issuer) -> Vec<&'static str> {
@@ -47,6 +128,8 @@ fn given_sources(issuer: &Issuer) -> Vec<&'static str> {
         ("jwks_uri", issuer.jwks_uri.is_some()),
         ("jwks", issuer.jwks.is_some()),
         ("jwks_file", issuer.jwks_file.is_some()),
+        ("bundle_uri", issuer.bundle_uri.is_some()),
+        ("bundle_file", issuer.bundle_file.is_some()),
     ];
     sources.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
 }
@@ -60,17 +143,19 @@ fn key_sources(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Faul
             place.error(second, message).with_help("keep one of jwks_uri, jwks and jwks_file, or none for discovery"),
         );
     }
-    if let Some(jwks) = &entry.jwks
-        && let Err(reason) = check_key_set(jwks)
-    {
-        faults.push(place.error("jwks", format!("jwks of issuer {name:?}: {reason}")));
+    if let Some(jwks) = &entry.jwks {
+        match check_key_set(jwks) {
+            Err(reason) => faults.push(place.error("jwks", format!("jwks of issuer {name:?}: {reason}"))),
+            Ok(lost) => faults
+                .extend(lost.into_iter().map(|lost| place.warning("jwks", format!("jwks of issuer {name:?}: {lost}")))),
+        }
     }
     if entry.algorithms.is_empty() && place.reads(&["algorithms"]) {
         let fault = place
             .error("algorithms", format!("algorithms of issuer {name:?} is empty: none of its tokens could verify"));
         faults.push(fault.with_help("leave it out for RS256, ES256 and EdDSA"));
     }
-    let fetches = entry.jwks.is_none() && entry.jwks_file.is_none();
+    let fetches = entry.jwks.is_none() && entry.jwks_file.is_none() && entry.bundle_file.is_none();
     for (key, file) in [("ca_file", &entry.ca_file), ("jwks_bearer_token_file", &entry.jwks_bearer_token_file)] {
         if file.is_some() && !fetches {
             let message = format!("{key} of issuer {name:?} is of no use: its keys are not fetched");
@@ -87,11 +172,21 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
         "http" => fault.with_help("use https, or say allow_http = true"),
         _ => fault,
     };
-    if let Some(url) = &entry.jwks_uri
-        && let Err(reason) = check_key_url(url, plain_http)
-    {
-        let message = format!("jwks_uri {:?} of issuer {name:?}: {reason}", url.as_str());
-        faults.push(http_help(place.error("jwks_uri", message), url));
+    for (key, url) in [("jwks_uri", &entry.jwks_uri), ("bundle_uri", &entry.bundle_uri)] {
+        if let Some(url) = url
+            && let Err(reason) = check_key_url(url, plain_http)
+        {
+            let message = format!("{key} {:?} of issuer {name:?}: {reason}", url.as_str());
+            faults.push(http_help(place.error(key, message), url));
+        }
+        if let Some(url) = url.as_ref().filter(|url| url.path().contains("/.well-known/openid-configuration")) {
+            let message = format!("{key} {:?} of issuer {name:?} is a discovery document, not a key set", url.as_str());
+            faults.push(place.warning(key, message).with_help("leave it out: the document is found by itself"));
+        }
+    }
+    if name.ends_with("/.well-known/openid-configuration") {
+        let message = format!("issuer {name:?} is the URL of a discovery document, which is the iss of no token");
+        faults.push(place.warning("issuer", message).with_help("write the issuer that the document names"));
     }
     match Url::parse(name).ok().filter(|url| matches!(url.scheme(), "http" | "https")) {
         Some(url) => {
@@ -106,7 +201,11 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
         }
         None if !name.is_empty() && place.reads(&SOURCES) && given_sources(entry).is_empty() => {
             let message = format!("issuer {name:?} is not an http(s) URL, so its keys cannot be discovered");
-            faults.push(place.error("issuer", message).with_help("give jwks_uri, jwks or jwks_file"));
+            let help = match entry.trust_domain() {
+                Some(_) => "give bundle_uri or bundle_file",
+                None => "give jwks_uri, jwks or jwks_file",
+            };
+            faults.push(place.error("issuer", message).with_help(help));
         }
         None => {}
     }

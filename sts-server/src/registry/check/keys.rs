@@ -1,7 +1,7 @@
 //! The rules of key sets and of the URLs that they come from, which issuers and agents share.
 
 use serde_json::{Map, Value};
-use sts_jose::{FetchError, KeySet, MAX_KEYS, check_url};
+use sts_jose::{FetchError, KeySet, LostKey, MAX_KEYS, check_url};
 use url::Url;
 
 /// Whether `http` may go beyond the loopback interface.
@@ -11,25 +11,31 @@ pub(super) enum PlainHttp {
     LoopbackOnly,
 }
 
-/// Says what is wrong with an inline key set.
-pub(super) fn check_key_set(jwks: &Map<String, Value>) -> Result<(), String> {
+/// Says what is wrong with an inline key set, or which of its keys are lost.
+pub(super) fn check_key_set(jwks: &Map<String, Value>) -> Result<Vec<String>, String> {
     let bytes = serde_json::to_vec(jwks).map_err(|error| error.to_string())?;
     check_key_set_bytes(&bytes)
 }
 
-/// Says what is wrong with a key set.
-pub(super) fn check_key_set_bytes(bytes: &[u8]) -> Result<(), String> {
+/// Says what is wrong with a key set, or which of its keys are lost.
+pub(super) fn check_key_set_bytes(bytes: &[u8]) -> Result<Vec<String>, String> {
     let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
+    let mut lost: Vec<String> = keys.lost().iter().map(lost_key).collect();
     if keys.is_empty() {
-        return Err("no key in it can be used".to_owned());
+        let reasons = if lost.is_empty() { String::new() } else { format!(": {}", lost.join("; ")) };
+        return Err(format!("no key in it can be used{reasons}"));
     }
-    Ok(())
+    if keys.entries() > MAX_KEYS {
+        lost.push(format!("it has {} entries, and the first {MAX_KEYS} are read", keys.entries()));
+    }
+    Ok(lost)
 }
 
-/// Says what of a key set is not read, if it is one.
-pub(super) fn cut(bytes: &[u8]) -> Option<String> {
-    let entries = KeySet::parse(bytes).ok()?.entries();
-    (entries > MAX_KEYS).then(|| format!("has {entries} entries, and the first {MAX_KEYS} are read"))
+fn lost_key(LostKey { kid, index, reason }: &LostKey) -> String {
+    match kid {
+        Some(kid) => format!("the key {kid:?} cannot be used: {reason}"),
+        None => format!("the key number {} cannot be used: {reason}", index + 1),
+    }
 }
 
 /// Says what is wrong with a URL that keys are to come from.

@@ -4,23 +4,86 @@ use std::collections::HashMap;
 
 use crate::fault::Fault;
 use crate::registry::located::{Entries, Place};
+use crate::registry::{Workload, class_of};
 
 pub(super) fn rules(entries: &Entries, faults: &mut Vec<Fault>) {
     issuers(entries, faults);
     agents(entries, faults);
+    instances(entries, faults);
     workloads(entries, faults);
+    patterns(entries, faults);
 }
 
 fn issuers(entries: &Entries, faults: &mut Vec<Fault>) {
     let mut seen: HashMap<&str, &Place> = HashMap::new();
     for issuer in &entries.issuers {
-        let name = issuer.entry.issuer.as_str();
-        match seen.get(name) {
-            Some(first) => {
-                let message = format!("issuer {name:?} stands already {}", first.reference());
-                faults.push(issuer.place.error("issuer", message));
+        let own = std::iter::once(("issuer".to_owned(), issuer.entry.issuer.as_str()));
+        let aliases = (0..).zip(&issuer.entry.aliases);
+        let aliases = aliases.map(|(index, alias): (usize, _)| (format!("aliases[{index}]"), alias.as_str()));
+        for (path, name) in own.chain(aliases) {
+            match seen.get(name) {
+                Some(first) => {
+                    let message = format!("issuer {name:?} stands already {}", first.reference());
+                    faults.push(issuer.place.error(&path, message));
+                }
+                None => drop(seen.insert(name, &issuer.place)),
             }
-            None => drop(seen.insert(name, &issuer.place)),
+        }
+    }
+}
+
+/// An instance of a class has a name that no other agent may have.
+fn instances(entries: &Entries, faults: &mut Vec<Fault>) {
+    let classes: HashMap<&str, &Place> = entries
+        .agents
+        .iter()
+        .filter(|agent| agent.entry.class_prefix().is_some())
+        .map(|agent| (agent.entry.id.as_str(), &agent.place))
+        .collect();
+    if classes.is_empty() {
+        return;
+    }
+    for agent in &entries.agents {
+        let id = agent.entry.id.as_str();
+        let own = std::iter::once(("id".to_owned(), id));
+        let audience = (0..).zip(agent.entry.audience()).filter(|(_, name)| *name != id);
+        let audience = audience.map(|(index, name): (usize, _)| (format!("audience[{index}]"), name.as_str()));
+        for (path, name) in own.chain(audience) {
+            if let Some((class, place)) = class_of(name).and_then(|class| classes.get_key_value(class.as_str())) {
+                let message = format!(
+                    "{name:?} of agent {id:?} is the name of an instance of the class {class:?} {}",
+                    place.reference()
+                );
+                faults.push(agent.place.error(&path, message));
+            }
+        }
+    }
+}
+
+/// Two patterns of one issuer must not match the same subject.
+fn patterns(entries: &Entries, faults: &mut Vec<Fault>) {
+    let mut seen: Vec<(&Workload, &str, &Place)> = Vec::new();
+    for agent in entries.agents.iter().filter(|agent| agent.entry.class_prefix().is_some()) {
+        for (index, workload) in agent.entry.auth.iter().flat_map(|auth| &auth.workload).enumerate() {
+            let Some(pattern) = workload.pattern() else { continue };
+            let meets = |other: &&(&Workload, &str, &Place)| {
+                let ends =
+                    |one: &str, other: &str| one.strip_prefix(other).is_some_and(|end| !end.contains([':', '/']));
+                let other_pattern = other.0.pattern().unwrap_or_default();
+                other.0.issuer == workload.issuer
+                    && other.0.subject != workload.subject
+                    && (ends(pattern, other_pattern) || ends(other_pattern, pattern))
+            };
+            if let Some((other, owner, first)) = seen.iter().find(meets) {
+                let message = format!(
+                    "workload subject {:?} and {:?} of agent {owner:?} {} match the same subjects",
+                    workload.subject,
+                    other.subject,
+                    first.reference()
+                );
+                faults.push(agent.place.error(&format!("auth.workload[{index}].subject"), message));
+            }
+            seen.push((workload, &agent.entry.id, &agent.place));
         }
     }
 }

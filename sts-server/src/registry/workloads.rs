@@ -1,0 +1,80 @@
+//! Which workload is which agent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Agent, Workload};
+
+/// The workloads of all agents, by issuer.
+#[derive(Debug, Default)]
+pub(super) struct Workloads(HashMap<String, OfIssuer>);
+
+#[derive(Debug, Default)]
+struct OfIssuer {
+    /// By subject.
+    exact: HashMap<String, Place>,
+    /// Those of classes, the longest pattern first.
+    patterns: Vec<Place>,
+}
+
+/// A workload entry of an agent.
+#[derive(Debug, Clone)]
+struct Place {
+    agent: Arc<Agent>,
+    index: usize,
+}
+
+/// The agent that a workload is.
+#[derive(Debug, Clone)]
+pub struct WorkloadAgent {
+    /// The agent; of a class, the instance.
+    pub agent: Arc<Agent>,
+    index: usize,
+}
+
+impl WorkloadAgent {
+    /// The entry that names the workload.
+    #[must_use]
+    pub fn entry(&self) -> Option<&Workload> {
+        self.agent.auth.as_ref()?.workload.get(self.index)
+    }
+}
+
+impl Workloads {
+    pub(super) fn add(&mut self, agent: &Arc<Agent>) {
+        for (index, workload) in agent.auth.iter().flat_map(|auth| &auth.workload).enumerate() {
+            let of_issuer = self.0.entry(workload.issuer.clone()).or_default();
+            let place = Place { agent: Arc::clone(agent), index };
+            match (agent.class_prefix(), workload.pattern()) {
+                (Some(_), Some(_)) => of_issuer.add_pattern(place),
+                // A class has no instance of this name.
+                (Some(_), None) => {}
+                (None, _) => drop(of_issuer.exact.insert(workload.subject.clone(), place)),
+            }
+        }
+    }
+
+    pub(super) fn find(&self, issuer: &str, subject: &str) -> Option<WorkloadAgent> {
+        let of_issuer = self.0.get(issuer)?;
+        if let Some(Place { agent, index }) = of_issuer.exact.get(subject) {
+            return Some(WorkloadAgent { agent: Arc::clone(agent), index: *index });
+        }
+        let matched = |place: &Place| Some((place.agent.instance(place.workload()?.matched(subject)?)?, place.index));
+        let (instance, index) = of_issuer.patterns.iter().find_map(matched)?;
+        Some(WorkloadAgent { agent: Arc::new(instance), index })
+    }
+}
+
+impl OfIssuer {
+    fn add_pattern(&mut self, place: Place) {
+        self.patterns.push(place);
+        let length = |place: &Place| place.workload().map_or(0, |workload| workload.subject.len());
+        self.patterns.sort_by_key(|place| std::cmp::Reverse(length(place)));
+    }
+}
+
+impl Place {
+    fn workload(&self) -> Option<&Workload> {
+        self.agent.auth.as_ref()?.workload.get(self.index)
+    }
+}
