@@ -9,6 +9,7 @@ fn every_rule_of_agents_is_told() {
     let audience = |list: &str| after(B, &format!("audience = {list}"));
     let taken = audience("[\"b\", \"a\"]");
     let repeated = audience("[\"x\", \"x\"]");
+    let unnamed = audience("[\"\"]");
 
     let fragment = audience("[\"https://b.example/#top\"]");
     let own = audience("[\"https://sts.example.com\"]");
@@ -39,7 +40,7 @@ fn every_rule_of_agents_is_told() {
         (B, "id = \"b\"\n[[agents]]\nid = \"b\"\n", "r.toml:12: error: agent \"b\" stands already at line 9"),
         (B, &taken, "r.toml:11: error: audience \"a\" of agent \"b\" is a name of agent \"a\" at line 4"),
         (B, &repeated, "r.toml:11: error: audience \"x\" of agent \"b\" stands twice"),
-        (B, &empty, "r.toml:11: error: audience \"\" of agent \"b\" is empty"),
+        (B, &unnamed, "r.toml:11: error: audience \"\" of agent \"b\" is empty"),
         (
             B,
             &fragment,
