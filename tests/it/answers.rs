@@ -197,6 +197,10 @@ async fn metadata_says_what_is_served_and_nothing_else() {
             assert_eq!(document[member], Value::Null, "{path}: {member}");
         }
     }
+    let without = Setup::default().option("METADATA__RESPONSE_TYPES_NONE", "false").start().await;
+    let document = without.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(document["response_types_supported"], Value::Null);
+    assert!(document["authorization_endpoint"].is_string());
 }
 
 #[tokio::test]

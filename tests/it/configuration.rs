@@ -97,6 +97,7 @@ format = "json"
 otlp_endpoint = "http://127.0.0.1:4318"
 [metadata]
 minimal = true
+response_types_none = false
 "#;
 
 #[test]
@@ -157,7 +158,7 @@ fn every_key_of_the_file_is_read() {
     );
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
-    assert!(config.metadata.minimal);
+    assert!(config.metadata.minimal && !config.metadata.response_types_none);
     for option in OPTIONS {
         assert!(WHOLE.contains(&format!("{} = ", option.key)), "{} has no case here", option.path());
     }
@@ -199,7 +200,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.admin.oidc.claim, "roles");
     assert_eq!(config.log.format, LogFormat::Human);
     assert_eq!(config.telemetry.otlp_endpoint, None);
-    assert!(!config.metadata.minimal);
+    assert!(!config.metadata.minimal && config.metadata.response_types_none);
 }
 
 #[test]

@@ -39,7 +39,7 @@ async fn the_request_takes_audience_resource_and_scope_like_an_exchange() {
         ("no delegation", request().set("audience", "warehouse"), Row::Target, "no_delegation"),
         ("not a service account", not_entitled.set("audience", "warehouse"), Row::Grant, "not_a_service_account"),
         ("too much scope", request().set("scope", "stock:delete"), Row::Scope, "scope_beyond"),
-        ("malformed scope", request().set("scope", "a  b"), Row::Scope, "scope_malformed"),
+        ("malformed scope", request().set("scope", "a \"b"), Row::Scope, "scope_malformed"),
         ("another token type", request().set("requested_token_type", "urn:x"), Row::Request, "token_type_unsupported"),
         ("a DPoP header", request().header("dpop", "x"), Row::Request, "not_honoured"),
         ("details", request().set("authorization_details", "[]"), Row::Request, "not_honoured"),

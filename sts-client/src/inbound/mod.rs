@@ -21,6 +21,7 @@ mod own;
 mod refusal;
 mod refusal_log;
 mod tenant;
+mod trusted_issuer;
 mod values;
 
 use std::collections::HashMap;
@@ -40,11 +41,11 @@ pub use metadata::ResourceMetadata;
 pub use refusal::Refusal;
 
 use self::introspected::{Introspected, TICKET};
-use self::issuer::{Reading, TrustedIssuer};
 use self::metadata::ProtectedResource;
 use self::refusal::Why;
 use self::refusal_log::{RefusalLog, Wanted};
 use self::tenant::Tenants;
+use self::trusted_issuer::{Reading, TrustedIssuer};
 use crate::build_error::BuildError;
 use crate::carried::{Carried, CorrelationId};
 use crate::delegation::{Delegation, Verified};

@@ -19,8 +19,9 @@ use crate::inbound::Issuer;
 /// # async fn main() {
 /// let idp = TestIssuer::new("https://login.example.com");
 /// let verifier = Verifier::builder(["web-app"]).issuer(idp.entry().tenant_claim("org_id")).build().unwrap();
+/// let now = sts_client::jiff::Timestamp::now().as_second();
 /// let token = idp.sign(&json!({
-///     "iss": idp.issuer(), "sub": "alice", "aud": "web-app", "org_id": "acme", "exp": 4_000_000_000_u64,
+///     "iss": idp.issuer(), "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 300,
 /// }));
 /// let caller = verifier.verify_token(&token, None).await.unwrap();
 /// assert_eq!(caller.tenant().unwrap().as_str(), "acme");

@@ -18,6 +18,7 @@ mod remote;
 mod remote_bounds;
 #[cfg(test)]
 mod selectors;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod signing;

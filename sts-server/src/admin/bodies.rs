@@ -29,7 +29,9 @@ static ROTATION: Schema = Schema {
 static EXPLANATION: Schema = Schema {
     label: "a request to explain",
     keys: &[
-        Key { name: "actor", required: true, shape: TEXT },
+        optional("actor", TEXT),
+        optional("client_assertion", Shape::SecretText(any)),
+        optional("actor_token", Shape::SecretText(any)),
         optional("target", Shape::Texts(any)),
         optional("resource", Shape::Texts(any)),
         optional("scope", TEXT),

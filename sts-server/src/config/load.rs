@@ -441,6 +441,6 @@ fn blank() -> Config {
         },
         log: Log { format: LogFormat::Human },
         telemetry: Telemetry { otlp_endpoint: None },
-        metadata: Metadata { minimal: false },
+        metadata: Metadata { minimal: false, response_types_none: true },
     }
 }

@@ -263,6 +263,8 @@ pub struct Telemetry {
 pub struct Metadata {
     /// Whether metadata leaves out what RFC 8414 does not ask for and widespread parsers insist on. Default false.
     pub minimal: bool,
+    /// Whether metadata that is not minimal has `response_types_supported`, with the one value `none`. Default true.
+    pub response_types_none: bool,
 }
 
 impl std::fmt::Debug for Database {

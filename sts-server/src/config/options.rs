@@ -1,6 +1,4 @@
-//! The table of all options: what each is called, what it is for, its default, and how a text becomes its value.
-//!
-//! The file, the environment and the flags all go through this table, and `docs/configuration.md` is held to it by a test.
+//! The table of all options, which the file, the environment and the flags go through. A test holds `docs/configuration.md` to it.
 
 use super::address::check_issuer;
 use super::admin;
@@ -488,5 +486,14 @@ pub static OPTIONS: &[ConfigOption] = &[
         form: "true or false",
         doc: "Whether metadata leaves out the members that widespread parsers insist on: authorization_endpoint, response_types_supported and, in the OpenID document, subject_types_supported and id_token_signing_alg_values_supported.",
         set: |config, given| set(&mut config.metadata.minimal, given, "true or false"),
+    },
+    ConfigOption {
+        table: Some("metadata"),
+        key: "response_types_none",
+        kind: OptionKind::Boolean,
+        default: Some("true"),
+        form: "true or false",
+        doc: "Whether metadata has \"response_types_supported\": [\"none\"]; metadata.minimal leaves it out in any case.",
+        set: |config, given| set(&mut config.metadata.response_types_none, given, "true or false"),
     },
 ];

@@ -53,13 +53,14 @@ pub(super) fn describe(config: &Config) -> Metadata {
     let methods = strings(&Method::REGISTERED);
     let algorithms: Vec<String> = Algorithm::ALL.iter().map(ToString::to_string).collect();
     let minimal = config.metadata.minimal;
+    let response_types: &[&str] = if minimal || !config.metadata.response_types_none { &[] } else { &["none"] };
     Metadata {
         issuer: config.issuer.clone(),
         authorization_endpoint: (!minimal).then(|| at(AUTHORIZATION_PATH)),
         token_endpoint: at(TOKEN_PATH),
         jwks_uri: at("/oauth2/jwks"),
         grant_types_supported: strings(&[parameter::GRANT_TOKEN_EXCHANGE, parameter::GRANT_CLIENT_CREDENTIALS]),
-        response_types_supported: if minimal { Vec::new() } else { strings(&["none"]) },
+        response_types_supported: strings(response_types),
         subject_types_supported: Vec::new(),
         id_token_signing_alg_values_supported: Vec::new(),
         token_endpoint_auth_methods_supported: methods.clone(),

@@ -7,7 +7,8 @@ use http::HeaderMap;
 use serde_json::json;
 use sts_client::test_util::{ManualClock, MockAnswer, MockSts, TestIssuer};
 use sts_client::{
-    CallContext, Delegation, Error, Kind, Propagator, Route, ServiceAccount, Tenant, Verifier, WithoutUser,
+    CallContext, Clock as _, Delegation, Error, Kind, Propagator, Route, ServiceAccount, SystemClock, Tenant, Verifier,
+    WithoutUser,
 };
 use url::Url;
 
@@ -132,7 +133,8 @@ async fn a_caller_that_no_verifier_accepts_is_not_made() {
 async fn the_tokens_of_a_test_issuer_are_verified_like_any_other() {
     let (idp, stranger) = (TestIssuer::new("https://login.example.com"), TestIssuer::new("https://login.example.com"));
     let verifier = Verifier::builder(["web-app"]).issuer(idp.entry()).build().unwrap();
-    let claims = json!({ "iss": idp.issuer(), "sub": "alice", "aud": "web-app", "exp": 4_000_000_000_u64 });
+    let claims =
+        json!({ "iss": idp.issuer(), "sub": "alice", "aud": "web-app", "exp": SystemClock.now().as_second() + 300 });
     verifier.verify_token(&idp.sign(&claims), None).await.unwrap();
     let forged = verifier.verify_token(&stranger.sign(&claims), None).await.unwrap_err();
     assert_eq!(forged.reason(), "key_unknown");

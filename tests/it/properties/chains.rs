@@ -114,6 +114,7 @@ fn i4_child_tenant_is_the_parents() {
             Some(TenantSource::Fixed(tenant)) => json!(tenant),
             Some(TenantSource::Claim(claim)) => match &link.parent[claim.as_str()] {
                 Value::Array(tenants) => tenants[0].clone(),
+                Value::Number(tenant) => json!(tenant.to_string()),
                 tenant => tenant.clone(),
             },
         };

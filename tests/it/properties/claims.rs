@@ -52,8 +52,9 @@ pub(super) fn is_tenant(text: &str) -> bool {
 }
 
 pub(super) fn is_scope(text: &str) -> bool {
-    text.split(' ')
-        .all(|word| !word.is_empty() && word.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)))
+    let mut words = text.split_ascii_whitespace().peekable();
+    words.peek().is_some()
+        && words.all(|word| word.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)))
 }
 
 pub(super) fn text(value: &Value) -> Option<String> {
@@ -61,15 +62,18 @@ pub(super) fn text(value: &Value) -> Option<String> {
 }
 
 pub(super) fn split(text: &str) -> BTreeSet<String> {
-    text.split(' ').map(str::to_owned).collect()
+    text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// A string, or an array of one.
+/// A string, a number, or an array of one string.
 pub(super) fn single(value: &Value) -> Option<String> {
-    match value.as_array().map(Vec::as_slice) {
-        Some([value]) => text(value),
-        Some(_) => None,
-        None => text(value),
+    match value {
+        Value::Array(values) => match values.as_slice() {
+            [value] => text(value),
+            _ => None,
+        },
+        Value::Number(number) => Some(number.to_string()),
+        value => text(value),
     }
 }
 

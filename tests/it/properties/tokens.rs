@@ -119,7 +119,7 @@ fn spoil(claims: &mut Value, fault: TokenFault, (holder, scopes): (&Agent, &Scop
                 ScopeSource::Claim(claim) => claim,
                 ScopeSource::Delegation => "scope",
             };
-            claims[claim] = json!("stock:read  bin:read");
+            claims[claim] = json!("stock:read \"bin\"");
         }
         TokenFault::ActMalformed => {
             claims["act"] = json!({ "sub": "outside", "act": { "iss": "https://other.example" } })

@@ -58,7 +58,7 @@ fn refused(harness: &Harness) -> Vec<(&'static str, u16, FormRequest)> {
         ("garbage", 400, garbage),
         ("an unknown issuer", 400, harness.exchange().set("subject_token", stranger)),
         ("an unknown target", 400, harness.exchange().set("audience", "nobody")),
-        ("a malformed scope", 400, harness.exchange().set("scope", "a  b")),
+        ("a malformed scope", 400, harness.exchange().set("scope", "a \"b")),
         ("a wrong secret", 401, harness.exchange().authenticated(secret)),
         ("no credential", 401, harness.exchange().authenticated(Credentials::None)),
         ("an assertion of nobody", 401, harness.exchange().authenticated(Credentials::Assertion(nobody))),

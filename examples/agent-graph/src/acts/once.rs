@@ -22,7 +22,7 @@ pub(super) async fn reserved_once(graph: &Graph, stage: &mut Stage) -> anyhow::R
     for (agent, begins) in [
         ("coordinator", "order-7"),
         ("inventory", "order-7::SendMessage"),
-        ("warehouse", "order-7::SendMessage::tools/call:reserve:"),
+        ("warehouse", "order-7::SendMessage:1::tools/call:reserve:"),
     ] {
         let heard = graph.wiretap.with_key(agent);
         let keys: Vec<_> = heard.iter().rev().filter_map(|heard| heard.idempotency_key.as_deref()).take(2).collect();

@@ -1,0 +1,194 @@
+//! An issuer as the verifier knows it, made of its entry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use sts_jose::{
+    Algorithm, ClaimSelector, ClaimSelectors, Claims, Clock, Egress, FileKeySet, IssuerName, KeySetClient, KeySource,
+    Location, RemoteConfig, RemoteKeySet, check_url, http_client,
+};
+use sts_protocol::{Tenant, TokenType};
+use url::Url;
+
+use super::issuer::{Authorities, Dialect, Issuer, Keys, Selectors};
+use super::outside::{Outside, TenantSource};
+use super::refusal::Why;
+use crate::build_error::BuildError;
+
+/// The greatest age of a token when nothing else is said.
+const DEFAULT_MAX_TOKEN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The `typ` of the tokens of an STS (RFC 9068 §2.1).
+const STS_TYP: &[&str] = &["at+jwt"];
+
+/// An issuer as the verifier knows it.
+#[derive(Debug)]
+pub(super) struct TrustedIssuer {
+    pub(super) issuer: String,
+    /// Its own name, then its aliases.
+    pub(super) names: Vec<IssuerName>,
+    pub(super) audience_claim: ClaimSelectors,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) keys: KeySource,
+    pub(super) reading: Reading,
+}
+
+/// How the claims of an issuer are read.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// As those of an STS.
+    Sts,
+    /// As its entry says.
+    Outside(Box<Outside>),
+}
+
+impl TrustedIssuer {
+    /// The issuer of the principal of a token with this `iss`.
+    ///
+    /// # Errors
+    /// [`Why::TenantClaim`] if the segment of `iss` that is the tenant is not what the tenant claim says.
+    pub(super) fn principal_iss(&self, iss: &str, claims: &Claims) -> Result<String, Why> {
+        let Some(segment) = self.names.iter().find_map(|name| name.tenant_of(iss)) else {
+            return Ok(self.issuer.clone());
+        };
+        let Reading::Outside(outside) = &self.reading else { return Err(Why::TenantClaim) };
+        let TenantSource::Claim(selectors) = &outside.tenant else { return Err(Why::TenantClaim) };
+        if selectors.one(claims).or(Err(Why::TenantClaim))?.as_deref() != Some(segment) {
+            return Err(Why::TenantClaim);
+        }
+        Ok(self.names.first().map_or_else(|| self.issuer.clone(), |own| own.of_tenant(segment)))
+    }
+
+    /// The `typ` that its tokens may bear.
+    pub(super) fn allowed_typ(&self) -> &'static [&'static str] {
+        match self.reading {
+            Reading::Sts => STS_TYP,
+            Reading::Outside(_) => TokenType::AccessToken.allowed_typ(),
+        }
+    }
+}
+
+impl Issuer {
+    /// Checks the entry. Opens no connection and reads no keys yet.
+    pub(super) fn trust(
+        self,
+        service_accounts: HashMap<String, Vec<Tenant>>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<TrustedIssuer, BuildError> {
+        if self.algorithms.is_empty() {
+            return Err(self.contradiction("may sign with no algorithm"));
+        }
+        let reading = match self.dialect {
+            Dialect::Sts if self.describes_claims() => {
+                return Err(self.contradiction("is an STS, whose tokens say tenant, scope and subject themselves"));
+            }
+            Dialect::Sts => Reading::Sts,
+            Dialect::Outside => Reading::Outside(Box::new(self.outside(service_accounts)?)),
+        };
+        let audience_claim = self.selectors(self.audience_claim.as_ref(), &["aud"])?;
+        let names = self.names()?;
+        let keys = self.key_source(clock)?;
+        Ok(TrustedIssuer { issuer: self.issuer, names, algorithms: self.algorithms, keys, audience_claim, reading })
+    }
+
+    fn describes_claims(&self) -> bool {
+        let selectors = [&self.roles_claim, &self.scope_claim, &self.audience_claim, &self.subject_claim];
+        !matches!(self.tenant, TenantSource::None)
+            || self.service_account_claim.is_some()
+            || selectors.into_iter().any(Option::is_some)
+            || self.subject_prefix.is_some()
+            || self.max_token_age.is_some()
+            || !self.aliases.is_empty()
+    }
+
+    fn outside(&self, service_accounts: HashMap<String, Vec<Tenant>>) -> Result<Outside, BuildError> {
+        let tenant = match &self.tenant {
+            TenantSource::None => TenantSource::None,
+            TenantSource::Fixed(tenant) => TenantSource::Fixed(tenant.clone()),
+            TenantSource::Claim(selectors) => TenantSource::Claim(self.selectors(Some(selectors), &[])?),
+        };
+        let max_token_age = self.max_token_age.unwrap_or(DEFAULT_MAX_TOKEN_AGE);
+        Ok(Outside {
+            tenant,
+            roles_claim: self.selectors(self.roles_claim.as_ref(), &["roles"])?,
+            scope_claim: self.selectors(self.scope_claim.as_ref(), &["scope", "scp"])?,
+            service_account_claim: self.service_account_claim.clone(),
+            subject_claim: self.selectors(self.subject_claim.as_ref(), &["sub"])?,
+            subject_prefix: self.subject_prefix.clone().unwrap_or_default(),
+            max_token_age: SignedDuration::try_from(max_token_age).unwrap_or(SignedDuration::MAX),
+            service_accounts,
+        })
+    }
+
+    fn selectors(&self, given: Option<&Selectors>, default: &[&str]) -> Result<ClaimSelectors, BuildError> {
+        let parse = |text: &str| {
+            let selector: Result<ClaimSelector, _> = text.parse();
+            selector.map_err(|error| self.contradiction(&format!("has the claim selector {text:?}: {error}")))
+        };
+        let parsed = match given {
+            Some(Selectors(texts)) => texts.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?,
+            None => default.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?,
+        };
+        ClaimSelectors::try_from(parsed).map_err(|error| self.contradiction(&format!("has no claim selector: {error}")))
+    }
+
+    /// Its names. One with a place for the tenant needs a claim that says the tenant.
+    fn names(&self) -> Result<Vec<IssuerName>, BuildError> {
+        let names: Vec<IssuerName> =
+            std::iter::once(&self.issuer).chain(&self.aliases).map(|name| IssuerName::new(name)).collect();
+        let has_template = names.iter().any(|name| name.is_template());
+        if has_template && !matches!(self.tenant, TenantSource::Claim(_)) {
+            return Err(self.contradiction("has {tenantid} and no tenant_claim, whose value it must be"));
+        }
+        if has_template && !names.first().is_some_and(IssuerName::is_template) {
+            return Err(self.contradiction("has {tenantid} in an alias and not in its own name"));
+        }
+        Ok(names)
+    }
+
+    fn key_source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, BuildError> {
+        let location = match &self.keys {
+            Keys::Inline(keys) if keys.is_empty() => return Err(self.contradiction("has no key that can be used")),
+            Keys::Inline(keys) => return Ok(KeySource::Inline(keys.clone())),
+            Keys::File(path) => return Ok(KeySource::File(FileKeySet::new(path, Arc::clone(clock)))),
+            Keys::At(url) => {
+                self.check(url)?;
+                Location::JwksUri(url.clone())
+            }
+            Keys::Discovered => {
+                let url = Url::parse(&self.issuer)
+                    .map_err(|error| self.contradiction(&format!("is no url to discover keys at ({error})")))?;
+                if url.query().is_some() || url.fragment().is_some() {
+                    return Err(self.contradiction("has a query or a fragment, and keys are to be discovered"));
+                }
+                self.check(&url)?;
+                Location::Discovery
+            }
+        };
+        let http = match &self.authorities {
+            None => http_client(None)?.into(),
+            Some(Authorities::Pem(pem)) => http_client(Some(pem))?.into(),
+            Some(Authorities::File(path)) => KeySetClient::with_ca_file(path, &Egress::default()),
+        };
+        Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
+            issuer: self.issuer.clone(),
+            location,
+            http,
+            bearer_token_file: self.bearer_token_file.clone(),
+            allow_http: self.allow_http,
+            clock: Arc::clone(clock),
+        })))
+    }
+
+    fn check(&self, url: &Url) -> Result<(), BuildError> {
+        check_url(url, self.allow_http).map_err(|error| {
+            self.contradiction(&format!("has keys at {}: {error}", url.origin().ascii_serialization()))
+        })
+    }
+
+    fn contradiction(&self, what: &str) -> BuildError {
+        BuildError::contradiction(format!("the issuer {:?} {what}", self.issuer))
+    }
+}
