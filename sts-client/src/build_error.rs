@@ -44,7 +44,7 @@ pub enum BuildError {
     #[error("the service account's token for {route} could not be had")]
     Fallback {
         /// The route.
-        route: url::Url,
+        route: Box<url::Url>,
         /// Why.
         #[source]
         source: Error,

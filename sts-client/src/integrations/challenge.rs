@@ -1,9 +1,10 @@
 //! What a target says of the token that it was sent (RFC 6750 §3).
 
-use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, StatusCode};
+#[cfg(any(feature = "reqwest", feature = "tower"))]
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
 /// The status `UNAUTHENTICATED` of gRPC, whose answers are all 200.
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 const GRPC_UNAUTHENTICATED: &str = "16";
 
 /// Whether an answer says that nothing was done because the token is invalid: 401, or the same in gRPC, with a challenge that names

@@ -19,6 +19,7 @@ pub(crate) struct Sent {
     key: Option<HeaderValue>,
 }
 
+#[cfg(feature = "reqwest")]
 impl Sent {
     /// The idempotency key that the call carries.
     pub(crate) fn key(&self) -> Option<&HeaderValue> {

@@ -178,7 +178,7 @@ async fn fill(hops: &[Hop], entropy: &Arc<dyn Entropy>) -> Result<JoinSet<()>, B
         }
         slot.ask(&CorrelationId::random(entropy.as_ref()))
             .await
-            .map_err(|source| BuildError::Fallback { route: hop.route.url.clone(), source })?;
+            .map_err(|source| BuildError::Fallback { route: Box::new(hop.route.url.clone()), source })?;
         renewals.spawn(keep_warm(Arc::clone(slot), Arc::clone(entropy)));
         filled.push(slot);
     }

@@ -213,7 +213,10 @@ impl Propagator {
     }
 
     /// Drops the token that a target has refused. Returns whether another may be had.
-    #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+    #[cfg_attr(
+        not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
+        expect(dead_code, reason = "only integrations that see answers call it")
+    )]
     async fn drop_refused(
         &self,
         context: &CallContext,

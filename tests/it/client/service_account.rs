@@ -248,12 +248,12 @@ async fn a_source_that_panics_does_not_end_the_renewal_and_a_gauge_shows_what_is
     let metrics = recorder.snapshotter();
     let _recording = metrics::set_default_local_recorder(&recorder);
     let left = || {
-        let gauges = metrics.snapshot().into_vec().into_iter().filter_map(|(key, _, _, value)| {
+        let mut gauges = metrics.snapshot().into_vec().into_iter().filter_map(|(key, _, _, value)| {
             let is_ours = key.key().name() == "sts_client_stand_in_seconds_left";
             let DebugValue::Gauge(seconds) = value else { return None };
             is_ours.then_some(seconds.into_inner())
         });
-        gauges.last().unwrap()
+        gauges.next_back().unwrap()
     };
     let clock = clock();
     let source = Script::new(Says::Token(LONG), &clock);

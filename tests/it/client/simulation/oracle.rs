@@ -207,7 +207,7 @@ fn judge_error(seen: &Seen, (caller, error): (&Caller, &Error), state: &State, f
         // Load is shared with those who waited for the very same request; and with all of the agent for as long as `Retry-After` says.
         Error::Unavailable { outage: None, .. } => {
             let is_load = |asking: &&Asking| matches!(asking.given, Given::Load(_));
-            let load = mine(seen, flights).any(|flight| flight.0.iter().any(|asking| is_load(asking)));
+            let load = mine(seen, flights).any(|flight| flight.0.iter().any(&is_load));
             let began = mine(seen, flights).map(Flight::began).min().unwrap_or(seen.call.at).min(seen.call.at);
             let mut respites = respites(state, seen.call.agent);
             let respite = respites.any(|(from, until)| from <= seen.ended && began < until);
