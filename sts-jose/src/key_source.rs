@@ -129,7 +129,7 @@ impl KeySource {
     }
 
     /// The key that a payload for the owner is encrypted to, as [`KeySet::encryption_key`] defines it. Costs what
-    /// [`KeySource::find`] costs.
+    /// [`KeySource::verify`] costs.
     ///
     /// # Errors
     /// See [`KeyLookupError`].

@@ -21,7 +21,10 @@ impl Authority {
     /// The authority of a caller: the scope, and the claims that grant or restrict. The order of values does not matter.
     pub(crate) fn of(caller: &Delegation) -> Self {
         let verified = caller.verified();
-        let mut parts = vec![verified.scope.to_string()];
+        let mut roles: Vec<&str> = caller.roles().collect();
+        roles.sort_unstable();
+        // Roles may stand in another claim than `roles`.
+        let mut parts = vec![verified.scope.to_string(), OnceKey::new("roles", roles).to_hex()];
         // The token was parsed when it was verified.
         if let Ok(token) = UnverifiedToken::parse(verified.token.expose_secret()) {
             parts.extend(CLAIMS.iter().map(|name| token.claims().get(name).map(canonical).unwrap_or_default()));

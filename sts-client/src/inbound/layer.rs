@@ -17,7 +17,7 @@ use crate::response_body::ResponseBody;
 impl Verifier {
     /// A layer that verifies every request of the service below.
     ///
-    /// The service finds the [`Delegation`](crate::Delegation) in the extensions of the request, and runs in the scope of its
+    /// The service finds the [`Delegation`] in the extensions of the request, and runs in the scope of its
     /// [`CallContext`], so that outbound calls find on whose behalf they are made. Work that outlives the call of the service takes the
     /// context along: a task by [`CallContext::spawn`], a streamed body by [`CallContext::scope_stream`]. The headers stay as they are, but
     /// for an `X-Correlation-ID` where the request had none.

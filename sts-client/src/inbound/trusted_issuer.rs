@@ -142,8 +142,8 @@ impl Issuer {
         if has_template && !matches!(self.tenant, TenantSource::Claim(_)) {
             return Err(self.contradiction("has {tenantid} and no tenant_claim, whose value it must be"));
         }
-        if has_template && !names.first().is_some_and(IssuerName::is_template) {
-            return Err(self.contradiction("has {tenantid} in an alias and not in its own name"));
+        if has_template && !names.iter().all(IssuerName::is_template) {
+            return Err(self.contradiction("has {tenantid} in some of its names and not in all"));
         }
         Ok(names)
     }

@@ -1,7 +1,7 @@
 //! Callers, issuers and a security token service for the tests of an agent, without a network. Feature `test-util`: enable it for
 //! `[dev-dependencies]` alone.
 //!
-//! [`Delegation::for_test`] makes the caller that a handler is given. [`TestIssuer`] signs tokens for a [`Verifier`](crate::Verifier) that
+//! [`Delegation::for_test`](crate::Delegation::for_test) makes the caller that a handler is given. [`TestIssuer`] signs tokens for a [`Verifier`](crate::Verifier) that
 //! is under test. [`MockSts`] grants, refuses, is under load or out of reach, and records what it was sent.
 //!
 //! ```

@@ -10,7 +10,7 @@ use super::known_names::{self, UnknownName};
 use super::{Administration, By, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
-use crate::registry::Registry;
+use crate::registry::{Registry, has_placeholder};
 use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
 /// What is to be revoked or lifted, as an operator names it: exactly one of the first five.
@@ -214,6 +214,12 @@ impl Named {
         }
         check_name(name, value)?;
         issuer.as_deref().map_or(Ok(()), |issuer| check_name("issuer", issuer))?;
+        if issuer.as_deref().is_some_and(has_placeholder) {
+            return Err(Wrong::new(
+                "issuer",
+                "{tenantid} stands for a tenant: name the issuer as the tokens of that tenant do",
+            ));
+        }
         Ok(Revocation { kind, issuer, value: value.clone() })
     }
 }
@@ -239,7 +245,7 @@ impl Administration {
         if request.names == Names::Known {
             let stored = self.store.entries().await?;
             let (registry, _faults) = Registry::of(&stored, &Registry::default());
-            request.revocation.issuer = request.revocation.issuer.map(|name| registry.principal_iss(&name));
+            request.revocation.issuer = request.revocation.issuer.map(|name| self.canonical(&registry, name));
             let (revocation, entries) = (&request.revocation, stored.entries());
             let operators = self.config.admin.oidc.issuer.as_deref();
             let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
@@ -284,11 +290,24 @@ impl Administration {
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
 
-    /// Lifts exactly this revocation; false when there was none.
+    /// Lifts this revocation; false when there was none. An alias of an issuer stands for the issuer, where no revocation names the alias.
     ///
     /// # Errors
     /// [`StorageError`].
     pub async fn lift(&self, revocation: &Revocation, by: &By) -> Result<bool, StorageError> {
+        if self.lift_exactly(revocation, by).await? {
+            return Ok(true);
+        }
+        let Some(name) = &revocation.issuer else { return Ok(false) };
+        let (registry, _faults) = Registry::of(&self.store.entries().await?, &Registry::default());
+        let issuer = self.canonical(&registry, name.clone());
+        if issuer == *name {
+            return Ok(false);
+        }
+        self.lift_exactly(&Revocation { issuer: Some(issuer), ..revocation.clone() }, by).await
+    }
+
+    async fn lift_exactly(&self, revocation: &Revocation, by: &By) -> Result<bool, StorageError> {
         let audit = [self.audit_row(EventKind::RevocationLifted, by, |event| describe(event, revocation))];
         let Revocation { kind, issuer, value } = revocation;
         if self.store.lift(*kind, issuer.as_deref(), value, &audit).await? {
@@ -297,6 +316,11 @@ impl Administration {
         // An outside token that went with its transaction has the same name.
         let goes_alone = *kind == RevocationKind::Token;
         Ok(goes_alone && self.store.lift(RevocationKind::TokenAlone, issuer.as_deref(), value, &audit).await?)
+    }
+
+    /// The issuer of the principals that a name stands for. Our own name stands for itself.
+    fn canonical(&self, registry: &Registry, name: String) -> String {
+        if name == self.issuer() { name } else { registry.principal_iss(&name) }
     }
 }
 

@@ -76,6 +76,11 @@ impl IssuerNames {
         }
         let issuer = Arc::clone(issuer);
         let iss = issuer.principal_iss(iss, claims)?;
+        // A principal of an issuer with an entry of its own comes by that entry alone.
+        let is_of_another = |iss: &str| self.exact.get(iss).is_some_and(|other| other.issuer != issuer.issuer);
+        if iss.as_deref().is_some_and(is_of_another) {
+            return Err(IssuerNameError::Unknown);
+        }
         Ok(NamedIssuer { issuer, iss })
     }
 }

@@ -69,6 +69,23 @@ async fn what_is_revoked_here_is_refused_here_at_once_and_at_every_server_within
 }
 
 #[tokio::test]
+async fn a_user_is_revoked_and_lifted_by_an_alias_of_the_issuer_and_never_by_a_template() {
+    let setup = Setup::default().operators().registry_with(|registry, names| {
+        registry.issuer(names.idp.url(), "aliases = ['accounts.google.com']");
+    });
+    let harness = setup.start().await;
+    let under_alias = json!({ "sub": "alice", "issuer": "accounts.google.com" });
+    revoke(&harness, &under_alias).await;
+    assert_eq!(harness.exchange().send().await.error(), "invalid_request");
+    let lift = harness.admin("DELETE", "/revocations?sub=alice&issuer=accounts.google.com").by("operator");
+    assert_eq!(lift.send().await.status, 204);
+    assert_eq!(harness.exchange().send().await.status, 200);
+    let template = json!({ "sub": "alice", "issuer": "https://login.example.com/{tenantid}/v2.0", "unknown": true });
+    let answer = harness.admin("POST", "/revocations").by("operator").json(&template).send().await;
+    assert_eq!(answer.status, 422, "no token has that issuer: {}", answer.text());
+}
+
+#[tokio::test]
 async fn what_stands_revoked_is_listed_as_it_was_named() {
     for harness in on_both().await {
         let idp = harness.idp.url();

@@ -224,6 +224,9 @@ fn a_star_stands_at_the_end_of_a_class_and_of_its_subject_alone() {
     let instance = format!("{}\n[[agents]]\nid = \"batch/one\"\n", class("batch/*", "s:*"));
     assert!(faults(&instance).join("\n").contains("is the name of an instance of the class \"batch/*\""));
     let second = "\n[[agents]]\nid = \"other/*\"\nauth = { workload = [{ issuer = \"https://login.example.com\", subject = \"s:job-*\" }] }\n";
+    let other = "subject = \"s:*\" }, { issuer = \"https://login.example.com\", subject = \"t:*\" }";
+    let several = class("batch/*", "s:*").replacen("subject = \"s:*\" }", other, 1);
+    assert!(faults(&several).join("\n").contains("is a class with several workloads"));
     let overlapping = format!("{}{second}", class("batch/*", "s:*"));
     assert!(faults(&overlapping).join("\n").contains("match the same subjects"));
 }

@@ -222,6 +222,8 @@ fn the_names_of_issuers_are_told_where_no_token_can_have_them() {
         (entra, "", "has {tenantid} and no tenant_claim"),
         ("https://login.example.com/x{tenantid}/v2.0", "tenant_claim = \"tid\"", "must be one whole segment"),
         ("https://login.example.com", windows.as_str(), "tenant_claim"),
+        (entra, "tenant_claim = \"tid\"\naliases = [\"https://plain.example\"]", "and an alias of it has not"),
+        ("https://login.example.com", "aliases = [\"https://sts.example.com\"]", "is this service itself"),
         ("https://login.example.com/.well-known/openid-configuration", "", "is the URL of a discovery document"),
     ] {
         let all = faults(&named(name, more)).join("\n");

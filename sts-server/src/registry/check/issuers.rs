@@ -1,5 +1,6 @@
 //! The rules of issuers.
 
+use sts_jose::IssuerName;
 use url::Url;
 
 use super::context::Context;
@@ -30,9 +31,16 @@ fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, f
     if name.chars().any(char::is_control) {
         faults.push(place.error("issuer", format!("issuer {name:?} holds a control character")));
     }
-    if context.config.is_some_and(|config| config.issuer == *name) {
+    if context.config.is_some_and(|config| IssuerName::new(name).is(&config.issuer)) {
         let fault = place.error("issuer", format!("issuer {name:?} is this service itself"));
         faults.push(fault.with_help("leave it out: its own tokens are believed without an entry"));
+    }
+    let is_ours = |alias: &&String| context.config.is_some_and(|config| IssuerName::new(alias).is(&config.issuer));
+    if let Some(alias) = entry.aliases.iter().find(is_ours) {
+        let message = format!("alias {alias:?} of issuer {name:?} is this service itself");
+        faults.push(
+            place.error("aliases", message).with_help("leave it out: its own tokens are believed without an entry"),
+        );
     }
     if entry.subject_prefix.chars().any(char::is_control) {
         let message = format!("subject_prefix of issuer {name:?} holds a control character");
@@ -75,6 +83,10 @@ fn names(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     }
     if entry.aliases.iter().any(|alias| has_placeholder(alias)) && !has_placeholder(issuer) {
         let message = format!("an alias of issuer {issuer:?} has {{tenantid}}, and the issuer itself has not");
+        faults.push(place.error("aliases", message).with_help("users of different tenants would be one principal"));
+    }
+    if has_placeholder(issuer) && entry.aliases.iter().any(|alias| !has_placeholder(alias)) {
+        let message = format!("issuer {issuer:?} has {{tenantid}}, and an alias of it has not");
         faults.push(place.error("aliases", message).with_help("users of different tenants would be one principal"));
     }
 }

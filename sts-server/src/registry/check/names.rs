@@ -66,6 +66,11 @@ fn patterns(entries: &Entries, faults: &mut Vec<Fault>) {
     for agent in entries.agents.iter().filter(|agent| agent.entry.class_prefix().is_some()) {
         for (index, workload) in agent.entry.auth.iter().flat_map(|auth| &auth.workload).enumerate() {
             let Some(pattern) = workload.pattern() else { continue };
+            if index > 0 {
+                let message = format!("agent {:?} is a class with several workloads", agent.entry.id);
+                let help = "give each a class of its own: subjects that differ would be one instance";
+                faults.push(agent.place.error(&format!("auth.workload[{index}]"), message).with_help(help));
+            }
             let meets = |other: &&(&Workload, &str, &Place)| {
                 let ends =
                     |one: &str, other: &str| one.strip_prefix(other).is_some_and(|end| !end.contains([':', '/']));
