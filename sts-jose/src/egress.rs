@@ -73,6 +73,13 @@ impl Egress {
         Self { no_proxy, ..self }
     }
 
+    /// The proxy of https URLs alone: requests to http URLs go out directly. For requests that carry a credential, which a proxy of http
+    /// URLs would read.
+    #[must_use]
+    pub fn for_https_alone(self) -> Self {
+        Self { http: None, ..self }
+    }
+
     /// The hosts that no proxy is used for.
     #[must_use]
     pub fn exceptions(&self) -> &str {

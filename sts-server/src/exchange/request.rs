@@ -140,8 +140,7 @@ impl<'a> Request<'a> {
         let issued_token_type = issued_token_type(form)?;
         let tenant_header = tenant_header(headers)?;
         let target = target(form, registry, client)?;
-        let scope = form.get(parameter::SCOPE).filter(|scope| !scope.trim_ascii().is_empty());
-        let scope = scope.map(Scope::requested).transpose().map_err(RequestError::Scope)?;
+        let scope = form.get(parameter::SCOPE).map(Scope::requested).transpose().map_err(RequestError::Scope)?;
         Ok(Self { grant, target, scope, tenant_header, issued_token_type })
     }
 }

@@ -58,8 +58,8 @@ impl Snapshot {
             revocations: Arc::default(),
             faults: Faults::default(),
         };
-        snapshot.read_revocations(store).await?;
         snapshot.read_registry(store, access).await?;
+        snapshot.read_revocations(store).await?;
         snapshot.read_keys(store, master).await?;
         Ok(snapshot)
     }
@@ -102,6 +102,10 @@ impl Snapshot {
         }
         if versions.registry != known.registry {
             read.push(newer.read_registry(store, access).await);
+            // The names that blocks were made under may stand for other issuers now. Blocks come first all the same: they cannot wait.
+            if self.registry.has_aliases() || newer.registry.has_aliases() {
+                read.push(newer.read_revocations(store).await);
+            }
         }
         if versions.keys != known.keys {
             read.push(newer.read_keys(store, master).await);
@@ -134,7 +138,7 @@ impl Snapshot {
             && self.is_whole()
             && let Some((version, added)) = store.revocations_after(self.revocations.version()).await?
         {
-            self.revocations = Arc::new(self.revocations.with(version, &added));
+            self.revocations = Arc::new(self.revocations.with(version, &self.canonical(added)));
             return Ok(());
         }
         self.read_revocations(store).await
@@ -142,7 +146,7 @@ impl Snapshot {
 
     async fn read_revocations(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
         let Stored { version, rows, faults, is_whole, .. } = store.revocations().await?;
-        let rows: Vec<RevocationRow> = rows.into_iter().map(|coded| coded.row).collect();
+        let rows = self.canonical(rows.into_iter().map(|coded| coded.row).collect());
         // A revocation that was removed past the servers goes on holding where it is known.
         // So does one that was altered: its name may be what was altered.
         let is_sound = is_whole && faults.is_empty();
@@ -151,6 +155,17 @@ impl Snapshot {
         self.revocations = Arc::new(read);
         self.faults.revocations = faults;
         Ok(())
+    }
+
+    /// Rows that name an issuer by an alias, under the name of its principals: a block covers all names of an issuer, also those that it
+    /// was given later.
+    fn canonical(&self, mut rows: Vec<RevocationRow>) -> Vec<RevocationRow> {
+        if self.registry.has_aliases() {
+            for issuer in rows.iter_mut().filter_map(|row| row.issuer.as_mut()) {
+                *issuer = self.registry.principal_iss(issuer);
+            }
+        }
+        rows
     }
 
     async fn read_registry(&mut self, store: &dyn Store, access: &KeyAccess) -> Result<(), SnapshotError> {

@@ -347,10 +347,15 @@ impl Description {
         if let Some(file) = &self.jwks_file {
             return Ok(KeySource::File(FileKeySet::new(file, Arc::clone(clock))));
         }
+        // A proxy reads what goes through it in clear, and a bearer token is for the origin alone.
+        let egress = match &self.jwks_bearer_token_file {
+            Some(_) => egress.clone().for_https_alone(),
+            None => egress.clone(),
+        };
         // The file is read by each fetch: one that cannot be read fails the tokens of this issuer alone.
         let http = match &self.ca_file {
-            Some(ca_file) => KeySetClient::with_ca_file(ca_file, egress),
-            None => http_client_via(egress, None).map_err(SourceError::Http)?.into(),
+            Some(ca_file) => KeySetClient::with_ca_file(ca_file, &egress),
+            None => http_client_via(&egress, None).map_err(SourceError::Http)?.into(),
         };
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),

@@ -201,6 +201,12 @@ impl Registry {
         self.issuer(name).map_or_else(|| name.to_owned(), |issuer| issuer.supposed_iss(name, None))
     }
 
+    /// True if an issuer has a name besides its own.
+    #[must_use]
+    pub fn has_aliases(&self) -> bool {
+        self.issuers().any(|issuer| !issuer.aliases.is_empty())
+    }
+
     /// The name of the entry of an issuer, or the name itself where no entry has it.
     fn entry_name<'n>(&'n self, issuer: &'n str) -> &'n str {
         self.issuer(issuer).map_or(issuer, |entry| &entry.issuer)
