@@ -107,7 +107,9 @@ impl ExchangeCache {
                     return false;
                 }
                 self.refused_at.insert(*key, now);
-                self.kept.remove(key);
+                // Another flight may have landed meanwhile, whose token stays.
+                self.kept
+                    .remove_if(key, |kept| kept.outcome.as_ref().is_ok_and(|token| token.authorization() == refused));
                 metrics::counter!("sts_client_cache_total", "result" => "refused_by_target").increment(1);
                 true
             }

@@ -16,8 +16,8 @@ pub(crate) struct Calls(Mutex<HashMap<OnceKey, u64>>);
 impl Calls {
     /// The number of this call among those of the same operation, from 1.
     pub(crate) fn number(&self, operation: &str) -> u64 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let operation = OnceKey::new("call", [operation]);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = if counts.len() < MAX_OPERATIONS || counts.contains_key(&operation) {
             operation
         } else {

@@ -9,6 +9,7 @@ use futures_util::Stream;
 use sts_jose::Entropy;
 use sts_protocol::Tenant;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::carried::{Carried, CorrelationId, IdempotencyKey};
 use crate::delegation::{Delegation, Kind};
@@ -202,11 +203,11 @@ impl CallContext {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        tokio::spawn(self.clone().scope(future))
+        tokio::spawn(self.clone().scope(future).in_current_span())
     }
 
-    /// Wraps a stream, or with the feature `tower` a response body, so that this context is the current one whenever it is polled. For
-    /// what a handler returns and the server polls later: server-sent events, a gRPC stream.
+    /// Wraps a stream, or with the feature `tower` a response body, so that this context is the current one each time it is polled. For
+    /// bodies that a handler returns and the server polls later: server-sent events, a gRPC stream.
     ///
     /// ```
     /// # use futures_util::{StreamExt as _, stream};

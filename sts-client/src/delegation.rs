@@ -219,7 +219,7 @@ impl Delegation {
         self.0.expires_at
     }
 
-    /// The roles of the caller, from the claim `roles`. A token of the STS holds those that the delegations of its chain let pass.
+    /// The roles of the caller, from the claim `roles` or the configured one. A token of the STS holds those that the delegations of its chain let pass.
     ///
     /// ```
     /// # use sts_client::Delegation;

@@ -45,7 +45,7 @@ impl Part {
         Self::start(command, "listening on ").await
     }
 
-    /// What follows these words on a line of its own.
+    /// The rest of the line that starts with these words.
     fn said(&self, words: &str) -> &str {
         self.told.lines().find_map(|line| line.strip_prefix(words)).unwrap_or_else(|| panic!("{}", self.told))
     }

@@ -72,7 +72,7 @@ pub enum ServeError<E> {
 
 impl Opened {
     /// Seals the answer to this message, a JSON object of at most [`MAX_ANSWER_BYTES`], to the key of its sender, and keeps it for a
-    /// repetition of the operation. Of an operation that was done before, the answer of then is sealed, whatever `value` is.
+    /// repetition of the operation. Of an operation that was done before, the stored answer is sealed and `value` is ignored.
     ///
     /// # Errors
     /// See [`SealError`]. The operation counts as done in any case.

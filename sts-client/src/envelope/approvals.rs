@@ -159,7 +159,7 @@ impl ApprovalDesk {
 }
 
 impl Desk {
-    /// Whether another operation of that caller may wait.
+    /// Returns whether another operation of that caller may wait.
     fn has_room(&self, capacity: usize, operation: &Operation) -> bool {
         let free = capacity.saturating_sub(self.waiting.len());
         let of_peer = self.waiting.keys().filter(|other| other.service_id == operation.service_id);

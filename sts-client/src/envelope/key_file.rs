@@ -18,7 +18,7 @@ use super::keys::{AgentKeys, AgentKeysError, Pair, State};
 /// The form below.
 const VERSION: u32 = 1;
 
-/// Why a file of keys was not read or written.
+/// An error of reading or writing a key file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
@@ -184,7 +184,7 @@ fn load(path: &Path) -> Result<Option<AgentKeys>, KeyFileError> {
     Ok(Some(AgentKeys::of(State { next, present, former })))
 }
 
-/// Reads a file that nobody but its owner may read.
+/// Reads a file that only its owner can read.
 fn read_private(path: &Path) -> Result<Vec<u8>, KeyFileError> {
     #[cfg(unix)]
     {

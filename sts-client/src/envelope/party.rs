@@ -25,7 +25,7 @@ const MAX_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How long an idempotency key stands for its operation, and the answer is kept.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an operation of a process that died keeps others from doing it.
+/// The time after which another process may do an operation whose process ended.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// Another agent: what it is called, what its tokens are addressed to, and where its keys are.
@@ -268,7 +268,7 @@ impl EnvelopesBuilder {
         self
     }
 
-    /// How long an operation of a process that died keeps others from doing it. It is renewed while the operation is in progress. Default
+    /// The time after which another process may do an operation whose process ended. The lease is renewed while the operation is in progress. Default
     /// five minutes.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {

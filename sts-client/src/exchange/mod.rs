@@ -185,11 +185,10 @@ impl Inner {
 
     /// Sends a form with a fresh proof of who asks.
     async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, Failure> {
-        let (post, credential) = client_auth::prove(self, post.clone()).await?;
-        let now = self.clock.now();
-        self.recent_answers.check_credential(&credential, now)?;
         // Another call may have learned this since this one began.
-        self.recent_answers.check_load(now)?;
+        self.recent_answers.check_load(self.clock.now())?;
+        let (post, credential) = client_auth::prove(self, post.clone()).await?;
+        self.recent_answers.check_credential(&credential, self.clock.now())?;
         let mut request = http::Request::new(post.form.into_bytes());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint.clone();

@@ -38,7 +38,7 @@ struct Overloaded {
 }
 
 impl RecentAnswers {
-    /// Whether the STS may be asked now.
+    /// Checks that no rate limit of the STS is in effect.
     ///
     /// # Errors
     /// [`ExchangeError::Overloaded`], with the rest of the time that it wants to be left alone.
@@ -53,7 +53,7 @@ impl RecentAnswers {
         Err(ExchangeError::Overloaded { retry_after: Some(retry_after.saturating_sub(passed)) })
     }
 
-    /// Whether the STS may be asked with that credential now.
+    /// Checks that the STS has not just rejected this credential.
     ///
     /// # Errors
     /// [`ExchangeError::Refused`], as it has just refused the same credential.

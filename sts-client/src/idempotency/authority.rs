@@ -1,8 +1,6 @@
 //! The authority under which an operation was done.
 
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use sts_jose::UnverifiedToken;
 
 use crate::delegation::Delegation;
 use crate::once::OnceKey;
@@ -25,10 +23,7 @@ impl Authority {
         roles.sort_unstable();
         // Roles may stand in another claim than `roles`.
         let mut parts = vec![verified.scope.to_string(), OnceKey::new("roles", roles).to_hex()];
-        // The token was parsed when it was verified.
-        if let Ok(token) = UnverifiedToken::parse(verified.token.expose_secret()) {
-            parts.extend(CLAIMS.iter().map(|name| token.claims().get(name).map(canonical).unwrap_or_default()));
-        }
+        parts.extend(CLAIMS.iter().map(|name| caller.claim(name).map(canonical).unwrap_or_default()));
         Self(*OnceKey::new("authority", parts).as_bytes())
     }
 

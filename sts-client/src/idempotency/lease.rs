@@ -11,7 +11,7 @@ use super::authority::Authority;
 use super::record::Record;
 use crate::once::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
 
-/// How often an outcome is tried to be stored, and how long the first pause is; each is twice the one before.
+/// The number of attempts to store an outcome, and the first pause between them. Each pause is twice the previous.
 const ATTEMPTS_TO_STORE: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 

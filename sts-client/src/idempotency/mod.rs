@@ -166,7 +166,7 @@ impl Idempotency {
         }
     }
 
-    /// How long work whose process died keeps others from doing it again. It is renewed while the work goes on.
+    /// The time after which another process may do work whose process ended. The lease is renewed while the work is in progress.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;

@@ -16,7 +16,7 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<Vec<u8>>,
 }
 
-/// Why an operation that is done is not answered with its outcome.
+/// The reason for which a completed operation is not answered with its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotRepeated {
     /// It was done under another authority.

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 #[cfg(feature = "tower")]
 use base64::Engine as _;
 #[cfg(feature = "tower")]
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderName, HeaderValue};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 #[cfg(feature = "tower")]
 use sts_jose::Entropy;
+use sts_jose::has_passed;
 
 use super::refusal::Why;
 use crate::carried::CorrelationId;
@@ -21,7 +23,7 @@ use crate::exchange::{ExchangeError, Sts};
 pub(super) const TICKET: HeaderName = HeaderName::from_static("x-sts-introspected");
 
 /// The time for which a ticket is good.
-const FRESH_FOR: SignedDuration = SignedDuration::from_secs(5);
+const FRESH_FOR: Duration = Duration::from_secs(5);
 
 /// The number of tickets that are remembered. A request whose ticket is not is introspected twice.
 #[cfg(feature = "tower")]
@@ -108,6 +110,5 @@ impl Introspected {
 }
 
 fn is_fresh(issued_at: Timestamp, now: Timestamp) -> bool {
-    let age = issued_at.duration_until(now);
-    !age.is_negative() && age < FRESH_FOR
+    !has_passed(Some(issued_at), now, FRESH_FOR)
 }

@@ -12,7 +12,7 @@ use super::refusal::Why;
 use super::tenant::Tenants;
 use super::{Named, values};
 
-/// How the tokens of an issuer are read.
+/// The rules for reading the tokens of an issuer.
 #[derive(Debug)]
 pub(super) struct Outside {
     pub(super) tenant: TenantSource<ClaimSelectors>,
@@ -86,7 +86,7 @@ impl Outside {
         })
     }
 
-    /// Whether a token without `act` is one that an agent got for itself: the configured claim marks it, it has `tenant_ids`, or its `sub`
+    /// Returns whether a token without `act` is one that an agent got for itself: the configured claim marks it, it has `tenant_ids`, or its `sub`
     /// is the client that asked for it (RFC 9068 §2.2).
     fn is_of_service_account(&self, claims: &Claims) -> bool {
         let sub = claims.get("sub").and_then(Value::as_str);

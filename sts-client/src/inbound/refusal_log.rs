@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use sts_jose::UnverifiedToken;
+use jiff::Timestamp;
+use sts_jose::{UnverifiedToken, has_passed};
 
 use super::refusal::Why;
 use crate::carried::CorrelationId;
 
 /// The time after which the first refusal of a kind is a warning again.
-const PERIOD: SignedDuration = SignedDuration::from_mins(10);
+const PERIOD: Duration = Duration::from_secs(10 * 60);
 
 /// The number of warnings in one [`PERIOD`]. The issuer that a token names is the choice of its sender.
 const MAX_WARNINGS: usize = 32;
@@ -34,7 +35,7 @@ pub(super) struct Wanted<'a> {
     pub(super) audiences: &'a [String],
 }
 
-/// What an unverified token says of itself, cut. Nothing in it is believed.
+/// The claims of an unverified token, truncated, for the log alone.
 #[derive(Debug, Default)]
 struct Claimed {
     iss: String,
@@ -74,7 +75,7 @@ impl RefusalLog {
 
     fn is_first(&self, reason: &'static str, iss: &str, now: Timestamp) -> bool {
         let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = warned.since.is_none_or(|since| since.duration_until(now) >= PERIOD);
+        let is_over = has_passed(warned.since, now, PERIOD);
         if is_over {
             *warned = Warned { since: Some(now), kinds: HashSet::new() };
         }

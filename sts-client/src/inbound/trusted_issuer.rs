@@ -35,7 +35,7 @@ pub(super) struct TrustedIssuer {
     pub(super) reading: Reading,
 }
 
-/// How the claims of an issuer are read.
+/// The rules for reading the claims of an issuer.
 #[derive(Debug)]
 pub(super) enum Reading {
     /// As those of an STS.

@@ -1,4 +1,4 @@
-//! What a target says of the token that it was sent (RFC 6750 §3).
+//! The challenge with which a target refuses a token (RFC 6750 §3).
 
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 const GRPC_UNAUTHENTICATED: &str = "16";
 
-/// Whether an answer says that nothing was done because the token is invalid: 401, or the same in gRPC, with a challenge that names
+/// Returns whether an answer says that nothing was done because the token is invalid: 401, or the same in gRPC, with a challenge that names
 /// `invalid_token`.
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 pub(super) fn refuses_token(status: StatusCode, headers: &HeaderMap) -> bool {
@@ -16,7 +16,7 @@ pub(super) fn refuses_token(status: StatusCode, headers: &HeaderMap) -> bool {
     (status == 401 || is_grpc()) && challenges.any(names_invalid_token)
 }
 
-/// Whether one of the challenges of a `WWW-Authenticate` is for bearer tokens and says `error="invalid_token"`. Challenges that cannot be
+/// Returns whether one of the challenges of a `WWW-Authenticate` is for bearer tokens and says `error="invalid_token"`. Challenges that cannot be
 /// parsed say nothing.
 pub(super) fn names_invalid_token(challenges: &str) -> bool {
     let challenges = http_auth::parse_challenges(challenges).unwrap_or_default();

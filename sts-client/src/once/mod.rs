@@ -110,7 +110,7 @@ pub struct Operation {
     pub fingerprint: [u8; 32],
     /// How long it is held without being renewed.
     pub lease: Duration,
-    /// How long its outcome is kept.
+    /// The time for which its outcome is kept.
     pub expires_in: Duration,
     /// The caller against whose share a store with little room counts it.
     pub caller: Caller,

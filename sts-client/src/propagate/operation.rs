@@ -42,11 +42,10 @@ impl Operation<'_> {
             (Self::Unknown | Self::Request { .. } | Self::Message(_), OutboundKey::Same) => {
                 carried.idempotency_key().cloned()
             }
-            (Self::Unknown, OutboundKey::Child) => carried.key_of_call(|| named("call", url, &[])),
-            (Self::Request { method, body }, OutboundKey::Child) => carried.key_of_call(|| match body {
-                Some(body) => named(method.as_str(), url, &[body]),
-                None => named(method.as_str(), url, &[]),
-            }),
+            (Self::Unknown, OutboundKey::Child) => carried.key_of_call(|| named("call", url, None)),
+            (Self::Request { method, body }, OutboundKey::Child) => {
+                carried.key_of_call(|| named(method.as_str(), url, body))
+            }
             (Self::Message(operation), OutboundKey::Child) => carried.key_of_message(operation),
         };
         key.map(|key| key.header)
@@ -54,8 +53,8 @@ impl Operation<'_> {
 }
 
 /// `POST:` and a digest of what is asked for.
-fn named(method: &str, url: &Url, body: &[&[u8]]) -> String {
+fn named(method: &str, url: &Url, body: Option<&[u8]>) -> String {
     let url = &url[..Position::AfterQuery];
-    let parts = std::iter::once(url.as_bytes()).chain(body.iter().copied());
+    let parts = std::iter::once(url.as_bytes()).chain(body);
     format!("{method}:{}", OnceKey::new("call", parts).to_hex())
 }

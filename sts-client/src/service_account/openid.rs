@@ -44,7 +44,7 @@ pub struct OpenIdServiceAccount {
     kept: Mutex<Option<Kept>>,
 }
 
-/// Where the secret comes from.
+/// The source of the client secret.
 #[derive(Debug)]
 enum Secret {
     Given(SecretString),

@@ -24,7 +24,7 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
         slot.report();
         tokio::select! {
             () = tokio::time::sleep(spread(pause.clamp(RETRY, LONGEST), entropy.as_ref())) => {}
-            () = slot.dropped() => {}
+            () = async { tokio::time::sleep(RETRY).await; slot.dropped().await } => {}
         }
         if let Some(left) = slot.renewal_in().filter(|left| !failing && *left > RETRY) {
             pause = left;

@@ -87,7 +87,7 @@ struct Script {
     requests: Vec<MockRequest>,
 }
 
-/// A request that a [`MockSts`] was sent, whatever it answered. Requests for metadata are not among them.
+/// A request that a [`MockSts`] received, granted or not. Requests for metadata are not among them.
 ///
 /// ```
 /// # use sts_client::test_util::MockSts;

@@ -17,6 +17,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn stock(caller: Delegation) -> Result<String, Refusal> {
     caller.require_scope("stock:read")?;
     let tenant = caller.require_tenant()?;
-    let actor = caller.actor().map_or("nobody", |actor| actor.sub);
+    let actor = caller.actor().map_or("no agent", |actor| actor.sub);
     Ok(format!("{actor} acts for {} of {tenant}: 7 bolts", caller.subject().sub))
 }

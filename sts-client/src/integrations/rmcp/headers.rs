@@ -1,4 +1,4 @@
-//! What a request of rmcp carries. rmcp takes the token apart from the other headers, and of those one value for each name.
+//! The headers of a request of rmcp. rmcp takes the token apart from the other headers, and of those one value for each name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};
 
-/// What a request of rmcp carries.
+/// The headers of a request of rmcp.
 pub(super) struct Prepared {
     /// The URL as the routes saw it.
     pub(super) uri: Arc<str>,
