@@ -271,27 +271,43 @@ async fn a_wrong_master_key_changes_nothing_and_says_so() {
 
 #[tokio::test]
 async fn a_counter_that_went_back_and_was_raised_by_another_change_is_read_again() {
-    for harness in on_both().await {
-        // As a standby that was promoted without the last change: the rows are as they were before it.
-        for table in ["counters", "revocations", "entries"] {
-            harness.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
+    for on_postgres in [false, true] {
+        let mut attempts = 0..10;
+        while !a_lost_change_is_noticed(on_postgres).await {
+            attempts.next().expect("an attempt in which the server does not look in between");
         }
-        harness.block(RevocationKind::Subject, None, "alice").await;
-        harness.refresh().await;
-        let bob = json!({ "sub": "bob" });
-        let by_bob = || harness.exchange_by("coordinator", &harness.user_token_with(&bob), "inventory");
-        assert_eq!((harness.exchange().send().await.status, by_bob().send().await.status), (400, 200));
-        for table in ["counters", "revocations", "entries"] {
-            harness.execute(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}")).await;
-        }
-        harness.block(RevocationKind::Subject, None, "bob").await;
-        let versions = harness.store.state().await.expect("a database").versions.revocations;
-        assert_eq!(versions.counter, harness.server.sts().snapshot().revocations.version().counter);
-        assert_eq!(by_bob().send().await.status, 400, "found in the commit");
-        harness.refresh().await;
-        assert_eq!(by_bob().send().await.status, 400, "followed");
-        assert_eq!(harness.server.sts().snapshot().revocations.version(), versions);
     }
+}
+
+/// Loses a change, and makes another that raises the counter to where it was. False if the server, which follows its database every
+/// second and at each announcement, looked in between: it noticed all the same, but not by what is tested here.
+async fn a_lost_change_is_noticed(on_postgres: bool) -> bool {
+    let setup = Setup::default();
+    let harness = if on_postgres { setup.postgres() } else { setup }.start().await;
+    // As a standby that was promoted without the last change: the rows are as they were before it.
+    let tables = ["counters", "revocations", "entries"];
+    for table in tables {
+        harness.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
+    }
+    harness.block(RevocationKind::Subject, None, "alice").await;
+    harness.refresh().await;
+    let bob = json!({ "sub": "bob" });
+    let by_bob = || harness.exchange_by("coordinator", &harness.user_token_with(&bob), "inventory");
+    assert_eq!((harness.exchange().send().await.status, by_bob().send().await.status), (400, 200));
+    let restored =
+        tables.map(|table| format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table};")).concat();
+    harness.execute(&format!("BEGIN; {restored} COMMIT")).await;
+    harness.block(RevocationKind::Subject, None, "bob").await;
+    let held = || harness.server.sts().snapshot().revocations.version();
+    let stored = harness.store.state().await.expect("a database").versions.revocations;
+    if held().counter != stored.counter {
+        return false;
+    }
+    assert_eq!(by_bob().send().await.status, 400, "found in the commit, or followed");
+    harness.refresh().await;
+    assert_eq!(by_bob().send().await.status, 400, "followed");
+    assert_eq!(held(), stored);
+    true
 }
 
 fn surroundings(harness: &Harness) -> Surroundings {

@@ -158,6 +158,22 @@ async fn an_issuer_with_several_names_has_one_principal_and_one_block() {
 }
 
 #[tokio::test]
+async fn a_block_holds_when_the_name_it_was_made_under_becomes_an_alias() {
+    let mut harness = Harness::start().await;
+    harness.block(RevocationKind::Subject, Some("accounts.google.com"), "alice").await;
+    harness.refresh().await;
+    harness.exchange().send().await.token();
+    harness.apply(|registry, names| registry.issuer(names.idp.url(), "aliases = ['accounts.google.com']")).await;
+    for request in [with(&harness, json!({ "iss": "accounts.google.com" })), harness.exchange()] {
+        harness.assert_refused("blocked under both names", request, Row::Token, "subject_revoked").await;
+    }
+    harness.block(RevocationKind::Subject, Some("accounts.google.com"), "bob").await;
+    harness.refresh().await;
+    let bob = with(&harness, json!({ "sub": "bob" }));
+    harness.assert_refused("blocked since", bob, Row::Token, "subject_revoked").await;
+}
+
+#[tokio::test]
 async fn null_counts_as_absent_where_absence_is_allowed() {
     let harness = Harness::start().await;
     for claim in ["nbf", "jti"] {
@@ -328,6 +344,23 @@ async fn keys_are_fetched_through_the_proxy_and_the_loopback_interface_directly(
     claims["iss"] = json!("http://idp.internal.example");
     harness.exchange().set("subject_token", proxy.sign(&claims)).send().await.token();
     assert_eq!(proxy.paths(), ["/jwks"]);
+}
+
+#[tokio::test]
+async fn a_bearer_token_of_a_key_set_never_goes_by_a_proxy_in_clear() {
+    let (proxy, folder) = (TestIssuer::start().await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("token");
+    std::fs::write(&file, "secret").unwrap();
+    let setup = Setup::default().option("EGRESS__PROXY", proxy.url()).registry_with(move |registry, names| {
+        let keys = format!(
+            "jwks_uri = 'http://0.0.0.0:1/jwks'\nallow_http = true\njwks_bearer_token_file = '{}'",
+            file.display()
+        );
+        registry.issuer(names.idp.url(), &keys);
+    });
+    let harness = setup.start().await;
+    assert_eq!(harness.exchange().send().await.status, 503, "nothing listens there");
+    assert_eq!((proxy.paths().len(), proxy.authorizations().len()), (0, 0));
 }
 
 #[tokio::test]

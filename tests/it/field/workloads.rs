@@ -66,8 +66,9 @@ async fn a_jwt_svid_authenticates_its_agent_as_its_specification_has_it() {
         ("no path", plain.clone(), json!({ "iss": null, "sub": DOMAIN })),
         ("another audience", plain.clone(), json!({ "iss": null, "sub": SVID, "aud": ["another"] })),
         ("expired", plain.clone(), json!({ "iss": null, "sub": SVID, "exp": 1 })),
-        ("bound", plain, json!({ "iss": null, "sub": SVID, "cnf": {} })),
-        ("another typ", json!({ "typ": "at+jwt" }), json!({ "iss": null, "sub": SVID, "act": { "sub": "x" } })),
+        ("bound", plain.clone(), json!({ "iss": null, "sub": SVID, "cnf": {} })),
+        ("delegated", plain, json!({ "iss": null, "sub": SVID, "act": { "sub": "x" } })),
+        ("another typ", json!({ "typ": "logout+jwt" }), json!({ "iss": null, "sub": SVID })),
         ("JOSE of no trust domain", json!({ "typ": "JOSE" }), json!({})),
     ];
     for (label, header, changes) in cases {

@@ -1,4 +1,4 @@
-//! The desk where operations wait for an approval: they leave it, and nobody fills it.
+//! The desk where operations wait for an approval: they leave it, and no caller fills it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The file of an agent's keys: it outlives restarts, is shared by processes, and is read by nobody else.
+//! The file of an agent's keys: it outlives restarts, is shared by processes, and is read by no other user.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Handlers: each operation is done once, whoever hangs up and however long it takes.
+//! Handlers: each operation is done once, even if its caller hangs up and however long it takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -13,7 +13,7 @@ use sts_client::idempotency::{Idempotency, IdempotencyLayer};
 
 use super::{Agent, memory, request, send};
 
-/// A handler that tells a salary to whoever may read it, and how often it has.
+/// A handler that tells a salary to callers that may read it, and how often it has.
 fn payroll(agent: &Agent) -> (Router, Arc<AtomicUsize>) {
     let told = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&told);

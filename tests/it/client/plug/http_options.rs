@@ -22,7 +22,7 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Serves whoever has a certificate of `authority`, under one of `authority` itself.
+/// Serves clients that have a certificate of `authority`, under one of `authority` itself.
 async fn serve(authority: &Authority) -> String {
     let key = KeyPair::generate().unwrap();
     let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
