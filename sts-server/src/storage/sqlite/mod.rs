@@ -1,9 +1,9 @@
 //! `SQLite`: one file, any number of servers on one machine.
 //!
-//! A single connection writes. Its transactions take the write lock when they start (`BEGIN
-//! IMMEDIATE`). At most one transaction of all servers therefore writes, and its reads stay valid
-//! until it commits. Other connections read concurrently (WAL). A commit is on disk before it is
-//! acknowledged (`synchronous = FULL`).
+//! A single connection writes. Its transactions take the write lock when they start
+//! (`BEGIN IMMEDIATE`). At most one transaction of all servers therefore writes, and its reads stay
+//! valid until it commits. Other connections read concurrently (WAL). A commit is on disk before it
+//! is acknowledged (`synchronous = FULL`).
 
 use std::sync::Arc;
 use std::time::Duration;
