@@ -255,8 +255,8 @@ impl Coded for RevocationColumns {
         &self.code
     }
 
-    /// Reads an out-of-range time as the latest time. Only a write without a server can store such
-    /// a time. The row keeps revoking its target without end.
+    /// Reads an out-of-range time as the latest time. Only a direct write to the database can store
+    /// such a time. The row keeps revoking its target without end.
     fn read(self) -> Result<RevocationRow, StorageError> {
         let time = |millis| Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
         Ok(RevocationRow {

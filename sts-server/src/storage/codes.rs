@@ -8,8 +8,8 @@
 //! exclusive or of one secret value per row. It is masked, so that the database cannot learn the
 //! value of a row. An HMAC seals it together with the counter.
 //!
-//! A row that was written or altered without a server has a wrong code. If a row was removed or
-//! restored without a server, the set no longer matches its code.
+//! A row that was written or altered directly in the database has a wrong code. If a row was
+//! removed or restored directly in the database, the set no longer matches its code.
 
 use std::fmt;
 use std::sync::Arc;

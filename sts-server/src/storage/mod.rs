@@ -48,8 +48,8 @@ pub enum StorageError {
         /// The defect of the row.
         reason: String,
     },
-    /// The codes of the rows were made under another master key, or a counter was altered without a
-    /// server.
+    /// The codes of the rows were made under another master key, or a counter was altered directly
+    /// in the database.
     #[error(
         "the counter {counter} of the database does not open under the configured master key: nothing was changed; use the master key that the database was made with, or, if rows were edited on purpose, `sts-server registry accept`"
     )]
@@ -143,8 +143,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Gives every row its code under this master key, and raises all versions.
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
 
-    /// Returns the faults of the tables that servers cache: rows that were changed without a
-    /// server.
+    /// Returns the faults of the tables that servers cache: rows that were changed directly in the
+    /// database.
     async fn inspect(&self) -> Result<Vec<TableFault>, StorageError>;
 
     /// Returns the audit keys of former master keys, ordered by name. They share the version of the
@@ -248,8 +248,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 ///
 /// # Errors
 ///
-/// [`StorageError::Url`] for another scheme, [`StorageError::Broken`] for a URL or a file that cannot be used,
-/// [`StorageError::Unavailable`] for a `SQLite` file that is locked or on a disk that does not answer.
+/// [`StorageError::Url`] for another scheme, [`StorageError::Broken`] for a URL or a file that
+/// cannot be used, [`StorageError::Unavailable`] for a `SQLite` file that is locked or on a disk
+/// that does not respond.
 pub async fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Arc<dyn Store>, StorageError> {
     let scheme = url.split_once(':').map(|(scheme, _)| scheme);
     match scheme {

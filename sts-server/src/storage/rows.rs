@@ -61,7 +61,7 @@ pub struct Stored<Row> {
     /// The rows with wrong codes, and the rows that could not be read.
     pub faults: Vec<TableFault>,
     /// True if the rows are exactly those that servers wrote under this master key: none was
-    /// removed or restored without a server.
+    /// removed or restored directly in the database.
     pub is_whole: bool,
 }
 
@@ -72,8 +72,8 @@ pub struct CodedRow<Row> {
     pub row: Row,
     /// The code of the row's content under the present master key. Equal content has an equal code.
     pub code: RowCode,
-    /// True if the row was stored with that code. Otherwise it was written or altered without a
-    /// server.
+    /// True if the row was stored with that code. Otherwise it was written or altered directly in
+    /// the database.
     pub is_vouched: bool,
 }
 
@@ -83,7 +83,7 @@ pub type RowCode = [u8; 32];
 /// A fault of a cached table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TableFault {
-    /// A row was written or altered without a server.
+    /// A row was written or altered directly in the database.
     Altered {
         /// The table with the fault.
         table: &'static str,
@@ -99,7 +99,8 @@ pub enum TableFault {
         /// The reason why the row cannot be read.
         reason: String,
     },
-    /// A row was removed or restored without a server, or the codes belong to another master key.
+    /// A row was removed or restored directly in the database, or the codes belong to another
+    /// master key.
     Incomplete {
         /// The table with the fault.
         table: &'static str,
@@ -297,8 +298,8 @@ pub struct RevocationRow {
 }
 
 impl Stored<EntryRow> {
-    /// Returns all entries that could be read. An entry that was written or altered without a
-    /// server reads as disabled by an administrator. A new body does not lift that.
+    /// Returns all entries that could be read. An entry that was written or altered directly in the
+    /// database reads as disabled by an administrator. A new body does not lift that.
     pub fn entries(self) -> Vec<EntryRow> {
         let entry = |coded: CodedRow<EntryRow>| EntryRow {
             disabled_by_admin: coded.row.disabled_by_admin || !coded.is_vouched,
@@ -307,7 +308,7 @@ impl Stored<EntryRow> {
         self.rows.into_iter().map(entry).collect()
     }
 
-    /// True if this entry was written or altered without a server.
+    /// True if this entry was written or altered directly in the database.
     #[must_use]
     pub fn is_altered(&self, kind: EntryKind, id: &str) -> bool {
         self.rows.iter().any(|coded| !coded.is_vouched && coded.row.kind == kind && coded.row.id == id)

@@ -45,8 +45,8 @@ pub(super) async fn purge(pool: &PgPool, codes: &RowCodes) -> Result<u64, Storag
 }
 
 /// Deletes expired revocations and removes them from the set. Followers need not read this change,
-/// because they know when a revocation expires. A row that was altered without a server stays,
-/// because its expiry is not trusted.
+/// because they know when a revocation expires. A row that was altered directly in the database
+/// stays, because its expiry is not trusted.
 async fn delete_revocations(pool: &PgPool, codes: &RowCodes, now: i64) -> Result<u64, PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     let columns = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;

@@ -65,7 +65,8 @@ fn primary_code(error: &dyn DatabaseError) -> Option<u32> {
 /// <https://www.sqlite.org/rescode.html>
 fn is_outage_of_the_file(code: u32) -> bool {
     match code {
-        // Busy, locked, out of memory, interrupted, failed read or write, disk full, cannot open, locking protocol.
+        // Busy, locked, out of memory, interrupted, failed read or write, disk full, cannot open,
+        // locking protocol.
         5 | 6 | 7 | 9 | 10 | 13 | 14 | 15 => true,
         // Read-only: the file system became read-only after a fault, or the file was moved away.
         8 => true,

@@ -44,8 +44,8 @@ pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, 
 }
 
 /// Deletes expired revocations and removes them from the set. Followers need not read this change,
-/// because they know when a revocation expires. A row that was altered without a server stays,
-/// because its expiry is not trusted.
+/// because they know when a revocation expires. A row that was altered directly in the database
+/// stays, because its expiry is not trusted.
 async fn delete_revocations(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let expired: Vec<RevocationColumns> = sqlx::query_as(
