@@ -1,4 +1,4 @@
-//! The audit event.
+//! The audit event: its kinds and its fields.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
