@@ -89,8 +89,8 @@ pub enum KeyLifeError {
     /// The new master key is the same as the present master key.
     #[error("the new master key is the one that is configured")]
     SameMasterKey,
-    /// Rows were written, altered or removed without a server. Sealing them under another master
-    /// key would accept them.
+    /// Rows were written, altered or removed directly in the database. Sealing them under another
+    /// master key would accept them.
     #[error(
         "rows were written, altered or removed past the servers: review them with `sts-server registry accept --dry-run`, and accept them first"
     )]
@@ -242,8 +242,8 @@ async fn change(
     for _ in 0..ATTEMPTS {
         let stored = policy.store.keys().await?;
         let version = stored.version;
-        // A row that was written without a server counts as absent. If that is every row, the
-        // configured master key may be the wrong one.
+        // A row that was written directly in the database counts as absent. If that is every row,
+        // the configured master key may be the wrong one.
         let (vouched, all) = (stored.rows.iter().any(|coded| coded.is_vouched), stored.clone().all());
         if !vouched {
             all.iter().try_for_each(|row| policy.check(row))?;

@@ -77,12 +77,12 @@ impl KeyRing {
     /// Opens the stored keys, except those that `known` already holds open. Returns the ring and
     /// the faults.
     ///
-    /// A row that was written or altered without a server, or that does not open, is left out; the
-    /// others are not affected.
+    /// A row that was written or altered directly in the database, or that does not open, is left
+    /// out; the others are not affected.
     ///
-    /// If rows were removed or restored without a server, or are sealed under another master key,
-    /// the ring adds no key. It keeps the keys that `known` holds, unchanged. A key whose row is
-    /// gone is dropped even then.
+    /// If rows were removed or restored directly in the database, or are sealed under another
+    /// master key, the ring adds no key. It keeps the keys that `known` holds, unchanged. A key
+    /// whose row is gone is dropped even then.
     #[must_use]
     pub fn of(stored: &Stored<KeyRow>, master: &MasterKey, known: &Self) -> (Self, Vec<TableFault>) {
         let mut faults = stored.faults.clone();
