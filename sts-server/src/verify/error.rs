@@ -10,7 +10,7 @@ use crate::record::revoked_reason;
 use crate::registry::IssuerNameError;
 use crate::storage::RevocationKind;
 
-/// A subject token that is not accepted. The client is at fault, except for an outage
+/// A subject token that is not accepted. The client must fix it, except for an outage
 /// ([`SubjectError::is_outage`]).
 #[derive(Debug, Error)]
 pub enum SubjectError {

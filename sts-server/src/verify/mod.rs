@@ -85,7 +85,8 @@ pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agen
     }
 }
 
-/// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates as.
+/// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates
+/// as.
 fn is_an_agent(registry: &Registry, subject: &Subject) -> bool {
     let SubjectId { iss, sub, .. } = &subject.principal;
     registry.acting(&subject.sub).is_some()
