@@ -53,8 +53,7 @@ pub enum Verdict {
     Outdated,
 }
 
-/// A decision that is not known to be committed. This is an outage: the same request may succeed
-/// later.
+/// A decision that is not known to be committed. The same request may succeed later.
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
     /// Too many decisions wait for the database, or this decision waited too long.
@@ -69,8 +68,8 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Returns true if only load caused the failure. Load is not an outage, after which a client
-    /// could fall back to a weaker credential.
+    /// Returns true if only load caused the failure. After an outage a client may fall back to a
+    /// weaker credential, but load must not permit that.
     #[must_use]
     pub fn is_overload(&self) -> bool {
         match self {
