@@ -16,8 +16,8 @@ const MAX_SELECTOR_BYTES: usize = 512;
 /// The type that a selected value must have, in the words of an error.
 const TEXTS: &str = "a string or an array of strings, none of them empty";
 
-/// A place in a token: the literal name of a claim or, if it starts with `/`, a JSON Pointer (RFC
-/// 6901). A pointer whose last step is `*` selects the member names of an object.
+/// A place in a token: the literal name of a claim, or a JSON Pointer (RFC 6901) if it starts with
+/// `/`. A pointer whose last step is `*` selects the member names of an object.
 ///
 /// ```
 /// use sts_jose::ClaimSelector;

@@ -52,8 +52,8 @@ pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientE
 
 /// Returns the HTTP client for key sets. It follows no redirects, uses only the proxies of
 /// `egress`, decodes no compression, and gives up a request after 5 seconds. With `ca_pem` (one or
-/// more PEM certificates), it trusts exactly those authorities and not the system's, like `curl
-/// --cacert`. Without it, the client trusts the system's authorities.
+/// more PEM certificates), it trusts exactly those authorities, like `curl --cacert`, and not the
+/// system's. Without it, the client trusts the system's authorities.
 ///
 /// # Errors
 /// See [`HttpClientError`]. Without `ca_pem`, the client cannot be built on a machine without a

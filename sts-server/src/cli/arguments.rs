@@ -105,8 +105,8 @@ pub enum Command {
     /// on every server within a second.
     ///
     /// A token is refused with every descendant. For a user, an agent or a tenant, tokens issued
-    /// until now are refused until the revocation is lifted. New tokens are still issued. With
-    /// --hold, tokens are refused whenever they are issued, and an agent cannot authenticate.
+    /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
+    /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
     #[command(subcommand)]
