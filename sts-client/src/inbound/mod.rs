@@ -129,7 +129,7 @@ impl<'a> Presented<'a> {
 }
 
 impl Verifier {
-    /// A verifier that accepts tokens with one of these `aud` values.
+    /// Returns the builder of a verifier that accepts tokens with one of these `aud` values.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};

@@ -9,7 +9,6 @@
 //!
 //! To add a library, add a file and a feature of its name here, and a test file beside the existing
 //! ones. Also add the feature to the list of `.ci/run` and to the table of the crate's page.
-//! `.ci/run` and in the table of the crate's page, and a test file beside the existing ones.
 
 #[cfg(feature = "a2a")]
 pub mod a2a;
