@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
+use crate::json::JsonError;
 use crate::jws::{VerifyError, is_sound_key_id};
 use crate::rsa_modulus;
 
@@ -37,6 +38,9 @@ pub enum JwkError {
     /// Not a JSON object.
     #[error("not an object")]
     NotAnObject,
+    /// Two members have one name, or it breaks another rule of [`crate::json`].
+    #[error("two members have one name, or a value cannot be read")]
+    Ambiguous,
     /// It has a member of a private or symmetric key.
     #[error("it holds private members")]
     Private,
@@ -67,11 +71,22 @@ pub enum JwkError {
 }
 
 impl JwkError {
+    /// The reason of an entry that is no object as [`crate::json`] reads them.
+    pub(crate) fn of_json(error: &JsonError) -> Self {
+        match error {
+            JsonError::NotAnObject => Self::NotAnObject,
+            JsonError::NotUtf8(_) | JsonError::Syntax(_) | JsonError::DuplicateMember | JsonError::TooDeep => {
+                Self::Ambiguous
+            }
+        }
+    }
+
     /// True if the key is meant for a use that it cannot be put to here; false if it is a key for something else.
     pub fn is_loss(self) -> bool {
         match self {
             Self::NotForSignatures | Self::NotForVerification => false,
             Self::NotAnObject
+            | Self::Ambiguous
             | Self::Private
             | Self::NotForEncryption
             | Self::KeyId
