@@ -204,6 +204,16 @@ impl TrustedKeys {
         Ok((token, times))
     }
 
+    /// The keys of an issuer as they were read last, for an operator who asks. Reads them if none are known; an empty set if that fails.
+    pub async fn keys_of_issuer(&self, issuer: &str) -> KeySet {
+        held(self.issuers.get(issuer)).await
+    }
+
+    /// The keys of an agent, as [`Self::keys_of_issuer`] gives those of an issuer.
+    pub async fn keys_of_agent(&self, agent: &str) -> KeySet {
+        held(self.agents.get(agent)).await
+    }
+
     /// How the keys of each issuer fare; a source that could not be made of its entry is failing.
     pub fn issuer_health(&self) -> impl Iterator<Item = (&str, KeySetHealth)> {
         self.issuers.iter().map(|(issuer, source)| (issuer.as_str(), source.health()))
@@ -290,6 +300,15 @@ impl Source {
             Err(_) => KeySetHealth { failing: true, ..KeySetHealth::default() },
         }
     }
+}
+
+async fn held(source: Option<&Source>) -> KeySet {
+    let Some(Source { keys: Ok(keys), .. }) = source else { return KeySet::empty() };
+    if keys.held().is_empty() {
+        // The steps of the explanation say why keys are out of reach.
+        let _ = keys.refresh().await;
+    }
+    keys.held()
 }
 
 /// `max_token_age`: older by `iat` is refused; without `iat`, so is an `exp` further off.
