@@ -262,6 +262,12 @@ fn tenants(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) 
         let message = format!("issuer {name:?} has both tenant and tenant_claim");
         faults.push(place.error("tenant_claim", message).with_help("keep one of them"));
     }
+    if has_placeholder(name) && entry.tenants == Tenants::Any && place.reads(&["tenants"]) && !place.says("tenants") {
+        let message =
+            format!("issuer {name:?} has {{tenantid}} and no tenants: every tenant of the provider is believed");
+        let fault = place.warning("issuer", message);
+        faults.push(fault.with_help("list its tenants, or write tenants = [\"*\"] if every one is meant"));
+    }
     match &entry.tenants {
         Tenants::Only(tenants) if tenants.is_empty() && place.reads(&["tenants"]) => {
             let fault =
