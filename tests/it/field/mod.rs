@@ -3,5 +3,6 @@
 mod inbound;
 mod issuers;
 mod providers;
+mod reach;
 mod requesters;
 mod workloads;
