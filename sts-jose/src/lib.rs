@@ -10,6 +10,7 @@
 //! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
 //! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
+//! | `trust_domain` | SPIFFE trust domains and the identities in them |
 //! | `issuer_name` | the `iss` values of an issuer, one of which may have a place for the tenant |
 //! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
@@ -58,6 +59,7 @@ mod signature_memo;
 mod signing_key;
 mod times;
 mod token;
+mod trust_domain;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -86,4 +88,5 @@ pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
+pub use trust_domain::TrustDomain;
 pub use verification_key::{JwkError, VerificationKey};

@@ -175,7 +175,9 @@ impl TrustedKeys {
         }
         let source = self.issuers.get(&issuer.issuer).ok_or(TrustError::NotYetKnown)?;
         let (token, times) = self.verify(source, token, now).await?;
-        check_age(issuer, &times, now)?;
+        if !times.are_within(SignedDuration::from_secs(issuer.max_token_age.as_seconds()), now) {
+            return Err(TrustError::Age);
+        }
         Ok(OutsideToken { issuer: named, token, times })
     }
 
@@ -309,16 +311,6 @@ async fn held(source: Option<&Source>) -> KeySet {
         let _ = keys.refresh().await;
     }
     keys.held()
-}
-
-/// `max_token_age`: older by `iat` is refused; without `iat`, so is an `exp` further off.
-fn check_age(issuer: &Issuer, times: &Times, now: Timestamp) -> Result<(), TrustError> {
-    let age = SignedDuration::from_secs(issuer.max_token_age.as_seconds());
-    let young = match times.iat {
-        Some(iat) => now.duration_since(iat) <= age,
-        None => times.exp.duration_since(now) <= age,
-    };
-    if young { Ok(()) } else { Err(TrustError::Age) }
 }
 
 fn take_over(description: Description, previous: Option<&Source>, access: &KeyAccess) -> Source {

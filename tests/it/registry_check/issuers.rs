@@ -190,10 +190,9 @@ fn two_unprefixed_issuers_of_users_at_one_target_are_told() {
 #[test]
 fn a_file_that_is_no_regular_file_is_an_error_wherever_the_server_runs() {
     for key in FILE_KEYS {
-        let text = after(ISSUER, &format!("{key} = \"/dev/zero\""));
-        let fault = format!(
-            "r.toml:3: error: {key} of issuer \"https://login.example.com\" cannot be used: not a regular file"
-        );
+        let issuer = if key == "bundle_file" { "spiffe://shop.example" } else { "https://login.example.com" };
+        let text = format!("issuer = \"{issuer}\"\n{key} = \"/dev/zero\"\n");
+        let fault = format!("r.toml:3: error: {key} of issuer \"{issuer}\" cannot be used: not a regular file");
         assert_each_makes_one_fault(&[(ISSUER, &text, &fault)]);
     }
 }

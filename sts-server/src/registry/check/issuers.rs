@@ -123,11 +123,15 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
         }
         return;
     }
-    if entry.bundle_uri.is_some() {
-        let fault =
-            place.error("bundle_uri", format!("bundle_uri of issuer {name:?}, which is no SPIFFE trust domain"));
-        faults
-            .push(fault.with_help("an issuer with a bundle is named \"spiffe://trust-domain\"; others have jwks_uri"));
+    for (key, given, other) in [
+        ("bundle_uri", entry.bundle_uri.is_some(), "jwks_uri"),
+        ("bundle_file", entry.bundle_file.is_some(), "jwks_file"),
+    ] {
+        if given {
+            let fault = place.error(key, format!("{key} of issuer {name:?}, which is no SPIFFE trust domain"));
+            let help = format!("an issuer with a bundle is named \"spiffe://trust-domain\"; others have {other}");
+            faults.push(fault.with_help(help));
+        }
     }
 }
 
