@@ -2,6 +2,7 @@
 
 mod inbound;
 mod issuers;
+mod keys_of_both;
 mod providers;
 mod reach;
 mod requesters;
