@@ -2,7 +2,7 @@
 //!
 //! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
 //! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
-//! for which tenant the call is; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
+//! for which tenant the call is; `subject_prefixes` keeps the names of issuers apart; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
 //! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 

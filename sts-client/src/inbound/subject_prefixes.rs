@@ -5,7 +5,7 @@ use sts_jose::TrustDomain;
 use super::issuer::Issuer;
 use crate::build_error::BuildError;
 
-/// The beginnings of `sub` that belong to one issuer each: its `subject_prefix`, or the identities of a trust domain.
+/// The beginnings of `sub` that belong to one issuer each: its `subject_prefix`, and that of the identities of a trust domain.
 #[derive(Debug)]
 pub(super) struct SubjectPrefixes(Vec<OwnedPrefix>);
 
@@ -22,15 +22,19 @@ impl SubjectPrefixes {
         for issuer in issuers {
             let given = issuer.subject_prefix.clone().filter(|prefix| !prefix.is_empty());
             let domain = TrustDomain::of_issuer(&issuer.issuer).map(TrustDomain::prefix);
-            let Some(prefix) = given.or(domain) else { continue };
-            let meets = |other: &&OwnedPrefix| prefix.starts_with(&other.prefix) || other.prefix.starts_with(&prefix);
-            if let Some(other) = prefixes.iter().find(meets) {
-                return Err(BuildError::contradiction(format!(
-                    "subject_prefix {prefix:?} of the issuer {:?} and {:?} of the issuer {:?} begin the same names",
-                    issuer.issuer, other.prefix, other.issuer
-                )));
+            for prefix in given.into_iter().chain(domain) {
+                let meets = |other: &&OwnedPrefix| {
+                    let begins = prefix.starts_with(&other.prefix) || other.prefix.starts_with(&prefix);
+                    begins && other.issuer != issuer.issuer
+                };
+                if let Some(other) = prefixes.iter().find(meets) {
+                    return Err(BuildError::contradiction(format!(
+                        "subject_prefix {prefix:?} of the issuer {:?} and {:?} of the issuer {:?} begin the same names",
+                        issuer.issuer, other.prefix, other.issuer
+                    )));
+                }
+                prefixes.push(OwnedPrefix { prefix, issuer: issuer.issuer.clone() });
             }
-            prefixes.push(OwnedPrefix { prefix, issuer: issuer.issuer.clone() });
         }
         Ok(Self(prefixes))
     }

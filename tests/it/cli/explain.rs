@@ -106,6 +106,24 @@ async fn explain_shows_the_kid_beside_those_of_the_key_set() {
 }
 
 #[tokio::test]
+async fn explain_shows_the_algorithm_beside_those_of_the_issuer() {
+    let (shop, _server) = Shop::serving().await;
+    let now = SystemClock.now().as_second();
+    let claims = json!({ "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 60 });
+    shop.folder.write("user.jwt", &TestKey::new(Algorithm::Es384).sign(&claims));
+    let question =
+        ["explain", "--actor", "coordinator", "--target", "inventory", "--subject-token", "@user.jwt", "--json"];
+    let explained = shop.folder.run(&question).await;
+    explained.ended_with(1);
+    let rows = explained.json()[0]["tokens"][0]["claims"].clone();
+    let row = rows.as_array().expect("rows").iter().find(|row| row["claim"] == "alg").expect("a row");
+    assert_eq!(
+        (&row["token_says"], &row["registry_expects"], &row["fits"]),
+        (&json!("ES384"), &json!("RS256, ES256, EdDSA"), &json!(false))
+    );
+}
+
+#[tokio::test]
 async fn explain_verifies_credentials_and_spends_nothing() {
     let shop = Shop::open();
     let key = TestKey::new(Algorithm::Es256);
