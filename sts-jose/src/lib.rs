@@ -4,20 +4,21 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`json`] | JSON parsing that refuses input which two readers could understand differently |
-//! | `algorithm`, `jws`, `token` | a compact JWS, its header checks, and [`VerifiedToken`] |
-//! | `readable_token` | an unverified token in readable form, for operators |
-//! | `claims`, `claim_selector`, `times` | typed access to claims, and the rule about time |
-//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
-//! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
-//! | `issuer_name` | the `iss` values of an issuer, which may have a placeholder for the tenant |
-//! | `signature_memo` | a cache of verified signatures |
-//! | `signing_key` | our signing key |
-//! | `key_source`, `file_key_set`, `remote` | the sources of an issuer's keys |
-//! | `held_keys`, `flight` | the known keys of a source, and its pending attempt |
-//! | `bounded_file` | files that a configuration names, read within limits |
-//! | `fetch`, `fetch_error`, `egress` | the **only** place that connects to others; proxies |
-//! | `clock`, `entropy` | time and random bytes, passed in |
+//! | [`json`] | JSON that is refused when two readers could understand it differently |
+//! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
+//! | `readable_token` | a token as an operator reads it, of which nothing is verified |
+//! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
+//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
+//! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
+//! | `trust_domain` | SPIFFE trust domains and the identities in them |
+//! | `issuer_name` | the `iss` values of an issuer, one of which may have a place for the tenant |
+//! | `signature_memo` | which signatures were checked already |
+//! | `signing_key` | our own signer |
+//! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
+//! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
+//! | `bounded_file` | files that a configuration names, read within bounds |
+//! | `fetch`, `fetch_error`, `egress` | the **only** place that opens connections to others, what it fails with, and its proxies |
+//! | `clock`, `entropy` | time and chance, passed in |
 //!
 //! A token passes through [`UnverifiedToken::parse`], then [`KeySource::verify`]. The result is a
 //! [`VerifiedToken`]. Only a signature check creates this type.
@@ -61,6 +62,7 @@ mod signature_memo;
 mod signing_key;
 mod times;
 mod token;
+mod trust_domain;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -89,4 +91,5 @@ pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
+pub use trust_domain::TrustDomain;
 pub use verification_key::{JwkError, VerificationKey};

@@ -229,7 +229,22 @@ pub fn claimed_id(registry: &Registry, authorization: &[&HeaderValue], form: &Fo
     form.get(parameter::CLIENT_ID).map(str::to_owned).or_else(by_header).or_else(by_assertion)
 }
 
-/// The method that a request uses, with its credential.
+/// The number of attempts that a request with failed credentials counts as: one, or one for each argon2 computation that its secret cost.
+/// A Basic header may mean two secrets, and an agent may have two hashes.
+#[must_use]
+pub fn attempts(registry: &Registry, authorization: &[&HeaderValue], form: &Form) -> usize {
+    match presented(authorization, form) {
+        Ok(Presented::Basic(header)) => {
+            client_secret_basic::decode(header).map_or(1, |presented| client_secret::cost(registry, &presented))
+        }
+        Ok(Presented::Post(secret)) => {
+            client_secret::cost(registry, &[client_secret::Presented { id: None, secret: secret.into() }])
+        }
+        Ok(Presented::Assertion(_) | Presented::Svid(_) | Presented::ActorToken(..)) | Err(_) => 1,
+    }
+}
+
+/// The one method that a request uses.
 enum Presented<'a> {
     Basic(&'a HeaderValue),
     Post(&'a str),
