@@ -6,8 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::MAC_BYTES;
 
-/// The time that a row is kept after its subject has expired. Servers and databases whose clocks
-/// differ by less than this agree that it has expired.
+/// The time that a row is kept after its subject has expired; larger than clock differences.
 pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Returns the time from which a row about something that expires at `expiry` may be deleted.
@@ -60,8 +59,7 @@ pub struct Stored<Row> {
     pub rows: Vec<CodedRow<Row>>,
     /// The rows with wrong codes, and the rows that could not be read.
     pub faults: Vec<TableFault>,
-    /// True if the rows are exactly those that servers wrote under this master key: none was
-    /// removed or restored directly in the database.
+    /// True if the rows are exactly those that servers wrote under this master key.
     pub is_whole: bool,
 }
 
@@ -72,8 +70,7 @@ pub struct CodedRow<Row> {
     pub row: Row,
     /// The code of the row's content under the present master key. Equal content has an equal code.
     pub code: RowCode,
-    /// True if the row was stored with that code. Otherwise it was written or altered directly in
-    /// the database.
+    /// True if the row was stored with that code, and not written directly in the database.
     pub is_vouched: bool,
 }
 
@@ -99,8 +96,7 @@ pub enum TableFault {
         /// The reason why the row cannot be read.
         reason: String,
     },
-    /// A row was removed or restored directly in the database, or the codes belong to another
-    /// master key.
+    /// A row was removed or restored directly in the database, or the master key is another.
     Incomplete {
         /// The table with the fault.
         table: &'static str,
@@ -202,8 +198,7 @@ pub enum EntryChange {
 pub enum Changed {
     /// The change was applied and led to this version.
     Applied(Version),
-    /// The rows have changed since they were read, and nothing was written. Read them again and
-    /// decide again.
+    /// The rows have changed since they were read. Nothing was written; read and decide again.
     Conflict,
 }
 

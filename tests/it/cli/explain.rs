@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sts_jose::{Algorithm, Clock as _, SystemClock};
-use sts_tests::TestKey;
+use sts_tests::{TestKey, base64url};
 
 use super::{IDP, SECRET, Shop};
 
@@ -110,7 +110,9 @@ async fn explain_shows_the_algorithm_beside_those_of_the_issuer() {
     let (shop, _server) = Shop::serving().await;
     let now = SystemClock.now().as_second();
     let claims = json!({ "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 60 });
-    shop.folder.write("user.jwt", &TestKey::new(Algorithm::Es384).sign(&claims));
+    let signed = TestKey::new(Algorithm::Es256).sign(&claims);
+    let (_header, rest) = signed.split_once('.').expect("a token");
+    shop.folder.write("user.jwt", &format!("{}.{rest}", base64url(br#"{"alg":"ES384"}"#)));
     let question =
         ["explain", "--actor", "coordinator", "--target", "inventory", "--subject-token", "@user.jwt", "--json"];
     let explained = shop.folder.run(&question).await;
