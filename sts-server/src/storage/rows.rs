@@ -18,8 +18,7 @@ pub fn forget_at(expiry: Timestamp) -> Timestamp {
 /// The version of a set of rows: a counter that every change raises, and a random value drawn by
 /// every raise.
 ///
-/// Two versions are equal only if both numbers are. The counter alone is not enough: it can go back
-/// with a lost write-ahead log, and another change can raise it again.
+/// The counter alone is not enough: it can go back with a lost log, and be raised again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Raised by every change.
