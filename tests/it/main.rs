@@ -41,5 +41,6 @@ mod tls;
 mod tokens;
 mod traces;
 mod users;
+mod voice;
 
 use sts_tests::process;
