@@ -39,6 +39,7 @@ mod tenant;
 mod tls;
 mod tokens;
 mod traces;
+mod tutorial;
 mod users;
 
 use sts_tests::process;
