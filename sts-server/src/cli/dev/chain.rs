@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::mint;
 use crate::server::Surroundings;
 
-/// Who calls whom.
+/// The calls of the demonstration, each with actor and target.
 const HOPS: [(&str, &str); 2] = [("coordinator", "inventory"), ("inventory", "warehouse")];
 
 /// Sends one user's request through the chain and prints each hop.
