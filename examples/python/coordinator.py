@@ -8,12 +8,12 @@ import web
 INVENTORY = "http://127.0.0.1:9001/stock"
 
 
-async def stock(request):
+def stock(request):
     token, claims = sts.verify_user(request.headers)
     correlation_id = sts.correlation(request.headers)
-    exchanged = await sts.exchange(token, "coordinator", "inventory", correlation_id)
+    exchanged = sts.exchange(token, "coordinator", "inventory", correlation_id)
     headers = {"Authorization": f"Bearer {exchanged}", "X-Correlation-ID": correlation_id}
-    answer = await sts.HTTP.get(INVENTORY, headers=headers)
+    answer = sts.HTTP.get(INVENTORY, headers=headers)
     answer.raise_for_status()
     return PlainTextResponse(f"{claims['sub']} asked, {answer.text}")
 

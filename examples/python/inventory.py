@@ -6,7 +6,7 @@ import sts
 import web
 
 
-async def stock(request):
+def stock(request):
     _, claims = sts.verify_agent(request.headers, audience="inventory")
     sts.require_scope(claims, "stock:read")
     return PlainTextResponse(f"{sts.acting(claims)} acts for {claims['sub']} of {claims['tenant_id']}: 7 bolts")

@@ -13,7 +13,7 @@ DEMO_KEYS = jwt.PyJWKSet.from_json(Path("sts-dev/demo-issuer.jwks.json").read_te
 STS_KEYS = jwt.PyJWKClient(f"{STS}/oauth2/jwks")
 
 # httpx follows no redirects unless it is told to: a token goes to the address that was meant, and to no other.
-HTTP = httpx.AsyncClient(timeout=10)
+HTTP = httpx.Client(timeout=10)
 
 
 class Forbidden(Exception):
@@ -23,7 +23,10 @@ class Forbidden(Exception):
 def verify_user(headers) -> tuple[str, dict]:
     """The token of a user and its claims. The first agent of a chain calls this."""
     token = bearer(headers)
-    key = DEMO_KEYS[jwt.get_unverified_header(token)["kid"]]
+    kid = jwt.get_unverified_header(token).get("kid")
+    key = next((key for key in DEMO_KEYS.keys if key.key_id == kid), None)
+    if key is None:
+        raise jwt.InvalidTokenError("no key of this kid")
     return token, verified(token, key, DEMO_ISSUER, audience="demo-web-app", required=["exp", "iat", "sub"])
 
 
@@ -47,7 +50,7 @@ def verified(token: str, key, issuer: str, audience: str, required: list[str]) -
     return jwt.decode(token, key, algorithms=["ES256"], issuer=issuer, audience=audience, options={"require": required})
 
 
-async def exchange(token: str, agent: str, audience: str, correlation_id: str) -> str:
+def exchange(token: str, agent: str, audience: str, correlation_id: str) -> str:
     """A token for one call of `agent` to `audience`, on behalf of the user of the received token."""
     secret = Path(f"sts-dev/{agent}.secret").read_text()
     form = {
@@ -57,7 +60,7 @@ async def exchange(token: str, agent: str, audience: str, correlation_id: str) -
         "audience": audience,
     }
     headers = {"X-Correlation-ID": correlation_id}
-    answer = await HTTP.post(f"{STS}/oauth2/token", data=form, auth=(agent, secret), headers=headers)
+    answer = HTTP.post(f"{STS}/oauth2/token", data=form, auth=(agent, secret), headers=headers)
     if answer.status_code in (400, 401, 403):
         raise Forbidden(f"exchange for {audience} refused: {answer.json()['error']}, correlation id {correlation_id}")
     answer.raise_for_status()

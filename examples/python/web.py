@@ -24,12 +24,23 @@ def forbidden(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "forbidden"}, 403)
 
 
+def unavailable(_: Request, error: Exception) -> JSONResponse:
+    print(f"503: {error}", file=sys.stderr)
+    return JSONResponse({"error": "unavailable"}, 503)
+
+
 def unreachable(_: Request, error: Exception) -> JSONResponse:
     print(f"424: {error}", file=sys.stderr)
     return JSONResponse({"error": "failed_dependency"}, 424)
 
 
-ANSWERS = {jwt.PyJWTError: unauthorized, KeyError: unauthorized, sts.Forbidden: forbidden, httpx.HTTPError: unreachable}
+# Without the keys of the service a token can be neither accepted nor refused: that is an outage.
+ANSWERS = {
+    jwt.PyJWTError: unauthorized,
+    jwt.PyJWKClientConnectionError: unavailable,
+    sts.Forbidden: forbidden,
+    httpx.HTTPError: unreachable,
+}
 
 
 def serve(handler, port: int) -> None:

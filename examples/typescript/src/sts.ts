@@ -3,14 +3,14 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
-import { createLocalJWKSet, createRemoteJWKSet, jwtVerify, type JWTPayload } from "jose";
+import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify, type JWTPayload } from "jose";
 
 const STS = "http://127.0.0.1:8080";
 const DEMO_ISSUER = "https://login.demo.example";
 const demoKeys = createLocalJWKSet(JSON.parse(readFileSync("sts-dev/demo-issuer.jwks.json", "utf8")));
 const stsKeys = createRemoteJWKSet(new URL(`${STS}/oauth2/jwks`));
 
-/** An answer other than 200: 401, 403 or 424. */
+/** An answer other than 200: 401, 403, 424 or 503. */
 export class Failure extends Error {
   constructor(readonly status: number, readonly code: string, message: string, options?: ErrorOptions) {
     super(message, options);
@@ -106,7 +106,7 @@ export function acting(claims: Claims): string {
 
 function bearer(headers: IncomingHttpHeaders): string {
   const [scheme, token] = headers.authorization?.split(" ") ?? [];
-  if (scheme?.toLowerCase() !== "bearer" || !token) throw new Error("no bearer token");
+  if (scheme?.toLowerCase() !== "bearer" || !token) throw new Failure(401, "invalid_token", "no bearer token");
   return token;
 }
 
@@ -114,6 +114,10 @@ async function unauthorizedUnless(verify: () => Promise<Caller>): Promise<Caller
   try {
     return await verify();
   } catch (cause) {
+    if (cause instanceof Failure) throw cause;
+    // Without the keys of the service a token can be neither accepted nor refused: that is an outage.
+    const isRefused = cause instanceof errors.JOSEError && !["ERR_JOSE_GENERIC", "ERR_JWKS_TIMEOUT"].includes(cause.code);
+    if (!isRefused) throw new Failure(503, "unavailable", `no keys: ${cause}`, { cause });
     throw new Failure(401, "invalid_token", `the caller's token was refused: ${cause}`, { cause });
   }
 }

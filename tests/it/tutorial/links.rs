@@ -16,7 +16,8 @@ fn every_link_of_a_page_leads_to_a_file_and_a_heading() {
         for link in links(&text).filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
             let target = if path.is_empty() { page.clone() } else { page.parent().expect("a folder").join(path) };
-            let is_there = target.exists() && (heading.is_empty() || headings(&read(&target)).any(|one| one == heading));
+            let is_there =
+                target.exists() && (heading.is_empty() || headings(&read(&target)).any(|one| one == heading));
             if !is_there {
                 broken.push(format!("{}: {link}", page.display()));
             }
@@ -38,11 +39,11 @@ fn every_page_of_docs_is_in_the_index_and_in_the_book() {
     }
 }
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn read(path: &Path) -> String {
+pub(super) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

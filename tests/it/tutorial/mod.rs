@@ -1,6 +1,7 @@
 //! Every command of a page is run as a reader would, and prints what the page shows.
 
 mod agents;
+mod figures;
 mod links;
 mod page;
 mod terminal;
