@@ -40,6 +40,7 @@ mod tenant;
 mod tls;
 mod tokens;
 mod traces;
+mod tutorial;
 mod users;
 mod voice;
 

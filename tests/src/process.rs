@@ -304,10 +304,14 @@ async fn follow(
 /// The program, built as the running test or binary is.
 async fn program() -> &'static Path {
     static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
-    PROGRAM.get_or_init(build).await
+    PROGRAM.get_or_init(|| build("sts-server")).await
 }
 
-async fn build() -> PathBuf {
+/// Builds a program of the workspace as the running test or binary is built, and returns its path.
+///
+/// # Panics
+/// When it cannot be built.
+pub async fn build(name: &str) -> PathBuf {
     let running = std::env::current_exe().expect("the path of this process");
     let folder = running.parent().expect("a folder");
     // A test is at TARGET/PROFILE/deps/it-…, a binary at TARGET/PROFILE/…. The profile "dev" has the folder "debug". The same packages
@@ -316,13 +320,13 @@ async fn build() -> PathBuf {
         true => (folder.parent().expect("the folder of the profile"), &["--workspace"]),
         false => (folder, &["--package", "sts-faults", "--package", "sts-server"]),
     };
-    let name = match profile.file_name().and_then(|name| name.to_str()).expect("a profile's name") {
+    let profile_name = match profile.file_name().and_then(|name| name.to_str()).expect("a profile's name") {
         "debug" => "dev",
         name => name,
     };
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--bin", "sts-server", "--message-format=json", "--profile", name])
+        .args(["build", "--quiet", "--bin", name, "--message-format=json", "--profile", profile_name])
         .args(packages)
         .arg("--target-dir")
         .arg(profile.parent().expect("the target folder"))
@@ -338,8 +342,8 @@ async fn build() -> PathBuf {
     executables.next_back().expect("cargo names the program")
 }
 
-/// An address that nobody listens on. It stays the server's over restarts, for it is part of its issuer identifier.
-fn free_address() -> String {
+/// A loopback address that no process listens on. It stays the server's over restarts, for it is part of its issuer identifier.
+pub fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     let begin = u16::try_from(std::process::id() % u32::from(span)).expect("less than the span");

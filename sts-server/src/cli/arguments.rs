@@ -137,13 +137,34 @@ pub struct CheckArguments {
 
 /// The arguments of `dev`.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DevArguments {
+    #[command(subcommand)]
+    pub command: Option<DevCommand>,
     /// The folder for all created files. Existing files are used again.
-    #[arg(long, default_value = "sts-dev", value_name = "FOLDER")]
+    #[arg(long, global = true, default_value = "sts-dev", value_name = "FOLDER")]
     pub directory: PathBuf,
     /// Stop after the demonstration instead of serving on.
     #[arg(long)]
     pub once: bool,
+}
+
+/// The commands of `dev` besides the demonstration.
+#[derive(Subcommand)]
+pub enum DevCommand {
+    /// Prints a token of a demo user, signed by the demo issuer and valid for one hour
+    Token(DevTokenArguments),
+}
+
+/// The arguments of `dev token`.
+#[derive(Args)]
+pub struct DevTokenArguments {
+    /// The user: `sub` of the token.
+    #[arg(long, value_name = "USER")]
+    pub sub: String,
+    /// `scope` of the token, separated by spaces. The registry reads it where the issuer says `scopes_from = "token"`.
+    #[arg(long, value_name = "SCOPES")]
+    pub scope: Option<String>,
 }
 
 /// The arguments of `apply`.

@@ -70,6 +70,35 @@ async fn the_lines_that_dev_prints_can_be_repeated_while_it_serves() {
 }
 
 #[tokio::test]
+async fn dev_token_signs_as_the_demo_issuer_for_any_user() {
+    let folder = tempfile::tempdir().expect("a folder");
+    dev_once(folder.path()).await;
+    let run = async |arguments: &[&str]| {
+        let mut command = command(folder.path()).await;
+        command.args(arguments);
+        outcome(command).await
+    };
+    let token = run(&["dev", "token", "--sub", "bob", "--scope", "stock:read profile"]).await;
+    let token = token.ended_with(0).trim_end();
+    let decoded = run(&["token", "decode", token, "--json"]).await.json();
+    let claims = &decoded[0]["claims"];
+    assert_eq!((&claims["sub"], &claims["scope"]), (&"bob".into(), &"stock:read profile".into()), "{claims}");
+    let explained = ["explain", "-c", "sts-dev/sts.toml", "--actor", "coordinator", "--subject-token", token];
+    run(&explained).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn dev_token_makes_no_issuer_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = command(folder.path()).await;
+    command.args(["dev", "token", "--sub", "bob"]);
+    let outcome = outcome(command).await;
+    outcome.ended_with(2);
+    assert!(outcome.stderr.contains("no demo issuer in sts-dev: start `sts-server dev` first"), "{}", outcome.stderr);
+    assert!(!folder.path().join("sts-dev").exists());
+}
+
+#[tokio::test]
 async fn dev_makes_no_master_key_beside_a_database() {
     let folder = tempfile::tempdir().expect("a folder");
     dev_once(folder.path()).await;

@@ -9,14 +9,17 @@ use tempfile::TempDir;
 #[test]
 fn the_agent_of_the_readmes_is_the_example_that_runs() {
     let [program, file] = ["src/main.rs", "agent.toml"].map(|name| read(&format!("examples/first-agent/{name}")));
-    for readme in ["README.md", "sts-client/README.md"] {
+    for readme in ["docs/first-agent.md", "sts-client/README.md"] {
         assert!(read(readme).contains(&format!("```rust\n{program}```")), "{readme} has another agent");
         assert!(read(readme).contains(&format!("```toml\n{file}```")), "{readme} has another agent.toml");
     }
     let manifest = read("examples/first-agent/Cargo.toml");
     let (_, added) = manifest.split_once("[dependencies]\n").unwrap();
     for name in added.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split(' ').next()) {
-        assert!(read("README.md").lines().any(|line| line.starts_with("cargo add") && line.contains(name)), "{name}");
+        assert!(
+            read("docs/first-agent.md").lines().any(|line| line.starts_with("cargo add") && line.contains(name)),
+            "{name}"
+        );
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use secrecy::ExposeSecret as _;
 use serde::Deserialize as _;
-use serde_json::json;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Act, TokenType, parameter};
 
@@ -13,14 +12,13 @@ use super::super::output::{Output, Style};
 use super::super::token::relative;
 use super::folder::{DEMO_ISSUER, Folder};
 use super::request::{TokenRequest, token};
+use super::user::{self, DEMO_USER};
 use crate::config::Config;
 use crate::mint;
 use crate::server::Surroundings;
 
 /// The calls of the demonstration, each with actor and target.
 const HOPS: [(&str, &str); 2] = [("coordinator", "inventory"), ("inventory", "warehouse")];
-/// The lifetime of the demo user's token, in seconds.
-const USER_TOKEN_SECONDS: i64 = 3600;
 
 /// Sends one user's request through the chain and prints each hop.
 pub(super) async fn demonstrate(
@@ -32,7 +30,7 @@ pub(super) async fn demonstrate(
 ) -> Result<(), CliError> {
     let now = surroundings.clock.now();
     let correlation_id = mint::name(now, &*surroundings.entropy);
-    let mut presented = user_token(folder, surroundings)?;
+    let mut presented = user::token(folder.issuer_key(), surroundings, DEMO_USER, None)?;
     let user_file = folder.keep_token("user.jwt", &presented)?;
     out.line("")?;
     out.line(&out.styled(Style::Heading, "alice asks her coordinator"))?;
@@ -76,21 +74,6 @@ pub(super) async fn demonstrate(
         folder.secret("inventory")?.expose_secret(),
         hop1.display(),
     ))
-}
-
-fn user_token(folder: &Folder, surroundings: &Surroundings) -> Result<String, CliError> {
-    let now = surroundings.clock.now();
-    let claims = json!({
-        "iss": DEMO_ISSUER,
-        "sub": "alice",
-        "aud": "demo-web-app",
-        "org_id": "acme",
-        "iat": now.as_second(),
-        "exp": now.as_second() + USER_TOKEN_SECONDS,
-        "jti": mint::name(now, &*surroundings.entropy),
-    });
-    let signed = folder.issuer_key().sign(Some("JWT"), &serde_json::to_vec(&claims)?);
-    signed.map_err(|error| CliError::Demonstration(error.to_string()))
 }
 
 fn claims(token: &str) -> Result<AccessTokenClaims, CliError> {

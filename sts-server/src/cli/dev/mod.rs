@@ -4,6 +4,7 @@
 mod chain;
 mod folder;
 mod request;
+mod user;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 
 use super::CliError;
-use super::arguments::DevArguments;
+use super::arguments::{DevArguments, DevCommand};
 use super::output::{Output, Style, explain_start, usable};
 use super::serve::until_told;
 use crate::config::{self, Config, Overrides};
@@ -29,6 +30,9 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
+    if let Some(DevCommand::Token(user)) = &arguments.command {
+        return user::print(arguments, user, &surroundings, out);
+    }
     let folder = Folder::make(&arguments.directory, &*surroundings.entropy)?;
     let [public, admin] = listeners(out).await?;
     let config = configuration(&folder.config_file(), public.local_addr()?, out)?;

@@ -1,0 +1,91 @@
+//! The agents of the examples, at the addresses of a test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use sts_tests::process::build;
+use tokio::process::Command;
+
+use super::terminal::Reader;
+use super::{Addresses, COORDINATOR, INVENTORY, SERVICE};
+
+/// Folders of an example that a build or a run makes.
+const MADE: [&str; 5] = [".venv", "dist", "node_modules", "sts-dev", "__pycache__"];
+
+/// Copies the files of an example into the reader's folder, with the addresses of the test.
+pub(super) fn copy(reader: &Reader, example: &str, addresses: &Addresses, service: &str) {
+    let port = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
+    let change = |text: &str| {
+        text.replace(SERVICE, service)
+            .replace(&port(COORDINATOR), &port(&addresses.coordinator))
+            .replace(&port(INVENTORY), &port(&addresses.inventory))
+    };
+    copy_folder(&source(example), reader.folder(), &change);
+}
+
+fn copy_folder(from: &Path, to: &Path, change: &impl Fn(&str) -> String) {
+    fs::create_dir_all(to).expect("the folder is ours");
+    for entry in fs::read_dir(from).expect("an example").map(|entry| entry.expect("an entry")) {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && !MADE.iter().any(|made| name == *made) {
+            copy_folder(&path, &to.join(name), change);
+        } else if path.is_file() {
+            let text = fs::read_to_string(&path).expect("a text");
+            // The checksums of a lock file are not addresses.
+            let is_lock = name == "package-lock.json";
+            fs::write(to.join(name), if is_lock { text } else { change(&text) }).expect("the folder is ours");
+        }
+    }
+}
+
+/// Puts a `cargo` on the path that runs the agents, which are built as the test is.
+pub(super) async fn install_rust(reader: &Reader, addresses: &Addresses) {
+    let (inventory, agent) = (build("inventory").await, build("first-agent").await);
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n\
+         'run --bin inventory') exec {} {inventory_address} ;;\n\
+         'run --bin first-agent') exec {} {} http://{inventory_address}/stock ;;\n\
+         esac\necho \"not a command of the tutorial: cargo $*\"\nexit 1\n",
+        inventory.display(),
+        agent.display(),
+        addresses.coordinator,
+        inventory_address = addresses.inventory,
+    );
+    reader.install("cargo", &script);
+}
+
+/// Gives the reader's folder a virtual environment with the pinned packages.
+pub(super) async fn install_python(reader: &Reader) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-python");
+    let requirements = source("examples/python/requirements.txt");
+    let python = sts_tests::python(&directory, &requirements, "httpx, jwt, starlette, uvicorn").await;
+    let environment = python.parent().and_then(Path::parent).expect("bin/python of an environment");
+    std::os::unix::fs::symlink(environment, reader.folder().join(".venv")).expect("the folder is ours");
+}
+
+/// Gives the reader's folder the pinned packages. Returns false where the machine has no npm, which CI always has.
+pub(super) async fn install_typescript(reader: &Reader) -> bool {
+    let question = Command::new("npm").arg("--version").stdin(Stdio::null()).output().await;
+    if !question.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), ".ci/run installs npm");
+        eprintln!("not checked: npm is not installed on this machine");
+        return false;
+    }
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-node");
+    fs::create_dir_all(&directory).expect("the target folder is ours");
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(source("examples/typescript").join(name), directory.join(name)).expect("the target folder is ours");
+    }
+    let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+    let output = Command::new("npm").args(install).current_dir(&directory).stdin(Stdio::null()).output().await;
+    let output = output.expect("npm runs");
+    assert!(output.status.success(), "npm: {}", String::from_utf8_lossy(&output.stderr));
+    let packages = directory.join("node_modules");
+    std::os::unix::fs::symlink(packages, reader.folder().join("node_modules")).expect("the folder is ours");
+    true
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}

@@ -1,0 +1,98 @@
+//! Every command of a page is run as a reader would, and prints what the page shows.
+
+mod agents;
+mod figures;
+mod links;
+mod page;
+mod terminal;
+
+use page::{Kind, Step, steps};
+use sts_tests::process::free_address;
+use terminal::Reader;
+
+/// The addresses of the pages: the service, the coordinator and the inventory.
+const SERVICE: &str = "127.0.0.1:8080";
+const COORDINATOR: &str = "127.0.0.1:9000";
+const INVENTORY: &str = "127.0.0.1:9001";
+
+#[tokio::test]
+async fn every_command_of_the_token_endpoint_page_prints_what_the_page_shows() {
+    let mut reader = Reader::new().await;
+    follow(&mut reader, steps("docs/token-endpoint.md"), |_, _| {}).await;
+}
+
+#[tokio::test]
+async fn the_tutorial_prints_what_it_shows_with_agents_in_rust() {
+    let (mut reader, addresses) = (Reader::new().await, Addresses::free());
+    agents::install_rust(&reader, &addresses).await;
+    follow_tutorial(&mut reader, &addresses, "Rust", "examples/first-agent").await;
+}
+
+#[tokio::test]
+async fn the_tutorial_prints_what_it_shows_with_agents_in_python() {
+    let (mut reader, addresses) = (Reader::new().await, Addresses::free());
+    agents::install_python(&reader).await;
+    follow_tutorial(&mut reader, &addresses, "Python", "examples/python").await;
+}
+
+#[tokio::test]
+async fn the_tutorial_prints_what_it_shows_with_agents_in_typescript() {
+    let (mut reader, addresses) = (Reader::new().await, Addresses::free());
+    if agents::install_typescript(&reader).await {
+        follow_tutorial(&mut reader, &addresses, "TypeScript", "examples/typescript").await;
+    }
+}
+
+/// Where the agents of this test listen.
+struct Addresses {
+    coordinator: String,
+    inventory: String,
+}
+
+impl Addresses {
+    fn free() -> Self {
+        Self { coordinator: free_address(), inventory: free_address() }
+    }
+}
+
+/// Runs the tutorial with the agents of one language.
+async fn follow_tutorial(reader: &mut Reader, addresses: &Addresses, language: &str, example: &str) {
+    let mut steps = steps("docs/tutorial.md");
+    steps.retain(|step| step.heading.strip_prefix("In ").is_none_or(|other| other == language));
+    assert!(steps.iter().any(|step| step.heading.ends_with(language)), "no agents in {language}");
+    for step in &mut steps {
+        step.replace(COORDINATOR, &addresses.coordinator);
+        step.replace(INVENTORY, &addresses.inventory);
+    }
+    follow(reader, steps, |reader, service| agents::copy(reader, example, addresses, service)).await;
+}
+
+/// Runs all steps in order. The service takes an address that is free: `prepare` is given it once it serves.
+async fn follow(reader: &mut Reader, steps: Vec<Step>, prepare: impl Fn(&Reader, &str)) {
+    assert!(!steps.is_empty());
+    let mut service = SERVICE.to_owned();
+    for mut step in steps {
+        step.replace(SERVICE, &service);
+        match step.kind {
+            Kind::Setup => {}
+            Kind::Run => {
+                let (printed, code) = reader.run(&step.command).await;
+                step.check(&printed, code);
+            }
+            Kind::Serve => {
+                let printed = reader.serve(&step.command).await;
+                let found = printed.lines().find_map(|line| line.strip_prefix("agent-sts at http://"));
+                if let Some(found) = found {
+                    found.clone_into(&mut service);
+                    step.replace(SERVICE, &service);
+                    prepare(reader, &service);
+                }
+                // With another port the first line says that the usual one is busy.
+                let printed = printed.strip_prefix("port 8080 is busy").map_or(printed.as_str(), |rest| {
+                    rest.find("agent-sts at ").and_then(|start| rest.get(start..)).unwrap_or_default()
+                });
+                step.check(printed, 0);
+            }
+        }
+    }
+}
