@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::call::RouteError;
 use crate::error::Error;
-use crate::route::RouteError;
 
 /// Why a [`crate::Verifier`], a [`crate::Sts`] or a [`crate::Propagator`] could not be made. A fault of the configuration, unless
 /// [`BuildError::Fallback`] says that something is out of reach.

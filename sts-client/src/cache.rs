@@ -15,11 +15,10 @@ use quick_cache::sync::Cache;
 use sts_jose::{Clock, has_passed};
 use sts_protocol::TokenType;
 
-use crate::bearer::REPLACEMENT_PAUSE;
-use crate::delegation::Delegation;
+use crate::call::{Delegation, Route};
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
-use crate::flight::Flights;
-use crate::route::Route;
+use crate::net::Flights;
+use crate::net::bearer::REPLACEMENT_PAUSE;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
 const REFUSAL_TTL: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::call::RefusalCode;
 use crate::exchange::{ExchangeError, Outage};
-use crate::refusal_code::RefusalCode;
 
 /// Why nothing goes out. Cheap to clone: the callers that waited for one exchange share its failure.
 ///

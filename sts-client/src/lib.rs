@@ -63,7 +63,7 @@
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
 //! | `rmcp` | the MCP client over streamable HTTP |
 //! | `openidconnect` | service accounts at another identity provider |
-//! | `sqlite`, `postgres` | deduplication stores ([`once`]), beside the one in memory |
+//! | `sqlite`, `postgres` | deduplication stores ([`dedup`]), beside the one in memory |
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
 //! | `test-util` | callers, issuers and an STS for the tests of an agent: `test_util`; for `[dev-dependencies]` alone |
 //!
@@ -80,63 +80,49 @@
 //! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
 //! `sts_client_envelope_decrypt_total`; the histogram `sts_client_request_seconds{request}`; and the gauge
 //! `sts_client_stand_in_seconds_left{route}`, for how long the agent's own token may stand in for an STS out of reach. None holds a token or
-//! a claim. What happened to a message at each boundary is said to a [`trace::Tracer`].
+//! a claim. What happened to a message at each boundary is said to a [`events::Tracer`].
 #![deny(missing_docs)]
 
 mod agent_file;
-mod bearer;
 mod build_error;
 mod cache;
-mod calls;
-mod carried;
-mod context;
+mod call;
 mod credentials;
-mod delegation;
+pub mod dedup;
 #[cfg(feature = "envelope")]
 pub mod envelope;
 mod error;
+pub mod events;
 pub mod exchange;
-mod flight;
-mod http_options;
 pub mod idempotency;
-mod idempotency_key;
 pub mod inbound;
 pub mod integrations;
-pub mod once;
+pub mod net;
 pub mod outcome;
 pub mod propagate;
-mod refusal_code;
 #[cfg(all(feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../RECIPES.md")]
 pub mod recipes {}
-#[cfg(feature = "tower")]
-mod response_body;
-pub mod route;
 pub mod service_account;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-pub mod trace;
-pub mod transport;
 
 pub use build_error::{BuildError, TomlError};
-pub use carried::{
-    Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
-    X_TENANT_ID,
+pub use call::{
+    CallContext, Carried, CorrelationId, Delegation, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, OnOutage,
+    OutboundKey, PriorActors, RefusalCode, Route, RouteError, Scoped, VerifiedTenant, WithoutUser, X_CORRELATION_ID,
+    X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
-pub use context::{CallContext, Scoped};
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
 };
-pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
 pub use exchange::Sts;
-pub use http_options::HttpOptions;
 pub use inbound::Verifier;
-pub use propagate::Propagator;
-pub use refusal_code::RefusalCode;
+pub use net::HttpOptions;
 #[cfg(feature = "tower")]
-pub use response_body::ResponseBody;
-pub use route::{OnOutage, OutboundKey, Route, WithoutUser};
+pub use net::ResponseBody;
+pub use propagate::Propagator;
 pub use service_account::ServiceAccount;
 
 // The crates whose types stand in public signatures: an agent names them in the version that this crate uses.

@@ -13,9 +13,9 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
 use serde::Deserialize;
+use sts_client::dedup::{MemoryLimits, MemoryOnceStore};
 use sts_client::idempotency::{Fingerprint, Idempotency, Ran, Repeatable, Work};
 use sts_client::inbound::{Issuer, VerifierBuilder};
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
 use sts_client::outcome::{Halted, Outcome, Trace};
 use sts_client::{Delegation, ScopeToken, SystemClock, Tenant, Verifier, X_DELEGATION_FALLBACK};
 

@@ -11,8 +11,8 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sts_client::envelope::{AgentKeys, Approvals, Capability, Envelopes, Needs, OpenError, Peer, Reason, ServeError};
+use sts_client::events::Tracer;
 use sts_client::inbound::Issuer;
-use sts_client::trace::Tracer;
 use sts_client::{Delegation, ScopeToken, Verifier};
 use url::Url;
 

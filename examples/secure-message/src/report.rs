@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sts_client::envelope::{Capability, Reason};
-use sts_client::trace::{Boundary, Event, Guard, Outcome};
+use sts_client::events::{Boundary, Event, Guard, Outcome};
 
 use crate::stage::Stage;
 

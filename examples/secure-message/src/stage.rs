@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use sts_client::SystemClock;
 use sts_client::envelope::{AgentKeys, ApprovalDesk, DecryptionKey};
-use sts_client::trace::{Recorded, Tracer};
+use sts_client::events::{Recorded, Tracer};
 use sts_jose::{Algorithm, CompactJws, SigningKey};
 
 use crate::billing::{self, Billing};

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 pub use secret_file::{PrivateKeyFile, SecretFile, WatchedFile};
 pub use token_file::TokenFile;
 
-use crate::refusal_code::RefusalCode;
+use crate::call::RefusalCode;
 
 /// How the agent proves to the STS who it is.
 #[derive(Debug, Clone)]

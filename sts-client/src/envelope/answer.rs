@@ -19,9 +19,9 @@ use super::party::{KnownPeer, Party};
 use super::payload::{self, Payload, SchemaError};
 use super::refusal::{OpenError, Reason, Refusal};
 use super::seal::{Draft, SealError};
-use crate::context::CallContext;
+use crate::call::CallContext;
+use crate::events::{Boundary, Matter, Outcome, Reference};
 use crate::idempotency::{Authority, Lease};
-use crate::trace::{Boundary, Matter, Outcome, Reference};
 
 /// Waits for the answer to one message. It opens one text and is gone.
 pub struct Awaiting {

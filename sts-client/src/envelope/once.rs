@@ -13,8 +13,8 @@ use super::jwe::{self, EncryptError};
 use super::party::Party;
 use super::refusal::{OpenError, Reason, Refusal};
 use super::seal::SealError;
+use crate::dedup::{self, Caller, OnceError, OnceKey, Spend};
 use crate::idempotency::{Authority, Lease, NotRepeated, Record, Start};
-use crate::once::{self, Caller, OnceError, OnceKey, Spend};
 
 /// The longest answer that is kept, in bytes: an answer must not be longer.
 pub const MAX_ANSWER_BYTES: usize = 32 * 1024;
@@ -57,7 +57,7 @@ impl Party {
             Spend::First => {}
             Spend::SeenBefore => return Err(refused("the message was seen before")),
         }
-        let operation = once::Operation {
+        let operation = dedup::Operation {
             key: key("envelope operation", &operation.idempotency_key),
             fingerprint: operation.digest(),
             lease: self.lease,

@@ -14,9 +14,9 @@ use super::once::Once;
 use super::party::{Envelopes, KnownPeer, Party};
 use super::payload::Payload;
 use super::refusal::{OpenError, Reason, Refusal};
-use crate::delegation::{Delegation, Kind};
+use crate::call::{Delegation, Kind};
+use crate::events::{Boundary, Guard, Matter, Outcome, Reference};
 use crate::idempotency::Authority;
-use crate::trace::{Boundary, Guard, Matter, Outcome, Reference};
 
 impl Envelopes {
     /// Opens a request that came with a verified token. Every check that fails ends it, in this order: signature, token, audience, scope,

@@ -15,8 +15,8 @@ use super::approvals::Approvals;
 use super::capability::{Capability, Needs, Policy};
 use super::keys::AgentKeys;
 use crate::build_error::BuildError;
-use crate::once::{MemoryLimits, MemoryOnceStore, OnceStore};
-use crate::trace::{Configured, Tracer};
+use crate::dedup::{MemoryLimits, MemoryOnceStore, OnceStore};
+use crate::events::{Configured, Tracer};
 
 /// How long a message lives, and how long one of others may.
 const LIFE: Duration = Duration::from_secs(60);

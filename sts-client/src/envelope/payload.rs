@@ -7,7 +7,7 @@ use super::claims;
 use super::open::Opened;
 use super::party::Party;
 use super::refusal::{Reason, Refusal};
-use crate::trace::{Boundary, Event, Guard, Matter, Outcome};
+use crate::events::{Boundary, Event, Guard, Matter, Outcome};
 
 /// The payload of an opened envelope.
 pub(super) enum Payload {

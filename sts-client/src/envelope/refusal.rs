@@ -7,8 +7,8 @@ use std::time::Duration;
 use sts_jose::KeyLookupError;
 
 use super::approvals::ApprovalsUnavailable;
-use crate::once::OnceError;
-use crate::trace::{Boundary, Outcome};
+use crate::dedup::OnceError;
+use crate::events::{Boundary, Outcome};
 
 /// Why an envelope was refused, in the order of the checks but for `bad_signature`, which is the first, and `undecryptable`, the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

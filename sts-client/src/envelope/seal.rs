@@ -14,7 +14,7 @@ use super::capability::Capability;
 use super::claims::{self, Fields, Ids, InReplyTo, Principal, REQUEST_TYP};
 use super::jwe::{self, EncryptError, Undecryptable};
 use super::party::{Envelopes, KnownPeer, Party};
-use crate::carried::{CorrelationId, IdempotencyKey, X_TENANT_ID};
+use crate::call::{CorrelationId, IdempotencyKey, X_TENANT_ID};
 
 /// An envelope may have this many bytes. Larger payloads travel by reference.
 pub const MAX_ENVELOPE_BYTES: usize = 256 * 1024;

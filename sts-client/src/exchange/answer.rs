@@ -14,9 +14,8 @@ use sts_protocol::{ErrorCode, Scope, TokenType};
 
 use super::error::{ExchangeError, Failure, Outage};
 use super::verify::Flaw;
-use crate::carried::single;
-use crate::refusal_code::RefusalCode;
-use crate::transport::TransportError;
+use crate::call::{RefusalCode, single};
+use crate::net::TransportError;
 
 /// No `Retry-After` counts for more.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);

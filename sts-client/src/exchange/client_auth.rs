@@ -18,7 +18,7 @@ use super::error::{ExchangeError, Failure, Outage};
 use super::recent_answers::CredentialId;
 use super::request::Post;
 use crate::credentials::{self, Credentials, TokenSourceError};
-use crate::once::OnceKey;
+use crate::dedup::OnceKey;
 
 /// So long an assertion is good.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);

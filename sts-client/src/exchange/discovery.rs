@@ -15,7 +15,7 @@ use url::Url;
 use super::answer;
 use super::error::{ExchangeError, Failure, Outage};
 use crate::build_error::BuildError;
-use crate::transport::{Transport, TransportError};
+use crate::net::{Transport, TransportError};
 
 /// Metadata older than this is refreshed behind the scenes; it stays in use meanwhile, and for as long as that fails.
 const FRESH_FOR: Duration = Duration::from_secs(60 * 60);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::refusal_code::RefusalCode;
-use crate::transport::TransportError;
+use crate::call::RefusalCode;
+use crate::net::TransportError;
 
 /// Why no token came of a request to the STS. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]

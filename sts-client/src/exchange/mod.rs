@@ -49,11 +49,9 @@ use self::recent_answers::RecentAnswers;
 use self::request::Post;
 use self::retry::Policy;
 use self::verify::Expected;
-use crate::carried::CorrelationId;
+use crate::call::{CorrelationId, Delegation, Route};
 use crate::credentials::Credentials;
-use crate::delegation::Delegation;
-use crate::route::Route;
-use crate::transport::Transport;
+use crate::net::Transport;
 
 /// A security token service, as one agent sees it. Cloning is cheap and shares connections, metadata, keys and the breaker.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use sts_jose::Entropy;
 
 use super::budget::RetryBudget;
 use super::error::{ExchangeError, Failure, Outage};
-use crate::transport::TransportError;
+use crate::net::TransportError;
 
 /// The first pause is at least this long; each further one at least twice as long. Jitter adds up to as much again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -13,9 +13,8 @@ use sts_protocol::{AccessTokenClaims, Act};
 use super::answer::{TokenAnswer, refused};
 use super::error::{ExchangeError, Failure, Outage};
 use super::issued::IssuedToken;
-use crate::bearer;
-use crate::delegation::Delegation;
-use crate::route::Route;
+use crate::call::{Delegation, Route};
+use crate::net::bearer;
 
 /// The longest audience that an error repeats, in characters.
 const MAX_AUDIENCE_CHARS: usize = 256;

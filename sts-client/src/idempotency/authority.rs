@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::delegation::Delegation;
-use crate::once::OnceKey;
+use crate::call::Delegation;
+use crate::dedup::OnceKey;
 
 /// The claims by which handlers decide, besides the scope: those of RFC 9068 §2.2.3.1 and RFC 9396, and how the user signed in.
 const CLAIMS: [&str; 6] = ["roles", "groups", "entitlements", "authorization_details", "acr", "amr"];

@@ -17,12 +17,11 @@ use tower_service::Service;
 use super::body::{Collected, collect};
 use super::stored::{KEPT, Stored, select};
 use super::{Attempt, Fingerprint, Idempotency, Repeatable, Work, multipart};
-use crate::carried::IdempotencyKey;
-use crate::delegation::Delegation;
+use crate::call::{Delegation, IdempotencyKey};
+use crate::net::ResponseBody;
 use crate::outcome::{
     Clarification, Detail, FieldError, Halted, InputType, Location, RequiredInput, Trace, Validation,
 };
-use crate::response_body::ResponseBody;
 
 /// Stands on an answer that was given before.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -40,7 +39,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// use axum::{Router, routing::post};
 /// use sts_client::SystemClock;
 /// use sts_client::idempotency::{Idempotency, IdempotencyLayer};
-/// use sts_client::once::{MemoryLimits, MemoryOnceStore};
+/// use sts_client::dedup::{MemoryLimits, MemoryOnceStore};
 ///
 /// let store = MemoryOnceStore::new(Arc::new(SystemClock), MemoryLimits::default());
 /// let idempotency = IdempotencyLayer::new(Idempotency::new(Arc::new(store)), "orders").required();

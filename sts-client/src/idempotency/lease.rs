@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::authority::Authority;
 use super::record::Record;
-use crate::once::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
+use crate::dedup::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
 
 /// The number of attempts to store an outcome, and the first pause between them. Each pause is twice the previous.
 const ATTEMPTS_TO_STORE: u32 = 6;

@@ -29,7 +29,7 @@
 //!
 //! What lives here: the rules (`mod`, `run`), the lease of work in progress (`lease`), the record of work that is done (`record`,
 //! `authority`), what is told of them (`told`), and how HTTP keeps them (`layer`, `body`, `multipart`, `stored`). What must never: a store;
-//! those are in [`crate::once`].
+//! those are in [`crate::dedup`].
 
 mod authority;
 #[cfg(feature = "tower")]
@@ -58,11 +58,10 @@ pub(crate) use authority::Authority;
 pub(crate) use lease::{Lease, Start};
 pub(crate) use record::{NotRepeated, Record};
 
-use crate::carried::IdempotencyKey;
-use crate::delegation::{Delegation, Kind};
-use crate::once::{Caller, OnceError, OnceKey, OnceStore};
+use crate::call::{Delegation, IdempotencyKey, Kind};
+use crate::dedup::{Caller, OnceError, OnceKey, OnceStore};
+use crate::events::Tracer;
 use crate::outcome::Halted;
-use crate::trace::Tracer;
 
 /// How long work that is going on is held without a sign of life.
 const LEASE: Duration = Duration::from_secs(60);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 
 use super::{Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Start, Work, told};
-use crate::context::CallContext;
-use crate::once::{OnceError, Operation};
+use crate::call::CallContext;
+use crate::dedup::{OnceError, Operation};
 
 impl Idempotency {
     /// Does the work, unless it has been done: then its outcome is the stored one.

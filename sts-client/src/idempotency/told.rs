@@ -1,7 +1,7 @@
 //! What is told of work: a count, and an event for each boundary that it met.
 
 use super::{Idempotency, NotRun, Ran, Repeatable};
-use crate::trace::{Boundary, Event, Guard, Matter, Outcome, Reference};
+use crate::events::{Boundary, Event, Guard, Matter, Outcome, Reference};
 
 /// Whom and what the events of a piece of work are about.
 pub(super) fn matter(repeatable: &Repeatable<'_>) -> Matter {

@@ -14,8 +14,8 @@ use super::metadata::ProtectedResource;
 use super::refusal_log::RefusalLog;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
+use crate::events::Tracer;
 use crate::exchange::Sts;
-use crate::trace::Tracer;
 
 /// Sets up a [`Verifier`].
 ///

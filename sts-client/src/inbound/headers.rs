@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_protocol::Tenant;
 
 use super::refusal::Why;
-use crate::bearer;
-use crate::carried::X_TENANT_ID;
+use crate::call::X_TENANT_ID;
+use crate::net::bearer;
 
 /// The one bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are not read.
 pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Why> {

@@ -15,7 +15,7 @@ use sts_jose::Entropy;
 use sts_jose::has_passed;
 
 use super::refusal::Why;
-use crate::carried::CorrelationId;
+use crate::call::CorrelationId;
 use crate::exchange::{ExchangeError, Sts};
 
 /// The name of the header by which a request that the layer has verified is known to a second verification of the same request, as in the

@@ -9,10 +9,8 @@ use tower_service::Service;
 
 use super::introspected::TICKET;
 use super::{Presented, Verifier, grpc};
-use crate::carried::{CorrelationId, X_CORRELATION_ID};
-use crate::context::CallContext;
-use crate::delegation::Delegation;
-use crate::response_body::ResponseBody;
+use crate::call::{CallContext, CorrelationId, Delegation, X_CORRELATION_ID};
+use crate::net::ResponseBody;
 
 impl Verifier {
     /// A layer that verifies every request of the service below.

@@ -1,13 +1,12 @@
 //! Who calls? The verification of inbound tokens.
 //!
-//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
+//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder` and `issuer` set a
 //! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
 //! for which tenant the call is; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
 //! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
 mod builder;
-pub(crate) mod config;
 #[cfg(feature = "tower")]
 mod grpc;
 mod headers;
@@ -46,10 +45,8 @@ use self::refusal::Why;
 use self::refusal_log::{RefusalLog, Wanted};
 use self::tenant::Tenants;
 use self::trusted_issuer::{Reading, TrustedIssuer};
-use crate::build_error::BuildError;
-use crate::carried::{Carried, CorrelationId};
-use crate::delegation::{Delegation, Verified};
-use crate::trace::{Boundary, Guard, Matter, Outcome, Reference, Tracer};
+use crate::call::{Carried, CorrelationId, Delegation, Verified};
+use crate::events::{Boundary, Guard, Matter, Outcome, Reference, Tracer};
 
 /// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
 ///
@@ -130,44 +127,6 @@ impl Verifier {
     /// ```
     pub fn builder<A: Into<String>>(audiences: impl IntoIterator<Item = A>) -> VerifierBuilder {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
-    }
-
-    /// Reads audiences, issuers and service accounts from the table `[inbound]` of an agent's TOML, which [`crate::Propagator::from_toml`]
-    /// reads the rest of. Reads the files of certificate authorities that it names.
-    ///
-    /// ```
-    /// # use sts_client::inbound::Verifier;
-    /// let verifier = Verifier::from_toml(
-    ///     r#"
-    ///     [inbound]
-    ///     audience = ["inventory-agent"]
-    ///     resource = "https://inventory.shop.example/"  # optional: serves and names RFC 9728 metadata
-    ///     required_scopes = ["stock:read"]              # optional
-    ///     service_accounts = [{ issuer = "https://login.example.com", subject = "nightly", tenants = ["acme"] }]
-    ///
-    ///     [[inbound.issuers]]
-    ///     issuer = "https://sts.example.com"
-    ///     sts = true                                    # its tokens name actors and tenants
-    ///
-    ///     [[inbound.issuers]]
-    ///     issuer = "https://login.example.com"
-    ///     jwks_uri = "https://login.example.com/jwks"   # or jwks_file; absent: discovery
-    ///     tenant_claim = "org_id"                       # or tenant = "acme"; neither: its tokens have no tenant
-    ///     algorithms = ["RS256"]                        # default RS256, ES256, EdDSA
-    ///     "#,
-    /// )?
-    /// .build()?;
-    /// # Ok::<(), sts_client::BuildError>(())
-    /// ```
-    ///
-    /// Further keys of an issuer: `aliases`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `max_token_age`,
-    /// `ca_file`, `jwks_bearer_token_file`, `allow_http`. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
-    /// that begins with `/`, or an array of these. Paths are relative to the working directory.
-    ///
-    /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].
-    pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
-        config::read(text)
     }
 
     /// Verifies the one bearer token of a request, and that `X-Tenant-ID` names no tenant that is not the caller's. Costs a public-key

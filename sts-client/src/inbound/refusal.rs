@@ -9,9 +9,9 @@ use serde_json::json;
 use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
 use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
 
-use crate::delegation::{Delegation, VerifiedTenant};
+use crate::call::{Delegation, VerifiedTenant};
+use crate::events::{Boundary, Outcome};
 use crate::exchange::ExchangeError;
-use crate::trace::{Boundary, Outcome};
 
 /// When to come back, where nobody said so.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);

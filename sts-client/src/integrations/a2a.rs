@@ -34,8 +34,7 @@ use async_trait::async_trait;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::context::CallContext;
-use crate::delegation::Delegation;
+use crate::call::{CallContext, Delegation};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::propagate::{Operation, Propagator};

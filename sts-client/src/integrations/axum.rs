@@ -35,7 +35,7 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-use crate::delegation::{Delegation, VerifiedTenant};
+use crate::call::{Delegation, VerifiedTenant};
 use crate::inbound::{Refusal, Verifier};
 use crate::outcome::Answer;
 

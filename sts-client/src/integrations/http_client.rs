@@ -2,7 +2,7 @@
 
 use sts_jose::HttpClientError;
 
-use crate::http_options::HttpOptions;
+use crate::net::HttpOptions;
 
 /// An HTTP client fit for calls that carry tokens, for the clients that are built on reqwest: that of the default [`HttpOptions`]. An agent
 /// that has a propagator takes [`Propagator::http_client`](crate::Propagator::http_client), which follows the agent's file.

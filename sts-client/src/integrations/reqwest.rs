@@ -24,8 +24,7 @@ use http::{Extensions, HeaderValue};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use sts_jose::HttpClientError;
 
-use crate::carried::IDEMPOTENCY_KEY;
-use crate::context::CallContext;
+use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
 use crate::integrations::challenge::refuses_token;
 use crate::outcome::{Halted, Outcome, Success};

@@ -8,9 +8,7 @@ use http::{HeaderName, HeaderValue, Response};
 use serde_json::Value;
 
 use super::{Halted, wire};
-use crate::carried::Carried;
-use crate::context::CallContext;
-use crate::delegation::Delegation;
+use crate::call::{CallContext, Carried, Delegation};
 
 /// Names one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -11,10 +11,9 @@ use super::hop::Hop;
 use super::{Inner, Propagator};
 use crate::build_error::BuildError;
 use crate::cache::ExchangeCache;
-use crate::carried::CorrelationId;
+use crate::call::{CorrelationId, Route, Routes};
 use crate::exchange::{Sts, StsBuilder};
-use crate::http_options::HttpOptions;
-use crate::route::{Route, Routes};
+use crate::net::HttpOptions;
 use crate::service_account::{Origin, ServiceAccount, Slot, keep_warm};
 
 /// How many tokens are kept at most, unless said otherwise.
@@ -61,7 +60,7 @@ impl PropagatorBuilder {
         self
     }
 
-    pub(super) fn sts_to_be_built(mut self, sts: StsBuilder) -> Self {
+    pub(crate) fn sts_to_be_built(mut self, sts: StsBuilder) -> Self {
         self.sts = Some(Exchanger::ToBeBuilt(Box::new(sts)));
         self
     }

@@ -1,6 +1,6 @@
 //! What goes out: the decision table, as one function that is total and pure. No other code decides.
 
-use crate::route::{OnOutage, WithoutUser};
+use crate::call::{OnOutage, WithoutUser};
 
 /// The user token of the inbound request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::decide::{Rules, WithUser};
 use crate::build_error::BuildError;
 use crate::cache::RouteKey;
+use crate::call::{OnOutage, Route, WithoutUser};
 use crate::exchange::Sts;
-use crate::route::{OnOutage, Route, WithoutUser};
 use crate::service_account::Slot;
 
 /// A route, made ready.

@@ -1,14 +1,13 @@
 //! What goes out with a call.
 //!
 //! [`mod@decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
-//! `hop` make the routes ready, and find what contradicts itself before the first call; `config` reads them from TOML. What must never
+//! `hop` make the routes ready, and find what contradicts itself before the first call. What must never
 //! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
 //! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
 
 #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
 pub(crate) mod again;
 mod builder;
-pub(crate) mod config;
 pub mod decide;
 mod hop;
 mod operation;
@@ -27,17 +26,13 @@ use url::Url;
 pub use builder::PropagatorBuilder;
 pub use operation::Operation;
 
-use crate::bearer;
-use crate::build_error::BuildError;
 use crate::cache::{ExchangeCache, Outcome, RouteKey};
-use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
-use crate::context::CallContext;
-use crate::delegation::{Delegation, Kind};
+use crate::call::{
+    CallContext, Delegation, Kind, RefusalCode, Routes, X_DELEGATION_FALLBACK, X_TENANT_ID, headers, without_secrets,
+};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
-use crate::http_options::{HttpClient, HttpOptions};
-use crate::refusal_code::RefusalCode;
-use crate::route::{Routes, without_secrets};
+use crate::net::{HttpClient, HttpOptions, bearer};
 use crate::service_account::Slot;
 use decide::{Answer, Because, Decision, InboundToken, WithUser, decide};
 use hop::Hop;
@@ -84,15 +79,6 @@ impl Propagator {
     #[must_use]
     pub fn builder() -> PropagatorBuilder {
         PropagatorBuilder::new()
-    }
-
-    /// Reads routes, STS and service account from TOML, and the files that it names. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the files that it names;
-    /// [`BuildError::Contradiction`] for what cannot be meant, or needs a feature that is not compiled in.
-    pub fn from_toml(text: &str) -> Result<PropagatorBuilder, BuildError> {
-        config::read(text)
     }
 
     /// The STS at which tokens are exchanged.
@@ -152,8 +138,8 @@ impl Propagator {
         headers: &mut HeaderMap,
         operation: Operation<'_>,
     ) -> Result<Credential, Error> {
-        carried::strip(headers);
-        carried::lead_to(url, headers);
+        headers::strip(headers);
+        headers::lead_to(url, headers);
         let span =
             tracing::info_span!("sts_client.apply", correlation_id = context.carried().correlation_id().as_str());
         let outbound = self.0.outbound(context, url).instrument(span).await;

@@ -3,9 +3,8 @@
 use http::{HeaderMap, HeaderValue, Method};
 use url::{Position, Url};
 
-use crate::carried::{Carried, IDEMPOTENCY_KEY};
-use crate::once::OnceKey;
-use crate::route::OutboundKey;
+use crate::call::{Carried, IDEMPOTENCY_KEY, OutboundKey};
+use crate::dedup::OnceKey;
 
 /// An outbound call, as far as its idempotency key depends on it. [`crate::Route::idempotency`] can say otherwise.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sts_jose::Entropy;
 
 use super::slot::Slot;
-use crate::carried::CorrelationId;
+use crate::call::CorrelationId;
 use crate::error::Error;
 
 /// After an outage, and the least between two requests.

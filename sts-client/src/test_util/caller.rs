@@ -11,10 +11,9 @@ use sts_jose::{Clock, SystemClock};
 use sts_protocol::{Act, Tenant};
 
 use super::{IDP, STS, TestIssuer};
-use crate::bearer;
-use crate::carried::{IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
-use crate::delegation::Delegation;
+use crate::call::{Delegation, IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
 use crate::inbound::{Issuer, Verifier};
+use crate::net::bearer;
 
 /// The audience of the tokens.
 const AUDIENCE: &str = "agent.test";

@@ -13,11 +13,11 @@ use sts_protocol::{Act, Tenant, TokenType, parameter};
 use url::form_urlencoded;
 
 use super::{STS, TestIssuer};
-use crate::carried::{X_CORRELATION_ID, X_TENANT_ID};
+use crate::call::{X_CORRELATION_ID, X_TENANT_ID};
 use crate::credentials::Credentials;
 use crate::exchange::{Sts, StsBuilder};
 use crate::inbound::Issuer;
-use crate::transport::{Transport, TransportError};
+use crate::net::{Transport, TransportError};
 
 /// The longest life of a token.
 const LIFETIME_SECONDS: i64 = 300;

@@ -15,9 +15,9 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use sts_client::RefusalCode;
 use sts_client::inbound::{Issuer, Verifier};
+use sts_client::net::{Transport, TransportError};
 use sts_client::propagate::Credential;
 use sts_client::service_account::openid::OpenIdServiceAccount;
-use sts_client::transport::{Transport, TransportError};
 use sts_client::{
     BuildError, CallContext, Credentials, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts,
     Tenant, TokenFile, TokenSource, TokenSourceError, WithoutUser,

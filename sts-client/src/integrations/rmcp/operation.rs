@@ -3,7 +3,7 @@
 use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde_json::Value;
 
-use crate::once::OnceKey;
+use crate::dedup::OnceKey;
 
 /// The operation that a call of a tool is: `tools/call`, the tool's name and a digest of its arguments. `None` for every other message.
 ///

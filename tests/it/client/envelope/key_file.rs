@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sts_client::SigningKey;
+use sts_client::dedup::SqliteOnceStore;
 use sts_client::envelope::{
     AgentKeys, AgentKeysError, Capability, DecryptionKey, Envelopes, EnvelopesBuilder, KeyFileError, Needs, Peer,
 };
-use sts_client::once::SqliteOnceStore;
 use sts_client::{KeySet, KeySource};
 use sts_jose::Algorithm;
 

@@ -26,8 +26,8 @@ use sts_client::envelope::{
     AgentKeys, ApprovalDesk, Capability, DecryptionKey, Envelopes, EnvelopesBuilder, Message, Needs, OpenError, Opened,
     Peer, Reason, Sealed,
 };
+use sts_client::events::{Boundary, Event, Outcome, Recorded, Tracer};
 use sts_client::inbound::Issuer;
-use sts_client::trace::{Boundary, Event, Outcome, Recorded, Tracer};
 use sts_client::{CorrelationId, Delegation, IdempotencyKey, KeySet, KeySource, ScopeToken, SigningKey, Verifier};
 use sts_jose::{Algorithm, Clock as _, CompactJws, ManualClock};
 use sts_tests::{Seen, TestIssuer, base64url, bearer};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sts_client::dedup::{MemoryLimits, MemoryOnceStore, OnceStore, PostgresOnceStore, SqliteOnceStore};
 use sts_client::envelope::{Capability, Envelopes, Needs, OpenError, Peer, Reason};
-use sts_client::once::{MemoryLimits, MemoryOnceStore, OnceStore, PostgresOnceStore, SqliteOnceStore};
 
 use super::{Drafted, Refund, World, draft, later, refund};
 

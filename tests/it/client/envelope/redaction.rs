@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use sts_client::envelope::{Capability, Message};
+use sts_client::events::{Boundary, Guard, JsonLines, Outcome, Recorded, ToTracing, TraceSink as _, Tracer};
 use sts_client::inbound::Issuer;
-use sts_client::trace::{Boundary, Guard, JsonLines, Outcome, Recorded, ToTracing, TraceSink as _, Tracer};
 use sts_client::{CorrelationId, IdempotencyKey, Verifier};
 use sts_tests::{Capture, Seen};
 

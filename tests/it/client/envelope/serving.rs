@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
-use sts_client::envelope::{Capability, MAX_ANSWER_BYTES, OpenError, Opened, Reason, SealError, ServeError};
-use sts_client::once::{
+use sts_client::dedup::{
     Begun, Caller, Held, MemoryLimits, MemoryOnceStore, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket,
 };
+use sts_client::envelope::{Capability, MAX_ANSWER_BYTES, OpenError, Opened, Reason, SealError, ServeError};
 use sts_jose::Clock;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use sts_client::exchange::{ExchangeError, Outage};
 use sts_client::inbound::Issuer;
-use sts_client::transport::TransportError;
+use sts_client::net::TransportError;
 use sts_client::{CorrelationId, Delegation, Verifier};
 use sts_jose::ManualClock;
 use sts_tests::bearer;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Method, Request};
-use sts_client::once::{OnceStore, PostgresOnceStore, SqliteOnceStore};
+use sts_client::dedup::{OnceStore, PostgresOnceStore, SqliteOnceStore};
 use sts_jose::{Clock as _, ManualClock, SystemClock};
 use sts_tests::postgres;
 use tokio::task::JoinSet;

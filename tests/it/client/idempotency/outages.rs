@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sqlx::SqlitePool;
-use sts_client::once::{Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore as _, SqliteOnceStore};
+use sts_client::dedup::{Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore as _, SqliteOnceStore};
 use sts_jose::{Clock as _, ManualClock, SystemClock};
 
 use tokio::task::JoinSet;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use sts_client::dedup::{MemoryLimits, MemoryOnceStore};
+use sts_client::events::{Boundary, Event, Guard, Outcome, Recorded, Reference, TraceSink, Tracer};
 use sts_client::idempotency::{Attempt, Fingerprint, Idempotency, NotRun, Repeatable, Work};
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
-use sts_client::trace::{Boundary, Event, Guard, Outcome, Recorded, Reference, TraceSink, Tracer};
 use sts_client::{Delegation, IdempotencyKey};
 use sts_jose::{Clock, SystemClock};
 use tokio::sync::Notify;

@@ -7,9 +7,9 @@ use axum::extract::Path;
 use axum::routing::post;
 use http::StatusCode;
 use serde_json::json;
+use sts_client::dedup::{MemoryLimits, MemoryOnceStore};
 use sts_client::idempotency::{Idempotency, IdempotencyLayer};
 use sts_client::integrations::reqwest::client;
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
 use sts_client::{CallContext, OutboundKey, Propagator, Route};
 
 use super::Coordinator;

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::json;
 use sts_client::inbound::{Issuer, Verifier};
+use sts_client::net::{HttpTransport, Transport, TransportError};
 use sts_client::propagate::{Credential, PropagatorBuilder};
-use sts_client::transport::{HttpTransport, Transport, TransportError};
 use sts_client::{
     CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts,
     Tenant, TokenSource, TokenSourceError, WithoutUser,

@@ -1,6 +1,6 @@
 //! Operations that a repetition does not do again.
 
-use sts_client::once::{Begun, Held, OnceKey, OnceStore, Operation};
+use sts_client::dedup::{Begun, Held, OnceKey, OnceStore, Operation};
 
 use super::store::{TestStore, operation, seconds, start};
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 use sts_jose::Claims;
 use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 
-use crate::carried::{Carried, CorrelationId, IdempotencyKey};
+use super::headers::{Carried, CorrelationId};
+use super::idempotency_key::IdempotencyKey;
 
 /// What a verified inbound token says: on whose behalf, by whom, in which tenant, with which scopes. Cloning is cheap.
 ///

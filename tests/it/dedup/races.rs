@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::ToSpan;
-use sts_client::once::{Begun, OnceKey, OnceStore, Spend};
+use sts_client::dedup::{Begun, OnceKey, OnceStore, Spend};
 use sts_jose::{Clock, SystemClock};
 use tokio::task::JoinSet;
 

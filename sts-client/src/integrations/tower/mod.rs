@@ -37,7 +37,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-use crate::context::CallContext;
+use crate::call::CallContext;
 use crate::error::Error;
 use crate::integrations::PropagateError;
 use crate::integrations::challenge::refuses_token;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::ToSpan;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, SqlitePool};
-use sts_client::once::{Begun, Held, OnceError, OnceKey, OnceStore, PostgresOnceStore, Spend, SqliteOnceStore};
+use sts_client::dedup::{Begun, Held, OnceError, OnceKey, OnceStore, PostgresOnceStore, Spend, SqliteOnceStore};
 use sts_jose::{Clock, SystemClock};
 use tokio::task::JoinSet;
 

@@ -11,8 +11,9 @@ use sts_protocol::Tenant;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use crate::carried::{Carried, CorrelationId, IdempotencyKey};
-use crate::delegation::{Delegation, Kind};
+use super::caller::{Delegation, Kind};
+use super::headers::{Carried, CorrelationId};
+use super::idempotency_key::IdempotencyKey;
 use crate::error::Error;
 
 tokio::task_local! {
@@ -41,7 +42,7 @@ struct Inner {
 
 /// Who asks, for the decision table.
 #[derive(Debug)]
-pub(crate) enum Caller {
+enum Caller {
     /// Whoever the verified inbound token names.
     Inbound(Delegation),
     /// Nobody: a scheduled run, or the handshake of a protocol.

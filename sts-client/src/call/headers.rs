@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_jose::Entropy;
 use url::{Position, Url};
 
-use crate::calls::Calls;
-pub use crate::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
+use super::call_counts::Calls;
+use super::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey};
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");

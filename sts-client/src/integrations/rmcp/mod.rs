@@ -43,8 +43,7 @@ use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue};
 use sse_stream::Sse;
 
-use crate::context::CallContext;
-use crate::delegation::Delegation;
+use crate::call::{CallContext, Delegation};
 use crate::error::Error;
 use crate::integrations::PropagateError;
 use crate::integrations::challenge::names_invalid_token;

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use sts_jose::Algorithm;
 use url::Url;
 
-use super::{Propagator, PropagatorBuilder};
-use crate::agent_file::{AgentFile, read_file};
+use super::files::read_file;
 use crate::build_error::BuildError;
 use crate::credentials::{Credentials, PrivateKeyFile, SecretFile, TokenFile};
 use crate::exchange::{Sts, StsBuilder};
-use crate::http_options::HttpOptions;
+use crate::net::HttpOptions;
+use crate::propagate::PropagatorBuilder;
 use crate::service_account::ServiceAccount;
 #[cfg(feature = "openidconnect")]
 use crate::service_account::openid::OpenIdServiceAccount;
@@ -21,7 +21,7 @@ use crate::service_account::openid::OpenIdServiceAccount;
 /// `[sts]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StsTable {
+pub(super) struct StsTable {
     issuer: String,
     client_id: String,
     client_secret_file: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub(crate) struct StsTable {
 /// `[http]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct HttpTable {
+pub(super) struct HttpTable {
     connect_timeout_ms: Option<u64>,
     read_timeout_ms: Option<u64>,
     ca_file: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub(crate) struct HttpTable {
 /// `[service_account]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ServiceAccountTable {
+pub(super) struct ServiceAccountTable {
     from: Option<From>,
     token_file: Option<PathBuf>,
     issuer: Option<String>,
@@ -73,24 +73,8 @@ enum From {
     Sts,
 }
 
-/// Reads a configuration, and the files that it names.
-pub(super) fn read(text: &str) -> Result<PropagatorBuilder, BuildError> {
-    let config = AgentFile::parse(text)?;
-    let mut builder = config.routes.into_iter().fold(Propagator::builder(), PropagatorBuilder::route);
-    if let Some(sts) = config.sts {
-        builder = builder.sts_to_be_built(sts.builder()?);
-    }
-    if let Some(http) = config.http {
-        builder = builder.http(http.options()?);
-    }
-    if let Some(service_account) = config.service_account {
-        builder = service_account.add_to(builder)?;
-    }
-    Ok(builder)
-}
-
 impl StsTable {
-    pub(crate) fn builder(self) -> Result<StsBuilder, BuildError> {
+    pub(super) fn builder(self) -> Result<StsBuilder, BuildError> {
         let credentials = self.credentials()?;
         let mut builder = Sts::builder(self.issuer, self.client_id, credentials);
         if let Some(path) = self.ca_file {
@@ -132,7 +116,7 @@ impl StsTable {
 }
 
 impl HttpTable {
-    fn options(self) -> Result<HttpOptions, BuildError> {
+    pub(super) fn options(self) -> Result<HttpOptions, BuildError> {
         let mut options = HttpOptions::default();
         if let Some(timeout) = self.connect_timeout_ms {
             options = options.connect_timeout(positive(timeout, "http.connect_timeout_ms")?);
@@ -170,7 +154,7 @@ fn positive(milliseconds: u64, key: &str) -> Result<Duration, BuildError> {
 }
 
 impl ServiceAccountTable {
-    fn add_to(self, builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
+    pub(super) fn add_to(self, builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
         let source = match (&self.from, &self.token_file, &self.issuer) {
             (Some(From::Sts), None, None) => ServiceAccount::Sts,
             (None, Some(path), None) => ServiceAccount::Source(Arc::new(TokenFile::new(path))),

@@ -15,7 +15,7 @@ impl OnceKey {
     /// The key of these parts in a namespace, which names the kind of thing: values of two kinds never meet.
     ///
     /// ```
-    /// use sts_client::once::OnceKey;
+    /// use sts_client::dedup::OnceKey;
     ///
     /// assert_ne!(OnceKey::new("message", ["a", "bc"]), OnceKey::new("message", ["ab", "c"]));
     /// assert_ne!(OnceKey::new("message", ["a"]), OnceKey::new("operation", ["a"]));

@@ -1,7 +1,7 @@
 //! Values that count once.
 
 use jiff::ToSpan;
-use sts_client::once::{OnceKey, OnceStore, Spend};
+use sts_client::dedup::{OnceKey, OnceStore, Spend};
 use sts_jose::{Clock, SystemClock};
 
 use super::store::{TestStore, caller, seconds};

@@ -42,7 +42,7 @@ impl<W> fmt::Debug for JsonLines<W> {
     }
 }
 
-/// Events as those of `tracing`, target `sts_client::trace`: refusals at debug, what could not be told at warn, all else at trace.
+/// Events as those of `tracing`, target `sts_client::events`: refusals at debug, what could not be told at warn, all else at trace.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToTracing;
 
@@ -52,12 +52,12 @@ impl TraceSink for ToTracing {
         let (guard, boundary) = (format!("{guard:?}"), boundary.as_str());
         let trace_id = matter.trace_id.map(tracing::field::display);
         match outcome {
-            Outcome::Passed => tracing::trace!(target: "sts_client::trace", guard, boundary, trace_id, "passed"),
+            Outcome::Passed => tracing::trace!(target: "sts_client::events", guard, boundary, trace_id, "passed"),
             Outcome::Refused(reason) => {
-                tracing::debug!(target: "sts_client::trace", guard, boundary, reason, trace_id, "refused");
+                tracing::debug!(target: "sts_client::events", guard, boundary, reason, trace_id, "refused");
             }
             Outcome::Unavailable(reason) => {
-                tracing::warn!(target: "sts_client::trace", guard, boundary, reason, trace_id, "could not be told");
+                tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be told");
             }
         }
     }

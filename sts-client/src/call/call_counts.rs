@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::once::OnceKey;
+use crate::dedup::OnceKey;
 
 /// The number of different calls of one request that are counted apart. Those beyond share one count.
 const MAX_OPERATIONS: usize = 10_000;

@@ -45,7 +45,7 @@ impl Default for MemoryLimits {
 /// use std::sync::Arc;
 ///
 /// use sts_client::SystemClock;
-/// use sts_client::once::{MemoryLimits, MemoryOnceStore};
+/// use sts_client::dedup::{MemoryLimits, MemoryOnceStore};
 ///
 /// let limits = MemoryLimits { bytes: 256 << 20, ..MemoryLimits::default() };
 /// let store = Arc::new(MemoryOnceStore::new(Arc::new(SystemClock), limits));

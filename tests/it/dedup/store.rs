@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
-use sts_client::once::{
+use sts_client::dedup::{
     Begun, Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore, Operation, PostgresOnceStore, SqliteOnceStore,
     Ticket,
 };

@@ -20,7 +20,7 @@ use sts_protocol::Tenant;
 pub use reference::Reference;
 pub use sinks::{JsonLines, Recorded, ToTracing};
 
-use crate::delegation::{Delegation, Kind};
+use crate::call::{Delegation, Kind};
 
 /// A line that a message crosses, in the order in which it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -5,7 +5,7 @@ use super::OnceKey;
 /// A caller, as a store knows it that bounds each caller's share: a digest, which tells callers apart and names none.
 ///
 /// ```
-/// use sts_client::once::Caller;
+/// use sts_client::dedup::Caller;
 ///
 /// assert_eq!(Caller::new(["acme", "alice"]), Caller::new(["acme", "alice"]));
 /// assert_ne!(Caller::new(["acme", "alice"]), Caller::new(["acme", "bob"]));

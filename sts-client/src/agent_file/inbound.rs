@@ -9,15 +9,15 @@ use sts_jose::{Algorithm, http_client};
 use sts_protocol::{ScopeToken, Tenant};
 use url::Url;
 
-use super::builder::VerifierBuilder;
-use super::issuer::{Issuer, Selectors};
-use crate::agent_file::{AgentFile, read_file};
+use super::files::read_file;
+use super::outbound::StsTable;
 use crate::build_error::BuildError;
+use crate::inbound::{Issuer, Selectors, Verifier, VerifierBuilder};
 
 /// `[inbound]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct InboundTable {
+pub(super) struct InboundTable {
     audience: Vec<String>,
     resource: Option<Url>,
     #[serde(default)]
@@ -87,27 +87,28 @@ impl From<OneOrMore> for Selectors {
     }
 }
 
-pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
-    let AgentFile { inbound, sts, .. } = AgentFile::parse(text)?;
-    let config = inbound.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
-    let mut builder = VerifierBuilder::new(config.audience);
-    for issuer in config.issuers {
-        builder = builder.issuer(issuer.into_issuer()?);
+impl InboundTable {
+    /// Sets a verifier up; `sts` is the table beside this one.
+    pub(super) fn builder(self, sts: Option<StsTable>) -> Result<VerifierBuilder, BuildError> {
+        let mut builder = Verifier::builder(self.audience);
+        for issuer in self.issuers {
+            builder = builder.issuer(issuer.into_issuer()?);
+        }
+        for scope in self.required_scopes {
+            builder = builder.require_scope(scope);
+        }
+        for ServiceAccountConfig { issuer, subject, tenants } in self.service_accounts {
+            builder = builder.service_account(&issuer, &subject, tenants);
+        }
+        if let Some(resource) = self.resource {
+            builder = builder.resource(resource);
+        }
+        if self.introspect {
+            let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect wants the table [sts]"))?;
+            builder = builder.introspect(sts.builder()?.build()?);
+        }
+        Ok(builder)
     }
-    for scope in config.required_scopes {
-        builder = builder.require_scope(scope);
-    }
-    for ServiceAccountConfig { issuer, subject, tenants } in config.service_accounts {
-        builder = builder.service_account(&issuer, &subject, tenants);
-    }
-    if let Some(resource) = config.resource {
-        builder = builder.resource(resource);
-    }
-    if config.introspect {
-        let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect wants the table [sts]"))?;
-        builder = builder.introspect(sts.builder()?.build()?);
-    }
-    Ok(builder)
 }
 
 impl IssuerConfig {

@@ -5,12 +5,12 @@ use serde::Deserialize;
 use sts_protocol::Scope;
 use url::Url;
 
-use crate::carried;
+use super::headers;
 
 /// One place that the agent calls, and the rules of that hop. By default it fails closed: no token, no call.
 ///
 /// ```
-/// use sts_client::route::Route;
+/// use sts_client::Route;
 ///
 /// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory").scope("stock:read".parse()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -322,7 +322,7 @@ fn check(route: &Route) -> Result<(), RouteError> {
     if sts_jose::check_url(url, route.allow_http).is_err() {
         return Err(RouteError::PlainHttp(url.clone()));
     }
-    match route.forward_headers.iter().find(|name| !carried::may_be_forwarded(name)) {
+    match route.forward_headers.iter().find(|name| !headers::may_be_forwarded(name)) {
         Some(name) => Err(RouteError::Header { url: url.clone(), name: name.clone() }),
         None => Ok(()),
     }

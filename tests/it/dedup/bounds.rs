@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::ToSpan;
-use sts_client::once::{
+use sts_client::dedup::{
     Begun, Held, MemoryLimits, MemoryOnceStore, OnceError, OnceKey, OnceStore, Operation, SMALL_OUTCOME_BYTES, Spend,
     Ticket,
 };
