@@ -1,9 +1,9 @@
 //! The keys that may have signed a token.
 
 use crate::algorithm::Algorithm;
-use crate::jws::{CompactJws, VerifyError};
+use crate::jws::CompactJws;
 use crate::signature_memo::SignatureMemo;
-use crate::verification_key::VerificationKey;
+use crate::verification_key::{VerificationKey, VerifyError};
 
 /// A token is tried against this many keys at most: the cost of a made-up token is bounded.
 pub const MAX_CANDIDATES: usize = 4;

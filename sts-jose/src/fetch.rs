@@ -1,5 +1,5 @@
-//! The only place that opens connections to others (`dev` calls the server of its own process besides): requests with a size limit, a time limit, no
-//! redirects, no proxy but a configured one, and only to addresses that the configuration names (or that the issuer's discovery names).
+//! Requests for keys: with a size limit and a time limit, without redirects, through no proxy but a configured one, and only to
+//! addresses that the configuration or the issuer's discovery document names.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,82 +8,47 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{NoProxy, Proxy, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
+use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::fetch_error::{FetchError, cut};
+use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_via};
 use crate::json;
 use crate::key_set::KeySet;
-use crate::remote::{Location, RemoteConfig};
-
-/// A key set or a discovery document may have this many bytes.
-pub const MAX_KEY_SET_BYTES: usize = 512 * 1024;
-
-/// The upper bound of every single request; a whole refresh has its own.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A bearer token file may have this many bytes.
 pub(crate) const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why there is no HTTP client. A fault of the configuration or the machine.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpClientError {
-    /// The CA file holds no certificate in PEM.
-    #[error("the ca file holds no pem certificate")]
-    NoCertificate,
-    /// The proxy, a certificate of the CA file, or the machine's own trust store, cannot be used.
-    #[error("the http client could not be built")]
-    Build(#[from] reqwest::Error),
+/// The place of an issuer's keys.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// This URL.
+    JwksUri(Url),
+    /// The `jwks_uri` of the issuer's discovery document.
+    Discovery,
 }
 
-/// The HTTP client for key sets, which sends its requests directly. See [`http_client_via`].
-///
-/// # Errors
-/// See [`HttpClientError`].
-pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
-    http_client_via(&Egress::default(), ca_pem)
-}
-
-/// The HTTP client for key sets. It follows no redirect, uses the proxies of `egress` alone, decodes no compression, and
-/// gives up a request after 5 seconds. With `ca_pem` (one or more PEM certificates) exactly those authorities are trusted
-/// and the system's are not, like `curl --cacert`; without, those of the system.
-///
-/// # Errors
-/// See [`HttpClientError`]; on a machine without any trust store a client without `ca_pem` cannot be built.
-pub fn http_client_via(egress: &Egress, ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent("agent-sts")
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connect_timeout(REQUEST_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
-        .pool_max_idle_per_host(1)
-        .tls_backend_rustls();
-    let direct = NoProxy::from_string(&egress.direct_hosts());
-    if let Some(url) = egress.https() {
-        builder = builder.proxy(Proxy::https(url.clone())?.no_proxy(direct.clone()));
-    }
-    if let Some(url) = egress.http() {
-        builder = builder.proxy(Proxy::http(url.clone())?.no_proxy(direct));
-    }
-    if let Some(pem) = ca_pem {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem)?;
-        if certificates.is_empty() {
-            return Err(HttpClientError::NoCertificate);
-        }
-        builder = builder.tls_certs_only(certificates);
-    }
-    Ok(builder.build()?)
+/// The settings of the fetch of an issuer's keys.
+#[derive(Debug, Clone)]
+pub struct RemoteConfig {
+    /// The issuer, byte for byte as in `iss`. With [`Location::Discovery`] it must be a URL.
+    pub issuer: String,
+    /// The place of its keys.
+    pub location: Location,
+    /// The client that sends the requests.
+    pub http: KeySetClient,
+    /// A file whose content is sent as a bearer token to the origin of the issuer, or with [`Location::JwksUri`] to that URL, and
+    /// nowhere else. Read for every fetch.
+    pub bearer_token_file: Option<PathBuf>,
+    /// Allows plain http for other hosts than loopback.
+    pub allow_http: bool,
+    /// The clock that measures the intervals.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The HTTP client of key sets: one that was made by [`http_client`], or one that trusts the authorities of a file and is made anew

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fetch_error::FetchError;
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::{KeySet, LostKey, MAX_KEYS};
-use crate::key_source::{KeyLookupError, KeySetHealth};
 
 /// Keys that could not be confirmed for this long are used no more: the issuer may have withdrawn them meanwhile.
 pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);

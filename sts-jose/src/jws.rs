@@ -9,13 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, UnknownAlgorithm};
 use crate::json::{self, JsonError};
-use crate::verification_key::VerificationKey;
+use crate::verification_key::{VerificationKey, VerifyError, is_sound_key_id};
 
 /// No more than this is parsed. Our own tokens stay under 8 KiB; those of outside issuers may be larger.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
-
-/// A `kid` may have this many characters.
-pub const MAX_KEY_ID_CHARS: usize = 256;
 
 /// What we read of a JOSE header. `jku`, `x5u`, `jwk` and `x5c` are not in here: a token never says which key to trust,
 /// and nothing is ever fetched because a token says so.
@@ -79,17 +76,6 @@ pub enum ParseError {
     /// `typ` is not a string.
     #[error("typ is not a string")]
     Typ,
-}
-
-/// Why a signature does not hold. The fault of whoever presents the token.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The key is not for the algorithm that the header names.
-    #[error("the key is not for this algorithm")]
-    WrongAlgorithm,
-    /// The signature is not one of this key over these bytes.
-    #[error("the signature does not verify")]
-    BadSignature,
 }
 
 /// A compact JWS whose header passed the gate and whose payload is any bytes. Tokens are [`crate::UnverifiedToken`]s;
@@ -204,12 +190,6 @@ pub fn typ_fits(typ: Option<&str>, allowed: &[&str]) -> bool {
         Some(_) | None => typ,
     };
     !short.is_empty() && allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(short))
-}
-
-/// Whether a `kid` is one that we take from a header or a key set.
-pub(crate) fn is_sound_key_id(kid: &str) -> bool {
-    let mut chars = kid.chars();
-    !kid.is_empty() && chars.by_ref().take(MAX_KEY_ID_CHARS).all(|c| !c.is_control()) && chars.next().is_none()
 }
 
 fn decode(segment: Segment, text: &str) -> Result<Vec<u8>, ParseError> {

@@ -1,10 +1,8 @@
-//! The sources of an issuer's keys, and the ways in which a key cannot be had.
+//! The sources of an issuer's keys.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-
-use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
@@ -12,11 +10,12 @@ use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
 use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
-use crate::jws::VerifyError;
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::KeySet;
 use crate::remote::RemoteKeySet;
 use crate::signature_memo::SignatureMemo;
 use crate::token::{UnverifiedToken, VerifiedToken};
+use crate::verification_key::VerifyError;
 
 /// The keys of one issuer.
 #[derive(Debug, Clone)]
@@ -29,20 +28,6 @@ pub enum KeySource {
     File(FileKeySet),
 }
 
-/// The reason for which a key is missing. A refusal and an outage must never be taken for each other.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum KeyLookupError {
-    /// The refusal: the issuer's keys are known, and this is none of them. The requester's fault.
-    #[error("the issuer has no such key")]
-    Unknown,
-    /// The refusal: the issuer publishes a key set, and it holds no key that can be used.
-    #[error("the issuer publishes no key that can be used")]
-    Unusable,
-    /// The outage: the issuer's keys are not known well enough to say no. Nobody's fault here; one may retry.
-    #[error("the keys of the issuer are out of reach")]
-    Unavailable(#[source] Arc<FetchError>),
-}
-
 /// Why none of an issuer's keys is known to have signed a token.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyVerifyError {
@@ -52,21 +37,6 @@ pub enum KeyVerifyError {
     /// The refusal: the keys that the token names did not sign it.
     #[error(transparent)]
     Signature(#[from] VerifyError),
-}
-
-/// How a key source fares.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct KeySetHealth {
-    /// When the keys in use were read or, for a file, last found unchanged; `None` if there are none.
-    pub fetched_at: Option<Timestamp>,
-    /// True if the latest attempt failed, or the set that it read holds no key that can be used.
-    pub failing: bool,
-    /// How many refetches an unknown `kid` has forced.
-    pub forced_refetches: u64,
-    /// How many attempts there were in all, the forced ones included.
-    pub fetches: u64,
-    /// The number of keys in the set that cannot be used, and of entries that are not read because there are too many.
-    pub lost_keys: usize,
 }
 
 impl KeySource {

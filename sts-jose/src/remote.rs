@@ -1,24 +1,22 @@
 //! The keys of an outside issuer, over HTTP: cached, refreshed behind the scenes, kept through an outage of a day, and fetched by
 //! one task at a time however many callers wait.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use url::Url;
 
 use crate::algorithm::Algorithm;
 use crate::bounded_file::BoundedFile;
 use crate::candidates::Candidates;
-use crate::clock::{Clock, has_passed};
+use crate::clock::has_passed;
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::{self, KeySetClient, MAX_BEARER_TOKEN_BYTES};
+use crate::fetch::{self, MAX_BEARER_TOKEN_BYTES, RemoteConfig};
 use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, missing, tell_lost_keys};
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::KeySet;
-use crate::key_source::{KeyLookupError, KeySetHealth};
 
 /// Keys older than this are refreshed in the background. They stay in use meanwhile, and while that fails, for up to
 /// [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
@@ -33,33 +31,6 @@ const FIRST_LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time that one whole refresh may take.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where an issuer's keys are.
-#[derive(Debug, Clone)]
-pub enum Location {
-    /// Here.
-    JwksUri(Url),
-    /// Where the issuer's discovery document says.
-    Discovery,
-}
-
-/// What must be known to fetch an issuer's keys.
-#[derive(Debug, Clone)]
-pub struct RemoteConfig {
-    /// The issuer, byte for byte as in `iss`. With [`Location::Discovery`] it must be a URL.
-    pub issuer: String,
-    /// Where its keys are.
-    pub location: Location,
-    /// The client that sends the requests.
-    pub http: KeySetClient,
-    /// A file whose content is sent as a bearer token to the origin of the issuer, or with [`Location::JwksUri`] to that URL, and
-    /// nowhere else. Read for every fetch.
-    pub bearer_token_file: Option<PathBuf>,
-    /// Whether plain http is allowed for other hosts than loopback.
-    pub allow_http: bool,
-    /// What the intervals are measured with.
-    pub clock: Arc<dyn Clock>,
-}
 
 /// The keys of an outside issuer. Cloning is cheap and shares the keys. Must be used within a tokio runtime.
 ///

@@ -9,8 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
-use crate::jws::{VerifyError, is_sound_key_id};
 use crate::rsa_modulus;
+
+/// A `kid` may have this many characters.
+pub const MAX_KEY_ID_CHARS: usize = 256;
 
 /// Members that only private or symmetric keys have. A key that somebody published with one of them is no secret any
 /// more, so it is not used at all.
@@ -64,6 +66,17 @@ pub enum JwkError {
     /// The point is not on the curve, or the RSA modulus or exponent is weak, oversized or malformed.
     #[error("the key is weak or invalid")]
     Unsound,
+}
+
+/// Why a signature does not hold. The fault of whoever presents the token.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The key is not for the algorithm that the header names.
+    #[error("the key is not for this algorithm")]
+    WrongAlgorithm,
+    /// The signature is not one of this key over these bytes.
+    #[error("the signature does not verify")]
+    BadSignature,
 }
 
 impl JwkError {
@@ -290,4 +303,10 @@ fn parameter(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> 
     let text = jwk.get(name).and_then(Value::as_str).ok_or(JwkError::Parameter)?;
     // The cause adds a position and a byte, which do not help: the entry is skipped.
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).or(Err(JwkError::Parameter))
+}
+
+/// Returns true for a `kid` that is accepted in a header or a key set.
+pub(crate) fn is_sound_key_id(kid: &str) -> bool {
+    let mut chars = kid.chars();
+    !kid.is_empty() && chars.by_ref().take(MAX_KEY_ID_CHARS).all(|c| !c.is_control()) && chars.next().is_none()
 }

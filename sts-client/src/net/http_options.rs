@@ -117,11 +117,7 @@ impl HttpOptions {
             builder = builder.read_timeout(timeout);
         }
         if let Some(pem) = &self.ca_pem {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem)?;
-            if certificates.is_empty() {
-                return Err(HttpClientError::NoCertificate);
-            }
-            builder = builder.tls_certs_only(certificates);
+            builder = sts_jose::trusting(builder, pem)?;
         }
         if let Some(proxy) = &self.proxy {
             let direct =

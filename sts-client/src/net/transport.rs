@@ -60,7 +60,7 @@ impl HttpTransport {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn new(timeout: Duration) -> Result<Self, HttpClientError> {
-        Ok(Self { client: client(timeout).build()? })
+        client(timeout, None)
     }
 
     /// Like [`Self::new`], but trusts exactly the certificate authorities in `ca_pem`: one or more certificates in PEM.
@@ -68,11 +68,7 @@ impl HttpTransport {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn with_ca(timeout: Duration, ca_pem: &[u8]) -> Result<Self, HttpClientError> {
-        let certificates = reqwest::Certificate::from_pem_bundle(ca_pem)?;
-        if certificates.is_empty() {
-            return Err(HttpClientError::NoCertificate);
-        }
-        Ok(Self { client: client(timeout).tls_certs_only(certificates).build()? })
+        client(timeout, Some(ca_pem))
     }
 }
 
@@ -105,22 +101,11 @@ async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, Transport
     Ok(body)
 }
 
-fn client(timeout: Duration) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent("agent-sts")
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connect_timeout(timeout)
-        .timeout(timeout)
+fn client(timeout: Duration, ca_pem: Option<&[u8]>) -> Result<HttpTransport, HttpClientError> {
+    let builder = sts_jose::http_client_builder(timeout, ca_pem)?
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-        .tls_backend_rustls()
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
+    Ok(HttpTransport { client: builder.build()? })
 }
 
 fn failed(error: reqwest::Error) -> TransportError {
