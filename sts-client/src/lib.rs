@@ -11,11 +11,11 @@
 //! ```no_run
 //! # #[cfg(feature = "axum")] async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::get};
-//! use sts_client::{Delegation, Verifier};
+//! use sts_client::{Caller, Verifier};
 //!
 //! let verifier = Verifier::from_toml(&std::fs::read_to_string("agent.toml")?)?.build()?;
 //! let app: Router = Router::new()
-//!     .route("/stock", get(|caller: Delegation| async move { format!("hello, {}", caller.subject().sub) }))
+//!     .route("/stock", get(|caller: Caller| async move { format!("hello, {}", caller.subject().sub) }))
 //!     .layer(verifier.layer());
 //! # Ok(()) }
 //! ```
@@ -57,7 +57,7 @@
 //!
 //! | feature | what plugs in |
 //! |---|---|
-//! | `axum` | the extractors of [`Delegation`] and [`VerifiedTenant`], outcomes as answers, and RFC 9728 metadata as a router; brings `tower` |
+//! | `axum` | the extractors of [`Caller`] and [`VerifiedTenant`], outcomes as answers, and RFC 9728 metadata as a router; brings `tower` |
 //! | `tower` | the inbound layer, the idempotency layer, and an outbound layer for any client |
 //! | `reqwest` | a middleware for `reqwest-middleware`, and its answers as outcomes |
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
@@ -80,7 +80,7 @@
 //! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
 //! `sts_client_envelope_decrypt_total`; the histogram `sts_client_request_seconds{request}`; and the gauge
 //! `sts_client_stand_in_seconds_left{route}`, for how long the agent's own token may stand in for an STS out of reach. None holds a token or
-//! a claim. What happened to a message at each boundary is said to a [`events::Tracer`].
+//! a claim. What happened to a message at each boundary is said to a [`events::EventSinks`].
 #![deny(missing_docs)]
 
 mod agent_file;
@@ -109,9 +109,9 @@ pub mod test_util;
 
 pub use build_error::{BuildError, TomlError};
 pub use call::{
-    CallContext, Carried, CorrelationId, Delegation, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, OnOutage,
-    OutboundKey, PriorActors, RefusalCode, Route, RouteError, Scoped, VerifiedTenant, WithoutUser, X_CORRELATION_ID,
-    X_DELEGATION_FALLBACK, X_TENANT_ID,
+    CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext, OnOutage,
+    OutboundKey, PriorActors, PropagatedHeaders, RefusalCode, Route, RouteError, Scoped, VerifiedTenant, WithoutUser,
+    X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
@@ -122,7 +122,7 @@ pub use inbound::Verifier;
 pub use net::HttpOptions;
 #[cfg(feature = "tower")]
 pub use net::ResponseBody;
-pub use propagate::Propagator;
+pub use propagate::{Propagator, StartError};
 pub use service_account::ServiceAccount;
 
 // The crates whose types stand in public signatures: an agent names them in the version that this crate uses.

@@ -70,7 +70,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         "sqlx::",
         &[
             "sts-server/src/storage/",
-            "sts-client/src/dedup/numbers.rs",
+            "sts-client/src/dedup/sql.rs",
             "sts-client/src/dedup/postgres.rs",
             "sts-client/src/dedup/sqlite.rs",
         ],
@@ -80,7 +80,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         &[
             "sts-jose/src/fetch.rs",
             "sts-jose/src/fetch_error.rs",
-            "sts-jose/src/remote.rs",
+            "sts-jose/src/http_client.rs",
             "sts-client/src/net/transport.rs",
             "sts-client/src/net/http_options.rs",
             "sts-client/src/integrations/",
@@ -110,7 +110,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("VerifiedSubject::new(", &["sts-server/src/verify/"]),
     ("Permit::new(", &["sts-server/src/policy/"]),
     ("map(Permit::new)", &["sts-server/src/policy/"]),
-    ("Delegation::new(", &["sts-client/src/inbound/"]),
+    ("Caller::new(", &["sts-client/src/inbound/"]),
     ("VerifiedTenant(", &["sts-client/src/call/caller.rs"]),
     ("map(VerifiedTenant)", &["sts-client/src/call/caller.rs"]),
     ("AuthenticatedAgent {", &["sts-server/src/client_auth/"]),
@@ -251,7 +251,7 @@ fn a_breach_is_found() {
         ("sts-jose/src/times.rs", "let now = Timestamp::now();"),
         ("sts-server/src/keys/ring.rs", "let home = std::env::home_dir();"),
         ("sts-client/src/lib.rs", "use sts_server::policy;"),
-        ("sts-client/src/propagate/mod.rs", "let delegation = Delegation::new(verified);"),
+        ("sts-client/src/propagate/mod.rs", "let caller = Caller::new(verified);"),
         ("sts-client/src/service_account/slot.rs", "let http = reqwest::Client::new();"),
         ("sts-client/src/dedup/memory.rs", "let pool = sqlx::PgPool::connect(url);"),
     ];

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::dedup::OnceKey;
+use crate::dedup::DedupKey;
 
 /// The number of different calls of one request that are counted apart. Those beyond share one count.
 const MAX_OPERATIONS: usize = 10_000;
@@ -11,17 +11,17 @@ const MAX_OPERATIONS: usize = 10_000;
 /// Counts how often each operation was called under one request. The count of an operation does not depend on the order of the others, so
 /// that a request which is repeated, and makes its calls at the same time, numbers them alike.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<HashMap<OnceKey, u64>>);
+pub(crate) struct Calls(Mutex<HashMap<DedupKey, u64>>);
 
 impl Calls {
     /// The number of this call among those of the same operation, from 1.
     pub(crate) fn number(&self, operation: &str) -> u64 {
-        let operation = OnceKey::new("call", [operation]);
+        let operation = DedupKey::new("call", [operation]);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = if counts.len() < MAX_OPERATIONS || counts.contains_key(&operation) {
             operation
         } else {
-            OnceKey::new("calls beyond", [""])
+            DedupKey::new("calls beyond", [""])
         };
         let count = counts.entry(counted).or_default();
         *count += 1;

@@ -1,4 +1,4 @@
-//! Who calls, as a verified inbound token says.
+//! The caller, as a verified inbound token names it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use serde_json::Value;
 use sts_jose::Claims;
 use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 
-use super::headers::{Carried, CorrelationId};
+use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
 
-/// What a verified inbound token says: on whose behalf, by whom, in which tenant, with which scopes. Cloning is cheap.
+/// The verified caller of an inbound request: its principal, actor, tenant and scopes, as its token says. Cloning is cheap.
 ///
-/// Only [`crate::inbound::Verifier`] makes one. It holds the token itself for the next exchange and shows it to nobody.
+/// Only [`crate::inbound::Verifier`] makes one. It holds the token for the next exchange and never shows it.
 ///
 /// ```
-/// # use sts_client::Delegation;
-/// # fn handler(caller: &Delegation) {
+/// # use sts_client::Caller;
+/// # fn handler(caller: &Caller) {
 /// println!("{} asks", caller.subject().sub);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Delegation(Arc<Verified>);
+pub struct Caller(Arc<Verified>);
 
-/// What the verifier found; the content of a [`Delegation`].
+/// The result of verification; the content of a [`Caller`].
 pub(crate) struct Verified {
     pub(crate) token: SecretString,
     /// SHA-256 of the token, header, payload and signature.
@@ -42,28 +42,28 @@ pub(crate) struct Verified {
     pub(crate) expires_at: Timestamp,
     /// All claims of the token.
     pub(crate) claims: Claims,
-    pub(crate) carried: Carried,
-    /// Where the metadata of the resource are, for the refusals of a handler.
+    pub(crate) headers: PropagatedHeaders,
+    /// The URL of the resource's metadata, for the refusals of a handler.
     pub(crate) resource_metadata: Option<Arc<str>>,
 }
 
-/// Whether a token is a user's or an agent's own.
+/// The kind of principal that a token speaks for.
 ///
 /// ```
-/// # use sts_client::{Delegation, Kind};
-/// fn is_user(caller: &Delegation) -> bool {
+/// # use sts_client::{Caller, Kind};
+/// fn is_user(caller: &Caller) -> bool {
 ///     caller.kind() == Kind::User
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// It speaks for an end user; [`Delegation::actor`] says who acts.
+    /// An end user; [`Caller::actor`] names the agent that acts for it.
     User,
-    /// It speaks for an agent on its own behalf. There is no user.
+    /// An agent on its own behalf. There is no user.
     ServiceAccount,
 }
 
-impl Delegation {
+impl Caller {
     pub(crate) fn new(verified: Verified) -> Self {
         Self(Arc::new(verified))
     }
@@ -72,11 +72,11 @@ impl Delegation {
         &self.0
     }
 
-    /// Whether a user or an agent of its own stands behind the call.
+    /// The kind of principal: a user, or an agent on its own behalf.
     ///
     /// ```
-    /// # use sts_client::{Delegation, Kind};
-    /// fn is_user(caller: &Delegation) -> bool {
+    /// # use sts_client::{Caller, Kind};
+    /// fn is_user(caller: &Caller) -> bool {
     ///     caller.kind() == Kind::User
     /// }
     /// ```
@@ -88,8 +88,8 @@ impl Delegation {
     /// The principal, by the issuer that first named it: `sub_id` where the token has one, else its `iss` and `sub`.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn key_of(caller: &Delegation) -> (String, String) {
+    /// # use sts_client::Caller;
+    /// fn key_of(caller: &Caller) -> (String, String) {
     ///     let subject = caller.subject();
     ///     (subject.iss.clone(), subject.sub.clone())
     /// }
@@ -102,8 +102,8 @@ impl Delegation {
     /// The `iss` of the token itself.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn came_through_the_sts(caller: &Delegation) -> bool {
+    /// # use sts_client::Caller;
+    /// fn came_through_the_sts(caller: &Caller) -> bool {
     ///     caller.issuer() == "https://sts.example.com"
     /// }
     /// ```
@@ -115,8 +115,8 @@ impl Delegation {
     /// The agent that acts now; `None` when the user calls directly. The only actor that may decide anything (RFC 8693 §4.1).
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn is_the_coordinator(caller: &Delegation) -> bool {
+    /// # use sts_client::Caller;
+    /// fn is_the_coordinator(caller: &Caller) -> bool {
     ///     caller.actor().is_some_and(|actor| actor.sub == "coordinator")
     /// }
     /// ```
@@ -128,8 +128,8 @@ impl Delegation {
     /// The agents that acted before, for the audit log alone.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// # fn handler(caller: &Delegation) {
+    /// # use sts_client::Caller;
+    /// # fn handler(caller: &Caller) {
     /// println!("before it: {}", caller.prior_actors());
     /// # }
     /// ```
@@ -141,8 +141,8 @@ impl Delegation {
     /// The tenant: of a user the token's own; of a service account the one that `X-Tenant-ID` names and that it may speak for.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// # fn handler(caller: &Delegation) {
+    /// # use sts_client::Caller;
+    /// # fn handler(caller: &Caller) {
     /// println!("for {}", caller.tenant().map_or("no tenant", |tenant| tenant.as_str()));
     /// # }
     /// ```
@@ -154,10 +154,10 @@ impl Delegation {
     /// The tenant, as the proof that it was verified. `None` for a token without one.
     ///
     /// ```
-    /// # use sts_client::{Delegation, VerifiedTenant};
+    /// # use sts_client::{Caller, VerifiedTenant};
     /// fn orders(tenant: &VerifiedTenant) {}
     ///
-    /// # fn handler(caller: &Delegation) {
+    /// # fn handler(caller: &Caller) {
     /// if let Some(tenant) = caller.verified_tenant() {
     ///     orders(&tenant);
     /// }
@@ -168,11 +168,11 @@ impl Delegation {
         self.0.tenant.clone().map(VerifiedTenant)
     }
 
-    /// What the token allows.
+    /// The scopes of the token.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// # fn handler(caller: &Delegation) {
+    /// # use sts_client::Caller;
+    /// # fn handler(caller: &Caller) {
     /// println!("may {}", caller.scope());
     /// # }
     /// ```
@@ -184,8 +184,8 @@ impl Delegation {
     /// Whether the token holds a scope, by its exact name.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn may_write(caller: &Delegation) -> bool {
+    /// # use sts_client::Caller;
+    /// fn may_write(caller: &Caller) -> bool {
     ///     caller.has_scope("stock:write")
     /// }
     /// ```
@@ -197,8 +197,8 @@ impl Delegation {
     /// The transaction (RFC 8417 §2.2) that joins all hops below one first hop.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// # fn handler(caller: &Delegation) {
+    /// # use sts_client::Caller;
+    /// # fn handler(caller: &Caller) {
     /// println!("transaction {}", caller.txn().unwrap_or("-"));
     /// # }
     /// ```
@@ -210,8 +210,8 @@ impl Delegation {
     /// The time at which the token expires.
     ///
     /// ```
-    /// # use sts_client::{Clock as _, Delegation, SystemClock};
-    /// fn is_still_good(caller: &Delegation) -> bool {
+    /// # use sts_client::{Clock as _, Caller, SystemClock};
+    /// fn is_still_good(caller: &Caller) -> bool {
     ///     SystemClock.now() < caller.expires_at()
     /// }
     /// ```
@@ -220,11 +220,12 @@ impl Delegation {
         self.0.expires_at
     }
 
-    /// The roles of the caller, from the claim `roles` or the configured one. A token of the STS holds those that the delegations of its chain let pass.
+    /// The roles of the caller, from the claim `roles` or the configured one. A token of the STS holds the roles that each delegation of its
+    /// chain allows.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn is_clerk(caller: &Delegation) -> bool {
+    /// # use sts_client::Caller;
+    /// fn is_clerk(caller: &Caller) -> bool {
     ///     caller.roles().any(|role| role == "clerk")
     /// }
     /// ```
@@ -235,8 +236,8 @@ impl Delegation {
     /// The authentication context class of the user (`acr`, OpenID Connect Core 1.0 §2). `None` where it is absent or not a string.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn has_used_a_second_factor(caller: &Delegation) -> bool {
+    /// # use sts_client::Caller;
+    /// fn has_used_a_second_factor(caller: &Caller) -> bool {
     ///     caller.acr() == Some("urn:example:mfa")
     /// }
     /// ```
@@ -248,8 +249,8 @@ impl Delegation {
     /// The authentication methods of the user (`amr`, RFC 8176). Empty where the claim is absent or no array of strings.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn has_used_a_one_time_password(caller: &Delegation) -> bool {
+    /// # use sts_client::Caller;
+    /// fn has_used_a_one_time_password(caller: &Caller) -> bool {
     ///     caller.amr().contains(&"otp")
     /// }
     /// ```
@@ -261,8 +262,8 @@ impl Delegation {
     /// The time at which the user authenticated (`auth_time`). `None` where it is absent or no time.
     ///
     /// ```
-    /// # use sts_client::{Delegation, jiff::Timestamp};
-    /// fn authenticated_after(caller: &Delegation, earliest: Timestamp) -> bool {
+    /// # use sts_client::{Caller, jiff::Timestamp};
+    /// fn authenticated_after(caller: &Caller, earliest: Timestamp) -> bool {
     ///     caller.auth_time().is_some_and(|at| at >= earliest)
     /// }
     /// ```
@@ -274,8 +275,8 @@ impl Delegation {
     /// The OAuth client to which the token was issued (`client_id`, RFC 9068 §2.2). In a token of the STS it is the agent that acts now.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn audit_line(caller: &Delegation) -> String {
+    /// # use sts_client::Caller;
+    /// fn audit_line(caller: &Caller) -> String {
     ///     format!("{} by {}", caller.subject().sub, caller.client_id().unwrap_or("-"))
     /// }
     /// ```
@@ -287,8 +288,8 @@ impl Delegation {
     /// The identifier of the token (`jti`), by which `sts-server revoke --jti` revokes it.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn audit_line(caller: &Delegation) -> String {
+    /// # use sts_client::Caller;
+    /// fn audit_line(caller: &Caller) -> String {
     ///     format!("token {}", caller.jti().unwrap_or("-"))
     /// }
     /// ```
@@ -302,8 +303,8 @@ impl Delegation {
     /// logs.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn email(caller: &Delegation) -> Option<&str> {
+    /// # use sts_client::Caller;
+    /// fn email(caller: &Caller) -> Option<&str> {
     ///     caller.claim("email")?.as_str()
     /// }
     /// ```
@@ -319,27 +320,27 @@ impl Delegation {
     /// The identifier that joins the events of one user request across hops; made when the request had none.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// # fn handler(caller: &Delegation) {
+    /// # use sts_client::Caller;
+    /// # fn handler(caller: &Caller) {
     /// println!("request {}", caller.correlation_id());
     /// # }
     /// ```
     #[must_use]
     pub fn correlation_id(&self) -> &CorrelationId {
-        self.0.carried.correlation_id()
+        self.0.headers.correlation_id()
     }
 
     /// The `Idempotency-Key` of the request.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// # fn handler(caller: &Delegation) {
+    /// # use sts_client::Caller;
+    /// # fn handler(caller: &Caller) {
     /// println!("operation {}", caller.idempotency_key().map_or("-", |key| key.as_str()));
     /// # }
     /// ```
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
-        self.0.carried.idempotency_key()
+        self.0.headers.idempotency_key()
     }
 }
 
@@ -349,17 +350,17 @@ impl Delegation {
 /// `axum` a handler takes it as an argument.
 ///
 /// ```
-/// use sts_client::{Delegation, VerifiedTenant};
+/// use sts_client::{Caller, VerifiedTenant};
 ///
 /// fn orders_of(tenant: &VerifiedTenant) -> String {
 ///     format!("SELECT … WHERE tenant_id = '{tenant}'")
 /// }
-/// # fn handler(caller: &Delegation) -> Option<String> {
+/// # fn handler(caller: &Caller) -> Option<String> {
 /// caller.verified_tenant().map(|tenant| orders_of(&tenant))
 /// # }
 /// ```
 ///
-/// Nothing but a [`Delegation`] yields one. These do not compile:
+/// Nothing but a [`Caller`] yields one. These do not compile:
 ///
 /// ```compile_fail,E0423
 /// let tenant = sts_client::VerifiedTenant(sts_client::Tenant::new("acme").unwrap());
@@ -416,17 +417,17 @@ impl fmt::Display for VerifiedTenant {
     }
 }
 
-impl fmt::Debug for Delegation {
+impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delegation").field("kind", &self.0.kind).field("txn", &self.0.txn).finish_non_exhaustive()
+        f.debug_struct("Caller").field("kind", &self.0.kind).field("txn", &self.0.txn).finish_non_exhaustive()
     }
 }
 
 /// The actors before the current one. For the audit log, and for no decision (RFC 8693 §4.1): it can be read, but not compared.
 ///
 /// ```
-/// # use sts_client::Delegation;
-/// # fn handler(caller: &Delegation) {
+/// # use sts_client::Caller;
+/// # fn handler(caller: &Caller) {
 /// println!("before it: {}", caller.prior_actors());
 /// # }
 /// ```
@@ -437,8 +438,8 @@ impl<'a> PriorActors<'a> {
     /// The actors, the latest first, to be written down.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// fn names(caller: &Delegation) -> Vec<&str> {
+    /// # use sts_client::Caller;
+    /// fn names(caller: &Caller) -> Vec<&str> {
     ///     caller.prior_actors().for_audit().map(|actor| actor.sub).collect()
     /// }
     /// ```

@@ -1,4 +1,4 @@
-//! On whose behalf an outbound call is made.
+//! The context of an outbound call: the caller on whose behalf it is made.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,23 +11,22 @@ use sts_protocol::Tenant;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use super::caller::{Delegation, Kind};
-use super::headers::{Carried, CorrelationId};
+use super::caller::{Caller, Kind};
+use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
-use crate::error::Error;
 
 tokio::task_local! {
     static CURRENT: CallContext;
 }
 
-/// On whose behalf an outbound call is made, and what travels with it. Cloning is cheap.
+/// The context of an outbound call: the caller on whose behalf it is made, and the headers that travel with it. Cloning is cheap.
 ///
-/// Made of a [`Delegation`], or said in as many words with [`CallContext::without_user`]. A call for which none is known is an error and
-/// not a call without a user: whoever loses the context on the way (a spawned task does) must not gain the service account's authority.
+/// Made from a [`Caller`], or with [`CallContext::without_user`]. A call without a context is an error and not a call without a user:
+/// code that loses the context (a spawned task does) must not gain the service account's authority.
 ///
 /// ```
-/// # use sts_client::{CallContext, Delegation};
-/// # async fn handler(caller: Delegation) {
+/// # use sts_client::{CallContext, Caller};
+/// # async fn handler(caller: Caller) {
 /// CallContext::from(caller).scope(async { /* calls on behalf of the caller */ }).await;
 /// # }
 /// ```
@@ -36,32 +35,44 @@ pub struct CallContext(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    caller: Caller,
-    carried: Carried,
+    origin: Origin,
+    headers: PropagatedHeaders,
 }
 
-/// Who asks, for the decision table.
+/// The origin of a call, for the decision table.
 #[derive(Debug)]
-enum Caller {
-    /// Whoever the verified inbound token names.
-    Inbound(Delegation),
-    /// Nobody: a scheduled run, or the handshake of a protocol.
+enum Origin {
+    /// A verified inbound request.
+    Inbound(Caller),
+    /// No request: a scheduled run, or the handshake of a protocol.
     Absent {
         /// The tenant for which the work is done.
         tenant: Option<Tenant>,
     },
 }
 
-impl From<Delegation> for CallContext {
-    fn from(delegation: Delegation) -> Self {
-        let carried = delegation.verified().carried.clone();
-        Self(Arc::new(Inner { caller: Caller::Inbound(delegation), carried }))
+/// No context is known for a call. The agent's code is at fault.
+///
+/// ```
+/// use sts_client::{CallContext, Error, http::Extensions};
+///
+/// let missing = CallContext::find(&Extensions::new()).unwrap_err();
+/// assert!(matches!(Error::from(missing), Error::Misconfigured { .. }));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no call context: attach one to the request, or make the call within CallContext::scope")]
+pub struct MissingContext;
+
+impl From<Caller> for CallContext {
+    fn from(caller: Caller) -> Self {
+        let headers = caller.verified().headers.clone();
+        Self(Arc::new(Inner { origin: Origin::Inbound(caller), headers }))
     }
 }
 
-impl From<&Delegation> for CallContext {
-    fn from(delegation: &Delegation) -> Self {
-        Self::from(delegation.clone())
+impl From<&Caller> for CallContext {
+    fn from(caller: &Caller) -> Self {
+        Self::from(caller.clone())
     }
 }
 
@@ -72,10 +83,10 @@ impl CallContext {
     /// use sts_client::{CallContext, SystemEntropy, Tenant};
     ///
     /// let nightly = CallContext::without_user(Some(Tenant::new("acme").unwrap()), &SystemEntropy);
-    /// assert!(nightly.delegation().is_none());
+    /// assert!(nightly.caller().is_none());
     /// ```
     pub fn without_user(tenant: Option<Tenant>, entropy: &dyn Entropy) -> Self {
-        Self(Arc::new(Inner { caller: Caller::Absent { tenant }, carried: Carried::fresh(entropy) }))
+        Self(Arc::new(Inner { origin: Origin::Absent { tenant }, headers: PropagatedHeaders::fresh(entropy) }))
     }
 
     /// With another correlation id.
@@ -84,11 +95,11 @@ impl CallContext {
     /// # use sts_client::{CallContext, CorrelationId, SystemEntropy};
     /// # let context = CallContext::without_user(None, &SystemEntropy);
     /// let context = context.with_correlation_id(CorrelationId::from_text("run-7").unwrap());
-    /// assert_eq!(context.carried().correlation_id().as_str(), "run-7");
+    /// assert_eq!(context.headers().correlation_id().as_str(), "run-7");
     /// ```
     #[must_use]
     pub fn with_correlation_id(self, correlation_id: CorrelationId) -> Self {
-        self.with_carried(|carried| carried.with_correlation_id(correlation_id))
+        self.with_headers(|headers| headers.with_correlation_id(correlation_id))
     }
 
     /// With another idempotency key, for one of several calls that one request makes.
@@ -97,11 +108,11 @@ impl CallContext {
     /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
     /// # let context = CallContext::without_user(None, &SystemEntropy);
     /// let context = context.with_idempotency_key(IdempotencyKey::from_text("order-7").unwrap());
-    /// assert_eq!(context.carried().idempotency_key().unwrap().as_str(), "order-7");
+    /// assert_eq!(context.headers().idempotency_key().unwrap().as_str(), "order-7");
     /// ```
     #[must_use]
     pub fn with_idempotency_key(self, key: IdempotencyKey) -> Self {
-        self.with_carried(|carried| carried.with_idempotency_key(key))
+        self.with_headers(|headers| headers.with_idempotency_key(key))
     }
 
     /// For one of several calls that one request makes, which the agent names: its idempotency key, if there is one, is
@@ -112,12 +123,12 @@ impl CallContext {
     /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
     /// # let context = CallContext::without_user(None, &SystemEntropy).with_idempotency_key(IdempotencyKey::from_text("order-7").unwrap());
     /// let (reserve, charge) = (context.clone().for_operation("reserve"), context.for_operation("charge"));
-    /// assert_eq!(reserve.carried().idempotency_key().unwrap().as_str(), "order-7::reserve");
-    /// assert_eq!(charge.carried().idempotency_key().unwrap().as_str(), "order-7::charge");
+    /// assert_eq!(reserve.headers().idempotency_key().unwrap().as_str(), "order-7::reserve");
+    /// assert_eq!(charge.headers().idempotency_key().unwrap().as_str(), "order-7::charge");
     /// ```
     #[must_use]
     pub fn for_operation(self, operation: &str) -> Self {
-        match self.carried().idempotency_key().map(|key| key.child(operation)) {
+        match self.headers().idempotency_key().map(|key| key.child(operation)) {
             Some(key) => self.with_idempotency_key(key),
             None => self,
         }
@@ -126,15 +137,15 @@ impl CallContext {
     /// Without the idempotency key: it names one operation, and this context serves for others.
     #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(self) -> Self {
-        self.with_carried(Carried::without_idempotency_key)
+        self.with_headers(PropagatedHeaders::without_idempotency_key)
     }
 
-    fn with_carried(self, change: impl FnOnce(Carried) -> Carried) -> Self {
-        let caller = match &self.0.caller {
-            Caller::Inbound(delegation) => Caller::Inbound(delegation.clone()),
-            Caller::Absent { tenant } => Caller::Absent { tenant: tenant.clone() },
+    fn with_headers(self, change: impl FnOnce(PropagatedHeaders) -> PropagatedHeaders) -> Self {
+        let origin = match &self.0.origin {
+            Origin::Inbound(caller) => Origin::Inbound(caller.clone()),
+            Origin::Absent { tenant } => Origin::Absent { tenant: tenant.clone() },
         };
-        Self(Arc::new(Inner { caller, carried: change(self.0.carried.clone()) }))
+        Self(Arc::new(Inner { origin, headers: change(self.0.headers.clone()) }))
     }
 
     /// The context of the task that is running, where [`CallContext::scope`] set one.
@@ -148,7 +159,7 @@ impl CallContext {
         CURRENT.try_with(Self::clone).ok()
     }
 
-    /// The context of one call: the [`CallContext`] or else the [`Delegation`] among the extensions of the request, or else that of the
+    /// The context of one call: the [`CallContext`] or else the [`Caller`] among the extensions of the request, or else that of the
     /// task that is running.
     ///
     /// ```
@@ -160,14 +171,10 @@ impl CallContext {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when there is none.
-    pub fn find(extensions: &http::Extensions) -> Result<Self, Error> {
-        let attached = extensions.get::<Self>().cloned().or_else(|| extensions.get::<Delegation>().map(Self::from));
-        attached.or_else(Self::current).ok_or_else(|| {
-            Error::misconfigured(
-                "no call context: attach one to the request, or make the call within CallContext::scope",
-            )
-        })
+    /// [`MissingContext`] when there is none.
+    pub fn find(extensions: &http::Extensions) -> Result<Self, MissingContext> {
+        let attached = extensions.get::<Self>().cloned().or_else(|| extensions.get::<Caller>().map(Self::from));
+        attached.or_else(Self::current).ok_or(MissingContext)
     }
 
     /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:
@@ -225,23 +232,23 @@ impl CallContext {
         Scoped { inner: Box::pin(stream), context: self.clone() }
     }
 
-    /// The verified delegation behind the call; `None` for work that no request asked for.
+    /// The verified caller behind the call; `None` for work that no request started.
     ///
     /// ```
     /// # use sts_client::CallContext;
     /// fn came_with_a_request(context: &CallContext) -> bool {
-    ///     context.delegation().is_some()
+    ///     context.caller().is_some()
     /// }
     /// ```
     #[must_use]
-    pub fn delegation(&self) -> Option<&Delegation> {
-        match &self.0.caller {
-            Caller::Inbound(delegation) => Some(delegation),
-            Caller::Absent { .. } => None,
+    pub fn caller(&self) -> Option<&Caller> {
+        match &self.0.origin {
+            Origin::Inbound(caller) => Some(caller),
+            Origin::Absent { .. } => None,
         }
     }
 
-    /// The user's delegation; `None` when a service account calls, or nobody.
+    /// The verified caller, if it is a user; `None` for a service account, and without a caller.
     ///
     /// ```
     /// # use sts_client::CallContext;
@@ -250,8 +257,8 @@ impl CallContext {
     /// }
     /// ```
     #[must_use]
-    pub fn user(&self) -> Option<&Delegation> {
-        self.delegation().filter(|delegation| delegation.kind() == Kind::User)
+    pub fn user(&self) -> Option<&Caller> {
+        self.caller().filter(|caller| caller.kind() == Kind::User)
     }
 
     /// The tenant for which the call is made: verified, or said in [`CallContext::without_user`].
@@ -263,31 +270,31 @@ impl CallContext {
     /// ```
     #[must_use]
     pub fn tenant(&self) -> Option<&Tenant> {
-        match &self.0.caller {
-            Caller::Inbound(delegation) => delegation.tenant(),
-            Caller::Absent { tenant } => tenant.as_ref(),
+        match &self.0.origin {
+            Origin::Inbound(caller) => caller.tenant(),
+            Origin::Absent { tenant } => tenant.as_ref(),
         }
     }
 
-    /// What travels with the call.
+    /// The headers that travel with the call.
     ///
     /// ```
     /// # use sts_client::CallContext;
     /// fn request(context: &CallContext) -> &str {
-    ///     context.carried().correlation_id().as_str()
+    ///     context.headers().correlation_id().as_str()
     /// }
     /// ```
     #[must_use]
-    pub fn carried(&self) -> &Carried {
-        &self.0.carried
+    pub fn headers(&self) -> &PropagatedHeaders {
+        &self.0.headers
     }
 }
 
 /// A stream or a body that is polled with a [`CallContext`] as the current one; from [`CallContext::scope_stream`].
 ///
 /// ```
-/// # use sts_client::{CallContext, Delegation, Scoped};
-/// fn events<S>(caller: &Delegation, events: S) -> Scoped<S> {
+/// # use sts_client::{CallContext, Caller, Scoped};
+/// fn events<S>(caller: &Caller, events: S) -> Scoped<S> {
 ///     CallContext::from(caller).scope_stream(events)
 /// }
 /// ```

@@ -1,4 +1,4 @@
-//! What travels with a call besides the credential: correlation id, idempotency key, trace context, and the headers that a route
+//! The headers that travel with a call besides the credential: correlation id, idempotency key, trace context, and those that a route
 //! forwards.
 
 use std::fmt;
@@ -149,11 +149,11 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
     (1..=max_chars).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// What an inbound request carries on. Holds no credential.
+/// The headers of an inbound request that travel on with its outbound calls. Holds no credential.
 #[derive(Clone)]
-pub struct Carried {
+pub struct PropagatedHeaders {
     correlation_id: CorrelationId,
-    key: CarriedKey,
+    key: ContextKey,
     /// The calls so far, shared by all contexts of the request.
     calls: Arc<Calls>,
     /// Everything that a route may forward; a route picks by name.
@@ -162,7 +162,7 @@ pub struct Carried {
 
 /// The idempotency key of a context.
 #[derive(Debug, Clone)]
-enum CarriedKey {
+enum ContextKey {
     /// There is none.
     Absent,
     /// The key of the request. Each call has a child of it.
@@ -171,12 +171,12 @@ enum CarriedKey {
     OfCall(IdempotencyKey),
 }
 
-impl Carried {
+impl PropagatedHeaders {
     /// Starts anew, for work that no request asked for.
     pub(crate) fn fresh(entropy: &dyn Entropy) -> Self {
         Self {
             correlation_id: CorrelationId::random(entropy),
-            key: CarriedKey::Absent,
+            key: ContextKey::Absent,
             calls: Arc::default(),
             headers: HeaderMap::new(),
         }
@@ -200,7 +200,7 @@ impl Carried {
             .filter(|(name, _)| !named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())));
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::random(entropy)),
-            key: key.map_or(CarriedKey::Absent, CarriedKey::OfRequest),
+            key: key.map_or(ContextKey::Absent, ContextKey::OfRequest),
             calls: Arc::default(),
             headers: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
         }
@@ -216,8 +216,8 @@ impl Carried {
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         match &self.key {
-            CarriedKey::Absent => None,
-            CarriedKey::OfRequest(key) | CarriedKey::OfCall(key) => Some(key),
+            ContextKey::Absent => None,
+            ContextKey::OfRequest(key) | ContextKey::OfCall(key) => Some(key),
         }
     }
 
@@ -225,9 +225,9 @@ impl Carried {
     /// from those of earlier calls of the operation.
     pub(crate) fn key_of_call(&self, operation: impl FnOnce() -> String) -> Option<IdempotencyKey> {
         match &self.key {
-            CarriedKey::Absent => None,
-            CarriedKey::OfRequest(key) => Some(self.next_child(key, &operation())),
-            CarriedKey::OfCall(key) => Some(key.clone()),
+            ContextKey::Absent => None,
+            ContextKey::OfRequest(key) => Some(self.next_child(key, &operation())),
+            ContextKey::OfCall(key) => Some(key.clone()),
         }
     }
 
@@ -256,13 +256,13 @@ impl Carried {
 
     /// With another idempotency key.
     pub(crate) fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.key = CarriedKey::OfCall(key);
+        self.key = ContextKey::OfCall(key);
         self
     }
 
     #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(mut self) -> Self {
-        self.key = CarriedKey::Absent;
+        self.key = ContextKey::Absent;
         self
     }
 
@@ -291,9 +291,9 @@ impl Carried {
 }
 
 /// Without the headers, some of which may be credentials that this crate knows nothing of.
-impl fmt::Debug for Carried {
+impl fmt::Debug for PropagatedHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Carried").field("correlation_id", &self.correlation_id).finish_non_exhaustive()
+        f.debug_struct("PropagatedHeaders").field("correlation_id", &self.correlation_id).finish_non_exhaustive()
     }
 }
 
@@ -329,7 +329,7 @@ mod tests {
         headers.insert("x-hop", HeaderValue::from_static("inbound"));
         let forward: Vec<HeaderName> = headers.keys().cloned().collect();
         let mut outbound = HeaderMap::new();
-        Carried::from_headers(&headers, &SystemEntropy).apply(&mut outbound, &forward);
+        PropagatedHeaders::from_headers(&headers, &SystemEntropy).apply(&mut outbound, &forward);
         assert_eq!(outbound.keys().collect::<Vec<_>>(), [X_CORRELATION_ID]);
     }
 
@@ -337,7 +337,7 @@ mod tests {
     fn debug_shows_no_header_that_might_be_a_credential() {
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", HeaderValue::from_static("hunter2"));
-        let carried = Carried::from_headers(&headers, &SystemEntropy);
+        let carried = PropagatedHeaders::from_headers(&headers, &SystemEntropy);
         assert!(!format!("{carried:?}").contains("hunter2"), "{carried:?}");
     }
 }

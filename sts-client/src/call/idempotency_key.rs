@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::dedup::OnceKey;
+use crate::dedup::DedupKey;
 
 /// Names one operation, so that a repetition does it once.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -76,7 +76,7 @@ impl IdempotencyKey {
                 return child;
             }
         }
-        let digest = OnceKey::new("idempotency-key", [self.as_str(), operation]).to_hex();
+        let digest = DedupKey::new("idempotency-key", [self.as_str(), operation]).to_hex();
         let header = HeaderValue::from_str(&digest).unwrap_or_else(|_never| HeaderValue::from_static("-"));
         Self { key: digest.into(), header }
     }

@@ -12,10 +12,10 @@ mod refusal_code;
 mod route;
 
 pub(crate) use caller::Verified;
-pub use caller::{Delegation, Kind, PriorActors, VerifiedTenant};
-pub use context::{CallContext, Scoped};
+pub use caller::{Caller, Kind, PriorActors, VerifiedTenant};
+pub use context::{CallContext, MissingContext, Scoped};
 pub(crate) use headers::single;
-pub use headers::{Carried, CorrelationId, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
+pub use headers::{CorrelationId, PropagatedHeaders, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
 pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, OutboundKey, Route, RouteError, WithoutUser};

@@ -9,16 +9,16 @@ use serde_json::Value;
 ///
 /// So no two lists of parts share a key, no text is too long for a store, and no store holds names of users or tenants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OnceKey([u8; 32]);
+pub struct DedupKey([u8; 32]);
 
-impl OnceKey {
+impl DedupKey {
     /// The key of these parts in a namespace, which names the kind of thing: values of two kinds never meet.
     ///
     /// ```
-    /// use sts_client::dedup::OnceKey;
+    /// use sts_client::dedup::DedupKey;
     ///
-    /// assert_ne!(OnceKey::new("message", ["a", "bc"]), OnceKey::new("message", ["ab", "c"]));
-    /// assert_ne!(OnceKey::new("message", ["a"]), OnceKey::new("operation", ["a"]));
+    /// assert_ne!(DedupKey::new("message", ["a", "bc"]), DedupKey::new("message", ["ab", "c"]));
+    /// assert_ne!(DedupKey::new("message", ["a"]), DedupKey::new("operation", ["a"]));
     /// ```
     pub fn new<P: AsRef<[u8]>>(namespace: &str, parts: impl IntoIterator<Item = P>) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
@@ -70,9 +70,9 @@ fn canonical(value: &Value) -> Value {
 }
 
 /// Its first bytes, enough to find it again in a log.
-impl fmt::Debug for OnceKey {
+impl fmt::Debug for DedupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnceKey(")?;
+        f.write_str("DedupKey(")?;
         self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…)")
     }
@@ -86,12 +86,12 @@ mod tests {
 
     #[test]
     fn the_order_of_members_makes_no_other_key_and_everything_else_does() {
-        let of = |text: &str| OnceKey::of_json("n", &serde_json::from_str(text).unwrap());
+        let of = |text: &str| DedupKey::of_json("n", &serde_json::from_str(text).unwrap());
         let one = of(r#"{"a": {"x": [1, 2], "y": null}, "b": "c"}"#);
         assert_eq!(one, of(r#"{"b": "c", "a": {"y": null, "x": [1, 2]}}"#));
         for other in [r#"{"a": {"x": [2, 1], "y": null}, "b": "c"}"#, r#"{"a": {"x": [1, 2]}, "b": "c"}"#, "{}"] {
             assert_ne!(one, of(other), "{other}");
         }
-        assert_ne!(OnceKey::of_json("n", &json!({})), OnceKey::of_json("m", &json!({})));
+        assert_ne!(DedupKey::of_json("n", &json!({})), DedupKey::of_json("m", &json!({})));
     }
 }

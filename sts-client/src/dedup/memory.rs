@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use sts_jose::Clock;
 
 use super::{
-    ABANDONED_FOR, Begun, Caller, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, SMALL_OUTCOME_BYTES,
-    Spend, Ticket,
+    ABANDONED_FOR, Begun, CallerKey, DedupError, DedupKey, DedupStore, EXPIRY_MARGIN, Held, Operation,
+    SMALL_OUTCOME_BYTES, Spend, Ticket,
 };
 
 /// The cost of an entry beside its outcome: its key in two indexes, its record, and a small outcome. Rounded up.
@@ -35,7 +35,7 @@ impl Default for MemoryLimits {
 
 /// A store in memory. Share it by `Arc`.
 ///
-/// When it is full it refuses new entries ([`OnceError::Full`]), and forgets nothing that is alive: a forgotten value would be a replay.
+/// When it is full it refuses new entries ([`DedupError::Full`]), and forgets nothing that is alive: a forgotten value would be a replay.
 /// Records of abandoned operations make way for new entries, the oldest first.
 ///
 /// **Each caller's share is bounded**: a new entry is refused when its caller holds more than the space that is free. One caller alone fills
@@ -45,12 +45,12 @@ impl Default for MemoryLimits {
 /// use std::sync::Arc;
 ///
 /// use sts_client::SystemClock;
-/// use sts_client::dedup::{MemoryLimits, MemoryOnceStore};
+/// use sts_client::dedup::{MemoryLimits, MemoryDedupStore};
 ///
 /// let limits = MemoryLimits { bytes: 256 << 20, ..MemoryLimits::default() };
-/// let store = Arc::new(MemoryOnceStore::new(Arc::new(SystemClock), limits));
+/// let store = Arc::new(MemoryDedupStore::new(Arc::new(SystemClock), limits));
 /// ```
-pub struct MemoryOnceStore {
+pub struct MemoryDedupStore {
     clock: Arc<dyn Clock>,
     limits: MemoryLimits,
     held: Mutex<Contents>,
@@ -58,14 +58,14 @@ pub struct MemoryOnceStore {
 
 #[derive(Default)]
 struct Contents {
-    values: HashMap<OnceKey, SpentValue>,
-    operations: HashMap<OnceKey, Record>,
+    values: HashMap<DedupKey, SpentValue>,
+    operations: HashMap<DedupKey, Record>,
     /// The time at which each entry may go.
-    ends: BTreeSet<(Timestamp, Kind, OnceKey)>,
+    ends: BTreeSet<(Timestamp, Kind, DedupKey)>,
     /// The abandoned operations among them, which may go as soon as their room is needed.
-    abandoned: BTreeSet<(Timestamp, OnceKey)>,
+    abandoned: BTreeSet<(Timestamp, DedupKey)>,
     /// The usage of each caller that holds anything.
-    callers: HashMap<Caller, Usage>,
+    callers: HashMap<CallerKey, Usage>,
     total: Usage,
 }
 
@@ -76,12 +76,12 @@ enum Kind {
 }
 
 struct SpentValue {
-    caller: Caller,
+    caller: CallerKey,
     ends_at: Timestamp,
 }
 
 struct Record {
-    caller: Caller,
+    caller: CallerKey,
     fingerprint: [u8; 32],
     attempt: u32,
     begun_at: Timestamp,
@@ -141,7 +141,7 @@ impl Usage {
     }
 }
 
-impl MemoryOnceStore {
+impl MemoryDedupStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>, limits: MemoryLimits) -> Self {
         Self { clock, limits, held: Mutex::default() }
@@ -156,14 +156,14 @@ impl MemoryOnceStore {
     }
 
     /// Makes room for what a caller adds, if need be by forgetting abandoned operations.
-    fn make_room(&self, contents: &mut Contents, caller: Caller, added: Usage) -> Result<(), OnceError> {
+    fn make_room(&self, contents: &mut Contents, caller: CallerKey, added: Usage) -> Result<(), DedupError> {
         let limits = Usage { entries: self.limits.entries, bytes: self.limits.bytes };
         loop {
             let held = contents.callers.get(&caller).copied().unwrap_or_default();
             if held.plus(added).is_within(limits.minus(contents.total)) {
                 return Ok(());
             }
-            let Some(&(_, oldest)) = contents.abandoned.first() else { return Err(OnceError::Full) };
+            let Some(&(_, oldest)) = contents.abandoned.first() else { return Err(DedupError::Full) };
             contents.take(oldest);
         }
     }
@@ -182,19 +182,19 @@ impl Contents {
         forgotten
     }
 
-    fn remember_value(&mut self, key: OnceKey, value: SpentValue) {
+    fn remember_value(&mut self, key: DedupKey, value: SpentValue) {
         self.ends.insert((value.ends_at, Kind::Value, key));
         self.add(value.caller, Usage::ENTRY);
         self.values.insert(key, value);
     }
 
-    fn forget_value(&mut self, key: OnceKey) {
+    fn forget_value(&mut self, key: DedupKey) {
         let Some(value) = self.values.remove(&key) else { return };
         self.ends.remove(&(value.ends_at, Kind::Value, key));
         self.subtract(value.caller, Usage::ENTRY);
     }
 
-    fn put(&mut self, key: OnceKey, record: Record) {
+    fn put(&mut self, key: DedupKey, record: Record) {
         self.ends.insert((record.ends(), Kind::Operation, key));
         if matches!(record.state, State::Abandoned) {
             self.abandoned.insert((record.ends(), key));
@@ -203,7 +203,7 @@ impl Contents {
         self.operations.insert(key, record);
     }
 
-    fn take(&mut self, key: OnceKey) -> Option<Record> {
+    fn take(&mut self, key: DedupKey) -> Option<Record> {
         let record = self.operations.remove(&key)?;
         self.ends.remove(&(record.ends(), Kind::Operation, key));
         self.abandoned.remove(&(record.ends(), key));
@@ -211,13 +211,13 @@ impl Contents {
         Some(record)
     }
 
-    fn add(&mut self, caller: Caller, usage: Usage) {
+    fn add(&mut self, caller: CallerKey, usage: Usage) {
         self.total = self.total.plus(usage);
         let held = self.callers.entry(caller).or_default();
         *held = held.plus(usage);
     }
 
-    fn subtract(&mut self, caller: Caller, usage: Usage) {
+    fn subtract(&mut self, caller: CallerKey, usage: Usage) {
         self.total = self.total.minus(usage);
         let left = self.callers.get(&caller).copied().unwrap_or_default().minus(usage);
         if left == Usage::default() {
@@ -253,8 +253,8 @@ fn after(now: Timestamp, by: Duration) -> Timestamp {
 }
 
 #[async_trait]
-impl OnceStore for MemoryOnceStore {
-    async fn spend(&self, key: OnceKey, caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
+impl DedupStore for MemoryDedupStore {
+    async fn spend(&self, key: DedupKey, caller: CallerKey, expires_at: Timestamp) -> Result<Spend, DedupError> {
         let (mut contents, now) = self.contents();
         if contents.values.contains_key(&key) {
             return Ok(Spend::SeenBefore);
@@ -266,7 +266,7 @@ impl OnceStore for MemoryOnceStore {
         Ok(Spend::First)
     }
 
-    async fn begin(&self, operation: &Operation) -> Result<Begun, OnceError> {
+    async fn begin(&self, operation: &Operation) -> Result<Begun, DedupError> {
         let (mut contents, now) = self.contents();
         let attempt = match contents.operations.get(&operation.key) {
             Some(record) if record.fingerprint != operation.fingerprint => return Ok(Begun::Conflict),
@@ -302,12 +302,12 @@ impl OnceStore for MemoryOnceStore {
         }))
     }
 
-    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, OnceError> {
+    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, DedupError> {
         let (mut contents, now) = self.contents();
         Ok(contents.change(ticket, |record| record.lease_until = after(now, lease)))
     }
 
-    async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, OnceError> {
+    async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, DedupError> {
         let (mut contents, now) = self.contents();
         let Some(caller) = contents.held(ticket).map(|record| record.caller) else { return Ok(Held::No) };
         let added = Usage::of_outcome(outcome);
@@ -320,7 +320,7 @@ impl OnceStore for MemoryOnceStore {
         }))
     }
 
-    async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
+    async fn abandon(&self, ticket: &Ticket) -> Result<Held, DedupError> {
         let (mut contents, now) = self.contents();
         Ok(contents.change(ticket, |record| {
             record.expires_at = record.expires_at.min(after(now, ABANDONED_FOR));
@@ -328,14 +328,14 @@ impl OnceStore for MemoryOnceStore {
         }))
     }
 
-    async fn purge(&self) -> Result<u64, OnceError> {
+    async fn purge(&self) -> Result<u64, DedupError> {
         let now = self.clock.now();
         Ok(self.held.lock().unwrap_or_else(PoisonError::into_inner).forget_expired(now))
     }
 }
 
-impl fmt::Debug for MemoryOnceStore {
+impl fmt::Debug for MemoryDedupStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryOnceStore").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("MemoryDedupStore").field("limits", &self.limits).finish_non_exhaustive()
     }
 }

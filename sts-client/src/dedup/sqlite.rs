@@ -9,13 +9,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqlitePool};
+use sqlx::{ConnectOptions, Connection, FromRow, SqlitePool};
 
-use super::numbers::{Acts, PURGED_AT_ONCE, foreign, from_milliseconds, milliseconds, unavailable};
-use super::{
-    ABANDONED_FOR, Begun, Caller, EXPIRY_MARGIN, Held, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket,
+use super::DedupError;
+use super::sql::{
+    ACQUIRE_TIMEOUT, BegunRow, Bound, Database, OperationRow, SqlDedupStore, Statements, foreign, unavailable,
 };
 
 /// How long a statement waits for another process's lock.
@@ -23,8 +22,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, the entry into WAL is tried.
 const WAL_ATTEMPTS: u32 = 50;
 const WAL_PAUSE: Duration = Duration::from_millis(50);
-/// How long a caller waits for a connection of this process.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 
 const VALUES: &str = "CREATE TABLE IF NOT EXISTS sts_once_values (
     key BLOB PRIMARY KEY,
@@ -91,23 +88,20 @@ const PURGE_OPERATIONS: &str = "
         SELECT key FROM sts_once_operations
         WHERE expires_at_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER) AND (outcome IS NOT NULL OR lease_until_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER)) LIMIT $1)";
 
-/// Nobody loses that often against purges of what has just expired.
-const ATTEMPTS: u32 = 8;
-
 /// A store in a `SQLite` database. Share it by `Arc`.
-#[derive(Debug)]
-pub struct SqliteOnceStore {
-    pool: SqlitePool,
-    acts: Acts,
-}
+pub type SqliteDedupStore = SqlDedupStore<SqliteDatabase>;
 
-impl SqliteOnceStore {
+/// A pool of connections to a `SQLite` database.
+#[derive(Debug)]
+pub struct SqliteDatabase(SqlitePool);
+
+impl SqliteDedupStore {
     /// Opens the file of this URL (`sqlite://once.db`), and makes it, readable by its owner only, and its tables where they are missing.
     ///
     /// # Errors
-    /// [`OnceError::Unavailable`] for a malformed URL, too, and for a database in memory, for which there is
-    /// [`MemoryOnceStore`](super::MemoryOnceStore).
-    pub async fn open(url: &str) -> Result<Self, OnceError> {
+    /// [`DedupError::Unavailable`] for a malformed URL, too, and for a database in memory, for which there is
+    /// [`MemoryDedupStore`](super::MemoryDedupStore).
+    pub async fn open(url: &str) -> Result<Self, DedupError> {
         if url.contains(":memory:") || url.contains("mode=memory") {
             return Err(foreign("a sqlite database in memory is not served"));
         }
@@ -125,34 +119,17 @@ impl SqliteOnceStore {
     /// A store within an agent's own database. Makes the tables where they are missing. How durable it is, is for the pool's options to say.
     ///
     /// # Errors
-    /// [`OnceError::Unavailable`].
-    pub async fn within(pool: SqlitePool) -> Result<Self, OnceError> {
+    /// [`DedupError::Unavailable`].
+    pub async fn within(pool: SqlitePool) -> Result<Self, DedupError> {
         for table in [VALUES, VALUES_BY_END, OPERATIONS, OPERATIONS_BY_END] {
             sqlx::query(table).execute(&pool).await.map_err(unavailable)?;
         }
-        Ok(Self { pool, acts: Acts::default() })
-    }
-
-    /// The operation as it stands, for whoever may not begin it. `None` when it has just gone.
-    async fn read(&self, operation: &Operation) -> Result<Option<Begun>, OnceError> {
-        let rows =
-            sqlx::query(READ).bind(key_bytes(&operation.key)).fetch_all(&self.pool).await.map_err(unavailable)?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let fingerprint: Vec<u8> = row.try_get("fingerprint").map_err(unavailable)?;
-        if fingerprint != operation.fingerprint {
-            return Ok(Some(Begun::Conflict));
-        }
-        let outcome: Option<Vec<u8>> = row.try_get("outcome").map_err(unavailable)?;
-        if let Some(outcome) = outcome {
-            return Ok(Some(Begun::Done { outcome }));
-        }
-        let lease: i64 = row.try_get("lease_ms").map_err(unavailable)?;
-        Ok(Some(Begun::InFlight { retry_after: from_milliseconds(lease) }))
+        Ok(Self::new(SqliteDatabase(pool)))
     }
 }
 
 /// Makes the file when it is missing. It holds what was answered to users.
-fn create(path: &Path) -> Result<(), OnceError> {
+fn create(path: &Path) -> Result<(), DedupError> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]
@@ -162,7 +139,7 @@ fn create(path: &Path) -> Result<(), OnceError> {
 }
 
 /// Brings the file into WAL, where it stays. `SQLite` does not wait for the lock that this needs, when others do the same.
-async fn enter_wal(options: &SqliteConnectOptions) -> Result<(), OnceError> {
+async fn enter_wal(options: &SqliteConnectOptions) -> Result<(), DedupError> {
     let mut attempts = WAL_ATTEMPTS;
     loop {
         attempts = attempts.saturating_sub(1);
@@ -174,102 +151,43 @@ async fn enter_wal(options: &SqliteConnectOptions) -> Result<(), OnceError> {
     }
 }
 
-fn key_bytes(key: &OnceKey) -> &[u8] {
-    key.as_bytes()
-}
-
-fn ticket(row: &SqliteRow, operation: &Operation) -> Result<Ticket, OnceError> {
-    let attempt: i64 = row.try_get("attempt").map_err(unavailable)?;
-    Ok(Ticket {
-        key: operation.key,
-        attempt: u32::try_from(attempt).or(Err(foreign("an attempt out of range")))?,
-        begun_at_ms: row.try_get("begun_at_ms").map_err(unavailable)?,
-        expires_in: operation.expires_in,
-    })
-}
-
-fn held(changed_rows: u64) -> Held {
-    if changed_rows == 0 { Held::No } else { Held::Yes }
-}
-
 #[async_trait]
-impl OnceStore for SqliteOnceStore {
-    async fn spend(&self, key: OnceKey, _caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
-        self.acts.count(self).await;
-        let done = sqlx::query(SPEND)
-            .bind(key_bytes(&key))
-            .bind(expires_at.as_millisecond())
-            .bind(milliseconds(EXPIRY_MARGIN))
-            .execute(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        Ok(if done.rows_affected() == 0 { Spend::SeenBefore } else { Spend::First })
+impl Database for SqliteDatabase {
+    const STATEMENTS: Statements = Statements {
+        spend: SPEND,
+        begin: BEGIN,
+        read: READ,
+        renew: RENEW,
+        finish: FINISH,
+        abandon: ABANDON,
+        purges: [PURGE_VALUES, PURGE_OPERATIONS],
+    };
+
+    async fn execute(&self, statement: &'static str, values: &[Bound<'_>]) -> Result<u64, sqlx::Error> {
+        let query = values.iter().fold(sqlx::query(statement), |query, value| match *value {
+            Bound::Bytes(bytes) => query.bind(bytes),
+            Bound::Number(number) => query.bind(number),
+        });
+        Ok(query.execute(&self.0).await?.rows_affected())
     }
 
-    async fn begin(&self, operation: &Operation) -> Result<Begun, OnceError> {
-        self.acts.count(self).await;
-        for _ in 0..ATTEMPTS {
-            let begun = sqlx::query(BEGIN)
-                .bind(key_bytes(&operation.key))
-                .bind(operation.fingerprint.as_slice())
-                .bind(milliseconds(operation.lease))
-                .bind(milliseconds(operation.expires_in))
-                .fetch_all(&self.pool)
-                .await
-                .map_err(unavailable)?;
-            if let Some(row) = begun.first() {
-                return Ok(Begun::Started(ticket(row, operation)?));
-            }
-            if let Some(begun) = self.read(operation).await? {
-                return Ok(begun);
-            }
-        }
-        Err(foreign("the operation came and went too often"))
+    async fn begun(&self, values: &[Bound<'_>]) -> Result<Option<BegunRow>, sqlx::Error> {
+        fetch(&self.0, BEGIN, values).await
     }
 
-    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, OnceError> {
-        let done = sqlx::query(RENEW)
-            .bind(key_bytes(&ticket.key))
-            .bind(i64::from(ticket.attempt))
-            .bind(ticket.begun_at_ms)
-            .bind(milliseconds(lease))
-            .execute(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        Ok(held(done.rows_affected()))
+    async fn operation(&self, values: &[Bound<'_>]) -> Result<Option<OperationRow>, sqlx::Error> {
+        fetch(&self.0, READ, values).await
     }
+}
 
-    async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, OnceError> {
-        let done = sqlx::query(FINISH)
-            .bind(key_bytes(&ticket.key))
-            .bind(i64::from(ticket.attempt))
-            .bind(ticket.begun_at_ms)
-            .bind(outcome)
-            .bind(milliseconds(ticket.expires_in))
-            .execute(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        Ok(held(done.rows_affected()))
-    }
-
-    async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
-        let done = sqlx::query(ABANDON)
-            .bind(key_bytes(&ticket.key))
-            .bind(i64::from(ticket.attempt))
-            .bind(ticket.begun_at_ms)
-            .bind(milliseconds(ABANDONED_FOR))
-            .execute(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        Ok(held(done.rows_affected()))
-    }
-
-    async fn purge(&self) -> Result<u64, OnceError> {
-        let mut purged = 0;
-        for statement in [PURGE_VALUES, PURGE_OPERATIONS] {
-            let done = sqlx::query(statement).bind(PURGED_AT_ONCE).execute(&self.pool).await.map_err(unavailable)?;
-            purged += done.rows_affected();
-        }
-        Ok(purged)
-    }
+/// The first row. Reads all of them, so that the statement runs to its end.
+async fn fetch<T>(pool: &SqlitePool, statement: &'static str, values: &[Bound<'_>]) -> Result<Option<T>, sqlx::Error>
+where
+    T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+{
+    let query = values.iter().fold(sqlx::query_as(statement), |query, value| match *value {
+        Bound::Bytes(bytes) => query.bind(bytes),
+        Bound::Number(number) => query.bind(number),
+    });
+    Ok(query.fetch_all(pool).await?.into_iter().next())
 }

@@ -1,10 +1,10 @@
-//! What happened to a message at each boundary, as events that cannot hold a secret.
+//! Events for a message at each boundary, which cannot hold a secret.
 //!
-//! What lives here: the boundaries, the [`Event`], and where events go ([`TraceSink`]: [`JsonLines`] is the audit trail of an agent,
-//! [`ToTracing`] its log, [`Recorded`] a test's). Whoever guards a boundary says so through a [`Tracer`]. Redaction is by construction: a
+//! What lives here: the boundaries, the [`Event`], and where events go ([`EventSink`]: [`JsonLines`] is the audit trail of an agent,
+//! [`ToTracing`] its log, [`Recorded`] a test's). Each guard emits its events to [`EventSinks`]. Redaction is by construction: a
 //! field holds a time, a code of this crate, a verified tenant, a name of the agent's own configuration, or a [`Reference`], which is a
 //! UUID or a digest. What must never live here: a field for text that somebody sent. Another boundary is a variant of [`Boundary`]; another
-//! place for events an implementation of [`TraceSink`].
+//! place for events an implementation of [`EventSink`].
 
 mod reference;
 mod sinks;
@@ -20,7 +20,7 @@ use sts_protocol::Tenant;
 pub use reference::Reference;
 pub use sinks::{JsonLines, Recorded, ToTracing};
 
-use crate::call::{Delegation, Kind};
+use crate::call::{Caller, Kind};
 
 /// A line that a message crosses, in the order in which it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -28,13 +28,13 @@ use crate::call::{Delegation, Kind};
 pub enum Boundary {
     /// A message arrived.
     Received,
-    /// Who sent it, and on whose behalf.
+    /// The sender and its principal are verified.
     Identity,
-    /// Whether it is for this agent, and may ask what it asks.
+    /// The message is for this agent and has the authority that it needs.
     Authorization,
-    /// Whether it is new.
+    /// The message is no replay.
     Replay,
-    /// Whether somebody approved it, where that is asked for.
+    /// The approval of the message, where one is required.
     Approval,
     /// Its payload was decrypted.
     Decrypted,
@@ -77,19 +77,19 @@ impl Boundary {
     }
 }
 
-/// How a message fared at a boundary. The code is one of this crate's.
+/// The outcome of a message at a boundary. The code is one of this crate's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "outcome", content = "reason", rename_all = "snake_case")]
-pub enum Outcome {
-    /// It crossed.
+pub enum BoundaryOutcome {
+    /// The message passed.
     Passed,
-    /// It did not.
+    /// The message was refused.
     Refused(&'static str),
-    /// Nobody could tell.
+    /// The guard could not decide.
     Unavailable(&'static str),
 }
 
-/// Which guard of the agent speaks.
+/// A guard of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
@@ -101,10 +101,10 @@ pub enum Guard {
     Idempotency,
 }
 
-/// Whom and what an event is about.
+/// The parties and the message of an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Matter {
+pub struct EventSubject {
     /// Joins the events of one user request: the trace or correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Reference>,
@@ -128,24 +128,24 @@ pub struct Matter {
     pub txn: Option<Reference>,
     /// The other agent, as this agent's configuration calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer: Option<Configured>,
+    pub peer: Option<ConfiguredName>,
     /// What the message asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capability: Option<&'static str>,
 }
 
-impl Matter {
-    /// What a verified token says.
+impl EventSubject {
+    /// The caller, by its verified token.
     #[must_use]
-    pub fn of(delegation: &Delegation) -> Self {
-        let verified = delegation.verified();
+    pub fn of(caller: &Caller) -> Self {
+        let verified = caller.verified();
         let subject = &verified.subject;
         let actor = match verified.kind {
-            Kind::User => delegation.actor().map(|actor| actor.sub),
+            Kind::User => caller.actor().map(|actor| actor.sub),
             Kind::ServiceAccount => Some(verified.sub.as_str()),
         };
         Self {
-            trace_id: Some(Reference::of(delegation.correlation_id().as_str())),
+            trace_id: Some(Reference::of(caller.correlation_id().as_str())),
             tenant_id: verified.tenant.clone(),
             actor: actor.map(Reference::of),
             subject: Some(Reference::of_parts(&[&subject.iss, &subject.sub])),
@@ -157,15 +157,15 @@ impl Matter {
 
 /// A name out of the agent's own configuration. Only code that reads configuration makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Configured(Arc<str>);
+pub struct ConfiguredName(Arc<str>);
 
-impl Serialize for Configured {
+impl Serialize for ConfiguredName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }
 }
 
-impl Configured {
+impl ConfiguredName {
     #[cfg(feature = "envelope")]
     pub(crate) fn new(name: &str) -> Self {
         Self(name.into())
@@ -178,50 +178,50 @@ impl Configured {
     }
 }
 
-/// One thing that happened.
+/// One event at a boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Who noticed.
+    /// The guard that reports it.
     pub guard: Guard,
-    /// Where.
+    /// The boundary.
     pub boundary: Boundary,
-    /// How it went.
+    /// The outcome there.
     #[serde(flatten)]
-    pub outcome: Outcome,
-    /// Whom and what it is about.
+    pub outcome: BoundaryOutcome,
+    /// The parties and the message.
     #[serde(flatten)]
-    pub matter: Matter,
+    pub about: EventSubject,
 }
 
-/// Where events go. It must not block for long, and must not fail: whatever goes wrong there is its own concern.
-pub trait TraceSink: fmt::Debug + Send + Sync {
+/// A sink of events. It must not block for long, and handles its own failures.
+pub trait EventSink: fmt::Debug + Send + Sync {
     /// Takes one event.
     fn record(&self, event: &Event);
 }
 
-/// Says what happened to all its sinks. Cloning is cheap; the default has none.
+/// Sinks that each get every event. Cloning is cheap; the default has none.
 #[derive(Debug, Clone, Default)]
-pub struct Tracer(Vec<Arc<dyn TraceSink>>);
+pub struct EventSinks(Vec<Arc<dyn EventSink>>);
 
-impl Tracer {
-    /// A tracer with one sink.
+impl EventSinks {
+    /// One sink.
     #[must_use]
-    pub fn to(sink: Arc<dyn TraceSink>) -> Self {
+    pub fn to(sink: Arc<dyn EventSink>) -> Self {
         Self(vec![sink])
     }
 
-    /// With one more.
+    /// Adds a sink.
     #[must_use]
-    pub fn and(mut self, sink: Arc<dyn TraceSink>) -> Self {
+    pub fn and(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.0.push(sink);
         self
     }
 
-    /// Says what happened at one boundary. A sink that panics has lost the event; what happened stays as it is.
-    pub fn tell(&self, event: &Event) {
+    /// Emits an event to each sink. A sink that panics loses the event, and the other sinks still get it.
+    pub fn emit(&self, event: &Event) {
         for sink in &self.0 {
             if catch_unwind(AssertUnwindSafe(|| sink.record(event))).is_err() {
                 tracing::error!("a sink of trace events panicked");
@@ -229,11 +229,11 @@ impl Tracer {
         }
     }
 
-    /// Says that a message crossed every boundary before `last`, and then how it fared there.
-    pub(crate) fn tell_all(&self, (at, guard): (Timestamp, Guard), last: (Boundary, Outcome), matter: &Matter) {
-        let crossed = Boundary::ALL.into_iter().take_while(|boundary| *boundary < last.0);
-        for (boundary, outcome) in crossed.map(|boundary| (boundary, Outcome::Passed)).chain([last]) {
-            self.tell(&Event { at, guard, boundary, outcome, matter: matter.clone() });
+    /// Emits that a message passed every boundary before that of `last`, and then `last`.
+    pub(crate) fn emit_all(&self, last: &Event) {
+        for boundary in Boundary::ALL.into_iter().take_while(|boundary| *boundary < last.boundary) {
+            self.emit(&Event { boundary, outcome: BoundaryOutcome::Passed, ..last.clone() });
         }
+        self.emit(last);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Event, Outcome, TraceSink};
+use super::{BoundaryOutcome, Event, EventSink};
 
 /// The audit trail of an agent: one JSON object a line. A line is written whole and flushed; one that cannot be written is an error in
 /// the log.
@@ -22,7 +22,7 @@ impl<W: Write + Send> JsonLines<W> {
     }
 }
 
-impl<W: Write + Send> TraceSink for JsonLines<W> {
+impl<W: Write + Send> EventSink for JsonLines<W> {
     fn record(&self, event: &Event) {
         let written = serde_json::to_vec(event).map_err(std::io::Error::from).and_then(|mut line| {
             line.push(b'\n');
@@ -46,17 +46,19 @@ impl<W> fmt::Debug for JsonLines<W> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToTracing;
 
-impl TraceSink for ToTracing {
+impl EventSink for ToTracing {
     fn record(&self, event: &Event) {
-        let Event { guard, boundary, outcome, matter, .. } = event;
+        let Event { guard, boundary, outcome, about, .. } = event;
         let (guard, boundary) = (format!("{guard:?}"), boundary.as_str());
-        let trace_id = matter.trace_id.map(tracing::field::display);
+        let trace_id = about.trace_id.map(tracing::field::display);
         match outcome {
-            Outcome::Passed => tracing::trace!(target: "sts_client::events", guard, boundary, trace_id, "passed"),
-            Outcome::Refused(reason) => {
+            BoundaryOutcome::Passed => {
+                tracing::trace!(target: "sts_client::events", guard, boundary, trace_id, "passed")
+            }
+            BoundaryOutcome::Refused(reason) => {
                 tracing::debug!(target: "sts_client::events", guard, boundary, reason, trace_id, "refused");
             }
-            Outcome::Unavailable(reason) => {
+            BoundaryOutcome::Unavailable(reason) => {
                 tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be told");
             }
         }
@@ -75,7 +77,7 @@ impl Recorded {
     }
 }
 
-impl TraceSink for Recorded {
+impl EventSink for Recorded {
     fn record(&self, event: &Event) {
         lock(&self.0).push(event.clone());
     }

@@ -13,7 +13,7 @@ use sts_jose::{JsonError, json};
 use sts_protocol::{ErrorCode, Scope, TokenType};
 
 use super::error::{ExchangeError, Failure, Outage};
-use super::verify::Flaw;
+use super::flaw::Flaw;
 use crate::call::{RefusalCode, single};
 use crate::net::TransportError;
 

@@ -18,7 +18,7 @@ use super::error::{ExchangeError, Failure, Outage};
 use super::recent_answers::CredentialId;
 use super::request::Post;
 use crate::credentials::{self, Credentials, TokenSourceError};
-use crate::dedup::OnceKey;
+use crate::dedup::DedupKey;
 
 /// So long an assertion is good.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ fn prove_by_key(sts: &Inner, post: &mut Post, key: &SigningKey) -> Result<Creden
 }
 
 fn id_of(credential: &str) -> CredentialId {
-    *OnceKey::new("credential", [credential]).as_bytes()
+    *DedupKey::new("credential", [credential]).as_bytes()
 }
 
 /// The header of RFC 6749 §2.3.1, whose parts are form-encoded first.

@@ -22,6 +22,7 @@ mod builder;
 mod client_auth;
 mod discovery;
 mod error;
+mod flaw;
 mod issued;
 mod recent_answers;
 mod request;
@@ -49,7 +50,7 @@ use self::recent_answers::RecentAnswers;
 use self::request::Post;
 use self::retry::Policy;
 use self::verify::Expected;
-use crate::call::{CorrelationId, Delegation, Route};
+use crate::call::{Caller, CorrelationId, Route};
 use crate::credentials::Credentials;
 use crate::net::Transport;
 
@@ -74,8 +75,8 @@ struct Inner {
 /// What an exchange asks for (RFC 8693 §2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeRequest<'a> {
-    /// The user's delegation; its token becomes the `subject_token`.
-    pub subject: &'a Delegation,
+    /// The user; its token becomes the `subject_token`.
+    pub subject: &'a Caller,
     /// The target and the scope.
     pub route: &'a Route,
     /// What joins the events of one user request.
@@ -158,7 +159,7 @@ impl Sts {
 
 impl Inner {
     /// One attempt to get a token.
-    async fn token(&self, post: &Post, route: &Route, subject: Option<&Delegation>) -> Result<IssuedToken, Failure> {
+    async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, Failure> {
         let metadata = self.discovery.metadata().await?;
         let body = self.post(&metadata.token_endpoint, post).await?;
         let read = match subject {

@@ -1,22 +1,22 @@
-//! What is told of work: a count, and an event for each boundary that it met.
+//! The metric and the events of a piece of work.
 
 use super::{Idempotency, NotRun, Ran, Repeatable};
-use crate::events::{Boundary, Event, Guard, Matter, Outcome, Reference};
+use crate::events::{Boundary, BoundaryOutcome, Event, EventSubject, Guard, Reference};
 
-/// Whom and what the events of a piece of work are about.
-pub(super) fn matter(repeatable: &Repeatable<'_>) -> Matter {
+/// The parties of a piece of work.
+pub(super) fn about(repeatable: &Repeatable<'_>) -> EventSubject {
     let idempotency_key = Some(Reference::of(repeatable.key.as_str()));
-    Matter { idempotency_key, ..Matter::of(repeatable.caller) }
+    EventSubject { idempotency_key, ..EventSubject::of(repeatable.caller) }
 }
 
 impl Idempotency {
-    /// Tells how a piece of work went, whether or not anybody still waits for it.
-    pub(super) fn tell(&self, ran: &Result<Ran, NotRun>, matter: &Matter) {
+    /// Counts and emits the outcome of a piece of work.
+    pub(super) fn emit(&self, ran: &Result<Ran, NotRun>, about: &EventSubject) {
         metrics::counter!("sts_client_idempotency_total", "outcome" => name(ran)).increment(1);
         let at = self.clock.now();
         for (boundary, outcome) in boundaries(ran) {
-            let matter = matter.clone();
-            self.tracer.tell(&Event { at, guard: Guard::Idempotency, boundary, outcome, matter });
+            let about = about.clone();
+            self.sinks.emit(&Event { at, guard: Guard::Idempotency, boundary, outcome, about });
         }
     }
 }
@@ -34,16 +34,16 @@ fn name(ran: &Result<Ran, NotRun>) -> &'static str {
     }
 }
 
-/// The boundaries that the work met, and how it fared there. What was done before is answered and not invoked.
-fn boundaries(ran: &Result<Ran, NotRun>) -> Vec<(Boundary, Outcome)> {
-    let (new, invoked) = ((Boundary::Replay, Outcome::Passed), (Boundary::Invoked, Outcome::Passed));
+/// The boundaries that the work met, with the outcome at each. A replayed answer is not invoked.
+fn boundaries(ran: &Result<Ran, NotRun>) -> Vec<(Boundary, BoundaryOutcome)> {
+    let (new, invoked) = ((Boundary::Replay, BoundaryOutcome::Passed), (Boundary::Invoked, BoundaryOutcome::Passed));
     match ran {
-        Ok(Ran { replayed: false, .. }) => vec![new, invoked, (Boundary::Answered, Outcome::Passed)],
-        Ok(Ran { replayed: true, .. }) => vec![new, (Boundary::Answered, Outcome::Passed)],
+        Ok(Ran { replayed: false, .. }) => vec![new, invoked, (Boundary::Answered, BoundaryOutcome::Passed)],
+        Ok(Ran { replayed: true, .. }) => vec![new, (Boundary::Answered, BoundaryOutcome::Passed)],
         Err(NotRun::Conflict | NotRun::InFlight { .. } | NotRun::NotKept | NotRun::OtherAuthority) => {
-            vec![(Boundary::Replay, Outcome::Refused(name(ran)))]
+            vec![(Boundary::Replay, BoundaryOutcome::Refused(name(ran)))]
         }
-        Err(NotRun::Unavailable(_)) => vec![(Boundary::Replay, Outcome::Unavailable(name(ran)))],
-        Err(NotRun::Broken) => vec![new, (Boundary::Invoked, Outcome::Unavailable(name(ran)))],
+        Err(NotRun::Unavailable(_)) => vec![(Boundary::Replay, BoundaryOutcome::Unavailable(name(ran)))],
+        Err(NotRun::Broken) => vec![new, (Boundary::Invoked, BoundaryOutcome::Unavailable(name(ran)))],
     }
 }

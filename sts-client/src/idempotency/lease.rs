@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::authority::Authority;
 use super::record::Record;
-use crate::dedup::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
+use crate::dedup::{Begun, DedupError, DedupStore, Held, Operation, Ticket};
 
 /// The number of attempts to store an outcome, and the first pause between them. Each pause is twice the previous.
 const ATTEMPTS_TO_STORE: u32 = 6;
@@ -18,7 +18,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// An operation that this process holds. A task renews the lease until the operation is finished or abandoned; one that is dropped before is
 /// abandoned, so that a caller that hangs up or work that panics leaves nothing locked.
 pub(crate) struct Lease {
-    store: Arc<dyn OnceStore>,
+    store: Arc<dyn DedupStore>,
     ticket: Ticket,
     /// Says to the task that renews that it need not abandon. Dropped without a word: abandon.
     settled: oneshot::Sender<()>,
@@ -38,7 +38,7 @@ pub(crate) enum Start {
 
 impl Lease {
     /// Begins an operation and holds it. Runs in a task of its own: a caller that hangs up while the store is asked leaves nothing held.
-    pub(crate) async fn begin(store: Arc<dyn OnceStore>, operation: Operation) -> Result<Start, OnceError> {
+    pub(crate) async fn begin(store: Arc<dyn DedupStore>, operation: Operation) -> Result<Start, DedupError> {
         let begin = async move {
             Ok(match store.begin(&operation).await? {
                 Begun::Started(ticket) => Start::Held(Self::hold(store, ticket, operation.lease)),
@@ -47,10 +47,10 @@ impl Lease {
                 Begun::Conflict => Start::Conflict,
             })
         };
-        tokio::spawn(begin.in_current_span()).await.unwrap_or_else(|error| Err(OnceError::Unavailable(error.into())))
+        tokio::spawn(begin.in_current_span()).await.unwrap_or_else(|error| Err(DedupError::Unavailable(error.into())))
     }
 
-    fn hold(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration) -> Self {
+    fn hold(store: Arc<dyn DedupStore>, ticket: Ticket, lease: Duration) -> Self {
         let (settled, is_settled) = oneshot::channel();
         let renewing = renew(Arc::clone(&store), ticket.clone(), lease, is_settled);
         tokio::spawn(renewing.in_current_span());
@@ -69,7 +69,7 @@ impl Lease {
     pub(crate) async fn finish(self, authority: Authority, outcome: Option<Vec<u8>>) {
         let has_outcome = outcome.is_some();
         let mut stored = self.store(&Record { authority, outcome }).await;
-        if has_outcome && matches!(stored, Err(OnceError::Full)) {
+        if has_outcome && matches!(stored, Err(DedupError::Full)) {
             tracing::warn!("an outcome is not kept: the deduplication store has no room for it");
             stored = self.store(&Record { authority, outcome: None }).await;
         }
@@ -90,12 +90,12 @@ impl Lease {
     }
 
     /// Stores a record. Tries several times while the store cannot be reached.
-    async fn store(&self, record: &Record) -> Result<(), OnceError> {
+    async fn store(&self, record: &Record) -> Result<(), DedupError> {
         let bytes = record.to_bytes();
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS_TO_STORE {
             match self.try_to_store(&bytes).await {
-                Err(OnceError::Unavailable(_)) => {}
+                Err(DedupError::Unavailable(_)) => {}
                 ended => return ended,
             }
             tokio::time::sleep(pause).await;
@@ -104,7 +104,7 @@ impl Lease {
         self.try_to_store(&bytes).await
     }
 
-    async fn try_to_store(&self, bytes: &[u8]) -> Result<(), OnceError> {
+    async fn try_to_store(&self, bytes: &[u8]) -> Result<(), DedupError> {
         match self.store.finish(&self.ticket, bytes).await? {
             Held::Yes => {}
             // An earlier attempt may have been stored, though its answer did not arrive.
@@ -121,7 +121,7 @@ impl Lease {
 }
 
 /// Renews the lease until the operation is settled, and abandons it when its holder is gone.
-async fn renew(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration, mut settled: oneshot::Receiver<()>) {
+async fn renew(store: Arc<dyn DedupStore>, ticket: Ticket, lease: Duration, mut settled: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             is_settled = &mut settled => {
@@ -145,7 +145,7 @@ async fn renew(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration, mut s
     }
 }
 
-async fn abandon(store: &dyn OnceStore, ticket: &Ticket) {
+async fn abandon(store: &dyn DedupStore, ticket: &Ticket) {
     if let Err(error) = store.abandon(ticket).await {
         let error: &(dyn Error + 'static) = &error;
         tracing::warn!(error, "failed to abandon work: it can be repeated once its lease has expired");

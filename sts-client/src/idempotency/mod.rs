@@ -5,7 +5,7 @@
 //! another body and another answer (A2A, MCP): before a tool, for instance.
 //!
 //! An operation is the caller's own: its key counts within (tenant, caller, route), and tenant and caller are those of the verified
-//! [`Delegation`] and of nothing that a request says. The caller is the principal (issuer and subject) and the agent that acts for it.
+//! [`Caller`] and of nothing that a request says. The caller is the principal (issuer and subject) and the agent that acts for it.
 //!
 //! # Repetitions
 //!
@@ -28,12 +28,13 @@
 //! Where the store cannot be reached nothing is done ([`NotRun::Unavailable`]: 424).
 //!
 //! What lives here: the rules (`mod`, `run`), the lease of work in progress (`lease`), the record of work that is done (`record`,
-//! `authority`), what is told of them (`told`), and how HTTP keeps them (`layer`, `body`, `multipart`, `stored`). What must never: a store;
+//! `authority`), its metric and events (`events`), and how HTTP keeps them (`layer`, `body`, `multipart`, `stored`). What must never: a store;
 //! those are in [`crate::dedup`].
 
 mod authority;
 #[cfg(feature = "tower")]
 mod body;
+mod events;
 #[cfg(feature = "tower")]
 mod layer;
 mod lease;
@@ -43,7 +44,6 @@ mod record;
 mod run;
 #[cfg(feature = "tower")]
 mod stored;
-mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,9 +58,9 @@ pub(crate) use authority::Authority;
 pub(crate) use lease::{Lease, Start};
 pub(crate) use record::{NotRepeated, Record};
 
-use crate::call::{Delegation, IdempotencyKey, Kind};
-use crate::dedup::{Caller, OnceError, OnceKey, OnceStore};
-use crate::events::Tracer;
+use crate::call::{Caller, IdempotencyKey, Kind};
+use crate::dedup::{CallerKey, DedupError, DedupKey, DedupStore};
+use crate::events::EventSinks;
 use crate::outcome::Halted;
 
 /// How long work that is going on is held without a sign of life.
@@ -75,11 +75,11 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Does work once. Cloning is cheap and shares the store.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
-    store: Arc<dyn OnceStore>,
+    store: Arc<dyn DedupStore>,
     lease: Duration,
     expires_in: Duration,
     max_outcome_bytes: usize,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
 }
 
@@ -87,7 +87,7 @@ pub struct Idempotency {
 #[derive(Debug, Clone, Copy)]
 pub struct Repeatable<'a> {
     /// Who asks.
-    pub caller: &'a Delegation,
+    pub caller: &'a Caller,
     /// What for: the same for all repetitions, and for no other kind of work that uses the store.
     pub route: &'a str,
     /// The key of the request, or of the call.
@@ -140,7 +140,7 @@ pub enum NotRun {
     },
     /// The store cannot be asked. Nothing was done.
     #[error("nothing is done without the store")]
-    Unavailable(#[source] OnceError),
+    Unavailable(#[source] DedupError),
     /// The work did not end: it panicked. A repetition does it again.
     #[error("the work did not end")]
     Broken,
@@ -154,13 +154,13 @@ pub enum NotRun {
 
 impl Idempotency {
     /// With that store: a lease of 60 s, outcomes of up to 1 MiB, kept for 24 h.
-    pub fn new(store: Arc<dyn OnceStore>) -> Self {
+    pub fn new(store: Arc<dyn DedupStore>) -> Self {
         Self {
             store,
             lease: LEASE,
             expires_in: EXPIRES_IN,
             max_outcome_bytes: MAX_OUTCOME_BYTES,
-            tracer: Tracer::default(),
+            sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -179,15 +179,15 @@ impl Idempotency {
         self
     }
 
-    /// Who is told what happened to each piece of work: whether it was new (`replay`), whether it was done (`invoked`), and that its outcome
+    /// Sets the sinks of the events of each piece of work: whether it was new (`replay`), whether it was done (`invoked`), and that its outcome
     /// is known (`answered`).
     #[must_use]
-    pub fn trace(mut self, tracer: Tracer) -> Self {
-        self.tracer = tracer;
+    pub fn events(mut self, sinks: EventSinks) -> Self {
+        self.sinks = sinks;
         self
     }
 
-    /// The clock of what is told; leases and expiry go by the store's.
+    /// The clock of the events; leases and expiry go by the store's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -204,13 +204,13 @@ impl Idempotency {
 
 impl Repeatable<'_> {
     /// The key within (tenant, caller, route).
-    fn once_key(&self) -> OnceKey {
-        OnceKey::new("idempotency", self.caller_parts().into_iter().chain([self.route, self.key.as_str()]))
+    fn once_key(&self) -> DedupKey {
+        DedupKey::new("idempotency", self.caller_parts().into_iter().chain([self.route, self.key.as_str()]))
     }
 
     /// The caller, as the store counts its share.
-    fn caller(&self) -> Caller {
-        Caller::new(self.caller_parts())
+    fn caller(&self) -> CallerKey {
+        CallerKey::new(self.caller_parts())
     }
 
     fn caller_parts(&self) -> [&str; 8] {
@@ -238,13 +238,13 @@ impl Repeatable<'_> {
 impl Fingerprint {
     /// Of parts, each with its length.
     pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
-        Self(*OnceKey::new("fingerprint", parts).as_bytes())
+        Self(*DedupKey::new("fingerprint", parts).as_bytes())
     }
 
     /// Of a JSON value, whatever the order of the members of its objects.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
-        Self(*OnceKey::of_json("fingerprint", value).as_bytes())
+        Self(*DedupKey::of_json("fingerprint", value).as_bytes())
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::{Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Start, Work, told};
+use super::{
+    Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Start, Work, events,
+};
 use crate::call::CallContext;
-use crate::dedup::{OnceError, Operation};
+use crate::dedup::{DedupError, Operation};
 
 impl Idempotency {
     /// Does the work, unless it has been done: then its outcome is the stored one.
@@ -17,10 +19,10 @@ impl Idempotency {
     /// Its lease is renewed while it runs. Costs two round trips to the store, one for a repetition.
     ///
     /// ```
-    /// use sts_client::{Delegation, IdempotencyKey};
+    /// use sts_client::{Caller, IdempotencyKey};
     /// use sts_client::idempotency::{Fingerprint, Idempotency, NotRun, Repeatable, Work};
     ///
-    /// async fn reserve(idempotency: &Idempotency, caller: &Delegation, key: &IdempotencyKey, product: String) -> Result<Vec<u8>, NotRun> {
+    /// async fn reserve(idempotency: &Idempotency, caller: &Caller, key: &IdempotencyKey, product: String) -> Result<Vec<u8>, NotRun> {
     ///     let fingerprint = Fingerprint::of([&product]);
     ///     let repeatable = Repeatable { caller, route: "reserve", key, fingerprint };
     ///     let reserve = move |_attempt| async move { Work::Final(format!("reserved {product}").into_bytes()) };
@@ -45,11 +47,11 @@ impl Idempotency {
         };
         let authority = Authority::of(repeatable.caller);
         let context = CallContext::current();
-        let matter = told::matter(&repeatable);
+        let about = events::about(&repeatable);
         let this = self.clone();
         let run = async move {
             let ran = this.run_operation(operation, authority, context, work).await;
-            this.tell(&ran, &matter);
+            this.emit(&ran, &about);
             ran
         };
         let run = tokio::spawn(run.in_current_span());
@@ -118,7 +120,7 @@ fn repeat(stored: &[u8], authority: Authority) -> Result<Ran, NotRun> {
         Err(NotRepeated::OtherAuthority) => Err(NotRun::OtherAuthority),
         Err(NotRepeated::NotKept) => Err(NotRun::NotKept),
         Err(NotRepeated::Foreign) => {
-            Err(NotRun::Unavailable(OnceError::Unavailable("the stored outcome is none of ours".into())))
+            Err(NotRun::Unavailable(DedupError::Unavailable("the stored outcome is none of ours".into())))
         }
     }
 }

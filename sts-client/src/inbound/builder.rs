@@ -14,7 +14,7 @@ use super::metadata::ProtectedResource;
 use super::refusal_log::RefusalLog;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
-use crate::events::Tracer;
+use crate::events::EventSinks;
 use crate::exchange::Sts;
 
 /// Sets up a [`Verifier`].
@@ -31,7 +31,7 @@ pub struct VerifierBuilder {
     service_accounts: Vec<ServiceAccountEntry>,
     resource: Option<Url>,
     introspection: Option<Sts>,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -52,7 +52,7 @@ impl VerifierBuilder {
             service_accounts: Vec::new(),
             resource: None,
             introspection: None,
-            tracer: Tracer::default(),
+            sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -131,12 +131,12 @@ impl VerifierBuilder {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use sts_client::{Verifier, trace::{ToTracing, Tracer}};
-    /// let builder = Verifier::builder(["inventory-agent"]).trace(Tracer::to(Arc::new(ToTracing)));
+    /// # use sts_client::{Verifier, trace::{ToTracing, EventSinks}};
+    /// let builder = Verifier::builder(["inventory-agent"]).events(EventSinks::to(Arc::new(ToTracing)));
     /// ```
     #[must_use]
-    pub fn trace(mut self, tracer: Tracer) -> Self {
-        self.tracer = tracer;
+    pub fn events(mut self, sinks: EventSinks) -> Self {
+        self.sinks = sinks;
         self
     }
 
@@ -221,7 +221,7 @@ impl VerifierBuilder {
             resource,
             introspection: self.introspection.map(Introspected::new),
             log: RefusalLog::default(),
-            tracer: self.tracer,
+            sinks: self.sinks,
             clock: self.clock,
             entropy: self.entropy,
         })))

@@ -243,7 +243,7 @@ impl Issuer {
     }
 
     /// The text that is put before the names of its users where a name stands without its issuer. Default none. The subject of a
-    /// [`Delegation`](crate::Delegation) keeps the name that the issuer gives.
+    /// [`Caller`](crate::Caller) keeps the name that the issuer gives.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;

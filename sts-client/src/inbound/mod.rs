@@ -1,9 +1,9 @@
 //! Who calls? The verification of inbound tokens.
 //!
-//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder` and `issuer` set a
+//! What lives here: from the headers of a request to a [`Caller`] or a [`Refusal`]. `builder` and `issuer` set a
 //! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
 //! for which tenant the call is; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
-//! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
+//! `layer` guards a tower service. What must never: what an agent then does for a caller, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
 mod builder;
@@ -45,8 +45,8 @@ use self::refusal::Why;
 use self::refusal_log::{RefusalLog, Wanted};
 use self::tenant::Tenants;
 use self::trusted_issuer::{Reading, TrustedIssuer};
-use crate::call::{Carried, CorrelationId, Delegation, Verified};
-use crate::events::{Boundary, Guard, Matter, Outcome, Reference, Tracer};
+use crate::call::{Caller, CorrelationId, PropagatedHeaders, Verified};
+use crate::events::{Boundary, BoundaryOutcome, Event, EventSinks, EventSubject, Guard, Reference};
 
 /// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
 ///
@@ -70,7 +70,7 @@ struct Inner {
     resource: Option<ProtectedResource>,
     introspection: Option<Introspected>,
     log: RefusalLog,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -147,13 +147,13 @@ impl Verifier {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn verify(&self, headers: &HeaderMap) -> Result<Delegation, Refusal> {
-        self.verify_carried(Presented::Headers(headers), self.carried(headers)).await
+    pub async fn verify(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        self.verify_presented(Presented::Headers(headers), self.propagated(headers)).await
     }
 
     /// Verifies a token that came without HTTP headers: in a message of a queue, or in the first frame of a websocket. `tenant` is the one
     /// that the sender names, as `X-Tenant-ID` does in a request; a service account needs it, a user's token says its tenant itself. The
-    /// delegation has a new correlation id; [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) puts that of
+    /// caller has a new correlation id; [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) puts that of
     /// the message in its place. Costs what [`Self::verify`] costs.
     ///
     /// A token expires within minutes: a message that waited longer in its queue is refused.
@@ -180,22 +180,26 @@ impl Verifier {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn verify_token(&self, token: &str, tenant: Option<&Tenant>) -> Result<Delegation, Refusal> {
-        self.verify_carried(Presented::Alone { token, tenant }, self.carried(&HeaderMap::new())).await
+    pub async fn verify_token(&self, token: &str, tenant: Option<&Tenant>) -> Result<Caller, Refusal> {
+        self.verify_presented(Presented::Alone { token, tenant }, self.propagated(&HeaderMap::new())).await
     }
 
-    /// What a request carries on, whatever its token is.
-    fn carried(&self, headers: &HeaderMap) -> Carried {
-        Carried::from_headers(headers, self.0.entropy.as_ref())
+    /// The headers that travel on from a request, whatever its token is.
+    fn propagated(&self, headers: &HeaderMap) -> PropagatedHeaders {
+        PropagatedHeaders::from_headers(headers, self.0.entropy.as_ref())
     }
 
-    async fn verify_carried(&self, presented: Presented<'_>, carried: Carried) -> Result<Delegation, Refusal> {
-        let correlation_id = carried.correlation_id().clone();
+    async fn verify_presented(
+        &self,
+        presented: Presented<'_>,
+        propagated: PropagatedHeaders,
+    ) -> Result<Caller, Refusal> {
+        let correlation_id = propagated.correlation_id().clone();
         let span = tracing::info_span!("sts_client.verify", %correlation_id);
-        let verified = self.check(presented, carried).instrument(span).await;
-        let outcome = verified.as_ref().map_or_else(Why::reason, |_delegation| "verified");
+        let verified = self.check(presented, propagated).instrument(span).await;
+        let outcome = verified.as_ref().map_or_else(Why::reason, |_caller| "verified");
         metrics::counter!("sts_client_inbound_total", "outcome" => outcome).increment(1);
-        self.tell(&verified, &correlation_id);
+        self.emit(&verified, &correlation_id);
         verified.map_err(|why| {
             let wanted = || Wanted {
                 issuers: self.0.issuers.keys().map(String::as_str).collect(),
@@ -207,7 +211,7 @@ impl Verifier {
         })
     }
 
-    async fn check(&self, presented: Presented<'_>, carried: Carried) -> Result<Delegation, Why> {
+    async fn check(&self, presented: Presented<'_>, propagated: PropagatedHeaders) -> Result<Caller, Why> {
         let text = presented.token()?;
         let (issuer, token) = self.believe(text).await?;
         let claims = token.claims();
@@ -245,10 +249,10 @@ impl Verifier {
         sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
         let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer.issuer);
         if let Some(introspection) = introspection {
-            let correlation_id = carried.correlation_id();
+            let correlation_id = propagated.correlation_id();
             introspection.check((text, &sha256), presented.ticket(), correlation_id, self.0.clock.now()).await?;
         }
-        Ok(Delegation::new(Verified {
+        Ok(Caller::new(Verified {
             token: text.into(),
             digest: sha256,
             kind,
@@ -262,19 +266,20 @@ impl Verifier {
             txn: named.txn,
             expires_at: times.exp,
             claims: claims.clone(),
-            carried,
+            headers: propagated,
             resource_metadata: self.resource_metadata_url(),
         }))
     }
 
-    fn tell(&self, verified: &Result<Delegation, Why>, correlation_id: &CorrelationId) {
-        let (last, matter) = match verified {
-            Ok(delegation) => ((Boundary::Authorization, Outcome::Passed), Matter::of(delegation)),
-            Err(why) => {
-                (why.at(), Matter { trace_id: Some(Reference::of(correlation_id.as_str())), ..Matter::default() })
-            }
+    fn emit(&self, verified: &Result<Caller, Why>, correlation_id: &CorrelationId) {
+        let ((boundary, outcome), about) = match verified {
+            Ok(caller) => ((Boundary::Authorization, BoundaryOutcome::Passed), EventSubject::of(caller)),
+            Err(why) => (
+                why.at(),
+                EventSubject { trace_id: Some(Reference::of(correlation_id.as_str())), ..EventSubject::default() },
+            ),
         };
-        self.0.tracer.tell_all((self.0.clock.now(), Guard::Token), last, &matter);
+        self.0.sinks.emit_all(&Event { at: self.0.clock.now(), guard: Guard::Token, boundary, outcome, about });
     }
 
     /// Finds the issuer that a token names, and checks that a key of it has signed the token.

@@ -9,8 +9,8 @@ use serde_json::json;
 use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
 use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
 
-use crate::call::{Delegation, VerifiedTenant};
-use crate::events::{Boundary, Outcome};
+use crate::call::{Caller, VerifiedTenant};
+use crate::events::{Boundary, BoundaryOutcome};
 use crate::exchange::ExchangeError;
 
 /// When to come back, where nobody said so.
@@ -29,8 +29,8 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// | 503 | `temporarily_unavailable` | it cannot be told now: the keys or the STS are out of reach |
 ///
 /// ```
-/// # use sts_client::{Delegation, inbound::Refusal};
-/// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+/// # use sts_client::{Caller, inbound::Refusal};
+/// async fn stock(caller: Caller) -> Result<&'static str, Refusal> {
 ///     caller.require_scope("stock:read")?;
 ///     Ok("7 bolts")
 /// }
@@ -159,11 +159,11 @@ impl Why {
     }
 
     /// Where the request stands.
-    pub(super) fn at(&self) -> (Boundary, Outcome) {
+    pub(super) fn at(&self) -> (Boundary, BoundaryOutcome) {
         match self.row() {
-            Row::Absent | Row::Request | Row::Token => (Boundary::Identity, Outcome::Refused(self.reason())),
-            Row::Scope | Row::Tenant => (Boundary::Authorization, Outcome::Refused(self.reason())),
-            Row::Unavailable => (Boundary::Identity, Outcome::Unavailable(self.reason())),
+            Row::Absent | Row::Request | Row::Token => (Boundary::Identity, BoundaryOutcome::Refused(self.reason())),
+            Row::Scope | Row::Tenant => (Boundary::Authorization, BoundaryOutcome::Refused(self.reason())),
+            Row::Unavailable => (Boundary::Identity, BoundaryOutcome::Unavailable(self.reason())),
         }
     }
 
@@ -370,12 +370,12 @@ impl Refusal {
     /// #     pub struct Code; impl From<i32> for Code { fn from(_: i32) -> Self { Code } }
     /// #     pub struct Status; impl Status { pub fn new(_: Code, _: &str) -> Self { Status } }
     /// # }
-    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// # use sts_client::{Caller, inbound::Refusal};
     /// fn status(refusal: Refusal) -> tonic::Status {
     ///     tonic::Status::new(tonic::Code::from(refusal.grpc_code()), refusal.description())
     /// }
     ///
-    /// fn stock(caller: &Delegation) -> Result<(), tonic::Status> {
+    /// fn stock(caller: &Caller) -> Result<(), tonic::Status> {
     ///     caller.require_scope("stock:read").map_err(status)
     /// }
     /// ```
@@ -426,12 +426,12 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-impl Delegation {
+impl Caller {
     /// Refuses the request unless the token holds a scope, by its exact name.
     ///
     /// ```
-    /// # use sts_client::{Delegation, inbound::Refusal};
-    /// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+    /// # use sts_client::{Caller, inbound::Refusal};
+    /// async fn stock(caller: Caller) -> Result<&'static str, Refusal> {
     ///     caller.require_scope("stock:read")?;
     ///     Ok("7 bolts")
     /// }
@@ -451,8 +451,8 @@ impl Delegation {
     /// The tenant that the token speaks for, or else the request is refused.
     ///
     /// ```
-    /// # use sts_client::{Delegation, inbound::Refusal};
-    /// async fn orders(caller: Delegation) -> Result<String, Refusal> {
+    /// # use sts_client::{Caller, inbound::Refusal};
+    /// async fn orders(caller: Caller) -> Result<String, Refusal> {
     ///     let tenant = caller.require_tenant()?;
     ///     Ok(format!("orders of {tenant}"))
     /// }

@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::call::{CallContext, Delegation};
+use crate::call::{CallContext, Caller};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::propagate::{Operation, Propagator};
@@ -221,17 +221,17 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
 ///
 /// # async fn work() {}
 /// async fn execute(verifier: &Verifier, params: &ServiceParams) -> Result<(), a2a::A2AError> {
-///     let delegation = verify(verifier, params)
+///     let caller = verify(verifier, params)
 ///         .await
 ///         .map_err(|refusal| a2a::A2AError::invalid_request(refusal.to_string()))?;
-///     CallContext::from(delegation).scope(work()).await;
+///     CallContext::from(caller).scope(work()).await;
 ///     Ok(())
 /// }
 /// ```
 ///
 /// # Errors
 /// See [`Refusal`]. A parameter that occurs under several spellings, or with several values, counts as that many headers.
-pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Delegation, Refusal> {
+pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Caller, Refusal> {
     verifier.verify(&received(params)).await
 }
 

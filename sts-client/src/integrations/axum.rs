@@ -1,4 +1,4 @@
-//! axum: handlers that take a [`Delegation`] or a [`VerifiedTenant`], refusals and outcomes that are answers, and the metadata of the
+//! axum: handlers that take a [`Caller`] or a [`VerifiedTenant`], refusals and outcomes that are answers, and the metadata of the
 //! resource.
 //!
 //! What lives here: the glue between [`crate::inbound`] and axum. What must never: a decision.
@@ -7,11 +7,11 @@
 //! use axum::Router;
 //! use axum::routing::get;
 //! use sts_client::inbound::{Issuer, Refusal, Verifier};
-//! use sts_client::{Delegation, integrations};
+//! use sts_client::{Caller, integrations};
 //!
-//! async fn stock(delegation: Delegation) -> Result<String, Refusal> {
-//!     delegation.require_scope("stock:read")?;
-//!     Ok(format!("for {}", delegation.subject().sub))
+//! async fn stock(caller: Caller) -> Result<String, Refusal> {
+//!     caller.require_scope("stock:read")?;
+//!     Ok(format!("for {}", caller.subject().sub))
 //! }
 //!
 //! # fn main() -> Result<(), sts_client::BuildError> {
@@ -35,7 +35,7 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-use crate::call::{Delegation, VerifiedTenant};
+use crate::call::{Caller, VerifiedTenant};
 use crate::inbound::{Refusal, Verifier};
 use crate::outcome::Answer;
 
@@ -48,8 +48,8 @@ pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) 
     Router::new().route(&metadata.well_known_path(), get(answer))
 }
 
-/// The delegation that [`Verifier::layer`] verified.
-impl<S: Sync> FromRequestParts<S> for Delegation {
+/// The caller that [`Verifier::layer`] verified.
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = LayerMissing;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, LayerMissing> {
@@ -62,8 +62,8 @@ impl<S: Sync> FromRequestParts<S> for VerifiedTenant {
     type Rejection = TenantRejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, TenantRejection> {
-        let delegation = Delegation::from_request_parts(parts, state).await.map_err(TenantRejection::LayerMissing)?;
-        delegation.require_tenant().map_err(TenantRejection::Refused)
+        let caller = Caller::from_request_parts(parts, state).await.map_err(TenantRejection::LayerMissing)?;
+        caller.require_tenant().map_err(TenantRejection::Refused)
     }
 }
 
@@ -87,14 +87,14 @@ impl IntoResponse for TenantRejection {
     }
 }
 
-/// A handler asks for a [`Delegation`], and no [`Verifier::layer`] stands before it: the agent's own fault, answered with 500.
+/// A handler asks for a [`Caller`], and no [`Verifier::layer`] stands before it: the agent's own fault, answered with 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no verifier's layer stands before this handler")]
 pub struct LayerMissing;
 
 impl IntoResponse for LayerMissing {
     fn into_response(self) -> Response {
-        tracing::error!("a handler asks for a delegation, and no verifier's layer stands before it: it is not served");
+        tracing::error!("a handler asks for a caller, and no verifier's layer stands before it: it is not served");
         (http::StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
     }
 }

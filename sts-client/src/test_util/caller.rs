@@ -11,7 +11,7 @@ use sts_jose::{Clock, SystemClock};
 use sts_protocol::{Act, Tenant};
 
 use super::{IDP, STS, TestIssuer};
-use crate::call::{Delegation, IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
+use crate::call::{Caller, IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
 use crate::inbound::{Issuer, Verifier};
 use crate::net::bearer;
 
@@ -21,17 +21,17 @@ const AUDIENCE: &str = "agent.test";
 /// The life of a token, where nothing else is said.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// A caller as a test describes it; from [`Delegation::for_test`].
+/// A caller as a test describes it; from [`Caller::for_test`].
 ///
 /// Without further words it is the user `alice` of [`IDP`], who calls directly, has no tenant and no scope, and whose token lives 5
 /// minutes. With an actor the token is one of [`STS`]. [`Self::build`] signs the token and has a verifier verify it, so that the
-/// [`Delegation`] is what the agent would have got, and [`MockSts`](super::MockSts) exchanges it.
+/// [`Caller`] is what the agent would have got, and [`MockSts`](super::MockSts) exchanges it.
 ///
 /// ```
-/// use sts_client::Delegation;
+/// use sts_client::Caller;
 /// use sts_client::serde_json::json;
 ///
-/// let caller = Delegation::for_test()
+/// let caller = Caller::for_test()
 ///     .subject("bob")
 ///     .actor("coordinator")
 ///     .tenant("acme")
@@ -61,13 +61,13 @@ enum TestKind {
     ServiceAccount,
 }
 
-impl Delegation {
+impl Caller {
     /// Describes a caller for a test.
     ///
     /// ```
-    /// use sts_client::Delegation;
+    /// use sts_client::Caller;
     ///
-    /// let caller = Delegation::for_test().subject("alice").tenant("acme").build();
+    /// let caller = Caller::for_test().subject("alice").tenant("acme").build();
     /// assert_eq!(caller.tenant().unwrap().as_str(), "acme");
     /// ```
     #[must_use]
@@ -90,8 +90,8 @@ impl TestCaller {
     /// The `sub` of the user.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert_eq!(Delegation::for_test().subject("bob").build().subject().sub, "bob");
+    /// # use sts_client::Caller;
+    /// assert_eq!(Caller::for_test().subject("bob").build().subject().sub, "bob");
     /// ```
     #[must_use]
     pub fn subject(mut self, sub: impl Into<String>) -> Self {
@@ -102,8 +102,8 @@ impl TestCaller {
     /// The issuer that named the user.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().issuer("https://login.example.com").build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().issuer("https://login.example.com").build();
     /// assert_eq!(caller.subject().iss, "https://login.example.com");
     /// ```
     #[must_use]
@@ -115,8 +115,8 @@ impl TestCaller {
     /// The agent that acts now. Those that were named before have acted before it.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().actor("coordinator").actor("inventory").build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().actor("coordinator").actor("inventory").build();
     /// assert_eq!(caller.actor().unwrap().sub, "inventory");
     /// assert_eq!(caller.prior_actors().to_string(), "coordinator");
     /// ```
@@ -129,8 +129,8 @@ impl TestCaller {
     /// A service account in place of a user: the agent of that id, on its own behalf.
     ///
     /// ```
-    /// # use sts_client::{Delegation, Kind};
-    /// let caller = Delegation::for_test().service_account("nightly").tenant("acme").build();
+    /// # use sts_client::{Caller, Kind};
+    /// let caller = Caller::for_test().service_account("nightly").tenant("acme").build();
     /// assert_eq!((caller.kind(), caller.tenant().unwrap().as_str()), (Kind::ServiceAccount, "acme"));
     /// ```
     #[must_use]
@@ -143,8 +143,8 @@ impl TestCaller {
     /// The tenant.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert_eq!(Delegation::for_test().tenant("acme").build().tenant().unwrap().as_str(), "acme");
+    /// # use sts_client::Caller;
+    /// assert_eq!(Caller::for_test().tenant("acme").build().tenant().unwrap().as_str(), "acme");
     /// ```
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
@@ -155,8 +155,8 @@ impl TestCaller {
     /// The scope, as the claim has it: values with a space between them.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert!(Delegation::for_test().scope("stock:read stock:write").build().has_scope("stock:write"));
+    /// # use sts_client::Caller;
+    /// assert!(Caller::for_test().scope("stock:read stock:write").build().has_scope("stock:write"));
     /// ```
     #[must_use]
     pub fn scope(self, scope: impl Into<String>) -> Self {
@@ -166,8 +166,8 @@ impl TestCaller {
     /// The roles.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().roles(["clerk"]).build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().roles(["clerk"]).build();
     /// assert!(caller.roles().eq(["clerk"]));
     /// ```
     #[must_use]
@@ -179,8 +179,8 @@ impl TestCaller {
     /// Another claim of the token, or another value of one that it has.
     ///
     /// ```
-    /// # use sts_client::{Delegation, serde_json::json};
-    /// let caller = Delegation::for_test().claim("email", json!("alice@example.com")).build();
+    /// # use sts_client::{Caller, serde_json::json};
+    /// let caller = Caller::for_test().claim("email", json!("alice@example.com")).build();
     /// assert_eq!(caller.claim("email").unwrap(), "alice@example.com");
     /// ```
     #[must_use]
@@ -192,8 +192,8 @@ impl TestCaller {
     /// The `X-Correlation-ID` of the request.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert_eq!(Delegation::for_test().correlation_id("request-7").build().correlation_id().as_str(), "request-7");
+    /// # use sts_client::Caller;
+    /// assert_eq!(Caller::for_test().correlation_id("request-7").build().correlation_id().as_str(), "request-7");
     /// ```
     #[must_use]
     pub fn correlation_id(self, id: &str) -> Self {
@@ -203,8 +203,8 @@ impl TestCaller {
     /// The `Idempotency-Key` of the request.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().idempotency_key("order-7").build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().idempotency_key("order-7").build();
     /// assert_eq!(caller.idempotency_key().unwrap().as_str(), "order-7");
     /// ```
     #[must_use]
@@ -216,8 +216,8 @@ impl TestCaller {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use sts_client::{Delegation, jiff::Timestamp};
-    /// let caller = Delegation::for_test().lifetime(Duration::from_secs(3600)).build();
+    /// # use sts_client::{Caller, jiff::Timestamp};
+    /// let caller = Caller::for_test().lifetime(Duration::from_secs(3600)).build();
     /// assert!(caller.expires_at() > Timestamp::now());
     /// ```
     #[must_use]
@@ -230,9 +230,9 @@ impl TestCaller {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use sts_client::{Delegation, jiff::Timestamp, test_util::ManualClock};
+    /// # use sts_client::{Caller, jiff::Timestamp, test_util::ManualClock};
     /// let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
-    /// let caller = Delegation::for_test().clock(Arc::new(clock)).build();
+    /// let caller = Caller::for_test().clock(Arc::new(clock)).build();
     /// assert_eq!(caller.expires_at().as_second(), 300);
     /// ```
     #[must_use]
@@ -250,8 +250,8 @@ impl TestCaller {
     /// Signs the token and verifies it.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().build();
     /// assert_eq!((caller.subject().sub.as_str(), caller.actor()), ("alice", None));
     /// ```
     ///
@@ -259,7 +259,7 @@ impl TestCaller {
     /// When no verifier would accept such a caller; the message is the reason.
     #[must_use]
     #[expect(clippy::expect_used, clippy::panic, reason = "a test that describes no caller cannot go on")]
-    pub fn build(&self) -> Delegation {
+    pub fn build(&self) -> Caller {
         let is_of_sts = !self.actors.is_empty() || self.kind == TestKind::ServiceAccount;
         let issuer = TestIssuer::new(if is_of_sts { STS } else { &self.issuer });
         let mut claims = self.claims(issuer.issuer());

@@ -1,12 +1,12 @@
 //! Callers, issuers and a security token service for the tests of an agent, without a network. Feature `test-util`: enable it for
 //! `[dev-dependencies]` alone.
 //!
-//! [`Delegation::for_test`](crate::Delegation::for_test) makes the caller that a handler is given. [`TestIssuer`] signs tokens for a [`Verifier`](crate::Verifier) that
+//! [`Caller::for_test`](crate::Caller::for_test) makes the caller that a handler is given. [`TestIssuer`] signs tokens for a [`Verifier`](crate::Verifier) that
 //! is under test. [`MockSts`] grants, refuses, is under load or out of reach, and records what it was sent.
 //!
 //! ```
 //! use sts_client::test_util::{MockAnswer, MockSts};
-//! use sts_client::{CallContext, Delegation, Error, Propagator, Route, http::HeaderMap};
+//! use sts_client::{CallContext, Caller, Error, Propagator, Route, http::HeaderMap};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
@@ -14,7 +14,7 @@
 //! let url: sts_client::url::Url = "https://inventory.shop.example/stock".parse().unwrap();
 //! let route = Route::to(url.clone()).audience("inventory");
 //! let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await.unwrap();
-//! let alice = Delegation::for_test().subject("alice").tenant("acme").build();
+//! let alice = Caller::for_test().subject("alice").tenant("acme").build();
 //! let context = CallContext::from(alice);
 //!
 //! let mut headers = HeaderMap::new();
@@ -23,13 +23,13 @@
 //! assert_eq!(sts.requests()[0].audience(), Some("inventory"));
 //!
 //! sts.answer_with(MockAnswer::Refuse("invalid_target"));
-//! let bob = CallContext::from(Delegation::for_test().subject("bob").build());
+//! let bob = CallContext::from(Caller::for_test().subject("bob").build());
 //! let refused = propagator.apply(&bob, &url, &mut headers).await.unwrap_err();
 //! assert!(matches!(refused, Error::Refused { code } if code.as_str() == "invalid_target"));
 //! # }
 //! ```
 //!
-//! What lives here: stand-ins for the other parties. What must never: a way around the verifier; a delegation of a test is one that a
+//! What lives here: stand-ins for the other parties. What must never: a way around the verifier; a caller of a test is one that a
 //! verifier has verified.
 
 mod caller;
@@ -49,10 +49,10 @@ pub use sts_jose::ManualClock;
 /// ```
 pub const STS: &str = "https://sts.test";
 
-/// The issuer identifier of the users of [`Delegation::for_test`](crate::Delegation::for_test), unless another is named.
+/// The issuer identifier of the users of [`Caller::for_test`](crate::Caller::for_test), unless another is named.
 ///
 /// ```
-/// # use sts_client::{Delegation, test_util::IDP};
-/// assert_eq!(Delegation::for_test().build().subject().iss, IDP);
+/// # use sts_client::{Caller, test_util::IDP};
+/// assert_eq!(Caller::for_test().build().subject().iss, IDP);
 /// ```
 pub const IDP: &str = "https://login.test";

@@ -4,38 +4,38 @@ use std::sync::Arc;
 
 use jiff::ToSpan;
 use sts_client::dedup::{
-    Begun, Held, MemoryLimits, MemoryOnceStore, OnceError, OnceKey, OnceStore, Operation, SMALL_OUTCOME_BYTES, Spend,
-    Ticket,
+    Begun, DedupError, DedupKey, DedupStore, Held, MemoryDedupStore, MemoryLimits, Operation, SMALL_OUTCOME_BYTES,
+    Spend, Ticket,
 };
 use sts_jose::{Clock, ManualClock, SystemClock};
 
 use super::store::{caller, operation, seconds, start};
 
-fn store(limits: MemoryLimits) -> (MemoryOnceStore, ManualClock) {
+fn store(limits: MemoryLimits) -> (MemoryDedupStore, ManualClock) {
     let clock = ManualClock::new(SystemClock.now());
-    (MemoryOnceStore::new(Arc::new(clock.clone()), limits), clock)
+    (MemoryDedupStore::new(Arc::new(clock.clone()), limits), clock)
 }
 
 /// Each value is of a caller of its own.
-async fn spend(store: &MemoryOnceStore, clock: &ManualClock, name: &str) -> Result<Spend, OnceError> {
-    store.spend(OnceKey::new("message", [name]), caller(name), clock.now() + 300.seconds()).await
+async fn spend(store: &MemoryDedupStore, clock: &ManualClock, name: &str) -> Result<Spend, DedupError> {
+    store.spend(DedupKey::new("message", [name]), caller(name), clock.now() + 300.seconds()).await
 }
 
 fn of(caller_name: &str, number: usize) -> Operation {
     Operation {
-        key: OnceKey::new("test", [caller_name, &number.to_string()]),
+        key: DedupKey::new("test", [caller_name, &number.to_string()]),
         caller: caller(caller_name),
         ..operation(1)
     }
 }
 
 /// Begins operations of a caller until the store refuses one.
-async fn fill(store: &MemoryOnceStore, caller_name: &str) -> Vec<Ticket> {
+async fn fill(store: &MemoryDedupStore, caller_name: &str) -> Vec<Ticket> {
     let mut tickets = Vec::new();
     loop {
         match store.begin(&of(caller_name, tickets.len())).await {
             Ok(Begun::Started(ticket)) => tickets.push(ticket),
-            Err(OnceError::Full) => return tickets,
+            Err(DedupError::Full) => return tickets,
             other => panic!("{other:?}"),
         }
     }
@@ -48,8 +48,8 @@ async fn a_full_store_refuses_what_is_new_and_forgets_nothing_that_is_alive() {
     assert_eq!(spend(&store, &clock, "a").await.unwrap(), Spend::First);
     assert_eq!(spend(&store, &clock, "b").await.unwrap(), Spend::First);
 
-    assert!(matches!(spend(&store, &clock, "c").await, Err(OnceError::Full)));
-    assert!(matches!(store.begin(&of("d", 1)).await, Err(OnceError::Full)));
+    assert!(matches!(spend(&store, &clock, "c").await, Err(DedupError::Full)));
+    assert!(matches!(store.begin(&of("d", 1)).await, Err(DedupError::Full)));
 
     assert_eq!(spend(&store, &clock, "a").await.unwrap(), Spend::SeenBefore);
     assert_eq!(store.finish(&ticket, b"done").await.unwrap(), Held::Yes, "what has begun can be finished");
@@ -68,7 +68,7 @@ async fn room_is_counted_in_the_bytes_of_outcomes_that_exist() {
     }
     let [first, second, ..] = tickets.as_slice() else { panic!() };
     assert_eq!(store.finish(first, &[0; 2_000]).await.unwrap(), Held::Yes);
-    assert!(matches!(store.finish(second, &[0; 9_000]).await, Err(OnceError::Full)));
+    assert!(matches!(store.finish(second, &[0; 9_000]).await, Err(DedupError::Full)));
     assert_eq!(
         store.finish(second, &[0; SMALL_OUTCOME_BYTES]).await.unwrap(),
         Held::Yes,
@@ -82,7 +82,7 @@ async fn a_caller_fills_half_of_the_store_and_leaves_a_share_for_the_next_one() 
     assert_eq!(fill(&store, "mallory").await.len(), 60);
     assert_eq!(fill(&store, "trudy").await.len(), 30);
     assert!(!fill(&store, "alice").await.is_empty());
-    assert!(matches!(store.begin(&of("mallory", 999)).await, Err(OnceError::Full)));
+    assert!(matches!(store.begin(&of("mallory", 999)).await, Err(DedupError::Full)));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::ToSpan;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, SqlitePool};
-use sts_client::dedup::{Begun, Held, OnceError, OnceKey, OnceStore, PostgresOnceStore, Spend, SqliteOnceStore};
+use sts_client::dedup::{Begun, DedupError, DedupKey, DedupStore, Held, PostgresDedupStore, Spend, SqliteDedupStore};
 use sts_jose::{Clock, SystemClock};
 use tokio::task::JoinSet;
 
@@ -14,7 +14,7 @@ use super::store::{TestStore, caller, operation, start};
 #[tokio::test]
 async fn what_was_done_is_known_after_a_restart() {
     for kept in [TestStore::sqlite().await, TestStore::postgres().await] {
-        let key = OnceKey::new("message", ["1"]);
+        let key = DedupKey::new("message", ["1"]);
         let expires_at = SystemClock.now() + 300.seconds();
         let before = kept.open().await;
         let ticket = start(&*before, &operation(1)).await;
@@ -37,8 +37,8 @@ async fn eight_processes_open_an_empty_database_at_once() {
     for _ in 0..8 {
         let (file, server) = (sqlite.0.clone(), postgres.0.clone());
         opening.spawn(async move {
-            SqliteOnceStore::open(&file).await.unwrap();
-            PostgresOnceStore::connect(&server).await.unwrap();
+            SqliteDedupStore::open(&file).await.unwrap();
+            PostgresDedupStore::connect(&server).await.unwrap();
         });
     }
     opening.join_all().await;
@@ -49,12 +49,12 @@ async fn a_store_lives_beside_the_tables_of_an_agent() {
     let kept = TestStore::postgres().await;
     let pool = PgPool::connect(&kept.url()).await.unwrap();
     sqlx::query("CREATE TABLE values_of_mine (key TEXT)").execute(&pool).await.unwrap();
-    let store = PostgresOnceStore::within(pool).await.unwrap();
+    let store = PostgresDedupStore::within(pool).await.unwrap();
     start(&store, &operation(1)).await;
 
     let kept = TestStore::sqlite().await;
     let pool = SqlitePool::connect(&format!("{}?mode=rwc", kept.url())).await.unwrap();
-    let store = SqliteOnceStore::within(pool).await.unwrap();
+    let store = SqliteDedupStore::within(pool).await.unwrap();
     start(&store, &operation(1)).await;
 }
 
@@ -63,22 +63,22 @@ async fn a_database_out_of_reach_is_an_error_and_no_answer() {
     let kept = TestStore::postgres().await;
     let options = PgPoolOptions::new().acquire_timeout(Duration::from_secs(5));
     let postgres = options.connect(&kept.url()).await.unwrap();
-    let store = PostgresOnceStore::within(postgres.clone()).await.unwrap();
+    let store = PostgresDedupStore::within(postgres.clone()).await.unwrap();
     postgres.close().await;
     assert_out_of_reach(&store).await;
 
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}?mode=rwc", directory.path().join("once.db").display());
     let sqlite = SqlitePool::connect(&url).await.unwrap();
-    let store = SqliteOnceStore::within(sqlite.clone()).await.unwrap();
+    let store = SqliteDedupStore::within(sqlite.clone()).await.unwrap();
     sqlite.close().await;
     assert_out_of_reach(&store).await;
 }
 
-async fn assert_out_of_reach(store: &dyn OnceStore) {
-    let spent = store.spend(OnceKey::new("message", ["1"]), caller("alice"), SystemClock.now()).await;
-    assert!(matches!(spent, Err(OnceError::Unavailable(_))), "{spent:?}");
-    assert!(matches!(store.begin(&operation(1)).await, Err(OnceError::Unavailable(_))));
+async fn assert_out_of_reach(store: &dyn DedupStore) {
+    let spent = store.spend(DedupKey::new("message", ["1"]), caller("alice"), SystemClock.now()).await;
+    assert!(matches!(spent, Err(DedupError::Unavailable(_))), "{spent:?}");
+    assert!(matches!(store.begin(&operation(1)).await, Err(DedupError::Unavailable(_))));
 }
 
 #[cfg(unix)]
@@ -87,14 +87,14 @@ async fn nobody_but_its_owner_reads_the_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("once.db");
-    SqliteOnceStore::open(&format!("sqlite://{}", path.display())).await.unwrap();
+    SqliteDedupStore::open(&format!("sqlite://{}", path.display())).await.unwrap();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o077, 0);
 }
 
 #[tokio::test]
 async fn a_sqlite_database_in_memory_is_refused() {
     for url in ["sqlite::memory:", "sqlite://x?mode=memory"] {
-        assert!(matches!(SqliteOnceStore::open(url).await, Err(OnceError::Unavailable(_))), "{url}");
+        assert!(matches!(SqliteDedupStore::open(url).await, Err(DedupError::Unavailable(_))), "{url}");
     }
 }
 

@@ -1,14 +1,14 @@
 //! Operations that a repetition does not do again.
 
-use sts_client::dedup::{Begun, Held, OnceKey, OnceStore, Operation};
+use sts_client::dedup::{Begun, DedupKey, DedupStore, Held, Operation};
 
 use super::store::{TestStore, operation, seconds, start};
 
-async fn is_conflict(store: &dyn OnceStore, operation: &Operation) -> bool {
+async fn is_conflict(store: &dyn DedupStore, operation: &Operation) -> bool {
     matches!(store.begin(operation).await.unwrap(), Begun::Conflict)
 }
 
-async fn outcome(store: &dyn OnceStore, operation: &Operation) -> Option<Vec<u8>> {
+async fn outcome(store: &dyn DedupStore, operation: &Operation) -> Option<Vec<u8>> {
     match store.begin(operation).await.unwrap() {
         Begun::Done { outcome } => Some(outcome),
         Begun::Started(_) | Begun::InFlight { .. } | Begun::Conflict => None,
@@ -24,7 +24,7 @@ pub(super) async fn the_outcome_is_found_again_byte_for_byte(kept: &TestStore) {
     assert_eq!(outcome(&*store, &operation(1)).await, Some(stored.clone()));
     assert_eq!(outcome(&*kept.open().await, &operation(1)).await, Some(stored), "in another process");
 
-    let empty = Operation { key: OnceKey::new("test", ["empty"]), ..operation(1) };
+    let empty = Operation { key: DedupKey::new("test", ["empty"]), ..operation(1) };
     let ticket = start(&*store, &empty).await;
     assert_eq!(store.finish(&ticket, &[]).await.unwrap(), Held::Yes);
     assert_eq!(outcome(&*store, &empty).await, Some(Vec::new()), "an empty outcome is one");
@@ -84,7 +84,7 @@ pub(super) async fn abandoned_operations_leave_room_and_are_forgotten_within_ten
     // An outcome of this length for each of them is more than the store in memory holds.
     let outcome = vec![b'x'; 1 << 20];
     let of = |number: u32| Operation {
-        key: OnceKey::new("test", [number.to_string()]),
+        key: DedupKey::new("test", [number.to_string()]),
         expires_in: seconds(24 * 60 * 60),
         ..operation(1)
     };
@@ -149,7 +149,7 @@ pub(super) async fn an_operation_that_is_held_is_never_forgotten(kept: &TestStor
 pub(super) async fn purging_forgets_what_has_expired_and_nothing_else(kept: &TestStore) {
     let store = kept.open().await;
     let of = |name: &str, expires_in| Operation {
-        key: OnceKey::new("test", [name]),
+        key: DedupKey::new("test", [name]),
         expires_in: seconds(expires_in),
         ..operation(1)
     };

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use jiff::ToSpan;
-use sts_client::dedup::{Begun, OnceKey, OnceStore, Spend};
+use sts_client::dedup::{Begun, DedupKey, DedupStore, Spend};
 use sts_jose::{Clock, SystemClock};
 use tokio::task::JoinSet;
 
 use super::store::{TestStore, caller, operation, seconds, start};
 
-async fn two_processes(kept: &TestStore) -> [Arc<dyn OnceStore>; 2] {
+async fn two_processes(kept: &TestStore) -> [Arc<dyn DedupStore>; 2] {
     [kept.open().await, kept.open().await]
 }
 
@@ -20,7 +20,7 @@ pub(super) async fn a_value_raced_by_fifty_is_spent_once(kept: &TestStore) {
         let store = Arc::clone(&processes[number % 2]);
         let expires_at = SystemClock.now() + 300.seconds();
         racers.spawn(async move {
-            store.spend(OnceKey::new("message", ["raced"]), caller("alice"), expires_at).await.unwrap()
+            store.spend(DedupKey::new("message", ["raced"]), caller("alice"), expires_at).await.unwrap()
         });
     }
     let first = racers.join_all().await.into_iter().filter(|spend| *spend == Spend::First).count();
@@ -28,7 +28,7 @@ pub(super) async fn a_value_raced_by_fifty_is_spent_once(kept: &TestStore) {
 }
 
 /// How many of fifty may begin.
-async fn race(processes: &[Arc<dyn OnceStore>; 2]) -> usize {
+async fn race(processes: &[Arc<dyn DedupStore>; 2]) -> usize {
     let mut racers = JoinSet::new();
     for number in 0..50 {
         let store = Arc::clone(&processes[number % 2]);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
 use sts_client::dedup::{
-    Begun, Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore, Operation, PostgresOnceStore, SqliteOnceStore,
-    Ticket,
+    Begun, CallerKey, DedupKey, DedupStore, MemoryDedupStore, MemoryLimits, Operation, PostgresDedupStore,
+    SqliteDedupStore, Ticket,
 };
 use sts_jose::{Clock, ManualClock, SystemClock};
 use sts_tests::postgres::{self, Database};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 /// A fresh, empty store.
 pub(super) enum TestStore {
-    Memory(Arc<MemoryOnceStore>, ManualClock),
+    Memory(Arc<MemoryDedupStore>, ManualClock),
     Sqlite(TempDir),
     Postgres(Database),
 }
@@ -22,7 +22,7 @@ pub(super) enum TestStore {
 impl TestStore {
     pub(super) async fn memory() -> Self {
         let clock = ManualClock::new(SystemClock.now());
-        Self::Memory(Arc::new(MemoryOnceStore::new(Arc::new(clock.clone()), MemoryLimits::default())), clock)
+        Self::Memory(Arc::new(MemoryDedupStore::new(Arc::new(clock.clone()), MemoryLimits::default())), clock)
     }
 
     pub(super) async fn sqlite() -> Self {
@@ -42,11 +42,11 @@ impl TestStore {
     }
 
     /// The handle of another process; the same store again, where it serves one process only.
-    pub(super) async fn open(&self) -> Arc<dyn OnceStore> {
+    pub(super) async fn open(&self) -> Arc<dyn DedupStore> {
         match self {
-            Self::Memory(store, _) => Arc::clone(store) as Arc<dyn OnceStore>,
-            Self::Sqlite(_) => Arc::new(SqliteOnceStore::open(&self.url()).await.unwrap()),
-            Self::Postgres(_) => Arc::new(PostgresOnceStore::connect(&self.url()).await.unwrap()),
+            Self::Memory(store, _) => Arc::clone(store) as Arc<dyn DedupStore>,
+            Self::Sqlite(_) => Arc::new(SqliteDedupStore::open(&self.url()).await.unwrap()),
+            Self::Postgres(_) => Arc::new(PostgresDedupStore::connect(&self.url()).await.unwrap()),
         }
     }
 
@@ -84,7 +84,7 @@ pub(super) const fn seconds(seconds: u64) -> Duration {
 /// An operation with that body, held for 100 s and kept for 1,000 s.
 pub(super) fn operation(body: u8) -> Operation {
     Operation {
-        key: OnceKey::new("test", ["operation"]),
+        key: DedupKey::new("test", ["operation"]),
         fingerprint: [body; 32],
         lease: seconds(100),
         expires_in: seconds(1_000),
@@ -92,11 +92,11 @@ pub(super) fn operation(body: u8) -> Operation {
     }
 }
 
-pub(super) fn caller(name: &str) -> Caller {
-    Caller::new([name])
+pub(super) fn caller(name: &str) -> CallerKey {
+    CallerKey::new([name])
 }
 
-pub(super) async fn start(store: &dyn OnceStore, operation: &Operation) -> Ticket {
+pub(super) async fn start(store: &dyn DedupStore, operation: &Operation) -> Ticket {
     match store.begin(operation).await.unwrap() {
         Begun::Started(ticket) => ticket,
         other => panic!("{other:?}"),

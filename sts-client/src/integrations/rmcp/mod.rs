@@ -43,7 +43,7 @@ use futures_util::stream::BoxStream;
 use http::{HeaderName, HeaderValue};
 use sse_stream::Sse;
 
-use crate::call::{CallContext, Delegation};
+use crate::call::{CallContext, Caller};
 use crate::error::Error;
 use crate::integrations::PropagateError;
 use crate::integrations::challenge::names_invalid_token;
@@ -153,7 +153,7 @@ impl<C> McpHttpClient<C> {
 
 /// Whether a session of `session` may go on with `next`: the same principal and tenant, or anybody where the session has none as yet.
 fn may_follow(session: &CallContext, next: &CallContext) -> bool {
-    match (session.delegation(), next.delegation()) {
+    match (session.caller(), next.caller()) {
         (Some(owner), Some(other)) => {
             owner.kind() == other.kind() && owner.subject() == other.subject() && owner.tenant() == other.tenant()
         }
@@ -163,7 +163,7 @@ fn may_follow(session: &CallContext, next: &CallContext) -> bool {
 }
 
 fn outlives(next: &CallContext, session: &CallContext) -> bool {
-    next.delegation().map(Delegation::expires_at) >= session.delegation().map(Delegation::expires_at)
+    next.caller().map(Caller::expires_at) >= session.caller().map(Caller::expires_at)
 }
 
 fn attached(message: &ClientJsonRpcMessage) -> Option<CallContext> {
@@ -172,7 +172,7 @@ fn attached(message: &ClientJsonRpcMessage) -> Option<CallContext> {
         ClientJsonRpcMessage::Notification(notification) => notification.notification.extensions(),
         ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => return None,
     };
-    extensions.get::<CallContext>().cloned().or_else(|| extensions.get::<Delegation>().map(CallContext::from))
+    extensions.get::<CallContext>().cloned().or_else(|| extensions.get::<Caller>().map(CallContext::from))
 }
 
 impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {

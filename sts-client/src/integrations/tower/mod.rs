@@ -37,7 +37,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-use crate::call::CallContext;
+use crate::call::{CallContext, MissingContext};
 use crate::error::Error;
 use crate::integrations::PropagateError;
 use crate::integrations::challenge::refuses_token;
@@ -130,7 +130,7 @@ where
 
 async fn prepare<B: 'static>(
     propagator: &Propagator,
-    context: Result<CallContext, Error>,
+    context: Result<CallContext, MissingContext>,
     url: Url,
     request: &mut Request<B>,
 ) -> Result<Sent, Error> {
