@@ -94,6 +94,7 @@ pub mod envelope;
 mod error;
 pub mod events;
 pub mod exchange;
+mod header_values;
 pub mod idempotency;
 pub mod inbound;
 pub mod integrations;
@@ -133,7 +134,7 @@ pub use {async_trait::async_trait, http, jiff, secrecy, serde_json, url};
 pub use {reqwest, reqwest_middleware};
 
 pub use sts_jose::{
-    Algorithm, Clock, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey, SigningKeyError,
-    SystemClock, SystemEntropy,
+    Algorithm, Clock, Egress, EgressError, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey,
+    SigningKeyError, SystemClock, SystemEntropy,
 };
 pub use sts_protocol::{Actor, Scope, ScopeToken, SubjectId, Tenant};

@@ -21,38 +21,38 @@ use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES, http_client, http_c
 use crate::json;
 use crate::key_set::KeySet;
 
-/// A bearer token file may have this many bytes.
+/// The maximum length of a bearer token file, in bytes.
 pub(crate) const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The place of an issuer's keys.
+/// The location of an issuer's keys.
 #[derive(Debug, Clone)]
 pub enum Location {
-    /// This URL.
+    /// The keys are at this URL.
     JwksUri(Url),
-    /// The `jwks_uri` of the issuer's discovery document.
+    /// The issuer's discovery document names the URL.
     Discovery,
 }
 
-/// The settings of the fetch of an issuer's keys.
+/// The settings for fetching an issuer's keys.
 #[derive(Debug, Clone)]
 pub struct RemoteConfig {
-    /// The issuer, byte for byte as in `iss`. With [`Location::Discovery`] it must be a URL.
+    /// The issuer, exactly as in `iss`. With [`Location::Discovery`] it must be a URL.
     pub issuer: String,
-    /// The place of its keys.
+    /// The location of its keys.
     pub location: Location,
     /// The client that sends the requests.
     pub http: KeySetClient,
-    /// A file whose content is sent as a bearer token to the origin of the issuer, or with [`Location::JwksUri`] to that URL, and
-    /// nowhere else. Read for every fetch.
+    /// A file whose content is sent as a bearer token. It is sent to the origin of the issuer or,
+    /// with [`Location::JwksUri`], to that URL, and to no other. Read for every fetch.
     pub bearer_token_file: Option<PathBuf>,
-    /// Allows plain http for other hosts than loopback.
+    /// True if plain http is allowed for hosts other than loopback.
     pub allow_http: bool,
     /// The clock that measures the intervals.
     pub clock: Arc<dyn Clock>,
 }
 
-/// The HTTP client of key sets: one that was made by [`http_client`], or one that trusts the authorities of a file and is made anew
-/// when the file has changed. Clones share it.
+/// The HTTP client for key sets. It either comes from [`http_client`], or trusts the authorities of
+/// a file. The latter is rebuilt when the file changes. Clones share it.
 #[derive(Debug, Clone)]
 pub struct KeySetClient(Trust);
 
@@ -76,8 +76,8 @@ impl From<reqwest::Client> for KeySetClient {
 }
 
 impl KeySetClient {
-    /// A client that trusts exactly the authorities of a PEM file, and sends its requests as `egress` says. Reads nothing yet: each fetch
-    /// looks at the file.
+    /// Returns a client that trusts exactly the authorities of a PEM file, and uses the proxies of
+    /// `egress`. Reads nothing yet: each fetch checks the file.
     pub fn with_ca_file(path: impl Into<PathBuf>, egress: &Egress) -> Self {
         let file = BoundedFile::new(path, MAX_FILE_BYTES);
         Self(Trust::CaFile(Arc::new(CaFile { file, egress: egress.clone(), made: Mutex::default() })))
@@ -107,13 +107,13 @@ impl CaFile {
     }
 }
 
-/// Sends requests that somebody else has made, such as traces to their collector, within the bounds of a fetch of keys: as for
-/// [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
+/// Sends requests that other code has made, such as traces to their collector. The limits are those
+/// of [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
 #[derive(Debug, Clone)]
 pub struct Sender(reqwest::Client);
 
 impl Sender {
-    /// A sender that trusts the system's authorities.
+    /// Returns a sender that trusts the system's authorities.
     ///
     /// # Errors
     /// See [`HttpClientError`].
@@ -121,7 +121,7 @@ impl Sender {
         http_client(None).map(Self)
     }
 
-    /// Sends a request, and gives the answer, of whatever status.
+    /// Sends a request and returns the answer, regardless of its status.
     ///
     /// # Errors
     /// [`FetchError::Http`] or [`FetchError::TooLarge`].
@@ -136,8 +136,8 @@ impl Sender {
     }
 }
 
-/// Whether keys may be fetched from `url`: https, or http if `allow_http` or the host is loopback; with a host, without
-/// user and password.
+/// Checks that keys may be fetched from `url`. The scheme must be https, or http if `allow_http` is
+/// true or the host is loopback. The URL must have a host, and no user or password.
 ///
 /// # Errors
 /// [`FetchError::NotHttps`] or [`FetchError::BadUrl`].
@@ -152,7 +152,7 @@ pub fn check_url(url: &Url, allow_http: bool) -> Result<(), FetchError> {
     }
 }
 
-/// One whole refresh: discovery if need be, then the keys, all within `timeout`.
+/// Performs a whole refresh: discovery if needed, then the keys, all within `timeout`.
 pub(crate) async fn fetch_key_set(
     config: &RemoteConfig,
     bearer_token: Option<&BoundedFile>,
@@ -164,10 +164,10 @@ pub(crate) async fn fetch_key_set(
 /// The credential of a fetch.
 #[derive(Debug, Clone, Copy)]
 enum Bearer<'a> {
-    /// None is configured, or it goes elsewhere.
+    /// No credential is configured, or it belongs to another URL.
     No,
     Sent(&'a HeaderValue),
-    /// One is configured, and does not go here.
+    /// A credential is configured, but must not be sent to this URL.
     Withheld,
 }
 
@@ -176,7 +176,8 @@ impl<'a> Bearer<'a> {
         token.map_or(Self::No, Self::Sent)
     }
 
-    /// The credential at a URL that the issuer's discovery document names: sent to the issuer's own origin alone.
+    /// Returns the credential for a URL that the issuer's discovery document names. It is sent to
+    /// the issuer's own origin only.
     fn at_discovered(self, url: &Url, issuer: &Url) -> Self {
         match self {
             Self::Sent(_) if url.origin() != issuer.origin() => Self::Withheld,
@@ -203,8 +204,9 @@ async fn fetch_unbounded(config: &RemoteConfig, bearer_token: Option<&BoundedFil
     keys.map_err(|error| error.at(&jwks_uri))
 }
 
-/// Reads `jwks_uri` out of the issuer's discovery document, which is looked for in the places of [`discovery_places`]. Nothing else of the
-/// document is read. Gives with it the credential that goes there.
+/// Reads `jwks_uri` from the issuer's discovery document, at one of the [`discovery_places`].
+/// Ignores all other members of the document. Returns the URL with the credential that may be sent
+/// there.
 async fn discover<'a>(
     config: &RemoteConfig,
     http: &reqwest::Client,
@@ -220,7 +222,7 @@ async fn discover<'a>(
         match document_at(http, &place, bearer, &config.issuer).await.map_err(|error| error.at(&place)) {
             Ok(jwks_uri) => {
                 check_url(&jwks_uri, config.allow_http).map_err(|error| error.at(&jwks_uri))?;
-                // An issuer elsewhere must not send us to our own loopback.
+                // An https issuer elsewhere must not redirect us to our own loopback interface.
                 if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
                     return Err(FetchError::NotHttps.at(&jwks_uri));
                 }
@@ -234,8 +236,9 @@ async fn discover<'a>(
     Err(FetchError::NotDiscovered { issuer: cut(&config.issuer), tried })
 }
 
-/// The places of a discovery document, in the order of the tries: `OpenID` Connect Discovery 1.0 §4, RFC 8414 §3, and `OpenID` Connect with
-/// the path inserted as RFC 8414 does (§5 there).
+/// Returns the places of a discovery document, in the order to try. These are `OpenID` Connect
+/// Discovery 1.0 §4, RFC 8414 §3, and `OpenID` Connect with the path inserted as in RFC 8414 (§5
+/// there).
 fn discovery_places(issuer: &Url) -> Vec<Url> {
     let path = issuer.path().trim_end_matches('/');
     let paths = [
@@ -254,7 +257,7 @@ fn discovery_places(issuer: &Url) -> Vec<Url> {
     places
 }
 
-/// The `jwks_uri` of the issuer's document at `place`.
+/// Returns the `jwks_uri` of the issuer's document at `place`.
 async fn document_at(http: &reqwest::Client, place: &Url, bearer: Bearer<'_>, issuer: &str) -> Result<Url, FetchError> {
     let body = get(http, place.clone(), bearer).await?;
     let document = json::parse_document(&body).map_err(FetchError::Discovery)?;
@@ -265,8 +268,8 @@ async fn document_at(http: &reqwest::Client, place: &Url, bearer: Bearer<'_>, is
     parse_url(document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::JwksUriMissing)?)
 }
 
-/// GETs `url` and gives its body, of at most [`MAX_KEY_SET_BYTES`]. The bearer token goes to this URL only: redirects are
-/// answers like any other that is not a 200.
+/// Sends a GET request to `url` and returns the body, of at most [`MAX_KEY_SET_BYTES`]. The bearer
+/// token is sent to this URL only. A redirect is an error, like any other status except 200.
 async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec<u8>, FetchError> {
     let mut request = http.get(url).header(ACCEPT, "application/jwk-set+json, application/json");
     if let Bearer::Sent(token) = bearer {
@@ -285,7 +288,7 @@ async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec
     }
 }
 
-/// A body of at most [`MAX_KEY_SET_BYTES`].
+/// Reads a body of at most [`MAX_KEY_SET_BYTES`].
 async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(FetchError::of_request)? {
@@ -297,7 +300,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchErro
     Ok(body)
 }
 
-/// Read anew for every fetch: Kubernetes rotates such files.
+/// Reads the token file. Every fetch reads it again, because Kubernetes rotates such files.
 async fn read_bearer_token(file: &BoundedFile) -> Result<HeaderValue, FetchError> {
     let bytes = match file.read_if_changed(None).await.map_err(FetchError::BearerTokenFile)? {
         FileContent::Changed(_, bytes) => bytes,
@@ -317,7 +320,8 @@ fn parse_url(text: &str) -> Result<Url, FetchError> {
     Url::parse(text).map_err(|error| FetchError::BadUrl(Some(error)))
 }
 
-/// Whether a URL leads to this machine itself: by address, or by the name `localhost`; no other name is resolved for this.
+/// Returns true if a URL leads to this machine: by address, or by the name `localhost`. No other
+/// name is resolved for this check.
 pub fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']');

@@ -1,39 +1,43 @@
-//! JSON that is refused when two readers could understand it differently.
+//! JSON parsing that refuses input which two readers could understand differently.
 //!
-//! `serde_json::Value` keeps the last of two members with one name, silently; another party may keep the first. Here
-//! that is an error, wherever it stands. Everything that an outsider signed or served goes through this module.
+//! If an object has two members with one name, `serde_json::Value` silently keeps the last. Another
+//! party may keep the first. Here such a name is an error at every level. All data that an outside
+//! party signed or served passes through this module.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-/// How many objects and arrays may stand inside one another, the outermost included.
+/// The maximum depth of nested objects and arrays, including the outermost.
 pub const MAX_DEPTH: usize = 32;
 
-/// Why bytes are not a JSON object that we accept. No message repeats any of the input.
+/// The reason bytes are not an accepted JSON object. No message repeats any of the input.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// The bytes are not UTF-8.
     #[error("not utf-8")]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// Not JSON (a lone surrogate, a number beyond all range and trailing bytes included).
+    /// The text is not JSON. This includes a lone surrogate, a number out of range, and trailing
+    /// bytes.
     #[error("not json")]
     Syntax(#[source] serde_json::Error),
-    /// One object has two members with one name, once escapes are resolved.
+    /// An object has two members with one name, after escapes are resolved.
     #[error("an object has two members with one name")]
     DuplicateMember,
-    /// More than [`MAX_DEPTH`] levels.
+    /// The value has more than [`MAX_DEPTH`] levels.
     #[error("nested too deeply")]
     TooDeep,
-    /// JSON, but no object.
+    /// The text is JSON, but not an object.
     #[error("not a json object")]
     NotAnObject,
 }
 
-/// Parses one JSON object of a document that was fetched or read from a file: as [`parse_object`], but a UTF-8 byte order mark before it
-/// is skipped (RFC 8259 §8.1).
+/// Parses one JSON object from a document that was fetched or read from a file. Like
+/// [`parse_object`], but skips a leading UTF-8 byte order mark (RFC 8259 §8.1).
 ///
 /// # Errors
 /// See [`JsonError`].
@@ -41,27 +45,92 @@ pub fn parse_document(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     parse_object(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
 }
 
-/// Parses one JSON object, and nothing before or after it but white space. The caller bounds the length of `bytes`;
-/// memory used stays within a small multiple of it.
+/// Parses one JSON object, with only white space before or after it. The caller limits the length
+/// of `bytes`. The memory used stays within a small multiple of it.
 ///
 /// # Errors
-/// One variant of [`JsonError`] per way to be refused; all of them are the fault of whoever made the bytes.
+/// One variant of [`JsonError`] for each cause. All of them are the fault of the party that made
+/// the bytes.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
     let breach = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value =
-        Strict { depth: 0, breach: &breach }.deserialize(&mut deserializer).map_err(|source| match breach.get() {
-            Some(Breach::DuplicateMember) => JsonError::DuplicateMember,
-            Some(Breach::TooDeep) => JsonError::TooDeep,
-            None => JsonError::Syntax(source),
-        })?;
+        Strict { depth: 0, breach: &breach }.deserialize(&mut deserializer).map_err(|source| of(&breach, source))?;
     deserializer.end().map_err(JsonError::Syntax)?;
     match value {
         Value::Object(map) => Ok(map),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(JsonError::NotAnObject)
         }
+    }
+}
+
+/// An element of an array: an object, or why it is none that we accept.
+pub(crate) type Element = Result<Map<String, Value>, JsonError>;
+
+/// Parses a document whose member `name` is an array of objects, each of which is read by itself: what breaks a rule inside of one element
+/// is an error of that element alone. `None` if the member is missing or not an array. What [`parse_document`] says of a byte order mark and
+/// of the length of `bytes` holds here too.
+///
+/// # Errors
+/// See [`JsonError`]: the document itself is no JSON object, or has two members with one name.
+pub(crate) fn parse_elements(bytes: &[u8], name: &str) -> Result<Option<Vec<Element>>, JsonError> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
+    let breach = Cell::new(None);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let member =
+        Member { name, breach: &breach }.deserialize(&mut deserializer).map_err(|source| of(&breach, source))?;
+    deserializer.end().map_err(JsonError::Syntax)?;
+    // The text is JSON: it fails only where it is no array.
+    let elements = member.and_then(|member| serde_json::from_str::<Vec<&RawValue>>(member.get()).ok());
+    Ok(elements.map(|elements| elements.into_iter().map(|element| parse_object(element.get().as_bytes())).collect()))
+}
+
+/// The error of a reader that may have broken a rule of ours.
+fn of(breach: &Cell<Option<Breach>>, source: serde_json::Error) -> JsonError {
+    match breach.get() {
+        Some(Breach::DuplicateMember) => JsonError::DuplicateMember,
+        Some(Breach::TooDeep) => JsonError::TooDeep,
+        None => JsonError::Syntax(source),
+    }
+}
+
+/// Finds one member of an object whose members have different names. The values are not looked at.
+struct Member<'a> {
+    name: &'a str,
+    breach: &'a Cell<Option<Breach>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a json object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let (mut names, mut found) = (HashSet::new(), None);
+        while let Some(name) = members.next_key::<String>()? {
+            let value = members.next_value()?;
+            if name == self.name {
+                found = Some(value);
+            }
+            if !names.insert(name) {
+                self.breach.set(Some(Breach::DuplicateMember));
+                return Err(serde::de::Error::custom("refused"));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -72,7 +141,7 @@ enum Breach {
     TooDeep,
 }
 
-/// Reads one value that stands inside `depth` others.
+/// Reads one value at nesting depth `depth`.
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth: usize,

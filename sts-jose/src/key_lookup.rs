@@ -6,16 +6,18 @@ use jiff::Timestamp;
 
 use crate::fetch_error::FetchError;
 
-/// The reason for which a key is missing. A refusal and an outage must never be taken for each other.
+/// The reason a key is missing. A refusal and an outage must never be confused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyLookupError {
-    /// The refusal: the issuer's keys are known, and this is none of them. The requester's fault.
+    /// A refusal: the issuer's keys are known, and this key is not among them. The requester causes
+    /// this error.
     #[error("the issuer has no such key")]
     Unknown,
-    /// The refusal: the issuer publishes a key set, and it holds no key that can be used.
+    /// A refusal: the issuer publishes a key set without any usable key.
     #[error("the issuer publishes no key that can be used")]
     Unusable,
-    /// The outage: the issuer's keys are not known well enough to say no. Nobody's fault here; one may retry.
+    /// An outage: the issuer's keys are not known well enough to refuse. No party here causes it.
+    /// The requester may retry.
     #[error("the keys of the issuer are out of reach")]
     Unavailable(#[source] Arc<FetchError>),
 }
@@ -23,14 +25,16 @@ pub enum KeyLookupError {
 /// The health of a key source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySetHealth {
-    /// The time at which the keys in use were read or, for a file, last found unchanged; `None` if there are none.
+    /// The time at which the keys in use were read or, for a file, last found unchanged. `None` if
+    /// there are no keys.
     pub fetched_at: Option<Timestamp>,
-    /// True if the latest attempt failed, or the set that it read holds no key that can be used.
+    /// True if the latest attempt failed, or if its set holds no usable key.
     pub failing: bool,
     /// The number of refetches that an unknown `kid` has forced.
     pub forced_refetches: u64,
-    /// The number of attempts, the forced ones included.
+    /// The number of all attempts, including the forced ones.
     pub fetches: u64,
-    /// The number of keys in the set that cannot be used, and of entries that are not read because there are too many.
+    /// The number of unusable keys in the set, plus the entries that are not read because there are
+    /// too many.
     pub lost_keys: usize,
 }

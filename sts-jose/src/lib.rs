@@ -1,8 +1,8 @@
-//! The strict token machinery that the server and the client both need.
+//! The strict token processing that the server and the client share.
 //!
 //! # What lives here
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
 //! | [`json`] | JSON that is refused when two readers could understand it differently |
 //! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
@@ -10,6 +10,7 @@
 //! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
 //! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
+//! | `trust_domain` | SPIFFE trust domains and the identities in them |
 //! | `issuer_name` | the `iss` values of an issuer, one of which may have a place for the tenant |
 //! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
@@ -20,18 +21,21 @@
 //! | `http_client`, `fetch`, `fetch_error`, `egress` | HTTP clients and their bounds, the requests for keys, their failures, and proxies |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
-//! The path of a token is [`UnverifiedToken::parse`], [`KeySource::verify`]; what comes out is a [`VerifiedToken`], and nothing else makes one.
+//! A token passes through [`UnverifiedToken::parse`], then [`KeySource::verify`]. The result is a
+//! [`VerifiedToken`]. Only a signature check creates this type.
 //!
 //! # What must never live here
 //!
-//! No policy (who may do what, which audience, which tenant), no storage, no configuration files, no HTTP server, no
-//! symmetric algorithm, no JWE. A `VerifiedToken` says "this key signed these bytes", never "this is allowed".
+//! No policy (permissions, audiences, tenants), no storage, no configuration files, no HTTP server,
+//! no symmetric algorithm, no JWE. A `VerifiedToken` means "this key signed these bytes", never
+//! "this is allowed".
 //!
 //! # Where to add the next one
 //!
-//! - an algorithm: its variant in `algorithm`, its key shape in `verification_key`, its key pair in `signing_key`;
-//! - a place where keys come from: a module beside `file_key_set`, one variant of [`KeySource`];
-//! - a registered claim with a type of its own: a method of [`Claims`].
+//! - an algorithm: its variant in `algorithm`, its key shape in `verification_key`, its key pair in
+//!   `signing_key`;
+//! - a source of keys: a module beside `file_key_set`, one variant of [`KeySource`];
+//! - a registered claim with a dedicated type: a method of [`Claims`].
 
 mod algorithm;
 mod bounded_file;
@@ -61,6 +65,7 @@ mod signature_memo;
 mod signing_key;
 mod times;
 mod token;
+mod trust_domain;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -91,4 +96,5 @@ pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
+pub use trust_domain::TrustDomain;
 pub use verification_key::{JwkError, MAX_KEY_ID_CHARS, VerificationKey, VerifyError};

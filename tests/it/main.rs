@@ -22,6 +22,7 @@ mod issuers;
 mod key_life;
 mod limits;
 mod metrics;
+mod pages;
 mod parity;
 mod policy;
 mod properties;

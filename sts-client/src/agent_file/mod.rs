@@ -63,16 +63,17 @@ impl Verifier {
     /// # Ok::<(), sts_client::BuildError>(())
     /// ```
     ///
-    /// Further keys of an issuer: `aliases`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `max_token_age`,
-    /// `ca_file`, `jwks_bearer_token_file`, `allow_http`. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
+    /// Further keys of an issuer: `aliases`, `tenants`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `roles_claim`,
+    /// `service_account_claim`, `max_token_age`, `jwks`, `bundle_uri`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. The
+    /// proxy of the table `[http]` is used where keys are fetched. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
     /// that begins with `/`, or an array of these. Paths are relative to the working directory.
     ///
     /// # Errors
     /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].
     pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
-        let AgentFile { inbound, sts, .. } = AgentFile::parse(text)?;
+        let AgentFile { inbound, sts, http, .. } = AgentFile::parse(text)?;
         let table = inbound.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
-        table.builder(sts)
+        table.builder(sts, http)
     }
 }
 

@@ -14,6 +14,7 @@ use url::{Position, Url};
 
 use super::call_counts::Calls;
 use super::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey};
+use crate::header_values;
 
 /// Names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -196,7 +197,7 @@ impl PropagatedHeaders {
             .collect();
         let kept = headers
             .iter()
-            .filter(|(name, _)| may_be_forwarded(name))
+            .filter(|(name, value)| may_be_forwarded(name) && !header_values::is_blank(value))
             .filter(|(name, _)| !named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())));
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::random(entropy)),
@@ -299,7 +300,7 @@ impl fmt::Debug for PropagatedHeaders {
 
 /// The value of a header that is there exactly once.
 pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut values = headers.get_all(name).iter();
+    let mut values = header_values::of(headers, name);
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value.clone()),
         _ => None,

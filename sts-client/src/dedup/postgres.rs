@@ -121,8 +121,6 @@ impl PostgresDedupStore {
 impl Database for PostgresDatabase {
     const STATEMENTS: Statements = Statements {
         spend: SPEND,
-        begin: BEGIN,
-        read: READ,
         renew: RENEW,
         finish: FINISH,
         abandon: ABANDON,

@@ -24,8 +24,6 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct Statements {
     pub(super) spend: &'static str,
-    pub(super) begin: &'static str,
-    pub(super) read: &'static str,
     pub(super) renew: &'static str,
     pub(super) finish: &'static str,
     pub(super) abandon: &'static str,
@@ -41,10 +39,10 @@ pub enum Bound<'a> {
 }
 
 /// An operation that has begun: its attempt, and the time at which it began.
-pub type BegunRow = (i64, i64);
+pub(super) type BegunRow = (i64, i64);
 
 /// An operation of the store: its fingerprint, its outcome, and the milliseconds until its lease ends.
-pub type OperationRow = (Vec<u8>, Option<Vec<u8>>, i64);
+pub(super) type OperationRow = (Vec<u8>, Option<Vec<u8>>, i64);
 
 /// A database, as the stores use it.
 #[async_trait]

@@ -155,8 +155,6 @@ async fn enter_wal(options: &SqliteConnectOptions) -> Result<(), DedupError> {
 impl Database for SqliteDatabase {
     const STATEMENTS: Statements = Statements {
         spend: SPEND,
-        begin: BEGIN,
-        read: READ,
         renew: RENEW,
         finish: FINISH,
         abandon: ABANDON,

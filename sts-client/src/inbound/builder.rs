@@ -1,10 +1,10 @@
-//! How a verifier is set up.
+//! The builder of a verifier.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy, check_url};
+use sts_jose::{Clock, Egress, Entropy, SystemClock, SystemEntropy, check_url};
 use sts_protocol::{Scope, ScopeToken, Tenant};
 use url::Url;
 
@@ -12,6 +12,7 @@ use super::introspected::Introspected;
 use super::issuer::{Dialect, Issuer};
 use super::metadata::ProtectedResource;
 use super::refusal_log::RefusalLog;
+use super::subject_prefixes::SubjectPrefixes;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
 use crate::events::EventSinks;
@@ -31,6 +32,7 @@ pub struct VerifierBuilder {
     service_accounts: Vec<ServiceAccountEntry>,
     resource: Option<Url>,
     introspection: Option<Sts>,
+    egress: Egress,
     sinks: EventSinks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -52,13 +54,14 @@ impl VerifierBuilder {
             service_accounts: Vec::new(),
             resource: None,
             introspection: None,
+            egress: Egress::default(),
             sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
     }
 
-    /// Believes an issuer.
+    /// Adds a trusted issuer.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -70,7 +73,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Refuses tokens without this scope.
+    /// Refuses tokens that lack this scope.
     ///
     /// ```
     /// # use sts_client::{ScopeToken, Verifier};
@@ -82,7 +85,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Knows a subject of an issuer other than the STS as a service account that may speak for these tenants.
+    /// Declares a subject of an issuer other than the STS as a service account that may name these
+    /// tenants.
     ///
     /// ```
     /// # use sts_client::{Tenant, Verifier};
@@ -99,8 +103,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// The URI of this agent as a protected resource (RFC 9728 §1.2): its metadata is served and named in refusals. An http(s) URL
-    /// without query and fragment.
+    /// Sets the URI of this agent as a protected resource (RFC 9728 §1.2). Its metadata is served
+    /// and named in refusals. Must be an http(s) URL without query and fragment.
     ///
     /// ```
     /// # use sts_client::Verifier;
@@ -112,8 +116,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Asks the STS for every token of its own whether it is still active, once per request. While the STS is out of reach, such tokens
-    /// are answered with 503.
+    /// Introspects every token of this STS once per request. While the STS is unreachable, requests
+    /// with such tokens are refused with 503.
     ///
     /// ```
     /// # use sts_client::{Sts, Verifier};
@@ -124,6 +128,21 @@ impl VerifierBuilder {
     #[must_use]
     pub fn introspect(mut self, sts: Sts) -> Self {
         self.introspection = Some(sts);
+        self
+    }
+
+    /// The proxies by which the keys of issuers are fetched. Default none. [`Verifier::from_toml`] takes those of the table `[http]`.
+    ///
+    /// ```
+    /// use sts_client::{Egress, Verifier};
+    ///
+    /// let egress = Egress::from_environment(std::env::vars())?;
+    /// let builder = Verifier::builder(["inventory-agent"]).egress(egress);
+    /// # Ok::<(), sts_client::EgressError>(())
+    /// ```
+    #[must_use]
+    pub fn egress(mut self, egress: Egress) -> Self {
+        self.egress = egress;
         self
     }
 
@@ -140,7 +159,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Tells the time by another clock.
+    /// Sets the clock. Default [`SystemClock`].
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -153,7 +172,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Takes chance from elsewhere.
+    /// Sets the source of randomness. Default [`SystemEntropy`].
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -166,7 +185,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Opens no connection yet.
+    /// Builds the verifier. Opens no connection.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -175,9 +194,14 @@ impl VerifierBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`]: no audience or an empty one; no issuer, one twice, or one whose keys may not be fetched; a service
-    /// account of an issuer that is not there, or of an STS; a resource that is no http(s) URL; an STS to introspect at that is not
-    /// believed. [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] if:
+    /// - there is no audience, or an empty audience;
+    /// - there is no issuer, an issuer appears twice, or the keys of an issuer may not be fetched;
+    /// - a service account belongs to an STS or to an issuer that the verifier does not trust;
+    /// - the resource is not an http(s) URL;
+    /// - the STS for introspection is not a trusted issuer.
+    ///
+    /// [`BuildError::Http`] if the HTTP client cannot be built.
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
             return Err(BuildError::contradiction("a verifier needs an audience, and none may be empty"));
@@ -203,20 +227,21 @@ impl VerifierBuilder {
             }
         };
         let mut accounts = by_issuer(self.service_accounts, &self.issuers)?;
-        let mut issuers = HashMap::new();
+        let prefixes = SubjectPrefixes::of(&self.issuers)?;
+        let (mut issuers, mut names) = (HashMap::new(), HashSet::new());
         for issuer in self.issuers {
             let accounts = accounts.remove(&issuer.issuer).unwrap_or_default();
-            let issuer = issuer.trust(accounts, &self.clock)?;
-            match issuers.entry(issuer.issuer.clone()) {
-                Entry::Vacant(vacant) => drop(vacant.insert(issuer)),
-                Entry::Occupied(taken) => {
-                    return Err(BuildError::contradiction(format!("the issuer {:?} is there twice", taken.key())));
-                }
+            let issuer = issuer.trust(accounts, &self.clock, &self.egress)?;
+            if !issuer.names.iter().all(|name| names.insert(name.clone())) {
+                let what = format!("the issuer {:?} is there twice, or has a name that another has", issuer.issuer);
+                return Err(BuildError::contradiction(what));
             }
+            issuers.insert(issuer.issuer.clone(), issuer);
         }
         Ok(Verifier(Arc::new(Inner {
             audiences: self.audiences,
             issuers,
+            prefixes,
             required,
             resource,
             introspection: self.introspection.map(Introspected::new),
@@ -228,7 +253,7 @@ impl VerifierBuilder {
     }
 }
 
-/// The tenants of each service account, by `sub`, by issuer.
+/// The tenants of each service account. The outer key is the issuer, the inner key is the `sub`.
 type ServiceAccounts = HashMap<String, HashMap<String, Vec<Tenant>>>;
 
 fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<ServiceAccounts, BuildError> {
@@ -252,8 +277,8 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
     Ok(accounts)
 }
 
-/// Nothing is sent to the resource, which is this agent: plain http is as good a name as any. A segment that routers take for a pattern
-/// would not be served.
+/// Checks the resource URL. Plain http is allowed, because the agent sends nothing to this URL.
+/// Refuses path segments that routers read as a pattern, because the metadata would not be served.
 fn check_resource(resource: &Url) -> Result<(), BuildError> {
     let is_pattern = |segment: &str| segment.starts_with([':', '*']);
     let has_pattern = resource.path_segments().is_some_and(|mut segments| segments.any(is_pattern));

@@ -1,4 +1,4 @@
-//! The two headers of a request that say who calls: `Authorization` and `X-Tenant-ID`.
+//! The two request headers that identify the caller: `Authorization` and `X-Tenant-ID`.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -6,12 +6,14 @@ use sts_protocol::Tenant;
 
 use super::refusal::Why;
 use crate::call::X_TENANT_ID;
+use crate::header_values;
 use crate::net::bearer;
 
-/// The one bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are not read.
+/// Returns the single bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are
+/// ignored.
 pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Why> {
     let value = at_most_one(headers, &AUTHORIZATION, Why::AuthorizationRepeated)?.ok_or(Why::NoToken)?;
-    // The cause holds nothing but that it failed.
+    // The cause carries no detail.
     let text = value.to_str().or(Err(Why::AuthorizationMalformed))?;
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
@@ -24,16 +26,16 @@ pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Why> {
     Ok(token)
 }
 
-/// The tenant that a request names.
+/// Returns the tenant that a request names.
 pub(super) fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Why> {
     let Some(value) = at_most_one(headers, &X_TENANT_ID, Why::TenantHeaderMalformed)? else { return Ok(None) };
-    // Neither cause says more than that it is none.
+    // Neither cause carries more detail than the variant.
     let text = value.to_str().or(Err(Why::TenantHeaderMalformed))?;
     Tenant::new(text).map(Some).or(Err(Why::TenantHeaderMalformed))
 }
 
 fn at_most_one<'a>(headers: &'a HeaderMap, name: &HeaderName, repeated: Why) -> Result<Option<&'a HeaderValue>, Why> {
-    let mut values = headers.get_all(name).iter();
+    let mut values = header_values::of(headers, name);
     match (values.next(), values.next()) {
         (first, None) => Ok(first),
         (_, Some(_)) => Err(repeated),
@@ -57,9 +59,10 @@ mod tests {
         for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "Bearer   a.b.c"] {
             assert_eq!(read(&[value.as_bytes()]).as_deref(), Ok("a.b.c"), "{value}");
         }
-        let rows: [(&[&[u8]], &str); 12] = [
+        let rows: [(&[&[u8]], &str); 13] = [
             (&[], "token_missing"),
-            (&[b""], "other_scheme"),
+            (&[b""], "token_missing"),
+            (&[b" ", b""], "token_missing"),
             (&[b"Basic YTpi"], "other_scheme"),
             (&[b"DPoP a.b.c"], "other_scheme"),
             (&[b"Bearera.b.c"], "other_scheme"),

@@ -1,8 +1,8 @@
-//! Who calls? The verification of inbound tokens.
+//! Verification of inbound tokens.
 //!
 //! What lives here: from the headers of a request to a [`Caller`] or a [`Refusal`]. `builder` and `issuer` set a
 //! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
-//! for which tenant the call is; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
+//! for which tenant the call is; `subject_prefixes` keeps the names of issuers apart; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
 //! `layer` guards a tower service. What must never: what an agent then does for a caller, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
@@ -19,6 +19,7 @@ mod outside;
 mod own;
 mod refusal;
 mod refusal_log;
+mod subject_prefixes;
 mod tenant;
 mod trusted_issuer;
 mod values;
@@ -28,11 +29,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue};
-use sts_jose::{Clock, Entropy, KeyLookupError, KeyVerifyError, Selected, UnverifiedToken, VerifiedToken, typ_fits};
+use sts_jose::{Claims, Clock, Entropy, KeyLookupError, KeyVerifyError, TrustDomain, UnverifiedToken, VerifiedToken};
 use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
 pub use builder::VerifierBuilder;
+pub(crate) use issuer::Keys;
 pub use issuer::{Issuer, Selectors};
 #[cfg(feature = "tower")]
 pub use layer::{VerifierLayer, VerifierService};
@@ -43,6 +45,7 @@ use self::introspected::{Introspected, TICKET};
 use self::metadata::ProtectedResource;
 use self::refusal::Why;
 use self::refusal_log::{RefusalLog, Wanted};
+use self::subject_prefixes::SubjectPrefixes;
 use self::tenant::Tenants;
 use self::trusted_issuer::{Reading, TrustedIssuer};
 use crate::call::{Caller, CorrelationId, PropagatedHeaders, Verified};
@@ -66,6 +69,7 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     audiences: Vec<String>,
     issuers: HashMap<String, TrustedIssuer>,
+    prefixes: SubjectPrefixes,
     required: Scope,
     resource: Option<ProtectedResource>,
     introspection: Option<Introspected>,
@@ -75,7 +79,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
 }
 
-/// What a token says of its caller, once it is believed.
+/// The claims of a verified token that describe the caller.
 struct Named {
     sub: String,
     subject: sts_protocol::SubjectId,
@@ -101,7 +105,7 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// The mark of a request that the layer has introspected.
+    /// Returns the header value that marks a request which the layer has already introspected.
     fn ticket(self) -> Option<&'a HeaderValue> {
         match self {
             Self::Headers(headers) => headers.get(TICKET),
@@ -109,7 +113,7 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// The tenant that the caller names.
+    /// Returns the tenant that the caller names.
     fn tenant(self) -> Result<Option<Tenant>, Why> {
         match self {
             Self::Headers(headers) => headers::tenant(headers),
@@ -119,7 +123,7 @@ impl<'a> Presented<'a> {
 }
 
 impl Verifier {
-    /// A verifier that accepts tokens with one of these `aud` values.
+    /// Returns the builder of a verifier that accepts tokens with one of these `aud` values.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -129,8 +133,11 @@ impl Verifier {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
 
-    /// Verifies the one bearer token of a request, and that `X-Tenant-ID` names no tenant that is not the caller's. Costs a public-key
-    /// operation; a fetch of keys while they are not known; a request to the STS where it introspects.
+    /// Verifies the single bearer token of a request. Refuses the request if `X-Tenant-ID` names a
+    /// tenant that the caller may not use.
+    ///
+    /// Costs a public-key operation, a fetch of keys if they are not cached, and a request to the
+    /// STS if the verifier introspects.
     ///
     /// ```
     /// # use sts_client::{Verifier, http::HeaderMap};
@@ -151,10 +158,14 @@ impl Verifier {
         self.verify_presented(Presented::Headers(headers), self.propagated(headers)).await
     }
 
-    /// Verifies a token that came without HTTP headers: in a message of a queue, or in the first frame of a websocket. `tenant` is the one
-    /// that the sender names, as `X-Tenant-ID` does in a request; a service account needs it, a user's token says its tenant itself. The
-    /// caller has a new correlation id; [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) puts that of
-    /// the message in its place. Costs what [`Self::verify`] costs.
+    /// Verifies a token that arrived without HTTP headers, for example in a queue message or in the
+    /// first frame of a websocket. Costs the same as [`Self::verify`].
+    ///
+    /// `tenant` is the tenant that the sender names, like `X-Tenant-ID` in a request. A service
+    /// account needs it; the token of a user already contains the tenant. The caller has a new
+    /// correlation id;
+    /// [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) replaces it
+    /// with the id of the message.
     ///
     /// A token expires within minutes: a message that waited longer in its queue is refused.
     ///
@@ -184,7 +195,7 @@ impl Verifier {
         self.verify_presented(Presented::Alone { token, tenant }, self.propagated(&HeaderMap::new())).await
     }
 
-    /// The headers that travel on from a request, whatever its token is.
+    /// Returns the headers that a request carries onward. They do not depend on its token.
     fn propagated(&self, headers: &HeaderMap) -> PropagatedHeaders {
         PropagatedHeaders::from_headers(headers, self.0.entropy.as_ref())
     }
@@ -215,29 +226,32 @@ impl Verifier {
         let text = presented.token()?;
         let (issuer, token) = self.believe(text).await?;
         let claims = token.claims();
-        if !typ_fits(token.header().typ.as_deref(), issuer.allowed_typ()) {
+        if !issuer.allows_typ(token.header().typ.as_deref()) {
             return Err(Why::Typ);
         }
         if claims.get("cnf").is_some() {
             return Err(Why::Bound);
         }
         let is_own = |aud: &str| self.0.audiences.iter().any(|own| own == aud);
-        let is_addressed = if issuer.audience_claim.is_claim("aud") {
-            claims.audience()?.into_iter().any(is_own)
-        } else {
-            issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(is_own)
-        };
-        if !is_addressed {
+        if !issuer.audience_claim.address(claims, is_own)? {
             return Err(Why::Audience);
         }
         let now = self.0.clock.now();
         let times = claims.times(now).map_err(Why::Time)?;
         let iss = issuer.principal_iss(claims.string("iss")?.unwrap_or_default(), claims)?;
+        // A principal of an issuer with an entry of its own comes by that entry alone.
+        if iss != issuer.issuer && self.0.issuers.contains_key(&iss) {
+            return Err(Why::IssuerUnknown);
+        }
         let named = match &issuer.reading {
             Reading::Sts => own::read(claims)?,
             Reading::Outside(outside) => {
                 outside.check_age(&times, now)?;
-                outside.read(&iss, claims, |iss| self.is_sts(iss))?
+                let named = outside.read(&iss, claims, |iss| self.is_sts(iss))?;
+                if self.0.prefixes.are_of_another(&issuer.issuer, &named.sub) {
+                    return Err(Why::Sub);
+                }
+                named
             }
         };
         let kind = named.tenants.kind();
@@ -282,11 +296,10 @@ impl Verifier {
         self.0.sinks.emit_all(&Event { at: self.0.clock.now(), guard: Guard::Token, boundary, outcome, about });
     }
 
-    /// Finds the issuer that a token names, and checks that a key of it has signed the token.
+    /// Finds the issuer that a token names, and checks that a key of that issuer signed the token.
     async fn believe(&self, text: &str) -> Result<(&TrustedIssuer, VerifiedToken), Why> {
         let token = UnverifiedToken::parse(text).map_err(Why::Parse)?;
-        let iss = token.claims().string("iss")?.ok_or(Why::IssuerMissing)?;
-        let issuer = self.issuer(iss).ok_or(Why::IssuerUnknown)?;
+        let issuer = self.issuer_of(token.claims())?;
         if !issuer.algorithms.contains(&token.header().algorithm) {
             return Err(Why::Algorithm);
         }
@@ -297,6 +310,19 @@ impl Verifier {
             KeyVerifyError::Signature(error) => Why::Signature(error),
         })?;
         Ok((issuer, token))
+    }
+
+    /// The issuer that a token names in `iss`, or the trust domain of its `sub`.
+    fn issuer_of(&self, claims: &Claims) -> Result<&TrustedIssuer, Why> {
+        let (iss, domain) = (claims.string("iss")?, TrustDomain::of_claims(claims));
+        let Some(issuer) = iss.and_then(|iss| self.issuer(iss)) else {
+            let lacks = if iss.is_none() { Why::IssuerMissing } else { Why::IssuerUnknown };
+            return domain.and_then(|domain| self.0.issuers.get(&domain.issuer())).ok_or(lacks);
+        };
+        match TrustDomain::of_issuer(&issuer.issuer) {
+            Some(own) if domain != Some(own) => Err(Why::Sub),
+            Some(_) | None => Ok(issuer),
+        }
     }
 
     /// The issuer that has this name.

@@ -359,7 +359,7 @@ impl Inner {
 }
 
 async fn fall_back(
-    stand_in: &Slot,
+    stand_in: &Arc<Slot>,
     route: &Route,
     context: &CallContext,
     outage: ExchangeError,

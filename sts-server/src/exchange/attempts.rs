@@ -33,11 +33,21 @@ impl Attempts {
         if self.sources.is_spent(&source) { self.turns.count(&source) } else { None }
     }
 
-    /// Counts a failure of `source`, and of the agent that it claims to be. How long to wait if that was one too many.
-    pub(super) fn failed(&self, source: IpAddr, agent: Option<&str>) -> Option<Duration> {
-        let of_source = self.sources.count(&source.into());
-        let of_agent = agent.and_then(|agent| self.agents.count(&bucket(agent)));
-        of_source.or(of_agent)
+    /// Counts a failure of `source`, and of the agent that it claims to be, as so many attempts. How long to wait if the first of them was
+    /// one too many.
+    pub(super) fn failed(&self, source: IpAddr, agent: Option<&str>, attempts: usize) -> Option<Duration> {
+        let source = source.into();
+        let agent = agent.map(bucket);
+        let count = || {
+            let of_source = self.sources.count(&source);
+            let of_agent = agent.and_then(|agent| self.agents.count(&agent));
+            of_source.or(of_agent)
+        };
+        let first = count();
+        for _ in 1..attempts {
+            count();
+        }
+        first
     }
 }
 

@@ -5,7 +5,7 @@ use sts_protocol::TokenResponse;
 use super::describe::describe_token;
 use super::refusals::Refused;
 use super::service::View;
-use super::{Issue, Refusal, Sts};
+use super::{Call, Claimed, Issue, Refusal, Sts};
 use crate::client_auth::AuthenticatedAgent;
 use crate::policy::Row;
 use crate::record::{Event, Submission, Verdict};
@@ -15,7 +15,7 @@ impl Sts {
     /// Commits a token with its event; only then is there an answer. `None` where registry or keys have changed since the decision.
     pub(super) async fn issue(
         &self,
-        view: &View,
+        (view, call): (&View, &Call<'_>),
         issue: Issue,
         mut event: Event,
         mut one_time: Option<OneTimeValue>,
@@ -23,7 +23,7 @@ impl Sts {
         let client = Refused::agent(&event, &view.snapshot.registry);
         if let Some(one_time) = one_time.take_if(|_| self.refusals.is_past(&client)) {
             // Boxed, because this rare path would double the memory of each request.
-            Box::pin(self.spend_apart(view, &event, one_time)).await?;
+            Box::pin(self.spend_apart((view, call), &event, one_time)).await?;
         }
         describe_token(&mut event, issue.minted.claims());
         let submission = Submission {
@@ -57,12 +57,12 @@ impl Sts {
     }
 
     /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, or not in time, and the log says so: it
-    /// is never taken for an outage. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long is recorded when the database can.
+    /// is never taken for an outage. The event says what the token at fault claims. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long is recorded when the database can.
     pub(super) async fn refuse(
         &self,
-        view: &View,
+        (view, call): (&View, &Call<'_>),
         refusal: Refusal,
-        event: Event,
+        mut event: Event,
         one_time: Option<OneTimeValue>,
     ) -> Refusal {
         if let Some(retry_after) =
@@ -72,7 +72,10 @@ impl Sts {
             let is_outage = refusal.row() == Row::Unavailable;
             return if is_outage { refusal } else { Refusal::TooManyRefusals { retry_after } };
         }
-        let correlation_id = event.correlation_id.clone().unwrap_or_default();
+        if let Some(claimed) = Claimed::of(&refusal, call.body) {
+            claimed.describe(&mut event);
+        }
+        let correlation_id = call.correlation_id;
         let submission = Submission {
             known: view.snapshot.versions(),
             one_time,
@@ -86,13 +89,13 @@ impl Sts {
             Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
             Ok(Err(error)) => {
                 if let Some(held_back) = self.metrics.log_limit().pass("refusal_not_recorded") {
-                    tracing::error!(%correlation_id, reason, %error, held_back, "a refusal could not be recorded");
+                    tracing::error!(correlation_id, reason, %error, held_back, "a refusal could not be recorded");
                 }
                 refusal
             }
             Err(_elapsed) => {
                 if let Some(held_back) = self.metrics.log_limit().pass("refusal_not_recorded") {
-                    tracing::error!(%correlation_id, reason, held_back, "a refusal is not recorded yet");
+                    tracing::error!(correlation_id, reason, held_back, "a refusal is not recorded yet");
                 }
                 refusal
             }

@@ -111,15 +111,10 @@ impl Sts {
         call.trail.enter(Step::Record);
         describe_duration(&mut event, call.trail);
         match decided {
-            Ok(issue) => self.issue(&view, issue, event, one_time).await,
+            Ok(issue) => self.issue((&view, call), issue, event, one_time).await,
             // Refusals before the client is known are counted, not stored.
             Err(refusal) if client.is_none() => Err(refusal),
-            Err(refusal) => {
-                if let Some(claimed) = Claimed::of(&refusal, call.body) {
-                    claimed.describe(&mut event);
-                }
-                Err(self.refuse(&view, refusal, event, one_time).await)
-            }
+            Err(refusal) => Err(self.refuse((&view, call), refusal, event, one_time).await),
         }
     }
 

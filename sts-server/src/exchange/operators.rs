@@ -26,7 +26,7 @@ impl Sts {
     pub fn operator_failed(&self, source: IpAddr, claimed: Option<&str>) -> Option<Duration> {
         // No agent has a space in its id.
         let claimed = claimed.map(|name| format!("operator {name}"));
-        self.attempts.failed(source, claimed.as_deref())
+        self.attempts.failed(source, claimed.as_deref(), 1)
     }
 
     /// True if `secret` is the one of an argon2id hash; without a hash, false after as long a time. Some 20 ms, in a queue of

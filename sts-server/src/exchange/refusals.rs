@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::rate::Rate;
 use super::service::View;
-use super::{Refusal, Sts};
+use super::{Call, Refusal, Sts};
 use crate::record::{Event, EventKind, Submission, Verdict};
 use crate::registry::Registry;
 use crate::storage::OneTimeValue;
@@ -139,7 +139,12 @@ impl Sts {
     ///
     /// # Errors
     /// [`Refusal`] when the value was spent before, or the database is out of reach.
-    pub(super) async fn spend_apart(&self, view: &View, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
+    pub(super) async fn spend_apart(
+        &self,
+        (view, call): (&View, &Call<'_>),
+        event: &Event,
+        one_time: OneTimeValue,
+    ) -> Result<(), Refusal> {
         let submission = Submission {
             known: view.snapshot.versions(),
             one_time: Some(one_time),
@@ -148,7 +153,7 @@ impl Sts {
             event: None,
         };
         match self.recorder.record(submission).await? {
-            Verdict::Replayed => Err(self.refuse(view, Refusal::Replayed, event.clone(), None).await),
+            Verdict::Replayed => Err(self.refuse((view, call), Refusal::Replayed, event.clone(), None).await),
             Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
         }
     }

@@ -54,20 +54,25 @@ impl Sts {
         let client = self.authenticate(&view, call, &form).await?;
         let mut event = describe_call(EventKind::Revoked, call, view.now);
         describe_client(&mut event, &client);
-        match revocable(&view, call, &form, client.agent()) {
-            Ok(None) => self.spend(&view, &client).await,
-            Ok(Some(claims)) => {
-                self.spend(&view, &client).await?;
-                event.jti = Some(claims.jti.clone());
-                event.txn = Some(claims.txn.clone());
-                describe_duration(&mut event, call.trail);
-                Ok(self.commit_revocation(&row(claims, view.now), &event).await?)
-            }
+        describe_duration(&mut event, call.trail);
+        let claims = match revocable(&view, call, &form, client.agent()) {
+            Ok(claims) => claims,
             Err(refusal) => {
-                describe_duration(&mut event, call.trail);
-                Err(self.refuse(&view, refusal, event, client.one_time().cloned()).await)
+                return Err(self.refuse((&view, call), refusal, event, client.one_time().cloned()).await);
             }
+        };
+        match self.spend(&view, &client).await {
+            Ok(()) => {}
+            // Nothing is left to be spent.
+            Err(refusal @ (Refusal::Replayed | Refusal::RevokedMeanwhile(_))) => {
+                return Err(self.refuse((&view, call), refusal, event, None).await);
+            }
+            Err(refusal) => return Err(refusal),
         }
+        let Some(claims) = claims else { return Ok(()) };
+        event.jti = Some(claims.jti.clone());
+        event.txn = Some(claims.txn.clone());
+        Ok(self.commit_revocation(&row(claims, view.now), &event).await?)
     }
 
     /// Commits a revocation with its event, and returns when it holds here.

@@ -56,7 +56,8 @@ impl Sts {
             return Err(Refusal::Client(failed));
         }
         let claimed = client_auth::claimed_id(context.registry, &authorization, form);
-        match self.attempts.failed(call.source, claimed.as_deref()) {
+        let attempts = client_auth::attempts(context.registry, &authorization, form);
+        match self.attempts.failed(call.source, claimed.as_deref(), attempts) {
             Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
             None => Err(Refusal::Client(failed)),
         }

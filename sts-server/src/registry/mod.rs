@@ -1,7 +1,8 @@
-//! The registry: issuers, agents and delegations, and nothing else.
+//! The registry: issuers, agents and delegations.
 //!
-//! What lives here: the entries, the snapshot that requests read, the file format and how a file is applied. What must never:
-//! decisions about a request; `policy` makes them. A new property of an entry is a field of its struct here.
+//! What lives here: the entries, the snapshot that requests read, the file format, and the applying
+//! of a file. What must never: decisions about a request; `policy` makes them. A new property of an
+//! entry is a field of its struct here.
 
 mod agent;
 mod apply;
@@ -18,7 +19,6 @@ mod plan;
 mod schema;
 mod secret_hashes;
 mod snapshot;
-mod spiffe;
 mod tenants;
 mod workload;
 mod workloads;
@@ -37,7 +37,6 @@ pub use plan::{Plan, PlanAction, PlanError, PlanLine, kind_name, plan};
 pub use schema::FILE_KEYS;
 pub use secret_hashes::SecretHashes;
 pub use snapshot::{Registry, RegistryError, TargetError};
-pub use spiffe::TrustDomain;
 pub use tenants::Tenants;
 pub use workload::Workload;
 pub use workloads::WorkloadAgent;

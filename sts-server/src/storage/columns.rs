@@ -1,6 +1,6 @@
-//! Rows as they come from a database, and the words that stand for enums there; the same in every database.
+//! Rows as read from a database, and the words that encode enums; the same in every database.
 //!
-//! A new variant needs a word that no variant ever had: rows outlive versions of this service.
+//! A new variant needs a word that no variant has ever used: rows outlive versions of this service.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl EntryKind {
-    /// The word in the column `kind` of `entries`.
+    /// Returns the word in the column `kind` of `entries`.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Issuer => "issuer",
@@ -33,7 +33,7 @@ impl EntryKind {
 }
 
 impl Origin {
-    /// The word in the column `origin` of `entries`.
+    /// Returns the word in the column `origin` of `entries`.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -51,7 +51,7 @@ impl Origin {
 }
 
 impl KeyState {
-    /// The word in the column `state` of `signing_keys`.
+    /// Returns the word in the column `state` of `signing_keys`.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Next => "next",
@@ -71,7 +71,7 @@ impl KeyState {
 }
 
 impl RevocationKind {
-    /// The word in the column `kind` of `revocations`.
+    /// Returns the word in the column `kind` of `revocations`.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -128,7 +128,7 @@ impl TryFrom<StateColumns> for DatabaseState {
     }
 }
 
-/// A span as a column holds it: in milliseconds.
+/// Converts a span to milliseconds, as stored in a column.
 pub(super) fn millis(span: SignedDuration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
@@ -186,7 +186,8 @@ impl TryFrom<TokenColumns> for TokenRow {
     }
 }
 
-/// A row of `audit_events`, with any content: text is read as bytes, because `SQLite` keeps text that is not UTF-8.
+/// A row of `audit_events` with any content. Text is read as bytes, because `SQLite` stores text
+/// that is not UTF-8.
 impl<'row, R: Row> FromRow<'row, R> for StoredAuditRow
 where
     &'static str: ColumnIndex<R>,
@@ -213,7 +214,7 @@ where
     }
 }
 
-/// The end of a writer's chain in `audit_events`.
+/// The last row of a writer's chain in `audit_events`.
 #[derive(FromRow)]
 pub(super) struct AuditHeadColumns {
     writer: String,
@@ -227,13 +228,13 @@ impl From<AuditHeadColumns> for AuditHead {
     }
 }
 
-/// Reads a timestamp column: milliseconds since the epoch.
+/// Converts a timestamp column, in milliseconds since the epoch.
 pub(super) fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
     Timestamp::from_millisecond(millis)
         .map_err(|error| StorageError::Malformed { table, reason: format!("time out of range: {error}") })
 }
 
-/// Turns rows as they came from a database into rows of the contract.
+/// Converts rows as read from a database to rows of the contract.
 pub(super) fn rows<Columns, Row>(columns: Vec<Columns>) -> Result<Vec<Row>, StorageError>
 where
     Row: TryFrom<Columns, Error = StorageError>,
@@ -241,15 +242,14 @@ where
     columns.into_iter().map(Row::try_from).collect()
 }
 
-/// Changes of entries that name each entry once.
+/// Changes that name each entry once.
 pub(super) struct LastChanges<'changes> {
-    /// Entries to delete.
     pub(super) deleted: Vec<(EntryKind, &'changes str)>,
-    /// Entries to insert or replace.
+    /// The entries to insert or replace.
     pub(super) put: Vec<&'changes EntryRow>,
 }
 
-/// Of several changes of one entry the last one counts.
+/// Keeps the last change of each entry.
 pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
     let mut last: BTreeMap<(EntryKind, &str), Option<&EntryRow>> = BTreeMap::new();
     for change in changes {
@@ -264,7 +264,7 @@ pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
     }
 }
 
-/// Of several rows of one key the last one counts.
+/// Keeps the last row of each key.
 pub(super) fn last_keys(put: &[KeyRow]) -> impl Iterator<Item = &KeyRow> {
     put.iter()
         .enumerate()
@@ -272,7 +272,7 @@ pub(super) fn last_keys(put: &[KeyRow]) -> impl Iterator<Item = &KeyRow> {
         .map(|(_, key)| key)
 }
 
-/// The ancestors among the parents of a lineage: none where there is no row at all.
+/// Returns the parents in a lineage. Returns `None` if the lineage has no row.
 pub(super) fn ancestors(rows: Vec<(Option<String>, Option<String>)>) -> Option<Vec<TokenReference>> {
     let is_recorded = !rows.is_empty();
     let parents = rows.into_iter().filter_map(|(iss, jti)| Some(TokenReference { iss: iss?, jti: jti? }));

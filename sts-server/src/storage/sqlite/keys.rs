@@ -1,4 +1,4 @@
-//! Signing keys.
+//! Reads and changes of signing keys.
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
@@ -10,12 +10,10 @@ use crate::storage::codes::{Code, RowCodes};
 use crate::storage::columns::{self, AuditKeyColumns};
 use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow, Stored, Version};
 
-/// All keys with their codes.
 pub(super) const KEYS: &str =
     "SELECT kid, algorithm, state, created_at, state_since, longest_life, sealed, code FROM signing_keys
      ORDER BY created_at, kid";
 
-/// Reads all keys.
 pub(super) async fn keys(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<KeyRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let counter = counter::read(&mut transaction, KeyColumns::COUNTER).await?;
@@ -31,7 +29,7 @@ pub(super) async fn audit_keys(readers: &SqlitePool) -> Result<Vec<AuditKeyRow>,
     Ok(columns::rows(keys)?)
 }
 
-/// Deletes and puts keys. They are few: a statement each.
+/// Deletes and puts keys, with a statement for each: the keys are few.
 pub(super) async fn change_keys(
     writer: &SqlitePool,
     codes: &RowCodes,
@@ -47,7 +45,8 @@ pub(super) async fn change_keys(
     Ok(Changed::Applied(raised))
 }
 
-/// As [`change_keys`], and gives every vouched row its code under the next master key.
+/// Does the same as [`change_keys`], and gives every row with a valid code its code under the next
+/// master key.
 pub(super) async fn reseal(
     writer: &SqlitePool,
     [codes, next]: [&RowCodes; 2],
