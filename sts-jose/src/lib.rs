@@ -80,6 +80,7 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use fetch::{KeySetClient, Location, RemoteConfig, Sender, check_url, is_loopback};
 pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
+pub use flight::Flight;
 pub use held_keys::MAX_KEY_AGE;
 pub use http_client::{
     HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_builder, http_client_via, trusting,

@@ -99,7 +99,7 @@ impl Caller {
         &self.0.subject
     }
 
-    /// The `iss` of the token itself.
+    /// The issuer of the token: its `iss`, or the name of its configuration where `iss` is an alias.
     ///
     /// ```
     /// # use sts_client::Caller;

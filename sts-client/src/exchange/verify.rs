@@ -7,7 +7,7 @@ use sts_jose::{KeyLookupError, KeySource, KeyVerifyError, UnverifiedToken, typ_f
 use sts_protocol::{AccessTokenClaims, Act};
 
 use super::answer::{TokenAnswer, refused};
-use super::error::{ExchangeError, Failure, Outage};
+use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
 use super::issued::IssuedToken;
 use crate::call::{Caller, Route};
@@ -32,13 +32,13 @@ pub(super) async fn verify(
     answer: TokenAnswer,
     keys: &KeySource,
     expected: &Expected<'_>,
-) -> Result<IssuedToken, Failure> {
+) -> Result<IssuedToken, ExchangeError> {
     let token = answer.access_token.expose_secret();
     let unverified = parse(token, expected).map_err(|flaw| refused(&flaw))?;
     let verified = keys.verify(unverified, None).await.map_err(|error| match error {
         KeyVerifyError::Lookup(KeyLookupError::Unknown | KeyLookupError::Unusable) => refused(&Flaw::UnknownKey),
         KeyVerifyError::Lookup(KeyLookupError::Unavailable(cause)) if cause.status() == Some(429) => {
-            ExchangeError::Overloaded { retry_after: None }.into()
+            ExchangeError::Overloaded { retry_after: None }
         }
         KeyVerifyError::Lookup(error @ KeyLookupError::Unavailable(_)) => Outage::Keys(error).into(),
         KeyVerifyError::Signature(error) => refused(&Flaw::Signature(error)),
