@@ -150,7 +150,7 @@ impl VerifierBuilder {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use sts_client::{Verifier, trace::{ToTracing, EventSinks}};
+    /// # use sts_client::{Verifier, events::{EventSinks, ToTracing}};
     /// let builder = Verifier::builder(["inventory-agent"]).events(EventSinks::to(Arc::new(ToTracing)));
     /// ```
     #[must_use]

@@ -62,7 +62,7 @@ pub enum MockAnswer {
 /// use sts_client::test_util::MockSts;
 /// use sts_client::{Propagator, Route, Verifier};
 ///
-/// # async fn build() -> Result<(), sts_client::BuildError> {
+/// # async fn build() -> Result<(), sts_client::StartError> {
 /// let sts = MockSts::new();
 /// // The agent under test exchanges tokens at it …
 /// let route = Route::to("https://inventory.shop.example/".parse().unwrap()).audience("inventory");
