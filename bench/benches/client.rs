@@ -48,8 +48,8 @@ fn client(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let agent = runtime.block_on(Agent::start());
     let inbound = agent.inbound();
-    let delegation = runtime.block_on(agent.verifier.verify(&inbound)).expect("a delegation");
-    let context = CallContext::from(delegation);
+    let caller = runtime.block_on(agent.verifier.verify(&inbound)).expect("a delegation");
+    let context = CallContext::from(caller);
     let token = inbound[AUTHORIZATION].as_bytes().to_vec();
 
     let mut group = criterion.benchmark_group("client");
@@ -63,8 +63,8 @@ fn client(criterion: &mut Criterion) {
         bencher.to_async(&runtime).iter_batched(
             || agent.inbound(),
             async |inbound| {
-                let delegation = agent.verifier.verify(&inbound).await.expect("verified");
-                black_box(agent.call(&CallContext::from(delegation)).await)
+                let caller = agent.verifier.verify(&inbound).await.expect("verified");
+                black_box(agent.call(&CallContext::from(caller)).await)
             },
             criterion::BatchSize::SmallInput,
         );

@@ -1,12 +1,10 @@
-//! Why something could not be set up.
+//! Faults of a configuration.
 
 use std::path::PathBuf;
 
-use crate::error::Error;
-use crate::route::RouteError;
+use crate::call::RouteError;
 
-/// Why a [`crate::Verifier`], a [`crate::Sts`] or a [`crate::Propagator`] could not be made. A fault of the configuration, unless
-/// [`BuildError::Fallback`] says that something is out of reach.
+/// A fault of the configuration of a [`crate::Verifier`], a [`crate::Sts`] or a [`crate::Propagator`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -40,15 +38,6 @@ pub enum BuildError {
     /// Something is absent, or two things contradict each other.
     #[error("{0}")]
     Contradiction(String),
-    /// The token that is to stand in for an STS out of reach could not be had beforehand.
-    #[error("the service account's token for {route} could not be had")]
-    Fallback {
-        /// The route.
-        route: Box<url::Url>,
-        /// Why.
-        #[source]
-        source: Error,
-    },
 }
 
 impl BuildError {
@@ -57,8 +46,7 @@ impl BuildError {
     }
 }
 
-/// What is wrong with a configuration file, and where. It quotes no line: whoever writes a secret where its file should be named finds
-/// it in no log.
+/// The fault of a configuration file, with its line. Never quotes the file, so that a secret in the wrong place is not logged.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TomlError {

@@ -15,11 +15,10 @@ use quick_cache::sync::Cache;
 use sts_jose::{Clock, has_passed};
 use sts_protocol::TokenType;
 
-use crate::bearer::REPLACEMENT_PAUSE;
-use crate::delegation::Delegation;
+use crate::call::{Caller, Route};
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
-use crate::flight::Flights;
-use crate::route::Route;
+use crate::net::Flights;
+use crate::net::bearer::REPLACEMENT_PAUSE;
 
 /// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
 const REFUSAL_TTL: Duration = Duration::from_secs(5);
@@ -28,7 +27,7 @@ const REFUSAL_TTL: Duration = Duration::from_secs(5);
 const RESERVED: u64 = 1_024;
 
 /// What came of an exchange.
-pub(crate) type Outcome = Result<Arc<IssuedToken>, ExchangeError>;
+pub(crate) type Exchanged = Result<Arc<IssuedToken>, ExchangeError>;
 
 /// Names one token: SHA-256 over all that it depends on, each part after its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +51,7 @@ impl RouteKey {
     }
 
     /// The key for one user: by the inbound token itself, to the last byte of its signature, and its tenant.
-    pub(crate) fn of(&self, subject: &Delegation) -> Key {
+    pub(crate) fn of(&self, subject: &Caller) -> Key {
         let mut context = self.0.clone();
         part(&mut context, Some(&subject.verified().digest));
         part(&mut context, subject.tenant().map(|tenant| tenant.as_str().as_bytes()));
@@ -73,7 +72,7 @@ fn part(context: &mut digest::Context, bytes: Option<&[u8]>) {
 #[derive(Debug, Clone)]
 pub(crate) struct ExchangeCache {
     kept: Arc<Cache<Key, Kept>>,
-    flights: Flights<Key, Outcome>,
+    flights: Flights<Key, Exchanged>,
     /// When the token of a key was last dropped because its target had refused it.
     refused_at: Arc<Cache<Key, Timestamp>>,
     clock: Arc<dyn Clock>,
@@ -120,7 +119,7 @@ impl ExchangeCache {
     }
 
     /// The outcome for that key: a kept one, or that of `exchange`, which runs at most once at a time for one key.
-    pub(crate) async fn get<F>(&self, key: Key, subject: &Delegation, exchange: impl FnOnce() -> F) -> Outcome
+    pub(crate) async fn get<F>(&self, key: Key, subject: &Caller, exchange: impl FnOnce() -> F) -> Exchanged
     where
         F: Future<Output = Result<IssuedToken, ExchangeError>> + Send + 'static,
     {
@@ -145,7 +144,7 @@ impl ExchangeCache {
         flight.await
     }
 
-    fn kept(&self, key: &Key) -> Option<Outcome> {
+    fn kept(&self, key: &Key) -> Option<Exchanged> {
         let kept = self.kept.get(key)?;
         let Some(left) = kept.left(self.clock.now()) else {
             // Frees its memory now, and not when its place is needed.
@@ -160,7 +159,7 @@ impl ExchangeCache {
         }
     }
 
-    fn keep(&self, key: Key, outcome: &Outcome, subject_dies_at: Timestamp) {
+    fn keep(&self, key: Key, outcome: &Exchanged, subject_dies_at: Timestamp) {
         let now = self.clock.now();
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),

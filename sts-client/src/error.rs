@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::call::{MissingContext, RefusalCode};
 use crate::exchange::{ExchangeError, Outage};
-use crate::refusal_code::RefusalCode;
 
 /// Why nothing goes out. Cheap to clone: the callers that waited for one exchange share its failure.
 ///
@@ -82,6 +82,12 @@ impl Error {
     /// A misconfiguration, told by a sentence without secrets.
     pub(crate) fn misconfigured(what: impl Into<Cow<'static, str>>) -> Self {
         Self::Misconfigured { what: what.into() }
+    }
+}
+
+impl From<MissingContext> for Error {
+    fn from(missing: MissingContext) -> Self {
+        Self::misconfigured(missing.to_string())
     }
 }
 

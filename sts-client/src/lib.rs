@@ -11,11 +11,11 @@
 //! ```no_run
 //! # #[cfg(feature = "axum")] async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::get};
-//! use sts_client::{Delegation, Verifier};
+//! use sts_client::{Caller, Verifier};
 //!
 //! let verifier = Verifier::from_toml(&std::fs::read_to_string("agent.toml")?)?.build()?;
 //! let app: Router = Router::new()
-//!     .route("/stock", get(|caller: Delegation| async move { format!("hello, {}", caller.subject().sub) }))
+//!     .route("/stock", get(|caller: Caller| async move { format!("hello, {}", caller.subject().sub) }))
 //!     .layer(verifier.layer());
 //! # Ok(()) }
 //! ```
@@ -57,13 +57,13 @@
 //!
 //! | feature | what plugs in |
 //! |---|---|
-//! | `axum` | the extractors of [`Delegation`] and [`VerifiedTenant`], outcomes as answers, and RFC 9728 metadata as a router; brings `tower` |
+//! | `axum` | the extractors of [`Caller`] and [`VerifiedTenant`], outcomes as answers, and RFC 9728 metadata as a router; brings `tower` |
 //! | `tower` | the inbound layer, the idempotency layer, and an outbound layer for any client |
 //! | `reqwest` | a middleware for `reqwest-middleware`, and its answers as outcomes |
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
 //! | `rmcp` | the MCP client over streamable HTTP |
 //! | `openidconnect` | service accounts at another identity provider |
-//! | `sqlite`, `postgres` | deduplication stores ([`once`]), beside the one in memory |
+//! | `sqlite`, `postgres` | deduplication stores ([`dedup`]), beside the one in memory |
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
 //! | `test-util` | callers, issuers and an STS for the tests of an agent: `test_util`; for `[dev-dependencies]` alone |
 //!
@@ -80,64 +80,50 @@
 //! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
 //! `sts_client_envelope_decrypt_total`; the histogram `sts_client_request_seconds{request}`; and the gauge
 //! `sts_client_stand_in_seconds_left{route}`, for how long the agent's own token may stand in for an STS out of reach. None holds a token or
-//! a claim. What happened to a message at each boundary is said to a [`trace::Tracer`].
+//! a claim. What happened to a message at each boundary is said to a [`events::EventSinks`].
 #![deny(missing_docs)]
 
 mod agent_file;
-mod bearer;
 mod build_error;
 mod cache;
-mod calls;
-mod carried;
-mod context;
+mod call;
 mod credentials;
-mod delegation;
+pub mod dedup;
 #[cfg(feature = "envelope")]
 pub mod envelope;
 mod error;
+pub mod events;
 pub mod exchange;
-mod flight;
 mod header_values;
-mod http_options;
 pub mod idempotency;
-mod idempotency_key;
 pub mod inbound;
 pub mod integrations;
-pub mod once;
+pub mod net;
 pub mod outcome;
 pub mod propagate;
-mod refusal_code;
 #[cfg(all(feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../RECIPES.md")]
 pub mod recipes {}
-#[cfg(feature = "tower")]
-mod response_body;
-pub mod route;
 pub mod service_account;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-pub mod trace;
-pub mod transport;
 
 pub use build_error::{BuildError, TomlError};
-pub use carried::{
-    Carried, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
-    X_TENANT_ID,
+pub use call::{
+    CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext, OnOutage,
+    OutboundKey, PriorActors, PropagatedHeaders, RefusalCode, Route, RouteError, Scoped, VerifiedTenant, WithoutUser,
+    X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
-pub use context::{CallContext, Scoped};
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
 };
-pub use delegation::{Delegation, Kind, PriorActors, VerifiedTenant};
 pub use error::Error;
 pub use exchange::Sts;
-pub use http_options::HttpOptions;
 pub use inbound::Verifier;
-pub use propagate::Propagator;
-pub use refusal_code::RefusalCode;
+pub use net::HttpOptions;
 #[cfg(feature = "tower")]
-pub use response_body::ResponseBody;
-pub use route::{OnOutage, OutboundKey, Route, WithoutUser};
+pub use net::ResponseBody;
+pub use propagate::{Propagator, StartError};
 pub use service_account::ServiceAccount;
 
 // The crates whose types stand in public signatures: an agent names them in the version that this crate uses.

@@ -1,9 +1,9 @@
 //! The keys that may have signed a token.
 
 use crate::algorithm::Algorithm;
-use crate::jws::{CompactJws, VerifyError};
+use crate::jws::CompactJws;
 use crate::signature_memo::SignatureMemo;
-use crate::verification_key::VerificationKey;
+use crate::verification_key::{VerificationKey, VerifyError};
 
 /// The maximum number of keys that a token is tried against. It limits the cost of a forged token.
 pub const MAX_CANDIDATES: usize = 4;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::jws::is_sound_key_id;
+use crate::verification_key::is_sound_key_id;
 use crate::verification_key::{JwkError, has_private_member, p256_point};
 
 /// The only key agreement for such a key (RFC 7518 §4.6).

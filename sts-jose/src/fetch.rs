@@ -1,7 +1,5 @@
-//! The only place that opens connections to others (in addition, `dev` calls the server in its
-//! process). Requests have a size limit and a time limit, and follow no redirects. They use no
-//! proxy except a configured one. They go only to addresses that the configuration or the issuer's
-//! discovery document names.
+//! Requests for keys: with a size limit and a time limit, without redirects, through no proxy but a configured one, and only to
+//! addresses that the configuration or the issuer's discovery document names.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,84 +8,47 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{NoProxy, Proxy, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
+use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::fetch_error::{FetchError, cut};
+use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_via};
 use crate::json;
 use crate::key_set::KeySet;
-use crate::remote::{Location, RemoteConfig};
-
-/// The maximum length of a key set or a discovery document, in bytes.
-pub const MAX_KEY_SET_BYTES: usize = 512 * 1024;
-
-/// The time limit of a single request. A whole refresh has a separate limit.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum length of a bearer token file, in bytes.
 pub(crate) const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The reason there is no HTTP client: a fault of the configuration or of the machine.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpClientError {
-    /// The CA file holds no certificate in PEM.
-    #[error("the ca file holds no pem certificate")]
-    NoCertificate,
-    /// The proxy, a certificate of the CA file, or the trust store of the machine cannot be used.
-    #[error("the http client could not be built")]
-    Build(#[from] reqwest::Error),
+/// The location of an issuer's keys.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// The keys are at this URL.
+    JwksUri(Url),
+    /// The issuer's discovery document names the URL.
+    Discovery,
 }
 
-/// Returns the HTTP client for key sets, without a proxy. See [`http_client_via`].
-///
-/// # Errors
-/// See [`HttpClientError`].
-pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
-    http_client_via(&Egress::default(), ca_pem)
-}
-
-/// Returns the HTTP client for key sets. It follows no redirects, uses only the proxies of
-/// `egress`, decodes no compression, and gives up a request after 5 seconds. With `ca_pem` (one or
-/// more PEM certificates), it trusts exactly those authorities, like `curl --cacert`, and not the
-/// system's. Without it, the client trusts the system's authorities.
-///
-/// # Errors
-/// See [`HttpClientError`]. Without `ca_pem`, the client cannot be built on a machine without a
-/// trust store.
-pub fn http_client_via(egress: &Egress, ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent("agent-sts")
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connect_timeout(REQUEST_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
-        .pool_max_idle_per_host(1)
-        .tls_backend_rustls();
-    let direct = NoProxy::from_string(&egress.direct_hosts());
-    if let Some(url) = egress.https() {
-        builder = builder.proxy(Proxy::https(url.clone())?.no_proxy(direct.clone()));
-    }
-    if let Some(url) = egress.http() {
-        builder = builder.proxy(Proxy::http(url.clone())?.no_proxy(direct));
-    }
-    if let Some(pem) = ca_pem {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem)?;
-        if certificates.is_empty() {
-            return Err(HttpClientError::NoCertificate);
-        }
-        builder = builder.tls_certs_only(certificates);
-    }
-    Ok(builder.build()?)
+/// The settings for fetching an issuer's keys.
+#[derive(Debug, Clone)]
+pub struct RemoteConfig {
+    /// The issuer, exactly as in `iss`. With [`Location::Discovery`] it must be a URL.
+    pub issuer: String,
+    /// The location of its keys.
+    pub location: Location,
+    /// The client that sends the requests.
+    pub http: KeySetClient,
+    /// A file whose content is sent as a bearer token. It is sent to the origin of the issuer or,
+    /// with [`Location::JwksUri`], to that URL, and to no other. Read for every fetch.
+    pub bearer_token_file: Option<PathBuf>,
+    /// True if plain http is allowed for hosts other than loopback.
+    pub allow_http: bool,
+    /// The clock that measures the intervals.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The HTTP client for key sets. It either comes from [`http_client`], or trusts the authorities of

@@ -3,7 +3,7 @@
 use reqwest::header::InvalidHeaderValue;
 use url::Url;
 
-use crate::fetch::{HttpClientError, MAX_KEY_SET_BYTES};
+use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES};
 use crate::json::JsonError;
 use crate::key_set::KeySetError;
 

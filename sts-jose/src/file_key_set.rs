@@ -14,8 +14,8 @@ use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, tell_lost_keys};
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::KeySet;
-use crate::key_source::{KeyLookupError, KeySetHealth};
 
 /// The minimum interval between two checks of the file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

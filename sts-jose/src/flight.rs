@@ -6,7 +6,7 @@ use tokio::task::{AbortHandle, JoinError};
 
 /// Running work. It is a separate task, so it continues when its callers go away.
 #[derive(Debug, Clone)]
-pub(crate) struct Flight<T: Clone> {
+pub struct Flight<T: Clone> {
     outcome: Shared<BoxFuture<'static, T>>,
     task: AbortHandle,
 }
@@ -14,7 +14,7 @@ pub(crate) struct Flight<T: Clone> {
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
     /// Starts the work. `aborted` makes the outcome if the task ends without one, because the
     /// runtime shuts down.
-    pub(crate) fn start(
+    pub fn start(
         work: impl Future<Output = T> + Send + 'static,
         aborted: impl FnOnce(JoinError) -> T + Send + 'static,
     ) -> Self {
@@ -25,12 +25,12 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
     }
 
     /// Returns true if the work has not ended. Work whose task was aborted has ended.
-    pub(crate) fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
 
     /// Waits for the outcome.
-    pub(crate) async fn outcome(self) -> T {
+    pub async fn outcome(self) -> T {
         self.outcome.await
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fetch_error::FetchError;
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::{KeySet, LostKey, MAX_KEYS};
-use crate::key_source::{KeyLookupError, KeySetHealth};
 
 /// The maximum time that unconfirmed keys stay in use. The issuer may have withdrawn them in the
 /// meantime.

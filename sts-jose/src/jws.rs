@@ -10,14 +10,11 @@ use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, UnknownAlgorithm};
 use crate::json::{self, JsonError};
-use crate::verification_key::VerificationKey;
+use crate::verification_key::{VerificationKey, VerifyError, is_sound_key_id};
 
 /// The maximum length of a token, in bytes. Our own tokens stay below 8 KiB, but those of outside
 /// issuers may be larger.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
-
-/// The maximum length of a `kid`, in characters.
-pub const MAX_KEY_ID_CHARS: usize = 256;
 
 /// The members that we read from a JOSE header. `jku`, `x5u`, `jwk` and `x5c` are not among them. A
 /// token never chooses the key to trust, and never causes a fetch of its choice.
@@ -84,17 +81,6 @@ pub enum ParseError {
     /// `typ` is not a string.
     #[error("typ is not a string")]
     Typ,
-}
-
-/// The reason a signature is refused. The presenter of the token causes this error.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The key is not for the algorithm that the header names.
-    #[error("the key is not for this algorithm")]
-    WrongAlgorithm,
-    /// The signature over these bytes does not come from this key.
-    #[error("the signature does not verify")]
-    BadSignature,
 }
 
 /// A compact JWS with an accepted header and any bytes as payload. Tokens are
@@ -210,12 +196,6 @@ pub fn typ_fits(typ: Option<&str>, allowed: &[&str]) -> bool {
         Some(_) | None => typ,
     };
     !short.is_empty() && allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(short))
-}
-
-/// Returns true if a `kid` is accepted in a header or a key set.
-pub(crate) fn is_sound_key_id(kid: &str) -> bool {
-    let mut chars = kid.chars();
-    !kid.is_empty() && chars.by_ref().take(MAX_KEY_ID_CHARS).all(|c| !c.is_control()) && chars.next().is_none()
 }
 
 fn decode(segment: Segment, text: &str) -> Result<Vec<u8>, ParseError> {

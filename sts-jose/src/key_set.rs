@@ -9,7 +9,7 @@ use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
 use crate::encryption_key::EncryptionKey;
 use crate::json::{self, JsonError};
-use crate::jws::is_sound_key_id;
+use crate::verification_key::is_sound_key_id;
 use crate::verification_key::{JwkError, VerificationKey};
 
 /// The maximum number of entries that are read. Further entries are ignored.

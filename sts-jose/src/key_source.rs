@@ -1,10 +1,8 @@
-//! The sources of an issuer's keys, and the errors of looking up a key.
+//! The sources of an issuer's keys.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-
-use jiff::Timestamp;
 
 use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
@@ -12,11 +10,12 @@ use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
 use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
-use crate::jws::VerifyError;
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::KeySet;
 use crate::remote::RemoteKeySet;
 use crate::signature_memo::SignatureMemo;
 use crate::token::{UnverifiedToken, VerifiedToken};
+use crate::verification_key::VerifyError;
 
 /// The keys of one issuer.
 #[derive(Debug, Clone)]
@@ -29,22 +28,6 @@ pub enum KeySource {
     File(FileKeySet),
 }
 
-/// The reason a key is missing. A refusal and an outage must never be confused.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum KeyLookupError {
-    /// A refusal: the issuer's keys are known, and this key is not among them. The requester causes
-    /// this error.
-    #[error("the issuer has no such key")]
-    Unknown,
-    /// A refusal: the issuer publishes a key set without any usable key.
-    #[error("the issuer publishes no key that can be used")]
-    Unusable,
-    /// An outage: the issuer's keys are not known well enough to refuse. No party here causes it.
-    /// The requester may retry.
-    #[error("the keys of the issuer are out of reach")]
-    Unavailable(#[source] Arc<FetchError>),
-}
-
 /// The reason no key of an issuer is known to have signed a token.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyVerifyError {
@@ -54,23 +37,6 @@ pub enum KeyVerifyError {
     /// A refusal: the keys that the token names did not sign it.
     #[error(transparent)]
     Signature(#[from] VerifyError),
-}
-
-/// The health of a key source.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct KeySetHealth {
-    /// The time at which the keys in use were read or, for a file, last found unchanged. `None` if
-    /// there are no keys.
-    pub fetched_at: Option<Timestamp>,
-    /// True if the latest attempt failed, or if its set holds no usable key.
-    pub failing: bool,
-    /// The number of refetches that an unknown `kid` has forced.
-    pub forced_refetches: u64,
-    /// The number of all attempts, including the forced ones.
-    pub fetches: u64,
-    /// The number of unusable keys in the set, plus the entries that are not read because there are
-    /// too many.
-    pub lost_keys: usize,
 }
 
 impl KeySource {

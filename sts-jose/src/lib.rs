@@ -15,9 +15,10 @@
 //! | `signature_memo` | which signatures were checked already |
 //! | `signing_key` | our own signer |
 //! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
+//! | `key_lookup` | the result of looking for a key, and the health of a source |
 //! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
 //! | `bounded_file` | files that a configuration names, read within bounds |
-//! | `fetch`, `fetch_error`, `egress` | the **only** place that opens connections to others, what it fails with, and its proxies |
+//! | `http_client`, `fetch`, `fetch_error`, `egress` | HTTP clients and their bounds, the requests for keys, their failures, and proxies |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
 //! A token passes through [`UnverifiedToken::parse`], then [`KeySource::verify`]. The result is a
@@ -50,9 +51,11 @@ mod fetch_error;
 mod file_key_set;
 mod flight;
 mod held_keys;
+mod http_client;
 mod issuer_name;
 pub mod json;
 mod jws;
+mod key_lookup;
 mod key_set;
 mod key_source;
 mod readable_token;
@@ -74,22 +77,25 @@ pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use egress::{Egress, EgressError};
 pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
-pub use fetch::{
-    HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, http_client_via, is_loopback,
-};
+pub use fetch::{KeySetClient, Location, RemoteConfig, Sender, check_url, is_loopback};
 pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
+pub use flight::Flight;
 pub use held_keys::MAX_KEY_AGE;
+pub use http_client::{
+    HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_builder, http_client_via, trusting,
+};
 pub use issuer_name::IssuerName;
 pub use json::JsonError;
-pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};
+pub use jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment, typ_fits};
+pub use key_lookup::{KeyLookupError, KeySetHealth};
 pub use key_set::{KeySet, KeySetError, LostKey, MAX_KEYS};
-pub use key_source::{KeyLookupError, KeySetHealth, KeySource, KeyVerifyError};
+pub use key_source::{KeySource, KeyVerifyError};
 pub use readable_token::{Protection, ReadableToken};
-pub use remote::{Location, RemoteConfig, RemoteKeySet};
+pub use remote::RemoteKeySet;
 pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
 pub use trust_domain::TrustDomain;
-pub use verification_key::{JwkError, VerificationKey};
+pub use verification_key::{JwkError, MAX_KEY_ID_CHARS, VerificationKey, VerifyError};

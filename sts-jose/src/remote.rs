@@ -2,24 +2,22 @@
 //! and kept through an outage of up to a day. One task fetches at a time, regardless of the number
 //! of waiting callers.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use url::Url;
 
 use crate::algorithm::Algorithm;
 use crate::bounded_file::BoundedFile;
 use crate::candidates::Candidates;
-use crate::clock::{Clock, has_passed};
+use crate::clock::has_passed;
 use crate::encryption_key::EncryptionKey;
-use crate::fetch::{self, KeySetClient, MAX_BEARER_TOKEN_BYTES};
+use crate::fetch::{self, MAX_BEARER_TOKEN_BYTES, RemoteConfig};
 use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, missing, tell_lost_keys};
+use crate::key_lookup::{KeyLookupError, KeySetHealth};
 use crate::key_set::KeySet;
-use crate::key_source::{KeyLookupError, KeySetHealth};
 
 /// The age at which keys are refreshed in the background. They stay in use during the refresh and,
 /// if it fails, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
@@ -35,33 +33,6 @@ const FIRST_LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time limit of one whole refresh.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The location of an issuer's keys.
-#[derive(Debug, Clone)]
-pub enum Location {
-    /// The keys are at this URL.
-    JwksUri(Url),
-    /// The issuer's discovery document names the URL.
-    Discovery,
-}
-
-/// The settings for fetching an issuer's keys.
-#[derive(Debug, Clone)]
-pub struct RemoteConfig {
-    /// The issuer, exactly as in `iss`. With [`Location::Discovery`] it must be a URL.
-    pub issuer: String,
-    /// The location of its keys.
-    pub location: Location,
-    /// The client that sends the requests.
-    pub http: KeySetClient,
-    /// A file whose content is sent as a bearer token. It is sent to the origin of the issuer or,
-    /// with [`Location::JwksUri`], to that URL, and to no other. Read for every fetch.
-    pub bearer_token_file: Option<PathBuf>,
-    /// True if plain http is allowed for hosts other than loopback.
-    pub allow_http: bool,
-    /// The clock that measures the intervals.
-    pub clock: Arc<dyn Clock>,
-}
 
 /// The keys of an outside issuer. Cloning is cheap and shares the keys. Must be used within a tokio
 /// runtime.

@@ -8,9 +8,9 @@ use aws_lc_rs::digest;
 use crate::candidates::Candidates;
 use crate::claims::Claims;
 use crate::json;
-use crate::jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError};
+use crate::jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment};
 use crate::signature_memo::SignatureMemo;
-use crate::verification_key::VerificationKey;
+use crate::verification_key::{VerificationKey, VerifyError};
 
 /// A well-formed JWT whose signature has not been checked. Do not trust its content; use it only to
 /// find a key. `Debug` shows no claim values and no token text.

@@ -10,8 +10,10 @@ use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
 use crate::json::JsonError;
-use crate::jws::{VerifyError, is_sound_key_id};
 use crate::rsa_modulus;
+
+/// The maximum length of a `kid`, in characters.
+pub const MAX_KEY_ID_CHARS: usize = 256;
 
 /// The members that only private or symmetric keys have. A key that was published with one of them
 /// is no longer secret, so it is never used.
@@ -72,6 +74,17 @@ pub enum JwkError {
     /// malformed.
     #[error("the key is weak or invalid")]
     Unsound,
+}
+
+/// The reason a signature is refused. The presenter of the token causes this error.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The key is not for the algorithm that the header names.
+    #[error("the key is not for this algorithm")]
+    WrongAlgorithm,
+    /// The signature over these bytes does not come from this key.
+    #[error("the signature does not verify")]
+    BadSignature,
 }
 
 impl JwkError {
@@ -312,4 +325,10 @@ fn parameter(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> 
     let text = jwk.get(name).and_then(Value::as_str).ok_or(JwkError::Parameter)?;
     // The cause is dropped: its position and byte do not help, because the entry is skipped.
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).or(Err(JwkError::Parameter))
+}
+
+/// Returns true for a `kid` that is accepted in a header or a key set.
+pub(crate) fn is_sound_key_id(kid: &str) -> bool {
+    let mut chars = kid.chars();
+    !kid.is_empty() && chars.by_ref().take(MAX_KEY_ID_CHARS).all(|c| !c.is_control()) && chars.next().is_none()
 }

@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use sts_client::exchange::StsBuilder;
 use sts_client::inbound::Issuer;
-use sts_client::{Credentials, Delegation, Sts, Verifier};
+use sts_client::{Caller, Credentials, Sts, Verifier};
 
 use crate::Harness;
 
@@ -33,7 +33,7 @@ impl Harness {
     ///
     /// # Panics
     /// When it refuses the token.
-    pub async fn user(&self, token: &str) -> Delegation {
+    pub async fn user(&self, token: &str) -> Caller {
         self.verifier_of_users().verify(&bearer(token)).await.expect("a user")
     }
 }

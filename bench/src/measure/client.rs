@@ -84,8 +84,8 @@ impl Agent {
     }
 
     async fn context(&self, inbound: &HeaderMap) -> anyhow::Result<CallContext> {
-        let delegation = self.verifier.verify(inbound).await.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
-        Ok(CallContext::from(delegation))
+        let caller = self.verifier.verify(inbound).await.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+        Ok(CallContext::from(caller))
     }
 
     async fn call(&self, context: &CallContext) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use sts_client::integrations::a2a::verify;
 use sts_client::outcome::{Halted, Outcome, Trace};
-use sts_client::{CallContext, Delegation, Verifier};
+use sts_client::{CallContext, Caller, Verifier};
 
 /// What an agent does.
 #[async_trait]
@@ -26,7 +26,7 @@ pub trait Agent: Send + Sync + 'static {
     const DESCRIPTION: &'static str;
 
     /// Answers a message. It runs in the context of its caller, so that what it calls is called on the caller's behalf.
-    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, Halted>;
+    async fn answer(&self, caller: &Caller, conversation: &str, message: &str) -> Result<String, Halted>;
 }
 
 /// The agent's HTTP server: its card for everybody, all else for callers that the verifier lets in.

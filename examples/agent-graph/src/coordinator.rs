@@ -11,7 +11,7 @@ use sts_client::integrations::a2a::{PropagateInterceptor, to_error};
 use sts_client::integrations::http_client;
 use sts_client::outcome::{Halted, Outcome, Translator};
 use sts_client::{
-    CallContext, Delegation, Propagator, Route, ServiceAccount, Sts, SystemEntropy, Tenant, Verifier, WithoutUser,
+    CallContext, Caller, Propagator, Route, ServiceAccount, Sts, SystemEntropy, Tenant, Verifier, WithoutUser,
 };
 use url::Url;
 
@@ -81,7 +81,7 @@ impl Agent for Coordinator {
     const NAME: &'static str = "coordinator";
     const DESCRIPTION: &'static str = "Helps with the shop";
 
-    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, Halted> {
+    async fn answer(&self, caller: &Caller, conversation: &str, message: &str) -> Result<String, Halted> {
         verified::print(Self::NAME, caller);
         self.ask_inventory(conversation, message).await
     }

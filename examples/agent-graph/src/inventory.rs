@@ -13,7 +13,7 @@ use sts_client::inbound::Issuer;
 use sts_client::integrations::rmcp::{McpHttpClient, propagation_error, with_context};
 use sts_client::outcome::{Detail, Halted, Outcome, Translator, Validation};
 use sts_client::{
-    CallContext, Delegation, Kind, OnOutage, Propagator, Route, ServiceAccount, Sts, SubjectId, Tenant, Verifier,
+    CallContext, Caller, Kind, OnOutage, Propagator, Route, ServiceAccount, Sts, SubjectId, Tenant, Verifier,
     WithoutUser,
 };
 use url::Url;
@@ -108,7 +108,7 @@ impl Inventory {
     /// request's, and the same when the request is repeated.
     async fn call(
         &self,
-        caller: &Delegation,
+        caller: &Caller,
         conversation: &str,
         tool: &'static str,
         product: &str,
@@ -136,7 +136,7 @@ impl Inventory {
     }
 
     /// The session of the conversation: the one that is open, or else a new one.
-    async fn session(&self, caller: &Delegation, conversation: &str) -> Result<Arc<Session>, Halted> {
+    async fn session(&self, caller: &Caller, conversation: &str) -> Result<Arc<Session>, Halted> {
         let owner = (conversation.to_owned(), caller.kind(), caller.subject().clone(), caller.tenant().cloned());
         if let Some(open) = self.open(&owner, None) {
             return Ok(open);
@@ -164,7 +164,7 @@ impl Agent for Inventory {
     const NAME: &'static str = "inventory";
     const DESCRIPTION: &'static str = "Knows the catalogue and the stock";
 
-    async fn answer(&self, caller: &Delegation, conversation: &str, message: &str) -> Result<String, Halted> {
+    async fn answer(&self, caller: &Caller, conversation: &str, message: &str) -> Result<String, Halted> {
         verified::print(Self::NAME, caller);
         match message.split_once(' ') {
             None if message == "catalogue" => Ok("there is tea".to_owned()),

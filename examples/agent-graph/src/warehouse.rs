@@ -13,11 +13,11 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
 use serde::Deserialize;
+use sts_client::dedup::{MemoryDedupStore, MemoryLimits};
 use sts_client::idempotency::{Fingerprint, Idempotency, Ran, Repeatable, Work};
 use sts_client::inbound::{Issuer, VerifierBuilder};
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
 use sts_client::outcome::{Halted, Outcome, Trace};
-use sts_client::{Delegation, ScopeToken, SystemClock, Tenant, Verifier, X_DELEGATION_FALLBACK};
+use sts_client::{Caller, ScopeToken, SystemClock, Tenant, Verifier, X_DELEGATION_FALLBACK};
 
 use crate::verified;
 
@@ -56,7 +56,7 @@ pub fn router_of(verifier: &Verifier, host: &str) -> Router {
 
 fn serving(verifier: &Verifier, config: StreamableHttpServerConfig) -> Router {
     // One store for all sessions: a repetition may come in another one. A warehouse of several processes takes a database.
-    let store = MemoryOnceStore::new(Arc::new(SystemClock), MemoryLimits::default());
+    let store = MemoryDedupStore::new(Arc::new(SystemClock), MemoryLimits::default());
     let idempotency = Idempotency::new(Arc::new(store));
     let shelves = Arc::<Shelves>::default();
     let tools = move || {
@@ -116,8 +116,8 @@ impl Warehouse {
 }
 
 /// Who calls, as the layer has verified; it is printed.
-fn caller(request: &Parts) -> Result<&Delegation, ErrorData> {
-    let caller: &Delegation = request
+fn caller(request: &Parts) -> Result<&Caller, ErrorData> {
+    let caller: &Caller = request
         .extensions
         .get()
         .ok_or_else(|| ErrorData::internal_error("no verifier stands before this tool", None))?;
@@ -133,14 +133,14 @@ fn caller(request: &Parts) -> Result<&Delegation, ErrorData> {
 struct Shelves(Mutex<HashMap<(Option<Tenant>, String), u32>>);
 
 impl Shelves {
-    fn left(&self, caller: &Delegation, product: &str) -> u32 {
+    fn left(&self, caller: &Caller, product: &str) -> u32 {
         let key = (caller.tenant().cloned(), product.to_owned());
         let reserved = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
         Self::stored(&key).saturating_sub(reserved)
     }
 
     /// Takes one, and says how many are left; `None` where none is.
-    fn reserve(&self, caller: &Delegation, product: &str) -> Option<u32> {
+    fn reserve(&self, caller: &Caller, product: &str) -> Option<u32> {
         let key = (caller.tenant().cloned(), product.to_owned());
         let stored = Self::stored(&key);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

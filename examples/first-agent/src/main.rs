@@ -4,7 +4,7 @@
 use axum::{Router, extract::State, routing::get};
 use reqwest_middleware::ClientWithMiddleware;
 use sts_client::outcome::{Answer, Trace, Translator};
-use sts_client::{Delegation, Propagator, Verifier, integrations};
+use sts_client::{Caller, Propagator, Verifier, integrations};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 type Inventory = (ClientWithMiddleware, String);
 
-async fn stock(caller: Delegation, State((http, url)): State<Inventory>) -> Result<String, Answer> {
+async fn stock(caller: Caller, State((http, url)): State<Inventory>) -> Result<String, Answer> {
     let outcome = integrations::reqwest::outcome(http.get(url).send().await, 64 * 1024).await;
     let stock = outcome.settle(&Translator::of("inventory"), &Trace::from(&caller))?;
     Ok(format!("{} asked, {}", caller.subject().sub, String::from_utf8_lossy(&stock.body)))

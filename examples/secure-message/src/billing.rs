@@ -11,9 +11,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sts_client::envelope::{AgentKeys, Approvals, Capability, Envelopes, Needs, OpenError, Peer, Reason, ServeError};
+use sts_client::events::EventSinks;
 use sts_client::inbound::Issuer;
-use sts_client::trace::Tracer;
-use sts_client::{Delegation, ScopeToken, Verifier};
+use sts_client::{Caller, ScopeToken, Verifier};
 use url::Url;
 
 /// Its id at the STS, and its audience.
@@ -48,7 +48,7 @@ impl Billing {
         keys: AgentKeys,
         support_keys: Url,
         approvals: Arc<dyn Approvals>,
-        tracer: Tracer,
+        sinks: EventSinks,
     ) -> anyhow::Result<Self> {
         let draft = || ScopeToken::new("refund:draft");
         let envelopes = Envelopes::builder(NAME, keys)
@@ -57,7 +57,7 @@ impl Billing {
             .capability(Capability::ToolCall, Needs::scopes([draft()?]))
             .capability(Capability::WorkflowCommand, Needs::scopes([draft()?]).approval())
             .approvals(approvals)
-            .trace(tracer)
+            .events(sinks)
             .build()?;
         Ok(Self { envelopes, drafts: Arc::default() })
     }
@@ -85,12 +85,12 @@ impl Billing {
 }
 
 /// Whom it believes: the STS alone.
-pub fn verifier(sts: &str, tracer: Tracer) -> anyhow::Result<Verifier> {
-    Ok(Verifier::builder([NAME]).issuer(Issuer::sts(sts)).trace(tracer).build()?)
+pub fn verifier(sts: &str, sinks: EventSinks) -> anyhow::Result<Verifier> {
+    Ok(Verifier::builder([NAME]).issuer(Issuer::sts(sts)).events(sinks).build()?)
 }
 
 /// A message: opened or refused, and if opened, served.
-async fn receive(caller: Delegation, State(billing): State<Billing>, envelope: String) -> Response {
+async fn receive(caller: Caller, State(billing): State<Billing>, envelope: String) -> Response {
     let opened = match billing.envelopes.open(&envelope, &caller).await {
         Ok(opened) => opened,
         Err(error) => return refuse(&error),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sts_client::envelope::{Capability, Reason};
-use sts_client::trace::{Boundary, Event, Guard, Outcome};
+use sts_client::events::{Boundary, BoundaryOutcome, Event, Guard};
 
 use crate::stage::Stage;
 
@@ -132,8 +132,8 @@ impl Report {
         let (exchange, envelope) = (came(|suite| suite == Suite::Exchange), came(|suite| suite != Suite::Exchange));
         let served: BTreeSet<&str> = events
             .iter()
-            .filter(|event| event.boundary == Boundary::Decrypted && event.outcome == Outcome::Passed)
-            .filter_map(|event| event.matter.capability)
+            .filter(|event| event.boundary == Boundary::Decrypted && event.outcome == BoundaryOutcome::Passed)
+            .filter_map(|event| event.about.capability)
             .collect();
         let capabilities = [Capability::Read, Capability::ToolCall, Capability::WorkflowCommand];
         let of_exchange = EXCHANGE_DECISIONS.iter().filter(|decision| exchange.contains(*decision)).count();
@@ -150,7 +150,7 @@ fn other_reason(case: &Case) -> bool {
 
 /// How many messages crossed into a handler.
 fn served(events: &[Event]) -> usize {
-    let invoked = |event: &&Event| event.boundary == Boundary::Invoked && event.outcome == Outcome::Passed;
+    let invoked = |event: &&Event| event.boundary == Boundary::Invoked && event.outcome == BoundaryOutcome::Passed;
     events.iter().filter(invoked).count()
 }
 
@@ -158,17 +158,17 @@ fn served(events: &[Event]) -> usize {
 /// which tenant; of a message whose ids were checked, those, the other agent and what it asks.
 fn missing_fields(events: &[Event]) -> usize {
     let is_whole = |event: &&Event| {
-        let matter = &event.matter;
-        let caller = matter.actor.is_some() && matter.subject.is_some() && matter.tenant_id.is_some();
-        let message = matter.message_id.is_some() && matter.idempotency_key.is_some() && matter.peer.is_some();
+        let about = &event.about;
+        let caller = about.actor.is_some() && about.subject.is_some() && about.tenant_id.is_some();
+        let message = about.message_id.is_some() && about.idempotency_key.is_some() && about.peer.is_some();
         let is_known = match event.guard {
             Guard::Token => event.boundary < Boundary::Authorization || caller,
             Guard::Envelope | Guard::Idempotency => caller,
         };
         let is_named = event.guard != Guard::Envelope
             || event.boundary <= Boundary::Authorization
-            || message && matter.capability.is_some();
-        matter.trace_id.is_some() && is_known && is_named
+            || message && about.capability.is_some();
+        about.trace_id.is_some() && is_known && is_named
     };
     events.iter().filter(|event| !is_whole(event)).count()
 }

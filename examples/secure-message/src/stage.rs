@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use sts_client::SystemClock;
 use sts_client::envelope::{AgentKeys, ApprovalDesk, DecryptionKey};
-use sts_client::trace::{Recorded, Tracer};
+use sts_client::events::{EventSinks, Recorded};
 use sts_jose::{Algorithm, CompactJws, SigningKey};
 
 use crate::billing::{self, Billing};
@@ -62,11 +62,11 @@ impl Stage {
 
         let desk = Arc::new(ApprovalDesk::new(100, Arc::new(SystemClock)));
         let events = Arc::new(Recorded::default());
-        let tracer = Tracer::to(Arc::clone(&events) as Arc<_>);
+        let sinks = EventSinks::to(Arc::clone(&events) as Arc<_>);
         let keys = AgentKeys::new(SigningKey::generate(Algorithm::Es256)?, billing_key);
-        let billing = Billing::new(keys, url, Arc::clone(&desk) as Arc<_>, tracer.clone())?;
+        let billing = Billing::new(keys, url, Arc::clone(&desk) as Arc<_>, sinks.clone())?;
         let (listener, url) = listen("/").await?;
-        let router = billing.router(&billing::verifier(sts.issuer(), tracer)?);
+        let router = billing.router(&billing::verifier(sts.issuer(), sinks)?);
         let billing_process = process::serve(listener, router);
         let support = Support::new(support_keys, &idp.issuer, sts.client("support")?, url).await?;
         let processes = [support_process, billing_process];

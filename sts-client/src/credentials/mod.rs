@@ -20,7 +20,7 @@ use secrecy::SecretString;
 pub use secret_file::{PrivateKeyFile, SecretFile, WatchedFile};
 pub use token_file::TokenFile;
 
-use crate::refusal_code::RefusalCode;
+use crate::call::RefusalCode;
 
 /// The credentials with which the agent authenticates at the STS.
 #[derive(Debug, Clone)]

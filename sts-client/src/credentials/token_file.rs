@@ -10,7 +10,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
 use super::{SourcedToken, TokenSource, TokenSourceError};
-use crate::bearer;
+use crate::net::bearer;
 
 /// The maximum size of the file.
 const MAX_FILE_BYTES: u64 = 16 * 1024;

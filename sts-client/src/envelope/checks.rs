@@ -8,10 +8,10 @@ use sts_jose::{AHEAD_TOLERANCE, CompactJws, KeyLookupError, json, typ_fits};
 use sts_protocol::Scope;
 
 use super::claims::{self, Claims, Ids, PayloadField, Principal};
+use super::draft::MAX_ENVELOPE_BYTES;
 use super::party::{KnownPeer, Party};
 use super::payload::Payload;
 use super::refusal::{OpenError, Reason, Refusal};
-use super::seal::MAX_ENVELOPE_BYTES;
 
 /// The bytes before the payload proper: what hides it in its tag.
 const BLINDING_BYTES: usize = 32;

@@ -1,7 +1,7 @@
 //! The file that holds an agent's keys, so that they outlive a restart and several processes share them.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,59 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sts_jose::{Algorithm, MAX_FILE_BYTES, SigningKey, SigningKeyError, read_file};
+use sts_jose::{Algorithm, MAX_FILE_BYTES, SigningKey, read_file};
 use tempfile::NamedTempFile;
 
-use super::jwe::{DecryptionKey, DecryptionKeyError};
-use super::keys::{AgentKeys, AgentKeysError, Pair, State};
-
-/// The form below.
-const VERSION: u32 = 1;
-
-/// An error of reading or writing a key file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyFileError {
-    /// The file system refused. The message names the file.
-    #[error("failed to access the key file {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the file system.
-        #[source]
-        source: io::Error,
-    },
-    /// Others than its owner may read it. The message says what to do.
-    #[error("the key file {path} can be read by others: set its mode to 0600")]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is not one that [`AgentKeys::save`] wrote.
-    #[error("the key file {path} is not a file of agent keys of version {VERSION}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A signing key in it cannot be used.
-    #[error("the key file {path} holds a signing key that cannot be used")]
-    Signing {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        #[source]
-        source: SigningKeyError,
-    },
-    /// A decryption key in it cannot be used.
-    #[error("the key file {path} holds a decryption key that cannot be used")]
-    Decryption {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        #[source]
-        source: DecryptionKeyError,
-    },
-}
+use super::jwe::DecryptionKey;
+use super::key_error::{AgentKeysError, KeyFileError, VERSION};
+use super::keys::{AgentKeys, Pair, State};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

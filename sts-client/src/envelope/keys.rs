@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
-use sts_jose::{Algorithm, SigningKey, SigningKeyError};
+use sts_jose::{Algorithm, SigningKey};
 
-use super::jwe::{DecryptionKey, DecryptionKeyError, Gate, Undecryptable};
-use super::key_file::KeyFileError;
+use super::jwe::{DecryptionKey, Gate, Undecryptable};
+use super::key_error::AgentKeysError;
 
 /// The keys of one agent, through their life: [`AgentKeys::announce`] publishes the next ones, [`AgentKeys::activate`] makes them the present
 /// ones, [`AgentKeys::retire`] lets the former ones go. Cloning is cheap and shares the keys.
@@ -29,20 +29,6 @@ pub(super) struct State {
 pub(super) struct Pair {
     pub(super) signing: Arc<SigningKey>,
     pub(super) decryption: Arc<DecryptionKey>,
-}
-
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentKeysError {
-    /// No signing key could be made.
-    #[error("there is no signing key")]
-    Signing(#[from] SigningKeyError),
-    /// No decryption key could be made.
-    #[error("there is no decryption key")]
-    Decryption(#[from] DecryptionKeyError),
-    /// The file of keys was not read or written.
-    #[error("the keys could not be read from their file or written to it")]
-    File(#[from] KeyFileError),
 }
 
 impl AgentKeys {

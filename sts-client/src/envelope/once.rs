@@ -9,12 +9,12 @@ use sts_protocol::Tenant;
 
 use super::approvals::Operation;
 use super::claims::InReplyTo;
+use super::draft::SealError;
 use super::jwe::{self, EncryptError};
 use super::party::Party;
 use super::refusal::{OpenError, Reason, Refusal};
-use super::seal::SealError;
+use crate::dedup::{self, CallerKey, DedupError, DedupKey, Spend};
 use crate::idempotency::{Authority, Lease, NotRepeated, Record, Start};
-use crate::once::{self, Caller, OnceError, OnceKey, Spend};
 
 /// The longest answer that is kept, in bytes: an answer must not be longer.
 pub const MAX_ANSWER_BYTES: usize = 32 * 1024;
@@ -51,18 +51,18 @@ impl Party {
         let tenant = operation.tenant().map_or("", Tenant::as_str);
         let (issuer, subject) = operation.subject();
         let caller = [self.service_id.as_str(), tenant, &operation.service_id, issuer, subject];
-        let key = |namespace: &str, id: &str| OnceKey::new(namespace, caller.into_iter().chain([id]));
+        let key = |namespace: &str, id: &str| DedupKey::new(namespace, caller.into_iter().chain([id]));
         let message_key = key("envelope message", &message.message_id);
-        match self.once.spend(message_key, Caller::new(caller), expires_at).await? {
+        match self.once.spend(message_key, CallerKey::new(caller), expires_at).await? {
             Spend::First => {}
             Spend::SeenBefore => return Err(refused("the message was seen before")),
         }
-        let operation = once::Operation {
+        let operation = dedup::Operation {
             key: key("envelope operation", &operation.idempotency_key),
             fingerprint: operation.digest(),
             lease: self.lease,
             expires_in: self.remember,
-            caller: Caller::new(caller),
+            caller: CallerKey::new(caller),
         };
         match Lease::begin(Arc::clone(&self.once), operation).await? {
             Start::Held(lease) => Ok(Once::Started(lease)),
@@ -70,13 +70,13 @@ impl Party {
             Start::Conflict => Err(refused("the idempotency key stands for another operation")),
             Start::Done { record } => match Record::repeat(&record, authority) {
                 Ok(outcome) => {
-                    let foreign = |error: std::string::FromUtf8Error| OnceError::Unavailable(error.into());
+                    let foreign = |error: std::string::FromUtf8Error| DedupError::Unavailable(error.into());
                     Ok(Once::Done(String::from_utf8(outcome).map_err(foreign)?))
                 }
                 Err(NotRepeated::OtherAuthority) => Err(refused("the operation was done under another authority")),
                 Err(NotRepeated::NotKept) => Err(refused("the operation was done, and its answer was not kept")),
                 Err(NotRepeated::Foreign) => {
-                    Err(OnceError::Unavailable("the stored outcome is none of ours".into()).into())
+                    Err(DedupError::Unavailable("the stored outcome is none of ours".into()).into())
                 }
             },
         }

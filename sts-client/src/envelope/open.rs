@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use sts_protocol::Scope;
 
 use super::approvals::Operation;
@@ -12,11 +13,11 @@ use super::checks::{check_caller, check_ids, check_scopes};
 use super::claims::{self, Claims, Ids, InReplyTo, Principal, REQUEST_TYP};
 use super::once::Once;
 use super::party::{Envelopes, KnownPeer, Party};
-use super::payload::Payload;
+use super::payload::{self, Payload, SchemaError};
 use super::refusal::{OpenError, Reason, Refusal};
-use crate::delegation::{Delegation, Kind};
+use crate::call::{Caller, Kind};
+use crate::events::{Boundary, BoundaryOutcome, Event, EventSubject, Guard, Reference};
 use crate::idempotency::Authority;
-use crate::trace::{Boundary, Guard, Matter, Outcome, Reference};
 
 impl Envelopes {
     /// Opens a request that came with a verified token. Every check that fails ends it, in this order: signature, token, audience, scope,
@@ -26,24 +27,24 @@ impl Envelopes {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(&self, envelope: &str, delegation: &Delegation) -> Result<Opened, OpenError> {
+    pub async fn open(&self, envelope: &str, caller: &Caller) -> Result<Opened, OpenError> {
         let party = &self.0;
         let now = party.clock.now();
-        let mut matter = Matter::of(delegation);
-        let opened = party.check(envelope, delegation, now, &mut matter).await;
+        let mut about = EventSubject::of(caller);
+        let opened = party.check(envelope, caller, now, &mut about).await;
         let name = opened.as_ref().map_or_else(OpenError::as_str, |_opened| "opened");
         metrics::counter!("sts_client_envelopes_total", "outcome" => name).increment(1);
-        let last = match &opened {
+        let (boundary, outcome) = match &opened {
             Err(error) => error.at(),
-            Ok((_, payload, _)) if payload.bytes().is_some() => (Boundary::Decrypted, Outcome::Passed),
-            Ok(_) => (Boundary::Approval, Outcome::Passed),
+            Ok((_, payload, _)) if payload.bytes().is_some() => (Boundary::Decrypted, BoundaryOutcome::Passed),
+            Ok(_) => (Boundary::Approval, BoundaryOutcome::Passed),
         };
-        party.tracer.tell_all((now, Guard::Envelope), last, &matter);
+        party.sinks.emit_all(&Event { at: now, guard: Guard::Envelope, boundary, outcome, about: about.clone() });
         if let Err(OpenError::Refused(refusal)) = &opened {
             tracing::debug!(reason = refusal.reason().as_str(), detail = refusal.detail(), "an envelope was refused");
         }
         let (request, payload, once) = opened?;
-        Ok(Opened { party: Arc::clone(party), request, payload, once, matter })
+        Ok(Opened { party: Arc::clone(party), request, payload, once, about })
     }
 }
 
@@ -63,22 +64,22 @@ impl Party {
     async fn check(
         &self,
         envelope: &str,
-        delegation: &Delegation,
+        caller: &Caller,
         now: Timestamp,
-        matter: &mut Matter,
+        about: &mut EventSubject,
     ) -> Result<(Request, Payload, Once), OpenError> {
         let (claims, peer) = self.check_signature(envelope, REQUEST_TYP, None).await?;
-        learn(matter, &claims, &peer);
-        let principal = principal_of(delegation)?;
+        learn(about, &claims, &peer);
+        let principal = principal_of(caller)?;
         check_caller(&claims, &principal)?;
         self.check_audience(&claims)?;
-        let scopes = check_scopes(&claims, delegation.scope(), &self.required)?;
+        let scopes = check_scopes(&claims, caller.scope(), &self.required)?;
         let expires_at = self.check_times(&claims, now)?;
         let ids = check_ids(&claims)?;
         let operation = operation(&claims, &principal, &ids)?;
         let reply =
             InReplyTo { message_id: ids.message_id.clone(), envelope_hash: claims::sha256(envelope.as_bytes()) };
-        let authority = Authority::of(delegation).narrowed(&scopes);
+        let authority = Authority::of(caller).narrowed(&scopes);
         let once = self.check_replay(&operation, &reply, expires_at, authority).await?;
         match self.check_operation(&operation, &scopes, &once, &claims).await {
             Ok(payload) => {
@@ -129,20 +130,20 @@ impl Party {
 }
 
 /// What the events of a message may say of it once its sender is known.
-fn learn(matter: &mut Matter, claims: &Claims, peer: &KnownPeer) {
-    matter.peer = Some(peer.name.clone());
-    matter.capability = claims.capability().map(Capability::as_str);
+fn learn(about: &mut EventSubject, claims: &Claims, peer: &KnownPeer) {
+    about.peer = Some(peer.name.clone());
+    about.capability = claims.capability().map(Capability::as_str);
     if let Some(ids) = claims.ids() {
-        matter.trace_id = Some(Reference::of(&ids.trace_id));
-        matter.message_id = Some(Reference::of(&ids.message_id));
-        matter.idempotency_key = Some(Reference::of(&ids.idempotency_key));
+        about.trace_id = Some(Reference::of(&ids.trace_id));
+        about.message_id = Some(Reference::of(&ids.message_id));
+        about.idempotency_key = Some(Reference::of(&ids.idempotency_key));
     }
 }
 
 /// Whom a verified token names: an agent, and on whose behalf it acts. The actors of an outside issuer are not the STS's agents.
-fn principal_of(delegation: &Delegation) -> Result<Principal, Refusal> {
-    let verified = delegation.verified();
-    let service_id = match (delegation.kind(), delegation.actor()) {
+fn principal_of(caller: &Caller) -> Result<Principal, Refusal> {
+    let verified = caller.verified();
+    let service_id = match (caller.kind(), caller.actor()) {
         (Kind::User, Some(actor)) if actor.iss.is_none_or(|iss| iss == verified.issuer) => actor.sub,
         (Kind::User, Some(_) | None) => {
             return Err(Refusal::new(Reason::CallerMismatch, "no agent acts in the token"));
@@ -180,7 +181,7 @@ pub struct Opened {
     pub(super) request: Request,
     pub(super) payload: Payload,
     pub(super) once: Once,
-    pub(super) matter: Matter,
+    pub(super) about: EventSubject,
 }
 
 impl Opened {
@@ -231,10 +232,65 @@ impl Opened {
     pub fn operation(&self) -> &Operation {
         &self.request.operation
     }
+
+    /// Where the payload is, when it did not travel in the envelope.
+    #[must_use]
+    pub fn payload_uri(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::Here(_) | Payload::Repeated => None,
+            Payload::Elsewhere { uri, .. } => Some(uri),
+        }
+    }
+
+    /// Takes the JWE that was found at [`Opened::payload_uri`], and decrypts it. It must be the very one that was signed.
+    ///
+    /// # Errors
+    /// A [`Refusal`] for [`Reason::Undecryptable`].
+    pub async fn with_payload(mut self, jwe: &str) -> Result<Self, Refusal> {
+        let decrypted = match &self.payload {
+            Payload::Elsewhere { sha256, .. } if claims::sha256(jwe.as_bytes()) == *sha256 => {
+                self.party.decrypt(&self.request.claims, jwe)
+            }
+            Payload::Elsewhere { .. } | Payload::Here(_) | Payload::Repeated => {
+                Err(Refusal::new(Reason::Undecryptable, "not the payload that was signed"))
+            }
+        };
+        let outcome = match &decrypted {
+            Ok(_) => BoundaryOutcome::Passed,
+            Err(refusal) => BoundaryOutcome::Refused(refusal.reason().as_str()),
+        };
+        self.party.emit(Boundary::Decrypted, outcome, &self.about);
+        match decrypted {
+            Ok(payload) => {
+                self.payload = Payload::here(payload);
+                Ok(self)
+            }
+            Err(refusal) => {
+                self.once.abandon().await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The payload as it was sent; `None` while it is elsewhere, and when the operation was done before.
+    #[must_use]
+    pub fn payload(&self) -> Option<&[u8]> {
+        self.payload.bytes()
+    }
+
+    /// The payload as a `T`, strictly: no member twice, none that `T` does not know.
+    ///
+    /// # Errors
+    /// See [`SchemaError`].
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, SchemaError> {
+        let read = self.payload().ok_or(SchemaError::Absent).and_then(payload::read);
+        self.party.emit_validated(&read, &self.about);
+        read
+    }
 }
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("matter", &self.matter).finish_non_exhaustive()
+        f.debug_struct("Opened").field("about", &self.about).finish_non_exhaustive()
     }
 }

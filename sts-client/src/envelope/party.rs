@@ -15,8 +15,8 @@ use super::approvals::Approvals;
 use super::capability::{Capability, Needs, Policy};
 use super::keys::AgentKeys;
 use crate::build_error::BuildError;
-use crate::once::{MemoryLimits, MemoryOnceStore, OnceStore};
-use crate::trace::{Configured, Tracer};
+use crate::dedup::{DedupStore, MemoryDedupStore, MemoryLimits};
+use crate::events::{ConfiguredName, EventSinks};
 
 /// How long a message lives, and how long one of others may.
 const LIFE: Duration = Duration::from_secs(60);
@@ -70,7 +70,7 @@ impl Peer {
 /// A peer, made ready.
 #[derive(Debug)]
 pub(super) struct KnownPeer {
-    pub(super) name: Configured,
+    pub(super) name: ConfiguredName,
     pub(super) audience: String,
     pub(super) keys: KeySource,
 }
@@ -102,9 +102,9 @@ pub(super) struct Party {
     pub(super) peers: HashMap<String, Arc<KnownPeer>>,
     pub(super) required: Scope,
     pub(super) policy: Policy,
-    pub(super) once: Arc<dyn OnceStore>,
+    pub(super) once: Arc<dyn DedupStore>,
     pub(super) approvals: Option<Arc<dyn Approvals>>,
-    pub(super) tracer: Tracer,
+    pub(super) sinks: EventSinks,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) life: Duration,
@@ -137,7 +137,7 @@ impl Envelopes {
             policy: Policy::new(),
             once: None,
             approvals: None,
-            tracer: Tracer::default(),
+            sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             life: LIFE,
@@ -172,9 +172,9 @@ pub struct EnvelopesBuilder {
     peers: Vec<Peer>,
     required: Vec<ScopeToken>,
     policy: Policy,
-    once: Option<Arc<dyn OnceStore>>,
+    once: Option<Arc<dyn DedupStore>>,
     approvals: Option<Arc<dyn Approvals>>,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     life: Duration,
@@ -214,7 +214,7 @@ impl EnvelopesBuilder {
 
     /// Remembers there what was seen and what was answered. Default: in memory, for one process alone.
     #[must_use]
-    pub fn once(mut self, once: Arc<dyn OnceStore>) -> Self {
+    pub fn once(mut self, once: Arc<dyn DedupStore>) -> Self {
         self.once = Some(once);
         self
     }
@@ -228,8 +228,8 @@ impl EnvelopesBuilder {
 
     /// Says what happens to messages.
     #[must_use]
-    pub fn trace(mut self, tracer: Tracer) -> Self {
-        self.tracer = tracer;
+    pub fn events(mut self, sinks: EventSinks) -> Self {
+        self.sinks = sinks;
         self
     }
 
@@ -289,13 +289,13 @@ impl EnvelopesBuilder {
         for peer in self.peers {
             let service_id = peer.service_id.clone();
             let keys = key_source(peer.keys, &service_id, &self.clock)?;
-            let known = KnownPeer { name: Configured::new(&service_id), audience: peer.audience, keys };
+            let known = KnownPeer { name: ConfiguredName::new(&service_id), audience: peer.audience, keys };
             if peers.insert(service_id.clone(), Arc::new(known)).is_some() {
                 return Err(BuildError::contradiction(format!("the peer {service_id:?} is there twice")));
             }
         }
         let audiences = if self.audiences.is_empty() { vec![self.service_id.clone()] } else { self.audiences };
-        let in_memory = || Arc::new(MemoryOnceStore::new(Arc::clone(&self.clock), MemoryLimits::default()));
+        let in_memory = || Arc::new(MemoryDedupStore::new(Arc::clone(&self.clock), MemoryLimits::default()));
         let once = self.once.unwrap_or_else(|| in_memory());
         Ok(Envelopes(Arc::new(Party {
             service_id: self.service_id,
@@ -306,7 +306,7 @@ impl EnvelopesBuilder {
             policy: self.policy,
             once,
             approvals: self.approvals,
-            tracer: self.tracer,
+            sinks: self.sinks,
             clock: self.clock,
             entropy: self.entropy,
             life: self.life,

@@ -1,13 +1,10 @@
-//! What is in an opened envelope: a payload, or where one is; and what it must look like.
+//! The payload of an opened envelope, and its schema.
 
 use serde::de::DeserializeOwned;
 use sts_jose::JsonError;
 
-use super::claims;
-use super::open::Opened;
 use super::party::Party;
-use super::refusal::{Reason, Refusal};
-use crate::trace::{Boundary, Event, Guard, Matter, Outcome};
+use crate::events::{Boundary, BoundaryOutcome, Event, EventSubject, Guard};
 
 /// The payload of an opened envelope.
 pub(super) enum Payload {
@@ -37,7 +34,7 @@ impl Payload {
     }
 }
 
-/// A payload is not what its reader expects. No message repeats any of it.
+/// A payload does not have the schema of its reader. No message repeats any of it.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// Not a JSON object that is accepted.
@@ -54,63 +51,6 @@ pub enum SchemaError {
     Absent,
 }
 
-impl Opened {
-    /// Where the payload is, when it did not travel in the envelope.
-    #[must_use]
-    pub fn payload_uri(&self) -> Option<&str> {
-        match &self.payload {
-            Payload::Here(_) | Payload::Repeated => None,
-            Payload::Elsewhere { uri, .. } => Some(uri),
-        }
-    }
-
-    /// Takes the JWE that was found at [`Opened::payload_uri`], and decrypts it. It must be the very one that was signed.
-    ///
-    /// # Errors
-    /// A [`Refusal`] for [`Reason::Undecryptable`].
-    pub async fn with_payload(mut self, jwe: &str) -> Result<Self, Refusal> {
-        let decrypted = match &self.payload {
-            Payload::Elsewhere { sha256, .. } if claims::sha256(jwe.as_bytes()) == *sha256 => {
-                self.party.decrypt(&self.request.claims, jwe)
-            }
-            Payload::Elsewhere { .. } | Payload::Here(_) | Payload::Repeated => {
-                Err(Refusal::new(Reason::Undecryptable, "not the payload that was signed"))
-            }
-        };
-        let outcome = match &decrypted {
-            Ok(_) => Outcome::Passed,
-            Err(refusal) => Outcome::Refused(refusal.reason().as_str()),
-        };
-        self.party.tell(Boundary::Decrypted, outcome, &self.matter);
-        match decrypted {
-            Ok(payload) => {
-                self.payload = Payload::here(payload);
-                Ok(self)
-            }
-            Err(refusal) => {
-                self.once.abandon().await;
-                Err(refusal)
-            }
-        }
-    }
-
-    /// The payload as it was sent; `None` while it is elsewhere, and when the operation was done before.
-    #[must_use]
-    pub fn payload(&self) -> Option<&[u8]> {
-        self.payload.bytes()
-    }
-
-    /// The payload as a `T`, strictly: no member twice, none that `T` does not know.
-    ///
-    /// # Errors
-    /// See [`SchemaError`].
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, SchemaError> {
-        let read = self.payload().ok_or(SchemaError::Absent).and_then(read);
-        self.party.tell_validated(&read, &self.matter);
-        read
-    }
-}
-
 /// Reads a payload as a `T`, strictly.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, SchemaError> {
     let object = sts_jose::json::parse_object(payload).map_err(SchemaError::Json)?;
@@ -122,22 +62,22 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, SchemaError
 }
 
 impl Party {
-    /// Says what happened at one boundary, now.
-    pub(super) fn tell(&self, boundary: Boundary, outcome: Outcome, matter: &Matter) {
-        self.tracer.tell(&Event {
+    /// Emits an event of one boundary.
+    pub(super) fn emit(&self, boundary: Boundary, outcome: BoundaryOutcome, about: &EventSubject) {
+        self.sinks.emit(&Event {
             at: self.clock.now(),
             guard: Guard::Envelope,
             boundary,
             outcome,
-            matter: matter.clone(),
+            about: about.clone(),
         });
     }
 
-    pub(super) fn tell_validated<T>(&self, read: &Result<T, SchemaError>, matter: &Matter) {
+    pub(super) fn emit_validated<T>(&self, read: &Result<T, SchemaError>, about: &EventSubject) {
         let outcome = match read {
-            Ok(_) => Outcome::Passed,
-            Err(_) => Outcome::Refused("schema"),
+            Ok(_) => BoundaryOutcome::Passed,
+            Err(_) => BoundaryOutcome::Refused("schema"),
         };
-        self.tell(Boundary::Validated, outcome, matter);
+        self.emit(Boundary::Validated, outcome, about);
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sts_jose::KeyLookupError;
 
 use super::approvals::ApprovalsUnavailable;
-use crate::once::OnceError;
-use crate::trace::{Boundary, Outcome};
+use crate::dedup::DedupError;
+use crate::events::{Boundary, BoundaryOutcome};
 
 /// Why an envelope was refused, in the order of the checks but for `bad_signature`, which is the first, and `undecryptable`, the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,7 +136,7 @@ pub enum OpenError {
     KeysUnavailable(#[source] KeyLookupError),
     /// The store of what counts once is out of reach. Another envelope for the same operation may be tried.
     #[error("what was seen before cannot be told")]
-    OnceUnavailable(#[source] Arc<OnceError>),
+    OnceUnavailable(#[source] Arc<DedupError>),
     /// The approvals are out of reach. Another envelope for the same operation may be tried.
     #[error("what was approved cannot be told")]
     ApprovalsUnavailable(#[source] Arc<ApprovalsUnavailable>),
@@ -175,18 +175,20 @@ impl OpenError {
     }
 
     /// Where the message stands.
-    pub(super) fn at(&self) -> (Boundary, Outcome) {
+    pub(super) fn at(&self) -> (Boundary, BoundaryOutcome) {
         match self {
-            Self::Refused(refusal) => (refusal.reason.boundary(), Outcome::Refused(self.as_str())),
-            Self::KeysUnavailable(_) => (Boundary::Identity, Outcome::Unavailable(self.as_str())),
-            Self::OnceUnavailable(_) | Self::InFlight { .. } => (Boundary::Replay, Outcome::Unavailable(self.as_str())),
-            Self::ApprovalsUnavailable(_) => (Boundary::Approval, Outcome::Unavailable(self.as_str())),
+            Self::Refused(refusal) => (refusal.reason.boundary(), BoundaryOutcome::Refused(self.as_str())),
+            Self::KeysUnavailable(_) => (Boundary::Identity, BoundaryOutcome::Unavailable(self.as_str())),
+            Self::OnceUnavailable(_) | Self::InFlight { .. } => {
+                (Boundary::Replay, BoundaryOutcome::Unavailable(self.as_str()))
+            }
+            Self::ApprovalsUnavailable(_) => (Boundary::Approval, BoundaryOutcome::Unavailable(self.as_str())),
         }
     }
 }
 
-impl From<OnceError> for OpenError {
-    fn from(error: OnceError) -> Self {
+impl From<DedupError> for OpenError {
+    fn from(error: DedupError) -> Self {
         Self::OnceUnavailable(Arc::new(error))
     }
 }

@@ -12,11 +12,10 @@ use serde_json::{Map, Value};
 use sts_jose::{JsonError, json};
 use sts_protocol::{ErrorCode, Scope, TokenType};
 
-use super::error::{ExchangeError, Failure, Outage};
-use super::verify::Flaw;
-use crate::carried::single;
-use crate::refusal_code::RefusalCode;
-use crate::transport::TransportError;
+use super::error::{ExchangeError, Outage};
+use super::flaw::Flaw;
+use crate::call::{RefusalCode, single};
+use crate::net::TransportError;
 
 /// No `Retry-After` counts for more.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -32,7 +31,7 @@ pub(super) struct TokenAnswer {
 pub(super) fn success(
     outcome: Result<Response<Vec<u8>>, TransportError>,
     now: Timestamp,
-) -> Result<Map<String, Value>, Failure> {
+) -> Result<Map<String, Value>, ExchangeError> {
     let response = match outcome {
         Ok(response) => response,
         Err(TransportError::TooLarge) => return Err(refused(&Flaw::TooLarge)),
@@ -41,31 +40,30 @@ pub(super) fn success(
     match response.status().as_u16() {
         200 => json::parse_object(response.body()).map_err(|error| refused(&Flaw::Json(error))),
         429 | 500..=599 => Err(unavailable(&response, now)),
-        400..=499 => Err(ExchangeError::Refused { code: code(response.body()) }.into()),
+        400..=499 => Err(ExchangeError::Refused { code: code(response.body()) }),
         status => Err(refused(&Flaw::Status(status))),
     }
 }
 
 /// A 429 is load and a 5xx an outage: nobody may take one for the other, and neither for a refusal.
-pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
+pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> ExchangeError {
     let retry_after = retry_after(response, now);
-    let error = match response.status().as_u16() {
+    match response.status().as_u16() {
         429 => ExchangeError::Overloaded { retry_after },
         503 if code(response.body()).as_str() == ErrorCode::TemporarilyUnavailable.as_str() => {
             ExchangeError::outage(Outage::Reported { retry_after })
         }
         status => ExchangeError::outage(Outage::Status { status, retry_after }),
-    };
-    error.into()
+    }
 }
 
 /// An answer that says yes, but not to what was asked for. The log alone says which check failed.
-pub(super) fn refused(flaw: &Flaw) -> Failure {
+pub(super) fn refused(flaw: &Flaw) -> ExchangeError {
     tracing::warn!(check = %flaw, "the answer of the sts is refused");
     if let Flaw::Audience(issued) = flaw {
-        return ExchangeError::WrongAudience { issued: Arc::clone(issued) }.into();
+        return ExchangeError::WrongAudience { issued: Arc::clone(issued) };
     }
-    ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }.into()
+    ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }
 }
 
 /// Whether a token is alive (RFC 7662 §2.2).

@@ -13,7 +13,7 @@ use super::retry::Policy;
 use super::{Inner, Sts};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
-use crate::transport::{HttpTransport, Transport};
+use crate::net::{HttpTransport, Transport};
 
 /// Sets up an [`Sts`].
 #[derive(Debug)]

@@ -14,11 +14,11 @@ use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARE
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::Inner;
-use super::error::{ExchangeError, Failure, Outage};
+use super::error::{ExchangeError, Outage};
 use super::recent_answers::CredentialId;
 use super::request::Post;
 use crate::credentials::{self, Credentials, TokenSourceError};
-use crate::once::OnceKey;
+use crate::dedup::DedupKey;
 
 /// So long an assertion is good.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
 
 /// The post with the proof of who asks, and which credential it proves. Called for every attempt: an assertion is accepted once, and a
 /// workload token may be rotated.
-pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, CredentialId), Failure> {
+pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, CredentialId), ExchangeError> {
     let credential = match &sts.credentials {
         Credentials::ClientSecret(secret) => prove_by_secret(sts, &mut post, secret)?,
         Credentials::ClientSecretFile(file) => prove_by_secret(sts, &mut post, &file.current().await)?,
@@ -46,19 +46,19 @@ pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, Credenti
     Ok((post, credential))
 }
 
-fn prove_by_secret(sts: &Inner, post: &mut Post, secret: &SecretString) -> Result<CredentialId, Failure> {
+fn prove_by_secret(sts: &Inner, post: &mut Post, secret: &SecretString) -> Result<CredentialId, ExchangeError> {
     let basic = basic(&sts.client_id, secret.expose_secret());
     post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
     Ok(id_of(secret.expose_secret()))
 }
 
-fn prove_by_key(sts: &Inner, post: &mut Post, key: &SigningKey) -> Result<CredentialId, Failure> {
+fn prove_by_key(sts: &Inner, post: &mut Post, key: &SigningKey) -> Result<CredentialId, ExchangeError> {
     append_assertion(post, &assertion(sts, key)?);
     Ok(id_of(key.kid()))
 }
 
 fn id_of(credential: &str) -> CredentialId {
-    *OnceKey::new("credential", [credential]).as_bytes()
+    *DedupKey::new("credential", [credential]).as_bytes()
 }
 
 /// The header of RFC 6749 §2.3.1, whose parts are form-encoded first.
@@ -71,7 +71,7 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, http::header::Inv
 }
 
 /// A new assertion (RFC 7523 §3); its `aud` is the issuer and nothing else.
-fn assertion(sts: &Inner, key: &SigningKey) -> Result<String, Failure> {
+fn assertion(sts: &Inner, key: &SigningKey) -> Result<String, ExchangeError> {
     let now = sts.clock.now();
     let exp = now.checked_add(ASSERTION_LIFETIME).unwrap_or(Timestamp::MAX);
     let claims = json!({
@@ -82,7 +82,7 @@ fn assertion(sts: &Inner, key: &SigningKey) -> Result<String, Failure> {
         "exp": exp.as_second(),
         "jti": jti(&*sts.entropy),
     });
-    Ok(key.sign(ASSERTION_TYP, claims.to_string().as_bytes()).map_err(|error| misconfigured(&error))?)
+    key.sign(ASSERTION_TYP, claims.to_string().as_bytes()).map_err(|error| misconfigured(&error))
 }
 
 fn jti(entropy: &dyn Entropy) -> String {
@@ -97,11 +97,11 @@ fn append_assertion(post: &mut Post, assertion: &str) {
     post.form = form.finish();
 }
 
-fn from_source(error: TokenSourceError) -> Failure {
+fn from_source(error: TokenSourceError) -> ExchangeError {
     match error {
-        TokenSourceError::Refused { code } => ExchangeError::Refused { code }.into(),
+        TokenSourceError::Refused { code } => ExchangeError::Refused { code },
         TokenSourceError::Unavailable(source) => Outage::TokenSource(source).into(),
-        TokenSourceError::Misconfigured { what } => ExchangeError::Misconfigured { what }.into(),
+        TokenSourceError::Misconfigured { what } => ExchangeError::Misconfigured { what },
     }
 }
 

@@ -3,19 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use http::Uri;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use sts_jose::{Clock, KeySource, Location, RemoteConfig, RemoteKeySet, has_passed, is_loopback, json};
-use tokio::task::AbortHandle;
+use sts_jose::{Clock, Flight, KeySource, Location, RemoteConfig, RemoteKeySet, has_passed, is_loopback, json};
 use url::Url;
 
 use super::answer;
-use super::error::{ExchangeError, Failure, Outage};
+use super::error::{ExchangeError, Outage};
 use crate::build_error::BuildError;
-use crate::transport::{Transport, TransportError};
+use crate::net::{Transport, TransportError};
 
 /// Metadata older than this is refreshed behind the scenes; it stays in use meanwhile, and for as long as that fails.
 const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
@@ -67,17 +64,10 @@ struct State {
     metadata: Option<Arc<Metadata>>,
     fetched_at: Option<Timestamp>,
     attempted_at: Option<Timestamp>,
-    in_flight: Option<Flight>,
+    in_flight: Option<Flight<Fetched>>,
 }
 
-type Outcome = Result<Arc<Metadata>, Failure>;
-
-/// A running fetch that many can wait for. It is a task of its own, so that it goes on when its callers go away.
-#[derive(Debug, Clone)]
-struct Flight {
-    outcome: Shared<BoxFuture<'static, Outcome>>,
-    task: AbortHandle,
-}
+type Fetched = Result<Arc<Metadata>, ExchangeError>;
 
 impl Discovery {
     /// Fetches nothing yet.
@@ -87,10 +77,10 @@ impl Discovery {
     }
 
     /// The metadata; costs a fetch while it was never read. However many wait, one asks.
-    pub(super) async fn metadata(&self) -> Outcome {
+    pub(super) async fn metadata(&self) -> Fetched {
         let flight = {
             let mut state = self.0.lock();
-            let running = state.in_flight.clone().filter(|flight| !flight.task.is_finished());
+            let running = state.in_flight.clone().filter(Flight::is_running);
             match (state.metadata.clone(), running) {
                 (Some(metadata), running) => {
                     if running.is_none() && self.0.refresh_is_due(&state) {
@@ -102,28 +92,26 @@ impl Discovery {
                 (None, None) => self.start(&mut state),
             }
         };
-        flight.outcome.await
+        flight.outcome().await
     }
 
     /// Starts a fetch. Called with the lock held, so that the fetch cannot end before it stands in `state`.
-    fn start(&self, state: &mut State) -> Flight {
+    fn start(&self, state: &mut State) -> Flight<Fetched> {
         state.attempted_at = Some(self.0.config.clock.now());
         let inner = Arc::clone(&self.0);
-        let task = tokio::spawn(async move {
+        let fetch = async move {
             let outcome = inner.fetch().await;
             inner.finish(&outcome);
             outcome
-        });
-        let abort_handle = task.abort_handle();
-        let outcome = async { task.await.unwrap_or_else(|aborted| Err(given_up(aborted))) };
-        let flight = Flight { outcome: outcome.boxed().shared(), task: abort_handle };
+        };
+        let flight = Flight::start(fetch, |aborted| Err(given_up(aborted)));
         state.in_flight = Some(flight.clone());
         flight
     }
 }
 
 impl Inner {
-    async fn fetch(&self) -> Outcome {
+    async fn fetch(&self) -> Fetched {
         let document = match self.get(&self.oauth_url()).await? {
             Some(document) => document,
             // Some issuers serve the metadata of OpenID Connect Discovery 1.0 alone.
@@ -134,19 +122,19 @@ impl Inner {
     }
 
     /// The body at `url`; `None` if there is nothing (404).
-    async fn get(&self, url: &Url) -> Result<Option<Vec<u8>>, Failure> {
+    async fn get(&self, url: &Url) -> Result<Option<Vec<u8>>, ExchangeError> {
         let mut request = http::Request::new(Vec::new());
         *request.uri_mut() = uri("issuer", url)?;
         let response = match self.config.transport.send(request).await {
             Ok(response) => response,
-            Err(error @ TransportError::TooLarge) => return Err(misconfigured(&error.to_string()).into()),
+            Err(error @ TransportError::TooLarge) => return Err(misconfigured(&error.to_string())),
             Err(error) => return Err(Outage::Transport(error).into()),
         };
         match response.status().as_u16() {
             200 => Ok(Some(response.into_body())),
             404 => Ok(None),
             429 | 500..=599 => Err(answer::unavailable(&response, self.config.clock.now())),
-            status => Err(misconfigured(&format!("it was answered with status {status}")).into()),
+            status => Err(misconfigured(&format!("it was answered with status {status}"))),
         }
     }
 
@@ -215,7 +203,7 @@ impl Inner {
         Ok(Some(url))
     }
 
-    fn finish(&self, outcome: &Outcome) {
+    fn finish(&self, outcome: &Fetched) {
         let now = self.config.clock.now();
         let mut state = self.lock();
         state.in_flight = None;
@@ -226,7 +214,7 @@ impl Inner {
                 state.fetched_at = Some(now);
             }
             Err(failure) => {
-                let error: &(dyn std::error::Error + 'static) = &failure.error;
+                let error: &(dyn std::error::Error + 'static) = failure;
                 tracing::warn!(issuer = self.config.issuer, error, "the metadata of the sts could not be fetched");
             }
         }
@@ -261,6 +249,6 @@ fn misconfigured(why: &str) -> ExchangeError {
 }
 
 /// The runtime shuts down under the fetch.
-fn given_up(aborted: tokio::task::JoinError) -> Failure {
+fn given_up(aborted: tokio::task::JoinError) -> ExchangeError {
     Outage::Transport(TransportError::Failed(Arc::new(aborted))).into()
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::refusal_code::RefusalCode;
-use crate::transport::TransportError;
+use crate::call::RefusalCode;
+use crate::net::TransportError;
 
 /// Why no token came of a request to the STS. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -90,6 +90,15 @@ impl ExchangeError {
         Self::Outage(Arc::new(outage))
     }
 
+    /// The time after which the STS wants to be asked again, where it said so.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } => *retry_after,
+            Self::Outage(outage) => outage.retry_after(),
+            Self::Refused { .. } | Self::WrongAudience { .. } | Self::Misconfigured { .. } => None,
+        }
+    }
+
     /// The class of the error, for metrics and traces.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
@@ -101,29 +110,8 @@ impl ExchangeError {
     }
 }
 
-/// What one attempt failed with.
-#[derive(Debug, Clone)]
-pub(super) struct Failure {
-    pub(super) error: ExchangeError,
-    /// How long the STS wants to be left alone.
-    pub(super) retry_after: Option<Duration>,
-}
-
-impl From<ExchangeError> for Failure {
-    fn from(error: ExchangeError) -> Self {
-        let retry_after = match &error {
-            ExchangeError::Overloaded { retry_after } => *retry_after,
-            ExchangeError::Outage(outage) => outage.retry_after(),
-            ExchangeError::Refused { .. }
-            | ExchangeError::WrongAudience { .. }
-            | ExchangeError::Misconfigured { .. } => None,
-        };
-        Self { error, retry_after }
-    }
-}
-
-impl From<Outage> for Failure {
+impl From<Outage> for ExchangeError {
     fn from(outage: Outage) -> Self {
-        ExchangeError::outage(outage).into()
+        Self::outage(outage)
     }
 }

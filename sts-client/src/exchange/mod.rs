@@ -22,6 +22,7 @@ mod builder;
 mod client_auth;
 mod discovery;
 mod error;
+mod flaw;
 mod issued;
 mod recent_answers;
 mod request;
@@ -44,16 +45,13 @@ use self::answer::TokenAnswer;
 use self::breaker::{Breaker, Verdict};
 use self::budget::RetryBudget;
 use self::discovery::Discovery;
-use self::error::Failure;
 use self::recent_answers::RecentAnswers;
 use self::request::Post;
 use self::retry::Policy;
 use self::verify::Expected;
-use crate::carried::CorrelationId;
+use crate::call::{Caller, CorrelationId, Route};
 use crate::credentials::Credentials;
-use crate::delegation::Delegation;
-use crate::route::Route;
-use crate::transport::Transport;
+use crate::net::Transport;
 
 /// A security token service, as one agent sees it. Cloning is cheap and shares connections, metadata, keys and the breaker.
 #[derive(Clone)]
@@ -76,8 +74,8 @@ struct Inner {
 /// What an exchange asks for (RFC 8693 §2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeRequest<'a> {
-    /// The user's delegation; its token becomes the `subject_token`.
-    pub subject: &'a Delegation,
+    /// The user; its token becomes the `subject_token`.
+    pub subject: &'a Caller,
     /// The target and the scope.
     pub route: &'a Route,
     /// What joins the events of one user request.
@@ -160,7 +158,7 @@ impl Sts {
 
 impl Inner {
     /// One attempt to get a token.
-    async fn token(&self, post: &Post, route: &Route, subject: Option<&Delegation>) -> Result<IssuedToken, Failure> {
+    async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
         let body = self.post(&metadata.token_endpoint, post).await?;
         let read = match subject {
@@ -174,7 +172,7 @@ impl Inner {
     }
 
     /// One attempt to learn whether a token is alive.
-    async fn introspect(&self, post: &Post) -> Result<bool, Failure> {
+    async fn introspect(&self, post: &Post) -> Result<bool, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
         let endpoint = metadata.introspection_endpoint.as_ref().ok_or_else(|| ExchangeError::Misconfigured {
             what: "the sts introspects no tokens: its metadata has no introspection_endpoint".to_owned(),
@@ -184,7 +182,7 @@ impl Inner {
     }
 
     /// Sends a form with a fresh proof of who asks.
-    async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, Failure> {
+    async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, ExchangeError> {
         // Another call may have learned this since this one began.
         self.recent_answers.check_load(self.clock.now())?;
         let (post, credential) = client_auth::prove(self, post.clone()).await?;
@@ -195,13 +193,13 @@ impl Inner {
         *request.headers_mut() = post.headers;
         let outcome = self.transport.send(request).await;
         let now = self.clock.now();
-        answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(&failure.error, credential, now))
+        answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(failure, credential, now))
     }
 
     /// Makes the attempts of one call, unless the STS is left alone, and says what came of it.
     async fn call<T, F>(&self, call: Call<'_>, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, ExchangeError>>,
     {
         let span = tracing::info_span!(
             "sts_client.exchange",
@@ -222,7 +220,7 @@ impl Inner {
 
     async fn guarded<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, ExchangeError>>,
     {
         self.recent_answers.check_load(self.clock.now())?;
         let leave = self.breaker.admit(self.clock.now());

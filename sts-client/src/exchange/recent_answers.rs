@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sts_jose::has_passed;
 
 use super::error::ExchangeError;
-use crate::refusal_code::RefusalCode;
+use crate::call::RefusalCode;
 
 /// The longest time for which `Retry-After` keeps an STS from being asked. A longer one is passed on to the callers, and tried.
 const LONGEST: Duration = Duration::from_secs(60);

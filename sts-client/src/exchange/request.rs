@@ -11,8 +11,7 @@ use sts_protocol::{Tenant, TokenType};
 use url::form_urlencoded::Serializer;
 
 use super::{ExchangeRequest, ServiceAccountRequest};
-use crate::carried::{CorrelationId, X_CORRELATION_ID, X_TENANT_ID};
-use crate::route::Route;
+use crate::call::{CorrelationId, Route, X_CORRELATION_ID, X_TENANT_ID};
 
 /// A POST of a form, before whoever asks has proved who that is. Not shown by Debug: it holds tokens.
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sts_jose::Entropy;
 
 use super::budget::RetryBudget;
-use super::error::{ExchangeError, Failure, Outage};
-use crate::transport::TransportError;
+use super::error::{ExchangeError, Outage};
+use crate::net::TransportError;
 
 /// The first pause is at least this long; each further one at least twice as long. Jitter adds up to as much again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ pub(super) async fn run<T, F>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, ExchangeError>
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, ExchangeError>>,
 {
     let deadline = tokio::time::sleep(policy.deadline).deadline();
     let mut pauses = pauses(policy, entropy);
@@ -55,17 +55,18 @@ where
             Err(failure) => failure,
         };
         is_first = false;
-        match failure.error {
+        match failure {
             ExchangeError::Refused { .. }
             | ExchangeError::WrongAudience { .. }
-            | ExchangeError::Misconfigured { .. } => return Err(failure.error),
-            ExchangeError::Overloaded { .. } => under_load = Some(failure.error.clone()),
+            | ExchangeError::Misconfigured { .. } => return Err(failure),
+            ExchangeError::Overloaded { .. } => under_load = Some(failure.clone()),
             ExchangeError::Outage(_) => {}
         }
         // An STS that said 429 is under load, whatever the next attempts met: load never earns a weaker credential, an outage may.
-        let given_up = under_load.clone().unwrap_or(failure.error);
+        let retry_after = failure.retry_after().unwrap_or_default();
+        let given_up = under_load.clone().unwrap_or(failure);
         let Some(pause) = pauses.next() else { return Err(given_up) };
-        let pause = tokio::time::sleep(pause.max(failure.retry_after.unwrap_or_default()));
+        let pause = tokio::time::sleep(pause.max(retry_after));
         if pause.deadline() >= deadline || !budget.take() {
             return Err(given_up);
         }
@@ -87,7 +88,7 @@ fn pauses(policy: Policy, entropy: &dyn Entropy) -> impl Iterator<Item = Duratio
         .build()
 }
 
-fn timed_out() -> Failure {
+fn timed_out() -> ExchangeError {
     Outage::Transport(TransportError::TimedOut).into()
 }
 
@@ -107,12 +108,12 @@ mod tests {
         }
     }
 
-    fn outage(retry_after: Option<Duration>) -> Failure {
-        Failure { error: ExchangeError::outage(Outage::Status { status: 503, retry_after }), retry_after }
+    fn outage(retry_after: Option<Duration>) -> ExchangeError {
+        ExchangeError::outage(Outage::Status { status: 503, retry_after })
     }
 
     /// How many attempts that all fail so are made, and how long they take.
-    async fn fail(failure: Failure) -> (u32, Duration) {
+    async fn fail(failure: ExchangeError) -> (u32, Duration) {
         let (attempts, began) = (Cell::new(0), tokio::time::Instant::now());
         let result: Result<(), _> = run(Policy::default(), &RetryBudget::default(), &Fixed(7), || {
             attempts.set(attempts.get() + 1);

@@ -1,79 +1,28 @@
-//! Is the token that the STS answered with the one that was asked for? Everything that the caller relies on is checked here, not believed.
-
-use std::sync::Arc;
+//! The checks of an issued token: it must be the one that was requested.
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use sts_jose::{
-    JsonError, KeyLookupError, KeySource, KeyVerifyError, ParseError, TimeError, UnverifiedToken, VerifyError, typ_fits,
-};
+use sts_jose::{KeyLookupError, KeySource, KeyVerifyError, UnverifiedToken, typ_fits};
 use sts_protocol::{AccessTokenClaims, Act};
 
 use super::answer::{TokenAnswer, refused};
-use super::error::{ExchangeError, Failure, Outage};
+use super::error::{ExchangeError, Outage};
+use super::flaw::Flaw;
 use super::issued::IssuedToken;
-use crate::bearer;
-use crate::delegation::Delegation;
-use crate::route::Route;
+use crate::call::{Caller, Route};
+use crate::net::bearer;
 
 /// The longest audience that an error repeats, in characters.
 const MAX_AUDIENCE_CHARS: usize = 256;
 
-/// Which check an answer did not pass. No message holds a token, or a claim but `aud`.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Flaw {
-    #[error("status {0} is neither a yes nor a no")]
-    Status(u16),
-    #[error("too long")]
-    TooLarge,
-    #[error("not an accepted json object: {0}")]
-    Json(JsonError),
-    #[error("{0} is absent or not what it must be")]
-    Member(&'static str),
-    #[error("not an accepted token: {0}")]
-    Token(ParseError),
-    #[error("typ is not at+jwt")]
-    Typ,
-    #[error("iss is not the sts")]
-    Issuer,
-    #[error("signed with a key that the sts does not have")]
-    UnknownKey,
-    #[error("signature: {0}")]
-    Signature(VerifyError),
-    #[error("times: {0}")]
-    Times(TimeError),
-    #[error("the claims are not those of an access token")]
-    Claims,
-    #[error("aud is not the target: set issued_audience = {0:?} in the route")]
-    Audience(Arc<str>),
-    #[error("client_id is another agent's")]
-    ClientId,
-    #[error("act is not this agent upon the chain of before")]
-    Act,
-    #[error("act is there, though nobody delegated")]
-    Delegated,
-    #[error("the subject is another")]
-    Subject,
-    #[error("the tenant is another")]
-    Tenant,
-    #[error("tenant_ids is there, though a user is")]
-    TenantIds,
-    #[error("it outlives the subject token")]
-    Outlives,
-    #[error("the scope is wider than what was asked for")]
-    ScopeWidened,
-    #[error("the scope of the answer is not that of the token")]
-    ScopeMismatch,
-}
-
-/// What the token must be.
+/// The properties that the token must have.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
     pub(super) route: &'a Route,
-    /// The delegation that was exchanged; `None` for a service account's token.
-    pub(super) subject: Option<&'a Delegation>,
+    /// The user whose token was exchanged; `None` for a service account's token.
+    pub(super) subject: Option<&'a Caller>,
     /// When the answer came.
     pub(super) now: Timestamp,
 }
@@ -83,13 +32,13 @@ pub(super) async fn verify(
     answer: TokenAnswer,
     keys: &KeySource,
     expected: &Expected<'_>,
-) -> Result<IssuedToken, Failure> {
+) -> Result<IssuedToken, ExchangeError> {
     let token = answer.access_token.expose_secret();
     let unverified = parse(token, expected).map_err(|flaw| refused(&flaw))?;
     let verified = keys.verify(unverified, None).await.map_err(|error| match error {
         KeyVerifyError::Lookup(KeyLookupError::Unknown | KeyLookupError::Unusable) => refused(&Flaw::UnknownKey),
         KeyVerifyError::Lookup(KeyLookupError::Unavailable(cause)) if cause.status() == Some(429) => {
-            ExchangeError::Overloaded { retry_after: None }.into()
+            ExchangeError::Overloaded { retry_after: None }
         }
         KeyVerifyError::Lookup(error @ KeyLookupError::Unavailable(_)) => Outage::Keys(error).into(),
         KeyVerifyError::Signature(error) => refused(&Flaw::Signature(error)),
@@ -142,10 +91,10 @@ fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) ->
 fn check_delegated(
     claims: &AccessTokenClaims,
     exp: Timestamp,
-    delegation: &Delegation,
+    caller: &Caller,
     expected: &Expected<'_>,
 ) -> Result<(), Flaw> {
-    let subject = delegation.verified();
+    let subject = caller.verified();
     let chain = Act::wrap(expected.issuer, expected.client_id, subject.act.clone());
     if claims.act.as_ref() != Some(&chain) {
         return Err(Flaw::Act);

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::delegation::Delegation;
-use crate::once::OnceKey;
+use crate::call::Caller;
+use crate::dedup::DedupKey;
 
 /// The claims on which handlers base decisions, besides the scope: the claims of RFC 9068 §2.2.3.1
 /// and RFC 9396, and the authentication method of the user.
@@ -19,20 +19,20 @@ impl Authority {
 
     /// Returns the authority of a caller: the scope, and the claims that grant or restrict. The
     /// order of values is ignored.
-    pub(crate) fn of(caller: &Delegation) -> Self {
+    pub(crate) fn of(caller: &Caller) -> Self {
         let verified = caller.verified();
         let mut roles: Vec<&str> = caller.roles().collect();
         roles.sort_unstable();
         // The roles may come from a claim other than `roles`.
-        let mut parts = vec![verified.scope.to_string(), OnceKey::new("roles", roles).to_hex()];
+        let mut parts = vec![verified.scope.to_string(), DedupKey::new("roles", roles).to_hex()];
         parts.extend(CLAIMS.iter().map(|name| caller.claim(name).map(canonical).unwrap_or_default()));
-        Self(*OnceKey::new("authority", parts).as_bytes())
+        Self(*DedupKey::new("authority", parts).as_bytes())
     }
 
     /// Returns this authority, narrowed to the scopes that a single message uses.
     #[cfg(feature = "envelope")]
     pub(crate) fn narrowed(self, scopes: &sts_protocol::Scope) -> Self {
-        Self(*OnceKey::new("authority of a message", [&self.0[..], scopes.to_string().as_bytes()]).as_bytes())
+        Self(*DedupKey::new("authority of a message", [&self.0[..], scopes.to_string().as_bytes()]).as_bytes())
     }
 
     pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
@@ -46,8 +46,8 @@ impl Authority {
 
 /// Returns the value of a claim as text. The values of a list are sorted.
 fn canonical(value: &Value) -> String {
-    let Value::Array(values) = value else { return OnceKey::of_json("claim", value).to_hex() };
-    let mut values: Vec<String> = values.iter().map(|value| OnceKey::of_json("claim", value).to_hex()).collect();
+    let Value::Array(values) = value else { return DedupKey::of_json("claim", value).to_hex() };
+    let mut values: Vec<String> = values.iter().map(|value| DedupKey::of_json("claim", value).to_hex()).collect();
     values.sort_unstable();
     format!("[{}]", values.concat())
 }

@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 
-use crate::response_body::ResponseBody;
+use crate::net::ResponseBody;
 
 /// The media types whose bodies are streams.
 const STREAMS: [&str; 4] =

@@ -17,12 +17,11 @@ use tower_service::Service;
 use super::body::{Collected, collect};
 use super::stored::{KEPT, Stored, select};
 use super::{Attempt, Fingerprint, Idempotency, Repeatable, Work, multipart};
-use crate::carried::IdempotencyKey;
-use crate::delegation::Delegation;
+use crate::call::{Caller, IdempotencyKey};
+use crate::net::ResponseBody;
 use crate::outcome::{
     Clarification, Detail, FieldError, Halted, InputType, Location, RequiredInput, Trace, Validation,
 };
-use crate::response_body::ResponseBody;
 
 /// The header of a stored answer that is returned again.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -41,9 +40,9 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// use axum::{Router, routing::post};
 /// use sts_client::SystemClock;
 /// use sts_client::idempotency::{Idempotency, IdempotencyLayer};
-/// use sts_client::once::{MemoryLimits, MemoryOnceStore};
+/// use sts_client::dedup::{MemoryLimits, MemoryDedupStore};
 ///
-/// let store = MemoryOnceStore::new(Arc::new(SystemClock), MemoryLimits::default());
+/// let store = MemoryDedupStore::new(Arc::new(SystemClock), MemoryLimits::default());
 /// let idempotency = IdempotencyLayer::new(Idempotency::new(Arc::new(store)), "orders").required();
 /// Router::new().route("/orders", post(|| async { "ordered" })).layer(idempotency).layer(verifier.layer())
 /// # }
@@ -217,7 +216,7 @@ impl Settings {
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + From<Vec<u8>> + Send + 'static,
         R: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let Some(caller) = request.extensions().get::<Delegation>().cloned() else {
+        let Some(caller) = request.extensions().get::<Caller>().cloned() else {
             tracing::error!(
                 "no verifier's layer stands before the idempotency layer: requests with a key are not served"
             );
@@ -353,7 +352,7 @@ fn stands_by_status(status: StatusCode) -> bool {
 }
 
 fn trace(extensions: &http::Extensions) -> Trace {
-    extensions.get::<Delegation>().map_or_else(Trace::unknown, Trace::from)
+    extensions.get::<Caller>().map_or_else(Trace::unknown, Trace::from)
 }
 
 fn key_wanted(code: &str) -> Halted {

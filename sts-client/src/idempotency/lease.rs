@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::authority::Authority;
 use super::record::Record;
-use crate::once::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
+use crate::dedup::{Begun, DedupError, DedupStore, Held, Operation, Ticket};
 
 /// The number of attempts to store an outcome, and the first pause between them. Each pause is
 /// twice as long as the previous pause.
@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// operation is finished or abandoned. Dropping the lease abandons the operation, so that a
 /// disconnect or a panic leaves no lock behind.
 pub(crate) struct Lease {
-    store: Arc<dyn OnceStore>,
+    store: Arc<dyn DedupStore>,
     ticket: Ticket,
     /// Signals to the renewing task that the operation is settled. Dropping it without a message
     /// abandons the operation.
@@ -42,7 +42,7 @@ pub(crate) enum Start {
 impl Lease {
     /// Starts an operation and holds its lease. Runs in its own task, so that a caller that
     /// disconnects during the request to the store leaves no lease behind.
-    pub(crate) async fn begin(store: Arc<dyn OnceStore>, operation: Operation) -> Result<Start, OnceError> {
+    pub(crate) async fn begin(store: Arc<dyn DedupStore>, operation: Operation) -> Result<Start, DedupError> {
         let begin = async move {
             Ok(match store.begin(&operation).await? {
                 Begun::Started(ticket) => Start::Held(Self::hold(store, ticket, operation.lease)),
@@ -51,10 +51,10 @@ impl Lease {
                 Begun::Conflict => Start::Conflict,
             })
         };
-        tokio::spawn(begin.in_current_span()).await.unwrap_or_else(|error| Err(OnceError::Unavailable(error.into())))
+        tokio::spawn(begin.in_current_span()).await.unwrap_or_else(|error| Err(DedupError::Unavailable(error.into())))
     }
 
-    fn hold(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration) -> Self {
+    fn hold(store: Arc<dyn DedupStore>, ticket: Ticket, lease: Duration) -> Self {
         let (settled, is_settled) = oneshot::channel();
         let renewing = renew(Arc::clone(&store), ticket.clone(), lease, is_settled);
         tokio::spawn(renewing.in_current_span());
@@ -75,7 +75,7 @@ impl Lease {
     pub(crate) async fn finish(self, authority: Authority, outcome: Option<Vec<u8>>) {
         let has_outcome = outcome.is_some();
         let mut stored = self.store(&Record { authority, outcome }).await;
-        if has_outcome && matches!(stored, Err(OnceError::Full)) {
+        if has_outcome && matches!(stored, Err(DedupError::Full)) {
             tracing::warn!("an outcome is not kept: the deduplication store has no room for it");
             stored = self.store(&Record { authority, outcome: None }).await;
         }
@@ -97,12 +97,12 @@ impl Lease {
     }
 
     /// Stores a record. Retries while the store is unreachable.
-    async fn store(&self, record: &Record) -> Result<(), OnceError> {
+    async fn store(&self, record: &Record) -> Result<(), DedupError> {
         let bytes = record.to_bytes();
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS_TO_STORE {
             match self.try_to_store(&bytes).await {
-                Err(OnceError::Unavailable(_)) => {}
+                Err(DedupError::Unavailable(_)) => {}
                 ended => return ended,
             }
             tokio::time::sleep(pause).await;
@@ -111,7 +111,7 @@ impl Lease {
         self.try_to_store(&bytes).await
     }
 
-    async fn try_to_store(&self, bytes: &[u8]) -> Result<(), OnceError> {
+    async fn try_to_store(&self, bytes: &[u8]) -> Result<(), DedupError> {
         match self.store.finish(&self.ticket, bytes).await? {
             Held::Yes => {}
             // An earlier attempt may have succeeded although its answer was lost.
@@ -129,7 +129,7 @@ impl Lease {
 
 /// Renews the lease until the operation is settled. Abandons the operation if the lease is dropped
 /// first.
-async fn renew(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration, mut settled: oneshot::Receiver<()>) {
+async fn renew(store: Arc<dyn DedupStore>, ticket: Ticket, lease: Duration, mut settled: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             is_settled = &mut settled => {
@@ -153,7 +153,7 @@ async fn renew(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration, mut s
     }
 }
 
-async fn abandon(store: &dyn OnceStore, ticket: &Ticket) {
+async fn abandon(store: &dyn DedupStore, ticket: &Ticket) {
     if let Err(error) = store.abandon(ticket).await {
         let error: &(dyn Error + 'static) = &error;
         tracing::warn!(error, "failed to abandon work: it can be repeated once its lease has expired");

@@ -6,7 +6,7 @@
 //! (A2A, MCP).
 //!
 //! A key is scoped to (tenant, caller, route). Tenant and caller come only from the verified
-//! [`Delegation`], never from other parts of the request. The caller is the principal (issuer and
+//! [`Caller`], never from other parts of the request. The caller is the principal (issuer and
 //! subject) and the agent that acts for it.
 //!
 //! # Retries
@@ -35,14 +35,15 @@
 //! - the rules (`mod`, `run`);
 //! - the lease of work in progress (`lease`);
 //! - the record of completed work (`record`, `authority`);
-//! - metrics and trace events (`told`);
+//! - metrics and trace events (`events`);
 //! - the HTTP layer (`layer`, `body`, `multipart`, `stored`).
 //!
-//! What must never: a store. Add a store in [`crate::once`].
+//! What must never: a store. Add a store in [`crate::dedup`].
 
 mod authority;
 #[cfg(feature = "tower")]
 mod body;
+mod events;
 #[cfg(feature = "tower")]
 mod layer;
 mod lease;
@@ -52,7 +53,6 @@ mod record;
 mod run;
 #[cfg(feature = "tower")]
 mod stored;
-mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,11 +67,10 @@ pub(crate) use authority::Authority;
 pub(crate) use lease::{Lease, Start};
 pub(crate) use record::{NotRepeated, Record};
 
-use crate::carried::IdempotencyKey;
-use crate::delegation::{Delegation, Kind};
-use crate::once::{Caller, OnceError, OnceKey, OnceStore};
+use crate::call::{Caller, IdempotencyKey, Kind};
+use crate::dedup::{CallerKey, DedupError, DedupKey, DedupStore};
+use crate::events::EventSinks;
 use crate::outcome::Halted;
-use crate::trace::Tracer;
 
 /// The default lease of work in progress.
 const LEASE: Duration = Duration::from_secs(60);
@@ -86,11 +85,11 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Runs each operation once. Cloning is cheap and shares the store.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
-    store: Arc<dyn OnceStore>,
+    store: Arc<dyn DedupStore>,
     lease: Duration,
     expires_in: Duration,
     max_outcome_bytes: usize,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
 }
 
@@ -98,7 +97,7 @@ pub struct Idempotency {
 #[derive(Debug, Clone, Copy)]
 pub struct Repeatable<'a> {
     /// The verified caller.
-    pub caller: &'a Delegation,
+    pub caller: &'a Caller,
     /// The name of the operation. Retries use the same name; no other kind of work in the same
     /// store may use it.
     pub route: &'a str,
@@ -155,7 +154,7 @@ pub enum NotRun {
     },
     /// The store is unreachable. The work did not run.
     #[error("nothing is done without the store")]
-    Unavailable(#[source] OnceError),
+    Unavailable(#[source] DedupError),
     /// The work panicked before it finished. A retry runs it again.
     #[error("the work did not end")]
     Broken,
@@ -171,13 +170,13 @@ pub enum NotRun {
 
 impl Idempotency {
     /// Uses this store, with a lease of 60 s. Stores outcomes of up to 1 MiB for 24 h.
-    pub fn new(store: Arc<dyn OnceStore>) -> Self {
+    pub fn new(store: Arc<dyn DedupStore>) -> Self {
         Self {
             store,
             lease: LEASE,
             expires_in: EXPIRES_IN,
             max_outcome_bytes: MAX_OUTCOME_BYTES,
-            tracer: Tracer::default(),
+            sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -198,11 +197,11 @@ impl Idempotency {
         self
     }
 
-    /// Sets the tracer. It receives events for each piece of work: whether it was new (`replay`),
+    /// Sets the sinks. It receives events for each piece of work: whether it was new (`replay`),
     /// whether it ran (`invoked`), and that its outcome is known (`answered`).
     #[must_use]
-    pub fn trace(mut self, tracer: Tracer) -> Self {
-        self.tracer = tracer;
+    pub fn events(mut self, sinks: EventSinks) -> Self {
+        self.sinks = sinks;
         self
     }
 
@@ -224,13 +223,13 @@ impl Idempotency {
 
 impl Repeatable<'_> {
     /// Returns the key of the operation in the store, scoped to (tenant, caller, route).
-    fn once_key(&self) -> OnceKey {
-        OnceKey::new("idempotency", self.caller_parts().into_iter().chain([self.route, self.key.as_str()]))
+    fn once_key(&self) -> DedupKey {
+        DedupKey::new("idempotency", self.caller_parts().into_iter().chain([self.route, self.key.as_str()]))
     }
 
     /// Returns the caller, whose share of the store is limited.
-    fn caller(&self) -> Caller {
-        Caller::new(self.caller_parts())
+    fn caller(&self) -> CallerKey {
+        CallerKey::new(self.caller_parts())
     }
 
     fn caller_parts(&self) -> [&str; 8] {
@@ -258,13 +257,13 @@ impl Repeatable<'_> {
 impl Fingerprint {
     /// Digests a list of parts, each with its length.
     pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
-        Self(*OnceKey::new("fingerprint", parts).as_bytes())
+        Self(*DedupKey::new("fingerprint", parts).as_bytes())
     }
 
     /// Digests a JSON value. The order of object members is ignored.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
-        Self(*OnceKey::of_json("fingerprint", value).as_bytes())
+        Self(*DedupKey::of_json("fingerprint", value).as_bytes())
     }
 }
 

@@ -65,7 +65,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::once::SMALL_OUTCOME_BYTES;
+    use crate::dedup::SMALL_OUTCOME_BYTES;
 
     #[test]
     fn a_record_is_read_back_and_repeated_to_its_own_authority_alone() {

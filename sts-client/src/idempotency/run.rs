@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::{Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Start, Work, told};
-use crate::context::CallContext;
-use crate::once::{OnceError, Operation};
+use super::{
+    Attempt, Authority, Idempotency, Lease, NotRepeated, NotRun, Ran, Record, Repeatable, Start, Work, events,
+};
+use crate::call::CallContext;
+use crate::dedup::{DedupError, Operation};
 
 impl Idempotency {
     /// Runs the work, or returns the stored outcome if the work is already done.
@@ -18,10 +20,10 @@ impl Idempotency {
     /// runs. Costs two round trips to the store, or a single round trip for a retry.
     ///
     /// ```
-    /// use sts_client::{Delegation, IdempotencyKey};
+    /// use sts_client::{Caller, IdempotencyKey};
     /// use sts_client::idempotency::{Fingerprint, Idempotency, NotRun, Repeatable, Work};
     ///
-    /// async fn reserve(idempotency: &Idempotency, caller: &Delegation, key: &IdempotencyKey, product: String) -> Result<Vec<u8>, NotRun> {
+    /// async fn reserve(idempotency: &Idempotency, caller: &Caller, key: &IdempotencyKey, product: String) -> Result<Vec<u8>, NotRun> {
     ///     let fingerprint = Fingerprint::of([&product]);
     ///     let repeatable = Repeatable { caller, route: "reserve", key, fingerprint };
     ///     let reserve = move |_attempt| async move { Work::Final(format!("reserved {product}").into_bytes()) };
@@ -46,11 +48,11 @@ impl Idempotency {
         };
         let authority = Authority::of(repeatable.caller);
         let context = CallContext::current();
-        let matter = told::matter(&repeatable);
+        let about = events::about(&repeatable);
         let this = self.clone();
         let run = async move {
             let ran = this.run_operation(operation, authority, context, work).await;
-            this.tell(&ran, &matter);
+            this.emit(&ran, &about);
             ran
         };
         let run = tokio::spawn(run.in_current_span());
@@ -119,7 +121,7 @@ fn repeat(stored: &[u8], authority: Authority) -> Result<Ran, NotRun> {
         Err(NotRepeated::OtherAuthority) => Err(NotRun::OtherAuthority),
         Err(NotRepeated::NotKept) => Err(NotRun::NotKept),
         Err(NotRepeated::Foreign) => {
-            Err(NotRun::Unavailable(OnceError::Unavailable("the stored outcome is none of ours".into())))
+            Err(NotRun::Unavailable(DedupError::Unavailable("the stored outcome is none of ours".into())))
         }
     }
 }

@@ -15,8 +15,8 @@ use super::refusal_log::RefusalLog;
 use super::subject_prefixes::SubjectPrefixes;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
+use crate::events::EventSinks;
 use crate::exchange::Sts;
-use crate::trace::Tracer;
 
 /// Sets up a [`Verifier`].
 ///
@@ -33,7 +33,7 @@ pub struct VerifierBuilder {
     resource: Option<Url>,
     introspection: Option<Sts>,
     egress: Egress,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -55,7 +55,7 @@ impl VerifierBuilder {
             resource: None,
             introspection: None,
             egress: Egress::default(),
-            tracer: Tracer::default(),
+            sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -150,12 +150,12 @@ impl VerifierBuilder {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use sts_client::{Verifier, trace::{ToTracing, Tracer}};
-    /// let builder = Verifier::builder(["inventory-agent"]).trace(Tracer::to(Arc::new(ToTracing)));
+    /// # use sts_client::{Verifier, events::{EventSinks, ToTracing}};
+    /// let builder = Verifier::builder(["inventory-agent"]).events(EventSinks::to(Arc::new(ToTracing)));
     /// ```
     #[must_use]
-    pub fn trace(mut self, tracer: Tracer) -> Self {
-        self.tracer = tracer;
+    pub fn events(mut self, sinks: EventSinks) -> Self {
+        self.sinks = sinks;
         self
     }
 
@@ -246,7 +246,7 @@ impl VerifierBuilder {
             resource,
             introspection: self.introspection.map(Introspected::new),
             log: RefusalLog::default(),
-            tracer: self.tracer,
+            sinks: self.sinks,
             clock: self.clock,
             entropy: self.entropy,
         })))

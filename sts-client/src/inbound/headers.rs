@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sts_protocol::Tenant;
 
 use super::refusal::Why;
-use crate::bearer;
-use crate::carried::X_TENANT_ID;
+use crate::call::X_TENANT_ID;
 use crate::header_values;
+use crate::net::bearer;
 
 /// Returns the single bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are
 /// ignored.

@@ -15,7 +15,7 @@ use sts_jose::Entropy;
 use sts_jose::has_passed;
 
 use super::refusal::Why;
-use crate::carried::CorrelationId;
+use crate::call::CorrelationId;
 use crate::exchange::{ExchangeError, Sts};
 
 /// The header that marks a request which the layer has verified. A second verification of the same

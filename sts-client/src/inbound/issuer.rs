@@ -22,7 +22,7 @@ const DEFAULT_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, 
 pub struct Issuer {
     pub(super) issuer: String,
     pub(super) dialect: Dialect,
-    pub(super) keys: Keys,
+    pub(crate) keys: Keys,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) aliases: Vec<String>,
     pub(super) tenant: TenantSource<Selectors>,
@@ -91,7 +91,7 @@ pub(super) enum Authorities {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Keys {
+pub(crate) enum Keys {
     Discovered,
     At(Url),
     Inline(KeySet),
@@ -256,7 +256,7 @@ impl Issuer {
     }
 
     /// Sets a prefix for user names in places that show a name without its issuer. Default none.
-    /// The subject of a [`Delegation`](crate::Delegation) keeps the name that the issuer gives.
+    /// The subject of a [`Caller`](crate::Caller) keeps the name that the issuer gives.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;

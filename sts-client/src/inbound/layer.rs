@@ -9,15 +9,13 @@ use tower_service::Service;
 
 use super::introspected::TICKET;
 use super::{Presented, Verifier, grpc};
-use crate::carried::{CorrelationId, X_CORRELATION_ID};
-use crate::context::CallContext;
-use crate::delegation::Delegation;
-use crate::response_body::ResponseBody;
+use crate::call::{CallContext, Caller, CorrelationId, X_CORRELATION_ID};
+use crate::net::ResponseBody;
 
 impl Verifier {
     /// Returns a layer that verifies every request before the service below receives it.
     ///
-    /// The service finds the [`Delegation`] in the extensions of the request. It runs in the scope
+    /// The service finds the [`Caller`] in the extensions of the request. It runs in the scope
     /// of its [`CallContext`], so outbound calls are made on behalf of the caller. Work that
     /// outlives the call of the service must keep the context: use [`CallContext::spawn`] for a
     /// task and [`CallContext::scope_stream`] for a streamed body. The headers are unchanged,
@@ -32,7 +30,7 @@ impl Verifier {
     /// [`ResponseBody`].
     ///
     /// ```
-    /// # use sts_client::{Delegation, Verifier, inbound::Issuer};
+    /// # use sts_client::{Caller, Verifier, inbound::Issuer};
     /// use http::{Request, Response};
     /// use tower_layer::Layer as _;
     ///
@@ -110,18 +108,18 @@ where
         let verifier = self.verifier.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let carried = verifier.carried(&parts.headers);
-            let correlation_id = carried.correlation_id().clone();
-            let mut response = match verifier.verify_carried(Presented::Headers(&parts.headers), carried).await {
+            let propagated = verifier.propagated(&parts.headers);
+            let correlation_id = propagated.correlation_id().clone();
+            let mut response = match verifier.verify_presented(Presented::Headers(&parts.headers), propagated).await {
                 Err(refusal) => match grpc::content_type(&parts.headers) {
                     Some(content_type) => grpc::response(&refusal, content_type),
                     None => refusal.to_response(),
                 },
-                Ok(delegation) => {
-                    let context = CallContext::from(&delegation);
+                Ok(caller) => {
+                    let context = CallContext::from(&caller);
                     parts.headers.insert(X_CORRELATION_ID, correlation_id.header());
-                    verifier.mark(&delegation, &mut parts.headers);
-                    parts.extensions.insert(delegation);
+                    verifier.mark(&caller, &mut parts.headers);
+                    parts.extensions.insert(caller);
                     let request = Request::from_parts(parts, body);
                     let response = context.scope(async move { inner.call(request).await }).await?;
                     response.map(ResponseBody::of_service)
@@ -135,11 +133,11 @@ where
 
 impl Verifier {
     /// Marks a verified request, so that a second verification does not introspect the token again.
-    fn mark(&self, delegation: &Delegation, headers: &mut HeaderMap) {
+    fn mark(&self, caller: &Caller, headers: &mut HeaderMap) {
         headers.remove(TICKET);
-        let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == delegation.issuer());
+        let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == caller.issuer());
         let ticket = introspection.and_then(|introspection| {
-            introspection.ticket(delegation.verified().digest, self.0.clock.now(), self.0.entropy.as_ref())
+            introspection.ticket(caller.verified().digest, self.0.clock.now(), self.0.entropy.as_ref())
         });
         headers.extend(ticket.map(|ticket| (TICKET, ticket)));
     }

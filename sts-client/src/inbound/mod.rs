@@ -1,13 +1,12 @@
 //! Verification of inbound tokens.
 //!
-//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
+//! What lives here: from the headers of a request to a [`Caller`] or a [`Refusal`]. `builder` and `issuer` set a
 //! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
 //! for which tenant the call is; `subject_prefixes` keeps the names of issuers apart; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
-//! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
+//! `layer` guards a tower service. What must never: what an agent then does for a caller, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
 mod builder;
-pub(crate) mod config;
 #[cfg(feature = "tower")]
 mod grpc;
 mod headers;
@@ -35,6 +34,7 @@ use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
 pub use builder::VerifierBuilder;
+pub(crate) use issuer::Keys;
 pub use issuer::{Issuer, Selectors};
 #[cfg(feature = "tower")]
 pub use layer::{VerifierLayer, VerifierService};
@@ -48,10 +48,8 @@ use self::refusal_log::{RefusalLog, Wanted};
 use self::subject_prefixes::SubjectPrefixes;
 use self::tenant::Tenants;
 use self::trusted_issuer::{Reading, TrustedIssuer};
-use crate::build_error::BuildError;
-use crate::carried::{Carried, CorrelationId};
-use crate::delegation::{Delegation, Verified};
-use crate::trace::{Boundary, Guard, Matter, Outcome, Reference, Tracer};
+use crate::call::{Caller, CorrelationId, PropagatedHeaders, Verified};
+use crate::events::{Boundary, BoundaryOutcome, Event, EventSinks, EventSubject, Guard, Reference};
 
 /// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
 ///
@@ -76,7 +74,7 @@ struct Inner {
     resource: Option<ProtectedResource>,
     introspection: Option<Introspected>,
     log: RefusalLog,
-    tracer: Tracer,
+    sinks: EventSinks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -135,47 +133,6 @@ impl Verifier {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
 
-    /// Reads audiences, issuers and service accounts from the table `[inbound]` of an agent's TOML.
-    /// [`crate::Propagator::from_toml`] reads the other tables. Also reads the certificate
-    /// authority files that the table names.
-    ///
-    /// ```
-    /// # use sts_client::inbound::Verifier;
-    /// let verifier = Verifier::from_toml(
-    ///     r#"
-    ///     [inbound]
-    ///     audience = ["inventory-agent"]
-    ///     resource = "https://inventory.shop.example/"  # optional: serves and names RFC 9728 metadata
-    ///     required_scopes = ["stock:read"]              # optional
-    ///     service_accounts = [{ issuer = "https://login.example.com", subject = "nightly", tenants = ["acme"] }]
-    ///
-    ///     [[inbound.issuers]]
-    ///     issuer = "https://sts.example.com"
-    ///     sts = true                                    # its tokens name actors and tenants
-    ///
-    ///     [[inbound.issuers]]
-    ///     issuer = "https://login.example.com"
-    ///     jwks_uri = "https://login.example.com/jwks"   # or jwks_file; absent: discovery
-    ///     tenant_claim = "org_id"                       # or tenant = "acme"; neither: its tokens have no tenant
-    ///     algorithms = ["RS256"]                        # default RS256, ES256, EdDSA
-    ///     "#,
-    /// )?
-    /// .build()?;
-    /// # Ok::<(), sts_client::BuildError>(())
-    /// ```
-    ///
-    /// Further keys of an issuer: `aliases`, `tenants`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `roles_claim`,
-    /// `service_account_claim`, `max_token_age`, `jwks`, `bundle_uri`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. The
-    /// proxy of the table `[http]` is used where keys are fetched. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
-    /// that begins with `/`, or an array of these. Paths are relative to the working directory.
-    ///
-    /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that the table names;
-    /// [`BuildError::Contradiction`].
-    pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
-        config::read(text)
-    }
-
     /// Verifies the single bearer token of a request. Refuses the request if `X-Tenant-ID` names a
     /// tenant that the caller may not use.
     ///
@@ -197,15 +154,15 @@ impl Verifier {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn verify(&self, headers: &HeaderMap) -> Result<Delegation, Refusal> {
-        self.verify_carried(Presented::Headers(headers), self.carried(headers)).await
+    pub async fn verify(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        self.verify_presented(Presented::Headers(headers), self.propagated(headers)).await
     }
 
     /// Verifies a token that arrived without HTTP headers, for example in a queue message or in the
     /// first frame of a websocket. Costs the same as [`Self::verify`].
     ///
     /// `tenant` is the tenant that the sender names, like `X-Tenant-ID` in a request. A service
-    /// account needs it; the token of a user already contains the tenant. The delegation has a new
+    /// account needs it; the token of a user already contains the tenant. The caller has a new
     /// correlation id;
     /// [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) replaces it
     /// with the id of the message.
@@ -234,22 +191,26 @@ impl Verifier {
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub async fn verify_token(&self, token: &str, tenant: Option<&Tenant>) -> Result<Delegation, Refusal> {
-        self.verify_carried(Presented::Alone { token, tenant }, self.carried(&HeaderMap::new())).await
+    pub async fn verify_token(&self, token: &str, tenant: Option<&Tenant>) -> Result<Caller, Refusal> {
+        self.verify_presented(Presented::Alone { token, tenant }, self.propagated(&HeaderMap::new())).await
     }
 
     /// Returns the headers that a request carries onward. They do not depend on its token.
-    fn carried(&self, headers: &HeaderMap) -> Carried {
-        Carried::from_headers(headers, self.0.entropy.as_ref())
+    fn propagated(&self, headers: &HeaderMap) -> PropagatedHeaders {
+        PropagatedHeaders::from_headers(headers, self.0.entropy.as_ref())
     }
 
-    async fn verify_carried(&self, presented: Presented<'_>, carried: Carried) -> Result<Delegation, Refusal> {
-        let correlation_id = carried.correlation_id().clone();
+    async fn verify_presented(
+        &self,
+        presented: Presented<'_>,
+        propagated: PropagatedHeaders,
+    ) -> Result<Caller, Refusal> {
+        let correlation_id = propagated.correlation_id().clone();
         let span = tracing::info_span!("sts_client.verify", %correlation_id);
-        let verified = self.check(presented, carried).instrument(span).await;
-        let outcome = verified.as_ref().map_or_else(Why::reason, |_delegation| "verified");
+        let verified = self.check(presented, propagated).instrument(span).await;
+        let outcome = verified.as_ref().map_or_else(Why::reason, |_caller| "verified");
         metrics::counter!("sts_client_inbound_total", "outcome" => outcome).increment(1);
-        self.tell(&verified, &correlation_id);
+        self.emit(&verified, &correlation_id);
         verified.map_err(|why| {
             let wanted = || Wanted {
                 issuers: self.0.issuers.keys().map(String::as_str).collect(),
@@ -261,7 +222,7 @@ impl Verifier {
         })
     }
 
-    async fn check(&self, presented: Presented<'_>, carried: Carried) -> Result<Delegation, Why> {
+    async fn check(&self, presented: Presented<'_>, propagated: PropagatedHeaders) -> Result<Caller, Why> {
         let text = presented.token()?;
         let (issuer, token) = self.believe(text).await?;
         let claims = token.claims();
@@ -302,10 +263,10 @@ impl Verifier {
         sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
         let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer.issuer);
         if let Some(introspection) = introspection {
-            let correlation_id = carried.correlation_id();
+            let correlation_id = propagated.correlation_id();
             introspection.check((text, &sha256), presented.ticket(), correlation_id, self.0.clock.now()).await?;
         }
-        Ok(Delegation::new(Verified {
+        Ok(Caller::new(Verified {
             token: text.into(),
             digest: sha256,
             kind,
@@ -319,19 +280,20 @@ impl Verifier {
             txn: named.txn,
             expires_at: times.exp,
             claims: claims.clone(),
-            carried,
+            headers: propagated,
             resource_metadata: self.resource_metadata_url(),
         }))
     }
 
-    fn tell(&self, verified: &Result<Delegation, Why>, correlation_id: &CorrelationId) {
-        let (last, matter) = match verified {
-            Ok(delegation) => ((Boundary::Authorization, Outcome::Passed), Matter::of(delegation)),
-            Err(why) => {
-                (why.at(), Matter { trace_id: Some(Reference::of(correlation_id.as_str())), ..Matter::default() })
-            }
+    fn emit(&self, verified: &Result<Caller, Why>, correlation_id: &CorrelationId) {
+        let ((boundary, outcome), about) = match verified {
+            Ok(caller) => ((Boundary::Authorization, BoundaryOutcome::Passed), EventSubject::of(caller)),
+            Err(why) => (
+                why.at(),
+                EventSubject { trace_id: Some(Reference::of(correlation_id.as_str())), ..EventSubject::default() },
+            ),
         };
-        self.0.tracer.tell_all((self.0.clock.now(), Guard::Token), last, &matter);
+        self.0.sinks.emit_all(&Event { at: self.0.clock.now(), guard: Guard::Token, boundary, outcome, about });
     }
 
     /// Finds the issuer that a token names, and checks that a key of that issuer signed the token.

@@ -10,9 +10,9 @@ use serde_json::json;
 use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
 use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
 
-use crate::delegation::{Delegation, VerifiedTenant};
+use crate::call::{Caller, VerifiedTenant};
+use crate::events::{Boundary, BoundaryOutcome};
 use crate::exchange::ExchangeError;
-use crate::trace::{Boundary, Outcome};
 
 /// The default retry interval during an outage.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
@@ -31,8 +31,8 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// | 503 | `temporarily_unavailable` | the token cannot be verified now: the keys or the STS are unreachable |
 ///
 /// ```
-/// # use sts_client::{Delegation, inbound::Refusal};
-/// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+/// # use sts_client::{Caller, inbound::Refusal};
+/// async fn stock(caller: Caller) -> Result<&'static str, Refusal> {
 ///     caller.require_scope("stock:read")?;
 ///     Ok("7 bolts")
 /// }
@@ -164,11 +164,11 @@ impl Why {
     }
 
     /// Returns the boundary at which the request was refused, and the outcome.
-    pub(super) fn at(&self) -> (Boundary, Outcome) {
+    pub(super) fn at(&self) -> (Boundary, BoundaryOutcome) {
         match self.row() {
-            Row::Absent | Row::Request | Row::Token => (Boundary::Identity, Outcome::Refused(self.reason())),
-            Row::Scope | Row::Tenant => (Boundary::Authorization, Outcome::Refused(self.reason())),
-            Row::Unavailable => (Boundary::Identity, Outcome::Unavailable(self.reason())),
+            Row::Absent | Row::Request | Row::Token => (Boundary::Identity, BoundaryOutcome::Refused(self.reason())),
+            Row::Scope | Row::Tenant => (Boundary::Authorization, BoundaryOutcome::Refused(self.reason())),
+            Row::Unavailable => (Boundary::Identity, BoundaryOutcome::Unavailable(self.reason())),
         }
     }
 
@@ -382,12 +382,12 @@ impl Refusal {
     /// #     pub struct Code; impl From<i32> for Code { fn from(_: i32) -> Self { Code } }
     /// #     pub struct Status; impl Status { pub fn new(_: Code, _: &str) -> Self { Status } }
     /// # }
-    /// # use sts_client::{Delegation, inbound::Refusal};
+    /// # use sts_client::{Caller, inbound::Refusal};
     /// fn status(refusal: Refusal) -> tonic::Status {
     ///     tonic::Status::new(tonic::Code::from(refusal.grpc_code()), refusal.description())
     /// }
     ///
-    /// fn stock(caller: &Delegation) -> Result<(), tonic::Status> {
+    /// fn stock(caller: &Caller) -> Result<(), tonic::Status> {
     ///     caller.require_scope("stock:read").map_err(status)
     /// }
     /// ```
@@ -438,12 +438,12 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-impl Delegation {
+impl Caller {
     /// Refuses the request unless the token has a scope with exactly this name.
     ///
     /// ```
-    /// # use sts_client::{Delegation, inbound::Refusal};
-    /// async fn stock(caller: Delegation) -> Result<&'static str, Refusal> {
+    /// # use sts_client::{Caller, inbound::Refusal};
+    /// async fn stock(caller: Caller) -> Result<&'static str, Refusal> {
     ///     caller.require_scope("stock:read")?;
     ///     Ok("7 bolts")
     /// }
@@ -463,8 +463,8 @@ impl Delegation {
     /// Returns the tenant of the token, or refuses the request if the token has no tenant.
     ///
     /// ```
-    /// # use sts_client::{Delegation, inbound::Refusal};
-    /// async fn orders(caller: Delegation) -> Result<String, Refusal> {
+    /// # use sts_client::{Caller, inbound::Refusal};
+    /// async fn orders(caller: Caller) -> Result<String, Refusal> {
     ///     let tenant = caller.require_tenant()?;
     ///     Ok(format!("orders of {tenant}"))
     /// }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sts_jose::{UnverifiedToken, has_passed};
 
 use super::refusal::Why;
-use crate::carried::CorrelationId;
+use crate::call::CorrelationId;
 
 /// The period after which the first refusal of a kind is logged as a warning again.
 const PERIOD: Duration = Duration::from_secs(10 * 60);

@@ -3,7 +3,7 @@
 use sts_protocol::Tenant;
 
 use super::refusal::Why;
-use crate::delegation::Kind;
+use crate::call::Kind;
 
 /// The tenants that a token permits.
 pub(super) enum Tenants {

@@ -35,8 +35,7 @@ use async_trait::async_trait;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::context::CallContext;
-use crate::delegation::Delegation;
+use crate::call::{CallContext, Caller};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::propagate::{Operation, Propagator};
@@ -231,17 +230,17 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
 ///
 /// # async fn work() {}
 /// async fn execute(verifier: &Verifier, params: &ServiceParams) -> Result<(), a2a::A2AError> {
-///     let delegation = verify(verifier, params)
+///     let caller = verify(verifier, params)
 ///         .await
 ///         .map_err(|refusal| a2a::A2AError::invalid_request(refusal.to_string()))?;
-///     CallContext::from(delegation).scope(work()).await;
+///     CallContext::from(caller).scope(work()).await;
 ///     Ok(())
 /// }
 /// ```
 ///
 /// # Errors
 /// See [`Refusal`]. Every spelling and every value of a parameter counts as a separate header.
-pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Delegation, Refusal> {
+pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Caller, Refusal> {
     verifier.verify(&received(params)).await
 }
 

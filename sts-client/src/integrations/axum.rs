@@ -1,4 +1,4 @@
-//! Integration with axum: extractors for [`Delegation`] and [`VerifiedTenant`], responses for
+//! Integration with axum: extractors for [`Caller`] and [`VerifiedTenant`], responses for
 //! refusals and outcomes, and the metadata of the resource.
 //!
 //! What lives here: the adapters between [`crate::inbound`] and axum. What must never: a decision.
@@ -7,11 +7,11 @@
 //! use axum::Router;
 //! use axum::routing::get;
 //! use sts_client::inbound::{Issuer, Refusal, Verifier};
-//! use sts_client::{Delegation, integrations};
+//! use sts_client::{Caller, integrations};
 //!
-//! async fn stock(delegation: Delegation) -> Result<String, Refusal> {
-//!     delegation.require_scope("stock:read")?;
-//!     Ok(format!("for {}", delegation.subject().sub))
+//! async fn stock(caller: Caller) -> Result<String, Refusal> {
+//!     caller.require_scope("stock:read")?;
+//!     Ok(format!("for {}", caller.subject().sub))
 //! }
 //!
 //! # fn main() -> Result<(), sts_client::BuildError> {
@@ -35,7 +35,7 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-use crate::delegation::{Delegation, VerifiedTenant};
+use crate::call::{Caller, VerifiedTenant};
 use crate::inbound::{Refusal, Verifier};
 use crate::outcome::Answer;
 
@@ -50,8 +50,8 @@ pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) 
     Router::new().route(&metadata.well_known_path(), get(answer))
 }
 
-/// Extracts the delegation that [`Verifier::layer`] verified.
-impl<S: Sync> FromRequestParts<S> for Delegation {
+/// Extracts the caller that [`Verifier::layer`] verified.
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = LayerMissing;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, LayerMissing> {
@@ -64,8 +64,8 @@ impl<S: Sync> FromRequestParts<S> for VerifiedTenant {
     type Rejection = TenantRejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, TenantRejection> {
-        let delegation = Delegation::from_request_parts(parts, state).await.map_err(TenantRejection::LayerMissing)?;
-        delegation.require_tenant().map_err(TenantRejection::Refused)
+        let caller = Caller::from_request_parts(parts, state).await.map_err(TenantRejection::LayerMissing)?;
+        caller.require_tenant().map_err(TenantRejection::Refused)
     }
 }
 
@@ -89,7 +89,7 @@ impl IntoResponse for TenantRejection {
     }
 }
 
-/// The rejection of a handler that takes a [`Delegation`] but is not behind a [`Verifier::layer`].
+/// The rejection of a handler that takes a [`Caller`] but is not behind a [`Verifier::layer`].
 /// This is an error of the agent, so the response is 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no verifier's layer stands before this handler")]
@@ -97,7 +97,7 @@ pub struct LayerMissing;
 
 impl IntoResponse for LayerMissing {
     fn into_response(self) -> Response {
-        tracing::error!("a handler asks for a delegation, and no verifier's layer stands before it: it is not served");
+        tracing::error!("a handler asks for a caller, and no verifier's layer stands before it: it is not served");
         (http::StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
     }
 }

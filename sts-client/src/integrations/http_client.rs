@@ -2,7 +2,7 @@
 
 use sts_jose::HttpClientError;
 
-use crate::http_options::HttpOptions;
+use crate::net::HttpOptions;
 
 /// Returns an HTTP client for calls that carry tokens, with the default [`HttpOptions`]. Use it
 /// with clients that are built on reqwest. An agent with a propagator should use

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use sts_client::integrations::reqwest::client;
-//! use sts_client::{CallContext, Delegation, Propagator};
+//! use sts_client::{CallContext, Caller, Propagator};
 //!
-//! async fn stock(propagator: Propagator, delegation: Delegation) -> Result<String, Box<dyn std::error::Error>> {
+//! async fn stock(propagator: Propagator, caller: Caller) -> Result<String, Box<dyn std::error::Error>> {
 //!     let client = client(propagator)?;
-//!     let request = client.get("https://inventory.shop.example/stock").with_extension(CallContext::from(delegation));
+//!     let request = client.get("https://inventory.shop.example/stock").with_extension(CallContext::from(caller));
 //!     // Within `CallContext::scope` a request needs no extension.
 //!     match request.send().await {
 //!         Ok(response) => Ok(response.text().await?),
@@ -24,8 +24,7 @@ use http::{Extensions, HeaderValue};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use sts_jose::HttpClientError;
 
-use crate::carried::IDEMPOTENCY_KEY;
-use crate::context::CallContext;
+use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
 use crate::integrations::challenge::refuses_token;
 use crate::outcome::{Halted, Outcome, Success};

@@ -7,60 +7,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response};
 use serde_json::Value;
 
+use super::trace::Trace;
 use super::{Halted, wire};
-use crate::carried::Carried;
-use crate::context::CallContext;
-use crate::delegation::Delegation;
 
 /// Names one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Which request an answer belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
-    correlation_id: String,
-    request_id: String,
-}
-
-impl Trace {
-    /// `correlationId`: joins the events of one user request across hops.
-    #[must_use]
-    pub fn correlation_id(&self) -> &str {
-        &self.correlation_id
-    }
-
-    /// `requestId`: the request's `X-Request-ID`, or else the correlation id.
-    #[must_use]
-    pub fn request_id(&self) -> &str {
-        &self.request_id
-    }
-
-    /// Of a request that nobody verified.
-    #[cfg(feature = "tower")]
-    pub(crate) fn unknown() -> Self {
-        Self { correlation_id: "-".to_owned(), request_id: "-".to_owned() }
-    }
-
-    fn of(carried: &Carried) -> Self {
-        let correlation_id = carried.correlation_id().as_str().to_owned();
-        let request_id = carried.request_id().unwrap_or(&correlation_id).to_owned();
-        Self { correlation_id, request_id }
-    }
-}
-
-/// Of the request that the delegation came with.
-impl From<&Delegation> for Trace {
-    fn from(delegation: &Delegation) -> Self {
-        Self::of(&delegation.verified().carried)
-    }
-}
-
-/// Of the request that the context came of.
-impl From<&CallContext> for Trace {
-    fn from(context: &CallContext) -> Self {
-        Self::of(context.carried())
-    }
-}
 
 /// An outcome as the answer to a request; with the feature `axum` a handler returns it.
 #[must_use = "whoever asked is told"]

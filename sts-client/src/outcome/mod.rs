@@ -65,15 +65,18 @@
 //! of `wire`.
 
 mod answer;
+mod members;
 mod read;
+mod trace;
 mod translate;
 mod wire;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use answer::{Answer, Trace, X_REQUEST_ID};
+pub use answer::{Answer, X_REQUEST_ID};
 pub use read::{MAX_OUTCOME_BYTES, Success};
+pub use trace::Trace;
 pub use translate::Translator;
 
 /// What came of a call: the value, or why there is none.
@@ -252,12 +255,12 @@ impl Detail {
     /// Code and message. What a reader would not accept is cut off or replaced.
     pub fn new(code: &str, message: &str) -> Self {
         let is_code = |char: &char| char.is_ascii_alphanumeric() || "_.:-".contains(*char);
-        let mut code: String = code.chars().filter(is_code).take(wire::MAX_CODE_CHARS).collect();
+        let mut code: String = code.chars().filter(is_code).take(members::MAX_CODE_CHARS).collect();
         if code.is_empty() {
             "UNSPECIFIED".clone_into(&mut code);
         }
-        let printable = |char: char| if wire::is_printable(char) { char } else { ' ' };
-        Self { code, message: message.chars().map(printable).take(wire::MAX_MESSAGE_CHARS).collect() }
+        let printable = |char: char| if members::is_printable(char) { char } else { ' ' };
+        Self { code, message: message.chars().map(printable).take(members::MAX_MESSAGE_CHARS).collect() }
     }
 }
 

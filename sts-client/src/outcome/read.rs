@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sts_jose::json;
 
+use super::members::Unreadable;
 use super::{Halted, Outcome, wire};
 
 /// The longest body of an outcome that is read. (The value of a call that is done may be longer.)
@@ -15,11 +16,6 @@ pub const MAX_OUTCOME_BYTES: usize = 64 << 10;
 
 /// Nobody is made to wait for longer than this by another's answer.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
-
-/// Why an answer is no outcome. Holds nothing of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer is no outcome: {0}")]
-pub(super) struct Unreadable(pub(super) &'static str);
 
 /// The answer of a call that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]

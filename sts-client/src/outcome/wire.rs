@@ -3,8 +3,8 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::answer::Trace;
-use super::read::Unreadable;
+use super::members::{MAX_CODE_CHARS, Unreadable, items, message, optional, text};
+use super::trace::Trace;
 use super::{
     Approval, Clarification, Conflict, Detail, Failure, FieldError, Halted, InputType, Location, Operation,
     RequiredInput, Validation,
@@ -12,11 +12,6 @@ use super::{
 
 /// What all media types of outcomes begin with.
 pub(super) const VENDOR: &str = "application/vnd.yaagents.";
-
-pub(super) const MAX_CODE_CHARS: usize = 128;
-pub(super) const MAX_MESSAGE_CHARS: usize = 4_096;
-const MAX_TEXT_CHARS: usize = 8_192;
-const MAX_ITEMS: usize = 256;
 
 /// What an outcome is called on the wire. Of several names the first is sent.
 pub(super) struct Row {
@@ -223,47 +218,4 @@ fn required_input(value: &Value) -> Result<RequiredInput, Unreadable> {
 fn field_error(value: &Value) -> Result<FieldError, Unreadable> {
     let body = value.as_object().ok_or(Unreadable("an item is no object"))?;
     Ok(FieldError { field: text(body, "field")?, message: text(body, "message")? })
-}
-
-/// The items of an array; none where it is absent.
-fn items<T>(
-    body: &Map<String, Value>,
-    member: &str,
-    read: impl Fn(&Value) -> Result<T, Unreadable>,
-) -> Result<Vec<T>, Unreadable> {
-    match body.get(member) {
-        None => Ok(Vec::new()),
-        Some(Value::Array(items)) if items.len() <= MAX_ITEMS => items.iter().map(read).collect(),
-        Some(_) => Err(Unreadable("a member is no array, or has too many items")),
-    }
-}
-
-fn text(body: &Map<String, Value>, member: &str) -> Result<String, Unreadable> {
-    optional(body, member)?.ok_or(Unreadable("a member is absent"))
-}
-
-/// A message may be empty.
-fn message(body: &Map<String, Value>) -> Result<String, Unreadable> {
-    let message = body.get("message").and_then(Value::as_str).ok_or(Unreadable("message is absent"))?;
-    if message.chars().count() > MAX_MESSAGE_CHARS || !message.chars().all(is_printable) {
-        return Err(Unreadable("message is too long or has control characters"));
-    }
-    Ok(message.to_owned())
-}
-
-fn optional(body: &Map<String, Value>, member: &str) -> Result<Option<String>, Unreadable> {
-    match body.get(member) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if is_text(text) => Ok(Some(text.clone())),
-        Some(_) => Err(Unreadable("a member is no text, empty, too long or has control characters")),
-    }
-}
-
-fn is_text(text: &str) -> bool {
-    !text.is_empty() && text.chars().count() <= MAX_TEXT_CHARS && text.chars().all(is_printable)
-}
-
-/// No control characters, which could forge a line of a log; but tab and line feed are text.
-pub(super) fn is_printable(char: char) -> bool {
-    !char.is_control() || matches!(char, '\t' | '\n')
 }

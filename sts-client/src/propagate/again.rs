@@ -6,8 +6,7 @@ use url::Url;
 
 use super::operation::Operation;
 use super::{Credential, Propagator};
-use crate::carried::IDEMPOTENCY_KEY;
-use crate::context::CallContext;
+use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
 
 /// A call that has gone out, as far as it takes to make it again.

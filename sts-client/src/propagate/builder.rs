@@ -8,13 +8,13 @@ use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy};
 use tokio::task::JoinSet;
 
 use super::hop::Hop;
+use super::start_error::StartError;
 use super::{Inner, Propagator};
 use crate::build_error::BuildError;
 use crate::cache::ExchangeCache;
-use crate::carried::CorrelationId;
+use crate::call::{CorrelationId, Route, Routes};
 use crate::exchange::{Sts, StsBuilder};
-use crate::http_options::HttpOptions;
-use crate::route::{Route, Routes};
+use crate::net::HttpOptions;
 use crate::service_account::{Origin, ServiceAccount, Slot, keep_warm};
 
 /// How many tokens are kept at most, unless said otherwise.
@@ -61,7 +61,7 @@ impl PropagatorBuilder {
         self
     }
 
-    pub(super) fn sts_to_be_built(mut self, sts: StsBuilder) -> Self {
+    pub(crate) fn sts_to_be_built(mut self, sts: StsBuilder) -> Self {
         self.sts = Some(Exchanger::ToBeBuilt(Box::new(sts)));
         self
     }
@@ -119,10 +119,10 @@ impl PropagatorBuilder {
     /// Renews those in the background from then on.
     ///
     /// # Errors
-    /// [`BuildError::Route`] and [`BuildError::Contradiction`] for routes that cannot be honoured; [`BuildError::Fallback`] when a token
-    /// that is to stand in cannot be had; what [`StsBuilder::build`] says.
-    pub async fn build(self) -> Result<Propagator, BuildError> {
-        let routes = Routes::new(self.routes)?;
+    /// [`StartError::Build`] with [`BuildError::Route`] or [`BuildError::Contradiction`] for routes that cannot be honoured, and with the
+    /// errors of [`StsBuilder::build`]; [`StartError::Fallback`] when a token that stands in cannot be fetched.
+    pub async fn build(self) -> Result<Propagator, StartError> {
+        let routes = Routes::new(self.routes).map_err(BuildError::from)?;
         let sts = match self.sts {
             None => None,
             Some(Exchanger::Ready(sts)) => Some(sts),
@@ -139,7 +139,8 @@ impl PropagatorBuilder {
             (Some(ServiceAccount::Sts), None) => {
                 return Err(BuildError::contradiction(
                     "the service account's tokens are to come from the sts, and there is none",
-                ));
+                )
+                .into());
             }
         };
         let mut hops = Vec::new();
@@ -168,17 +169,17 @@ enum Account<'a> {
 }
 
 /// Fetches what is to stand in, and starts to renew it. A slot that several routes share is fetched once.
-async fn fill(hops: &[Hop], entropy: &Arc<dyn Entropy>) -> Result<JoinSet<()>, BuildError> {
+async fn fill(hops: &[Hop], entropy: &Arc<dyn Entropy>) -> Result<JoinSet<()>, StartError> {
     let mut renewals = JoinSet::new();
     let mut filled: Vec<&Arc<Slot>> = Vec::new();
     for hop in hops {
-        let Some(slot) = hop.stands_in() else { continue };
+        let Some(slot) = hop.stand_in() else { continue };
         if filled.iter().any(|other| Arc::ptr_eq(other, slot)) {
             continue;
         }
         slot.ask(&CorrelationId::random(entropy.as_ref()))
             .await
-            .map_err(|source| BuildError::Fallback { route: Box::new(hop.route.url.clone()), source })?;
+            .map_err(|source| StartError::Fallback { route: Box::new(hop.route.url.clone()), source })?;
         renewals.spawn(keep_warm(Arc::clone(slot), Arc::clone(entropy)));
         filled.push(slot);
     }

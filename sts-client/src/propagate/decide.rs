@@ -1,12 +1,12 @@
-//! What goes out: the decision table, as one function that is total and pure. No other code decides.
-
-use crate::route::{OnOutage, WithoutUser};
+//! The decision table, as two pure and total functions: [`before`] and [`after`] the STS was asked. No other code decides.
+//!
+//! They are generic over the credentials, so that a decision holds what carries it out.
 
 /// The user token of the inbound request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InboundToken {
-    /// Verified, of a user.
-    Verified,
+pub enum InboundToken<U> {
+    /// Verified, of this user.
+    Verified(U),
     /// Invalid, or expired meanwhile.
     Invalid,
     /// Verified, of a service account: as absent.
@@ -15,98 +15,119 @@ pub enum InboundToken {
     Absent,
 }
 
-/// What a route says about itself.
+/// The rules of a route. `X` exchanges a token, `S` is the agent's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// Where the token for a user's call comes from.
-    pub with_user: WithUser,
-    /// What stands in while the STS is out of reach.
-    pub on_outage: OnOutage,
-    /// What goes out when there is no user.
-    pub without_user: WithoutUser,
+pub struct Rules<X, S> {
+    /// The source of the token for a user's call.
+    pub with_user: WithUser<X, S>,
+    /// The agent's own token, where the route sends it without a user.
+    pub without_user: Option<S>,
 }
 
-/// Where the token for a user's call comes from.
+/// The source of the token for a user's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithUser {
+pub enum WithUser<X, S> {
     /// The route has an STS.
-    Exchange,
-    /// No STS, and the route says to pass the user's token on, in as many words.
+    Exchange {
+        /// The exchange.
+        exchange: X,
+        /// The agent's own token, where the route sends it during an outage of the STS.
+        stand_in: Option<S>,
+    },
+    /// No STS, and the route explicitly passes the user's token on.
     PassThrough,
     /// No STS.
-    ServiceAccount,
+    ServiceAccount(S),
 }
 
-/// What came of asking the STS.
+/// The decision before the STS was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Nobody has asked yet.
-    NotAsked,
-    /// A token, verified.
-    Token,
-    /// No: 400, 401, 403, or anything unreadable.
-    No,
-    /// Still 429 after bounded retries.
-    Overloaded,
-    /// It could not be asked: the source of the agent's own credential is out of reach.
-    NoCredential,
-    /// An outage after bounded retries: no connection, no answer in time, a status of 500 to 599.
-    Outage,
-}
-
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Ask the STS, then decide again.
-    Ask,
-    /// The exchanged token goes out, alone.
-    Exchanged,
+pub enum Plan<'r, U, X, S> {
+    /// Ask the STS, then decide with [`after`].
+    Exchange {
+        /// The user whose token is exchanged.
+        user: U,
+        /// The exchange.
+        exchange: &'r X,
+        /// The token of a fallback, for [`after`].
+        stand_in: Option<&'r S>,
+    },
     /// The agent's own token goes out, with the tenant in `X-Tenant-ID`.
-    ServiceAccount,
-    /// The same, and it says that it stands in for a delegated one.
-    Fallback,
+    ServiceAccount(&'r S),
     /// The user's own token goes out raw.
-    PassThrough,
-    /// Nothing goes out.
-    Nothing(Because),
-}
-
-/// Why nothing goes out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Because {
-    /// The inbound token is not good: 401 to the caller.
+    PassThrough(U),
+    /// Nothing goes out: the inbound token is invalid. 401 to the caller.
     InvalidToken,
-    /// The STS said no.
-    Refused,
-    /// The STS is out of reach or overloaded.
-    Unavailable,
-    /// The route wants a user, and there is none.
+    /// Nothing goes out: the route requires a user, and there is none.
     LoginRequired,
 }
 
-/// The decision table. STS comes before everything else, and a refusal ends the matter: a fallback never turns a "no" into a "yes", and
-/// load never earns a weaker credential.
+/// The result of asking the STS: a token `T`, or an error `E`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<T, E> {
+    /// A token, verified.
+    Token(T),
+    /// The user's token has expired meanwhile.
+    Expired,
+    /// No: 400, 401, 403, or an unreadable answer.
+    No(E),
+    /// Still 429 after bounded retries.
+    Overloaded(E),
+    /// It could not be asked: the source of the agent's own credential is out of reach.
+    NoCredential(E),
+    /// An outage after bounded retries: no connection, no answer in time, a status of 500 to 599.
+    Outage(E),
+}
+
+/// The decision after the STS was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision<T, E, S> {
+    /// The exchanged token goes out, alone.
+    Exchanged(T),
+    /// The agent's own token goes out, with the tenant in `X-Tenant-ID`, marked as a stand-in.
+    Fallback {
+        /// The token.
+        stand_in: S,
+        /// The outage.
+        outage: E,
+    },
+    /// Nothing goes out: the inbound token is invalid. 401 to the caller.
+    InvalidToken,
+    /// Nothing goes out: the STS refused.
+    Refused(E),
+    /// Nothing goes out: the STS is out of reach or overloaded.
+    Unavailable(E),
+}
+
+/// Decides before the STS is asked. An exchange has precedence over every other credential.
 #[must_use]
-pub fn decide(inbound: InboundToken, rules: Rules, answer: Answer) -> Decision {
+pub fn before<U, X, S>(inbound: InboundToken<U>, rules: &Rules<X, S>) -> Plan<'_, U, X, S> {
     match inbound {
-        InboundToken::Invalid => Decision::Nothing(Because::InvalidToken),
-        InboundToken::ServiceAccount | InboundToken::Absent => match rules.without_user {
-            WithoutUser::ServiceAccount => Decision::ServiceAccount,
-            WithoutUser::Fail => Decision::Nothing(Because::LoginRequired),
+        InboundToken::Invalid => Plan::InvalidToken,
+        InboundToken::ServiceAccount | InboundToken::Absent => match &rules.without_user {
+            Some(own) => Plan::ServiceAccount(own),
+            None => Plan::LoginRequired,
         },
-        InboundToken::Verified => match rules.with_user {
-            WithUser::PassThrough => Decision::PassThrough,
-            WithUser::ServiceAccount => Decision::ServiceAccount,
-            WithUser::Exchange => match answer {
-                Answer::NotAsked => Decision::Ask,
-                Answer::Token => Decision::Exchanged,
-                Answer::No => Decision::Nothing(Because::Refused),
-                Answer::Overloaded | Answer::NoCredential => Decision::Nothing(Because::Unavailable),
-                Answer::Outage => match rules.on_outage {
-                    OnOutage::Fail => Decision::Nothing(Because::Unavailable),
-                    OnOutage::ServiceAccount => Decision::Fallback,
-                },
-            },
+        InboundToken::Verified(user) => match &rules.with_user {
+            WithUser::PassThrough => Plan::PassThrough(user),
+            WithUser::ServiceAccount(own) => Plan::ServiceAccount(own),
+            WithUser::Exchange { exchange, stand_in } => Plan::Exchange { user, exchange, stand_in: stand_in.as_ref() },
+        },
+    }
+}
+
+/// Decides after the STS was asked. A refusal is final: a fallback never turns a "no" into a "yes", and load never earns a weaker
+/// credential.
+#[must_use]
+pub fn after<T, E, S>(stand_in: Option<S>, answer: Answer<T, E>) -> Decision<T, E, S> {
+    match answer {
+        Answer::Token(token) => Decision::Exchanged(token),
+        Answer::Expired => Decision::InvalidToken,
+        Answer::No(refusal) => Decision::Refused(refusal),
+        Answer::Overloaded(error) | Answer::NoCredential(error) => Decision::Unavailable(error),
+        Answer::Outage(outage) => match stand_in {
+            None => Decision::Unavailable(outage),
+            Some(stand_in) => Decision::Fallback { stand_in, outage },
         },
     }
 }
@@ -114,129 +135,173 @@ pub fn decide(inbound: InboundToken, rules: Rules, answer: Answer) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::{OnOutage, WithoutUser};
 
-    const INBOUND: [InboundToken; 4] =
-        [InboundToken::Verified, InboundToken::Invalid, InboundToken::ServiceAccount, InboundToken::Absent];
-    const WITH_USER: [WithUser; 3] = [WithUser::Exchange, WithUser::PassThrough, WithUser::ServiceAccount];
-    const ANSWERS: [Answer; 6] =
-        [Answer::NotAsked, Answer::Token, Answer::No, Answer::Overloaded, Answer::NoCredential, Answer::Outage];
+    type Inbound = InboundToken<()>;
+    type Asked = Answer<(), ()>;
+
+    /// A row of the table, as a route is written.
+    #[derive(Debug, Clone, Copy)]
+    struct Row {
+        inbound: Inbound,
+        with_user: Source,
+        on_outage: OnOutage,
+        without_user: WithoutUser,
+        answer: Asked,
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Source {
+        Exchange,
+        PassThrough,
+        ServiceAccount,
+    }
+
+    /// The result of both decisions.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Sent {
+        Exchanged,
+        ServiceAccount,
+        Fallback,
+        PassThrough,
+        InvalidToken,
+        Refused,
+        Unavailable,
+        LoginRequired,
+    }
+
+    const INBOUND: [Inbound; 4] =
+        [InboundToken::Verified(()), InboundToken::Invalid, InboundToken::ServiceAccount, InboundToken::Absent];
+    const SOURCES: [Source; 3] = [Source::Exchange, Source::PassThrough, Source::ServiceAccount];
+    const ANSWERS: [Asked; 6] = [
+        Answer::Token(()),
+        Answer::Expired,
+        Answer::No(()),
+        Answer::Overloaded(()),
+        Answer::NoCredential(()),
+        Answer::Outage(()),
+    ];
     const ON_OUTAGE: [OnOutage; 2] = [OnOutage::Fail, OnOutage::ServiceAccount];
     const WITHOUT_USER: [WithoutUser; 2] = [WithoutUser::Fail, WithoutUser::ServiceAccount];
 
-    /// Every row of the input space: (inbound, rules, answer, decision).
-    fn all() -> Vec<(InboundToken, Rules, Answer, Decision)> {
+    impl Row {
+        fn sent(&self) -> Sent {
+            let stand_in = (self.on_outage == OnOutage::ServiceAccount).then_some(());
+            let with_user = match self.with_user {
+                Source::Exchange => WithUser::Exchange { exchange: (), stand_in },
+                Source::PassThrough => WithUser::PassThrough,
+                Source::ServiceAccount => WithUser::ServiceAccount(()),
+            };
+            let without_user = (self.without_user == WithoutUser::ServiceAccount).then_some(());
+            match before(self.inbound, &Rules { with_user, without_user }) {
+                Plan::ServiceAccount(()) => Sent::ServiceAccount,
+                Plan::PassThrough(()) => Sent::PassThrough,
+                Plan::InvalidToken => Sent::InvalidToken,
+                Plan::LoginRequired => Sent::LoginRequired,
+                Plan::Exchange { stand_in, .. } => match after(stand_in, self.answer) {
+                    Decision::Exchanged(()) => Sent::Exchanged,
+                    Decision::Fallback { .. } => Sent::Fallback,
+                    Decision::InvalidToken => Sent::InvalidToken,
+                    Decision::Refused(()) => Sent::Refused,
+                    Decision::Unavailable(()) => Sent::Unavailable,
+                },
+            }
+        }
+
+        /// True if the STS is asked.
+        fn asks(&self) -> bool {
+            self.inbound == InboundToken::Verified(()) && self.with_user == Source::Exchange
+        }
+    }
+
+    /// Every row of the input space.
+    fn all() -> Vec<Row> {
         let mut rows = Vec::new();
         for inbound in INBOUND {
-            for with_user in WITH_USER {
+            for with_user in SOURCES {
                 for on_outage in ON_OUTAGE {
                     for without_user in WITHOUT_USER {
-                        for answer in ANSWERS {
-                            let rules = Rules { with_user, on_outage, without_user };
-                            rows.push((inbound, rules, answer, decide(inbound, rules, answer)));
-                        }
+                        rows.extend(ANSWERS.map(|answer| Row { inbound, with_user, on_outage, without_user, answer }));
                     }
                 }
             }
         }
+        assert_eq!(rows.len(), 288);
         rows
     }
 
     #[track_caller]
-    fn assert_row(expected: Decision, row: impl Fn(InboundToken, Rules, Answer) -> bool) {
-        let rows: Vec<_> =
-            all().into_iter().filter(|(inbound, rules, answer, _)| row(*inbound, *rules, *answer)).collect();
+    fn assert_row(expected: Sent, row: impl Fn(&Row) -> bool) {
+        let rows: Vec<Row> = all().into_iter().filter(row).collect();
         assert!(!rows.is_empty());
-        for (inbound, rules, answer, decision) in rows {
-            assert_eq!(decision, expected, "{inbound:?} {rules:?} {answer:?}");
+        for row in rows {
+            assert_eq!(row.sent(), expected, "{row:?}");
         }
     }
 
     #[test]
     fn a_token_of_the_sts_goes_out_exchanged() {
-        assert_row(Decision::Exchanged, |inbound, rules, answer| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::Token
-        });
+        assert_row(Sent::Exchanged, |row| row.asks() && row.answer == Answer::Token(()));
+    }
+
+    #[test]
+    fn a_user_token_that_expires_during_the_exchange_is_a_401() {
+        assert_row(Sent::InvalidToken, |row| row.asks() && row.answer == Answer::Expired);
     }
 
     #[test]
     fn a_no_of_the_sts_is_a_no_whatever_the_route_allows() {
-        assert_row(Decision::Nothing(Because::Refused), |inbound, rules, answer| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::No
-        });
+        assert_row(Sent::Refused, |row| row.asks() && row.answer == Answer::No(()));
     }
 
     #[test]
     fn load_never_earns_a_weaker_credential() {
-        assert_row(Decision::Nothing(Because::Unavailable), |inbound, rules, answer| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::Overloaded
-        });
+        assert_row(Sent::Unavailable, |row| row.asks() && row.answer == Answer::Overloaded(()));
     }
 
     #[test]
     fn an_agent_without_its_credential_has_not_met_an_outage_of_the_sts() {
-        assert_row(Decision::Nothing(Because::Unavailable), |inbound, rules, answer| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::NoCredential
-        });
+        assert_row(Sent::Unavailable, |row| row.asks() && row.answer == Answer::NoCredential(()));
     }
 
     #[test]
     fn an_outage_fails_closed_unless_the_route_says_otherwise() {
-        let outage = |inbound, rules: Rules, answer| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::Exchange && answer == Answer::Outage
-        };
-        assert_row(Decision::Nothing(Because::Unavailable), |inbound, rules, answer| {
-            outage(inbound, rules, answer) && rules.on_outage == OnOutage::Fail
-        });
-        assert_row(Decision::Fallback, |inbound, rules, answer| {
-            outage(inbound, rules, answer) && rules.on_outage == OnOutage::ServiceAccount
-        });
+        let outage = |row: &Row| row.asks() && row.answer == Answer::Outage(());
+        assert_row(Sent::Unavailable, |row| outage(row) && row.on_outage == OnOutage::Fail);
+        assert_row(Sent::Fallback, |row| outage(row) && row.on_outage == OnOutage::ServiceAccount);
     }
 
     #[test]
     fn an_invalid_token_is_a_401_on_every_route() {
-        assert_row(Decision::Nothing(Because::InvalidToken), |inbound, _, _| inbound == InboundToken::Invalid);
+        assert_row(Sent::InvalidToken, |row| row.inbound == InboundToken::Invalid);
     }
 
     #[test]
     fn a_service_account_counts_as_no_user() {
-        for (inbound, rules, answer, decision) in all() {
-            if inbound == InboundToken::ServiceAccount {
-                assert_eq!(decision, decide(InboundToken::Absent, rules, answer));
-            }
+        for row in all().into_iter().filter(|row| row.inbound == InboundToken::ServiceAccount) {
+            assert_eq!(row.sent(), Row { inbound: InboundToken::Absent, ..row }.sent());
         }
     }
 
     #[test]
     fn without_a_user_the_service_account_goes_out_only_where_the_route_says_so() {
-        let absent = |inbound| inbound == InboundToken::Absent;
-        assert_row(Decision::Nothing(Because::LoginRequired), |inbound, rules, _| {
-            absent(inbound) && rules.without_user == WithoutUser::Fail
-        });
-        assert_row(Decision::ServiceAccount, |inbound, rules, _| {
-            absent(inbound) && rules.without_user == WithoutUser::ServiceAccount
-        });
+        let absent = |row: &Row| row.inbound == InboundToken::Absent;
+        assert_row(Sent::LoginRequired, |row| absent(row) && row.without_user == WithoutUser::Fail);
+        assert_row(Sent::ServiceAccount, |row| absent(row) && row.without_user == WithoutUser::ServiceAccount);
     }
 
     #[test]
     fn without_an_sts_the_route_decides() {
-        assert_row(Decision::PassThrough, |inbound, rules, _| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::PassThrough
-        });
-        assert_row(Decision::ServiceAccount, |inbound, rules, _| {
-            inbound == InboundToken::Verified && rules.with_user == WithUser::ServiceAccount
-        });
+        let verified = |row: &Row| row.inbound == InboundToken::Verified(());
+        assert_row(Sent::PassThrough, |row| verified(row) && row.with_user == Source::PassThrough);
+        assert_row(Sent::ServiceAccount, |row| verified(row) && row.with_user == Source::ServiceAccount);
     }
 
     #[test]
     fn a_fallback_follows_an_outage_and_nothing_else() {
-        for (inbound, rules, answer, decision) in all() {
-            if decision == Decision::Fallback {
-                assert_eq!(
-                    (inbound, rules.with_user, answer),
-                    (InboundToken::Verified, WithUser::Exchange, Answer::Outage)
-                );
-                assert_eq!(rules.on_outage, OnOutage::ServiceAccount);
-            }
+        for row in all().into_iter().filter(|row| row.sent() == Sent::Fallback) {
+            assert!(row.asks() && row.answer == Answer::Outage(()), "{row:?}");
+            assert_eq!(row.on_outage, OnOutage::ServiceAccount);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A route, made ready: its rules, what its keys begin with, and where the agent's own token for it comes from.
+//! A route, made ready: its rules, with the exchange and the agent's own token that they need.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,18 +6,20 @@ use std::sync::Arc;
 use super::decide::{Rules, WithUser};
 use crate::build_error::BuildError;
 use crate::cache::RouteKey;
+use crate::call::{OnOutage, Route, WithoutUser};
 use crate::exchange::Sts;
-use crate::route::{OnOutage, Route, WithoutUser};
 use crate::service_account::Slot;
 
 /// A route, made ready.
 pub(super) struct Hop {
     pub(super) route: Arc<Route>,
-    pub(super) rules: Rules,
-    /// Where the agent's own token comes from; there wherever `rules` may ask for it.
-    pub(super) own: Option<Arc<Slot>>,
-    /// Where the user's token is exchanged, where that is what the route says.
-    pub(super) exchange: Option<(Sts, RouteKey)>,
+    pub(super) rules: Rules<Exchange, Arc<Slot>>,
+}
+
+/// The exchange of a user's token.
+pub(super) struct Exchange {
+    pub(super) sts: Sts,
+    pub(super) key: RouteKey,
 }
 
 impl Hop {
@@ -27,50 +29,67 @@ impl Hop {
     /// [`BuildError::Contradiction`] when it names a target at an STS, there is none, and it does not say what goes out then; and when it may
     /// need the agent's own token and there is none.
     pub(super) fn new(route: Arc<Route>, sts: Option<&Sts>, own: Option<Arc<Slot>>) -> Result<Self, BuildError> {
+        let url = &route.url;
+        let own = |why: &str| {
+            let missing = || format!("the route {url} needs a service account, and has none: {why}");
+            own.clone().ok_or_else(|| BuildError::contradiction(missing()))
+        };
+        let stand_in = match route.on_outage {
+            OnOutage::Fail => None,
+            OnOutage::ServiceAccount => Some(own("on_outage = \"service_account\"")?),
+        };
+        let without_user = match route.without_user {
+            WithoutUser::Fail => None,
+            WithoutUser::ServiceAccount => Some(own("without_user = \"service_account\"")?),
+        };
         let with_user = match (sts, route.has_target(), route.on_outage) {
-            (Some(_), true, _) => WithUser::Exchange,
+            (Some(sts), true, _) => {
+                let exchange = Exchange { sts: sts.clone(), key: RouteKey::new(sts, &route) };
+                WithUser::Exchange { exchange, stand_in }
+            }
             _ if route.pass_through => WithUser::PassThrough,
-            (Some(_) | None, false, _) | (None, true, OnOutage::ServiceAccount) => WithUser::ServiceAccount,
-            // Whoever names a target wants the user's token exchanged, and not the agent's own in its place.
+            (Some(_) | None, false, _) | (None, true, OnOutage::ServiceAccount) => {
+                WithUser::ServiceAccount(own("it has no sts, and does not pass the user's token through")?)
+            }
+            // A route that names a target requires an exchange of the user's token, and not the agent's own in its place.
             (None, true, OnOutage::Fail) => {
-                let url = &route.url;
                 return Err(BuildError::contradiction(format!(
                     "the route {url} names a target at the sts, and there is no sts"
                 )));
             }
         };
-        let rules = Rules { with_user, on_outage: route.on_outage, without_user: route.without_user };
-        if let (Some(why), None) = (needs_service_account(rules), &own) {
-            let url = &route.url;
-            return Err(BuildError::contradiction(format!(
-                "the route {url} needs a service account, and has none: {why}"
-            )));
-        }
-        let exchange = sts.map(|sts| (sts.clone(), RouteKey::new(sts, &route)));
-        Ok(Self { route, rules, own, exchange })
+        Ok(Self { route, rules: Rules { with_user, without_user } })
     }
 
-    /// Whether the agent's own token must be there before the STS is out of reach.
-    pub(super) fn stands_in(&self) -> Option<&Arc<Slot>> {
-        match (self.rules.with_user, self.rules.on_outage) {
-            (WithUser::Exchange, OnOutage::ServiceAccount) => self.own.as_ref(),
-            (WithUser::Exchange | WithUser::PassThrough | WithUser::ServiceAccount, _) => None,
+    /// The agent's own token that must be fetched before the STS is out of reach.
+    pub(super) fn stand_in(&self) -> Option<&Arc<Slot>> {
+        match &self.rules.with_user {
+            WithUser::Exchange { stand_in, .. } => stand_in.as_ref(),
+            WithUser::PassThrough | WithUser::ServiceAccount(_) => None,
         }
     }
-}
 
-fn needs_service_account(rules: Rules) -> Option<&'static str> {
-    if rules.with_user == WithUser::ServiceAccount {
-        return Some("it has no sts, and does not pass the user's token through");
+    /// The agent's own token, where a rule sends it.
+    pub(super) fn own(&self) -> Option<&Arc<Slot>> {
+        let with_user = match &self.rules.with_user {
+            WithUser::ServiceAccount(own) => Some(own),
+            WithUser::Exchange { stand_in, .. } => stand_in.as_ref(),
+            WithUser::PassThrough => None,
+        };
+        with_user.or(self.rules.without_user.as_ref())
     }
-    if rules.without_user == WithoutUser::ServiceAccount {
-        return Some("without_user = \"service_account\"");
+
+    /// The exchange of a user's token, if the route has one.
+    pub(super) fn exchange(&self) -> Option<&Exchange> {
+        match &self.rules.with_user {
+            WithUser::Exchange { exchange, .. } => Some(exchange),
+            WithUser::PassThrough | WithUser::ServiceAccount(_) => None,
+        }
     }
-    (rules.on_outage == OnOutage::ServiceAccount).then_some("on_outage = \"service_account\"")
 }
 
 impl fmt::Debug for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hop").field("route", &self.route).field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("Hop").field("route", &self.route).finish_non_exhaustive()
     }
 }

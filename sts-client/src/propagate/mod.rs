@@ -1,23 +1,24 @@
 //! What goes out with a call.
 //!
 //! [`mod@decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
-//! `hop` make the routes ready, and find what contradicts itself before the first call; `config` reads them from TOML. What must never
+//! `hop` make the routes ready, and find what contradicts itself before the first call. What must never
 //! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
 //! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
 
 #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
 pub(crate) mod again;
 mod builder;
-pub(crate) mod config;
 pub mod decide;
 mod hop;
 mod operation;
+mod start_error;
 
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use sts_jose::{Clock, HttpClientError};
 use tokio::task::JoinSet;
@@ -26,21 +27,18 @@ use url::Url;
 
 pub use builder::PropagatorBuilder;
 pub use operation::Operation;
+pub use start_error::StartError;
 
-use crate::bearer;
-use crate::build_error::BuildError;
-use crate::cache::{ExchangeCache, Outcome, RouteKey};
-use crate::carried::{self, X_DELEGATION_FALLBACK, X_TENANT_ID};
-use crate::context::CallContext;
-use crate::delegation::{Delegation, Kind};
+use crate::cache::ExchangeCache;
+use crate::call::{
+    CallContext, Caller, Kind, RefusalCode, Route, Routes, X_DELEGATION_FALLBACK, X_TENANT_ID, headers, without_secrets,
+};
 use crate::error::Error;
-use crate::exchange::{ExchangeError, ExchangeRequest, Outage, Sts};
-use crate::http_options::{HttpClient, HttpOptions};
-use crate::refusal_code::RefusalCode;
-use crate::route::{Routes, without_secrets};
+use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
+use crate::net::{HttpClient, HttpOptions, bearer};
 use crate::service_account::Slot;
-use decide::{Answer, Because, Decision, InboundToken, WithUser, decide};
-use hop::Hop;
+use decide::{Answer, Decision, InboundToken, Plan, after, before};
+use hop::{Exchange, Hop};
 
 /// The value of `X-Delegation-Fallback`.
 const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
@@ -84,15 +82,6 @@ impl Propagator {
     #[must_use]
     pub fn builder() -> PropagatorBuilder {
         PropagatorBuilder::new()
-    }
-
-    /// Reads routes, STS and service account from TOML, and the files that it names. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the files that it names;
-    /// [`BuildError::Contradiction`] for what cannot be meant, or needs a feature that is not compiled in.
-    pub fn from_toml(text: &str) -> Result<PropagatorBuilder, BuildError> {
-        config::read(text)
     }
 
     /// The STS at which tokens are exchanged.
@@ -152,10 +141,10 @@ impl Propagator {
         headers: &mut HeaderMap,
         operation: Operation<'_>,
     ) -> Result<Credential, Error> {
-        carried::strip(headers);
-        carried::lead_to(url, headers);
+        headers::strip(headers);
+        headers::lead_to(url, headers);
         let span =
-            tracing::info_span!("sts_client.apply", correlation_id = context.carried().correlation_id().as_str());
+            tracing::info_span!("sts_client.apply", correlation_id = context.headers().correlation_id().as_str());
         let outbound = self.0.outbound(context, url).instrument(span).await;
         let decision = match &outbound {
             Ok((outbound, _)) => outbound.credential.as_str(),
@@ -170,9 +159,9 @@ impl Propagator {
         if outbound.credential == Credential::Fallback {
             headers.insert(X_DELEGATION_FALLBACK, SERVICE_ACCOUNT);
         }
-        context.carried().apply(headers, &hop.route.forward_headers);
+        context.headers().apply(headers, &hop.route.forward_headers);
         // Counted only here: a call that did not go out does not change the keys of those after it.
-        operation.put_key(url, hop.route.idempotency, context.carried(), headers);
+        operation.put_key(url, hop.route.idempotency, context.headers(), headers);
         Ok(outbound.credential)
     }
 
@@ -205,8 +194,8 @@ impl Propagator {
     /// ```
     pub async fn forget(&self, context: &CallContext, url: &Url) {
         let Some(hop) = self.0.hop(url) else { return };
-        match (context.user().filter(|_| hop.rules.with_user == WithUser::Exchange), &hop.exchange, &hop.own) {
-            (Some(user), Some((_, key)), _) => self.0.cache.forget(&key.of(user)),
+        match (context.user(), hop.exchange(), hop.own()) {
+            (Some(user), Some(exchange), _) => self.0.cache.forget(&exchange.key.of(user)),
             (_, _, Some(own)) => own.forget(),
             (_, _, None) => {}
         }
@@ -226,13 +215,11 @@ impl Propagator {
     ) -> bool {
         let Some(hop) = self.0.hop(url) else { return false };
         match credential {
-            Credential::Exchanged => match (context.user(), &hop.exchange) {
-                (Some(user), Some((_, key))) => self.0.cache.refuse(&key.of(user), refused),
+            Credential::Exchanged => match (context.user(), hop.exchange()) {
+                (Some(user), Some(exchange)) => self.0.cache.refuse(&exchange.key.of(user), refused),
                 (None, _) | (Some(_), None) => false,
             },
-            Credential::ServiceAccount | Credential::Fallback => {
-                hop.own.as_ref().is_some_and(|own| own.refuse(refused))
-            }
+            Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
             // The user's own token: there is no other.
             Credential::PassThrough => false,
         }
@@ -259,7 +246,7 @@ fn decision_name(error: &Error) -> &'static str {
     }
 }
 
-/// What speaks for somebody in one call.
+/// The credential of one call, and its tenant.
 struct Outbound {
     credential: Credential,
     authorization: HeaderValue,
@@ -288,114 +275,104 @@ impl Inner {
             let routes = self.routes.iter().map(|route| route.url.clone()).collect();
             return Err(Error::NoRoute { url: Box::new(without_secrets(url)), routes });
         };
-        let decision = decide(self.inbound(context), hop.rules, Answer::NotAsked);
-        let outbound = match (decision, context.user(), &hop.exchange) {
-            (Decision::Ask, Some(user), Some(exchange)) => {
-                let exchanged = self.exchanged(hop, context, user, exchange).await;
-                self.decide_again(hop, context, exchanged).await?
+        let outbound = match before(self.inbound(context), &hop.rules) {
+            Plan::Exchange { user, exchange, stand_in } => {
+                let answer = self.answer(&hop.route, context, user, exchange).await?;
+                match after(stand_in, answer) {
+                    Decision::Exchanged(token) => Outbound::new(Credential::Exchanged, token.authorization(), context),
+                    Decision::Fallback { stand_in, outage } => fall_back(stand_in, &hop.route, context, outage).await,
+                    Decision::InvalidToken => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
+                    Decision::Refused(error) | Decision::Unavailable(error) => Err(error.into()),
+                }
             }
-            _ => self.carry_out(decision, hop, context).await?,
+            Plan::ServiceAccount(own) => {
+                let token = own.current(context.headers().correlation_id()).await?;
+                Outbound::new(Credential::ServiceAccount, token.authorization_for(context.tenant())?, context)
+            }
+            Plan::PassThrough(user) => {
+                let authorization = bearer::authorization(user.verified().token.expose_secret())
+                    .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;
+                Outbound::new(Credential::PassThrough, authorization, context)
+            }
+            Plan::InvalidToken => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
+            Plan::LoginRequired => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
         };
-        Ok((outbound, hop))
+        Ok((outbound?, hop))
     }
 
-    /// What the caller's token is worth at this moment.
-    fn inbound(&self, context: &CallContext) -> InboundToken {
-        match context.delegation() {
+    /// The state of the caller's token at this moment.
+    fn inbound<'c>(&self, context: &'c CallContext) -> InboundToken<&'c Caller> {
+        match context.caller() {
             None => InboundToken::Absent,
-            Some(delegation) if delegation.expires_at() <= self.clock.now() => InboundToken::Invalid,
-            Some(delegation) => match delegation.kind() {
-                Kind::User => InboundToken::Verified,
+            Some(caller) if self.has_expired(caller.expires_at()) => InboundToken::Invalid,
+            Some(caller) => match caller.kind() {
+                Kind::User => InboundToken::Verified(caller),
                 Kind::ServiceAccount => InboundToken::ServiceAccount,
             },
         }
     }
 
-    async fn decide_again(&self, hop: &Hop, context: &CallContext, exchanged: Outcome) -> Result<Outbound, Error> {
-        let answer = match &exchanged {
-            Ok(token) if token.expires_at() <= self.clock.now() => Answer::No,
-            Ok(_) => Answer::Token,
-            Err(ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. }) => Answer::No,
-            Err(ExchangeError::Overloaded { .. }) => Answer::Overloaded,
-            Err(ExchangeError::Outage(outage)) => match **outage {
-                Outage::TokenSource(_) => Answer::NoCredential,
-                Outage::Transport(_)
-                | Outage::Reported { .. }
-                | Outage::Status { .. }
-                | Outage::BreakerOpen
-                | Outage::Keys(_) => Answer::Outage,
-            },
-            Err(error @ ExchangeError::Misconfigured { .. }) => return Err(error.clone().into()),
-        };
-        // The user's token may have died while the STS was asked.
-        match (decide(self.inbound(context), hop.rules, answer), exchanged) {
-            (Decision::Exchanged, Ok(token)) => Outbound::new(Credential::Exchanged, token.authorization(), context),
-            (Decision::Nothing(Because::Refused | Because::Unavailable), Err(error)) => Err(error.into()),
-            (Decision::Fallback, Err(outage)) => fall_back(hop, context, outage).await,
-            (decision, _) => self.carry_out(decision, hop, context).await,
-        }
+    fn has_expired(&self, expires_at: Timestamp) -> bool {
+        expires_at <= self.clock.now()
     }
 
-    async fn exchanged(
+    /// Asks the STS, unless the cache has its answer.
+    async fn answer(
         &self,
-        hop: &Hop,
+        route: &Arc<Route>,
         context: &CallContext,
-        user: &Delegation,
-        (sts, key): &(Sts, RouteKey),
-    ) -> Outcome {
-        self.cache
-            .get(key.of(user), user, || {
-                let (sts, route) = (sts.clone(), Arc::clone(&hop.route));
-                let (subject, correlation_id) = (user.clone(), context.carried().correlation_id().clone());
-                async move {
-                    let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
-                    sts.exchange(request).await
-                }
-            })
-            .await
-    }
-
-    /// Everything that needs no answer of the STS.
-    async fn carry_out(&self, decision: Decision, hop: &Hop, context: &CallContext) -> Result<Outbound, Error> {
-        match decision {
-            Decision::ServiceAccount => {
-                let token = slot(hop)?.current(context.carried().correlation_id()).await?;
-                Outbound::new(Credential::ServiceAccount, token.authorization_for(context.tenant())?, context)
+        user: &Caller,
+        exchange: &Exchange,
+    ) -> Result<Answer<Arc<IssuedToken>, ExchangeError>, ExchangeError> {
+        let exchanged = self.cache.get(exchange.key.of(user), user, || {
+            let (sts, route) = (exchange.sts.clone(), Arc::clone(route));
+            let (subject, correlation_id) = (user.clone(), context.headers().correlation_id().clone());
+            async move {
+                let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
+                sts.exchange(request).await
             }
-            Decision::PassThrough => match context.user() {
-                Some(user) => {
-                    let authorization = bearer::authorization(user.verified().token.expose_secret())
-                        .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;
-                    Outbound::new(Credential::PassThrough, authorization, context)
-                }
-                None => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
-            },
-            Decision::Nothing(Because::InvalidToken) => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
-            Decision::Nothing(Because::LoginRequired) => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
-            // A token that was dead when it arrived, as far as refusals go.
-            Decision::Nothing(Because::Refused) => Err(Error::Refused { code: RefusalCode::INVALID_RESPONSE }),
-            Decision::Nothing(Because::Unavailable) => Err(Error::Unavailable { retry_after: None, outage: None }),
-            Decision::Ask | Decision::Exchanged | Decision::Fallback => {
-                Err(Error::misconfigured("the route has no sts to be asked"))
-            }
+        });
+        let exchanged = exchanged.await;
+        if let Err(error @ ExchangeError::Misconfigured { .. }) = exchanged {
+            return Err(error);
         }
+        if self.has_expired(user.expires_at()) {
+            return Ok(Answer::Expired);
+        }
+        Ok(match exchanged {
+            Ok(token) if self.has_expired(token.expires_at()) => {
+                Answer::No(ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE })
+            }
+            Ok(token) => Answer::Token(token),
+            Err(error) => match &error {
+                ExchangeError::Overloaded { .. } => Answer::Overloaded(error),
+                ExchangeError::Outage(outage) if matches!(**outage, Outage::TokenSource(_)) => {
+                    Answer::NoCredential(error)
+                }
+                ExchangeError::Outage(_) => Answer::Outage(error),
+                ExchangeError::Refused { .. }
+                | ExchangeError::WrongAudience { .. }
+                | ExchangeError::Misconfigured { .. } => Answer::No(error),
+            },
+        })
     }
 }
 
-async fn fall_back(hop: &Hop, context: &CallContext, outage: ExchangeError) -> Result<Outbound, Error> {
-    let correlation_id = context.carried().correlation_id();
-    let token = slot(hop)?.stand_in(correlation_id, outage).await?;
+async fn fall_back(
+    stand_in: &Arc<Slot>,
+    route: &Route,
+    context: &CallContext,
+    outage: ExchangeError,
+) -> Result<Outbound, Error> {
+    let correlation_id = context.headers().correlation_id();
+    let token = stand_in.stand_in(correlation_id, outage).await?;
     let authorization = token.authorization_for(context.tenant())?;
     tracing::warn!(
         %correlation_id,
         tenant_id = context.tenant().map(tracing::field::display),
-        route = %hop.route.url,
-        audience = hop.route.audience.as_deref(),
+        route = %route.url,
+        audience = route.audience.as_deref(),
         "the service account stands in for the sts, which is out of reach"
     );
     Outbound::new(Credential::Fallback, authorization, context)
-}
-
-fn slot(hop: &Hop) -> Result<&Arc<Slot>, Error> {
-    hop.own.as_ref().ok_or_else(|| Error::misconfigured("the route needs a service account, and none is configured"))
 }

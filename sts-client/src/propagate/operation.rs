@@ -3,9 +3,8 @@
 use http::{HeaderMap, HeaderValue, Method};
 use url::{Position, Url};
 
-use crate::carried::{Carried, IDEMPOTENCY_KEY};
-use crate::once::OnceKey;
-use crate::route::OutboundKey;
+use crate::call::{IDEMPOTENCY_KEY, OutboundKey, PropagatedHeaders};
+use crate::dedup::DedupKey;
 
 /// An outbound call, as far as its idempotency key depends on it. [`crate::Route::idempotency`] can say otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -28,25 +27,31 @@ pub enum Operation<'a> {
 
 impl Operation<'_> {
     /// Puts the key of this call on its headers. One that is there already stays.
-    pub(super) fn put_key(self, url: &Url, route: OutboundKey, carried: &Carried, headers: &mut HeaderMap) {
+    pub(super) fn put_key(
+        self,
+        url: &Url,
+        route: OutboundKey,
+        propagated: &PropagatedHeaders,
+        headers: &mut HeaderMap,
+    ) {
         if !headers.contains_key(IDEMPOTENCY_KEY)
-            && let Some(key) = self.key(url, route, carried)
+            && let Some(key) = self.key(url, route, propagated)
         {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
     }
 
-    fn key(self, url: &Url, route: OutboundKey, carried: &Carried) -> Option<HeaderValue> {
+    fn key(self, url: &Url, route: OutboundKey, propagated: &PropagatedHeaders) -> Option<HeaderValue> {
         let key = match (self, route) {
             (Self::Keyless, _) => None,
             (Self::Unknown | Self::Request { .. } | Self::Message(_), OutboundKey::Same) => {
-                carried.idempotency_key().cloned()
+                propagated.idempotency_key().cloned()
             }
-            (Self::Unknown, OutboundKey::Child) => carried.key_of_call(|| named("call", url, None)),
+            (Self::Unknown, OutboundKey::Child) => propagated.key_of_call(|| named("call", url, None)),
             (Self::Request { method, body }, OutboundKey::Child) => {
-                carried.key_of_call(|| named(method.as_str(), url, body))
+                propagated.key_of_call(|| named(method.as_str(), url, body))
             }
-            (Self::Message(operation), OutboundKey::Child) => carried.key_of_message(operation),
+            (Self::Message(operation), OutboundKey::Child) => propagated.key_of_message(operation),
         };
         key.map(|key| key.header)
     }
@@ -56,5 +61,5 @@ impl Operation<'_> {
 fn named(method: &str, url: &Url, body: Option<&[u8]>) -> String {
     let url = &url[..Position::AfterQuery];
     let parts = std::iter::once(url.as_bytes()).chain(body);
-    format!("{method}:{}", OnceKey::new("call", parts).to_hex())
+    format!("{method}:{}", DedupKey::new("call", parts).to_hex())
 }

@@ -18,9 +18,9 @@ use sts_jose::{Clock, SystemClock};
 use url::Url;
 
 use crate::build_error::BuildError;
+use crate::call::RefusalCode;
 use crate::credentials::{SecretFile, SourcedToken, TokenSource, TokenSourceError};
-use crate::refusal_code::RefusalCode;
-use crate::transport::{HttpTransport, Transport, TransportError};
+use crate::net::{HttpTransport, Transport, TransportError};
 
 /// The timeout of each HTTP request, for discovery and for the token.
 const TIMEOUT: Duration = Duration::from_secs(5);

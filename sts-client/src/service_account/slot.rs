@@ -11,14 +11,12 @@ use sts_jose::{Clock, has_passed};
 use sts_protocol::Tenant;
 use tokio::sync::Notify;
 
-use crate::bearer::{self, REPLACEMENT_PAUSE};
-use crate::carried::CorrelationId;
+use crate::call::{CorrelationId, RefusalCode, Route};
 use crate::credentials::{self, SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, IssuedToken, Outage, ServiceAccountRequest, Sts};
-use crate::flight::Flights;
-use crate::refusal_code::RefusalCode;
-use crate::route::Route;
+use crate::net::Flights;
+use crate::net::bearer::{self, REPLACEMENT_PAUSE};
 
 /// The source of a slot's token.
 #[derive(Debug)]

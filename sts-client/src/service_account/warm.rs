@@ -7,7 +7,7 @@ use std::time::Duration;
 use sts_jose::Entropy;
 
 use super::slot::Slot;
-use crate::carried::CorrelationId;
+use crate::call::CorrelationId;
 use crate::error::Error;
 
 /// The pause after an outage, and the minimum pause between two requests.

@@ -11,10 +11,9 @@ use sts_jose::{Clock, SystemClock};
 use sts_protocol::{Act, Tenant};
 
 use super::{IDP, STS, TestIssuer};
-use crate::bearer;
-use crate::carried::{IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
-use crate::delegation::Delegation;
+use crate::call::{Caller, IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
 use crate::inbound::{Issuer, Verifier};
+use crate::net::bearer;
 
 /// The audience of the test tokens.
 const AUDIENCE: &str = "agent.test";
@@ -22,19 +21,19 @@ const AUDIENCE: &str = "agent.test";
 /// The default lifetime of a token.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// The description of a caller in a test. Returned by [`Delegation::for_test`].
+/// The description of a caller in a test. Returned by [`Caller::for_test`].
 ///
 /// By default it is the user `alice` of [`IDP`], who calls directly and has no tenant and no scope.
 /// The token expires after 5 minutes. With an actor, the token is issued by [`STS`].
 ///
-/// [`Self::build`] signs the token, and a verifier verifies it. So the [`Delegation`] is the same
+/// [`Self::build`] signs the token, and a verifier verifies it. So the [`Caller`] is the same
 /// as in the agent, and [`MockSts`](super::MockSts) can exchange its token.
 ///
 /// ```
-/// use sts_client::Delegation;
+/// use sts_client::Caller;
 /// use sts_client::serde_json::json;
 ///
-/// let caller = Delegation::for_test()
+/// let caller = Caller::for_test()
 ///     .subject("bob")
 ///     .actor("coordinator")
 ///     .tenant("acme")
@@ -64,13 +63,13 @@ enum TestKind {
     ServiceAccount,
 }
 
-impl Delegation {
+impl Caller {
     /// Starts the description of a caller for a test.
     ///
     /// ```
-    /// use sts_client::Delegation;
+    /// use sts_client::Caller;
     ///
-    /// let caller = Delegation::for_test().subject("alice").tenant("acme").build();
+    /// let caller = Caller::for_test().subject("alice").tenant("acme").build();
     /// assert_eq!(caller.tenant().unwrap().as_str(), "acme");
     /// ```
     #[must_use]
@@ -93,8 +92,8 @@ impl TestCaller {
     /// Sets the `sub` of the user.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert_eq!(Delegation::for_test().subject("bob").build().subject().sub, "bob");
+    /// # use sts_client::Caller;
+    /// assert_eq!(Caller::for_test().subject("bob").build().subject().sub, "bob");
     /// ```
     #[must_use]
     pub fn subject(mut self, sub: impl Into<String>) -> Self {
@@ -105,8 +104,8 @@ impl TestCaller {
     /// Sets the issuer of the user.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().issuer("https://login.example.com").build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().issuer("https://login.example.com").build();
     /// assert_eq!(caller.subject().iss, "https://login.example.com");
     /// ```
     #[must_use]
@@ -118,8 +117,8 @@ impl TestCaller {
     /// Adds an agent as the current actor. Actors that were added before are prior actors.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().actor("coordinator").actor("inventory").build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().actor("coordinator").actor("inventory").build();
     /// assert_eq!(caller.actor().unwrap().sub, "inventory");
     /// assert_eq!(caller.prior_actors().to_string(), "coordinator");
     /// ```
@@ -132,8 +131,8 @@ impl TestCaller {
     /// Replaces the user by a service account: the agent with this id, on its own behalf.
     ///
     /// ```
-    /// # use sts_client::{Delegation, Kind};
-    /// let caller = Delegation::for_test().service_account("nightly").tenant("acme").build();
+    /// # use sts_client::{Caller, Kind};
+    /// let caller = Caller::for_test().service_account("nightly").tenant("acme").build();
     /// assert_eq!((caller.kind(), caller.tenant().unwrap().as_str()), (Kind::ServiceAccount, "acme"));
     /// ```
     #[must_use]
@@ -146,8 +145,8 @@ impl TestCaller {
     /// Sets the tenant of the caller.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert_eq!(Delegation::for_test().tenant("acme").build().tenant().unwrap().as_str(), "acme");
+    /// # use sts_client::Caller;
+    /// assert_eq!(Caller::for_test().tenant("acme").build().tenant().unwrap().as_str(), "acme");
     /// ```
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
@@ -158,8 +157,8 @@ impl TestCaller {
     /// Sets the scope, as in the claim: values separated by spaces.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert!(Delegation::for_test().scope("stock:read stock:write").build().has_scope("stock:write"));
+    /// # use sts_client::Caller;
+    /// assert!(Caller::for_test().scope("stock:read stock:write").build().has_scope("stock:write"));
     /// ```
     #[must_use]
     pub fn scope(self, scope: impl Into<String>) -> Self {
@@ -169,8 +168,8 @@ impl TestCaller {
     /// Sets the roles of the caller.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().roles(["clerk"]).build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().roles(["clerk"]).build();
     /// assert!(caller.roles().eq(["clerk"]));
     /// ```
     #[must_use]
@@ -182,8 +181,8 @@ impl TestCaller {
     /// Adds a claim to the token, or replaces its value.
     ///
     /// ```
-    /// # use sts_client::{Delegation, serde_json::json};
-    /// let caller = Delegation::for_test().claim("email", json!("alice@example.com")).build();
+    /// # use sts_client::{Caller, serde_json::json};
+    /// let caller = Caller::for_test().claim("email", json!("alice@example.com")).build();
     /// assert_eq!(caller.claim("email").unwrap(), "alice@example.com");
     /// ```
     #[must_use]
@@ -195,8 +194,8 @@ impl TestCaller {
     /// Sets the `X-Correlation-ID` of the request.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// assert_eq!(Delegation::for_test().correlation_id("request-7").build().correlation_id().as_str(), "request-7");
+    /// # use sts_client::Caller;
+    /// assert_eq!(Caller::for_test().correlation_id("request-7").build().correlation_id().as_str(), "request-7");
     /// ```
     #[must_use]
     pub fn correlation_id(self, id: &str) -> Self {
@@ -206,8 +205,8 @@ impl TestCaller {
     /// Sets the `Idempotency-Key` of the request.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().idempotency_key("order-7").build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().idempotency_key("order-7").build();
     /// assert_eq!(caller.idempotency_key().unwrap().as_str(), "order-7");
     /// ```
     #[must_use]
@@ -219,8 +218,8 @@ impl TestCaller {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use sts_client::{Delegation, jiff::Timestamp};
-    /// let caller = Delegation::for_test().lifetime(Duration::from_secs(3600)).build();
+    /// # use sts_client::{Caller, jiff::Timestamp};
+    /// let caller = Caller::for_test().lifetime(Duration::from_secs(3600)).build();
     /// assert!(caller.expires_at() > Timestamp::now());
     /// ```
     #[must_use]
@@ -234,9 +233,9 @@ impl TestCaller {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use sts_client::{Delegation, jiff::Timestamp, test_util::ManualClock};
+    /// # use sts_client::{Caller, jiff::Timestamp, test_util::ManualClock};
     /// let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
-    /// let caller = Delegation::for_test().clock(Arc::new(clock)).build();
+    /// let caller = Caller::for_test().clock(Arc::new(clock)).build();
     /// assert_eq!(caller.expires_at().as_second(), 300);
     /// ```
     #[must_use]
@@ -254,8 +253,8 @@ impl TestCaller {
     /// Signs the token and verifies it.
     ///
     /// ```
-    /// # use sts_client::Delegation;
-    /// let caller = Delegation::for_test().build();
+    /// # use sts_client::Caller;
+    /// let caller = Caller::for_test().build();
     /// assert_eq!((caller.subject().sub.as_str(), caller.actor()), ("alice", None));
     /// ```
     ///
@@ -263,7 +262,7 @@ impl TestCaller {
     /// If the verifier refuses the caller. The message contains the reason.
     #[must_use]
     #[expect(clippy::expect_used, clippy::panic, reason = "a test that describes no caller cannot go on")]
-    pub fn build(&self) -> Delegation {
+    pub fn build(&self) -> Caller {
         let is_of_sts = !self.actors.is_empty() || self.kind == TestKind::ServiceAccount;
         let issuer = TestIssuer::new(if is_of_sts { STS } else { &self.issuer });
         let mut claims = self.claims(issuer.issuer());

@@ -13,11 +13,11 @@ use sts_protocol::{Act, Tenant, TokenType, parameter};
 use url::form_urlencoded;
 
 use super::{STS, TestIssuer};
-use crate::carried::{X_CORRELATION_ID, X_TENANT_ID};
+use crate::call::{X_CORRELATION_ID, X_TENANT_ID};
 use crate::credentials::Credentials;
 use crate::exchange::{Sts, StsBuilder};
 use crate::inbound::Issuer;
-use crate::transport::{Transport, TransportError};
+use crate::net::{Transport, TransportError};
 
 /// The maximum lifetime of a token.
 const LIFETIME_SECONDS: i64 = 300;
@@ -62,7 +62,7 @@ pub enum MockAnswer {
 /// use sts_client::test_util::MockSts;
 /// use sts_client::{Propagator, Route, Verifier};
 ///
-/// # async fn build() -> Result<(), sts_client::BuildError> {
+/// # async fn build() -> Result<(), sts_client::StartError> {
 /// let sts = MockSts::new();
 /// // The agent under test exchanges tokens at it …
 /// let route = Route::to("https://inventory.shop.example/".parse().unwrap()).audience("inventory");

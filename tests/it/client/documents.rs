@@ -59,14 +59,14 @@ async fn the_file_of_the_readme_sets_up_an_agent() {
 fn the_readme_names_every_key_of_the_file() {
     let readme = read("sts-client/README.md");
     let tables = [
-        ("sts-client/src/inbound/config.rs", "pub(crate) struct InboundTable {"),
-        ("sts-client/src/inbound/config.rs", "struct ServiceAccountConfig {"),
-        ("sts-client/src/inbound/config.rs", "struct IssuerConfig {"),
-        ("sts-client/src/inbound/config.rs", "struct MarkConfig {"),
-        ("sts-client/src/propagate/config.rs", "pub(crate) struct StsTable {"),
-        ("sts-client/src/propagate/config.rs", "pub(crate) struct HttpTable {"),
-        ("sts-client/src/propagate/config.rs", "pub(crate) struct ServiceAccountTable {"),
-        ("sts-client/src/route.rs", "pub struct Route {"),
+        ("sts-client/src/agent_file/inbound.rs", "pub(super) struct InboundTable {"),
+        ("sts-client/src/agent_file/inbound.rs", "struct ServiceAccountConfig {"),
+        ("sts-client/src/agent_file/inbound.rs", "struct IssuerConfig {"),
+        ("sts-client/src/agent_file/inbound.rs", "struct MarkConfig {"),
+        ("sts-client/src/agent_file/outbound.rs", "pub(super) struct StsTable {"),
+        ("sts-client/src/agent_file/outbound.rs", "pub(super) struct HttpTable {"),
+        ("sts-client/src/agent_file/outbound.rs", "pub(super) struct ServiceAccountTable {"),
+        ("sts-client/src/call/route.rs", "pub struct Route {"),
     ];
     for (path, declaration) in tables {
         let source = read(path);

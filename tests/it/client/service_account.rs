@@ -15,11 +15,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use sts_client::RefusalCode;
 use sts_client::inbound::{Issuer, Verifier};
+use sts_client::net::{Transport, TransportError};
 use sts_client::propagate::Credential;
 use sts_client::service_account::openid::OpenIdServiceAccount;
-use sts_client::transport::{Transport, TransportError};
 use sts_client::{
-    BuildError, CallContext, Credentials, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts,
+    CallContext, Credentials, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, StartError, Sts,
     Tenant, TokenFile, TokenSource, TokenSourceError, WithoutUser,
 };
 use sts_jose::{Algorithm, Clock as _, KeySet, ManualClock, SystemEntropy};
@@ -96,7 +96,7 @@ fn clock() -> ManualClock {
 const LONG: Duration = Duration::from_secs(600);
 
 /// An agent whose STS is gone from the first second.
-async fn agent(source: Arc<dyn TokenSource>, clock: &ManualClock) -> Result<Propagator, BuildError> {
+async fn agent(source: Arc<dyn TokenSource>, clock: &ManualClock) -> Result<Propagator, StartError> {
     let sts = Sts::builder("https://sts.example", "agent", Credentials::ClientSecret("secret".into()))
         .transport(Arc::new(Gone))
         .attempts(1)
@@ -161,7 +161,7 @@ async fn an_agent_that_may_fall_back_does_not_start_without_the_token() {
     for (says, expected) in [(Says::No, "refused: access_denied"), (Says::Nothing, "no token can be had now")] {
         let clock = clock();
         let error = agent(Script::new(says, &clock), &clock).await.unwrap_err();
-        assert!(matches!(&error, BuildError::Fallback { source, .. } if source.to_string() == expected), "{error:?}");
+        assert!(matches!(&error, StartError::Fallback { source, .. } if source.to_string() == expected), "{error:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::json;
 use sts_client::test_util::{ManualClock, MockAnswer, MockSts, TestIssuer};
 use sts_client::{
-    CallContext, Clock as _, Delegation, Error, Kind, Propagator, Route, ServiceAccount, SystemClock, Tenant, Verifier,
+    CallContext, Caller, Clock as _, Error, Kind, Propagator, Route, ServiceAccount, SystemClock, Tenant, Verifier,
     WithoutUser,
 };
 use url::Url;
@@ -20,14 +20,14 @@ fn route(audience: &str) -> Route {
     Route::to(stock()).audience(audience)
 }
 
-async fn apply(sts: &MockSts, (agent, target): (&str, &str), caller: &Delegation) -> Result<HeaderMap, Error> {
+async fn apply(sts: &MockSts, (agent, target): (&str, &str), caller: &Caller) -> Result<HeaderMap, Error> {
     let propagator = Propagator::builder().sts(sts.sts(agent)).route(route(target)).build().await.unwrap();
     let mut headers = HeaderMap::new();
     propagator.apply(&CallContext::from(caller), &stock(), &mut headers).await.map(|_credential| headers)
 }
 
 /// What a target makes of the headers of a call.
-async fn received(sts: &MockSts, target: &str, headers: &HeaderMap) -> Delegation {
+async fn received(sts: &MockSts, target: &str, headers: &HeaderMap) -> Caller {
     let verifier = Verifier::builder([target]).issuer(sts.entry()).build().unwrap();
     verifier.verify(headers).await.unwrap()
 }
@@ -35,7 +35,7 @@ async fn received(sts: &MockSts, target: &str, headers: &HeaderMap) -> Delegatio
 #[tokio::test]
 async fn a_granted_token_passes_the_verifier_of_the_target_hop_after_hop() {
     let sts = MockSts::new();
-    let alice = Delegation::for_test().tenant("acme").scope("stock:read").claim("acr", json!("mfa")).roles(["clerk"]);
+    let alice = Caller::for_test().tenant("acme").scope("stock:read").claim("acr", json!("mfa")).roles(["clerk"]);
     let alice = alice.correlation_id("request-7").build();
     let headers = apply(&sts, ("coordinator", "inventory"), &alice).await.unwrap();
     let first = received(&sts, "inventory", &headers).await;
@@ -56,7 +56,7 @@ async fn a_granted_token_passes_the_verifier_of_the_target_hop_after_hop() {
 #[tokio::test]
 async fn a_caller_with_an_actor_is_one_of_the_sts_and_can_be_exchanged() {
     let sts = MockSts::new();
-    let caller = Delegation::for_test().subject("bob").actor("coordinator").tenant("acme").build();
+    let caller = Caller::for_test().subject("bob").actor("coordinator").tenant("acme").build();
     let headers = apply(&sts, ("inventory", "warehouse"), &caller).await.unwrap();
     let received = received(&sts, "warehouse", &headers).await;
     assert_eq!((received.subject(), received.prior_actors().to_string().as_str()), (caller.subject(), "coordinator"));
@@ -81,10 +81,10 @@ async fn each_answer_is_the_error_that_it_stands_for() {
     ];
     for (answer, is_meant) in rows {
         sts.answer_next(answer.clone());
-        let error = apply(&sts, ("coordinator", "inventory"), &Delegation::for_test().build()).await.unwrap_err();
+        let error = apply(&sts, ("coordinator", "inventory"), &Caller::for_test().build()).await.unwrap_err();
         assert!(is_meant(&error), "{answer:?}: {error:?}");
     }
-    apply(&sts, ("coordinator", "inventory"), &Delegation::for_test().build()).await.expect("the script is over");
+    apply(&sts, ("coordinator", "inventory"), &Caller::for_test().build()).await.expect("the script is over");
 }
 
 #[tokio::test]
@@ -116,13 +116,13 @@ async fn it_issues_tokens_to_service_accounts_and_answers_introspections() {
 #[tokio::test]
 async fn a_caller_that_no_verifier_accepts_is_not_made() {
     let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
-    let early = Delegation::for_test().clock(Arc::new(clock)).lifetime(Duration::from_secs(60)).build();
+    let early = Caller::for_test().clock(Arc::new(clock)).lifetime(Duration::from_secs(60)).build();
     assert_eq!(early.expires_at().as_second(), 60);
     for caller in [
-        Delegation::for_test().subject(""),
-        Delegation::for_test().claim("exp", json!(1)),
-        Delegation::for_test().claim("cnf", json!({})),
-        Delegation::for_test().scope("not \"a scope"),
+        Caller::for_test().subject(""),
+        Caller::for_test().claim("exp", json!(1)),
+        Caller::for_test().claim("cnf", json!({})),
+        Caller::for_test().scope("not \"a scope"),
     ] {
         let described = format!("{caller:?}");
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| caller.build())).expect_err(&described);

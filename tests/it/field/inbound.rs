@@ -7,7 +7,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Refusal, Verifier};
-use sts_client::{Delegation, Kind, Tenant};
+use sts_client::{Caller, Kind, Tenant};
 use sts_jose::{Algorithm, KeySet, ManualClock};
 use sts_tests::{TestIssuer, TestKey, bearer};
 
@@ -15,11 +15,11 @@ const IDP: &str = "https://idp.example";
 const NOW: i64 = 1_800_000_000;
 
 /// What an agent with this entry says to a token with these claims; one that is null is left out.
-async fn verify(entry: impl FnOnce(Issuer) -> Issuer, changes: &Value) -> Result<Delegation, Refusal> {
+async fn verify(entry: impl FnOnce(Issuer) -> Issuer, changes: &Value) -> Result<Caller, Refusal> {
     of_issuer(entry(Issuer::new(IDP)), changes).await
 }
 
-async fn of_issuer(issuer: Issuer, changes: &Value) -> Result<Delegation, Refusal> {
+async fn of_issuer(issuer: Issuer, changes: &Value) -> Result<Caller, Refusal> {
     let key = TestKey::new(Algorithm::Es256);
     let keys = KeySet::parse(json!({ "keys": [key.jwk()] }).to_string().as_bytes()).unwrap();
     let clock = ManualClock::new(Timestamp::from_second(NOW).unwrap());
@@ -31,7 +31,7 @@ async fn of_issuer(issuer: Issuer, changes: &Value) -> Result<Delegation, Refusa
     builder.build().unwrap().verify(&bearer(&key.sign(&claims))).await
 }
 
-async fn assert_unauthorized(label: &str, verified: Result<Delegation, Refusal>) {
+async fn assert_unauthorized(label: &str, verified: Result<Caller, Refusal>) {
     assert_eq!(verified.unwrap_err().status(), StatusCode::UNAUTHORIZED, "{label}");
 }
 

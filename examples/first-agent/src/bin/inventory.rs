@@ -1,7 +1,7 @@
 //! The agent that the first one calls: it accepts tokens of the STS alone, and says who acts for whom. Argument: its own address.
 
 use axum::{Router, routing::get};
-use sts_client::{Delegation, Verifier, inbound::Refusal};
+use sts_client::{Caller, Verifier, inbound::Refusal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(axum::serve(listener, app).await?)
 }
 
-async fn stock(caller: Delegation) -> Result<String, Refusal> {
+async fn stock(caller: Caller) -> Result<String, Refusal> {
     caller.require_scope("stock:read")?;
     let tenant = caller.require_tenant()?;
     let actor = caller.actor().map_or("no agent", |actor| actor.sub);

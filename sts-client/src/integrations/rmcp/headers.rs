@@ -8,7 +8,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONT
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::context::CallContext;
+use crate::call::CallContext;
 use crate::error::Error;
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};

@@ -3,7 +3,7 @@
 use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde_json::Value;
 
-use crate::once::OnceKey;
+use crate::dedup::DedupKey;
 
 /// Returns the operation of a tool call: `tools/call`, the name of the tool and a digest of its
 /// arguments. Returns `None` for any other message.
@@ -13,6 +13,6 @@ pub(super) fn of(message: &ClientJsonRpcMessage) -> Option<String> {
     let ClientJsonRpcMessage::Request(request) = message else { return None };
     let ClientRequest::CallToolRequest(call) = &request.request else { return None };
     let arguments = Value::Object(call.params.arguments.clone().unwrap_or_default());
-    let digest = OnceKey::of_json("tools/call", &arguments).to_hex();
+    let digest = DedupKey::of_json("tools/call", &arguments).to_hex();
     Some(format!("tools/call:{}:{digest}", call.params.name))
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sts_client::SigningKey;
+use sts_client::dedup::SqliteDedupStore;
 use sts_client::envelope::{
     AgentKeys, AgentKeysError, Capability, DecryptionKey, Envelopes, EnvelopesBuilder, KeyFileError, Needs, Peer,
 };
-use sts_client::once::SqliteOnceStore;
 use sts_client::{KeySet, KeySource};
 use sts_jose::Algorithm;
 
@@ -50,12 +50,12 @@ async fn an_answer_is_repeated_after_a_restart_and_by_another_process() {
     let headers = world.token(&json!({}));
     let keys = load(&path).unwrap();
     world.billing = billing(&world, &keys);
-    let store = Arc::new(SqliteOnceStore::open(&url).await.unwrap());
+    let store = Arc::new(SqliteDedupStore::open(&url).await.unwrap());
     world.ledger = ledger(&world, keys).once(store).build().unwrap();
     let opened = world.open(&world.seal(&headers, "refund-1").await.envelope, &headers).await.unwrap();
     opened.serve(draft).await.unwrap();
 
-    let store = Arc::new(SqliteOnceStore::open(&url).await.unwrap());
+    let store = Arc::new(SqliteDedupStore::open(&url).await.unwrap());
     world.ledger = ledger(&world, load(&path).unwrap()).once(store).build().unwrap();
     let sealed = world.seal(&headers, "refund-1").await;
     let opened = world.open(&sealed.envelope, &headers).await.unwrap();

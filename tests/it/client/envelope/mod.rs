@@ -26,9 +26,9 @@ use sts_client::envelope::{
     AgentKeys, ApprovalDesk, Capability, DecryptionKey, Envelopes, EnvelopesBuilder, Message, Needs, OpenError, Opened,
     Peer, Reason, Sealed,
 };
+use sts_client::events::{Boundary, BoundaryOutcome, Event, EventSinks, Recorded};
 use sts_client::inbound::Issuer;
-use sts_client::trace::{Boundary, Event, Outcome, Recorded, Tracer};
-use sts_client::{CorrelationId, Delegation, IdempotencyKey, KeySet, KeySource, ScopeToken, SigningKey, Verifier};
+use sts_client::{Caller, CorrelationId, IdempotencyKey, KeySet, KeySource, ScopeToken, SigningKey, Verifier};
 use sts_jose::{Algorithm, Clock as _, CompactJws, ManualClock};
 use sts_tests::{Seen, TestIssuer, base64url, bearer};
 
@@ -118,7 +118,7 @@ impl World {
             .capability(Capability::ToolCall, Needs::scopes([scope("refund:draft")]))
             .capability(Capability::WorkflowCommand, Needs::scopes([scope("refund:draft")]).approval())
             .approvals(Arc::clone(&desk) as Arc<_>)
-            .trace(Tracer::to(Arc::clone(&events) as Arc<_>))
+            .events(EventSinks::to(Arc::clone(&events) as Arc<_>))
             .clock(Arc::new(clock.clone()));
         let ledger = change(ledger).build().unwrap();
         Self { sts, clock, verifier, billing_keys, ledger_keys, billing, ledger, desk, events, seen: Seen::default() }
@@ -146,7 +146,7 @@ impl World {
         bearer(&token)
     }
 
-    pub(super) async fn delegation(&self, headers: &HeaderMap) -> Delegation {
+    pub(super) async fn delegation(&self, headers: &HeaderMap) -> Caller {
         self.verifier.verify(headers).await.unwrap()
     }
 
@@ -191,11 +191,11 @@ impl World {
             assert_eq!(after.attempted, before.attempted, "{label}: reached the decryption key");
         }
         let events = self.events.take();
-        let refusals: Vec<&Event> = events.iter().filter(|event| event.outcome != Outcome::Passed).collect();
+        let refusals: Vec<&Event> = events.iter().filter(|event| event.outcome != BoundaryOutcome::Passed).collect();
         let [refusal] = refusals.as_slice() else { panic!("{label}: {events:?}") };
         assert_eq!(
             (refusal.boundary, refusal.outcome),
-            (reason.boundary(), Outcome::Refused(reason.as_str())),
+            (reason.boundary(), BoundaryOutcome::Refused(reason.as_str())),
             "{label}"
         );
         assert!(

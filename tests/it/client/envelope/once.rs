@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sts_client::dedup::{DedupStore, MemoryDedupStore, MemoryLimits, PostgresDedupStore, SqliteDedupStore};
 use sts_client::envelope::{Capability, Envelopes, Needs, OpenError, Peer, Reason};
-use sts_client::once::{MemoryLimits, MemoryOnceStore, OnceStore, PostgresOnceStore, SqliteOnceStore};
 
 use super::{Drafted, Refund, World, draft, later, refund};
 
@@ -34,7 +34,7 @@ async fn of_fifty_at_once_one_is_opened() {
 }
 
 /// Another process of the same agent, with a store of its own making.
-fn replica(world: &World, store: Arc<dyn OnceStore>) -> Envelopes {
+fn replica(world: &World, store: Arc<dyn DedupStore>) -> Envelopes {
     Envelopes::builder("ledger", world.ledger_keys.agent.clone())
         .audience("https://ledger.shop.example/")
         .peer(Peer::new("billing", world.billing_keys.source()))
@@ -49,7 +49,7 @@ fn replica(world: &World, store: Arc<dyn OnceStore>) -> Envelopes {
 #[tokio::test]
 async fn another_replica_knows_what_was_seen() {
     let clock = sts_jose::ManualClock::new(jiff::Timestamp::from_second(1_800_000_000).unwrap());
-    let store = Arc::new(MemoryOnceStore::new(Arc::new(clock), MemoryLimits::default()));
+    let store = Arc::new(MemoryDedupStore::new(Arc::new(clock), MemoryLimits::default()));
     let world = World::with(|ledger| ledger.once(Arc::clone(&store) as Arc<_>)).await;
     let headers = world.token(&json!({}));
     let envelope = world.seal(&headers, "refund-1").await.envelope;
@@ -60,7 +60,7 @@ async fn another_replica_knows_what_was_seen() {
 }
 
 /// What was seen and answered before a restart, given the store before and after it.
-async fn assert_remembered(before: Arc<dyn OnceStore>, after: Arc<dyn OnceStore>) {
+async fn assert_remembered(before: Arc<dyn DedupStore>, after: Arc<dyn DedupStore>) {
     let world = World::with(|ledger| ledger.once(before)).await;
     let headers = world.token(&json!({}));
     let first = world.seal(&headers, "refund-1").await.envelope;
@@ -81,14 +81,14 @@ async fn assert_remembered(before: Arc<dyn OnceStore>, after: Arc<dyn OnceStore>
 async fn what_was_seen_is_known_after_a_restart_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("once.db").display());
-    let open = async || Arc::new(SqliteOnceStore::open(&url).await.unwrap());
+    let open = async || Arc::new(SqliteDedupStore::open(&url).await.unwrap());
     assert_remembered(open().await, open().await).await;
 }
 
 #[tokio::test]
 async fn what_was_seen_is_known_after_a_restart_on_postgres() {
     let database = sts_tests::postgres::database().await;
-    let open = async || Arc::new(PostgresOnceStore::connect(database.url()).await.unwrap());
+    let open = async || Arc::new(PostgresDedupStore::connect(database.url()).await.unwrap());
     assert_remembered(open().await, open().await).await;
 }
 
@@ -154,7 +154,7 @@ async fn an_operation_whose_handler_failed_may_begin_anew() {
 async fn a_store_that_is_full_is_no_refusal() {
     let clock = sts_jose::ManualClock::new(jiff::Timestamp::from_second(1_800_000_000).unwrap());
     let limits = MemoryLimits { entries: 3, ..MemoryLimits::default() };
-    let store = Arc::new(MemoryOnceStore::new(Arc::new(clock), limits));
+    let store = Arc::new(MemoryDedupStore::new(Arc::new(clock), limits));
     let world = World::with(|ledger| ledger.once(store)).await;
     let headers = world.token(&json!({}));
     let _held = world.open(&world.seal(&headers, "refund-1").await.envelope, &headers).await.unwrap();

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use sts_client::envelope::{Capability, Message};
+use sts_client::events::{
+    Boundary, BoundaryOutcome, EventSink as _, EventSinks, Guard, JsonLines, Recorded, ToTracing,
+};
 use sts_client::inbound::Issuer;
-use sts_client::trace::{Boundary, Guard, JsonLines, Outcome, Recorded, ToTracing, TraceSink as _, Tracer};
 use sts_client::{CorrelationId, IdempotencyKey, Verifier};
 use sts_tests::{Capture, Seen};
 
@@ -26,8 +28,8 @@ const WORDS: [&str; 7] = [
 async fn no_planted_secret_is_in_an_event_a_log_an_error_or_a_debug_output() {
     let log = Capture::begin();
     let recorded = Arc::new(Recorded::default());
-    let tracer = Tracer::to(Arc::clone(&recorded) as Arc<_>).and(Arc::new(ToTracing));
-    let world = World::with(|ledger| ledger.trace(tracer)).await;
+    let sinks = EventSinks::to(Arc::clone(&recorded) as Arc<_>).and(Arc::new(ToTracing));
+    let world = World::with(|ledger| ledger.events(sinks)).await;
     let seen: &Seen = &world.seen;
     for word in WORDS {
         seen.remember(word);
@@ -114,24 +116,28 @@ async fn the_verifier_of_tokens_tells_what_it_saw() {
     let verifier = Verifier::builder(["https://ledger.shop.example/"])
         .issuer(Issuer::sts(world.sts.url()))
         .require_scope(scope("refund:draft"))
-        .trace(Tracer::to(Arc::clone(&events) as Arc<_>))
+        .events(EventSinks::to(Arc::clone(&events) as Arc<_>))
         .clock(Arc::new(world.clock.clone()))
         .build()
         .unwrap();
     let rows = [
-        (world.token(&json!({})), Boundary::Authorization, Outcome::Passed),
-        (world.token(&json!({ "scope": "x" })), Boundary::Authorization, Outcome::Refused("insufficient_scope")),
-        (world.token(&json!({ "aud": "warehouse" })), Boundary::Identity, Outcome::Refused("not_addressed")),
-        (HeaderMap::new(), Boundary::Identity, Outcome::Refused("token_missing")),
+        (world.token(&json!({})), Boundary::Authorization, BoundaryOutcome::Passed),
+        (
+            world.token(&json!({ "scope": "x" })),
+            Boundary::Authorization,
+            BoundaryOutcome::Refused("insufficient_scope"),
+        ),
+        (world.token(&json!({ "aud": "warehouse" })), Boundary::Identity, BoundaryOutcome::Refused("not_addressed")),
+        (HeaderMap::new(), Boundary::Identity, BoundaryOutcome::Refused("token_missing")),
     ];
     for (headers, boundary, outcome) in rows {
         let verified = verifier.verify(&headers).await;
-        assert_eq!(verified.is_ok(), outcome == Outcome::Passed);
+        assert_eq!(verified.is_ok(), outcome == BoundaryOutcome::Passed);
         let told = events.take();
         let last = told.last().unwrap();
         assert_eq!((last.boundary, last.outcome), (boundary, outcome));
         assert_eq!(told[0].boundary, Boundary::Received);
-        assert!(told.iter().all(|event| event.guard == Guard::Token && event.matter.trace_id.is_some()), "{told:?}");
-        assert_eq!(last.matter.tenant_id.is_some(), outcome == Outcome::Passed);
+        assert!(told.iter().all(|event| event.guard == Guard::Token && event.about.trace_id.is_some()), "{told:?}");
+        assert_eq!(last.about.tenant_id.is_some(), outcome == BoundaryOutcome::Passed);
     }
 }

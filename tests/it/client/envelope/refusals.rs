@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 use sts_client::envelope::{Capability, OpenError, Reason};
-use sts_client::{Delegation, KeyLookupError};
+use sts_client::{Caller, KeyLookupError};
 
 use super::{ANSWER, Keys, REQUEST, World, claims, later, put, refund, remove};
 
@@ -301,6 +301,6 @@ async fn keys_out_of_reach_are_no_refusal() {
 }
 
 async fn open(world: &World, text: &str, headers: &HeaderMap) -> OpenError {
-    let delegation: Delegation = world.delegation(headers).await;
+    let delegation: Caller = world.delegation(headers).await;
     world.ledger.open(text, &delegation).await.unwrap_err()
 }

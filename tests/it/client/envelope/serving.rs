@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
-use sts_client::envelope::{Capability, MAX_ANSWER_BYTES, OpenError, Opened, Reason, SealError, ServeError};
-use sts_client::once::{
-    Begun, Caller, Held, MemoryLimits, MemoryOnceStore, OnceError, OnceKey, OnceStore, Operation, Spend, Ticket,
+use sts_client::dedup::{
+    Begun, CallerKey, DedupError, DedupKey, DedupStore, Held, MemoryDedupStore, MemoryLimits, Operation, Spend, Ticket,
 };
+use sts_client::envelope::{Capability, MAX_ANSWER_BYTES, OpenError, Opened, Reason, SealError, ServeError};
 use sts_jose::Clock;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -83,7 +83,7 @@ impl Clock for Running {
 #[tokio::test]
 async fn a_handler_that_takes_longer_than_its_lease_is_done_once() {
     let lease = Duration::from_secs(300);
-    let store = MemoryOnceStore::new(Arc::new(Running(Instant::now())), MemoryLimits::default());
+    let store = MemoryDedupStore::new(Arc::new(Running(Instant::now())), MemoryLimits::default());
     let world = World::with(|ledger| ledger.once(Arc::new(store)).lease(lease)).await;
     let headers = world.token(&json!({}));
     let slow = Slow::default();
@@ -119,44 +119,44 @@ async fn an_opened_message_that_nobody_answers_gives_its_operation_up() {
 /// A store whose answer to `begin` waits for a permit.
 #[derive(Debug)]
 struct Hesitant {
-    store: MemoryOnceStore,
+    store: MemoryDedupStore,
     begun: AtomicU32,
     answers: Semaphore,
 }
 
 #[async_trait]
-impl OnceStore for Hesitant {
-    async fn spend(&self, key: OnceKey, caller: Caller, expires_at: Timestamp) -> Result<Spend, OnceError> {
+impl DedupStore for Hesitant {
+    async fn spend(&self, key: DedupKey, caller: CallerKey, expires_at: Timestamp) -> Result<Spend, DedupError> {
         self.store.spend(key, caller, expires_at).await
     }
 
-    async fn begin(&self, operation: &Operation) -> Result<Begun, OnceError> {
+    async fn begin(&self, operation: &Operation) -> Result<Begun, DedupError> {
         let begun = self.store.begin(operation).await;
         self.begun.fetch_add(1, Ordering::SeqCst);
         let _permit = self.answers.acquire().await.unwrap();
         begun
     }
 
-    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, OnceError> {
+    async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, DedupError> {
         self.store.renew(ticket, lease).await
     }
 
-    async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, OnceError> {
+    async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, DedupError> {
         self.store.finish(ticket, outcome).await
     }
 
-    async fn abandon(&self, ticket: &Ticket) -> Result<Held, OnceError> {
+    async fn abandon(&self, ticket: &Ticket) -> Result<Held, DedupError> {
         self.store.abandon(ticket).await
     }
 
-    async fn purge(&self) -> Result<u64, OnceError> {
+    async fn purge(&self) -> Result<u64, DedupError> {
         self.store.purge().await
     }
 }
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_while_the_store_is_asked_leaves_nothing_held() {
-    let store = MemoryOnceStore::new(Arc::new(Running(Instant::now())), MemoryLimits::default());
+    let store = MemoryDedupStore::new(Arc::new(Running(Instant::now())), MemoryLimits::default());
     let store = Arc::new(Hesitant { store, begun: AtomicU32::new(0), answers: Semaphore::new(0) });
     let world = World::with(|ledger| ledger.once(Arc::clone(&store) as Arc<_>)).await;
     let headers = world.token(&json!({}));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sts_client::transport::{Transport, TransportError};
+use sts_client::net::{Transport, TransportError};
 use sts_client::{BuildError, Credentials, Sts};
 use sts_jose::{KeySet, KeySource};
 

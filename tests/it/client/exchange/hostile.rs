@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sts_client::exchange::{ExchangeError, ExchangeRequest, IssuedToken, StsBuilder};
 use sts_client::inbound::Issuer;
-use sts_client::{Credentials, Delegation, Route, Sts};
+use sts_client::{Caller, Credentials, Route, Sts};
 use sts_jose::{Algorithm, Clock as _, KeySet, ManualClock, SystemClock};
 use sts_tests::TestKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -140,14 +140,14 @@ impl HostileSts {
     }
 
     /// The user's delegation.
-    pub(super) async fn user(&self) -> Delegation {
+    pub(super) async fn user(&self) -> Caller {
         let keys = KeySet::parse(json!({ "keys": [self.idp.jwk()] }).to_string().as_bytes()).expect("a key set");
         let issuer = Issuer::new(IDP).jwks(keys).tenant_claim("org_id");
         super::delegation(issuer, "web-app", &self.idp.sign(&self.user_claims()), &self.clock).await
     }
 
     /// The delegation of a token of its own.
-    pub(super) async fn own(&self, token: &str, audience: &str) -> Delegation {
+    pub(super) async fn own(&self, token: &str, audience: &str) -> Caller {
         let keys = KeySet::parse(json!({ "keys": [self.key.jwk()] }).to_string().as_bytes()).expect("a key set");
         super::delegation(Issuer::sts(&self.url).jwks(keys), audience, token, &self.clock).await
     }
@@ -173,7 +173,7 @@ pub(super) fn route() -> Route {
         .scope("stock:read".parse().expect("a scope"))
 }
 
-pub(super) async fn exchange(sts: &Sts, subject: &Delegation) -> Result<IssuedToken, ExchangeError> {
+pub(super) async fn exchange(sts: &Sts, subject: &Caller) -> Result<IssuedToken, ExchangeError> {
     let (route, correlation_id) = (route(), correlation_id("hostile"));
     sts.exchange(ExchangeRequest { subject, route: &route, correlation_id: &correlation_id }).await
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sts_client::exchange::{ExchangeError, Outage};
 use sts_client::inbound::Issuer;
-use sts_client::transport::TransportError;
-use sts_client::{CorrelationId, Delegation, Verifier};
+use sts_client::net::TransportError;
+use sts_client::{Caller, CorrelationId, Verifier};
 use sts_jose::ManualClock;
 use sts_tests::bearer;
 
@@ -39,7 +39,7 @@ fn class<T>(result: &Result<T, ExchangeError>) -> String {
 }
 
 /// What an agent with that `aud` makes of a token.
-async fn delegation(issuer: Issuer, audience: &str, token: &str, clock: &ManualClock) -> Delegation {
+async fn delegation(issuer: Issuer, audience: &str, token: &str, clock: &ManualClock) -> Caller {
     let verifier = Verifier::builder([audience]).issuer(issuer).clock(Arc::new(clock.clone())).build().unwrap();
     verifier.verify(&bearer(token)).await.unwrap()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sts_client::exchange::{ExchangeRequest, IssuedToken, ServiceAccountRequest};
 use sts_client::inbound::Issuer;
-use sts_client::{Credentials, Delegation, Route, Sts, TokenFile};
+use sts_client::{Caller, Credentials, Route, Sts, TokenFile};
 use sts_jose::{Algorithm, SigningKey};
 use sts_tests::{Harness, Setup};
 
@@ -21,7 +21,7 @@ fn secret(harness: &Harness, agent: &str) -> Credentials {
     Credentials::ClientSecret(harness.secret(agent).into())
 }
 
-async fn user(harness: &Harness) -> Delegation {
+async fn user(harness: &Harness) -> Caller {
     harness.user(&harness.user_token()).await
 }
 

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::Request;
 use serde_json::{Value, json};
-use sts_client::Delegation;
+use sts_client::Caller;
 use sts_client::idempotency::{Idempotency, IdempotencyLayer};
 
 use super::{Agent, memory, request, send};
@@ -17,7 +17,7 @@ use super::{Agent, memory, request, send};
 fn payroll(agent: &Agent) -> (Router, Arc<AtomicUsize>) {
     let told = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&told);
-    let handler = move |caller: Delegation| {
+    let handler = move |caller: Caller| {
         let answer: Response = match caller.require_scope("payroll:read") {
             Ok(()) => format!("salary {}", counter.fetch_add(1, Ordering::SeqCst) + 1).into_response(),
             Err(refusal) => refusal.into_response(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Method, Request};
-use sts_client::once::{OnceStore, PostgresOnceStore, SqliteOnceStore};
+use sts_client::dedup::{DedupStore, PostgresDedupStore, SqliteDedupStore};
 use sts_jose::{Clock as _, ManualClock, SystemClock};
 use sts_tests::postgres;
 use tokio::task::JoinSet;
@@ -187,7 +187,7 @@ async fn what_is_safe_or_has_no_key_goes_on_as_it_is() {
 }
 
 /// Fifty at once, over two processes, and one after a restart.
-async fn race(first: Arc<dyn OnceStore>, second: Arc<dyn OnceStore>) {
+async fn race(first: Arc<dyn DedupStore>, second: Arc<dyn DedupStore>) {
     let clock = ManualClock::new(SystemClock.now());
     let agent = Agent::with(Arc::clone(&first), clock, |layer| layer).await;
     let apps = [agent.app.clone(), agent.restarted(second)];
@@ -217,14 +217,14 @@ async fn fifty_at_once_have_one_effect_in_memory() {
 async fn fifty_at_once_and_one_after_a_restart_have_one_effect_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("once.db").display());
-    let open = async || Arc::new(SqliteOnceStore::open(&url).await.unwrap());
+    let open = async || Arc::new(SqliteDedupStore::open(&url).await.unwrap());
     race(open().await, open().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_at_once_and_one_after_a_restart_have_one_effect_on_postgresql() {
     let database = postgres::database().await;
-    let open = async || Arc::new(PostgresOnceStore::connect(database.url()).await.unwrap());
+    let open = async || Arc::new(PostgresDedupStore::connect(database.url()).await.unwrap());
     race(open().await, open().await).await;
 }
 

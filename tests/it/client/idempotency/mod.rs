@@ -19,10 +19,10 @@ use axum::routing::{get, post};
 use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sts_client::dedup::{DedupStore, MemoryDedupStore, MemoryLimits};
 use sts_client::idempotency::{Attempt, Idempotency, IdempotencyLayer};
 use sts_client::inbound::{Issuer, Verifier};
-use sts_client::once::{MemoryLimits, MemoryOnceStore, OnceStore};
-use sts_client::{CallContext, Delegation};
+use sts_client::{CallContext, Caller};
 use sts_jose::ManualClock;
 use sts_tests::{Answer, TestIssuer, bearer};
 use tokio::sync::Semaphore;
@@ -51,7 +51,7 @@ impl Agent {
     }
 
     async fn with(
-        store: Arc<dyn OnceStore>,
+        store: Arc<dyn DedupStore>,
         clock: ManualClock,
         change: impl FnOnce(IdempotencyLayer) -> IdempotencyLayer,
     ) -> Self {
@@ -68,7 +68,7 @@ impl Agent {
     }
 
     /// A second process of the same agent: other memory, the same store and the same world.
-    fn restarted(&self, store: Arc<dyn OnceStore>) -> Router {
+    fn restarted(&self, store: Arc<dyn DedupStore>) -> Router {
         router(&self.warehouse, &IdempotencyLayer::new(Idempotency::new(store), "warehouse"), &self.verifier)
     }
 
@@ -96,8 +96,8 @@ impl Agent {
     }
 }
 
-fn memory(clock: &ManualClock) -> Arc<dyn OnceStore> {
-    Arc::new(MemoryOnceStore::new(Arc::new(clock.clone()), MemoryLimits::default()))
+fn memory(clock: &ManualClock) -> Arc<dyn DedupStore> {
+    Arc::new(MemoryDedupStore::new(Arc::new(clock.clone()), MemoryLimits::default()))
 }
 
 fn router(warehouse: &Arc<Warehouse>, layer: &IdempotencyLayer, verifier: &Verifier) -> Router {
@@ -113,7 +113,7 @@ fn router(warehouse: &Arc<Warehouse>, layer: &IdempotencyLayer, verifier: &Verif
 async fn reserve(
     State(warehouse): State<Arc<Warehouse>>,
     Path(what): Path<String>,
-    caller: Delegation,
+    caller: Caller,
     request: axum::extract::Request,
 ) -> Response {
     let attempt = request.extensions().get::<Attempt>().copied();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sqlx::SqlitePool;
-use sts_client::once::{Caller, MemoryLimits, MemoryOnceStore, OnceKey, OnceStore as _, SqliteOnceStore};
+use sts_client::dedup::{CallerKey, DedupKey, DedupStore as _, MemoryDedupStore, MemoryLimits, SqliteDedupStore};
 use sts_jose::{Clock as _, ManualClock, SystemClock};
 
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ async fn while_the_store_is_out_of_reach_nothing_is_done_and_424_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}?mode=rwc", directory.path().join("once.db").display());
     let pool = SqlitePool::connect(&url).await.unwrap();
-    let store = Arc::new(SqliteOnceStore::within(pool.clone()).await.unwrap());
+    let store = Arc::new(SqliteDedupStore::within(pool.clone()).await.unwrap());
     let agent = Agent::with(store, ManualClock::new(SystemClock.now()), |layer| layer).await;
     assert_eq!(agent.send(agent.post("/reserve/tea", "k", "")).await.status, 201);
     pool.close().await;
@@ -60,7 +60,7 @@ async fn a_hundred_at_once_each_succeed() {
 async fn an_outcome_for_which_there_is_no_room_is_told_once_and_the_work_is_done_once() {
     let clock = ManualClock::new(SystemClock.now());
     let limits = MemoryLimits { entries: 100, bytes: 500 };
-    let store = Arc::new(MemoryOnceStore::new(Arc::new(clock.clone()), limits));
+    let store = Arc::new(MemoryDedupStore::new(Arc::new(clock.clone()), limits));
     let agent = Agent::with(store, clock, |layer| layer).await;
     assert_eq!(agent.send(agent.post("/reserve/tea", "k", "")).await.status, 201);
     let again = agent.send(agent.post("/reserve/tea", "k", "")).await;
@@ -72,10 +72,10 @@ async fn an_outcome_for_which_there_is_no_room_is_told_once_and_the_work_is_done
 async fn a_full_store_is_an_outage_and_tells_old_outcomes_still() {
     let clock = ManualClock::new(SystemClock.now());
     let limits = MemoryLimits { entries: 2, bytes: 8 << 20 };
-    let store = Arc::new(MemoryOnceStore::new(Arc::new(clock.clone()), limits));
+    let store = Arc::new(MemoryDedupStore::new(Arc::new(clock.clone()), limits));
     let agent = Agent::with(store.clone(), clock.clone(), |layer| layer).await;
     assert_eq!(agent.send(agent.post("/reserve/tea", "k", "")).await.status, 201);
-    let _first = store.spend(OnceKey::new("message", ["1"]), Caller::new(["bob"]), clock.now()).await.unwrap();
+    let _first = store.spend(DedupKey::new("message", ["1"]), CallerKey::new(["bob"]), clock.now()).await.unwrap();
     assert_eq!(agent.send(agent.post("/reserve/tea", "l", "")).await.status, 424);
     assert_eq!(agent.send(agent.post("/reserve/tea", "k", "")).await.header("idempotency-replayed"), "true");
     assert_eq!(agent.reserved(), 1);

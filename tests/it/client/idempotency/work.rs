@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use sts_client::dedup::{MemoryDedupStore, MemoryLimits};
+use sts_client::events::{Boundary, BoundaryOutcome, Event, EventSink, EventSinks, Guard, Recorded, Reference};
 use sts_client::idempotency::{Attempt, Fingerprint, Idempotency, NotRun, Repeatable, Work};
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
-use sts_client::trace::{Boundary, Event, Guard, Outcome, Recorded, Reference, TraceSink, Tracer};
-use sts_client::{Delegation, IdempotencyKey};
+use sts_client::{Caller, IdempotencyKey};
 use sts_jose::{Clock, SystemClock};
 use tokio::sync::Notify;
 
 use super::{Agent, memory};
 
-async fn caller(agent: &Agent) -> Delegation {
+async fn caller(agent: &Agent) -> Caller {
     agent.verifier.verify(&agent.headers_of(&json!({}))).await.unwrap()
 }
 
-fn repeatable<'a>(caller: &'a Delegation, key: &'a IdempotencyKey, body: u8) -> Repeatable<'a> {
+fn repeatable<'a>(caller: &'a Caller, key: &'a IdempotencyKey, body: u8) -> Repeatable<'a> {
     Repeatable { caller, route: "reserve", key, fingerprint: Fingerprint::of([[body]]) }
 }
 
@@ -64,7 +64,7 @@ async fn what_happens_to_work_is_told_boundary_by_boundary() {
     let (caller, key) = (caller(&agent).await, key());
     let recorded = Arc::new(Recorded::default());
     let idempotency = Idempotency::new(memory(&agent.clock)).clock(Arc::new(agent.clock.clone()));
-    let idempotency = idempotency.trace(Tracer::to(Arc::clone(&recorded) as Arc<dyn TraceSink>));
+    let idempotency = idempotency.events(EventSinks::to(Arc::clone(&recorded) as Arc<dyn EventSink>));
     let done = |_: Attempt| async { Work::Final(b"done".to_vec()) };
     let broken = |_: Attempt| async { panic!("as told") };
     let replayed = async || idempotency.run(repeatable(&caller, &key, 1), done).await.unwrap().replayed;
@@ -72,7 +72,7 @@ async fn what_happens_to_work_is_told_boundary_by_boundary() {
     idempotency.run(repeatable(&caller, &key, 2), done).await.unwrap_err();
     let other = IdempotencyKey::from_text("other").unwrap();
     idempotency.run(repeatable(&caller, &other, 1), broken).await.unwrap_err();
-    let passed = Outcome::Passed;
+    let passed = BoundaryOutcome::Passed;
     let events = recorded.take();
     assert_eq!(
         events.iter().map(|event| (event.boundary, event.outcome)).collect::<Vec<_>>(),
@@ -82,21 +82,21 @@ async fn what_happens_to_work_is_told_boundary_by_boundary() {
             (Boundary::Answered, passed),
             (Boundary::Replay, passed),
             (Boundary::Answered, passed),
-            (Boundary::Replay, Outcome::Refused("conflict")),
+            (Boundary::Replay, BoundaryOutcome::Refused("conflict")),
             (Boundary::Replay, passed),
-            (Boundary::Invoked, Outcome::Unavailable("broken")),
+            (Boundary::Invoked, BoundaryOutcome::Unavailable("broken")),
         ]
     );
     assert!(events.iter().all(|event| event.guard == Guard::Idempotency && event.at == agent.clock.now()));
-    assert_eq!(events[0].matter.idempotency_key, Some(Reference::of("k")));
-    assert_eq!(events[0].matter.tenant_id.as_ref(), caller.tenant());
+    assert_eq!(events[0].about.idempotency_key, Some(Reference::of("k")));
+    assert_eq!(events[0].about.tenant_id.as_ref(), caller.tenant());
 }
 
 #[tokio::test]
 async fn a_sink_that_panics_loses_its_events_and_not_the_work() {
     #[derive(Debug)]
     struct Broken;
-    impl TraceSink for Broken {
+    impl EventSink for Broken {
         fn record(&self, _: &Event) {
             panic!("as told")
         }
@@ -104,8 +104,8 @@ async fn a_sink_that_panics_loses_its_events_and_not_the_work() {
     let agent = Agent::start().await;
     let (caller, key) = (caller(&agent).await, key());
     let recorded = Arc::new(Recorded::default());
-    let tracer = Tracer::to(Arc::new(Broken)).and(Arc::clone(&recorded) as Arc<dyn TraceSink>);
-    let idempotency = Idempotency::new(memory(&agent.clock)).trace(tracer);
+    let sinks = EventSinks::to(Arc::new(Broken)).and(Arc::clone(&recorded) as Arc<dyn EventSink>);
+    let idempotency = Idempotency::new(memory(&agent.clock)).events(sinks);
     let done = |_: Attempt| async { Work::Final(b"done".to_vec()) };
     assert_eq!(idempotency.run(repeatable(&caller, &key, 1), done).await.unwrap().outcome, b"done");
     assert_eq!(recorded.take().len(), 3);
@@ -115,7 +115,7 @@ async fn a_sink_that_panics_loses_its_events_and_not_the_work() {
 async fn work_that_goes_on_for_longer_than_its_lease_is_not_done_twice() {
     // The store goes by the real clock, and the lease is short enough to end many times over.
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(MemoryOnceStore::new(clock, MemoryLimits::default()));
+    let store = Arc::new(MemoryDedupStore::new(clock, MemoryLimits::default()));
     let agent = Agent::start().await;
     let (caller, key) = (caller(&agent).await, key());
     let lease = Duration::from_millis(300);

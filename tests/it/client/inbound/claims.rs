@@ -56,12 +56,12 @@ async fn a_token_that_came_without_headers_is_verified_alike() {
     let token = agent.idp.sign(&agent.claims());
     agent.seen.remember(&token);
     let (acme, globex) = (tenant("acme"), tenant("globex"));
-    let delegation = agent.verifier.verify_token(&token, Some(&acme)).await.unwrap();
-    assert_eq!((delegation.subject().sub.as_str(), delegation.tenant()), ("alice", Some(&acme)));
+    let caller = agent.verifier.verify_token(&token, Some(&acme)).await.unwrap();
+    assert_eq!((caller.subject().sub.as_str(), caller.tenant()), ("alice", Some(&acme)));
     agent.verifier.verify_token(&token, None).await.unwrap();
     let nightly = agent.idp.sign(&agent.claims_with(&json!({ "sub": "nightly" })));
-    let delegation = agent.verifier.verify_token(&nightly, Some(&globex)).await.unwrap();
-    assert_eq!((delegation.kind(), delegation.tenant()), (sts_client::Kind::ServiceAccount, Some(&globex)));
+    let caller = agent.verifier.verify_token(&nightly, Some(&globex)).await.unwrap();
+    assert_eq!((caller.kind(), caller.tenant()), (sts_client::Kind::ServiceAccount, Some(&globex)));
     let expired = agent.idp.sign(&agent.claims_with(&json!({ "exp": agent.now() })));
     let long = "a".repeat(100_000);
     for (token, named, reason) in [

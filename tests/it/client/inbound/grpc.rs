@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use serde_json::json;
 use sts_client::inbound::{Issuer, VerifierBuilder};
-use sts_client::transport::{Transport, TransportError};
+use sts_client::net::{Transport, TransportError};
 use sts_client::{Credentials, Sts};
 use sts_tests::TestIssuer;
 use tokio::net::TcpListener;

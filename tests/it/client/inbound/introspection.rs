@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Verifier};
 use sts_client::integrations::a2a::{ServiceParams, verify};
 use sts_client::test_util::{MockAnswer, MockSts};
-use sts_client::{CallContext, Credentials, Delegation, Propagator, Route, Sts};
+use sts_client::{CallContext, Caller, Credentials, Propagator, Route, Sts};
 use sts_tests::{Fault, Harness, TestIssuer};
 
 use super::{Agent, Row, bearer, send, with_header};
@@ -69,7 +69,7 @@ async fn a_request_that_two_verifiers_see_is_introspected_once_and_every_request
     let route = Route::to(url.clone()).audience("inventory");
     let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await.unwrap();
     let mut headers = HeaderMap::new();
-    let caller = CallContext::from(Delegation::for_test().build());
+    let caller = CallContext::from(Caller::for_test().build());
     propagator.apply(&caller, &url, &mut headers).await.unwrap();
     let introspections = || sts.requests().iter().filter(|request| request.parameter("token").is_some()).count();
     for asked in 1..4 {

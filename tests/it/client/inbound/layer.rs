@@ -9,7 +9,7 @@ use axum::routing::get;
 use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 use sts_client::inbound::Verifier;
-use sts_client::{CallContext, Delegation};
+use sts_client::{CallContext, Caller};
 use tower::{Layer as _, Service, ServiceExt as _};
 
 use super::{Agent, METADATA_URL, bearer, guarded, send, send_to, with_header};
@@ -109,15 +109,15 @@ async fn a_handler_refuses_a_scope_that_is_not_there() {
     assert!(refused.header("www-authenticate").ends_with(&end), "{}", refused.header("www-authenticate"));
     assert_eq!(refused.header("cache-control"), "no-store");
     assert!(!refused.header("x-correlation-id").is_empty());
-    let delegation = agent.verifier.verify(&agent.request(&json!({}))).await.unwrap();
-    let unnameable = delegation.require_scope("a\" , x=\"b").unwrap_err();
+    let caller = agent.verifier.verify(&agent.request(&json!({}))).await.unwrap();
+    let unnameable = caller.require_scope("a\" , x=\"b").unwrap_err();
     assert!(!unnameable.www_authenticate().unwrap().to_str().unwrap().contains("x="));
 }
 
 #[tokio::test]
 async fn a_handler_without_the_layer_serves_nobody() {
-    async fn handler(delegation: Delegation) -> String {
-        delegation.issuer().to_owned()
+    async fn handler(caller: Caller) -> String {
+        caller.issuer().to_owned()
     }
     let agent = Agent::start().await;
     let answer = send(&Router::new().route("/", get(handler)), agent.request(&json!({}))).await;
@@ -155,7 +155,7 @@ impl Service<Request<Body>> for Fussy {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         assert!(std::mem::take(&mut self.ready), "called before it was ready");
-        assert!(request.extensions().get::<Delegation>().is_some());
+        assert!(request.extensions().get::<Caller>().is_some());
         std::future::ready(Ok(Response::new(Body::empty())))
     }
 }

@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Refusal, Verifier, VerifierBuilder};
-use sts_client::{CallContext, Delegation, Tenant};
+use sts_client::{CallContext, Caller, Tenant};
 use sts_jose::ManualClock;
 use sts_tests::{Answer, Capture, Seen, TestIssuer, bearer};
 use tower::ServiceExt as _;
@@ -209,40 +209,40 @@ fn guarded(verifier: &Verifier) -> Router {
     routes.layer(verifier.layer()).merge(sts_client::integrations::axum::resource_metadata(verifier))
 }
 
-async fn tell(headers: HeaderMap, delegation: Delegation) -> String {
+async fn tell(headers: HeaderMap, caller: Caller) -> String {
     let context = CallContext::current().expect("the layer sets the context");
-    let actor = delegation.actor().map(|actor| json!({ "iss": actor.iss, "sub": actor.sub }));
-    let prior: Vec<&str> = delegation.prior_actors().for_audit().map(|actor| actor.sub).collect();
-    let scope: Vec<&str> = delegation.scope().iter().map(|token| token.as_str()).collect();
+    let actor = caller.actor().map(|actor| json!({ "iss": actor.iss, "sub": actor.sub }));
+    let prior: Vec<&str> = caller.prior_actors().for_audit().map(|actor| actor.sub).collect();
+    let scope: Vec<&str> = caller.scope().iter().map(|token| token.as_str()).collect();
     json!({
-        "kind": format!("{:?}", delegation.kind()),
-        "issuer": delegation.issuer(),
-        "subject": { "iss": delegation.subject().iss, "sub": delegation.subject().sub },
+        "kind": format!("{:?}", caller.kind()),
+        "issuer": caller.issuer(),
+        "subject": { "iss": caller.subject().iss, "sub": caller.subject().sub },
         "actor": actor,
         "prior_actors": prior,
-        "tenant": delegation.tenant().map(Tenant::as_str),
+        "tenant": caller.tenant().map(Tenant::as_str),
         "scope": scope,
-        "roles": delegation.roles().collect::<Vec<_>>(),
-        "acr": delegation.acr(),
-        "amr": delegation.amr(),
-        "auth_time": delegation.auth_time().map(Timestamp::as_second),
-        "client_id": delegation.client_id(),
-        "jti": delegation.jti(),
-        "email": delegation.claim("email"),
-        "txn": delegation.txn(),
-        "expires_at": delegation.expires_at().as_second(),
-        "correlation_id": delegation.correlation_id().as_str(),
-        "idempotency_key": delegation.idempotency_key().map(|key| key.as_str()),
+        "roles": caller.roles().collect::<Vec<_>>(),
+        "acr": caller.acr(),
+        "amr": caller.amr(),
+        "auth_time": caller.auth_time().map(Timestamp::as_second),
+        "client_id": caller.client_id(),
+        "jti": caller.jti(),
+        "email": caller.claim("email"),
+        "txn": caller.txn(),
+        "expires_at": caller.expires_at().as_second(),
+        "correlation_id": caller.correlation_id().as_str(),
+        "idempotency_key": caller.idempotency_key().map(|key| key.as_str()),
         "context_tenant": context.tenant().map(Tenant::as_str),
-        "context_correlation_id": context.carried().correlation_id().as_str(),
+        "context_correlation_id": context.headers().correlation_id().as_str(),
         "context_has_user": context.user().is_some(),
         "has_authorization": headers.contains_key(AUTHORIZATION),
     })
     .to_string()
 }
 
-async fn write(delegation: Delegation) -> Result<&'static str, Refusal> {
-    delegation.require_scope("stock:write")?;
+async fn write(caller: Caller) -> Result<&'static str, Refusal> {
+    caller.require_scope("stock:write")?;
     Ok("written")
 }
 

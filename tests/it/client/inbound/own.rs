@@ -52,9 +52,9 @@ async fn prior_actors_can_be_read_for_the_audit_log() {
     let second = harness.exchange_by("inventory", &first, "warehouse").send().await.token().to_owned();
     let builder = Verifier::builder(["warehouse"]).issuer(Issuer::sts(harness.issuer()));
     let verifier = builder.clock(Arc::new(harness.clock.clone())).build().unwrap();
-    let delegation = verifier.verify(&bearer(&second)).await.unwrap();
-    assert_eq!(delegation.actor().map(|actor| actor.sub), Some("inventory"));
-    assert_eq!(delegation.prior_actors().to_string(), "coordinator");
+    let caller = verifier.verify(&bearer(&second)).await.unwrap();
+    assert_eq!(caller.actor().map(|actor| actor.sub), Some("inventory"));
+    assert_eq!(caller.prior_actors().to_string(), "coordinator");
 }
 
 #[tokio::test]
@@ -138,10 +138,10 @@ async fn a_delegated_token_without_sub_id_is_of_its_own_subject_and_one_without_
     }
     let request = bearer(&harness.sign_as_ours(Some("at+jwt"), &claims));
     let verifier = inventory(&harness);
-    let delegation = verifier.verify(&request).await.unwrap();
-    let subject = delegation.subject();
+    let caller = verifier.verify(&request).await.unwrap();
+    let subject = caller.subject();
     assert_eq!((subject.iss.as_str(), subject.sub.as_str()), (harness.issuer(), "alice"));
-    assert_eq!(delegation.tenant(), None);
+    assert_eq!(caller.tenant(), None);
     let refusal = verifier.verify(&with_header(request, "x-tenant-id", "acme")).await.unwrap_err();
     assert_eq!((refusal.status().as_u16(), refusal.reason()), (403, "tenant_contradicted"));
 }

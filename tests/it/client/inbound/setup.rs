@@ -91,8 +91,8 @@ async fn a_verifier_can_be_read_from_toml() {
     );
     let builder = Verifier::from_toml(&text).unwrap().clock(std::sync::Arc::new(agent.clock.clone()));
     let verifier = builder.build().unwrap();
-    let delegation = verifier.verify(&agent.request(&json!({}))).await.unwrap();
-    assert_eq!(delegation.tenant(), Some(&tenant("acme")));
+    let caller = verifier.verify(&agent.request(&json!({}))).await.unwrap();
+    assert_eq!(caller.tenant(), Some(&tenant("acme")));
     let nightly = agent.request(&json!({ "sub": "nightly" }));
     verifier.verify(&with_header(nightly.clone(), "x-tenant-id", "acme")).await.unwrap();
     for (headers, reason) in [

@@ -69,8 +69,8 @@ async fn without_the_layer_nobody_is_given_a_tenant() {
 #[tokio::test]
 async fn a_delegation_yields_its_tenant_or_a_refusal() {
     let agent = Agent::start().await;
-    let delegation = agent.verifier.verify(&agent.request(&json!({}))).await.unwrap();
-    assert_eq!(delegation.require_tenant().unwrap().tenant(), &Tenant::new("acme").unwrap());
+    let caller = agent.verifier.verify(&agent.request(&json!({}))).await.unwrap();
+    assert_eq!(caller.require_tenant().unwrap().tenant(), &Tenant::new("acme").unwrap());
     let nightly = agent.verifier.verify(&agent.request(&json!({ "sub": "nightly" }))).await.unwrap();
     assert_eq!(nightly.verified_tenant(), None);
     let refusal = nightly.require_tenant().unwrap_err();

@@ -69,7 +69,7 @@ async fn who(verifier: Verifier, params: ServiceParams) -> Result<StreamResponse
         let context = CallContext::current().unwrap();
         let user = context.user().unwrap();
         let (subject, actor, tenant) = (user.subject(), user.actor().unwrap(), user.tenant().unwrap());
-        format!("{} by {} of {tenant} in {}", subject.sub, actor.sub, context.carried().correlation_id())
+        format!("{} by {} of {tenant} in {}", subject.sub, actor.sub, context.headers().correlation_id())
     });
     Ok(StreamResponse::Message(Message::new(Role::Agent, vec![Part::text(answer.await)])))
 }

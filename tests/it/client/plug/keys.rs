@@ -7,9 +7,9 @@ use axum::extract::Path;
 use axum::routing::post;
 use http::StatusCode;
 use serde_json::json;
+use sts_client::dedup::{MemoryDedupStore, MemoryLimits};
 use sts_client::idempotency::{Idempotency, IdempotencyLayer};
 use sts_client::integrations::reqwest::client;
-use sts_client::once::{MemoryLimits, MemoryOnceStore};
 use sts_client::{CallContext, OutboundKey, Propagator, Route};
 
 use super::Coordinator;
@@ -29,7 +29,7 @@ async fn propagator(coordinator: &Coordinator, route: Route) -> Propagator {
 
 /// A warehouse that does each order once, as its idempotency layer says.
 async fn warehouse(coordinator: &Coordinator) -> Place {
-    let idempotency = Idempotency::new(Arc::new(MemoryOnceStore::new(
+    let idempotency = Idempotency::new(Arc::new(MemoryDedupStore::new(
         Arc::new(coordinator.harness.clock.clone()),
         MemoryLimits::default(),
     )));

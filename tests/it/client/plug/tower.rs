@@ -70,7 +70,7 @@ async fn the_context_of_the_request_comes_before_that_of_the_task() {
     let propagator = coordinator.pass_through(&place).await;
     let (attached, current) = (coordinator.harness.user_token(), coordinator.harness.user_token());
     let task = coordinator.context_of(&current).await;
-    let delegation = coordinator.context_of(&attached).await.delegation().unwrap().clone();
+    let delegation = coordinator.context_of(&attached).await.caller().unwrap().clone();
 
     let mut with_delegation = request(place.url("/").as_str(), HeaderMap::new());
     with_delegation.extensions_mut().insert(delegation);

@@ -12,11 +12,11 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::json;
 use sts_client::inbound::{Issuer, Verifier};
+use sts_client::net::{HttpTransport, Transport, TransportError};
 use sts_client::propagate::{Credential, PropagatorBuilder};
-use sts_client::transport::{HttpTransport, Transport, TransportError};
 use sts_client::{
-    CallContext, Credentials, Delegation, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts,
-    Tenant, TokenSource, TokenSourceError, WithoutUser,
+    CallContext, Caller, Credentials, Error, OnOutage, Propagator, Route, ServiceAccount, SourcedToken, Sts, Tenant,
+    TokenSource, TokenSourceError, WithoutUser,
 };
 use sts_jose::SystemEntropy;
 use sts_tests::Harness;
@@ -91,7 +91,7 @@ fn builder(harness: &Harness, gate: &Arc<Gate>) -> PropagatorBuilder {
     Propagator::builder().sts(sts(harness, gate)).clock(Arc::new(harness.clock.clone()))
 }
 
-async fn user(harness: &Harness, token: &str) -> Delegation {
+async fn user(harness: &Harness, token: &str) -> Caller {
     let verifier = Verifier::builder(["web-app"])
         .issuer(Issuer::new(harness.idp.url()).tenant_claim("org_id"))
         .clock(Arc::new(harness.clock.clone()))

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use sts_client::propagate::PropagatorBuilder;
-use sts_client::{BuildError, CallContext, Error, OnOutage, Propagator, Route, ServiceAccount, WithoutUser};
+use sts_client::{
+    BuildError, CallContext, Error, OnOutage, Propagator, Route, ServiceAccount, StartError, WithoutUser,
+};
 use sts_tests::Harness;
 
 use super::{Always, Gate, OPEN, Vault, apply, builder, class, inventory, user};
@@ -43,7 +45,7 @@ async fn what_contradicts_itself_is_found_at_the_start() {
     ];
     for (what, builder) in rows {
         let error = builder.build().await.unwrap_err();
-        assert!(matches!(error, BuildError::Contradiction(_)), "{what}: {error:?}");
+        assert!(matches!(error, StartError::Build(BuildError::Contradiction(_))), "{what}: {error:?}");
     }
 }
 
@@ -54,5 +56,5 @@ async fn a_route_that_may_fall_back_is_refused_at_the_start_when_there_is_nothin
     gate.cut(OPEN);
     let route = inventory().on_outage(OnOutage::ServiceAccount);
     let error = builder(&harness, &gate).route(route).service_account(ServiceAccount::Sts).build().await.unwrap_err();
-    assert!(matches!(error, BuildError::Fallback { source: Error::Unavailable { .. }, .. }), "{error:?}");
+    assert!(matches!(error, StartError::Fallback { source: Error::Unavailable { .. }, .. }), "{error:?}");
 }

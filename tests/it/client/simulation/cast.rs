@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_client::inbound::{Issuer, Verifier};
-use sts_client::{CallContext, Delegation, OnOutage, Route, Tenant, WithoutUser};
+use sts_client::{CallContext, Caller, OnOutage, Route, Tenant, WithoutUser};
 use sts_jose::{Algorithm, Clock, Entropy, KeySet, KeySource, ManualClock, SigningKey};
 use sts_protocol::Act;
 
@@ -48,7 +48,7 @@ impl Clock for VirtualClock {
 
 /// Who calls an agent.
 #[derive(Debug)]
-pub struct Caller {
+pub struct CastMember {
     pub name: &'static str,
     pub inbound: Inbound,
     pub tenant: Option<&'static str>,
@@ -57,14 +57,14 @@ pub struct Caller {
 #[derive(Debug)]
 pub enum Inbound {
     User(User),
-    ServiceAccount(Delegation),
+    ServiceAccount(Caller),
     Nobody,
 }
 
 #[derive(Debug)]
 pub struct User {
     pub token: String,
-    pub delegation: Delegation,
+    pub delegation: Caller,
     pub sub: String,
     pub act: Option<Act>,
     /// Seconds since the beginning.
@@ -76,7 +76,7 @@ pub struct Cast {
     pub sts_key: SigningKey,
     pub strange_key: SigningKey,
     pub sts_keys: KeySource,
-    pub callers: Vec<Caller>,
+    pub callers: Vec<CastMember>,
     pub routes: Vec<Route>,
 }
 
@@ -98,9 +98,9 @@ impl Cast {
             let claims = json!({ "iss": IDP, "sub": sub, "aud": "agents", "org_id": tenant, "iat": iat(), "exp": exp(dies_after) });
             let (token, delegation) = verified(&verifier, &idp_key, None, &claims, None);
             let user = User { token, delegation, sub: sub.to_owned(), act: None, dies_after };
-            Caller { name, inbound: Inbound::User(user), tenant: Some(tenant) }
+            CastMember { name, inbound: Inbound::User(user), tenant: Some(tenant) }
         };
-        let nobody = |name, tenant| Caller { name, inbound: Inbound::Nobody, tenant };
+        let nobody = |name, tenant| CastMember { name, inbound: Inbound::Nobody, tenant };
         let callers = vec![
             user("ann of acme, soon to expire", "ann", "acme", 20),
             user("ann of acme", "ann", "acme", 3_600),
@@ -128,7 +128,7 @@ impl Cast {
     }
 }
 
-impl Caller {
+impl CastMember {
     pub fn user(&self) -> Option<&User> {
         match &self.inbound {
             Inbound::User(user) => Some(user),
@@ -145,7 +145,7 @@ impl Caller {
     }
 }
 
-fn by_way_of_another_agent(verifier: &Verifier, sts_key: &SigningKey) -> Caller {
+fn by_way_of_another_agent(verifier: &Verifier, sts_key: &SigningKey) -> CastMember {
     let act = Act::wrap(STS, "front", None);
     let claims = json!({
         "iss": STS, "sub": "ann", "aud": "agents", "client_id": "front", "iat": iat(), "exp": exp(3_600), "jti": "front-1",
@@ -153,16 +153,16 @@ fn by_way_of_another_agent(verifier: &Verifier, sts_key: &SigningKey) -> Caller 
     });
     let (token, delegation) = verified(verifier, sts_key, Some("at+jwt"), &claims, None);
     let user = User { token, delegation, sub: "ann".to_owned(), act: Some(act), dies_after: 3_600 };
-    Caller { name: "ann of acme, by way of another agent", inbound: Inbound::User(user), tenant: Some("acme") }
+    CastMember { name: "ann of acme, by way of another agent", inbound: Inbound::User(user), tenant: Some("acme") }
 }
 
-fn another_service_account(verifier: &Verifier, sts_key: &SigningKey) -> Caller {
+fn another_service_account(verifier: &Verifier, sts_key: &SigningKey) -> CastMember {
     let claims = json!({
         "iss": STS, "sub": "nightly", "aud": "agents", "client_id": "nightly", "iat": iat(), "exp": exp(3_600), "jti": "nightly-1",
         "scope": "ask", "tenant_ids": ["acme", "globex"], "txn": "t",
     });
     let (_, delegation) = verified(verifier, sts_key, Some("at+jwt"), &claims, Some("globex"));
-    Caller {
+    CastMember {
         name: "a service account, for globex",
         inbound: Inbound::ServiceAccount(delegation),
         tenant: Some("globex"),
@@ -206,7 +206,7 @@ fn verified(
     typ: Option<&str>,
     claims: &Value,
     tenant: Option<&'static str>,
-) -> (String, Delegation) {
+) -> (String, Caller) {
     let token = key.sign(typ, claims.to_string().as_bytes()).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}")).unwrap());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sts_client::propagate::Credential;
 use sts_client::{Error, OnOutage, Route, WithoutUser};
 
-use super::cast::{CAST, Caller, Inbound, OWN_TENANTS, start};
+use super::cast::{CAST, CastMember, Inbound, OWN_TENANTS, start};
 use super::run::{ATTEMPTS, Call, Run, Seen};
 use super::sts::{Asked, Asking, Given, Issued, State};
 
@@ -145,7 +145,7 @@ fn judge_call(seen: &Seen, state: &State, flights: &Flights<'_>) -> Verdict {
     }
 }
 
-fn judge_headers(seen: &Seen, caller: &Caller, credential: Credential) -> Verdict {
+fn judge_headers(seen: &Seen, caller: &CastMember, credential: Credential) -> Verdict {
     let count = |name: &str| seen.headers.get_all(name).iter().count();
     let text = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
     require(count("authorization") == 1, "not one Authorization")?;
@@ -163,25 +163,25 @@ fn issued<'a>(seen: &Seen, state: &'a State) -> Result<&'a Issued, String> {
     Ok(issued)
 }
 
-fn judge_exchanged(seen: &Seen, caller: &Caller, issued: &Issued) -> Verdict {
+fn judge_exchanged(seen: &Seen, caller: &CastMember, issued: &Issued) -> Verdict {
     let user = caller.user().ok_or("a token was exchanged without a user")?;
     require(seen.ended.as_secs() < user.dies_after, "a token left for a user whose own has died")?;
     require(issued.asked == asked(&seen.call, Some(seen.call.caller)), "the token is of another key")
 }
 
-fn judge_own(seen: &Seen, caller: &Caller, issued: &Issued) -> Verdict {
+fn judge_own(seen: &Seen, caller: &CastMember, issued: &Issued) -> Verdict {
     require(caller.user().is_none(), "a service account instead of a user")?;
     require(route(&seen.call).without_user == WithoutUser::ServiceAccount, "a service account where none may go")?;
     judge_own_token(seen, caller, issued)
 }
 
-fn judge_own_token(seen: &Seen, caller: &Caller, issued: &Issued) -> Verdict {
+fn judge_own_token(seen: &Seen, caller: &CastMember, issued: &Issued) -> Verdict {
     require(caller.tenant.is_none_or(|tenant| OWN_TENANTS.contains(&tenant)), "for a tenant that is not its own")?;
     require(issued.asked == asked(&seen.call, None), "a service account's token of another agent or target")
 }
 
 /// An outage, whole and nothing else, or none asked because of an outage just before.
-fn judge_fallback(seen: &Seen, (caller, issued): (&Caller, &Issued), flights: &Flights<'_>) -> Verdict {
+fn judge_fallback(seen: &Seen, (caller, issued): (&CastMember, &Issued), flights: &Flights<'_>) -> Verdict {
     judge_own_token(seen, caller, issued)?;
     let user = caller.user().ok_or("a fallback without a user")?;
     require(seen.ended.as_secs() < user.dies_after, "a fallback for a user whose token has died")?;
@@ -201,7 +201,7 @@ fn out_of_reach(seen: &Seen, flights: &Flights<'_>) -> bool {
     settled.max_by_key(|flight| flight.ended()).is_some_and(Flight::is_outage)
 }
 
-fn judge_error(seen: &Seen, (caller, error): (&Caller, &Error), state: &State, flights: &Flights<'_>) -> Verdict {
+fn judge_error(seen: &Seen, (caller, error): (&CastMember, &Error), state: &State, flights: &Flights<'_>) -> Verdict {
     match error {
         Error::Refused { code } => judge_refusal(seen, caller, code.as_str(), state),
         // Load is shared with those who waited for the very same request; and with all of the agent for as long as `Retry-After` says.
@@ -225,7 +225,7 @@ fn judge_error(seen: &Seen, (caller, error): (&Caller, &Error), state: &State, f
     }
 }
 
-fn judge_refusal(seen: &Seen, caller: &Caller, code: &str, state: &State) -> Verdict {
+fn judge_refusal(seen: &Seen, caller: &CastMember, code: &str, state: &State) -> Verdict {
     let dead = caller.user().is_some_and(|user| user.dies_after <= seen.ended.as_secs());
     match code {
         "invalid_token" => require(dead, "a living token is called dead"),

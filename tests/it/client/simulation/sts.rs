@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use http::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sts_client::transport::{Transport, TransportError};
+use sts_client::net::{Transport, TransportError};
 use sts_jose::{Clock as _, SigningKey};
 use sts_protocol::Act;
 use url::form_urlencoded;

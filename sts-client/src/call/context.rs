@@ -1,0 +1,340 @@
+//! The context of an outbound call: the caller on whose behalf it is made.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use sts_jose::Entropy;
+use sts_protocol::Tenant;
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+
+use super::caller::{Caller, Kind};
+use super::headers::{CorrelationId, PropagatedHeaders};
+use super::idempotency_key::IdempotencyKey;
+
+tokio::task_local! {
+    static CURRENT: CallContext;
+}
+
+/// The context of an outbound call: the caller on whose behalf it is made, and the headers that travel with it. Cloning is cheap.
+///
+/// Made from a [`Caller`], or with [`CallContext::without_user`]. A call without a context is an error and not a call without a user:
+/// code that loses the context (a spawned task does) must not gain the service account's authority.
+///
+/// ```
+/// # use sts_client::{CallContext, Caller};
+/// # async fn handler(caller: Caller) {
+/// CallContext::from(caller).scope(async { /* calls on behalf of the caller */ }).await;
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct CallContext(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    origin: Origin,
+    headers: PropagatedHeaders,
+}
+
+/// The origin of a call, for the decision table.
+#[derive(Debug)]
+enum Origin {
+    /// A verified inbound request.
+    Inbound(Caller),
+    /// No request: a scheduled run, or the handshake of a protocol.
+    Absent {
+        /// The tenant for which the work is done.
+        tenant: Option<Tenant>,
+    },
+}
+
+/// No context is known for a call. The agent's code is at fault.
+///
+/// ```
+/// use sts_client::{CallContext, Error, http::Extensions};
+///
+/// let missing = CallContext::find(&Extensions::new()).unwrap_err();
+/// assert!(matches!(Error::from(missing), Error::Misconfigured { .. }));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no call context: attach one to the request, or make the call within CallContext::scope")]
+pub struct MissingContext;
+
+impl From<Caller> for CallContext {
+    fn from(caller: Caller) -> Self {
+        let headers = caller.verified().headers.clone();
+        Self(Arc::new(Inner { origin: Origin::Inbound(caller), headers }))
+    }
+}
+
+impl From<&Caller> for CallContext {
+    fn from(caller: &Caller) -> Self {
+        Self::from(caller.clone())
+    }
+}
+
+impl CallContext {
+    /// For work that no user asked for, of one tenant or of none.
+    ///
+    /// ```
+    /// use sts_client::{CallContext, SystemEntropy, Tenant};
+    ///
+    /// let nightly = CallContext::without_user(Some(Tenant::new("acme").unwrap()), &SystemEntropy);
+    /// assert!(nightly.caller().is_none());
+    /// ```
+    pub fn without_user(tenant: Option<Tenant>, entropy: &dyn Entropy) -> Self {
+        Self(Arc::new(Inner { origin: Origin::Absent { tenant }, headers: PropagatedHeaders::fresh(entropy) }))
+    }
+
+    /// With another correlation id.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, CorrelationId, SystemEntropy};
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let context = context.with_correlation_id(CorrelationId::from_text("run-7").unwrap());
+    /// assert_eq!(context.headers().correlation_id().as_str(), "run-7");
+    /// ```
+    #[must_use]
+    pub fn with_correlation_id(self, correlation_id: CorrelationId) -> Self {
+        self.with_headers(|headers| headers.with_correlation_id(correlation_id))
+    }
+
+    /// With another idempotency key, for one of several calls that one request makes.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let context = context.with_idempotency_key(IdempotencyKey::from_text("order-7").unwrap());
+    /// assert_eq!(context.headers().idempotency_key().unwrap().as_str(), "order-7");
+    /// ```
+    #[must_use]
+    pub fn with_idempotency_key(self, key: IdempotencyKey) -> Self {
+        self.with_headers(|headers| headers.with_idempotency_key(key))
+    }
+
+    /// For one of several calls that one request makes, which the agent names: its idempotency key, if there is one, is
+    /// [`IdempotencyKey::child`] of the request's. A repetition of the request that names its calls alike repeats their keys, and whoever is
+    /// called does nothing twice.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
+    /// # let context = CallContext::without_user(None, &SystemEntropy).with_idempotency_key(IdempotencyKey::from_text("order-7").unwrap());
+    /// let (reserve, charge) = (context.clone().for_operation("reserve"), context.for_operation("charge"));
+    /// assert_eq!(reserve.headers().idempotency_key().unwrap().as_str(), "order-7::reserve");
+    /// assert_eq!(charge.headers().idempotency_key().unwrap().as_str(), "order-7::charge");
+    /// ```
+    #[must_use]
+    pub fn for_operation(self, operation: &str) -> Self {
+        match self.headers().idempotency_key().map(|key| key.child(operation)) {
+            Some(key) => self.with_idempotency_key(key),
+            None => self,
+        }
+    }
+
+    /// Without the idempotency key: it names one operation, and this context serves for others.
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn without_idempotency_key(self) -> Self {
+        self.with_headers(PropagatedHeaders::without_idempotency_key)
+    }
+
+    fn with_headers(self, change: impl FnOnce(PropagatedHeaders) -> PropagatedHeaders) -> Self {
+        let origin = match &self.0.origin {
+            Origin::Inbound(caller) => Origin::Inbound(caller.clone()),
+            Origin::Absent { tenant } => Origin::Absent { tenant: tenant.clone() },
+        };
+        Self(Arc::new(Inner { origin, headers: change(self.0.headers.clone()) }))
+    }
+
+    /// The context of the task that is running, where [`CallContext::scope`] set one.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// assert!(CallContext::current().is_none());
+    /// ```
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// The context of one call: the [`CallContext`] or else the [`Caller`] among the extensions of the request, or else that of the
+    /// task that is running.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy, http::Extensions};
+    /// let mut extensions = Extensions::new();
+    /// assert!(CallContext::find(&extensions).is_err());
+    /// extensions.insert(CallContext::without_user(None, &SystemEntropy));
+    /// assert!(CallContext::find(&extensions).is_ok());
+    /// ```
+    ///
+    /// # Errors
+    /// [`MissingContext`] when there is none.
+    pub fn find(extensions: &http::Extensions) -> Result<Self, MissingContext> {
+        let attached = extensions.get::<Self>().cloned().or_else(|| extensions.get::<Caller>().map(Self::from));
+        attached.or_else(Self::current).ok_or(MissingContext)
+    }
+
+    /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:
+    /// [`Self::spawn`] takes it there, and [`Self::scope_stream`] into a body that is streamed after the handler has returned.
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// assert!(context.scope(async { CallContext::current().is_some() }).await);
+    /// # }
+    /// ```
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// Spawns a task with this context as the current one. The task may outlive the request, but not the token: a call that it makes
+    /// after the token has expired fails with [`RefusalCode::INVALID_TOKEN`](crate::RefusalCode::INVALID_TOKEN).
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let task = context.spawn(async { CallContext::current().is_some() });
+    /// assert!(task.await.unwrap());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        tokio::spawn(self.clone().scope(future).in_current_span())
+    }
+
+    /// Wraps a stream, or with the feature `tower` a response body, so that this context is the current one each time it is polled. For
+    /// bodies that a handler returns and the server polls later: server-sent events, a gRPC stream.
+    ///
+    /// ```
+    /// # use futures_util::{StreamExt as _, stream};
+    /// # use sts_client::{CallContext, SystemEntropy};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let context = CallContext::without_user(None, &SystemEntropy);
+    /// let events = stream::iter([1, 2]).map(|event| (event, CallContext::current().is_some()));
+    /// let events = context.scope_stream(events);
+    /// assert_eq!(events.collect::<Vec<_>>().await, [(1, true), (2, true)]);
+    /// # }
+    /// ```
+    pub fn scope_stream<S>(&self, stream: S) -> Scoped<S> {
+        Scoped { inner: Box::pin(stream), context: self.clone() }
+    }
+
+    /// The verified caller behind the call; `None` for work that no request started.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// fn came_with_a_request(context: &CallContext) -> bool {
+    ///     context.caller().is_some()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        match &self.0.origin {
+            Origin::Inbound(caller) => Some(caller),
+            Origin::Absent { .. } => None,
+        }
+    }
+
+    /// The verified caller, if it is a user; `None` for a service account, and without a caller.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// fn is_for_a_user(context: &CallContext) -> bool {
+    ///     context.user().is_some()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn user(&self) -> Option<&Caller> {
+        self.caller().filter(|caller| caller.kind() == Kind::User)
+    }
+
+    /// The tenant for which the call is made: verified, or said in [`CallContext::without_user`].
+    ///
+    /// ```
+    /// # use sts_client::{CallContext, SystemEntropy, Tenant};
+    /// let context = CallContext::without_user(Some(Tenant::new("acme").unwrap()), &SystemEntropy);
+    /// assert_eq!(context.tenant().unwrap().as_str(), "acme");
+    /// ```
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match &self.0.origin {
+            Origin::Inbound(caller) => caller.tenant(),
+            Origin::Absent { tenant } => tenant.as_ref(),
+        }
+    }
+
+    /// The headers that travel with the call.
+    ///
+    /// ```
+    /// # use sts_client::CallContext;
+    /// fn request(context: &CallContext) -> &str {
+    ///     context.headers().correlation_id().as_str()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn headers(&self) -> &PropagatedHeaders {
+        &self.0.headers
+    }
+}
+
+/// A stream or a body that is polled with a [`CallContext`] as the current one; from [`CallContext::scope_stream`].
+///
+/// ```
+/// # use sts_client::{CallContext, Caller, Scoped};
+/// fn events<S>(caller: &Caller, events: S) -> Scoped<S> {
+///     CallContext::from(caller).scope_stream(events)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Scoped<S> {
+    inner: Pin<Box<S>>,
+    context: CallContext,
+}
+
+impl<S: Stream> Stream for Scoped<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        CURRENT.sync_scope(this.context.clone(), || this.inner.as_mut().poll_next(cx))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(feature = "tower")]
+impl<B: http_body::Body> http_body::Body for Scoped<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        CURRENT.sync_scope(this.context.clone(), || this.inner.as_mut().poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}

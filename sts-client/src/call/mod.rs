@@ -1,0 +1,22 @@
+//! The nouns of a call: the verified caller, the context, the headers that travel with it, and the route.
+//!
+//! What lives here: values, and the rules of each. What must never: a request to anything, or a decision about one. Another header that
+//! travels is in `headers`, another rule of a route in `route`.
+
+mod call_counts;
+mod caller;
+mod context;
+pub(crate) mod headers;
+mod idempotency_key;
+mod refusal_code;
+mod route;
+
+pub(crate) use caller::Verified;
+pub use caller::{Caller, Kind, PriorActors, VerifiedTenant};
+pub use context::{CallContext, MissingContext, Scoped};
+pub(crate) use headers::single;
+pub use headers::{CorrelationId, PropagatedHeaders, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
+pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
+pub use refusal_code::RefusalCode;
+pub use route::{OnOutage, OutboundKey, Route, RouteError, WithoutUser};
+pub(crate) use route::{Routes, without_secrets};

@@ -1,0 +1,97 @@
+//! Keys of one length, whatever they are made of.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use serde_json::Value;
+
+/// The key of a one-time value or of an operation: SHA-256 over a namespace and parts, each with its length before it.
+///
+/// So no two lists of parts share a key, no text is too long for a store, and no store holds names of users or tenants.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupKey([u8; 32]);
+
+impl DedupKey {
+    /// The key of these parts in a namespace, which names the kind of thing: values of two kinds never meet.
+    ///
+    /// ```
+    /// use sts_client::dedup::DedupKey;
+    ///
+    /// assert_ne!(DedupKey::new("message", ["a", "bc"]), DedupKey::new("message", ["ab", "c"]));
+    /// assert_ne!(DedupKey::new("message", ["a"]), DedupKey::new("operation", ["a"]));
+    /// ```
+    pub fn new<P: AsRef<[u8]>>(namespace: &str, parts: impl IntoIterator<Item = P>) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        feed(&mut context, namespace.as_bytes());
+        for part in parts {
+            feed(&mut context, part.as_ref());
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(context.finish().as_ref());
+        Self(key)
+    }
+
+    /// The key of a JSON value in a namespace, whatever the order of the members of its objects.
+    #[must_use]
+    pub fn of_json(namespace: &str, value: &Value) -> Self {
+        Self::new(namespace, [canonical(value).to_string()])
+    }
+
+    /// 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+fn feed(context: &mut digest::Context, part: &[u8]) {
+    context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+    context.update(part);
+}
+
+/// The value with the members of its objects in order.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut names: Vec<&String> = members.keys().collect();
+            names.sort();
+            let member = |name: &String| (name.clone(), members.get(name).map_or(Value::Null, canonical));
+            Value::Object(names.into_iter().map(member).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// Its first bytes, enough to find it again in a log.
+impl fmt::Debug for DedupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DedupKey(")?;
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_order_of_members_makes_no_other_key_and_everything_else_does() {
+        let of = |text: &str| DedupKey::of_json("n", &serde_json::from_str(text).unwrap());
+        let one = of(r#"{"a": {"x": [1, 2], "y": null}, "b": "c"}"#);
+        assert_eq!(one, of(r#"{"b": "c", "a": {"y": null, "x": [1, 2]}}"#));
+        for other in [r#"{"a": {"x": [2, 1], "y": null}, "b": "c"}"#, r#"{"a": {"x": [1, 2]}, "b": "c"}"#, "{}"] {
+            assert_ne!(one, of(other), "{other}");
+        }
+        assert_ne!(DedupKey::of_json("n", &json!({})), DedupKey::of_json("m", &json!({})));
+    }
+}

@@ -1,0 +1,239 @@
+//! Events for a message at each boundary, which cannot hold a secret.
+//!
+//! What lives here: the boundaries, the [`Event`], and where events go ([`EventSink`]: [`JsonLines`] is the audit trail of an agent,
+//! [`ToTracing`] its log, [`Recorded`] a test's). Each guard emits its events to [`EventSinks`]. Redaction is by construction: a
+//! field holds a time, a code of this crate, a verified tenant, a name of the agent's own configuration, or a [`Reference`], which is a
+//! UUID or a digest. What must never live here: a field for text that somebody sent. Another boundary is a variant of [`Boundary`]; another
+//! place for events an implementation of [`EventSink`].
+
+mod reference;
+mod sinks;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use sts_protocol::Tenant;
+
+pub use reference::Reference;
+pub use sinks::{JsonLines, Recorded, ToTracing};
+
+use crate::call::{Caller, Kind};
+
+/// A line that a message crosses, in the order in which it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boundary {
+    /// A message arrived.
+    Received,
+    /// The sender and its principal are verified.
+    Identity,
+    /// The message is for this agent and has the authority that it needs.
+    Authorization,
+    /// The message is no replay.
+    Replay,
+    /// The approval of the message, where one is required.
+    Approval,
+    /// Its payload was decrypted.
+    Decrypted,
+    /// A handler was called.
+    Invoked,
+    /// A payload was held against its schema.
+    Validated,
+    /// An answer was made.
+    Answered,
+}
+
+impl Boundary {
+    /// All of them, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Received,
+        Self::Identity,
+        Self::Authorization,
+        Self::Replay,
+        Self::Approval,
+        Self::Decrypted,
+        Self::Invoked,
+        Self::Validated,
+        Self::Answered,
+    ];
+
+    /// The name in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Identity => "identity",
+            Self::Authorization => "authorization",
+            Self::Replay => "replay",
+            Self::Approval => "approval",
+            Self::Decrypted => "decrypted",
+            Self::Invoked => "invoked",
+            Self::Validated => "validated",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+/// The outcome of a message at a boundary. The code is one of this crate's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "outcome", content = "reason", rename_all = "snake_case")]
+pub enum BoundaryOutcome {
+    /// The message passed.
+    Passed,
+    /// The message was refused.
+    Refused(&'static str),
+    /// The guard could not decide.
+    Unavailable(&'static str),
+}
+
+/// A guard of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The verification of inbound tokens.
+    Token,
+    /// The opening and sealing of envelopes.
+    Envelope,
+    /// The idempotency of requests.
+    Idempotency,
+}
+
+/// The parties and the message of an event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventSubject {
+    /// Joins the events of one user request: the trace or correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<Reference>,
+    /// The message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<Reference>,
+    /// The operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Reference>,
+    /// The verified tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<Tenant>,
+    /// The calling agent, by its verified token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Reference>,
+    /// The principal, by its verified token: issuer and subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Reference>,
+    /// The transaction, by its verified token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub txn: Option<Reference>,
+    /// The other agent, as this agent's configuration calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<ConfiguredName>,
+    /// What the message asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capability: Option<&'static str>,
+}
+
+impl EventSubject {
+    /// The caller, by its verified token.
+    #[must_use]
+    pub fn of(caller: &Caller) -> Self {
+        let verified = caller.verified();
+        let subject = &verified.subject;
+        let actor = match verified.kind {
+            Kind::User => caller.actor().map(|actor| actor.sub),
+            Kind::ServiceAccount => Some(verified.sub.as_str()),
+        };
+        Self {
+            trace_id: Some(Reference::of(caller.correlation_id().as_str())),
+            tenant_id: verified.tenant.clone(),
+            actor: actor.map(Reference::of),
+            subject: Some(Reference::of_parts(&[&subject.iss, &subject.sub])),
+            txn: verified.txn.as_deref().map(Reference::of),
+            ..Self::default()
+        }
+    }
+}
+
+/// A name out of the agent's own configuration. Only code that reads configuration makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredName(Arc<str>);
+
+impl Serialize for ConfiguredName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl ConfiguredName {
+    #[cfg(feature = "envelope")]
+    pub(crate) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One event at a boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// The time.
+    pub at: Timestamp,
+    /// The guard that reports it.
+    pub guard: Guard,
+    /// The boundary.
+    pub boundary: Boundary,
+    /// The outcome there.
+    #[serde(flatten)]
+    pub outcome: BoundaryOutcome,
+    /// The parties and the message.
+    #[serde(flatten)]
+    pub about: EventSubject,
+}
+
+/// A sink of events. It must not block for long, and handles its own failures.
+pub trait EventSink: fmt::Debug + Send + Sync {
+    /// Takes one event.
+    fn record(&self, event: &Event);
+}
+
+/// Sinks that each get every event. Cloning is cheap; the default has none.
+#[derive(Debug, Clone, Default)]
+pub struct EventSinks(Vec<Arc<dyn EventSink>>);
+
+impl EventSinks {
+    /// One sink.
+    #[must_use]
+    pub fn to(sink: Arc<dyn EventSink>) -> Self {
+        Self(vec![sink])
+    }
+
+    /// Adds a sink.
+    #[must_use]
+    pub fn and(mut self, sink: Arc<dyn EventSink>) -> Self {
+        self.0.push(sink);
+        self
+    }
+
+    /// Emits an event to each sink. A sink that panics loses the event, and the other sinks still get it.
+    pub fn emit(&self, event: &Event) {
+        for sink in &self.0 {
+            if catch_unwind(AssertUnwindSafe(|| sink.record(event))).is_err() {
+                tracing::error!("a sink of trace events panicked");
+            }
+        }
+    }
+
+    /// Emits that a message passed every boundary before that of `last`, and then `last`.
+    pub(crate) fn emit_all(&self, last: &Event) {
+        for boundary in Boundary::ALL.into_iter().take_while(|boundary| *boundary < last.boundary) {
+            self.emit(&Event { boundary, outcome: BoundaryOutcome::Passed, ..last.clone() });
+        }
+        self.emit(last);
+    }
+}

@@ -1,0 +1,88 @@
+//! Where events can go.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{BoundaryOutcome, Event, EventSink};
+
+/// The audit trail of an agent: one JSON object a line. A line is written whole and flushed; one that cannot be written is an error in
+/// the log.
+pub struct JsonLines<W>(Mutex<W>);
+
+impl<W: Write + Send> JsonLines<W> {
+    /// Writes to `writer`.
+    pub fn new(writer: W) -> Self {
+        Self(Mutex::new(writer))
+    }
+
+    /// Gives the writer back.
+    pub fn into_inner(self) -> W {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write + Send> EventSink for JsonLines<W> {
+    fn record(&self, event: &Event) {
+        let written = serde_json::to_vec(event).map_err(std::io::Error::from).and_then(|mut line| {
+            line.push(b'\n');
+            let mut writer = lock(&self.0);
+            writer.write_all(&line).and_then(|()| writer.flush())
+        });
+        if let Err(error) = written {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(error, "an event of the audit trail could not be written");
+        }
+    }
+}
+
+impl<W> fmt::Debug for JsonLines<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JsonLines")
+    }
+}
+
+/// Events as those of `tracing`, target `sts_client::events`: refusals at debug, what could not be told at warn, all else at trace.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ToTracing;
+
+impl EventSink for ToTracing {
+    fn record(&self, event: &Event) {
+        let Event { guard, boundary, outcome, about, .. } = event;
+        let (guard, boundary) = (format!("{guard:?}"), boundary.as_str());
+        let trace_id = about.trace_id.map(tracing::field::display);
+        match outcome {
+            BoundaryOutcome::Passed => {
+                tracing::trace!(target: "sts_client::events", guard, boundary, trace_id, "passed")
+            }
+            BoundaryOutcome::Refused(reason) => {
+                tracing::debug!(target: "sts_client::events", guard, boundary, reason, trace_id, "refused");
+            }
+            BoundaryOutcome::Unavailable(reason) => {
+                tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be told");
+            }
+        }
+    }
+}
+
+/// Keeps events in memory, for tests and measures.
+#[derive(Debug, Default)]
+pub struct Recorded(Mutex<Vec<Event>>);
+
+impl Recorded {
+    /// Takes out what came since the last time.
+    #[must_use]
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut lock(&self.0))
+    }
+}
+
+impl EventSink for Recorded {
+    fn record(&self, event: &Event) {
+        lock(&self.0).push(event.clone());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

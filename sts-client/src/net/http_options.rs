@@ -1,0 +1,144 @@
+//! The HTTP client of an agent's own calls.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretSlice};
+use sts_jose::HttpClientError;
+use url::Url;
+
+/// The client that the options make.
+pub(crate) type HttpClient = reqwest::Client;
+
+/// The time that a connection may take, unless said otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time in which something must be read, unless said otherwise.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The options of an HTTP client fit for calls that carry tokens.
+///
+/// It follows no redirect. The token was chosen for the URL of the call: reqwest takes `Authorization` off when a redirect leads to another
+/// host, but not when it leads out of the route on the same one, and the tenant and all that is forwarded would go along even to another
+/// host. A redirect comes back as the answer that it is. It keeps no cookies, and reads no proxy from the environment.
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::HttpOptions;
+///
+/// let client = HttpOptions::default().read_timeout(Duration::from_secs(120)).no_proxy("internal.example").build()?;
+/// # Ok::<(), sts_client::HttpClientError>(())
+/// ```
+#[derive(Clone)]
+pub struct HttpOptions {
+    connect_timeout: Duration,
+    read_timeout: Option<Duration>,
+    ca_pem: Option<Arc<[u8]>>,
+    proxy: Option<Url>,
+    no_proxy: Vec<String>,
+    /// Certificates and key, in PEM.
+    identity: Option<Arc<SecretSlice<u8>>>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        let (connect_timeout, read_timeout) = (CONNECT_TIMEOUT, Some(READ_TIMEOUT));
+        Self { connect_timeout, read_timeout, ca_pem: None, proxy: None, no_proxy: Vec::new(), identity: None }
+    }
+}
+
+impl HttpOptions {
+    /// Sets the time that a connection may take. Default 5 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets the time in which the answer must begin, and after each part of it the next one come. Default 30 s. A stream may take longer
+    /// than that in all.
+    #[must_use]
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = Some(timeout);
+        self
+    }
+
+    /// Waits for ever: for streams that may be silent for longer than any time that could be named.
+    #[must_use]
+    pub fn without_read_timeout(mut self) -> Self {
+        self.read_timeout = None;
+        self
+    }
+
+    /// Trusts exactly these certificate authorities, in PEM. Default: those of the system.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.ca_pem = Some(pem.into());
+        self
+    }
+
+    /// Sends calls by way of this proxy. Calls to this machine go there directly.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Url) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// Sends calls to that host (`internal.example` and what is below it), address or network (`10.0.0.0/8`) directly.
+    #[must_use]
+    pub fn no_proxy(mut self, host: impl Into<String>) -> Self {
+        self.no_proxy.push(host.into());
+        self
+    }
+
+    /// Presents this certificate with its chain, in PEM, and proves it by the key, in PEM.
+    #[must_use]
+    pub fn client_certificate(mut self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Self {
+        let mut pem = certificate_pem;
+        pem.push(b'\n');
+        pem.extend_from_slice(SecretSlice::from(key_pem).expose_secret());
+        self.identity = Some(Arc::new(pem.into()));
+        self
+    }
+
+    /// Makes a client. It opens no connection yet.
+    ///
+    /// # Errors
+    /// [`HttpClientError::NoCertificate`] when the authorities are none; [`HttpClientError::Build`] when they, the proxy, the client
+    /// certificate or the machine's trust store cannot be used.
+    pub fn build(&self) -> Result<HttpClient, HttpClientError> {
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(self.connect_timeout)
+            .tls_backend_rustls();
+        if let Some(timeout) = self.read_timeout {
+            builder = builder.read_timeout(timeout);
+        }
+        if let Some(pem) = &self.ca_pem {
+            builder = sts_jose::trusting(builder, pem)?;
+        }
+        if let Some(proxy) = &self.proxy {
+            let direct =
+                ["localhost", "127.0.0.0/8", "::1"].into_iter().chain(self.no_proxy.iter().map(String::as_str));
+            let direct = direct.collect::<Vec<_>>().join(",");
+            builder =
+                builder.proxy(reqwest::Proxy::all(proxy.clone())?.no_proxy(reqwest::NoProxy::from_string(&direct)));
+        }
+        if let Some(pem) = &self.identity {
+            builder = builder.identity(reqwest::Identity::from_pem(pem.expose_secret())?);
+        }
+        Ok(builder.build()?)
+    }
+}
+
+/// Without the proxy's password and the key.
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOptions")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("read_timeout", &self.read_timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! The only place that sends requests of this crate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sts_jose::HttpClientError;
+
+/// An answer may have this many bytes.
+pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// An idle connection is kept this long, so that the next exchange has no handshake to wait for.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The body of anything but a success may take this long: its status has said enough.
+const FAILURE_BODY_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How many idle connections to one host are kept.
+const MAX_IDLE_CONNECTIONS: usize = 32;
+
+/// Sends one HTTP request and reads its whole answer: at most [`MAX_ANSWER_BYTES`], no redirect followed, no proxy of the environment, no
+/// retry. Implement it to bring another HTTP client, or faults for a test.
+///
+/// An answer of another status than 200 to 299 is an answer whatever becomes of its body, which may be left out: or a refusal that breaks
+/// halfway would be taken for an outage.
+#[async_trait]
+pub trait Transport: std::fmt::Debug + Send + Sync {
+    /// Sends `request`, whose URI is absolute.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError>;
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No connection, or it broke before the answer was whole.
+    #[error("the request failed")]
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Not all done in time.
+    #[error("not done in time")]
+    TimedOut,
+    /// More than [`MAX_ANSWER_BYTES`]: not an outage, but nothing that can be read.
+    #[error("longer than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge,
+}
+
+/// The transport that is used unless another is brought. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct HttpTransport {
+    client: reqwest::Client,
+}
+
+impl HttpTransport {
+    /// A transport that gives every request `timeout`, from the connection to the last byte of the answer. It trusts the certificate
+    /// authorities of the system.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn new(timeout: Duration) -> Result<Self, HttpClientError> {
+        client(timeout, None)
+    }
+
+    /// Like [`Self::new`], but trusts exactly the certificate authorities in `ca_pem`: one or more certificates in PEM.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn with_ca(timeout: Duration, ca_pem: &[u8]) -> Result<Self, HttpClientError> {
+        client(timeout, Some(ca_pem))
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
+        let mut answer = self.client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
+        let body = if answer.status().is_success() {
+            whole_body(&mut answer).await?
+        } else {
+            // Why the body is not to be had says nothing that the status has not said.
+            let body = tokio::time::timeout(FAILURE_BODY_TIMEOUT, whole_body(&mut answer)).await;
+            body.ok().and_then(Result::ok).unwrap_or_default()
+        };
+        let mut response = http::Response::new(body);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, TransportError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(TransportError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn client(timeout: Duration, ca_pem: Option<&[u8]>) -> Result<HttpTransport, HttpClientError> {
+    let builder = sts_jose::http_client_builder(timeout, ca_pem)?
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
+    Ok(HttpTransport { client: builder.build()? })
+}
+
+fn failed(error: reqwest::Error) -> TransportError {
+    if error.is_timeout() {
+        return TransportError::TimedOut;
+    }
+    TransportError::Failed(Arc::new(error.without_url()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::aws_lc_rs;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// Answers whoever trusts `authority` with nothing; gives the URL.
+    async fn serve(authority: &CertifiedIssuer<'static, KeyPair>) -> String {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate: CertificateDer<'static> = parameters.signed_by(&key, authority).unwrap().into();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let (acceptor, listener) =
+            (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // A client that does not trust the authority ends the handshake.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        format!("https://localhost:{port}/")
+    }
+
+    async fn get(transport: HttpTransport, url: &str) -> Result<http::StatusCode, TransportError> {
+        let request = http::Request::get(url).body(Vec::new()).unwrap();
+        transport.send(request).await.map(|response| response.status())
+    }
+
+    #[tokio::test]
+    async fn exactly_the_given_authorities_are_trusted() {
+        let (ours, other) = (authority(), authority());
+        let url = serve(&ours).await;
+        let with = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            HttpTransport::with_ca(TIMEOUT, authority.pem().as_bytes()).unwrap()
+        };
+        assert_eq!(get(with(&ours), &url).await.unwrap(), 204);
+        for untrusting in [with(&other), HttpTransport::new(TIMEOUT).unwrap()] {
+            assert!(matches!(get(untrusting, &url).await, Err(TransportError::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn a_file_of_authorities_without_any_is_refused() {
+        for pem in [b"".as_slice(), b"no pem"] {
+            assert!(matches!(HttpTransport::with_ca(TIMEOUT, pem), Err(HttpClientError::NoCertificate)));
+        }
+    }
+}

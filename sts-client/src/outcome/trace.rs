@@ -1,0 +1,50 @@
+//! The request that an answer belongs to.
+
+use crate::call::{CallContext, Caller, PropagatedHeaders};
+
+/// The request that an answer belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    correlation_id: String,
+    request_id: String,
+}
+
+impl Trace {
+    /// `correlationId`: joins the events of one user request across hops.
+    #[must_use]
+    pub fn correlation_id(&self) -> &str {
+        &self.correlation_id
+    }
+
+    /// `requestId`: the request's `X-Request-ID`, or else the correlation id.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// A request that was not verified.
+    #[cfg(feature = "tower")]
+    pub(crate) fn unknown() -> Self {
+        Self { correlation_id: "-".to_owned(), request_id: "-".to_owned() }
+    }
+
+    fn of(propagated: &PropagatedHeaders) -> Self {
+        let correlation_id = propagated.correlation_id().as_str().to_owned();
+        let request_id = propagated.request_id().unwrap_or(&correlation_id).to_owned();
+        Self { correlation_id, request_id }
+    }
+}
+
+/// The request that the caller sent.
+impl From<&Caller> for Trace {
+    fn from(caller: &Caller) -> Self {
+        Self::of(&caller.verified().headers)
+    }
+}
+
+/// The request of the context.
+impl From<&CallContext> for Trace {
+    fn from(context: &CallContext) -> Self {
+        Self::of(context.headers())
+    }
+}

@@ -1,0 +1,40 @@
+//! The result of looking for a key, and the health of its source.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::fetch_error::FetchError;
+
+/// The reason a key is missing. A refusal and an outage must never be confused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyLookupError {
+    /// A refusal: the issuer's keys are known, and this key is not among them. The requester causes
+    /// this error.
+    #[error("the issuer has no such key")]
+    Unknown,
+    /// A refusal: the issuer publishes a key set without any usable key.
+    #[error("the issuer publishes no key that can be used")]
+    Unusable,
+    /// An outage: the issuer's keys are not known well enough to refuse. No party here causes it.
+    /// The requester may retry.
+    #[error("the keys of the issuer are out of reach")]
+    Unavailable(#[source] Arc<FetchError>),
+}
+
+/// The health of a key source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeySetHealth {
+    /// The time at which the keys in use were read or, for a file, last found unchanged. `None` if
+    /// there are no keys.
+    pub fetched_at: Option<Timestamp>,
+    /// True if the latest attempt failed, or if its set holds no usable key.
+    pub failing: bool,
+    /// The number of refetches that an unknown `kid` has forced.
+    pub forced_refetches: u64,
+    /// The number of all attempts, including the forced ones.
+    pub fetches: u64,
+    /// The number of unusable keys in the set, plus the entries that are not read because there are
+    /// too many.
+    pub lost_keys: usize,
+}
