@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sts_jose::{JsonError, ParseError, TimeError, VerifyError};
 
-/// The check that an answer failed. No message holds a token, or a claim but `aud`.
+/// The check that an answer failed. Messages hold no token, and no claim except `aud`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Flaw {
     #[error("status {0} is neither a yes nor a no")]
