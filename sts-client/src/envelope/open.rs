@@ -124,7 +124,7 @@ impl Party {
                 None => false,
             };
             if !approved {
-                return Err(Refusal::new(Reason::ApprovalRequired, "nobody has approved the operation").into());
+                return Err(Refusal::new(Reason::ApprovalRequired, "the operation is not approved").into());
             }
         }
         Ok(())

@@ -2,10 +2,13 @@
 //!
 //! What lives here: the boundaries, the [`Event`], and its sinks. [`JsonLines`] is the audit trail
 //! of an agent, [`ToTracing`] its log, and [`Recorded`] the sink of a test. Each guard emits its
-//! events to [`EventSinks`]. The types prevent secrets. A field holds a time, a code of this crate,
-//! a verified tenant, a name from the agent's own configuration, or a [`Reference`] (a UUID or a
-//! digest). What must never live here: a field for text from a message. For another boundary, add a
-//! variant of [`Boundary`]; for another sink, implement [`EventSink`].
+//! events to [`EventSinks`].
+//!
+//! The types prevent secrets. A field holds a time, a code of this crate, a verified tenant, a
+//! configured name, or a [`Reference`] (a UUID or a digest).
+//!
+//! What must never live here: a field for text from a message. For another boundary, add a variant
+//! of [`Boundary`]; for another sink, implement [`EventSink`].
 
 mod reference;
 mod sinks;

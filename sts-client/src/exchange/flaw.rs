@@ -35,7 +35,7 @@ pub(super) enum Flaw {
     ClientId,
     #[error("act is not this agent upon the chain of before")]
     Act,
-    #[error("act is there, though nobody delegated")]
+    #[error("act is present in a token of a service account")]
     Delegated,
     #[error("the subject is another")]
     Subject,

@@ -100,7 +100,7 @@ pub enum Outcome<T> {
 /// The reason why a call has no value. An agent that serves others can return it
 /// ([`Halted::answer`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "whoever asked is told why there is no value"]
+#[must_use = "return this to the caller"]
 pub enum Halted {
     /// The operation continues asynchronously.
     Operation(Operation),
