@@ -1,4 +1,4 @@
-//! Errors of the configuration.
+//! Errors in the configuration of a verifier, an STS client or a propagator.
 
 use std::path::PathBuf;
 

@@ -20,7 +20,7 @@ pub enum Error {
     /// with the same token fails again.
     #[error("refused: {code}")]
     Refused {
-        /// The reason.
+        /// The OAuth error code of the refusal.
         code: RefusalCode,
     },
     /// No token is available now, because of an outage or load. The caller may retry.

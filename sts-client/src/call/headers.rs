@@ -255,13 +255,11 @@ impl PropagatedHeaders {
         value.to_str().ok().filter(|_| is_visible(value, MAX_ID_CHARS))
     }
 
-    /// Replaces the correlation id.
     pub(crate) fn with_correlation_id(mut self, correlation_id: CorrelationId) -> Self {
         self.correlation_id = correlation_id;
         self
     }
 
-    /// Replaces the idempotency key.
     pub(crate) fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.key = ContextKey::OfCall(key);
         self

@@ -146,7 +146,7 @@ impl Usage {
 }
 
 impl MemoryDedupStore {
-    /// Makes an empty store.
+    /// Makes an empty store with these limits. Expiry uses `clock`.
     pub fn new(clock: Arc<dyn Clock>, limits: MemoryLimits) -> Self {
         Self { clock, limits, held: Mutex::default() }
     }

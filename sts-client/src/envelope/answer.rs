@@ -110,7 +110,6 @@ impl Opened {
     }
 }
 
-/// An operation in progress.
 struct Serving {
     party: Arc<Party>,
     operation: Operation,

@@ -49,7 +49,7 @@ pub(super) struct Principal {
     pub(super) issuer: String,
     /// `caller.subject`: the `sub` of the delegated token.
     pub(super) subject: String,
-    /// `caller.tenantId`.
+    /// `caller.tenantId`, if present.
     pub(super) tenant: Option<Tenant>,
     /// `caller.serviceId`: the acting agent.
     pub(super) service_id: String,
@@ -114,7 +114,6 @@ impl Fields<'_> {
     }
 }
 
-/// Adds the payload itself.
 pub(super) fn insert_payload(claims: &mut Map<String, Value>, jwe: String) {
     claims.insert(ENCRYPTED_PAYLOAD.to_owned(), jwe.into());
 }
@@ -127,7 +126,7 @@ pub(super) fn insert_reference(claims: &mut Map<String, Value>, uri: &str, jwe: 
 
 /// The payload of an envelope.
 pub(super) enum PayloadField<'a> {
-    /// The JWE.
+    /// The JWE in the envelope.
     Encrypted(&'a str),
     /// The location of the JWE, and its SHA-256.
     Reference { uri: &'a str, sha256: &'a str },
@@ -201,19 +200,16 @@ impl Claims {
         })
     }
 
-    /// Returns `inReplyTo`.
     pub(super) fn in_reply_to(&self) -> Option<InReplyTo> {
         let reply = self.0.get("inReplyTo")?;
         let text = |name: &str| reply.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(InReplyTo { message_id: text("messageId")?, envelope_hash: text("envelopeHash")? })
     }
 
-    /// Returns `capability`.
     pub(super) fn capability(&self) -> Option<Capability> {
         self.text("capability")?.parse().ok()
     }
 
-    /// Returns `payloadTag`.
     pub(super) fn payload_tag(&self) -> Option<&str> {
         self.text("payloadTag")
     }

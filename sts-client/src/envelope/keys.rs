@@ -87,7 +87,6 @@ impl AgentKeys {
         self.write().former.clear();
     }
 
-    /// Returns the signing key.
     pub(super) fn signing(&self) -> Arc<SigningKey> {
         Arc::clone(&self.read().present.signing)
     }

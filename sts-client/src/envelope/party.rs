@@ -166,7 +166,7 @@ impl Envelopes {
     }
 }
 
-/// Sets up [`Envelopes`].
+/// The builder of [`Envelopes`]: peers, capabilities, stores and lifetimes.
 #[derive(Debug)]
 pub struct EnvelopesBuilder {
     service_id: String,
@@ -237,7 +237,7 @@ impl EnvelopesBuilder {
         self
     }
 
-    /// Uses another clock.
+    /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

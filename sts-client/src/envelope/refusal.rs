@@ -116,7 +116,7 @@ impl Refusal {
         Self { reason, detail }
     }
 
-    /// Returns the reason.
+    /// Returns the reason: the check that failed.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason

@@ -217,7 +217,7 @@ impl EventSinks {
         Self(vec![sink])
     }
 
-    /// Adds a sink.
+    /// Adds a sink, which receives every event too.
     #[must_use]
     pub fn and(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.0.push(sink);

@@ -11,7 +11,7 @@ use super::{BoundaryOutcome, Event, EventSink};
 pub struct JsonLines<W>(Mutex<W>);
 
 impl<W: Write + Send> JsonLines<W> {
-    /// Writes to `writer`.
+    /// Makes an audit trail that writes to `writer`.
     pub fn new(writer: W) -> Self {
         Self(Mutex::new(writer))
     }

@@ -15,7 +15,7 @@ use crate::build_error::BuildError;
 use crate::credentials::Credentials;
 use crate::net::{HttpTransport, Transport};
 
-/// Sets up an [`Sts`].
+/// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
 #[derive(Debug)]
 pub struct StsBuilder {
     issuer: String,
@@ -96,14 +96,14 @@ impl StsBuilder {
         self
     }
 
-    /// Uses another clock.
+    /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Uses another source of randomness.
+    /// Uses this source of randomness instead of the system's.
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
