@@ -9,13 +9,13 @@ use sts_protocol::{Scope, ScopeToken};
 /// The capability that a message requests from its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Capability {
-    /// Return information.
+    /// The recipient returns information.
     Read,
-    /// Call other agents on the caller's behalf.
+    /// The recipient calls other agents on the caller's behalf.
     Delegate,
-    /// Run a tool.
+    /// The recipient runs a tool.
     ToolCall,
-    /// Start or change a workflow.
+    /// The recipient starts or changes a workflow.
     WorkflowCommand,
 }
 
