@@ -1,41 +1,42 @@
-//! Faults of a configuration.
+//! Errors in the configuration of a verifier, an STS client or a propagator.
 
 use std::path::PathBuf;
 
 use crate::call::RouteError;
 
-/// A fault of the configuration of a [`crate::Verifier`], a [`crate::Sts`] or a [`crate::Propagator`].
+/// An error in the configuration of a [`crate::Verifier`], a [`crate::Sts`] or a
+/// [`crate::Propagator`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A route that cannot be honoured.
+    /// A route is not usable.
     #[error("a route cannot be honoured")]
     Route(#[from] RouteError),
-    /// The configuration file is not what it should be; the message has the number of the line.
+    /// The configuration file is malformed; the message has the line number.
     #[error("the configuration cannot be read")]
     Toml(#[source] TomlError),
     /// A file that the configuration names cannot be read.
     #[error("{} cannot be read", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         #[source]
         source: std::io::Error,
     },
-    /// A file of a private key holds none.
+    /// A private key file holds no private key.
     #[error("{} holds no private key", path.display())]
     Key {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the key parser.
         #[source]
         source: sts_jose::SigningKeyError,
     },
-    /// No HTTP client can be made.
+    /// The HTTP client could not be built.
     #[error("no http client can be made")]
     Http(#[from] sts_jose::HttpClientError),
-    /// Something is absent, or two things contradict each other.
+    /// A required value is missing, or two values contradict each other.
     #[error("{0}")]
     Contradiction(String),
 }
@@ -46,7 +47,8 @@ impl BuildError {
     }
 }
 
-/// The fault of a configuration file, with its line. Never quotes the file, so that a secret in the wrong place is not logged.
+/// The error in a configuration file, with its line. Never quotes the file, so that a secret in the
+/// wrong place is not logged.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TomlError {
@@ -55,7 +57,7 @@ pub struct TomlError {
 }
 
 impl TomlError {
-    /// `error` came of reading `text`.
+    /// Makes the error from the parser's `error` on `text`.
     pub(crate) fn new(error: &toml::de::Error, text: &str) -> Self {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         Self { line: 1 + before.matches('\n').count(), message: error.message().to_owned() }

@@ -1,7 +1,8 @@
-//! Tokens that were exchanged, until they die.
+//! Exchanged tokens, cached until shortly before they expire.
 //!
-//! The key holds everything that a token depends on, so that no caller is ever given the token of another. What is kept is a token, or for
-//! a few seconds a refusal; an outage is never kept, and never shared beyond those who waited for the very same request.
+//! The key covers everything that a token depends on, so that no caller receives another caller's
+//! token. The cache keeps tokens, and for a few seconds refusals. It never keeps an outage: only
+//! the callers that waited for the same request share it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,16 +21,18 @@ use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::net::Flights;
 use crate::net::bearer::REPLACEMENT_PAUSE;
 
-/// A refusal is remembered for this long, for its own key alone: a loop of a refused caller does not reach the STS each time.
+/// The time for which a refusal is cached, under its own key only. A refused caller in a loop does
+/// not reach the STS each time.
 const REFUSAL_TTL: Duration = Duration::from_secs(5);
 
-/// The number of values for which memory is reserved beforehand.
+/// The number of values for which memory is reserved in advance.
 const RESERVED: u64 = 1_024;
 
-/// What came of an exchange.
+/// The result of an exchange.
 pub(crate) type Exchanged = Result<Arc<IssuedToken>, ExchangeError>;
 
-/// Names one token: SHA-256 over all that it depends on, each part after its length.
+/// The identity of one cached token: SHA-256 over everything that the token depends on, each part
+/// after its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
@@ -50,7 +53,8 @@ impl RouteKey {
         Self(context)
     }
 
-    /// The key for one user: by the inbound token itself, to the last byte of its signature, and its tenant.
+    /// Returns the key for one user: by the whole inbound token, with its signature, and its
+    /// tenant.
     pub(crate) fn of(&self, subject: &Caller) -> Key {
         let mut context = self.0.clone();
         part(&mut context, Some(&subject.verified().digest));
@@ -61,19 +65,20 @@ impl RouteKey {
     }
 }
 
-/// The length first, so that no two lists of parts are one string of bytes; what is absent has a length that nothing has.
+/// Hashes the length before the bytes, so that no two lists of parts give the same input. An absent
+/// part has a length that no real part has.
 fn part(context: &mut digest::Context, bytes: Option<&[u8]>) {
     let length = bytes.map_or(u64::MAX, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     context.update(&length.to_le_bytes());
     context.update(bytes.unwrap_or_default());
 }
 
-/// Exchanged tokens by key, with at most one exchange under way for each.
+/// Exchanged tokens by key, with at most one exchange in progress for each key.
 #[derive(Debug, Clone)]
 pub(crate) struct ExchangeCache {
     kept: Arc<Cache<Key, Kept>>,
     flights: Flights<Key, Exchanged>,
-    /// When the token of a key was last dropped because its target had refused it.
+    /// The time at which the token of a key was last dropped because its target refused it.
     refused_at: Arc<Cache<Key, Timestamp>>,
     clock: Arc<dyn Clock>,
     margin: Duration,
@@ -86,18 +91,19 @@ struct Kept {
 }
 
 impl ExchangeCache {
-    /// Keeps at most `capacity` outcomes, and each token until `margin` before its death.
+    /// Makes a cache of at most `capacity` results. A token is used until `margin` before it
+    /// expires.
     pub(crate) fn new(capacity: u64, margin: Duration, clock: Arc<dyn Clock>) -> Self {
         Self { kept: bounded(capacity), flights: Flights::new(), refused_at: bounded(capacity), clock, margin }
     }
 
-    /// Drops what is kept for a key: the next call exchanges anew.
+    /// Drops the cached result of a key. The next call exchanges again.
     pub(crate) fn forget(&self, key: &Key) {
         self.kept.remove(key);
     }
 
-    /// Drops the token of a key that its target has refused. Returns whether another may be had: not where the token is itself such a
-    /// replacement, and not old enough.
+    /// Drops the token of a key after its target refused it. Returns true if the caller may request
+    /// another token. Returns false if the refused token is itself a recent replacement.
     pub(crate) fn refuse(&self, key: &Key, refused: &HeaderValue) -> bool {
         match self.kept.get(key).map(|kept| kept.outcome) {
             Some(Ok(token)) if token.authorization() == refused => {
@@ -106,19 +112,20 @@ impl ExchangeCache {
                     return false;
                 }
                 self.refused_at.insert(*key, now);
-                // Another flight may have landed meanwhile, whose token stays.
+                // Another flight may have finished meanwhile. Keep its token.
                 self.kept
                     .remove_if(key, |kept| kept.outcome.as_ref().is_ok_and(|token| token.authorization() == refused));
                 metrics::counter!("sts_client_cache_total", "result" => "refused_by_target").increment(1);
                 true
             }
-            // Another call has replaced it already, or does so now.
+            // Another call has replaced the token already, or is replacing it now.
             Some(Ok(_)) | None => true,
             Some(Err(_)) => false,
         }
     }
 
-    /// The outcome for that key: a kept one, or that of `exchange`, which runs at most once at a time for one key.
+    /// Returns the cached result of that key, or runs `exchange`, at most once at a time for each
+    /// key.
     pub(crate) async fn get<F>(&self, key: Key, subject: &Caller, exchange: impl FnOnce() -> F) -> Exchanged
     where
         F: Future<Output = Result<IssuedToken, ExchangeError>> + Send + 'static,
@@ -132,7 +139,8 @@ impl ExchangeCache {
         let flight = self.flights.join(&key, || {
             let (cache, exchange, subject_dies_at) = (self.clone(), exchange(), subject.expires_at());
             async move {
-                // Another flight may have landed between the look into the cache and the beginning of this one.
+                // Another flight may have finished between the cache lookup and the start of this
+                // flight.
                 if let Some(outcome) = cache.kept(&key) {
                     return outcome;
                 }
@@ -147,13 +155,14 @@ impl ExchangeCache {
     fn kept(&self, key: &Key) -> Option<Exchanged> {
         let kept = self.kept.get(key)?;
         let Some(left) = kept.left(self.clock.now()) else {
-            // Frees its memory now, and not when its place is needed.
+            // Free the memory now, not when the cache needs the place.
             self.kept.remove_if(key, |other| other.until == kept.until);
             return None;
         };
         match kept.outcome {
             Ok(token) => Some(Ok(token)),
-            // More is left than there ever was when the clock was set back: then nobody knows how old the refusal is.
+            // The clock was set back if more time is left than the TTL. The age of the refusal is
+            // then unknown.
             Err(_) if left > REFUSAL_TTL => None,
             Err(refusal) => Some(Err(refusal)),
         }
@@ -178,13 +187,13 @@ impl ExchangeCache {
 }
 
 impl Kept {
-    /// How long it may still be used; `None` when it may no more.
+    /// Returns the time for which the result may still be used; `None` after that.
     fn left(&self, now: Timestamp) -> Option<Duration> {
         Duration::try_from(now.duration_until(self.until)).ok().filter(|left| !left.is_zero())
     }
 }
 
-/// A cache of that many values, without room reserved for more than a few of them.
+/// Makes a cache for `capacity` values. Reserves memory for at most [`RESERVED`] of them.
 fn bounded<V: Clone>(capacity: u64) -> Arc<Cache<Key, V>> {
     let reserved = usize::try_from(capacity.min(RESERVED)).unwrap_or_default();
     Arc::new(Cache::with_weighter(reserved, capacity, UnitWeighter))

@@ -1,4 +1,4 @@
-//! What can go wrong for whoever makes an outbound call.
+//! Errors of outbound calls.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,43 +9,46 @@ use url::Url;
 use crate::call::{MissingContext, RefusalCode};
 use crate::exchange::{ExchangeError, Outage};
 
-/// Why nothing goes out. Cheap to clone: the callers that waited for one exchange share its failure.
+/// The reason why an outbound call is not sent. Cheap to clone: all callers that waited for one
+/// exchange share its error.
 ///
 /// No message holds a token, a secret or a claim.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The answer is no, and no fallback turns it into a yes. The requester's fault: another try with the same token helps nothing.
+    /// The STS or this crate refused, and no fallback applies. The requester is at fault: a retry
+    /// with the same token fails again.
     #[error("refused: {code}")]
     Refused {
-        /// Why.
+        /// The OAuth error code of the refusal.
         code: RefusalCode,
     },
-    /// No token can be had now, by an outage or under load. One may retry.
+    /// No token is available now, because of an outage or load. The caller may retry.
     #[error("no token can be had now")]
     Unavailable {
-        /// When to come back, where the service said so.
+        /// The time to wait before a retry, if the service named it.
         retry_after: Option<Duration>,
-        /// What is out of reach; `None` under load.
+        /// The cause of the outage; `None` under load.
         #[source]
         outage: Option<Arc<Outage>>,
     },
     /// The agent's own configuration or code is at fault.
     #[error("misconfigured: {what}")]
     Misconfigured {
-        /// What must be put right.
+        /// The fault to correct, without secrets.
         what: Cow<'static, str>,
     },
-    /// The STS knows the target by another name than the route, so that its token cannot be told from one for another target. The agent's
-    /// configuration is at fault: its route wants an `issued_audience`.
+    /// The STS knows the target by another name than the route. This token cannot be distinguished
+    /// from a token for another target. The agent's configuration is at fault: its route needs an
+    /// `issued_audience`.
     #[error(
         "the sts issued a token for {issued:?}, which the route does not name: set issued_audience = {issued:?} in the route"
     )]
     WrongAudience {
-        /// The `aud` of the token.
+        /// The `aud` of the issued token.
         issued: Arc<str>,
     },
-    /// No route leads to that place, so no token goes there.
+    /// No route covers the URL, so no token is sent.
     #[error("no route to {url}: {}", listed(routes))]
     NoRoute {
         /// The URL of the call, without user, password, query and fragment.
@@ -68,7 +71,7 @@ fn listed(routes: &[Url]) -> String {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// True if the same call may succeed later without a change of configuration or request.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -79,7 +82,7 @@ impl Error {
         }
     }
 
-    /// A misconfiguration, told by a sentence without secrets.
+    /// Makes [`Error::Misconfigured`] from a sentence without secrets.
     pub(crate) fn misconfigured(what: impl Into<Cow<'static, str>>) -> Self {
         Self::Misconfigured { what: what.into() }
     }

@@ -1,8 +1,9 @@
-//! The values of headers, where an empty one counts as absent: gateways send empty headers in place of absent ones.
+//! Header values. An empty value counts as absent, because gateways send empty headers in place of
+//! absent ones.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The values of a header that are neither empty nor white space alone.
+/// Returns the values of a header that are not blank.
 pub(crate) fn of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
     headers.get_all(name).iter().filter(|value| !is_blank(value))
 }

@@ -1,12 +1,16 @@
-//! The agent's half of [agent-sts](https://docs.rs/sts-server): who calls me, and what do I send on?
+//! The agent's side of [agent-sts](https://docs.rs/sts-server): verifies incoming tokens and
+//! chooses the token of each outbound call.
 //!
-//! An agent that serves users receives their tokens. It must not pass them on: whoever it calls would hold the user's whole authority.
-//! With this crate it verifies what it receives, and exchanges it at a security token service (RFC 8693), for every call that it makes,
-//! for a token that names the user, the agent that acts, one audience, and no more scope than the call needs.
+//! An agent that serves users receives their tokens. It must not pass them on: the service that it
+//! calls would hold the user's whole authority. With this crate the agent verifies each token that
+//! it receives. For every call that it makes, it exchanges the token at a security token service
+//! (STS, RFC 8693). The new token names the user, the acting agent and one audience, and has no
+//! more scope than the call needs.
 //!
 //! # Two uses
 //!
-//! **Inbound**: a layer refuses whoever has no good token, and the handler is told who calls.
+//! **Inbound**: a layer refuses requests without a valid token. The handler receives the
+//! [`Caller`].
 //!
 //! ```no_run
 //! # #[cfg(feature = "axum")] async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,7 +24,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Outbound**: a client sends what the route of each call says, and nothing else. It finds by itself on whose behalf the handler works.
+//! **Outbound**: a client sends exactly what the route of each call allows. It takes the caller
+//! from the context of the handler.
 //!
 //! ```no_run
 //! # #[cfg(feature = "reqwest")] async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,24 +37,25 @@
 //! # Ok(()) }
 //! ```
 //!
-//! `agent.toml` configures both; every key is in the [repository's documentation][agent.toml]. All can be said in code instead:
-//! [`Verifier::builder`], [`Propagator::builder`].
+//! `agent.toml` configures both; every key is in the [repository's documentation][agent.toml]. The
+//! builders configure the same in code: [`Verifier::builder`], [`Propagator::builder`].
 //!
 //! [agent.toml]: https://docs.rs/crate/sts-client/latest/source/README.md
 //!
 //! # What goes out
 //!
-//! | inbound user token | the route | the STS said | what goes out |
+//! | inbound user token | the route | the answer of the STS | what goes out |
 //! |---|---|---|---|
 //! | verified | has an STS | a token | the exchanged token, alone |
 //! | verified | has an STS | no | nothing: [`Error::Refused`] |
-//! | verified | has an STS | load, or it could not be asked for want of the agent's own credential | nothing: [`Error::Unavailable`] |
+//! | verified | has an STS | load, or the agent's own credential is unavailable | nothing: [`Error::Unavailable`] |
 //! | verified | has an STS | outage | nothing; or, where `on_outage` says so, the agent's own token, the tenant in `X-Tenant-ID` |
 //! | verified | has none | | the agent's own token; or, where `pass_through` says so, the user's |
 //! | invalid, expired | any | | nothing: 401 to the caller |
 //! | absent, or of a service account | any | | nothing; or, where `without_user` says so, the agent's own token |
 //!
-//! A fallback never turns a "no" into a "yes": [`propagate::decide`] is that table, and no other code decides.
+//! A fallback never turns a refusal into a call: [`propagate::decide`] is that table, and no other
+//! code decides.
 //!
 //! # Features
 //!
@@ -69,18 +75,28 @@
 //!
 //! # When a request is refused
 //!
-//! The caller is told one fixed text. The log says why: the first refusal of each reason and issuer is a warning with the `iss` and `aud` of
-//! the token and those that were expected, and the others are logged at `debug` (`RUST_LOG=sts_client=debug`). Install a `tracing`
-//! subscriber, or nothing is logged. `docs/agents.md` of the repository has a table of all reasons.
+//! The caller receives one fixed text. The log has the reason. The first refusal of each reason and
+//! issuer is a warning, with the `iss` and `aud` of the token and the expected values. Later ones
+//! are logged at `debug` (`RUST_LOG=sts_client=debug`). Without a `tracing` subscriber, no log is
+//! written. `docs/agents.md` of the repository has a table of all reasons.
 //!
-//! # What is observed
+//! # Observability
 //!
-//! `tracing` spans `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`. Counters through `metrics`:
-//! `sts_client_inbound_total{outcome}`, `sts_client_decisions_total{decision}`, `sts_client_cache_total{result}`,
-//! `sts_client_requests_total{request,outcome}`, `sts_client_idempotency_total{outcome}`, `sts_client_envelopes_total{outcome}`,
-//! `sts_client_envelope_decrypt_total`; the histogram `sts_client_request_seconds{request}`; and the gauge
-//! `sts_client_stand_in_seconds_left{route}`, for how long the agent's own token may stand in for an STS out of reach. None holds a token or
-//! a claim. What happened to a message at each boundary is said to a [`events::EventSinks`].
+//! `tracing` spans: `sts_client.verify`, `sts_client.apply` and `sts_client.exchange`.
+//!
+//! Counters through `metrics`:
+//! - `sts_client_inbound_total{outcome}`
+//! - `sts_client_decisions_total{decision}`
+//! - `sts_client_cache_total{result}`
+//! - `sts_client_requests_total{request,outcome}`
+//! - `sts_client_idempotency_total{outcome}`
+//! - `sts_client_envelopes_total{outcome}`
+//! - `sts_client_envelope_decrypt_total`
+//!
+//! The histogram is `sts_client_request_seconds{request}`. The gauge
+//! `sts_client_stand_in_seconds_left{route}` is the time for which the agent's own token may stand
+//! in for an unreachable STS. No metric holds a token or a claim. An [`events::EventSinks`] records
+//! the result of each message at each boundary.
 #![deny(missing_docs)]
 
 mod agent_file;
@@ -126,7 +142,8 @@ pub use net::ResponseBody;
 pub use propagate::{Propagator, StartError};
 pub use service_account::ServiceAccount;
 
-// The crates whose types stand in public signatures: an agent names them in the version that this crate uses.
+// Crates whose types appear in public signatures. An agent can name them in the version that this
+// crate uses.
 #[doc(no_inline)]
 pub use {async_trait::async_trait, http, jiff, secrecy, serde_json, url};
 #[cfg(feature = "reqwest")]

@@ -1,4 +1,4 @@
-//! The files that an agent's file names.
+//! The files that `agent.toml` names.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use sts_jose::MAX_FILE_BYTES;
 
 use crate::build_error::BuildError;
 
-/// Reads a file that an agent's file names.
+/// Reads a file that `agent.toml` names.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, BuildError> {
     sts_jose::read_file(path, MAX_FILE_BYTES).map_err(|source| BuildError::File { path: path.to_owned(), source })
 }

@@ -1,4 +1,4 @@
-//! The `[inbound]` table of an agent's TOML.
+//! The `[inbound]` table of `agent.toml`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,7 +74,7 @@ struct MarkConfig {
     value: Option<String>,
 }
 
-/// The tenants of `tenants`; `["*"]` stands for every tenant.
+/// The tenants in `tenants`; `["*"]` stands for every tenant.
 #[derive(Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 struct TenantList(Option<Vec<Tenant>>);
@@ -90,7 +90,7 @@ impl TryFrom<Vec<String>> for TenantList {
     }
 }
 
-/// A claim selector, or an array of them.
+/// A claim selector, or an array of claim selectors.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
@@ -108,7 +108,7 @@ impl From<OneOrMore> for Selectors {
 }
 
 impl InboundTable {
-    /// Sets a verifier up; `sts` and `http` are the tables beside this one.
+    /// Makes a verifier builder. `sts` and `http` are the tables beside `[inbound]`.
     pub(super) fn builder(self, sts: Option<StsTable>, http: Option<HttpTable>) -> Result<VerifierBuilder, BuildError> {
         let mut builder = Verifier::builder(self.audience);
         for issuer in self.issuers {
@@ -205,7 +205,7 @@ impl IssuerConfig {
     }
 }
 
-/// The keys that stand in the file.
+/// Returns the key set that is written in the file.
 fn inline(issuer: &str, jwks: &serde_json::Map<String, serde_json::Value>) -> Result<KeySet, BuildError> {
     let text = serde_json::Value::Object(jwks.clone()).to_string();
     KeySet::parse(text.as_bytes())

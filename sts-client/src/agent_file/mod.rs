@@ -1,7 +1,8 @@
-//! The file of an agent: `agent.toml`.
+//! The agent's configuration file, `agent.toml`.
 //!
-//! What lives here: its tables, and the way from each to a builder: `inbound` makes a [`crate::Verifier`], `outbound` a
-//! [`crate::Propagator`]. What must never: a rule that an agent set up in code would not meet.
+//! What lives here: its tables, and the conversion of each to a builder. `inbound` makes a
+//! [`crate::Verifier`], `outbound` a [`crate::Propagator`]. What must never: a rule that does not
+//! also hold for an agent configured in code.
 
 mod files;
 mod inbound;
@@ -16,7 +17,7 @@ use crate::call::Route;
 use crate::inbound::{Verifier, VerifierBuilder};
 use crate::propagate::{Propagator, PropagatorBuilder};
 
-/// The file of an agent. Each half reads its own part; an unknown key is refused by both.
+/// The agent's file. Each half reads its own part; both refuse unknown keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AgentFile {
@@ -35,8 +36,9 @@ impl AgentFile {
 }
 
 impl Verifier {
-    /// Reads audiences, issuers and service accounts from the table `[inbound]` of an agent's TOML, which [`crate::Propagator::from_toml`]
-    /// reads the rest of. Reads the files of certificate authorities that it names.
+    /// Reads audiences, issuers and service accounts from the table `[inbound]` of the agent's
+    /// TOML. [`crate::Propagator::from_toml`] reads the other tables. Reads the certificate
+    /// authority files that the table names.
     ///
     /// ```
     /// # use sts_client::inbound::Verifier;
@@ -63,13 +65,16 @@ impl Verifier {
     /// # Ok::<(), sts_client::BuildError>(())
     /// ```
     ///
-    /// Further keys of an issuer: `aliases`, `tenants`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `roles_claim`,
-    /// `service_account_claim`, `max_token_age`, `jwks`, `bundle_uri`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. The
-    /// proxy of the table `[http]` is used where keys are fetched. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
-    /// that begins with `/`, or an array of these. Paths are relative to the working directory.
+    /// Further keys of an issuer: `aliases`, `tenants`, `audience_claim`, `subject_claim`,
+    /// `subject_prefix`, `scope_claim`, `roles_claim`, `service_account_claim`, `max_token_age`,
+    /// `jwks`, `bundle_uri`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. Key
+    /// fetches use the proxy of the table `[http]`. A key that ends with `_claim` takes the literal
+    /// name of a claim, a JSON Pointer that starts with `/`, or an array of these. Paths are
+    /// relative to the working directory.
     ///
     /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].
+    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that the table names;
+    /// [`BuildError::Contradiction`].
     pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
         let AgentFile { inbound, sts, http, .. } = AgentFile::parse(text)?;
         let table = inbound.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
@@ -78,11 +83,13 @@ impl Verifier {
 }
 
 impl Propagator {
-    /// Reads routes, STS and service account from TOML, and the files that it names. Nothing is sent yet.
+    /// Reads routes, STS and service account from TOML, and the files that it names. Sends no
+    /// request yet.
     ///
     /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the files that it names;
-    /// [`BuildError::Contradiction`] for what cannot be meant, or needs a feature that is not compiled in.
+    /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the
+    /// files that it names; [`BuildError::Contradiction`] for values that contradict each other, or
+    /// a feature that is not compiled in.
     pub fn from_toml(text: &str) -> Result<PropagatorBuilder, BuildError> {
         let config = AgentFile::parse(text)?;
         let mut builder = config.routes.into_iter().fold(Self::builder(), PropagatorBuilder::route);

@@ -1,4 +1,4 @@
-//! Routes, STS and service account as they are written in TOML.
+//! The tables for routes, STS and service account of `agent.toml`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::service_account::ServiceAccount;
 #[cfg(feature = "openidconnect")]
 use crate::service_account::openid::OpenIdServiceAccount;
 
-/// `[sts]`.
+/// The table `[sts]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StsTable {
@@ -36,7 +36,7 @@ pub(super) struct StsTable {
     attempts: Option<u32>,
 }
 
-/// `[http]`.
+/// The table `[http]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpTable {
@@ -51,7 +51,7 @@ pub(super) struct HttpTable {
 }
 
 impl HttpTable {
-    /// The proxies of the table, for the fetches of keys.
+    /// Returns the proxies of the table, for key fetches.
     pub(crate) fn egress(&self) -> Result<Egress, BuildError> {
         let Some(proxy) = &self.proxy else { return Ok(Egress::default()) };
         let egress = Egress::by_proxy("http.proxy", proxy.as_str())
@@ -60,7 +60,7 @@ impl HttpTable {
     }
 }
 
-/// `[service_account]`.
+/// The table `[service_account]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServiceAccountTable {
@@ -150,7 +150,7 @@ impl HttpTable {
                 ));
             }
         };
-        // What the files hold is found out now, and not by the first call.
+        // Check the contents of the files now, not at the first call.
         options.build()?;
         Ok(options)
     }

@@ -1,20 +1,22 @@
-//! The calls that one request has made, by which the keys of equal ones differ.
+//! Counts of the calls that one request has made, to give equal calls different keys.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::dedup::DedupKey;
 
-/// The number of different calls of one request that are counted apart. Those beyond share one count.
+/// The number of different operations of one request that are counted separately. Further
+/// operations share one count.
 const MAX_OPERATIONS: usize = 10_000;
 
-/// Counts how often each operation was called under one request. The count of an operation does not depend on the order of the others, so
-/// that a request which is repeated, and makes its calls at the same time, numbers them alike.
+/// Counts the calls of each operation under one request. The count of one operation does not depend
+/// on the order of the others. So a repeated request with concurrent calls numbers them in the same
+/// way.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Mutex<HashMap<DedupKey, u64>>);
 
 impl Calls {
-    /// The number of this call among those of the same operation, from 1.
+    /// Returns the number of this call among the calls of the same operation, from 1.
     pub(crate) fn number(&self, operation: &str) -> u64 {
         let operation = DedupKey::new("call", [operation]);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

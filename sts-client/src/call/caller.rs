@@ -1,4 +1,4 @@
-//! The caller, as a verified inbound token names it.
+//! The caller of an inbound request, from its verified token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,11 @@ use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
 
-/// The verified caller of an inbound request: its principal, actor, tenant and scopes, as its token says. Cloning is cheap.
+/// The verified caller of an inbound request: its principal, actor, tenant and scopes, from its
+/// token. Cloning is cheap.
 ///
-/// Only [`crate::inbound::Verifier`] makes one. It holds the token for the next exchange and never shows it.
+/// Only [`crate::inbound::Verifier`] makes a `Caller`. It holds the token for the next exchange and
+/// never shows it.
 ///
 /// ```
 /// # use sts_client::Caller;
@@ -72,7 +74,7 @@ impl Caller {
         &self.0
     }
 
-    /// The kind of principal: a user, or an agent on its own behalf.
+    /// Returns the kind of principal: a user, or an agent on its own behalf.
     ///
     /// ```
     /// # use sts_client::{Caller, Kind};
@@ -85,7 +87,8 @@ impl Caller {
         self.0.kind
     }
 
-    /// The principal, by the issuer that first named it: `sub_id` where the token has one, else its `iss` and `sub`.
+    /// Returns the principal, under the issuer that first named it: `sub_id` if the token has one,
+    /// otherwise its `iss` and `sub`.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -99,7 +102,7 @@ impl Caller {
         &self.0.subject
     }
 
-    /// The issuer of the token: its `iss`, or the name of its configuration where `iss` is an alias.
+    /// Returns the issuer of the token: its `iss`, or the configured name if `iss` is an alias.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -112,7 +115,8 @@ impl Caller {
         &self.0.issuer
     }
 
-    /// The agent that acts now; `None` when the user calls directly. The only actor that may decide anything (RFC 8693 §4.1).
+    /// Returns the agent that acts now; `None` if the user calls directly. Authorization decisions
+    /// may use only this actor (RFC 8693 §4.1).
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -125,7 +129,7 @@ impl Caller {
         self.0.act.as_ref().map(Act::current)
     }
 
-    /// The agents that acted before, for the audit log alone.
+    /// Returns the agents that acted before, for the audit log only.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -138,7 +142,8 @@ impl Caller {
         PriorActors(self.0.act.as_ref())
     }
 
-    /// The tenant: of a user the token's own; of a service account the one that `X-Tenant-ID` names and that it may speak for.
+    /// Returns the tenant. A user's tenant is in the token. A service account names its tenant in
+    /// `X-Tenant-ID`, and must be allowed to speak for it.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -151,7 +156,7 @@ impl Caller {
         self.0.tenant.as_ref()
     }
 
-    /// The tenant, as the proof that it was verified. `None` for a token without one.
+    /// Returns the tenant as a proof of its verification; `None` for a token without a tenant.
     ///
     /// ```
     /// # use sts_client::{Caller, VerifiedTenant};
@@ -168,7 +173,7 @@ impl Caller {
         self.0.tenant.clone().map(VerifiedTenant)
     }
 
-    /// The scopes of the token.
+    /// Returns the scopes of the token.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -181,7 +186,7 @@ impl Caller {
         &self.0.scope
     }
 
-    /// Whether the token holds a scope, by its exact name.
+    /// Returns true if the token has a scope, by its exact name.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -194,7 +199,7 @@ impl Caller {
         ScopeToken::new(scope).is_ok_and(|token| self.0.scope.contains(&token))
     }
 
-    /// The transaction (RFC 8417 §2.2) that joins all hops below one first hop.
+    /// Returns the transaction id (RFC 8417 §2.2), which all hops after one first hop share.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -207,7 +212,7 @@ impl Caller {
         self.0.txn.as_deref()
     }
 
-    /// The time at which the token expires.
+    /// Returns the time at which the token expires.
     ///
     /// ```
     /// # use sts_client::{Clock as _, Caller, SystemClock};
@@ -220,8 +225,8 @@ impl Caller {
         self.0.expires_at
     }
 
-    /// The roles of the caller, from the claim `roles` or the configured one. A token of the STS holds the roles that each delegation of its
-    /// chain allows.
+    /// Returns the roles of the caller, from the claim `roles` or the configured claim. A token of
+    /// the STS holds the roles that each delegation of its chain allows.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -233,7 +238,8 @@ impl Caller {
         self.0.roles.iter().map(String::as_str)
     }
 
-    /// The authentication context class of the user (`acr`, OpenID Connect Core 1.0 §2). `None` where it is absent or not a string.
+    /// Returns the authentication context class of the user (`acr`, OpenID Connect Core 1.0 §2);
+    /// `None` if it is absent or not a string.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -246,7 +252,8 @@ impl Caller {
         self.text("acr")
     }
 
-    /// The authentication methods of the user (`amr`, RFC 8176). Empty where the claim is absent or no array of strings.
+    /// Returns the authentication methods of the user (`amr`, RFC 8176); empty if the claim is
+    /// absent or not an array of strings.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -259,7 +266,8 @@ impl Caller {
         self.0.claims.strings("amr").ok().flatten().unwrap_or_default()
     }
 
-    /// The time at which the user authenticated (`auth_time`). `None` where it is absent or no time.
+    /// Returns the time at which the user authenticated (`auth_time`); `None` if it is absent or
+    /// not a time.
     ///
     /// ```
     /// # use sts_client::{Caller, jiff::Timestamp};
@@ -272,7 +280,8 @@ impl Caller {
         self.0.claims.numeric_date("auth_time").ok().flatten()
     }
 
-    /// The OAuth client to which the token was issued (`client_id`, RFC 9068 §2.2). In a token of the STS it is the agent that acts now.
+    /// Returns the OAuth client to which the token was issued (`client_id`, RFC 9068 §2.2). In a
+    /// token of the STS it is the agent that acts now.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -285,7 +294,7 @@ impl Caller {
         self.text("client_id")
     }
 
-    /// The identifier of the token (`jti`), by which `sts-server revoke --jti` revokes it.
+    /// Returns the identifier of the token (`jti`), by which `sts-server revoke --jti` revokes it.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -298,9 +307,9 @@ impl Caller {
         self.text("jti")
     }
 
-    /// A claim of the token as its issuer wrote it, by its literal name. A token of the STS holds no claims of the identity provider but
-    /// `acr`, `amr` and `auth_time`; a token of the identity provider holds all of them. The value may be personal data: keep it out of
-    /// logs.
+    /// Returns a claim of the token by its literal name, as its issuer wrote it. A token of the STS
+    /// holds only `acr`, `amr` and `auth_time` of the identity provider's claims. A token of the
+    /// identity provider holds all of them. The value may be personal data: keep it out of logs.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -317,7 +326,8 @@ impl Caller {
         self.0.claims.get(claim).and_then(Value::as_str)
     }
 
-    /// The identifier that joins the events of one user request across hops; made when the request had none.
+    /// Returns the identifier that joins the events of one user request across hops. It is
+    /// generated if the request had none.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -330,7 +340,7 @@ impl Caller {
         self.0.headers.correlation_id()
     }
 
-    /// The `Idempotency-Key` of the request.
+    /// Returns the `Idempotency-Key` of the request.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -344,10 +354,11 @@ impl Caller {
     }
 }
 
-/// A tenant that a verified token speaks for. A function that takes one cannot be called with what a header, a path or a body says.
+/// A tenant from a verified token. A function that takes a `VerifiedTenant` cannot be called with a
+/// value from a header, a path or a body.
 ///
-/// Of a user it is the token's own; of a service account one of those that it may speak for, named by `X-Tenant-ID`. With the feature
-/// `axum` a handler takes it as an argument.
+/// A user's tenant is in the token. A service account names its tenant in `X-Tenant-ID`, and must
+/// be allowed to speak for it. With the feature `axum` a handler takes it as an argument.
 ///
 /// ```
 /// use sts_client::{Caller, VerifiedTenant};
@@ -360,7 +371,7 @@ impl Caller {
 /// # }
 /// ```
 ///
-/// Nothing but a [`Caller`] yields one. These do not compile:
+/// Only a [`Caller`] returns one. These do not compile:
 ///
 /// ```compile_fail,E0423
 /// let tenant = sts_client::VerifiedTenant(sts_client::Tenant::new("acme").unwrap());
@@ -374,7 +385,9 @@ impl Caller {
 /// let tenant: sts_client::VerifiedTenant = serde_json::from_str("\"acme\"").unwrap();
 /// ```
 ///
-/// What is made without a request ([`CallContext::without_user`](crate::CallContext::without_user)) says its tenant, and has none verified:
+/// A context that is made without a request
+/// ([`CallContext::without_user`](crate::CallContext::without_user)) has a tenant, but no verified
+/// one:
 ///
 /// ```compile_fail,E0599
 /// # let context = sts_client::CallContext::without_user(None, &sts_client::SystemEntropy);
@@ -384,7 +397,7 @@ impl Caller {
 pub struct VerifiedTenant(Tenant);
 
 impl VerifiedTenant {
-    /// The tenant.
+    /// Returns the tenant.
     ///
     /// ```
     /// # use sts_client::{Tenant, VerifiedTenant};
@@ -397,7 +410,7 @@ impl VerifiedTenant {
         &self.0
     }
 
-    /// Its identifier.
+    /// Returns the identifier of the tenant.
     ///
     /// ```
     /// # use sts_client::VerifiedTenant;
@@ -423,7 +436,8 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// The actors before the current one. For the audit log, and for no decision (RFC 8693 §4.1): it can be read, but not compared.
+/// The actors before the current one, for the audit log only. They can be read but not compared,
+/// because no decision may use them (RFC 8693 §4.1).
 ///
 /// ```
 /// # use sts_client::Caller;
@@ -435,7 +449,7 @@ impl fmt::Debug for Caller {
 pub struct PriorActors<'a>(Option<&'a Act>);
 
 impl<'a> PriorActors<'a> {
-    /// The actors, the latest first, to be written down.
+    /// Returns the actors for the audit log, the latest first.
     ///
     /// ```
     /// # use sts_client::Caller;
@@ -448,7 +462,7 @@ impl<'a> PriorActors<'a> {
     }
 }
 
-/// `sub` after `sub`, the latest first; empty when there are none.
+/// Writes each `sub`, the latest first; empty if there are none.
 impl fmt::Display for PriorActors<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, actor) in self.for_audit().enumerate() {

@@ -19,10 +19,12 @@ tokio::task_local! {
     static CURRENT: CallContext;
 }
 
-/// The context of an outbound call: the caller on whose behalf it is made, and the headers that travel with it. Cloning is cheap.
+/// The context of an outbound call: the caller on whose behalf it is made, and the headers that
+/// travel with it. Cloning is cheap.
 ///
-/// Made from a [`Caller`], or with [`CallContext::without_user`]. A call without a context is an error and not a call without a user:
-/// code that loses the context (a spawned task does) must not gain the service account's authority.
+/// Made from a [`Caller`], or with [`CallContext::without_user`]. A call without a context is an
+/// error, not a call without a user. Code that loses the context, such as a spawned task, must not
+/// gain the service account's authority.
 ///
 /// ```
 /// # use sts_client::{CallContext, Caller};
@@ -44,14 +46,14 @@ struct Inner {
 enum Origin {
     /// A verified inbound request.
     Inbound(Caller),
-    /// No request: a scheduled run, or the handshake of a protocol.
+    /// Work without a request: a scheduled run, or the handshake of a protocol.
     Absent {
         /// The tenant for which the work is done.
         tenant: Option<Tenant>,
     },
 }
 
-/// No context is known for a call. The agent's code is at fault.
+/// The error for a call without a context. The agent's code is at fault.
 ///
 /// ```
 /// use sts_client::{CallContext, Error, http::Extensions};
@@ -77,7 +79,7 @@ impl From<&Caller> for CallContext {
 }
 
 impl CallContext {
-    /// For work that no user asked for, of one tenant or of none.
+    /// Makes a context for work that no user requested, for one tenant or none.
     ///
     /// ```
     /// use sts_client::{CallContext, SystemEntropy, Tenant};
@@ -89,7 +91,7 @@ impl CallContext {
         Self(Arc::new(Inner { origin: Origin::Absent { tenant }, headers: PropagatedHeaders::fresh(entropy) }))
     }
 
-    /// With another correlation id.
+    /// Replaces the correlation id.
     ///
     /// ```
     /// # use sts_client::{CallContext, CorrelationId, SystemEntropy};
@@ -102,7 +104,7 @@ impl CallContext {
         self.with_headers(|headers| headers.with_correlation_id(correlation_id))
     }
 
-    /// With another idempotency key, for one of several calls that one request makes.
+    /// Replaces the idempotency key, for one of several calls of one request.
     ///
     /// ```
     /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
@@ -115,9 +117,9 @@ impl CallContext {
         self.with_headers(|headers| headers.with_idempotency_key(key))
     }
 
-    /// For one of several calls that one request makes, which the agent names: its idempotency key, if there is one, is
-    /// [`IdempotencyKey::child`] of the request's. A repetition of the request that names its calls alike repeats their keys, and whoever is
-    /// called does nothing twice.
+    /// Names one of several calls of one request. If the request has an idempotency key, the key of
+    /// the call is [`IdempotencyKey::child`] of it. A repeated request with the same names repeats
+    /// the keys, so that the called service does nothing twice.
     ///
     /// ```
     /// # use sts_client::{CallContext, IdempotencyKey, SystemEntropy};
@@ -134,7 +136,7 @@ impl CallContext {
         }
     }
 
-    /// Without the idempotency key: it names one operation, and this context serves for others.
+    /// Removes the idempotency key: it names one operation, and this context serves others.
     #[cfg(feature = "rmcp")]
     pub(crate) fn without_idempotency_key(self) -> Self {
         self.with_headers(PropagatedHeaders::without_idempotency_key)
@@ -148,7 +150,7 @@ impl CallContext {
         Self(Arc::new(Inner { origin, headers: change(self.0.headers.clone()) }))
     }
 
-    /// The context of the task that is running, where [`CallContext::scope`] set one.
+    /// Returns the context of the running task, if [`CallContext::scope`] set one.
     ///
     /// ```
     /// # use sts_client::CallContext;
@@ -159,8 +161,8 @@ impl CallContext {
         CURRENT.try_with(Self::clone).ok()
     }
 
-    /// The context of one call: the [`CallContext`] or else the [`Caller`] among the extensions of the request, or else that of the
-    /// task that is running.
+    /// Returns the context of one call. It is the first of: the [`CallContext`] in the extensions
+    /// of the request, the [`Caller`] in them, and the context of the running task.
     ///
     /// ```
     /// # use sts_client::{CallContext, SystemEntropy, http::Extensions};
@@ -177,8 +179,9 @@ impl CallContext {
         attached.or_else(Self::current).ok_or(MissingContext)
     }
 
-    /// Runs a future with this context as the current one. Like every task-local it does not reach into tasks that the future spawns:
-    /// [`Self::spawn`] takes it there, and [`Self::scope_stream`] into a body that is streamed after the handler has returned.
+    /// Runs a future with this context as the current one. It is task-local, so tasks that the
+    /// future spawns do not have it. [`Self::spawn`] passes it to a task, and
+    /// [`Self::scope_stream`] to a body that is streamed after the handler has returned.
     ///
     /// ```
     /// # use sts_client::{CallContext, SystemEntropy};
@@ -192,8 +195,9 @@ impl CallContext {
         CURRENT.scope(self, future)
     }
 
-    /// Spawns a task with this context as the current one. The task may outlive the request, but not the token: a call that it makes
-    /// after the token has expired fails with [`RefusalCode::INVALID_TOKEN`](crate::RefusalCode::INVALID_TOKEN).
+    /// Spawns a task with this context as the current one. The task may outlive the request, but
+    /// not the token. A call after the token has expired fails with
+    /// [`RefusalCode::INVALID_TOKEN`](crate::RefusalCode::INVALID_TOKEN).
     ///
     /// ```
     /// # use sts_client::{CallContext, SystemEntropy};
@@ -206,7 +210,7 @@ impl CallContext {
     /// ```
     ///
     /// # Panics
-    /// Outside of a Tokio runtime, as [`tokio::spawn`] does.
+    /// Panics outside a Tokio runtime, like [`tokio::spawn`].
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -214,8 +218,9 @@ impl CallContext {
         tokio::spawn(self.clone().scope(future).in_current_span())
     }
 
-    /// Wraps a stream, or with the feature `tower` a response body, so that this context is the current one each time it is polled. For
-    /// bodies that a handler returns and the server polls later: server-sent events, a gRPC stream.
+    /// Wraps a stream, or with the feature `tower` a response body. This context is the current one
+    /// at each poll. Use it for bodies that a handler returns and the server polls later:
+    /// server-sent events, a gRPC stream.
     ///
     /// ```
     /// # use futures_util::{StreamExt as _, stream};
@@ -232,7 +237,7 @@ impl CallContext {
         Scoped { inner: Box::pin(stream), context: self.clone() }
     }
 
-    /// The verified caller behind the call; `None` for work that no request started.
+    /// Returns the verified caller behind the call; `None` for work that no request started.
     ///
     /// ```
     /// # use sts_client::CallContext;
@@ -248,7 +253,8 @@ impl CallContext {
         }
     }
 
-    /// The verified caller, if it is a user; `None` for a service account, and without a caller.
+    /// Returns the verified caller if it is a user; `None` for a service account, and without a
+    /// caller.
     ///
     /// ```
     /// # use sts_client::CallContext;
@@ -261,7 +267,8 @@ impl CallContext {
         self.caller().filter(|caller| caller.kind() == Kind::User)
     }
 
-    /// The tenant for which the call is made: verified, or said in [`CallContext::without_user`].
+    /// Returns the tenant of the call: the verified tenant, or the tenant that
+    /// [`CallContext::without_user`] received.
     ///
     /// ```
     /// # use sts_client::{CallContext, SystemEntropy, Tenant};
@@ -276,7 +283,7 @@ impl CallContext {
         }
     }
 
-    /// The headers that travel with the call.
+    /// Returns the headers that travel with the call.
     ///
     /// ```
     /// # use sts_client::CallContext;
@@ -290,7 +297,8 @@ impl CallContext {
     }
 }
 
-/// A stream or a body that is polled with a [`CallContext`] as the current one; from [`CallContext::scope_stream`].
+/// A stream or a body that is polled with a [`CallContext`] as the current one. Made by
+/// [`CallContext::scope_stream`].
 ///
 /// ```
 /// # use sts_client::{CallContext, Caller, Scoped};

@@ -1,5 +1,5 @@
-//! The headers that travel with a call besides the credential: correlation id, idempotency key, trace context, and those that a route
-//! forwards.
+//! The headers that travel with a call, except the credential: correlation id, idempotency key,
+//! trace context, and the headers that a route forwards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,20 +16,21 @@ use super::call_counts::Calls;
 use super::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey};
 use crate::header_values;
 
-/// Names the tenant of a request.
+/// The header that names the tenant of a request.
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
-/// Joins the events of one user request across hops.
+/// The header that joins the events of one user request across hops.
 pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-/// Says that a service account stands in for a delegated token.
+/// The header that marks a service account's token in place of a delegated token.
 pub const X_DELEGATION_FALLBACK: HeaderName = HeaderName::from_static("x-delegation-fallback");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The longest correlation id, in characters.
+/// The maximum length of a correlation id, in characters.
 const MAX_ID_CHARS: usize = 128;
 
-/// Never forwarded, whatever a route says: credentials, what belongs to one connection, and what this crate sets itself.
+/// Headers that no route can forward: credentials, headers of one connection, and headers that this
+/// crate sets itself.
 const NEVER_FORWARDED: [HeaderName; 22] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
@@ -55,7 +56,8 @@ const NEVER_FORWARDED: [HeaderName; 22] = [
     IDEMPOTENCY_KEY,
 ];
 
-/// Taken off every outbound call before anything is put on: other credentials, and claims that only this crate may make.
+/// Headers that are removed from every outbound call first: other credentials, and claims that only
+/// this crate may make.
 const STRIPPED: [HeaderName; 10] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
@@ -69,15 +71,16 @@ const STRIPPED: [HeaderName; 10] = [
     X_DELEGATION_FALLBACK,
 ];
 
-/// Whether a route may forward a header of that name.
+/// Returns true if a route may forward a header of that name.
 pub(crate) fn may_be_forwarded(name: &HeaderName) -> bool {
     !NEVER_FORWARDED.contains(name)
 }
 
-/// What `Connection` may name without taking something off the call (RFC 9110 §7.6.1).
+/// Names in `Connection` that do not cause the removal of a header (RFC 9110 §7.6.1).
 const OF_THE_CONNECTION: [&str; 5] = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
 
-/// Takes everything off an outbound call that could speak for somebody, or would have the next proxy take off what is put on.
+/// Removes every header that could name another party, or would make the next proxy remove a header
+/// that this crate sets.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     for name in STRIPPED {
         headers.remove(name);
@@ -91,7 +94,8 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// A `Host` that names another place than the URL would lead the call, and its token, there by way of a shared gateway.
+/// Replaces a `Host` header by the host of the URL. Otherwise a shared gateway could send the call,
+/// and its token, to another place.
 pub(crate) fn lead_to(url: &Url, headers: &mut HeaderMap) {
     if headers.remove(HOST).is_some()
         && let Ok(host) = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
@@ -105,7 +109,7 @@ pub(crate) fn lead_to(url: &Url, headers: &mut HeaderMap) {
 pub struct CorrelationId(HeaderValue);
 
 impl CorrelationId {
-    /// Makes a fresh one: a random UUID.
+    /// Makes a new correlation id: a random UUID.
     pub fn random(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes);
@@ -113,7 +117,7 @@ impl CorrelationId {
         Self(HeaderValue::from_maybe_shared(text).unwrap_or_else(|_never| HeaderValue::from_static("-")))
     }
 
-    /// Takes over one; `None` unless it is 1 to 128 visible ASCII characters.
+    /// Takes an existing id; `None` unless it is 1 to 128 visible ASCII characters.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         HeaderValue::from_str(text).ok().and_then(Self::from_header)
@@ -123,7 +127,7 @@ impl CorrelationId {
         is_visible(&value, MAX_ID_CHARS).then_some(Self(value))
     }
 
-    /// The identifier.
+    /// Returns the identifier as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
@@ -150,30 +154,30 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
     (1..=max_chars).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// The headers of an inbound request that travel on with its outbound calls. Holds no credential.
+/// The headers of an inbound request that travel with its outbound calls. Holds no credential.
 #[derive(Clone)]
 pub struct PropagatedHeaders {
     correlation_id: CorrelationId,
     key: ContextKey,
-    /// The calls so far, shared by all contexts of the request.
+    /// The counts of calls so far, shared by all contexts of the request.
     calls: Arc<Calls>,
-    /// Everything that a route may forward; a route picks by name.
+    /// Every header that a route may forward. A route selects by name.
     headers: HeaderMap,
 }
 
 /// The idempotency key of a context.
 #[derive(Debug, Clone)]
 enum ContextKey {
-    /// There is none.
+    /// The context has no key.
     Absent,
-    /// The key of the request. Each call has a child of it.
+    /// The key of the request. Each call gets a child of it.
     OfRequest(IdempotencyKey),
-    /// The key that the agent has given to one call.
+    /// The key that the agent set for one call.
     OfCall(IdempotencyKey),
 }
 
 impl PropagatedHeaders {
-    /// Starts anew, for work that no request asked for.
+    /// Makes new headers, for work that no request started.
     pub(crate) fn fresh(entropy: &dyn Entropy) -> Self {
         Self {
             correlation_id: CorrelationId::random(entropy),
@@ -183,8 +187,8 @@ impl PropagatedHeaders {
         }
     }
 
-    /// Reads what a request carries. A correlation id that is absent, repeated or malformed is made anew; an idempotency key that is
-    /// repeated or malformed counts as absent.
+    /// Reads the headers of a request. An absent, repeated or malformed correlation id is replaced
+    /// by a new one. A repeated or malformed idempotency key counts as absent.
     pub(crate) fn from_headers(headers: &HeaderMap, entropy: &dyn Entropy) -> Self {
         let correlation_id = single(headers, &X_CORRELATION_ID).and_then(CorrelationId::from_header);
         let key = IdempotencyKey::from_headers(headers).ok().flatten();
@@ -207,13 +211,13 @@ impl PropagatedHeaders {
         }
     }
 
-    /// The correlation id.
+    /// Returns the correlation id of the request.
     #[must_use]
     pub fn correlation_id(&self) -> &CorrelationId {
         &self.correlation_id
     }
 
-    /// The idempotency key.
+    /// Returns the idempotency key, if there is one.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         match &self.key {
@@ -222,8 +226,9 @@ impl PropagatedHeaders {
         }
     }
 
-    /// The key of the next call of that operation: the one that the agent has given to it, or else a child of the request's, which differs
-    /// from those of earlier calls of the operation.
+    /// Returns the key of the next call of that operation. It is the key that the agent set for the
+    /// call, or a child of the request's key. The child differs from those of earlier calls of the
+    /// operation.
     pub(crate) fn key_of_call(&self, operation: impl FnOnce() -> String) -> Option<IdempotencyKey> {
         match &self.key {
             ContextKey::Absent => None,
@@ -232,7 +237,8 @@ impl PropagatedHeaders {
         }
     }
 
-    /// The key of the next message of that operation, for protocols that send all messages to one path: a child of the context's key.
+    /// Returns the key of the next message of that operation: a child of the context's key. For
+    /// protocols that send all messages to one path.
     pub(crate) fn key_of_message(&self, operation: &str) -> Option<IdempotencyKey> {
         self.idempotency_key().map(|key| self.next_child(key, operation))
     }
@@ -242,20 +248,18 @@ impl PropagatedHeaders {
         key.child(&format!("{operation}:{number}"))
     }
 
-    /// The `X-Request-ID` of the request: 1 to 128 visible ASCII characters.
+    /// Returns the `X-Request-ID` of the request: 1 to 128 visible ASCII characters.
     pub(crate) fn request_id(&self) -> Option<&str> {
         let mut values = self.headers.get_all("x-request-id").iter();
         let (Some(value), None) = (values.next(), values.next()) else { return None };
         value.to_str().ok().filter(|_| is_visible(value, MAX_ID_CHARS))
     }
 
-    /// With another correlation id.
     pub(crate) fn with_correlation_id(mut self, correlation_id: CorrelationId) -> Self {
         self.correlation_id = correlation_id;
         self
     }
 
-    /// With another idempotency key.
     pub(crate) fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.key = ContextKey::OfCall(key);
         self
@@ -267,8 +271,9 @@ impl PropagatedHeaders {
         self
     }
 
-    /// Puts on an outbound call what it carries on, but for the key. The correlation id replaces any other. A trace context that the caller
-    /// has set for this very call stays; `forward` names further headers, which replace any other.
+    /// Sets the headers that travel with an outbound call, except the key. The correlation id
+    /// replaces any other. A trace context that the caller set for this call stays. `forward` names
+    /// further headers, which replace any others.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, forward: &[HeaderName]) {
         headers.insert(X_CORRELATION_ID, self.correlation_id.header());
         if !headers.contains_key(TRACEPARENT) {
@@ -291,14 +296,14 @@ impl PropagatedHeaders {
     }
 }
 
-/// Without the headers, some of which may be credentials that this crate knows nothing of.
+/// Omits the headers: some may be credentials that this crate does not know.
 impl fmt::Debug for PropagatedHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PropagatedHeaders").field("correlation_id", &self.correlation_id).finish_non_exhaustive()
     }
 }
 
-/// The value of a header that is there exactly once.
+/// Returns the value of a header that is present exactly once.
 pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut values = header_values::of(headers, name);
     match (values.next(), values.next()) {

@@ -1,4 +1,4 @@
-//! The key by which a repeated request is recognised.
+//! The key by which a server recognises a repeated request.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,14 +9,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::dedup::DedupKey;
 use crate::header_values;
 
-/// Names one operation, so that a repetition does it once.
+/// The header that names one operation, so that a repetition does not run it again.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The longest idempotency key, in characters.
+/// The maximum length of an idempotency key, in characters.
 const MAX_KEY_CHARS: usize = 255;
 
-/// An idempotency key (draft-ietf-httpapi-idempotency-key-header): 1 to 255 visible ASCII characters as they are, or a string of RFC 9651
-/// (`"…"`) of 1 to 255 printable ones. `k` and `"k"` are one key. On its way it stays as it is written.
+/// An idempotency key (draft-ietf-httpapi-idempotency-key-header). It is 1 to 255 visible ASCII
+/// characters as they are, or a string of RFC 9651 (`"…"`) of 1 to 255 printable characters. `k`
+/// and `"k"` are the same key. A key is forwarded as it was written.
 #[derive(Clone)]
 pub struct IdempotencyKey {
     key: Arc<str>,
@@ -29,13 +30,13 @@ pub struct IdempotencyKey {
 pub struct MalformedKey;
 
 impl IdempotencyKey {
-    /// Takes over one, as a header bears it; `None` for what is none.
+    /// Takes a key as it appears in a header; `None` if it is not a valid key.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         HeaderValue::from_str(text).ok().and_then(Self::from_header)
     }
 
-    /// The key of a request; `None` where it has none.
+    /// Returns the key of a request; `None` if it has none.
     ///
     /// # Errors
     /// [`MalformedKey`].
@@ -57,14 +58,15 @@ impl IdempotencyKey {
         (1..=MAX_KEY_CHARS).contains(&key.len()).then(|| Self { key: key.into(), header })
     }
 
-    /// The key, without quotation marks.
+    /// Returns the key, without quotation marks.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.key
     }
 
-    /// The key of one of several calls that are made under this one: `key::operation`. The same for the same operation, and so stable over
-    /// a repetition of the whole request. Where that would be too long, or cannot stand in a header, it is a digest of both.
+    /// Returns the key of one of several calls under this key: `key::operation`. The same operation
+    /// gets the same key, so a repetition of the whole request repeats the keys. If the result is
+    /// too long, or cannot be a header value, it is a digest of both.
     #[must_use]
     pub fn child(&self, operation: &str) -> Self {
         let is_quoted = self.header.as_bytes().starts_with(b"\"");
@@ -72,7 +74,7 @@ impl IdempotencyKey {
         let stands = |byte: u8| byte.is_ascii_graphic() || (is_quoted && byte == b' ');
         if named.len() <= MAX_KEY_CHARS && named.bytes().all(stands) {
             let header = if is_quoted { quoted(&named) } else { named.clone() };
-            // A bare key that began with a quotation mark would be read as another.
+            // A bare key that starts with a quotation mark would be read as another key.
             if let Some(child) = Self::from_text(&header).filter(|child| child.as_str() == named) {
                 return child;
             }
@@ -83,7 +85,8 @@ impl IdempotencyKey {
     }
 }
 
-/// The content of a string of RFC 9651 §4.2.5, given what follows its first quotation mark.
+/// Returns the content of a string of RFC 9651 §4.2.5, given the text after its first quotation
+/// mark.
 fn unquoted(text: &str) -> Option<String> {
     let mut content = String::with_capacity(text.len());
     let mut chars = text.chars();

@@ -1,7 +1,8 @@
-//! The nouns of a call: the verified caller, the context, the headers that travel with it, and the route.
+//! The types of a call: the verified caller, the context, the headers that travel with it, and the
+//! route.
 //!
-//! What lives here: values, and the rules of each. What must never: a request to anything, or a decision about one. Another header that
-//! travels is in `headers`, another rule of a route in `route`.
+//! What lives here: values, and the rules of each. What must never: a request, or a decision about
+//! a request. Add a header that travels in `headers`, and a rule of a route in `route`.
 
 mod call_counts;
 mod caller;

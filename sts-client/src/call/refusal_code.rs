@@ -1,26 +1,28 @@
-//! Why a request was refused, in one word.
+//! The reason for a refusal, as a code.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Why a request was refused: an OAuth error code, at most 64 characters of RFC 6749 §5.2 without spaces.
+/// The reason for a refusal: an OAuth error code, at most 64 characters of RFC 6749 §5.2 without
+/// spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RefusalCode(Cow<'static, str>);
 
-/// The longest code.
+/// The maximum length of a code, in characters.
 const MAX_CODE_CHARS: usize = 64;
 
 impl RefusalCode {
     /// The inbound token is invalid or has expired (RFC 6750 §3.1): 401 to the caller.
     pub const INVALID_TOKEN: Self = Self(Cow::Borrowed("invalid_token"));
-    /// The route wants a user and the call has none (OpenID Connect Core 1.0 §3.1.2.6).
+    /// The route requires a user and the call has none (OpenID Connect Core 1.0 §3.1.2.6).
     pub const LOGIN_REQUIRED: Self = Self(Cow::Borrowed("login_required"));
     /// The service account may not act for that tenant.
     pub const INVALID_TENANT: Self = Self(Cow::Borrowed("invalid_tenant"));
-    /// What the STS sent is not a token for this request: another audience, subject, tenant or actor, or not readable at all.
+    /// The STS did not send a token for this request: another audience, subject, tenant or actor,
+    /// or an unreadable answer.
     pub const INVALID_RESPONSE: Self = Self(Cow::Borrowed("invalid_response"));
 
-    /// The code that an answer bears; [`Self::INVALID_RESPONSE`] when it is none.
+    /// Returns the code of an answer; [`Self::INVALID_RESPONSE`] if it is not a valid code.
     #[must_use]
     pub fn from_answer(code: &str) -> Self {
         let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
@@ -30,7 +32,7 @@ impl RefusalCode {
         Self(Cow::Owned(code.to_owned()))
     }
 
-    /// The code on the wire.
+    /// Returns the code as it is sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

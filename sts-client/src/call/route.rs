@@ -1,4 +1,4 @@
-//! Where calls may go, and what each place is sent.
+//! The targets of outbound calls, and the credential that each target receives.
 
 use http::HeaderName;
 use serde::Deserialize;
@@ -7,7 +7,8 @@ use url::Url;
 
 use super::headers;
 
-/// One place that the agent calls, and the rules of that hop. By default it fails closed: no token, no call.
+/// A target that the agent calls, and the rules for calls to it. By default it fails closed:
+/// without a token, no call.
 ///
 /// ```
 /// use sts_client::Route;
@@ -19,77 +20,83 @@ use super::headers;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Route {
-    /// Origin, or a prefix of URLs: `https://inventory.shop.example/` holds for all below it, `…/v1` for `/v1` and `/v1/…`. No query.
+    /// The origin, or a prefix of URLs: `https://inventory.shop.example/` covers every URL below
+    /// it, `…/v1` covers `/v1` and `/v1/…`. No query.
     pub url: Url,
-    /// The target by its agent id or one of its `audience` values (RFC 8693 §2.1). With neither this nor `resource` the route has no STS.
+    /// The target by its agent id or one of its `audience` values (RFC 8693 §2.1). A route with
+    /// neither this nor `resource` has no STS.
     #[serde(default)]
     pub audience: Option<String>,
     /// The target by URI (RFC 8707 §2).
     #[serde(default)]
     pub resource: Option<String>,
-    /// The `aud` of the tokens that are issued for the target, where it is neither `audience` nor `resource`.
+    /// The `aud` of the tokens that are issued for the target, if it is neither `audience` nor
+    /// `resource`.
     #[serde(default)]
     pub issued_audience: Option<String>,
-    /// What is asked for; nothing asks for all that is allowed.
+    /// The scopes to request; empty requests all that are allowed.
     #[serde(default, rename = "scopes", deserialize_with = "scope_list")]
     pub scope: Scope,
-    /// What happens while the STS is out of reach.
+    /// The behaviour while the STS is unreachable.
     #[serde(default)]
     pub on_outage: OnOutage,
-    /// What happens when there is no user behind the call.
+    /// The behaviour for a call without a user.
     #[serde(default)]
     pub without_user: WithoutUser,
-    /// Which idempotency key a call carries, when the request has one.
+    /// The idempotency key of a call, if the request has one.
     #[serde(default)]
     pub idempotency: OutboundKey,
-    /// Inbound headers that go along, beside those that always do.
+    /// Inbound headers to forward, in addition to those that are always forwarded.
     #[serde(default, deserialize_with = "header_names")]
     pub forward_headers: Vec<HeaderName>,
-    /// Whether the user's own token goes out raw where there is no STS. Never beside an STS: its token takes precedence.
+    /// True if the user's own token is sent unchanged when the route has no STS. With an STS, the
+    /// exchanged token takes precedence.
     #[serde(default)]
     pub pass_through: bool,
-    /// Whether tokens may go to this place over plain http, though it is not loopback.
+    /// True if tokens may go to this target over plain http even though it is not loopback.
     #[serde(default)]
     pub allow_http: bool,
 }
 
-/// What a route does while the STS is out of reach.
+/// The behaviour of a route while the STS is unreachable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOutage {
-    /// Nothing goes out.
+    /// No call is sent.
     #[default]
     Fail,
-    /// The agent's own token stands in, with the verified tenant in `X-Tenant-ID`.
+    /// The agent's own token replaces the exchanged token, with the verified tenant in
+    /// `X-Tenant-ID`.
     ServiceAccount,
 }
 
-/// What a route does when there is no user behind the call.
+/// The behaviour of a route for a call without a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WithoutUser {
-    /// Nothing goes out.
+    /// No call is sent.
     #[default]
     Fail,
-    /// The agent's own token, with the context's tenant in `X-Tenant-ID`.
+    /// The agent's own token is sent, with the context's tenant in `X-Tenant-ID`.
     ServiceAccount,
 }
 
-/// Which idempotency key a call carries, when the request that it is made for has one.
+/// The idempotency key of a call, if the request that it serves has one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundKey {
-    /// Its own: a child of the request's key by method, URL, body, and how often this call was made before under the request. A repetition
-    /// of the request repeats the keys.
+    /// A child of the request's key, by method, URL, body, and the count of earlier equal calls
+    /// under the request. A repetition of the request repeats the keys.
     #[default]
     Child,
-    /// The request's own key, unchanged. For an agent that makes one call to that place for each request: a second call under the same
-    /// request is taken for a repetition of the first.
+    /// The request's own key, unchanged. For an agent that makes one call to the target for each
+    /// request. The target treats a second call under the same request as a repetition of the
+    /// first.
     Same,
 }
 
 impl Route {
-    /// A route with the defaults: fail closed, no STS.
+    /// Makes a route with the defaults: it fails closed and has no STS.
     #[must_use]
     pub fn to(url: Url) -> Self {
         Self {
@@ -107,49 +114,50 @@ impl Route {
         }
     }
 
-    /// Names the target by agent id or audience.
+    /// Sets the target by agent id or audience.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// Names the target by URI.
+    /// Sets the target by URI.
     #[must_use]
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
         self
     }
 
-    /// Names the `aud` of the tokens for the target, where it is neither of those asked for.
+    /// Sets the `aud` of the tokens for the target, if it is neither the requested audience nor the
+    /// requested resource.
     #[must_use]
     pub fn issued_audience(mut self, audience: impl Into<String>) -> Self {
         self.issued_audience = Some(audience.into());
         self
     }
 
-    /// Says what is asked for.
+    /// Sets the scopes to request.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Says what happens while the STS is out of reach.
+    /// Sets the behaviour while the STS is unreachable.
     #[must_use]
     pub fn on_outage(mut self, on_outage: OnOutage) -> Self {
         self.on_outage = on_outage;
         self
     }
 
-    /// Says what happens without a user.
+    /// Sets the behaviour for a call without a user.
     #[must_use]
     pub fn without_user(mut self, without_user: WithoutUser) -> Self {
         self.without_user = without_user;
         self
     }
 
-    /// Says which idempotency key a call carries.
+    /// Sets the idempotency key of calls.
     #[must_use]
     pub fn idempotency(mut self, key: OutboundKey) -> Self {
         self.idempotency = key;
@@ -163,26 +171,26 @@ impl Route {
         self
     }
 
-    /// Sends the user's own token where there is no STS.
+    /// Sends the user's own token unchanged when the route has no STS.
     #[must_use]
     pub fn pass_through(mut self) -> Self {
         self.pass_through = true;
         self
     }
 
-    /// Lets tokens go to this place over plain http.
+    /// Allows tokens to go to this target over plain http.
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
     }
 
-    /// Whether the route names a target at the STS.
+    /// Returns true if the route names a target at the STS.
     pub(crate) fn has_target(&self) -> bool {
         self.audience.is_some() || self.resource.is_some()
     }
 
-    /// Whether a token with that `aud` is for this route's target.
+    /// Returns true if a token with that `aud` is for this route's target.
     pub(crate) fn is_meant_by(&self, aud: &str) -> bool {
         match &self.issued_audience {
             Some(issued) => issued == aud,
@@ -194,41 +202,42 @@ impl Route {
         self.url.origin() == url.origin() && is_below(url.path(), self.url.path().trim_end_matches('/'))
     }
 
-    /// Whether a server that decodes a path before it reads it would say so too.
+    /// Returns true if a server that decodes the path before it reads it would also find the URL
+    /// below this route.
     fn covers_decoded(&self, url: &Url) -> bool {
         self.url.origin() == url.origin() && is_below(&decoded(url.path()), &decoded(self.url.path()))
     }
 }
 
-/// Why a route cannot be honoured. A fault of the configuration.
+/// The reason why a route is unusable. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// The URL has another scheme than http(s), or user, password, query or fragment.
+    /// The URL has a scheme other than http(s), or has a user, password, query or fragment.
     #[error("the url of the route {0} is not an http(s) url of scheme, host and path alone")]
     Url(Url),
     /// Tokens would go over plain http to another machine.
     #[error("the route {0} is plain http: set allow_http if tokens may go there unencrypted")]
     PlainHttp(Url),
-    /// Two routes have one URL.
+    /// Two routes have the same URL.
     #[error("two routes to {0}")]
     Twice(Url),
-    /// A header that is never forwarded.
+    /// The route forwards a header that must never be forwarded.
     #[error("the route {url} forwards the header {name}, which is never forwarded")]
     Header {
-        /// The route.
+        /// The URL of the route.
         url: Url,
-        /// The header.
+        /// The name of the header.
         name: HeaderName,
     },
 }
 
-/// All routes of an agent. The longest prefix wins.
+/// All routes of an agent. The route with the longest prefix applies.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes(Vec<Route>);
 
 impl Routes {
-    /// Checks the routes, each and together.
+    /// Checks each route, and all of them for duplicates.
     pub(crate) fn new(mut routes: Vec<Route>) -> Result<Self, RouteError> {
         for route in &routes {
             check(route)?;
@@ -246,13 +255,15 @@ impl Routes {
         Ok(Self(routes))
     }
 
-    /// The route that covers a URL, with its index; none for a URL that servers may read as one of another route.
+    /// Returns the route that covers a URL, with its index. Returns `None` for a URL that servers
+    /// may read as a URL of another route.
     pub(crate) fn find(&self, url: &Url) -> Option<(usize, &Route)> {
         if !url.username().is_empty() || url.password().is_some() {
             return None;
         }
         let found = self.0.iter().enumerate().find(|(_, route)| route.covers(url))?;
-        // The token of one route must not go to the target of another because the server reads the path otherwise.
+        // A server may decode the path. The token of one route must not reach the target of another
+        // in that way.
         let otherwise = self.0.iter().position(|route| route.covers_decoded(url));
         (otherwise == Some(found.0)).then_some(found)
     }
@@ -266,7 +277,8 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A path as lenient servers read it: decoded, without empty segments, dot segments and parameters.
+/// Returns a path as lenient servers read it: decoded, without empty segments, dot segments and
+/// parameters.
 fn decoded(path: &str) -> String {
     let path = percent_decoded(path);
     let mut segments = Vec::new();
@@ -298,10 +310,10 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What of a URL may be shown.
+/// Returns a URL without the parts that may hold secrets.
 pub(crate) fn without_secrets(url: &Url) -> Url {
     let mut shown = url.clone();
-    // Neither fails but for a URL that cannot have them.
+    // Both fail only for a URL that cannot have a user or password.
     let _ = (shown.set_username(""), shown.set_password(None));
     shown.set_query(None);
     shown.set_fragment(None);

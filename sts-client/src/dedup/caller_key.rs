@@ -1,8 +1,9 @@
-//! The caller, as a store counts its share.
+//! The caller, for the share of a store that it may use.
 
 use super::DedupKey;
 
-/// A caller, as a store knows it that bounds each caller's share: a digest, which tells callers apart and names none.
+/// A caller for a store that bounds each caller's share. It is a digest: it distinguishes callers
+/// and names none.
 ///
 /// ```
 /// use sts_client::dedup::CallerKey;
@@ -14,7 +15,7 @@ use super::DedupKey;
 pub struct CallerKey(DedupKey);
 
 impl CallerKey {
-    /// The caller of these parts: verified names alone, never what a request says of itself.
+    /// Makes the key of these parts. Use verified names only, never unverified values of a request.
     pub fn new<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
         Self(DedupKey::new("caller", parts))
     }

@@ -1,18 +1,21 @@
-//! Keys of one length, whatever they are made of.
+//! Keys of fixed length, independent of their input.
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 use serde_json::Value;
 
-/// The key of a one-time value or of an operation: SHA-256 over a namespace and parts, each with its length before it.
+/// The key of a single-use value or of an operation: SHA-256 over a namespace and parts, each with
+/// its length before it.
 ///
-/// So no two lists of parts share a key, no text is too long for a store, and no store holds names of users or tenants.
+/// So different lists of parts have different keys, no text is too long for a store, and no store
+/// holds names of users or tenants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupKey([u8; 32]);
 
 impl DedupKey {
-    /// The key of these parts in a namespace, which names the kind of thing: values of two kinds never meet.
+    /// Makes the key of these parts in a namespace. The namespace names the kind of value, so that
+    /// values of two kinds never share a key.
     ///
     /// ```
     /// use sts_client::dedup::DedupKey;
@@ -31,19 +34,19 @@ impl DedupKey {
         Self(key)
     }
 
-    /// The key of a JSON value in a namespace, whatever the order of the members of its objects.
+    /// Makes the key of a JSON value in a namespace, independent of the order of object members.
     #[must_use]
     pub fn of_json(namespace: &str, value: &Value) -> Self {
         Self::new(namespace, [canonical(value).to_string()])
     }
 
-    /// 64 hexadecimal digits.
+    /// Returns the key as 64 hexadecimal digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
-    /// The bytes.
+    /// Returns the bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -55,7 +58,7 @@ fn feed(context: &mut digest::Context, part: &[u8]) {
     context.update(part);
 }
 
-/// The value with the members of its objects in order.
+/// Returns the value with sorted object members.
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -69,7 +72,7 @@ fn canonical(value: &Value) -> Value {
     }
 }
 
-/// Its first bytes, enough to find it again in a log.
+/// Shows the first bytes, enough to find the key in a log.
 impl fmt::Debug for DedupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DedupKey(")?;

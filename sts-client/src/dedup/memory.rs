@@ -1,4 +1,4 @@
-//! In the memory of one process. A restart forgets everything.
+//! The deduplication store in the memory of one process. A restart loses its entries.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -14,32 +14,35 @@ use super::{
     SMALL_OUTCOME_BYTES, Spend, Ticket,
 };
 
-/// The cost of an entry beside its outcome: its key in two indexes, its record, and a small outcome. Rounded up.
+/// The memory of an entry without its outcome: its key in two indexes, its record, and a small
+/// outcome. Rounded up.
 const ENTRY_BYTES: usize = 256;
 
-/// The bounds of a store in memory.
+/// The limits of a store in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimits {
-    /// Values and operations together.
+    /// The maximum number of values and operations together.
     pub entries: usize,
-    /// The outcomes that are stored, and 256 bytes for each entry.
+    /// The maximum size in bytes: the stored outcomes, plus 256 bytes for each entry.
     pub bytes: usize,
 }
 
 impl Default for MemoryLimits {
-    /// 100,000 entries, 64 MiB.
+    /// Returns the limits of 100,000 entries and 64 MiB.
     fn default() -> Self {
         Self { entries: 100_000, bytes: 64 << 20 }
     }
 }
 
-/// A store in memory. Share it by `Arc`.
+/// A deduplication store in memory. Share it by `Arc`.
 ///
-/// When it is full it refuses new entries ([`DedupError::Full`]), and forgets nothing that is alive: a forgotten value would be a replay.
-/// Records of abandoned operations make way for new entries, the oldest first.
+/// When it is full it refuses new entries ([`DedupError::Full`]). It removes no live entry, because
+/// a forgotten value would allow a replay. It removes records of abandoned operations to make room,
+/// the oldest first.
 ///
-/// **Each caller's share is bounded**: a new entry is refused when its caller holds more than the space that is free. One caller alone fills
-/// at most half of the store, two a third each, and `n` callers leave an `n + 1`th part for the next one.
+/// **Each caller's share is bounded**: a new entry is refused when its caller holds more than the
+/// free space. A single caller fills at most half of the store. Two callers fill at most a third
+/// each. `n` callers leave an `n + 1`th part for the next caller.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -60,11 +63,11 @@ pub struct MemoryDedupStore {
 struct Contents {
     values: HashMap<DedupKey, SpentValue>,
     operations: HashMap<DedupKey, Record>,
-    /// The time at which each entry may go.
+    /// The time at which each entry may be removed.
     ends: BTreeSet<(Timestamp, Kind, DedupKey)>,
-    /// The abandoned operations among them, which may go as soon as their room is needed.
+    /// The abandoned operations among the entries. They may be removed when their room is needed.
     abandoned: BTreeSet<(Timestamp, DedupKey)>,
-    /// The usage of each caller that holds anything.
+    /// The usage of each caller that has entries.
     callers: HashMap<CallerKey, Usage>,
     total: Usage,
 }
@@ -96,7 +99,7 @@ enum State {
     Done(Vec<u8>),
 }
 
-/// Entries, and the bytes that they take.
+/// A number of entries, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Usage {
     entries: usize,
@@ -104,7 +107,8 @@ struct Usage {
 }
 
 impl Record {
-    /// An operation that is held is not forgotten, however long it takes.
+    /// Returns the time at which the entry may be removed. An operation that is held is never
+    /// removed.
     fn ends(&self) -> Timestamp {
         match self.state {
             State::Held => self.expires_at.max(self.lease_until),
@@ -123,7 +127,7 @@ impl Record {
 impl Usage {
     const ENTRY: Self = Self { entries: 1, bytes: ENTRY_BYTES };
 
-    /// The part of an outcome that its entry does not account for.
+    /// Returns the memory of an outcome beyond the part that its entry accounts for.
     fn of_outcome(outcome: &[u8]) -> Self {
         Self { entries: 0, bytes: if outcome.len() <= SMALL_OUTCOME_BYTES { 0 } else { outcome.len() } }
     }
@@ -142,12 +146,12 @@ impl Usage {
 }
 
 impl MemoryDedupStore {
-    /// An empty store.
+    /// Makes an empty store with these limits. Expiry uses `clock`.
     pub fn new(clock: Arc<dyn Clock>, limits: MemoryLimits) -> Self {
         Self { clock, limits, held: Mutex::default() }
     }
 
-    /// The contents without what has expired, and the time.
+    /// Returns the contents without expired entries, and the time.
     fn contents(&self) -> (MutexGuard<'_, Contents>, Timestamp) {
         let now = self.clock.now();
         let mut contents = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +159,7 @@ impl MemoryDedupStore {
         (contents, now)
     }
 
-    /// Makes room for what a caller adds, if need be by forgetting abandoned operations.
+    /// Makes room for an addition of a caller. Removes abandoned operations if necessary.
     fn make_room(&self, contents: &mut Contents, caller: CallerKey, added: Usage) -> Result<(), DedupError> {
         let limits = Usage { entries: self.limits.entries, bytes: self.limits.bytes };
         loop {
@@ -227,7 +231,7 @@ impl Contents {
         }
     }
 
-    /// The operation of a ticket, if the ticket still holds it.
+    /// Returns the operation of a ticket, if the ticket still holds it.
     fn held(&self, ticket: &Ticket) -> Option<&Record> {
         self.operations.get(&ticket.key).filter(|record| {
             let begun_at = record.begun_at.as_millisecond();
@@ -260,7 +264,7 @@ impl DedupStore for MemoryDedupStore {
             return Ok(Spend::SeenBefore);
         }
         self.make_room(&mut contents, caller, Usage::ENTRY)?;
-        // A value that has expired already is remembered too.
+        // Remember a value that has already expired, too.
         let ends_at = after(expires_at, EXPIRY_MARGIN).max(after(now, EXPIRY_MARGIN));
         contents.remember_value(key, SpentValue { caller, ends_at });
         Ok(Spend::First)

@@ -1,8 +1,10 @@
 //! Single-use values and idempotent operations.
 //!
-//! What lives here: the contract ([`DedupStore`]) and its stores. [`MemoryDedupStore`] serves one process; `SqliteDedupStore` (feature
-//! `sqlite`) and `PostgresDedupStore` (feature `postgres`) serve any number, and hold across restarts. All pass one conformance suite. What
-//! must never: the meaning of a value or an operation, and HTTP. Another database is a file beside `postgres` and a line in the suite.
+//! What lives here: the contract ([`DedupStore`]) and its stores. [`MemoryDedupStore`] serves one
+//! process. `SqliteDedupStore` (feature `sqlite`) and `PostgresDedupStore` (feature `postgres`)
+//! serve any number of processes, and keep entries across restarts. All pass one conformance suite.
+//! What must never: the meaning of a value or an operation, and HTTP. For another database, add a
+//! file beside `postgres` and a line in the suite.
 
 mod caller_key;
 mod key;
@@ -30,66 +32,76 @@ pub use sql::SqlDedupStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteDatabase, SqliteDedupStore};
 
-/// The time for which a spent value is remembered beyond its expiry. The store's clock differs from that of the message's verifier, and a
-/// value that is forgotten too early allows a replay.
+/// The time for which a spent value is remembered after its expiry. The store's clock can differ
+/// from the clock of the message's verifier. A value that is forgotten too early allows a replay.
 pub const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
-/// The time for which the record of an abandoned operation is kept: long enough for the retries of one client to find their count in
-/// [`Ticket::attempt`], short enough that an outage leaves nothing behind.
+/// The time for which the record of an abandoned operation is kept. It is long enough for the
+/// retries of one client to find their count in [`Ticket::attempt`]. It is short enough that an
+/// outage leaves no records behind.
 pub const ABANDONED_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// The length up to which an outcome finds room in a store that is full: enough to say that an operation is done.
+/// The maximum size of an outcome that a full store still accepts: enough to record that an
+/// operation is done.
 pub const SMALL_OUTCOME_BYTES: usize = 64;
 
-/// A deduplication store. Each method is one atomic act, among all processes that use the same database.
+/// A deduplication store. Each method is atomic among all processes that use the same database.
 ///
-/// Expiry goes by the store's own clock: the one that a store in memory is given, and the database's time in a database.
+/// Expiry uses the store's own clock: the given clock in memory, and the database's time in a
+/// database.
 ///
-/// An error is an outage: the value may be spent and the operation may have begun, so that the caller must do nothing.
+/// An error is an outage: the value may be spent and the operation may have started, so the caller
+/// must not do the work.
 #[async_trait]
 pub trait DedupStore: fmt::Debug + Send + Sync {
-    /// Spends a value. Of all calls that spend it, at once or one after the other, exactly one returns [`Spend::First`].
+    /// Spends a value. Of all calls that spend it, concurrently or later, exactly one returns
+    /// [`Spend::First`].
     ///
-    /// The value is remembered until [`EXPIRY_MARGIN`] after `expires_at`, at least. A store with little room counts it against the share
-    /// of `caller`.
+    /// The value is remembered at least until [`EXPIRY_MARGIN`] after `expires_at`. A store with
+    /// little room counts it against the share of `caller`.
     ///
     /// # Errors
-    /// [`DedupError`]: it may be spent or not.
+    /// [`DedupError`]: the value may be spent or not.
     async fn spend(&self, key: DedupKey, caller: CallerKey, expires_at: Timestamp) -> Result<Spend, DedupError>;
 
-    /// Begins an operation, unless it has been done, is being done, or its key stands for another body.
+    /// Starts an operation, unless it is done, is in progress, or its key belongs to another body.
     ///
-    /// The caller that gets [`Begun::Started`] holds the lease and must [`finish`](Self::finish) or [`abandon`](Self::abandon), and
-    /// [`renew`](Self::renew) before the lease ends. If it does not, the operation may begin anew after the lease.
+    /// The caller that gets [`Begun::Started`] holds the lease and must call
+    /// [`finish`](Self::finish) or [`abandon`](Self::abandon). It must call [`renew`](Self::renew)
+    /// before the lease expires. Otherwise another caller may start the operation again after that.
     ///
     /// # Errors
-    /// [`DedupError`]: it may have begun or not. If it has, its lease ends by itself.
+    /// [`DedupError`]: the operation may have started or not. If it has, its lease expires without
+    /// further calls.
     async fn begin(&self, operation: &Operation) -> Result<Begun, DedupError>;
 
-    /// Holds an operation for another `lease`, from now on.
+    /// Renews the lease of an operation: `lease` from now on.
     ///
     /// # Errors
     /// [`DedupError`]: the lease may have been prolonged or not.
     async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, DedupError>;
 
-    /// Stores the outcome, for [`Operation::expires_in`] from now on. May be repeated after an error.
+    /// Stores the outcome, for [`Operation::expires_in`] from now on. The caller may repeat this
+    /// after an error.
     ///
     /// # Errors
-    /// [`DedupError::Full`]: the outcome was not stored, and the operation is still held. An outcome of up to [`SMALL_OUTCOME_BYTES`] always
-    /// finds room. [`DedupError::Unavailable`]: it may be stored or not.
+    /// [`DedupError::Full`]: the outcome was not stored, and the caller still holds the operation.
+    /// An outcome of up to [`SMALL_OUTCOME_BYTES`] always fits. [`DedupError::Unavailable`]: it may
+    /// be stored or not.
     async fn finish(&self, ticket: &Ticket, outcome: &[u8]) -> Result<Held, DedupError>;
 
-    /// Ends an operation without an outcome: a repetition with the same body starts it again. Its key stands for its body for another
-    /// [`ABANDONED_FOR`] at most, or until the room is needed.
+    /// Ends an operation without an outcome. A repetition with the same body starts it again. Its
+    /// key stays bound to its body for at most [`ABANDONED_FOR`], or until the store needs the
+    /// room.
     ///
     /// # Errors
-    /// [`DedupError`]: its lease then ends by itself.
+    /// [`DedupError`]: the lease then expires without further calls.
     async fn abandon(&self, ticket: &Ticket) -> Result<Held, DedupError>;
 
-    /// Forgets expired entries; returns their number. The stores also call it now and then.
+    /// Removes expired entries; returns their number. The stores also do this from time to time.
     ///
     /// # Errors
-    /// [`DedupError`].
+    /// [`DedupError`]: some entries may be removed.
     async fn purge(&self) -> Result<u64, DedupError>;
 }
 
@@ -99,22 +111,22 @@ pub trait DedupStore: fmt::Debug + Send + Sync {
 pub enum Spend {
     /// The value was not spent before.
     First,
-    /// A replay.
+    /// The value was spent before: a replay.
     SeenBefore,
 }
 
-/// An operation that is about to begin.
+/// An operation to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
-    /// Its key.
+    /// The key of the operation.
     pub key: DedupKey,
-    /// SHA-256 over everything in which a repetition must equal the first.
+    /// SHA-256 over everything that must be equal in a repetition.
     pub fingerprint: [u8; 32],
-    /// The time for which it is held without a renewal.
+    /// The time for which the lease lasts without a renewal.
     pub lease: Duration,
     /// The time for which its outcome is kept.
     pub expires_in: Duration,
-    /// The caller against whose share a store with little room counts it.
+    /// The caller whose share the operation counts against in a store with little room.
     pub caller: CallerKey,
 }
 
@@ -126,7 +138,7 @@ pub enum Begun {
     Started(Ticket),
     /// Another caller holds the operation.
     InFlight {
-        /// The time until the lease ends, unless it is renewed.
+        /// The time until the lease expires, unless it is renewed.
         retry_after: Duration,
     },
     /// The operation is done.
@@ -134,21 +146,22 @@ pub enum Begun {
         /// The outcome that [`DedupStore::finish`] stored.
         outcome: Vec<u8>,
     },
-    /// The key stands for an operation with another body.
+    /// The key belongs to an operation with another body.
     Conflict,
 }
 
-/// The proof of holding an operation, made by a store. No two tickets of one key are equal.
+/// The proof that the caller holds an operation. Only a store makes tickets, and no two tickets of
+/// one key are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// The operation.
+    /// The key of the operation.
     pub key: DedupKey,
-    /// 1 at the first attempt. From 2 on, earlier attempts were abandoned within [`ABANDONED_FOR`] or lost their lease, and may have had an
-    /// effect.
+    /// The number of the attempt, from 1. From 2 on, earlier attempts were abandoned within
+    /// [`ABANDONED_FOR`] or lost their lease, and may have had an effect.
     pub attempt: u32,
-    /// The time at which this attempt began, in milliseconds by the store's clock.
+    /// The time at which this attempt started, in milliseconds by the store's clock.
     pub begun_at_ms: i64,
-    /// [`Operation::expires_in`].
+    /// The time for which the outcome is kept: [`Operation::expires_in`].
     pub expires_in: Duration,
 }
 
@@ -158,7 +171,8 @@ pub struct Ticket {
 pub enum Held {
     /// The ticket held its operation.
     Yes,
-    /// The lease had ended and another caller has begun anew, or the operation was ended before. Nothing was changed.
+    /// The lease had expired and another caller has started the operation, or the operation had
+    /// ended. Nothing was changed.
     No,
 }
 
@@ -166,10 +180,11 @@ pub enum Held {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DedupError {
-    /// The store has no room, or the caller has used up its share. The store forgets no live entry to make room.
+    /// The store is full, or the caller has used up its share. The store removes no live entry to
+    /// make room.
     #[error("the deduplication store is full, or the caller's share of it is used up")]
     Full,
-    /// The database is out of reach, or not what it should be.
+    /// The database is unreachable, or has unexpected contents.
     #[error("the deduplication store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

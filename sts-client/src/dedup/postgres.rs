@@ -1,7 +1,8 @@
-//! `PostgreSQL`: any number of processes, anywhere.
+//! The `PostgreSQL` store: any number of processes on any machines.
 //!
-//! Every act is one statement, and so atomic and, by the database's defaults, on the disk when it is acknowledged. The two tables begin
-//! with `sts_once_`: an agent's own database can hold them.
+//! Every operation is one statement and therefore atomic. By the database's defaults it is durable
+//! when it is acknowledged. The names of the two tables start with `sts_once_`, so that an agent's
+//! own database can hold them.
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
@@ -10,7 +11,7 @@ use sqlx::{FromRow, PgPool};
 use super::DedupError;
 use super::sql::{ACQUIRE_TIMEOUT, BegunRow, Bound, Database, OperationRow, SqlDedupStore, Statements, unavailable};
 
-/// The advisory lock under which the tables are made.
+/// The advisory lock under which the tables are created.
 const TABLES: i64 = 7_310_101;
 const CONNECTIONS: u32 = 8;
 
@@ -36,7 +37,8 @@ const SPEND: &str = "
     VALUES ($1, GREATEST($2, (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT) + $3)
     ON CONFLICT (key) DO NOTHING";
 
-/// Begins anew what has expired, and what nobody holds any more. A row whose key stands for another body stays.
+/// Starts an operation again if it has expired or no caller holds it any more. A row whose key
+/// belongs to another body stays.
 const BEGIN: &str = "
     INSERT INTO sts_once_operations AS held
         (key, fingerprint, attempt, begun_at_ms, lease_until_ms, expires_at_ms, outcome)
@@ -79,7 +81,7 @@ const PURGE_OPERATIONS: &str = "
         SELECT key FROM sts_once_operations
         WHERE expires_at_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT AND (outcome IS NOT NULL OR lease_until_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT) LIMIT $1)";
 
-/// A store in a `PostgreSQL` database. Share it by `Arc`.
+/// A deduplication store in a `PostgreSQL` database. Share it by `Arc`.
 pub type PostgresDedupStore = SqlDedupStore<PostgresDatabase>;
 
 /// A pool of connections to a `PostgreSQL` database.
@@ -87,23 +89,24 @@ pub type PostgresDedupStore = SqlDedupStore<PostgresDatabase>;
 pub struct PostgresDatabase(PgPool);
 
 impl PostgresDedupStore {
-    /// Connects, and makes the tables where they are missing.
+    /// Connects, and creates the tables if they are missing.
     ///
     /// # Errors
-    /// [`DedupError::Unavailable`] for a malformed URL, too.
+    /// [`DedupError::Unavailable`], also for a malformed URL.
     pub async fn connect(url: &str) -> Result<Self, DedupError> {
         let options: PgConnectOptions = url.parse().map_err(unavailable)?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
         Self::within(pool.connect_lazy_with(options)).await
     }
 
-    /// A store within an agent's own database. Makes the tables where they are missing.
+    /// Makes a store in an agent's own database. Creates the tables if they are missing.
     ///
     /// # Errors
-    /// [`DedupError::Unavailable`].
+    /// [`DedupError::Unavailable`] if the tables cannot be created.
     pub async fn within(pool: PgPool) -> Result<Self, DedupError> {
         let mut transaction = pool.begin().await.map_err(unavailable)?;
-        // Two processes that make one table at once would fail, "if not exists" or not.
+        // Two processes that create one table at the same time would fail, even with "if not
+        // exists".
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(TABLES)
             .execute(&mut *transaction)
@@ -144,7 +147,7 @@ impl Database for PostgresDatabase {
     }
 }
 
-/// The first row. Reads all of them, so that the statement runs to its end.
+/// Returns the first row. Reads all rows, so that the statement runs to completion.
 async fn fetch<T>(pool: &PgPool, statement: &'static str, values: &[Bound<'_>]) -> Result<Option<T>, sqlx::Error>
 where
     T: for<'r> FromRow<'r, PgRow> + Send + Unpin,

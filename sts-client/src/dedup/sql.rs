@@ -1,4 +1,4 @@
-//! The Rust that the SQL stores share. Each database brings its statements and the way to run them.
+//! The Rust code that the SQL stores share. Each database has its own statements and runs them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,21 +13,21 @@ use super::{
 
 /// The number of calls between two purges.
 const CALLS_PER_PURGE: u32 = 1_000;
-/// The number of rows of each table that one purge removes at most, so that none takes long.
+/// The maximum number of rows that one purge removes from each table, so that no purge takes long.
 const PURGED_AT_ONCE: i64 = 2_000;
-/// The number of tries against purges of rows that have just expired.
+/// The maximum number of tries when rows expire between two statements.
 const ATTEMPTS: u32 = 8;
-/// The time that a caller waits for a connection of this process.
+/// The time limit for a connection from the pool.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The statements of a database. Each is one atomic act.
+/// The statements of a database. Each is atomic.
 #[derive(Debug)]
 pub struct Statements {
     pub(super) spend: &'static str,
     pub(super) renew: &'static str,
     pub(super) finish: &'static str,
     pub(super) abandon: &'static str,
-    /// The purges of values and of operations.
+    /// The purges of values and of operations, in this order.
     pub(super) purges: [&'static str; 2],
 }
 
@@ -38,13 +38,14 @@ pub enum Bound<'a> {
     Number(i64),
 }
 
-/// An operation that has begun: its attempt, and the time at which it began.
+/// An operation that has started: its attempt, and its start time.
 pub(super) type BegunRow = (i64, i64);
 
-/// An operation of the store: its fingerprint, its outcome, and the milliseconds until its lease ends.
+/// An operation in the store: its fingerprint, its outcome, and the milliseconds until its lease
+/// expires.
 pub(super) type OperationRow = (Vec<u8>, Option<Vec<u8>>, i64);
 
-/// A database, as the stores use it.
+/// The database interface that the stores use.
 #[async_trait]
 pub trait Database: fmt::Debug + Send + Sync {
     const STATEMENTS: Statements;
@@ -85,14 +86,14 @@ impl<D: Database> SqlDedupStore<D> {
         self.database.execute(statement, values).await.map_err(unavailable)
     }
 
-    /// Runs a statement about the operation of a ticket.
+    /// Runs a statement on the operation of a ticket.
     async fn update(&self, statement: &'static str, ticket: &Ticket, values: &[Bound<'_>]) -> Result<Held, DedupError> {
         let holder = [key(&ticket.key), Bound::Number(ticket.attempt.into()), Bound::Number(ticket.begun_at_ms)];
         let changed_rows = self.execute(statement, &[&holder, values].concat()).await?;
         Ok(if changed_rows == 0 { Held::No } else { Held::Yes })
     }
 
-    /// Purges after every thousandth call. A purge that fails does not fail the call.
+    /// Counts the call, and purges after every thousandth. A failed purge does not fail the call.
     async fn count_call(&self) {
         if self.calls.fetch_add(1, Ordering::Relaxed) % CALLS_PER_PURGE != CALLS_PER_PURGE - 1 {
             return;
@@ -103,7 +104,7 @@ impl<D: Database> SqlDedupStore<D> {
         }
     }
 
-    /// The operation as it stands, where it may not begin. `None` when it has just expired.
+    /// Returns the state of an operation that may not start; `None` if it has just expired.
     async fn read(&self, operation: &Operation) -> Result<Option<Begun>, DedupError> {
         let row = self.database.operation(&[key(&operation.key)]).await.map_err(unavailable)?;
         Ok(row.map(|(fingerprint, outcome, lease_ms)| match outcome {
@@ -170,12 +171,12 @@ fn milliseconds(duration: Duration) -> Bound<'static> {
     Bound::Number(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4))
 }
 
-/// A failure of a database.
+/// Makes [`DedupError::Unavailable`] from a database error.
 pub(super) fn unavailable(error: sqlx::Error) -> DedupError {
     DedupError::Unavailable(error.into())
 }
 
-/// A row that this crate has not written, or a database that it does not serve.
+/// Makes the error for a row that this crate did not write, or an unsupported database.
 pub(super) fn foreign(what: &'static str) -> DedupError {
     DedupError::Unavailable(what.into())
 }

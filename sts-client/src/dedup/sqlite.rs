@@ -1,7 +1,8 @@
-//! `SQLite`: one file, any number of processes on one machine.
+//! The `SQLite` store: one file, any number of processes on one machine.
 //!
-//! Every act is one statement, and so atomic; it is on the disk when it is acknowledged (WAL, `synchronous = FULL`). The two tables begin
-//! with `sts_once_`: an agent's own database can hold them.
+//! Every operation is one statement and therefore atomic. It is durable when it is acknowledged
+//! (WAL, `synchronous = FULL`). The names of the two tables start with `sts_once_`, so that an
+//! agent's own database can hold them.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -17,9 +18,9 @@ use super::sql::{
     ACQUIRE_TIMEOUT, BegunRow, Bound, Database, OperationRow, SqlDedupStore, Statements, foreign, unavailable,
 };
 
-/// How long a statement waits for another process's lock.
+/// The time for which a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often, and how far apart, the entry into WAL is tried.
+/// The number of attempts to enter WAL mode, and the pause between them.
 const WAL_ATTEMPTS: u32 = 50;
 const WAL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,7 +46,8 @@ const SPEND: &str = "
     VALUES ($1, max($2, CAST(unixepoch('subsec') * 1000 AS INTEGER)) + $3)
     ON CONFLICT (key) DO NOTHING";
 
-/// Begins anew what has expired, and what nobody holds any more. A row whose key stands for another body stays.
+/// Starts an operation again if it has expired or no caller holds it any more. A row whose key
+/// belongs to another body stays.
 const BEGIN: &str = "
     INSERT INTO sts_once_operations AS held
         (key, fingerprint, attempt, begun_at_ms, lease_until_ms, expires_at_ms, outcome)
@@ -88,7 +90,7 @@ const PURGE_OPERATIONS: &str = "
         SELECT key FROM sts_once_operations
         WHERE expires_at_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER) AND (outcome IS NOT NULL OR lease_until_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER)) LIMIT $1)";
 
-/// A store in a `SQLite` database. Share it by `Arc`.
+/// A deduplication store in a `SQLite` database. Share it by `Arc`.
 pub type SqliteDedupStore = SqlDedupStore<SqliteDatabase>;
 
 /// A pool of connections to a `SQLite` database.
@@ -96,11 +98,12 @@ pub type SqliteDedupStore = SqlDedupStore<SqliteDatabase>;
 pub struct SqliteDatabase(SqlitePool);
 
 impl SqliteDedupStore {
-    /// Opens the file of this URL (`sqlite://once.db`), and makes it, readable by its owner only, and its tables where they are missing.
+    /// Opens the file of this URL (`sqlite://once.db`). Creates the file, readable by its owner
+    /// only, and the tables if they are missing.
     ///
     /// # Errors
-    /// [`DedupError::Unavailable`] for a malformed URL, too, and for a database in memory, for which there is
-    /// [`MemoryDedupStore`](super::MemoryDedupStore).
+    /// [`DedupError::Unavailable`], also for a malformed URL, and for a database in memory: use
+    /// [`MemoryDedupStore`](super::MemoryDedupStore) instead.
     pub async fn open(url: &str) -> Result<Self, DedupError> {
         if url.contains(":memory:") || url.contains("mode=memory") {
             return Err(foreign("a sqlite database in memory is not served"));
@@ -116,10 +119,11 @@ impl SqliteDedupStore {
         Self::within(pool.connect_lazy_with(options)).await
     }
 
-    /// A store within an agent's own database. Makes the tables where they are missing. How durable it is, is for the pool's options to say.
+    /// Makes a store in an agent's own database. Creates the tables if they are missing. The
+    /// options of the pool determine its durability.
     ///
     /// # Errors
-    /// [`DedupError::Unavailable`].
+    /// [`DedupError::Unavailable`] if the tables cannot be created.
     pub async fn within(pool: SqlitePool) -> Result<Self, DedupError> {
         for table in [VALUES, VALUES_BY_END, OPERATIONS, OPERATIONS_BY_END] {
             sqlx::query(table).execute(&pool).await.map_err(unavailable)?;
@@ -128,7 +132,7 @@ impl SqliteDedupStore {
     }
 }
 
-/// Makes the file when it is missing. It holds what was answered to users.
+/// Creates the file if it is missing, readable by its owner only. It holds answers to users.
 fn create(path: &Path) -> Result<(), DedupError> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
@@ -138,7 +142,8 @@ fn create(path: &Path) -> Result<(), DedupError> {
     Ok(())
 }
 
-/// Brings the file into WAL, where it stays. `SQLite` does not wait for the lock that this needs, when others do the same.
+/// Switches the file to WAL mode, which is permanent. `SQLite` does not wait for the required lock,
+/// so this retries.
 async fn enter_wal(options: &SqliteConnectOptions) -> Result<(), DedupError> {
     let mut attempts = WAL_ATTEMPTS;
     loop {
@@ -178,7 +183,7 @@ impl Database for SqliteDatabase {
     }
 }
 
-/// The first row. Reads all of them, so that the statement runs to its end.
+/// Returns the first row. Reads all rows, so that the statement runs to completion.
 async fn fetch<T>(pool: &SqlitePool, statement: &'static str, values: &[Bound<'_>]) -> Result<Option<T>, sqlx::Error>
 where
     T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,

@@ -1,4 +1,4 @@
-//! Serving an opened request, and sealing its answer.
+//! The handling of an opened request, and the sealing of its answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::call::CallContext;
 use crate::events::{Boundary, BoundaryOutcome, EventSubject};
 use crate::idempotency::{Authority, Lease};
 
-/// Why a request was not served.
+/// The reason why a request got no sealed answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError<E> {
-    /// Its payload is not what was expected: no handler has seen it.
+    /// The payload does not match the schema. No handler has run.
     #[error("the payload is not what was expected")]
     Schema(#[from] SchemaError),
-    /// The handler failed. A retry starts the operation anew.
+    /// The handler failed. A retry runs the operation again.
     #[error("the handler failed")]
     Handler(#[source] E),
-    /// The handler panicked. A retry starts the operation anew.
+    /// The handler panicked. A retry runs the operation again.
     #[error("the handler panicked")]
     Panicked,
     /// The answer could not be sealed.
@@ -36,8 +36,9 @@ pub enum ServeError<E> {
 }
 
 impl Opened {
-    /// Seals the answer to this message, a JSON object of at most [`MAX_ANSWER_BYTES`], to the key of its sender, and keeps it for a
-    /// repetition of the operation. Of an operation that was done before, the stored answer is sealed and `value` is ignored.
+    /// Seals the answer to this message for its sender. The answer is a JSON object of at most
+    /// [`MAX_ANSWER_BYTES`], and is stored for a repetition of the operation. If the operation was
+    /// done before, this seals the stored answer and ignores `value`.
     ///
     /// # Errors
     /// See [`SealError`]. The operation counts as done in any case.
@@ -48,7 +49,7 @@ impl Opened {
             Once::Started(lease) => {
                 let work = Serving { party: Arc::clone(&party), operation: request.operation.clone(), lease };
                 let payload = encode(value);
-                // A caller that hangs up must not keep the outcome from being stored.
+                // A caller that disconnects must not prevent the outcome from being stored.
                 let finished = tokio::spawn(work.finish(request.authority, payload).in_current_span());
                 finished.await.unwrap_or(Err(SealError::Interrupted))?
             }
@@ -56,11 +57,13 @@ impl Opened {
         party.seal_answer(&request, &payload, &about).await
     }
 
-    /// Reads the payload, calls the handler with it, and seals what it gives. Of an operation that was done before the handler is not
-    /// called, and the answer is that of then. When the handler fails, a retry starts the operation anew.
+    /// Reads the payload, calls the handler with it, and seals the handler's answer. If the
+    /// operation was done before, this does not call the handler and seals the stored answer. If
+    /// the handler fails, a retry runs the operation again.
     ///
-    /// The handler runs in a task of its own, in the [`CallContext`] of this one: it ends, and its answer is kept, even when the caller
-    /// hangs up. Its lease is renewed while it runs, so that it is done once however long it takes.
+    /// The handler runs in a separate task, in the current [`CallContext`]. It completes, and its
+    /// answer is stored, even if the caller disconnects. Its lease is renewed while it runs, so the
+    /// operation runs once even if it takes long.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -107,7 +110,6 @@ impl Opened {
     }
 }
 
-/// An operation that is being done.
 struct Serving {
     party: Arc<Party>,
     operation: Operation,
@@ -115,7 +117,8 @@ struct Serving {
 }
 
 impl Serving {
-    /// Waits for the handler and keeps its answer. A panic drops the lease, which gives the operation up.
+    /// Waits for the handler and stores its answer. A panic drops the lease, which abandons the
+    /// operation.
     async fn run<A: Serialize, E>(
         self,
         authority: Authority,
@@ -134,7 +137,8 @@ impl Serving {
         }
     }
 
-    /// Keeps the answer; one that cannot be sealed is not kept, and its operation is done all the same.
+    /// Stores the answer. An answer that cannot be sealed is not stored; its operation still counts
+    /// as done.
     async fn finish(self, authority: Authority, payload: Result<Vec<u8>, SealError>) -> Result<Vec<u8>, SealError> {
         let encrypted = payload.and_then(|payload| {
             let encrypted = self.party.encrypt_answer(&self.operation, &payload).map_err(SealError::Encrypt)?;
@@ -149,7 +153,7 @@ impl Serving {
     }
 }
 
-/// An answer as JSON, if it is not too long.
+/// Returns an answer as JSON, if it is not too long.
 fn encode(value: &impl Serialize) -> Result<Vec<u8>, SealError> {
     let payload = serde_json::to_vec(value).map_err(SealError::Json)?;
     if payload.len() > MAX_ANSWER_BYTES { Err(SealError::TooLarge) } else { Ok(payload) }

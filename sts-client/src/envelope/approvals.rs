@@ -1,4 +1,4 @@
-//! What an envelope asks for, and who approved it.
+//! The operation that an envelope requests, and its approval.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,12 +13,13 @@ use sts_protocol::Tenant;
 use super::capability::Capability;
 use super::claims::{base64url, digest_of_parts};
 
-/// Whether something is approved cannot be told. Nobody's fault here; one may try again.
+/// The approvals are unreachable. Neither party is at fault; the caller may retry.
 #[derive(Debug, thiserror::Error)]
 #[error("the approvals cannot be asked")]
 pub struct ApprovalsUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// The operation that an envelope asks for: the same when it is tried again, another when anything of it is another, the payload included.
+/// The operation that an envelope requests. It is equal for a retry, and differs if any part
+/// differs, including the payload.
 ///
 /// `Debug` shows its id.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// A name for it that holds nothing of it: SHA-256, base64url.
+    /// Returns an id that reveals nothing of the operation: SHA-256, base64url.
     #[must_use]
     pub fn id(&self) -> String {
         base64url(&self.digest())
@@ -52,25 +53,25 @@ impl Operation {
         ])
     }
 
-    /// The verified tenant.
+    /// Returns the verified tenant.
     #[must_use]
     pub fn tenant(&self) -> Option<&Tenant> {
         self.tenant.as_ref()
     }
 
-    /// The principal: issuer of the token, and subject.
+    /// Returns the principal: issuer of the token, and subject.
     #[must_use]
     pub fn subject(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }
 
-    /// The agent that asks.
+    /// Returns the calling agent.
     #[must_use]
     pub fn service_id(&self) -> &str {
         &self.service_id
     }
 
-    /// What it asks for.
+    /// Returns the requested capability.
     #[must_use]
     pub fn capability(&self) -> Capability {
         self.capability
@@ -83,24 +84,26 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// Says whether somebody approved an operation.
+/// A source of approvals for operations.
 #[async_trait]
 pub trait Approvals: fmt::Debug + Send + Sync {
-    /// Whether exactly this operation is approved at this time.
+    /// Returns true if exactly this operation is approved now.
     ///
     /// # Errors
-    /// [`ApprovalsUnavailable`]: then the operation is not done, and its caller is not told that it must be approved.
+    /// [`ApprovalsUnavailable`]: the operation does not run, and its caller gets an outage instead
+    /// of a request for approval.
     async fn is_approved(&self, operation: &Operation) -> Result<bool, ApprovalsUnavailable>;
 }
 
-/// The time for which an operation waits for its approval after it was last asked for.
+/// The time for which an operation waits for its approval after it was last requested.
 const WAITING_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// Approvals in memory, and the operations that wait for one.
+/// Approvals in memory, and the operations that wait for an approval.
 ///
-/// At most `capacity` operations wait, and as many are approved. An operation that is not asked for again within an hour no longer waits.
-/// Each peer's share is bounded: a peer may wait with no more operations than are free, and one principal of a peer with no more than are
-/// left of that. So no peer and no user can keep another's operations from the desk.
+/// At most `capacity` operations wait, and at most `capacity` are approved. An operation stops
+/// waiting if it is not requested again within an hour. Each peer's share is bounded. A peer may
+/// have at most as many waiting operations as there are free places. A principal of a peer may have
+/// at most as many as the peer has left. So no peer and no user can block another's operations.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -118,7 +121,7 @@ pub struct ApprovalDesk {
     state: Mutex<Desk>,
 }
 
-/// Operations, and when each of them goes.
+/// Operations, and the time at which each expires.
 #[derive(Debug, Default)]
 struct Desk {
     waiting: HashMap<Operation, Timestamp>,
@@ -126,19 +129,20 @@ struct Desk {
 }
 
 impl ApprovalDesk {
-    /// An empty desk for at most `capacity` operations of each kind.
+    /// Makes an empty desk for at most `capacity` operations of each kind.
     #[must_use]
     pub fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
         Self { capacity, clock, state: Mutex::default() }
     }
 
-    /// The operations that were refused for want of an approval.
+    /// Returns the operations that were refused because they have no approval.
     #[must_use]
     pub fn waiting(&self) -> Vec<Operation> {
         self.current().waiting.keys().cloned().collect()
     }
 
-    /// Approves the waiting operation of that id until then. Returns whether there was one, and room for it.
+    /// Approves the waiting operation of that id until the given time. Returns true if the
+    /// operation was waiting and the desk had room.
     pub fn approve(&self, id: &str, until: Timestamp) -> bool {
         let mut desk = self.current();
         let found = desk.waiting.keys().find(|operation| operation.id() == id).cloned();
@@ -148,7 +152,7 @@ impl ApprovalDesk {
         true
     }
 
-    /// The desk without what has expired.
+    /// Returns the desk without expired operations.
     fn current(&self) -> MutexGuard<'_, Desk> {
         let now = self.clock.now();
         let mut desk = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,7 +163,7 @@ impl ApprovalDesk {
 }
 
 impl Desk {
-    /// Returns whether another operation of that caller may wait.
+    /// Returns true if another operation of that caller may wait.
     fn has_room(&self, capacity: usize, operation: &Operation) -> bool {
         let free = capacity.saturating_sub(self.waiting.len());
         let of_peer = self.waiting.keys().filter(|other| other.service_id == operation.service_id);

@@ -1,4 +1,4 @@
-//! Opening the answer to a message.
+//! The opening of the answer to a message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::payload::{self, Payload, SchemaError};
 use super::refusal::{OpenError, Reason, Refusal};
 use crate::events::{Boundary, BoundaryOutcome, EventSubject, Reference};
 
-/// Opens the answer to one message, once.
+/// Opens the answer to one message. It can be used once.
 pub struct Awaiting {
     pub(super) party: Arc<Party>,
     pub(super) peer: Arc<KnownPeer>,
@@ -33,20 +33,21 @@ impl fmt::Debug for Awaiting {
     }
 }
 
-/// The failure to read an answer.
+/// The reason why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// It was not opened.
+    /// The answer envelope was refused, or could not be checked.
     #[error("the answer was not opened")]
     Open(#[from] OpenError),
-    /// It is not what was expected.
+    /// The payload of the answer does not match the schema.
     #[error("the answer is not what was expected")]
     Schema(#[from] SchemaError),
 }
 
 impl Awaiting {
-    /// Opens the answer and reads it as a `T`, strictly: no member twice, none that `T` does not know. The checks are those of a request,
-    /// in their order; what is expected is what the request said. A request sent back is no answer, and neither is the answer to another.
+    /// Opens the answer and reads it as a `T`, strictly: no duplicate members, and none that `T`
+    /// does not know. It runs the checks of a request in the same order, against the values of the
+    /// sent request. It refuses a request that is sent back, and the answer to another message.
     ///
     /// # Errors
     /// See [`AnswerError`].

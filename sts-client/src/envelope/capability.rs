@@ -1,4 +1,4 @@
-//! What a message may ask for, and what a recipient needs to see before it does that.
+//! The capabilities that a message may request, and their requirements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,24 +6,24 @@ use std::str::FromStr;
 
 use sts_protocol::{Scope, ScopeToken};
 
-/// What a message asks of its recipient.
+/// The capability that a message requests from its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Capability {
-    /// To tell something.
+    /// The recipient returns information.
     Read,
-    /// To ask others on the caller's behalf.
+    /// The recipient calls other agents on the caller's behalf.
     Delegate,
-    /// To run a tool.
+    /// The recipient runs a tool.
     ToolCall,
-    /// To begin or change a workflow.
+    /// The recipient starts or changes a workflow.
     WorkflowCommand,
 }
 
 impl Capability {
-    /// All of them.
+    /// All capabilities.
     pub const ALL: [Self; 4] = [Self::Read, Self::Delegate, Self::ToolCall, Self::WorkflowCommand];
 
-    /// The name in an envelope.
+    /// Returns the name in an envelope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// The text names no capability.
+/// The error for a text that names no capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a capability")]
 pub struct UnknownCapability;
@@ -54,7 +54,7 @@ impl FromStr for Capability {
     }
 }
 
-/// What a recipient needs to see before it does what a capability asks.
+/// The requirements that a recipient sets for a capability.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     scopes: Scope,
@@ -62,13 +62,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// All of these scopes, delegated.
+    /// Requires all of these scopes, delegated.
     #[must_use]
     pub fn scopes(scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
         Self { scopes: scopes.into_iter().collect(), approval: false }
     }
 
-    /// And that somebody has approved the very operation: see [`super::Approvals`].
+    /// Also requires an approval of exactly this operation: see [`super::Approvals`].
     #[must_use]
     pub fn approval(mut self) -> Self {
         self.approval = true;
@@ -84,5 +84,5 @@ impl Needs {
     }
 }
 
-/// What each capability needs. One that is not in here is refused.
+/// The requirements of each capability. A capability that is not in the map is refused.
 pub(super) type Policy = BTreeMap<Capability, Needs>;

@@ -1,4 +1,4 @@
-//! The checks of an envelope, each of which knows its reason. Whoever opens calls them in their order.
+//! The checks of an envelope. Each check has its reason; the callers run them in order.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,12 +13,12 @@ use super::party::{KnownPeer, Party};
 use super::payload::Payload;
 use super::refusal::{OpenError, Reason, Refusal};
 
-/// The bytes before the payload proper: what hides it in its tag.
+/// The length of the blinding bytes before the payload. They hide the payload in its tag.
 const BLINDING_BYTES: usize = 32;
 
 impl Party {
-    /// **Signature.** Reads an envelope of that `typ`, and checks that the service that it names has signed it: one of the peers, or the
-    /// one that is expected.
+    /// **Signature.** Reads an envelope of that `typ`, and checks that the service that it names
+    /// signed it. The service must be a peer, or the expected peer.
     pub(super) async fn check_signature(
         &self,
         text: &str,
@@ -26,7 +26,7 @@ impl Party {
         expected: Option<&Arc<KnownPeer>>,
     ) -> Result<(Claims, Arc<KnownPeer>), OpenError> {
         let refused = |detail| Refusal::new(Reason::BadSignature, detail);
-        // No cause is kept: each would say where in somebody else's text it was found.
+        // The cause is dropped: it would quote positions in another party's text.
         let jws = CompactJws::parse_within(MAX_ENVELOPE_BYTES, text).or(Err(refused("not an envelope")))?;
         if !typ_fits(jws.header().typ.as_deref(), &[typ]) {
             return Err(refused("typ is that of something else").into());
@@ -49,7 +49,7 @@ impl Party {
         Ok((claims, Arc::clone(peer)))
     }
 
-    /// **Audience.**
+    /// **Audience.** Checks that the envelope is addressed to this agent.
     pub(super) fn check_audience(&self, claims: &Claims) -> Result<(), Refusal> {
         let is_ours = |audience: &str| self.audiences.iter().any(|own| own == audience);
         if claims.audience().is_some_and(is_ours) {
@@ -58,7 +58,7 @@ impl Party {
         Err(Refusal::new(Reason::WrongAudience, "for another service"))
     }
 
-    /// **Expiry.** Gives the time at which it expires.
+    /// **Expiry.** Returns the time at which the envelope expires.
     pub(super) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<Timestamp, Refusal> {
         let expired = |detail| Refusal::new(Reason::ExpiredMessage, detail);
         let expires_at = claims.time("expiresAt").ok_or(expired("expiresAt is absent or malformed"))?;
@@ -76,7 +76,7 @@ impl Party {
         Ok(expires_at)
     }
 
-    /// **Decryption**, which everything else comes before. A payload that is elsewhere is not fetched.
+    /// **Decryption**, the last check. Does not fetch a payload that is stored elsewhere.
     pub(super) fn check_payload(&self, claims: &Claims) -> Result<Payload, Refusal> {
         match claims.payload() {
             None => Err(Refusal::new(Reason::Undecryptable, "not exactly one payload")),
@@ -103,7 +103,7 @@ impl Party {
     }
 }
 
-/// **Token.** Caller and tenant are those of the delegated token.
+/// **Token.** Checks that caller and tenant match the delegated token.
 pub(super) fn check_caller(claims: &Claims, principal: &Principal) -> Result<(), Refusal> {
     if !claims.is_of(principal) {
         return Err(Refusal::new(
@@ -117,7 +117,8 @@ pub(super) fn check_caller(claims: &Claims, principal: &Principal) -> Result<(),
     Ok(())
 }
 
-/// **Scope.** What the message makes use of is delegated, and holds what is asked of every message.
+/// **Scope.** Checks that the scopes of the message are delegated, and include those that every
+/// message must have.
 pub(super) fn check_scopes(claims: &Claims, delegated: &Scope, required: &Scope) -> Result<Scope, Refusal> {
     let missing = |detail| Refusal::new(Reason::MissingScope, detail);
     let scopes = claims.scopes().ok_or(missing("scopes are absent or malformed"))?;
@@ -130,7 +131,7 @@ pub(super) fn check_scopes(claims: &Claims, delegated: &Scope, required: &Scope)
     Ok(scopes)
 }
 
-/// **Required ids.**
+/// **Required ids.** Checks that the three ids are present and well-formed.
 pub(super) fn check_ids(claims: &Claims) -> Result<Ids, Refusal> {
     claims.ids().ok_or(Refusal::new(Reason::MissingTraceOrIdempotency, "an id is absent or malformed"))
 }

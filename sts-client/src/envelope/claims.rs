@@ -1,4 +1,4 @@
-//! The signed fields of an envelope: written here, and read here, one at a time.
+//! The signed fields of an envelope: writing and reading.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
@@ -12,18 +12,19 @@ use super::capability::Capability;
 
 /// The `typ` of a request.
 pub(super) const REQUEST_TYP: &str = "agent-request+jwt";
-/// The `typ` of an answer. A request is no answer, whoever sends it back.
+/// The `typ` of an answer. It differs, so that a request that is sent back is not accepted as an
+/// answer.
 pub(super) const ANSWER_TYP: &str = "agent-answer+jwt";
 
 const ENCRYPTED_PAYLOAD: &str = "encryptedPayload";
 const PAYLOAD_REF: &str = "payloadRef";
 const PAYLOAD_HASH: &str = "payloadHash";
 
-/// The longest trace or message id, and the longest idempotency key, in characters.
+/// The maximum length of a trace or message id, and of an idempotency key, in characters.
 const MAX_ID_CHARS: usize = 128;
 const MAX_KEY_CHARS: usize = 255;
 
-/// Every member that an envelope may have.
+/// All members that an envelope may have.
 const MEMBERS: [&str; 14] = [
     "traceId",
     "messageId",
@@ -41,22 +42,22 @@ const MEMBERS: [&str; 14] = [
     PAYLOAD_HASH,
 ];
 
-/// Who speaks in an envelope, and on whose behalf: what must be that of the delegated token.
+/// The agent that sends an envelope, and its principal. They must match the delegated token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Principal {
-    /// `auth.issuer`: who issued the delegated token.
+    /// `auth.issuer`: the issuer of the delegated token.
     pub(super) issuer: String,
-    /// `caller.subject`: its `sub`.
+    /// `caller.subject`: the `sub` of the delegated token.
     pub(super) subject: String,
-    /// `caller.tenantId`.
+    /// `caller.tenantId`, if present.
     pub(super) tenant: Option<Tenant>,
-    /// `caller.serviceId`: the agent that acts.
+    /// `caller.serviceId`: the acting agent.
     pub(super) service_id: String,
     /// `tokenHash`: SHA-256 of the token, base64url.
     pub(super) token_hash: String,
 }
 
-/// The names of one message.
+/// The ids of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ids {
     pub(super) trace_id: String,
@@ -64,7 +65,7 @@ pub(super) struct Ids {
     pub(super) idempotency_key: String,
 }
 
-/// What an answer says of its request.
+/// The reference of an answer to its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InReplyTo {
     pub(super) message_id: String,
@@ -72,7 +73,7 @@ pub(super) struct InReplyTo {
     pub(super) envelope_hash: String,
 }
 
-/// Everything that is signed, but the payload.
+/// All signed fields except the payload.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     pub(super) principal: &'a Principal,
@@ -87,7 +88,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The claims, without a payload.
+    /// Returns the claims, without a payload.
     pub(super) fn to_claims(&self) -> Map<String, Value> {
         let mut caller = json!({ "subject": self.principal.subject, "serviceId": self.principal.service_id });
         if let (Some(tenant), Some(caller)) = (&self.principal.tenant, caller.as_object_mut()) {
@@ -113,12 +114,11 @@ impl Fields<'_> {
     }
 }
 
-/// Adds the payload itself.
 pub(super) fn insert_payload(claims: &mut Map<String, Value>, jwe: String) {
     claims.insert(ENCRYPTED_PAYLOAD.to_owned(), jwe.into());
 }
 
-/// Adds where the payload is, and its digest.
+/// Adds the location of the payload, and its digest.
 pub(super) fn insert_reference(claims: &mut Map<String, Value>, uri: &str, jwe: &str) {
     claims.insert(PAYLOAD_REF.to_owned(), uri.into());
     claims.insert(PAYLOAD_HASH.to_owned(), sha256(jwe.as_bytes()).into());
@@ -126,17 +126,18 @@ pub(super) fn insert_reference(claims: &mut Map<String, Value>, uri: &str, jwe: 
 
 /// The payload of an envelope.
 pub(super) enum PayloadField<'a> {
-    /// The JWE.
+    /// The JWE in the envelope.
     Encrypted(&'a str),
-    /// Where the JWE is, and its SHA-256.
+    /// The location of the JWE, and its SHA-256.
     Reference { uri: &'a str, sha256: &'a str },
 }
 
-/// The claims of an envelope whose signature was verified. What is malformed counts as absent, and each check says what that means.
+/// The claims of an envelope with a verified signature. A malformed claim counts as absent, and
+/// each check decides about an absent claim.
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
-    /// Takes claims that have no member that we do not know.
+    /// Takes the claims; `None` if they have an unknown member.
     pub(super) fn new(claims: Map<String, Value>) -> Option<Self> {
         let known = |object: Option<&Value>, members: &[&str]| {
             let object = object.and_then(Value::as_object);
@@ -149,7 +150,8 @@ impl Claims {
         is_known.then_some(Self(claims))
     }
 
-    /// Whether service, subject, issuer and token are exactly those; the tenant is not looked at.
+    /// Returns true if service, subject, issuer and token match exactly. Does not compare the
+    /// tenant.
     pub(super) fn is_of(&self, principal: &Principal) -> bool {
         let is = |object: &str, name: &str, value: &str| {
             self.0.get(object).and_then(|object| object.get(name)).and_then(Value::as_str) == Some(value)
@@ -160,7 +162,7 @@ impl Claims {
             && self.text("tokenHash") == Some(principal.token_hash.as_str())
     }
 
-    /// Whether `caller.tenantId` is exactly that, or absent where there is none.
+    /// Returns true if `caller.tenantId` is exactly that tenant, or is absent if there is none.
     pub(super) fn has_tenant(&self, tenant: Option<&Tenant>) -> bool {
         let named = self.0.get("caller").and_then(|caller| caller.get("tenantId"));
         match (named, tenant) {
@@ -170,24 +172,25 @@ impl Claims {
         }
     }
 
-    /// `auth.audience`.
+    /// Returns `auth.audience`.
     pub(super) fn audience(&self) -> Option<&str> {
         self.0.get("auth")?.get("audience")?.as_str()
     }
 
-    /// `auth.scopes`.
+    /// Returns `auth.scopes`.
     pub(super) fn scopes(&self) -> Option<Scope> {
         let scopes = self.0.get("auth")?.get("scopes")?.as_array()?;
         scopes.iter().map(|scope| ScopeToken::new(scope.as_str()?).ok()).collect()
     }
 
-    /// `issuedAt` or `expiresAt`: RFC 3339 in UTC, in the form that [`Timestamp`] writes.
+    /// Returns `issuedAt` or `expiresAt`: RFC 3339 in UTC, in the form that [`Timestamp`] writes.
     pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
         text.parse().ok().filter(|time: &Timestamp| time.to_string() == text)
     }
 
-    /// The three ids, if all are there: 1 to 128 visible ASCII characters; the idempotency key up to 255, and spaces among them.
+    /// Returns the three ids, if all are present: 1 to 128 visible ASCII characters. The
+    /// idempotency key has up to 255, and may have spaces.
     pub(super) fn ids(&self) -> Option<Ids> {
         let id = |name: &str| self.text(name).filter(|text| is_id(text)).map(str::to_owned);
         Some(Ids {
@@ -197,24 +200,21 @@ impl Claims {
         })
     }
 
-    /// `inReplyTo`.
     pub(super) fn in_reply_to(&self) -> Option<InReplyTo> {
         let reply = self.0.get("inReplyTo")?;
         let text = |name: &str| reply.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(InReplyTo { message_id: text("messageId")?, envelope_hash: text("envelopeHash")? })
     }
 
-    /// `capability`.
     pub(super) fn capability(&self) -> Option<Capability> {
         self.text("capability")?.parse().ok()
     }
 
-    /// `payloadTag`.
     pub(super) fn payload_tag(&self) -> Option<&str> {
         self.text("payloadTag")
     }
 
-    /// The payload: exactly one of the two forms.
+    /// Returns the payload, if it is present in exactly one of the two forms.
     pub(super) fn payload(&self) -> Option<PayloadField<'_>> {
         let text = |name: &str| self.0.get(name).map(Value::as_str);
         match (text(ENCRYPTED_PAYLOAD), text(PAYLOAD_REF), text(PAYLOAD_HASH)) {
@@ -224,7 +224,7 @@ impl Claims {
         }
     }
 
-    /// What the payload is bound to.
+    /// Returns the binding of the payload to these claims.
     pub(super) fn binding(&self) -> [u8; 32] {
         binding(&self.0)
     }
@@ -234,23 +234,24 @@ impl Claims {
     }
 }
 
-/// `caller.serviceId` of claims that nobody has verified: to find the key, and for nothing else.
+/// Returns `caller.serviceId` of unverified claims. Use it only to find the key.
 pub(super) fn service_id(claims: &Map<String, Value>) -> Option<&str> {
     claims.get("caller")?.get("serviceId")?.as_str()
 }
 
-/// Whether a text can be an id.
+/// Returns true if a text can be an id.
 fn is_id(text: &str) -> bool {
     (1..=MAX_ID_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Whether a text can be an idempotency key: what a string in a header can hold (RFC 9651 §3.3.3).
+/// Returns true if a text can be an idempotency key: the characters that a string in a header
+/// allows (RFC 9651 §3.3.3).
 fn is_key(text: &str) -> bool {
     (1..=MAX_KEY_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
-/// SHA-256 of every signed field but the payload, in the canonical form of RFC 8785: the `apv` of the payload's JWE. So a payload fits
-/// only the envelope that it was made for.
+/// Returns SHA-256 of every signed field except the payload, in the canonical form of RFC 8785: the
+/// `apv` of the payload's JWE. So a payload fits only the envelope that it was made for.
 pub(super) fn binding(claims: &Map<String, Value>) -> [u8; 32] {
     let mut canonical = String::new();
     let fields =
@@ -259,7 +260,8 @@ pub(super) fn binding(claims: &Map<String, Value>) -> [u8; 32] {
     digest_of(canonical.as_bytes())
 }
 
-/// RFC 8785, of values without numbers. Member names here are ASCII, so that their order is that of their bytes.
+/// Writes the form of RFC 8785, for values without numbers. Member names here are ASCII, so their
+/// order is the order of their bytes.
 fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(members) => write_object(members.iter(), out),
@@ -292,12 +294,13 @@ fn write_object<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>, out:
     out.push('}');
 }
 
-/// The tag of a payload: tells whether two payloads of one operation are the same, and nothing about either.
+/// Returns the tag of a payload. Equal tags mean equal payloads of one operation; a tag reveals
+/// nothing else.
 pub(super) fn payload_tag(blinding: &[u8; 32], payload: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, blinding), payload))
 }
 
-/// SHA-256, base64url.
+/// Returns SHA-256, base64url.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest_of(bytes))
 }
@@ -306,7 +309,7 @@ pub(super) fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// SHA-256 over texts, each with its length before it.
+/// Returns SHA-256 over texts, each with its length before it.
 pub(super) fn digest_of_parts(parts: &[&str]) -> [u8; 32] {
     let mut bytes = Vec::new();
     for part in parts {

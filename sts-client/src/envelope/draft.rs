@@ -1,4 +1,4 @@
-//! From a draft to an envelope: the fields, the encryption and the signature.
+//! The making of an envelope from a draft: fields, encryption and signature.
 
 use sts_jose::{ClaimError, EncryptionKey, KeyLookupError, ParseError, SignError};
 use sts_protocol::Scope;
@@ -10,14 +10,14 @@ use super::jwe::{self, EncryptError, Undecryptable};
 use super::party::{KnownPeer, Party};
 use crate::call::CorrelationId;
 
-/// The longest envelope, in bytes. Larger payloads travel by reference.
+/// The maximum size of an envelope, in bytes. Larger payloads travel by reference.
 pub const MAX_ENVELOPE_BYTES: usize = 256 * 1024;
 
-/// The failure to seal. Never the recipient's fault.
+/// The reason why a message could not be sealed. The recipient is never at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// The recipient is none of the agent's peers.
+    /// The recipient is not a peer of the agent.
     #[error("the recipient is not known")]
     UnknownPeer,
     /// The call has no token.
@@ -29,7 +29,7 @@ pub enum SealError {
     /// A claim of the token cannot be read.
     #[error("a claim of the token that travels with the message cannot be read")]
     Claim(#[from] ClaimError),
-    /// The token is of another agent, of none, or addressed to somebody else than the recipient.
+    /// The token was issued to another agent, names no agent, or is addressed to another recipient.
     #[error("the token that travels with the message was not issued to this agent for the recipient")]
     TokenOfAnother,
     /// The recipient has no key to encrypt to, or its keys are out of reach.
@@ -44,13 +44,14 @@ pub enum SealError {
     /// The answer cannot be written as JSON.
     #[error("the answer cannot be written as json")]
     Json(#[source] serde_json::Error),
-    /// The answer was kept with a key that is no longer there.
+    /// The stored answer was encrypted with a key that has been retired.
     #[error("the answer that was kept cannot be read any more")]
     Kept(#[source] Undecryptable),
     /// The runtime was shut down before the answer was stored.
     #[error("the runtime was shut down before the answer was stored")]
     Interrupted,
-    /// The envelope would pass [`MAX_ENVELOPE_BYTES`], or the answer [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES).
+    /// The envelope would exceed [`MAX_ENVELOPE_BYTES`], or the answer
+    /// [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES).
     #[error("the envelope would be too large")]
     TooLarge,
 }
@@ -77,10 +78,10 @@ impl Party {
         peer.keys.encryption_key().await.map_err(SealError::NoKey)
     }
 
-    /// Makes an envelope, and the JWE where it does not travel in it.
+    /// Makes an envelope, and the JWE if it does not travel in the envelope.
     pub(super) fn make(&self, draft: &Draft<'_>, key: &EncryptionKey) -> Result<(String, Option<String>), SealError> {
         let blinding = self.keys.blinding(&draft.ids.idempotency_key);
-        // Whole seconds: shorter, and as exact as the checks are.
+        // Whole seconds are shorter, and as exact as the checks need.
         let now = self.clock.now();
         let issued_at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
         let fields = Fields {

@@ -1,7 +1,9 @@
-//! The payload's encryption: a compact JWE, ECDH-ES on P-256 with A256GCM (RFC 7516, RFC 7518 §4.6), by josekit. It is named nowhere else.
+//! The payload's encryption by josekit: a compact JWE, ECDH-ES on P-256 with A256GCM (RFC 7516, RFC
+//! 7518 §4.6). Only this module uses josekit.
 //!
-//! josekit decodes base64 and JSON leniently, takes authentication tags that were cut short and inflates `zip`, so that everything passes a
-//! gate of our own first. Its randomness, for the ephemeral key and the initialisation vector, is OpenSSL's own.
+//! josekit decodes base64 and JSON leniently, accepts truncated authentication tags and inflates
+//! `zip`. Therefore every JWE first passes a strict check of this module. OpenSSL generates the
+//! ephemeral key and the initialisation vector.
 
 use std::fmt;
 
@@ -23,39 +25,41 @@ const COORDINATE_BYTES: usize = 32;
 const IV_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 
-/// The header members that we take. `zip` and `crit` are not among them.
+/// The accepted header members. `zip` and `crit` are not accepted.
 const MEMBERS: [&str; 5] = ["alg", "enc", "kid", "apv", "epk"];
 
-/// A private key that opens payloads. `Debug` shows the `kid` only.
+/// A private key that decrypts payloads. `Debug` shows only the `kid`.
 pub struct DecryptionKey {
     public: EncryptionKey,
     decrypter: EcdhEsJweDecrypter,
     key_pair: EcKeyPair,
 }
 
-/// Why there is no decryption key. Our own fault or that of whoever stored it.
+/// The reason why a decryption key cannot be used. The agent, or the storage of the key, is at
+/// fault.
 #[derive(Debug, thiserror::Error)]
 pub enum DecryptionKeyError {
-    /// Not a private key on P-256 for ECDH-ES.
+    /// The key is not a private key on P-256 for ECDH-ES.
     #[error("the private key was rejected")]
     Rejected(#[source] JoseError),
-    /// The public half is not one that we would accept from others.
+    /// The public half does not meet the rules for keys of other agents.
     #[error("the public key is not usable")]
     Public(#[source] JwkError),
 }
 
-/// The payload is not one that the key opens. What exactly was wrong is told to nobody: it would help whoever tries.
+/// The key does not decrypt the payload. The error names no cause, because a cause would help an
+/// attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the payload cannot be decrypted")]
 pub struct Undecryptable;
 
-/// A payload could not be encrypted: a fault of the recipient's key or of the cryptography.
+/// The payload could not be encrypted: the recipient's key or the cryptography is at fault.
 #[derive(Debug, thiserror::Error)]
 #[error("the payload cannot be encrypted")]
 pub struct EncryptError(#[from] JoseError);
 
 impl DecryptionKey {
-    /// Makes a new key.
+    /// Generates a new key.
     ///
     /// # Errors
     /// See [`DecryptionKeyError`].
@@ -63,13 +67,14 @@ impl DecryptionKey {
         Self::of(ECDH_ES.generate_ec_key_pair(EcCurve::P256).map_err(DecryptionKeyError::Rejected)?)
     }
 
-    /// Reads a private JWK on P-256, of `alg` ECDH-ES or none.
+    /// Reads a private JWK on P-256, with `alg` ECDH-ES or without `alg`.
     ///
     /// # Errors
     /// See [`DecryptionKeyError`].
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, DecryptionKeyError> {
         let jwk = Jwk::from_map(jwk.clone()).map_err(DecryptionKeyError::Rejected)?;
-        // What the key is for is checked there, whose result is of no use: it names the key as the JWK does.
+        // This checks the permitted use of the key. The result is dropped, because it keeps the key
+        // id of the JWK.
         ECDH_ES.decrypter_from_jwk(&jwk).map_err(DecryptionKeyError::Rejected)?;
         Self::of(EcKeyPair::from_jwk(&jwk).map_err(DecryptionKeyError::Rejected)?)
     }
@@ -84,37 +89,39 @@ impl DecryptionKey {
         let public = EncryptionKey::from_jwk(&jwk).map_err(DecryptionKeyError::Public)?;
         let mut decrypter =
             ECDH_ES.decrypter_from_jwk(&key_pair.to_jwk_key_pair()).map_err(DecryptionKeyError::Rejected)?;
-        // Which key a JWE names is looked at before; here it would have to be the name that the private key was stored under.
+        // The key that a JWE names is checked earlier. Here the decrypter would compare it with the
+        // key id that the private key was stored with.
         decrypter.remove_key_id();
         Ok(Self { public, decrypter, key_pair })
     }
 
-    /// The private key as a JWK, in JSON: what [`Self::from_jwk`] reads. Wrap it before it is stored anywhere.
+    /// Returns the private key as a JWK, in JSON, for [`Self::from_jwk`]. Encrypt it before you
+    /// store it.
     #[must_use]
     pub fn to_jwk(&self) -> SecretString {
         Value::Object(self.key_pair.to_jwk_key_pair().into()).to_string().into()
     }
 
-    /// The name of the key: its RFC 7638 SHA-256 thumbprint, base64url.
+    /// Returns the key id: the key's RFC 7638 SHA-256 thumbprint, base64url.
     #[must_use]
     pub fn kid(&self) -> &str {
         self.public.kid()
     }
 
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub fn public(&self) -> &EncryptionKey {
         &self.public
     }
 
-    /// Decrypts a JWE in compact serialisation: ECDH-ES with A256GCM, nothing else, whatever its `kid` and `apv`. Envelopes are opened with
-    /// [`super::Envelopes::open`], which calls this last.
+    /// Decrypts a JWE in compact serialisation: only ECDH-ES with A256GCM, with any `kid` and
+    /// `apv`. [`super::Envelopes::open`] opens envelopes and calls this last.
     ///
     /// # Errors
-    /// [`Undecryptable`].
+    /// [`Undecryptable`], without a cause.
     pub fn decrypt(&self, jwe: &str) -> Result<Vec<u8>, Undecryptable> {
         let _passed = Gate::read(jwe)?;
-        // The cause says at which step it failed, which nobody may learn.
+        // The cause names the failed step, which must stay secret.
         let (payload, _header) = deserialize_compact(jwe, &self.decrypter).or(Err(Undecryptable))?;
         Ok(payload)
     }
@@ -126,7 +133,8 @@ impl fmt::Debug for DecryptionKey {
     }
 }
 
-/// Encrypts a payload to `key`, and binds it to `apv` (RFC 7518 §4.6.1.3): the key of the content is derived from it too.
+/// Encrypts a payload to `key`, and binds it to `apv` (RFC 7518 §4.6.1.3), from which the content
+/// key is also derived.
 pub(super) fn encrypt(key: &EncryptionKey, apv: &[u8; 32], payload: &[u8]) -> Result<String, EncryptError> {
     let mut encrypter = ECDH_ES.encrypter_from_jwk(&Jwk::from_map(key.to_jwk())?)?;
     encrypter.set_agreement_partyvinfo(*apv);
@@ -135,15 +143,16 @@ pub(super) fn encrypt(key: &EncryptionKey, apv: &[u8; 32], payload: &[u8]) -> Re
     Ok(serialize_compact(payload, &header, &encrypter)?)
 }
 
-/// What a JWE that passed the gate says of itself.
+/// The header values of a JWE that passed the strict check.
 pub(super) struct Gate {
     pub(super) kid: Option<String>,
-    /// Of 32 bytes, or none.
+    /// The decoded `apv`: 32 bytes, or absent.
     pub(super) apv: Option<[u8; 32]>,
 }
 
 impl Gate {
-    /// Lets a JWE through that has five strict segments, no encrypted key, a full tag, and a header of exactly what we take.
+    /// Accepts a JWE with five strict segments, no encrypted key, a full tag, and only the accepted
+    /// header members.
     pub(super) fn read(jwe: &str) -> Result<Self, Undecryptable> {
         let segments: Vec<&str> = jwe.split('.').collect();
         let [header, "", iv, ciphertext, tag] = segments.as_slice() else { return Err(Undecryptable) };
@@ -164,7 +173,8 @@ impl Gate {
     }
 }
 
-/// Whether an `epk` has the form of a point of P-256; whether it lies on the curve is for the cryptography to say.
+/// Returns true if an `epk` has the form of a point of P-256. The cryptography checks that it lies
+/// on the curve.
 fn is_point(epk: &Value) -> bool {
     let Some(epk) = epk.as_object() else { return false };
     let text = |name: &str| epk.get(name).and_then(Value::as_str);
@@ -177,7 +187,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Undecryptable> {
     URL_SAFE_NO_PAD.decode(text).or(Err(Undecryptable))
 }
 
-/// RFC 7638, of an EC key.
+/// Returns the RFC 7638 thumbprint of an EC key.
 fn thumbprint(jwk: &Map<String, Value>) -> String {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or_default();
     let canonical =

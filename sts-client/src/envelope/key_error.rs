@@ -1,4 +1,4 @@
-//! Failures of the keys of an agent, and of their file.
+//! The errors of an agent's keys and their file.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,19 +7,19 @@ use sts_jose::SigningKeyError;
 
 use super::jwe::DecryptionKeyError;
 
-/// The version of the key file.
+/// The version of the key file format.
 pub(super) const VERSION: u32 = 1;
 
-/// The failure to make, read or write keys.
+/// The reason why keys could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentKeysError {
-    /// No signing key could be made.
+    /// The signing key could not be made.
     #[error("there is no signing key")]
     Signing(#[from] SigningKeyError),
-    /// No decryption key could be made.
+    /// The decryption key could not be made.
     #[error("there is no decryption key")]
     Decryption(#[from] DecryptionKeyError),
-    /// The file of keys was not read or written.
+    /// The key file could not be read or written.
     #[error("the keys could not be read from their file or written to it")]
     File(#[from] KeyFileError),
 }
@@ -28,42 +28,42 @@ pub enum AgentKeysError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    /// The file system refused. The message names the file.
+    /// The file system reported an error. The message names the file.
     #[error("failed to access the key file {path}")]
     Io {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
         /// The error of the file system.
         #[source]
         source: io::Error,
     },
-    /// Others than its owner may read it. The message says what to do.
+    /// Users other than the owner can read the file. The message names the fix.
     #[error("the key file {path} can be read by others: set its mode to 0600")]
     Exposed {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
     },
-    /// The file is not one that [`AgentKeys::save`](super::AgentKeys::save) wrote.
+    /// The file does not have the format of [`AgentKeys::save`](super::AgentKeys::save).
     #[error("the key file {path} is not a file of agent keys of version {VERSION}")]
     Malformed {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
     },
-    /// A signing key in it cannot be used.
+    /// A signing key in the file is unusable.
     #[error("the key file {path} holds a signing key that cannot be used")]
     Signing {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// The fault.
+        /// The error of the signing key.
         #[source]
         source: SigningKeyError,
     },
-    /// A decryption key in it cannot be used.
+    /// A decryption key in the file is unusable.
     #[error("the key file {path} holds a decryption key that cannot be used")]
     Decryption {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// The fault.
+        /// The error of the decryption key.
         #[source]
         source: DecryptionKeyError,
     },

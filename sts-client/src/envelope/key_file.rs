@@ -1,4 +1,5 @@
-//! The file that holds an agent's keys, so that they outlive a restart and several processes share them.
+//! The file that holds an agent's keys. The keys survive a restart, and several processes can share
+//! them.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -31,15 +32,17 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct StoredPair {
     algorithm: Algorithm,
-    /// PKCS#8, base64.
+    /// The signing key: PKCS#8, base64.
     signing: String,
     decryption: Map<String, Value>,
 }
 
 impl AgentKeys {
-    /// Reads the keys of this file, or makes new ones and writes them there, with mode 0600, where there is no file.
+    /// Reads the keys of this file. If the file does not exist, generates keys and writes them to
+    /// it, with mode 0600.
     ///
-    /// Processes that start at once with one file get the same keys. Blocks on the file system: for the start of a process.
+    /// Processes that start at the same time with one file get the same keys. Blocks on the file
+    /// system: call it at the start of a process.
     ///
     /// ```
     /// use sts_client::envelope::AgentKeys;
@@ -52,7 +55,8 @@ impl AgentKeys {
     /// ```
     ///
     /// # Errors
-    /// [`AgentKeysError::File`]: a file that others may read, too; what exists is never overwritten.
+    /// [`AgentKeysError::File`], also for a file that other users can read. An existing file is
+    /// never overwritten.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, AgentKeysError> {
         let path = path.as_ref();
         if let Some(keys) = load(path)? {
@@ -61,7 +65,7 @@ impl AgentKeys {
         let keys = Self::generate()?;
         match keys.write_beside(path)?.persist_noclobber(path) {
             Ok(_file) => Ok(keys),
-            // Another process was faster.
+            // Another process created the file first.
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
                 let vanished = || io_error(path)(io::ErrorKind::NotFound.into());
                 Ok(load(path)?.ok_or_else(vanished)?)
@@ -70,8 +74,9 @@ impl AgentKeys {
         }
     }
 
-    /// Writes the keys to this file, with mode 0600, in place of what is there: after [`AgentKeys::announce`], [`AgentKeys::activate`] or
-    /// [`AgentKeys::retire`]. A reader finds the former file or the new one, never a part.
+    /// Writes the keys to this file, with mode 0600, and replaces its contents. Call it after
+    /// [`AgentKeys::announce`], [`AgentKeys::activate`] or [`AgentKeys::retire`]. A reader finds
+    /// the former file or the new one, never a partial file.
     ///
     /// ```
     /// use sts_client::SigningKey;
@@ -87,14 +92,14 @@ impl AgentKeys {
     /// ```
     ///
     /// # Errors
-    /// [`AgentKeysError::File`]: the file is as it was.
+    /// [`AgentKeysError::File`]: the file is unchanged.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), AgentKeysError> {
         let path = path.as_ref();
         self.write_beside(path)?.persist(path).map_err(|error| io_error(path)(error.error))?;
         Ok(())
     }
 
-    /// Writes the keys to a file beside `path` that its owner alone may read.
+    /// Writes the keys to a temporary file beside `path` that only its owner can read.
     fn write_beside(&self, path: &Path) -> Result<NamedTempFile, KeyFileError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || {
@@ -125,7 +130,7 @@ fn load(path: &Path) -> Result<Option<AgentKeys>, KeyFileError> {
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // The cause could repeat a part of a key.
+    // The cause is dropped: it could quote a part of a key.
     let malformed = || KeyFileError::Malformed { path: path.to_owned() };
     let document: Document = serde_json::from_slice(&bytes).or(Err(malformed()))?;
     if document.version != VERSION {

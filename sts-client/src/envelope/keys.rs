@@ -1,4 +1,4 @@
-//! An agent's own keys: one to sign with, some to decrypt with, and the key set that others find them in.
+//! An agent's own keys: a signing key, decryption keys, and the key set that it publishes.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -10,11 +10,13 @@ use sts_jose::{Algorithm, SigningKey};
 use super::jwe::{DecryptionKey, Gate, Undecryptable};
 use super::key_error::AgentKeysError;
 
-/// The keys of one agent, through their life: [`AgentKeys::announce`] publishes the next ones, [`AgentKeys::activate`] makes them the present
-/// ones, [`AgentKeys::retire`] lets the former ones go. Cloning is cheap and shares the keys.
+/// The keys of one agent, through rotation. [`AgentKeys::announce`] publishes the next pair,
+/// [`AgentKeys::activate`] makes it the present pair, and [`AgentKeys::retire`] removes the former
+/// pairs. Cloning is cheap and shares the keys.
 ///
-/// Others keep a key set for up to five minutes: announce at least so long before activating, and retire no sooner after that than five
-/// minutes and the longest life of a message.
+/// Other agents cache a key set for up to five minutes. Announce a pair at least five minutes
+/// before you activate it. After that, retire the former pairs no sooner than five minutes plus the
+/// longest lifetime of a message.
 #[derive(Clone)]
 pub struct AgentKeys(Arc<RwLock<State>>);
 
@@ -24,7 +26,7 @@ pub(super) struct State {
     pub(super) former: Vec<Pair>,
 }
 
-/// A key to sign with, and one to decrypt with.
+/// A signing key and a decryption key.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) signing: Arc<SigningKey>,
@@ -32,7 +34,7 @@ pub(super) struct Pair {
 }
 
 impl AgentKeys {
-    /// Takes the keys that an agent begins with.
+    /// Takes the first keys of an agent.
     #[must_use]
     pub fn new(signing: SigningKey, decryption: DecryptionKey) -> Self {
         let present = Pair { signing: Arc::new(signing), decryption: Arc::new(decryption) };
@@ -43,8 +45,9 @@ impl AgentKeys {
         Self(Arc::new(RwLock::new(state)))
     }
 
-    /// Makes new ones; ES256 signs. They end with this process: no other one opens what is encrypted to them, and neither does this one after
-    /// a restart, answers that were kept included. For anything but a test, [`AgentKeys::load_or_create`].
+    /// Generates keys; ES256 signs. The keys exist only in this process: no other process, and not
+    /// this agent after a restart, can decrypt messages and stored answers. Except in tests, use
+    /// [`AgentKeys::load_or_create`].
     ///
     /// # Errors
     /// See [`AgentKeysError`].
@@ -52,7 +55,8 @@ impl AgentKeys {
         Ok(Self::new(SigningKey::generate(Algorithm::Es256)?, DecryptionKey::generate()?))
     }
 
-    /// The key set to publish: every public key that somebody may need, those to encrypt to newest first.
+    /// Returns the key set to publish: every public key that other agents may need. Encryption keys
+    /// are in order, the newest first.
     #[must_use]
     pub fn jwks(&self) -> Value {
         let state = self.read();
@@ -62,13 +66,13 @@ impl AgentKeys {
         json!({ "keys": signing.chain(decryption).collect::<Vec<_>>() })
     }
 
-    /// Publishes the next keys. What comes encrypted to the new one is opened from now on; the present one signs. Announced before and not
-    /// activated: replaced.
+    /// Publishes the next keys. From now on the agent decrypts with the new key; the present key
+    /// still signs. Replaces an announced pair that was not activated.
     pub fn announce(&self, signing: SigningKey, decryption: DecryptionKey) {
         self.write().next = Some(Pair { signing: Arc::new(signing), decryption: Arc::new(decryption) });
     }
 
-    /// Signs with the announced key from now on; nothing happens when none was announced.
+    /// Signs with the announced key from now on. Does nothing if no pair was announced.
     pub fn activate(&self) {
         let mut state = self.write();
         if let Some(next) = state.next.take() {
@@ -77,22 +81,23 @@ impl AgentKeys {
         }
     }
 
-    /// Forgets all former keys: what they signed is no longer believed once others notice, and what is encrypted to them stays shut.
+    /// Removes all former keys. Other agents reject their signatures after they refresh the key
+    /// set. Payloads that are encrypted to them can no longer be decrypted.
     pub fn retire(&self) {
         self.write().former.clear();
     }
 
-    /// The key that signs.
     pub(super) fn signing(&self) -> Arc<SigningKey> {
         Arc::clone(&self.read().present.signing)
     }
 
-    /// The key that this agent itself encrypts to.
+    /// Returns the key that this agent uses to encrypt to itself.
     pub(super) fn decryption(&self) -> Arc<DecryptionKey> {
         Arc::clone(&self.read().present.decryption)
     }
 
-    /// Decrypts with the key that the JWE names, if it is ours and the JWE is bound to `apv`.
+    /// Decrypts with the key that the JWE names, if this agent has it and the JWE is bound to
+    /// `apv`.
     pub(super) fn decrypt(&self, jwe: &str, apv: &[u8; 32]) -> Result<Vec<u8>, Undecryptable> {
         let gate = Gate::read(jwe)?;
         if gate.apv.as_ref() != Some(apv) {
@@ -103,8 +108,9 @@ impl AgentKeys {
         key.ok_or(Undecryptable)?.decrypt(jwe)
     }
 
-    /// What hides the payload of an operation in its tag: nobody can tell it without the agent's signing key, and it is the same when the
-    /// operation is tried again. With another signing key it is another.
+    /// Returns the bytes that hide the payload of an operation in its tag. They are secret without
+    /// the agent's signing key, and the same for a retry of the operation. Another signing key
+    /// gives other bytes.
     pub(super) fn blinding(&self, idempotency_key: &str) -> [u8; 32] {
         let secret =
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"agent-envelope blinding"), &self.signing().to_pkcs8());
@@ -124,7 +130,7 @@ impl AgentKeys {
 }
 
 impl State {
-    /// The next ones first, then the present ones, then the former ones.
+    /// Returns the next pair first, then the present pair, then the former pairs.
     fn all(&self) -> impl Iterator<Item = &Pair> {
         self.next.iter().chain([&self.present]).chain(&self.former)
     }

@@ -1,12 +1,20 @@
-//! Sealed messages between agents: signed by the caller, encrypted to the recipient, bound to the delegated token that travels with them.
+//! Sealed messages between agents. The caller signs them, they are encrypted to the recipient, and
+//! they are bound to the delegated token that travels with them.
 //!
-//! What lives here: [`Envelopes`] seals ([`Envelopes::seal`]) and opens ([`Envelopes::open`]); [`Opened`] reads the payload and seals the
-//! answer; [`Awaiting`] opens that answer. `open` reads like the list of the checks, `checks` says what each of them is and which [`Reason`]
-//! it has, `claims` writes and reads the signed fields, `jwe` encrypts, `keys` lets keys come and go, `key_file`
-//! stores them, `once` and `approvals` are what was seen and approved.
-//! What must never live here: the verification of tokens (`inbound` makes the [`crate::Caller`] that opening asks for), HTTP, and a
-//! payload that is decrypted before every check has passed. Another check is a function of `checks`, a [`Reason`] and a line of `open`; the
-//! format is described in `docs/secure-messages.md` of the repository.
+//! [`Envelopes`] seals ([`Envelopes::seal`]) and opens ([`Envelopes::open`]). [`Opened`] reads the
+//! payload and seals the answer. [`Awaiting`] opens that answer.
+//!
+//! What lives here:
+//! - the order of the checks (`open`), and each check with its [`Reason`] (`checks`);
+//! - the signed fields, written and read (`claims`);
+//! - encryption (`jwe`);
+//! - keys and their rotation (`keys`), and their file (`key_file`);
+//! - single use (`once`) and approvals (`approvals`).
+//!
+//! What must never live here: the verification of tokens (`inbound` makes the [`crate::Caller`]
+//! that opening needs), HTTP, and the decryption of a payload before every check has passed. For
+//! another check, add a function in `checks`, a [`Reason`] and a line in `open`.
+//! `docs/secure-messages.md` of the repository describes the format.
 
 mod answer;
 mod approvals;

@@ -1,6 +1,7 @@
-//! Single use: a message, and the operation that it asks for.
+//! Single use of a message, and of the operation that it requests.
 //!
-//! The answer to an operation is kept encrypted to a key of this agent, bound to the operation: no store holds what was in an envelope.
+//! The stored answer to an operation is encrypted to a key of this agent and bound to the
+//! operation. So no store holds the contents of an envelope.
 
 use std::sync::Arc;
 
@@ -16,19 +17,19 @@ use super::refusal::{OpenError, Reason, Refusal};
 use crate::dedup::{self, CallerKey, DedupError, DedupKey, Spend};
 use crate::idempotency::{Authority, Lease, NotRepeated, Record, Start};
 
-/// The longest answer that is kept, in bytes: an answer must not be longer.
+/// The maximum size of an answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 32 * 1024;
 
 /// The state of an operation.
 pub(super) enum Once {
-    /// It is ours to do.
+    /// This agent holds the operation and must do it.
     Started(Lease),
-    /// It has been done, and this is its answer, encrypted.
+    /// The operation was done. This is its encrypted answer.
     Done(String),
 }
 
 impl Once {
-    /// Ends an operation that was not done.
+    /// Ends an operation without an answer, if it was not done.
     pub(super) async fn abandon(self) {
         match self {
             Self::Started(lease) => lease.abandon().await,
@@ -38,8 +39,9 @@ impl Once {
 }
 
 impl Party {
-    /// **Replay.** The message is new, and its idempotency key stands for no other operation. An operation that was done is repeated to the
-    /// authority under which it was done. From here on the operation is held.
+    /// **Replay.** Checks that the message is new, and that its idempotency key belongs to no other
+    /// operation. A completed operation is repeated only under the authority under which it was
+    /// done. After this check, the operation is held.
     pub(super) async fn check_replay(
         &self,
         operation: &Operation,
@@ -82,12 +84,12 @@ impl Party {
         }
     }
 
-    /// Encrypts the answer to an operation to this agent itself.
+    /// Encrypts the answer to an operation to this agent.
     pub(super) fn encrypt_answer(&self, operation: &Operation, answer: &[u8]) -> Result<Vec<u8>, EncryptError> {
         Ok(jwe::encrypt(self.keys.decryption().public(), &operation.digest(), answer)?.into_bytes())
     }
 
-    /// Reads the answer that was kept. It is gone once the key that it was kept with has been retired.
+    /// Decrypts the stored answer. This fails after the key of the answer has been retired.
     pub(super) fn kept(&self, operation: &Operation, outcome: &str) -> Result<Vec<u8>, SealError> {
         self.keys.decrypt(outcome, &operation.digest()).map_err(SealError::Kept)
     }

@@ -1,4 +1,4 @@
-//! Opening a request: the order of the checks.
+//! The opening of a request: the order of the checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,10 +20,12 @@ use crate::events::{Boundary, BoundaryOutcome, Event, EventSubject, Guard, Refer
 use crate::idempotency::Authority;
 
 impl Envelopes {
-    /// Opens a request that came with a verified token. Every check that fails ends it, in this order: signature, token, audience, scope,
-    /// expiry, required ids, replay, capability, approval; only then is the payload decrypted.
+    /// Opens a request that came with a verified token. The checks run in this order: signature,
+    /// token, audience, scope, expiry, required ids, replay, capability, approval. The first check
+    /// that fails ends the opening. The payload is decrypted last.
     ///
-    /// Costs a signature check, a look into the stores, and a decryption; a fetch of the sender's keys while they are not known.
+    /// Costs a signature check, accesses to the stores, and a decryption. Fetches the sender's keys
+    /// if they are not cached.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -48,7 +50,7 @@ impl Envelopes {
     }
 }
 
-/// A request that passed.
+/// A request that passed every check.
 pub(super) struct Request {
     pub(super) claims: Claims,
     pub(super) principal: Principal,
@@ -92,7 +94,7 @@ impl Party {
         }
     }
 
-    /// What is checked while the operation is held.
+    /// Runs the checks after replay, while this agent holds the operation.
     async fn check_operation(
         &self,
         operation: &Operation,
@@ -103,13 +105,13 @@ impl Party {
         self.check_capability(operation, scopes).await?;
         match once {
             Once::Started(_) => Ok(self.check_payload(claims)?),
-            // Nobody will read it.
+            // The payload is not needed: the operation was done before.
             Once::Done(_) => Ok(Payload::Repeated),
         }
     }
 
-    /// **Capability, approval.** The capability is served, its scopes are delegated, and somebody approved the operation where that is
-    /// asked for.
+    /// **Capability, approval.** Checks that the capability is served, that its scopes are
+    /// delegated, and that the operation has an approval if it needs one.
     async fn check_capability(&self, operation: &Operation, scopes: &Scope) -> Result<(), OpenError> {
         let refused = |detail| Refusal::new(Reason::CapabilityNotDelegated, detail);
         let needs = self.policy.get(&operation.capability).ok_or(refused("the capability is not served"))?;
@@ -122,14 +124,14 @@ impl Party {
                 None => false,
             };
             if !approved {
-                return Err(Refusal::new(Reason::ApprovalRequired, "nobody has approved the operation").into());
+                return Err(Refusal::new(Reason::ApprovalRequired, "the operation is not approved").into());
             }
         }
         Ok(())
     }
 }
 
-/// What the events of a message may say of it once its sender is known.
+/// Adds the fields of a message that its events may hold after its sender is verified.
 fn learn(about: &mut EventSubject, claims: &Claims, peer: &KnownPeer) {
     about.peer = Some(peer.name.clone());
     about.capability = claims.capability().map(Capability::as_str);
@@ -140,7 +142,8 @@ fn learn(about: &mut EventSubject, claims: &Claims, peer: &KnownPeer) {
     }
 }
 
-/// Whom a verified token names: an agent, and on whose behalf it acts. The actors of an outside issuer are not the STS's agents.
+/// Returns the agent that a verified token names, and its principal. The actors of an external
+/// issuer are not the STS's agents.
 fn principal_of(caller: &Caller) -> Result<Principal, Refusal> {
     let verified = caller.verified();
     let service_id = match (caller.kind(), caller.actor()) {
@@ -159,7 +162,8 @@ fn principal_of(caller: &Caller) -> Result<Principal, Refusal> {
     })
 }
 
-/// What a message asks for. A capability that nobody knows, or a tag that is not there, is what no service serves.
+/// Returns the operation that a message requests. An unknown capability or an absent tag is refused
+/// as a capability that is not served.
 fn operation(claims: &Claims, principal: &Principal, ids: &Ids) -> Result<Operation, Refusal> {
     let refused = |detail| Refusal::new(Reason::CapabilityNotDelegated, detail);
     Ok(Operation {
@@ -175,7 +179,8 @@ fn operation(claims: &Claims, principal: &Principal, ids: &Ids) -> Result<Operat
 
 /// A request that passed every check. `Debug` shows no payload.
 ///
-/// It holds its operation, whose lease is renewed until it is answered. Dropped before that, it gives the operation up: a retry starts anew.
+/// It holds its operation and renews the lease until the request is answered. If it is dropped
+/// before that, it abandons the operation, and a retry runs it again.
 pub struct Opened {
     pub(super) party: Arc<Party>,
     pub(super) request: Request,
@@ -185,55 +190,56 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// What it asks for.
+    /// Returns the requested capability.
     #[must_use]
     pub fn capability(&self) -> Capability {
         self.request.operation.capability
     }
 
-    /// The scopes that it makes use of, all of them delegated.
+    /// Returns the scopes of the message, all of them delegated.
     #[must_use]
     pub fn scopes(&self) -> &Scope {
         &self.request.scopes
     }
 
-    /// The agent that asks.
+    /// Returns the calling agent.
     #[must_use]
     pub fn service_id(&self) -> &str {
         self.request.peer.name.as_str()
     }
 
-    /// Joins the events of one user request.
+    /// Returns the id that joins the events of one user request.
     #[must_use]
     pub fn trace_id(&self) -> &str {
         &self.request.ids.trace_id
     }
 
-    /// Names this message.
+    /// Returns the id of this message.
     #[must_use]
     pub fn message_id(&self) -> &str {
         &self.request.ids.message_id
     }
 
-    /// Names the operation: the same when it is tried again.
+    /// Returns the id of the operation, which is the same for a retry.
     #[must_use]
     pub fn idempotency_key(&self) -> &str {
         &self.request.ids.idempotency_key
     }
 
-    /// Whether the operation was done before: then there is no payload, and the answer is the one that was given.
+    /// Returns true if the operation was done before. Then there is no payload, and the answer is
+    /// the stored one.
     #[must_use]
     pub fn is_repeated(&self) -> bool {
         matches!(self.once, Once::Done(_))
     }
 
-    /// What it asks for, as the approvals know it.
+    /// Returns the operation that the approvals check.
     #[must_use]
     pub fn operation(&self) -> &Operation {
         &self.request.operation
     }
 
-    /// Where the payload is, when it did not travel in the envelope.
+    /// Returns the location of the payload, if it did not travel in the envelope.
     #[must_use]
     pub fn payload_uri(&self) -> Option<&str> {
         match &self.payload {
@@ -242,10 +248,11 @@ impl Opened {
         }
     }
 
-    /// Takes the JWE that was found at [`Opened::payload_uri`], and decrypts it. It must be the very one that was signed.
+    /// Takes the JWE from [`Opened::payload_uri`], and decrypts it. It must be exactly the JWE that
+    /// was signed.
     ///
     /// # Errors
-    /// A [`Refusal`] for [`Reason::Undecryptable`].
+    /// A [`Refusal`] with [`Reason::Undecryptable`].
     pub async fn with_payload(mut self, jwe: &str) -> Result<Self, Refusal> {
         let decrypted = match &self.payload {
             Payload::Elsewhere { sha256, .. } if claims::sha256(jwe.as_bytes()) == *sha256 => {
@@ -272,13 +279,14 @@ impl Opened {
         }
     }
 
-    /// The payload as it was sent; `None` while it is elsewhere, and when the operation was done before.
+    /// Returns the payload as it was sent; `None` if it is stored elsewhere, or the operation was
+    /// done before.
     #[must_use]
     pub fn payload(&self) -> Option<&[u8]> {
         self.payload.bytes()
     }
 
-    /// The payload as a `T`, strictly: no member twice, none that `T` does not know.
+    /// Reads the payload as a `T`, strictly: no duplicate members, and none that `T` does not know.
     ///
     /// # Errors
     /// See [`SchemaError`].

@@ -1,4 +1,4 @@
-//! An agent that seals and opens envelopes: who it is, whom it knows, and what it asks of others.
+//! An agent that seals and opens envelopes: its identity, its peers, and its requirements.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,17 +18,18 @@ use crate::build_error::BuildError;
 use crate::dedup::{DedupStore, MemoryDedupStore, MemoryLimits};
 use crate::events::{ConfiguredName, EventSinks};
 
-/// How long a message lives, and how long one of others may.
+/// The default lifetime of an own message; the next constant is the maximum for other agents'
+/// messages.
 const LIFE: Duration = Duration::from_secs(60);
 const MAX_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// How long an idempotency key stands for its operation, and the answer is kept.
+/// The default time for which an idempotency key and its answer are remembered.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The time after which another process may do an operation whose process ended.
+/// The default time after which another process may take over an operation whose process ended.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
-/// Another agent: what it is called, what its tokens are addressed to, and where its keys are.
+/// Another agent: its id, the audience of its tokens, and the source of its keys.
 #[derive(Debug, Clone)]
 pub struct Peer {
     service_id: String,
@@ -43,13 +44,14 @@ enum PeerKeys {
 }
 
 impl Peer {
-    /// An agent by its id at the STS, whose keys come from there. Its audience is its id.
+    /// Makes a peer from its id at the STS and the source of its keys. Its audience is its id.
     #[must_use]
     pub fn new(service_id: impl Into<String>, keys: KeySource) -> Self {
         Self::of(service_id.into(), PeerKeys::Source(keys))
     }
 
-    /// An agent by its id at the STS, whose key set is fetched from that URL: https, or http on the loopback.
+    /// Makes a peer from its id at the STS and the URL of its key set: https, or http on the
+    /// loopback.
     #[must_use]
     pub fn at(service_id: impl Into<String>, jwks_uri: Url) -> Self {
         Self::of(service_id.into(), PeerKeys::At(jwks_uri))
@@ -59,7 +61,7 @@ impl Peer {
         Self { audience: service_id.clone(), service_id, keys }
     }
 
-    /// What its tokens and messages are addressed to, where that is not its id.
+    /// Sets the audience of its tokens and messages, if it is not its id.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = audience.into();
@@ -67,7 +69,7 @@ impl Peer {
     }
 }
 
-/// A peer, made ready.
+/// A peer with a usable key source.
 #[derive(Debug)]
 pub(super) struct KnownPeer {
     pub(super) name: ConfiguredName,
@@ -75,7 +77,8 @@ pub(super) struct KnownPeer {
     pub(super) keys: KeySource,
 }
 
-/// Seals what an agent sends to others, and opens what they send. Cloning is cheap and shares keys, stores and counters.
+/// Seals the messages that an agent sends, and opens those that it receives. Cloning is cheap and
+/// shares keys, stores and counters.
 ///
 /// ```
 /// use sts_client::envelope::{AgentKeys, Capability, Envelopes, Needs, Peer};
@@ -115,17 +118,17 @@ pub(super) struct Party {
     pub(super) decrypted: AtomicU64,
 }
 
-/// How often an agent got as far as its decryption key.
+/// The numbers of payloads that an agent decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decryptions {
-    /// Payloads that were to be decrypted: all other checks had passed.
+    /// The number of payloads to decrypt: all other checks had passed.
     pub attempted: u64,
-    /// Payloads that were decrypted.
+    /// The number of payloads that were decrypted.
     pub succeeded: u64,
 }
 
 impl Envelopes {
-    /// Sets up an agent by its id at the STS, with its own keys.
+    /// Starts the setup of an agent, with its id at the STS and its keys.
     pub fn builder(service_id: impl Into<String>, keys: AgentKeys) -> EnvelopesBuilder {
         let service_id = service_id.into();
         EnvelopesBuilder {
@@ -147,13 +150,13 @@ impl Envelopes {
         }
     }
 
-    /// The agent's own keys.
+    /// Returns the agent's own keys.
     #[must_use]
     pub fn keys(&self) -> &AgentKeys {
         &self.0.keys
     }
 
-    /// How often it decrypted.
+    /// Returns the numbers of attempted and successful decryptions.
     #[must_use]
     pub fn decryptions(&self) -> Decryptions {
         Decryptions {
@@ -163,7 +166,7 @@ impl Envelopes {
     }
 }
 
-/// Sets up [`Envelopes`].
+/// The builder of [`Envelopes`]: peers, capabilities, stores and lifetimes.
 #[derive(Debug)]
 pub struct EnvelopesBuilder {
     service_id: String,
@@ -184,103 +187,104 @@ pub struct EnvelopesBuilder {
 }
 
 impl EnvelopesBuilder {
-    /// What messages to this agent are addressed to. Default its id.
+    /// Sets an audience of messages to this agent. Default its id.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Knows another agent. Envelopes of others are refused.
+    /// Adds another agent. Envelopes of unknown agents are refused.
     #[must_use]
     pub fn peer(mut self, peer: Peer) -> Self {
         self.peers.push(peer);
         self
     }
 
-    /// Refuses messages without this scope, whatever they ask for.
+    /// Refuses messages without this scope, for every capability.
     #[must_use]
     pub fn require_scope(mut self, scope: ScopeToken) -> Self {
         self.required.push(scope);
         self
     }
 
-    /// Serves a capability, to whoever brings what it needs. What is not declared is refused; the last word counts.
+    /// Serves a capability for callers that meet its requirements. A capability that is not
+    /// declared is refused; the last declaration of a capability applies.
     #[must_use]
     pub fn capability(mut self, capability: Capability, needs: Needs) -> Self {
         self.policy.insert(capability, needs);
         self
     }
 
-    /// Remembers there what was seen and what was answered. Default: in memory, for one process alone.
+    /// Sets the store of seen messages and stored answers. Default: in memory, for one process.
     #[must_use]
     pub fn once(mut self, once: Arc<dyn DedupStore>) -> Self {
         self.once = Some(once);
         self
     }
 
-    /// Asks there whether an operation is approved. Without it nothing is.
+    /// Sets the source of approvals. Without it no operation is approved.
     #[must_use]
     pub fn approvals(mut self, approvals: Arc<dyn Approvals>) -> Self {
         self.approvals = Some(approvals);
         self
     }
 
-    /// Says what happens to messages.
+    /// Sets the sinks for events of messages.
     #[must_use]
     pub fn events(mut self, sinks: EventSinks) -> Self {
         self.sinks = sinks;
         self
     }
 
-    /// Tells the time by another clock.
+    /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Takes chance from elsewhere: message ids. Keys of payloads are drawn by OpenSSL.
+    /// Uses another source of randomness for message ids. OpenSSL generates the keys of payloads.
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
         self
     }
 
-    /// How long a message of this agent lives. Default one minute.
+    /// Sets the lifetime of this agent's messages. Default one minute.
     #[must_use]
     pub fn life(mut self, life: Duration) -> Self {
         self.life = life;
         self
     }
 
-    /// How long a message of others may live. Default five minutes.
+    /// Sets the maximum lifetime of other agents' messages. Default five minutes.
     #[must_use]
     pub fn max_life(mut self, max_life: Duration) -> Self {
         self.max_life = max_life;
         self
     }
 
-    /// How long an idempotency key stands for its operation, and the answer is kept. Default a day.
+    /// Sets the time for which an idempotency key and its answer are remembered. Default a day.
     #[must_use]
     pub fn remember(mut self, remember: Duration) -> Self {
         self.remember = remember;
         self
     }
 
-    /// The time after which another process may do an operation whose process ended. The lease is renewed while the operation is in progress. Default
-    /// five minutes.
+    /// Sets the time after which another process may take over an operation whose process ended.
+    /// The lease is renewed while the operation is in progress. Default five minutes.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Opens no connection yet.
+    /// Builds the [`Envelopes`]. Opens no connection yet.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`]: a peer that is there twice, or whose keys may not be fetched; a life that is longer than others
-    /// may be. [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] for a duplicate peer, a peer whose keys may not be fetched, or
+    /// a lifetime above the maximum for other agents' messages. [`BuildError::Http`].
     pub fn build(self) -> Result<Envelopes, BuildError> {
         if self.life > self.max_life {
             return Err(BuildError::contradiction("messages would live longer than those of others may"));

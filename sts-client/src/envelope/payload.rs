@@ -13,7 +13,7 @@ pub(super) enum Payload {
         uri: String,
         sha256: String,
     },
-    /// Not decrypted: the operation was done before.
+    /// The payload is not decrypted, because the operation was done before.
     Repeated,
 }
 
@@ -34,19 +34,21 @@ impl Payload {
     }
 }
 
-/// A payload does not have the schema of its reader. No message repeats any of it.
+/// The reason why a payload does not match the schema of its reader. Messages quote no part of the
+/// payload.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// Not a JSON object that is accepted.
+    /// The payload is not an accepted JSON object.
     #[error("the payload is not an accepted json object")]
     Json(#[source] JsonError),
-    /// A member is absent, of another type, or has a value that is none of its own.
+    /// A member is absent, or its type or value is invalid.
     #[error("a member of the payload is absent or not what it should be")]
     Member,
-    /// A member that the reader does not know.
+    /// The payload has a member that the reader does not know.
     #[error("the payload has a member that is not known")]
     Unknown,
-    /// The payload is elsewhere and was not fetched, or the operation was done before.
+    /// There is no payload: it is stored elsewhere and was not fetched, or the operation was done
+    /// before.
     #[error("there is no payload")]
     Absent,
 }
@@ -56,13 +58,13 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, SchemaError
     let object = sts_jose::json::parse_object(payload).map_err(SchemaError::Json)?;
     let mut is_unknown = false;
     let value = serde_json::Value::Object(object);
-    // The cause repeats values of the payload.
+    // The cause is dropped: it quotes values of the payload.
     let read = serde_ignored::deserialize(value, |_path| is_unknown = true).or(Err(SchemaError::Member))?;
     if is_unknown { Err(SchemaError::Unknown) } else { Ok(read) }
 }
 
 impl Party {
-    /// Emits an event of one boundary.
+    /// Emits an event for one boundary.
     pub(super) fn emit(&self, boundary: Boundary, outcome: BoundaryOutcome, about: &EventSubject) {
         self.sinks.emit(&Event {
             at: self.clock.now(),

@@ -1,4 +1,4 @@
-//! Why an envelope is not opened.
+//! The reasons why an envelope is not opened.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,37 +10,41 @@ use super::approvals::ApprovalsUnavailable;
 use crate::dedup::DedupError;
 use crate::events::{Boundary, BoundaryOutcome};
 
-/// Why an envelope was refused, in the order of the checks but for `bad_signature`, which is the first, and `undecryptable`, the last.
+/// The reason why an envelope was refused. The order is that of the checks, except that
+/// `bad_signature` is checked first and `undecryptable` last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// It is for another service.
+    /// The envelope is addressed to another service.
     WrongAudience,
-    /// It claims a scope that the delegated token lacks, or lacks one that this service asks of every message.
+    /// The envelope claims a scope that the delegated token lacks, or lacks a scope that this
+    /// service requires of every message.
     MissingScope,
-    /// It has expired, or would live too long.
+    /// The envelope has expired, or its lifetime is too long.
     ExpiredMessage,
-    /// It comes from the future.
+    /// The envelope was issued in the future.
     NotYetValid,
-    /// Its tenant is not that of the delegated token.
+    /// The tenant differs from that of the delegated token.
     WrongTenant,
-    /// Its caller is not that of the delegated token, or it was not made for that token.
+    /// The caller differs from that of the delegated token, or the envelope was made for another
+    /// token.
     CallerMismatch,
-    /// It lacks a trace id, a message id or an idempotency key.
+    /// The envelope lacks a trace id, a message id or an idempotency key.
     MissingTraceOrIdempotency,
-    /// It was seen before, its idempotency key stands for another payload, or it answers another message.
+    /// The message was seen before, its idempotency key belongs to another payload, or it answers
+    /// another message.
     Replay,
-    /// This service does not know the capability, or its scopes were not delegated.
+    /// This service does not serve the capability, or its scopes were not delegated.
     CapabilityNotDelegated,
-    /// Somebody must approve the operation first.
+    /// The operation needs an approval first.
     ApprovalRequired,
-    /// No envelope, or not signed by a key of the service that it names.
+    /// The text is not an envelope, or no key of the service that it names signed it.
     BadSignature,
-    /// Its payload is not one that this service can decrypt, or not the one that belongs to it.
+    /// This service cannot decrypt the payload, or the payload belongs to another envelope.
     Undecryptable,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 12] = [
         Self::WrongAudience,
         Self::MissingScope,
@@ -56,7 +60,7 @@ impl Reason {
         Self::Undecryptable,
     ];
 
-    /// The stable name, for answers, logs, metrics and events.
+    /// Returns the stable name, for answers, logs, metrics and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,7 +79,7 @@ impl Reason {
         }
     }
 
-    /// The boundary that the message did not cross.
+    /// Returns the boundary that the message did not cross.
     #[must_use]
     pub fn boundary(self) -> Boundary {
         match self {
@@ -99,7 +103,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A refused envelope. The fault of whoever sent it; the same envelope is refused again.
+/// A refused envelope. Its sender is at fault; the same envelope is refused again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Refusal {
@@ -112,44 +116,47 @@ impl Refusal {
         Self { reason, detail }
     }
 
-    /// Why.
+    /// Returns the reason: the check that failed.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// What exactly, in a fixed text for logs.
+    /// Returns the detail: a fixed text for logs.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         self.detail
     }
 }
 
-/// Why an envelope was not opened. A refusal is never taken for an outage, nor the reverse.
+/// The reason why an envelope was not opened: a refusal or an outage. The two are never confused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OpenError {
-    /// It was refused.
+    /// The envelope was refused.
     #[error("the envelope was refused")]
     Refused(#[from] Refusal),
-    /// The keys of the service that it names are out of reach. One may try the same envelope again.
+    /// The keys of the sending service are unreachable. The caller may retry with the same
+    /// envelope.
     #[error("the keys of the sender are out of reach")]
     KeysUnavailable(#[source] KeyLookupError),
-    /// The store of what counts once is out of reach. Another envelope for the same operation may be tried.
+    /// The deduplication store is unreachable. The caller may retry with another envelope for the
+    /// same operation.
     #[error("what was seen before cannot be told")]
     OnceUnavailable(#[source] Arc<DedupError>),
-    /// The approvals are out of reach. Another envelope for the same operation may be tried.
+    /// The approvals are unreachable. The caller may retry with another envelope for the same
+    /// operation.
     #[error("what was approved cannot be told")]
     ApprovalsUnavailable(#[source] Arc<ApprovalsUnavailable>),
-    /// The operation is being done. Another envelope for it is told what came of it, later.
+    /// The operation is in progress. Another envelope for it returns its answer later.
     #[error("the operation is being done")]
     InFlight {
-        /// When to come back.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
 }
 
 impl OpenError {
-    /// The reason, if it was a refusal.
+    /// Returns the reason, if it was a refusal.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
@@ -161,8 +168,8 @@ impl OpenError {
         }
     }
 
-    /// The stable name of the outcome: that of the reason, `keys_unavailable`, `once_unavailable`, `approvals_unavailable` or
-    /// `in_flight`.
+    /// Returns the stable name of the outcome: the name of the reason, `keys_unavailable`,
+    /// `once_unavailable`, `approvals_unavailable` or `in_flight`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -174,7 +181,7 @@ impl OpenError {
         }
     }
 
-    /// Where the message stands.
+    /// Returns the boundary and the outcome of the message.
     pub(super) fn at(&self) -> (Boundary, BoundaryOutcome) {
         match self {
             Self::Refused(refusal) => (refusal.reason.boundary(), BoundaryOutcome::Refused(self.as_str())),

@@ -1,4 +1,4 @@
-//! Sealing: from a payload, and the token that travels with it, to an envelope.
+//! The sealing of a payload, and of the token that travels with it, in an envelope.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,35 +16,36 @@ use super::draft::{Draft, SealError};
 use super::party::{Envelopes, KnownPeer, Party};
 use crate::call::{CorrelationId, IdempotencyKey, X_TENANT_ID};
 
-/// What an agent has to say.
+/// A message to another agent.
 #[derive(Clone)]
 pub struct Message<'a> {
-    /// What it asks for.
+    /// The requested capability.
     pub capability: Capability,
-    /// What it makes use of, of the scopes of the delegated token.
+    /// The scopes of the delegated token that the message uses.
     pub scopes: Scope,
-    /// Joins the events of one user request.
+    /// The id that joins the events of one user request.
     pub trace_id: &'a CorrelationId,
-    /// Names the operation: the same when it is tried again.
+    /// The id of the operation, which must be the same for a retry.
     pub idempotency_key: &'a IdempotencyKey,
     /// The payload: a JSON object.
     pub payload: &'a [u8],
-    /// Where the recipient finds the payload, when it does not travel in the envelope.
+    /// The location of the payload, if it does not travel in the envelope.
     pub payload_uri: Option<&'a Url>,
 }
 
-/// Without the payload.
+/// Omits the payload.
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message").field("capability", &self.capability).finish_non_exhaustive()
     }
 }
 
-/// A sealed message, and what waits for its answer. `Debug` shows neither text.
+/// A sealed message, and the means to open its answer. `Debug` shows neither text.
 pub struct Sealed {
-    /// The envelope.
+    /// The envelope to send.
     pub envelope: String,
-    /// The payload's JWE, to be put where [`Message::payload_uri`] says; `None` when it travels in the envelope.
+    /// The payload's JWE, to be stored at [`Message::payload_uri`]; `None` if it travels in the
+    /// envelope.
     pub detached: Option<String>,
     /// Opens the answer to this message, and no other.
     pub awaiting: Awaiting,
@@ -57,11 +58,13 @@ impl fmt::Debug for Sealed {
 }
 
 impl Envelopes {
-    /// Seals a message to a peer, for the call that it goes out with: `headers` are those that [`crate::Propagator::apply`] has made. Caller
-    /// and issuer are read from the token in `Authorization`, whose digest stands in the envelope, so that the two go together or not at
-    /// all; so is the tenant, of a service account from `X-Tenant-ID`. The token itself is not in the envelope.
+    /// Seals a message to a peer, for the call that carries it. `headers` are the headers that
+    /// [`crate::Propagator::apply`] has set. Caller and issuer come from the token in
+    /// `Authorization`. The envelope holds the digest of the token but not the token, so the two
+    /// are valid only together. The tenant also comes from the token, or for a service account from
+    /// `X-Tenant-ID`.
     ///
-    /// Costs a signature and an encryption; a fetch of the peer's keys while they are not known.
+    /// Costs a signature and an encryption. Fetches the peer's keys if they are not cached.
     ///
     /// # Errors
     /// See [`SealError`].
@@ -101,7 +104,8 @@ impl Envelopes {
 }
 
 impl Party {
-    /// Whom a token names. It came from the STS, or else the recipient will refuse it: nothing here is believed but that.
+    /// Returns the principal that a token names. The token is not verified here: if it is not from
+    /// the STS, the recipient refuses it.
     fn principal(&self, headers: &HeaderMap, peer: &KnownPeer) -> Result<Principal, SealError> {
         let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let token = header(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).ok_or(SealError::NoToken)?;
@@ -110,7 +114,7 @@ impl Party {
         let (Some(issuer), Some(subject)) = (claims.string("iss")?, claims.string("sub")?) else {
             return Err(SealError::TokenOfAnother);
         };
-        // The cause repeats claims.
+        // The cause is dropped: it quotes claims.
         let act = claims.get("act").map(Act::from_value).transpose().or(Err(SealError::TokenOfAnother))?;
         let service_id = act.as_ref().map_or(subject, |act| act.current().sub);
         let is_for_peer = claims.audience()?.iter().any(|audience| *audience == peer.audience);

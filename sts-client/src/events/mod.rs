@@ -1,10 +1,14 @@
 //! Events for a message at each boundary, which cannot hold a secret.
 //!
-//! What lives here: the boundaries, the [`Event`], and where events go ([`EventSink`]: [`JsonLines`] is the audit trail of an agent,
-//! [`ToTracing`] its log, [`Recorded`] a test's). Each guard emits its events to [`EventSinks`]. Redaction is by construction: a
-//! field holds a time, a code of this crate, a verified tenant, a name of the agent's own configuration, or a [`Reference`], which is a
-//! UUID or a digest. What must never live here: a field for text that somebody sent. Another boundary is a variant of [`Boundary`]; another
-//! place for events an implementation of [`EventSink`].
+//! What lives here: the boundaries, the [`Event`], and its sinks. [`JsonLines`] is the audit trail
+//! of an agent, [`ToTracing`] its log, and [`Recorded`] the sink of a test. Each guard emits its
+//! events to [`EventSinks`].
+//!
+//! The types prevent secrets. A field holds a time, a code of this crate, a verified tenant, a
+//! configured name, or a [`Reference`] (a UUID or a digest).
+//!
+//! What must never live here: a field for text from a message. For another boundary, add a variant
+//! of [`Boundary`]; for another sink, implement [`EventSink`].
 
 mod reference;
 mod sinks;
@@ -22,7 +26,7 @@ pub use sinks::{JsonLines, Recorded, ToTracing};
 
 use crate::call::{Caller, Kind};
 
-/// A line that a message crosses, in the order in which it does.
+/// A boundary that a message crosses, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Boundary {
@@ -34,20 +38,20 @@ pub enum Boundary {
     Authorization,
     /// The message is no replay.
     Replay,
-    /// The approval of the message, where one is required.
+    /// The message is approved, if it needs an approval.
     Approval,
-    /// Its payload was decrypted.
+    /// The payload of the message was decrypted.
     Decrypted,
     /// A handler was called.
     Invoked,
-    /// A payload was held against its schema.
+    /// A payload was checked against its schema.
     Validated,
     /// An answer was made.
     Answered,
 }
 
 impl Boundary {
-    /// All of them, in order.
+    /// All boundaries, in order.
     pub const ALL: [Self; 9] = [
         Self::Received,
         Self::Identity,
@@ -60,7 +64,7 @@ impl Boundary {
         Self::Answered,
     ];
 
-    /// The name in events.
+    /// Returns the name that events use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,19 +81,19 @@ impl Boundary {
     }
 }
 
-/// The outcome of a message at a boundary. The code is one of this crate's.
+/// The outcome of a message at a boundary. Each code is a constant of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "outcome", content = "reason", rename_all = "snake_case")]
 pub enum BoundaryOutcome {
     /// The message passed.
     Passed,
-    /// The message was refused.
+    /// The guard refused the message, for this reason.
     Refused(&'static str),
-    /// The guard could not decide.
+    /// The guard could not decide, for this reason.
     Unavailable(&'static str),
 }
 
-/// A guard of the agent.
+/// A guard of the agent: a component that checks messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
@@ -105,37 +109,37 @@ pub enum Guard {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventSubject {
-    /// Joins the events of one user request: the trace or correlation id.
+    /// The trace or correlation id, which joins the events of one user request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Reference>,
-    /// The message.
+    /// The id of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<Reference>,
-    /// The operation.
+    /// The id of the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Reference>,
-    /// The verified tenant.
+    /// The tenant, from the verified token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<Tenant>,
-    /// The calling agent, by its verified token.
+    /// The calling agent, from its verified token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Reference>,
-    /// The principal, by its verified token: issuer and subject.
+    /// The principal, from its verified token: issuer and subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Reference>,
-    /// The transaction, by its verified token.
+    /// The transaction, from its verified token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub txn: Option<Reference>,
-    /// The other agent, as this agent's configuration calls it.
+    /// The other agent, by its name in this agent's configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<ConfiguredName>,
-    /// What the message asks for.
+    /// The capability that the message requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capability: Option<&'static str>,
 }
 
 impl EventSubject {
-    /// The caller, by its verified token.
+    /// Describes the caller, from its verified token.
     #[must_use]
     pub fn of(caller: &Caller) -> Self {
         let verified = caller.verified();
@@ -155,7 +159,7 @@ impl EventSubject {
     }
 }
 
-/// A name out of the agent's own configuration. Only code that reads configuration makes one.
+/// A name from the agent's own configuration. Only code that reads configuration makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfiguredName(Arc<str>);
 
@@ -171,24 +175,24 @@ impl ConfiguredName {
         Self(name.into())
     }
 
-    /// The name.
+    /// Returns the configured name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// One event at a boundary.
+/// An event of a message at one boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// The time.
+    /// The time of the event.
     pub at: Timestamp,
-    /// The guard that reports it.
+    /// The guard that reports the event.
     pub guard: Guard,
-    /// The boundary.
+    /// The boundary that the message reached.
     pub boundary: Boundary,
-    /// The outcome there.
+    /// The outcome at the boundary.
     #[serde(flatten)]
     pub outcome: BoundaryOutcome,
     /// The parties and the message.
@@ -196,31 +200,32 @@ pub struct Event {
     pub about: EventSubject,
 }
 
-/// A sink of events. It must not block for long, and handles its own failures.
+/// A sink of events. It must not block for long, and must handle its own failures.
 pub trait EventSink: fmt::Debug + Send + Sync {
     /// Takes one event.
     fn record(&self, event: &Event);
 }
 
-/// Sinks that each get every event. Cloning is cheap; the default has none.
+/// A list of sinks that each receive every event. Cloning is cheap; the default is empty.
 #[derive(Debug, Clone, Default)]
 pub struct EventSinks(Vec<Arc<dyn EventSink>>);
 
 impl EventSinks {
-    /// One sink.
+    /// Makes a list with one sink.
     #[must_use]
     pub fn to(sink: Arc<dyn EventSink>) -> Self {
         Self(vec![sink])
     }
 
-    /// Adds a sink.
+    /// Adds a sink, which receives every event too.
     #[must_use]
     pub fn and(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.0.push(sink);
         self
     }
 
-    /// Emits an event to each sink. A sink that panics loses the event, and the other sinks still get it.
+    /// Emits an event to each sink. If a sink panics, it loses the event and the other sinks still
+    /// receive it.
     pub fn emit(&self, event: &Event) {
         for sink in &self.0 {
             if catch_unwind(AssertUnwindSafe(|| sink.record(event))).is_err() {
@@ -229,7 +234,8 @@ impl EventSinks {
         }
     }
 
-    /// Emits that a message passed every boundary before that of `last`, and then `last`.
+    /// Emits an event that the message passed, for each boundary before that of `last`, and then
+    /// emits `last`.
     pub(crate) fn emit_all(&self, last: &Event) {
         for boundary in Boundary::ALL.into_iter().take_while(|boundary| *boundary < last.boundary) {
             self.emit(&Event { boundary, outcome: BoundaryOutcome::Passed, ..last.clone() });

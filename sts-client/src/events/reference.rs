@@ -1,4 +1,4 @@
-//! How an event names what somebody else has named.
+//! References in events to text from a message.
 
 use std::fmt;
 
@@ -6,11 +6,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-/// Bytes of the digest that are kept: enough to tell apart, and to find.
+/// The number of digest bytes that are kept: enough to distinguish texts and to find them.
 const KEPT_BYTES: usize = 12;
 
-/// A name that holds nothing of the text it stands for: the text itself if that is a UUID in its usual form, else the beginning of its
-/// SHA-256. [`Reference::of`] of the same text is equal, so that whoever knows an id finds its events.
+/// A name that reveals nothing of the text that it refers to. It is the text itself if that is a
+/// UUID in its usual form, otherwise the start of its SHA-256. [`Reference::of`] is equal for equal
+/// texts, so a reader who knows an id finds its events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reference(Inner);
 
@@ -21,7 +22,7 @@ enum Inner {
 }
 
 impl Reference {
-    /// The reference to a text.
+    /// Makes the reference to a text.
     #[must_use]
     pub fn of(text: &str) -> Self {
         match Uuid::try_parse(text) {
@@ -30,12 +31,12 @@ impl Reference {
         }
     }
 
-    /// The reference to several texts together.
+    /// Makes the reference to several texts together.
     pub(crate) fn of_parts(parts: &[&str]) -> Self {
         let mut sha256 = Context::new(&SHA256);
         for part in parts {
             sha256.update(part.as_bytes());
-            // No id holds a control character, so that no two lists of parts look alike.
+            // No id holds a control character, so different lists of parts have different digests.
             sha256.update(&[0]);
         }
         let mut kept = [0; KEPT_BYTES];

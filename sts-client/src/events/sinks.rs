@@ -1,4 +1,4 @@
-//! Where events can go.
+//! The sinks of this crate.
 
 use std::fmt;
 use std::io::Write;
@@ -6,17 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{BoundaryOutcome, Event, EventSink};
 
-/// The audit trail of an agent: one JSON object a line. A line is written whole and flushed; one that cannot be written is an error in
-/// the log.
+/// The audit trail of an agent: one JSON object per line. Each line is written whole and flushed. A
+/// failed write is an error in the log.
 pub struct JsonLines<W>(Mutex<W>);
 
 impl<W: Write + Send> JsonLines<W> {
-    /// Writes to `writer`.
+    /// Makes an audit trail that writes to `writer`.
     pub fn new(writer: W) -> Self {
         Self(Mutex::new(writer))
     }
 
-    /// Gives the writer back.
+    /// Returns the writer.
     pub fn into_inner(self) -> W {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -42,7 +42,8 @@ impl<W> fmt::Debug for JsonLines<W> {
     }
 }
 
-/// Events as those of `tracing`, target `sts_client::events`: refusals at debug, what could not be told at warn, all else at trace.
+/// Emits events through `tracing`, target `sts_client::events`: refusals at debug, undecided
+/// messages at warn, all others at trace.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToTracing;
 
@@ -65,12 +66,12 @@ impl EventSink for ToTracing {
     }
 }
 
-/// Keeps events in memory, for tests and measures.
+/// Keeps events in memory, for tests and measurements.
 #[derive(Debug, Default)]
 pub struct Recorded(Mutex<Vec<Event>>);
 
 impl Recorded {
-    /// Takes out what came since the last time.
+    /// Takes the events since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut lock(&self.0))

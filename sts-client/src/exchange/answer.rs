@@ -1,4 +1,4 @@
-//! What the STS answered: a yes that can be read, a no, or nothing that may be taken for either.
+//! The answers of the STS: a readable success, a refusal, or an answer that counts as neither.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use super::flaw::Flaw;
 use crate::call::{RefusalCode, single};
 use crate::net::TransportError;
 
-/// No `Retry-After` counts for more.
+/// The maximum `Retry-After`; a longer one is shortened to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The members of a token answer (RFC 8693 §2.2.1). Not shown by Debug: it holds the token.
+/// The members of a token answer (RFC 8693 §2.2.1). It has no Debug, because it holds the token.
 pub(super) struct TokenAnswer {
     pub(super) access_token: SecretString,
     pub(super) expires_in: Duration,
     pub(super) scope: Option<Scope>,
 }
 
-/// The body of a success, or what the failure is. Status 200 alone is a success.
+/// Returns the body of a success, or the error. Only status 200 is a success.
 pub(super) fn success(
     outcome: Result<Response<Vec<u8>>, TransportError>,
     now: Timestamp,
@@ -45,7 +45,8 @@ pub(super) fn success(
     }
 }
 
-/// A 429 is load and a 5xx an outage: nobody may take one for the other, and neither for a refusal.
+/// Returns the error for a status of 429 or 5xx. A 429 is load, a 5xx is an outage, and neither is
+/// a refusal. Callers treat the three differently.
 pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> ExchangeError {
     let retry_after = retry_after(response, now);
     match response.status().as_u16() {
@@ -57,7 +58,8 @@ pub(super) fn unavailable(response: &Response<Vec<u8>>, now: Timestamp) -> Excha
     }
 }
 
-/// An answer that says yes, but not to what was asked for. The log alone says which check failed.
+/// Returns the error for a successful answer that does not match the request. Only the log names
+/// the failed check.
 pub(super) fn refused(flaw: &Flaw) -> ExchangeError {
     tracing::warn!(check = %flaw, "the answer of the sts is refused");
     if let Flaw::Audience(issued) = flaw {
@@ -66,13 +68,14 @@ pub(super) fn refused(flaw: &Flaw) -> ExchangeError {
     ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }
 }
 
-/// Whether a token is alive (RFC 7662 §2.2).
+/// Returns true if a token is active (RFC 7662 §2.2).
 pub(super) fn active(body: &Map<String, Value>) -> Result<bool, Flaw> {
     body.get("active").and_then(Value::as_bool).ok_or(Flaw::Member("active"))
 }
 
 impl TokenAnswer {
-    /// Reads the answer to an exchange, which says what kind of token was issued (RFC 8693 §2.2.1).
+    /// Reads the answer to an exchange. The answer names the type of the issued token (RFC 8693
+    /// §2.2.1).
     pub(super) fn of_exchange(body: &Map<String, Value>) -> Result<Self, Flaw> {
         if !body.contains_key("issued_token_type") {
             return Err(Flaw::Member("issued_token_type"));
@@ -80,7 +83,8 @@ impl TokenAnswer {
         Self::of_client_credentials(body)
     }
 
-    /// Reads the answer to any other grant, which need not say so (RFC 6749 §5.1).
+    /// Reads the answer to any other grant. The answer may omit the type of the token (RFC 6749
+    /// §5.1).
     pub(super) fn of_client_credentials(body: &Map<String, Value>) -> Result<Self, Flaw> {
         let issued = body.get("issued_token_type");
         if issued.is_some_and(|issued| issued.as_str() != Some(TokenType::AccessToken.as_str())) {
@@ -104,14 +108,14 @@ impl TokenAnswer {
     }
 }
 
-/// The `error` of a refusal (RFC 6749 §5.2).
+/// Returns the `error` of a refusal (RFC 6749 §5.2).
 fn code(body: &[u8]) -> RefusalCode {
     let object: Result<Map<String, Value>, JsonError> = json::parse_object(body);
     let code = object.ok().and_then(|object| object.get("error").and_then(Value::as_str).map(RefusalCode::from_answer));
     code.unwrap_or(RefusalCode::INVALID_RESPONSE)
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date. Bounded.
+/// Returns `Retry-After` (RFC 9110 §10.2.3), given in seconds or as a date, up to the maximum.
 fn retry_after(response: &Response<Vec<u8>>, now: Timestamp) -> Option<Duration> {
     let value = single(response.headers(), &RETRY_AFTER)?;
     let text = value.to_str().ok()?.trim();

@@ -1,4 +1,4 @@
-//! Leaves an STS alone for a while after it has failed several times in a row.
+//! The circuit breaker: pauses calls to an STS that has failed several times in a row.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sts_jose::has_passed;
 
-/// So many calls in a row must end in an outage.
+/// The number of consecutive outages that opens the breaker.
 const OUTAGES: u32 = 5;
 
-/// So long no call is let through then.
+/// The time for which an open breaker rejects all calls.
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
-/// Counts the calls that end in an outage, one after the other.
+/// Counts consecutive calls that end in an outage.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(Mutex<State>);
 
@@ -20,23 +20,24 @@ pub(super) struct Breaker(Mutex<State>);
 struct State {
     outages: u32,
     opened_at: Option<Timestamp>,
-    /// The number of the call that is let through to see whether the STS is back.
+    /// The number of the probe: the one call that tests whether the STS is reachable again.
     probe: Option<u64>,
     calls: u64,
 }
 
-/// How a call that was let through ended.
+/// The result of a call that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The STS answered, if only by a refusal or by 429.
+    /// The STS answered, also with a refusal or a 429.
     Answered,
-    /// The STS was out of reach.
+    /// The STS was unreachable.
     Outage,
-    /// Says nothing about the STS: it was never asked.
+    /// The STS was not asked, so its state is unknown.
     Unknown,
 }
 
-/// Leave to make one call. Dropped without a verdict it counts as unknown, so that a call that is given up blocks no later one.
+/// A permit for one call. If it is dropped without a verdict, the call counts as unknown. So an
+/// abandoned call blocks no later call.
 #[derive(Debug)]
 pub(super) struct Leave<'a> {
     breaker: &'a Breaker,
@@ -44,7 +45,7 @@ pub(super) struct Leave<'a> {
 }
 
 impl Breaker {
-    /// Leave to call now; `None` while the STS is left alone.
+    /// Returns a permit to call now; `None` while the breaker rejects calls.
     pub(super) fn admit(&self, now: Timestamp) -> Option<Leave<'_>> {
         let mut state = self.lock();
         let call = state.calls;
@@ -64,7 +65,7 @@ impl Breaker {
 }
 
 impl Leave<'_> {
-    /// Says how the call ended.
+    /// Records the result of the call.
     pub(super) fn settle(self, verdict: Verdict, now: Timestamp) {
         let mut state = self.breaker.lock();
         match verdict {
@@ -74,7 +75,8 @@ impl Leave<'_> {
             }
             Verdict::Outage => {
                 state.outages = state.outages.saturating_add(1);
-                // A call that began before the breaker opened does not keep it open for longer; the probe does.
+                // A call that started before the breaker opened does not extend the pause. The
+                // probe does.
                 let opens = state.opened_at.is_none() || state.probe == Some(self.call);
                 if state.outages >= OUTAGES && opens {
                     state.opened_at = Some(now);
@@ -100,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// An open breaker, and a clock that stands at the moment when it opened.
+    /// An open breaker, and a clock at the time when it opened.
     fn open() -> (Breaker, ManualClock) {
         let (breaker, clock) = (Breaker::default(), ManualClock::new(Timestamp::UNIX_EPOCH));
         for _ in 0..OUTAGES {

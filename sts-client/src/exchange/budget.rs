@@ -1,16 +1,17 @@
-//! The number of further attempts that an STS in trouble is sent.
+//! The retry budget: limits the retries that an STS in trouble receives.
 
 use std::sync::{Mutex, PoisonError};
 
-/// The tokens of a full bucket: enough for ten further attempts.
+/// The tokens of a full bucket: enough for ten retries.
 const CAPACITY: u32 = 50;
-/// The tokens that a further attempt takes. One that succeeds gives them back.
+/// The tokens that a retry takes. A successful retry returns them.
 const COST: u32 = 5;
-/// The tokens that a success at the first attempt gives.
+/// The tokens that a success at the first attempt adds.
 const GAIN: u32 = 1;
 
-/// A token bucket that all calls of an STS share, as in the AWS SDKs: while the STS answers, calls may try again as their policy says; while it
-/// fails, the bucket runs empty, and each call makes one attempt. Load on an STS in trouble is then that of its callers, and not a multiple.
+/// A token bucket that all calls of an STS share, as in the AWS SDKs. While the STS answers, calls
+/// retry as their policy allows. While it fails, the bucket empties, and each call makes one
+/// attempt. So the load on an STS in trouble is one attempt per call, not a multiple.
 #[derive(Debug)]
 pub(super) struct RetryBudget(Mutex<u32>);
 
@@ -21,7 +22,7 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// Takes what a further attempt costs. Returns `false` when the bucket does not hold it.
+    /// Takes the tokens for a retry. Returns false if the bucket does not hold enough.
     pub(super) fn take(&self) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = tokens.checked_sub(COST);
@@ -31,12 +32,12 @@ impl RetryBudget {
         left.is_some()
     }
 
-    /// The STS answered a call, at its first attempt.
+    /// Records that the STS answered a call at its first attempt.
     pub(super) fn answered(&self) {
         self.give(GAIN);
     }
 
-    /// The STS answered a call, at a further attempt.
+    /// Records that the STS answered a call at a retry.
     pub(super) fn answered_again(&self) {
         self.give(COST);
     }

@@ -1,4 +1,4 @@
-//! How an [`Sts`] is set up.
+//! The builder of an [`Sts`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::build_error::BuildError;
 use crate::credentials::Credentials;
 use crate::net::{HttpTransport, Transport};
 
-/// Sets up an [`Sts`].
+/// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
 #[derive(Debug)]
 pub struct StsBuilder {
     issuer: String,
@@ -46,76 +46,79 @@ impl StsBuilder {
         }
     }
 
-    /// The time that one call may take, all attempts together. Default 5 s.
+    /// Sets the time limit of one call, including all attempts. Default 5 s.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.policy.deadline = deadline;
         self
     }
 
-    /// The time that one attempt may take. Default 2 s.
+    /// Sets the time limit of one attempt. Default 2 s.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.policy.attempt_timeout = timeout;
         self
     }
 
-    /// How many attempts a call makes at most, at least one. Default 3.
+    /// Sets the maximum number of attempts of one call, at least 1. Default 3.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = attempts;
         self
     }
 
-    /// Lets the STS be reached over plain http, though it is not loopback.
+    /// Allows plain http to an STS that is not loopback.
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
     }
 
-    /// Trusts exactly these certificate authorities, in PEM.
+    /// Trusts only these certificate authorities, in PEM.
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.ca_pem = Some(pem);
         self
     }
 
-    /// Takes the keys from here instead of the metadata's `jwks_uri`.
+    /// Takes the keys from this source instead of the metadata's `jwks_uri`.
     #[must_use]
     pub fn keys(mut self, keys: KeySource) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// Sends requests by other means. Keys are fetched by the crate's own client all the same, unless [`Self::keys`] brings them.
+    /// Sends requests through another transport. The crate's own client still fetches the keys,
+    /// unless [`Self::keys`] sets them.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Tells the time by another clock.
+    /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Takes chance from elsewhere.
+    /// Uses this source of randomness instead of the system's.
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
         self
     }
 
-    /// Opens no connection yet.
+    /// Builds the [`Sts`]. Opens no connection yet.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used, or a time limit is zero; [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] when the issuer is not an allowed http(s) URL, or a time limit
+    /// is zero; [`BuildError::Http`].
     pub fn build(self) -> Result<Sts, BuildError> {
         if self.policy.deadline.is_zero() || self.policy.attempt_timeout.is_zero() {
-            // Every call would be an outage, and every fallback taken.
+            // With a time limit of zero, every call would be an outage and every fallback would
+            // apply.
             return Err(BuildError::contradiction(
                 "deadline and attempt_timeout must be greater than zero (sts.deadline_ms and sts.attempt_timeout_ms in agent.toml)",
             ));

@@ -1,4 +1,5 @@
-//! How the agent proves to the STS who it is: the twin of the server's `client_auth`.
+//! Client authentication: the agent proves its identity to the STS. The counterpart of the server's
+//! `client_auth`.
 
 use std::time::Duration;
 
@@ -20,14 +21,15 @@ use super::request::Post;
 use crate::credentials::{self, Credentials, TokenSourceError};
 use crate::dedup::DedupKey;
 
-/// So long an assertion is good.
+/// The lifetime of a client assertion.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
-/// The `typ` of a client assertion, by which it is taken for no other kind of token.
+/// The `typ` of a client assertion, so that it is not accepted as another kind of token.
 const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
 
-/// The post with the proof of who asks, and which credential it proves. Called for every attempt: an assertion is accepted once, and a
-/// workload token may be rotated.
+/// Adds client authentication to the request. Returns the request, and the id of the credential
+/// used. Called for every attempt: the STS accepts an assertion once, and a workload token may be
+/// rotated.
 pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, CredentialId), ExchangeError> {
     let credential = match &sts.credentials {
         Credentials::ClientSecret(secret) => prove_by_secret(sts, &mut post, secret)?,
@@ -61,7 +63,7 @@ fn id_of(credential: &str) -> CredentialId {
     *DedupKey::new("credential", [credential]).as_bytes()
 }
 
-/// The header of RFC 6749 §2.3.1, whose parts are form-encoded first.
+/// Returns the header of RFC 6749 §2.3.1. Its two parts are form-encoded first.
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let credentials = STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)));
@@ -70,7 +72,7 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, http::header::Inv
     Ok(value)
 }
 
-/// A new assertion (RFC 7523 §3); its `aud` is the issuer and nothing else.
+/// Makes a new assertion (RFC 7523 §3). Its `aud` is the issuer only.
 fn assertion(sts: &Inner, key: &SigningKey) -> Result<String, ExchangeError> {
     let now = sts.clock.now();
     let exp = now.checked_add(ASSERTION_LIFETIME).unwrap_or(Timestamp::MAX);

@@ -1,4 +1,4 @@
-//! Where the STS wants to be asked, and where its keys are: its metadata (RFC 8414), cached.
+//! Discovery of the STS: its endpoints and keys, from its metadata (RFC 8414), cached.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,13 +14,14 @@ use super::error::{ExchangeError, Outage};
 use crate::build_error::BuildError;
 use crate::net::{Transport, TransportError};
 
-/// Metadata older than this is refreshed behind the scenes; it stays in use meanwhile, and for as long as that fails.
+/// The age at which metadata is refreshed in the background. The old metadata stays in use
+/// meanwhile, also while the refresh fails.
 const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// A failing refresh is repeated no sooner.
+/// The minimum time between two attempts to refresh.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What must be known to find an STS.
+/// The configuration that is needed to find an STS.
 #[derive(Debug)]
 pub(super) struct DiscoveryConfig {
     pub(super) issuer: String,
@@ -30,16 +31,16 @@ pub(super) struct DiscoveryConfig {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// Where the keys of the STS come from.
+/// The source of the keys of the STS.
 #[derive(Debug)]
 pub(super) enum Keys {
-    /// Not from its metadata.
+    /// A configured source, independent of the metadata.
     Given(KeySource),
-    /// From the `jwks_uri` of its metadata, fetched as this says but for the place.
+    /// The `jwks_uri` of the metadata, fetched with this configuration except its location.
     AtJwksUri(Box<RemoteConfig>),
 }
 
-/// What is read of the metadata.
+/// The members that are read from the metadata.
 #[derive(Debug, Clone)]
 pub(super) struct Metadata {
     pub(super) token_endpoint: Uri,
@@ -48,7 +49,7 @@ pub(super) struct Metadata {
     jwks_uri: Option<Url>,
 }
 
-/// The metadata of one STS. Cloning is cheap and shares it.
+/// The cached metadata of one STS. Cloning is cheap and shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Discovery(Arc<Inner>);
 
@@ -70,13 +71,14 @@ struct State {
 type Fetched = Result<Arc<Metadata>, ExchangeError>;
 
 impl Discovery {
-    /// Fetches nothing yet.
+    /// Checks the configuration. Fetches nothing yet.
     pub(super) fn new(config: DiscoveryConfig) -> Result<Self, BuildError> {
         let issuer = usable_issuer(&config.issuer, config.allow_http)?;
         Ok(Self(Arc::new(Inner { config, issuer, state: Mutex::default() })))
     }
 
-    /// The metadata; costs a fetch while it was never read. However many wait, one asks.
+    /// Returns the metadata. Fetches it if it was never read; all concurrent callers share one
+    /// fetch.
     pub(super) async fn metadata(&self) -> Fetched {
         let flight = {
             let mut state = self.0.lock();
@@ -95,7 +97,8 @@ impl Discovery {
         flight.outcome().await
     }
 
-    /// Starts a fetch. Called with the lock held, so that the fetch cannot end before it stands in `state`.
+    /// Starts a fetch. The caller holds the lock, so that `state` holds the fetch before it can
+    /// finish.
     fn start(&self, state: &mut State) -> Flight<Fetched> {
         state.attempted_at = Some(self.0.config.clock.now());
         let inner = Arc::clone(&self.0);
@@ -114,14 +117,14 @@ impl Inner {
     async fn fetch(&self) -> Fetched {
         let document = match self.get(&self.oauth_url()).await? {
             Some(document) => document,
-            // Some issuers serve the metadata of OpenID Connect Discovery 1.0 alone.
+            // Some issuers serve only the metadata of OpenID Connect Discovery 1.0.
             None => self.get(&self.openid_url()).await?.ok_or_else(|| misconfigured("there is none"))?,
         };
         let document = json::parse_object(&document).map_err(|error| misconfigured(&error.to_string()))?;
         Ok(Arc::new(self.read(&document)?))
     }
 
-    /// The body at `url`; `None` if there is nothing (404).
+    /// Returns the body at `url`; `None` if it does not exist (404).
     async fn get(&self, url: &Url) -> Result<Option<Vec<u8>>, ExchangeError> {
         let mut request = http::Request::new(Vec::new());
         *request.uri_mut() = uri("issuer", url)?;
@@ -138,7 +141,7 @@ impl Inner {
         }
     }
 
-    /// RFC 8414 §3.1: a path of the issuer comes after the well-known part.
+    /// Returns the metadata URL of RFC 8414 §3.1: the issuer's path follows the well-known part.
     fn oauth_url(&self) -> Url {
         let path = self.issuer.path().trim_end_matches('/');
         let mut url = self.issuer.clone();
@@ -146,7 +149,8 @@ impl Inner {
         url
     }
 
-    /// OpenID Connect Discovery 1.0 §4: a path of the issuer comes before it.
+    /// Returns the metadata URL of OpenID Connect Discovery 1.0 §4: the issuer's path precedes the
+    /// well-known part.
     fn openid_url(&self) -> Url {
         let path = self.issuer.path().trim_end_matches('/');
         let mut url = self.issuer.clone();
@@ -186,7 +190,7 @@ impl Inner {
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig { location, ..fetched_as.as_ref().clone() })))
     }
 
-    /// A member that must be a URL that may be asked if it is there.
+    /// Returns an endpoint of the metadata, if present. It must be a URL that the agent may call.
     fn endpoint(&self, document: &Map<String, Value>, name: &str) -> Result<Option<Url>, ExchangeError> {
         let text = match document.get(name) {
             None => return Ok(None),
@@ -196,7 +200,8 @@ impl Inner {
         let url = Url::parse(text).map_err(|error| misconfigured(&format!("its {name} is not a url: {error}")))?;
         sts_jose::check_url(&url, self.config.allow_http)
             .map_err(|error| misconfigured(&format!("its {name} may not be asked: {error}")))?;
-        // An issuer elsewhere must not send us, with our credentials, to our own loopback.
+        // A remote issuer must not direct this agent, with its credentials, to the agent's own
+        // loopback.
         if !is_loopback(&self.issuer) && is_loopback(&url) {
             return Err(misconfigured(&format!("its {name} is loopback and the issuer is not")));
         }
@@ -248,7 +253,7 @@ fn misconfigured(why: &str) -> ExchangeError {
     ExchangeError::Misconfigured { what: format!("the metadata of the sts cannot be used: {why}") }
 }
 
-/// The runtime shuts down under the fetch.
+/// Returns the error for a fetch that the shutdown of the runtime aborted.
 fn given_up(aborted: tokio::task::JoinError) -> ExchangeError {
     Outage::Transport(TransportError::Failed(Arc::new(aborted))).into()
 }

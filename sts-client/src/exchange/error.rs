@@ -1,4 +1,4 @@
-//! Why no token came of a request to the STS.
+//! The errors of requests to the STS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,19 @@ use std::time::Duration;
 use crate::call::RefusalCode;
 use crate::net::TransportError;
 
-/// Why no token came of a request to the STS. Cheap to clone.
+/// The error of a request to the STS for a token. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExchangeError {
-    /// The STS said no, or something that cannot be read, or gave a token for something else than what was asked for.
+    /// The STS refused, sent an unreadable answer, or issued a token that does not match the
+    /// request.
     #[error("the sts refused: {code}")]
     Refused {
         /// The code of the answer, or [`RefusalCode::INVALID_RESPONSE`].
         code: RefusalCode,
     },
-    /// The STS issued a token whose audience the route does not name: it knows the target by another name.
+    /// The STS issued a token whose audience the route does not name: it knows the target by
+    /// another name.
     #[error(
         "the sts issued a token for {issued:?}, which the route does not name: set issued_audience = {issued:?} in the route"
     )]
@@ -24,58 +26,61 @@ pub enum ExchangeError {
         /// The `aud` of the token.
         issued: Arc<str>,
     },
-    /// The STS turns requests away under load (429), after bounded retries.
+    /// The STS rejects requests under load (429), after bounded retries.
     #[error("the sts is under load")]
     Overloaded {
-        /// What `Retry-After` said.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The STS is out of reach, after bounded retries.
+    /// The STS is unreachable, after bounded retries.
     #[error("the sts is out of reach")]
     Outage(#[source] Arc<Outage>),
-    /// Our own side is at fault: a credential that cannot be read, an issuer whose metadata is another's.
+    /// The agent is at fault: for example an unreadable credential, or an issuer whose metadata
+    /// names another issuer.
     #[error("{what}")]
     Misconfigured {
-        /// What must be put right; no secrets.
+        /// The fault to correct, without secrets.
         what: String,
     },
 }
 
-/// What makes the STS count as out of reach.
+/// The reason why the STS counts as unreachable.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Outage {
-    /// No answer.
+    /// The STS did not answer.
     #[error("no answer")]
     Transport(#[source] TransportError),
-    /// The STS itself says `temporarily_unavailable`: its database or the keys of the subject token's issuer are out of reach. It tells of
-    /// that request alone: the breaker does not count it, or one issuer's outage would earn the users of all a weaker credential.
+    /// The STS reports `temporarily_unavailable`: its database, or the keys of the subject token's
+    /// issuer, are unreachable. The report concerns this request only, so the breaker does not
+    /// count it. Otherwise the outage of one issuer would give the users of all issuers a weaker
+    /// credential.
     #[error("cannot tell now")]
     Reported {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// A status of 500 to 599.
+    /// The STS answered with a status of 500 to 599.
     #[error("answered with status {status}")]
     Status {
-        /// The status.
+        /// The status code of the answer.
         status: u16,
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The latest attempts all failed, so that none is made for a while.
+    /// The latest attempts all failed, so the STS is not called for a while.
     #[error("not asked again so soon after failing")]
     BreakerOpen,
-    /// Its keys are out of reach, so that its token cannot be verified.
+    /// The keys of the STS are unreachable, so its token cannot be verified.
     #[error("its keys are out of reach")]
     Keys(#[source] sts_jose::KeyLookupError),
-    /// The source of a token beside the STS is out of reach.
+    /// The token source is unreachable.
     #[error("the token source is out of reach")]
     TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Outage {
-    /// The time after which the STS wants to be asked again, where it said so.
+    /// Returns the time after which the STS accepts a retry, if it named one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -90,7 +95,7 @@ impl ExchangeError {
         Self::Outage(Arc::new(outage))
     }
 
-    /// The time after which the STS wants to be asked again, where it said so.
+    /// Returns the time after which the STS accepts a retry, if it named one.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after } => *retry_after,
@@ -99,7 +104,7 @@ impl ExchangeError {
         }
     }
 
-    /// The class of the error, for metrics and traces.
+    /// Returns the class of the error, for metrics and traces.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } | Self::WrongAudience { .. } => "refused",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sts_jose::{JsonError, ParseError, TimeError, VerifyError};
 
-/// The check that an answer failed. No message holds a token, or a claim but `aud`.
+/// The check that an answer failed. Messages hold no token, and no claim except `aud`.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Flaw {
     #[error("status {0} is neither a yes nor a no")]
@@ -35,7 +35,7 @@ pub(super) enum Flaw {
     ClientId,
     #[error("act is not this agent upon the chain of before")]
     Act,
-    #[error("act is there, though nobody delegated")]
+    #[error("act is present in a token of a service account")]
     Delegated,
     #[error("the subject is another")]
     Subject,

@@ -1,4 +1,4 @@
-//! What the STS issued.
+//! The tokens that the STS issues.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use sts_protocol::{Scope, Tenant};
 
-/// A token that the STS issued for one target, verified. Debug does not show it.
+/// A verified token that the STS issued for one target. Debug does not show it.
 #[derive(Clone)]
 pub struct IssuedToken {
     pub(super) authorization: HeaderValue,
@@ -16,25 +16,27 @@ pub struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// `Bearer …`, marked as sensitive.
+    /// Returns `Bearer …`, marked as sensitive.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
         self.authorization.clone()
     }
 
-    /// When it dies: the earlier of its `exp` and of what `expires_in` said.
+    /// Returns the time at which it expires: its `exp`, or the time that `expires_in` gives, if
+    /// that is earlier.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// What it allows.
+    /// Returns the scope of the token.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// The tenants that a service account's token may be sent for; `None` for a delegated token.
+    /// Returns the tenants for which a service account's token may be sent; `None` for a delegated
+    /// token.
     #[must_use]
     pub fn tenant_ids(&self) -> Option<&[Tenant]> {
         self.tenant_ids.as_deref()

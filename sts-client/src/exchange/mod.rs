@@ -1,19 +1,19 @@
-//! The client of the STS: one exchange (RFC 8693), one service-account token, one introspection.
+//! The client of the STS: token exchange (RFC 8693), service-account tokens, introspection.
 //!
 //! # What lives here
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
-//! | `builder` | how an [`Sts`] is set up |
-//! | `discovery` | where the STS wants to be asked |
-//! | `request`, `client_auth` | what it is asked, and by whom |
-//! | `answer`, `verify` | what it answered, and whether that is what was asked for |
-//! | `retry`, `budget`, `breaker`, `recent_answers` | how often it is asked |
-//! | `error`, `issued` | what comes of it |
+//! | `builder` | the setup of an [`Sts`] |
+//! | `discovery` | the endpoints and keys of the STS |
+//! | `request`, `client_auth` | the requests, and the client authentication |
+//! | `answer`, `verify` | the answers, and the checks that they match the request |
+//! | `retry`, `budget`, `breaker`, `recent_answers` | retries and their limits |
+//! | `error`, `issued` | the results |
 //!
 //! # What must never
 //!
-//! A decision what to send instead: that is `propagate`. A token that was not verified.
+//! A decision about the token to send: that is `propagate`. A token that was not verified.
 
 mod answer;
 mod breaker;
@@ -53,7 +53,8 @@ use crate::call::{Caller, CorrelationId, Route};
 use crate::credentials::Credentials;
 use crate::net::Transport;
 
-/// A security token service, as one agent sees it. Cloning is cheap and shares connections, metadata, keys and the breaker.
+/// A client of a security token service, for one agent. Cloning is cheap and shares connections,
+/// metadata, keys and the breaker.
 #[derive(Clone)]
 pub struct Sts(Arc<Inner>);
 
@@ -71,27 +72,27 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
 }
 
-/// What an exchange asks for (RFC 8693 §2.1).
+/// The parameters of an exchange (RFC 8693 §2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeRequest<'a> {
-    /// The user; its token becomes the `subject_token`.
+    /// The user. Its token becomes the `subject_token`.
     pub subject: &'a Caller,
-    /// The target and the scope.
+    /// The route, which gives the target and the scope.
     pub route: &'a Route,
-    /// What joins the events of one user request.
+    /// The id that joins the events of one user request.
     pub correlation_id: &'a CorrelationId,
 }
 
-/// What a service account's token is asked for (RFC 6749 §4.4).
+/// The parameters of a request for a service account's token (RFC 6749 §4.4).
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceAccountRequest<'a> {
-    /// The target and the scope.
+    /// The route, which gives the target and the scope.
     pub route: &'a Route,
-    /// What joins the events of one request.
+    /// The id that joins the events of one request.
     pub correlation_id: &'a CorrelationId,
 }
 
-/// What a call is, for traces and metrics.
+/// The description of a call, for traces and metrics.
 #[derive(Debug, Clone, Copy)]
 struct Call<'a> {
     request: &'static str,
@@ -100,25 +101,26 @@ struct Call<'a> {
 }
 
 impl Sts {
-    /// The STS of that issuer identifier, for the agent of that id. Its endpoints come from its metadata (RFC 8414).
+    /// Starts the setup of a client, with the issuer identifier of the STS and the agent's id. The
+    /// endpoints come from the metadata of the STS (RFC 8414).
     #[must_use]
     pub fn builder(issuer: impl Into<String>, client_id: impl Into<String>, credentials: Credentials) -> StsBuilder {
         StsBuilder::new(issuer.into(), client_id.into(), credentials)
     }
 
-    /// The issuer identifier.
+    /// Returns the issuer identifier of the STS.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// The agent's id: its `client_id`, and `act.sub` of what it is issued.
+    /// Returns the agent's id: its `client_id`, and the `act.sub` of tokens issued to it.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.client_id
     }
 
-    /// Exchanges the user's token for one that is good for the route's target.
+    /// Exchanges the user's token for a token that is valid at the route's target.
     ///
     /// # Errors
     /// See [`ExchangeError`].
@@ -130,7 +132,7 @@ impl Sts {
         self.0.call(call, attempt).await
     }
 
-    /// Asks for a token of the agent's own, good for the route's target.
+    /// Requests a token for the agent itself, valid at the route's target.
     ///
     /// # Errors
     /// See [`ExchangeError`].
@@ -145,7 +147,7 @@ impl Sts {
         self.0.call(call, attempt).await
     }
 
-    /// Whether the STS says that a token is alive (RFC 7662).
+    /// Returns true if the STS reports that a token is active (RFC 7662).
     ///
     /// # Errors
     /// See [`ExchangeError`].
@@ -157,7 +159,7 @@ impl Sts {
 }
 
 impl Inner {
-    /// One attempt to get a token.
+    /// Makes one attempt to get a token.
     async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
         let body = self.post(&metadata.token_endpoint, post).await?;
@@ -171,7 +173,7 @@ impl Inner {
         verify::verify(answer, &metadata.keys, &expected).await
     }
 
-    /// One attempt to learn whether a token is alive.
+    /// Makes one attempt to introspect a token.
     async fn introspect(&self, post: &Post) -> Result<bool, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
         let endpoint = metadata.introspection_endpoint.as_ref().ok_or_else(|| ExchangeError::Misconfigured {
@@ -181,9 +183,9 @@ impl Inner {
         answer::active(&body).map_err(|flaw| answer::refused(&flaw))
     }
 
-    /// Sends a form with a fresh proof of who asks.
+    /// Sends a form with new client authentication.
     async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, ExchangeError> {
-        // Another call may have learned this since this one began.
+        // Another call may have received this answer since this call started.
         self.recent_answers.check_load(self.clock.now())?;
         let (post, credential) = client_auth::prove(self, post.clone()).await?;
         self.recent_answers.check_credential(&credential, self.clock.now())?;
@@ -196,7 +198,7 @@ impl Inner {
         answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(failure, credential, now))
     }
 
-    /// Makes the attempts of one call, unless the STS is left alone, and says what came of it.
+    /// Makes the attempts of one call, unless the breaker is open, and records the result.
     async fn call<T, F>(&self, call: Call<'_>, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
     where
         F: Future<Output = Result<T, ExchangeError>>,
@@ -227,7 +229,7 @@ impl Inner {
         let leave = leave.ok_or_else(|| ExchangeError::outage(Outage::BreakerOpen))?;
         let result = retry::run(self.policy, &self.budget, &*self.entropy, attempt).await;
         let verdict = match &result {
-            // 429 is an answer too: an STS under load is not out of reach, and nobody may fall back as if it were.
+            // A 429 is also an answer. An STS under load is reachable, so no fallback may apply.
             Ok(_)
             | Err(
                 ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. } | ExchangeError::Overloaded { .. },

@@ -1,4 +1,5 @@
-//! What an STS has said that holds for all calls of the agent for a while: "not before", and "I do not know you".
+//! Recent answers of the STS that apply to all calls of the agent for a while: a rate limit, and a
+//! rejected credential.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,19 +10,21 @@ use sts_jose::has_passed;
 use super::error::ExchangeError;
 use crate::call::RefusalCode;
 
-/// The longest time for which `Retry-After` keeps an STS from being asked. A longer one is passed on to the callers, and tried.
+/// The maximum time for which `Retry-After` stops calls to the STS. Callers see a longer value, but
+/// the agent tries again after this time.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The time for which the same credential is not tried again after `invalid_client`.
+/// The time for which a credential is not used again after `invalid_client`.
 const REJECTION_TTL: Duration = Duration::from_secs(5);
 
-/// The code of a client authentication that failed (RFC 6749 §5.2).
+/// The error code of failed client authentication (RFC 6749 §5.2).
 const INVALID_CLIENT: &str = "invalid_client";
 
-/// Identifies a credential, as a digest.
+/// The identity of a credential, as a digest.
 pub(super) type CredentialId = [u8; 32];
 
-/// For which calls an STS is not asked. It never earns a weaker credential: the first is load, the second a refusal.
+/// The recent answers that stop calls. Neither allows a weaker credential: the first is load, the
+/// second a refusal.
 #[derive(Debug, Default)]
 pub(super) struct RecentAnswers(Mutex<State>);
 
@@ -41,7 +44,7 @@ impl RecentAnswers {
     /// Checks that no rate limit of the STS is in effect.
     ///
     /// # Errors
-    /// [`ExchangeError::Overloaded`], with the rest of the time that it wants to be left alone.
+    /// [`ExchangeError::Overloaded`], with the remaining time of `Retry-After`.
     pub(super) fn check_load(&self, now: Timestamp) -> Result<(), ExchangeError> {
         let mut state = self.lock();
         let Some(Overloaded { since, retry_after }) = state.overloaded else { return Ok(()) };
@@ -56,7 +59,7 @@ impl RecentAnswers {
     /// Checks that the STS has not just rejected this credential.
     ///
     /// # Errors
-    /// [`ExchangeError::Refused`], as it has just refused the same credential.
+    /// [`ExchangeError::Refused`] with the code that the STS returned for this credential.
     pub(super) fn check_credential(&self, credential: &CredentialId, now: Timestamp) -> Result<(), ExchangeError> {
         match self.lock().rejected {
             Some((rejected, at)) if rejected == *credential && !has_passed(Some(at), now, REJECTION_TTL) => {
@@ -66,7 +69,7 @@ impl RecentAnswers {
         }
     }
 
-    /// Remembers what an error says about later calls.
+    /// Remembers an error that affects later calls.
     pub(super) fn learn(&self, error: &ExchangeError, credential: CredentialId, now: Timestamp) {
         match error {
             ExchangeError::Overloaded { retry_after: Some(retry_after) } => {

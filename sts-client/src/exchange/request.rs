@@ -1,4 +1,4 @@
-//! What the STS is asked: forms, and the headers beside them.
+//! The requests to the STS: forms and headers.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -13,14 +13,14 @@ use url::form_urlencoded::Serializer;
 use super::{ExchangeRequest, ServiceAccountRequest};
 use crate::call::{CorrelationId, Route, X_CORRELATION_ID, X_TENANT_ID};
 
-/// A POST of a form, before whoever asks has proved who that is. Not shown by Debug: it holds tokens.
+/// A form POST without client authentication. It has no Debug, because it holds tokens.
 #[derive(Clone)]
 pub(super) struct Post {
     pub(super) form: String,
     pub(super) headers: HeaderMap,
 }
 
-/// RFC 8693 §2.1.
+/// Makes the request of RFC 8693 §2.1.
 pub(super) fn exchange(sts_issuer: &str, request: &ExchangeRequest<'_>) -> Post {
     let subject = request.subject.verified();
     let subject_token_type = if subject.issuer == sts_issuer { TokenType::AccessToken } else { TokenType::Jwt };
@@ -33,7 +33,7 @@ pub(super) fn exchange(sts_issuer: &str, request: &ExchangeRequest<'_>) -> Post 
     Post { form: form.finish(), headers: headers(request.correlation_id, subject.tenant.as_ref()) }
 }
 
-/// RFC 6749 §4.4.2.
+/// Makes the request of RFC 6749 §4.4.2.
 pub(super) fn client_credentials(request: &ServiceAccountRequest<'_>) -> Post {
     let mut form = Serializer::new(String::new());
     form.append_pair(GRANT_TYPE, GRANT_CLIENT_CREDENTIALS);
@@ -41,7 +41,7 @@ pub(super) fn client_credentials(request: &ServiceAccountRequest<'_>) -> Post {
     Post { form: form.finish(), headers: headers(request.correlation_id, None) }
 }
 
-/// RFC 7662 §2.1.
+/// Makes the request of RFC 7662 §2.1.
 pub(super) fn introspection(token: &str, correlation_id: &CorrelationId) -> Post {
     let form = Serializer::new(String::new()).append_pair(TOKEN, token).finish();
     Post { form, headers: headers(correlation_id, None) }

@@ -1,4 +1,4 @@
-//! The attempts that one call makes: few, further and further apart, and all within a deadline.
+//! The attempts of one call: few, with growing pauses, and within a deadline.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use super::budget::RetryBudget;
 use super::error::{ExchangeError, Outage};
 use crate::net::TransportError;
 
-/// The first pause is at least this long; each further one at least twice as long. Jitter adds up to as much again.
+/// The minimum of the first pause. Each further minimum is twice the previous one. Jitter adds up
+/// to the same amount again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long and how often a call tries.
+/// The limits of the attempts of a call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Policy {
     pub(super) attempts: u32,
@@ -26,7 +27,8 @@ impl Default for Policy {
     }
 }
 
-/// Makes attempts until one succeeds, is refused, or policy and budget allow no more. Only an outage and load are worth another attempt.
+/// Makes attempts until one succeeds, one is refused, or policy and budget allow no more. Only an
+/// outage and load cause a retry.
 pub(super) async fn run<T, F>(
     policy: Policy,
     budget: &RetryBudget,
@@ -62,7 +64,8 @@ where
             ExchangeError::Overloaded { .. } => under_load = Some(failure.clone()),
             ExchangeError::Outage(_) => {}
         }
-        // An STS that said 429 is under load, whatever the next attempts met: load never earns a weaker credential, an outage may.
+        // If the STS answered 429, the call is under load, even if later attempts fail in other
+        // ways. Load never allows a weaker credential, but an outage may.
         let retry_after = failure.retry_after().unwrap_or_default();
         let given_up = under_load.clone().unwrap_or(failure);
         let Some(pause) = pauses.next() else { return Err(given_up) };
@@ -74,7 +77,8 @@ where
     }
 }
 
-/// The pauses between the attempts. Their jitter follows from `entropy`, so that a simulation can be repeated.
+/// Returns the pauses between the attempts. Their jitter depends only on `entropy`, so that a
+/// simulation can be repeated.
 fn pauses(policy: Policy, entropy: &dyn Entropy) -> impl Iterator<Item = Duration> {
     let mut seed = [0; 8];
     entropy.fill(&mut seed);
@@ -112,7 +116,7 @@ mod tests {
         ExchangeError::outage(Outage::Status { status: 503, retry_after })
     }
 
-    /// How many attempts that all fail so are made, and how long they take.
+    /// Returns the number of attempts that all fail with `failure`, and their total time.
     async fn fail(failure: ExchangeError) -> (u32, Duration) {
         let (attempts, began) = (Cell::new(0), tokio::time::Instant::now());
         let result: Result<(), _> = run(Policy::default(), &RetryBudget::default(), &Fixed(7), || {

@@ -1,4 +1,4 @@
-//! The checks of an issued token: it must be the one that was requested.
+//! The checks of an issued token: it must match the request.
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -16,18 +16,18 @@ use crate::net::bearer;
 /// The longest audience that an error repeats, in characters.
 const MAX_AUDIENCE_CHARS: usize = 256;
 
-/// The properties that the token must have.
+/// The required properties of the token.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
     pub(super) route: &'a Route,
     /// The user whose token was exchanged; `None` for a service account's token.
     pub(super) subject: Option<&'a Caller>,
-    /// When the answer came.
+    /// The time at which the answer arrived.
     pub(super) now: Timestamp,
 }
 
-/// The token of an answer, if it is the one that was asked for.
+/// Returns the token of an answer, if it matches the request.
 pub(super) async fn verify(
     answer: TokenAnswer,
     keys: &KeySource,
@@ -45,7 +45,7 @@ pub(super) async fn verify(
     })?;
     let exp = verified.claims().times(expected.now).map_err(|error| refused(&Flaw::Times(error)))?.exp;
     let claims = serde_json::from_value::<AccessTokenClaims>(Value::Object(verified.claims().as_map().clone()));
-    // The cause is not kept: it quotes claims.
+    // The cause is dropped, because it quotes claims.
     let Ok(claims) = claims else { return Err(refused(&Flaw::Claims)) };
     check(&claims, exp, expected).map_err(|flaw| refused(&flaw))?;
     if answer.scope.is_some_and(|scope| scope != claims.scope) {
@@ -79,7 +79,8 @@ fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) ->
         Some(subject) => check_delegated(claims, exp, subject, expected)?,
         None => check_service_account(claims, expected)?,
     }
-    // Last, so that the advice is given only for a token that is right otherwise.
+    // This check is last, so that the error suggests a fix only for a token that is otherwise
+    // valid.
     if !expected.route.is_meant_by(&claims.aud) {
         let issued: String = claims.aud.chars().take(MAX_AUDIENCE_CHARS).collect();
         return Err(Flaw::Audience(issued.into()));
@@ -87,7 +88,8 @@ fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) ->
     Ok(())
 }
 
-/// The invariants of one hop, as the caller can see them: the same principal, the same tenant, one more actor, no longer life.
+/// Checks the invariants of one hop that the caller can see: the same principal, the same tenant,
+/// one more actor, no longer lifetime.
 fn check_delegated(
     claims: &AccessTokenClaims,
     exp: Timestamp,
@@ -100,12 +102,12 @@ fn check_delegated(
         return Err(Flaw::Act);
     }
     let ours = subject.issuer == expected.issuer;
-    // At the first hop the STS may put a prefix before the name that the outside issuer gave.
+    // At the first hop the STS may add a prefix to the name that the external issuer gave.
     let same_name = if ours { claims.sub == subject.sub } else { claims.sub.ends_with(&subject.sub) };
     if !same_name || claims.sub_id.as_ref() != Some(&subject.subject) {
         return Err(Flaw::Subject);
     }
-    // An outside token may say nothing of the tenant that the STS knows its issuer by.
+    // An external token may omit the tenant that the STS assigns to its issuer.
     let same_tenant = claims.tenant_id == subject.tenant || (!ours && subject.tenant.is_none());
     if !same_tenant {
         return Err(Flaw::Tenant);

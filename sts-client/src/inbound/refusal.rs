@@ -91,7 +91,7 @@ pub(crate) enum Why {
     Typ,
     #[error("the token is bound to a key (cnf), which is not honoured")]
     Bound,
-    #[error("the token is for somebody else")]
+    #[error("the token is for another audience")]
     Audience,
     #[error("the token is not alive now")]
     Time(#[source] TimeError),

@@ -1,4 +1,4 @@
-//! Single flight: what many want at once is done once.
+//! Single flight: concurrent requests for one result share one run.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-/// What is under way, by key. All who want one key poll one future: when the one who began it goes away the others carry it on, and when
-/// the last one goes away it ends. Its outcome is everybody's, and nothing of it stays. Clones share what is under way.
+/// The work in progress, by key. All callers for one key poll one future. If the caller that
+/// started it goes away, the others continue it. If the last caller goes away, the future is
+/// dropped. All callers receive the same result, and it is not kept. Clones share the work in
+/// progress.
 pub(crate) struct Flights<K, T>(Arc<Mutex<Airborne<K, T>>>);
 
-/// One piece of work that several wait for.
+/// A piece of work that several callers wait for.
 pub(crate) type Flight<T> = Shared<BoxFuture<'static, T>>;
 
 struct Airborne<K, T> {
@@ -30,7 +32,8 @@ where
         Self(Arc::new(Mutex::new(Airborne { flights: HashMap::new(), begun: 0 })))
     }
 
-    /// Joins the flight of that key, or begins it. `begin` makes a future and does nothing yet.
+    /// Joins the flight of that key, or starts it. `begin` makes the future and runs no work
+    /// itself.
     pub(crate) fn join<F>(&self, key: &K, begin: impl FnOnce() -> F) -> Flight<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -69,7 +72,7 @@ impl<K, T> fmt::Debug for Flights<K, T> {
     }
 }
 
-/// Takes a flight off the list when it is over, whether it arrived or all who waited for it went away.
+/// Removes a flight from the list when it is over: it finished, or all its callers went away.
 struct Landing<K: Eq + Hash, T> {
     airborne: Arc<Mutex<Airborne<K, T>>>,
     key: K,
@@ -79,7 +82,7 @@ struct Landing<K: Eq + Hash, T> {
 impl<K: Eq + Hash, T> Drop for Landing<K, T> {
     fn drop(&mut self) {
         let mut airborne = self.airborne.lock().unwrap_or_else(PoisonError::into_inner);
-        // A later flight of the same key stays.
+        // Keep a later flight of the same key.
         if airborne.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
             airborne.flights.remove(&self.key);
         }

@@ -1,4 +1,4 @@
-//! The HTTP client of an agent's own calls.
+//! The options of the HTTP client for an agent's own calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,19 +8,21 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use sts_jose::HttpClientError;
 use url::Url;
 
-/// The client that the options make.
+/// The type of the client that [`HttpOptions::build`] makes.
 pub(crate) type HttpClient = reqwest::Client;
 
-/// The time that a connection may take, unless said otherwise.
+/// The default time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time in which something must be read, unless said otherwise.
+/// The default time limit between two reads.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The options of an HTTP client fit for calls that carry tokens.
+/// The options of an HTTP client for calls that carry tokens.
 ///
-/// It follows no redirect. The token was chosen for the URL of the call: reqwest takes `Authorization` off when a redirect leads to another
-/// host, but not when it leads out of the route on the same one, and the tenant and all that is forwarded would go along even to another
-/// host. A redirect comes back as the answer that it is. It keeps no cookies, and reads no proxy from the environment.
+/// The client follows no redirect, because the token was chosen for the URL of the call. reqwest
+/// removes `Authorization` on a redirect to another host. It does not remove it on a redirect to
+/// another route of the same host. It would send the tenant and all forwarded headers even to
+/// another host. The caller receives the redirect as the response. The client keeps no cookies, and
+/// reads no proxy from the environment.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,7 +38,7 @@ pub struct HttpOptions {
     ca_pem: Option<Arc<[u8]>>,
     proxy: Option<Url>,
     no_proxy: Vec<String>,
-    /// Certificates and key, in PEM.
+    /// The client certificate chain and key, in PEM.
     identity: Option<Arc<SecretSlice<u8>>>,
 }
 
@@ -48,50 +50,52 @@ impl Default for HttpOptions {
 }
 
 impl HttpOptions {
-    /// Sets the time that a connection may take. Default 5 s.
+    /// Sets the time limit of a connection attempt. Default 5 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets the time in which the answer must begin, and after each part of it the next one come. Default 30 s. A stream may take longer
-    /// than that in all.
+    /// Sets the time limit for the start of the response, and between two parts of it. Default 30
+    /// s. A stream may take longer in total.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.read_timeout = Some(timeout);
         self
     }
 
-    /// Waits for ever: for streams that may be silent for longer than any time that could be named.
+    /// Removes the read time limit, for streams that may stay silent for an unknown time.
     #[must_use]
     pub fn without_read_timeout(mut self) -> Self {
         self.read_timeout = None;
         self
     }
 
-    /// Trusts exactly these certificate authorities, in PEM. Default: those of the system.
+    /// Trusts only these certificate authorities, in PEM. Default: those of the system.
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.ca_pem = Some(pem.into());
         self
     }
 
-    /// Sends calls by way of this proxy. Calls to this machine go there directly.
+    /// Sends calls through this proxy. Calls to this machine do not use it.
     #[must_use]
     pub fn proxy(mut self, proxy: Url) -> Self {
         self.proxy = Some(proxy);
         self
     }
 
-    /// Sends calls to that host (`internal.example` and what is below it), address or network (`10.0.0.0/8`) directly.
+    /// Sends calls directly, without the proxy, to that host (`internal.example` and its
+    /// subdomains), address or network (`10.0.0.0/8`).
     #[must_use]
     pub fn no_proxy(mut self, host: impl Into<String>) -> Self {
         self.no_proxy.push(host.into());
         self
     }
 
-    /// Presents this certificate with its chain, in PEM, and proves it by the key, in PEM.
+    /// Presents this client certificate with its chain, in PEM. The key, in PEM, proves its
+    /// possession.
     #[must_use]
     pub fn client_certificate(mut self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Self {
         let mut pem = certificate_pem;
@@ -101,11 +105,12 @@ impl HttpOptions {
         self
     }
 
-    /// Makes a client. It opens no connection yet.
+    /// Makes a client. Opens no connection yet.
     ///
     /// # Errors
-    /// [`HttpClientError::NoCertificate`] when the authorities are none; [`HttpClientError::Build`] when they, the proxy, the client
-    /// certificate or the machine's trust store cannot be used.
+    /// [`HttpClientError::NoCertificate`] when the authorities hold no certificate.
+    /// [`HttpClientError::Build`] when the authorities, the proxy, the client certificate or the
+    /// machine's trust store cannot be used.
     pub fn build(&self) -> Result<HttpClient, HttpClientError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -133,7 +138,7 @@ impl HttpOptions {
     }
 }
 
-/// Without the proxy's password and the key.
+/// Omits the proxy's password and the key.
 impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpOptions")

@@ -1,7 +1,7 @@
-//! HTTP, without a word of what it is for.
+//! HTTP, independent of its purpose.
 //!
-//! What lives here: the transport of requests to an STS, the client of an agent's own calls, bodies of responses, and what many want at
-//! once. What must never: whom a call is for.
+//! What lives here: the transport of requests to an STS, the HTTP client for an agent's own calls,
+//! response bodies, and single flight. What must never: knowledge of the party that a call is for.
 
 pub(crate) mod bearer;
 mod flight;

@@ -1,4 +1,4 @@
-//! The body of a response of the layers: that of the service below, or one that a layer wrote.
+//! The response body of the layers: the body of the inner service, or a body that a layer wrote.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,10 +8,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-/// The body of a response behind one of the layers of this crate.
+/// The response body behind the layers of this crate.
 ///
-/// It is either the body `B` of the service below, frame by frame, or a body in memory that the layer wrote: a refusal, or an answer that
-/// was stored. So a layer asks nothing of `B` but that it is a body of [`Bytes`]: the bodies of axum, tonic, hyper and tower-http all are.
+/// It is either the body `B` of the inner service, frame by frame, or a body in memory that the
+/// layer wrote: a refusal, or a stored response. A layer requires only that `B` is a body of
+/// [`Bytes`]. The bodies of axum, tonic, hyper and tower-http all qualify.
 ///
 /// ```
 /// use http_body_util::{BodyExt as _, Empty};
@@ -25,7 +26,7 @@ use http_body::{Body, Frame, SizeHint};
 pub struct ResponseBody<B>(Source<B>);
 
 enum Source<B> {
-    /// The start that was read already, and what follows it.
+    /// The bytes that were read already, and the body that follows them.
     Service {
         start: Bytes,
         body: Pin<Box<B>>,
@@ -37,30 +38,30 @@ enum Source<B> {
 }
 
 impl<B> ResponseBody<B> {
-    /// The body of the service below, unchanged.
+    /// Wraps the body of the inner service, unchanged.
     pub(crate) fn of_service(body: B) -> Self {
         Self::resumed(Bytes::new(), Box::pin(body))
     }
 
-    /// The body of the service below, of which the start has been read.
+    /// Wraps the body of the inner service after its first bytes were read.
     pub(crate) fn resumed(start: Bytes, body: Pin<Box<B>>) -> Self {
         Self(Source::Service { start, body })
     }
 
-    /// A body in memory, with its trailers.
+    /// Makes a body in memory, with its trailers.
     pub(crate) fn in_memory(bytes: impl Into<Bytes>, trailers: Option<HeaderMap>) -> Self {
         Self(Source::Memory { bytes: bytes.into(), trailers })
     }
 }
 
-/// A body in memory, without trailers.
+/// Makes a body in memory, without trailers.
 impl<B> From<Vec<u8>> for ResponseBody<B> {
     fn from(bytes: Vec<u8>) -> Self {
         Self::in_memory(bytes, None)
     }
 }
 
-/// An empty body.
+/// Makes an empty body.
 impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::in_memory(Bytes::new(), None)
@@ -104,7 +105,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-/// Names the source of the body and shows nothing of it.
+/// Shows the source of the body and none of its content.
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {

@@ -1,4 +1,4 @@
-//! The only place that sends requests of this crate.
+//! The only module that sends the requests of this crate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,56 +6,57 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sts_jose::HttpClientError;
 
-/// An answer may have this many bytes.
+/// The maximum size of an answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// An idle connection is kept this long, so that the next exchange has no handshake to wait for.
+/// The time for which an idle connection is kept, so that the next exchange needs no handshake.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The body of anything but a success may take this long: its status has said enough.
+/// The time limit for the body of an unsuccessful answer. Its status alone decides the result.
 const FAILURE_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How many idle connections to one host are kept.
+/// The maximum number of idle connections to one host.
 const MAX_IDLE_CONNECTIONS: usize = 32;
 
-/// Sends one HTTP request and reads its whole answer: at most [`MAX_ANSWER_BYTES`], no redirect followed, no proxy of the environment, no
-/// retry. Implement it to bring another HTTP client, or faults for a test.
+/// Sends one HTTP request and reads its whole answer. Reads at most [`MAX_ANSWER_BYTES`], follows
+/// no redirect, uses no proxy of the environment, and does not retry. Implement it to use another
+/// HTTP client, or to inject faults in a test.
 ///
-/// An answer of another status than 200 to 299 is an answer whatever becomes of its body, which may be left out: or a refusal that breaks
-/// halfway would be taken for an outage.
+/// An answer with a status outside 200 to 299 is an answer even if its body fails. The body may
+/// then be left out. Otherwise a refusal that breaks halfway would count as an outage.
 #[async_trait]
 pub trait Transport: std::fmt::Debug + Send + Sync {
-    /// Sends `request`, whose URI is absolute.
+    /// Sends `request`. Its URI is absolute.
     ///
     /// # Errors
     /// See [`TransportError`].
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError>;
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// No connection, or it broke before the answer was whole.
+    /// The connection failed, or it broke before the answer was complete.
     #[error("the request failed")]
     Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// Not all done in time.
+    /// The time limit passed.
     #[error("not done in time")]
     TimedOut,
-    /// More than [`MAX_ANSWER_BYTES`]: not an outage, but nothing that can be read.
+    /// The answer is longer than [`MAX_ANSWER_BYTES`]. It is unreadable, but not an outage.
     #[error("longer than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
 }
 
-/// The transport that is used unless another is brought. Cloning is cheap and shares the connections.
+/// The default transport. Cloning is cheap and shares the connections.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
 }
 
 impl HttpTransport {
-    /// A transport that gives every request `timeout`, from the connection to the last byte of the answer. It trusts the certificate
-    /// authorities of the system.
+    /// Makes a transport with a time limit of `timeout` for every request, from the connection to
+    /// the last byte of the answer. It trusts the certificate authorities of the system.
     ///
     /// # Errors
     /// See [`HttpClientError`].
@@ -63,7 +64,8 @@ impl HttpTransport {
         client(timeout, None)
     }
 
-    /// Like [`Self::new`], but trusts exactly the certificate authorities in `ca_pem`: one or more certificates in PEM.
+    /// Makes a transport like [`Self::new`] that trusts only the certificate authorities in
+    /// `ca_pem`: one or more certificates in PEM.
     ///
     /// # Errors
     /// See [`HttpClientError`].
@@ -79,7 +81,7 @@ impl Transport for HttpTransport {
         let body = if answer.status().is_success() {
             whole_body(&mut answer).await?
         } else {
-            // Why the body is not to be had says nothing that the status has not said.
+            // The cause of a body failure adds nothing to the status.
             let body = tokio::time::timeout(FAILURE_BODY_TIMEOUT, whole_body(&mut answer)).await;
             body.ok().and_then(Result::ok).unwrap_or_default()
         };
@@ -135,7 +137,7 @@ mod tests {
         CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
     }
 
-    /// Answers whoever trusts `authority` with nothing; gives the URL.
+    /// Serves empty answers to clients that trust `authority`; returns the URL.
     async fn serve(authority: &CertifiedIssuer<'static, KeyPair>) -> String {
         let key = KeyPair::generate().unwrap();
         let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();

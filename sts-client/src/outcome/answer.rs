@@ -1,4 +1,4 @@
-//! An outcome as the answer to a request.
+//! An outcome as an HTTP response.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use serde_json::Value;
 use super::trace::Trace;
 use super::{Halted, wire};
 
-/// Names one request.
+/// The header that identifies one request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// An outcome as the answer to a request; with the feature `axum` a handler returns it.
-#[must_use = "whoever asked is told"]
+/// An outcome as an HTTP response. With the feature `axum` a handler can return it.
+#[must_use = "return this to the caller"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer(Box<(Halted, Trace)>);
 
@@ -23,18 +23,18 @@ impl Answer {
         Self(Box::new((halted, trace)))
     }
 
-    /// What it says.
+    /// Returns the outcome of the response.
     pub fn halted(&self) -> &Halted {
         &self.0.0
     }
 
-    /// The body.
+    /// Returns the body of the response.
     #[must_use]
     pub fn to_value(&self) -> Value {
         wire::write(&self.0.0, &self.0.1)
     }
 
-    /// The whole answer.
+    /// Returns the whole response.
     #[must_use]
     pub fn to_response<B: From<Vec<u8>>>(&self) -> Response<B> {
         let row = self.halted().row();
@@ -61,12 +61,12 @@ impl Answer {
     }
 }
 
-/// Rounded up: a caller must not come back too early.
+/// Rounds up, so that a caller does not retry too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-/// Its code and message.
+/// Writes the code and the message.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let detail = self.halted().detail();

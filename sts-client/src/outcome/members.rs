@@ -1,4 +1,4 @@
-//! The members of a body: reading them within bounds.
+//! The members of a body, read within bounds.
 
 use serde_json::{Map, Value};
 
@@ -7,12 +7,12 @@ pub(super) const MAX_MESSAGE_CHARS: usize = 4_096;
 const MAX_TEXT_CHARS: usize = 8_192;
 const MAX_ITEMS: usize = 256;
 
-/// Why an answer is no outcome. Holds nothing of the answer.
+/// The reason why an answer is not an outcome. Holds no part of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is no outcome: {0}")]
 pub(super) struct Unreadable(pub(super) &'static str);
 
-/// The items of an array; none where it is absent.
+/// Returns the items of an array; empty if the array is absent.
 pub(super) fn items<T>(
     body: &Map<String, Value>,
     member: &str,
@@ -29,7 +29,7 @@ pub(super) fn text(body: &Map<String, Value>, member: &str) -> Result<String, Un
     optional(body, member)?.ok_or(Unreadable("a member is absent"))
 }
 
-/// A message may be empty.
+/// Returns the message, which may be empty.
 pub(super) fn message(body: &Map<String, Value>) -> Result<String, Unreadable> {
     let message = body.get("message").and_then(Value::as_str).ok_or(Unreadable("message is absent"))?;
     if message.chars().count() > MAX_MESSAGE_CHARS || !message.chars().all(is_printable) {
@@ -50,7 +50,8 @@ fn is_text(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_TEXT_CHARS && text.chars().all(is_printable)
 }
 
-/// No control characters, which could forge a line of a log; but tab and line feed are text.
+/// Returns true for all characters except control characters, which could forge a log line. Tab and
+/// line feed are allowed.
 pub(super) fn is_printable(char: char) -> bool {
     !char.is_control() || matches!(char, '\t' | '\n')
 }

@@ -1,7 +1,9 @@
-//! Typed outcomes: what an agent answers when it has not done what it was asked, and why, so that the next one can act on it.
+//! Typed outcomes: the answers of an agent that did not do the requested work, with a reason that
+//! the caller can act on.
 //!
-//! The agent that called gets an [`Outcome`]. It has no accessor that forgets: whoever wants the value matches, and so has the other
-//! case in hand, or calls [`Outcome::settle`], which turns it into the agent's own [`Answer`].
+//! The calling agent gets an [`Outcome`]. It has no accessor that ignores the other case. To get
+//! the value, the agent matches on the outcome, or calls [`Outcome::settle`], which turns the other
+//! case into the agent's own [`Answer`].
 //!
 //! ```
 //! use sts_client::outcome::{Answer, Halted, Location, Outcome, Success, Trace, Translator};
@@ -22,7 +24,7 @@
 //! }
 //! ```
 //!
-//! Nothing else reads the value; this does not compile:
+//! No other method returns the value; this does not compile:
 //!
 //! ```compile_fail,E0599
 //! # use sts_client::outcome::{Outcome, Success};
@@ -31,7 +33,7 @@
 //! }
 //! ```
 //!
-//! and neither does dropping one unseen, where unused results are denied:
+//! Dropping an outcome unused does not compile either, if unused results are denied:
 //!
 //! ```compile_fail
 //! #![deny(unused_must_use)]
@@ -43,8 +45,8 @@
 //!
 //! # On the wire
 //!
-//! The Agentic REST Response Profile of YAAgents. `type` and media type must agree with the status; what does not is no outcome, and
-//! never a success.
+//! The format is the Agentic REST Response Profile of YAAgents. `type` and media type must agree
+//! with the status. An answer in which they differ is not an outcome, and never a success.
 //!
 //! | variant | status | `type` | media type: `application/vnd.yaagents.…` |
 //! |---|---|---|---|
@@ -58,11 +60,17 @@
 //! | [`Halted::FailedDependency`] | 424 | `failed_dependency` | `error+json` |
 //! | [`Halted::Error`] | 500 | `error` | `error+json` |
 //!
-//! The first of two is what is sent. Every body is `{type, code, message, trace: {correlationId, requestId}}` and what the variant adds.
+//! If two names are listed, the first is sent. Every body is `{type, code, message, trace:
+//! {correlationId, requestId}}` plus the members of the variant.
 //!
-//! What lives here: the types (`mod`), their form (`wire`), how answers are read (`read`) and made (`answer`), and what an agent in the
-//! middle makes of them (`translate`). What must never: a client or a server. Another kind of outcome is a variant of [`Halted`] and a row
-//! of `wire`.
+//! What lives here:
+//! - the types (`mod`);
+//! - their format (`wire`);
+//! - the reading (`read`) and writing (`answer`) of answers;
+//! - the translation by an agent in the middle (`translate`).
+//!
+//! What must never: a client or a server. For another kind of outcome, add a variant of [`Halted`]
+//! and a row of `wire`.
 
 mod answer;
 mod members;
@@ -79,94 +87,96 @@ pub use read::{MAX_OUTCOME_BYTES, Success};
 pub use trace::Trace;
 pub use translate::Translator;
 
-/// What came of a call: the value, or why there is none.
+/// The outcome of a call: the value, or the reason why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a call that halted has not done what it was asked"]
 pub enum Outcome<T> {
-    /// It is done.
+    /// The call succeeded, with this value.
     Done(T),
-    /// It is not, or not yet.
+    /// The call has no value, or no value yet.
     Halted(Halted),
 }
 
-/// Why a call has no value. An agent that serves others answers with one ([`Halted::answer`]).
+/// The reason why a call has no value. An agent that serves others can return it
+/// ([`Halted::answer`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "whoever asked is told why there is no value"]
+#[must_use = "return this to the caller"]
 pub enum Halted {
-    /// It goes on elsewhere.
+    /// The operation continues asynchronously.
     Operation(Operation),
-    /// Something must be said first.
+    /// The request needs more information.
     ClarificationRequired(Clarification),
-    /// Something that was said is wrong.
+    /// A value in the request is invalid.
     ValidationFailed(Validation),
-    /// Somebody must agree first.
+    /// The request needs an approval first.
     ApprovalRequired(Approval),
-    /// The caller may not.
+    /// The caller has no permission.
     Forbidden(Detail),
-    /// The state of things is against it.
+    /// The request conflicts with the current state.
     Conflict(Conflict),
-    /// Somebody on whom it depends did not do their part. One may try again.
+    /// A dependency failed. The caller may retry.
     FailedDependency(Failure),
-    /// The agent itself is at fault.
+    /// The agent itself failed.
     Error(Detail),
 }
 
-/// What every outcome says.
+/// The code and message that every outcome has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detail {
-    /// For programs: 1 to 128 of `[A-Za-z0-9_.:-]`.
+    /// The code for programs: 1 to 128 of `[A-Za-z0-9_.:-]`.
     pub code: String,
-    /// For people: up to 4,096 characters, no control characters but tab and line feed.
+    /// The message for people: up to 4,096 characters, no control characters except tab and line
+    /// feed.
     pub message: String,
 }
 
-/// An operation that goes on elsewhere.
+/// An operation that continues asynchronously.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// Code and message.
+    /// The code and the message.
     pub detail: Detail,
-    /// Which one.
+    /// The identifier of the operation.
     pub operation_id: String,
-    /// Where to ask after it; may be relative.
+    /// The URL that reports the status of the operation; may be relative.
     pub status_url: String,
 }
 
-/// What must be said first.
+/// The information that the request lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clarification {
-    /// Code and message.
+    /// The code and the message.
     pub detail: Detail,
-    /// What is missing; at least one.
+    /// The missing inputs; at least one.
     pub required_inputs: Vec<RequiredInput>,
 }
 
-/// One thing that must be said.
+/// An input that the caller must supply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredInput {
-    /// How the field is called.
+    /// The name of the field.
     pub name: String,
-    /// Where in the request it goes.
+    /// The part of the request that holds the field.
     pub location: Location,
-    /// What it must be.
+    /// The JSON type of the value.
     pub input_type: InputType,
-    /// Whether it can be left out.
+    /// True if the field is required.
     pub required: bool,
-    /// What to ask the user.
+    /// The question to ask the user.
     pub question: String,
-    /// What it may be, where not everything is allowed.
+    /// The allowed values, if they are limited.
     pub allowed_values: Option<Vec<String>>,
 }
 
-/// Where in a request a field is.
+/// The part of a request that holds a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Location {
-    /// In the body.
+    /// The request body.
     Body,
-    /// In the query.
+    /// The query of the URL.
     Query,
-    /// In the path.
+    /// The path of the URL.
     Path,
-    /// Among the headers.
+    /// The request headers.
     Header,
 }
 
@@ -181,60 +191,61 @@ pub enum InputType {
     Object,
 }
 
-/// What was wrong in what was said.
+/// The invalid values of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validation {
-    /// Code and message.
+    /// The code and the message.
     pub detail: Detail,
-    /// Field by field; may be empty.
+    /// The invalid fields; may be empty.
     pub errors: Vec<FieldError>,
 }
 
-/// What is wrong with a field.
+/// The error of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// Its name.
+    /// The name of the field.
     pub field: String,
-    /// What is wrong.
+    /// The description of the error.
     pub message: String,
 }
 
-/// Who must agree first.
+/// The approval that a request needs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Approval {
-    /// Code and message.
+    /// The code and the message.
     pub detail: Detail,
-    /// What the approver shows to let it go on. A secret: no `Debug` shows it.
+    /// The token that the approver presents to continue the request. A secret: no `Debug` shows it.
     pub approval_token: String,
-    /// Who, where that is known.
+    /// The approver, if known.
     pub approver: Option<String>,
 }
 
-/// What stands against it.
+/// The conflict of a request with the current state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// Code and message.
+    /// The code and the message.
     pub detail: Detail,
-    /// With what, where that is known.
+    /// The resource that the request conflicts with, if known.
     pub conflicting_resource_id: Option<String>,
-    /// `Retry-After`, where the conflict goes away by itself.
+    /// `Retry-After`, if the conflict is temporary.
     pub retry_after: Option<Duration>,
 }
 
-/// Whose part was not done.
+/// The failure of a dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Code and message.
+    /// The code and the message.
     pub detail: Detail,
-    /// `Retry-After`, where it is known.
+    /// `Retry-After`, if known.
     pub retry_after: Option<Duration>,
 }
 
 impl<T> Outcome<T> {
-    /// The value, or else the agent's own answer. In a handler: `let stock = asked.settle(&inventory, &trace)?;`
+    /// Returns the value, or the agent's own answer. In a handler: `let stock =
+    /// asked.settle(&inventory, &trace)?;`
     ///
     /// # Errors
-    /// What [`Translator::translate`] makes of it.
+    /// The translation of the reason by [`Translator::translate`].
     pub fn settle(self, translator: &Translator, trace: &Trace) -> Result<T, Answer> {
         match self {
             Self::Done(value) => Ok(value),
@@ -242,7 +253,7 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// With another value. What has halted stays as it is.
+    /// Changes the value. An [`Outcome::Halted`] stays unchanged.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
         match self {
             Self::Done(value) => Outcome::Done(change(value)),
@@ -252,7 +263,7 @@ impl<T> Outcome<T> {
 }
 
 impl Detail {
-    /// Code and message. What a reader would not accept is cut off or replaced.
+    /// Makes a code and a message. Parts that a reader would reject are cut off or replaced.
     pub fn new(code: &str, message: &str) -> Self {
         let is_code = |char: &char| char.is_ascii_alphanumeric() || "_.:-".contains(*char);
         let mut code: String = code.chars().filter(is_code).take(members::MAX_CODE_CHARS).collect();
@@ -265,27 +276,27 @@ impl Detail {
 }
 
 impl Halted {
-    /// [`Halted::FailedDependency`].
+    /// Makes a [`Halted::FailedDependency`].
     pub fn failed_dependency(code: &str, message: &str, retry_after: Option<Duration>) -> Self {
         Self::FailedDependency(Failure { detail: Detail::new(code, message), retry_after })
     }
 
-    /// [`Halted::Forbidden`].
+    /// Makes a [`Halted::Forbidden`].
     pub fn forbidden(code: &str, message: &str) -> Self {
         Self::Forbidden(Detail::new(code, message))
     }
 
-    /// [`Halted::Error`].
+    /// Makes a [`Halted::Error`].
     pub fn error(code: &str, message: &str) -> Self {
         Self::Error(Detail::new(code, message))
     }
 
-    /// [`Halted::Conflict`].
+    /// Makes a [`Halted::Conflict`].
     pub fn conflict(code: &str, message: &str, retry_after: Option<Duration>) -> Self {
         Self::Conflict(Conflict { detail: Detail::new(code, message), conflicting_resource_id: None, retry_after })
     }
 
-    /// Code and message.
+    /// Returns the code and the message.
     #[must_use]
     pub fn detail(&self) -> &Detail {
         match self {
@@ -299,7 +310,7 @@ impl Halted {
         }
     }
 
-    /// This, as the answer to a request.
+    /// Makes the response to a request.
     pub fn answer(self, trace: &Trace) -> Answer {
         Answer::new(self, trace.clone())
     }

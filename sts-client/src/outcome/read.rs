@@ -1,4 +1,5 @@
-//! From an answer to an outcome. Whatever is not understood is a failed dependency, and never a success.
+//! Conversion of an answer to an outcome. An answer that is not understood is a failed dependency,
+//! never a success.
 
 use std::time::Duration;
 
@@ -11,30 +12,31 @@ use sts_jose::json;
 use super::members::Unreadable;
 use super::{Halted, Outcome, wire};
 
-/// The longest body of an outcome that is read. (The value of a call that is done may be longer.)
+/// The maximum size of an outcome body. The value of a successful call may be longer.
 pub const MAX_OUTCOME_BYTES: usize = 64 << 10;
 
-/// Nobody is made to wait for longer than this by another's answer.
+/// The maximum `Retry-After` that is taken from an answer.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The answer of a call that is done.
+/// The answer of a successful call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Success {
-    /// 200 to 299, and not 202.
+    /// The status: 200 to 299, except 202.
     pub status: StatusCode,
-    /// The headers.
+    /// The headers of the answer.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body of the answer.
     pub body: Vec<u8>,
 }
 
 impl Outcome<Success> {
-    /// Reads the answer of an HTTP call. Total: an answer that is no outcome is [`Halted::FailedDependency`] with the code
-    /// `UNREADABLE_ANSWER`. Without a media type of outcomes, 403 is [`Halted::Forbidden`], 409 is [`Halted::Conflict`] and every other status
-    /// outside of 2xx is [`Halted::FailedDependency`].
+    /// Reads the answer of an HTTP call. Total: an answer that is not an outcome is
+    /// [`Halted::FailedDependency`] with the code `UNREADABLE_ANSWER`. Without a media type of
+    /// outcomes, 403 is [`Halted::Forbidden`], 409 is [`Halted::Conflict`], and every other status
+    /// outside 2xx is [`Halted::FailedDependency`].
     ///
-    /// 401 is [`Halted::FailedDependency`] with the code `UPSTREAM_REFUSED_CREDENTIAL`, always: the target refused the credential that this
-    /// agent sent, which is no fault of its own caller.
+    /// 401 is always [`Halted::FailedDependency`] with the code `UPSTREAM_REFUSED_CREDENTIAL`: the
+    /// target refused the credential of this agent, which is not the fault of this agent's caller.
     ///
     /// The caller bounds the length of `body`.
     pub fn read(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
@@ -53,12 +55,13 @@ impl Outcome<Success> {
         Self::Halted(by_status(status, &headers))
     }
 
-    /// The value that the body of a success is, as JSON. A body that is none is [`Halted::FailedDependency`], as [`Outcome::read`] has it.
+    /// Parses the body of a success as JSON. Another body is [`Halted::FailedDependency`], as in
+    /// [`Outcome::read`].
     pub fn json<T: DeserializeOwned>(self) -> Outcome<T> {
         match self {
             Self::Done(success) => match serde_json::from_slice(&success.body) {
                 Ok(value) => Outcome::Done(value),
-                // The cause would repeat parts of the body.
+                // The cause is dropped, because it would repeat parts of the body.
                 Err(_cause) => Outcome::Halted(unreadable(Unreadable("the body is not the JSON that was expected"))),
             },
             Self::Halted(halted) => Outcome::Halted(halted),
@@ -67,8 +70,8 @@ impl Outcome<Success> {
 }
 
 impl Halted {
-    /// Reads the body of an outcome that came by another way than HTTP, for example as the structured content of an MCP tool. Total, as
-    /// [`Outcome::read`] is.
+    /// Reads the body of an outcome that did not arrive by HTTP, for example the structured content
+    /// of an MCP tool. Total, like [`Outcome::read`].
     pub fn from_value(body: &Value) -> Self {
         let read = body.as_object().ok_or(Unreadable("not an object")).and_then(|body| wire::read(body, None));
         read.unwrap_or_else(unreadable)
@@ -79,7 +82,7 @@ fn read_halted(status: StatusCode, media_type: &str, headers: &HeaderMap, body: 
     if body.len() > MAX_OUTCOME_BYTES {
         return unreadable(Unreadable("the body is too long"));
     }
-    // The cause would be ours to log and not to tell; which rule was broken does not matter to whoever asked.
+    // The cause is dropped: the caller does not need to know which rule the body broke.
     let Ok(object) = json::parse_object(body) else {
         return unreadable(Unreadable("the body is not one JSON object without repeated members"));
     };
@@ -113,7 +116,7 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Halted {
     }
 }
 
-/// The media type without its parameters; empty where there is none, or several.
+/// Returns the media type without its parameters; empty if there is none, or more than one.
 fn media_type(headers: &HeaderMap) -> String {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return String::new() };
@@ -121,7 +124,7 @@ fn media_type(headers: &HeaderMap) -> String {
     text.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
-/// `Retry-After` in seconds; a date is not read.
+/// Returns `Retry-After` in seconds. A date is ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))

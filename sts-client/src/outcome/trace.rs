@@ -10,19 +10,19 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// `correlationId`: joins the events of one user request across hops.
+    /// Returns `correlationId`, which joins the events of one user request across hops.
     #[must_use]
     pub fn correlation_id(&self) -> &str {
         &self.correlation_id
     }
 
-    /// `requestId`: the request's `X-Request-ID`, or else the correlation id.
+    /// Returns `requestId`: the request's `X-Request-ID`, or the correlation id if there is none.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
 
-    /// A request that was not verified.
+    /// Makes the trace of a request that was not verified.
     #[cfg(feature = "tower")]
     pub(crate) fn unknown() -> Self {
         Self { correlation_id: "-".to_owned(), request_id: "-".to_owned() }
@@ -35,14 +35,14 @@ impl Trace {
     }
 }
 
-/// The request that the caller sent.
+/// Takes the ids of the request that the caller sent.
 impl From<&Caller> for Trace {
     fn from(caller: &Caller) -> Self {
         Self::of(&caller.verified().headers)
     }
 }
 
-/// The request of the context.
+/// Takes the ids of the context's request.
 impl From<&CallContext> for Trace {
     fn from(context: &CallContext) -> Self {
         Self::of(context.headers())

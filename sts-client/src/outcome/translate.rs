@@ -1,26 +1,28 @@
-//! What an agent in the middle makes of the outcomes of whom it calls.
+//! Translation of another agent's outcomes by an agent in the middle.
 
 use url::Url;
 
 use super::{Clarification, Halted, Location, Operation, Validation};
 use crate::error::Error;
 
-/// Turns what another agent said into what this one says.
+/// Translates the outcome of a called agent into this agent's own outcome.
 ///
-/// | the other said | this one says |
+/// | the called agent answers | this agent answers |
 /// |---|---|
-/// | `failed_dependency` (424) | the same: the code stays, and the message says whose it was |
-/// | `error` (500), or nothing readable | `failed_dependency` (424), likewise |
+/// | `failed_dependency` (424) | the same: the code stays, and the message names the called agent |
+/// | `error` (500), or an unreadable answer | `failed_dependency` (424), likewise |
 /// | `forbidden` (403) | the same |
 /// | `clarification_required` (400) | the same, its fields under this agent's names |
 /// | `validation_failed` (422) | the same, its fields under this agent's names |
 /// | `approval_required` (412) | the same, with its approver and token |
 /// | `conflict` (409) | the same |
-/// | `operation` (202) | the same, to be asked after at this agent |
+/// | `operation` (202) | the same, with a status URL at this agent |
 ///
-/// A field that has no name here cannot be asked of the caller, who never said it: the whole becomes `failed_dependency` with the code
-/// `FIELD_NOT_MAPPED`, unless the field is optional, which is then left out. So does an operation, with `OPERATION_NOT_FOLLOWED`, where
-/// this agent has no place to ask after it.
+/// This agent cannot ask its caller for a field that has no name here, because the caller never
+/// sent it. An optional input without a name is left out. A required input or an invalid field
+/// without a name makes the outcome `failed_dependency` with the code `FIELD_NOT_MAPPED`. An
+/// operation becomes `failed_dependency` with `OPERATION_NOT_FOLLOWED` if this agent has no status
+/// URL for it.
 #[derive(Debug, Clone)]
 pub struct Translator {
     dependency: String,
@@ -29,26 +31,28 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// A translator for one agent that is called; messages name it so.
+    /// Makes a translator for one called agent. Messages use this name.
     pub fn of(dependency: impl Into<String>) -> Self {
         Self { dependency: dependency.into(), fields: Vec::new(), operations: None }
     }
 
-    /// What the other calls `theirs` is `ours` here, and stands there in a request to this agent.
+    /// Maps the field `theirs` of the called agent to the field `ours`, at `location` in a request
+    /// to this agent.
     #[must_use]
     pub fn field(mut self, theirs: impl Into<String>, ours: impl Into<String>, location: Location) -> Self {
         self.fields.push((theirs.into(), ours.into(), location));
         self
     }
 
-    /// The other's operations can be asked after at this agent, below this URL: it ends with `/`, and the operation's id is put after it.
+    /// Serves the status of the called agent's operations below this URL. The URL ends with `/`,
+    /// and the operation's id is appended.
     #[must_use]
     pub fn operations(mut self, below: Url) -> Self {
         self.operations = Some(below);
         self
     }
 
-    /// What this agent says.
+    /// Returns this agent's own outcome.
     pub fn translate(&self, halted: Halted) -> Halted {
         match halted {
             Halted::FailedDependency(failure) => {
@@ -125,8 +129,8 @@ impl Translator {
     }
 }
 
-/// Why a call did not go out, as this agent's own outcome: a refusal of the STS is 403, an outage 424 and never 500. What is wrong with the
-/// agent itself is 500, and no caller's concern.
+/// Converts an unsent call to this agent's own outcome. A refusal of the STS is 403; an outage is
+/// 424, never 500. A fault of the agent itself is 500, without details for the caller.
 impl From<&Error> for Halted {
     fn from(error: &Error) -> Self {
         match error {

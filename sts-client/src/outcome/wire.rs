@@ -1,4 +1,4 @@
-//! The form of outcomes: which status, which media types, which members. Both ways, in one place.
+//! The format of outcomes: statuses, media types and members, for reading and writing.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -10,10 +10,10 @@ use super::{
     RequiredInput, Validation,
 };
 
-/// What all media types of outcomes begin with.
+/// The common start of all media types of outcomes.
 pub(super) const VENDOR: &str = "application/vnd.yaagents.";
 
-/// What an outcome is called on the wire. Of several names the first is sent.
+/// The names of an outcome in the format. If there are several, the first is sent.
 pub(super) struct Row {
     pub(super) status: StatusCode,
     pub(super) media_types: &'static [&'static str],
@@ -106,7 +106,8 @@ impl Halted {
     }
 }
 
-/// Reads a body. `status` and `media_type` are known where it came by HTTP, and must then fit.
+/// Reads a body. `http` holds the status and media type of an HTTP answer, which must match the
+/// body.
 pub(super) fn read(body: &Map<String, Value>, http: Option<(StatusCode, &str)>) -> Result<Halted, Unreadable> {
     let name = text(body, "type")?;
     let row = ROWS.iter().find(|row| row.types.contains(&name.as_str())).ok_or(Unreadable("an unknown type"))?;
@@ -126,7 +127,7 @@ pub(super) fn read(body: &Map<String, Value>, http: Option<(StatusCode, &str)>) 
     (row.read)(body, detail)
 }
 
-/// Writes the body.
+/// Writes the body of an outcome.
 pub(super) fn write(halted: &Halted, trace: &Trace) -> Value {
     let name = halted.row().types.first().copied().unwrap_or_default();
     let Detail { code, message } = halted.detail();
