@@ -3,6 +3,7 @@
 use reqwest::header::InvalidHeaderValue;
 use url::Url;
 
+use crate::error_chain;
 use crate::fetch::{HttpClientError, MAX_KEY_SET_BYTES};
 use crate::json::JsonError;
 use crate::key_set::KeySetError;
@@ -137,7 +138,7 @@ impl FetchError {
     /// A request that failed. The two faults of certificates that everybody meets get words of their own.
     pub(crate) fn of_request(error: reqwest::Error) -> Self {
         let error = error.without_url();
-        let words = in_words(&error);
+        let words = error_chain(&error);
         if words.contains("CaUsedAsEndEntity") {
             return Self::AuthorityAsServer(error);
         }
@@ -160,14 +161,8 @@ impl FetchError {
     }
 }
 
-/// An error and its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 fn each_in_words(errors: &[FetchError]) -> String {
-    errors.iter().map(|error| in_words(error)).collect::<Vec<_>>().join("; ")
+    errors.iter().map(|error| error_chain(error)).collect::<Vec<_>>().join("; ")
 }
 
 fn told_location(location: Option<&str>) -> String {

@@ -17,6 +17,7 @@
 //! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
 //! | `bounded_file` | files that a configuration names, read within bounds |
 //! | `fetch`, `fetch_error`, `egress` | the **only** place that opens connections to others, what it fails with, and its proxies |
+//! | `hex`, `canonical_json`, `error_chain` | one text for bytes, for a JSON value, for an error with its causes |
 //! | `clock`, `entropy` | time and chance, passed in |
 //!
 //! The path of a token is [`UnverifiedToken::parse`], [`KeySource::verify`]; what comes out is a [`VerifiedToken`], and nothing else makes one.
@@ -35,17 +36,20 @@
 mod algorithm;
 mod bounded_file;
 mod candidates;
+mod canonical_json;
 mod claim_selector;
 mod claims;
 mod clock;
 mod egress;
 mod encryption_key;
 mod entropy;
+mod error_chain;
 mod fetch;
 mod fetch_error;
 mod file_key_set;
 mod flight;
 mod held_keys;
+mod hex;
 mod issuer_name;
 pub mod json;
 mod jws;
@@ -63,18 +67,21 @@ mod verification_key;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, read_file, read_text_file};
 pub use candidates::{Candidates, MAX_CANDIDATES};
+pub use canonical_json::{canonical_json, canonical_object};
 pub use claim_selector::{ClaimSelector, ClaimSelectors, Selected, SelectorSyntaxError};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use egress::{Egress, EgressError};
 pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
+pub use error_chain::error_chain;
 pub use fetch::{
     HttpClientError, KeySetClient, MAX_KEY_SET_BYTES, Sender, check_url, http_client, http_client_via, is_loopback,
 };
 pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
 pub use held_keys::MAX_KEY_AGE;
+pub use hex::hex;
 pub use issuer_name::IssuerName;
 pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_KEY_ID_CHARS, MAX_TOKEN_BYTES, ParseError, Segment, VerifyError, typ_fits};

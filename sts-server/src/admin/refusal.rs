@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sts_jose::JsonError;
+use sts_jose::{JsonError, error_chain};
 use thiserror::Error;
 
 use super::{NotRevoked, UnknownName};
@@ -201,12 +201,7 @@ impl Refusal {
     /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
-        let mut words = vec![self.to_string()];
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            words.push(error.to_string());
-            next = error.source();
-        }
+        let mut words = vec![error_chain(self)];
         words.extend(self.faults().iter().map(|fault| match fault.pointer.as_ref().or(fault.parameter.as_ref()) {
             Some(place) => format!("{place} {}", fault.message),
             None => fault.message.clone(),

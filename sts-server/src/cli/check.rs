@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use sts_jose::error_chain;
+
 use super::arguments::{CheckArguments, Options};
 use super::output::{Output, Style};
 use super::{CliError, online};
@@ -49,13 +51,13 @@ fn certificate_fault(config: &Config) -> Option<Fault> {
     let files = config.tls.files()?;
     let error = Tls::read(files).err()?;
     let [certificate, _] = files;
-    Some(Fault::new(certificate, Severity::Error, in_words(&error)))
+    Some(Fault::new(certificate, Severity::Error, error_chain(&error)))
 }
 
 /// The faults of the files that the server reads at its start: the master key, and the password to the database.
 fn secret_faults(config: &Config) -> Vec<Fault> {
     let master = &config.keys.master_key_file;
-    let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, in_words(error));
+    let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, error_chain(error));
     let mut faults = Vec::new();
     if let Err(error) = MasterKey::read(master) {
         faults.push(fault(master, &error).with_help("openssl rand -base64 32 makes one, for a new database"));
@@ -65,12 +67,6 @@ fn secret_faults(config: &Config) -> Vec<Fault> {
         faults.push(fault(file, &error));
     }
     faults
-}
-
-/// An error and its causes.
-pub(super) fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn counted(count: usize, what: &str) -> String {

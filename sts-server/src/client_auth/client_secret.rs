@@ -9,7 +9,7 @@ use argon2::password_hash::PasswordVerifier as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
-use sts_jose::Entropy;
+use sts_jose::{Entropy, hex};
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Semaphore;
 
@@ -161,12 +161,7 @@ impl Dummies {
 }
 
 pub(super) fn hexadecimal_digest(secret: &SecretString) -> String {
-    hexadecimal(digest(&SHA256, secret.expose_secret().as_bytes()).as_ref())
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
+    hex(digest(&SHA256, secret.expose_secret().as_bytes()).as_ref())
 }
 
 impl Known {

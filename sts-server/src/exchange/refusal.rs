@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sts_jose::error_chain;
 use sts_protocol::FormError;
 use thiserror::Error;
 
@@ -165,13 +166,7 @@ impl Refusal {
     /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
-        let mut causes = vec![self.to_string()];
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            causes.push(error.to_string());
-            next = error.source();
-        }
-        cut_detail(causes.join(": "))
+        cut_detail(error_chain(self))
     }
 
     /// What the requester is told besides the fixed text of the row: which parameter of its request is malformed. A fixed text too, of

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::{constant_time, hmac};
 use jiff::Timestamp;
+use sts_jose::hex;
 
 use super::lifecycle::ATTEMPTS;
 use super::{KeyLifeError, KeyPolicy, MasterKey, SealError};
@@ -79,7 +80,7 @@ fn audit_keys_under(
 /// Names the audit key of a master key, without telling anything about it.
 fn name(master: &MasterKey) -> String {
     let tag = hmac::sign(master.audit(), b"agent-sts name of an audit key");
-    tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(tag.as_ref().get(..16).unwrap_or_default())
 }
 
 /// What an audit key is sealed for: never the name of a signing key, which has no space.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
+use sts_jose::error_chain;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -141,9 +142,7 @@ impl Visit for Object {
 
     /// An error with its causes.
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let causes: Vec<String> =
-            std::iter::successors(Some(value), |error| error.source()).map(ToString::to_string).collect();
-        self.put(field, causes.join(": "));
+        self.put(field, error_chain(value));
     }
 }
 

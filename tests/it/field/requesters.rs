@@ -11,7 +11,7 @@ use sts_tests::{Credentials, FormRequest, Harness, Setup, TestKey};
 /// The SHA-256 of a secret, as the registry holds it.
 fn sha256(secret: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    sts_jose::hex(digest.as_ref())
 }
 
 /// The standard registry, and an agent `plus` with these credentials, which may do what `reporter` may.
