@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::admin::{Access, Administration, By};
 use crate::config::{Config, PasswordError};
-use crate::exchange::{Parts, SnapshotError, Sts};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
+use crate::service::{Parts, SnapshotError, Sts};
 use crate::storage::{self, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 

@@ -25,10 +25,11 @@ const SERVER: Building = Building {
         &["http"],
         &["admin"],
         &["exchange"],
+        &["service"],
         &["client_auth", "verify", "mint"],
-        &["policy", "keys", "record"],
+        &["policy", "keys", "record", "rate_limits"],
         &["registry", "config", "storage"],
-        &["ttl", "fault", "document", "telemetry"],
+        &["ttl", "error_kind", "fault", "document", "telemetry"],
     ],
     exceptions: &[
         // A registry is checked against the configuration, and becomes changes of the database.

@@ -15,11 +15,11 @@ use sts_jose::Entropy;
 use subtle::ConstantTimeEq as _;
 
 use super::Refusal;
-use crate::client_auth::AuthenticationError;
+use crate::client_auth::{AuthenticationError, SecretQueue};
 use crate::config::{self, AdminToken, Role};
-use crate::exchange::Sts;
 use crate::keys::{Inspected, KeyAccess, TrustedKeys};
 use crate::registry::{Registry, RegistryError};
+use crate::service::Sts;
 use crate::storage::{EntryKind, EntryRow, Origin, Version};
 use crate::verify::{self, OperatorContext, VerifiedOperator};
 
@@ -123,9 +123,7 @@ impl Access {
         if self.tokens.is_empty() && self.oidc.is_none() {
             return Err(Refusal::NotConfigured);
         }
-        if let Some(retry_after) = sts.operator_waits(source) {
-            return Err(Refusal::TooManyAttempts { retry_after });
-        }
+        sts.rates().admit_attempt(source)?;
         let refusal = match self.identify(sts, authorization).await {
             Ok(operator) => return Ok(operator),
             Err(refusal) => refusal,
@@ -133,11 +131,10 @@ impl Access {
         if !refusal.is_failed_attempt() {
             return Err(refusal);
         }
-        let claimed = bearer(authorization).ok().and_then(claimed_name);
-        match sts.operator_failed(source, claimed) {
-            Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
-            None => Err(refusal),
-        }
+        // No agent has a space in its id.
+        let claimed = bearer(authorization).ok().and_then(claimed_name).map(|name| format!("operator {name}"));
+        sts.rates().failed_attempt(source, claimed.as_deref())?;
+        Err(refusal)
     }
 
     /// Reads the key set of the issuer of operators again, so that a key that was withdrawn is believed no longer.
@@ -176,7 +173,8 @@ impl Access {
             return Err(Refusal::Token);
         }
         let hash = known.map(|known| known.token.hash.clone());
-        let matches = sts.secret_matches(hash, bearer.to_owned().into()).await;
+        let secret = bearer.to_owned().into();
+        let matches = sts.secrets().argon2_matches(SecretQueue::Operators, hash, secret).await;
         match known.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
             Some(known) => {
                 // Another request may have been first with the same.

@@ -7,7 +7,8 @@ use sts_protocol::{Scope, Tenant, parameter};
 use utoipa::ToSchema;
 
 use super::Wrong;
-use crate::exchange::{Asker, Explanation, SUPPOSED, Sts, Supposition};
+use crate::exchange::{self, Asker, Explanation, SUPPOSED, Supposition};
+use crate::service::Sts;
 use crate::verify::{SupposedSubject, suppose};
 
 /// A request that is not made. With `subject_token`, a real token is verified; with `issuer` and `sub`, a user is supposed. No Debug:
@@ -64,19 +65,16 @@ impl ExplainRequest {
             }
         };
         if matches!(actor, Asker::Authenticated) && self.asks_for_nothing() {
-            return Ok(sts.explain_authentication(self.credentials().as_bytes()).await);
+            return Ok(exchange::explain_authentication(sts, self.credentials().as_bytes()).await);
         }
         let body = self.body()?;
         let headers = self.headers()?;
         let subject = match self.supposed()? {
             None => None,
-            Some(supposed) => {
-                let snapshot = sts.snapshot();
-                Some(suppose(&snapshot.verify_context(sts.issuer(), sts_jose::MAX_TOKEN_BYTES, sts.now()), supposed))
-            }
+            Some(supposed) => Some(suppose(&sts.view().verify_context(), supposed)),
         };
         let supposition = Supposition { actor, subject };
-        Ok(sts.explain(body.as_bytes(), &headers, supposition).await)
+        Ok(exchange::explain(sts, body.as_bytes(), &headers, supposition).await)
     }
 
     /// Returns true if there is nothing but credentials.

@@ -35,9 +35,9 @@ pub use refusal::Refusal;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 
 use crate::config::Config;
-use crate::exchange::Parts;
 use crate::keys::MasterKey;
 use crate::record::{AuditWriter, DETAIL_CHARS, Event, EventKind, cut, cut_detail};
+use crate::service::Parts;
 use crate::storage::{AuditRow, StorageError, Store};
 
 /// What an operator's acts go by: the database, the keys to it, and the configuration. Clones are the same.

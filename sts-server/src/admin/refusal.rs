@@ -8,10 +8,11 @@ use thiserror::Error;
 use super::{NotRevoked, UnknownName};
 use crate::config::Role;
 use crate::document::FieldFault;
-use crate::exchange::SnapshotError;
 use crate::keys::KeyLifeError;
+use crate::rate_limits::RateLimited;
 use crate::record::cut_detail;
 use crate::registry::RegistryError;
+use crate::service::SnapshotError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
 
@@ -39,18 +40,9 @@ pub enum Refusal {
     /// The keys of the issuer of operators are out of reach.
     #[error("the access token cannot be checked now")]
     IssuerKeys(#[source] OperatorError),
-    /// Too many attempts have failed before.
-    #[error("too many attempts have failed")]
-    TooManyAttempts {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Its source has asked too often.
-    #[error("its source has asked too often")]
-    SourceRate {
-        /// How long to wait.
-        retry_after: Duration,
-    },
+    /// A rate limit is exceeded.
+    #[error(transparent)]
+    Limited(#[from] RateLimited),
     /// Other requests hold the memory that its body needs.
     #[error("other requests hold the memory for its body")]
     RequestMemory,
@@ -151,8 +143,7 @@ impl Refusal {
             Self::Token => "admin_token_invalid",
             Self::AccessToken(_) => "admin_access_token_invalid",
             Self::IssuerKeys(_) => "keys_unavailable",
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::SourceRate { .. } => "source_rate",
+            Self::Limited(error) => error.limit.reason(),
             Self::RequestMemory => "request_memory",
             Self::Overloaded => "overloaded",
             Self::Busy => "busy",
@@ -212,8 +203,8 @@ impl Refusal {
     /// How long to wait before the same request may succeed, where there is something to wait for.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
-        if let Self::TooManyAttempts { retry_after } | Self::SourceRate { retry_after } = self {
-            return *retry_after;
+        if let Self::Limited(limited) = self {
+            return limited.retry_after;
         }
         OUTAGE_RETRY
     }

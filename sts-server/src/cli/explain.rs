@@ -6,8 +6,9 @@ use super::CliError;
 use super::arguments::{ExplainArguments, Options};
 use super::output::{Output, Style, configuration, text_or_file};
 use crate::admin::ExplainRequest;
-use crate::exchange::{Explanation, Outcome, Sts, TokenComparison};
+use crate::exchange::{Explanation, Outcome, TokenComparison};
 use crate::server::{Foundation, Surroundings};
+use crate::service::Sts;
 
 pub(super) async fn run(
     options: &Options,

@@ -10,20 +10,23 @@ mod new_secret;
 mod private_key_jwt;
 mod workload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{Form, TokenType, parameter};
 
 pub use client_secret::{SecretCheck, SecretQueue};
-pub use error::{AuthenticationError, Failure};
+pub use error::{AuthenticationError, ClientError, Failure};
 pub use new_secret::NewSecret;
 pub use private_key_jwt::ALLOWED_TYP as ASSERTION_TYP;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::keys::TrustedKeys;
+use crate::rate_limits::RateLimits;
 use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
@@ -43,6 +46,8 @@ pub struct Context<'a> {
     pub trusted: &'a TrustedKeys,
     /// Checks secrets.
     pub secrets: &'a SecretCheck,
+    /// Counts requests and failed attempts.
+    pub rates: &'a RateLimits,
     /// The revocations in force.
     pub revocations: &'a Revocations,
     /// Our issuer: the one audience of an assertion.
@@ -171,19 +176,43 @@ pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Resu
     Ok(AuthenticatedAgent::by_secret(agent, Method::Supposed))
 }
 
-/// Finds out which agent is asking.
+/// Authenticates the agent that sends a request. A failed attempt counts against `source`, and a request against its agent. A source
+/// that has used up its failed attempts waits for its turn before anything is compared.
 ///
-/// `authorization` are all `Authorization` headers of the request. A value that counts once is not spent here: recording the
-/// decision does that.
+/// # Errors
+/// [`ClientError`]. One that says `Limited` is counted and not stored: the limit spares the database.
+pub async fn authenticate(
+    context: &Context<'_>,
+    source: IpAddr,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<AuthenticatedAgent, ClientError> {
+    context.rates.admit_attempt(source)?;
+    match check_credentials(context, headers, form).await {
+        Ok(client) => {
+            context.rates.admit_client(client.agent.entry_id())?;
+            Ok(client)
+        }
+        Err(error) => {
+            if error.is_failed_attempt() {
+                let claimed = claimed_id(context.registry, headers, form);
+                context.rates.failed_attempt(source, claimed.as_deref())?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Checks the credentials of a request and counts nothing. A single-use value is not spent here: recording the decision does that.
 ///
 /// # Errors
 /// [`AuthenticationError`]; none of its texts tells an unknown agent from a wrong secret to the requester.
-pub async fn authenticate(
+pub async fn check_credentials(
     context: &Context<'_>,
-    authorization: &[&HeaderValue],
+    headers: &HeaderMap,
     form: &Form,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
-    let client = match presented(authorization, form)? {
+    let client = match presented(headers, form)? {
         Presented::Basic(header) => {
             let agent = client_secret::authenticate(context, &client_secret_basic::decode(header)?).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretBasic)
@@ -207,11 +236,11 @@ pub async fn authenticate(
     Ok(client)
 }
 
-/// Which agent a request claims to be of. Nothing is verified: for counting failures and for the log, and for nothing else.
+/// The agent that a request claims to be of. Nothing is verified: it serves to count failures and to write the log, and nothing else.
 #[must_use]
-pub fn claimed_id(registry: &Registry, authorization: &[&HeaderValue], form: &Form) -> Option<String> {
+pub fn claimed_id(registry: &Registry, headers: &HeaderMap, form: &Form) -> Option<String> {
     let by_header = || {
-        let ids = client_secret_basic::decode(authorization.first()?).ok()?.into_iter().filter_map(|pair| pair.id);
+        let ids = client_secret_basic::decode(headers.get(AUTHORIZATION)?).ok()?.into_iter().filter_map(|pair| pair.id);
         // A header may mean two ids: the one that there is was meant.
         ids.reduce(|first, other| if registry.agent(&first).is_some() { first } else { other })
     };
@@ -231,21 +260,25 @@ enum Presented<'a> {
     ActorToken(&'a str, TokenType),
 }
 
-fn presented<'a>(authorization: &[&'a HeaderValue], form: &'a Form) -> Result<Presented<'a>, AuthenticationError> {
+fn presented<'a>(headers: &'a HeaderMap, form: &'a Form) -> Result<Presented<'a>, AuthenticationError> {
+    let mut authorization = headers.get_all(AUTHORIZATION).iter();
+    let authorization = [authorization.next(), authorization.next()];
     let secret = form.get(parameter::CLIENT_SECRET);
     let assertion = (form.get(parameter::CLIENT_ASSERTION), form.get(parameter::CLIENT_ASSERTION_TYPE));
     match (authorization, secret, assertion) {
-        ([], None, (None, None)) => by_itself(form),
-        ([header], None, (None, None)) => Ok(Presented::Basic(header)),
-        ([], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
-        ([], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => Ok(Presented::Assertion(assertion)),
-        ([], None, (Some(svid), Some(parameter::JWT_SPIFFE_ASSERTION))) => Ok(Presented::Svid(svid)),
-        ([], None, (_, Some(other)))
+        ([None, _], None, (None, None)) => by_itself(form),
+        ([Some(header), None], None, (None, None)) => Ok(Presented::Basic(header)),
+        ([None, _], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
+        ([None, _], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => {
+            Ok(Presented::Assertion(assertion))
+        }
+        ([None, _], None, (Some(svid), Some(parameter::JWT_SPIFFE_ASSERTION))) => Ok(Presented::Svid(svid)),
+        ([None, _], None, (_, Some(other)))
             if ![parameter::JWT_BEARER_ASSERTION, parameter::JWT_SPIFFE_ASSERTION].contains(&other) =>
         {
             Err(AuthenticationError::Failed(Failure::AssertionType))
         }
-        ([], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),
+        ([None, _], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),
         (_, _, _) => Err(AuthenticationError::SeveralMethods),
     }
 }

@@ -4,9 +4,10 @@ use serde_json::{Map, Value};
 use sts_jose::ReadableToken;
 use sts_protocol::{Form, parameter};
 
-use super::Refusal;
-use crate::client_auth::{AuthenticationError, Failure};
+use super::{Call, Refusal};
+use crate::client_auth::{AuthenticationError, Failure, claimed_id};
 use crate::record::{Event, cut};
+use crate::service::Sts;
 
 /// The claims that say why a token is refused more often than others, as its sender wrote them, each cut to 256 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +58,14 @@ impl std::fmt::Display for Claimed {
         }
         Ok(())
     }
+}
+
+/// The agent that a request claims to be of, for the log, at most 256 characters. Nothing is verified.
+#[must_use]
+pub fn claimed_client(sts: &Sts, call: &Call<'_>) -> Option<String> {
+    let form = Form::parse(call.body).ok()?;
+    let claimed = claimed_id(&sts.snapshot().registry, call.headers, &form)?;
+    Some(cut(&claimed).into_owned())
 }
 
 /// A text as it stands, and anything else as JSON.

@@ -6,13 +6,14 @@ use serde::Serialize;
 use sts_protocol::{Form, TokenType, parameter};
 use utoipa::ToSchema;
 
+use super::actor::check_actor_token;
 use super::comparison::{Expectations, TokenComparison};
 use super::describe::actors;
-use super::service::View;
-use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
+use super::{ExchangeRequest, Grant, Refusal, Request};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
+use crate::service::{Snapshot, Sts, View};
 use crate::verify::{self, SubjectError};
 
 /// Stands for a subject token where a subject is supposed.
@@ -108,133 +109,133 @@ impl Steps {
     }
 }
 
-impl Sts {
-    /// Goes through the steps of a request with this body and these headers. May fetch key sets of outside issuers; writes nothing, and
-    /// spends nothing that counts once.
-    pub async fn explain(&self, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
-        let view = self.view();
-        let mut steps = Steps::default();
-        let asker = supposition.actor;
-        let decided = self.explain_steps(&view, (body, headers), supposition, &mut steps).await;
-        let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, &self.issuer));
-        Explanation { steps: steps.0, tokens: self.compare_tokens(&view, body, asker), outcome }
-    }
+/// Goes through the steps of a request with this body and these headers. May fetch key sets of outside issuers; writes nothing, and
+/// spends nothing that counts once.
+pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
+    let view = sts.view();
+    let mut steps = Steps::default();
+    let asker = supposition.actor;
+    let decided = explain_steps(&view, (body, headers), supposition, &mut steps).await;
+    let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, sts.issuer()));
+    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker), outcome }
+}
 
-    /// Goes through client authentication alone, with the credentials in the body.
-    pub async fn explain_authentication(&self, body: &[u8]) -> Explanation {
-        let view = self.view();
-        let mut steps = Steps::default();
-        let outcome = match self.explain_client(&view, body, Asker::Authenticated, &mut steps).await {
-            Ok((_, client)) => {
-                Outcome::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
-            }
-            Err(refusal) => refused(refusal),
-        };
-        Explanation { steps: steps.0, tokens: self.compare_tokens(&view, body, Asker::Authenticated), outcome }
-    }
+/// Goes through client authentication alone, with the credentials in the body.
+pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
+    let view = sts.view();
+    let mut steps = Steps::default();
+    let outcome = match explain_client(&view, body, Asker::Authenticated, &mut steps).await {
+        Ok((_, client)) => {
+            Outcome::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
+        }
+        Err(refusal) => refused(refusal),
+    };
+    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, Asker::Authenticated), outcome }
+}
 
-    /// Steps 1 and 2.
-    async fn explain_client(
-        &self,
-        view: &View,
-        body: &[u8],
-        asker: Asker<'_>,
-        steps: &mut Steps,
-    ) -> Result<(Form, AuthenticatedAgent), Refusal> {
-        let form = Form::parse(body)?;
-        steps.add("form", "the body is a well-formed form".to_owned());
-        let Snapshot { registry, revocations, .. } = &*view.snapshot;
-        let client = match asker {
-            Asker::Supposed(id) => {
-                client_auth::suppose(registry, revocations, id).map_err(AuthenticationError::Failed)?
-            }
-            Asker::Authenticated => client_auth::authenticate(&self.client_context(view), &[], &form).await?,
-        };
-        let id = &client.agent().id;
-        steps.add(
-            "client authentication",
-            match asker {
-                Asker::Supposed(_) => format!("supposed to be {id:?}"),
-                Asker::Authenticated => format!("{id:?}, by {}", client.method().as_str()),
-            },
-        );
-        Ok((form, client))
-    }
+/// Steps 1 and 2.
+async fn explain_client(
+    view: &View<'_>,
+    body: &[u8],
+    asker: Asker<'_>,
+    steps: &mut Steps,
+) -> Result<(Form, AuthenticatedAgent), Refusal> {
+    let form = Form::parse(body)?;
+    steps.add("form", "the body is a well-formed form".to_owned());
+    let Snapshot { registry, revocations, .. } = &*view.snapshot;
+    let client = match asker {
+        Asker::Supposed(id) => client_auth::suppose(registry, revocations, id).map_err(AuthenticationError::Failed)?,
+        Asker::Authenticated => {
+            client_auth::check_credentials(&view.client_context(), &HeaderMap::new(), &form).await?
+        }
+    };
+    let id = &client.agent().id;
+    steps.add(
+        "client authentication",
+        match asker {
+            Asker::Supposed(_) => format!("supposed to be {id:?}"),
+            Asker::Authenticated => format!("{id:?}, by {}", client.method().as_str()),
+        },
+    );
+    Ok((form, client))
+}
 
-    /// The tokens of the request, each beside what is expected of it.
-    fn compare_tokens(&self, view: &View, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
-        let Ok(form) = Form::parse(body) else { return Vec::new() };
-        let registry = &view.snapshot.registry;
-        let expected = Expectations { registry, issuer: &self.issuer, now: view.now };
-        let presenter = match asker {
-            Asker::Supposed(id) => registry.agent(id),
-            Asker::Authenticated => client_auth::claimed_id(registry, &[], &form).and_then(|id| registry.agent(&id)),
-        };
-        let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
-        let assertion = form.get(parameter::CLIENT_ASSERTION);
-        let assertion = assertion.map(|token| expected.assertion(token, client_auth::ASSERTION_TYP));
-        let subject = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED).map(|token| {
-            let declared = declared(parameter::SUBJECT_TOKEN_TYPE);
-            expected.subject(token, declared, presenter.map(|presenter| &**presenter))
-        });
-        let actor = form.get(parameter::ACTOR_TOKEN).map(|token| {
-            let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
-            expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ())
-        });
-        [assertion, subject, actor].into_iter().flatten().collect()
-    }
+/// The tokens of the request, each beside what is expected of it.
+fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
+    let Ok(form) = Form::parse(body) else { return Vec::new() };
+    let registry = &view.snapshot.registry;
+    let expected = Expectations { registry, issuer: view.sts.issuer(), now: view.now };
+    let presenter = match asker {
+        Asker::Supposed(id) => registry.agent(id),
+        Asker::Authenticated => {
+            client_auth::claimed_id(registry, &HeaderMap::new(), &form).and_then(|id| registry.agent(&id))
+        }
+    };
+    let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
+    let assertion = form.get(parameter::CLIENT_ASSERTION);
+    let assertion = assertion.map(|token| expected.assertion(token, client_auth::ASSERTION_TYP));
+    let subject = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED).map(|token| {
+        let declared = declared(parameter::SUBJECT_TOKEN_TYPE);
+        expected.subject(token, declared, presenter.map(|presenter| &**presenter))
+    });
+    let actor = form.get(parameter::ACTOR_TOKEN).map(|token| {
+        let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
+        expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ())
+    });
+    [assertion, subject, actor].into_iter().flatten().collect()
+}
 
-    async fn explain_steps(
-        &self,
-        view: &View,
-        (body, headers): (&[u8], &HeaderMap),
-        supposition: Supposition<'_>,
-        steps: &mut Steps,
-    ) -> Result<Ruling, Refusal> {
-        let (form, mut client) = self.explain_client(view, body, supposition.actor, steps).await?;
-        let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
-        let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
-        steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
-        let ruling = match &request.grant {
-            Grant::TokenExchange(exchange) => {
-                let subject = self.explain_subject(view, exchange, &client, supposition.subject).await?;
-                steps.add("subject", describe_subject(&subject));
-                self.check_actor_token(view, exchange, &mut client).await?;
-                let chain = self.extend_chain(&subject, &client)?;
-                steps.add("actor and chain", describe_chain(&chain));
-                policy::judge(&self.question(view, &request, &client, &chain)?, &subject)?
-            }
-            Grant::ClientCredentials => {
-                let question = self.service_account_question(view, &request, &client)?;
-                policy::judge_service_account(&question)?
-            }
-        };
-        steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
-        mint::check(&self.mint_context(view), &ruling)?;
-        Ok(ruling)
-    }
+async fn explain_steps(
+    view: &View<'_>,
+    (body, headers): (&[u8], &HeaderMap),
+    supposition: Supposition<'_>,
+    steps: &mut Steps,
+) -> Result<Ruling, Refusal> {
+    let (form, mut client) = explain_client(view, body, supposition.actor, steps).await?;
+    let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
+    let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
+    steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
+    let ruling = match &request.grant {
+        Grant::TokenExchange(exchange) => {
+            let subject = explain_subject(view, exchange, &client, supposition.subject).await?;
+            steps.add("subject", describe_subject(&subject));
+            check_actor_token(view, exchange, &mut client).await?;
+            let limit = view.sts.limits.chain_depth;
+            let chain = policy::extend(&subject, client.agent(), view.sts.issuer(), limit)?;
+            steps.add("actor and chain", describe_chain(&chain));
+            policy::judge(&request.question(view, client.agent(), &chain), &subject)?
+        }
+        Grant::ClientCredentials => {
+            policy::judge_service_account(&request.service_account_question(view, client.agent()))?
+        }
+    };
+    steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
+    mint::check(&view.mint_context(), &ruling)?;
+    Ok(ruling)
+}
 
-    async fn explain_subject(
-        &self,
-        view: &View,
-        exchange: &ExchangeRequest<'_>,
-        client: &AuthenticatedAgent,
-        supposed: Option<Result<Subject, SubjectError>>,
-    ) -> Result<Subject, Refusal> {
-        match supposed {
-            Some(supposed) => {
-                let subject = supposed?;
-                let context = self.verify_context(view);
-                verify::check_standing(&context, &subject, client.agent())?;
-                Ok(subject)
-            }
-            None => Ok(self.verify_subject(view, exchange, client).await?.subject().clone()),
+async fn explain_subject(
+    view: &View<'_>,
+    exchange: &ExchangeRequest<'_>,
+    client: &AuthenticatedAgent,
+    supposed: Option<Result<Subject, SubjectError>>,
+) -> Result<Subject, Refusal> {
+    match supposed {
+        Some(supposed) => {
+            let subject = supposed?;
+            verify::check_standing(&view.verify_context(), &subject, client.agent())?;
+            Ok(subject)
+        }
+        None => {
+            let (token, declared) = (exchange.subject_token, exchange.subject_token_type);
+            let verified = verify::subject(&view.verify_context(), token, declared, client.agent()).await?;
+            Ok(verified.subject.subject().clone())
         }
     }
 }
 
 fn refused(refusal: Refusal) -> Outcome {
-    Outcome::Refused { error: refusal.row().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
+    Outcome::Refused { error: refusal.kind().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
 }
 
 fn allowed(ruling: &Ruling, our_issuer: &str) -> Outcome {

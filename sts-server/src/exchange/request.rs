@@ -7,8 +7,10 @@ use sts_protocol::{Form, Scope, ScopeError, Tenant, TokenType, parameter};
 use thiserror::Error;
 use url::Url;
 
-use crate::policy::Row;
+use crate::error_kind::ErrorKind;
+use crate::policy::{Chain, Question, ServiceAccountQuestion};
 use crate::registry::{Agent, Registry, TargetError};
+use crate::service::View;
 
 /// A request to the token endpoint that can be decided.
 #[derive(Debug)]
@@ -83,19 +85,19 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The row of the error table.
+    /// The kind of error.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnsupportedGrant => Row::UnsupportedGrant,
-            Self::NoTarget | Self::MalformedResource | Self::Target(_) => Row::Target,
-            Self::Scope(_) => Row::Scope,
+            Self::UnsupportedGrant => ErrorKind::UnsupportedGrant,
+            Self::NoTarget | Self::MalformedResource | Self::Target(_) => ErrorKind::Target,
+            Self::Scope(_) => ErrorKind::Scope,
             Self::Missing(_)
             | Self::Unpaired(_)
             | Self::TokenType(_)
             | Self::Foreign(_)
             | Self::NotHonoured(_)
-            | Self::TenantHeader => Row::Request,
+            | Self::TenantHeader => ErrorKind::Request,
         }
     }
 
@@ -142,6 +144,42 @@ impl<'a> Request<'a> {
         let target = target(form, registry, client)?;
         let scope = form.get(parameter::SCOPE).map(Scope::requested).transpose().map_err(RequestError::Scope)?;
         Ok(Self { grant, target, scope, tenant_header, issued_token_type })
+    }
+
+    /// What the rules of an exchange are asked.
+    pub(super) fn question<'b>(&'b self, view: &'b View<'_>, actor: &'b Agent, chain: &'b Chain) -> Question<'b> {
+        Question {
+            registry: &view.snapshot.registry,
+            actor,
+            target: &self.target,
+            target_is_held: view.snapshot.revocations.holds_agent(&self.target.id),
+            chain,
+            scope: self.scope.as_ref(),
+            tenant_header: self.tenant_header.as_ref(),
+            max_ttl: view.sts.limits.max_ttl,
+            now: view.now,
+        }
+    }
+
+    /// What the rules of a service account are asked.
+    pub(super) fn service_account_question<'b>(
+        &'b self,
+        view: &'b View<'_>,
+        actor: &'b Agent,
+    ) -> ServiceAccountQuestion<'b> {
+        let revocations = &view.snapshot.revocations;
+        let forwarded = actor.forward_tenants.iter();
+        ServiceAccountQuestion {
+            registry: &view.snapshot.registry,
+            actor,
+            held_tenants: forwarded.filter(|tenant| revocations.holds_tenant(tenant.as_str())).collect(),
+            target: &self.target,
+            target_is_held: revocations.holds_agent(&self.target.id),
+            scope: self.scope.as_ref(),
+            tenant_header: self.tenant_header.as_ref(),
+            max_ttl: view.sts.limits.max_ttl,
+            now: view.now,
+        }
     }
 }
 

@@ -7,12 +7,14 @@ use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, parameter};
 use thiserror::Error;
 
+use super::commit::{refuse, spend};
 use super::describe::{describe_call, describe_client, describe_duration};
 use super::request::refuse_not_honoured;
-use super::service::View;
-use super::{Call, Refusal, RequestError, SnapshotError, Sts};
+use super::{Call, Refusal, RequestError};
+use crate::client_auth;
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::Agent;
+use crate::service::{SnapshotError, Sts, View};
 use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
 use crate::verify::own_token;
 
@@ -41,48 +43,51 @@ pub enum RevokeError {
     Snapshot(#[from] SnapshotError),
 }
 
-impl Sts {
-    /// Answers a request to the revocation endpoint, after the commit and after it holds here.
-    ///
-    /// A token that is not alive, not ours or no token at all needs no revocation: that is a success (RFC 7009 §2.2).
-    ///
-    /// # Errors
-    /// [`Refusal`]; of a token that was issued to another agent, [`Refusal::NotTheClients`] (RFC 7009 §2.1).
-    pub async fn revoke(&self, call: &Call<'_>) -> Result<(), Refusal> {
-        let view = self.view();
-        let form = Form::parse(call.body)?;
-        let client = self.authenticate(&view, call, &form).await?;
-        let mut event = describe_call(EventKind::Revoked, call, view.now);
-        describe_client(&mut event, &client);
-        match revocable(&view, call, &form, client.agent()) {
-            Ok(None) => self.spend(&view, &client).await,
-            Ok(Some(claims)) => {
-                self.spend(&view, &client).await?;
-                event.jti = Some(claims.jti.clone());
-                event.txn = Some(claims.txn.clone());
-                describe_duration(&mut event, call.trail);
-                Ok(self.commit_revocation(&row(claims, view.now), &event).await?)
-            }
-            Err(refusal) => {
-                describe_duration(&mut event, call.trail);
-                Err(self.refuse(&view, refusal, event, client.one_time().cloned()).await)
-            }
+/// Answers a request to the revocation endpoint, after the commit and after it holds here.
+///
+/// A token that is not alive, not ours or no token at all needs no revocation: that is a success (RFC 7009 §2.2).
+///
+/// # Errors
+/// [`Refusal`]; of a token that was issued to another agent, [`Refusal::NotTheClients`] (RFC 7009 §2.1).
+pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
+    let view = sts.view();
+    let form = Form::parse(call.body)?;
+    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    let mut event = describe_call(EventKind::Revoked, call, view.now);
+    describe_client(&mut event, &client);
+    match revocable(&view, call, &form, client.agent()) {
+        Ok(None) => spend(&view, &client).await,
+        Ok(Some(claims)) => {
+            spend(&view, &client).await?;
+            event.jti = Some(claims.jti.clone());
+            event.txn = Some(claims.txn.clone());
+            describe_duration(&mut event, call.trail);
+            Ok(commit_revocation(sts, &row(claims, view.now), &event).await?)
         }
-    }
-
-    /// Commits a revocation with its event, and returns when it holds here.
-    async fn commit_revocation(&self, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
-        let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event);
-        let (store, row) = (Arc::clone(&self.store), row.clone());
-        // In a task of its own: a requester that hangs up, or a deadline that passes, must not take back what is being committed.
-        let committed = tokio::spawn(async move { store.revoke(&row, &[audit]).await });
-        committed.await.or(Err(RevokeError::Ended))??;
-        Ok(self.refresh().await?)
+        Err(refusal) => {
+            describe_duration(&mut event, call.trail);
+            Err(refuse(&view, refusal, event, client.one_time().cloned()).await)
+        }
     }
 }
 
+/// Commits a revocation with its event, and returns when it holds here.
+async fn commit_revocation(sts: &Sts, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
+    let audit = AuditWriter::seal_alone(sts.master.audit(), &*sts.entropy, event);
+    let (store, row) = (Arc::clone(&sts.store), row.clone());
+    // In a task of its own: a requester that hangs up, or a deadline that passes, must not take back what is being committed.
+    let committed = tokio::spawn(async move { store.revoke(&row, &[audit]).await });
+    committed.await.or(Err(RevokeError::Ended))??;
+    Ok(sts.refresh().await?)
+}
+
 /// The claims of the token to revoke; none where there is nothing to revoke.
-fn revocable(view: &View, call: &Call<'_>, form: &Form, client: &Agent) -> Result<Option<AccessTokenClaims>, Refusal> {
+fn revocable(
+    view: &View<'_>,
+    call: &Call<'_>,
+    form: &Form,
+    client: &Agent,
+) -> Result<Option<AccessTokenClaims>, Refusal> {
     refuse_not_honoured(form, call.headers)?;
     let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
     let parsed = UnverifiedToken::parse(token).ok();

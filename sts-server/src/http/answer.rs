@@ -11,26 +11,28 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use sts_protocol::{ErrorCode, ErrorResponse, parameter};
 
+use crate::error_kind::ErrorKind;
 use crate::exchange::Refusal;
-use crate::policy::Row;
 
 /// How the client is asked to authenticate, where it used the `Authorization` header (RFC 6749 §5.2).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"sts\", charset=\"UTF-8\"");
 
-/// The text that a requester is told; ASCII without quotes and backslashes (RFC 6749 §5.2), one per row of the table.
+/// The text that a requester is told; ASCII without quotes and backslashes (RFC 6749 §5.2), one per kind of error.
 #[must_use]
-pub fn description(row: Row) -> &'static str {
-    match row {
-        Row::Request => "The request is malformed, or lacks or repeats a parameter, or asks for what is not served.",
-        Row::Token => "The subject token or the actor token is not acceptable.",
-        Row::Target => "The target is missing, unknown, not allowed or not exactly one.",
-        Row::Scope => "The scope is malformed, or beyond what is allowed.",
-        Row::Grant => "The client may not do this.",
-        Row::UnsupportedGrant => "The grant type is not supported.",
-        Row::Client => "Client authentication failed.",
-        Row::TokenSize => "The token would be too large.",
-        Row::TooMany => "Too many requests or failed attempts: come back later.",
-        Row::Unavailable => "The service cannot answer now.",
+pub fn description(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Request => {
+            "The request is malformed, or lacks or repeats a parameter, or asks for what is not served."
+        }
+        ErrorKind::Token => "The subject token or the actor token is not acceptable.",
+        ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
+        ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Grant => "The client may not do this.",
+        ErrorKind::UnsupportedGrant => "The grant type is not supported.",
+        ErrorKind::Client => "Client authentication failed.",
+        ErrorKind::TokenSize => "The token would be too large.",
+        ErrorKind::TooMany => "Too many requests or failed attempts: come back later.",
+        ErrorKind::Unavailable => "The service cannot answer now.",
     }
 }
 
@@ -40,14 +42,18 @@ const USUAL_BODY_BYTES: usize = 2 * 1024;
 /// When a probe should ask again.
 const READY_RETRY: Duration = Duration::from_secs(1);
 
-fn status(row: Row) -> StatusCode {
-    match row {
-        Row::Request | Row::Token | Row::Target | Row::Scope | Row::Grant | Row::UnsupportedGrant | Row::TokenSize => {
-            StatusCode::BAD_REQUEST
-        }
-        Row::Client => StatusCode::UNAUTHORIZED,
-        Row::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Row::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Request
+        | ErrorKind::Token
+        | ErrorKind::Target
+        | ErrorKind::Scope
+        | ErrorKind::Grant
+        | ErrorKind::UnsupportedGrant
+        | ErrorKind::TokenSize => StatusCode::BAD_REQUEST,
+        ErrorKind::Client => StatusCode::UNAUTHORIZED,
+        ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -70,12 +76,12 @@ pub(super) fn empty() -> Response {
 
 /// The answer to a request that was refused, or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
-    let row = refusal.row();
+    let kind = refusal.kind();
     let mut response = match refusal.told() {
-        Some(told) => error(status(row), row.code(), &completed(row, &told)),
-        None => error(status(row), row.code(), description(row)),
+        Some(told) => error(status(kind), kind.code(), &completed(kind, &told)),
+        None => error(status(kind), kind.code(), description(kind)),
     };
-    if row == Row::Client && used_authorization_header == UsedHeader::Authorization {
+    if kind == ErrorKind::Client && used_authorization_header == UsedHeader::Authorization {
         response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
     }
     match refusal.retry_after() {
@@ -86,12 +92,16 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
 
 /// The answer to a request whose head names no host, or more than one (RFC 9112 §3.2).
 pub(super) fn bad_host() -> Response {
-    closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(Row::Request)))
+    closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(ErrorKind::Request)))
 }
 
 /// The answer to a request with too many headers (RFC 6585 §5).
 pub(super) fn too_many_headers() -> Response {
-    closing(error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidRequest, description(Row::Request)))
+    closing(error(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ErrorCode::InvalidRequest,
+        description(ErrorKind::Request),
+    ))
 }
 
 /// Whether the request had an `Authorization` header.
@@ -144,14 +154,14 @@ impl Unreadable {
     }
 }
 
-/// The fixed text of a row, completed by what is told of this request: `told` is a fixed text too.
-fn completed(row: Row, told: &str) -> String {
-    format!("{}: {told}.", description(row).trim_end_matches('.'))
+/// The fixed text of a kind of error, completed by what is told of this request: `told` is a fixed text too.
+fn completed(kind: ErrorKind, told: &str) -> String {
+    format!("{}: {told}.", description(kind).trim_end_matches('.'))
 }
 
 /// The answer to a request that cannot be read.
 pub(super) fn unreadable(unreadable: Unreadable) -> Response {
-    let text = completed(Row::Request, unreadable.told());
+    let text = completed(ErrorKind::Request, unreadable.told());
     let invalid = |status| error(status, ErrorCode::InvalidRequest, &text);
     match unreadable {
         Unreadable::Query
@@ -244,19 +254,19 @@ mod tests {
 
     #[test]
     fn rfc_6749_section_5_2_descriptions_keep_to_the_allowed_characters() {
-        for row in [
-            Row::Request,
-            Row::Token,
-            Row::Target,
-            Row::Scope,
-            Row::Grant,
-            Row::UnsupportedGrant,
-            Row::Client,
-            Row::TokenSize,
-            Row::TooMany,
-            Row::Unavailable,
+        for kind in [
+            ErrorKind::Request,
+            ErrorKind::Token,
+            ErrorKind::Target,
+            ErrorKind::Scope,
+            ErrorKind::Grant,
+            ErrorKind::UnsupportedGrant,
+            ErrorKind::Client,
+            ErrorKind::TokenSize,
+            ErrorKind::TooMany,
+            ErrorKind::Unavailable,
         ] {
-            let text = description(row);
+            let text = description(kind);
             assert!(text.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E)), "{text}");
         }
     }

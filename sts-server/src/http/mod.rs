@@ -42,7 +42,7 @@ pub use listener::{Endpoints, Limits as ListenerLimits, Listener, Peer};
 pub use tls::{Tls, TlsError};
 
 use crate::config::Config;
-use crate::exchange::Sts;
+use crate::service::Sts;
 use crate::telemetry::Traces;
 use memory::RequestMemory;
 use places::Full;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::source::Proxies;
-use crate::exchange::Source;
+use crate::rate_limits::SourceNetwork;
 use crate::telemetry::Stopwatch;
 
 /// The time that a peer may let a connection wait in the middle of a request before the connection can be closed for another.
@@ -32,7 +32,7 @@ pub(super) struct Places {
     connections: usize,
     per_source: usize,
     proxies: Arc<Proxies>,
-    seats: Mutex<HashMap<Source, Vec<Arc<Seat>>>>,
+    seats: Mutex<HashMap<SourceNetwork, Vec<Arc<Seat>>>>,
     watch: Stopwatch,
     full: Full,
 }
@@ -56,7 +56,7 @@ pub(super) struct Place {
 /// One connection, as others see it.
 #[derive(Debug)]
 pub(super) struct Seat {
-    source: Source,
+    source: SourceNetwork,
     watch: Stopwatch,
     state: AtomicU64,
     is_told: AtomicBool,
@@ -193,7 +193,7 @@ impl Places {
         Place { places: Arc::clone(self), seat, _permit: permit }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Source, Vec<Arc<Seat>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SourceNetwork, Vec<Arc<Seat>>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

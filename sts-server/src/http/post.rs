@@ -16,8 +16,9 @@ use super::content_type::{Charset, charset_of_form, is_ascii};
 use super::listener::Peer;
 use super::observed::Observed;
 use super::refused::{About, RefusedRequest};
-use crate::exchange::{Call, Claimed, Refusal, Sts};
-use crate::policy::Row;
+use crate::error_kind::ErrorKind;
+use crate::exchange::{Call, Claimed, Refusal, claimed_client};
+use crate::service::Sts;
 use crate::telemetry::{Endpoint, Outcome, Trail};
 
 /// The longest correlation id that is taken over.
@@ -73,7 +74,7 @@ pub(super) async fn answer(
             response
         }
         Err(refusal) => {
-            observed.decided(outcome(refusal.row()), Some(refusal.reason()));
+            observed.decided(outcome(refusal.kind()), Some(refusal.reason()));
             refuse(app, endpoint, &refusal, &call)
         }
     };
@@ -82,7 +83,7 @@ pub(super) async fn answer(
 
 fn refuse(app: &App, endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> Response {
     let (correlation_id, source, reason) = (call.correlation_id, call.source, refusal.reason());
-    if refusal.row() == Row::Unavailable {
+    if refusal.kind() == ErrorKind::Unavailable {
         if let Some(left_out) = app.sts.metrics().log_limit().pass(reason) {
             let (endpoint, detail) = (endpoint.name(), refusal.detail());
             tracing::warn!(endpoint, correlation_id, reason, detail, left_out, "a request could not be served");
@@ -90,7 +91,7 @@ fn refuse(app: &App, endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> 
     } else {
         let about = || About {
             detail: refusal.detail(),
-            claimed_client_id: app.sts.claimed_client(call),
+            claimed_client_id: claimed_client(&app.sts, call),
             claimed: Claimed::of(refusal, call.body),
         };
         RefusedRequest { endpoint, correlation_id, source, reason }.log(&app.sts, about);
@@ -99,26 +100,26 @@ fn refuse(app: &App, endpoint: Endpoint, refusal: &Refusal, call: &Call<'_>) -> 
     answer::refusal(refusal, used)
 }
 
-fn outcome(row: Row) -> Outcome {
-    match row {
-        Row::TooMany => Outcome::Limited,
-        Row::Unavailable => Outcome::Unavailable,
-        Row::Request
-        | Row::Token
-        | Row::Target
-        | Row::Scope
-        | Row::Grant
-        | Row::UnsupportedGrant
-        | Row::Client
-        | Row::TokenSize => Outcome::Refused,
+fn outcome(kind: ErrorKind) -> Outcome {
+    match kind {
+        ErrorKind::TooMany => Outcome::Limited,
+        ErrorKind::Unavailable => Outcome::Unavailable,
+        ErrorKind::Request
+        | ErrorKind::Token
+        | ErrorKind::Target
+        | ErrorKind::Scope
+        | ErrorKind::Grant
+        | ErrorKind::UnsupportedGrant
+        | ErrorKind::Client
+        | ErrorKind::TokenSize => Outcome::Refused,
     }
 }
 
 /// Reads the body. The rate limit of the source is checked before its first byte is read.
 async fn read(app: &App, (parts, body): (&Parts, Body), peer: &Peer, source: IpAddr) -> Result<HeldBody, Unread> {
-    if let Err(refusal) = app.sts.admit(source) {
+    if let Err(limited) = app.sts.rates().admit_source(source) {
         body::leave(peer);
-        return Err(Unread::Refused(refusal));
+        return Err(Unread::Refused(limited.into()));
     }
     let unreadable = |unreadable| {
         body::leave(peer);

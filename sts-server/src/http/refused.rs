@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::exchange::{Claimed, Sts};
+use crate::exchange::Claimed;
+use crate::service::Sts;
 use crate::telemetry::Endpoint;
 
 /// A refused request.

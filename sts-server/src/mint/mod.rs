@@ -10,8 +10,9 @@ use sts_jose::{Algorithm, Entropy, SignError, SigningKey};
 use sts_protocol::AccessTokenClaims;
 use thiserror::Error;
 
+use crate::error_kind::ErrorKind;
 use crate::keys::KeyRing;
-use crate::policy::{Permit, Row, Ruling};
+use crate::policy::{Permit, Ruling};
 use crate::storage::{TokenReference, TokenRow, forget_at};
 
 /// The longest token, in bytes: gateways refuse longer ones.
@@ -39,6 +40,7 @@ pub struct Context<'a> {
 pub struct Minted {
     token: String,
     claims: AccessTokenClaims,
+    parent: Option<TokenReference>,
 }
 
 /// No token was made.
@@ -62,12 +64,12 @@ pub enum MintError {
 }
 
 impl MintError {
-    /// The row of the error table.
+    /// The kind of error.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::TooLarge { .. } => Row::TokenSize,
-            Self::NoKey(_) | Self::Claims(_) | Self::Sign(_) => Row::Unavailable,
+            Self::TooLarge { .. } => ErrorKind::TokenSize,
+            Self::NoKey(_) | Self::Claims(_) | Self::Sign(_) => ErrorKind::Unavailable,
         }
     }
 
@@ -87,9 +89,11 @@ impl MintError {
 /// # Errors
 /// [`MintError`].
 pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> {
-    let draft = draft(context, permit.into_ruling())?;
+    let mut ruling = permit.into_ruling();
+    let parent = ruling.parent.take();
+    let draft = draft(context, ruling)?;
     let token = draft.key.sign(TYP, &draft.json).map_err(MintError::Sign)?;
-    Ok(Minted { token, claims: draft.claims })
+    Ok(Minted { token, claims: draft.claims, parent })
 }
 
 /// Whether the token that a ruling describes could be minted. Signs nothing: without a permit there is no token.
@@ -159,14 +163,14 @@ impl Minted {
         &self.claims
     }
 
-    /// The row that records the token; `parent` is the token that it was exchanged for.
+    /// The row that records the token, under the token that it was exchanged for.
     #[must_use]
-    pub fn row(&self, parent: Option<TokenReference>) -> TokenRow {
+    pub fn row(&self) -> TokenRow {
         let at = |second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
         TokenRow {
             iss: self.claims.iss.clone(),
             jti: self.claims.jti.clone(),
-            parent,
+            parent: self.parent.clone(),
             txn: self.claims.txn.clone(),
             client_id: self.claims.client_id.clone(),
             issued_at: at(self.claims.iat),

@@ -1,49 +1,8 @@
-//! What policy refuses, and which row of the error table that is.
+//! What policy refuses, and of which kind that is.
 
-use sts_protocol::ErrorCode;
 use thiserror::Error;
 
-/// The rows of the error table of the token endpoint: one code and one fixed text each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Row {
-    /// The request itself is malformed.
-    Request,
-    /// The subject or actor token is bad, or refused by policy.
-    Token,
-    /// The target.
-    Target,
-    /// The scope.
-    Scope,
-    /// The agent may not use this grant.
-    Grant,
-    /// The grant is not served.
-    UnsupportedGrant,
-    /// Client authentication.
-    Client,
-    /// The token would be too large.
-    TokenSize,
-    /// Too many failed attempts.
-    TooMany,
-    /// Something that this service needs is out of reach.
-    Unavailable,
-}
-
-impl Row {
-    /// The error code of the row.
-    #[must_use]
-    pub fn code(self) -> ErrorCode {
-        match self {
-            Self::Request | Self::Token | Self::TokenSize => ErrorCode::InvalidRequest,
-            Self::Target => ErrorCode::InvalidTarget,
-            Self::Scope => ErrorCode::InvalidScope,
-            Self::Grant => ErrorCode::UnauthorizedClient,
-            Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
-            Self::Client => ErrorCode::InvalidClient,
-            Self::TooMany => ErrorCode::SlowDown,
-            Self::Unavailable => ErrorCode::TemporarilyUnavailable,
-        }
-    }
-}
+use crate::error_kind::ErrorKind;
 
 /// A rule refuses. The requester is at fault, and no retry helps until the registry or the request changes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -138,19 +97,19 @@ impl PolicyError {
         }
     }
 
-    /// The row of the error table.
+    /// The kind of error.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::ChainTooDeep { .. }
             | Self::MayActMismatch
             | Self::Loop { .. }
             | Self::TenantOutside { .. }
             | Self::TenantHeaderMismatch
-            | Self::NoLifetime => Row::Token,
-            Self::TargetDisabled(_) | Self::NoDelegation { .. } | Self::SeveralDelegations { .. } => Row::Target,
-            Self::ScopeBeyond(_) | Self::ScopeEmpty => Row::Scope,
-            Self::NotAServiceAccount { .. } => Row::Grant,
+            | Self::NoLifetime => ErrorKind::Token,
+            Self::TargetDisabled(_) | Self::NoDelegation { .. } | Self::SeveralDelegations { .. } => ErrorKind::Target,
+            Self::ScopeBeyond(_) | Self::ScopeEmpty => ErrorKind::Scope,
+            Self::NotAServiceAccount { .. } => ErrorKind::Grant,
         }
     }
 }

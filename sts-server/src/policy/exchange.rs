@@ -18,6 +18,8 @@ pub struct Question<'a> {
     pub actor: &'a Agent,
     /// The agent that the token shall be for.
     pub target: &'a Arc<Agent>,
+    /// Whether the target is on hold, which refuses it as a disabled one.
+    pub target_is_held: bool,
     /// The chain that the token shall bear.
     pub chain: &'a Chain,
     /// The scope that is asked for; none for all that is allowed.
@@ -78,7 +80,7 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
 fn delegation<'a>(question: &Question<'a>, subject: &Subject) -> Result<&'a Arc<Delegation>, PolicyError> {
     let Question { actor, target, .. } = *question;
     let tenant = subject.tenant.as_ref();
-    check_target(target)?;
+    check_target(target, question.target_is_held)?;
     let issuer = &subject.principal.iss;
     let mut covering = question
         .registry
@@ -102,9 +104,9 @@ fn delegation<'a>(question: &Question<'a>, subject: &Subject) -> Result<&'a Arc<
     found.ok_or_else(|| outside(tenant, format!("the delegation from {:?} to {:?}", actor.id, target.id)))
 }
 
-/// Refuses a target that is disabled.
-pub(super) fn check_target(target: &Agent) -> Result<(), PolicyError> {
-    if target.disabled { Err(PolicyError::TargetDisabled(target.id.clone())) } else { Ok(()) }
+/// Refuses a target that is disabled or on hold.
+pub(super) fn check_target(target: &Agent, is_held: bool) -> Result<(), PolicyError> {
+    if target.disabled || is_held { Err(PolicyError::TargetDisabled(target.id.clone())) } else { Ok(()) }
 }
 
 /// A refusal of a tenant, or of the lack of one.

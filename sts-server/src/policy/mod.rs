@@ -13,7 +13,7 @@ mod service_account;
 mod subject;
 
 pub use chain::{Chain, extend};
-pub use error::{PolicyError, Row};
+pub use error::PolicyError;
 pub use exchange::{Question, judge, permit};
 pub use permit::{Permit, Ruling};
 pub use service_account::{ServiceAccountQuestion, judge_service_account, permit_service_account};

@@ -19,6 +19,8 @@ pub struct ServiceAccountQuestion<'a> {
     pub actor: &'a Agent,
     /// The agent that the token shall be for.
     pub target: &'a Arc<Agent>,
+    /// Whether the target is on hold, which refuses it as a disabled one.
+    pub target_is_held: bool,
     /// The scope that is asked for; none for all that is allowed.
     pub scope: Option<&'a Scope>,
     /// The tenants of the actor's that are on hold: the token shall not forward them.
@@ -45,7 +47,7 @@ pub fn permit_service_account(question: &ServiceAccountQuestion<'_>) -> Result<P
 /// [`PolicyError`] names the first rule that refuses.
 pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ruling, PolicyError> {
     let ServiceAccountQuestion { actor, target, .. } = question;
-    check_target(target)?;
+    check_target(target, question.target_is_held)?;
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
     let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;

@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AuditWriter, Event, Revocations, Standing};
+use crate::error_kind::ErrorKind;
 use crate::storage::{
     AuditRow, Fresh, FreshState, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow, Version,
     Versions,
@@ -64,12 +65,21 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Whether load alone stood in the way: no outage, which a client may answer with a weaker credential.
+    /// The kind of error. Load is no outage, which a client may answer with a weaker credential.
     #[must_use]
-    pub fn is_overload(&self) -> bool {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Overloaded => true,
-            Self::Storage(_) | Self::Ended => false,
+            Self::Overloaded => ErrorKind::TooMany,
+            Self::Storage(_) | Self::Ended => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The stable name, for audit and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Storage(_) | Self::Ended => "not_recorded",
         }
     }
 }

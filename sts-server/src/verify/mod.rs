@@ -44,6 +44,15 @@ pub struct Context<'a> {
     pub now: Timestamp,
 }
 
+/// A verified subject, and what a revocation of it could name.
+#[derive(Debug)]
+pub struct UnrevokedSubject {
+    /// The subject.
+    pub subject: VerifiedSubject,
+    /// Its standing, when the presenter presents its token.
+    pub standing: Standing,
+}
+
 /// Verifies the subject token that `presenter`, which has authenticated, sends as `declared`.
 ///
 /// # Errors
@@ -53,33 +62,34 @@ pub async fn subject(
     token: &str,
     declared: TokenType,
     presenter: &Agent,
-) -> Result<VerifiedSubject, SubjectError> {
+) -> Result<UnrevokedSubject, SubjectError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(SubjectError::Parse)?;
     let iss = token.claims().string("iss")?;
-    let verified = if iss == Some(context.issuer) {
+    let subject = if iss == Some(context.issuer) {
         own::subject(context, token, declared, presenter)?
     } else {
         outside::subject(context, token, declared, presenter).await?
     };
-    check_standing(context, verified.subject(), presenter)?;
-    Ok(verified)
+    let standing = check_standing(context, subject.subject(), presenter)?;
+    Ok(UnrevokedSubject { subject, standing })
 }
 
-/// Whether a subject is nobody else's name and stands unrevoked, when `presenter` presents its token.
+/// Checks that a subject is no agent and is not revoked, when `presenter` presents its token. Returns its standing.
 ///
 /// # Errors
 /// [`SubjectError`]: `SubIsAnAgent` or `Revoked`.
-pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agent) -> Result<(), SubjectError> {
+pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agent) -> Result<Standing, SubjectError> {
     if is_an_agent(context.registry, subject) {
         return Err(SubjectError::SubIsAnAgent);
     }
-    if context.revocations.is_empty() {
-        return Ok(());
+    let standing = standing(context.issuer, subject, presenter);
+    let revocations = context.revocations;
+    if !revocations.is_empty()
+        && let Some(kind) = revocations.refuse(&standing)
+    {
+        return Err(SubjectError::Revoked(kind));
     }
-    match context.revocations.refuse(&standing(context.issuer, subject, presenter)) {
-        Some(kind) => Err(SubjectError::Revoked(kind)),
-        None => Ok(()),
-    }
+    Ok(standing)
 }
 
 /// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates as.
@@ -89,9 +99,8 @@ fn is_an_agent(registry: &Registry, subject: &Subject) -> bool {
         || (registry.is_workload_issuer(iss) && registry.workload(iss, sub).is_some())
 }
 
-/// Everything of a subject token that a revocation can be about, when `presenter` presents it.
-#[must_use]
-pub fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Standing {
+/// Everything of a subject token that a revocation can name, when `presenter` presents it.
+fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Standing {
     let mut agents = Standing::agents_of(subject.act.as_ref(), our_issuer);
     agents.push(presenter.id.clone());
     Standing {

@@ -59,7 +59,7 @@ async fn compare(scenario: &Scenario, count: &(dyn Fn(&str) + Sync)) -> TestCase
 async fn explain(model: &Model, node: &Node, sent: &Sent) -> Option<Outcome> {
     let (Client::Agent(client) | Client::ByActorToken(client)) = sent.client else { return None };
     let supposition = Supposition { actor: Asker::Supposed(&model.agents[client].id), subject: None };
-    Some(node.sts.explain(&encode(&sent.form), &sent.header_map(), supposition).await.outcome)
+    Some(sts_server::exchange::explain(&node.sts, &encode(&sent.form), &sent.header_map(), supposition).await.outcome)
 }
 
 /// Whether both say the same; the name of what they say.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::super::answer::{closing, later};
 use crate::admin::{Put, Refusal, SeenEntry};
 use crate::document::FieldFault;
+use crate::rate_limits::{RateLimit, RateLimited};
 use crate::storage::Origin;
 use crate::telemetry::Outcome;
 
@@ -144,11 +145,9 @@ fn status(refusal: &Refusal) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Refusal::Role { .. } => StatusCode::FORBIDDEN,
-        Refusal::TooManyAttempts { .. }
-        | Refusal::SourceRate { .. }
-        | Refusal::RequestMemory
-        | Refusal::Overloaded
-        | Refusal::Busy => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Limited(_) | Refusal::RequestMemory | Refusal::Overloaded | Refusal::Busy => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Refusal::Authorization | Refusal::Path | Refusal::Parameters(_) | Refusal::Json(_) | Refusal::Body => {
             StatusCode::BAD_REQUEST
         }
@@ -183,8 +182,10 @@ fn detail(refusal: &Refusal) -> &'static str {
         Refusal::Authorization => "There must be one Authorization header with one bearer token.",
         Refusal::Token | Refusal::AccessToken(_) => "The bearer token is not accepted.",
         Refusal::IssuerKeys(_) => "The keys of the operators' issuer are out of reach: come back later.",
-        Refusal::TooManyAttempts { .. } => "Too many attempts have failed: come back later.",
-        Refusal::SourceRate { .. } => "Too many requests: come back later.",
+        Refusal::Limited(RateLimited { limit: RateLimit::FailedAttempts, .. }) => {
+            "Too many attempts have failed: come back later."
+        }
+        Refusal::Limited(_) => "Too many requests: come back later.",
         Refusal::RequestMemory => "Other requests hold the memory for the body: come back later.",
         Refusal::Overloaded => "Too many secrets wait to be checked: come back later.",
         Refusal::Busy => "Too many requests of operators are served at this moment: come back later.",

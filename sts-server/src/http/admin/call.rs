@@ -105,9 +105,7 @@ pub(super) fn open(api: &AdminApi, request: &Request, response: Response) -> Res
 
 /// The operator who asks.
 async fn admit(api: &AdminApi, head: &Parts, source: IpAddr) -> Result<Operator, Refusal> {
-    if let Some(retry_after) = api.app.sts.too_often_from(source) {
-        return Err(Refusal::SourceRate { retry_after });
-    }
+    api.app.sts.rates().admit_source(source)?;
     let authorization: Vec<_> = head.headers.get_all(AUTHORIZATION).iter().collect();
     api.access.authenticate(&api.app.sts, &authorization, source).await
 }

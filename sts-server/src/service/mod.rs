@@ -1,4 +1,15 @@
-//! The service: what requests share, and how it follows the database.
+//! The service: the state that all requests share, and how it follows the database.
+//!
+//! What lives here: the snapshot of the database ([`Snapshot`]), what one request reads of it (`view`), and whether it may be issued by.
+//! What must never: a step of a request; `exchange` has their order. Another table that requests read is a field of [`Snapshot`].
+
+mod database_clock;
+mod observe;
+mod readiness;
+mod refusal_log;
+mod snapshot;
+mod suppressed_refusals;
+mod view;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,22 +19,25 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use sts_jose::{Clock, Entropy};
+use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use super::attempts::Attempts;
-use super::database_clock::DatabaseClock;
-use super::rates::Rates;
-use super::refusal_log::RefusalLog;
-use super::refusals::Refusals;
-use super::{Refusal, Snapshot, SnapshotError};
+pub use snapshot::{Snapshot, SnapshotError};
+pub(crate) use suppressed_refusals::RefusedParty;
+pub(crate) use view::View;
+
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
 use crate::keys::{KeyAccess, MasterKey};
 use crate::mint;
+use crate::rate_limits::RateLimits;
 use crate::record::{Recorder, Writer};
 use crate::storage::{DatabaseState, StorageError, Store, TableFault, Versions};
 use crate::telemetry::Metrics;
 use crate::ttl::Ttl;
+use database_clock::DatabaseClock;
+use refusal_log::RefusalLog;
+use suppressed_refusals::SuppressedRefusals;
 
 /// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
@@ -35,30 +49,25 @@ const UNCONFIRMED_MILLISECONDS: i64 = 30_000;
 /// The service: what every request reads, and the one way to commit.
 #[derive(Debug)]
 pub struct Sts {
-    pub(super) issuer: String,
-    pub(super) limits: Limits,
-    pub(super) rotate_every: Ttl,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) master: Arc<MasterKey>,
+    issuer: String,
+    pub(crate) limits: Limits,
+    rotate_every: Ttl,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) master: Arc<MasterKey>,
     key_access: KeyAccess,
-    pub(super) entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     snapshot: ArcSwap<Snapshot>,
-    /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
+    /// The time at which the snapshot was last known to equal the database, in milliseconds since the epoch.
     confirmed_at: AtomicI64,
-    pub(super) database_clock: DatabaseClock,
+    database_clock: DatabaseClock,
     /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
     refreshing: Semaphore,
-    /// When the database answered last, in milliseconds since the epoch.
-    database_read_at: AtomicI64,
-    /// How far the database's clock was ahead then, in milliseconds.
-    database_ahead: AtomicI64,
-    pub(super) metrics: Metrics,
-    pub(super) recorder: Recorder,
-    pub(super) secrets: SecretCheck,
-    pub(super) attempts: Attempts,
-    pub(super) rates: Rates,
-    pub(super) refusals: Refusals,
-    pub(super) refusal_log: RefusalLog,
+    metrics: Metrics,
+    pub(crate) recorder: Recorder,
+    secrets: SecretCheck,
+    rates: RateLimits,
+    pub(crate) refusals: SuppressedRefusals,
+    refusal_log: RefusalLog,
 }
 
 /// What the service is made of.
@@ -74,11 +83,12 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// What one request goes by from its first step to its last: one snapshot, one moment.
-#[derive(Debug)]
-pub(super) struct View {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) now: Timestamp,
+/// The view of the database is too old to issue by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
+pub struct Unconfirmed {
+    /// The age of the view.
+    pub seconds: i64,
 }
 
 impl Sts {
@@ -114,16 +124,13 @@ impl Sts {
             entropy: parts.entropy,
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
-            database_clock: DatabaseClock::default(),
+            database_clock: DatabaseClock::new(confirmed_at),
             refreshing: Semaphore::new(1),
-            database_read_at: AtomicI64::new(confirmed_at.as_millisecond()),
-            database_ahead: AtomicI64::new(0),
             metrics,
             recorder,
             secrets,
-            attempts: Attempts::new(config.limits.failed_attempts_per_minute),
-            rates: Rates::new(&config.limits),
-            refusals: Refusals::new(config.limits.refusals_per_minute_per_client),
+            rates: RateLimits::new(&config.limits),
+            refusals: SuppressedRefusals::new(config.limits.refusals_per_minute_per_client),
             refusal_log: RefusalLog::new(),
         })
     }
@@ -134,18 +141,18 @@ impl Sts {
         &self.issuer
     }
 
-    /// A name that nobody else has, for a request that brings none.
+    /// A new unique name, for a request that brings none.
     #[must_use]
     pub fn new_name(&self) -> String {
         mint::name(self.key_access.clock.now(), &*self.entropy)
     }
 
-    /// What a request that comes now goes by.
-    pub(super) fn view(&self) -> View {
-        View { snapshot: self.snapshot(), now: self.key_access.clock.now() }
+    /// The view of a request that arrives now.
+    pub(crate) fn view(&self) -> View<'_> {
+        View { sts: self, snapshot: self.snapshot(), now: self.now() }
     }
 
-    /// What requests read now.
+    /// The present snapshot of the database.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
@@ -213,7 +220,7 @@ impl Sts {
     }
 
     /// Reads again if the snapshot has not been confirmed for a while, for an answer that must not come from an old one.
-    pub(super) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
+    pub(crate) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
         if self.is_confirmed() {
             return Ok(());
         }
@@ -227,41 +234,31 @@ impl Sts {
     }
 
     /// The view of a request: read again where it has become too old to issue by. Where that fails it still serves to refuse.
-    pub(super) async fn latest_view(&self) -> View {
+    pub(crate) async fn latest_view(&self) -> View<'_> {
         if !self.is_trusted() {
-            // A database that does not answer keeps a request for so long and no longer. What could not be read leaves the view as it is:
-            // `confirm` tells.
+            // A database that does not answer delays a request by this time at most. After a failure the view is the old one, which
+            // `confirm` refuses.
             let _read = tokio::time::timeout(READ_PATIENCE, self.refresh_if_stale()).await;
         }
         self.view()
     }
 
-    /// True if the view may be issued by. Nothing is issued by one that could not be confirmed for too long.
+    /// Says whether tokens may be issued by the present view.
     ///
     /// # Errors
-    /// [`Refusal::Unconfirmed`].
-    pub(super) fn confirm(&self) -> Result<(), Refusal> {
-        if self.is_trusted() { Ok(()) } else { Err(Refusal::Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
+    /// [`Unconfirmed`].
+    pub(crate) fn confirm(&self) -> Result<(), Unconfirmed> {
+        if self.is_trusted() { Ok(()) } else { Err(Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
     }
 
     /// True if the view was confirmed lately enough to issue by it.
-    pub(super) fn is_trusted(&self) -> bool {
+    fn is_trusted(&self) -> bool {
         (-UNCONFIRMED_MILLISECONDS..UNCONFIRMED_MILLISECONDS).contains(&self.snapshot_age())
     }
 
     /// How long ago the snapshot was known to be what the database holds, in milliseconds.
-    pub(super) fn snapshot_age(&self) -> i64 {
+    fn snapshot_age(&self) -> i64 {
         self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
-    }
-
-    /// How long ago the database answered last, in milliseconds.
-    pub(super) fn database_silence(&self) -> i64 {
-        self.now().as_millisecond() - self.database_read_at.load(Ordering::Relaxed)
-    }
-
-    /// How far the database's clock was ahead then, in milliseconds.
-    pub(super) fn database_ahead(&self) -> i64 {
-        self.database_ahead.load(Ordering::Relaxed)
     }
 
     /// The present.
@@ -270,10 +267,22 @@ impl Sts {
         self.key_access.clock.now()
     }
 
-    /// What is counted here.
+    /// The metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The limits on requests and failed attempts.
+    #[must_use]
+    pub fn rates(&self) -> &RateLimits {
+        &self.rates
+    }
+
+    /// The check of secrets, which bounds how many are computed at once.
+    #[must_use]
+    pub fn secrets(&self) -> &SecretCheck {
+        &self.secrets
     }
 
     /// Returns when the recorder has ended: no token can be issued any more.
@@ -287,9 +296,6 @@ impl Sts {
         let DatabaseState { versions, time } = self.store.state().await?;
         let after = self.key_access.clock.now();
         self.database_clock.compare(time, [before, after]);
-        self.database_read_at.store(after.as_millisecond(), Ordering::Relaxed);
-        let ahead = time.as_millisecond() - after.as_millisecond();
-        self.database_ahead.store(ahead, Ordering::Relaxed);
         Ok(versions)
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Sts;
-use super::rate::{Rate, Source};
+use crate::rate_limits::{Rate, SourceNetwork};
 
 /// The most lines that the requests of one source leave in a minute.
 const LINES_OF_A_SOURCE: u32 = 60;
@@ -15,7 +15,7 @@ const LINES: u32 = 1200;
 /// Counts the lines of refused requests.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
-    sources: Rate<Source>,
+    sources: Rate<SourceNetwork>,
     all: Rate<()>,
     left_out: AtomicU64,
 }

@@ -10,7 +10,7 @@ impl Sts {
     /// ours, and a key is active.
     #[must_use]
     pub fn readiness(&self) -> bool {
-        let is_heard = (-SILENT_MILLISECONDS..SILENT_MILLISECONDS).contains(&self.database_silence());
+        let is_heard = (-SILENT_MILLISECONDS..SILENT_MILLISECONDS).contains(&self.database_clock.silence(self.now()));
         is_heard && self.is_trusted() && !self.database_clock.is_far_apart() && self.snapshot().ring.is_able()
     }
 }

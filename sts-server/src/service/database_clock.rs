@@ -3,22 +3,47 @@
 //! Replicas share what the database holds: when a value may be spent again, when a revocation ends, since when a key signs. One whose
 //! clock lies far from the database's would decide by another time than all others.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
 /// How far the two clocks may lie apart.
 const MOST_APART: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is known of the database's clock.
-#[derive(Debug, Default)]
+/// The database's clock beside that of this server.
+#[derive(Debug)]
 pub(super) struct DatabaseClock {
     is_far_apart: AtomicBool,
+    /// The time of the database's last answer, in milliseconds since the epoch.
+    read_at: AtomicI64,
+    /// The time by which the database's clock was ahead then, in milliseconds.
+    ahead: AtomicI64,
 }
 
 impl DatabaseClock {
-    /// Compares the database's time with ours before and after it was asked, and logs when that changes anything.
+    /// The clock of a database that answered at this time.
+    pub(super) fn new(read_at: Timestamp) -> Self {
+        Self {
+            is_far_apart: AtomicBool::new(false),
+            read_at: AtomicI64::new(read_at.as_millisecond()),
+            ahead: AtomicI64::new(0),
+        }
+    }
+
+    /// The time since the database's last answer, in milliseconds.
+    pub(super) fn silence(&self, now: Timestamp) -> i64 {
+        now.as_millisecond() - self.read_at.load(Ordering::Relaxed)
+    }
+
+    /// The time by which the database's clock was ahead at its last answer, in milliseconds.
+    pub(super) fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Compares the database's time with ours before and after it was asked, and logs a change of the result.
     pub(super) fn compare(&self, database: Timestamp, [before, after]: [Timestamp; 2]) {
+        self.read_at.store(after.as_millisecond(), Ordering::Relaxed);
+        self.ahead.store(database.as_millisecond() - after.as_millisecond(), Ordering::Relaxed);
         let apart = apart(database, [before, after]);
         let is_far = apart.abs() > MOST_APART;
         if self.is_far_apart.swap(is_far, Ordering::AcqRel) == is_far {
@@ -59,7 +84,7 @@ mod tests {
     #[test]
     fn a_minute_apart_is_borne_and_no_more() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let clock = DatabaseClock::default();
+        let clock = DatabaseClock::new(at(1000));
         for (database, is_far_apart) in
             [(1000, false), (940, false), (939, true), (1000, false), (1065, false), (1066, true), (1003, false)]
         {

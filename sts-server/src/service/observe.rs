@@ -1,4 +1,4 @@
-//! What the service tells of itself when somebody asks for the metrics.
+//! The gauges of the service, set when the metrics are read.
 
 use jiff::Timestamp;
 use sts_jose::KeySetHealth;
@@ -11,12 +11,16 @@ use crate::telemetry::catalog;
 const UP_MILLISECONDS: i64 = 5_000;
 
 impl Sts {
-    /// Sets the gauges to what is so now. No I/O.
+    /// Sets the gauges to the present values. No I/O.
     pub fn observe(&self) {
         let (snapshot, metrics, now) = (self.snapshot(), &self.metrics, self.now());
         metrics.set(&catalog::SNAPSHOT_AGE, &[], seconds(self.snapshot_age().max(0)));
-        metrics.set(&catalog::DATABASE_UP, &[], f64::from(u8::from(self.database_silence() < UP_MILLISECONDS)));
-        metrics.set(&catalog::DATABASE_CLOCK_OFFSET, &[], seconds(self.database_ahead()));
+        metrics.set(
+            &catalog::DATABASE_UP,
+            &[],
+            f64::from(u8::from(self.database_clock.silence(now) < UP_MILLISECONDS)),
+        );
+        metrics.set(&catalog::DATABASE_CLOCK_OFFSET, &[], seconds(self.database_clock.ahead()));
         let versions = [
             ("registry", snapshot.registry.version()),
             ("keys", snapshot.ring.version()),

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::keys::{KeyAccess, KeyRing, MasterKey, TrustedKeys};
 use crate::record::Revocations;
 use crate::registry::Registry;
 use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
-use crate::verify;
 
 /// The revocations that may always be added before all are read again.
 const MOST_ADDED: usize = 1024;
@@ -181,24 +179,5 @@ impl Snapshot {
         self.ring = Arc::new(ring);
         self.faults.keys = faults;
         Ok(())
-    }
-
-    /// What verifying a subject token reads.
-    #[must_use]
-    pub fn verify_context<'a>(
-        &'a self,
-        issuer: &'a str,
-        max_token_bytes: usize,
-        now: Timestamp,
-    ) -> verify::Context<'a> {
-        verify::Context {
-            registry: &self.registry,
-            trusted: &self.trusted,
-            ring: &self.ring,
-            revocations: &self.revocations,
-            issuer,
-            max_token_bytes,
-            now,
-        }
     }
 }

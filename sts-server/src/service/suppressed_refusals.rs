@@ -1,4 +1,4 @@
-//! Refusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
+//! SuppressedRefusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
 //!
 //! An agent that is refused all day would fill the disk with events that say the same. Successes are not counted here.
 
@@ -9,19 +9,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::rate::Rate;
-use super::service::View;
-use super::{Refusal, Sts};
-use crate::record::{Event, EventKind, Submission, Verdict};
+use super::Sts;
+use crate::rate_limits::Rate;
+use crate::record::{Event, EventKind, Submission};
 use crate::registry::Registry;
-use crate::storage::OneTimeValue;
 
 /// The span of time that one event counts.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
 
 /// The party whose requests were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Refused {
+pub(crate) enum RefusedParty {
     /// An agent, by its id.
     Agent(String),
     /// An operator, by the name of the audit log.
@@ -30,51 +28,51 @@ pub(super) enum Refused {
 
 /// The refusals of each agent and operator within the last minute, and those that were not stored.
 #[derive(Debug)]
-pub(super) struct Refusals {
-    rate: Rate<Refused>,
-    suppressed: Mutex<HashMap<Refused, Suppressed>>,
+pub(crate) struct SuppressedRefusals {
+    rate: Rate<RefusedParty>,
+    suppressed: Mutex<HashMap<RefusedParty, Suppressed>>,
 }
 
-/// Refusals that are not stored one by one.
+/// SuppressedRefusals that are not stored one by one.
 #[derive(Debug, Clone)]
 struct Suppressed {
     since: Timestamp,
     reasons: BTreeMap<&'static str, u64>,
 }
 
-impl Refused {
+impl RefusedParty {
     /// The agent of an event; the class of an instance.
-    pub(super) fn agent(event: &Event, registry: &Registry) -> Self {
+    pub(crate) fn agent(event: &Event, registry: &Registry) -> Self {
         Self::Agent(event.client_id.as_deref().map_or_else(String::new, |id| registry.entry_id(id).to_owned()))
     }
 }
 
-impl Refusals {
-    pub(super) fn new(per_minute: u32) -> Self {
+impl SuppressedRefusals {
+    pub(crate) fn new(per_minute: u32) -> Self {
         let rate = Rate::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
         Self { rate, suppressed: Mutex::default() }
     }
 
     /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.
-    pub(super) fn count(&self, refused: &Refused, reason: &'static str, now: Timestamp) -> Option<Duration> {
+    pub(crate) fn count(&self, refused: &RefusedParty, reason: &'static str, now: Timestamp) -> Option<Duration> {
         let wait = self.rate.count(refused)?;
         self.add(refused, [(reason, 1)], now);
         Some(wait)
     }
 
     /// Counts a refusal that is stored already, because only the commit could find it.
-    pub(super) fn count_stored(&self, refused: &Refused, now: Timestamp) {
+    pub(crate) fn count_stored(&self, refused: &RefusedParty, now: Timestamp) {
         if self.rate.count(refused).is_some() {
             self.add(refused, [], now);
         }
     }
 
     /// True if the bound was passed within the last minute.
-    pub(super) fn is_past(&self, refused: &Refused) -> bool {
+    pub(crate) fn is_past(&self, refused: &RefusedParty) -> bool {
         self.suppressed().contains_key(refused)
     }
 
-    fn add(&self, refused: &Refused, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
+    fn add(&self, refused: &RefusedParty, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
         let mut all = self.suppressed();
         let of = all.entry(refused.clone()).or_insert_with(|| Suppressed { since, reasons: BTreeMap::new() });
         of.since = of.since.min(since);
@@ -85,11 +83,11 @@ impl Refusals {
     }
 
     /// Takes what was suppressed since before `until`.
-    fn take(&self, until: Timestamp) -> Vec<(Refused, Suppressed)> {
+    fn take(&self, until: Timestamp) -> Vec<(RefusedParty, Suppressed)> {
         self.suppressed().extract_if(|_, suppressed| suppressed.since <= until).collect()
     }
 
-    fn suppressed(&self) -> MutexGuard<'_, HashMap<Refused, Suppressed>> {
+    fn suppressed(&self) -> MutexGuard<'_, HashMap<RefusedParty, Suppressed>> {
         self.suppressed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,14 +98,14 @@ impl Suppressed {
     }
 
     /// The one event that stands for all.
-    fn event(&self, refused: &Refused, now: Timestamp) -> Event {
+    fn event(&self, refused: &RefusedParty, now: Timestamp) -> Event {
         let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
         commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let each: Vec<String> = commonest.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let mut event = Event::new(EventKind::RefusalsSuppressed, now);
         match refused {
-            Refused::Agent(id) => event.client_id = Some(id.clone()),
-            Refused::Operator(name) => event.admin = Some(name.clone()),
+            RefusedParty::Agent(id) => event.client_id = Some(id.clone()),
+            RefusedParty::Operator(name) => event.admin = Some(name.clone()),
         }
         event.reason = commonest.first().map(|(reason, _)| (*reason).to_owned());
         event.count = Some(self.count());
@@ -120,7 +118,7 @@ impl Sts {
     /// Counts a refusal of an operator; whether it is one too many to be stored.
     #[must_use]
     pub fn suppresses_refusal_of(&self, operator: &str, reason: &'static str) -> bool {
-        self.refusals.count(&Refused::Operator(operator.to_owned()), reason, self.now()).is_some()
+        self.refusals.count(&RefusedParty::Operator(operator.to_owned()), reason, self.now()).is_some()
     }
 
     /// Stores an event for each agent and operator of whom refusals were suppressed a minute ago or earlier.
@@ -132,25 +130,6 @@ impl Sts {
     /// The same at the end of the server, for all refusals that were suppressed so far.
     pub async fn record_last_suppressed_refusals(&self) {
         self.record_suppressed(Timestamp::MAX).await;
-    }
-
-    /// Spends a one-time value apart from the token that it authenticates, for an agent that has passed its bound. Otherwise the
-    /// commit would find that the value was spent before, and store that refusal each time.
-    ///
-    /// # Errors
-    /// [`Refusal`] when the value was spent before, or the database is out of reach.
-    pub(super) async fn spend_apart(&self, view: &View, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
-        let submission = Submission {
-            known: view.snapshot.versions(),
-            one_time: Some(one_time),
-            standings: Vec::new(),
-            token: None,
-            event: None,
-        };
-        match self.recorder.record(submission).await? {
-            Verdict::Replayed => Err(self.refuse(view, Refusal::Replayed, event.clone(), None).await),
-            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
-        }
     }
 
     async fn record_suppressed(&self, until: Timestamp) {
