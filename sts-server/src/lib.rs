@@ -20,6 +20,7 @@ pub mod record;
 pub mod registry;
 pub mod server;
 pub mod service;
+mod shutdown;
 pub mod storage;
 pub mod telemetry;
 pub mod ttl;

@@ -20,6 +20,7 @@ use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimi
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
+use crate::shutdown::announced;
 use crate::storage::{self, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 
@@ -289,7 +290,7 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
 async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
         () = sts.follow(FOLLOW_EVERY) => {}
-        () = http::announced(&mut ended) => {}
+        () = announced(&mut ended) => {}
     }
 }
 
@@ -297,7 +298,7 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
         () = sts.recorder_ended() => tracing::error!("the recorder has ended"),
-        () = http::announced(&mut ended) => {}
+        () = announced(&mut ended) => {}
     }
 }
 
@@ -312,7 +313,7 @@ async fn maintain(
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
-            () = http::announced(&mut ended) => return,
+            () = announced(&mut ended) => return,
         }
         if let Err(error) = administration.maintain_keys().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");

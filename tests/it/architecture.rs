@@ -29,7 +29,7 @@ const SERVER: Building = Building {
         &["client_auth", "verify", "mint"],
         &["policy", "keys", "record", "rate_limits"],
         &["registry", "config", "storage"],
-        &["ttl", "error_kind", "fault", "document", "telemetry"],
+        &["ttl", "error_kind", "shutdown", "fault", "document", "telemetry"],
     ],
     exceptions: &[
         // A registry is checked against the configuration, and becomes changes of the database.

@@ -104,15 +104,19 @@ fn docs_audit_has_every_reason() {
 
 #[test]
 fn docs_audit_has_every_reason_of_the_admin_api() {
-    let refusal = read("sts-server/src/admin/refusal.rs");
-    let statuses = arms(&read("sts-server/src/http/admin/answer.rs"), "status");
+    let answer = read("sts-server/src/http/admin/answer.rs");
+    let statuses = [arms(&answer, "status"), arms(&answer, "denied_status")].concat();
+    let reasons = ["sts-server/src/admin/denied.rs", "sts-server/src/http/admin/refused.rs"]
+        .map(|file| arms(&read(file), "reason"))
+        .concat();
     let status = |pattern: &str| {
-        let of = statuses.iter().find(|(known, _)| variant(&known.replace("Refusal::", "Self::")) == variant(pattern));
+        let named = |known: &str| known.replace("Denied::", "Self::").replace("Refused::", "Self::");
+        let of = statuses.iter().find(|(known, _)| variant(&named(known)) == variant(pattern));
         let (_, name) = of.unwrap_or_else(|| panic!("no status of {pattern}"));
-        let name = name.trim_matches(|char: char| "{} \n".contains(char)).to_owned();
+        let name = plain(name);
         name.strip_prefix("StatusCode::").unwrap_or_else(|| panic!("{pattern}: {name}")).to_owned()
     };
-    let mut rows_in_source: BTreeSet<String> = arms(&refusal, "reason")
+    let mut rows_in_source: BTreeSet<String> = reasons
         .iter()
         .filter_map(|(pattern, reason)| Some(format!("`{}` | {}", literal(reason)?, status(pattern))))
         .collect();
@@ -269,7 +273,7 @@ fn refusal_step(variant: &str) -> &'static str {
 /// The reasons of one match and the rows of another, joined by the variant that both are about.
 fn joined(reasons: &[(String, String)], rows: &[(String, String)], step: impl Fn(&str) -> &'static str) -> Vec<String> {
     let rows: BTreeMap<(String, bool), &str> =
-        rows.iter().map(|(pattern, row)| (variant(pattern), row.as_str())).collect();
+        rows.iter().map(|(pattern, row)| (variant(pattern), plain(row))).collect();
     let mut found = Vec::new();
     for (pattern, value) in reasons {
         let Some(reason) = literal(value) else { continue };
@@ -280,6 +284,11 @@ fn joined(reasons: &[(String, String)], rows: &[(String, String)], step: impl Fn
         found.push(line(&reason, step(&key.0), *row));
     }
     found
+}
+
+/// The value of an arm without the braces around it.
+fn plain(value: &str) -> &str {
+    value.trim_matches(|char: char| "{} \n".contains(char))
 }
 
 fn line(reason: &str, step: &str, row: ErrorKind) -> String {

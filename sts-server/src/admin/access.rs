@@ -14,7 +14,7 @@ use serde_json::json;
 use sts_jose::Entropy;
 use subtle::ConstantTimeEq as _;
 
-use super::Refusal;
+use super::Denied;
 use crate::client_auth::{AuthenticationError, SecretQueue};
 use crate::config::{self, AdminToken, Role};
 use crate::keys::{Inspected, KeyAccess, TrustedKeys};
@@ -113,15 +113,15 @@ impl Access {
     /// The operator who asks. `authorization` are all `Authorization` headers of the request. A failed attempt is counted.
     ///
     /// # Errors
-    /// [`Refusal`]; the same for a token that nobody knows and for a wrong one.
+    /// [`Denied`]; the same for a token that nobody knows and for a wrong one.
     pub async fn authenticate(
         &self,
         sts: &Sts,
         authorization: &[&HeaderValue],
         source: IpAddr,
-    ) -> Result<Operator, Refusal> {
+    ) -> Result<Operator, Denied> {
         if self.tokens.is_empty() && self.oidc.is_none() {
-            return Err(Refusal::NotConfigured);
+            return Err(Denied::NotConfigured);
         }
         sts.rates().admit_attempt(source)?;
         let refusal = match self.identify(sts, authorization).await {
@@ -152,7 +152,7 @@ impl Access {
         }
     }
 
-    async fn identify(&self, sts: &Sts, authorization: &[&HeaderValue]) -> Result<Operator, Refusal> {
+    async fn identify(&self, sts: &Sts, authorization: &[&HeaderValue]) -> Result<Operator, Denied> {
         let bearer = bearer(authorization)?;
         match &self.oidc {
             // A JWT has three parts; an admin token has two.
@@ -161,7 +161,7 @@ impl Access {
         }
     }
 
-    async fn by_token(&self, sts: &Sts, bearer: &str) -> Result<Operator, Refusal> {
+    async fn by_token(&self, sts: &Sts, bearer: &str) -> Result<Operator, Denied> {
         let name = claimed_name(bearer);
         let known = self.tokens.iter().find(|known| Some(known.token.name.as_str()) == name);
         let seen: [u8; 32] = digest(&SHA256, bearer.as_bytes()).as_ref().try_into().unwrap_or_default();
@@ -170,7 +170,7 @@ impl Access {
             return Ok(known.operator());
         }
         if name.is_none() {
-            return Err(Refusal::Token);
+            return Err(Denied::Token);
         }
         let hash = known.map(|known| known.token.hash.clone());
         let secret = bearer.to_owned().into();
@@ -181,8 +181,8 @@ impl Access {
                 let _same = known.seen.set(seen);
                 Ok(known.operator())
             }
-            None if matches!(matches, Err(AuthenticationError::Overloaded)) => Err(Refusal::Overloaded),
-            None => Err(Refusal::Token),
+            None if matches!(matches, Err(AuthenticationError::Overloaded)) => Err(Denied::Overloaded),
+            None => Err(Denied::Token),
         }
     }
 }
@@ -195,7 +195,7 @@ impl KnownToken {
 
 impl Oidc {
     /// Whoever the issuer names and gives no role is authenticated, and may do nothing: which is said as any refusal of a token.
-    async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Refusal> {
+    async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Denied> {
         let snapshot = sts.snapshot();
         let context = OperatorContext {
             registry: &self.registry,
@@ -207,15 +207,14 @@ impl Oidc {
             now: sts.now(),
         };
         let verified = verify::operator(&context, token).await;
-        let verified = verified.map_err(|error| {
-            if error.is_outage() { Refusal::IssuerKeys(error) } else { Refusal::AccessToken(error) }
-        })?;
+        let verified = verified
+            .map_err(|error| if error.is_outage() { Denied::IssuerKeys(error) } else { Denied::AccessToken(error) })?;
         let VerifiedOperator { iss, sub, values } = verified;
         let holds = |names: &[String]| names.iter().any(|name| values.contains(name));
         let role = self.config.values().into_iter().find(|(_, names)| holds(names)).map(|(role, _)| role);
         match role {
             Some(role) => Ok(Operator { name: format!("{sub} of {iss}"), role }),
-            None => Err(Refusal::Role { needs: Role::Reader }),
+            None => Err(Denied::Role { needs: Role::Reader }),
         }
     }
 }
@@ -242,20 +241,20 @@ impl std::fmt::Debug for NewToken {
 }
 
 /// The one bearer token (RFC 6750 §2.1).
-fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Refusal> {
+fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Denied> {
     let header = match authorization {
-        [] => return Err(Refusal::Unauthenticated),
-        [header] => header.to_str().ok().ok_or(Refusal::Authorization)?,
-        _ => return Err(Refusal::Authorization),
+        [] => return Err(Denied::Unauthenticated),
+        [header] => header.to_str().ok().ok_or(Denied::Authorization)?,
+        _ => return Err(Denied::Authorization),
     };
     let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::Unauthenticated);
+        return Err(Denied::Unauthenticated);
     }
     let token = token.trim();
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if token.is_empty() || token.len() > MAX_BEARER_BYTES || !token.bytes().all(is_token) {
-        return Err(Refusal::Authorization);
+        return Err(Denied::Authorization);
     }
     Ok(token)
 }

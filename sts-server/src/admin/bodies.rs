@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sts_jose::Algorithm;
 
-use super::{ExplainRequest, Named, Refusal, RotateRequest};
+use super::{Denied, ExplainRequest, Named, RotateRequest};
 use crate::document::{FieldFault, Key, Schema, Shape, read_object};
 
 static REVOCATION: Schema = Schema {
@@ -62,18 +62,18 @@ fn algorithm(text: &str) -> Result<(), String> {
     text.parse::<Algorithm>().map(drop).map_err(|error| error.to_string())
 }
 
-fn read<T: DeserializeOwned>(schema: &Schema, body: &Map<String, Value>) -> Result<T, Refusal> {
-    let values = read_object(schema, body).map_err(Refusal::Faults)?;
+fn read<T: DeserializeOwned>(schema: &Schema, body: &Map<String, Value>) -> Result<T, Denied> {
+    let values = read_object(schema, body).map_err(Denied::Faults)?;
     let read = serde_json::from_value(Value::Object(values));
-    read.map_err(|error| Refusal::Faults(vec![FieldFault::at("", error.to_string())]))
+    read.map_err(|error| Denied::Faults(vec![FieldFault::at("", error.to_string())]))
 }
 
 impl Named {
     /// What a body names.
     ///
     /// # Errors
-    /// [`Refusal::Faults`].
-    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
         read(&REVOCATION, body)
     }
 }
@@ -82,8 +82,8 @@ impl RotateRequest {
     /// What a body asks for.
     ///
     /// # Errors
-    /// [`Refusal::Faults`].
-    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
         read(&ROTATION, body)
     }
 }
@@ -92,8 +92,8 @@ impl ExplainRequest {
     /// What a body asks for.
     ///
     /// # Errors
-    /// [`Refusal::Faults`].
-    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
         read(&EXPLANATION, body)
     }
 }

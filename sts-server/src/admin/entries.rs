@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::entry_body::{self, DISABLED};
-use super::{Administration, By, Refusal};
+use super::{Administration, By, Denied};
 use crate::config::Role;
 use crate::fault::Fault;
 use crate::record::EventKind;
@@ -74,8 +74,8 @@ impl Administration {
     /// All entries of a kind, by their names.
     ///
     /// # Errors
-    /// [`Refusal`]: the database.
-    pub async fn entries(&self, kind: EntryKind) -> Result<Vec<SeenEntry>, Refusal> {
+    /// [`Denied`]: the database.
+    pub async fn entries(&self, kind: EntryKind) -> Result<Vec<SeenEntry>, Denied> {
         let rows = self.store.entries().await?.entries();
         Ok(rows.iter().filter(|row| row.kind == kind).map(seen).collect())
     }
@@ -83,17 +83,17 @@ impl Administration {
     /// One entry.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], or the database.
-    pub async fn entry(&self, kind: EntryKind, id: &str) -> Result<SeenEntry, Refusal> {
+    /// [`Denied::NotFound`], or the database.
+    pub async fn entry(&self, kind: EntryKind, id: &str) -> Result<SeenEntry, Denied> {
         let rows = self.store.entries().await?.entries();
-        Ok(seen(find(&rows, kind, id).ok_or(Refusal::NotFound)?))
+        Ok(seen(find(&rows, kind, id).ok_or(Denied::NotFound)?))
     }
 
     /// Makes an entry say what it shall say.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing is stored then.
-    pub async fn put_entry(&self, put: &PutEntry<'_>, by: &By) -> Result<(Put, SeenEntry), Refusal> {
+    /// [`Denied`]; nothing is stored then.
+    pub async fn put_entry(&self, put: &PutEntry<'_>, by: &By) -> Result<(Put, SeenEntry), Denied> {
         for _ in 0..MAX_ATTEMPTS {
             let (version, rows) = self.unaltered(put.kind, put.id).await?;
             let stored = find(&rows, put.kind, put.id);
@@ -111,23 +111,23 @@ impl Administration {
             }
             return Ok((outcome, seen(&row)));
         }
-        Err(Refusal::Contended)
+        Err(Denied::Contended)
     }
 
     /// Deletes an entry that the API made.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing is deleted then.
+    /// [`Denied`]; nothing is deleted then.
     pub async fn delete_entry(
         &self,
         kind: EntryKind,
         id: &str,
         precondition: &Precondition,
         by: &By,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Denied> {
         for _ in 0..MAX_ATTEMPTS {
             let (version, rows) = self.unaltered(kind, id).await?;
-            let stored = find(&rows, kind, id).ok_or(Refusal::NotFound)?;
+            let stored = find(&rows, kind, id).ok_or(Denied::NotFound)?;
             precondition.check(Some(stored))?;
             if stored.origin == Origin::File {
                 return Err(entry_body::made_by_file("leave it out of the file to delete it"));
@@ -137,7 +137,7 @@ impl Administration {
             let faults = self.new_faults(&before, &after);
             if !faults.is_empty() {
                 let faults = faults.into_iter().map(entry_body::unplaced).collect();
-                return Err(Refusal::Conflict(faults));
+                return Err(Denied::Conflict(faults));
             }
             let detail = format!("remove {} {id}", kind_name(kind));
             let change = EntryChange::Delete(kind, id.to_owned());
@@ -146,11 +146,11 @@ impl Administration {
             }
             return Ok(());
         }
-        Err(Refusal::Contended)
+        Err(Denied::Contended)
     }
 
     /// All entries, and their version. One that was written past the servers may not be changed: what is left of it would be sealed.
-    async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Refusal> {
+    async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Denied> {
         let stored = self.store.entries().await?;
         if stored.is_altered(kind, id) {
             return Err(entry_body::altered());
@@ -164,7 +164,7 @@ impl Administration {
         change: EntryChange,
         by: &By,
         detail: String,
-    ) -> Result<Changed, Refusal> {
+    ) -> Result<Changed, Denied> {
         let audit = [self.audit_row(EventKind::RegistryChanged, by, |event| event.detail = Some(detail))];
         Ok(self.store.change_entries(version, &[change], &audit).await?)
     }
@@ -175,15 +175,15 @@ impl Administration {
         put: &PutEntry<'_>,
         stored: Option<&EntryRow>,
         rows: &[EntryRow],
-    ) -> Result<(EntryRow, String), Refusal> {
+    ) -> Result<(EntryRow, String), Denied> {
         let stored_body = stored.map(entry_body::stored);
         let body =
-            entry_body::with_withheld(put.body, stored_body.as_ref()).map_err(|fault| Refusal::Faults(vec![fault]))?;
+            entry_body::with_withheld(put.body, stored_body.as_ref()).map_err(|fault| Denied::Faults(vec![fault]))?;
         let read = JsonEntry::read(put.kind, &body);
-        let body = entry_body::written(put.kind, put.id, &read).map_err(Refusal::Faults)?;
+        let body = entry_body::written(put.kind, put.id, &read).map_err(Denied::Faults)?;
         let mut keys = entry_body::differing_keys(stored_body.as_ref(), &body);
         if put.role < Role::Admin && keys != [DISABLED] && !(keys.is_empty() && stored.is_some()) {
-            return Err(Refusal::Role { needs: Role::Admin });
+            return Err(Denied::Role { needs: Role::Admin });
         }
         if let (Some(stored), Some(stored_body)) = (stored, &stored_body)
             && (stored.origin == Origin::File)
@@ -198,7 +198,7 @@ impl Administration {
         }
         let files = entry_body::named_files(&body, stored_body.as_ref());
         if !files.is_empty() {
-            return Err(Refusal::Faults(files));
+            return Err(Denied::Faults(files));
         }
         self.check_together(put, &read, rows)?;
         let text = Value::Object(body).to_string();
@@ -217,7 +217,7 @@ impl Administration {
     }
 
     /// Refuses an entry that breaks a rule, alone or with the others, or makes one of the others break one.
-    fn check_together(&self, put: &PutEntry<'_>, read: &JsonEntry, rows: &[EntryRow]) -> Result<(), Refusal> {
+    fn check_together(&self, put: &PutEntry<'_>, read: &JsonEntry, rows: &[EntryRow]) -> Result<(), Denied> {
         let before = Entries::from_rows(rows);
         let others = rows.iter().filter(|row| (row.kind, row.id.as_str()) != (put.kind, put.id));
         let after = Entries::from_rows(others).and(read.entries());
@@ -227,7 +227,7 @@ impl Administration {
         }
         let placed =
             |fault: &Fault| if read.concerns(fault) { read.placed(fault) } else { entry_body::unplaced(fault.clone()) };
-        Err(Refusal::Faults(faults.iter().map(placed).collect()))
+        Err(Denied::Faults(faults.iter().map(placed).collect()))
     }
 
     /// The errors that there were not before: what is wrong already does not stand in anybody's way.
@@ -239,13 +239,13 @@ impl Administration {
 }
 
 impl Precondition {
-    fn check(&self, stored: Option<&EntryRow>) -> Result<(), Refusal> {
+    fn check(&self, stored: Option<&EntryRow>) -> Result<(), Denied> {
         match (self, stored) {
-            (Self::None, _) => Err(Refusal::PreconditionRequired),
+            (Self::None, _) => Err(Denied::PreconditionRequired),
             (Self::Absent, None) | (Self::Present, Some(_)) => Ok(()),
             (Self::Is(etags), Some(stored)) if etags.contains(&etag(stored)) => Ok(()),
             (Self::Absent, Some(_)) | (Self::Present | Self::Is(_), None) | (Self::Is(_), Some(_)) => {
-                Err(Refusal::PreconditionFailed)
+                Err(Denied::PreconditionFailed)
             }
         }
     }

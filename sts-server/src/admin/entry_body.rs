@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::Denied;
 use crate::document::FieldFault;
 use crate::fault::Fault;
 use crate::registry::{Delegation, FILE_KEYS, JsonEntry, differing_keys as differing};
@@ -123,7 +123,7 @@ pub(super) fn disabled(
     row: &EntryRow,
     stored: &Map<String, Value>,
     wanted: &Map<String, Value>,
-) -> Result<EntryRow, Refusal> {
+) -> Result<EntryRow, Denied> {
     let others: Vec<String> = differing(stored, wanted).into_iter().filter(|key| key != DISABLED).collect();
     if !others.is_empty() {
         return Err(made_by_file(format!("this differs: {}", others.join(", "))));
@@ -144,12 +144,12 @@ pub(super) fn unplaced(fault: Fault) -> FieldFault {
 }
 
 /// A change of an entry that was written past the servers.
-pub(super) fn altered() -> Refusal {
+pub(super) fn altered() -> Denied {
     let message =
         "the entry was written or altered past the server: review it, then seal it with `sts-server registry accept`";
-    Refusal::Conflict(vec![FieldFault { pointer: None, parameter: None, message: message.to_owned(), help: None }])
+    Denied::Conflict(vec![FieldFault { pointer: None, parameter: None, message: message.to_owned(), help: None }])
 }
 
-pub(super) fn made_by_file(message: impl Into<String>) -> Refusal {
-    Refusal::FileMade(FieldFault { pointer: None, parameter: None, message: message.into(), help: None })
+pub(super) fn made_by_file(message: impl Into<String>) -> Denied {
+    Denied::FileMade(FieldFault { pointer: None, parameter: None, message: message.into(), help: None })
 }

@@ -7,12 +7,13 @@
 mod access;
 mod audit;
 mod bodies;
+mod denied;
 mod entries;
 mod entry_body;
 mod explain;
 mod keys;
 mod known_names;
-mod refusal;
+
 mod registry;
 mod revocations;
 
@@ -26,12 +27,12 @@ use thiserror::Error;
 pub use crate::document::FieldFault;
 pub use access::{Access, NewToken, Operator};
 pub use audit::AuditQuery;
+pub use denied::Denied;
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};
 pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
-pub use refusal::Refusal;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 
 use crate::config::Config;
@@ -110,10 +111,10 @@ impl Administration {
     ///
     /// # Errors
     /// [`StorageError`]; the refusal stands all the same.
-    pub async fn refused(&self, refusal: &Refusal, asked: &str, by: &By) -> Result<(), StorageError> {
+    pub async fn refused(&self, reason: &str, detail: &str, asked: &str, by: &By) -> Result<(), StorageError> {
         let row = self.audit_row(EventKind::AdminRefused, by, |event| {
-            event.reason = Some(refusal.reason().to_owned());
-            event.detail = Some(format!("{}: {}", cut(asked), refusal.detail()));
+            event.reason = Some(reason.to_owned());
+            event.detail = Some(format!("{}: {detail}", cut(asked)));
         });
         self.store.append_audit(&[row]).await
     }

@@ -7,11 +7,10 @@ use axum::body::Body;
 use bytes::Buf as _;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http::request::Parts;
 use http_body_util::BodyExt as _;
 
-use super::listener::Peer;
 use super::memory::{Lease, RequestMemory};
+use super::peer::Peer;
 use super::places::Phase;
 use crate::config::Limits;
 
@@ -55,11 +54,12 @@ impl Deref for HeldBody {
 /// [`Limits::OWN_BODY_BYTES`].
 pub(super) async fn read(
     memory: &RequestMemory,
-    (head, peer): (&Parts, &Peer),
+    headers: &HeaderMap,
+    peer: &Peer,
     body: Body,
     patience: Duration,
 ) -> Result<HeldBody, BodyFault> {
-    let announced = announced_length(&head.headers).unwrap_or_default();
+    let announced = announced_length(headers).unwrap_or_default();
     let begun = match memory.lease(announced) {
         _ if announced > Limits::BODY_BYTES => Err(BodyFault::TooLarge),
         Some(lease) => Ok(HeldBody { bytes: Vec::with_capacity(announced), lease }),

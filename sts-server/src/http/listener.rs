@@ -23,12 +23,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
 
-use super::agents::{Agents, by_router};
+use super::oauth::{Agents, by_router};
+use super::peer::Peer;
 use super::places::{Admission, Full, Phase, Place, Places, Seat};
 use super::tls::Tls;
 use super::watched::Watched;
 use super::{App, answer, body};
 use crate::config;
+use crate::shutdown::announced;
 use crate::telemetry::{self, Metrics, Stopwatch};
 
 /// How long the loop waits when the system has no descriptor left for another connection.
@@ -41,26 +43,6 @@ const MAX_REQUESTS: u32 = 10_000;
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// How long requests that were sent before the end was announced may be on their way here; then idle connections are closed.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
-
-/// The peer of a connection; an extension of requests that go through a router.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub(super) address: SocketAddr,
-    /// `None` for a request that comes over no connection.
-    seat: Option<Arc<Seat>>,
-}
-
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Self {
-        Self { address, seat: None }
-    }
-}
-
-impl Peer {
-    pub(super) fn seat(&self) -> Option<&Seat> {
-        self.seat.as_deref()
-    }
-}
 
 /// What a listener does not go beyond, and where it counts.
 #[derive(Debug, Clone, Copy)]
@@ -251,7 +233,7 @@ impl Listener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let (age, requests) = (Stopwatch::start(), AtomicU32::new(0));
-        let peer = Peer { address: peer, seat: Some(Arc::clone(seat)) };
+        let peer = Peer::connected(peer, Arc::clone(seat));
         let service = service_fn(async |request: http::Request<Incoming>| {
             seat.enter(Phase::Works);
             let response = self.answer(request.map(Body::new), &peer).await;
@@ -313,11 +295,6 @@ fn names_one_host(request: &http::Request<Body>) -> bool {
         }
         (_, Some(_)) => false,
     }
-}
-
-/// Returns when the end has been announced, or nobody can announce it any more.
-pub(crate) async fn announced(shutdown: &mut watch::Receiver<bool>) {
-    let _gone = shutdown.wait_for(|ended| *ended).await;
 }
 
 /// Whether accepting failed for a reason that lies with one peer, and the next may be better.

@@ -1,30 +1,25 @@
 //! The public and the admin listener: requests in, answers out.
 //!
-//! What lives here: routes, the reading of requests (`post`), the accept loop (`listener`), all statuses and bodies (`answer`), and
-//! the admin API (`admin`).
-//! What must never: decisions; `exchange` makes them. Another endpoint is a file here and one line in `agents`, or in the router of the
-//! admin listener.
+//! What lives here: the endpoints (`oauth`), the intake of requests (`intake`), the accept loop (`listener`), all statuses and bodies
+//! (`answer`), and the admin API (`admin`). What must never: decisions; `exchange` makes them. Another endpoint is a line in `oauth`, or
+//! in the router of the admin listener.
 
 mod admin;
-mod agents;
 mod answer;
 mod body;
 mod content_type;
 mod health;
-mod introspect;
+mod intake;
 mod jwks;
 mod listener;
 mod memory;
 mod metadata;
 mod metrics;
-mod observed;
+mod oauth;
+mod peer;
 mod places;
-mod post;
-mod refused;
-mod revoke;
 mod source;
 mod tls;
-mod token;
 mod watched;
 
 use std::sync::Arc;
@@ -35,10 +30,10 @@ use axum::Router;
 use axum::routing::get;
 
 pub use admin::AdminApi;
-pub use agents::Agents;
 pub use answer::description;
-pub(crate) use listener::announced;
-pub use listener::{Endpoints, Limits as ListenerLimits, Listener, Peer};
+pub use listener::{Endpoints, Limits as ListenerLimits, Listener};
+pub use oauth::Agents;
+pub use peer::Peer;
 pub use tls::{Tls, TlsError};
 
 use crate::config::Config;

@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::ReadProblems;
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{AuditQuery, Refusal};
+use crate::admin::{AuditQuery, Denied};
 use crate::config::Role;
 use crate::document::FieldFault;
 use crate::record::{Event, cut, event_of};
@@ -65,12 +66,12 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let mut filter = api.administration.audit_filter(&query);
         filter.after_id = after_id;
         let rows = api.administration.audit(&filter, limit).await?;
-        Ok::<_, Refusal>(answer::json(&page(rows, limit)))
+        Ok::<_, Refused>(answer::json(&page(rows, limit)))
     };
     call::answer(api, request, Role::Reader, act).await
 }
 
-fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
+fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Denied> {
     let given = asked.query(&["correlation_id", "txn", "jti", "since", "limit", "cursor"])?;
     let mut faults = Vec::new();
     let mut fault = |name: &str, message: &str| faults.push(FieldFault::of(name, message));
@@ -91,7 +92,7 @@ fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
         None
     });
     if !faults.is_empty() {
-        return Err(Refusal::Parameters(faults));
+        return Err(Denied::Parameters(faults));
     }
     let text = |name: &str| given.get(name).map(str::to_owned);
     Ok((

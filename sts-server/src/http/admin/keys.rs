@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{ListedKey, Refusal, RotateRequest};
+use crate::admin::{ListedKey, RotateRequest};
 use crate::config::Role;
 
 /// All signing keys.
@@ -29,7 +30,7 @@ pub(super) struct KeyList {
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
-        Ok::<_, Refusal>(answer::json(&KeyList { keys: api.administration.keys().await? }))
+        Ok::<_, Refused>(answer::json(&KeyList { keys: api.administration.keys().await? }))
     };
     call::answer(api, request, Role::Reader, act).await
 }
@@ -49,7 +50,7 @@ pub(super) async fn rotate(State(api): State<AdminApi>, request: Request) -> Res
         let rotation = RotateRequest::read(&asked.object()?)?;
         api.administration.rotate_keys(rotation, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::json(&KeyList { keys: api.administration.keys().await? }))
+        Ok::<_, Refused>(answer::json(&KeyList { keys: api.administration.keys().await? }))
     };
     call::answer(api, request, Role::Operator, act).await
 }
@@ -68,7 +69,7 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
         asked.query(&[])?;
         api.administration.revoke_key(&asked.id()?, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::gone())
+        Ok::<_, Refused>(answer::gone())
     };
     call::answer(api, request, Role::Admin, act).await
 }

@@ -14,6 +14,7 @@ mod explain;
 mod issuers;
 mod keys;
 mod openapi;
+mod refused;
 mod revocations;
 mod turns;
 
@@ -27,7 +28,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use crate::admin::{Access, Administration, Refusal};
+use crate::admin::{Access, Administration};
+use refused::Refused;
 
 /// Where the API is.
 pub(super) const BASE: &str = "/admin/v1";
@@ -75,9 +77,9 @@ fn routes() -> OpenApiRouter<AdminApi> {
 }
 
 async fn unknown_endpoint(State(api): State<AdminApi>, request: Request) -> Response {
-    call::refuse_unread(&api, &request, &Refusal::Endpoint)
+    call::refuse_unread(&api, &request, &Refused::Endpoint)
 }
 
 async fn unknown_method(State(api): State<AdminApi>, request: Request) -> Response {
-    call::refuse_unread(&api, &request, &Refusal::Method)
+    call::refuse_unread(&api, &request, &Refused::Method)
 }

@@ -7,7 +7,7 @@ use http::Method;
 use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admin::Refusal;
+use super::refused::Refused;
 
 /// Searches of the audit log at once: as many as the database has connections for them.
 const SEARCHES: usize = 2;
@@ -36,8 +36,8 @@ impl Turns {
     /// The turn of a request, which lasts until it is dropped; none for a request that needs none.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when none is free in time.
-    pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    /// [`Refused::Busy`] when none is free in time.
+    pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refused> {
         let turns = match head.uri.path() {
             "/revocations" if head.method != Method::GET => return Ok(None),
             "/audit" => &self.searches,
@@ -45,7 +45,7 @@ impl Turns {
         };
         match tokio::time::timeout(self.patience, Arc::clone(turns).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Some(turn)),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+            Ok(Err(_)) | Err(_) => Err(Refused::Busy),
         }
     }
 }
@@ -68,9 +68,9 @@ mod tests {
             for _ in 0..count {
                 taken.push(turns.take(&head("GET", path)).await.unwrap().unwrap());
             }
-            assert!(matches!(turns.take(&head("GET", path)).await, Err(Refusal::Busy)), "{path}");
+            assert!(matches!(turns.take(&head("GET", path)).await, Err(Refused::Busy)), "{path}");
         }
-        assert!(matches!(turns.take(&head("GET", "/revocations")).await, Err(Refusal::Busy)));
+        assert!(matches!(turns.take(&head("GET", "/revocations")).await, Err(Refused::Busy)));
         for method in ["POST", "DELETE"] {
             assert!(turns.take(&head(method, "/revocations")).await.unwrap().is_none(), "{method}");
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sts_client::inbound::Issuer;
 
-use super::{Agent, ErrorKind, with_header};
+use super::{Agent, Row, with_header};
 
 /// The claims of a token of client credentials: no tenant.
 fn of_account(agent: &Agent, changes: &Value) -> http::HeaderMap {
@@ -32,7 +32,7 @@ async fn a_token_with_tenant_ids_and_without_act_is_a_service_accounts_of_any_is
     assert_eq!(kind(&agent, &json!({ "tenant_ids": ["acme"] })).await, "ServiceAccount");
     assert_eq!(kind(&agent, &json!({ "tenant_ids": ["acme"], "act": { "sub": "bot" } })).await, "User");
     let named = with_header(of_account(&agent, &json!({ "tenant_ids": ["acme"] })), "x-tenant-id", "acme");
-    agent.refused("its issuer is no sts", named, ErrorKind::Scope, "tenant_forbidden").await;
+    agent.refused("its issuer is no sts", named, Row::Scope, "tenant_forbidden").await;
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_service_account_needs_no_tenant_claim_and_speaks_for_the_configured_t
     assert_eq!(told["context_has_user"], false);
     let unlisted = of_account(&agent, &json!({ "sub": "job", "idtyp": "app" }));
     let unlisted = with_header(unlisted, "x-tenant-id", "acme");
-    agent.refused("not listed", unlisted, ErrorKind::Scope, "tenant_forbidden").await;
+    agent.refused("not listed", unlisted, Row::Scope, "tenant_forbidden").await;
     let listed = with_header(of_account(&agent, &json!({ "sub": "nightly", "idtyp": "app" })), "x-tenant-id", "acme");
     assert_eq!(agent.served("listed", listed).await["tenant"], "acme");
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sts_client::inbound::Issuer;
 use sts_tests::TestIssuer;
 
-use super::{Agent, ErrorKind, tenant, with_header};
+use super::{Agent, Row, tenant, with_header};
 
 #[tokio::test]
 async fn a_users_token_says_who_calls() {
@@ -99,7 +99,7 @@ async fn aud_must_hold_an_audience_of_the_agent() {
     ];
     agent.each_token_refused(cases.map(|(aud, reason)| (json!({ "aud": aud }), reason))).await;
     let without = agent.bearer(&agent.idp.sign(&agent.claims_without("aud")));
-    agent.refused("no aud", without, ErrorKind::Token, other).await;
+    agent.refused("no aud", without, Row::Token, other).await;
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn exp_has_no_grace_and_iat_and_nbf_have_30_seconds() {
         ])
         .await;
     let without = agent.bearer(&agent.idp.sign(&agent.claims_without("exp")));
-    agent.refused("no exp", without, ErrorKind::Token, "exp_missing").await;
+    agent.refused("no exp", without, Row::Token, "exp_missing").await;
     agent.served("without iat", agent.bearer(&agent.idp.sign(&agent.claims_without("iat")))).await;
 }
 
@@ -147,7 +147,7 @@ async fn a_token_that_dies_is_refused_from_that_second_on() {
     agent.clock.advance(std::time::Duration::from_secs(3599));
     agent.served("its last second", request.clone()).await;
     agent.clock.advance(std::time::Duration::from_secs(1));
-    agent.refused("after it", request, ErrorKind::Token, "expired").await;
+    agent.refused("after it", request, Row::Token, "expired").await;
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn the_issuer_is_compared_byte_for_byte() {
     }
     agent.each_token_refused(cases).await;
     let without = agent.bearer(&agent.idp.sign(&agent.claims_without("iss")));
-    agent.refused("no iss", without, ErrorKind::Token, "issuer_missing").await;
+    agent.refused("no iss", without, Row::Token, "issuer_missing").await;
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn sub_has_1_to_255_characters_none_of_which_is_a_control_character() {
     cases.push((json!({ "sub": null }), "sub"));
     agent.each_token_refused(cases).await;
     let without = agent.bearer(&agent.idp.sign(&agent.claims_without("sub")));
-    agent.refused("no sub", without, ErrorKind::Token, "sub").await;
+    agent.refused("no sub", without, Row::Token, "sub").await;
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn the_tenant_is_one_value_of_the_claim() {
     ];
     agent.each_token_refused(others.map(|tenant| (json!({ "org_id": tenant }), "tenant_claim"))).await;
     let without = agent.bearer(&agent.idp.sign(&agent.claims_without("org_id")));
-    agent.refused("absent", without, ErrorKind::Token, "tenant_claim").await;
+    agent.refused("absent", without, Row::Token, "tenant_claim").await;
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn the_tenant_may_be_fixed_or_none() {
     let none = Agent::of_issuer(|issuer| issuer, |builder, _idp| builder).await;
     assert_eq!(none.served("none", none.request(&json!({}))).await["tenant"], Value::Null);
     let named = with_header(none.request(&json!({})), "x-tenant-id", "acme");
-    none.refused("named all the same", named, ErrorKind::Scope, "tenant_contradicted").await;
+    none.refused("named all the same", named, Row::Scope, "tenant_contradicted").await;
 }
 
 #[tokio::test]
@@ -307,7 +307,7 @@ async fn a_required_scope_that_is_lacking_is_named() {
     agent.served("both", both.clone()).await;
     for scope in ["", "stock:read", "stock:list", "Stock:Read stock:list", "stock:read:x stock:list"] {
         let request = agent.request(&json!({ "scope": scope }));
-        let refusal = agent.refused(scope, request, ErrorKind::Scope, "insufficient_scope").await;
+        let refusal = agent.refused(scope, request, Row::Scope, "insufficient_scope").await;
         let challenge = refusal.www_authenticate().unwrap();
         assert!(challenge.to_str().unwrap().contains(", scope=\"stock:list stock:read\", "), "{challenge:?}");
     }

@@ -13,7 +13,7 @@ use sts_client::test_util::{MockAnswer, MockSts};
 use sts_client::{CallContext, Credentials, Delegation, Propagator, Route, Sts};
 use sts_tests::{Fault, Harness, TestIssuer};
 
-use super::{Agent, ErrorKind, bearer, send, with_header};
+use super::{Agent, Row, bearer, send, with_header};
 
 fn sts(issuer: &str, secret: String) -> Sts {
     Sts::builder(issuer, "inventory", Credentials::ClientSecret(secret.into())).attempts(1).build().unwrap()
@@ -46,9 +46,9 @@ async fn while_the_sts_cannot_be_asked_its_tokens_are_an_outage_and_others_are_s
     let request = token(&claims);
     claims["aud"] = json!("other");
     // Makes the keys known; that this token is refused needs no introspection.
-    agent.refused("for another", token(&claims), ErrorKind::Token, "not_addressed").await;
+    agent.refused("for another", token(&claims), Row::Token, "not_addressed").await;
     issuer.fail(Fault::Status(500));
-    agent.refused("of the sts", request, ErrorKind::Unavailable, "introspection_unavailable").await;
+    agent.refused("of the sts", request, Row::Unavailable, "introspection_unavailable").await;
     agent.served("of another issuer", agent.request(&json!({}))).await;
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use sts_jose::{Algorithm, KeySet};
 use sts_tests::{Fault, TestIssuer, TestKey};
 
-use super::{Agent, ErrorKind};
+use super::{Agent, Row};
 
 fn of_unknown_key(agent: &Agent, kid: &str) -> HeaderMap {
     let mut header = agent.idp.key().header();
@@ -42,7 +42,7 @@ async fn keys_may_stand_in_a_file_or_in_the_program_and_then_nothing_is_fetched(
     let in_program = Agent::of_issuer(|issuer| issuer.tenant_claim("org_id").jwks(inline), |builder, _idp| builder);
     for agent in [in_file.await, in_program.await] {
         agent.served("its key", agent.bearer(&key.sign(&agent.claims()))).await;
-        agent.refused("another", agent.request(&json!({})), ErrorKind::Token, "key_unknown").await;
+        agent.refused("another", agent.request(&json!({})), Row::Token, "key_unknown").await;
         assert_eq!(agent.idp.paths(), Vec::<String>::new());
     }
 }
@@ -53,11 +53,11 @@ async fn a_flood_of_unknown_kids_forces_one_refetch_in_30_seconds() {
     agent.served("before", agent.request(&json!({}))).await;
     for number in 0..30 {
         let unknown = of_unknown_key(&agent, &format!("unknown-{number}"));
-        agent.refused("unknown", unknown, ErrorKind::Token, "key_unknown").await;
+        agent.refused("unknown", unknown, Row::Token, "key_unknown").await;
     }
     assert_eq!(agent.idp.paths().len(), 4, "discovery and key set, twice");
     agent.clock.advance(Duration::from_secs(30));
-    agent.refused("later", of_unknown_key(&agent, "later"), ErrorKind::Token, "key_unknown").await;
+    agent.refused("later", of_unknown_key(&agent, "later"), Row::Token, "key_unknown").await;
     assert_eq!(agent.idp.paths().len(), 6);
 }
 
@@ -78,7 +78,7 @@ async fn keys_out_of_reach_are_an_outage_and_never_a_refusal() {
         let label = format!("{fault:?}").chars().take(60).collect::<String>();
         agent.idp.fail(fault);
         let request = agent.request(&json!({}));
-        let refusal = agent.refused(&label, request.clone(), ErrorKind::Unavailable, "keys_unavailable").await;
+        let refusal = agent.refused(&label, request.clone(), Row::Unavailable, "keys_unavailable").await;
         assert!(refusal.retry_after().is_some_and(|after| after >= Duration::from_secs(1)));
         agent.idp.mend();
         agent.clock.advance(Duration::from_secs(1));
@@ -96,13 +96,13 @@ async fn an_outage_leaves_the_keys_that_are_known() {
     agent.served("meanwhile", agent.request(&json!({}))).await;
     // Whether this key is one of theirs cannot be known before a fetch succeeds.
     for _ in 0..2 {
-        agent.refused("unknown", of_unknown_key(&agent, "new"), ErrorKind::Unavailable, "keys_unavailable").await;
+        agent.refused("unknown", of_unknown_key(&agent, "new"), Row::Unavailable, "keys_unavailable").await;
     }
     agent.idp.publish(json!({ "keys": [] }));
     agent.idp.mend();
     agent.clock.advance(Duration::from_secs(60));
-    agent.refused("refreshed", of_unknown_key(&agent, "new"), ErrorKind::Token, "keys_unusable").await;
-    agent.refused("withdrawn", agent.request(&json!({})), ErrorKind::Token, "keys_unusable").await;
+    agent.refused("refreshed", of_unknown_key(&agent, "new"), Row::Token, "keys_unusable").await;
+    agent.refused("withdrawn", agent.request(&json!({})), Row::Token, "keys_unusable").await;
 }
 
 #[tokio::test]
@@ -116,5 +116,5 @@ async fn a_key_set_with_odd_entries_serves_the_good_ones() {
     agent.served("the good one", agent.request(&json!({}))).await;
     let header = json!({ "alg": "HS256", "kid": "secret" });
     let token = agent.idp.key().sign_with(&header, &agent.claims());
-    agent.refused("the symmetric one", agent.bearer(&token), ErrorKind::Token, "token_malformed").await;
+    agent.refused("the symmetric one", agent.bearer(&token), Row::Token, "token_malformed").await;
 }

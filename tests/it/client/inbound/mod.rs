@@ -35,7 +35,7 @@ const METADATA_URL: &str = "https://inventory.shop.example/.well-known/oauth-pro
 
 /// How a refusal looks from outside: status and error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ErrorKind {
+enum Row {
     Absent,
     Request,
     Token,
@@ -131,7 +131,7 @@ impl Agent {
     }
 
     /// Sends a request that is refused, and looks at all of its answer.
-    async fn refused(&self, label: &str, headers: HeaderMap, row: ErrorKind, reason: &str) -> Refusal {
+    async fn refused(&self, label: &str, headers: HeaderMap, row: Row, reason: &str) -> Refusal {
         let refusal = self.verifier.verify(&headers).await.expect_err(label);
         assert_eq!(refusal.reason(), reason, "{label}");
         let answer = self.send(headers).await;
@@ -147,20 +147,20 @@ impl Agent {
         let resource = format!("resource_metadata=\"{METADATA_URL}\"");
         match row {
             Row::Absent => assert_eq!(challenge, format!("Bearer {resource}"), "{label}"),
-            ErrorKind::Unavailable => assert_eq!(challenge, "", "{label}"),
-            ErrorKind::Request | ErrorKind::Token | ErrorKind::Scope => {
+            Row::Unavailable => assert_eq!(challenge, "", "{label}"),
+            Row::Request | Row::Token | Row::Scope => {
                 let start = format!("Bearer error=\"{error}\", error_description=\"{description}\", ");
                 assert!(challenge.starts_with(&start) && challenge.ends_with(&resource), "{label}: {challenge}");
             }
         }
-        assert_eq!(!answer.header("retry-after").is_empty(), row == ErrorKind::Unavailable, "{label}");
+        assert_eq!(!answer.header("retry-after").is_empty(), row == Row::Unavailable, "{label}");
         self.seen.assert_not_in(&format!("{:?} {}", answer.headers, answer.text()), label);
         self.seen.assert_not_in(&format!("{refusal} {refusal:?}"), label);
         refusal
     }
 
     /// Checks each of these requests as [`Self::refused`] does, and that the valid one is served before and after.
-    async fn each_refused(&self, cases: impl IntoIterator<Item = (impl AsRef<str>, HeaderMap, ErrorKind, &str)>) {
+    async fn each_refused(&self, cases: impl IntoIterator<Item = (impl AsRef<str>, HeaderMap, Row, &str)>) {
         self.served("the valid one", self.request(&json!({}))).await;
         for (label, headers, row, reason) in cases {
             self.refused(label.as_ref(), headers, row, reason).await;
@@ -170,8 +170,7 @@ impl Agent {
 
     /// Changed claims, each of which is why its token is refused.
     async fn each_token_refused(&self, cases: impl IntoIterator<Item = (Value, &str)>) {
-        let case =
-            |(changes, reason): (Value, _)| (changes.to_string(), self.request(&changes), ErrorKind::Token, reason);
+        let case = |(changes, reason): (Value, _)| (changes.to_string(), self.request(&changes), Row::Token, reason);
         let cases: Vec<_> = cases.into_iter().map(case).collect();
         self.each_refused(cases).await;
     }
@@ -192,7 +191,7 @@ impl Drop for Agent {
     }
 }
 
-impl ErrorKind {
+impl Row {
     fn wire(self) -> (u16, &'static str) {
         match self {
             Self::Absent => (401, ""),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Agent, ErrorKind, bearer};
+use super::{Agent, Row, bearer};
 
 /// The lines of the log that name this text.
 fn lines(agent: &Agent, text: &str) -> Vec<String> {
@@ -15,10 +15,10 @@ async fn the_first_refusal_of_a_reason_and_an_issuer_is_a_warning_with_what_was_
     let idp = agent.idp.url().to_owned();
     let slash = format!("{idp}/");
     for _ in 0..3 {
-        agent.refused("a slash", agent.request(&json!({ "iss": slash })), ErrorKind::Token, "issuer_unknown").await;
+        agent.refused("a slash", agent.request(&json!({ "iss": slash })), Row::Token, "issuer_unknown").await;
     }
     let other = agent.request(&json!({ "aud": ["web-app", "another"] }));
-    agent.refused("another aud", other, ErrorKind::Token, "not_addressed").await;
+    agent.refused("another aud", other, Row::Token, "not_addressed").await;
     let warned = |text: &str| -> Vec<String> {
         lines(&agent, text).into_iter().filter(|line| line.contains(" WARN ")).collect()
     };
@@ -40,7 +40,7 @@ async fn the_first_refusal_of_a_reason_and_an_issuer_is_a_warning_with_what_was_
     assert_eq!(debug.iter().filter(|line| line.contains("DEBUG")).count(), 5, "each request is verified twice");
 
     agent.clock.advance(std::time::Duration::from_secs(600));
-    agent.refused("later", agent.request(&json!({ "iss": slash })), ErrorKind::Token, "issuer_unknown").await;
+    agent.refused("later", agent.request(&json!({ "iss": slash })), Row::Token, "issuer_unknown").await;
     assert_eq!(warned(&format!("token_iss=\"{slash}\"")).len(), 2);
 }
 
@@ -56,7 +56,7 @@ async fn a_sender_that_makes_up_issuers_cannot_fill_the_log() {
     assert_eq!(warnings.count(), 32);
     let long = format!("{prefix}\n{}", "x".repeat(1000));
     agent.clock.advance(std::time::Duration::from_secs(600));
-    agent.refused("long", agent.request(&json!({ "iss": long })), ErrorKind::Token, "issuer_unknown").await;
+    agent.refused("long", agent.request(&json!({ "iss": long })), Row::Token, "issuer_unknown").await;
     let warned = lines(&agent, "xxxx").into_iter().find(|line| line.contains(&prefix)).unwrap();
     assert!(warned.len() < 1_500 && warned.contains("made-up-\\n"), "{warned}");
 }

@@ -5,7 +5,7 @@ use sts_client::inbound::Issuer;
 use sts_jose::Algorithm;
 use sts_tests::{TestIssuer, TestKey};
 
-use super::{Agent, ErrorKind};
+use super::{Agent, Row};
 use crate::tokens::mutations;
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn no_mutation_of_a_token_is_believed() {
         let reason = agent.verifier.verify(&headers).await.expect_err(&label).reason();
         let reasons = ["token_malformed", "signature", "key_unknown", "algorithm"];
         assert!(reasons.contains(&reason), "{label}: {reason}");
-        agent.refused(&label, headers, ErrorKind::Token, reason).await;
+        agent.refused(&label, headers, Row::Token, reason).await;
     }
     agent.served("after", agent.request(&json!({}))).await;
     assert_eq!(attacker.paths(), Vec::<String>::new());
@@ -67,7 +67,7 @@ async fn the_typ_of_another_kind_of_token_is_refused() {
         "text/at+jwt",
         "at+jwt ",
     ];
-    agent.each_refused(others.map(|typ| (typ, of_typ(typ), ErrorKind::Token, "typ"))).await;
+    agent.each_refused(others.map(|typ| (typ, of_typ(typ), Row::Token, "typ"))).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_algorithm_that_the_issuer_may_not_use_is_refused() {
         |builder, _idp| builder,
     );
     let agent = agent.await;
-    agent.refused("ES256", agent.request(&json!({})), ErrorKind::Token, "algorithm").await;
+    agent.refused("ES256", agent.request(&json!({})), Row::Token, "algorithm").await;
     assert_eq!(agent.idp.paths(), Vec::<String>::new(), "no key is looked for");
 }
 
@@ -103,5 +103,5 @@ async fn a_key_of_one_issuer_signs_nothing_for_another() {
     let same_kid = agent.bearer(&other.key().sign_with(&header, &agent.claims()));
     let own_kid = agent.bearer(&other.sign(&agent.claims()));
     let cases = [("the kid of idp", same_kid, "signature"), ("its own kid", own_kid, "key_unknown")];
-    agent.each_refused(cases.map(|(label, headers, reason)| (label, headers, ErrorKind::Token, reason))).await;
+    agent.each_refused(cases.map(|(label, headers, reason)| (label, headers, Row::Token, reason))).await;
 }

@@ -1,8 +1,8 @@
-//! Why an operator's request was not answered with what it asked for.
+//! Why an operator's act was not done.
 
 use std::time::Duration;
 
-use sts_jose::{JsonError, error_chain};
+use sts_jose::error_chain;
 use thiserror::Error;
 
 use super::{NotRevoked, UnknownName};
@@ -19,9 +19,9 @@ use crate::verify::OperatorError;
 /// When to come back after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
-/// A request to the admin API is refused, or cannot be served now.
+/// An act is denied to an operator, or cannot be done now.
 #[derive(Debug, Error)]
-pub enum Refusal {
+pub enum Denied {
     /// Nobody may use the admin API: the configuration names no operator.
     #[error("the configuration names no operator")]
     NotConfigured,
@@ -43,51 +43,21 @@ pub enum Refusal {
     /// A rate limit is exceeded.
     #[error(transparent)]
     Limited(#[from] RateLimited),
-    /// Other requests hold the memory that its body needs.
-    #[error("other requests hold the memory for its body")]
-    RequestMemory,
     /// Too many secrets wait to be checked.
     #[error("too many secrets wait to be checked")]
     Overloaded,
-    /// Too many requests of operators are served at this moment.
-    #[error("too many requests of operators are served at once")]
-    Busy,
     /// The operator's role does not reach.
     #[error("the role {needs} is needed")]
     Role {
         /// The least role that would do.
         needs: Role,
     },
-    /// The path does not decode.
-    #[error("the path is malformed")]
-    Path,
     /// Its query or a header makes no sense.
     #[error("the query or a header is malformed")]
     Parameters(Vec<FieldFault>),
     /// There is no such thing.
     #[error("there is no such thing")]
     NotFound,
-    /// There is no such endpoint.
-    #[error("there is no such endpoint")]
-    Endpoint,
-    /// The endpoint does not have this method.
-    #[error("the endpoint does not have this method")]
-    Method,
-    /// The body is declared as something else than JSON.
-    #[error("the body is not declared as JSON")]
-    MediaType,
-    /// The body is no JSON object.
-    #[error("the body is no JSON object")]
-    Json(#[source] JsonError),
-    /// The connection ended within the body.
-    #[error("the body ended early")]
-    Body,
-    /// The body is too large.
-    #[error("the body is too large")]
-    TooLarge,
-    /// The body took too long.
-    #[error("the body took too long")]
-    SlowBody,
     /// The body is at fault.
     #[error("the body has faults")]
     Faults(Vec<FieldFault>),
@@ -124,15 +94,9 @@ pub enum Refusal {
     /// It is committed, or should be read, and this server cannot read it.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
-    /// The request took too long. What it asked for may have been done.
-    #[error("the request took too long")]
-    TooSlow,
-    /// What was to do it has ended.
-    #[error("the task that does it has ended early")]
-    Ended,
 }
 
-impl Refusal {
+impl Denied {
     /// The stable name, for the requester, for audit and for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -144,20 +108,10 @@ impl Refusal {
             Self::AccessToken(_) => "admin_access_token_invalid",
             Self::IssuerKeys(_) => "keys_unavailable",
             Self::Limited(error) => error.limit.reason(),
-            Self::RequestMemory => "request_memory",
             Self::Overloaded => "overloaded",
-            Self::Busy => "busy",
             Self::Role { .. } => "role_insufficient",
-            Self::Path => "path_malformed",
             Self::Parameters(_) => "parameters_malformed",
             Self::NotFound => "not_found",
-            Self::Endpoint => "endpoint_unknown",
-            Self::Method => "method_unknown",
-            Self::MediaType => "media_type_unsupported",
-            Self::Json(_) => "body_not_json",
-            Self::Body => "body_cut",
-            Self::TooLarge => "body_too_large",
-            Self::SlowBody => "body_too_slow",
             Self::Faults(_) => "body_at_fault",
             Self::Conflict(_) => "registry_at_fault",
             Self::PreconditionRequired => "precondition_required",
@@ -169,8 +123,6 @@ impl Refusal {
             Self::Keys(_) => "keys_not_changed",
             Self::Storage(_) | Self::Snapshot(_) => "database_unavailable",
             Self::Registry(_) => "registry_unreadable",
-            Self::TooSlow => "too_slow",
-            Self::Ended => "ended_early",
         }
     }
 
@@ -210,7 +162,7 @@ impl Refusal {
     }
 }
 
-impl From<NotRevoked> for Refusal {
+impl From<NotRevoked> for Denied {
     fn from(error: NotRevoked) -> Self {
         match error {
             NotRevoked::Unknown(UnknownName { parameter, message, meant }) => {
@@ -224,7 +176,7 @@ impl From<NotRevoked> for Refusal {
     }
 }
 
-impl From<KeyLifeError> for Refusal {
+impl From<KeyLifeError> for Denied {
     fn from(error: KeyLifeError) -> Self {
         match error {
             KeyLifeError::TooEarly { algorithm, earliest, .. } => {
