@@ -1,13 +1,14 @@
 //! A security token service for chains of AI agents (RFC 8693).
 //!
 //! The floors, from the top: `cli`, `server`, `http`, `admin`, `exchange`, `service`, then `client_auth`, `verify` and `mint`, then
-//! `policy`, `keys`, `record` and `rate_limits`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
+//! `policy`, `keys`, `record` and `rate_limits`, then `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
 
 pub mod admin;
 pub mod cli;
 pub mod client_auth;
 pub mod config;
 mod document;
+pub mod environment;
 pub mod error_kind;
 pub mod exchange;
 pub mod fault;

@@ -12,7 +12,7 @@ use super::{Administration, By, Denied};
 use crate::config::Role;
 use crate::fault::Fault;
 use crate::record::EventKind;
-use crate::registry::{Entries, JsonEntry, kind_name, rules};
+use crate::registry::{Entries, JsonEntry, rules};
 use crate::storage::{Changed, EntryChange, EntryKind, EntryRow, Origin, Version};
 
 /// How often a change is tried again when others change other entries meanwhile.
@@ -104,7 +104,7 @@ impl Administration {
                 return Ok((outcome, seen(&row)));
             }
             let word = if stored.is_some() { "change" } else { "add" };
-            let detail = format!("{word} {} {}{keys}", kind_name(put.kind), put.id);
+            let detail = format!("{word} {} {}{keys}", put.kind.as_str(), put.id);
             let change = EntryChange::Put(row.clone());
             if self.change_entry(version, change, by, detail).await? == Changed::Conflict {
                 continue;
@@ -139,7 +139,7 @@ impl Administration {
                 let faults = faults.into_iter().map(entry_body::unplaced).collect();
                 return Err(Denied::Conflict(faults));
             }
-            let detail = format!("remove {} {id}", kind_name(kind));
+            let detail = format!("remove {} {id}", kind.as_str());
             let change = EntryChange::Delete(kind, id.to_owned());
             if self.change_entry(version, change, by, detail).await? == Changed::Conflict {
                 continue;
@@ -267,11 +267,7 @@ fn seen(row: &EntryRow) -> SeenEntry {
 
 /// A name of the row's content: of what is shown and of what is withheld.
 fn etag(row: &EntryRow) -> String {
-    let origin = match row.origin {
-        Origin::File => "file",
-        Origin::Api => "api",
-    };
-    let content = format!("{origin} {} {}", row.disabled_by_admin, row.body);
+    let content = format!("{} {} {}", row.origin.as_str(), row.disabled_by_admin, row.body);
     let digest = digest(&SHA256, content.as_bytes());
     URL_SAFE_NO_PAD.encode(digest.as_ref().get(..16).unwrap_or_default())
 }

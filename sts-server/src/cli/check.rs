@@ -9,6 +9,7 @@ use super::arguments::{CheckArguments, Options};
 use super::output::{Output, Style};
 use super::{CliError, online};
 use crate::config::{self, Config};
+use crate::environment;
 use crate::fault::{Fault, Severity};
 use crate::http::Tls;
 use crate::keys::MasterKey;
@@ -21,7 +22,7 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let loaded = config::load(options.config.as_deref(), config::environment(), &options.overrides());
+    let loaded = config::load(options.config.as_deref(), environment::variables(), &options.overrides());
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
         faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));

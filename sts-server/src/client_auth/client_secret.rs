@@ -13,7 +13,7 @@ use sts_jose::{Entropy, hex};
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Semaphore;
 
-use super::{AuthenticationError, Context, Failure};
+use super::{AuthenticationError, ClientContext, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry, SecretHashes};
 
@@ -61,7 +61,7 @@ pub(super) struct Presented {
 /// The agent of one of these pairs of id and secret. A wrong secret takes as long as an unknown id, so that time does not tell which ids
 /// exist: every pair is compared with as many hashes as any agent has.
 pub(super) async fn authenticate(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     presented: &[Presented],
 ) -> Result<Arc<Agent>, AuthenticationError> {
     let candidates: Vec<Candidate<'_>> = presented.iter().filter_map(|pair| Candidate::of(context, pair)).collect();
@@ -98,7 +98,7 @@ struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// None for a secret that no agent has.
-    fn of(context: &Context<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
+    fn of(context: &ClientContext<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
         let agent = id.as_deref().and_then(|id| context.agent(id));
         may_be_a_secret(secret).then_some(Self { agent, secret })
     }
@@ -126,7 +126,7 @@ fn may_be_a_secret(secret: &SecretString) -> bool {
 }
 
 /// The reason for which none of these pairs authenticates.
-fn failure(context: &Context<'_>, presented: &[Presented]) -> Failure {
+fn failure(context: &ClientContext<'_>, presented: &[Presented]) -> Failure {
     let ids = || presented.iter().filter_map(|pair| pair.id.as_deref());
     let Some(agent) = ids().find_map(|id| context.registry.agent(id)) else { return Failure::UnknownAgent };
     if context.agent(&agent.id).is_none() {

@@ -39,7 +39,7 @@ pub const TOKEN_PATH: &str = "/oauth2/token";
 
 /// What authenticating reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct ClientContext<'a> {
     /// The entries.
     pub registry: &'a Registry,
     /// The keys of issuers and agents.
@@ -145,7 +145,7 @@ impl AuthenticatedAgent {
     }
 }
 
-impl<'a> Context<'a> {
+impl<'a> ClientContext<'a> {
     /// The agent of this id, unless it is disabled or on hold.
     fn agent(&self, id: &str) -> Option<&'a Arc<Agent>> {
         in_service(self.registry, self.revocations, id).ok()
@@ -182,7 +182,7 @@ pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Resu
 /// # Errors
 /// [`ClientError`]. One that says `Limited` is counted and not stored: the limit spares the database.
 pub async fn authenticate(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     source: IpAddr,
     headers: &HeaderMap,
     form: &Form,
@@ -208,7 +208,7 @@ pub async fn authenticate(
 /// # Errors
 /// [`AuthenticationError`]; none of its texts tells an unknown agent from a wrong secret to the requester.
 pub async fn check_credentials(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     headers: &HeaderMap,
     form: &Form,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
@@ -295,7 +295,7 @@ fn by_itself(form: &Form) -> Result<Presented<'_>, AuthenticationError> {
     }
 }
 
-async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
+async fn by_assertion(context: &ClientContext<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, assertion);
     let token = token.map_err(|error| Failure::Assertion(error.into()))?;
     if workload::names_workload_issuer(context.registry, token.claims()) {
@@ -312,7 +312,7 @@ async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<Authenti
 }
 
 async fn by_actor_token(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     token: &str,
     token_type: TokenType,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use sts_jose::{UnverifiedToken, typ_fits};
 
 use super::error::AssertionError;
-use super::{AuthenticatedAgent, AuthenticationError, Context, Failure, Method, TOKEN_PATH, in_service};
+use super::{AuthenticatedAgent, AuthenticationError, ClientContext, Failure, Method, TOKEN_PATH, in_service};
 use crate::record::{Standing, cut};
 use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
@@ -21,7 +21,7 @@ const MAX_JTI_BYTES: usize = 255;
 
 /// The agent that signed the assertion, with the value that must be spent for it to count.
 pub(super) async fn authenticate(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     token: UnverifiedToken<'_>,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
     let claims = token.claims();

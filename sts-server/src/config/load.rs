@@ -53,7 +53,7 @@ pub struct Loaded {
 
 /// Loads the configuration: the defaults, the file, the environment, the flags; later wins.
 ///
-/// `environment` is [`environment()`](super::environment), or a test's own pairs; names that do not begin with `STS__` are passed
+/// `environment` is [`environment::variables`](crate::environment::variables), or a test's own pairs; names that do not begin with `STS__` are passed
 /// over. Relative paths of the file, and of the defaults where there is a file, are relative to the file's directory; those of the
 /// environment and the flags to the working directory. Reads the file and nothing else.
 pub fn load(

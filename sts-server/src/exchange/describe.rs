@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sts_protocol::{AccessTokenClaims, Act, Actor};
 
-use super::{Call, Request};
+use super::{Call, TokenRequest};
 use crate::client_auth::AuthenticatedAgent;
 use crate::policy::{Ruling, Subject};
 use crate::record::{Event, EventKind};
@@ -24,7 +24,7 @@ pub(super) fn describe_client(event: &mut Event, client: &AuthenticatedAgent) {
 }
 
 /// After step 3.
-pub(super) fn describe_request(event: &mut Event, request: &Request<'_>) {
+pub(super) fn describe_request(event: &mut Event, request: &TokenRequest<'_>) {
     event.target = Some(request.target.id.clone());
     event.audience = Some(request.target.minted_audience().to_owned());
     event.requested_scope.clone_from(&request.scope);

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::actor::check_actor_token;
 use super::comparison::{Expectations, TokenComparison};
 use super::describe::actors;
-use super::{ExchangeRequest, Grant, Refusal, Request};
+use super::{ExchangeRequest, Grant, Refusal, TokenRequest};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
@@ -45,7 +45,7 @@ pub struct Explanation {
     /// The tokens of the request, each beside what is expected of it.
     pub tokens: Vec<TokenComparison>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: Explained,
 }
 
 /// What a step decided.
@@ -59,8 +59,9 @@ pub struct StepReport {
 
 /// What would come of the request.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Outcome)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Explained {
     /// A token with this content.
     Allowed {
         /// The delegation that allows it: `actor->target`, and `#2` and so on where the two have several.
@@ -126,7 +127,7 @@ pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
     let mut steps = Steps::default();
     let outcome = match explain_client(&view, body, Asker::Authenticated, &mut steps).await {
         Ok((_, client)) => {
-            Outcome::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
+            Explained::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
         }
         Err(refusal) => refused(refusal),
     };
@@ -192,7 +193,7 @@ async fn explain_steps(
     steps: &mut Steps,
 ) -> Result<Ruling, Refusal> {
     let (form, mut client) = explain_client(view, body, supposition.actor, steps).await?;
-    let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
+    let request = TokenRequest::read(&form, headers, &view.snapshot.registry, client.agent())?;
     let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
     steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
     let ruling = match &request.grant {
@@ -234,12 +235,12 @@ async fn explain_subject(
     }
 }
 
-fn refused(refusal: Refusal) -> Outcome {
-    Outcome::Refused { error: refusal.kind().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
+fn refused(refusal: Refusal) -> Explained {
+    Explained::Refused { error: refusal.kind().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
 }
 
-fn allowed(ruling: &Ruling, our_issuer: &str) -> Outcome {
-    Outcome::Allowed {
+fn allowed(ruling: &Ruling, our_issuer: &str) -> Explained {
+    Explained::Allowed {
         delegation: ruling.delegation.id.clone(),
         sub: ruling.sub.clone(),
         audience: ruling.target.minted_audience().to_owned(),

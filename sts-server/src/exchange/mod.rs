@@ -23,11 +23,11 @@ use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
 pub use claimed::{Claimed, claimed_client};
 pub use comparison::{ComparedClaim, TokenComparison, protection};
-pub use explain::{Asker, Explanation, Outcome, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
+pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
-pub use refusal::Refusal;
-pub use request::{ExchangeRequest, Grant, Request, RequestError};
-pub use revoke::{Revocation, RevokeError, revoke};
+pub use refusal::{Refusal, RevokeError};
+pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
+pub use revoke::{Revocation, revoke};
 
 use crate::client_auth::{self, AuthenticatedAgent};
 use crate::mint::{self, Minted};
@@ -129,9 +129,9 @@ async fn decide(
     describe_client(event, &client);
     let client = known.insert(client);
 
-    // 3. Request: which target, scopes, token types?
+    // 3. TokenRequest: which target, scopes, token types?
     call.trail.enter(Step::Request);
-    let request = Request::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
+    let request = TokenRequest::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
     describe_request(event, &request);
     let (permit, standing) = match &request.grant {
         Grant::TokenExchange(exchange) => {

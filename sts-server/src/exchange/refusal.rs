@@ -6,7 +6,7 @@ use sts_jose::error_chain;
 use sts_protocol::FormError;
 use thiserror::Error;
 
-use super::{RequestError, RevokeError};
+use super::RequestError;
 use crate::client_auth::{AuthenticationError, ClientError, WorkloadError};
 use crate::error_kind::ErrorKind;
 use crate::mint::MintError;
@@ -14,7 +14,7 @@ use crate::policy::PolicyError;
 use crate::rate_limits::RateLimited;
 use crate::record::{RecordError, Verdict, cut_detail};
 use crate::service::{SnapshotError, Unconfirmed};
-use crate::storage::RevocationKind;
+use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
 
 /// When a requester should come back after an outage.
@@ -80,6 +80,20 @@ pub enum Refusal {
     /// Step 8: nothing is known to be committed.
     #[error("the decision is not committed")]
     Record(#[from] RecordError),
+}
+
+/// A revocation does not hold yet. An outage: the same request may succeed later.
+#[derive(Debug, Error)]
+pub enum RevokeError {
+    /// The database failed.
+    #[error("the revocation is not committed")]
+    Storage(#[from] StorageError),
+    /// The task that commits it has ended.
+    #[error("the revocation's commit has ended early")]
+    Ended,
+    /// It is committed, and this server could not read it back.
+    #[error("the revocation is committed and does not hold here yet")]
+    Snapshot(#[from] SnapshotError),
 }
 
 impl Refusal {

@@ -14,7 +14,7 @@ use crate::service::View;
 
 /// A request to the token endpoint that can be decided.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct TokenRequest<'a> {
     /// The grant, with what belongs to it.
     pub grant: Grant<'a>,
     /// The one agent that the token shall be for.
@@ -121,7 +121,7 @@ impl RequestError {
     }
 }
 
-impl<'a> Request<'a> {
+impl<'a> TokenRequest<'a> {
     /// Reads the request of an authenticated agent.
     ///
     /// # Errors

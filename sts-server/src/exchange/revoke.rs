@@ -5,17 +5,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, parameter};
-use thiserror::Error;
 
 use super::commit::{refuse, spend};
 use super::describe::{describe_call, describe_client, describe_duration};
+use super::refusal::RevokeError;
 use super::request::refuse_not_honoured;
 use super::{Call, Refusal, RequestError};
 use crate::client_auth;
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::Agent;
-use crate::service::{SnapshotError, Sts, View};
-use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
+use crate::service::{Sts, View};
+use crate::storage::{RevocationKind, RevocationRow, forget_at};
 use crate::verify::own_token;
 
 /// What an operator revokes.
@@ -27,20 +27,6 @@ pub struct Revocation {
     pub issuer: Option<String>,
     /// What is revoked.
     pub value: String,
-}
-
-/// A revocation does not hold yet. An outage: the same request may succeed later.
-#[derive(Debug, Error)]
-pub enum RevokeError {
-    /// The database failed.
-    #[error("the revocation is not committed")]
-    Storage(#[from] StorageError),
-    /// The task that commits it has ended.
-    #[error("the revocation's commit has ended early")]
-    Ended,
-    /// It is committed, and this server could not read it back.
-    #[error("the revocation is committed and does not hold here yet")]
-    Snapshot(#[from] SnapshotError),
 }
 
 /// Answers a request to the revocation endpoint, after the commit and after it holds here.

@@ -13,7 +13,7 @@ use super::body::{self, BodyFault, HeldBody};
 use super::peer::Peer;
 use super::{App, answer};
 use crate::exchange::Claimed;
-use crate::telemetry::{Decision, Endpoint, Outcome, Request, Trail};
+use crate::telemetry::{Decision, Endpoint, ObservedRequest, RequestOutcome, Trail};
 
 /// The longest correlation id that is taken over.
 const MAX_CORRELATION_BYTES: usize = 128;
@@ -106,11 +106,11 @@ pub(super) struct Observed<'a> {
 
 impl<'a> Observed<'a> {
     pub(super) fn begin(intake: &'a Intake<'a>) -> Self {
-        let decision = Decision { outcome: Outcome::Abandoned, reason: None };
+        let decision = Decision { outcome: RequestOutcome::Abandoned, reason: None };
         Self { intake, begun_at: intake.app.sts.now(), decision }
     }
 
-    pub(super) fn decided(&mut self, outcome: Outcome, reason: Option<&'static str>) {
+    pub(super) fn decided(&mut self, outcome: RequestOutcome, reason: Option<&'static str>) {
         self.decision = Decision { outcome, reason };
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Observed<'_> {
         let Intake { app, endpoint, head, correlation_id, trail, .. } = self.intake;
         let took = trail.elapsed();
         app.sts.metrics().request(*endpoint, self.decision, trail, took);
-        app.traces.request(&Request {
+        app.traces.request(&ObservedRequest {
             endpoint: *endpoint,
             begun_at: self.begun_at,
             headers: &head.headers,

@@ -46,7 +46,7 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 /// What a listener does not go beyond, and where it counts.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// The most open connections; for further ones such as wait are closed, and where none does they wait in the system's queue.
     pub connections: usize,
     /// The most open connections of one source that is no trusted proxy.
@@ -84,7 +84,7 @@ impl Endpoints {
 pub struct Listener {
     endpoints: Endpoints,
     tls: Option<Tls>,
-    limits: Limits,
+    limits: ListenerLimits,
     places: Arc<Places>,
     /// Where open connections are counted, and as whose.
     counted: (Metrics, telemetry::Listener),
@@ -101,7 +101,7 @@ impl Listener {
     /// The listener of `endpoints`, over TLS where there is a certificate. New connections of agents that find no place make the service
     /// of `app` not ready.
     #[must_use]
-    pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: Limits) -> Self {
+    pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: ListenerLimits) -> Self {
         let (whose, full) = match &endpoints {
             Endpoints::Agents(_) => (telemetry::Listener::Public, app.full.clone()),
             Endpoints::Operators(_) => (telemetry::Listener::Admin, Full::new()),

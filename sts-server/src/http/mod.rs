@@ -31,7 +31,7 @@ use axum::routing::get;
 
 pub use admin::AdminApi;
 pub use answer::description;
-pub use listener::{Endpoints, Limits as ListenerLimits, Listener};
+pub use listener::{Endpoints, Listener, ListenerLimits};
 pub use oauth::Agents;
 pub use peer::Peer;
 pub use tls::{Tls, TlsError};

@@ -21,7 +21,7 @@ use super::peer::Peer;
 use super::{App, health, jwks, metadata};
 use crate::error_kind::ErrorKind;
 use crate::exchange::{self, Call, Claimed, Refusal, claimed_client};
-use crate::telemetry::{Endpoint, Outcome};
+use crate::telemetry::{Endpoint, RequestOutcome};
 
 /// The endpoints for agents and verifiers.
 #[derive(Debug, Clone)]
@@ -99,11 +99,11 @@ async fn decided(app: &App, endpoint: Endpoint, request: Request<Body>, peer: &P
     });
     let response = match decided.await {
         Ok(response) => {
-            observed.decided(Outcome::Ok, None);
+            observed.decided(RequestOutcome::Ok, None);
             response
         }
         Err(Unserved::Unreadable(unreadable)) => {
-            observed.decided(Outcome::Unreadable, Some(unreadable.reason()));
+            observed.decided(RequestOutcome::Unreadable, Some(unreadable.reason()));
             intake.log_refusal(unreadable.reason(), || About {
                 detail: unreadable.told().to_owned(),
                 ..About::default()
@@ -145,10 +145,10 @@ fn refuse(intake: &Intake<'_>, refusal: &Refusal, body: &HeldBody) -> Response {
     answer::refusal(refusal, if is_used { UsedHeader::Authorization } else { UsedHeader::None })
 }
 
-fn outcome(kind: ErrorKind) -> Outcome {
+fn outcome(kind: ErrorKind) -> RequestOutcome {
     match kind {
-        ErrorKind::TooMany => Outcome::Limited,
-        ErrorKind::Unavailable => Outcome::Unavailable,
+        ErrorKind::TooMany => RequestOutcome::Limited,
+        ErrorKind::Unavailable => RequestOutcome::Unavailable,
         ErrorKind::Request
         | ErrorKind::Token
         | ErrorKind::Target
@@ -156,7 +156,7 @@ fn outcome(kind: ErrorKind) -> Outcome {
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Client
-        | ErrorKind::TokenSize => Outcome::Refused,
+        | ErrorKind::TokenSize => RequestOutcome::Refused,
     }
 }
 

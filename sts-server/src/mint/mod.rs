@@ -25,7 +25,7 @@ const TYP: Option<&str> = Some("at+jwt");
 
 /// What minting takes.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct MintContext<'a> {
     /// Our keys.
     pub ring: &'a KeyRing,
     /// Our issuer.
@@ -88,7 +88,7 @@ impl MintError {
 ///
 /// # Errors
 /// [`MintError`].
-pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> {
+pub fn mint(context: &MintContext<'_>, permit: Permit) -> Result<Minted, MintError> {
     let mut ruling = permit.into_ruling();
     let parent = ruling.parent.take();
     let draft = draft(context, ruling)?;
@@ -100,7 +100,7 @@ pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> 
 ///
 /// # Errors
 /// [`MintError`], never `Sign`.
-pub fn check(context: &Context<'_>, ruling: &Ruling) -> Result<(), MintError> {
+pub fn check(context: &MintContext<'_>, ruling: &Ruling) -> Result<(), MintError> {
     draft(context, ruling.clone()).map(drop)
 }
 
@@ -111,7 +111,7 @@ struct Draft<'a> {
     json: Vec<u8>,
 }
 
-fn draft<'a>(context: &Context<'a>, ruling: Ruling) -> Result<Draft<'a>, MintError> {
+fn draft<'a>(context: &MintContext<'a>, ruling: Ruling) -> Result<Draft<'a>, MintError> {
     let algorithm = ruling.target.signing_alg;
     let key = context.ring.active(algorithm).ok_or(MintError::NoKey(algorithm))?;
     let claims = claims(context, ruling);
@@ -124,7 +124,7 @@ fn draft<'a>(context: &Context<'a>, ruling: Ruling) -> Result<Draft<'a>, MintErr
     Ok(Draft { key, claims, json })
 }
 
-fn claims(context: &Context<'_>, ruling: Ruling) -> AccessTokenClaims {
+fn claims(context: &MintContext<'_>, ruling: Ruling) -> AccessTokenClaims {
     AccessTokenClaims {
         iss: context.issuer.to_owned(),
         sub: ruling.sub,

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use sts_jose::KeySetHealth;
 
 use super::Sts;
-use crate::storage::KeyState;
 use crate::telemetry::catalog;
 
 /// A database that has not answered for this long counts as out of reach, in milliseconds.
@@ -42,13 +41,8 @@ impl Sts {
     fn observe_signing_keys(&self, now: Timestamp) {
         let snapshot = self.snapshot();
         for life in snapshot.ring.lives() {
-            let state = match life.state {
-                KeyState::Next => "next",
-                KeyState::Active => "active",
-                KeyState::Retired => "retired",
-            };
             let algorithm = life.algorithm.to_string();
-            let labels = [algorithm.as_str(), state];
+            let labels = [algorithm.as_str(), life.state.as_str()];
             self.metrics.set(&catalog::SIGNING_KEYS, &labels, life.keys as f64);
             let age = now.as_millisecond() - life.oldest_since.as_millisecond();
             self.metrics.set(&catalog::SIGNING_KEY_AGE, &labels, seconds(age.max(0)));

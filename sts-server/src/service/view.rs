@@ -19,8 +19,8 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// What client authentication reads.
-    pub(crate) fn client_context(&self) -> client_auth::Context<'_> {
-        client_auth::Context {
+    pub(crate) fn client_context(&self) -> client_auth::ClientContext<'_> {
+        client_auth::ClientContext {
             registry: &self.snapshot.registry,
             trusted: &self.snapshot.trusted,
             secrets: &self.sts.secrets,
@@ -33,8 +33,8 @@ impl View<'_> {
     }
 
     /// What verifying a subject token reads.
-    pub(crate) fn verify_context(&self) -> verify::Context<'_> {
-        verify::Context {
+    pub(crate) fn verify_context(&self) -> verify::VerifyContext<'_> {
+        verify::VerifyContext {
             registry: &self.snapshot.registry,
             trusted: &self.snapshot.trusted,
             ring: &self.snapshot.ring,
@@ -46,8 +46,8 @@ impl View<'_> {
     }
 
     /// What minting reads.
-    pub(crate) fn mint_context(&self) -> mint::Context<'_> {
-        mint::Context {
+    pub(crate) fn mint_context(&self) -> mint::MintContext<'_> {
+        mint::MintContext {
             ring: &self.snapshot.ring,
             issuer: &self.sts.issuer,
             now: self.now,

@@ -18,6 +18,7 @@ mod rows;
 
 pub mod postgres;
 pub mod sqlite;
+mod words;
 
 pub use codes::RowCodes;
 pub use rows::{

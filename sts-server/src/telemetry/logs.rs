@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config;
+use crate::environment;
 
 /// What is logged when nobody says otherwise.
 const DEFAULT_FILTER: &str = "info";
@@ -52,10 +52,10 @@ pub struct UnknownLogFormat;
 /// Logs go to standard error, coloured only on a terminal, and not where `NO_COLOR` is set. `STS_LOG` selects, in the syntax of
 /// `tracing_subscriber::EnvFilter`. They are for people until [`choose_format`] says otherwise.
 pub fn start_logs() {
-    let chosen = config::environment().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
+    let chosen = environment::variables().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
     let filter = chosen.as_deref().unwrap_or(DEFAULT_FILTER);
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_malformed| EnvFilter::new(DEFAULT_FILTER));
-    let plain = config::environment().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    let plain = environment::variables().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
     let colours = io::stderr().is_terminal() && !plain;
     let format = Chosen { human: format::format() };
     tracing_subscriber::fmt()

@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::metrics::{Decision, Endpoint, Metrics, Outcome};
+use super::metrics::{Decision, Endpoint, Metrics, RequestOutcome};
 use super::trail::{StepTime, Trail};
 
 /// How many spans may wait; further ones are dropped.
@@ -64,7 +64,7 @@ pub enum TracesError {
 
 /// What a trace says of one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct ObservedRequest<'a> {
     /// Where it went.
     pub endpoint: Endpoint,
     /// When it began.
@@ -132,7 +132,7 @@ impl Traces {
     }
 
     /// A request has ended. Waits for nothing.
-    pub fn request(&self, request: &Request<'_>) {
+    pub fn request(&self, request: &ObservedRequest<'_>) {
         let Some(exporting) = &self.to else { return };
         let tracer = &exporting.tracer;
         let caller =
@@ -152,7 +152,7 @@ impl Traces {
             .with_start_time(begun_at)
             .with_attributes(attributes)
             .start_with_context(tracer, &caller);
-        if request.decision.outcome == Outcome::Unavailable {
+        if request.decision.outcome == RequestOutcome::Unavailable {
             span.set_status(Status::error(request.decision.reason()));
         }
         if !span.is_recording() {

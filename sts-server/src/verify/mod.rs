@@ -27,7 +27,7 @@ use crate::registry::{Agent, Registry};
 
 /// What verifying reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct VerifyContext<'a> {
     /// The entries.
     pub registry: &'a Registry,
     /// The keys of outside issuers.
@@ -58,7 +58,7 @@ pub struct UnrevokedSubject {
 /// # Errors
 /// [`SubjectError`]: the token is bad, or not the presenter's to use, or cannot be checked now.
 pub async fn subject(
-    context: &Context<'_>,
+    context: &VerifyContext<'_>,
     token: &str,
     declared: TokenType,
     presenter: &Agent,
@@ -78,7 +78,11 @@ pub async fn subject(
 ///
 /// # Errors
 /// [`SubjectError`]: `SubIsAnAgent` or `Revoked`.
-pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agent) -> Result<Standing, SubjectError> {
+pub fn check_standing(
+    context: &VerifyContext<'_>,
+    subject: &Subject,
+    presenter: &Agent,
+) -> Result<Standing, SubjectError> {
     if is_an_agent(context.registry, subject) {
         return Err(SubjectError::SubIsAnAgent);
     }

@@ -13,8 +13,7 @@ use super::refused::Refused;
 use crate::admin::{Denied, Put, SeenEntry};
 use crate::document::FieldFault;
 use crate::rate_limits::{RateLimit, RateLimited};
-use crate::storage::Origin;
-use crate::telemetry::Outcome;
+use crate::telemetry::RequestOutcome;
 
 /// Who made the entry: `file` or `api`.
 pub(super) const ENTRY_ORIGIN: HeaderName = HeaderName::from_static("entry-origin");
@@ -98,7 +97,7 @@ pub(super) fn put(put: Put, entry: &SeenEntry) -> Response {
 pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
     let listed = entries.into_iter().map(|entry| ListedEntry::<Map<String, Value>> {
         id: entry.id,
-        origin: origin(entry.origin),
+        origin: entry.origin.as_str(),
         disabled_by_admin: entry.disabled_by_admin,
         etag: entry.etag,
         entry: entry.entry,
@@ -131,12 +130,12 @@ pub(super) fn problem(refused: &Refused, correlation_id: &str) -> Response {
 }
 
 /// The outcome as metrics name it.
-pub(super) fn outcome(refused: &Refused) -> Outcome {
+pub(super) fn outcome(refused: &Refused) -> RequestOutcome {
     match status(refused) {
-        StatusCode::TOO_MANY_REQUESTS => Outcome::Limited,
-        StatusCode::SERVICE_UNAVAILABLE => Outcome::Unavailable,
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => Outcome::Unreadable,
-        _ => Outcome::Refused,
+        StatusCode::TOO_MANY_REQUESTS => RequestOutcome::Limited,
+        StatusCode::SERVICE_UNAVAILABLE => RequestOutcome::Unavailable,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => RequestOutcome::Unreadable,
+        _ => RequestOutcome::Refused,
     }
 }
 
@@ -252,15 +251,8 @@ fn described(mut response: Response, entry: &SeenEntry) -> Response {
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", entry.etag)) {
         headers.insert(ETAG, etag);
     }
-    headers.insert(ENTRY_ORIGIN, HeaderValue::from_static(origin(entry.origin)));
+    headers.insert(ENTRY_ORIGIN, HeaderValue::from_static(entry.origin.as_str()));
     response
-}
-
-fn origin(origin: Origin) -> &'static str {
-    match origin {
-        Origin::File => "file",
-        Origin::Api => "api",
-    }
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {

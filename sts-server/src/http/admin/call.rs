@@ -22,7 +22,7 @@ use super::{AdminApi, BASE, answer};
 use crate::admin::{By, Denied, Operator, Precondition};
 use crate::config::Role;
 use crate::document::{FieldFault, nearest};
-use crate::telemetry::{Endpoint, Outcome};
+use crate::telemetry::{Endpoint, RequestOutcome};
 
 /// A request of an operator who may make it.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ where
     });
     let response = match decided.await {
         Ok(response) => {
-            observed.decided(Outcome::Ok, None);
+            observed.decided(RequestOutcome::Ok, None);
             response
         }
         Err(refused) => {
@@ -111,14 +111,15 @@ async fn admit(api: &AdminApi, intake: &Intake<'_>) -> Result<Operator, Denied> 
 async fn record(api: &AdminApi, refused: &Refused, intake: &Intake<'_>, by: &By) {
     let (reason, detail, outcome) = (refused.reason(), refused.detail(), answer::outcome(refused));
     let correlation_id = &intake.correlation_id;
-    if outcome == Outcome::Unavailable {
+    if outcome == RequestOutcome::Unavailable {
         intake.log_outage(reason, detail.clone());
     } else {
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
     }
     let Some(operator) = &by.admin else { return };
     // The limits spare the database, and during an outage it takes nothing.
-    if matches!(outcome, Outcome::Unavailable | Outcome::Limited) || api.app.sts.suppresses_refusal_of(operator, reason)
+    if matches!(outcome, RequestOutcome::Unavailable | RequestOutcome::Limited)
+        || api.app.sts.suppresses_refusal_of(operator, reason)
     {
         return;
     }
