@@ -1,4 +1,5 @@
-//! The signature algorithms that we know. Symmetric ones and `none` have no variant, so nothing can accept them.
+//! The supported signature algorithms. Symmetric algorithms and `none` have no variant, so no code
+//! can accept them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +46,7 @@ impl Algorithm {
         Self::Ps512,
     ];
 
-    /// The JOSE name, as it stands in a header.
+    /// Returns the JOSE name, as in a header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
@@ -68,7 +69,8 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The name is not that of an algorithm that we verify: `none`, a symmetric one, one of another case, or unknown.
+/// The name is not an algorithm that we verify: `none`, a symmetric algorithm, a name in different
+/// case, or an unknown name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an accepted signature algorithm")]
 pub struct UnknownAlgorithm;
@@ -76,7 +78,7 @@ pub struct UnknownAlgorithm;
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
-    /// Reads the JOSE name, byte for byte; `Ed25519` (RFC 9864) is read as `EdDSA`.
+    /// Reads the JOSE name, byte for byte. `Ed25519` (RFC 9864) is read as `EdDSA`.
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
         if name == "Ed25519" {
             return Ok(Self::EdDsa);

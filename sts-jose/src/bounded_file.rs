@@ -1,5 +1,5 @@
-//! Files that a configuration names. Only regular files of bounded length are read, so that no device, pipe or hung mount can
-//! exhaust or stop the reader.
+//! Files that a configuration names. Only regular files of limited length are read, so that no
+//! device, pipe or hung mount can exhaust or block the reader.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -9,22 +9,24 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
-/// The length that a configured file may have where nothing else is said: keys, certificates, secrets.
+/// The default maximum length of a configured file, in bytes: keys, certificates, secrets.
 pub const MAX_FILE_BYTES: usize = 512 * 1024;
 
 /// The time that [`BoundedFile::read_if_changed`] waits for the file system.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads a regular file of at most `max_bytes` bytes. Blocks on the file system: for the start of a process and for commands.
+/// Reads a regular file of at most `max_bytes` bytes. Blocks on the file system, so use it at
+/// startup and in commands only.
 ///
 /// # Errors
-/// The error of the file system; `InvalidInput` for what is no regular file (a device, a pipe, a folder), and for a longer file.
+/// The error of the file system. `InvalidInput` if the path is not a regular file (a device, a
+/// pipe, a folder) or the file is too long.
 pub fn read_file(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     let (file, metadata) = open_regular(path)?;
     read_open(file, &metadata, max_bytes)
 }
 
-/// Reads a text as [`read_file`] does.
+/// Reads a text file, with the limits of [`read_file`].
 ///
 /// # Errors
 /// As for [`read_file`], and `InvalidData` for bytes that are not UTF-8.
@@ -33,35 +35,36 @@ pub fn read_text_file(path: &Path, max_bytes: usize) -> io::Result<String> {
     String::from_utf8(read_file(path, max_bytes)?).or(Err(io::Error::new(io::ErrorKind::InvalidData, "not UTF-8")))
 }
 
-/// The marks that tell one version of a file from the next: the time of its last change, and its length.
+/// The identification of a version of a file: the time of its last change, and its length.
 pub type FileVersion = (Option<SystemTime>, u64);
 
-/// A file that is read again and again while a process serves. The file system is asked on a thread of its own, so that a hung mount
-/// stops neither the async runtime nor its shutdown. One caller at a time.
+/// A file that a running process reads repeatedly. A separate thread accesses the file system, so a
+/// hung mount blocks neither the async runtime nor its shutdown. One caller at a time.
 #[derive(Debug)]
 pub struct BoundedFile {
     path: PathBuf,
     max_bytes: usize,
-    /// The read that did not end in time. No other is begun before it ends: a hung mount costs one thread.
+    /// The read that did not end in time. No other read starts before it ends, so a hung mount
+    /// costs one thread.
     hanging: Mutex<Option<oneshot::Receiver<io::Result<FileContent>>>>,
 }
 
 /// The outcome of [`BoundedFile::read_if_changed`].
 #[derive(Debug)]
 pub enum FileContent {
-    /// The version is the known one: nothing was read.
+    /// The file still has the known version. Nothing was read.
     Unchanged,
-    /// Another version, and its bytes.
+    /// The new version, and its bytes.
     Changed(FileVersion, Vec<u8>),
 }
 
 impl BoundedFile {
-    /// Reads nothing yet. The file may have `max_bytes` bytes.
+    /// Returns a file of at most `max_bytes` bytes. Reads nothing yet.
     pub fn new(path: impl Into<PathBuf>, max_bytes: usize) -> Self {
         Self { path: path.into(), max_bytes, hanging: Mutex::default() }
     }
 
-    /// The path of the file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -75,16 +78,17 @@ impl BoundedFile {
         Ok((version_of(&metadata), read_open(file, &metadata, self.max_bytes)?))
     }
 
-    /// Reads the file unless its version is `known`. Takes at most 2 seconds, and no time while an earlier read still hangs.
+    /// Reads the file unless its version is `known`. Takes at most 2 seconds. Fails at once while
+    /// an earlier read still hangs.
     ///
     /// # Errors
-    /// As for [`read_file`], and `TimedOut`.
+    /// As for [`read_file`], and `TimedOut` if the file system does not answer in time.
     pub async fn read_if_changed(&self, known: Option<FileVersion>) -> io::Result<FileContent> {
         self.check_hanging()?;
         let (outcome, mut pending) = oneshot::channel();
         let (path, max_bytes) = (self.path.clone(), self.max_bytes);
         std::thread::Builder::new().name("file reader".to_owned()).spawn(move || {
-            // The receiver is gone when the caller is.
+            // The send fails if the caller is gone.
             let _ = outcome.send(read_version(&path, max_bytes, known));
         })?;
         match tokio::time::timeout(READ_TIMEOUT, &mut pending).await {
@@ -125,11 +129,11 @@ fn version_of(metadata: &Metadata) -> FileVersion {
 }
 
 fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
-    // Asked before opening, because opening a device or a pipe can have effects of its own.
+    // This check comes before opening, because opening a device or a pipe can have side effects.
     check_regular(&fs::metadata(path)?)?;
     let mut options = OpenOptions::new();
     options.read(true);
-    // The path may lead to a pipe by now: opening one must not wait for a writer.
+    // The path may have become a pipe since the check. Opening it must not wait for a writer.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;

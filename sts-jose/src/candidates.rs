@@ -5,11 +5,12 @@ use crate::jws::{CompactJws, VerifyError};
 use crate::signature_memo::SignatureMemo;
 use crate::verification_key::VerificationKey;
 
-/// A token is tried against this many keys at most: the cost of a made-up token is bounded.
+/// The maximum number of keys that a token is tried against. It limits the cost of a forged token.
 pub const MAX_CANDIDATES: usize = 4;
 
-/// The keys of one issuer that fit the header of a token: one or more, and at most [`MAX_CANDIDATES`]. Trying several is no weaker
-/// than trying one, because each of them is a key of that issuer.
+/// The keys of one issuer that fit the header of a token: at least one, and at most
+/// [`MAX_CANDIDATES`]. Trying several keys is as strong as trying one, because each is a key of
+/// that issuer.
 #[derive(Debug, Clone)]
 pub struct Candidates {
     first: VerificationKey,
@@ -18,7 +19,8 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The first of `named` and then of `nameless` that fit the algorithm; `None` if none does.
+    /// Returns the first keys that fit the algorithm, from `named` and then from `nameless`.
+    /// Returns `None` if no key fits.
     pub(crate) fn of<'a>(
         named: impl Iterator<Item = &'a VerificationKey>,
         nameless: &'a [VerificationKey],
@@ -31,7 +33,7 @@ impl Candidates {
         Some(Self { first: first.clone(), others, named })
     }
 
-    /// The keys, the best one first.
+    /// Returns the keys, the best match first.
     pub fn iter(&self) -> impl Iterator<Item = &VerificationKey> {
         std::iter::once(&self.first).chain(self.others.iter().flatten())
     }
@@ -41,7 +43,7 @@ impl Candidates {
         self.named
     }
 
-    /// True if these are the very keys of `other`, read at the same time.
+    /// Returns true if these are the same keys as `other`, read at the same time.
     pub(crate) fn are(&self, other: &Self) -> bool {
         self.iter().count() == other.iter().count() && self.iter().zip(other.iter()).all(|(key, other)| key.is(other))
     }
@@ -54,7 +56,8 @@ impl Candidates {
         if self.iter().any(|key| jws.verify_signature(key).is_ok()) { Ok(()) } else { Err(VerifyError::BadSignature) }
     }
 
-    /// The same, but a signature that the memo knows is not checked again. `digest` is that of what was signed.
+    /// Like [`Self::verify`], but a signature in the memo is not checked again. `digest` is the
+    /// digest of the signed bytes.
     pub(crate) fn verify_once(
         &self,
         jws: &CompactJws<'_>,

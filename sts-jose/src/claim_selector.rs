@@ -1,4 +1,5 @@
-//! Claim selectors: the places where an issuer puts tenant, roles, subject, scope and audience.
+//! Claim selectors: the places of a token where an issuer puts tenant, roles, subject, scope and
+//! audience.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,11 +13,11 @@ use crate::claims::{ClaimError, Claims};
 /// The longest selector, in bytes.
 const MAX_SELECTOR_BYTES: usize = 512;
 
-/// The type that a selected value must have, as an error names it.
+/// The type that a selected value must have, in the words of an error.
 const TEXTS: &str = "a string or an array of strings, none of them empty";
 
-/// One place of a token: the literal name of a claim or, if it begins with `/`, a JSON Pointer (RFC 6901). A pointer whose last step
-/// is `*` takes the names of the members of an object.
+/// A place in a token: the literal name of a claim, or a JSON Pointer (RFC 6901) if it starts with
+/// `/`. A pointer whose last step is `*` selects the member names of an object.
 ///
 /// ```
 /// use sts_jose::ClaimSelector;
@@ -42,7 +43,7 @@ enum Place {
     Names(Vec<String>),
 }
 
-/// One selector or more. The first that yields a value wins.
+/// One or more selectors. The first that yields a value wins.
 ///
 /// ```
 /// use sts_jose::{ClaimSelectors, Claims};
@@ -55,22 +56,22 @@ enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimSelectors(Vec<ClaimSelector>);
 
-/// A selected value: one text, or an array of strings.
+/// A selected value: a text, or an array of strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selected<'a> {
-    /// One text.
+    /// A single text.
     One(Cow<'a, str>),
-    /// An array of strings that is not empty.
+    /// A non-empty array of strings.
     Many(&'a [Value]),
 }
 
-/// A text is not a claim selector.
+/// The text is not a claim selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorSyntaxError {
     /// Empty, longer than 512 bytes, or with control characters.
     #[error("a selector is 1 to 512 bytes without control characters")]
     Text,
-    /// A `~` that is followed neither by `0` nor by `1`.
+    /// A `~` without a following `0` or `1`.
     #[error("in a pointer '~' is written ~0 and '/' inside of a name ~1")]
     Escape,
     /// A `*` before the last step, or as the only step.
@@ -82,7 +83,7 @@ pub enum SelectorSyntaxError {
 }
 
 impl ClaimSelector {
-    /// The claim of this literal name, also if it begins with `/`.
+    /// Returns a selector for the claim of this literal name, even if it starts with `/`.
     #[must_use]
     pub fn claim(name: &str) -> Self {
         let text = if name.starts_with('/') {
@@ -94,7 +95,8 @@ impl ClaimSelector {
         Self { text, place }
     }
 
-    /// The selected value, as it stands; `None` if it is absent or the selector takes names. `null` counts as absent.
+    /// Returns the selected value without conversion. Returns `None` if the value is absent or
+    /// `null`, or if the selector selects names.
     #[must_use]
     pub fn value<'a>(&self, claims: &'a Claims) -> Option<&'a Value> {
         match &self.place {
@@ -105,7 +107,7 @@ impl ClaimSelector {
         .filter(|value| !value.is_null())
     }
 
-    /// The selected text or texts.
+    /// Returns the selected text or texts.
     fn select<'a>(&self, claims: &'a Claims) -> Result<Option<Selected<'a>>, ClaimError> {
         let Place::Names(steps) = &self.place else {
             return self.value(claims).map_or(Ok(None), |value| self.read(value));
@@ -118,7 +120,7 @@ impl ClaimSelector {
         }
     }
 
-    /// Empty texts and arrays are no values.
+    /// Reads a value as text. An empty text or array counts as absent.
     fn read<'a>(&self, value: &'a Value) -> Result<Option<Selected<'a>>, ClaimError> {
         let is_text = |item: &Value| item.as_str().is_some_and(|text| !text.is_empty());
         match value {
@@ -132,7 +134,8 @@ impl ClaimSelector {
         }
     }
 
-    /// The names that a value holds, also those of objects with a `name`; elements of other shapes are left out.
+    /// Returns the names in a value, including the `name` of objects. Elements of other shapes are
+    /// skipped.
     fn names_in<'a>(&self, claims: &'a Claims) -> Vec<Cow<'a, str>> {
         if let Place::Names(steps) = &self.place {
             return names(steps, claims).map(Cow::Borrowed).collect();
@@ -150,31 +153,32 @@ impl ClaimSelector {
 }
 
 impl ClaimSelectors {
-    /// The selectors, at least one.
+    /// Returns the selectors: at least one.
     #[must_use]
     pub fn as_slice(&self) -> &[ClaimSelector] {
         &self.0
     }
 
-    /// True if this is the literal name of one claim, `name`.
+    /// Returns true if this is a single selector with the literal claim name `name`.
     #[must_use]
     pub fn is_claim(&self, name: &str) -> bool {
         matches!(self.0.as_slice(), [only] if only.text == name)
     }
 
-    /// The texts that the first selector yields which yields any.
+    /// Returns the texts of the first selector that yields any.
     ///
     /// # Errors
-    /// [`ClaimError::NotOneValue`] for a `*` over several members; [`ClaimError::WrongType`] if no selector yields a value and one
-    /// names a value of another type.
+    /// [`ClaimError::NotOneValue`] if a `*` matches several members. [`ClaimError::WrongType`] if
+    /// no selector yields a value, and one of them selects a value of another type.
     pub fn texts<'a>(&self, claims: &'a Claims) -> Result<Option<Selected<'a>>, ClaimError> {
         self.first(|selector| selector.select(claims))
     }
 
-    /// The one text that the first selector yields which yields any. An array of one string counts, and so does an integer.
+    /// Returns the text of the first selector that yields one. An array of one string and an
+    /// integer are accepted.
     ///
     /// # Errors
-    /// As for [`Self::texts`], and [`ClaimError::NotOneValue`] for an array of several.
+    /// As for [`Self::texts`], and [`ClaimError::NotOneValue`] for an array of several strings.
     pub fn one<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
         let integer = |value: &Value| match value {
             Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
@@ -192,8 +196,9 @@ impl ClaimSelectors {
         })
     }
 
-    /// The names that the first selector yields which yields any: of roles, say. Elements may also be objects with a `name`. Values of
-    /// other shapes hold no names and are no error.
+    /// Returns the names of the first selector that yields any, such as the names of roles.
+    /// Elements may also be objects with a `name`. Values of other shapes yield no names and no
+    /// error.
     #[must_use]
     pub fn names<'a>(&self, claims: &'a Claims) -> Vec<Cow<'a, str>> {
         self.0.iter().map(|selector| selector.names_in(claims)).find(|names| !names.is_empty()).unwrap_or_default()
@@ -218,7 +223,7 @@ impl ClaimSelectors {
 }
 
 impl Selected<'_> {
-    /// The texts.
+    /// Returns an iterator over the texts.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::One(text) => (Some(text.as_ref()), [].as_slice()),
@@ -227,8 +232,8 @@ impl Selected<'_> {
         one.into_iter().chain(many.iter().filter_map(Value::as_str))
     }
 
-    /// The words of a list such as a scope: those of one text, between white space, or the elements of an array. Those of white space
-    /// alone are left out.
+    /// Returns the words of a list such as a scope. A text is split at white space; an array yields
+    /// its elements. Blank elements are skipped.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::One(text) => (text.as_ref(), [].as_slice()),
@@ -239,7 +244,7 @@ impl Selected<'_> {
     }
 }
 
-/// The value at the end of the steps.
+/// Returns the value at the end of the steps.
 fn follow<'a>(steps: &[String], claims: &'a Claims) -> Option<&'a Value> {
     let (first, others) = steps.split_first()?;
     others.iter().try_fold(claims.get(first)?, |value, step| match value {
@@ -249,13 +254,13 @@ fn follow<'a>(steps: &[String], claims: &'a Claims) -> Option<&'a Value> {
     })
 }
 
-/// An array index (RFC 6901 §4): digits without leading zeros.
+/// Parses an array index (RFC 6901 §4): digits without leading zeros.
 fn index(step: &str) -> Option<usize> {
     let is_index = step == "0" || (!step.starts_with('0') && step.bytes().all(|byte| byte.is_ascii_digit()));
     step.parse().ok().filter(|_| is_index)
 }
 
-/// The names of the members of the object at the end of the steps. Another value has none.
+/// Returns the member names of the object at the end of the steps. Other values have none.
 fn names<'a>(steps: &[String], claims: &'a Claims) -> impl Iterator<Item = &'a str> {
     follow(steps, claims).and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str())
 }
@@ -349,7 +354,7 @@ impl<'de> Deserialize<'de> for ClaimSelector {
 }
 
 impl Serialize for ClaimSelectors {
-    /// One selector as a string, several as an array.
+    /// Writes one selector as a string, and several as an array.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0.as_slice() {
             [only] => only.serialize(serializer),

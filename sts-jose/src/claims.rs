@@ -1,4 +1,5 @@
-//! Claims, read by type. A claim that is there with the wrong type is an error and never "absent"; one that is `null` is absent.
+//! Typed access to claims. A claim with the wrong type is an error, and never counts as absent. A
+//! `null` claim is absent.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,61 +7,62 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-/// The claims of one token. `Debug` shows their names and never their values.
+/// The claims of one token. `Debug` shows their names, never their values.
 #[derive(Clone, PartialEq)]
 pub struct Claims(Map<String, Value>);
 
-/// A claim is there, but is not what it must be. Holds the claim's name and never its value.
+/// A claim is present but invalid. Holds the name of the claim, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// Another JSON type than the claim must have.
+    /// The claim has the wrong JSON type.
     #[error("claim {name:?} is not {expected}")]
     WrongType {
-        /// The claim.
+        /// The name of the claim.
         name: String,
-        /// What it must be, for people.
+        /// The expected type, in readable form.
         expected: &'static str,
     },
-    /// A number that is no moment: negative, or past the year 9999.
+    /// The number is not a valid moment: it is negative, or past the year 9999.
     #[error("claim {name:?} is out of range")]
     OutOfRange {
-        /// The claim.
+        /// The name of the claim.
         name: String,
     },
-    /// Several values where one is needed.
+    /// The claim has several values, but one is required.
     #[error("claim {name:?} is not one value")]
     NotOneValue {
-        /// The claim, or the pointer to it.
+        /// The name of the claim, or the pointer to it.
         name: String,
     },
 }
 
 impl Claims {
-    /// Wraps a map that came out of [`crate::json::parse_object`], or that we made ourselves.
+    /// Wraps a map from [`crate::json::parse_object`], or a map that we made.
     pub fn new(map: Map<String, Value>) -> Self {
         Self(map)
     }
 
-    /// All claims, for a reader that knows their whole shape.
+    /// Returns all claims, for a reader that knows their complete shape.
     #[must_use]
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
 
-    /// The claim as it stands, `null` included.
+    /// Returns the claim without conversion, including `null`.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// The names of all claims, in no order that means anything.
+    /// Returns the names of all claims, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// A claim that must be a string if it is there and not `null`. An empty string is a string.
+    /// Returns a claim that must be a string, or `None` if it is absent or `null`. An empty string
+    /// is a string.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for anything else.
+    /// [`ClaimError::WrongType`] for any other type.
     pub fn string(&self, name: &str) -> Result<Option<&str>, ClaimError> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -69,11 +71,11 @@ impl Claims {
         }
     }
 
-    /// A `NumericDate` (RFC 7519 §2): seconds since the epoch, a fraction allowed.
+    /// Returns a `NumericDate` (RFC 7519 §2): seconds since the epoch, possibly with a fraction.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for a string, bool, array or object; [`ClaimError::OutOfRange`] for a negative
-    /// number or one past the year 9999.
+    /// [`ClaimError::WrongType`] for a string, bool, array or object. [`ClaimError::OutOfRange`]
+    /// for a negative number, or a number past the year 9999.
     pub fn numeric_date(&self, name: &str) -> Result<Option<Timestamp>, ClaimError> {
         let number = match self.get(name) {
             None | Some(Value::Null) => return Ok(None),
@@ -91,7 +93,8 @@ impl Claims {
             .ok_or_else(|| ClaimError::OutOfRange { name: name.to_owned() })
     }
 
-    /// `aud`: one string or an array of strings, none of them empty. Absent gives an empty list, like an empty array.
+    /// Returns `aud`: a string or an array of strings, none of them empty. An absent `aud` yields
+    /// an empty list, as an empty array does.
     ///
     /// # Errors
     /// [`ClaimError::WrongType`] for an empty string or any other type.
@@ -103,10 +106,11 @@ impl Claims {
         Ok(values)
     }
 
-    /// A claim that is one string or an array of strings; the array may be empty, and so may the strings.
+    /// Returns a claim that is a string or an array of strings. The array may be empty, and so may
+    /// the strings.
     ///
     /// # Errors
-    /// [`ClaimError::WrongType`] for anything else, an array with another member included.
+    /// [`ClaimError::WrongType`] for any other type, including an array with other members.
     pub fn strings(&self, name: &str) -> Result<Option<Vec<&str>>, ClaimError> {
         let expected = "a string or an array of strings";
         match self.get(name) {

@@ -1,17 +1,17 @@
-//! Time, passed in. Nothing else in the workspace may ask the operating system what time it is.
+//! Time, passed in. No other code in the workspace may read the time from the operating system.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: std::fmt::Debug + Send + Sync {
-    /// The present moment. It may step backwards between two calls.
+    /// Returns the current time. It may step backwards between two calls.
     fn now(&self) -> Timestamp;
 }
 
-/// The clock of the operating system; the only reader of the real time.
+/// The clock of the operating system. It is the only reader of the real time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -22,25 +22,25 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests that stands still until it is told otherwise. Clones share one time.
+/// A clock for tests that changes only when it is set. Clones share one time.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now: Arc<Mutex<Timestamp>>,
 }
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Returns a clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
         Self { now: Arc::new(Mutex::new(now)) }
     }
 
-    /// Moves the time forward by `by`, and no further than the latest moment that a [`Timestamp`] can hold.
+    /// Moves the time forward by `by`, up to the latest moment of a [`Timestamp`].
     pub fn advance(&self, by: Duration) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         *now = now.checked_add(by).unwrap_or(Timestamp::MAX);
     }
 
-    /// Sets the time, backwards too.
+    /// Sets the time. It may go backwards.
     pub fn set(&self, to: Timestamp) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
@@ -52,8 +52,9 @@ impl Clock for ManualClock {
     }
 }
 
-/// Whether at least `interval` has passed between `since` and `now`. A clock that was set back counts as passed:
-/// otherwise one bad jump could keep a state for as long as the jump was wide. So does a `since` that never was.
+/// Returns true if at least `interval` has passed between `since` and `now`. Also returns true if
+/// the clock was set back: otherwise one bad jump could preserve a state for the length of the
+/// jump. A `since` of `None` counts as passed.
 #[must_use]
 pub fn has_passed(since: Option<Timestamp>, now: Timestamp, interval: Duration) -> bool {
     let Some(since) = since else { return true };

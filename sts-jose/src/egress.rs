@@ -1,14 +1,14 @@
-//! The way out: directly, or by a proxy.
+//! The route of outgoing requests: direct, or through a proxy.
 
 use std::fmt;
 
 use url::Url;
 
-/// Hosts that no proxy is used for: this machine.
+/// The hosts of this machine. They are always reached without a proxy.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// The proxies that requests to others go by. The default is none. Requests to the loopback interface never go by a proxy. `Debug` shows
-/// no password.
+/// The proxies for requests to others. The default is no proxy. Requests to the loopback interface
+/// never use a proxy. `Debug` shows no password.
 ///
 /// ```
 /// use sts_jose::Egress;
@@ -25,32 +25,32 @@ pub struct Egress {
     no_proxy: String,
 }
 
-/// A text names no proxy.
+/// The text is not a valid proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
-    /// Not an http or https URL with a host and without a path.
+    /// The text is not an http or https URL with a host and without a path.
     #[error("{name} is not the http(s) URL of a proxy, such as http://proxy.example:3128")]
     NotAProxy {
-        /// The variable or the option.
+        /// The name of the variable or option.
         name: String,
     },
 }
 
 impl Egress {
-    /// Sends everything by one proxy.
+    /// Sends all requests through one proxy.
     ///
     /// # Errors
-    /// [`EgressError`] that names the option `name`.
+    /// [`EgressError`] with the option `name`.
     pub fn by_proxy(name: &str, proxy: &str) -> Result<Self, EgressError> {
         let proxy = parse(name, proxy)?;
         Ok(Self { https: Some(proxy.clone()), http: Some(proxy), no_proxy: String::new() })
     }
 
-    /// Reads `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or small letters, out of the environment. Empty variables count as
-    /// absent; small letters win, as with curl.
+    /// Reads `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` from the environment, in upper or lower
+    /// case. Empty variables count as absent. Lower case takes precedence, as with curl.
     ///
     /// # Errors
-    /// [`EgressError`] that names the variable.
+    /// [`EgressError`] with the name of the variable.
     pub fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, EgressError> {
         let mut egress = Self::default();
         let mut given: Vec<(String, String)> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -66,37 +66,37 @@ impl Egress {
         Ok(egress)
     }
 
-    /// The same proxies, except to the hosts of `no_proxy`: names, which include the names below them, addresses and networks, separated
-    /// by commas; `*` for all hosts.
+    /// Excludes the hosts of `no_proxy` from the proxies. Entries are separated by commas. An entry
+    /// is a name, which includes its subdomains, an address or a network; `*` means all hosts.
     #[must_use]
     pub fn except(self, no_proxy: String) -> Self {
         Self { no_proxy, ..self }
     }
 
-    /// The proxy of https URLs alone: requests to http URLs go out directly. For requests that carry a credential, which a proxy of http
-    /// URLs would read.
+    /// Keeps only the proxy for https URLs. Requests to http URLs are sent directly. Use this for
+    /// requests with a credential, which a proxy for http URLs would read.
     #[must_use]
     pub fn for_https_alone(self) -> Self {
         Self { http: None, ..self }
     }
 
-    /// The hosts that no proxy is used for.
+    /// Returns the hosts that are reached without a proxy.
     #[must_use]
     pub fn exceptions(&self) -> &str {
         &self.no_proxy
     }
 
-    /// The proxy of https URLs.
+    /// Returns the proxy for https URLs.
     pub(crate) fn https(&self) -> Option<&Url> {
         self.https.as_ref()
     }
 
-    /// The proxy of http URLs.
+    /// Returns the proxy for http URLs.
     pub(crate) fn http(&self) -> Option<&Url> {
         self.http.as_ref()
     }
 
-    /// The hosts that no proxy is used for, this machine among them.
+    /// Returns the hosts that are reached without a proxy, including this machine.
     pub(crate) fn direct_hosts(&self) -> String {
         format!("{LOOPBACK},{}", self.no_proxy)
     }
@@ -108,7 +108,7 @@ fn parse(name: &str, text: &str) -> Result<Url, EgressError> {
     let is_proxy = |url: &Url| {
         matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && url.query().is_none()
     };
-    // The cause repeats the text, which may hold a password.
+    // The cause is dropped, because it repeats the text, which may hold a password.
     Url::parse(&with_scheme).ok().filter(is_proxy).ok_or_else(|| EgressError::NotAProxy { name: name.to_owned() })
 }
 

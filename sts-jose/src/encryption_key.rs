@@ -1,4 +1,5 @@
-//! One public key that payloads are encrypted to. It is read here because it stands in a key set; whoever encrypts does so elsewhere.
+//! A public key that payloads are encrypted to. It is read here because it is part of a key set.
+//! The encryption is elsewhere.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use serde_json::{Map, Value};
 use crate::jws::is_sound_key_id;
 use crate::verification_key::{JwkError, has_private_member, p256_point};
 
-/// The only key agreement that such a key is for (RFC 7518 §4.6).
+/// The only key agreement for such a key (RFC 7518 §4.6).
 const ALG: &str = "ECDH-ES";
 
-/// A public P-256 key for ECDH-ES (RFC 7518 §4.6, §6.2.1) that was checked when it was read. Cloning is cheap.
+/// A public P-256 key for ECDH-ES (RFC 7518 §4.6, §6.2.1). It was checked when it was read. Cloning
+/// is cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EncryptionKey(Arc<Inner>);
 
@@ -25,16 +27,17 @@ struct Inner {
 }
 
 impl EncryptionKey {
-    /// Whether a JWK says of itself that it is for encryption.
+    /// Returns true if a JWK declares that it is for encryption.
     pub(crate) fn is_one(jwk: &Map<String, Value>) -> bool {
         jwk.get("use").and_then(Value::as_str) == Some("enc")
     }
 
-    /// Reads one public JWK: `use` is `enc`, `kty` and `crv` are EC and P-256, `kid` is there, `alg` is absent or ECDH-ES, `key_ops` is
-    /// absent or has `deriveKey` or `deriveBits`.
+    /// Reads a public JWK. `use` must be `enc`, `kty` must be EC, `crv` must be P-256, and `kid`
+    /// must be present. `alg` must be absent or ECDH-ES. `key_ops` must be absent or contain
+    /// `deriveKey` or `deriveBits`.
     ///
     /// # Errors
-    /// See [`JwkError`]. An error is about this key only; a key set skips it.
+    /// See [`JwkError`]. The error concerns this key only; a key set skips the key.
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
         if has_private_member(jwk) {
@@ -58,12 +61,13 @@ impl EncryptionKey {
         Ok(Self(Arc::new(Inner { kid: kid.to_owned(), x, y })))
     }
 
-    /// The `kid` that the key was published with.
+    /// Returns the published `kid` of the key.
     pub fn kid(&self) -> &str {
         &self.0.kid
     }
 
-    /// The key as it is published: `kty`, `crv`, `x`, `y`, `kid`, `use` = `enc`, `alg` = ECDH-ES.
+    /// Returns the key in its published form: `kty`, `crv`, `x`, `y`, `kid`, `use` = `enc`, `alg` =
+    /// ECDH-ES.
     pub fn to_jwk(&self) -> Map<String, Value> {
         let Inner { kid, x, y } = self.0.as_ref();
         let members = [("kty", "EC"), ("crv", "P-256"), ("x", x), ("y", y), ("kid", kid), ("use", "enc"), ("alg", ALG)];

@@ -1,8 +1,9 @@
-//! Chance, passed in. Nothing else in the workspace may ask for random bytes (key generation happens inside aws-lc).
+//! Random bytes, passed in. No other code in the workspace may generate them (key generation
+//! happens inside aws-lc).
 
-/// Gives random bytes.
+/// A source of random bytes.
 pub trait Entropy: std::fmt::Debug + Send + Sync {
-    /// Fills all of `out` with bytes that nobody can predict.
+    /// Fills all of `out` with unpredictable bytes.
     fn fill(&self, out: &mut [u8]);
 }
 
@@ -11,8 +12,8 @@ pub trait Entropy: std::fmt::Debug + Send + Sync {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    /// Ends the process when the generator fails: a token id, a secret or a nonce that somebody can guess is worse than
-    /// no answer, and the trait leaves callers no way to forget that.
+    /// Aborts the process if the generator fails. A guessable token id, secret or nonce is worse
+    /// than no answer. The trait returns no error, so callers cannot ignore one.
     #[expect(clippy::disallowed_methods, reason = "the one place that draws random bytes")]
     fn fill(&self, out: &mut [u8]) {
         if aws_lc_rs::rand::fill(out).is_err() {

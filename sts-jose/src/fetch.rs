@@ -1,5 +1,7 @@
-//! The only place that opens connections to others (`dev` calls the server of its own process besides): requests with a size limit, a time limit, no
-//! redirects, no proxy but a configured one, and only to addresses that the configuration names (or that the issuer's discovery names).
+//! The only place that opens connections to others (in addition, `dev` calls the server in its
+//! process). Requests have a size limit and a time limit, and follow no redirects. They use no
+//! proxy except a configured one. They go only to addresses that the configuration or the issuer's
+//! discovery document names.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,27 +22,27 @@ use crate::json;
 use crate::key_set::KeySet;
 use crate::remote::{Location, RemoteConfig};
 
-/// A key set or a discovery document may have this many bytes.
+/// The maximum length of a key set or a discovery document, in bytes.
 pub const MAX_KEY_SET_BYTES: usize = 512 * 1024;
 
-/// The upper bound of every single request; a whole refresh has its own.
+/// The time limit of a single request. A whole refresh has a separate limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A bearer token file may have this many bytes.
+/// The maximum length of a bearer token file, in bytes.
 pub(crate) const MAX_BEARER_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why there is no HTTP client. A fault of the configuration or the machine.
+/// The reason there is no HTTP client: a fault of the configuration or of the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// The CA file holds no certificate in PEM.
     #[error("the ca file holds no pem certificate")]
     NoCertificate,
-    /// The proxy, a certificate of the CA file, or the machine's own trust store, cannot be used.
+    /// The proxy, a certificate of the CA file, or the trust store of the machine cannot be used.
     #[error("the http client could not be built")]
     Build(#[from] reqwest::Error),
 }
 
-/// The HTTP client for key sets, which sends its requests directly. See [`http_client_via`].
+/// Returns the HTTP client for key sets, without a proxy. See [`http_client_via`].
 ///
 /// # Errors
 /// See [`HttpClientError`].
@@ -48,12 +50,14 @@ pub fn http_client(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientE
     http_client_via(&Egress::default(), ca_pem)
 }
 
-/// The HTTP client for key sets. It follows no redirect, uses the proxies of `egress` alone, decodes no compression, and
-/// gives up a request after 5 seconds. With `ca_pem` (one or more PEM certificates) exactly those authorities are trusted
-/// and the system's are not, like `curl --cacert`; without, those of the system.
+/// Returns the HTTP client for key sets. It follows no redirects, uses only the proxies of
+/// `egress`, decodes no compression, and gives up a request after 5 seconds. With `ca_pem` (one or
+/// more PEM certificates), it trusts exactly those authorities, like `curl --cacert`, and not the
+/// system's. Without it, the client trusts the system's authorities.
 ///
 /// # Errors
-/// See [`HttpClientError`]; on a machine without any trust store a client without `ca_pem` cannot be built.
+/// See [`HttpClientError`]. Without `ca_pem`, the client cannot be built on a machine without a
+/// trust store.
 pub fn http_client_via(egress: &Egress, ca_pem: Option<&[u8]>) -> Result<reqwest::Client, HttpClientError> {
     let mut builder = reqwest::Client::builder()
         .user_agent("agent-sts")
@@ -86,8 +90,8 @@ pub fn http_client_via(egress: &Egress, ca_pem: Option<&[u8]>) -> Result<reqwest
     Ok(builder.build()?)
 }
 
-/// The HTTP client of key sets: one that was made by [`http_client`], or one that trusts the authorities of a file and is made anew
-/// when the file has changed. Clones share it.
+/// The HTTP client for key sets. It either comes from [`http_client`], or trusts the authorities of
+/// a file. The latter is rebuilt when the file changes. Clones share it.
 #[derive(Debug, Clone)]
 pub struct KeySetClient(Trust);
 
@@ -111,8 +115,8 @@ impl From<reqwest::Client> for KeySetClient {
 }
 
 impl KeySetClient {
-    /// A client that trusts exactly the authorities of a PEM file, and sends its requests as `egress` says. Reads nothing yet: each fetch
-    /// looks at the file.
+    /// Returns a client that trusts exactly the authorities of a PEM file, and uses the proxies of
+    /// `egress`. Reads nothing yet: each fetch checks the file.
     pub fn with_ca_file(path: impl Into<PathBuf>, egress: &Egress) -> Self {
         let file = BoundedFile::new(path, MAX_FILE_BYTES);
         Self(Trust::CaFile(Arc::new(CaFile { file, egress: egress.clone(), made: Mutex::default() })))
@@ -142,13 +146,13 @@ impl CaFile {
     }
 }
 
-/// Sends requests that somebody else has made, such as traces to their collector, within the bounds of a fetch of keys: as for
-/// [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
+/// Sends requests that other code has made, such as traces to their collector. The limits are those
+/// of [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
 #[derive(Debug, Clone)]
 pub struct Sender(reqwest::Client);
 
 impl Sender {
-    /// A sender that trusts the system's authorities.
+    /// Returns a sender that trusts the system's authorities.
     ///
     /// # Errors
     /// See [`HttpClientError`].
@@ -156,7 +160,7 @@ impl Sender {
         http_client(None).map(Self)
     }
 
-    /// Sends a request, and gives the answer, of whatever status.
+    /// Sends a request and returns the answer, regardless of its status.
     ///
     /// # Errors
     /// [`FetchError::Http`] or [`FetchError::TooLarge`].
@@ -171,8 +175,8 @@ impl Sender {
     }
 }
 
-/// Whether keys may be fetched from `url`: https, or http if `allow_http` or the host is loopback; with a host, without
-/// user and password.
+/// Checks that keys may be fetched from `url`. The scheme must be https, or http if `allow_http` is
+/// true or the host is loopback. The URL must have a host, and no user or password.
 ///
 /// # Errors
 /// [`FetchError::NotHttps`] or [`FetchError::BadUrl`].
@@ -187,7 +191,7 @@ pub fn check_url(url: &Url, allow_http: bool) -> Result<(), FetchError> {
     }
 }
 
-/// One whole refresh: discovery if need be, then the keys, all within `timeout`.
+/// Performs a whole refresh: discovery if needed, then the keys, all within `timeout`.
 pub(crate) async fn fetch_key_set(
     config: &RemoteConfig,
     bearer_token: Option<&BoundedFile>,
@@ -199,10 +203,10 @@ pub(crate) async fn fetch_key_set(
 /// The credential of a fetch.
 #[derive(Debug, Clone, Copy)]
 enum Bearer<'a> {
-    /// None is configured, or it goes elsewhere.
+    /// No credential is configured, or it belongs to another URL.
     No,
     Sent(&'a HeaderValue),
-    /// One is configured, and does not go here.
+    /// A credential is configured, but must not be sent to this URL.
     Withheld,
 }
 
@@ -211,7 +215,8 @@ impl<'a> Bearer<'a> {
         token.map_or(Self::No, Self::Sent)
     }
 
-    /// The credential at a URL that the issuer's discovery document names: sent to the issuer's own origin alone.
+    /// Returns the credential for a URL that the issuer's discovery document names. It is sent to
+    /// the issuer's own origin only.
     fn at_discovered(self, url: &Url, issuer: &Url) -> Self {
         match self {
             Self::Sent(_) if url.origin() != issuer.origin() => Self::Withheld,
@@ -238,8 +243,9 @@ async fn fetch_unbounded(config: &RemoteConfig, bearer_token: Option<&BoundedFil
     keys.map_err(|error| error.at(&jwks_uri))
 }
 
-/// Reads `jwks_uri` out of the issuer's discovery document, which is looked for in the places of [`discovery_places`]. Nothing else of the
-/// document is read. Gives with it the credential that goes there.
+/// Reads `jwks_uri` from the issuer's discovery document, at one of the [`discovery_places`].
+/// Ignores all other members of the document. Returns the URL with the credential that may be sent
+/// there.
 async fn discover<'a>(
     config: &RemoteConfig,
     http: &reqwest::Client,
@@ -255,7 +261,7 @@ async fn discover<'a>(
         match document_at(http, &place, bearer, &config.issuer).await.map_err(|error| error.at(&place)) {
             Ok(jwks_uri) => {
                 check_url(&jwks_uri, config.allow_http).map_err(|error| error.at(&jwks_uri))?;
-                // An issuer elsewhere must not send us to our own loopback.
+                // An https issuer elsewhere must not redirect us to our own loopback interface.
                 if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
                     return Err(FetchError::NotHttps.at(&jwks_uri));
                 }
@@ -269,8 +275,9 @@ async fn discover<'a>(
     Err(FetchError::NotDiscovered { issuer: cut(&config.issuer), tried })
 }
 
-/// The places of a discovery document, in the order of the tries: `OpenID` Connect Discovery 1.0 §4, RFC 8414 §3, and `OpenID` Connect with
-/// the path inserted as RFC 8414 does (§5 there).
+/// Returns the places of a discovery document, in the order to try. These are `OpenID` Connect
+/// Discovery 1.0 §4, RFC 8414 §3, and `OpenID` Connect with the path inserted as in RFC 8414 (§5
+/// there).
 fn discovery_places(issuer: &Url) -> Vec<Url> {
     let path = issuer.path().trim_end_matches('/');
     let paths = [
@@ -289,7 +296,7 @@ fn discovery_places(issuer: &Url) -> Vec<Url> {
     places
 }
 
-/// The `jwks_uri` of the issuer's document at `place`.
+/// Returns the `jwks_uri` of the issuer's document at `place`.
 async fn document_at(http: &reqwest::Client, place: &Url, bearer: Bearer<'_>, issuer: &str) -> Result<Url, FetchError> {
     let body = get(http, place.clone(), bearer).await?;
     let document = json::parse_document(&body).map_err(FetchError::Discovery)?;
@@ -300,8 +307,8 @@ async fn document_at(http: &reqwest::Client, place: &Url, bearer: Bearer<'_>, is
     parse_url(document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::JwksUriMissing)?)
 }
 
-/// GETs `url` and gives its body, of at most [`MAX_KEY_SET_BYTES`]. The bearer token goes to this URL only: redirects are
-/// answers like any other that is not a 200.
+/// Sends a GET request to `url` and returns the body, of at most [`MAX_KEY_SET_BYTES`]. The bearer
+/// token is sent to this URL only. A redirect is an error, like any other status except 200.
 async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec<u8>, FetchError> {
     let mut request = http.get(url).header(ACCEPT, "application/jwk-set+json, application/json");
     if let Bearer::Sent(token) = bearer {
@@ -320,7 +327,7 @@ async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec
     }
 }
 
-/// A body of at most [`MAX_KEY_SET_BYTES`].
+/// Reads a body of at most [`MAX_KEY_SET_BYTES`].
 async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(FetchError::of_request)? {
@@ -332,7 +339,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchErro
     Ok(body)
 }
 
-/// Read anew for every fetch: Kubernetes rotates such files.
+/// Reads the token file. Every fetch reads it again, because Kubernetes rotates such files.
 async fn read_bearer_token(file: &BoundedFile) -> Result<HeaderValue, FetchError> {
     let bytes = match file.read_if_changed(None).await.map_err(FetchError::BearerTokenFile)? {
         FileContent::Changed(_, bytes) => bytes,
@@ -352,7 +359,8 @@ fn parse_url(text: &str) -> Result<Url, FetchError> {
     Url::parse(text).map_err(|error| FetchError::BadUrl(Some(error)))
 }
 
-/// Whether a URL leads to this machine itself: by address, or by the name `localhost`; no other name is resolved for this.
+/// Returns true if a URL leads to this machine: by address, or by the name `localhost`. No other
+/// name is resolved for this check.
 pub fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']');

@@ -1,4 +1,4 @@
-//! Why keys could not be fetched.
+//! The errors of fetching keys.
 
 use reqwest::header::InvalidHeaderValue;
 use url::Url;
@@ -8,73 +8,75 @@ use crate::fetch::{HttpClientError, MAX_KEY_SET_BYTES};
 use crate::json::JsonError;
 use crate::key_set::KeySetError;
 
-/// A message shows this many characters of a text that came with an answer.
+/// The number of characters that a message shows of a text from an answer.
 const MAX_SHOWN_CHARS: usize = 256;
 
-/// Why keys could not be fetched: an outage or a misconfiguration of the issuer, never the requester's fault. One may
-/// retry later. No message holds a token or a body.
+/// The reason keys could not be fetched: an outage or a misconfiguration of the issuer. The
+/// requester never causes it, and may retry later. No message holds a token or a body.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The issuer or the `jwks_uri` is not a URL that a key set can be fetched from.
+    /// The issuer or the `jwks_uri` is not a URL for fetching a key set.
     #[error("not a url that keys can be fetched from")]
     BadUrl(#[source] Option<url::ParseError>),
-    /// Neither https, nor http where that is allowed.
+    /// The URL is neither https, nor http where http is allowed.
     #[error("not an https url")]
     NotHttps,
-    /// What went wrong at one URL.
+    /// The error at one URL.
     #[error("{url}")]
     At {
-        /// The URL that was asked.
+        /// The URL of the request.
         url: String,
-        /// What went wrong.
+        /// The cause of the error.
         #[source]
         cause: Box<FetchError>,
     },
-    /// The request failed: connection, timeout of a single request, malformed HTTP.
+    /// The request failed: connection, timeout of a single request, or malformed HTTP.
     #[error("the request failed")]
     Http(#[source] reqwest::Error),
-    /// The server's certificate is one of an authority and not one of a server: `openssl req -x509` makes such.
+    /// The server presents the certificate of an authority instead of a server certificate.
+    /// `openssl req -x509` makes such certificates.
     #[error(
         "the server presents the certificate of a certificate authority: give it one of its own that the authority has signed"
     )]
     AuthorityAsServer(#[source] reqwest::Error),
-    /// The server's certificate is not of an authority that is trusted.
+    /// No trusted authority has signed the server's certificate.
     #[error(
         "the server's certificate is not signed by an authority that is trusted here: name that authority in ca_file"
     )]
     UntrustedAuthority(#[source] reqwest::Error),
-    /// Another status than 200. Redirects are not followed.
+    /// The status is not 200. Redirects are not followed.
     #[error("answered with status {status}{}", told_location(location.as_deref()))]
     Status {
-        /// The status.
+        /// The status of the answer.
         status: u16,
         /// `Location`, if the answer is a redirect.
         location: Option<String>,
     },
-    /// Status 401 or 403 at the `jwks_uri` of the discovery document, to which the bearer token is not sent.
+    /// The status is 401 or 403 at the `jwks_uri` of the discovery document, to which the bearer
+    /// token is not sent.
     #[error(
         "answered with status {0}: the discovery document names a jwks_uri of another origin than the issuer's, and the bearer token \
          is sent there only if jwks_uri is configured"
     )]
     BearerWithheld(u16),
-    /// More than [`MAX_KEY_SET_BYTES`].
+    /// The answer is longer than [`MAX_KEY_SET_BYTES`].
     #[error("longer than {MAX_KEY_SET_BYTES} bytes")]
     TooLarge,
-    /// Not all done within the time limit.
+    /// The refresh exceeded its time limit.
     #[error("not done in time")]
     TimedOut,
-    /// None of the places for a discovery document has one of the issuer.
+    /// None of the places for a discovery document has a document of the issuer.
     #[error("no discovery document of the issuer {issuer:?}: {}", each_in_words(tried))]
     NotDiscovered {
         /// The issuer.
         issuer: String,
-        /// What came from each place, in the order of the tries.
+        /// The errors of the places, in the order of the tries.
         tried: Vec<FetchError>,
     },
-    /// The discovery document is not a JSON object that we accept.
+    /// The discovery document is not an accepted JSON object.
     #[error("not an accepted json object")]
     Discovery(#[source] JsonError),
-    /// The discovery document's `issuer` is not byte for byte the configured one.
+    /// The `issuer` of the discovery document is not exactly the configured issuer.
     #[error("the document is of {}, not of {expected:?}", found.as_ref().map_or("no issuer".to_owned(), |found| format!("the issuer {found:?}")))]
     IssuerMismatch {
         /// The configured issuer.
@@ -82,19 +84,19 @@ pub enum FetchError {
         /// The `issuer` of the document, cut to 256 characters.
         found: Option<String>,
     },
-    /// The discovery document has no `jwks_uri` that is a string.
+    /// The discovery document has no string `jwks_uri`.
     #[error("the discovery document has no jwks_uri")]
     JwksUriMissing,
     /// The content is not a key set.
     #[error("not a key set")]
     KeySet(#[from] KeySetError),
-    /// The file of keys cannot be read.
+    /// The key set file cannot be read.
     #[error("the key set file cannot be read")]
     File(#[source] std::io::Error),
     /// The file with the bearer token cannot be read.
     #[error("the bearer token file cannot be read")]
     BearerTokenFile(#[source] std::io::Error),
-    /// The file with the bearer token does not hold one.
+    /// The file with the bearer token does not hold a token.
     #[error("the bearer token file holds no token")]
     BearerToken(#[source] Option<InvalidHeaderValue>),
     /// The file with the certificates of the authorities cannot be read.
@@ -103,16 +105,16 @@ pub enum FetchError {
     /// The file with the certificates of the authorities cannot be used.
     #[error("the ca file cannot be used")]
     HttpClient(#[source] HttpClientError),
-    /// No attempt has come to an outcome yet.
+    /// No attempt has ended yet.
     #[error("the keys were never read")]
     NeverRead,
-    /// The task of the fetch ended without an outcome: the runtime shuts down.
+    /// The task of the fetch ended without an outcome, because the runtime shuts down.
     #[error("the fetch was given up")]
     Aborted(#[source] tokio::task::JoinError),
 }
 
 impl FetchError {
-    /// What went wrong, without the URL at which it did.
+    /// Returns the error without the URL at which it occurred.
     #[must_use]
     pub fn cause(&self) -> &Self {
         match self {
@@ -121,7 +123,7 @@ impl FetchError {
         }
     }
 
-    /// The status of the answer, if one came.
+    /// Returns the status of the answer, if there is an answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self.cause() {
@@ -135,7 +137,8 @@ impl FetchError {
         Self::At { url: url.to_string(), cause: Box::new(self) }
     }
 
-    /// A request that failed. The two faults of certificates that everybody meets get words of their own.
+    /// Converts the error of a failed request. Two common certificate faults get dedicated
+    /// variants.
     pub(crate) fn of_request(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let words = error_chain(&error);
@@ -148,7 +151,7 @@ impl FetchError {
         Self::Http(error)
     }
 
-    /// True if an answer came, and another place may have what this one has not.
+    /// Returns true if an answer arrived, and another place may have a better answer.
     pub(crate) fn is_answer(&self) -> bool {
         matches!(
             self.cause(),
@@ -169,7 +172,7 @@ fn told_location(location: Option<&str>) -> String {
     location.map_or_else(String::new, |to| format!(" and Location {to:?}: redirects are not followed"))
 }
 
-/// The first characters of a text that another party chose.
+/// Returns the first characters of a text that another party chose.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().take(MAX_SHOWN_CHARS).collect()
 }

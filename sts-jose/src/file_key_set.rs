@@ -1,4 +1,4 @@
-//! Keys from a file that somebody else may replace at any time.
+//! Keys from a file that another process may replace at any time.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,13 @@ use crate::held_keys::{Change, HeldKeys, Origin, tell_lost_keys};
 use crate::key_set::KeySet;
 use crate::key_source::{KeyLookupError, KeySetHealth};
 
-/// The file is looked at no more often than this.
+/// The minimum interval between two checks of the file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The keys of a file, read again when its time of change or its length changes. A well-formed set replaces the former one, also when
-/// it is empty. Keys once read stay in use while the file cannot be read, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE). Cloning is cheap
-/// and shares the keys. Must be used within a tokio runtime.
+/// The keys of a file. It is read again when its modification time or its length changes. A
+/// well-formed set replaces the former set, even if it is empty. While the file cannot be read, the
+/// last keys stay in use for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE). Cloning is cheap and shares
+/// the keys. Must be used within a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct FileKeySet {
     inner: Arc<Inner>,
@@ -45,23 +46,25 @@ struct State {
 }
 
 impl FileKeySet {
-    /// Does not read yet: the first [`Self::candidates`] or [`Self::refresh`] does.
+    /// Reads nothing yet: the first [`Self::candidates`] or [`Self::refresh`] does.
     pub fn new(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
         let file = BoundedFile::new(path, MAX_FILE_BYTES);
         Self { inner: Arc::new(Inner { file, clock, state: Mutex::default() }) }
     }
 
-    /// The keys to try for a token's header, as [`KeySet::candidates`] defines them. At most once a second of the clock this looks at the file, and reads it if it has
-    /// changed: a regular file of at most [`MAX_FILE_BYTES`], for which it waits 2 seconds at most.
+    /// Returns the keys to try for a token's header, as [`KeySet::candidates`] defines them. Checks
+    /// the file at most once a second of the clock, and reads it if it has changed. It must be a
+    /// regular file of at most [`MAX_FILE_BYTES`]. The wait for the file is at most 2 seconds.
     ///
     /// # Errors
-    /// [`KeyLookupError::Unknown`], [`KeyLookupError::Unusable`], or [`KeyLookupError::Unavailable`] if the file was not readable the last
-    /// time, and the key is none of those read before.
+    /// [`KeyLookupError::Unknown`] or [`KeyLookupError::Unusable`]. [`KeyLookupError::Unavailable`]
+    /// if the last read of the file failed, and no earlier key fits.
     pub async fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Candidates, KeyLookupError> {
         self.pick(|keys| keys.candidates(kid, algorithm)).await
     }
 
-    /// The key that a payload for the owner of the file is encrypted to. Looks at the file like [`Self::candidates`].
+    /// Returns the key for encrypting a payload to the owner of the file. Checks the file as
+    /// [`Self::candidates`] does.
     ///
     /// # Errors
     /// As for [`Self::candidates`].
@@ -82,10 +85,10 @@ impl FileKeySet {
         self.inner.lock().held.answer(now, pick)
     }
 
-    /// Looks at the file now, whenever the last look was.
+    /// Checks the file now, regardless of the last check.
     ///
     /// # Errors
-    /// Why the file cannot be read or used; keys that were known before stay in use.
+    /// The error of reading or using the file. Earlier keys stay in use.
     pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         let now = self.inner.clock.now();
         let look = {
@@ -96,18 +99,19 @@ impl FileKeySet {
         self.inner.lock().held.error().cloned().map_or(Ok(()), Err)
     }
 
-    /// The keys that were read last; none if they never were.
+    /// Returns the keys of the last successful read. Empty if there was none.
     pub fn held(&self) -> KeySet {
         self.inner.lock().held.keys()
     }
 
-    /// How the file fares.
+    /// Returns the health of the file.
     pub fn health(&self) -> KeySetHealth {
         let state = self.inner.lock();
         state.held.health(state.counts)
     }
 
-    /// Starts a look at the file. Called with the lock held, so that it cannot end before it is noted in `state`.
+    /// Starts a check of the file. The caller holds the lock, so the check cannot end before
+    /// `state` records it.
     fn start(&self, state: &mut State, now: Timestamp) -> Flight<()> {
         state.checked_at = Some(now);
         let (inner, known) = (Arc::clone(&self.inner), state.version);
@@ -115,7 +119,7 @@ impl FileKeySet {
             let content = inner.file.read_if_changed(known).await;
             inner.finish(content, now);
         };
-        // The runtime shuts down: the answer is made of what was read before.
+        // If the runtime shuts down, the answer uses the keys that were read before.
         let flight = Flight::start(look, |_aborted| ());
         state.in_flight = Some(flight.clone());
         flight
@@ -165,7 +169,7 @@ impl Inner {
 }
 
 impl State {
-    /// The look at the file that is under way.
+    /// Returns the running check of the file.
     fn running(&self) -> Option<Flight<()>> {
         self.in_flight.as_ref().filter(|look| look.is_running()).cloned()
     }

@@ -1,4 +1,4 @@
-//! The keys of one source as they were last read, and how far they can be relied on.
+//! The last known keys of one source, and their reliability.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +10,16 @@ use crate::fetch_error::FetchError;
 use crate::key_set::{KeySet, LostKey, MAX_KEYS};
 use crate::key_source::{KeyLookupError, KeySetHealth};
 
-/// Keys that could not be confirmed for this long are used no more: the issuer may have withdrawn them meanwhile.
+/// The maximum time that unconfirmed keys stay in use. The issuer may have withdrawn them in the
+/// meantime.
 pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The most lost keys of one set that the log names.
+/// The maximum number of lost keys of one set that the log names.
 const MAX_TOLD: usize = 20;
 
-/// The keys that were last read, and the outcome of the latest attempt. A well-formed set replaces the former one, also when it is
-/// empty; a failure leaves the former one in use for [`MAX_KEY_AGE`].
+/// The keys of the last successful read, and the outcome of the latest attempt. A well-formed set
+/// replaces the former set, even if it is empty. After a failure, the former set stays in use for
+/// [`MAX_KEY_AGE`].
 #[derive(Debug, Default)]
 pub(crate) struct HeldKeys {
     keys: Option<KeySet>,
@@ -25,32 +27,32 @@ pub(crate) struct HeldKeys {
     confirmed_at: Option<Timestamp>,
 }
 
-/// A change that the log should report, once.
+/// A change that the log reports once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     None,
-    /// The first failure after a success, or of all.
+    /// The first attempt failed, or the first after a success.
     Failed,
-    /// The set holds no key that can be used.
+    /// The set holds no usable key.
     Unusable,
-    /// The keys can be read and used again.
+    /// The keys are readable and usable again.
     Recovered,
 }
 
 impl HeldKeys {
-    /// The keys, if they were ever read and confirmed within [`MAX_KEY_AGE`].
+    /// Returns the keys, if they were ever read and were confirmed within [`MAX_KEY_AGE`].
     pub(crate) fn usable(&self, now: Timestamp) -> Option<&KeySet> {
         let age = now.duration_since(self.confirmed_at?);
         let max_age = SignedDuration::try_from(MAX_KEY_AGE).unwrap_or(SignedDuration::MAX);
         self.keys.as_ref().filter(|_| age < max_age)
     }
 
-    /// The keys that were read last, however long ago.
+    /// Returns the keys of the last successful read, regardless of their age.
     pub(crate) fn keys(&self) -> KeySet {
         self.keys.clone().unwrap_or_default()
     }
 
-    /// The answer from memory.
+    /// Returns the answer from memory.
     pub(crate) fn answer<K>(&self, now: Timestamp, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {
         let unavailable = |error: &Arc<FetchError>| KeyLookupError::Unavailable(Arc::clone(error));
         let Some(keys) = self.usable(now) else {
@@ -59,7 +61,7 @@ impl HeldKeys {
         pick(keys).ok_or_else(|| self.error.as_ref().map_or_else(|| missing(keys), unavailable))
     }
 
-    /// Takes over a set that was read at `now`.
+    /// Stores a set that was read at `now`.
     pub(crate) fn replace(&mut self, keys: KeySet, now: Timestamp) -> Change {
         let (was, is) = (self.keys.as_ref().map(condition), condition(&keys));
         let recovered = self.error.is_some() || was == Some(Change::Unusable);
@@ -73,7 +75,7 @@ impl HeldKeys {
         }
     }
 
-    /// The keys that `keys` has lost and the former set had not.
+    /// Returns the lost keys of `keys` that the former set had not lost.
     pub(crate) fn newly_lost<'a>(&self, keys: &'a KeySet) -> NewlyLost<'a> {
         let known = self.keys.as_ref();
         let is_new = |key: &&LostKey| !known.is_some_and(|known| known.lost().iter().any(|lost| lost.is_same(key)));
@@ -81,29 +83,29 @@ impl HeldKeys {
         NewlyLost { keys: keys.lost().iter().filter(is_new).collect(), is_cut: keys.entries() > MAX_KEYS && !was_cut }
     }
 
-    /// Notes that the source still says at `now` what it said before.
+    /// Records that the source is unchanged at `now`.
     pub(crate) fn confirm(&mut self, now: Timestamp) {
         if self.error.is_none() {
             self.confirmed_at = Some(now);
         }
     }
 
-    /// Notes that an attempt failed.
+    /// Records that an attempt failed.
     pub(crate) fn fail(&mut self, error: Arc<FetchError>) -> Change {
         if self.error.replace(error).is_none() { Change::Failed } else { Change::None }
     }
 
-    /// When the source last said what is held.
+    /// Returns the time of the last confirmation by the source.
     pub(crate) fn confirmed_at(&self) -> Option<Timestamp> {
         self.confirmed_at
     }
 
-    /// The error of the latest attempt, if it failed.
+    /// Returns the error of the latest attempt, if it failed.
     pub(crate) fn error(&self) -> Option<&Arc<FetchError>> {
         self.error.as_ref()
     }
 
-    /// `counts` with the part of it that is known here.
+    /// Returns `counts` with the values that are known here.
     pub(crate) fn health(&self, counts: KeySetHealth) -> KeySetHealth {
         let unusable = self.keys.as_ref().is_some_and(KeySet::is_empty);
         let lost_keys = self.keys.as_ref().map_or(0, lost_keys);
@@ -111,7 +113,7 @@ impl HeldKeys {
     }
 }
 
-/// The reason for which a known set lacks a key.
+/// Returns the reason a known set lacks a key.
 pub(crate) fn missing(keys: &KeySet) -> KeyLookupError {
     if keys.is_empty() { KeyLookupError::Unusable } else { KeyLookupError::Unknown }
 }
@@ -124,19 +126,19 @@ fn condition(keys: &KeySet) -> Change {
     if keys.is_empty() { Change::Unusable } else { Change::None }
 }
 
-/// What a key set has lost since it was read last.
+/// The keys that a set has lost since the last read.
 #[derive(Debug)]
 pub(crate) struct NewlyLost<'a> {
     keys: Vec<&'a LostKey>,
     is_cut: bool,
 }
 
-/// The number of keys of a set that cannot be used, and of its entries that are not read.
+/// Returns the number of unusable keys of a set, plus its entries beyond [`MAX_KEYS`].
 pub(crate) fn lost_keys(keys: &KeySet) -> usize {
     keys.lost().len() + keys.entries().saturating_sub(MAX_KEYS)
 }
 
-/// The origin of a key set, as the log names it.
+/// The origin of a key set, for the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Origin<'a> {
     Issuer(&'a str),
@@ -165,7 +167,7 @@ pub(crate) fn tell_lost_keys(origin: Origin<'_>, lost: &NewlyLost<'_>, keys: &Ke
 mod tests {
     use super::*;
 
-    /// A set of `entries` entries, of which the first can be used if `usable` says so.
+    /// Returns a set of `entries` entries. `usable` is the first of them.
     fn set(entries: usize, usable: &str) -> KeySet {
         let rest = vec!["{}"; entries.saturating_sub(1)].join(",");
         let comma = if rest.is_empty() { "" } else { "," };

@@ -1,13 +1,13 @@
-//! The names of issuers: exact ones, and those with a place for the tenant.
+//! The names of issuers: exact names, and names with a placeholder for the tenant.
 
-/// Stands in the name of an issuer for the segment that is the tenant.
+/// The placeholder in the name of an issuer for the segment that is the tenant.
 const PLACEHOLDER: &str = "{tenantid}";
 
-/// The longest segment that [`PLACEHOLDER`] stands for.
+/// The longest segment that [`PLACEHOLDER`] matches.
 const MAX_SEGMENT_CHARS: usize = 64;
 
-/// A name of an issuer: the `iss` of its tokens, or a pattern of it in which `{tenantid}` stands for one segment of the path, of 1 to 64
-/// letters, digits and `-`.
+/// A name of an issuer: the exact `iss` of its tokens, or a template. In a template, `{tenantid}`
+/// stands for one segment of the path, of 1 to 64 letters, digits and `-`.
 ///
 /// ```
 /// use sts_jose::IssuerName;
@@ -19,12 +19,12 @@ const MAX_SEGMENT_CHARS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IssuerName {
     before: String,
-    /// The text after the placeholder; none in an exact name.
+    /// The text after the placeholder, or `None` in an exact name.
     after: Option<String>,
 }
 
 impl IssuerName {
-    /// Reads a name. A placeholder that is no whole segment stands for itself.
+    /// Reads a name. A placeholder that is not a whole segment is ordinary text.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let is_segment =
@@ -35,19 +35,19 @@ impl IssuerName {
         }
     }
 
-    /// True if the name has a place for the tenant.
+    /// Returns true if the name has a placeholder for the tenant.
     #[must_use]
     pub fn is_template(&self) -> bool {
         self.after.is_some()
     }
 
-    /// True if this is the name of the issuer of a token with this `iss`.
+    /// Returns true if this names the issuer of a token with this `iss`.
     #[must_use]
     pub fn is(&self, iss: &str) -> bool {
         if self.is_template() { self.tenant_of(iss).is_some() } else { self.before == iss }
     }
 
-    /// The segment of an `iss` that stands in the place for the tenant.
+    /// Returns the segment of an `iss` at the placeholder for the tenant.
     #[must_use]
     pub fn tenant_of<'n>(&self, iss: &'n str) -> Option<&'n str> {
         let segment = iss.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_deref()?)?;
@@ -55,7 +55,8 @@ impl IssuerName {
         ((1..=MAX_SEGMENT_CHARS).contains(&segment.len()) && segment.bytes().all(fits)).then_some(segment)
     }
 
-    /// The name with a tenant in its place; an exact name as it is.
+    /// Returns the name with a tenant in place of the placeholder. An exact name is returned
+    /// unchanged.
     #[must_use]
     pub fn of_tenant(&self, tenant: &str) -> String {
         match &self.after {

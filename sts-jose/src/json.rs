@@ -1,7 +1,8 @@
-//! JSON that is refused when two readers could understand it differently.
+//! JSON parsing that refuses input which two readers could understand differently.
 //!
-//! `serde_json::Value` keeps the last of two members with one name, silently; another party may keep the first. Here
-//! that is an error, wherever it stands. Everything that an outsider signed or served goes through this module.
+//! If an object has two members with one name, `serde_json::Value` silently keeps the last. Another
+//! party may keep the first. Here such a name is an error at every level. All data that an outside
+//! party signed or served passes through this module.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,31 +10,32 @@ use std::fmt;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// How many objects and arrays may stand inside one another, the outermost included.
+/// The maximum depth of nested objects and arrays, including the outermost.
 pub const MAX_DEPTH: usize = 32;
 
-/// Why bytes are not a JSON object that we accept. No message repeats any of the input.
+/// The reason bytes are not an accepted JSON object. No message repeats any of the input.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// The bytes are not UTF-8.
     #[error("not utf-8")]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// Not JSON (a lone surrogate, a number beyond all range and trailing bytes included).
+    /// The text is not JSON. This includes a lone surrogate, a number out of range, and trailing
+    /// bytes.
     #[error("not json")]
     Syntax(#[source] serde_json::Error),
-    /// One object has two members with one name, once escapes are resolved.
+    /// An object has two members with one name, after escapes are resolved.
     #[error("an object has two members with one name")]
     DuplicateMember,
-    /// More than [`MAX_DEPTH`] levels.
+    /// The value has more than [`MAX_DEPTH`] levels.
     #[error("nested too deeply")]
     TooDeep,
-    /// JSON, but no object.
+    /// The text is JSON, but not an object.
     #[error("not a json object")]
     NotAnObject,
 }
 
-/// Parses one JSON object of a document that was fetched or read from a file: as [`parse_object`], but a UTF-8 byte order mark before it
-/// is skipped (RFC 8259 §8.1).
+/// Parses one JSON object from a document that was fetched or read from a file. Like
+/// [`parse_object`], but skips a leading UTF-8 byte order mark (RFC 8259 §8.1).
 ///
 /// # Errors
 /// See [`JsonError`].
@@ -41,11 +43,12 @@ pub fn parse_document(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     parse_object(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
 }
 
-/// Parses one JSON object, and nothing before or after it but white space. The caller bounds the length of `bytes`;
-/// memory used stays within a small multiple of it.
+/// Parses one JSON object, with only white space before or after it. The caller limits the length
+/// of `bytes`. The memory used stays within a small multiple of it.
 ///
 /// # Errors
-/// One variant of [`JsonError`] per way to be refused; all of them are the fault of whoever made the bytes.
+/// One variant of [`JsonError`] for each cause. All of them are the fault of the party that made
+/// the bytes.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
     let breach = Cell::new(None);
@@ -65,14 +68,14 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     }
 }
 
-/// What serde's error type cannot carry: which of our own rules was broken.
+/// The broken rule of this module, which serde's error type cannot carry.
 #[derive(Debug, Clone, Copy)]
 enum Breach {
     DuplicateMember,
     TooDeep,
 }
 
-/// Reads one value that stands inside `depth` others.
+/// Reads one value at nesting depth `depth`.
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth: usize,

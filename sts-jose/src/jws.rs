@@ -1,4 +1,5 @@
-//! A JWS in compact serialisation (RFC 7515 §7.1): three segments, a header that passes the gate, a signature.
+//! A JWS in compact serialisation (RFC 7515 §7.1): three segments, an accepted header, and a
+//! signature.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,19 +12,20 @@ use crate::algorithm::{Algorithm, UnknownAlgorithm};
 use crate::json::{self, JsonError};
 use crate::verification_key::VerificationKey;
 
-/// No more than this is parsed. Our own tokens stay under 8 KiB; those of outside issuers may be larger.
+/// The maximum length of a token, in bytes. Our own tokens stay below 8 KiB, but those of outside
+/// issuers may be larger.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// A `kid` may have this many characters.
+/// The maximum length of a `kid`, in characters.
 pub const MAX_KEY_ID_CHARS: usize = 256;
 
-/// What we read of a JOSE header. `jku`, `x5u`, `jwk` and `x5c` are not in here: a token never says which key to trust,
-/// and nothing is ever fetched because a token says so.
+/// The members that we read from a JOSE header. `jku`, `x5u`, `jwk` and `x5c` are not among them. A
+/// token never chooses the key to trust, and never causes a fetch of its choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// `alg`.
     pub algorithm: Algorithm,
-    /// `typ`, as it stands; compare it with [`typ_fits`].
+    /// `typ`, unmodified. Compare it with [`typ_fits`].
     pub typ: Option<String>,
     /// `kid`: 1 to [`MAX_KEY_ID_CHARS`] characters without control characters.
     pub kid: Option<String>,
@@ -34,43 +36,46 @@ pub struct Header {
 pub enum Segment {
     /// The JOSE header.
     Header,
-    /// The payload; of a JWT, the claims.
+    /// The payload. In a JWT, it holds the claims.
     Payload,
     /// The signature.
     Signature,
 }
 
-/// Why bytes are not a token that we look at. The fault of whoever presents it; another try does not help.
+/// The reason bytes are not an accepted token. The presenter causes this error, and a retry does
+/// not help.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    /// Longer than [`MAX_TOKEN_BYTES`], or than the reader's own limit.
+    /// The token is longer than [`MAX_TOKEN_BYTES`], or than the reader's own limit.
     #[error("{bytes} bytes long, of which at most {limit} are read")]
     TooLong {
-        /// How long it is.
+        /// The length of the token, in bytes.
         bytes: usize,
-        /// How long it may be.
+        /// The maximum length, in bytes.
         limit: usize,
     },
-    /// Not exactly three segments: JSON serialisation, JWE, or no token at all.
+    /// The text does not have exactly three segments. It is JSON serialisation, JWE, or not a
+    /// token.
     #[error("not a jws in compact serialisation")]
     NotCompact,
-    /// Not strict base64url: padding, spare bits, or a foreign character. The position is not kept: its error would
-    /// repeat a byte of the token.
+    /// The segment is not strict base64url: it has padding, spare bits, or a foreign character. The
+    /// position is dropped, because its error would repeat a byte of the token.
     #[error("the {0:?} is not strict base64url")]
     Base64(Segment),
-    /// Not a JSON object that we accept.
+    /// The segment is not an accepted JSON object.
     #[error("the {0:?} is not an accepted json object")]
     Json(Segment, #[source] JsonError),
     /// `alg` is missing or not a string.
     #[error("alg is missing or not a string")]
     AlgorithmMissing,
-    /// `alg` names nothing that we verify.
+    /// `alg` does not name an algorithm that we verify.
     #[error("alg is not accepted")]
     Algorithm(#[from] UnknownAlgorithm),
-    /// There is a `crit`, in whatever form: we implement no extension (RFC 7515 §4.1.11).
+    /// `crit` is present. We implement no extension, so every form of it is refused (RFC 7515
+    /// §4.1.11).
     #[error("crit is not accepted")]
     Critical,
-    /// There is a `b64` (RFC 7797).
+    /// `b64` is present (RFC 7797).
     #[error("b64 is not accepted")]
     UnencodedPayload,
     /// `kid` is not a string, empty, too long, or has control characters.
@@ -81,20 +86,20 @@ pub enum ParseError {
     Typ,
 }
 
-/// Why a signature does not hold. The fault of whoever presents the token.
+/// The reason a signature is refused. The presenter of the token causes this error.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The key is not for the algorithm that the header names.
     #[error("the key is not for this algorithm")]
     WrongAlgorithm,
-    /// The signature is not one of this key over these bytes.
+    /// The signature over these bytes does not come from this key.
     #[error("the signature does not verify")]
     BadSignature,
 }
 
-/// A compact JWS whose header passed the gate and whose payload is any bytes. Tokens are [`crate::UnverifiedToken`]s;
-/// this is the layer below, for what is signed but is no token. `Debug` shows
-/// the header only.
+/// A compact JWS with an accepted header and any bytes as payload. Tokens are
+/// [`crate::UnverifiedToken`]s. This is the layer below, for signed data that is not a token.
+/// `Debug` shows the header only.
 pub struct CompactJws<'a> {
     header: Header,
     payload: Vec<u8>,
@@ -103,7 +108,7 @@ pub struct CompactJws<'a> {
 }
 
 impl<'a> CompactJws<'a> {
-    /// Splits and decodes what has at most [`MAX_TOKEN_BYTES`]; nothing is verified.
+    /// Splits and decodes a text of at most [`MAX_TOKEN_BYTES`]. Verifies nothing.
     ///
     /// # Errors
     /// See [`ParseError`].
@@ -111,7 +116,7 @@ impl<'a> CompactJws<'a> {
         Self::parse_within(MAX_TOKEN_BYTES, jws)
     }
 
-    /// Like [`CompactJws::parse`], with a limit of its own: for what is signed and is no token.
+    /// Like [`CompactJws::parse`], with another length limit: for signed data that is not a token.
     ///
     /// # Errors
     /// See [`ParseError`].
@@ -131,27 +136,27 @@ impl<'a> CompactJws<'a> {
         Ok(Self { header: Header::from_json(&header)?, payload, signing_input, signature })
     }
 
-    /// What is signed: header and payload, encoded.
+    /// Returns the signed text: the encoded header and payload.
     pub(crate) fn signing_input(&self) -> &'a str {
         self.signing_input
     }
 
-    /// The signature, decoded.
+    /// Returns the decoded signature.
     pub(crate) fn signature(&self) -> &[u8] {
         &self.signature
     }
 
-    /// The header. Not to be believed before the signature is verified.
+    /// Returns the header. Do not trust it before the signature is verified.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The decoded payload. Not to be believed before the signature is verified.
+    /// Returns the decoded payload. Do not trust it before the signature is verified.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Checks the signature with `key`, whose algorithm must be the header's.
+    /// Checks the signature with `key`. The algorithm of the header must be one of the key's.
     ///
     /// # Errors
     /// See [`VerifyError`].
@@ -194,8 +199,9 @@ impl Header {
     }
 }
 
-/// Whether the `typ` of a header is one of `allowed`. No `typ` fits only if `allowed` holds `""`. The comparison ignores
-/// ASCII case, and an `application/` that the token may put before it (RFC 7515 §4.1.9).
+/// Returns true if the `typ` of a header is one of `allowed`. An absent `typ` fits only if
+/// `allowed` holds `""`. The comparison ignores ASCII case and an optional `application/` prefix
+/// (RFC 7515 §4.1.9).
 pub fn typ_fits(typ: Option<&str>, allowed: &[&str]) -> bool {
     const PREFIX: &str = "application/";
     let Some(typ) = typ else { return allowed.contains(&"") };
@@ -206,13 +212,13 @@ pub fn typ_fits(typ: Option<&str>, allowed: &[&str]) -> bool {
     !short.is_empty() && allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(short))
 }
 
-/// Whether a `kid` is one that we take from a header or a key set.
+/// Returns true if a `kid` is accepted in a header or a key set.
 pub(crate) fn is_sound_key_id(kid: &str) -> bool {
     let mut chars = kid.chars();
     !kid.is_empty() && chars.by_ref().take(MAX_KEY_ID_CHARS).all(|c| !c.is_control()) && chars.next().is_none()
 }
 
 fn decode(segment: Segment, text: &str) -> Result<Vec<u8>, ParseError> {
-    // The cause holds the offending byte, and errors hold no token text.
+    // The cause is dropped, because it holds the offending byte, and errors hold no token text.
     URL_SAFE_NO_PAD.decode(text).or(Err(ParseError::Base64(segment)))
 }

@@ -12,22 +12,22 @@ use crate::json::{self, JsonError};
 use crate::jws::is_sound_key_id;
 use crate::verification_key::{JwkError, VerificationKey};
 
-/// Entries after this many are not looked at.
+/// The maximum number of entries that are read. Further entries are ignored.
 pub const MAX_KEYS: usize = 200;
 
-/// Why bytes are not a key set at all. A single bad key is no such reason: it is lost alone.
+/// The reason bytes are not a key set. A single bad key is no such reason: only that key is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
-    /// Not a JSON object that we accept.
+    /// The bytes are not an accepted JSON object.
     #[error("the key set is not an accepted json object")]
     Json(#[from] JsonError),
-    /// There is no `keys`, or it is not an array.
+    /// `keys` is absent, or is not an array.
     #[error("keys is missing or not an array")]
     KeysNotAnArray,
 }
 
-/// A set of usable public keys, perhaps empty: those that verify signatures, and beside them those that payloads are encrypted to.
-/// Cloning is cheap.
+/// A set of usable public keys, which may be empty. It holds the keys that verify signatures, and
+/// the keys that payloads are encrypted to. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     inner: Arc<Inner>,
@@ -44,19 +44,20 @@ struct Inner {
     entries: usize,
 }
 
-/// An entry of a key set that seems to be meant to verify signatures, and cannot be used.
+/// An entry of a key set that seems meant for verifying signatures, but cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LostKey {
-    /// Its `kid`, if it has one that can be shown.
+    /// The `kid`, if it has one that can be shown.
     pub kid: Option<String>,
     /// The index of the entry in `keys`.
     pub index: usize,
-    /// Why it cannot be used.
+    /// The reason it cannot be used.
     pub reason: JwkError,
 }
 
 impl LostKey {
-    /// True if `other` is lost for the same reason under the same name, wherever it stands.
+    /// Returns true if `other` is lost for the same reason under the same `kid`. Without a `kid`,
+    /// the index must be the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let is_place = self.kid.is_some() || self.index == other.index;
         (&self.kid, self.reason) == (&other.kid, other.reason) && is_place
@@ -64,14 +65,15 @@ impl LostKey {
 }
 
 impl KeySet {
-    /// A set without keys.
+    /// Returns a set without keys.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries those are kept that [`VerificationKey::from_jwk`] or
-    /// [`EncryptionKey::from_jwk`] takes; [`Self::lost`] names the others. Several keys may share a `kid`. A byte order mark before the
-    /// text is skipped. The caller bounds the length of `bytes`.
+    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries, it keeps those that
+    /// [`VerificationKey::from_jwk`] or [`EncryptionKey::from_jwk`] accepts. [`Self::lost`] names
+    /// the others. Several keys may share a `kid`. A leading byte order mark is skipped. The caller
+    /// limits the length of `bytes`.
     ///
     /// # Errors
     /// See [`KeySetError`].
@@ -93,41 +95,43 @@ impl KeySet {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The number of keys that can be used to verify.
+    /// Returns the number of keys that can be used to verify.
     pub fn len(&self) -> usize {
         self.inner.keys.len()
     }
 
-    /// The number of entries the set had when it was read, those included that cannot be used and those beyond [`MAX_KEYS`].
+    /// Returns the number of entries in the document, including unusable entries and entries beyond
+    /// [`MAX_KEYS`].
     pub fn entries(&self) -> usize {
         self.inner.entries
     }
 
-    /// The entries that cannot be used. Those for another purpose, such as `use` = `enc` or `x509-svid`, are not among them, and
-    /// neither are those beyond [`MAX_KEYS`].
+    /// Returns the entries that cannot be used. Entries for another purpose, such as `use` = `enc`
+    /// or `x509-svid`, are not included, and neither are entries beyond [`MAX_KEYS`].
     pub fn lost(&self) -> &[LostKey] {
         &self.inner.lost
     }
 
-    /// The keys that can be used to verify, in the order of the set.
+    /// Returns the keys that can be used to verify, in the order of the set.
     pub fn keys(&self) -> &[VerificationKey] {
         &self.inner.keys
     }
 
-    /// Whether no key can be used to verify.
+    /// Returns true if no key can be used to verify.
     pub fn is_empty(&self) -> bool {
         self.inner.keys.is_empty()
     }
 
-    /// The keys to try for a token's header: with a `kid`, the keys of that name that fit the algorithm, then the fitting keys without a
-    /// name; without, all fitting keys. `None` if no key fits.
+    /// Returns the keys to try for a token's header. With a `kid`, these are the fitting keys of
+    /// that name, then the fitting keys without a name. Without a `kid`, these are all fitting
+    /// keys. Returns `None` if no key fits the algorithm.
     pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Candidates> {
         let Some(kid) = kid else { return Candidates::of(self.inner.keys.iter(), &[], algorithm) };
         let named = self.inner.by_kid.get(kid).into_iter().flatten();
         Candidates::of(named, &self.inner.nameless, algorithm)
     }
 
-    /// The first of [`Self::candidates`].
+    /// Returns the first of [`Self::candidates`].
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
         let fits = |key: &&VerificationKey| key.fits(algorithm);
         match kid {
@@ -136,8 +140,8 @@ impl KeySet {
         }
     }
 
-    /// The key that a payload for the owner of the set is encrypted to: the first that can be used. The owner rotates by putting the new
-    /// key first.
+    /// Returns the key for encrypting a payload to the owner of the set: the first usable key. The
+    /// owner rotates by placing the new key first.
     pub fn encryption_key(&self) -> Option<&EncryptionKey> {
         self.inner.encryption_keys.first()
     }
@@ -156,7 +160,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Adds a key, unless it is there already.
+    /// Adds a key, unless the set already has it.
     fn add(&mut self, key: VerificationKey) {
         let of_name = match key.kid() {
             Some(kid) => self.by_kid.entry(kid.to_owned()).or_default(),
@@ -169,7 +173,8 @@ impl Inner {
         self.keys.push(key);
     }
 
-    /// Drops encryption keys that share a `kid`: the owner could not tell which of them a payload was encrypted to.
+    /// Drops encryption keys that share a `kid`. The owner could not tell which of them a payload
+    /// was encrypted to.
     fn drop_ambiguous_encryption_keys(&mut self) {
         let mut seen = HashSet::new();
         let repeated: HashSet<String> = self

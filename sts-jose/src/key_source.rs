@@ -1,4 +1,4 @@
-//! The sources of an issuer's keys, and the ways in which a key cannot be had.
+//! The sources of an issuer's keys, and the errors of looking up a key.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -21,64 +21,69 @@ use crate::token::{UnverifiedToken, VerifiedToken};
 /// The keys of one issuer.
 #[derive(Debug, Clone)]
 pub enum KeySource {
-    /// Written into the configuration.
+    /// The keys are part of the configuration.
     Inline(KeySet),
-    /// Fetched over HTTP and cached.
+    /// The keys are fetched over HTTP and cached.
     Remote(RemoteKeySet),
-    /// Read from a file and followed.
+    /// The keys are read from a file, which is checked for changes.
     File(FileKeySet),
 }
 
-/// The reason for which a key is missing. A refusal and an outage must never be taken for each other.
+/// The reason a key is missing. A refusal and an outage must never be confused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyLookupError {
-    /// The refusal: the issuer's keys are known, and this is none of them. The requester's fault.
+    /// A refusal: the issuer's keys are known, and this key is not among them. The requester causes
+    /// this error.
     #[error("the issuer has no such key")]
     Unknown,
-    /// The refusal: the issuer publishes a key set, and it holds no key that can be used.
+    /// A refusal: the issuer publishes a key set without any usable key.
     #[error("the issuer publishes no key that can be used")]
     Unusable,
-    /// The outage: the issuer's keys are not known well enough to say no. Nobody's fault here; one may retry.
+    /// An outage: the issuer's keys are not known well enough to refuse. No party here causes it.
+    /// The requester may retry.
     #[error("the keys of the issuer are out of reach")]
     Unavailable(#[source] Arc<FetchError>),
 }
 
-/// Why none of an issuer's keys is known to have signed a token.
+/// The reason no key of an issuer is known to have signed a token.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyVerifyError {
     /// There is no key to try.
     #[error(transparent)]
     Lookup(#[from] KeyLookupError),
-    /// The refusal: the keys that the token names did not sign it.
+    /// A refusal: the keys that the token names did not sign it.
     #[error(transparent)]
     Signature(#[from] VerifyError),
 }
 
-/// How a key source fares.
+/// The health of a key source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySetHealth {
-    /// When the keys in use were read or, for a file, last found unchanged; `None` if there are none.
+    /// The time at which the keys in use were read or, for a file, last found unchanged. `None` if
+    /// there are no keys.
     pub fetched_at: Option<Timestamp>,
-    /// True if the latest attempt failed, or the set that it read holds no key that can be used.
+    /// True if the latest attempt failed, or if its set holds no usable key.
     pub failing: bool,
-    /// How many refetches an unknown `kid` has forced.
+    /// The number of refetches that an unknown `kid` has forced.
     pub forced_refetches: u64,
-    /// How many attempts there were in all, the forced ones included.
+    /// The number of all attempts, including the forced ones.
     pub fetches: u64,
-    /// The number of keys in the set that cannot be used, and of entries that are not read because there are too many.
+    /// The number of unusable keys in the set, plus the entries that are not read because there are
+    /// too many.
     pub lost_keys: usize,
 }
 
 impl KeySource {
-    /// Keys that stand in the configuration of an issuer. Logs those that cannot be used.
+    /// Returns the keys in the configuration of an issuer. Logs the keys that cannot be used.
     pub fn inline(issuer: &str, keys: KeySet) -> Self {
         tell_lost_keys(Origin::Issuer(issuer), &HeldKeys::default().newly_lost(&keys), &keys);
         Self::Inline(keys)
     }
 
-    /// Checks that a key of the issuer has signed a token. `memo` saves a check that was made before. Costs public-key operations, at
-    /// most [`MAX_CANDIDATES`](crate::MAX_CANDIDATES) for each set that is tried, and what [`Self::candidates`] costs. A signature that none
-    /// of the candidates made counts as an unknown `kid` for the one refetch that such a `kid` may force.
+    /// Checks that a key of the issuer has signed a token. `memo` avoids repeating an earlier
+    /// check. Costs at most [`MAX_CANDIDATES`](crate::MAX_CANDIDATES) public-key operations for
+    /// each set that is tried, and the cost of [`Self::candidates`]. A signature that no candidate
+    /// made counts as an unknown `kid`, and may force a refetch within the same limit.
     ///
     /// # Errors
     /// See [`KeyVerifyError`].
@@ -101,8 +106,9 @@ impl KeySource {
         }
     }
 
-    /// The keys to try for a token's header, as [`KeySet::candidates`] defines them. Costs nothing while the keys are known; may cost a
-    /// bounded fetch (remote) or a read (file).
+    /// Returns the keys to try for a token's header, as [`KeySet::candidates`] defines them. Costs
+    /// nothing while the keys are known. Otherwise it may cost a bounded fetch (remote) or a read
+    /// (file).
     ///
     /// # Errors
     /// See [`KeyLookupError`].
@@ -114,7 +120,8 @@ impl KeySource {
         }
     }
 
-    /// The keys to try after none of `tried` has signed a token with this header; `None` if the issuer publishes no other keys.
+    /// Returns the keys to try after no key in `tried` has signed a token with this header. Returns
+    /// `None` if the issuer publishes no other keys.
     async fn other_candidates(
         &self,
         kid: Option<&str>,
@@ -128,8 +135,8 @@ impl KeySource {
         }
     }
 
-    /// The key that a payload for the owner is encrypted to, as [`KeySet::encryption_key`] defines it. Costs what
-    /// [`KeySource::verify`] costs.
+    /// Returns the key for encrypting a payload to the owner, as [`KeySet::encryption_key`] defines
+    /// it. The lookup costs as much as [`KeySource::verify`].
     ///
     /// # Errors
     /// See [`KeyLookupError`].
@@ -141,10 +148,12 @@ impl KeySource {
         }
     }
 
-    /// Reads the keys anew, now. For the start of the server and for periodic calls; does nothing for inline keys.
+    /// Reads the keys again, now. For server startup and for periodic calls. Does nothing for
+    /// inline keys.
     ///
     /// # Errors
-    /// The error of the fetch or the read. Keys that were known before stay in use, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
+    /// The error of the fetch or the read. Earlier keys stay in use, for up to
+    /// [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
     pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         match self {
             Self::Inline(_) => Ok(()),
@@ -153,7 +162,7 @@ impl KeySource {
         }
     }
 
-    /// The keys that were read last; none if they never were.
+    /// Returns the keys of the last successful read. Empty if there was none.
     pub fn held(&self) -> KeySet {
         match self {
             Self::Inline(keys) => keys.clone(),
@@ -162,7 +171,7 @@ impl KeySource {
         }
     }
 
-    /// How the source fares; for inline keys, the number of lost ones alone.
+    /// Returns the health of the source. For inline keys, it holds only the number of lost keys.
     pub fn health(&self) -> KeySetHealth {
         match self {
             Self::Inline(keys) => KeySetHealth { lost_keys: lost_keys(keys), ..KeySetHealth::default() },
@@ -172,7 +181,8 @@ impl KeySource {
     }
 }
 
-/// Waits without the claims of a token. Many may wait for one issuer, and none of them has proved anything.
+/// Drops the claims of a token during a lookup. Many tokens may wait for one issuer, and none of
+/// them is verified.
 async fn parked<'a, T>(
     token: UnverifiedToken<'a>,
     lookup: impl Future<Output = T>,
@@ -183,7 +193,7 @@ async fn parked<'a, T>(
         Poll::Pending => {
             let parked = token.park();
             let found = lookup.await;
-            // It was well-formed before.
+            // The token was well-formed before, so this does not fail.
             Ok((found, parked.resume().or(Err(KeyLookupError::Unknown))?))
         }
     }

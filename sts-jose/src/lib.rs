@@ -1,37 +1,40 @@
-//! The strict token machinery that the server and the client both need.
+//! The strict token processing that the server and the client share.
 //!
 //! # What lives here
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
-//! | [`json`] | JSON that is refused when two readers could understand it differently |
-//! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
-//! | `readable_token` | a token as an operator reads it, of which nothing is verified |
-//! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
-//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
-//! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
-//! | `issuer_name` | the `iss` values of an issuer, one of which may have a place for the tenant |
-//! | `signature_memo` | which signatures were checked already |
-//! | `signing_key` | our own signer |
-//! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
-//! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
-//! | `bounded_file` | files that a configuration names, read within bounds |
-//! | `fetch`, `fetch_error`, `egress` | the **only** place that opens connections to others, what it fails with, and its proxies |
-//! | `hex`, `canonical_json`, `error_chain` | one text for bytes, for a JSON value, for an error with its causes |
-//! | `clock`, `entropy` | time and chance, passed in |
+//! | [`json`] | JSON parsing that refuses input which two readers could understand differently |
+//! | `algorithm`, `jws`, `token` | a compact JWS, its header checks, and [`VerifiedToken`] |
+//! | `readable_token` | an unverified token in readable form, for operators |
+//! | `claims`, `claim_selector`, `times` | typed access to claims, and the rule about time |
+//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
+//! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
+//! | `issuer_name` | the `iss` values of an issuer, which may have a placeholder for the tenant |
+//! | `signature_memo` | a cache of verified signatures |
+//! | `signing_key` | our signing key |
+//! | `key_source`, `file_key_set`, `remote` | the sources of an issuer's keys |
+//! | `held_keys`, `flight` | the known keys of a source, and its pending attempt |
+//! | `bounded_file` | files that a configuration names, read within limits |
+//! | `fetch`, `fetch_error`, `egress` | the **only** place that connects to others; proxies |
+//! | `hex`, `canonical_json`, `error_chain` | the one text of bytes, of a JSON value, of an error with its causes |
+//! | `clock`, `entropy` | time and random bytes, passed in |
 //!
-//! The path of a token is [`UnverifiedToken::parse`], [`KeySource::verify`]; what comes out is a [`VerifiedToken`], and nothing else makes one.
+//! A token passes through [`UnverifiedToken::parse`], then [`KeySource::verify`]. The result is a
+//! [`VerifiedToken`]. Only a signature check creates this type.
 //!
 //! # What must never live here
 //!
-//! No policy (who may do what, which audience, which tenant), no storage, no configuration files, no HTTP server, no
-//! symmetric algorithm, no JWE. A `VerifiedToken` says "this key signed these bytes", never "this is allowed".
+//! No policy (permissions, audiences, tenants), no storage, no configuration files, no HTTP server,
+//! no symmetric algorithm, no JWE. A `VerifiedToken` means "this key signed these bytes", never
+//! "this is allowed".
 //!
 //! # Where to add the next one
 //!
-//! - an algorithm: its variant in `algorithm`, its key shape in `verification_key`, its key pair in `signing_key`;
-//! - a place where keys come from: a module beside `file_key_set`, one variant of [`KeySource`];
-//! - a registered claim with a type of its own: a method of [`Claims`].
+//! - an algorithm: its variant in `algorithm`, its key shape in `verification_key`, its key pair in
+//!   `signing_key`;
+//! - a source of keys: a module beside `file_key_set`, one variant of [`KeySource`];
+//! - a registered claim with a dedicated type: a method of [`Claims`].
 
 mod algorithm;
 mod bounded_file;

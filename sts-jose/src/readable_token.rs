@@ -1,4 +1,4 @@
-//! A token as an operator reads it: what it says, whatever is wrong with it.
+//! A token in readable form, for operators. It is shown even if it is invalid.
 
 use base64::Engine as _;
 use base64::engine::GeneralPurpose;
@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 /// The longest token that is read, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Tolerates padding and spare bits: what stands in a token that is refused for them is shown all the same.
+/// Accepts padding and spare bits. Tokens are refused for these elsewhere, but are still shown
+/// here.
 const TOLERANT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -17,31 +18,34 @@ const TOLERANT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// What a token says of itself: for logs and for people, who ask why it is refused. **Nothing in it is verified, nor well-formed**: no
-/// decision may read it. `Debug` shows no values.
+/// The unverified content of a token, for logs and for operators who ask for the reason of a
+/// refusal. **Nothing in it is verified or known to be well-formed**: no decision may read it.
+/// `Debug` shows no values.
 pub struct ReadableToken {
     header: Map<String, Value>,
     claims: Option<Map<String, Value>>,
     segments: usize,
 }
 
-/// The protection of a token, by its own words.
+/// The protection of a token, according to its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// It is signed with a private key.
+    /// The token is signed with a private key.
     Signed,
-    /// It is signed with a shared secret: no public key verifies it.
+    /// The token is signed with a shared secret, so no public key verifies it.
     Symmetric,
-    /// It is not signed (`alg` is `none`, or absent).
+    /// The token is not signed (`alg` is `none`, or absent).
     None,
-    /// It is encrypted (RFC 7516).
+    /// The token is encrypted (RFC 7516).
     Encrypted,
 }
 
 impl ReadableToken {
-    /// Reads the header of a token, and its claims if they can be read. White space around it and a leading `Bearer` are dropped.
+    /// Reads the header of a token, and its claims if they are readable. Surrounding white space
+    /// and a leading `Bearer` are dropped.
     ///
-    /// None for an opaque token: a text without a JOSE header, or one that is longer than 64 KiB.
+    /// Returns `None` for an opaque token: a text without a JOSE header, or a text longer than 64
+    /// KiB.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim_ascii();
@@ -59,19 +63,19 @@ impl ReadableToken {
         Some(Self { header, claims, segments: segments.len() })
     }
 
-    /// The members of the header.
+    /// Returns the members of the header.
     #[must_use]
     pub fn header(&self) -> &Map<String, Value> {
         &self.header
     }
 
-    /// The claims; none if the token is encrypted, or its payload is no JSON object.
+    /// Returns the claims, or `None` if the token is encrypted or its payload is not a JSON object.
     #[must_use]
     pub fn claims(&self) -> Option<&Map<String, Value>> {
         self.claims.as_ref()
     }
 
-    /// The protection that the header names.
+    /// Returns the protection that the header names.
     #[must_use]
     pub fn protection(&self) -> Protection {
         let algorithm = self.header.get("alg").and_then(Value::as_str);
@@ -92,7 +96,7 @@ impl std::fmt::Debug for ReadableToken {
 }
 
 fn object(segment: &str) -> Option<Map<String, Value>> {
-    // Some write the standard alphabet.
+    // Some issuers write the standard alphabet.
     let bytes = TOLERANT.decode(segment.replace('+', "-").replace('/', "_")).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -1,5 +1,6 @@
-//! The keys of an outside issuer, over HTTP: cached, refreshed behind the scenes, kept through an outage of a day, and fetched by
-//! one task at a time however many callers wait.
+//! The keys of an outside issuer, fetched over HTTP. They are cached, refreshed in the background,
+//! and kept through an outage of up to a day. One task fetches at a time, regardless of the number
+//! of waiting callers.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,50 +21,53 @@ use crate::held_keys::{Change, HeldKeys, Origin, missing, tell_lost_keys};
 use crate::key_set::KeySet;
 use crate::key_source::{KeyLookupError, KeySetHealth};
 
-/// Keys older than this are refreshed in the background. They stay in use meanwhile, and while that fails, for up to
-/// [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
+/// The age at which keys are refreshed in the background. They stay in use during the refresh and,
+/// if it fails, for up to [`MAX_KEY_AGE`](crate::MAX_KEY_AGE).
 const FRESH_FOR: Duration = Duration::from_secs(5 * 60);
 
-/// An unknown `kid` forces no more than one refetch in this time, whatever the kids are; nor is a failing background
-/// refresh repeated sooner. Otherwise anybody with made-up tokens could have us flood an issuer.
+/// The minimum interval between two refetches that an unknown `kid` forces, for any `kid`. A
+/// failing background refresh is not repeated sooner either. Otherwise an attacker with forged
+/// tokens could make us flood an issuer.
 const FORCED_INTERVAL: Duration = Duration::from_secs(30);
 
-/// While no keys were ever loaded, a fetch is tried no more often than this.
+/// The minimum interval between two fetches while no keys were ever loaded.
 const FIRST_LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The time that one whole refresh may take.
+/// The time limit of one whole refresh.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where an issuer's keys are.
+/// The location of an issuer's keys.
 #[derive(Debug, Clone)]
 pub enum Location {
-    /// Here.
+    /// The keys are at this URL.
     JwksUri(Url),
-    /// Where the issuer's discovery document says.
+    /// The issuer's discovery document names the URL.
     Discovery,
 }
 
-/// What must be known to fetch an issuer's keys.
+/// The settings for fetching an issuer's keys.
 #[derive(Debug, Clone)]
 pub struct RemoteConfig {
-    /// The issuer, byte for byte as in `iss`. With [`Location::Discovery`] it must be a URL.
+    /// The issuer, exactly as in `iss`. With [`Location::Discovery`] it must be a URL.
     pub issuer: String,
-    /// Where its keys are.
+    /// The location of its keys.
     pub location: Location,
     /// The client that sends the requests.
     pub http: KeySetClient,
-    /// A file whose content is sent as a bearer token to the origin of the issuer, or with [`Location::JwksUri`] to that URL, and
-    /// nowhere else. Read for every fetch.
+    /// A file whose content is sent as a bearer token. It is sent to the origin of the issuer or,
+    /// with [`Location::JwksUri`], to that URL, and to no other. Read for every fetch.
     pub bearer_token_file: Option<PathBuf>,
-    /// Whether plain http is allowed for other hosts than loopback.
+    /// True if plain http is allowed for hosts other than loopback.
     pub allow_http: bool,
-    /// What the intervals are measured with.
+    /// The clock that measures the intervals.
     pub clock: Arc<dyn Clock>,
 }
 
-/// The keys of an outside issuer. Cloning is cheap and shares the keys. Must be used within a tokio runtime.
+/// The keys of an outside issuer. Cloning is cheap and shares the keys. Must be used within a tokio
+/// runtime.
 ///
-/// A known key is always served from memory. See [`RemoteKeySet::candidates`] for what an unknown one costs.
+/// A known key is always served from memory. See [`RemoteKeySet::candidates`] for the cost of an
+/// unknown key.
 #[derive(Debug, Clone)]
 pub struct RemoteKeySet {
     inner: Arc<Inner>,
@@ -94,12 +98,12 @@ enum Cause {
     UnknownKey,
 }
 
-/// What a lookup has to do next.
+/// The next step of a lookup.
 enum Step<K> {
     Answer(Result<K, KeyLookupError>),
     /// Wait for a fetch that this lookup has started.
     Await(Flight<Outcome>),
-    /// Wait for a fetch that was under way already; it may have begun before the key was published.
+    /// Wait for a fetch that was already running. It may have started before the key was published.
     Join(Flight<Outcome>),
 }
 
@@ -109,31 +113,34 @@ impl RemoteKeySet {
         Self::with_timeout(config, REFRESH_TIMEOUT)
     }
 
-    /// Like [`Self::new`], with another limit than 5 seconds for one whole refresh.
+    /// Like [`Self::new`], with a different time limit than 5 seconds for one whole refresh.
     pub fn with_timeout(config: RemoteConfig, timeout: Duration) -> Self {
         let bearer_token = config.bearer_token_file.as_ref();
         let bearer_token = bearer_token.map(|path| BoundedFile::new(path, MAX_BEARER_TOKEN_BYTES));
         Self { inner: Arc::new(Inner { config, bearer_token, timeout, state: Mutex::default() }) }
     }
 
-    /// The keys to try for a token's header, as [`KeySet::candidates`] defines them. A known key costs no I/O. An unknown one waits for a
-    /// fetch of at most 5 seconds, but forces one no more than once in 30 seconds; while no keys were ever loaded, or none
-    /// confirmed for [`MAX_KEY_AGE`](crate::MAX_KEY_AGE), once a second.
+    /// Returns the keys to try for a token's header, as [`KeySet::candidates`] defines them. A
+    /// known key costs no I/O. For an unknown key, it waits for a fetch of at most 5 seconds, but
+    /// forces one at most once in 30 seconds. While no keys were ever loaded, or none were
+    /// confirmed for [`MAX_KEY_AGE`](crate::MAX_KEY_AGE), it fetches at most once a second.
     ///
     /// # Errors
-    /// [`KeyLookupError::Unknown`] if the issuer's keys are known and this is none of them, [`KeyLookupError::Unusable`] if the issuer
-    /// publishes none that can be used; [`KeyLookupError::Unavailable`] if the keys are not known, or if this is none of them and the
-    /// latest fetch failed.
+    /// [`KeyLookupError::Unknown`] if the issuer's keys are known and no key fits.
+    /// [`KeyLookupError::Unusable`] if the issuer publishes no usable key.
+    /// [`KeyLookupError::Unavailable`] if the keys are not known, or if no key fits and the latest
+    /// fetch failed.
     pub async fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Candidates, KeyLookupError> {
         self.pick(|keys| keys.candidates(kid, algorithm)).await
     }
 
-    /// The keys to try after none of `tried` has signed a token with this header. Forces a refetch as an unknown `kid` does, no more often.
-    /// `None` if the issuer publishes no other keys, or if it is not known whether it does and the keys that were tried are those that the
-    /// token names.
+    /// Returns the keys to try after no key in `tried` has signed a token with this header. Forces
+    /// a refetch as an unknown `kid` does, and no more often. Returns `None` if the issuer
+    /// publishes no other keys. If this is not known, returns `None` if the tried keys are those
+    /// that the token names.
     ///
     /// # Errors
-    /// As for [`Self::candidates`], if the keys that were tried have no `kid` and the token has one.
+    /// As for [`Self::candidates`], if the tried keys have no `kid` but the token has one.
     pub(crate) async fn other_candidates(
         &self,
         kid: Option<&str>,
@@ -148,8 +155,8 @@ impl RemoteKeySet {
         }
     }
 
-    /// The key that a payload for the owner of these keys is encrypted to, as [`KeySet::encryption_key`] defines it. Costs what
-    /// [`Self::candidates`] costs.
+    /// Returns the key for encrypting a payload to the owner of these keys, as
+    /// [`KeySet::encryption_key`] defines it. Costs as much as [`Self::candidates`].
     ///
     /// # Errors
     /// As for [`Self::candidates`].
@@ -163,17 +170,18 @@ impl RemoteKeySet {
             Step::Await(flight) => return look_up(flight.outcome().await, &pick),
             Step::Join(flight) => flight.outcome().await.ok(),
         };
-        // Once more, for the fetch that was joined may have been too early for this key; and then no more.
+        // Try once more, because the joined fetch may have been too early for this key. Do not try
+        // a third time.
         match self.next_step(&pick) {
             Step::Answer(answer) => answer,
             Step::Await(flight) | Step::Join(flight) => look_up(flight.outcome().await, &pick),
         }
     }
 
-    /// Fetches the keys now, or waits for the fetch that is under way.
+    /// Fetches the keys now, or waits for the running fetch.
     ///
     /// # Errors
-    /// Why the fetch failed; keys that were known before stay in use.
+    /// The error of the fetch. Earlier keys stay in use.
     pub async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         let flight = {
             let mut state = self.inner.lock();
@@ -182,12 +190,12 @@ impl RemoteKeySet {
         flight.outcome().await.map(|_keys| ())
     }
 
-    /// The keys that were read last; none if they never were.
+    /// Returns the keys of the last successful read. Empty if there was none.
     pub fn held(&self) -> KeySet {
         self.inner.lock().held.keys()
     }
 
-    /// How the key set fares.
+    /// Returns the health of the key set.
     pub fn health(&self) -> KeySetHealth {
         let state = self.inner.lock();
         state.held.health(state.counts)
@@ -216,7 +224,8 @@ impl RemoteKeySet {
         Step::Answer(state.held.answer(now, pick))
     }
 
-    /// Starts a fetch. Called with the lock held, so that the fetch cannot end before it stands in `state`.
+    /// Starts a fetch. The caller holds the lock, so the fetch cannot end before `state` records
+    /// it.
     fn start(&self, state: &mut State, cause: Cause) -> Flight<Outcome> {
         let now = self.inner.config.clock.now();
         state.attempted_at = Some(now);
@@ -271,7 +280,7 @@ impl Inner {
 }
 
 impl State {
-    /// The fetch under way.
+    /// Returns the running fetch.
     fn running(&self) -> Option<Flight<Outcome>> {
         self.in_flight.as_ref().filter(|flight| flight.is_running()).cloned()
     }

@@ -1,19 +1,22 @@
-//! Whether an RSA public key is one that we rely on.
+//! The checks of RSA public keys.
 
-/// Moduli outside of this range are refused: shorter ones are broken, longer ones are a way to burn our CPU.
+/// The accepted sizes of a modulus. Shorter moduli are broken. Longer moduli would let an attacker
+/// burn our CPU.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// aws-lc's own bound on public exponents, in bytes (33 bits).
 const MAX_EXPONENT_BYTES: usize = 5;
 
-/// The odd primes by which the fingerprint of a ROCA key is taken (Nemec et al., "The Return of Coppersmith's Attack",
-/// 2017): such a modulus is a power of 65537 modulo each of them, which a sound one is only by a freak.
+/// The odd primes for the fingerprint of a ROCA key (Nemec et al., "The Return of Coppersmith's
+/// Attack", 2017). Such a modulus is a power of 65537 modulo each of them. A sound modulus has this
+/// property only by extreme chance.
 const ROCA_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
     113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// Whether the big-endian `modulus` and `exponent`, both without leading zeros, are of an accepted size and shape.
+/// Returns true if `modulus` and `exponent` have an accepted size and shape. Both are big-endian,
+/// without leading zeros.
 pub(crate) fn is_sound(modulus: &[u8], exponent: &[u8]) -> bool {
     MODULUS_BITS.contains(&bit_length(modulus))
         && is_odd(modulus)
@@ -21,7 +24,7 @@ pub(crate) fn is_sound(modulus: &[u8], exponent: &[u8]) -> bool {
         && !has_roca_fingerprint(modulus)
 }
 
-/// Drops leading zero bytes, which RFC 7518 §6.3.1.1 forbids and some key sets have all the same.
+/// Drops leading zero bytes, which RFC 7518 §6.3.1.1 forbids but some key sets contain.
 pub(crate) fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.get(zeros..).unwrap_or_default()
@@ -36,12 +39,14 @@ fn is_odd(number: &[u8]) -> bool {
     number.last().is_some_and(|byte| byte & 1 == 1)
 }
 
-/// Odd and at least 3: with 1, every padded hash is its own signature.
+/// Returns true if the exponent is odd and at least 3. With 1, every padded hash is a valid
+/// signature of itself.
 fn is_sound_exponent(exponent: &[u8]) -> bool {
     is_odd(exponent) && exponent != [1] && exponent.len() <= MAX_EXPONENT_BYTES
 }
 
-/// Whether the modulus was made by the broken generator of CVE-2017-15361, so that anybody can factor it.
+/// Returns true if the broken generator of CVE-2017-15361 made the modulus, so that an attacker can
+/// factor it.
 fn has_roca_fingerprint(modulus: &[u8]) -> bool {
     ROCA_PRIMES.iter().all(|&prime| {
         let residue = modulus.iter().fold(0, |residue, &byte| (residue * 256 + u32::from(byte)) % prime);

@@ -1,18 +1,19 @@
-//! Which signatures have been checked, so that a token that comes again is not checked again.
+//! The memo of verified signatures. A token that is presented again is not verified again.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use crate::verification_key::VerificationKey;
 
-/// How many signatures are remembered at most; another one takes the place of one of them.
+/// The maximum number of remembered signatures. A new signature then replaces an older one.
 const PLACES: usize = 4096;
 
-/// Remembers that a key has signed something. It saves the public-key operation and nothing else: whoever looks up has found the key
-/// anew, and checks times, revocations and all else as if the signature had just been verified.
+/// The record of signatures that a key has made. It saves only the public-key operation. The caller
+/// looks up the key again, and checks times, revocations and everything else as after a
+/// verification.
 ///
-/// A signature counts as known for the same signed bytes (by SHA-256), the same signature bytes and the same key, read at the same
-/// time: a key set that was read again knows nothing of what its predecessor verified.
+/// A known signature has the same signed bytes (by SHA-256), the same signature bytes and the same
+/// key, read at the same time. After a key set is read again, earlier verifications do not count.
 pub struct SignatureMemo {
     places: Box<[Mutex<Option<Checked>>]>,
 }
@@ -24,7 +25,7 @@ struct Checked {
 }
 
 impl SignatureMemo {
-    /// Whether `key` is known to have made `signature` over what has this digest.
+    /// Returns true if `key` is known to have made `signature` over the bytes with this digest.
     pub(crate) fn knows(&self, digest: &[u8; 32], signature: &[u8], key: &VerificationKey) -> bool {
         self.place(digest).is_some_and(|place| {
             let checked = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,7 +35,7 @@ impl SignatureMemo {
         })
     }
 
-    /// Remembers that the signature was verified.
+    /// Records that the signature was verified.
     pub(crate) fn remember(&self, digest: &[u8; 32], signature: &[u8], key: &VerificationKey) {
         if let Some(place) = self.place(digest) {
             let checked = Checked { digest: *digest, signature: signature.to_vec(), key: key.clone() };
@@ -42,7 +43,8 @@ impl SignatureMemo {
         }
     }
 
-    /// The one place of a digest. Whoever makes tokens for it can push out others, and gains that they are checked again.
+    /// Returns the only place for a digest. An attacker can make tokens that displace others, which
+    /// are then merely verified again.
     fn place(&self, digest: &[u8; 32]) -> Option<&Mutex<Option<Checked>>> {
         let [first, second, ..] = *digest;
         self.places.get(usize::from(u16::from_be_bytes([first, second])) % PLACES)

@@ -1,4 +1,4 @@
-//! Our signer: a key pair that is parsed once, and not for every signature.
+//! Our signing key: a key pair that is parsed once, not for every signature.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::algorithm::Algorithm;
 use crate::verification_key::{JwkError, VerificationKey};
 
-/// Types whose header is encoded once, when the key is read.
+/// The types whose header is encoded once, when the key is read.
 const USUAL_TYPES: [Option<&str>; 3] = [None, Some("at+jwt"), Some("JWT")];
 
 /// A private key that signs compact JWS. `Debug` shows the `kid` only.
@@ -36,33 +36,35 @@ enum KeyPair {
     Rsa(RsaKeyPair),
 }
 
-/// Why there is no signing key. Our own fault or that of whoever wrote the stored key; another try does not help.
+/// The reason there is no signing key. The fault is ours, or lies in the stored key. A retry does
+/// not help.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
-    /// We sign with ES256, EdDSA and RS256 only.
+    /// The algorithm is not ES256, EdDSA or RS256. We sign with no other algorithm.
     #[error("no keys are made for {0}")]
     UnsupportedAlgorithm(Algorithm),
-    /// Key generation failed inside the cryptography.
+    /// The cryptographic library failed to generate a key.
     #[error("the key could not be generated")]
     Generate(#[source] Unspecified),
-    /// Not an unencrypted PKCS#8 document of a key for this algorithm.
+    /// The document is not unencrypted PKCS#8 with a key for this algorithm.
     #[error("the private key was rejected")]
     Rejected(#[source] KeyRejected),
-    /// The public half is not one that we would accept from others.
+    /// We would not accept the public half from others.
     #[error("the public key is not usable")]
     Public(#[source] JwkError),
 }
 
-/// Why nothing was signed. Not the requester's fault.
+/// The reason nothing was signed. The requester does not cause this error.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// The cryptography failed.
+    /// The cryptographic library failed to sign.
     #[error("the signature could not be made")]
     Crypto(#[source] Unspecified),
 }
 
 impl SigningKey {
-    /// Makes a new key for `algorithm` (ES256, `EdDSA` or RS256 with 2048 bits). RSA costs a tenth of a second and more.
+    /// Generates a key for `algorithm` (ES256, `EdDSA` or RS256 with 2048 bits). RSA takes a tenth
+    /// of a second or more.
     ///
     /// # Errors
     /// [`SigningKeyError::UnsupportedAlgorithm`], or [`SigningKeyError::Generate`].
@@ -88,10 +90,10 @@ impl SigningKey {
         Self::from_pkcs8(algorithm, &pkcs8.map_err(SigningKeyError::Generate)?)
     }
 
-    /// Reads a key that [`Self::to_pkcs8`] gave, or another unencrypted PKCS#8 document (DER).
+    /// Reads a key from [`Self::to_pkcs8`], or another unencrypted PKCS#8 document (DER).
     ///
     /// # Errors
-    /// All of [`SigningKeyError`] but `Generate`.
+    /// All of [`SigningKeyError`] except `Generate`.
     pub fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, SigningKeyError> {
         let key_pair = KeyPair::from_pkcs8(algorithm, pkcs8)?;
         let mut public_jwk = key_pair.public_parameters();
@@ -105,43 +107,48 @@ impl SigningKey {
         Ok(Self { algorithm, key_pair, pkcs8, public_jwk, kid, verification_key, usual_headers })
     }
 
-    /// The private key as an unencrypted PKCS#8 document (DER). Wrap it before it is stored anywhere.
+    /// Returns the private key as an unencrypted PKCS#8 document (DER). Encrypt it before storing
+    /// it.
     pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
         self.pkcs8.clone()
     }
 
-    /// The name of the key: its RFC 7638 SHA-256 thumbprint, base64url, 43 characters.
+    /// Returns the name of the key: its RFC 7638 SHA-256 thumbprint, in base64url, with 43
+    /// characters.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// What it signs with.
+    /// Returns the algorithm that the key signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The public half for a key set: `kty` and its parameters, `kid`, `alg`, `use` = `sig`.
+    /// Returns the public half for a key set: `kty` and its parameters, `kid`, `alg`, `use` =
+    /// `sig`.
     pub fn public_jwk(&self) -> Value {
         Value::Object(self.public_jwk.clone())
     }
 
-    /// The public half for verifying.
+    /// Returns the public half for verifying.
     pub fn verification_key(&self) -> VerificationKey {
         self.verification_key.clone()
     }
 
-    /// How many bytes [`Self::sign`] gives for so many bytes of claims. Signs nothing.
+    /// Returns the length of the token that [`Self::sign`] returns for claims of this length. Signs
+    /// nothing.
     pub fn token_bytes(&self, typ: Option<&str>, claims_bytes: usize) -> usize {
         let base64 = |bytes: usize| bytes.saturating_mul(4).div_ceil(3);
         let segments = [base64(claims_bytes), base64(self.key_pair.signature_bytes())];
         segments.into_iter().fold(self.header(typ).len(), |sum, segment| sum.saturating_add(1).saturating_add(segment))
     }
 
-    /// Signs `claims_json`, which is taken as it is, and gives the compact JWS. Its header is `alg`, `typ` if given, and
-    /// `kid`. Costs one private-key operation: some 15 µs, with RS256 some 250 µs.
+    /// Signs `claims_json`, without changing it, and returns the compact JWS. Its header holds
+    /// `alg`, an optional `typ`, and `kid`. Costs one private-key operation: some 15 µs, or some
+    /// 250 µs for RS256.
     ///
     /// # Errors
-    /// [`SignError::Crypto`].
+    /// [`SignError::Crypto`] if the cryptographic library fails.
     pub fn sign(&self, typ: Option<&str>, claims_json: &[u8]) -> Result<String, SignError> {
         let mut token = self.header(typ);
         token.push('.');
@@ -183,11 +190,12 @@ impl KeyPair {
         key_pair.map_err(SigningKeyError::Rejected)
     }
 
-    /// The required members of the public JWK, which are also those of the thumbprint (RFC 7638 §3.2, RFC 8037 §2).
+    /// Returns the required members of the public JWK, which are also the members of the thumbprint
+    /// (RFC 7638 §3.2, RFC 8037 §2).
     fn public_parameters(&self) -> Map<String, Value> {
         let members: Vec<(&str, String)> = match self {
             Self::Ec(pair) => {
-                // 4, then the two coordinates of 32 bytes each.
+                // The byte 4, then the two coordinates of 32 bytes each.
                 let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
                 let (x, y) = point.split_at(point.len() / 2);
                 vec![("crv", "P-256".to_owned()), ("kty", "EC".to_owned()), ("x", base64url(x)), ("y", base64url(y))]
@@ -234,9 +242,10 @@ impl KeyPair {
     }
 }
 
-/// RFC 7638: SHA-256 over the required members in the order of their names, without white space.
+/// Returns the RFC 7638 thumbprint: SHA-256 over the required members, sorted by name, without
+/// white space.
 fn thumbprint(required: &Map<String, Value>) -> String {
-    // A map that is sorted whatever features serde_json was built with.
+    // This map is sorted, regardless of the features that serde_json was built with.
     let sorted: std::collections::BTreeMap<&String, &Value> = required.iter().collect();
     let members: Vec<String> = sorted.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let canonical = format!("{{{}}}", members.join(","));

@@ -1,4 +1,4 @@
-//! The one rule about time, so that no path has a laxer one.
+//! The only rule about time, so that no code path has a weaker rule.
 
 use std::time::Duration;
 
@@ -6,29 +6,29 @@ use jiff::Timestamp;
 
 use crate::claims::{ClaimError, Claims};
 
-/// How far `iat` and `nbf` may lie ahead of our clock. `exp` has no such grace: a token that has expired anywhere has
-/// expired here.
+/// The maximum time that `iat` and `nbf` may lie ahead of our clock. `exp` has no such tolerance: a
+/// token that has expired anywhere has expired here.
 pub const AHEAD_TOLERANCE: Duration = Duration::from_secs(30);
 
-/// The times of a token that is good now.
+/// The times of a token that is valid now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// When it ends.
+    /// The expiry time.
     pub exp: Timestamp,
-    /// When it was issued, if it says so.
+    /// The time of issue, if the token holds it.
     pub iat: Option<Timestamp>,
-    /// From when it is good, if it says so.
+    /// The start of validity, if the token holds it.
     pub nbf: Option<Timestamp>,
 }
 
-/// Why a token is not good now. The fault of whoever presents or issued it; another try with the same token helps only
-/// for [`TimeError::NotYetValid`] and [`TimeError::IssuedInFuture`].
+/// The reason a token is not valid now. The presenter or the issuer causes this error. A retry with
+/// the same token helps only for [`TimeError::NotYetValid`] and [`TimeError::IssuedInFuture`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
-    /// `exp`, `iat` or `nbf` is not a moment.
+    /// `exp`, `iat` or `nbf` is not a valid moment.
     #[error("a time claim is malformed")]
     Claim(#[from] ClaimError),
-    /// There is no `exp`.
+    /// The token has no `exp`.
     #[error("no exp")]
     ExpMissing,
     /// `exp` is now or in the past.
@@ -43,8 +43,9 @@ pub enum TimeError {
 }
 
 impl Claims {
-    /// Checks `exp`, `iat` and `nbf` against `now`: `exp` is required and has no grace, `iat` and `nbf` may lie up to
-    /// [`AHEAD_TOLERANCE`] ahead. How old or how long-lived a token may be is policy, and not checked here.
+    /// Checks `exp`, `iat` and `nbf` against `now`. `exp` is required and has no tolerance. `iat`
+    /// and `nbf` may lie up to [`AHEAD_TOLERANCE`] ahead. Limits on the age or lifetime of a token
+    /// are policy, and are not checked here.
     ///
     /// # Errors
     /// The first of: a malformed claim, no `exp`, expired, not yet valid, issued in the future.

@@ -1,4 +1,5 @@
-//! A JWT before and after its signature was checked. The two are two types, and only one function leads across.
+//! A JWT before and after the check of its signature. The two states are two types, with one
+//! conversion between them.
 
 use std::fmt;
 
@@ -11,21 +12,23 @@ use crate::jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment, Verif
 use crate::signature_memo::SignatureMemo;
 use crate::verification_key::VerificationKey;
 
-/// A well-formed JWT whose signature nobody has checked. Nothing in it may be believed; it tells only where to look for
-/// a key. `Debug` shows no claim values and no token text.
+/// A well-formed JWT whose signature has not been checked. Do not trust its content; use it only to
+/// find a key. `Debug` shows no claim values and no token text.
 pub struct UnverifiedToken<'a> {
     jws: CompactJws<'a>,
     claims: Claims,
 }
 
-/// An unverified token without its claims, which may take a hundred times the memory of its text: for as long as something is waited for.
+/// An unverified token without its claims, for use while waiting. The claims may take a hundred
+/// times the memory of the text.
 pub struct ParkedToken<'a>(CompactJws<'a>);
 
-/// The witness that a key has signed a token: only [`KeySource::verify`](crate::KeySource::verify), [`UnverifiedToken::verify`] and
-/// [`UnverifiedToken::verify_once`] make one, so a function that asks for a
-/// `VerifiedToken` cannot be given anything else.
+/// The witness that a key has signed a token. Only [`KeySource::verify`](crate::KeySource::verify),
+/// [`UnverifiedToken::verify`] and [`UnverifiedToken::verify_once`] create it. A function that
+/// takes a `VerifiedToken` therefore cannot receive an unverified token.
 ///
-/// It says nothing about whose key that was, nor whether the token is expired or meant for us.
+/// It does not show the owner of the key. It does not show that the token is unexpired or addressed
+/// to us.
 ///
 /// ```compile_fail,E0451
 /// // There is no way to write one down.
@@ -41,10 +44,10 @@ pub struct VerifiedToken {
 }
 
 impl<'a> ParkedToken<'a> {
-    /// Reads the claims again. Costs what reading them cost at first.
+    /// Reads the claims again, at the cost of the first reading.
     ///
     /// # Errors
-    /// [`ParseError::Json`], which a token that was parsed before does not meet.
+    /// [`ParseError::Json`], which does not occur for a token that was parsed before.
     pub fn resume(self) -> Result<UnverifiedToken<'a>, ParseError> {
         let claims = json::parse_object(self.0.payload());
         let claims = claims.map_err(|source| ParseError::Json(Segment::Payload, source))?;
@@ -59,8 +62,8 @@ impl fmt::Debug for ParkedToken<'_> {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Reads a JWT in compact serialisation, strictly: see [`ParseError`] for all that is refused. Costs no I/O; header
-    /// members that name keys (`jku`, `x5u`, `jwk`, `x5c`) are ignored.
+    /// Reads a JWT in compact serialisation, strictly. See [`ParseError`] for everything that is
+    /// refused. Costs no I/O. Ignores header members that name keys (`jku`, `x5u`, `jwk`, `x5c`).
     ///
     /// # Errors
     /// See [`ParseError`].
@@ -68,7 +71,7 @@ impl<'a> UnverifiedToken<'a> {
         Self::parse_within(MAX_TOKEN_BYTES, token)
     }
 
-    /// Like [`Self::parse`], with a limit of its own for the length of the token.
+    /// Like [`Self::parse`], with another limit for the length of the token.
     ///
     /// # Errors
     /// See [`ParseError`].
@@ -82,18 +85,18 @@ impl<'a> UnverifiedToken<'a> {
         ParkedToken(self.jws)
     }
 
-    /// The header; for finding a key.
+    /// Returns the header, for finding a key.
     pub fn header(&self) -> &Header {
         self.jws.header()
     }
 
-    /// The claims. **Nothing in here may be believed yet**: use it to route to an issuer, and for nothing else.
+    /// Returns the claims. **Do not trust them yet**: use them only to find the issuer.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// Checks the signature. The header's algorithm must be one of the key's. Costs a public-key operation, tens of
-    /// microseconds.
+    /// Checks the signature. The algorithm of the header must be one of the key's. Costs a
+    /// public-key operation of tens of microseconds.
     ///
     /// # Errors
     /// See [`VerifyError`].
@@ -103,11 +106,12 @@ impl<'a> UnverifiedToken<'a> {
         Ok(self.verified(digest))
     }
 
-    /// Checks that one of several keys made the signature. Costs a public-key operation each, or a look-up where `memo` knows the
-    /// signature. Gives the token back with the error, for a try with other keys.
+    /// Checks that one of several keys made the signature. Costs a public-key operation per key, or
+    /// a lookup if `memo` knows the signature. Returns the token with the error, for a try with
+    /// other keys.
     ///
     /// # Errors
-    /// [`VerifyError::BadSignature`].
+    /// [`VerifyError::BadSignature`] if none of the keys made the signature.
     pub(crate) fn verify_with(
         self,
         keys: &Candidates,
@@ -124,7 +128,8 @@ impl<'a> UnverifiedToken<'a> {
         }
     }
 
-    /// Like [`Self::verify`], but a signature that the memo knows is not checked again: then it costs a look-up.
+    /// Like [`Self::verify`], but a signature in the memo is not checked again, and then costs a
+    /// lookup.
     ///
     /// # Errors
     /// See [`VerifyError`].
@@ -143,25 +148,26 @@ impl<'a> UnverifiedToken<'a> {
         digest
     }
 
-    /// The signature has been checked.
+    /// Converts the token. The caller has checked the signature.
     fn verified(self, digest: [u8; 32]) -> VerifiedToken {
         VerifiedToken { header: self.jws.into_header(), claims: self.claims, digest }
     }
 }
 
 impl VerifiedToken {
-    /// The header that was signed.
+    /// Returns the signed header.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The claims that were signed.
+    /// Returns the signed claims.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// SHA-256 of what was signed: header and payload as they stood in the token. It does not cover the signature, of which whoever
-    /// holds an ECDSA token can make another that verifies.
+    /// Returns the SHA-256 of the signed text: header and payload as encoded in the token. It does
+    /// not cover the signature, because a holder of an ECDSA token can make another valid signature
+    /// from it.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }

@@ -1,4 +1,4 @@
-//! One public key: from a JWK to something that verifies.
+//! A public key: from a JWK to a key that verifies signatures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use crate::algorithm::Algorithm;
 use crate::jws::{VerifyError, is_sound_key_id};
 use crate::rsa_modulus;
 
-/// Members that only private or symmetric keys have. A key that somebody published with one of them is no secret any
-/// more, so it is not used at all.
+/// The members that only private or symmetric keys have. A key that was published with one of them
+/// is no longer secret, so it is never used.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
 
-/// A public key that was fully checked when it was read, and the algorithms that it may be used with. Cloning is cheap.
+/// A public key with its allowed algorithms. It was fully checked when it was read. Cloning is
+/// cheap.
 #[derive(Clone)]
 pub struct VerificationKey {
     inner: Arc<Inner>,
@@ -25,49 +26,53 @@ pub struct VerificationKey {
 struct Inner {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
-    /// The key, parsed once for each of `algorithms`, in their order.
+    /// The key, parsed once for each of `algorithms`, in the same order.
     parsed: Vec<ParsedPublicKey>,
     /// The key as bytes: a point, or modulus and exponent.
     material: Vec<u8>,
 }
 
-/// Why a JWK is not used. Causes are not kept: aws-lc's are texts like "`InconsistentComponents`".
+/// The reason a JWK is not used. Causes are dropped, because those of aws-lc are texts such as
+/// "`InconsistentComponents`".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum JwkError {
-    /// Not a JSON object.
+    /// The entry is not a JSON object.
     #[error("not an object")]
     NotAnObject,
-    /// It has a member of a private or symmetric key.
+    /// The key has a member of a private or symmetric key.
     #[error("it holds private members")]
     Private,
-    /// `use` is neither absent or empty nor `sig` or `jwt-svid`.
+    /// `use` is present, and is not empty, `sig` or `jwt-svid`.
     #[error("use is not sig")]
     NotForSignatures,
-    /// `use` is not `enc`, or `key_ops` is there and allows no key agreement.
+    /// `use` is not `enc`, or `key_ops` is present and allows no key agreement.
     #[error("use is not enc, or key_ops allows no key agreement")]
     NotForEncryption,
-    /// `key_ops` is there and is not an array with `verify` in it.
+    /// `key_ops` is present, and is not an array that contains `verify`.
     #[error("key_ops has no verify")]
     NotForVerification,
-    /// `kid` is there and is not a string of 1 to 256 characters without control characters.
+    /// `kid` is present, and is not a string of 1 to 256 characters without control characters.
     #[error("kid is malformed")]
     KeyId,
-    /// `kty` or `crv` is missing or none of RSA, EC with P-256, P-384 or P-521, OKP with Ed25519.
+    /// `kty` or `crv` is absent or unsupported. Supported are RSA, EC with P-256, P-384 or P-521,
+    /// and OKP with Ed25519.
     #[error("kty or crv is not supported")]
     UnsupportedType,
-    /// `alg` is there and names no algorithm that this key can be used with.
+    /// `alg` is present, and does not name an algorithm for this key.
     #[error("alg is unknown or not of this type of key")]
     Algorithm,
     /// A key parameter is missing, not base64url, or of the wrong length.
     #[error("a key parameter is missing or malformed")]
     Parameter,
-    /// The point is not on the curve, or the RSA modulus or exponent is weak, oversized or malformed.
+    /// The point is not on the curve, or the RSA modulus or exponent is weak, oversized or
+    /// malformed.
     #[error("the key is weak or invalid")]
     Unsound,
 }
 
 impl JwkError {
-    /// True if the key is meant for a use that it cannot be put to here; false if it is a key for something else.
+    /// Returns true if the key seems meant for a use here but is unusable. Returns false for a key
+    /// with another purpose.
     pub fn is_loss(self) -> bool {
         match self {
             Self::NotForSignatures | Self::NotForVerification => false,
@@ -84,11 +89,11 @@ impl JwkError {
 }
 
 impl VerificationKey {
-    /// Reads one public JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2). `x5c`, `x5u` and `x5t` are ignored. Padding of base64url is dropped,
-    /// and coordinates of a point get the leading zeros that they lack.
+    /// Reads a public JWK (RFC 7517, RFC 7518 §6, RFC 8037 §2). `x5c`, `x5u` and `x5t` are ignored.
+    /// Padding of base64url is dropped. Missing leading zeros of coordinates are added.
     ///
     /// # Errors
-    /// See [`JwkError`]. An error is about this key only; a key set skips it.
+    /// See [`JwkError`]. The error concerns this key only; a key set skips the key.
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
         if has_private_member(jwk) {
             return Err(JwkError::Private);
@@ -106,36 +111,37 @@ impl VerificationKey {
         Ok(Self { inner: Arc::new(Inner { kid, algorithms, parsed, material }) })
     }
 
-    /// The `kid` that the key was published with.
+    /// Returns the published `kid` of the key.
     pub fn kid(&self) -> Option<&str> {
         self.inner.kid.as_deref()
     }
 
-    /// The algorithms that the key may be used with; never empty. One, unless it is an RSA key without `alg`.
+    /// Returns the algorithms that the key may be used with. Never empty. Only an RSA key without
+    /// `alg` has several.
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.inner.algorithms
     }
 
-    /// Whether the key may be used with `algorithm`.
+    /// Returns true if the key may be used with `algorithm`.
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         self.algorithms().contains(&algorithm)
     }
 
-    /// Whether `other` is this very key, read at the same time.
+    /// Returns true if `other` is the same key, read at the same time.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Whether `other` is the same key for no more algorithms.
+    /// Returns true if `other` is the same key, with no additional algorithms.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.inner.material == other.inner.material && other.algorithms().iter().all(|algorithm| self.fits(*algorithm))
     }
 
-    /// Checks a signature. Costs a public-key operation, tens of microseconds.
+    /// Checks a signature. Costs a public-key operation of tens of microseconds.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
         let mut keys = self.inner.algorithms.iter().zip(&self.inner.parsed);
         let (_, key) = keys.find(|(known, _)| **known == algorithm).ok_or(VerifyError::WrongAlgorithm)?;
-        // aws-lc gives no reason.
+        // aws-lc returns no reason.
         key.verify_sig(message, signature).or(Err(VerifyError::BadSignature))
     }
 }
@@ -206,12 +212,12 @@ impl KeyType {
     }
 }
 
-/// Whether somebody published more of a key than its public half.
+/// Returns true if a JWK contains more than the public half of a key.
 pub(crate) fn has_private_member(jwk: &Map<String, Value>) -> bool {
     PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member))
 }
 
-/// The coordinates `x` and `y` of a point of P-256.
+/// Returns the coordinates `x` and `y` of a point on P-256.
 pub(crate) fn p256_point(jwk: &Map<String, Value>) -> Result<[Vec<u8>; 2], JwkError> {
     ec_key(jwk, 32, &signature::ECDSA_P256_SHA256_FIXED)?;
     Ok([coordinate(jwk, "x", 32)?, coordinate(jwk, "y", 32)?])
@@ -222,7 +228,8 @@ fn ec_key(
     coordinate_bytes: usize,
     algorithm: &'static signature::EcdsaVerificationAlgorithm,
 ) -> Result<Parsed, JwkError> {
-    // An uncompressed point, SEC 1 §2.3.3. Parsing it checks that it lies on the curve.
+    // The format is an uncompressed point, SEC 1 §2.3.3. Parsing it checks that it lies on the
+    // curve.
     let mut point = vec![4];
     point.extend(coordinate(jwk, "x", coordinate_bytes)?);
     point.extend(coordinate(jwk, "y", coordinate_bytes)?);
@@ -258,8 +265,8 @@ fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     }
 }
 
-/// `use` and `key_ops` (RFC 7517 §4.2, §4.3), when there, must allow to verify signatures. `jwt-svid` is the `use` of the keys of JWTs in
-/// a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4.2.2).
+/// Checks that `use` and `key_ops` (RFC 7517 §4.2, §4.3), if present, allow verifying signatures.
+/// `jwt-svid` is the `use` of JWT keys in a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4.2.2).
 fn check_purpose(jwk: &Map<String, Value>) -> Result<(), JwkError> {
     match jwk.get("use") {
         None | Some(Value::Null) => {}
@@ -278,7 +285,8 @@ fn narrow(possible: &[Algorithm], alg: Option<&Value>) -> Result<Vec<Algorithm>,
     if possible.contains(&named) { Ok(vec![named]) } else { Err(JwkError::Algorithm) }
 }
 
-/// A coordinate of a point: a big-endian number of at most this many bytes, with the leading zeros that some libraries leave out.
+/// Returns a coordinate of a point: a big-endian number of at most this many bytes. Adds the
+/// leading zeros that some libraries leave out.
 fn coordinate(jwk: &Map<String, Value>, name: &str, bytes: usize) -> Result<Vec<u8>, JwkError> {
     let value = parameter(jwk, name)?;
     let number = rsa_modulus::without_leading_zeros(&value);
@@ -288,6 +296,6 @@ fn coordinate(jwk: &Map<String, Value>, name: &str, bytes: usize) -> Result<Vec<
 
 fn parameter(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> {
     let text = jwk.get(name).and_then(Value::as_str).ok_or(JwkError::Parameter)?;
-    // The cause adds a position and a byte, which do not help: the entry is skipped.
+    // The cause is dropped: its position and byte do not help, because the entry is skipped.
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).or(Err(JwkError::Parameter))
 }

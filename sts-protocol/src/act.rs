@@ -1,4 +1,4 @@
-//! The chain of actors.
+//! The chain of actors in an `act` claim.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,24 +6,26 @@ use thiserror::Error;
 
 use crate::is_name;
 
-/// An `act` claim (RFC 8693 §4.1): the current actor, with the actors before it nested inside, outermost = now acting.
+/// An `act` claim (RFC 8693 §4.1): the current actor is outermost, with the earlier actors nested
+/// inside.
 ///
-/// Every level is a JSON object with a string `sub` that is a [name](is_name), as its `iss` is where it has one. Levels that
-/// another issuer wrote keep all their other members. Decisions read only [`Act::current`]; the actors before it are for audit (RFC 8693 §4.1).
+/// Every level is a JSON object with a string `sub` and an optional string `iss`. Both must be
+/// [names](is_name). Levels from other issuers keep all their other members. Decisions read only
+/// [`Act::current`]; the earlier actors are for audit (RFC 8693 §4.1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Act(Map<String, Value>);
 
-/// One actor of a chain: its identifier and the namespace of that identifier.
+/// An actor of a chain: its identifier, and the namespace of the identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Actor<'a> {
-    /// The issuer in whose namespace `sub` is an identifier; absent in chains that other issuers wrote without it.
+    /// The issuer whose namespace contains `sub`. Absent in chains from issuers that omit it.
     pub iss: Option<&'a str>,
     /// The identifier of the actor.
     pub sub: &'a str,
 }
 
-/// A value is not a chain of actors.
+/// The value is not a chain of actors.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ActError {
     /// A level is not a JSON object.
@@ -41,7 +43,7 @@ pub enum ActError {
 }
 
 impl Act {
-    /// Wraps the prior chain, if any, in a new current actor.
+    /// Wraps an optional prior chain in a new current actor.
     #[must_use]
     pub fn wrap(iss: &str, sub: &str, prior: Option<Self>) -> Self {
         let mut level = Map::new();
@@ -53,10 +55,10 @@ impl Act {
         Self(level)
     }
 
-    /// Reads a chain; every level is checked.
+    /// Reads a chain and checks every level.
     ///
     /// # Errors
-    /// [`ActError`] names what the first bad level lacks.
+    /// [`ActError`] with the defect of the first bad level.
     pub fn from_value(value: &Value) -> Result<Self, ActError> {
         let mut next = Some(value);
         while let Some(level) = next {
@@ -76,13 +78,13 @@ impl Act {
         }
     }
 
-    /// The actor that is acting now.
+    /// Returns the actor that acts now.
     #[must_use]
     pub fn current(&self) -> Actor<'_> {
         self.actors().next().unwrap_or(Actor { iss: None, sub: "" })
     }
 
-    /// The actors, the current one first.
+    /// Returns the actors, the current one first.
     pub fn actors(&self) -> impl Iterator<Item = Actor<'_>> {
         std::iter::successors(Some(&self.0), |level| level.get("act").and_then(Value::as_object)).map(|level| Actor {
             iss: level.get("iss").and_then(Value::as_str),
@@ -90,7 +92,7 @@ impl Act {
         })
     }
 
-    /// How many actors the chain has: 1 or more.
+    /// Returns the number of actors in the chain: 1 or more.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.actors().count()

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::{Act, Scope, Tenant};
 
-/// The principal of a chain: a subject in the namespace of its issuer. On the wire a subject identifier of the format `iss_sub`
-/// (RFC 9493 §3.2.4).
+/// The principal of a chain: a subject in the namespace of its issuer. On the wire, it is a subject
+/// identifier of the format `iss_sub` (RFC 9493 §3.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "IssSub", into = "IssSub")]
 pub struct SubjectId {
@@ -42,49 +42,51 @@ impl From<SubjectId> for IssSub {
     }
 }
 
-/// The claims of an access token (RFC 9068 §2.2) of this service. All times are seconds since the epoch.
+/// The claims of an access token (RFC 9068 §2.2) of this service. All times are in seconds since
+/// the epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccessTokenClaims {
-    /// Who minted the token.
+    /// The issuer that minted the token.
     pub iss: String,
-    /// The end user of a delegated token; the agent's id of a service account's.
+    /// The end user in a delegated token. The agent's id in a service account's token.
     pub sub: String,
-    /// The one party that the token is for: the first `audience` of the target, byte for byte.
+    /// The only party that the token is for: the first `audience` of the target, byte for byte.
     pub aud: String,
-    /// The agent that asked for the token (RFC 8693 §4.3).
+    /// The agent that requested the token (RFC 8693 §4.3).
     pub client_id: String,
-    /// When the token was minted.
+    /// The time at which the token was minted.
     pub iat: i64,
-    /// When the token dies.
+    /// The time at which the token expires.
     pub exp: i64,
-    /// The token's own identifier.
+    /// The identifier of the token.
     pub jti: String,
-    /// What the token allows (RFC 8693 §4.2).
+    /// The scope that the token grants (RFC 8693 §4.2).
     pub scope: Scope,
-    /// Who acts, and who acted before; absent only in a service account's token.
+    /// The current actor, and the earlier actors. Absent only in a service account's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Act>,
-    /// The principal, by issuer and subject; absent in a service account's token.
+    /// The principal, by issuer and subject. Absent in a service account's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_id: Option<SubjectId>,
-    /// The tenant of a delegated token; a token without one fits only where every tenant does.
+    /// The tenant of a delegated token. A token without a tenant is accepted only for all tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<Tenant>,
-    /// The tenants that a service account may name in `X-Tenant-ID`; absent in a delegated token.
+    /// The tenants that a service account may name in `X-Tenant-ID`. Absent in a delegated token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_ids: Option<Vec<Tenant>>,
-    /// The transaction, one per first hop, copied to all below it (RFC 8417 §2.2).
+    /// The transaction. Each first hop starts one, which is copied to all tokens below it (RFC 8417
+    /// §2.2).
     pub txn: String,
-    /// The roles that passed.
+    /// The roles that the delegations passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// When the user authenticated, from the first subject token.
+    /// The time at which the user authenticated, from the first subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Value>,
-    /// How well the user authenticated, from the first subject token.
+    /// The assurance level of the user's authentication, from the first subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<Value>,
-    /// By what means the user authenticated, from the first subject token.
+    /// The methods of the user's authentication, from the first subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amr: Option<Value>,
 }

@@ -1,33 +1,36 @@
-//! OAuth error codes and bodies.
+//! OAuth error codes and response bodies.
 
 use serde::{Deserialize, Serialize};
 
-/// An OAuth error code.
+/// An OAuth error code of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The request, its subject token or its actor token is bad or refused by policy (RFC 6749 §5.2, RFC 8693 §2.2.2).
+    /// The request, its subject token or its actor token is invalid or refused by policy (RFC 6749
+    /// §5.2, RFC 8693 §2.2.2).
     InvalidRequest,
     /// Client authentication failed or is absent (RFC 6749 §5.2).
     InvalidClient,
-    /// The target is missing, unknown, forbidden or malformed, or there are several (RFC 8693 §2.2.2, RFC 8707 §2).
+    /// The target is missing, unknown, forbidden or malformed, or there are several (RFC 8693
+    /// §2.2.2, RFC 8707 §2).
     InvalidTarget,
-    /// More scope than is allowed, malformed scope, or none left (RFC 6749 §5.2).
+    /// The scope is malformed, larger than allowed, or empty after narrowing (RFC 6749 §5.2).
     InvalidScope,
     /// The agent may not use this grant (RFC 6749 §5.2).
     UnauthorizedClient,
-    /// Another grant than those served (RFC 6749 §5.2).
+    /// The grant is not supported (RFC 6749 §5.2).
     UnsupportedGrantType,
-    /// No response type is served: there is no authorization endpoint (RFC 6749 §4.1.2.1).
+    /// The response type is not supported, because there is no authorization endpoint (RFC 6749
+    /// §4.1.2.1).
     UnsupportedResponseType,
-    /// Too many failed attempts; `Retry-After` says when to come back.
+    /// There were too many failed attempts. `Retry-After` holds the time to wait.
     SlowDown,
-    /// The service, or an issuer's key set, is out of reach; `Retry-After` says when to come back.
+    /// The service, or an issuer's key set, is unavailable. `Retry-After` holds the time to wait.
     TemporarilyUnavailable,
 }
 
 impl ErrorCode {
-    /// The code on the wire.
+    /// Returns the code on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,12 +47,12 @@ impl ErrorCode {
     }
 }
 
-/// The body of an error answer (RFC 6749 §5.2).
+/// The body of an error response (RFC 6749 §5.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorResponse {
-    /// The code.
+    /// The error code.
     pub error: ErrorCode,
-    /// A fixed ASCII text per kind of error; never a cause, a token or an internal name.
+    /// A fixed ASCII text for each kind of error. Never a cause, a token or an internal name.
     pub error_description: String,
 }
 

@@ -4,28 +4,29 @@ use thiserror::Error;
 
 use crate::parameter::{self, AUDIENCE, RESOURCE};
 
-/// The most parameters that a body may hold.
+/// The maximum number of parameters in a body.
 const MAX_PARAMETERS: usize = 100;
 
 /// The parameters of one request body (RFC 6749 §3.2).
 ///
-/// No parameter stands twice, save `audience` and `resource` (RFC 8693 §2.1). One without a value counts as absent. White space around a
-/// token is dropped: a file that holds one ends with a newline.
-/// Debug shows names, never values.
+/// A parameter may not be repeated, except `audience` and `resource` (RFC 8693 §2.1). A parameter
+/// without a value counts as absent. White space around a token is dropped, because a token file
+/// ends with a newline. Debug output shows names, never values.
 #[derive(Default)]
 pub struct Form(Vec<(String, String)>);
 
-/// A body is not a form of RFC 6749 §3.2 and appendix B. The text names the parameter where it is one that is known.
+/// The body is not a form of RFC 6749 §3.2 and appendix B. The message names the parameter if it is
+/// a known one.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{} {fault}", parameter.unwrap_or("a parameter"))]
 pub struct FormError {
-    /// What is wrong.
+    /// The defect of the form.
     pub fault: FormFault,
     /// The parameter, if it is one of [`parameter::ALL`].
     pub parameter: Option<&'static str>,
 }
 
-/// What is wrong with a form.
+/// The defect of a form.
 #[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
 pub enum FormFault {
     /// `%` is not followed by two hexadecimal digits.
@@ -34,22 +35,22 @@ pub enum FormFault {
     /// The decoded bytes are not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,
-    /// A raw or encoded NUL.
+    /// The parameter holds a raw or encoded NUL.
     #[error("holds a NUL")]
     Nul,
-    /// A parameter other than `audience` and `resource` stands twice.
+    /// A parameter other than `audience` and `resource` is repeated.
     #[error("is repeated")]
     Repeated,
-    /// More parameters than are read.
+    /// The body has too many parameters.
     #[error("is one too many")]
     TooMany,
 }
 
 impl Form {
-    /// Parses a body. The caller has bounded its size.
+    /// Parses a body. The caller has limited its size.
     ///
     /// # Errors
-    /// [`FormError`] names what is wrong; nothing of a bad body is kept.
+    /// [`FormError`] with the defect. No part of a bad body is kept.
     pub fn parse(body: &[u8]) -> Result<Self, FormError> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
@@ -75,13 +76,13 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter; `None` when it is absent or empty.
+    /// Returns the value of a parameter, or `None` if it is absent or empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a parameter that are not empty, in their order.
+    /// Returns all non-empty values of a parameter, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
@@ -97,13 +98,13 @@ fn decode(encoded: &[u8]) -> Result<String, FormFault> {
     let decoded = if encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         resolve(encoded)?
     } else {
-        // Such as a token: most of the bytes of a request.
+        // A token, for example. Tokens are most of the bytes of a request.
         encoded.to_vec()
     };
     if decoded.contains(&0) {
         return Err(FormFault::Nul);
     }
-    // The bytes of a request may be a secret: the cause, which holds them, is not kept.
+    // The cause is dropped, because it holds the bytes of the request, which may be a secret.
     String::from_utf8(decoded).or(Err(FormFault::NotUtf8))
 }
 

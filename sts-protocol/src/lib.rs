@@ -1,9 +1,9 @@
-//! The words on the wire of agent-sts.
+//! The wire format of agent-sts: names and values that the server and its clients share.
 //!
-//! What lives here: the parameters, claims, actor chains, scopes, error codes and metadata that a security
-//! token service and its clients exchange, named by the RFC's own words, with the rules of their grammar.
-//! What must never: I/O, cryptography, policy. A new token type, error code or claim is a variant or a field
-//! here first, and only then something that server or client acts on.
+//! What lives here: the parameters, claims, actor chains, scopes, error codes and metadata that a
+//! security token service and its clients exchange. They have the names of the RFCs, and the rules
+//! of their grammar. What must never: I/O, cryptography, policy. A new token type, error code or
+//! claim is first a variant or a field here. Then the server or the client uses it.
 
 mod act;
 mod claims;

@@ -1,44 +1,46 @@
-//! Authorization server metadata.
+//! Authorization server metadata (RFC 8414).
 
 use serde::{Deserialize, Serialize};
 
-/// Authorization server metadata (RFC 8414 §2), of what this service serves. An empty list is left out.
+/// Authorization server metadata (RFC 8414 §2) for the endpoints of this service. Empty lists are
+/// omitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// The issuer identifier, byte for byte the `iss` of every token.
+    /// The issuer identifier: exactly the `iss` of every token.
     pub issuer: String,
-    /// Where nothing is authorized: parsers insist on the member, and its endpoint refuses every response type.
+    /// An endpoint that refuses every response type. It exists because parsers require the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization_endpoint: Option<String>,
-    /// Where tokens are exchanged.
+    /// The endpoint that exchanges tokens.
     pub token_endpoint: String,
-    /// Where the public keys are.
+    /// The URL of the public keys.
     pub jwks_uri: String,
-    /// The grants that are served.
+    /// The supported grants.
     pub grant_types_supported: Vec<String>,
-    /// `none`, for parsers that insist on the member.
+    /// The value `none`, because parsers require the member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_types_supported: Vec<String>,
-    /// In the OpenID document: the one kind of `sub` that there is (OpenID Connect Discovery 1.0 §3).
+    /// In the OpenID document: the only kind of `sub` (OpenID Connect Discovery 1.0 §3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subject_types_supported: Vec<String>,
-    /// In the OpenID document: what tokens are signed with. Verifiers that discover an issuer accept these algorithms alone.
+    /// In the OpenID document: the algorithms that sign tokens. Verifiers that discover an issuer
+    /// accept only these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub id_token_signing_alg_values_supported: Vec<String>,
-    /// How agents authenticate at the token endpoint.
+    /// The methods of client authentication at the token endpoint.
     pub token_endpoint_auth_methods_supported: Vec<String>,
-    /// The algorithms of client assertions there.
+    /// The algorithms of client assertions at the token endpoint.
     pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
-    /// Where tokens are introspected (RFC 7662).
+    /// The endpoint that introspects tokens (RFC 7662).
     pub introspection_endpoint: String,
-    /// How agents authenticate there.
+    /// The methods of client authentication at the introspection endpoint.
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
-    /// The algorithms of client assertions there.
+    /// The algorithms of client assertions at the introspection endpoint.
     pub introspection_endpoint_auth_signing_alg_values_supported: Vec<String>,
-    /// Where tokens are revoked (RFC 7009).
+    /// The endpoint that revokes tokens (RFC 7009).
     pub revocation_endpoint: String,
-    /// How agents authenticate there.
+    /// The methods of client authentication at the revocation endpoint.
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
-    /// The algorithms of client assertions there.
+    /// The algorithms of client assertions at the revocation endpoint.
     pub revocation_endpoint_auth_signing_alg_values_supported: Vec<String>,
 }

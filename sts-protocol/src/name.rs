@@ -1,4 +1,4 @@
-//! The rule of names: of users, of tokens, of actors.
+//! The grammar of names: of users, of tokens, of actors.
 
 /// The longest `sub`, `jti` and name of an actor, in characters.
 const MAX_CHARS: usize = 255;

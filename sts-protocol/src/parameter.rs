@@ -31,7 +31,7 @@ pub const AUTHORIZATION_DETAILS: &str = "authorization_details";
 /// `token` of introspection and revocation (RFC 7662 §2.1, RFC 7009 §2.1).
 pub const TOKEN: &str = "token";
 
-/// The parameters that are read.
+/// The parameters that the server reads.
 pub const ALL: [&str; 15] = [
     GRANT_TYPE,
     SUBJECT_TOKEN,
@@ -53,7 +53,7 @@ pub const ALL: [&str; 15] = [
 /// The parameters that hold tokens.
 pub const TOKENS: [&str; 4] = [SUBJECT_TOKEN, ACTOR_TOKEN, CLIENT_ASSERTION, TOKEN];
 
-/// The parameter of this name, if it is one that is read: a fixed text, which an answer may show.
+/// Returns the fixed text of a known parameter name, which an answer may show.
 #[must_use]
 pub fn known(name: &str) -> Option<&'static str> {
     ALL.into_iter().find(|known| *known == name)
@@ -68,7 +68,8 @@ pub const JWT_BEARER_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-t
 /// The client assertion type of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth §3.1).
 pub const JWT_SPIFFE_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
-/// Header that names the tenant of a request; compared with the token's tenant, never a source of it.
+/// The header that names the tenant of a request. It is compared with the token's tenant, and never
+/// sets it.
 pub const X_TENANT_ID: &str = "x-tenant-id";
-/// Header that joins the events of one user request across hops.
+/// The header that links the events of one user request across hops.
 pub const X_CORRELATION_ID: &str = "x-correlation-id";

@@ -1,4 +1,4 @@
-//! Bodies of successful answers.
+//! The bodies of successful responses.
 
 use std::fmt;
 
@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AccessTokenClaims, Scope, TokenType};
 
-/// A successful answer of the token endpoint (RFC 8693 §2.2.1). Never with a refresh token. Debug does not show the token.
+/// A successful response of the token endpoint (RFC 8693 §2.2.1). It never holds a refresh token.
+/// Debug output does not show the token.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TokenResponse {
-    /// The token.
+    /// The issued token.
     pub access_token: String,
-    /// What the token is.
+    /// The type of the token.
     pub issued_token_type: TokenType,
-    /// How it is used: always `Bearer`.
+    /// The way the token is used: always `Bearer`.
     pub token_type: String,
-    /// Seconds until the token dies.
+    /// The time until the token expires, in seconds.
     pub expires_in: i64,
-    /// What the token allows; always said, asked for or not.
+    /// The scope that the token grants. It is always present, even if the request named none.
     pub scope: Scope,
 }
 
@@ -32,22 +33,23 @@ impl fmt::Debug for TokenResponse {
     }
 }
 
-/// An answer of the introspection endpoint (RFC 7662 §2.2).
+/// A response of the introspection endpoint (RFC 7662 §2.2).
 ///
-/// Of an inactive token exactly `{"active":false}`, so that nothing tells an expired token from one that is none of the caller's.
+/// For an inactive token it is exactly `{"active":false}`. The caller then cannot distinguish an
+/// expired token from a token that is not for the caller.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct IntrospectionResponse {
-    /// Whether the token may be used now.
+    /// True if the token may be used now.
     pub active: bool,
-    /// What an active token says.
+    /// The content of an active token.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub token: Option<IntrospectedToken>,
 }
 
-/// What an active token says; the members are those of the token itself.
+/// The content of an active token. The members are those of the token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IntrospectedToken {
-    /// How the token is used: always `Bearer`.
+    /// The way the token is used: always `Bearer`.
     pub token_type: String,
     /// The claims of the token.
     #[serde(flatten)]

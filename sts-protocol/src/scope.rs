@@ -1,4 +1,4 @@
-//! Scopes.
+//! Scopes and scope tokens (RFC 6749 §3.3).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,28 +7,29 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-/// One scope token: one or more of `%x21 / %x23-5B / %x5D-7E` (RFC 6749 §3.3), compared byte for byte.
+/// A scope token: one or more of `%x21 / %x23-5B / %x5D-7E` (RFC 6749 §3.3), compared byte for
+/// byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeToken(String);
 
-/// A set of scope tokens; on the wire, joined by single spaces in the order of their bytes.
+/// A set of scope tokens. On the wire, they are joined by single spaces in byte order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Scope(BTreeSet<ScopeToken>);
 
-/// The longest scope that a request may ask for, in bytes.
+/// The maximum length of a requested scope, in bytes.
 pub const MAX_SCOPE_BYTES: usize = 4 * 1024;
-/// The most values of a requested scope.
+/// The maximum number of values in a requested scope.
 pub const MAX_SCOPE_VALUES: usize = 100;
-/// The longest value of a requested scope, in characters.
+/// The maximum length of a value in a requested scope, in characters.
 pub const MAX_SCOPE_VALUE_CHARS: usize = 256;
 
-/// A text is not a scope of RFC 6749 §3.3, or not one that a request may ask for.
+/// The text is not a scope of RFC 6749 §3.3, or exceeds the limits of a request.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ScopeError {
-    /// No scope token.
+    /// The scope token is empty.
     #[error("a scope token is empty")]
     Empty,
-    /// A character outside of the grammar.
+    /// The scope token has a character outside the grammar.
     #[error("a scope token holds a character that RFC 6749 section 3.3 does not allow")]
     Character,
     /// The requested scope is longer than [`MAX_SCOPE_BYTES`].
@@ -43,10 +44,10 @@ pub enum ScopeError {
 }
 
 impl ScopeToken {
-    /// Reads one scope token.
+    /// Reads a single scope token.
     ///
     /// # Errors
-    /// [`ScopeError`] when `text` is empty or leaves the grammar.
+    /// [`ScopeError`] if `text` is empty or does not match the grammar.
     pub fn new(text: &str) -> Result<Self, ScopeError> {
         if text.is_empty() {
             return Err(ScopeError::Empty);
@@ -57,7 +58,7 @@ impl ScopeToken {
         Ok(Self(text.to_owned()))
     }
 
-    /// The token.
+    /// Returns the scope token.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -65,11 +66,13 @@ impl ScopeToken {
 }
 
 impl Scope {
-    /// Reads the `scope` parameter of a request: the grammar of [`FromStr`], and bounds on length and number. The claims of a token
-    /// have no such bounds, because the token itself has one.
+    /// Reads the `scope` parameter of a request. It has the grammar of [`FromStr`], with limits on
+    /// length and number. The claims of a token have no such limits, because the token has a length
+    /// limit.
     ///
     /// # Errors
-    /// [`ScopeError`] when `text` leaves the grammar or exceeds a bound; nothing is allocated before the length is checked.
+    /// [`ScopeError`] if `text` does not match the grammar or exceeds a limit. Nothing is allocated
+    /// before the length is checked.
     pub fn requested(text: &str) -> Result<Self, ScopeError> {
         if text.len() > MAX_SCOPE_BYTES {
             return Err(ScopeError::TooLong);
@@ -84,25 +87,25 @@ impl Scope {
         text.parse()
     }
 
-    /// Whether `token` is in the set.
+    /// Returns true if `token` is in the set.
     #[must_use]
     pub fn contains(&self, token: &ScopeToken) -> bool {
         self.0.contains(token)
     }
 
-    /// Whether the set has no token.
+    /// Returns true if the set has no token.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether every token of this set is in `other`.
+    /// Returns true if every token of this set is in `other`.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
     }
 
-    /// The tokens in the order of their bytes.
+    /// Returns the tokens in byte order.
     pub fn iter(&self) -> impl Iterator<Item = &ScopeToken> {
         self.0.iter()
     }
@@ -117,8 +120,8 @@ impl FromIterator<ScopeToken> for Scope {
 impl FromStr for Scope {
     type Err = ScopeError;
 
-    /// Reads `scope-token *( SP scope-token )`. A repeated token counts once. Spare white space is dropped, because it can mean nothing;
-    /// a text of nothing else is refused.
+    /// Reads `scope-token *( SP scope-token )`. A repeated token counts once. Extra white space is
+    /// dropped, because it has no meaning. A text of white space only is refused.
     fn from_str(text: &str) -> Result<Self, ScopeError> {
         let scope: Self = text.split_ascii_whitespace().map(ScopeToken::new).collect::<Result<_, _>>()?;
         if scope.is_empty() { Err(ScopeError::Empty) } else { Ok(scope) }

@@ -5,23 +5,23 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-/// The longest tenant, in characters.
+/// The maximum length of a tenant, in characters.
 const MAX_TENANT_CHARS: usize = 128;
 
 /// A tenant identifier: 1 to 128 characters of `[A-Za-z0-9._:-]`, compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenant(String);
 
-/// A text is not a tenant identifier.
+/// The text is not a tenant identifier.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a tenant is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'")]
 pub struct TenantError;
 
 impl Tenant {
-    /// Reads a tenant.
+    /// Reads a tenant identifier.
     ///
     /// # Errors
-    /// [`TenantError`] when `text` is empty, too long, or has any other character.
+    /// [`TenantError`] if `text` is empty, too long, or has any other character.
     pub fn new(text: &str) -> Result<Self, TenantError> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
         if text.is_empty() || text.len() > MAX_TENANT_CHARS || !text.bytes().all(allowed) {
@@ -30,7 +30,7 @@ impl Tenant {
         Ok(Self(text.to_owned()))
     }
 
-    /// The identifier.
+    /// Returns the identifier as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

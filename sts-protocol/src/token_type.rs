@@ -1,4 +1,4 @@
-//! Token type identifiers.
+//! Token type identifiers (RFC 8693 §3).
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ pub enum TokenType {
     /// An OAuth 2.0 access token.
     #[serde(rename = "urn:ietf:params:oauth:token-type:access_token")]
     AccessToken,
-    /// A JSON Web Token, whatever it is for.
+    /// A JSON Web Token, for any purpose.
     #[serde(rename = "urn:ietf:params:oauth:token-type:jwt")]
     Jwt,
     /// An OpenID Connect ID token.
@@ -20,7 +20,7 @@ impl TokenType {
     /// Every variant, in the order in which metadata lists them.
     pub const ALL: [Self; 3] = [Self::AccessToken, Self::Jwt, Self::IdToken];
 
-    /// The identifier on the wire.
+    /// Returns the identifier on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,13 +30,14 @@ impl TokenType {
         }
     }
 
-    /// The type that an identifier names; `None` for one that is unknown or not served here.
+    /// Returns the type that an identifier names, or `None` if it is unknown or not supported.
     #[must_use]
     pub fn from_identifier(identifier: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|token_type| token_type.as_str() == identifier)
     }
 
-    /// The `typ` header values that a token declared as this type may bear; `""` stands for a token without one.
+    /// Returns the `typ` header values that a token of this declared type may have. `""` means a
+    /// token without `typ`.
     ///
     /// Every other `typ` belongs to another kind of token (RFC 8725 §3.11).
     #[must_use]

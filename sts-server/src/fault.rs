@@ -1,58 +1,59 @@
-//! What is wrong with a file, a variable or a flag that an operator wrote.
+//! The faults of a file, a variable or a flag that an operator wrote.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// One thing that is wrong, and where. Holds no secret.
+/// A fault and its place. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Fault {
-    /// The file, as it was named; or `environment`, `flags`, `defaults`, `configuration` or `database` for what stands in none.
+    /// The file, as the operator named it. Without a file: `environment`, `flags`, `defaults`,
+    /// `configuration` or `database`.
     pub file: PathBuf,
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: Option<usize>,
-    /// Whether it can be lived with.
+    /// The effect of the fault: it blocks the start, or it only warns.
     pub severity: Severity,
-    /// What is wrong.
+    /// The description of the fault.
     pub message: String,
-    /// What would mend it.
+    /// The suggested correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 
-/// Whether a fault can be lived with.
+/// The effect of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Nothing starts with it.
+    /// The server does not start, and the file is not applied.
     Error,
-    /// It is probably not meant.
+    /// The setting is accepted, but probably a mistake.
     Warning,
 }
 
 impl Fault {
-    /// A fault of the whole file.
+    /// Returns a fault of the whole file.
     #[must_use]
     pub fn new(file: &Path, severity: Severity, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line: None, severity, message: message.into(), help: None }
     }
 
-    /// The same fault at a line.
+    /// Sets the line of the fault.
     #[must_use]
     pub fn at(mut self, line: Option<usize>) -> Self {
         self.line = line;
         self
     }
 
-    /// The same fault with what would mend it.
+    /// Adds a suggested correction to the fault.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Whether nothing starts with it.
+    /// Returns true if the fault blocks the start.
     #[must_use]
     pub fn is_error(&self) -> bool {
         match self.severity {

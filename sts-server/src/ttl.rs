@@ -1,4 +1,4 @@
-//! Spans of time as configuration writes them.
+//! Durations as the configuration writes them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-/// A whole number of seconds, minutes, hours or days, written `90s`, `5m`, `24h`, `30d`; more than zero, at most ten years.
+/// A whole number of seconds, minutes, hours or days, written `90s`, `5m`, `24h`, `30d`. It is
+/// greater than zero and at most ten years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ttl(u32);
 
@@ -16,25 +17,25 @@ const HOUR: u32 = 60 * MINUTE;
 const DAY: u32 = 24 * HOUR;
 const MAX_SECONDS: u32 = 3650 * DAY;
 
-/// A text is not a span of time.
+/// The text is not a valid duration.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a span of time is a whole number above zero and s, m, h or d, such as \"5m\"; ten years at most")]
 pub struct TtlError;
 
 impl Ttl {
-    /// A span of whole minutes, for defaults.
+    /// Returns a duration of whole minutes, for defaults.
     #[must_use]
     pub const fn from_minutes(minutes: u16) -> Self {
         Self(minutes as u32 * MINUTE)
     }
 
-    /// The span in seconds.
+    /// Returns the duration in seconds.
     #[must_use]
     pub fn as_seconds(self) -> i64 {
         i64::from(self.0)
     }
 
-    /// The span.
+    /// Returns the duration as a [`Duration`].
     #[must_use]
     pub fn as_duration(self) -> Duration {
         Duration::from_secs(u64::from(self.0))

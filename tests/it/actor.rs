@@ -1,4 +1,4 @@
-//! Actors: who acts, who acted, who may act (DESIGN section 3: actor, may_act, act, depth and loops).
+//! Actors: who acts, who acted, who may act (actor, may_act, act, depth and loops).
 
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;

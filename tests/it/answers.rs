@@ -1,4 +1,4 @@
-//! The edge: methods, headers, documents, outages (DESIGN section 4, the error table).
+//! The edge: methods, headers, documents, outages (docs/threats.md, HTTP and forms).
 
 use http::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Client authentication: each method, each way in which it fails (DESIGN section 4; RFC 6749 section 2.3, RFC 7523).
+//! Client authentication: each method, each way in which it fails (RFC 6749 section 2.3, RFC 7523).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Bytes that no HTTP client sends (THREATS, HTTP and forms): half requests, slow ones, smuggled ones, too many connections.
+//! Bytes that no HTTP client sends (docs/threats.md, HTTP and forms): half requests, slow ones, smuggled ones, too many connections.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bounds are on what a request costs, and are asked before the cost is paid (THREATS, Cost; docs/limits.md).
+//! Bounds are on what a request costs, and are asked before the cost is paid (docs/threats.md, Cost).
 
 use std::time::Duration;
 

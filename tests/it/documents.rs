@@ -14,6 +14,9 @@ use sts_server::rate_limits::RateLimit;
 use sts_server::record::Event;
 use sts_server::telemetry::METRICS;
 
+/// Makes the tests of this file write the tables of the pages.
+const GENERATE: &str = "STS_TESTS_GENERATE";
+
 /// The kinds of error, to look up by name.
 const KINDS: [ErrorKind; 10] = [
     ErrorKind::Request,
@@ -364,15 +367,25 @@ fn rows(document: &str, head: &str) -> Vec<String> {
     table[2..].to_vec()
 }
 
-/// The table that begins with `head` is `expected`; if not, the right one is printed, to be copied.
+/// The table that begins with `head` is `expected`. With [`GENERATE`] in the environment, it is written instead.
 fn assert_table(path: &str, head: &str, expected: &str) {
     let document = read(path);
     let from_head = document.lines().skip_while(|line| !line.starts_with(head));
-    let actual: Vec<&str> = from_head.take_while(|line| line.starts_with('|')).collect();
-    assert!(actual.join("\n") == expected.trim_end(), "{path} should have this table:\n{expected}");
+    let actual = from_head.take_while(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n");
+    if actual == expected.trim_end() {
+        return;
+    }
+    let generate = std::env::var_os(GENERATE).is_some();
+    assert!(generate, "{path} should have this table (`just gen` writes it):\n{expected}");
+    assert!(!actual.is_empty(), "{path} has no table {head}");
+    fs::write(repository().join(path), document.replacen(&actual, expected.trim_end(), 1)).expect("the page");
 }
 
 fn read(path: &str) -> String {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
+    let path = repository().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

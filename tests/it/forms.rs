@@ -1,4 +1,4 @@
-//! Bodies that are no form of RFC 6749 section 3.2 (THREATS, HTTP and forms).
+//! Bodies that are no form of RFC 6749 section 3.2 (docs/threats.md, HTTP and forms).
 
 use sts_server::error_kind::ErrorKind;
 use sts_tests::{FormRequest, Harness};

@@ -1,4 +1,4 @@
-//! Outside issuers: where their keys come from, what they may say, and how they fare (DESIGN sections 3 to 5).
+//! Outside issuers: where their keys come from, what they may say, and how they fare.
 
 use serde_json::{Value, json};
 use sts_jose::Algorithm;

@@ -22,6 +22,7 @@ mod key_life;
 mod limits;
 mod metrics;
 mod once;
+mod pages;
 mod parity;
 mod policy;
 mod properties;

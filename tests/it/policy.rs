@@ -1,4 +1,4 @@
-//! What a token may allow: target, scope, roles, lifetime (DESIGN section 3).
+//! What a token may allow: target, scope, roles, lifetime.
 
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;

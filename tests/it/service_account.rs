@@ -1,4 +1,4 @@
-//! Service accounts: what an agent may do on its own behalf (DESIGN section 3).
+//! Service accounts: what an agent may do on its own behalf.
 
 use serde_json::json;
 use sts_server::error_kind::ErrorKind;

@@ -1,4 +1,4 @@
-//! What was issued, and is taken back: blocks, revocation, introspection, disabled entries (DESIGN sections 3 and 4).
+//! What was issued, and is taken back: blocks, revocation, introspection, disabled entries.
 
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;

@@ -1,4 +1,4 @@
-//! Subject tokens of outside issuers: address, times, kinds, values (DESIGN section 3).
+//! Subject tokens of outside issuers: address, times, kinds, values.
 
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;

@@ -1,4 +1,4 @@
-//! Tenants: where one comes from, where it must fit, and that nothing crosses (DESIGN section 3).
+//! Tenants: where one comes from, where it must fit, and that nothing crosses.
 
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;

@@ -1,4 +1,4 @@
-//! Tokens that nobody should believe, in every slot that takes a token (THREATS, JWT parsing).
+//! Tokens that nobody should believe, in every slot that takes a token (docs/threats.md, JWT parsing).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Users and workloads apart: whose tokens are subject tokens, and which names they may have (DESIGN section 9).
+//! Users and workloads apart: whose tokens are subject tokens, and which names they may have.
 
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;

@@ -14,6 +14,7 @@ mod key;
 pub mod keyring;
 pub mod model;
 mod operators;
+mod packages;
 pub mod postgres;
 pub mod process;
 mod python;

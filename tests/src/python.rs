@@ -59,17 +59,8 @@ async fn suitable() -> Option<&'static str> {
 
 /// Installs Python where that is possible: as root on Debian and its children.
 async fn install() -> &'static str {
-    // PostgreSQL may have to be installed too, and apt-get runs once at a time.
-    drop(crate::postgres::database().await);
-    eprintln!("python: installing the packages \"python3\" and \"python3-venv\"");
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "python3", "python3-venv"][..]]
-    {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
-        let output = command.stdin(Stdio::null()).output().await;
-        let installed = output.as_ref().is_ok_and(|output| output.status.success());
-        assert!(installed, "this test needs Python 3.11 or later with venv, and apt-get cannot install it: {output:?}");
-    }
+    let installed = crate::packages::install(&["python3", "python3-venv"]).await;
+    installed.expect("this test needs Python 3.11 or later with venv");
     suitable().await.expect("this test needs Python 3.11 or later with venv: the one of this machine is older")
 }
 

@@ -1,8 +1,10 @@
-//! How the agent proves to the STS who it is, and where tokens of its own come from.
+//! The agent's credentials at the STS, and the sources of its own tokens.
 //!
-//! What lives here: the kinds of credentials, and sources of tokens that need nothing but this machine. What must never: a request; how a
-//! proof is sent is `exchange::client_auth`, and a source that asks others belongs in `service_account`. Another source is a file beside
-//! `token_file`; another kind of proof a variant of [`Credentials`], its arm in `exchange::client_auth` and its key in `propagate::config`.
+//! What lives here: the kinds of credentials, and token sources that need only this machine. What
+//! must never: a request. `exchange::client_auth` sends the proof, and a source that uses the
+//! network belongs in `service_account`. Add another source as a file beside `token_file`. Add
+//! another kind of proof as a variant of [`Credentials`], with an arm in `exchange::client_auth`
+//! and a key in `propagate::config`.
 
 mod secret_file;
 mod token_file;
@@ -20,37 +22,39 @@ pub use token_file::TokenFile;
 
 use crate::refusal_code::RefusalCode;
 
-/// How the agent proves to the STS who it is.
+/// The credentials with which the agent authenticates at the STS.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Credentials {
     /// `client_secret_basic` (RFC 6749 §2.3.1).
     ClientSecret(SecretString),
-    /// The same, with a secret in a file that may be replaced.
+    /// `client_secret_basic`, with a secret in a file that the operator may replace.
     ClientSecretFile(Arc<SecretFile>),
     /// `private_key_jwt` (RFC 7523): a new assertion for every request.
     PrivateKeyJwt(Arc<sts_jose::SigningKey>),
-    /// The same, with a key in a file that may be replaced.
+    /// `private_key_jwt`, with a key in a file that the operator may replace.
     PrivateKeyFile(Arc<PrivateKeyFile>),
     /// A token of a workload issuer (Kubernetes, SPIFFE), sent as the client assertion.
     Token(Arc<dyn TokenSource>),
 }
 
-/// Where a token of the agent's own comes from: a file, another IdP, a vault.
+/// A source of the agent's own token, such as a file, another IdP or a vault.
 #[async_trait]
 pub trait TokenSource: std::fmt::Debug + Send + Sync {
-    /// A token that is good now. Called for every request; a source that is slow keeps what it has.
+    /// Returns a token that is valid now. Called for every request, so a slow source must cache its
+    /// token.
     ///
     /// # Errors
     /// See [`TokenSourceError`].
     async fn token(&self) -> Result<SourcedToken, TokenSourceError>;
 
-    /// Drops what the source has kept: a target has refused its token as invalid, or the agent wants another. A source that keeps nothing
-    /// need not implement it.
+    /// Drops the cached token, because a target refused it as invalid or because the agent needs
+    /// another token. A source without a cache does not need to implement this method.
     fn forget(&self) {}
 }
 
-/// Asks a source. A panic of the source is an outage of it: it must not end what renews tokens in the background.
+/// Requests a token from a source. A panic of the source is treated as an outage, so that it does
+/// not end the renewal task.
 pub(crate) async fn ask(source: &dyn TokenSource) -> Result<SourcedToken, TokenSourceError> {
     let asked = AssertUnwindSafe(async { source.token().await }).catch_unwind().await;
     asked.unwrap_or_else(|_panic| {
@@ -59,37 +63,38 @@ pub(crate) async fn ask(source: &dyn TokenSource) -> Result<SourcedToken, TokenS
     })
 }
 
-/// The code of a source panicked.
+/// The error for a panic inside a token source.
 #[derive(Debug, thiserror::Error)]
 #[error("the token source panicked")]
 struct Panicked;
 
-/// A token of the agent's own.
+/// A token for the agent's own use.
 #[derive(Debug, Clone)]
 pub struct SourcedToken {
-    /// The token.
+    /// The token text, as it is sent in a header.
     pub token: SecretString,
-    /// When it dies, where that is known.
+    /// The expiry, if known.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Why a source has no token.
+/// The reason for a missing token.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenSourceError {
-    /// The source says no.
+    /// The source refused to issue a token.
     #[error("the token source refused: {code}")]
     Refused {
-        /// Its code.
+        /// The error code that the source returned.
         code: RefusalCode,
     },
-    /// The source is out of reach. One may retry.
+    /// The source is unreachable. The caller may retry.
     #[error("the token source is out of reach")]
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// What the source has is no token: a file that is absent, empty or no text. The configuration is at fault.
+    /// The source holds no valid token: its file is absent, empty or not text. The operator must
+    /// correct the configuration.
     #[error("{what}")]
     Misconfigured {
-        /// What must be put right; no secrets.
+        /// The problem that the operator must correct. Contains no secrets.
         what: String,
     },
 }

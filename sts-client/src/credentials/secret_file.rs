@@ -1,4 +1,4 @@
-//! Secrets in files that an operator replaces: read again when they have changed, so that a rotation needs no restart.
+//! Secrets in files. A changed file is read again, so a rotation needs no restart.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,14 +12,15 @@ use sts_jose::{Algorithm, BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES,
 
 use crate::build_error::BuildError;
 
-/// A client secret in a file. White space around it is no part of it.
+/// A client secret in a file. Surrounding white space is ignored.
 pub type SecretFile = WatchedFile<SecretString>;
 
 /// A private key in a file, in PKCS#8 as DER or as PEM (RFC 7468 §10).
 pub type PrivateKeyFile = WatchedFile<std::sync::Arc<SigningKey>>;
 
-/// A secret in a file. It is looked at for each use, and read again when it has changed; while what is there cannot be read or used, the
-/// secret from before stays, and the log says so once.
+/// A secret in a file. The file is checked on each use, and read again if it has changed. If the
+/// new content cannot be read or used, the previous secret stays in use, and a single warning is
+/// logged.
 pub struct WatchedFile<T> {
     file: BoundedFile,
     parse: Parse<T>,
@@ -27,11 +28,11 @@ pub struct WatchedFile<T> {
     is_failing: AtomicBool,
 }
 
-/// The content of a file, as the secret that it holds.
+/// A function that parses the content of a file into a secret.
 type Parse<T> = Box<dyn Fn(SecretSlice<u8>) -> Result<T, BuildError> + Send + Sync>;
 
 impl WatchedFile<SecretString> {
-    /// Reads the file, which may have 512 KiB.
+    /// Reads the client secret from a file of at most 512 KiB.
     ///
     /// ```no_run
     /// # use std::sync::Arc;
@@ -42,7 +43,8 @@ impl WatchedFile<SecretString> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::File`] when it cannot be read as text; [`BuildError::Contradiction`] when it is empty.
+    /// [`BuildError::File`] if the file cannot be read as text; [`BuildError::Contradiction`] if it
+    /// is empty.
     pub fn client_secret(path: impl Into<PathBuf>) -> Result<Self, BuildError> {
         let path = path.into();
         let parse = {
@@ -62,7 +64,7 @@ impl WatchedFile<SecretString> {
 }
 
 impl WatchedFile<std::sync::Arc<SigningKey>> {
-    /// Reads the file, which may have 512 KiB, as a key for that algorithm.
+    /// Reads a private key for this algorithm from a file of at most 512 KiB.
     ///
     /// ```no_run
     /// # use std::sync::Arc;
@@ -74,7 +76,8 @@ impl WatchedFile<std::sync::Arc<SigningKey>> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::File`] when it cannot be read; [`BuildError::Key`] when it holds no such key.
+    /// [`BuildError::File`] if the file cannot be read; [`BuildError::Key`] if it contains no such
+    /// key.
     pub fn private_key(path: impl Into<PathBuf>, algorithm: Algorithm) -> Result<Self, BuildError> {
         let path = path.into();
         let parse = {
@@ -98,7 +101,7 @@ impl<T: Clone> WatchedFile<T> {
         Ok(Self { file, parse, last: Mutex::new((version, secret)), is_failing: AtomicBool::new(false) })
     }
 
-    /// The secret of now.
+    /// Returns the current secret. Reads the file again if it has changed.
     pub(crate) async fn current(&self) -> T {
         let (known, last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = self.file.read_if_changed(Some(known)).await;
@@ -135,7 +138,8 @@ impl<T> fmt::Debug for WatchedFile<T> {
     }
 }
 
-/// The content between the first pair of marks; `None` when it is no such PEM.
+/// Returns the decoded content between the first pair of PEM markers; `None` if the content is not
+/// such a PEM.
 fn der_of_pem(content: &[u8]) -> Option<SecretSlice<u8>> {
     let (_, rest) = std::str::from_utf8(content).ok()?.split_once("-----BEGIN PRIVATE KEY-----")?;
     let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;

@@ -1,4 +1,4 @@
-//! A token in a file that somebody else replaces.
+//! A token in a file that the platform replaces.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,19 @@ use tokio::io::AsyncReadExt as _;
 use super::{SourcedToken, TokenSource, TokenSourceError};
 use crate::bearer;
 
-/// The file may have this many bytes.
+/// The maximum size of the file.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
-/// A token in a file that somebody else replaces: a projected service account token. Read anew for every use.
+/// A token in a file that the platform replaces, such as a projected service account token. The
+/// file is read on every use.
 #[derive(Debug, Clone)]
 pub struct TokenFile {
     path: PathBuf,
 }
 
 impl TokenFile {
-    /// Reads nothing yet: every use reads the file, of at most 16 KiB. White space around the token is no part of it.
+    /// Returns a source for this file, which may have up to 16 KiB. Reads nothing yet. Surrounding
+    /// white space is ignored.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -49,7 +51,8 @@ impl TokenSource for TokenFile {
     }
 }
 
-/// When the token says that it dies. It is our own token, which others verify: only how long it is kept depends on this.
+/// Returns the `exp` of the token without verification. The agent owns the token, and the target
+/// verifies it. Only the time for which the token is cached depends on this value.
 fn unverified_exp(token: &str) -> Option<Timestamp> {
     UnverifiedToken::parse(token).ok()?.claims().numeric_date("exp").ok()?
 }
@@ -74,7 +77,7 @@ mod tests {
     async fn white_space_around_the_token_is_no_part_of_it_and_exp_is_read_where_there_is_one() {
         let opaque = token_of(b"\n opaque-token \n").await.unwrap();
         assert_eq!((opaque.token.expose_secret(), opaque.expires_at), ("opaque-token", None));
-        // {"alg":"ES256"} . {"exp":1800000000} . a signature that nobody checks
+        // {"alg":"ES256"} . {"exp":1800000000} . an unverified signature
         let jwt = token_of(b"eyJhbGciOiJFUzI1NiJ9.eyJleHAiOjE4MDAwMDAwMDB9.AAAA\n").await.unwrap();
         assert_eq!(jwt.expires_at, Timestamp::from_second(1_800_000_000).ok());
     }

@@ -5,29 +5,31 @@ use serde_json::Value;
 use crate::delegation::Delegation;
 use crate::once::OnceKey;
 
-/// The claims by which handlers decide, besides the scope: those of RFC 9068 §2.2.3.1 and RFC 9396, and how the user signed in.
+/// The claims on which handlers base decisions, besides the scope: the claims of RFC 9068 §2.2.3.1
+/// and RFC 9396, and the authentication method of the user.
 const CLAIMS: [&str; 6] = ["roles", "groups", "entitlements", "authorization_details", "acr", "amr"];
 
-/// A digest of all that a token allows. An outcome is repeated to the same authority alone, because the handler's own checks do not run
-/// again.
+/// A digest of everything that a token allows. An outcome is returned only under the same
+/// authority, because a retry skips the handler's own checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Authority([u8; Self::BYTES]);
 
 impl Authority {
     pub(super) const BYTES: usize = 32;
 
-    /// The authority of a caller: the scope, and the claims that grant or restrict. The order of values does not matter.
+    /// Returns the authority of a caller: the scope, and the claims that grant or restrict. The
+    /// order of values is ignored.
     pub(crate) fn of(caller: &Delegation) -> Self {
         let verified = caller.verified();
         let mut roles: Vec<&str> = caller.roles().collect();
         roles.sort_unstable();
-        // Roles may stand in another claim than `roles`.
+        // The roles may come from a claim other than `roles`.
         let mut parts = vec![verified.scope.to_string(), OnceKey::new("roles", roles).to_hex()];
         parts.extend(CLAIMS.iter().map(|name| caller.claim(name).map(canonical).unwrap_or_default()));
         Self(*OnceKey::new("authority", parts).as_bytes())
     }
 
-    /// This authority, narrowed to the scopes that one message makes use of.
+    /// Returns this authority, narrowed to the scopes that a single message uses.
     #[cfg(feature = "envelope")]
     pub(crate) fn narrowed(self, scopes: &sts_protocol::Scope) -> Self {
         Self(*OnceKey::new("authority of a message", [&self.0[..], scopes.to_string().as_bytes()]).as_bytes())
@@ -42,7 +44,7 @@ impl Authority {
     }
 }
 
-/// The value of a claim as text, with the values of a list in order.
+/// Returns the value of a claim as text. The values of a list are sorted.
 fn canonical(value: &Value) -> String {
     let Value::Array(values) = value else { return OnceKey::of_json("claim", value).to_hex() };
     let mut values: Vec<String> = values.iter().map(|value| OnceKey::of_json("claim", value).to_hex()).collect();

@@ -1,4 +1,4 @@
-//! The body of an answer: collected, so that it can be kept, or passed on as a stream.
+//! Response bodies: collected so that they can be stored, or passed on as a stream.
 
 use std::time::Duration;
 
@@ -10,25 +10,27 @@ use http_body_util::BodyExt as _;
 
 use crate::response_body::ResponseBody;
 
-/// Media types whose bodies are streams.
+/// The media types whose bodies are streams.
 const STREAMS: [&str; 4] =
     ["text/event-stream", "multipart/x-mixed-replace", "application/x-ndjson", "application/json-seq"];
 
-/// The time within which a body of unknown length must end, or else it is a stream.
+/// The time limit for collecting a body of unknown length. A slower body is treated as a stream.
 const MAX_COLLECTING: Duration = Duration::from_secs(10);
 
-/// A body as the layer found it.
+/// The result of collecting a body.
 pub(super) enum Collected<B: Body> {
-    /// It has ended.
+    /// A complete body.
     Whole { bytes: Bytes, trailers: Option<HeaderMap> },
-    /// A stream, or longer than what is kept. Nothing of it is lost.
+    /// A stream, or a body that is too long to store. The bytes that were already read are
+    /// included.
     Stream(ResponseBody<B>),
-    /// It broke off.
+    /// The body failed before its end.
     Broken(B::Error),
 }
 
-/// Collects a body of up to `max` bytes. It is a stream if its media type says so, if it is longer, or if its length is not known and it
-/// has not ended within [`MAX_COLLECTING`].
+/// Collects a body of up to `max` bytes. Treats the body as a stream in three cases: its media type
+/// is a stream, it is longer than `max`, or its length is unknown and it does not end within
+/// [`MAX_COLLECTING`].
 pub(super) async fn collect<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B, max: usize) -> Collected<B> {
     let is_longer = |bytes: u64| usize::try_from(bytes).map_or(true, |bytes| bytes > max);
     if is_stream(headers) || is_longer(body.size_hint().lower()) {

@@ -1,4 +1,4 @@
-//! A tower layer that does a repeated request once.
+//! A tower layer that runs each idempotent request once.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -24,14 +24,15 @@ use crate::outcome::{
 };
 use crate::response_body::ResponseBody;
 
-/// Stands on an answer that was given before.
+/// The header of a stored answer that is returned again.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// The longest body of a request that bears a key.
+/// The default maximum size of the body of a request with a key.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// Does each operation of the services below it once, by `Idempotency-Key`. Put it below [`Verifier::layer`](crate::Verifier::layer), which
-/// verifies the caller, and before handlers: `.layer(idempotency).layer(verifier.layer())`.
+/// Runs each operation of the services below it once, by `Idempotency-Key`. Add it below
+/// [`Verifier::layer`](crate::Verifier::layer), which verifies the caller, and above the handlers:
+/// `.layer(idempotency).layer(verifier.layer())`.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn app(verifier: &sts_client::Verifier) -> axum::Router {
@@ -48,35 +49,44 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// # }
 /// ```
 ///
-/// | a request | |
+/// | request | response |
 /// |---|---|
-/// | GET, HEAD, OPTIONS, TRACE; or without a key | passes as it is; without a key, where one is required: 400 `clarification_required` |
-/// | with a key that is repeated or malformed | 400 `clarification_required` |
-/// | with a new key | passes, and its answer is kept |
-/// | with one that has been answered | the same answer: status, kept headers, body, trailers; and `Idempotency-Replayed: true` |
-/// | with one that has been answered to another authority | 409 `conflict`, `IDEMPOTENCY_OTHER_AUTHORITY` |
-/// | with one whose answer is not kept | 409 `conflict`, `OUTCOME_NOT_KEPT` |
-/// | with one that has been used with another body | 409 `conflict`, `IDEMPOTENCY_KEY_REUSED` |
-/// | with one whose operation is in progress | 409 `conflict`, `IDEMPOTENCY_IN_FLIGHT`, with `Retry-After` |
-/// | while the store cannot be reached | 424 `failed_dependency` |
+/// | GET, HEAD, OPTIONS, TRACE; or without a key | passes unchanged; without a required key: 400 `clarification_required` |
+/// | repeated or malformed key | 400 `clarification_required` |
+/// | new key | passes, and its answer is stored |
+/// | key with a stored answer | the same answer: status, stored headers, body, trailers; and `Idempotency-Replayed: true` |
+/// | key with an answer under another authority | 409 `conflict`, `IDEMPOTENCY_OTHER_AUTHORITY` |
+/// | key whose answer is not stored | 409 `conflict`, `OUTCOME_NOT_KEPT` |
+/// | key that was used with another body | 409 `conflict`, `IDEMPOTENCY_KEY_REUSED` |
+/// | key whose operation is in progress | 409 `conflict`, `IDEMPOTENCY_IN_FLIGHT`, with `Retry-After` |
+/// | any key while the store is unreachable | 424 `failed_dependency` |
 ///
-/// "Another body" is another method, path, query, content type or body. A multipart body is compared in its parts, without its boundary,
-/// which clients make anew for each try.
+/// "Another body" means another method, path, query, content type or body. A multipart body is
+/// compared part by part, without its boundary, because clients choose a new boundary for each
+/// attempt.
 ///
-/// **Answers that are kept** have a status from 200 to 499. Those of 401, 403, 408, 412, 424, 425 and 429 are not: they say that nothing has
-/// been done yet, and a repetition may be answered otherwise, with more authority, an approval, or a dependency that is back. Those of 500
-/// and up are not either, nor are panics. After these the same key does the work again, under which the handler's own calls have the same
-/// child keys. Of gRPC, statuses OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS and OUT_OF_RANGE are kept.
+/// **Stored answers** have a status from 200 to 499, except 401, 403, 408, 412, 424, 425 and 429.
+/// The excepted statuses mean that the operation has not been done yet. A retry may succeed with
+/// more authority, with an approval, or after a dependency has recovered. Answers of 500 and above,
+/// and panics, are not stored either. After all of these, a retry with the same key runs the work
+/// again. The handler's own calls then use the same child keys. For gRPC, the statuses OK,
+/// INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS and OUT_OF_RANGE are stored.
 ///
-/// **Streams pass unharmed and are not kept.** A stream is an answer of `text/event-stream`, `multipart/x-mixed-replace`,
-/// `application/x-ndjson` or `application/json-seq`; one that is longer than what is kept; and one of unknown length that has not ended
-/// within 10 seconds. The operation is done once its head is there: a repetition is `OUTCOME_NOT_KEPT`. The rest of a stream runs in the
-/// request of its caller, and ends with it.
+/// **Streams pass unchanged and are not stored.** A stream is one of these:
+/// - an answer of `text/event-stream`, `multipart/x-mixed-replace`, `application/x-ndjson` or
+///   `application/json-seq`;
+/// - an answer that is too long to store;
+/// - an answer of unknown length that does not end within 10 seconds.
 ///
-/// **A handler runs in a task of its own**: a caller that hangs up, or a timeout above, takes nothing back, and its repetition is answered
-/// with the outcome. A timeout below this layer answers with a status that is not kept.
+/// The operation is done as soon as the head of the stream is sent: a retry gets
+/// `OUTCOME_NOT_KEPT`. The remaining stream runs within the caller's request, and ends with it.
 ///
-/// A router that is nested sees its paths without the prefix; so each layer has a name, and layers of one store with one name are one.
+/// **A handler runs in its own task.** A disconnect, or a timeout above this layer, does not cancel
+/// it, and a retry returns its outcome. A timeout below this layer answers with a status that is
+/// not stored.
+///
+/// A nested router sees its paths without the prefix, so each layer has a name. Layers with the
+/// same store and the same name share their keys.
 #[derive(Debug, Clone)]
 pub struct IdempotencyLayer {
     settings: Arc<Settings>,
@@ -92,7 +102,8 @@ struct Settings {
 }
 
 impl IdempotencyLayer {
-    /// A layer for the routes of that name. A key is not required, bodies have up to 1 MiB, answers what `idempotency` says.
+    /// Returns a layer for the routes of this name. The key is optional, and a body may have 1 MiB.
+    /// `idempotency` sets the limits for answers.
     pub fn new(idempotency: Idempotency, name: impl Into<String>) -> Self {
         let settings = Settings {
             idempotency,
@@ -104,23 +115,26 @@ impl IdempotencyLayer {
         Self { settings: Arc::new(settings) }
     }
 
-    /// Requests that do something must have a key.
+    /// Requires a key on every request except GET, HEAD, OPTIONS and TRACE.
     #[must_use]
     pub fn required(mut self) -> Self {
         Arc::make_mut(&mut self.settings).is_required = true;
         self
     }
 
-    /// The longest body of a request that bears a key. A longer one is 422 `validation_failed`.
+    /// Sets the maximum size of the body of a request with a key. A longer body is refused with 422
+    /// `validation_failed`. Default 1 MiB.
     #[must_use]
     pub fn max_body_bytes(mut self, max: usize) -> Self {
         Arc::make_mut(&mut self.settings).max_body_bytes = max;
         self
     }
 
-    /// A header of answers that is kept too. By default these are: `Allow`, `Cache-Control`, `Content-Digest`, `Content-Disposition`,
-    /// `Content-Encoding`, `Content-Language`, `Content-Location`, `Content-Type`, `ETag`, `Expires`, `Last-Modified`, `Link`, `Location`,
-    /// `Retry-After`, `Vary`, `WWW-Authenticate`, and those of gRPC. All trailers are kept.
+    /// Adds a response header that is stored. These are stored by default: `Allow`,
+    /// `Cache-Control`, `Content-Digest`, `Content-Disposition`, `Content-Encoding`,
+    /// `Content-Language`, `Content-Location`, `Content-Type`, `ETag`, `Expires`, `Last-Modified`,
+    /// `Link`, `Location`, `Retry-After`, `Vary`, `WWW-Authenticate`, and the gRPC headers. All
+    /// trailers are stored.
     #[must_use]
     pub fn keep(mut self, header: HeaderName) -> Self {
         Arc::make_mut(&mut self.settings).kept.push(header);
@@ -136,7 +150,7 @@ impl<S> Layer<S> for IdempotencyLayer {
     }
 }
 
-/// Does each operation of the service inside once.
+/// A service that runs each operation of the inner service once.
 #[derive(Debug, Clone)]
 pub struct IdempotencyService<S> {
     settings: Arc<Settings>,
@@ -159,7 +173,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was polled ready is the one that is called; its clone waits for the next request.
+        // Call the service that was polled ready. Its clone takes the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let settings = Arc::clone(&self.settings);
@@ -178,7 +192,7 @@ where
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Settings {
-    /// The key by which the request goes; `None` where it goes by none.
+    /// Returns the idempotency key of the request; `None` if the layer does not apply.
     fn key_of<B>(&self, request: &Request<B>) -> Result<Option<IdempotencyKey>, Halted> {
         let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(request.method());
         if is_safe {
@@ -229,7 +243,7 @@ impl Settings {
         if ran.replayed {
             return replay(&ran.outcome);
         }
-        // The first to ask gets all that the handler said, and not only what is kept.
+        // The first caller gets the complete answer of the handler, not only the stored part.
         answered.try_recv().or(Err(Halted::error("BROKEN", "the operation did not end")))
     }
 
@@ -239,13 +253,14 @@ impl Settings {
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(body_refused("BODY_TOO_LARGE", &format!("longer than {} bytes", self.max_body_bytes)))
             }
-            // What went wrong on the way of the body is between the caller and the server.
+            // The cause is dropped because it concerns only the connection between the caller and
+            // the server.
             Err(_error) => Err(body_refused("BODY_UNREADABLE", "it did not come whole")),
         }
     }
 }
 
-/// The answer that was kept.
+/// Decodes a stored answer and marks it with `Idempotency-Replayed: true`.
 fn replay<R>(stored: &[u8]) -> Result<Response<ResponseBody<R>>, Halted> {
     let unreadable = || Halted::failed_dependency("IDEMPOTENCY_STORE_UNAVAILABLE", "what was kept is unreadable", None);
     let stored = Stored::from_bytes(stored).ok_or_else(unreadable)?;
@@ -256,7 +271,7 @@ fn replay<R>(stored: &[u8]) -> Result<Response<ResponseBody<R>>, Halted> {
     Ok(response)
 }
 
-/// Calls the handler, sends its answer to the caller that waits for it, and says what is kept of it.
+/// Calls the handler, sends its answer to the waiting caller, and returns the part to be stored.
 async fn handle<S, B, R>(
     mut inner: S,
     request: Request<B>,
@@ -283,7 +298,7 @@ where
         }
         Collected::Stream(body) => {
             warn_of_stream();
-            // The trailers that could say otherwise are still to come.
+            // The trailers could contain another status, but they have not arrived yet.
             let work = if stands_by_status(parts.status) {
                 Work::Unrepeatable(Vec::new())
             } else {
@@ -299,12 +314,12 @@ where
             (response, Work::Transient(Vec::new()))
         }
     };
-    // The caller may have hung up.
+    // The caller may have disconnected.
     let _gone = first.send(response);
     work
 }
 
-/// Warns once in a process: a caller could bring about a line for each request.
+/// Warns once per process, because a caller could otherwise cause a log line per request.
 fn warn_of_stream() {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
@@ -312,7 +327,7 @@ fn warn_of_stream() {
     });
 }
 
-/// Whether an answer stands: see [`IdempotencyLayer`].
+/// Returns true if an answer is final: see [`IdempotencyLayer`].
 fn stands(status: StatusCode, headers: &HeaderMap, trailers: Option<&HeaderMap>) -> bool {
     let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if !is_grpc || !stands_by_status(status) {

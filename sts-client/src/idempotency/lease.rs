@@ -1,4 +1,4 @@
-//! An operation that is held while work on it goes on.
+//! The lease of an operation in progress.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,33 +11,37 @@ use super::authority::Authority;
 use super::record::Record;
 use crate::once::{Begun, Held, OnceError, OnceStore, Operation, Ticket};
 
-/// The number of attempts to store an outcome, and the first pause between them. Each pause is twice the previous.
+/// The number of attempts to store an outcome, and the first pause between them. Each pause is
+/// twice as long as the previous pause.
 const ATTEMPTS_TO_STORE: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// An operation that this process holds. A task renews the lease until the operation is finished or abandoned; one that is dropped before is
-/// abandoned, so that a caller that hangs up or work that panics leaves nothing locked.
+/// The lease of an operation that this process runs. A background task renews it until the
+/// operation is finished or abandoned. Dropping the lease abandons the operation, so that a
+/// disconnect or a panic leaves no lock behind.
 pub(crate) struct Lease {
     store: Arc<dyn OnceStore>,
     ticket: Ticket,
-    /// Says to the task that renews that it need not abandon. Dropped without a word: abandon.
+    /// Signals to the renewing task that the operation is settled. Dropping it without a message
+    /// abandons the operation.
     settled: oneshot::Sender<()>,
 }
 
-/// The answer of a store that was asked to begin an operation.
+/// The answer of the store to the start of an operation.
 pub(crate) enum Start {
-    /// It is ours to do.
+    /// This process may run the operation.
     Held(Lease),
-    /// It is in progress.
+    /// Another attempt is in progress.
     InFlight { retry_after: Duration },
-    /// It is done: the record of it.
+    /// The operation is done. Contains its record.
     Done { record: Vec<u8> },
-    /// Its key stands for another body.
+    /// The key was used with another body.
     Conflict,
 }
 
 impl Lease {
-    /// Begins an operation and holds it. Runs in a task of its own: a caller that hangs up while the store is asked leaves nothing held.
+    /// Starts an operation and holds its lease. Runs in its own task, so that a caller that
+    /// disconnects during the request to the store leaves no lease behind.
     pub(crate) async fn begin(store: Arc<dyn OnceStore>, operation: Operation) -> Result<Start, OnceError> {
         let begin = async move {
             Ok(match store.begin(&operation).await? {
@@ -57,15 +61,17 @@ impl Lease {
         Self { store, ticket, settled }
     }
 
-    /// 1 at the first attempt: see [`Ticket::attempt`].
+    /// Returns the number of this attempt: see [`Ticket::attempt`].
     pub(crate) fn attempt(&self) -> u32 {
         self.ticket.attempt
     }
 
-    /// Records that the operation is done, with its outcome if that is kept, under the authority by which it was done.
+    /// Records the operation as done, under the authority that ran it, with its outcome if the
+    /// outcome is to be stored.
     ///
-    /// A store without room records that much and no outcome. Where the store cannot be reached, the operation stays held until its lease
-    /// expires. Both are logged, and neither concerns the caller, who has the outcome.
+    /// A full store records the operation without its outcome. If the store is unreachable, the
+    /// operation stays held until its lease expires. Both cases are logged. Neither affects the
+    /// caller, who already has the outcome.
     pub(crate) async fn finish(self, authority: Authority, outcome: Option<Vec<u8>>) {
         let has_outcome = outcome.is_some();
         let mut stored = self.store(&Record { authority, outcome }).await;
@@ -83,13 +89,14 @@ impl Lease {
         self.settle();
     }
 
-    /// Ends the operation without an outcome. Returns once that is stored, so that a retry finds it so.
+    /// Ends the operation without an outcome. Returns after the store has recorded this, so that a
+    /// retry can start at once.
     pub(crate) async fn abandon(self) {
         abandon(&*self.store, &self.ticket).await;
         self.settle();
     }
 
-    /// Stores a record. Tries several times while the store cannot be reached.
+    /// Stores a record. Retries while the store is unreachable.
     async fn store(&self, record: &Record) -> Result<(), OnceError> {
         let bytes = record.to_bytes();
         let mut pause = FIRST_PAUSE;
@@ -107,20 +114,21 @@ impl Lease {
     async fn try_to_store(&self, bytes: &[u8]) -> Result<(), OnceError> {
         match self.store.finish(&self.ticket, bytes).await? {
             Held::Yes => {}
-            // An earlier attempt may have been stored, though its answer did not arrive.
+            // An earlier attempt may have succeeded although its answer was lost.
             Held::No => tracing::warn!("an outcome was stored before, or another process did the work too"),
         }
         Ok(())
     }
 
-    /// Stops the renewal and leaves the operation as it is.
+    /// Stops the renewal and leaves the operation unchanged.
     fn settle(self) {
-        // The task that renews ends with the runtime.
+        // The renewing task may have ended with the runtime.
         let _ended = self.settled.send(());
     }
 }
 
-/// Renews the lease until the operation is settled, and abandons it when its holder is gone.
+/// Renews the lease until the operation is settled. Abandons the operation if the lease is dropped
+/// first.
 async fn renew(store: Arc<dyn OnceStore>, ticket: Ticket, lease: Duration, mut settled: oneshot::Receiver<()>) {
     loop {
         tokio::select! {

@@ -1,35 +1,44 @@
-//! Idempotency: an operation that is requested again is not done again, and its outcome is repeated.
+//! Idempotency: a repeated operation returns the stored outcome instead of running again.
 //!
-//! [`IdempotencyLayer`] (feature `tower`) stands before HTTP handlers and goes by `Idempotency-Key`
-//! (draft-ietf-httpapi-idempotency-key-header). [`Idempotency::run`] does the same for one piece of work, where a protocol gives each try
-//! another body and another answer (A2A, MCP): before a tool, for instance.
+//! [`IdempotencyLayer`] (feature `tower`) wraps HTTP handlers and uses the `Idempotency-Key` header
+//! (draft-ietf-httpapi-idempotency-key-header). [`Idempotency::run`] does the same for a single
+//! piece of work, such as a tool. Use it with protocols whose retries differ in body and answer
+//! (A2A, MCP).
 //!
-//! An operation is the caller's own: its key counts within (tenant, caller, route), and tenant and caller are those of the verified
-//! [`Delegation`] and of nothing that a request says. The caller is the principal (issuer and subject) and the agent that acts for it.
+//! A key is scoped to (tenant, caller, route). Tenant and caller come only from the verified
+//! [`Delegation`], never from other parts of the request. The caller is the principal (issuer and
+//! subject) and the agent that acts for it.
 //!
-//! # Repetitions
+//! # Retries
 //!
-//! | the work ended | a repetition with the same body |
+//! | outcome of the work | a retry with the same body |
 //! |---|---|
-//! | [`Work::Final`] | is answered with the same outcome, byte for byte |
+//! | [`Work::Final`] | returns the same outcome, byte for byte |
 //! | [`Work::Unrepeatable`] | [`NotRun::NotKept`]: 409 |
-//! | [`Work::Transient`] | does it again |
+//! | [`Work::Transient`] | runs the work again |
 //! | it is still in progress | [`NotRun::InFlight`]: 409, `Retry-After` |
-//! | it panicked | does it again |
-//! | its process died | does it again, once the lease has expired |
+//! | it panicked | runs the work again |
+//! | its process exited | runs the work again after the lease has expired |
 //!
-//! With another body it is always [`NotRun::Conflict`]: 409. Work that is done again has an [`Attempt`] above 1: an earlier one may have had
-//! its effect, which no answer reported. To rule that out, store the effect under the attempt's key, in one transaction.
+//! A retry with another body always gets [`NotRun::Conflict`]: 409. Work that runs again has an
+//! [`Attempt`] above 1. An earlier attempt may have had an effect that no answer reported. To rule
+//! out a second effect, store the effect under the attempt's key, in the same transaction.
 //!
-//! An outcome is repeated to the **authority** under which it was done, and to no other: the same scope and the same roles, groups,
-//! entitlements, authorization details, `acr` and `amr`. The handler's own checks do not run for a repetition, so a token that lost a right,
-//! or gained one, gets [`NotRun::OtherAuthority`] (409) and neither the outcome nor a second effect.
+//! The stored outcome is returned only under the same **authority**: the same scope, roles, groups,
+//! entitlements, authorization details, `acr` and `amr`. The handler's own checks do not run for a
+//! retry. So a token that lost or gained a right gets [`NotRun::OtherAuthority`] (409): no outcome
+//! is returned, and no work runs.
 //!
-//! Where the store cannot be reached nothing is done ([`NotRun::Unavailable`]: 424).
+//! If the store is unreachable, no work runs ([`NotRun::Unavailable`]: 424).
 //!
-//! What lives here: the rules (`mod`, `run`), the lease of work in progress (`lease`), the record of work that is done (`record`,
-//! `authority`), what is told of them (`told`), and how HTTP keeps them (`layer`, `body`, `multipart`, `stored`). What must never: a store;
-//! those are in [`crate::once`].
+//! What lives here:
+//! - the rules (`mod`, `run`);
+//! - the lease of work in progress (`lease`);
+//! - the record of completed work (`record`, `authority`);
+//! - metrics and trace events (`told`);
+//! - the HTTP layer (`layer`, `body`, `multipart`, `stored`).
+//!
+//! What must never: a store. Add a store in [`crate::once`].
 
 mod authority;
 #[cfg(feature = "tower")]
@@ -64,16 +73,17 @@ use crate::once::{Caller, OnceError, OnceKey, OnceStore};
 use crate::outcome::Halted;
 use crate::trace::Tracer;
 
-/// How long work that is going on is held without a sign of life.
+/// The default lease of work in progress.
 const LEASE: Duration = Duration::from_secs(60);
-/// How long an outcome is kept.
+/// The default time for which an outcome is stored.
 const EXPIRES_IN: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest outcome.
+/// The default maximum size of a stored outcome.
 const MAX_OUTCOME_BYTES: usize = 1 << 20;
-/// When to come back while the work is going on: it may end long before its lease.
+/// The maximum `Retry-After` while the work is in progress. The work may finish long before its
+/// lease expires.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Does work once. Cloning is cheap and shares the store.
+/// Runs each operation once. Cloning is cheap and shares the store.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
     store: Arc<dyn OnceStore>,
@@ -84,77 +94,83 @@ pub struct Idempotency {
     clock: Arc<dyn Clock>,
 }
 
-/// Work that may be asked for again.
+/// The identity of work that may be requested more than once.
 #[derive(Debug, Clone, Copy)]
 pub struct Repeatable<'a> {
-    /// Who asks.
+    /// The verified caller.
     pub caller: &'a Delegation,
-    /// What for: the same for all repetitions, and for no other kind of work that uses the store.
+    /// The name of the operation. Retries use the same name; no other kind of work in the same
+    /// store may use it.
     pub route: &'a str,
-    /// The key of the request, or of the call.
+    /// The idempotency key of the request or of the call.
     pub key: &'a IdempotencyKey,
-    /// What a repetition must have in common with the first.
+    /// The digest that a retry must match. Another digest is [`NotRun::Conflict`].
     pub fingerprint: Fingerprint,
 }
 
-/// SHA-256 of whatever a repetition must have in common with the first.
+/// The SHA-256 digest of everything in which a retry must equal the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
-/// How the work ended.
+/// The result of the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// With an outcome that stands: a repetition is answered with it.
+    /// A final outcome. A retry returns it.
     Final(Vec<u8>),
-    /// With an outcome that stands and is not kept: a secret that is shown once, or a stream. A repetition is [`NotRun::NotKept`].
+    /// A final outcome that is not stored, such as a secret that is shown once, or a stream. A
+    /// retry gets [`NotRun::NotKept`].
     Unrepeatable(Vec<u8>),
-    /// With an outcome that may be another next time: nothing has been done, or not all of it.
+    /// An outcome that may change on a retry, because the work was not done or was only partly
+    /// done.
     Transient(Vec<u8>),
 }
 
-/// The number of this try: 1, unless earlier ones were abandoned within ten minutes or died on the way. They may have had their effect.
+/// The number of this attempt, starting at 1. It is higher if earlier attempts were abandoned
+/// within the last ten minutes, or if their process exited. Those attempts may have had an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt(pub u32);
 
-/// The outcome.
+/// The outcome of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Ran {
-    /// What the work ended with, now or then.
+    /// The outcome of this run, or the stored outcome of an earlier run.
     pub outcome: Vec<u8>,
-    /// Whether it was then.
+    /// True if the outcome comes from an earlier run.
     pub replayed: bool,
 }
 
-/// Why there is no outcome.
+/// The reason for a missing outcome.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotRun {
-    /// The key stands for work with another body. Nothing was done.
+    /// The key was used with another body. The work did not run.
     #[error("the idempotency key was used with another body")]
     Conflict,
-    /// The work is going on. Nothing was done.
+    /// The work is in progress. It did not run again.
     #[error("the work is going on")]
     InFlight {
-        /// When to come back.
+        /// The time after which the client should retry.
         retry_after: Duration,
     },
-    /// The store cannot be asked. Nothing was done.
+    /// The store is unreachable. The work did not run.
     #[error("nothing is done without the store")]
     Unavailable(#[source] OnceError),
-    /// The work did not end: it panicked. A repetition does it again.
+    /// The work panicked before it finished. A retry runs it again.
     #[error("the work did not end")]
     Broken,
-    /// The work is done, and its outcome was not kept: it was too long, a stream, or the store had no room for it.
+    /// The work is done, and its outcome is not stored: it was too long, it was a stream, or the
+    /// store was full.
     #[error("the work is done, and its outcome was not kept")]
     NotKept,
-    /// The work was done under another authority: its outcome is not for this one. Nothing was done.
+    /// The work was done under another authority, which alone may read its outcome. It did not run
+    /// again.
     #[error("the work was done under another authority")]
     OtherAuthority,
 }
 
 impl Idempotency {
-    /// With that store: a lease of 60 s, outcomes of up to 1 MiB, kept for 24 h.
+    /// Uses this store, with a lease of 60 s. Stores outcomes of up to 1 MiB for 24 h.
     pub fn new(store: Arc<dyn OnceStore>) -> Self {
         Self {
             store,
@@ -166,36 +182,39 @@ impl Idempotency {
         }
     }
 
-    /// The time after which another process may do work whose process ended. The lease is renewed while the work is in progress.
+    /// Sets the time after which another process may take over work whose process exited. The lease
+    /// is renewed while the work is in progress. Default 60 s.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How long an outcome is kept. After that, its key is like new.
+    /// Sets the time for which an outcome is stored. Afterwards its key is free again. Default 24
+    /// h.
     #[must_use]
     pub fn expires_in(mut self, expires_in: Duration) -> Self {
         self.expires_in = expires_in;
         self
     }
 
-    /// Who is told what happened to each piece of work: whether it was new (`replay`), whether it was done (`invoked`), and that its outcome
-    /// is known (`answered`).
+    /// Sets the tracer. It receives events for each piece of work: whether it was new (`replay`),
+    /// whether it ran (`invoked`), and that its outcome is known (`answered`).
     #[must_use]
     pub fn trace(mut self, tracer: Tracer) -> Self {
         self.tracer = tracer;
         self
     }
 
-    /// The clock of what is told; leases and expiry go by the store's.
+    /// Sets the clock for trace events. Leases and expiry use the clock of the store.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The longest outcome that is kept. The first caller gets a longer one all the same; a repetition is [`NotRun::NotKept`].
+    /// Sets the maximum size of a stored outcome. A longer outcome still reaches the first caller;
+    /// a retry gets [`NotRun::NotKept`]. Default 1 MiB.
     #[must_use]
     pub fn max_outcome_bytes(mut self, max: usize) -> Self {
         self.max_outcome_bytes = max;
@@ -204,12 +223,12 @@ impl Idempotency {
 }
 
 impl Repeatable<'_> {
-    /// The key within (tenant, caller, route).
+    /// Returns the key of the operation in the store, scoped to (tenant, caller, route).
     fn once_key(&self) -> OnceKey {
         OnceKey::new("idempotency", self.caller_parts().into_iter().chain([self.route, self.key.as_str()]))
     }
 
-    /// The caller, as the store counts its share.
+    /// Returns the caller, whose share of the store is limited.
     fn caller(&self) -> Caller {
         Caller::new(self.caller_parts())
     }
@@ -237,19 +256,19 @@ impl Repeatable<'_> {
 }
 
 impl Fingerprint {
-    /// Of parts, each with its length.
+    /// Digests a list of parts, each with its length.
     pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
         Self(*OnceKey::new("fingerprint", parts).as_bytes())
     }
 
-    /// Of a JSON value, whatever the order of the members of its objects.
+    /// Digests a JSON value. The order of object members is ignored.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
         Self(*OnceKey::of_json("fingerprint", value).as_bytes())
     }
 }
 
-/// The answer to the caller.
+/// Converts the reason to the answer that the caller receives.
 impl From<NotRun> for Halted {
     fn from(not_run: NotRun) -> Self {
         match not_run {

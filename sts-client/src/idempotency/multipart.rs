@@ -1,8 +1,10 @@
-//! Multipart bodies: HTTP clients make a new boundary for each try, so that a fingerprint must not depend on it.
+//! Multipart bodies. HTTP clients choose a new boundary for each attempt, so a fingerprint must not
+//! depend on it.
 
 use http::HeaderValue;
 
-/// The content type and the body as a fingerprint takes them: whole, or a multipart body in its parts and without its boundary.
+/// Returns the inputs of a fingerprint: the content type and the body. A multipart body is split
+/// into its parts, without its boundary.
 pub(super) fn canonical<'a>(content_type: Option<&'a HeaderValue>, body: &'a [u8]) -> Vec<&'a [u8]> {
     let content_type = content_type.map(HeaderValue::as_bytes).unwrap_or_default();
     let Some((before, boundary, after)) = std::str::from_utf8(content_type).ok().and_then(boundary) else {
@@ -14,12 +16,12 @@ pub(super) fn canonical<'a>(content_type: Option<&'a HeaderValue>, body: &'a [u8
     canonical
 }
 
-/// The boundary of a multipart content type (RFC 2046 §5.1.1), and the text before and after it. `None` for other types, and for what is
-/// no boundary.
+/// Returns the boundary of a multipart content type (RFC 2046 §5.1.1), and the text before and
+/// after it. Returns `None` for other types and for an invalid boundary.
 fn boundary(content_type: &str) -> Option<(&str, &str, &str)> {
     const NAME: &str = "boundary=";
     let is_multipart = content_type.get(..10)?.eq_ignore_ascii_case("multipart/");
-    // Positions in the lower-case text are those in the text: ASCII letters alone change.
+    // Positions are equal in both texts, because only ASCII letters change.
     let lower = content_type.to_ascii_lowercase();
     let start = lower.find(NAME).filter(|_| is_multipart)? + NAME.len();
     let (before, value) = content_type.split_at_checked(start)?;
@@ -31,7 +33,7 @@ fn boundary(content_type: &str) -> Option<(&str, &str, &str)> {
     (1..=70).contains(&boundary.len()).then_some((before, boundary, after))
 }
 
-/// The pieces of a body between delimiters, each of which is at the start of a line.
+/// Splits a body at its delimiters. A delimiter must be at the start of a line.
 fn split<'a>(body: &'a [u8], delimiter: &[u8]) -> Vec<&'a [u8]> {
     let (mut pieces, mut start) = (Vec::new(), 0);
     let is_at_line = |at: usize| at == 0 || body.get(..at).is_some_and(|before| before.ends_with(b"\r\n"));

@@ -1,35 +1,33 @@
-//! The record of an operation that is done, as a store holds it.
+//! The stored record of a completed operation.
 
 use super::authority::Authority;
 
-/// The form below.
+/// The version of the format that [`Record::to_bytes`] writes.
 const VERSION: u8 = 2;
 const WITHOUT_OUTCOME: u8 = 0;
 const WITH_OUTCOME: u8 = 1;
 
-/// An operation that is done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// The authority under which it was done.
     pub(crate) authority: Authority,
-    /// Its outcome; `None` where that is not kept.
+    /// The outcome; `None` if the outcome is not stored.
     pub(crate) outcome: Option<Vec<u8>>,
 }
 
-/// The reason for which a completed operation is not answered with its outcome.
+/// The reason for not returning a stored outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotRepeated {
-    /// It was done under another authority.
+    /// The operation was done under another authority.
     OtherAuthority,
-    /// Its outcome is not kept.
+    /// The outcome is not stored.
     NotKept,
-    /// The bytes are no record of this crate.
+    /// The bytes are not a record of this version.
     Foreign,
 }
 
 impl Record {
-    /// Version, authority, a byte that says whether an outcome follows, outcome. Without an outcome it is short enough for a store that is
-    /// full.
+    /// Encodes the version, the authority, a byte that says whether an outcome follows, and the
+    /// outcome. A record without an outcome is small enough for a full store.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend(self.authority.as_bytes());
@@ -54,7 +52,7 @@ impl Record {
         Some(Self { authority: Authority::from_bytes(*authority), outcome })
     }
 
-    /// The outcome that was stored, for a caller of the same authority.
+    /// Returns the stored outcome to a caller with the same authority.
     pub(crate) fn repeat(stored: &[u8], authority: Authority) -> Result<Vec<u8>, NotRepeated> {
         let record = Self::from_bytes(stored).ok_or(NotRepeated::Foreign)?;
         if record.authority != authority {

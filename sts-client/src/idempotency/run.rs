@@ -1,4 +1,4 @@
-//! Doing work once.
+//! Running work once.
 
 use std::error::Error;
 use std::future::Future;
@@ -11,10 +11,11 @@ use crate::context::CallContext;
 use crate::once::{OnceError, Operation};
 
 impl Idempotency {
-    /// Does the work, unless it has been done: then its outcome is the stored one.
+    /// Runs the work, or returns the stored outcome if the work is already done.
     ///
-    /// It runs in a task of its own, in the [`CallContext`] of this one. It ends, and its outcome is stored, even when its caller hangs up.
-    /// Its lease is renewed while it runs. Costs two round trips to the store, one for a repetition.
+    /// The work runs in its own task, in the [`CallContext`] of the calling task. It finishes, and
+    /// its outcome is stored, even if the caller disconnects. The lease is renewed while the work
+    /// runs. Costs two round trips to the store, or a single round trip for a retry.
     ///
     /// ```
     /// use sts_client::{Delegation, IdempotencyKey};
@@ -29,8 +30,8 @@ impl Idempotency {
     /// ```
     ///
     /// # Errors
-    /// See [`NotRun`]. When an outcome cannot be stored the caller gets it all the same, and a repetition after the lease does the work
-    /// again: that is logged as an error.
+    /// See [`NotRun`]. If the outcome cannot be stored, the caller still receives it, and the
+    /// failure is logged as an error. A retry after the lease has expired then runs the work again.
     pub async fn run<W, F>(&self, repeatable: Repeatable<'_>, work: W) -> Result<Ran, NotRun>
     where
         W: FnOnce(Attempt) -> F + Send + 'static,
@@ -53,7 +54,7 @@ impl Idempotency {
             ran
         };
         let run = tokio::spawn(run.in_current_span());
-        // The task does nothing that panics; it is gone when the runtime ends.
+        // The task does not panic. It is cancelled only at the shutdown of the runtime.
         run.await.unwrap_or(Err(NotRun::Broken))
     }
 
@@ -80,7 +81,7 @@ impl Idempotency {
             }
         };
         let attempt = Attempt(lease.attempt());
-        // The work is called within its task, where its panic is caught.
+        // Call the work inside its task, which catches a panic.
         let work = async move { work(attempt).await };
         let task = match context {
             Some(context) => tokio::spawn(context.scope(work).in_current_span()),

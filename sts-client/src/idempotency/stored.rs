@@ -1,4 +1,5 @@
-//! An HTTP answer as bytes: version, status, headers, trailers, body. What is not of this form is not read.
+//! An HTTP answer as bytes: version, status, headers, trailers, body. Bytes in any other format are
+//! rejected.
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE,
@@ -6,11 +7,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// The form below.
+/// The version of the format that [`Stored::to_bytes`] writes.
 const VERSION: u8 = 2;
 
-/// The headers that are kept: those that describe the outcome or say how to go on. Never a header that sets a cookie, names a connection or
-/// describes one try.
+/// The default headers to store: headers that describe the outcome or the next step of the client.
+/// Headers that set a cookie, describe a connection or describe a single attempt must never be
+/// stored.
 pub(super) const KEPT: [HeaderName; 20] = [
     ALLOW,
     CACHE_CONTROL,
@@ -34,7 +36,6 @@ pub(super) const KEPT: [HeaderName; 20] = [
     HeaderName::from_static("grpc-status-details-bin"),
 ];
 
-/// An answer that was kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) status: StatusCode,
@@ -44,7 +45,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// The bytes of an answer. Fields that are longer than the form allows are left out.
+    /// Encodes the answer. Omits header fields that exceed the length limits of the format.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend(self.status.as_u16().to_be_bytes());
@@ -57,7 +58,7 @@ impl Stored {
         bytes
     }
 
-    /// The answer; `None` for bytes that are none.
+    /// Decodes an answer; `None` if the bytes are invalid.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = bytes.split_first()? else { return None };
         let status = StatusCode::from_u16(number(&mut rest)?).ok()?;
@@ -68,7 +69,7 @@ impl Stored {
     }
 }
 
-/// Those of the headers that are kept.
+/// Returns the headers that are to be stored.
 pub(super) fn select(headers: &HeaderMap, kept: &[HeaderName]) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| kept.contains(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -83,7 +84,7 @@ fn write_fields(bytes: &mut Vec<u8>, fields: &HeaderMap) {
         bytes.extend(value_length.to_be_bytes());
         bytes.extend(value.as_bytes());
     }
-    // No field has a name without letters.
+    // An empty name ends the list, because a field name is never empty.
     bytes.extend([0, 0]);
 }
 

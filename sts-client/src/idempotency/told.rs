@@ -1,16 +1,16 @@
-//! What is told of work: a count, and an event for each boundary that it met.
+//! Metrics and trace events.
 
 use super::{Idempotency, NotRun, Ran, Repeatable};
 use crate::trace::{Boundary, Event, Guard, Matter, Outcome, Reference};
 
-/// Whom and what the events of a piece of work are about.
+/// Returns the fields that identify a piece of work in trace events.
 pub(super) fn matter(repeatable: &Repeatable<'_>) -> Matter {
     let idempotency_key = Some(Reference::of(repeatable.key.as_str()));
     Matter { idempotency_key, ..Matter::of(repeatable.caller) }
 }
 
 impl Idempotency {
-    /// Tells how a piece of work went, whether or not anybody still waits for it.
+    /// Records a metric and trace events for a piece of work, even if its caller has disconnected.
     pub(super) fn tell(&self, ran: &Result<Ran, NotRun>, matter: &Matter) {
         metrics::counter!("sts_client_idempotency_total", "outcome" => name(ran)).increment(1);
         let at = self.clock.now();
@@ -34,7 +34,8 @@ fn name(ran: &Result<Ran, NotRun>) -> &'static str {
     }
 }
 
-/// The boundaries that the work met, and how it fared there. What was done before is answered and not invoked.
+/// Returns the boundaries that the work reached, with the outcome at each. A stored outcome is
+/// answered without being invoked.
 fn boundaries(ran: &Result<Ran, NotRun>) -> Vec<(Boundary, Outcome)> {
     let (new, invoked) = ((Boundary::Replay, Outcome::Passed), (Boundary::Invoked, Outcome::Passed));
     match ran {

@@ -1,4 +1,4 @@
-//! How a verifier is set up.
+//! The builder of a verifier.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -58,7 +58,7 @@ impl VerifierBuilder {
         }
     }
 
-    /// Believes an issuer.
+    /// Adds a trusted issuer.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -70,7 +70,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Refuses tokens without this scope.
+    /// Refuses tokens that lack this scope.
     ///
     /// ```
     /// # use sts_client::{ScopeToken, Verifier};
@@ -82,7 +82,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Knows a subject of an issuer other than the STS as a service account that may speak for these tenants.
+    /// Declares a subject of an issuer other than the STS as a service account that may name these
+    /// tenants.
     ///
     /// ```
     /// # use sts_client::{Tenant, Verifier};
@@ -99,8 +100,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// The URI of this agent as a protected resource (RFC 9728 §1.2): its metadata is served and named in refusals. An http(s) URL
-    /// without query and fragment.
+    /// Sets the URI of this agent as a protected resource (RFC 9728 §1.2). Its metadata is served
+    /// and named in refusals. Must be an http(s) URL without query and fragment.
     ///
     /// ```
     /// # use sts_client::Verifier;
@@ -112,8 +113,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Asks the STS for every token of its own whether it is still active, once per request. While the STS is out of reach, such tokens
-    /// are answered with 503.
+    /// Introspects every token of this STS once per request. While the STS is unreachable, requests
+    /// with such tokens are refused with 503.
     ///
     /// ```
     /// # use sts_client::{Sts, Verifier};
@@ -127,7 +128,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Says what happens to requests at each boundary.
+    /// Reports each boundary that a request passes, or is refused at, to this tracer.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -140,7 +141,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Tells the time by another clock.
+    /// Sets the clock. Default [`SystemClock`].
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -153,7 +154,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Takes chance from elsewhere.
+    /// Sets the source of randomness. Default [`SystemEntropy`].
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -166,7 +167,7 @@ impl VerifierBuilder {
         self
     }
 
-    /// Opens no connection yet.
+    /// Builds the verifier. Opens no connection.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -175,9 +176,14 @@ impl VerifierBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`]: no audience or an empty one; no issuer, one twice, or one whose keys may not be fetched; a service
-    /// account of an issuer that is not there, or of an STS; a resource that is no http(s) URL; an STS to introspect at that is not
-    /// believed. [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] if:
+    /// - there is no audience, or an empty audience;
+    /// - there is no issuer, an issuer appears twice, or the keys of an issuer may not be fetched;
+    /// - a service account belongs to an STS or to an issuer that the verifier does not trust;
+    /// - the resource is not an http(s) URL;
+    /// - the STS for introspection is not a trusted issuer.
+    ///
+    /// [`BuildError::Http`] if the HTTP client cannot be built.
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
             return Err(BuildError::contradiction("a verifier needs an audience, and none may be empty"));
@@ -228,7 +234,7 @@ impl VerifierBuilder {
     }
 }
 
-/// The tenants of each service account, by `sub`, by issuer.
+/// The tenants of each service account. The outer key is the issuer, the inner key is the `sub`.
 type ServiceAccounts = HashMap<String, HashMap<String, Vec<Tenant>>>;
 
 fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<ServiceAccounts, BuildError> {
@@ -252,8 +258,8 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
     Ok(accounts)
 }
 
-/// Nothing is sent to the resource, which is this agent: plain http is as good a name as any. A segment that routers take for a pattern
-/// would not be served.
+/// Checks the resource URL. Plain http is allowed, because the agent sends nothing to this URL.
+/// Refuses path segments that routers read as a pattern, because the metadata would not be served.
 fn check_resource(resource: &Url) -> Result<(), BuildError> {
     let is_pattern = |segment: &str| segment.starts_with([':', '*']);
     let has_pattern = resource.path_segments().is_some_and(|mut segments| segments.any(is_pattern));

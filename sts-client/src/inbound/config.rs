@@ -1,4 +1,4 @@
-//! A verifier as a file describes it.
+//! The `[inbound]` table of an agent's TOML.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use super::issuer::{Issuer, Selectors};
 use crate::agent_file::{AgentFile, read_file};
 use crate::build_error::BuildError;
 
-/// `[inbound]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InboundTable {
@@ -70,7 +69,7 @@ struct MarkConfig {
     value: Option<String>,
 }
 
-/// A claim selector, or an array of them.
+/// A single claim selector or an array of selectors.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
@@ -157,7 +156,8 @@ impl IssuerConfig {
             issuer = issuer.aliases(self.aliases);
         }
         if let Some(path) = self.ca_file {
-            // A file that cannot be used is told now, and it is read again when it changes.
+            // Report an unusable file now, not at the first fetch. The file is read again when it
+            // changes.
             http_client(Some(&read_file(&path)?))?;
             issuer = issuer.ca_file(path);
         }

@@ -1,4 +1,5 @@
-//! Refusals as gRPC clients read them: HTTP status 200, and the outcome in `grpc-status` and `grpc-message`.
+//! Refusals for gRPC clients: HTTP status 200, with the outcome in `grpc-status` and
+//! `grpc-message`.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -9,22 +10,24 @@ const GRPC: &str = "application/grpc";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The content type of a gRPC request (`application/grpc`, with any suffix: `+proto`, `-web`); `None` for any other request.
+/// Returns the content type of a gRPC request: `application/grpc` with an optional suffix such as
+/// `+proto` or `-web`. Returns `None` for any other request.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(CONTENT_TYPE)?;
     let start = value.as_bytes().get(..GRPC.len())?;
     start.eq_ignore_ascii_case(GRPC.as_bytes()).then(|| value.clone())
 }
 
-/// A response that has headers alone ("Trailers-Only" of the gRPC protocol over HTTP/2). `WWW-Authenticate` and `Retry-After` arrive as
-/// metadata.
+/// Builds a response that has only headers ("Trailers-Only" in the gRPC protocol over HTTP/2).
+/// Clients receive `WWW-Authenticate` and `Retry-After` as metadata.
 pub(super) fn response<B: Default>(refusal: &Refusal, content_type: HeaderValue) -> Response<B> {
     let mut response = Response::new(B::default());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(GRPC_STATUS, refusal.grpc_code().into());
-    // The descriptions are fixed texts of printable ASCII without a percent sign, which need no escapes.
+    // The descriptions are fixed printable ASCII texts without a percent sign, so they need no
+    // escapes.
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(refusal.description()));
     if let Some(challenge) = refusal.www_authenticate() {
         headers.insert(WWW_AUTHENTICATE, challenge);

@@ -1,4 +1,4 @@
-//! The two headers of a request that say who calls: `Authorization` and `X-Tenant-ID`.
+//! The two request headers that identify the caller: `Authorization` and `X-Tenant-ID`.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,10 +8,11 @@ use super::refusal::Why;
 use crate::bearer;
 use crate::carried::X_TENANT_ID;
 
-/// The one bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are not read.
+/// Returns the single bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are
+/// ignored.
 pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Why> {
     let value = at_most_one(headers, &AUTHORIZATION, Why::AuthorizationRepeated)?.ok_or(Why::NoToken)?;
-    // The cause holds nothing but that it failed.
+    // The cause carries no detail.
     let text = value.to_str().or(Err(Why::AuthorizationMalformed))?;
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
@@ -24,10 +25,10 @@ pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Why> {
     Ok(token)
 }
 
-/// The tenant that a request names.
+/// Returns the tenant that a request names.
 pub(super) fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Why> {
     let Some(value) = at_most_one(headers, &X_TENANT_ID, Why::TenantHeaderMalformed)? else { return Ok(None) };
-    // Neither cause says more than that it is none.
+    // Neither cause carries more detail than the variant.
     let text = value.to_str().or(Err(Why::TenantHeaderMalformed))?;
     Tenant::new(text).map(Some).or(Err(Why::TenantHeaderMalformed))
 }

@@ -1,4 +1,4 @@
-//! The question to the STS whether a token of its own is still active (RFC 7662).
+//! Introspection of tokens at the STS that issued them (RFC 7662).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,18 +18,21 @@ use super::refusal::Why;
 use crate::carried::CorrelationId;
 use crate::exchange::{ExchangeError, Sts};
 
-/// The name of the header by which a request that the layer has verified is known to a second verification of the same request, as in the
-/// executor of an A2A agent. Its value is a secret of this process; a request from outside cannot have one.
+/// The header that marks a request which the layer has verified. A second verification of the same
+/// request, as in the executor of an A2A agent, then skips introspection.
+///
+/// The value is a secret of this process, so a request from outside cannot carry a valid value.
 pub(super) const TICKET: HeaderName = HeaderName::from_static("x-sts-introspected");
 
-/// The time for which a ticket is good.
+/// The lifetime of a ticket.
 const FRESH_FOR: Duration = Duration::from_secs(5);
 
-/// The number of tickets that are remembered. A request whose ticket is not is introspected twice.
+/// The maximum number of stored tickets. A request whose ticket is not stored is introspected
+/// twice.
 #[cfg(feature = "tower")]
 const MAX_TICKETS: usize = 4096;
 
-/// The STS that is asked, and the requests whose tokens it has just called active.
+/// The STS that introspects tokens, and a ticket for each request whose token was just active.
 #[derive(Debug)]
 pub(super) struct Introspected {
     sts: Sts,
@@ -52,7 +55,8 @@ impl Introspected {
         self.sts.issuer()
     }
 
-    /// Asks the STS, unless it has called the token active in this very request.
+    /// Introspects the token, unless the ticket shows that the STS reported it active for this
+    /// request.
     pub(super) async fn check(
         &self,
         (token, sha256): (&str, &[u8; 32]),
@@ -81,7 +85,7 @@ impl Introspected {
         }
     }
 
-    /// The value of [`TICKET`] for a request whose token was called active just now.
+    /// Returns a value of [`TICKET`] for a request whose token the STS has just reported active.
     #[cfg(feature = "tower")]
     pub(super) fn ticket(&self, token: [u8; 32], now: Timestamp, entropy: &dyn Entropy) -> Option<HeaderValue> {
         let mut random = [0; 16];

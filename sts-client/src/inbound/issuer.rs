@@ -1,4 +1,4 @@
-//! Who is believed.
+//! Trusted issuers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use url::Url;
 
 use super::outside::{Mark, TenantSource};
 
-/// What an issuer may sign with when nobody says otherwise.
+/// The default signature algorithms of an issuer.
 const DEFAULT_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
 
-/// An issuer whose tokens are believed.
+/// A trusted issuer of inbound tokens.
 ///
 /// ```
 /// # use sts_client::inbound::Issuer;
@@ -38,8 +38,8 @@ pub struct Issuer {
     pub(super) allow_http: bool,
 }
 
-/// The claims that an issuer puts a value into, of which the first with a value counts: literal names, or JSON Pointers, which begin with
-/// `/`.
+/// One or more claim selectors. The first selector that finds a value applies. A selector is the
+/// literal name of a claim, or a JSON Pointer, which starts with `/`.
 ///
 /// ```
 /// use sts_client::inbound::Selectors;
@@ -74,12 +74,12 @@ impl<const N: usize> From<[&str; N]> for Selectors {
     }
 }
 
-/// What the claims of an issuer mean.
+/// The meaning of an issuer's claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// What an STS means by them: actors, principal, tenants.
+    /// The claims of an STS: actors, principal, tenants.
     Sts,
-    /// What the issuer's entry says.
+    /// The claims that the issuer's configuration describes.
     Outside,
 }
 
@@ -98,7 +98,8 @@ pub(super) enum Keys {
 }
 
 impl Issuer {
-    /// The STS: its tokens are RFC 9068 access tokens with `act`, `tenant_id`, or `tenant_ids`. Keys by its metadata.
+    /// Returns an STS. Its tokens are RFC 9068 access tokens with `act`, `tenant_id`, or
+    /// `tenant_ids`. Its metadata names the keys.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -109,7 +110,8 @@ impl Issuer {
         Self::of(issuer.into(), Dialect::Sts)
     }
 
-    /// Any other issuer, byte for byte its `iss`. Keys by its metadata.
+    /// Returns an issuer that is not an STS. `issuer` must equal the `iss` of its tokens byte for
+    /// byte. Its metadata names the keys.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -141,7 +143,7 @@ impl Issuer {
         }
     }
 
-    /// Where its keys are, instead of where its metadata says.
+    /// Sets the URL of the keys and disables discovery.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -153,7 +155,7 @@ impl Issuer {
         self
     }
 
-    /// Its keys themselves.
+    /// Sets the keys directly, so that no keys are fetched.
     ///
     /// ```
     /// # use sts_client::{KeySet, inbound::Issuer};
@@ -167,7 +169,7 @@ impl Issuer {
         self
     }
 
-    /// The file that holds its keys, which is followed.
+    /// Sets the file that holds the keys. The file is read again when it changes.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -179,7 +181,7 @@ impl Issuer {
         self
     }
 
-    /// What it may sign with. Default RS256, ES256, `EdDSA`.
+    /// Sets the allowed signature algorithms. Default RS256, ES256, `EdDSA`.
     ///
     /// ```
     /// # use sts_client::{Algorithm, inbound::Issuer};
@@ -191,8 +193,11 @@ impl Issuer {
         self
     }
 
-    /// Other `iss` values of the same issuer. Their tokens name the principals of the issuer itself. `{tenantid}` in the issuer and in
-    /// its aliases stands for one segment of the path, which must be the tenant.
+    /// Sets other `iss` values of the same issuer. Their tokens name principals of the issuer
+    /// itself.
+    ///
+    /// `{tenantid}` in the issuer and in its aliases matches a single path segment, which must be
+    /// the tenant.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -204,8 +209,9 @@ impl Issuer {
         self
     }
 
-    /// The claim that holds the tenant, by its literal name or a JSON Pointer, or several of which the first with a value counts. A
-    /// token without it is refused. Replaces [`Issuer::tenant`].
+    /// Sets the claim that holds the tenant: a literal name, a JSON Pointer, or several selectors,
+    /// of which the first with a value applies. A token without the claim is refused. Replaces
+    /// [`Issuer::tenant`].
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -218,7 +224,7 @@ impl Issuer {
         self
     }
 
-    /// The claim that says whom a token is for. Default `aud`.
+    /// Sets the claim that holds the audience of a token. Default `aud`.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -230,7 +236,8 @@ impl Issuer {
         self
     }
 
-    /// The claim that names the user. Default `sub`. The principal is the issuer with its value.
+    /// Sets the claim that names the user. Default `sub`. The principal is the pair of the issuer
+    /// and this value.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -242,8 +249,8 @@ impl Issuer {
         self
     }
 
-    /// The text that is put before the names of its users where a name stands without its issuer. Default none. The subject of a
-    /// [`Delegation`](crate::Delegation) keeps the name that the issuer gives.
+    /// Sets a prefix for user names in places that show a name without its issuer. Default none.
+    /// The subject of a [`Delegation`](crate::Delegation) keeps the name that the issuer gives.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -255,7 +262,8 @@ impl Issuer {
         self
     }
 
-    /// The greatest age of its tokens by `iat`. A token without `iat` may live no longer than that. Default 24 hours.
+    /// Sets the maximum age of tokens by `iat`. A token without `iat` is refused if it expires
+    /// later than this age from now. Default 24 hours.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -268,7 +276,8 @@ impl Issuer {
         self
     }
 
-    /// The tenant of all its users. Replaces [`Issuer::tenant_claim`]; with neither its tokens have no tenant.
+    /// Sets a fixed tenant for all users of the issuer. Replaces [`Issuer::tenant_claim`]. Without
+    /// either, the tokens have no tenant.
     ///
     /// ```
     /// # use sts_client::{Tenant, inbound::Issuer};
@@ -280,7 +289,8 @@ impl Issuer {
         self
     }
 
-    /// The claim that holds the roles of a user: a string, or an array of strings or of objects with a `name`. Default `roles`.
+    /// Sets the claim that holds the roles of a user: a string, or an array of strings or of
+    /// objects with a `name`. Default `roles`.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -292,7 +302,8 @@ impl Issuer {
         self
     }
 
-    /// The claim that holds the scope, as a string or an array. Default `scope`, and where that is absent `scp`.
+    /// Sets the claim that holds the scope, as a string or an array. Default `scope`, or `scp` if
+    /// `scope` is absent.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -304,12 +315,17 @@ impl Issuer {
         self
     }
 
-    /// The claim that marks the token of a service account, which an agent got for itself and no user stands behind: with that value, or
-    /// with any value where `None`. Auth0: `gty`, `client-credentials`. Entra ID: `idtyp`, `app`. Keycloak: `client_id`, `None`. A token
-    /// with `tenant_ids`, or whose `sub` is its `client_id`, `azp` or `cid`, is a service account's without that.
+    /// Sets the claim that marks the token of a service account: a token that an agent requested
+    /// for itself, without a user. The claim must have this value; with `None`, any value but
+    /// `null` and `false` counts. Examples: Auth0 `gty`, `client-credentials`; Entra ID `idtyp`,
+    /// `app`; Keycloak `client_id`, `None`.
     ///
-    /// Such an account may name the tenants that [`VerifierBuilder::service_account`](super::VerifierBuilder::service_account) gives it,
-    /// and without an entry there no tenant.
+    /// Two kinds of token belong to a service account even without this setting: a token with
+    /// `tenant_ids`, and a token whose `sub` equals its `client_id`, `azp` or `cid`.
+    ///
+    /// Such an account may name the tenants that
+    /// [`VerifierBuilder::service_account`](super::VerifierBuilder::service_account) grants.
+    /// Without an entry there, it may name no tenant.
     ///
     /// ```
     /// use sts_client::inbound::Issuer;
@@ -322,7 +338,7 @@ impl Issuer {
         self
     }
 
-    /// Trusts exactly these certificate authorities, in PEM, where its keys are fetched.
+    /// Trusts only these certificate authorities, in PEM, when fetching the keys.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -336,7 +352,8 @@ impl Issuer {
         self
     }
 
-    /// Trusts exactly the certificate authorities of this PEM file where its keys are fetched. The file is read again when it changes.
+    /// Trusts only the certificate authorities of this PEM file when fetching the keys. The file is
+    /// read again when it changes.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -348,8 +365,9 @@ impl Issuer {
         self
     }
 
-    /// A file whose content is sent as a bearer token where its keys are fetched (Kubernetes): to a `jwks_uri` that was set, or else to
-    /// the origin of the issuer, and to no other origin that discovery names.
+    /// Sets a file whose content is sent as a bearer token when fetching the keys (Kubernetes). The
+    /// token is sent to a configured `jwks_uri`, or else to the origin of the issuer. It is never
+    /// sent to another origin that discovery names.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;
@@ -362,7 +380,7 @@ impl Issuer {
         self
     }
 
-    /// Lets its keys be fetched over plain http, though it is not loopback.
+    /// Allows fetching the keys over plain http from a host that is not loopback.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;

@@ -1,4 +1,4 @@
-//! A tower layer that lets no request through but those with a verified token.
+//! A tower layer that admits only requests with a verified token.
 
 use std::task::{Context, Poll};
 
@@ -15,18 +15,21 @@ use crate::delegation::Delegation;
 use crate::response_body::ResponseBody;
 
 impl Verifier {
-    /// A layer that verifies every request of the service below.
+    /// Returns a layer that verifies every request before the service below receives it.
     ///
-    /// The service finds the [`Delegation`] in the extensions of the request, and runs in the scope of its
-    /// [`CallContext`], so that outbound calls find on whose behalf they are made. Work that outlives the call of the service takes the
-    /// context along: a task by [`CallContext::spawn`], a streamed body by [`CallContext::scope_stream`]. The headers stay as they are, but
-    /// for an `X-Correlation-ID` where the request had none.
+    /// The service finds the [`Delegation`] in the extensions of the request. It runs in the scope
+    /// of its [`CallContext`], so outbound calls are made on behalf of the caller. Work that
+    /// outlives the call of the service must keep the context: use [`CallContext::spawn`] for a
+    /// task and [`CallContext::scope_stream`] for a streamed body. The headers are unchanged,
+    /// except that `X-Correlation-ID` is added if the request has none.
     ///
-    /// Every answer has the `X-Correlation-ID` of the request. A refusal is that of [`Refusal::to_response`]. To a request with the
-    /// content type `application/grpc` (`+proto`, `-web`) it has status 200 with `grpc-status` ([`Refusal::grpc_code`]) and
-    /// `grpc-message`.
+    /// Every response has the `X-Correlation-ID` of the request. A refusal is the response of
+    /// [`Refusal::to_response`]. A request with the content type `application/grpc` (`+proto`,
+    /// `-web`) gets status 200 with `grpc-status` ([`Refusal::grpc_code`]) and `grpc-message`
+    /// instead.
     ///
-    /// The body of the response may be of any type: axum's, tonic's, tower-http's. It becomes a [`ResponseBody`].
+    /// The body of the response may be of any type: axum's, tonic's, tower-http's. It becomes a
+    /// [`ResponseBody`].
     ///
     /// ```
     /// # use sts_client::{Delegation, Verifier, inbound::Issuer};
@@ -39,7 +42,8 @@ impl Verifier {
     /// # Ok(()) }
     /// ```
     ///
-    /// The metadata of the resource (RFC 9728) are for callers without a token: serve them outside of the layer.
+    /// The metadata of the resource (RFC 9728) is for callers without a token: serve it outside the
+    /// layer.
     ///
     /// [`Refusal::grpc_code`]: super::Refusal::grpc_code
     /// [`Refusal::to_response`]: super::Refusal::to_response
@@ -49,7 +53,7 @@ impl Verifier {
     }
 }
 
-/// Makes a [`VerifierService`]; from [`Verifier::layer`].
+/// A layer that makes a [`VerifierService`]. Returned by [`Verifier::layer`].
 ///
 /// ```
 /// # use sts_client::{Verifier, inbound::VerifierLayer};
@@ -70,7 +74,7 @@ impl<S> Layer<S> for VerifierLayer {
     }
 }
 
-/// Verifies every request before the service inside sees it.
+/// A service that verifies every request before the inner service receives it.
 ///
 /// ```
 /// # use sts_client::{Verifier, inbound::VerifierService};
@@ -100,7 +104,7 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        // The service that was polled ready is the one that is called; its clone waits for the next request.
+        // Call the service that was polled ready. Its clone takes the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let verifier = self.verifier.clone();
@@ -130,7 +134,7 @@ where
 }
 
 impl Verifier {
-    /// Marks a verified request, so that another verification of it does not introspect its token once more.
+    /// Marks a verified request, so that a second verification does not introspect the token again.
     fn mark(&self, delegation: &Delegation, headers: &mut HeaderMap) {
         headers.remove(TICKET);
         let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == delegation.issuer());
@@ -141,7 +145,7 @@ impl Verifier {
     }
 }
 
-/// An answer tells under which id it was logged, unless the service said so itself.
+/// Adds the correlation id to a response, unless the service has already set it.
 fn echo(correlation_id: &CorrelationId, headers: &mut HeaderMap) {
     headers.entry(X_CORRELATION_ID).or_insert_with(|| correlation_id.header());
 }

@@ -1,4 +1,5 @@
-//! Whose tokens this agent takes, for clients that have none yet (RFC 9728).
+//! The metadata of this agent as a protected resource: the issuers it trusts, for clients that have
+//! no token yet (RFC 9728).
 
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use url::Url;
 
 use super::Verifier;
 
-/// Stands between host and path of a resource (RFC 9728 §3).
+/// The path component between the host and the path of a resource (RFC 9728 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// Protected resource metadata (RFC 9728 §2). An empty list is left out.
+/// Protected resource metadata (RFC 9728 §2). Empty lists are omitted.
 ///
 /// ```
 /// # use sts_client::{Verifier, inbound::Issuer};
@@ -27,20 +28,21 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceMetadata {
-    /// The resource identifier.
+    /// The resource identifier: the URL of this agent.
     pub resource: Url,
-    /// The issuers whose tokens are taken, as far as their identifiers are URLs.
+    /// The issuers whose tokens are accepted. Issuers whose identifiers are not http(s) URLs are
+    /// omitted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorization_servers: Vec<String>,
     /// The scopes that every request needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes_supported: Vec<String>,
-    /// How a token is sent: in the header, and in no other way.
+    /// The methods for sending a token: only the header.
     pub bearer_methods_supported: Vec<String>,
 }
 
 impl ResourceMetadata {
-    /// The path at which the document is served (RFC 9728 §3.1).
+    /// Returns the path at which the document is served (RFC 9728 §3.1).
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -56,12 +58,12 @@ impl ResourceMetadata {
     /// ```
     #[must_use]
     pub fn well_known_path(&self) -> String {
-        // Of the path, only a slash that stands alone is left off.
+        // Drop the path only if it is a single slash.
         let path = if self.resource.path() == "/" { "" } else { self.resource.path() };
         format!("{WELL_KNOWN}{path}")
     }
 
-    /// The document.
+    /// Returns the document as JSON.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -81,7 +83,7 @@ impl ResourceMetadata {
 }
 
 impl Verifier {
-    /// The metadata of this agent as a protected resource; `None` where the verifier knows no
+    /// Returns the metadata of this agent as a protected resource; `None` if the verifier has no
     /// [`resource`](super::VerifierBuilder::resource).
     ///
     /// ```
@@ -102,7 +104,7 @@ impl Verifier {
     }
 }
 
-/// This agent as a protected resource.
+/// The metadata of this agent, with the URL at which it is served.
 #[derive(Debug)]
 pub(super) struct ProtectedResource {
     metadata: ResourceMetadata,
@@ -110,7 +112,8 @@ pub(super) struct ProtectedResource {
 }
 
 impl ProtectedResource {
-    /// `resource` has been checked: an http(s) URL without query and fragment.
+    /// Builds the metadata. The caller has checked that `resource` is an http(s) URL without query
+    /// and fragment.
     pub(super) fn new<'a>(resource: Url, issuers: impl Iterator<Item = &'a str>, required: &Scope) -> Self {
         let is_url = |issuer: &&str| Url::parse(issuer).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
         let metadata = ResourceMetadata {
@@ -124,7 +127,7 @@ impl ProtectedResource {
         Self { metadata, metadata_url: url.as_str().into() }
     }
 
-    /// Where the document is.
+    /// Returns the URL of the document.
     pub(super) fn metadata_url(&self) -> Arc<str> {
         Arc::clone(&self.metadata_url)
     }

@@ -1,10 +1,17 @@
-//! Who calls? The verification of inbound tokens.
+//! Verification of inbound tokens.
 //!
-//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
-//! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
-//! for which tenant the call is; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
-//! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
-//! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
+//! What lives here: the path from the headers of a request to a [`Delegation`] or a [`Refusal`].
+//! - `builder`, `issuer` and `config` set up a [`Verifier`].
+//! - `headers` reads a request, and `tenant` determines the tenant of the call.
+//! - `own` reads the tokens of an STS, and `outside` reads the tokens of all other issuers.
+//! - `introspected` asks the STS whether a token is still active.
+//! - `refusal` is the only place that makes statuses and bodies. `grpc` converts them to the gRPC
+//!   form, and `refusal_log` logs the cause for the operator.
+//! - `metadata` publishes the trusted issuers (RFC 9728), and `layer` guards a tower service.
+//!
+//! What must never: the agent's use of a delegation, and outbound calls other than key fetches and
+//! introspection. Add another kind of token as a file beside `own` and an arm in
+//! [`Verifier::verify`].
 
 mod builder;
 pub(crate) mod config;
@@ -78,7 +85,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
 }
 
-/// What a token says of its caller, once it is believed.
+/// The claims of a verified token that describe the caller.
 struct Named {
     sub: String,
     subject: sts_protocol::SubjectId,
@@ -104,7 +111,7 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// The mark of a request that the layer has introspected.
+    /// Returns the header value that marks a request which the layer has already introspected.
     fn ticket(self) -> Option<&'a HeaderValue> {
         match self {
             Self::Headers(headers) => headers.get(TICKET),
@@ -112,7 +119,7 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// The tenant that the caller names.
+    /// Returns the tenant that the caller names.
     fn tenant(self) -> Result<Option<Tenant>, Why> {
         match self {
             Self::Headers(headers) => headers::tenant(headers),
@@ -122,7 +129,7 @@ impl<'a> Presented<'a> {
 }
 
 impl Verifier {
-    /// A verifier that accepts tokens with one of these `aud` values.
+    /// Returns the builder of a verifier that accepts tokens with one of these `aud` values.
     ///
     /// ```
     /// # use sts_client::{Verifier, inbound::Issuer};
@@ -132,8 +139,9 @@ impl Verifier {
         VerifierBuilder::new(audiences.into_iter().map(Into::into).collect())
     }
 
-    /// Reads audiences, issuers and service accounts from the table `[inbound]` of an agent's TOML, which [`crate::Propagator::from_toml`]
-    /// reads the rest of. Reads the files of certificate authorities that it names.
+    /// Reads audiences, issuers and service accounts from the table `[inbound]` of an agent's TOML.
+    /// [`crate::Propagator::from_toml`] reads the other tables. Also reads the certificate
+    /// authority files that the table names.
     ///
     /// ```
     /// # use sts_client::inbound::Verifier;
@@ -160,18 +168,23 @@ impl Verifier {
     /// # Ok::<(), sts_client::BuildError>(())
     /// ```
     ///
-    /// Further keys of an issuer: `aliases`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `max_token_age`,
-    /// `ca_file`, `jwks_bearer_token_file`, `allow_http`. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
-    /// that begins with `/`, or an array of these. Paths are relative to the working directory.
+    /// Further keys of an issuer: `aliases`, `audience_claim`, `subject_claim`, `subject_prefix`,
+    /// `scope_claim`, `max_token_age`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. A key
+    /// that ends with `_claim` takes the literal name of a claim, a JSON Pointer that starts with
+    /// `/`, or an array of these. Paths are relative to the working directory.
     ///
     /// # Errors
-    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that it names; [`BuildError::Contradiction`].
+    /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that the table names;
+    /// [`BuildError::Contradiction`].
     pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
         config::read(text)
     }
 
-    /// Verifies the one bearer token of a request, and that `X-Tenant-ID` names no tenant that is not the caller's. Costs a public-key
-    /// operation; a fetch of keys while they are not known; a request to the STS where it introspects.
+    /// Verifies the single bearer token of a request. Refuses the request if `X-Tenant-ID` names a
+    /// tenant that the caller may not use.
+    ///
+    /// Costs a public-key operation, a fetch of keys if they are not cached, and a request to the
+    /// STS if the verifier introspects.
     ///
     /// ```
     /// # use sts_client::{Verifier, http::HeaderMap};
@@ -192,10 +205,14 @@ impl Verifier {
         self.verify_carried(Presented::Headers(headers), self.carried(headers)).await
     }
 
-    /// Verifies a token that came without HTTP headers: in a message of a queue, or in the first frame of a websocket. `tenant` is the one
-    /// that the sender names, as `X-Tenant-ID` does in a request; a service account needs it, a user's token says its tenant itself. The
-    /// delegation has a new correlation id; [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) puts that of
-    /// the message in its place. Costs what [`Self::verify`] costs.
+    /// Verifies a token that arrived without HTTP headers, for example in a queue message or in the
+    /// first frame of a websocket. Costs the same as [`Self::verify`].
+    ///
+    /// `tenant` is the tenant that the sender names, like `X-Tenant-ID` in a request. A service
+    /// account needs it; the token of a user already contains the tenant. The delegation has a new
+    /// correlation id;
+    /// [`CallContext::with_correlation_id`](crate::CallContext::with_correlation_id) replaces it
+    /// with the id of the message.
     ///
     /// A token expires within minutes: a message that waited longer in its queue is refused.
     ///
@@ -225,7 +242,7 @@ impl Verifier {
         self.verify_carried(Presented::Alone { token, tenant }, self.carried(&HeaderMap::new())).await
     }
 
-    /// What a request carries on, whatever its token is.
+    /// Returns the headers that a request carries onward. They do not depend on its token.
     fn carried(&self, headers: &HeaderMap) -> Carried {
         Carried::from_headers(headers, self.0.entropy.as_ref())
     }
@@ -318,7 +335,7 @@ impl Verifier {
         self.0.tracer.tell_all((self.0.clock.now(), Guard::Token), last, &matter);
     }
 
-    /// Finds the issuer that a token names, and checks that a key of it has signed the token.
+    /// Finds the issuer that a token names, and checks that a key of that issuer signed the token.
     async fn believe(&self, text: &str) -> Result<(&TrustedIssuer, VerifiedToken), Why> {
         let token = UnverifiedToken::parse(text).map_err(Why::Parse)?;
         let iss = token.claims().string("iss")?.ok_or(Why::IssuerMissing)?;
@@ -335,7 +352,7 @@ impl Verifier {
         Ok((issuer, token))
     }
 
-    /// The issuer that has this name.
+    /// Returns the issuer with this name or alias.
     fn issuer(&self, iss: &str) -> Option<&TrustedIssuer> {
         let by_other_name = || self.0.issuers.values().find(|issuer| issuer.names.iter().any(|name| name.is(iss)));
         self.0.issuers.get(iss).or_else(by_other_name)

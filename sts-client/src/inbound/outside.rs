@@ -12,27 +12,26 @@ use super::refusal::Why;
 use super::tenant::Tenants;
 use super::{Named, values};
 
-/// The rules for reading the tokens of an issuer.
+/// The rules for reading the tokens of an issuer other than an STS.
 #[derive(Debug)]
 pub(super) struct Outside {
     pub(super) tenant: TenantSource<ClaimSelectors>,
     pub(super) roles_claim: ClaimSelectors,
     pub(super) scope_claim: ClaimSelectors,
-    /// The claim that marks the token of a service account.
     pub(super) service_account_claim: Option<Mark>,
     pub(super) subject_claim: ClaimSelectors,
     pub(super) subject_prefix: String,
-    /// The greatest age of a token by its `iat`; without `iat`, how far off its `exp` may lie.
+    /// The maximum age of a token by its `iat`. Without `iat`, the maximum time until its `exp`.
     pub(super) max_token_age: SignedDuration,
-    /// The tenants of its service accounts, by `sub`.
+    /// The tenants of the issuer's service accounts, by `sub`.
     pub(super) service_accounts: HashMap<String, Vec<Tenant>>,
 }
 
-/// A claim that marks a token, by its presence or by its value.
+/// A claim that marks a token, by presence or by value.
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     pub(super) claim: String,
-    /// `None`: any value but `null` and `false`.
+    /// The required value. `None` matches any value but `null` and `false`.
     pub(super) value: Option<String>,
 }
 
@@ -45,22 +44,23 @@ impl Mark {
     }
 }
 
-/// The claims in which issuers name the client that asked for a token.
+/// The claims in which issuers name the client that requested a token.
 const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 
-/// Where the tenant of a user's token comes from.
+/// The source of the tenant in a user's token.
 #[derive(Debug, Clone)]
 pub(super) enum TenantSource<S> {
-    /// Nowhere: its tokens have none.
+    /// The tokens have no tenant.
     None,
-    /// All its users are of this one.
+    /// All users of the issuer belong to this tenant.
     Fixed(Tenant),
-    /// The value of these selectors.
+    /// These selectors find the tenant.
     Claim(S),
 }
 
 impl Outside {
-    /// Reads the claims of a token that `issuer` has signed. `is_sts` knows the issuers whose namespace of actors is theirs alone.
+    /// Reads the claims of a token that `issuer` has signed. `is_sts` returns true for an STS: only
+    /// the STS itself may name actors in its namespace.
     pub(super) fn read(&self, issuer: &str, claims: &Claims, is_sts: impl Fn(&str) -> bool) -> Result<Named, Why> {
         let named = self.subject(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
         let sub = Some(format!("{}{named}", self.subject_prefix)).filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
@@ -71,7 +71,7 @@ impl Outside {
         let tenants = match (self.service_accounts.get(&*named), &act) {
             (Some(tenants), None) => Tenants::OfServiceAccount(tenants.clone()),
             (Some(_), Some(_)) => return Err(Why::Contradiction),
-            // The issuer is no STS: its `tenant_ids` name no tenant that the account may speak for.
+            // The issuer is not an STS: its `tenant_ids` do not grant the account any tenant.
             (None, None) if self.is_of_service_account(claims) => Tenants::OfServiceAccount(Vec::new()),
             (None, _) => Tenants::OfUser(self.tenant(claims)?),
         };
@@ -86,8 +86,9 @@ impl Outside {
         })
     }
 
-    /// Returns whether a token without `act` is one that an agent got for itself: the configured claim marks it, it has `tenant_ids`, or its `sub`
-    /// is the client that asked for it (RFC 9068 §2.2).
+    /// Returns true if a token without `act` is one that an agent requested for itself. Such a
+    /// token has the configured mark or `tenant_ids`, or its `sub` is the client that requested it
+    /// (RFC 9068 §2.2).
     fn is_of_service_account(&self, claims: &Claims) -> bool {
         let sub = claims.get("sub").and_then(Value::as_str);
         let names_client = |claim: &&str| sub.is_some() && claims.get(claim).and_then(Value::as_str) == sub;
@@ -96,7 +97,7 @@ impl Outside {
             || CLIENT_CLAIMS.iter().any(names_client)
     }
 
-    /// The name of the user. `sub` is a string (RFC 7519 §4.1.2).
+    /// Returns the name of the user. `sub` is a string (RFC 7519 §4.1.2).
     fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, Why> {
         if self.subject_claim.is_claim("sub") {
             return Ok(claims.string("sub")?.map(Cow::Borrowed));
@@ -112,7 +113,8 @@ impl Outside {
         }
     }
 
-    /// Refuses a token that is older, or lives longer, than tokens of the issuer may.
+    /// Refuses a token that is older than the issuer's maximum age. Without `iat`, refuses a token
+    /// that expires later than that age from now.
     pub(super) fn check_age(&self, times: &Times, now: Timestamp) -> Result<(), Why> {
         let is_young = match times.iat {
             Some(iat) => now.duration_since(iat) <= self.max_token_age,

@@ -8,9 +8,10 @@ use super::Named;
 use super::refusal::Why;
 use super::tenant::Tenants;
 
-/// Reads the claims of a token that an STS has signed. With `act` it is a user's; without, an agent's own.
+/// Reads the claims of a token that an STS has signed. A token with `act` belongs to a user; a
+/// token without `act` belongs to an agent.
 pub(super) fn read(claims: &Claims) -> Result<Named, Why> {
-    // The cause repeats the values of claims.
+    // The cause is dropped because it repeats the values of claims.
     let claims = AccessTokenClaims::deserialize(claims.as_map()).or(Err(Why::Claims))?;
     if !is_name(&claims.sub) {
         return Err(Why::Sub);

@@ -1,4 +1,5 @@
-//! What a caller hears when its request is not served. The only place that makes statuses, challenges and bodies of refusals.
+//! Refusals of inbound requests. The only place that makes statuses, challenges and bodies of
+//! refusals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +14,21 @@ use crate::delegation::{Delegation, VerifiedTenant};
 use crate::exchange::ExchangeError;
 use crate::trace::{Boundary, Outcome};
 
-/// When to come back, where nobody said so.
+/// The default retry interval during an outage.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
-/// Why a request is not served (RFC 6750 §3). Cheap to clone.
+/// A refused request (RFC 6750 §3). Cloning is cheap.
 ///
-/// What leaves is a fixed text per row of this table; the cause is for the log. Neither holds a token or the value of a claim.
+/// The response contains only a fixed text for each row of this table; the cause is for the log.
+/// Neither contains a token or the value of a claim.
 ///
 /// | status | `error` | when |
 /// |---|---|---|
 /// | 401 | – | no bearer token |
 /// | 400 | `invalid_request` | `Authorization` or `X-Tenant-ID` repeated or malformed |
-/// | 401 | `invalid_token` | the token is bad, expired, of an unknown issuer, or for somebody else |
+/// | 401 | `invalid_token` | the token is bad, expired, from an unknown issuer, or for another audience |
 /// | 403 | `insufficient_scope` | the token lacks a scope, or the caller may not speak for the tenant |
-/// | 503 | `temporarily_unavailable` | it cannot be told now: the keys or the STS are out of reach |
+/// | 503 | `temporarily_unavailable` | the token cannot be verified now: the keys or the STS are unreachable |
 ///
 /// ```
 /// # use sts_client::{Delegation, inbound::Refusal};
@@ -43,7 +45,7 @@ pub struct Refusal {
     resource_metadata: Option<Arc<str>>,
 }
 
-/// The row of the table.
+/// The row of the table in [`Refusal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
     Absent,
@@ -54,7 +56,7 @@ enum Row {
     Unavailable,
 }
 
-/// The true cause.
+/// The cause of a refusal, for the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Why {
     #[error("no authorization header")]
@@ -158,7 +160,7 @@ impl Why {
         }
     }
 
-    /// Where the request stands.
+    /// Returns the boundary at which the request was refused, and the outcome.
     pub(super) fn at(&self) -> (Boundary, Outcome) {
         match self.row() {
             Row::Absent | Row::Request | Row::Token => (Boundary::Identity, Outcome::Refused(self.reason())),
@@ -217,7 +219,7 @@ impl Row {
 
     fn error(self) -> Option<&'static str> {
         match self {
-            // RFC 6750 §3.1: a request without authentication information is told no error code.
+            // RFC 6750 §3.1: a request without authentication information gets no error code.
             Self::Absent => None,
             Self::Request => Some("invalid_request"),
             Self::Token => Some("invalid_token"),
@@ -243,7 +245,7 @@ impl Refusal {
         Self { why: Arc::new(why), resource_metadata }
     }
 
-    /// The status of the answer: 400, 401, 403 or 503.
+    /// Returns the status of the response: 400, 401, 403 or 503.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -256,7 +258,7 @@ impl Refusal {
         self.why.row().status()
     }
 
-    /// Why, as a stable name for logs and metrics.
+    /// Returns the reason, as a stable name for logs and metrics.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -269,7 +271,7 @@ impl Refusal {
         self.why.reason()
     }
 
-    /// The error code; `None` when there was no bearer token (RFC 6750 §3.1).
+    /// Returns the error code; `None` if the request has no bearer token (RFC 6750 §3.1).
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -282,8 +284,8 @@ impl Refusal {
         self.why.row().error()
     }
 
-    /// The challenge (RFC 6750 §3), which names the metadata of the resource (RFC 9728 §5.1) where there are some. `None` in an outage: no
-    /// other token would help.
+    /// Returns the challenge (RFC 6750 §3). It names the resource metadata (RFC 9728 §5.1) if the
+    /// verifier has any. Returns `None` during an outage, because another token would not help.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -302,7 +304,7 @@ impl Refusal {
             parameters.push(format!("error=\"{error}\", error_description=\"{}\"", row.description()));
         }
         if let Why::ScopeMissing(scope) = self.why.as_ref() {
-            // No scope token holds a quotation mark or a backslash (RFC 6749 §3.3).
+            // A scope token contains no quotation mark and no backslash (RFC 6749 §3.3).
             parameters.push(format!("scope=\"{scope}\""));
         }
         if let Some(url) = &self.resource_metadata {
@@ -311,7 +313,7 @@ impl Refusal {
         HeaderValue::from_str(format!("Bearer {}", parameters.join(", ")).trim_end()).ok()
     }
 
-    /// The body: JSON with `error`, where there is one, and `error_description`.
+    /// Returns the body: JSON with `error_description`, and with `error` if there is an error code.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -329,7 +331,7 @@ impl Refusal {
         .to_string()
     }
 
-    /// When to come back; `None` unless it was an outage.
+    /// Returns the time after which the client should retry; `None` unless the cause is an outage.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -348,7 +350,8 @@ impl Refusal {
         Some(retry_after.unwrap_or(RETRY_AFTER_OUTAGE))
     }
 
-    /// The sentence that the caller is told: fixed for each row of the table, ASCII, without a token or a claim.
+    /// Returns the description that the caller receives: a fixed ASCII text for each row of the
+    /// table, without a token or a claim.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -361,9 +364,14 @@ impl Refusal {
         self.why.row().description()
     }
 
-    /// The status code of gRPC for this refusal: 16 `UNAUTHENTICATED` for 400 and 401, 7 `PERMISSION_DENIED` for 403, 14 `UNAVAILABLE`
-    /// for 503, and 8 `RESOURCE_EXHAUSTED` while the STS is under load. [`Verifier::layer`](crate::Verifier::layer) sends it to requests
-    /// with the content type `application/grpc`; a handler makes a `tonic::Status` of it:
+    /// Returns the gRPC status code of this refusal:
+    /// - 16 `UNAUTHENTICATED` for 400 and 401;
+    /// - 7 `PERMISSION_DENIED` for 403;
+    /// - 8 `RESOURCE_EXHAUSTED` for 503 if the STS is overloaded;
+    /// - 14 `UNAVAILABLE` for any other 503.
+    ///
+    /// [`Verifier::layer`](crate::Verifier::layer) sends it to requests with the content type
+    /// `application/grpc`. A handler can convert it to a `tonic::Status`:
     ///
     /// ```
     /// # mod tonic {
@@ -391,12 +399,12 @@ impl Refusal {
         }
     }
 
-    /// [`Self::retry_after`] in whole seconds, rounded up.
+    /// Returns [`Self::retry_after`] in whole seconds, rounded up.
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after().map(whole_seconds)
     }
 
-    /// The whole answer, save for the correlation id, which the layer adds.
+    /// Builds the complete response without the correlation id, which the layer adds.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -421,13 +429,13 @@ impl Refusal {
     }
 }
 
-/// Rounded up: a caller must not come back too early.
+/// Rounds up, so that a client does not retry too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
 impl Delegation {
-    /// Refuses the request unless the token holds a scope, by its exact name.
+    /// Refuses the request unless the token has a scope with exactly this name.
     ///
     /// ```
     /// # use sts_client::{Delegation, inbound::Refusal};
@@ -443,12 +451,12 @@ impl Delegation {
         if self.has_scope(scope) {
             return Ok(());
         }
-        // What is no scope token is held by nobody, and not repeated in a header.
+        // An invalid scope token never matches, and is not repeated in a header.
         let named = ScopeToken::new(scope).ok().into_iter().collect();
         Err(Refusal::new(Why::ScopeMissing(named), self.verified().resource_metadata.clone()))
     }
 
-    /// The tenant that the token speaks for, or else the request is refused.
+    /// Returns the tenant of the token, or refuses the request if the token has no tenant.
     ///
     /// ```
     /// # use sts_client::{Delegation, inbound::Refusal};

@@ -1,4 +1,4 @@
-//! What the log says of refused requests: enough that an operator finds the cause, and no more lines than an operator can read.
+//! The log of refused requests: the cause of each refusal, with a limit on the number of warnings.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,16 +10,18 @@ use sts_jose::{UnverifiedToken, has_passed};
 use super::refusal::Why;
 use crate::carried::CorrelationId;
 
-/// The time after which the first refusal of a kind is a warning again.
+/// The period after which the first refusal of a kind is logged as a warning again.
 const PERIOD: Duration = Duration::from_secs(10 * 60);
 
-/// The number of warnings in one [`PERIOD`]. The issuer that a token names is the choice of its sender.
+/// The maximum number of warnings in a [`PERIOD`]. The limit is needed because the sender chooses
+/// the issuer that a token names.
 const MAX_WARNINGS: usize = 32;
 
-/// The length to which a claim is cut, in characters.
+/// The maximum length of a logged claim, in characters.
 const MAX_CLAIM_CHARS: usize = 256;
 
-/// Logs refusals: the first of each kind, which is a reason and an issuer, at `warn` with what was expected; all others at `debug`.
+/// Logs refusals. A kind of refusal is a reason and an issuer. Logs the first refusal of each kind
+/// at `warn` with the expected values, and all others at `debug`.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog(Mutex<Warned>);
 
@@ -35,7 +37,7 @@ pub(super) struct Wanted<'a> {
     pub(super) audiences: &'a [String],
 }
 
-/// The claims of an unverified token, truncated, for the log alone.
+/// The claims of an unverified token, truncated, for the log only.
 #[derive(Debug, Default)]
 struct Claimed {
     iss: String,
@@ -44,7 +46,7 @@ struct Claimed {
 }
 
 impl RefusalLog {
-    /// Logs one refusal. `token` is `None` where the request has no token.
+    /// Logs a refusal. `token` is `None` if the request has no token.
     pub(super) fn write<'a>(
         &self,
         (why, token): (&Why, Option<&str>),

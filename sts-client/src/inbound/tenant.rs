@@ -1,15 +1,15 @@
-//! For which tenant a call is.
+//! The tenant of a call.
 
 use sts_protocol::Tenant;
 
 use super::refusal::Why;
 use crate::delegation::Kind;
 
-/// The tenants that a token speaks for.
+/// The tenants that a token permits.
 pub(super) enum Tenants {
-    /// A user's own, if any. `X-Tenant-ID` may repeat it and is never a source.
+    /// The tenant of the user, if any. `X-Tenant-ID` may repeat this tenant but never sets it.
     OfUser(Option<Tenant>),
-    /// Those of which a service account may name one.
+    /// The tenants of a service account. A request may name one of these tenants.
     OfServiceAccount(Vec<Tenant>),
 }
 
@@ -21,7 +21,7 @@ impl Tenants {
         }
     }
 
-    /// The tenant of a call whose `X-Tenant-ID` is `named`.
+    /// Returns the tenant of a call whose `X-Tenant-ID` is `named`.
     pub(super) fn settle(self, named: Option<Tenant>) -> Result<Option<Tenant>, Why> {
         match (self, named) {
             (Self::OfUser(own), None) => Ok(own),

@@ -1,4 +1,4 @@
-//! An issuer as the verifier knows it, made of its entry.
+//! An issuer with validated settings and a key source, as the verifier uses it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::outside::{Outside, TenantSource};
 use super::refusal::Why;
 use crate::build_error::BuildError;
 
-/// The greatest age of a token when nothing else is said.
+/// The default maximum age of a token.
 const DEFAULT_MAX_TOKEN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The `typ` of the tokens of an STS (RFC 9068 §2.1).
 const STS_TYP: &[&str] = &["at+jwt"];
 
-/// An issuer as the verifier knows it.
+/// An issuer with validated settings and a key source.
 #[derive(Debug)]
 pub(super) struct TrustedIssuer {
     pub(super) issuer: String,
-    /// Its own name, then its aliases.
+    /// The name of the issuer, followed by its aliases.
     pub(super) names: Vec<IssuerName>,
     pub(super) audience_claim: ClaimSelectors,
     pub(super) algorithms: Vec<Algorithm>,
@@ -38,17 +38,17 @@ pub(super) struct TrustedIssuer {
 /// The rules for reading the claims of an issuer.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// As those of an STS.
+    /// The rules of an STS.
     Sts,
-    /// As its entry says.
+    /// The rules in the issuer's configuration.
     Outside(Box<Outside>),
 }
 
 impl TrustedIssuer {
-    /// The issuer of the principal of a token with this `iss`.
+    /// Returns the issuer of the principal of a token with this `iss`.
     ///
     /// # Errors
-    /// [`Why::TenantClaim`] if the segment of `iss` that is the tenant is not what the tenant claim says.
+    /// [`Why::TenantClaim`] if `iss` contains a tenant segment that differs from the tenant claim.
     pub(super) fn principal_iss(&self, iss: &str, claims: &Claims) -> Result<String, Why> {
         let Some(segment) = self.names.iter().find_map(|name| name.tenant_of(iss)) else {
             return Ok(self.issuer.clone());
@@ -61,7 +61,7 @@ impl TrustedIssuer {
         Ok(self.names.first().map_or_else(|| self.issuer.clone(), |own| own.of_tenant(segment)))
     }
 
-    /// The `typ` that its tokens may bear.
+    /// Returns the allowed `typ` values of the issuer's tokens.
     pub(super) fn allowed_typ(&self) -> &'static [&'static str] {
         match self.reading {
             Reading::Sts => STS_TYP,
@@ -71,7 +71,7 @@ impl TrustedIssuer {
 }
 
 impl Issuer {
-    /// Checks the entry. Opens no connection and reads no keys yet.
+    /// Validates the issuer. Opens no connection and reads no keys.
     pub(super) fn trust(
         self,
         service_accounts: HashMap<String, Vec<Tenant>>,
@@ -134,7 +134,7 @@ impl Issuer {
         ClaimSelectors::try_from(parsed).map_err(|error| self.contradiction(&format!("has no claim selector: {error}")))
     }
 
-    /// Its names. One with a place for the tenant needs a claim that says the tenant.
+    /// Returns the names of the issuer. A name with a tenant placeholder requires a tenant claim.
     fn names(&self) -> Result<Vec<IssuerName>, BuildError> {
         let names: Vec<IssuerName> =
             std::iter::once(&self.issuer).chain(&self.aliases).map(|name| IssuerName::new(name)).collect();

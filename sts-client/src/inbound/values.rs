@@ -1,4 +1,4 @@
-//! The values that the tokens of every issuer must keep to.
+//! Claim values that every issuer writes in the same form.
 
 use std::borrow::Cow;
 
@@ -7,21 +7,22 @@ use sts_protocol::{Scope, ScopeToken, Tenant};
 
 use super::refusal::Why;
 
-/// The tenant: one value.
+/// Reads the tenant, which must be a single value.
 pub(super) fn tenant(claims: &Claims, selectors: &ClaimSelectors) -> Result<Tenant, Why> {
-    // The causes say no more than that it is none.
+    // Neither cause carries more detail than the variant.
     let tenant = selectors.one(claims).or(Err(Why::TenantClaim))?.ok_or(Why::TenantClaim)?;
     Tenant::new(&tenant).or(Err(Why::TenantClaim))
 }
 
-/// The scope: a string of tokens, or an array of them; absent or empty, none.
+/// Reads the scope: a string of scope tokens, or an array of them. An absent or empty claim is the
+/// empty scope.
 pub(super) fn scope(claims: &Claims, selectors: &ClaimSelectors) -> Result<Scope, Why> {
-    // The cause names the selector, which the configuration knows.
+    // The cause is dropped because it only names the selector, which the configuration contains.
     let Some(scope) = selectors.texts(claims).or(Err(Why::ScopeType))? else { return Ok(Scope::default()) };
     scope.words().map(ScopeToken::new).collect::<Result<_, _>>().map_err(Why::Scope)
 }
 
-/// The roles. A claim of another shape holds none, for it grants nothing.
+/// Reads the roles. A claim of another type yields no roles, which grants nothing.
 pub(super) fn roles(claims: &Claims, selectors: &ClaimSelectors) -> Vec<String> {
     selectors.names(claims).into_iter().map(Cow::into_owned).collect()
 }

@@ -1,6 +1,6 @@
-//! For A2A, by the official Rust crates (`a2a-client-lf`, `a2a-server-lf`).
+//! Integration with A2A, for the official Rust crates (`a2a-client-lf`, `a2a-server-lf`).
 //!
-//! Outbound, an interceptor of the client:
+//! Outbound, use the interceptor in the client:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -22,9 +22,10 @@
 //! }
 //! ```
 //!
-//! Inbound, [`verify`], for the code of an executor, which runs in a task of its own and sees nothing of the request but its parameters.
-//! It guards only what reaches the executor. Reading, listing, watching and cancelling tasks may not, so put `inbound::VerifierLayer`
-//! around the router of the server too, and let its `RequestAuthorizer` see to whose the tasks are.
+//! Inbound, call [`verify`] in an executor, which runs in its own task and has access only to the
+//! parameters of the request. This protects only the calls that reach the executor. Calls to read,
+//! list, watch and cancel tasks may not reach it. So also wrap the router of the server in
+//! `inbound::VerifierLayer`, and check the owner of a task in its `RequestAuthorizer`.
 
 use ::a2a::errordetails::{ERROR_INFO_TYPE, TypedDetail};
 use ::a2a::{A2AError, error_code};
@@ -40,31 +41,36 @@ use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::propagate::{Operation, Propagator};
 
-/// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) that tells what kind of [`Error`] an [`A2AError`] was.
+/// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
+/// represents an [`Error`].
 pub const ERROR_DOMAIN: &str = "agent-sts";
 
-/// Nobody is made to wait for longer than this by an error, which a remote agent can forge.
+/// The maximum wait that an error may request. A remote agent can forge the error.
 const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 
-/// Makes the parameters of every call to one agent those that its route says.
+/// Sets the parameters of every call to a single agent by its route.
 ///
-/// The context is the fixed one, or else that of the task: an interceptor sees nothing of the call but its parameters, and
-/// `CallContext::scope` around the call is the way to give each call its own.
+/// The context is the fixed context, or else the context of the task. The interceptor has access
+/// only to the parameters of a call: wrap the call in `CallContext::scope` to give each call its
+/// own context.
 ///
-/// It does not see either where the transport sends the call. A client that a factory makes of an agent card calls the URL that the card
-/// names, and the card is the other agent's to write: take the URL of the interface that `create_from_card_with_interface` chose, never
-/// that of the configuration, or the token for the one goes to the other.
+/// The interceptor cannot see the URL that the transport calls. A client that a factory makes from
+/// an agent card calls the URL in the card, which the other agent writes. Pass the URL of the
+/// interface that `create_from_card_with_interface` chose, never the URL of the configuration.
+/// Otherwise the token for one agent may be sent to another.
 ///
-/// A call of a method that does something (`SendMessage`, …) carries a child of the request's idempotency key
-/// ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the method, and how often it was called before under the request. Methods that
-/// read, list and listen carry none. An interceptor does not see the message: an agent that sends several messages *at the same time* names
-/// them ([`CallContext::for_operation`]), or a repetition of its request may number them otherwise.
+/// A call of a method that changes state (`SendMessage`, …) carries a child of the request's
+/// idempotency key ([`IdempotencyKey::child`](crate::IdempotencyKey::child)). The child depends on
+/// the method and on the number of earlier calls of it under the request. Methods that read, list
+/// and subscribe carry no key. The interceptor cannot see the message. An agent that sends several
+/// messages *at the same time* must name them ([`CallContext::for_operation`]). Otherwise a retry
+/// of its request may number them differently.
 ///
-/// Nor does it see the answer of the target: a token that the target refuses is sent until it expires, unless the agent calls
-/// [`Propagator::forget`] when a call fails.
+/// The interceptor cannot see the answer either. A token that the target refuses is sent until it
+/// expires, unless the agent calls [`Propagator::forget`] after a failed call.
 ///
-/// Make it the last interceptor: what comes after it, it cannot take off. The client beneath must follow no redirects:
-/// [`http_client`](crate::integrations::http_client).
+/// Make it the last interceptor, because it cannot remove what a later interceptor adds. The inner
+/// client must follow no redirects: use [`http_client`](crate::integrations::http_client).
 #[derive(Debug, Clone)]
 pub struct PropagateInterceptor {
     propagator: Propagator,
@@ -73,13 +79,14 @@ pub struct PropagateInterceptor {
 }
 
 impl PropagateInterceptor {
-    /// An interceptor for the agent at that URL: the one that its card names for the transport, and that the transport calls.
+    /// Returns an interceptor for the agent at this URL. It must be the URL that the agent's card
+    /// names for the transport, and that the transport calls.
     #[must_use]
     pub fn new(propagator: Propagator, url: Url) -> Self {
         Self { propagator, url, context: None }
     }
 
-    /// Makes all calls on behalf of one context, for a client that lives no longer than one request.
+    /// Sets a fixed context for all calls, for a client that exists only for a single request.
     #[must_use]
     pub fn with_context(mut self, context: CallContext) -> Self {
         self.context = Some(context);
@@ -115,7 +122,8 @@ impl CallInterceptor for PropagateInterceptor {
     }
 }
 
-/// Whether a method does something: all but those that read, list and listen.
+/// Returns true if a method changes state. All methods do, except those that read, list and
+/// subscribe.
 fn is_operation(method: &str) -> bool {
     use ::a2a::jsonrpc::methods;
     let reads = [
@@ -144,7 +152,7 @@ fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// The parameters with the headers that they are to have. Those that have not changed stay as they are spelled.
+/// Returns the parameters with the headers in `after`. Unchanged parameters keep their spelling.
 fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Result<ServiceParams, Error> {
     let is_kept = |name: &HeaderName| before.contains_key(name) && before.get_all(name).iter().eq(after.get_all(name));
     let spelled_like_kept = |name: &str| HeaderName::try_from(name).is_ok_and(|name| is_kept(&name));
@@ -160,7 +168,7 @@ fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Re
     Ok(prepared)
 }
 
-/// What the caller of an A2A client gets for an [`Error`]. [`to_error`] is the way back.
+/// Converts an [`Error`] for the caller of an A2A client. [`to_error`] is the reverse.
 fn to_a2a_error(error: &Error) -> A2AError {
     let (reason, metadata) = match error {
         Error::Refused { code } => ("REFUSED", vec![("code", code.to_string())]),
@@ -183,11 +191,12 @@ fn to_a2a_error(error: &Error) -> A2AError {
     )])
 }
 
-/// The [`Error`] for which [`PropagateInterceptor`] did not let a call go out; `None` for every other error. The cause of an outage is not
-/// kept.
+/// Returns the [`Error`] with which [`PropagateInterceptor`] stopped a call; `None` for any other
+/// error. The cause of an outage is not preserved.
 ///
-/// A remote agent can send an error that looks the same. So this may decide whether to try again and what to say, and nothing about
-/// authority. It names places that are nobody else's concern: an agent does not hand it to its own caller.
+/// A remote agent can send an error with the same form. Use the result to decide on a retry and on
+/// a message, never on authority. The error contains internal addresses, so an agent must not pass
+/// it to its own caller.
 #[must_use]
 pub fn to_error(error: &A2AError) -> Option<Error> {
     let is_ours = |detail: &&TypedDetail| {
@@ -212,9 +221,9 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
     }
 }
 
-/// Verifies the token of a request to an A2A server, by the parameters of the request.
+/// Verifies the token of a request to an A2A server, from the parameters of the request.
 ///
-/// No context reaches the task of an executor. So it begins with
+/// The task of an executor has no context. So an executor starts with this code:
 ///
 /// ```no_run
 /// use sts_client::integrations::a2a::{ServiceParams, verify};
@@ -231,13 +240,13 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
 /// ```
 ///
 /// # Errors
-/// See [`Refusal`]. A parameter that occurs under several spellings, or with several values, counts as that many headers.
+/// See [`Refusal`]. Every spelling and every value of a parameter counts as a separate header.
 pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Delegation, Refusal> {
     verifier.verify(&received(params)).await
 }
 
-/// The headers that parameters were made of. What cannot have been one is there as an empty value and not absent, since a request with a
-/// malformed credential is not one without.
+/// Returns the headers from which the parameters were made. An invalid value is replaced by an
+/// empty value, so that a malformed credential is not treated as a missing credential.
 fn received(params: &ServiceParams) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in params {

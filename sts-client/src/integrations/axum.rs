@@ -1,7 +1,7 @@
-//! axum: handlers that take a [`Delegation`] or a [`VerifiedTenant`], refusals and outcomes that are answers, and the metadata of the
-//! resource.
+//! Integration with axum: extractors for [`Delegation`] and [`VerifiedTenant`], responses for
+//! refusals and outcomes, and the metadata of the resource.
 //!
-//! What lives here: the glue between [`crate::inbound`] and axum. What must never: a decision.
+//! What lives here: the adapters between [`crate::inbound`] and axum. What must never: a decision.
 //!
 //! ```
 //! use axum::Router;
@@ -39,8 +39,10 @@ use crate::delegation::{Delegation, VerifiedTenant};
 use crate::inbound::{Refusal, Verifier};
 use crate::outcome::Answer;
 
-/// Serves the metadata of the resource (RFC 9728 §3) at its well-known path, to anybody. Merge it after the verifier's layer: a router
-/// layers only the routes that it has by then. Without routes where the verifier knows no resource.
+/// Serves the metadata of the resource (RFC 9728 §3) at its well-known path, without
+/// authentication. Merge it after adding the verifier's layer, because a router applies a layer
+/// only to routes that it already has. Returns a router without routes if the verifier has no
+/// resource.
 pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) -> Router<S> {
     let Some(metadata) = verifier.resource_metadata() else { return Router::new() };
     let document = metadata.to_json();
@@ -48,7 +50,7 @@ pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) 
     Router::new().route(&metadata.well_known_path(), get(answer))
 }
 
-/// The delegation that [`Verifier::layer`] verified.
+/// Extracts the delegation that [`Verifier::layer`] verified.
 impl<S: Sync> FromRequestParts<S> for Delegation {
     type Rejection = LayerMissing;
 
@@ -57,7 +59,7 @@ impl<S: Sync> FromRequestParts<S> for Delegation {
     }
 }
 
-/// The tenant that the token speaks for. A request whose token speaks for none is refused with 403.
+/// Extracts the tenant of the token. A request whose token has no tenant is refused with 403.
 impl<S: Sync> FromRequestParts<S> for VerifiedTenant {
     type Rejection = TenantRejection;
 
@@ -67,13 +69,13 @@ impl<S: Sync> FromRequestParts<S> for VerifiedTenant {
     }
 }
 
-/// Why a handler that asks for a [`VerifiedTenant`] is not run.
+/// The rejection of a handler that takes a [`VerifiedTenant`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TenantRejection {
-    /// No verifier's layer stands before it.
+    /// The handler is not behind a verifier's layer.
     #[error(transparent)]
     LayerMissing(LayerMissing),
-    /// The token speaks for no tenant.
+    /// The token has no tenant.
     #[error(transparent)]
     Refused(Refusal),
 }
@@ -87,7 +89,8 @@ impl IntoResponse for TenantRejection {
     }
 }
 
-/// A handler asks for a [`Delegation`], and no [`Verifier::layer`] stands before it: the agent's own fault, answered with 500.
+/// The rejection of a handler that takes a [`Delegation`] but is not behind a [`Verifier::layer`].
+/// This is an error of the agent, so the response is 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no verifier's layer stands before this handler")]
 pub struct LayerMissing;
@@ -99,7 +102,7 @@ impl IntoResponse for LayerMissing {
     }
 }
 
-/// An outcome is an answer: a handler returns `Result<Json<T>, Answer>`.
+/// Makes an outcome a response, so that a handler can return `Result<Json<T>, Answer>`.
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         self.to_response()

@@ -3,12 +3,12 @@
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
-/// The status `UNAUTHENTICATED` of gRPC, whose answers are all 200.
+/// The gRPC status `UNAUTHENTICATED`. The HTTP status of a gRPC answer is always 200.
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 const GRPC_UNAUTHENTICATED: &str = "16";
 
-/// Returns whether an answer says that nothing was done because the token is invalid: 401, or the same in gRPC, with a challenge that names
-/// `invalid_token`.
+/// Returns true if the target refused the call because the token is invalid. The answer is then
+/// 401, or the gRPC equivalent, with a challenge that names `invalid_token`.
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 pub(super) fn refuses_token(status: StatusCode, headers: &HeaderMap) -> bool {
     let is_grpc = || headers.get("grpc-status").is_some_and(|status| status == GRPC_UNAUTHENTICATED);
@@ -16,8 +16,8 @@ pub(super) fn refuses_token(status: StatusCode, headers: &HeaderMap) -> bool {
     (status == 401 || is_grpc()) && challenges.any(names_invalid_token)
 }
 
-/// Returns whether one of the challenges of a `WWW-Authenticate` is for bearer tokens and says `error="invalid_token"`. Challenges that cannot be
-/// parsed say nothing.
+/// Returns true if a challenge of a `WWW-Authenticate` header is for bearer tokens and has
+/// `error="invalid_token"`. Challenges that cannot be parsed are ignored.
 pub(super) fn names_invalid_token(challenges: &str) -> bool {
     let challenges = http_auth::parse_challenges(challenges).unwrap_or_default();
     challenges.iter().filter(|challenge| challenge.scheme.eq_ignore_ascii_case("Bearer")).any(|challenge| {

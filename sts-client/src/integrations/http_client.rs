@@ -1,14 +1,15 @@
-//! An HTTP client fit for calls that carry tokens.
+//! An HTTP client for calls that carry tokens.
 
 use sts_jose::HttpClientError;
 
 use crate::http_options::HttpOptions;
 
-/// An HTTP client fit for calls that carry tokens, for the clients that are built on reqwest: that of the default [`HttpOptions`]. An agent
-/// that has a propagator takes [`Propagator::http_client`](crate::Propagator::http_client), which follows the agent's file.
+/// Returns an HTTP client for calls that carry tokens, with the default [`HttpOptions`]. Use it
+/// with clients that are built on reqwest. An agent with a propagator should use
+/// [`Propagator::http_client`](crate::Propagator::http_client), which follows the agent's file.
 ///
 /// # Errors
-/// [`HttpClientError::Build`] when the machine's trust store cannot be used.
+/// [`HttpClientError::Build`] if the machine's trust store cannot be used.
 pub fn http_client() -> Result<::reqwest::Client, HttpClientError> {
     HttpOptions::default().build()
 }

@@ -1,11 +1,14 @@
-//! Where the crate plugs into other libraries, each behind a feature of its name.
+//! Integrations with other libraries, each behind a feature of the same name.
 //!
-//! The outbound ones only carry headers to and from [`crate::Propagator::apply`] and decide nothing themselves. What they have in common:
-//! whatever the call bore as a credential goes away, under any spelling; exactly one comes in its place; and on an error nothing is sent.
-//! No call is made without a [`crate::CallContext`], and none follows a redirect.
+//! The outbound integrations only pass headers to and from [`crate::Propagator::apply`] and decide
+//! nothing themselves. They share these rules:
+//! - All credentials that the call carried are removed, in any spelling, and exactly one new
+//!   credential is added.
+//! - On an error, nothing is sent.
+//! - Every call requires a [`crate::CallContext`], and no call follows a redirect.
 //!
-//! Another library is a file and a feature of its name here, that feature in the list of `.ci/run` and in the table of the crate's page,
-//! and a file of tests beside those of the others.
+//! To add a library, add a file and a feature of its name here, and a test file beside the existing
+//! ones. Also add the feature to the list of `.ci/run` and to the table of the crate's page.
 
 #[cfg(feature = "a2a")]
 pub mod a2a;

@@ -1,20 +1,20 @@
-//! The error of what wraps another client.
+//! The error type of clients that wrap another client.
 
 use crate::error::Error;
 
-/// Why a call through a wrapped client failed: before it was sent, or after.
+/// The failure of a call through a wrapped client, before or after the call was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PropagateError<E> {
-    /// Nothing was sent.
+    /// The call was not sent.
     #[error("the call was not sent")]
     Propagation(#[source] Error),
-    /// The wrapped client failed.
+    /// The call was sent, and the wrapped client failed.
     #[error(transparent)]
     Inner(E),
 }
 
 impl<E> PropagateError<E> {
-    /// Why nothing was sent; `None` when something was.
+    /// Returns the error that prevented sending; `None` if the call was sent.
     #[must_use]
     pub fn propagation(&self) -> Option<&Error> {
         match self {

@@ -1,4 +1,4 @@
-//! For [`reqwest`](https://docs.rs/reqwest), by way of its middleware.
+//! Integration with [`reqwest`](https://docs.rs/reqwest), as a middleware.
 //!
 //! ```no_run
 //! use sts_client::integrations::reqwest::client;
@@ -32,7 +32,8 @@ use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};
 
-/// A client whose every request carries what its route says, and that follows no redirects: [`Propagator::http_client`].
+/// Returns a client that sets the headers of every request by its route and follows no redirects.
+/// Uses the client of [`Propagator::http_client`].
 ///
 /// # Errors
 /// See [`Propagator::http_client`].
@@ -40,23 +41,27 @@ pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClient
     Ok(ClientBuilder::new(propagator.http_client()?).with(PropagateMiddleware::new(propagator)).build())
 }
 
-/// Makes the headers of every request those that its route says, on behalf of the context that [`CallContext::find`] finds: one that was
-/// attached by `RequestBuilder::with_extension`, or that of the task. On an error nothing is sent, and the [`Error`] is what the
-/// `reqwest_middleware::Error::Middleware` holds.
+/// Sets the headers of every request by its route, on behalf of the context that
+/// [`CallContext::find`] finds. That is the context attached by `RequestBuilder::with_extension`,
+/// or else the context of the task. On an error nothing is sent, and
+/// `reqwest_middleware::Error::Middleware` contains the [`Error`].
 ///
-/// Where the target answers 401 with `error="invalid_token"`, its token is dropped, and the call is made once more with another, if the body
-/// can be sent again (a stream cannot). Both carry one idempotency key.
+/// If the target answers 401 with `error="invalid_token"`, its token is dropped. The call is then
+/// sent once more with another token, if the body can be sent again (a stream cannot). Both
+/// attempts carry the same idempotency key.
 ///
-/// [`client`] builds the right client. Whoever brings another sees to it that it follows no redirects, has no cookie store and no default
-/// headers that speak for somebody, and that this is the last middleware: what comes after it, it cannot take off. A middleware that tries
-/// again comes before it, so that every attempt carries a token that is alive; the attempts of one request carry one idempotency key.
+/// [`client`] builds a suitable client. If you use another client, make sure of the following:
+/// - It follows no redirects, and has no cookie store and no default headers with credentials.
+/// - This middleware is the last. It cannot remove what a later middleware adds.
+/// - A retry middleware comes before it, so that every attempt carries a valid token. All attempts
+///   of a request carry the same idempotency key.
 #[derive(Debug, Clone)]
 pub struct PropagateMiddleware {
     propagator: Propagator,
 }
 
 impl PropagateMiddleware {
-    /// A middleware that propagates by these routes.
+    /// Returns a middleware that uses the routes of this propagator.
     #[must_use]
     pub fn new(propagator: Propagator) -> Self {
         Self { propagator }
@@ -80,7 +85,8 @@ impl PropagateMiddleware {
     }
 }
 
-/// The idempotency key of a request, kept among its extensions: a middleware that tries again passes them on for every attempt.
+/// The idempotency key of a request, stored in its extensions. A retry middleware passes the
+/// extensions on for every attempt.
 #[derive(Clone)]
 struct KeyOfRequest(HeaderValue);
 
@@ -98,7 +104,7 @@ impl Middleware for PropagateMiddleware {
         if !refuses_token(response.status(), response.headers()) {
             return Ok(response);
         }
-        // Also where it cannot be made again, for the calls after it.
+        // Drop the token even if this request cannot be sent again, for the sake of later calls.
         let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
         match (self.propagator.prepare_again(&sent, &mut headers).await, again) {
             (true, Some(mut again)) => {
@@ -110,11 +116,13 @@ impl Middleware for PropagateMiddleware {
     }
 }
 
-/// The outcome of a call by [`client`]: total, so that nothing that went wrong is lost on the way. What did not go out is what
-/// [`Halted`] makes of its [`Error`]; what was not answered, or not whole, is [`Halted::FailedDependency`] with the code
-/// `UPSTREAM_UNREACHABLE`; and an answer is read by [`Outcome::read`].
+/// Returns the outcome of a call by [`client`]. Every failure maps to an outcome:
+/// - A call that was not sent is the [`Halted`] of its [`Error`].
+/// - A call without a complete answer is [`Halted::FailedDependency`] with the code
+///   `UPSTREAM_UNREACHABLE`.
+/// - A complete answer is read by [`Outcome::read`].
 ///
-/// `max_bytes` is the longest body that is read; a longer one is not understood.
+/// `max_bytes` is the maximum size of the body. A longer body is reported as unreadable.
 pub async fn outcome(answer: reqwest_middleware::Result<::reqwest::Response>, max_bytes: usize) -> Outcome<Success> {
     let mut response = match answer {
         Ok(response) => response,
@@ -145,7 +153,7 @@ fn not_answered(error: &reqwest_middleware::Error) -> Halted {
     }
 }
 
-/// The cause names places, and is nobody else's concern.
+/// The cause is dropped because it names internal addresses.
 fn not_reached() -> Halted {
     Halted::failed_dependency("UPSTREAM_UNREACHABLE", "there was no answer, or not all of it", None)
 }

@@ -1,4 +1,4 @@
-//! For MCP over streamable HTTP, by the official Rust crate (`rmcp`).
+//! Integration with MCP over streamable HTTP, for the official Rust crate (`rmcp`).
 //!
 //! ```no_run
 //! use rmcp::ServiceExt;
@@ -51,29 +51,39 @@ use crate::integrations::challenge::names_invalid_token;
 use crate::propagate::{Operation, Propagator};
 use headers::Prepared;
 
-/// The result of a call of an HTTP client beneath rmcp.
+/// The result of a call to the HTTP client below rmcp.
 type Answer<T, E> = Result<T, StreamableHttpError<E>>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
 
-/// An HTTP client for one MCP session, whose every POST, GET and DELETE carries what its route says. A token that has died is exchanged anew.
+/// An HTTP client for a single MCP session. The headers of every POST, GET and DELETE are set by
+/// the route, and an expired token is exchanged again.
 ///
-/// rmcp sends from a task of its own, which no task-local reaches. So the context of a call is the one that its message carries
-/// ([`with_context`]), and for everything else (handshake, notifications, streams, the end of the session) the session's.
+/// rmcp sends from its own task, which has no access to the caller's task-local context. So the
+/// context of a call is attached to its message ([`with_context`]). Everything else (handshake,
+/// notifications, streams, the end of the session) uses the session's context.
 ///
-/// A session belongs to one user of one tenant: what the server keeps for it must not reach another. The first context that names somebody
-/// fixes to whom it belongs, and from then on a context of anybody else, or of nobody, is [`Error::Misconfigured`] and nothing is sent.
-/// Clones share the session; make one client per session and never keep it for the next user.
+/// A session belongs to a single user of a single tenant, because the state that the server keeps
+/// for it must not reach another user. The first context with a caller fixes the owner. Afterwards
+/// a context with another caller, or without a caller, is refused with [`Error::Misconfigured`] and
+/// nothing is sent. Clones share the session. Make a client per session, and never reuse it for
+/// another user.
 ///
-/// A message's context whose token lives longer becomes the session's, so that streams and the end of the session find one that is alive.
-/// A `tools/call` carries a child of the request's idempotency key ([`IdempotencyKey::child`](crate::IdempotencyKey::child)): the tool, a
-/// digest of its arguments, whatever the order of their members, and how often this call was made before under the request. So a tool that
-/// is polled is called each time, and a repetition of the whole request repeats the keys. Handshakes, listings and all else carry none.
+/// A message's context whose token expires later becomes the session's context, so that streams and
+/// the end of the session have a valid token.
 ///
-/// Where the server answers 401 with `error="invalid_token"`, its token is dropped, and the message is sent once more with another.
+/// A `tools/call` carries a child of the request's idempotency key
+/// ([`IdempotencyKey::child`](crate::IdempotencyKey::child)). The child depends on the tool, a
+/// digest of its arguments, and the number of earlier calls with the same arguments under the
+/// request. The order of the arguments' members is ignored. So a polled tool runs each time, and a
+/// retry of the whole request repeats the keys. All other messages carry no key.
 ///
-/// The client beneath must follow no redirects ([`http_client`](crate::integrations::http_client); the one that rmcp makes by itself
-/// does follow some).
+/// If the server answers 401 with `error="invalid_token"`, its token is dropped, and the message is
+/// sent once more with another token.
+///
+/// The inner client must follow no redirects: use
+/// [`http_client`](crate::integrations::http_client). The default client of rmcp does follow some
+/// redirects.
 #[derive(Debug, Clone)]
 pub struct McpHttpClient<C> {
     inner: C,
@@ -81,14 +91,16 @@ pub struct McpHttpClient<C> {
     session: Arc<Mutex<CallContext>>,
 }
 
-/// Makes one request or notification on behalf of a context of its own.
+/// Attaches a context to a single request or notification, which is then made on behalf of that
+/// context.
 #[must_use]
 pub fn with_context<M: GetExtensions>(mut message: M, context: CallContext) -> M {
     message.extensions_mut().insert(context);
     message
 }
 
-/// Why a call through an [`McpHttpClient<C>`] was not sent, dug out of the error that rmcp made of it; `None` for every other error.
+/// Returns the error that prevented a call through an [`McpHttpClient<C>`], extracted from the
+/// error of rmcp. Returns `None` for any other error.
 #[must_use]
 pub fn propagation_error<'a, C: StreamableHttpClient>(
     error: &'a (dyn std::error::Error + 'static),
@@ -101,7 +113,7 @@ pub fn propagation_error<'a, C: StreamableHttpClient>(
     })
 }
 
-/// What an error of rmcp came of; that of a handshake does not say it by itself.
+/// Returns the source of an error of rmcp. A handshake error does not expose it through `source()`.
 fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
     match error.downcast_ref::<ClientInitializeError>() {
         Some(ClientInitializeError::TransportError { error, .. }) => Some(error),
@@ -110,21 +122,24 @@ fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn st
 }
 
 impl<C> McpHttpClient<C> {
-    /// A client for a session that begins on behalf of `context`. One without a user ([`CallContext::without_user`]) serves for a handshake
-    /// before anybody is known, where the route allows it.
+    /// Returns a client for a session that starts on behalf of `context`. If the route allows it, a
+    /// context without a user ([`CallContext::without_user`]) can be used for a handshake before
+    /// the user is known.
     pub fn new(inner: C, propagator: Propagator, context: CallContext) -> Self {
         Self { inner, propagator, session: Arc::new(Mutex::new(context)) }
     }
 
-    /// Replaces the session's context: the same user has come back with another token, and the session goes on.
+    /// Replaces the session's context, for example when the same user continues the session with
+    /// another token.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] when the session belongs to somebody else; the context stays as it was.
+    /// [`Error::Misconfigured`] if the session belongs to another user. The context is then
+    /// unchanged.
     pub fn set_context(&self, context: CallContext) -> Result<(), Error> {
         self.enter(&context, |session| *session = context.clone())
     }
 
-    /// Lets a context into the session, unless the session belongs to somebody else.
+    /// Applies `change` to the session's context, unless the session belongs to another user.
     fn enter(&self, context: &CallContext, change: impl FnOnce(&mut CallContext)) -> Result<(), Error> {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if !may_follow(&session, context) {
@@ -152,7 +167,8 @@ impl<C> McpHttpClient<C> {
     }
 }
 
-/// Whether a session of `session` may go on with `next`: the same principal and tenant, or anybody where the session has none as yet.
+/// Returns true if the session may continue with `next`: the same principal and tenant. A session
+/// without a user accepts any principal, but keeps its tenant if it has one.
 fn may_follow(session: &CallContext, next: &CallContext) -> bool {
     match (session.delegation(), next.delegation()) {
         (Some(owner), Some(other)) => {
@@ -177,7 +193,7 @@ fn attached(message: &ClientJsonRpcMessage) -> Option<CallContext> {
 }
 
 impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
-    /// Sends a message, and once more where the server says that its token is invalid.
+    /// Sends a message. Sends it once more if the server answers that the token is invalid.
     async fn send_message<T, F>(
         &self,
         uri: &str,
@@ -189,13 +205,13 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         F: Future<Output = Answer<T, C::Error>> + Send,
     {
         let context = self.context_of_message(message).map_err(not_sent)?;
-        // A call of a tool has a key of its own; nothing else is an operation.
+        // Only a tool call is an operation with a key.
         let operation = operation::of(message);
         let operation = operation.as_deref().map_or(Operation::Keyless, Operation::Message);
         self.send((context, operation), uri, headers, send).await
     }
 
-    /// The same for what belongs to the session.
+    /// Sends a request of the session itself, with the same retry.
     async fn send_of_session<T, F>(
         &self,
         uri: &str,
@@ -235,7 +251,8 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
     }
 }
 
-/// Every method prepares its headers and hands on to the method of the same name, so that the limits of the transport hold.
+/// Every method prepares its headers and calls the inner method of the same name, so that the
+/// limits of the transport apply.
 impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
     type Error = PropagateError<C::Error>;
 
@@ -335,7 +352,8 @@ fn not_sent<E: std::error::Error + Send + Sync + 'static>(error: Error) -> Strea
     StreamableHttpError::Client(PropagateError::Propagation(error))
 }
 
-/// The same error, one type further out: rmcp decides by its kind whether to try again or to begin a new session.
+/// Converts the error to the outer type and keeps its kind. rmcp uses the kind to decide whether to
+/// retry or to start a new session.
 fn sent<E: std::error::Error + Send + Sync + 'static>(
     error: StreamableHttpError<E>,
 ) -> StreamableHttpError<PropagateError<E>> {
@@ -362,7 +380,7 @@ fn sent<E: std::error::Error + Send + Sync + 'static>(
         Kind::SessionRecoveryTimeout => Kind::SessionRecoveryTimeout,
         Kind::ReinitializationFailed(error) => Kind::ReinitializationFailed(error),
         Kind::ControlRequestTimeout => Kind::ControlRequestTimeout,
-        // Kinds that rmcp adds later, and those of features that this crate does not know of.
+        // Kinds that a later rmcp adds, and kinds behind features that this crate does not enable.
         other => Kind::UnexpectedServerResponse(other.to_string().into()),
     }
 }

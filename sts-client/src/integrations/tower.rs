@@ -1,4 +1,4 @@
-//! For HTTP clients that are tower services: hyper's, and whatever is stacked upon one.
+//! Integration with HTTP clients that are tower services, such as hyper's client with layers.
 //!
 //! ```
 //! use http::{Request, Response};
@@ -44,14 +44,15 @@ use crate::integrations::challenge::refuses_token;
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};
 
-/// Puts [`Propagate`] around a client. Put it next to the client: what a layer below it adds, it cannot take off.
+/// A layer that wraps a client in [`Propagate`]. Add it directly around the client, because it
+/// cannot remove what an inner layer adds.
 #[derive(Debug, Clone)]
 pub struct PropagateLayer {
     propagator: Propagator,
 }
 
 impl PropagateLayer {
-    /// A layer that propagates by these routes.
+    /// Returns a layer that uses the routes of this propagator.
     #[must_use]
     pub fn new(propagator: Propagator) -> Self {
         Self { propagator }
@@ -66,16 +67,20 @@ impl<S> Layer<S> for PropagateLayer {
     }
 }
 
-/// A client whose every request carries what its route says, on behalf of the context that [`CallContext::find`] finds.
+/// A client that sets the headers of every request by its route, on behalf of the context that
+/// [`CallContext::find`] finds.
 ///
-/// Where the target answers 401 with `error="invalid_token"` (in gRPC: `UNAUTHENTICATED` with such a challenge), its token is dropped, and
-/// the call is made once more with another, if its body is held in memory: `()`, `String`, `Vec<u8>`, `Bytes`, `Full<Bytes>` or
-/// `Empty<Bytes>`. Both carry one idempotency key.
-/// A layer outside of this one that tries again makes a new operation of each attempt, unless the request names its operation:
-/// [`CallContext::for_operation`], or an `Idempotency-Key` of its own.
+/// If the target answers 401 with `error="invalid_token"` (in gRPC: `UNAUTHENTICATED` with such a
+/// challenge), its token is dropped. The call is then sent once more with another token, if its
+/// body is in memory: `()`, `String`, `Vec<u8>`, `Bytes`, `Full<Bytes>` or `Empty<Bytes>`. Both
+/// attempts carry the same idempotency key.
 ///
-/// The URI of a request must be absolute. It is sent as the routes saw it, that is, normalised: `/v1/../x` goes out as `/x`. On an error the
-/// inner client is not called.
+/// A retry layer outside this layer makes each attempt a new operation, unless the request names
+/// its operation. A request names it by [`CallContext::for_operation`] or by an `Idempotency-Key`
+/// header.
+///
+/// The URI of a request must be absolute. It is normalised before routing and sending: `/v1/../x`
+/// is sent as `/x`. On an error the inner client is not called.
 #[derive(Debug, Clone)]
 pub struct Propagate<S> {
     inner: S,
@@ -99,11 +104,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The service that is ready goes into the future; the clone, which may not be, waits for the next poll.
+        // Move the ready service into the future. The clone, which may not be ready, takes the next
+        // request.
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
         let propagator = self.propagator.clone();
-        // Found here and not in the future, which another task may poll.
+        // Find the context here, because another task may poll the future.
         let context = CallContext::find(request.extensions());
         Box::pin(async move {
             let url = normalise(&mut request).map_err(PropagateError::Propagation)?;
@@ -114,7 +120,8 @@ where
             if !refuses_token(response.status(), response.headers()) {
                 return Ok(response);
             }
-            // Also where it cannot be made again, for the calls after it.
+            // Drop the token even if this request cannot be sent again, for the sake of later
+            // calls.
             let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
             match (propagator.prepare_again(&sent, &mut headers).await, again) {
                 (true, Some(mut again)) => {
@@ -143,7 +150,7 @@ async fn prepare<B: 'static>(
     Ok(sent)
 }
 
-/// The same request once more; `None` where its body cannot be sent twice.
+/// Clones a request; `None` if its body cannot be sent twice.
 fn cloned<B: 'static>(request: &Request<B>) -> Option<Request<B>> {
     let mut again = Request::new(body::cloned(request.body())?);
     *again.method_mut() = request.method().clone();
@@ -154,7 +161,7 @@ fn cloned<B: 'static>(request: &Request<B>) -> Option<Request<B>> {
     Some(again)
 }
 
-/// Makes the URI of a request the one that the routes see.
+/// Replaces the URI of a request by its normalised form, which the routes use.
 fn normalise<B>(request: &mut Request<B>) -> Result<Url, Error> {
     let url = absolute(request.uri())?;
     *request.uri_mut() = Uri::try_from(url.as_str()).map_err(|error| unusable(&error))?;
@@ -170,7 +177,7 @@ fn absolute(uri: &Uri) -> Result<Url, Error> {
     Url::parse(&uri.to_string()).map_err(|error| unusable(&error))
 }
 
-/// Says why without the URI, whose query may hold what must not be logged.
+/// Omits the URI from the error, because its query may contain secrets.
 fn unusable(error: &dyn std::error::Error) -> Error {
     Error::misconfigured(format!("the uri of the request cannot be used: {error}"))
 }

@@ -1,11 +1,13 @@
-//! The agent's own tokens: for work without a user, and as the fallback for an STS out of reach.
+//! The agent's own tokens: for work without a user, and as a fallback while the STS is unreachable.
 //!
-//! Each source has one slot (the STS: one per route). A slot that may have to stand in for the STS is kept warm from the start. What a
-//! source refuses is gone at once: only an outage leaves the token standing that was there before.
+//! Each source has a single slot; the STS has a slot for each route. A slot that may stand in for
+//! the STS is kept warm from startup. If a source refuses, its token is dropped at once. Only an
+//! outage keeps the earlier token in use.
 //!
-//! `slot` holds the token, `warm` renews it, `openid` is another identity provider as a source. What must never live here: a decision
-//! whether the agent may speak for itself; that is `propagate::decide`. Another provider is a [`TokenSource`] beside `openid`, with its
-//! keys in `propagate::config`.
+//! What lives here: `slot` holds the token, `warm` renews it, and `openid` gets tokens from another
+//! identity provider. What must never: the decision whether the agent may act on its own behalf,
+//! which is in `propagate::decide`. Add another provider as a [`TokenSource`] beside `openid`, with
+//! its keys in `propagate::config`.
 
 #[cfg(feature = "openidconnect")]
 pub mod openid;
@@ -19,12 +21,12 @@ pub(crate) use warm::keep_warm;
 
 use crate::credentials::TokenSource;
 
-/// Where the agent's own tokens come from.
+/// The source of the agent's own tokens.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServiceAccount {
-    /// From the STS by `client_credentials`, one per route.
+    /// The STS, by `client_credentials`. Each route has its own token.
     Sts,
-    /// From elsewhere: another IdP, a projected token file. One for all routes.
+    /// Another source, such as another IdP or a projected token file. All routes share its token.
     Source(Arc<dyn TokenSource>),
 }

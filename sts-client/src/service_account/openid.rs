@@ -1,4 +1,4 @@
-//! Tokens of the agent's own from an OpenID provider beside the STS.
+//! The agent's own tokens from an OpenID provider other than the STS.
 
 use std::fmt;
 use std::future::Future;
@@ -22,17 +22,20 @@ use crate::credentials::{SecretFile, SourcedToken, TokenSource, TokenSourceError
 use crate::refusal_code::RefusalCode;
 use crate::transport::{HttpTransport, Transport, TransportError};
 
-/// Discovery and the request for a token may each take this long per message.
+/// The timeout of each HTTP request, for discovery and for the token.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So long before its death a token is no longer given.
+/// The time before its expiry at which a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// A provider that is out of reach is asked again no sooner, as long as there is a token.
+/// The minimum pause between requests to an unreachable provider while a token is still valid.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A client of an OpenID provider that gets tokens by `client_credentials` (RFC 6749 §4.4). Asks for the next one at half the life of its
-/// token, and gives the old one while the provider is out of reach; a refusal drops it at once. Finds the token endpoint by OpenID Connect Discovery 1.0; follows no redirect.
+/// A client of an OpenID provider that gets tokens by `client_credentials` (RFC 6749 §4.4).
+///
+/// Requests the next token at half of the lifetime of the current token. Returns the current token
+/// while the provider is unreachable, and drops it at once if the provider refuses. Finds the token
+/// endpoint by OpenID Connect Discovery 1.0. Follows no redirect.
 pub struct OpenIdServiceAccount {
     issuer: IssuerUrl,
     client_id: ClientId,
@@ -67,7 +70,7 @@ struct Kept {
     renew_at: Timestamp,
 }
 
-/// Sets up an [`OpenIdServiceAccount`].
+/// The builder of an [`OpenIdServiceAccount`].
 #[derive(Debug)]
 pub struct OpenIdServiceAccountBuilder {
     issuer: String,
@@ -82,7 +85,8 @@ pub struct OpenIdServiceAccountBuilder {
 }
 
 impl OpenIdServiceAccount {
-    /// A client of the provider of that issuer identifier, which authenticates by `client_secret_basic`.
+    /// Returns a builder for the provider with this issuer identifier. The client authenticates by
+    /// `client_secret_basic`.
     #[must_use]
     pub fn builder(
         issuer: impl Into<String>,
@@ -92,7 +96,7 @@ impl OpenIdServiceAccount {
         OpenIdServiceAccountBuilder::new(issuer.into(), client_id.into(), Secret::Given(client_secret))
     }
 
-    /// The same, with a secret in a file that may be replaced.
+    /// Returns the same builder, with a secret in a file that the operator may replace.
     #[must_use]
     pub fn builder_with_file(
         issuer: impl Into<String>,
@@ -102,7 +106,8 @@ impl OpenIdServiceAccount {
         OpenIdServiceAccountBuilder::new(issuer.into(), client_id.into(), Secret::File(client_secret))
     }
 
-    /// The token that is there, unless it nearly dies, and when the next one is to be asked for.
+    /// Returns the stored token and the time of its renewal, unless the token is close to its
+    /// expiry.
     fn kept(&self) -> Option<Kept> {
         let last_moment = self.clock.now().checked_add(MARGIN).unwrap_or(Timestamp::MAX);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,52 +190,54 @@ impl OpenIdServiceAccountBuilder {
         }
     }
 
-    /// Asks for a scope.
+    /// Adds a requested scope.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// Sends the parameter `audience`, which some providers want.
+    /// Sets the parameter `audience`, which some providers require.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// Lets the provider be reached over plain http, though it is not loopback.
+    /// Allows plain http to a provider that is not loopback.
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
     }
 
-    /// Trusts exactly these certificate authorities, in PEM.
+    /// Trusts only these certificate authorities, in PEM.
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.ca_pem = Some(pem);
         self
     }
 
-    /// Sends requests by other means.
+    /// Sets the transport that sends requests. The certificate authorities of [`Self::ca_pem`] then
+    /// have no effect.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Tells the time by another clock.
+    /// Sets the clock. Default [`SystemClock`].
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Opens no connection yet.
+    /// Builds the client. Opens no connection.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] when the issuer is no http(s) URL that may be used; [`BuildError::Http`].
+    /// [`BuildError::Contradiction`] if the issuer is not a permitted http(s) URL;
+    /// [`BuildError::Http`] if the HTTP client cannot be built.
     pub fn build(self) -> Result<OpenIdServiceAccount, BuildError> {
         let unusable = |why: &dyn fmt::Display| {
             BuildError::contradiction(format!(
@@ -267,14 +274,14 @@ impl fmt::Debug for OpenIdServiceAccount {
     }
 }
 
-/// The HTTP client that `openidconnect` gets. It tells a provider that is down or under load from one that says no, which that crate,
-/// looking for an error code in every answer, does not.
+/// The HTTP client for `openidconnect`. It distinguishes an unreachable or overloaded provider from
+/// a refusal. `openidconnect` does not, because it looks for an error code in every answer.
 struct Http {
     transport: Arc<dyn Transport>,
     allow_http: bool,
 }
 
-/// Why there is no answer that could be read.
+/// The reason for a missing or unusable answer.
 #[derive(Debug, thiserror::Error)]
 enum HttpError {
     #[error(transparent)]
@@ -312,7 +319,7 @@ impl Http {
 fn undiscovered(error: DiscoveryError<HttpError>) -> TokenSourceError {
     match error {
         DiscoveryError::Request(error) => unanswered(error),
-        // Nobody said no: the issuer is not where the configuration says, or another one answers there.
+        // This is not a refusal: the issuer URL is wrong, or another server answers there.
         other => TokenSourceError::Misconfigured {
             what: format!("the metadata of the service account's openid provider cannot be used: {other}"),
         },
@@ -325,7 +332,7 @@ fn not_issued(error: RequestTokenError<HttpError, StandardErrorResponse<CoreErro
             TokenSourceError::Refused { code: RefusalCode::from_answer(refusal.error().as_ref()) }
         }
         RequestTokenError::Request(error) => unanswered(error),
-        // The causes are not kept: they quote the answer, which may hold a token.
+        // The causes are dropped because they quote the answer, which may contain a token.
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => unreadable(),
     }
 }

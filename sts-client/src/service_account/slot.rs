@@ -1,4 +1,4 @@
-//! One token of the agent's own, and where the next one comes from.
+//! A slot for the agent's own token, and the source that refills it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,40 +20,41 @@ use crate::flight::Flights;
 use crate::refusal_code::RefusalCode;
 use crate::route::Route;
 
-/// Where the token of a slot comes from.
+/// The source of a slot's token.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// The STS, for the target of one route.
+    /// The STS, for the target of a single route.
     Sts { sts: Sts, route: Arc<Route> },
-    /// Another source, for every route.
+    /// Another source, for all routes.
     Source(Arc<dyn TokenSource>),
 }
 
-/// A token of the agent's own, ready to be sent.
+/// A token of the agent itself, ready to be sent.
 pub(crate) struct OwnToken {
     authorization: HeaderValue,
-    /// `None` when its source does not say. Such a token is asked for anew each time.
+    /// The expiry; `None` if the source does not report it. Such a token is requested again for
+    /// each call.
     expires_at: Option<Timestamp>,
     tenants: Tenants,
     renew_at: Timestamp,
 }
 
-/// Which tenants it may be sent for.
+/// The tenants for which the token may be sent.
 enum Tenants {
-    /// These alone, as the STS says in `tenant_ids`.
+    /// Only these tenants, from `tenant_ids` in a token of the STS.
     These(Vec<Tenant>),
-    /// Another issuer's token does not say; whoever is called knows.
+    /// Unknown, because the token is from another issuer. The target decides.
     NotSaid,
 }
 
-/// The current token of one origin. At most one request for the next one is under way.
+/// The current token of a source. At most a single request for the next token is in progress.
 #[derive(Debug)]
 pub(crate) struct Slot {
     origin: Origin,
-    /// The routes that it serves, for people.
+    /// The routes that the slot serves, as a label for metrics.
     name: String,
     kept: Mutex<Option<Arc<OwnToken>>>,
-    /// When a token was last dropped because a target had refused it.
+    /// The time at which a token was last dropped because a target refused it.
     refused_at: Mutex<Option<Timestamp>>,
     dropped: Notify,
     flights: Flights<(), Result<Arc<OwnToken>, Error>>,
@@ -62,7 +63,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// An empty slot, whose tokens are sent until `margin` before their death.
+    /// Returns an empty slot. A token is sent until `margin` before its expiry.
     pub(crate) fn new(origin: Origin, margin: Duration, clock: Arc<dyn Clock>) -> Self {
         let name = match &origin {
             Origin::Sts { route, .. } => route.url.to_string(),
@@ -72,7 +73,8 @@ impl Slot {
         Self { origin, name, kept, refused_at, dropped: Notify::new(), flights: Flights::new(), clock, margin }
     }
 
-    /// Drops the token: the next one is asked for at once where it is kept warm, and else for the next call.
+    /// Drops the token. If the slot is kept warm, the next token is requested at once, otherwise
+    /// for the next call.
     pub(crate) fn forget(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Origin::Source(source) = &self.origin {
@@ -81,8 +83,8 @@ impl Slot {
         self.dropped.notify_one();
     }
 
-    /// Drops the token if it is the one that a target has refused. Returns whether another may be had, which is at most every
-    /// [`REPLACEMENT_PAUSE`].
+    /// Drops the token if a target has refused this token. Returns true if another token may be
+    /// available. A refused token is replaced at most once per [`REPLACEMENT_PAUSE`].
     pub(crate) fn refuse(&self, refused: &HeaderValue) -> bool {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if kept.as_ref().is_some_and(|kept| kept.authorization != *refused) {
@@ -92,7 +94,8 @@ impl Slot {
             self.forget();
             return true;
         }
-        // Nothing is kept while another call replaces it, and of a source that does not say when its tokens expire.
+        // No token is stored while another call replaces it, or if the source does not report an
+        // expiry.
         kept.is_none()
     }
 
@@ -106,13 +109,14 @@ impl Slot {
         may
     }
 
-    /// Waits until the token was dropped.
+    /// Waits until the token is dropped.
     pub(crate) async fn dropped(&self) {
         self.dropped.notified().await;
     }
 
-    /// The token for a call of the agent's own. A token of the STS is used until it nearly dies; another source, which may have rotated it,
-    /// is asked for each call, and an earlier token of it serves while it is out of reach.
+    /// Returns the token for a call on the agent's own behalf. A token of the STS is reused until
+    /// shortly before its expiry. Another source may have rotated its token, so every call requests
+    /// it. During an outage of that source, the earlier token is used.
     pub(crate) async fn current(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
         match (&self.origin, self.kept()) {
             (Origin::Sts { .. }, Some(token)) => Ok(token),
@@ -124,8 +128,9 @@ impl Slot {
         }
     }
 
-    /// The token that stands in for an STS which has just failed: the one that is there. Otherwise another source is asked, but not that
-    /// very STS again: then it fails with the `outage`.
+    /// Returns the stored token in place of an STS that has just failed. If no token is stored,
+    /// requests a token from another source. Never sends a request to the failed STS; returns
+    /// `outage` instead.
     pub(crate) async fn stand_in(
         self: &Arc<Self>,
         correlation_id: &CorrelationId,
@@ -138,7 +143,7 @@ impl Slot {
         }
     }
 
-    /// Asks the origin, whatever is there.
+    /// Requests a new token from the source, even if a token is stored.
     pub(crate) async fn ask(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
         let flight = self.flights.join(&(), || {
             let (slot, correlation_id) = (Arc::clone(self), correlation_id.clone());
@@ -151,20 +156,20 @@ impl Slot {
         flight.await
     }
 
-    /// Publishes how long the token that is there may still stand in.
+    /// Publishes the remaining lifetime of the stored token as a metric.
     pub(crate) fn report(&self) {
         let expires_at = self.kept().and_then(|token| token.expires_at);
         let left = expires_at.map_or(0.0, |death| self.clock.now().duration_until(death).as_secs_f64());
         metrics::gauge!("sts_client_stand_in_seconds_left", "route" => self.name.clone()).set(left);
     }
 
-    /// When the next token should be asked for, as a time from now; `None` when there is nothing to renew.
+    /// Returns the time until the next token should be requested; `None` if the slot is empty.
     pub(crate) fn renewal_in(&self) -> Option<Duration> {
         let kept = self.kept()?;
         Some(Duration::try_from(self.clock.now().duration_until(kept.renew_at)).unwrap_or(Duration::ZERO))
     }
 
-    /// The token that is there and far enough from its death.
+    /// Returns the stored token if it is not close to its expiry.
     fn kept(&self) -> Option<Arc<OwnToken>> {
         let last_moment = self.clock.now().checked_add(self.margin).unwrap_or(Timestamp::MAX);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,10 +226,10 @@ impl OwnToken {
         })
     }
 
-    /// `Bearer …`, for a call on behalf of that tenant.
+    /// Returns the `Authorization` header `Bearer …`, for a call on behalf of this tenant.
     ///
     /// # Errors
-    /// [`RefusalCode::INVALID_TENANT`] when the token says that it may not be sent for the tenant.
+    /// [`RefusalCode::INVALID_TENANT`] if the token may not be sent for the tenant.
     pub(crate) fn authorization_for(&self, tenant: Option<&Tenant>) -> Result<HeaderValue, Error> {
         match (&self.tenants, tenant) {
             (Tenants::These(allowed), Some(tenant)) if !allowed.contains(tenant) => {
@@ -241,7 +246,7 @@ impl fmt::Debug for OwnToken {
     }
 }
 
-/// What a source gave was dead already: it has not been renewed in time.
+/// The source returned a token that has already expired, because it was not renewed in time.
 #[derive(Debug, thiserror::Error)]
 #[error("its token has expired")]
 struct DeadToken;

@@ -1,4 +1,5 @@
-//! Keeps the tokens there that stand in for an STS out of reach: it is too late to ask for one when the STS is down.
+//! The background task that renews tokens before an outage of the STS, when it is still possible to
+//! get a token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,17 @@ use super::slot::Slot;
 use crate::carried::CorrelationId;
 use crate::error::Error;
 
-/// After an outage, and the least between two requests.
+/// The pause after an outage, and the minimum pause between two requests.
 const RETRY: Duration = Duration::from_secs(3);
-/// After a refusal, which somebody must undo first; and where the source does not say when its tokens die.
+/// The pause after a refusal, which an operator must resolve first. Also used if the source does
+/// not report when its tokens expire.
 const SLOW: Duration = Duration::from_secs(30);
-/// The longest sleep: a machine that was suspended, or a clock that was set, is noticed by then.
+/// The maximum sleep. After it, the task notices that the machine was suspended or the clock was
+/// set.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Renews the token of a slot at half of its life, for ever. The slot has been filled once before.
+/// Renews the token of a slot at half of its lifetime, in an endless loop. The caller has already
+/// filled the slot once.
 pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
     let mut failing = false;
     let mut pause = slot.renewal_in().unwrap_or(SLOW);
@@ -49,7 +53,8 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
     }
 }
 
-/// Up to a quarter less, so that agents that were started together do not ask together.
+/// Shortens the pause at random by up to a quarter. Agents that started together then do not send
+/// their requests together.
 fn spread(pause: Duration, entropy: &dyn Entropy) -> Duration {
     let mut chance = [0; 1];
     entropy.fill(&mut chance);

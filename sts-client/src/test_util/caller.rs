@@ -1,4 +1,4 @@
-//! The caller that a handler under test is given.
+//! The caller that a handler under test receives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,19 @@ use crate::carried::{IDEMPOTENCY_KEY, X_CORRELATION_ID, X_TENANT_ID};
 use crate::delegation::Delegation;
 use crate::inbound::{Issuer, Verifier};
 
-/// The audience of the tokens.
+/// The audience of the test tokens.
 const AUDIENCE: &str = "agent.test";
 
-/// The life of a token, where nothing else is said.
+/// The default lifetime of a token.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// A caller as a test describes it; from [`Delegation::for_test`].
+/// The description of a caller in a test. Returned by [`Delegation::for_test`].
 ///
-/// Without further words it is the user `alice` of [`IDP`], who calls directly, has no tenant and no scope, and whose token lives 5
-/// minutes. With an actor the token is one of [`STS`]. [`Self::build`] signs the token and has a verifier verify it, so that the
-/// [`Delegation`] is what the agent would have got, and [`MockSts`](super::MockSts) exchanges it.
+/// By default it is the user `alice` of [`IDP`], who calls directly and has no tenant and no scope.
+/// The token expires after 5 minutes. With an actor, the token is issued by [`STS`].
+///
+/// [`Self::build`] signs the token, and a verifier verifies it. So the [`Delegation`] is the same
+/// as in the agent, and [`MockSts`](super::MockSts) can exchange its token.
 ///
 /// ```
 /// use sts_client::Delegation;
@@ -47,7 +49,7 @@ pub struct TestCaller {
     issuer: String,
     subject: String,
     kind: TestKind,
-    /// The first to act comes first.
+    /// The actors in the order in which they acted.
     actors: Vec<String>,
     tenant: Option<String>,
     claims: Map<String, Value>,
@@ -63,7 +65,7 @@ enum TestKind {
 }
 
 impl Delegation {
-    /// Describes a caller for a test.
+    /// Starts the description of a caller for a test.
     ///
     /// ```
     /// use sts_client::Delegation;
@@ -88,7 +90,7 @@ impl Delegation {
 }
 
 impl TestCaller {
-    /// The `sub` of the user.
+    /// Sets the `sub` of the user.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -100,7 +102,7 @@ impl TestCaller {
         self
     }
 
-    /// The issuer that named the user.
+    /// Sets the issuer of the user.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -113,7 +115,7 @@ impl TestCaller {
         self
     }
 
-    /// The agent that acts now. Those that were named before have acted before it.
+    /// Adds an agent as the current actor. Actors that were added before are prior actors.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -127,7 +129,7 @@ impl TestCaller {
         self
     }
 
-    /// A service account in place of a user: the agent of that id, on its own behalf.
+    /// Replaces the user by a service account: the agent with this id, on its own behalf.
     ///
     /// ```
     /// # use sts_client::{Delegation, Kind};
@@ -141,7 +143,7 @@ impl TestCaller {
         self
     }
 
-    /// The tenant.
+    /// Sets the tenant of the caller.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -153,7 +155,7 @@ impl TestCaller {
         self
     }
 
-    /// The scope, as the claim has it: values with a space between them.
+    /// Sets the scope, as in the claim: values separated by spaces.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -164,7 +166,7 @@ impl TestCaller {
         self.claim("scope", scope.into().into())
     }
 
-    /// The roles.
+    /// Sets the roles of the caller.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -177,7 +179,7 @@ impl TestCaller {
         self.claim("roles", roles.into())
     }
 
-    /// Another claim of the token, or another value of one that it has.
+    /// Adds a claim to the token, or replaces its value.
     ///
     /// ```
     /// # use sts_client::{Delegation, serde_json::json};
@@ -190,7 +192,7 @@ impl TestCaller {
         self
     }
 
-    /// The `X-Correlation-ID` of the request.
+    /// Sets the `X-Correlation-ID` of the request.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -201,7 +203,7 @@ impl TestCaller {
         self.header(X_CORRELATION_ID, id)
     }
 
-    /// The `Idempotency-Key` of the request.
+    /// Sets the `Idempotency-Key` of the request.
     ///
     /// ```
     /// # use sts_client::Delegation;
@@ -213,7 +215,7 @@ impl TestCaller {
         self.header(IDEMPOTENCY_KEY, key)
     }
 
-    /// The life of the token. Default 5 minutes.
+    /// Sets the lifetime of the token. Default 5 minutes.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -227,7 +229,8 @@ impl TestCaller {
         self
     }
 
-    /// The clock by which the token is issued and verified: the one of the agent under test, where that is not the system's.
+    /// Sets the clock for issuing and verifying the token. Use the clock of the agent under test.
+    /// Default [`SystemClock`].
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -257,7 +260,7 @@ impl TestCaller {
     /// ```
     ///
     /// # Panics
-    /// When no verifier would accept such a caller; the message is the reason.
+    /// If the verifier refuses the caller. The message contains the reason.
     #[must_use]
     #[expect(clippy::expect_used, clippy::panic, reason = "a test that describes no caller cannot go on")]
     pub fn build(&self) -> Delegation {

@@ -1,4 +1,4 @@
-//! An issuer whose keys are in memory.
+//! An issuer with its keys in memory.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use sts_jose::{Algorithm, KeySet, SigningKey};
 
 use crate::inbound::Issuer;
 
-/// An issuer of tokens with one ES256 key. It has no server: a verifier gets its keys from [`Self::entry`], an agent's file from
-/// [`Self::jwks`].
+/// An issuer of tokens with a single ES256 key. It has no server: a verifier gets its keys from
+/// [`Self::entry`], and an agent's file gets them from [`Self::jwks`].
 ///
 /// ```
 /// use sts_client::Verifier;
@@ -34,7 +34,7 @@ pub struct TestIssuer {
 }
 
 impl TestIssuer {
-    /// An issuer of that identifier, with a new key.
+    /// Returns an issuer with this identifier and a new key.
     ///
     /// ```
     /// # use sts_client::test_util::TestIssuer;
@@ -42,14 +42,14 @@ impl TestIssuer {
     /// ```
     ///
     /// # Panics
-    /// When the machine has no randomness to make a key of.
+    /// If the machine has no randomness for a key.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test that has no key cannot go on")]
     pub fn new(issuer: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), key: Arc::new(SigningKey::generate(Algorithm::Es256).expect("a key")) }
     }
 
-    /// The issuer identifier.
+    /// Returns the issuer identifier.
     ///
     /// ```
     /// # use sts_client::test_util::TestIssuer;
@@ -60,7 +60,7 @@ impl TestIssuer {
         &self.issuer
     }
 
-    /// The key set, for a `jwks_file` of an agent's file.
+    /// Returns the key set, for a `jwks_file` of an agent's file.
     ///
     /// ```
     /// # use sts_client::test_util::TestIssuer;
@@ -72,7 +72,7 @@ impl TestIssuer {
         json!({ "keys": [self.key.public_jwk()] })
     }
 
-    /// The entry of a verifier that accepts tokens of this issuer.
+    /// Returns a verifier entry that accepts tokens of this issuer.
     ///
     /// ```
     /// # use sts_client::{Verifier, test_util::TestIssuer};
@@ -86,7 +86,7 @@ impl TestIssuer {
         Issuer::new(&self.issuer).jwks(self.keys())
     }
 
-    /// The entry of a verifier that accepts this issuer as an STS, whose tokens say who acts.
+    /// Returns a verifier entry that accepts this issuer as an STS, whose tokens name actors.
     ///
     /// ```
     /// # use sts_client::{Verifier, test_util::TestIssuer};
@@ -100,7 +100,8 @@ impl TestIssuer {
         Issuer::sts(&self.issuer).jwks(self.keys())
     }
 
-    /// A token with these claims and the `typ` `JWT`. Nothing is added to the claims: `iss`, `aud` and `exp` are the test's to say.
+    /// Signs a token with these claims and the `typ` `JWT`. Adds no claims: the test must set
+    /// `iss`, `aud` and `exp`.
     ///
     /// ```
     /// # use sts_client::{serde_json::json, test_util::TestIssuer};
@@ -110,13 +111,13 @@ impl TestIssuer {
     /// ```
     ///
     /// # Panics
-    /// When the cryptography of the machine fails.
+    /// If signing fails.
     #[must_use]
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_as("JWT", claims)
     }
 
-    /// A token with these claims and the `typ` `at+jwt`, as an STS signs it (RFC 9068 §2.1).
+    /// Signs a token with these claims and the `typ` `at+jwt`, like an STS (RFC 9068 §2.1).
     ///
     /// ```
     /// # use sts_client::{serde_json::json, test_util::TestIssuer};
@@ -126,7 +127,7 @@ impl TestIssuer {
     /// ```
     ///
     /// # Panics
-    /// When the cryptography of the machine fails.
+    /// If signing fails.
     #[must_use]
     pub fn sign_access_token(&self, claims: &Value) -> String {
         self.sign_as("at+jwt", claims)

@@ -1,8 +1,9 @@
-//! Callers, issuers and a security token service for the tests of an agent, without a network. Feature `test-util`: enable it for
-//! `[dev-dependencies]` alone.
+//! Callers, issuers and a security token service for the tests of an agent, without a network.
+//! Requires the feature `test-util`: enable it only for `[dev-dependencies]`.
 //!
-//! [`Delegation::for_test`](crate::Delegation::for_test) makes the caller that a handler is given. [`TestIssuer`] signs tokens for a [`Verifier`](crate::Verifier) that
-//! is under test. [`MockSts`] grants, refuses, is under load or out of reach, and records what it was sent.
+//! [`Delegation::for_test`](crate::Delegation::for_test) makes the caller that a handler receives.
+//! [`TestIssuer`] signs tokens for a [`Verifier`](crate::Verifier) under test. [`MockSts`] grants,
+//! refuses, simulates overload or an outage, and records its requests.
 //!
 //! ```
 //! use sts_client::test_util::{MockAnswer, MockSts};
@@ -29,8 +30,8 @@
 //! # }
 //! ```
 //!
-//! What lives here: stand-ins for the other parties. What must never: a way around the verifier; a delegation of a test is one that a
-//! verifier has verified.
+//! What lives here: test doubles of the other parties. What must never: a way around the verifier.
+//! Every delegation in a test has been verified by a verifier.
 
 mod caller;
 mod issuer;
@@ -41,7 +42,7 @@ pub use issuer::TestIssuer;
 pub use sts::{MockAnswer, MockRequest, MockSts};
 pub use sts_jose::ManualClock;
 
-/// The issuer identifier of [`MockSts`], and of the tokens of callers that have an actor.
+/// The issuer identifier of [`MockSts`], and of the tokens of callers with an actor.
 ///
 /// ```
 /// # use sts_client::test_util::{MockSts, STS};
@@ -49,7 +50,8 @@ pub use sts_jose::ManualClock;
 /// ```
 pub const STS: &str = "https://sts.test";
 
-/// The issuer identifier of the users of [`Delegation::for_test`](crate::Delegation::for_test), unless another is named.
+/// The default issuer identifier of the users of
+/// [`Delegation::for_test`](crate::Delegation::for_test).
 ///
 /// ```
 /// # use sts_client::{Delegation, test_util::IDP};

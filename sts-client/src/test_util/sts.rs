@@ -1,4 +1,4 @@
-//! A security token service in memory, which does what a test says.
+//! A security token service in memory, with answers that the test sets.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use crate::exchange::{Sts, StsBuilder};
 use crate::inbound::Issuer;
 use crate::transport::{Transport, TransportError};
 
-/// The longest life of a token.
+/// The maximum lifetime of a token.
 const LIFETIME_SECONDS: i64 = 300;
 
 const TOKEN_PATH: &str = "/oauth2/token";
@@ -37,24 +37,26 @@ const INTROSPECTION_PATH: &str = "/oauth2/introspect";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MockAnswer {
-    /// The token that was asked for: the scope of the request, or that of the subject token, and the actor on top of its chain. An
-    /// introspected token is active.
+    /// Issues the requested token. It has the scope of the request or else of the subject token,
+    /// and the actor at the head of its chain. An introspected token is active.
     Grant,
-    /// 400 with this error code (401 for `invalid_client`). An introspected token is not active.
+    /// Answers 400 with this error code (401 for `invalid_client`). An introspected token is not
+    /// active.
     Refuse(&'static str),
-    /// 429.
+    /// Answers 429 with the error code `slow_down`.
     Load {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// No connection.
+    /// Fails with a refused connection.
     Outage,
-    /// An answer of this status, with an empty body.
+    /// Answers with this status and the body `null`.
     Status(u16),
 }
 
-/// A security token service in memory. It grants what it is asked for until [`Self::answer_with`] or [`Self::answer_next`] says otherwise,
-/// believes every subject token, and keeps what it was sent. Cloning is cheap and shares all of it.
+/// A security token service in memory. It grants every request until [`Self::answer_with`] or
+/// [`Self::answer_next`] sets another answer. It accepts every subject token without verification,
+/// and records its requests. Cloning is cheap and shares all state.
 ///
 /// ```
 /// use sts_client::test_util::MockSts;
@@ -87,7 +89,8 @@ struct Script {
     requests: Vec<MockRequest>,
 }
 
-/// A request that a [`MockSts`] received, granted or not. Requests for metadata are not among them.
+/// A request that a [`MockSts`] received, whether it was granted or not. Requests for metadata are
+/// not recorded.
 ///
 /// ```
 /// # use sts_client::test_util::MockSts;
@@ -106,7 +109,8 @@ pub struct MockRequest {
 }
 
 impl MockSts {
-    /// A service that grants every request, by the system's clock. Its issuer identifier is [`STS`].
+    /// Returns a service that grants every request and uses the system's clock. Its issuer
+    /// identifier is [`STS`].
     ///
     /// ```
     /// # use sts_client::test_util::MockSts;
@@ -117,7 +121,7 @@ impl MockSts {
         Self::with_clock(Arc::new(SystemClock))
     }
 
-    /// A service that goes by another clock.
+    /// Returns a service that uses another clock.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -132,7 +136,7 @@ impl MockSts {
         Self(Arc::new(Inner { issuer: TestIssuer::new(STS), clock, script: Mutex::new(script) }))
     }
 
-    /// The issuer identifier.
+    /// Returns the issuer identifier.
     ///
     /// ```
     /// # use sts_client::test_util::{MockSts, STS};
@@ -143,7 +147,8 @@ impl MockSts {
         self.0.issuer.issuer()
     }
 
-    /// The client of this service for the agent of that id, with one attempt a call, so that no test waits for a second one.
+    /// Returns the client of this service for the agent with this id. It makes a single attempt per
+    /// call, so that no test waits for a retry.
     ///
     /// ```
     /// # use sts_client::{Propagator, test_util::MockSts};
@@ -152,14 +157,14 @@ impl MockSts {
     /// ```
     ///
     /// # Panics
-    /// When the machine's trust store cannot be used.
+    /// If the machine's trust store cannot be used.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test that has no client cannot go on")]
     pub fn sts(&self, client_id: &str) -> Sts {
         self.builder(client_id).attempts(1).build().expect("a client of the sts")
     }
 
-    /// The same, for more to be said of it: retries, deadlines.
+    /// Returns the builder of such a client, for further settings such as retries and deadlines.
     ///
     /// ```
     /// # use sts_client::test_util::MockSts;
@@ -176,7 +181,7 @@ impl MockSts {
             .clock(Arc::clone(&self.0.clock))
     }
 
-    /// The entry of a verifier that accepts the tokens of this service.
+    /// Returns a verifier entry that accepts the tokens of this service.
     ///
     /// ```
     /// # use sts_client::{Verifier, test_util::MockSts};
@@ -189,7 +194,7 @@ impl MockSts {
         self.0.issuer.sts_entry()
     }
 
-    /// The tenants that its service accounts may name. Default none.
+    /// Sets the tenants that its service accounts may name. Default none.
     ///
     /// ```
     /// # use sts_client::{Tenant, test_util::MockSts};
@@ -199,7 +204,7 @@ impl MockSts {
         self.script().tenant_ids = tenants.into_iter().collect();
     }
 
-    /// The answer to one request: the next that has none yet.
+    /// Sets the answer to a single request. Several calls queue answers for the following requests.
     ///
     /// ```
     /// # use sts_client::test_util::{MockAnswer, MockSts};
@@ -209,7 +214,7 @@ impl MockSts {
         self.script().next.push_back(answer);
     }
 
-    /// The answer to all further requests that [`Self::answer_next`] says nothing of.
+    /// Sets the answer to all further requests for which [`Self::answer_next`] has set no answer.
     ///
     /// ```
     /// # use sts_client::test_util::{MockAnswer, MockSts};
@@ -219,7 +224,7 @@ impl MockSts {
         self.script().always = answer;
     }
 
-    /// The requests so far, in their order.
+    /// Returns the requests so far, in order of arrival.
     ///
     /// ```
     /// # use sts_client::test_util::MockSts;
@@ -234,7 +239,7 @@ impl MockSts {
         self.0.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records a request, and gives the answer that it is to get.
+    /// Records a request, and returns the answer to it.
     fn take(&self, request: &MockRequest) -> MockAnswer {
         let mut script = self.script();
         script.requests.push(request.clone());
@@ -263,12 +268,12 @@ impl MockSts {
         set(&mut answer, "issued_token_type", TokenType::AccessToken.as_str());
         set(&mut answer, "token_type", "Bearer");
         set(&mut answer, "expires_in", lives.max(1));
-        // An empty scope is none on the wire (RFC 6749 §3.3).
+        // An empty scope is omitted in the answer (RFC 6749 §3.3).
         answer.extend(scope.map(|scope| ("scope".to_owned(), scope)));
         Value::Object(answer)
     }
 
-    /// The claims that every token has.
+    /// Returns the claims that every token has.
     fn claims(&self, request: &MockRequest, exp: Option<i64>) -> Map<String, Value> {
         let iat = self.0.clock.now().as_second();
         let longest = iat.saturating_add(LIFETIME_SECONDS);
@@ -322,7 +327,7 @@ impl Default for MockSts {
 }
 
 impl MockRequest {
-    /// The agent that asked.
+    /// Returns the client id of the agent that sent the request.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -335,7 +340,7 @@ impl MockRequest {
         &self.client_id
     }
 
-    /// A parameter of the form, by its name (RFC 8693 §2.1).
+    /// Returns a form parameter by its name (RFC 8693 §2.1).
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -348,7 +353,7 @@ impl MockRequest {
         self.form.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The target, by name.
+    /// Returns the `audience` parameter, which names the target.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -361,7 +366,7 @@ impl MockRequest {
         self.parameter(parameter::AUDIENCE)
     }
 
-    /// The target, by URI.
+    /// Returns the `resource` parameter, which is the URI of the target.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -374,7 +379,7 @@ impl MockRequest {
         self.parameter(parameter::RESOURCE)
     }
 
-    /// The scope that was asked for; `None` for all that is allowed.
+    /// Returns the requested scope; `None` requests everything that is allowed.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -387,7 +392,7 @@ impl MockRequest {
         self.parameter(parameter::SCOPE)
     }
 
-    /// The claims of the subject token; `None` where the request has none.
+    /// Returns the claims of the subject token; `None` if the request has none.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -401,7 +406,7 @@ impl MockRequest {
         Some(token.claims().as_map().clone())
     }
 
-    /// The tenant in `X-Tenant-ID`.
+    /// Returns the tenant in `X-Tenant-ID`.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -414,7 +419,7 @@ impl MockRequest {
         self.headers.get(X_TENANT_ID)?.to_str().ok()
     }
 
-    /// The correlation id.
+    /// Returns the correlation id in `X-Correlation-ID`.
     ///
     /// ```
     /// # use sts_client::test_util::MockRequest;
@@ -428,7 +433,7 @@ impl MockRequest {
     }
 }
 
-/// The connection of one agent to the service.
+/// The connection of a single agent to the service.
 #[derive(Debug)]
 struct MockTransport {
     sts: MockSts,

@@ -1,4 +1,4 @@
-//! `admin token`: what an operator authenticates with.
+//! `admin token`: makes the credential of an operator.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `agent secret`: what an agent authenticates with.
+//! `agent secret`: makes the credential of an agent.
 
 use std::process::ExitCode;
 

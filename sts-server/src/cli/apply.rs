@@ -1,4 +1,4 @@
-//! `apply` and `migrate`: the database is made to match.
+//! `apply` and `migrate`: bring the registry and the schema of the database up to date.
 
 use std::process::ExitCode;
 

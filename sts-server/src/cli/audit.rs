@@ -1,4 +1,4 @@
-//! `audit`: the audit log.
+//! `audit`: lists, follows, verifies and exports the audit log.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -20,11 +20,11 @@ use crate::record::{self, AuditFault, Event, EventKind, cut, event_of};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow, UncheckedAuditRow};
 
-/// How many rows are read at once.
+/// The number of rows that are read at once.
 const PAGE: u32 = 1000;
-/// How many events a story is made of.
+/// The maximum number of events in a story.
 const STORY: u32 = 1000;
-/// How often `follow` looks.
+/// The polling interval of `follow`.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
@@ -72,7 +72,8 @@ async fn list(
     }
 }
 
-/// The story of one correlation id, of its first [`STORY`] events: whoever sends requests chooses the id, and how many bear it.
+/// Prints the story of one correlation id, from its first [`STORY`] events. The limit exists
+/// because clients choose the id, and may send it with any number of requests.
 async fn tell(
     administration: &Administration,
     correlation_id: &str,
@@ -143,7 +144,7 @@ fn describe(fault: &AuditFault) -> String {
     }
 }
 
-/// A head as `export --heads` writes it.
+/// A head in the format of `export --heads`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExportedHead {
@@ -183,7 +184,8 @@ async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, C
                 "mac": hex(&row.mac),
             }))?;
         }
-        // The name of a writer may be bytes that are no text: reading on from it would begin with it again.
+        // The name of a writer may contain bytes that are not text. Reading on from it would then
+        // return it again.
         if after == next {
             return Ok(ExitCode::SUCCESS);
         }
@@ -191,10 +193,10 @@ async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, C
     }
 }
 
-/// A row that is no event: it was edited.
+/// A row that is not a valid event, because it was edited.
 #[derive(Debug, Serialize)]
 struct MalformedRow<'a> {
-    /// Its id in the database.
+    /// The id of the row in the database.
     malformed: i64,
     writer: Cow<'a, str>,
     writer_sequence: i64,
@@ -222,7 +224,8 @@ fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
     }
 }
 
-/// An event on one line: the act, its object, the parties, the reason. Names that others chose are escaped.
+/// Returns an event on one line: the act, its object, the parties, the reason. Names that other
+/// parties chose are escaped.
 fn in_words(event: &Event) -> String {
     let mut words = format!("{} ", event.at);
     let kind = serde_json::to_value(event.event).ok();
@@ -230,7 +233,7 @@ fn in_words(event: &Event) -> String {
     let escaped = |text: &str| text.escape_debug().to_string();
     let (agents, chain) = match event.event {
         EventKind::Revoked | EventKind::RevocationLifted => (Some(event.actors.join(", ")), None),
-        // The client alone is named already.
+        // If the client is the only actor, it is already named.
         _ => (None, (event.actors.len() > 1).then(|| event.actors.join(" < "))),
     };
     let (user, subject) = match event.event {

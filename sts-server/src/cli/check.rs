@@ -1,4 +1,4 @@
-//! `check`: every fault of the configuration, the registry and the files that they name at once.
+//! `check`: reports all faults of the configuration, the registry and the files that they name.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ pub(super) async fn run(
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is wrong with the certificate and its key, if there are any.
+/// Returns the fault of the certificate and its key, if they are configured and cannot be used.
 fn certificate_fault(config: &Config) -> Option<Fault> {
     let files = config.tls.files()?;
     let error = Tls::read(files).err()?;
@@ -55,7 +55,8 @@ fn certificate_fault(config: &Config) -> Option<Fault> {
     Some(Fault::new(certificate, Severity::Error, error_chain(&error)))
 }
 
-/// The faults of the files that the server reads at its start: the master key, and the password to the database.
+/// Returns the faults of the files that the server reads at startup: the master key, and the
+/// database password.
 fn secret_faults(config: &Config) -> Vec<Fault> {
     let master = &config.keys.master_key_file;
     let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, error_chain(error));

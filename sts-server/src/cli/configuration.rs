@@ -1,4 +1,4 @@
-//! `config reference`: the reference configuration, as the code has it.
+//! `config reference`: prints the reference configuration, which is generated from the code.
 
 use std::process::ExitCode;
 

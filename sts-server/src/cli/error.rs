@@ -1,4 +1,4 @@
-//! Why a command could not do its work.
+//! The errors of commands.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::server::StartError;
 use crate::service::SnapshotError;
 use crate::storage::StorageError;
 
-/// A command could not do its work.
+/// A command failed.
 #[derive(Debug, Error)]
 pub enum CliError {
     /// The configuration or the registry file has faults, which have been printed.
@@ -39,9 +39,9 @@ pub enum CliError {
     /// A file cannot be read or written.
     #[error("{path} cannot be used")]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause of the failure.
         #[source]
         source: std::io::Error,
     },
@@ -51,27 +51,27 @@ pub enum CliError {
     /// Data cannot be written or read as JSON.
     #[error("data is not JSON as expected")]
     Json(#[from] serde_json::Error),
-    /// What was given on the command line makes no sense.
+    /// An argument of the command line is invalid.
     #[error("{0}")]
     Argument(String),
     /// A secret cannot be hashed.
     #[error("the token cannot be hashed")]
     Hash(#[from] argon2::password_hash::Error),
-    /// What was asked for makes no sense.
+    /// A requested value is invalid.
     #[error("{}", in_flags(.0))]
     Wrong(#[from] Wrong),
-    /// The name in a revocation is unknown.
+    /// The name to revoke is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
-    /// A listener, or what follows the database, has ended by itself.
+    /// A listener, or the task that follows the database, exited unexpectedly.
     #[error("a part of the server has ended by itself")]
     PartEnded,
-    /// The demonstration did not succeed.
+    /// The demonstration failed.
     #[error("the demonstration failed: {0}")]
     Demonstration(String),
 }
 
-/// What is wrong with a parameter, named as its flag is.
+/// Returns the message for an invalid parameter, with the name of its flag.
 fn in_flags(wrong: &Wrong) -> String {
     match wrong.parameter {
         "" => wrong.message.clone(),
@@ -79,7 +79,7 @@ fn in_flags(wrong: &Wrong) -> String {
     }
 }
 
-/// The reason, the suggestion, and the flag that revokes an unknown name.
+/// Returns the reason, the suggestion, and the flag that revokes an unknown name.
 fn with_advice(UnknownName { parameter, message, meant }: &UnknownName) -> String {
     let meant = meant.as_ref().map_or_else(String::new, |meant| format!("{meant} "));
     format!("--{parameter}: {message}; {meant}to revoke it all the same, add --unknown")

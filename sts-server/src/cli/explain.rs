@@ -1,4 +1,4 @@
-//! `explain`: which rule allows or refuses an exchange, and why.
+//! `explain`: shows the rule that allows or refuses an exchange, and the reason.
 
 use std::process::ExitCode;
 
@@ -85,7 +85,7 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
     }
 }
 
-/// The table of a token: what it says, and what is expected.
+/// Prints the table of a token: its claims and their expected values.
 fn show_token(token: &TokenComparison, out: &mut Output) -> Result<(), CliError> {
     out.line(&out.styled(Style::Heading, &format!("{}: {}", token.parameter, token.protection)))?;
     if token.claims.is_empty() {

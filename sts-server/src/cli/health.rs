@@ -1,4 +1,5 @@
-//! `health`: whether the server of this configuration, on this machine, is ready. What a container's health check runs.
+//! `health`: reports if the server of this configuration, on this machine, is ready. Container
+//! health checks run it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -14,7 +15,8 @@ use super::output::{Output, Style, configuration};
 use super::{CliError, loopback};
 use crate::config::Config;
 
-/// How long the server may take to say that it is ready. It looks at its database itself, and gives it two seconds.
+/// The time limit for the answer of the server. The server gives its own check of the database two
+/// seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 pub(super) async fn run(options: &Options, out: &mut Output) -> Result<ExitCode, CliError> {
@@ -37,7 +39,8 @@ pub(super) async fn run(options: &Options, out: &mut Output) -> Result<ExitCode,
     Ok(code)
 }
 
-/// The listener to ask: the one for operators, unless it speaks TLS and the other does not.
+/// Returns the listener to ask: the admin listener, or the public listener if only the admin
+/// listener uses TLS.
 fn plain_listener(config: &Config) -> Result<SocketAddr, CliError> {
     let listen = &config.listen;
     match (config.tls.admin, config.tls.files()) {
@@ -49,7 +52,7 @@ fn plain_listener(config: &Config) -> Result<SocketAddr, CliError> {
     }
 }
 
-/// Where to reach from this machine what listens there.
+/// Returns the address at which this machine reaches a listener.
 fn reached(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -59,7 +62,7 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Whether it says that it is ready, and if not, what it says.
+/// Asks the server if it is ready. The inner error holds its answer if it is not.
 async fn ask(server: SocketAddr) -> Result<Result<(), String>, loopback::SendError> {
     let request = http::Request::get("/readyz").header(HOST, server.to_string()).body(Full::new(Bytes::new()))?;
     let (status, body) = loopback::send(server, request).await?;

@@ -1,4 +1,4 @@
-//! `keys`: the signing keys.
+//! `keys`: lists, rotates, revokes and reseals the signing keys.
 
 use std::path::Path;
 use std::process::ExitCode;

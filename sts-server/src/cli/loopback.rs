@@ -1,4 +1,4 @@
-//! One HTTP request to a server on this machine: the one that `dev` runs, or the one that `health` asks.
+//! An HTTP request to a server on this machine: for `dev` and for `health`.
 
 use std::net::SocketAddr;
 
@@ -9,13 +9,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// What is read of an answer at most, in bytes.
+/// The maximum length of an answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Whatever keeps a request from being answered.
+/// The reason a request has no answer.
 pub(super) type SendError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends the request over plain HTTP, and reads the answer. The caller says how long that may take.
+/// Sends the request over plain HTTP, and returns the answer. The caller sets the time limit.
 pub(super) async fn send(server: SocketAddr, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), SendError> {
     let stream = TcpStream::connect(server).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

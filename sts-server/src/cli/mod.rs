@@ -1,7 +1,8 @@
 //! The commands.
 //!
-//! What lives here: the command line, and a file for each command that says what it does. What must never: what a server does too;
-//! commands call it. Another command is a file here, a variant of [`Command`] and an arm of [`run`].
+//! What lives here: the command line, and a file for each command. What must never: work that a
+//! server does too; commands call it. A new command is a file here, a variant of [`Command`] and an
+//! arm of [`run`].
 
 mod admin;
 mod agent;
@@ -33,11 +34,11 @@ pub use output::{Output, printable};
 use crate::config::Overrides;
 use crate::server::Surroundings;
 
-/// Runs a command to its end. The exit code is 0 when all is well and 1 when what was asked about is not: faults, a refusal, an
-/// audit log that does not verify.
+/// Runs a command. The exit code is 0 for a good result and 1 for a bad result: faults, a refusal,
+/// or an audit log that does not verify.
 ///
 /// # Errors
-/// [`CliError`] when the command could not do its work.
+/// [`CliError`] if the command failed.
 pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     match &cli.command {
         Command::Dev(_) if cli.options.overrides() != Overrides::default() => {

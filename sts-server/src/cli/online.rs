@@ -15,7 +15,8 @@ use crate::registry::{Registry, RegistryFile, plan};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{EntryChange, StorageError, Version};
 
-/// Reads all that the configuration and the registry file name, shows the keys, and gives the faults.
+/// Reads everything that the configuration and the registry file name, prints the keys, and returns
+/// the faults.
 pub(super) async fn faults(
     config: &Config,
     registry: Option<&Path>,
@@ -57,7 +58,7 @@ async fn database_fault(config: &Config, surroundings: Surroundings) -> Option<F
     }
 }
 
-/// The entries of a registry file, as far as they can be read.
+/// Returns the entries of a registry file, or none if the file has errors.
 fn entries(path: &Path) -> Registry {
     let plan = plan(&[], &RegistryFile::read(path), None);
     let changes = plan.map(|plan| plan.changes).unwrap_or_default();
@@ -69,7 +70,7 @@ fn entries(path: &Path) -> Registry {
     Registry::from_rows(Version::default(), &rows).unwrap_or_default()
 }
 
-/// Shows the keys of one key set, and gives its faults.
+/// Prints the keys of one key set, and returns its faults.
 fn show(inspected: &Inspected, file: &Path, out: &mut Output) -> Result<Vec<Fault>, CliError> {
     let (kind, name) = match &inspected.owner {
         KeyOwner::Issuer(name) => ("issuer", name),

@@ -1,5 +1,5 @@
-//! What commands print: data on standard output, coloured only on a terminal, or as JSON. Text that others chose cannot steer the
-//! terminal: every line is escaped here.
+//! The output of commands: data on standard output, coloured only on a terminal, or as JSON. Every
+//! line is escaped here, so that text from other parties cannot control the terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,10 +18,11 @@ use crate::registry::ApplyError;
 use crate::server::StartError;
 use crate::telemetry;
 
-/// The length that a file may have which is named on the command line, in bytes: a token, or the heads of an audit log.
+/// The maximum length of a file that is named on the command line, in bytes. Such a file holds a
+/// token, or the heads of an audit log.
 const MAX_INPUT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Where a command prints.
+/// The output of a command.
 pub struct Output {
     writer: Box<dyn Write + Send>,
     colour: Colour,
@@ -40,7 +41,7 @@ enum Format {
     Json,
 }
 
-/// How a piece of text stands out on a terminal.
+/// The style of a piece of text on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
@@ -50,13 +51,13 @@ pub(super) enum Style {
     Bad,
 }
 
-/// A line whose text is escaped, with the codes of its styles.
+/// A line of escaped text, with the codes of its styles.
 #[derive(Debug)]
 pub(super) struct Styled(String);
 
 /// A value that prints as one line.
 pub(super) trait Line {
-    /// The text without anything that steers a terminal, save for our own styles.
+    /// Returns the text without terminal control characters, except for our own styles.
     fn printed(&self) -> Cow<'_, str>;
 }
 
@@ -79,7 +80,7 @@ impl Line for Styled {
 }
 
 impl Output {
-    /// Standard output. Colours only on a terminal, and not where `NO_COLOR` is set.
+    /// Returns standard output. Colours are used only on a terminal, and not if `NO_COLOR` is set.
     #[must_use]
     pub fn standard(options: &Options) -> Self {
         let refused = environment::variables().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
@@ -88,34 +89,35 @@ impl Output {
         Self { writer: Box::new(io::stdout()), colour, format }
     }
 
-    /// Whether data is asked for as JSON.
+    /// Returns true if the output is JSON.
     #[must_use]
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
-    /// One line of text; see [`printable`].
+    /// Prints one line of text; see [`printable`].
     pub(super) fn line(&mut self, line: &(impl Line + ?Sized)) -> Result<(), CliError> {
         writeln!(self.writer, "{}", line.printed())?;
         Ok(self.writer.flush()?)
     }
 
-    /// Lines of text.
+    /// Prints lines of text.
     pub(super) fn block(&mut self, text: &str) -> Result<(), CliError> {
         text.lines().try_for_each(|line| self.line(line))
     }
 
-    /// One value as JSON on a line of its own. Escaped as in a text: outside of strings JSON has nothing that is.
+    /// Prints one value as one line of JSON. Escaping keeps the value, because only strings contain
+    /// characters to escape.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         self.line(&serde_json::to_string(value)?)
     }
 
-    /// `text`, which stands out where colours may be.
+    /// Returns `text` in a style, if colours are enabled.
     pub(super) fn styled(&self, style: Style, text: &str) -> Styled {
         self.joined(&[(style, text)])
     }
 
-    /// Pieces of one line, each in its style.
+    /// Returns one line of pieces, each in its style.
     pub(super) fn joined(&self, pieces: &[(Style, &str)]) -> Styled {
         let styled = |(style, text): &(Style, &str)| {
             let (code, text) = (code(*style).filter(|_| self.colour == Colour::Ansi), printable(text));
@@ -124,7 +126,7 @@ impl Output {
         Styled(pieces.iter().map(styled).collect())
     }
 
-    /// Faults, one a line.
+    /// Prints faults, one per line.
     pub(super) fn faults(&mut self, faults: &[Fault]) -> Result<(), CliError> {
         if self.is_json() {
             return self.json(&faults);
@@ -133,7 +135,7 @@ impl Output {
     }
 }
 
-/// The code of a style (ECMA-48, SGR).
+/// Returns the code of a style (ECMA-48, SGR).
 fn code(style: Style) -> Option<&'static str> {
     match style {
         Style::Plain => None,
@@ -144,9 +146,9 @@ fn code(style: Style) -> Option<&'static str> {
     }
 }
 
-/// The text with every character escaped that steers a terminal or hides itself: controls, C1 controls, line and paragraph
-/// separators, and those that change the direction of text or have no width. An escape is that of JSON (`\u202e`), so that JSON stays the
-/// same value.
+/// Escapes every character that controls a terminal or is invisible. These are controls, C1
+/// controls, line and paragraph separators, and characters that change the text direction or have
+/// no width. The escapes are those of JSON (`\u202e`), so that JSON keeps its value.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_escaped) {
@@ -182,13 +184,13 @@ impl std::fmt::Debug for Output {
     }
 }
 
-/// The configuration of a command that needs one.
+/// Loads the configuration of a command that needs one.
 pub(super) fn configuration(options: &Options, out: &mut Output) -> Result<Config, CliError> {
     let loaded = config::load(options.config.as_deref(), environment::variables(), &options.overrides());
     usable(loaded, out)
 }
 
-/// The configuration that was loaded: warnings are logged, and errors are printed and end the command.
+/// Returns the loaded configuration. Warnings are logged. Errors are printed and end the command.
 pub(super) fn usable(loaded: Loaded, out: &mut Output) -> Result<Config, CliError> {
     let Some(config) = loaded.config else {
         out.faults(&loaded.faults)?;
@@ -201,7 +203,7 @@ pub(super) fn usable(loaded: Loaded, out: &mut Output) -> Result<Config, CliErro
     Ok(config)
 }
 
-/// Says which faults kept a server from starting.
+/// Prints the faults that kept a server from starting.
 pub(super) fn explain_start(error: StartError, out: &mut Output) -> CliError {
     if let StartError::Registry { source: ApplyError::Faults(faults), .. } = &error
         && let Err(unprintable) = out.faults(faults)
@@ -211,13 +213,14 @@ pub(super) fn explain_start(error: StartError, out: &mut Output) -> CliError {
     error.into()
 }
 
-/// Text that is given on the command line, or in a file as `@FILE`; without the white space around it.
+/// Returns a text from the command line, or from a file for `@FILE`, without surrounding white
+/// space.
 pub(super) fn text_or_file(argument: &str) -> Result<String, CliError> {
     let Some(path) = argument.strip_prefix('@') else { return Ok(argument.trim().to_owned()) };
     read(Path::new(path)).map(|text| text.trim().to_owned())
 }
 
-/// A file's text.
+/// Reads a text file.
 pub(super) fn read(path: &Path) -> Result<String, CliError> {
     read_text_file(path, MAX_INPUT_BYTES).map_err(|source| CliError::File { path: path.to_owned(), source })
 }

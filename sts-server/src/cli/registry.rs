@@ -1,4 +1,4 @@
-//! `registry`: what the database holds, reviewed.
+//! `registry`: reviews the content of the database.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `revoke`: the kill switch.
+//! `revoke`: makes, lists and lifts revocations.
 
 use std::process::ExitCode;
 
@@ -44,7 +44,7 @@ async fn list(administration: &Administration, out: &mut Output) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// One revocation as a line: kind, name, issuer, since, until, and whether it is a hold.
+/// Returns one revocation as a line: kind, name, issuer, since, until, and whether it is a hold.
 fn line(revocation: &StandingRevocation) -> String {
     let (kind, name) = revocation.name();
     let issuer = revocation.issuer.as_ref().map_or_else(String::new, |issuer| format!(" of {}", printable(issuer)));
@@ -53,7 +53,7 @@ fn line(revocation: &StandingRevocation) -> String {
     format!("{kind} {}{issuer}: since {}, until {until}{hold}", printable(name), revocation.at)
 }
 
-/// A name as a terminal may show it.
+/// Escapes a name, so that a terminal may show it.
 fn printable(name: &str) -> String {
     name.chars().flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] }).collect()
 }

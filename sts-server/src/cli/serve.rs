@@ -35,7 +35,8 @@ pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends without cutting anybody off. Whoever sends SIGTERM is a machine that looks at readiness; nobody waits for that at a terminal.
+/// Stops the server without cutting off requests. An orchestrator sends SIGTERM and watches
+/// readiness, so the server first waits for `delay`. A user at a terminal does not wait.
 async fn drain(server: Server, told: Told, delay: Duration) {
     server.withdraw();
     if told == Told::Terminate && !delay.is_zero() {
@@ -46,12 +47,12 @@ async fn drain(server: Server, told: Told, delay: Duration) {
     server.stop().await;
 }
 
-/// Returns at Ctrl-C, and where there are such signals, at SIGTERM.
+/// Waits for Ctrl-C or, on Unix, SIGTERM.
 pub(super) async fn until_told() -> Result<(), CliError> {
     Signals::listen()?.next().await.map(drop)
 }
 
-/// How a process is told to end.
+/// The signal to stop a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// Ctrl-C.
@@ -60,7 +61,7 @@ enum Told {
     Terminate,
 }
 
-/// The signals that end a process. From the first moment on, none is lost.
+/// The signals that stop a process. No signal is lost after `listen`.
 #[derive(Debug)]
 struct Signals {
     #[cfg(unix)]

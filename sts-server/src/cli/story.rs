@@ -1,7 +1,8 @@
-//! The story of one user request: all decisions under one correlation id, for a person at a terminal.
+//! The story of one user request: all decisions with one correlation id, for a person at a
+//! terminal.
 //!
-//! A user request may begin several transactions, for every first hop begins one. The story has a paragraph for each, and a
-//! line or two for each of its decisions.
+//! A user request may start several transactions, because every first hop starts one. The story has
+//! a paragraph for each transaction, and a line or two for each of its decisions.
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use super::CliError;
 use super::output::{Output, Style};
 use crate::record::{Event, EventKind};
 
-/// Prints the events of one correlation id, which come in the order in which they were recorded.
+/// Prints the events of one correlation id. `events` is in the order of recording.
 pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> Result<(), CliError> {
     let (Some(first), Some(last)) =
         (events.iter().map(|event| event.at).min(), events.iter().map(|event| event.at).max())
@@ -45,7 +46,8 @@ pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> 
     Ok(())
 }
 
-/// The events by transaction, in the order in which each began. A request that was refused at its first hop has none.
+/// Groups the events by transaction, in the order in which each started. A request that was refused
+/// at its first hop has no transaction.
 fn transactions(events: &[Event]) -> Vec<(Option<&str>, Vec<&Event>)> {
     let mut transactions: Vec<(Option<&str>, Vec<&Event>)> = Vec::new();
     for event in events {
@@ -58,18 +60,19 @@ fn transactions(events: &[Event]) -> Vec<(Option<&str>, Vec<&Event>)> {
     transactions
 }
 
-/// Which transaction, and for whom: one for all its hops.
+/// Returns the heading of a transaction: its id and its user, who is the same for all hops.
 fn heading(txn: Option<&str>, events: &[&Event]) -> String {
     let Some(txn) = txn else { return "no transaction: refused at a first hop".to_owned() };
     let mut text = format!("transaction {}", escaped(txn));
-    // A refusal may have come before all was known; the hop that knows most speaks for all.
+    // A refusal may have come before the user was known, so the heading uses the event with the
+    // most data.
     if let Some(event) = events.iter().max_by_key(|event| usize::from(event.sub.is_some())) {
         append(&mut text, " ", subject(event));
     }
     text
 }
 
-/// For whom.
+/// Returns the user of an event, with issuer and tenant.
 fn subject(event: &Event) -> [(&'static str, Option<String>); 3] {
     [
         ("for", event.sub.as_deref().map(escaped)),
@@ -78,7 +81,7 @@ fn subject(event: &Event) -> [(&'static str, Option<String>); 3] {
     ]
 }
 
-/// Who asked to call whom, by which rule or why not, and how long that took.
+/// Returns the caller and the target, the rule or the reason for refusal, and the duration.
 fn decision(event: &Event) -> String {
     let who = event.client_id.as_deref().map_or_else(|| "an operator".to_owned(), escaped);
     let mut text = match &event.target {
@@ -98,13 +101,13 @@ fn decision(event: &Event) -> String {
     text
 }
 
-/// Who acted before, last first.
+/// Returns the actors, the last first.
 fn chain(event: &Event) -> Option<String> {
     let actors: Vec<String> = event.actors.iter().map(|actor| escaped(actor)).collect();
     (!actors.is_empty()).then(|| format!("chain {}", actors.join(" < ")))
 }
 
-/// Which token came of which, and until when it is good.
+/// Returns the id of the token, its expiry, and the id of its parent.
 fn tokens(event: &Event) -> Option<String> {
     let mut text = String::new();
     let until = event.exp.and_then(|exp| Timestamp::from_second(exp).ok());
@@ -149,7 +152,7 @@ fn milliseconds(microseconds: u64) -> String {
     format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
 }
 
-/// Names that others chose do not move the cursor.
+/// Escapes a name that another party chose, so that it does not move the cursor.
 fn escaped(text: &str) -> String {
     text.escape_debug().to_string()
 }

@@ -1,4 +1,4 @@
-//! `token decode`: what a token says.
+//! `token decode`: shows the content of a token.
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use super::output::{Output, Style, text_or_file};
 use crate::exchange::protection;
 use crate::server::Surroundings;
 
-/// What is read of standard input at most, in bytes.
+/// The maximum length of standard input, in bytes.
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
 pub(super) fn run(command: &TokenCommand, surroundings: &Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
@@ -52,7 +52,7 @@ pub(super) fn run(command: &TokenCommand, surroundings: &Surroundings, out: &mut
     Ok(ExitCode::SUCCESS)
 }
 
-/// A claim as a person reads it.
+/// Returns a claim in readable form.
 fn readable(name: &str, value: &Value, now: Timestamp) -> String {
     match (name, value) {
         ("act", value) => match Act::from_value(value) {
@@ -68,7 +68,7 @@ fn readable(name: &str, value: &Value, now: Timestamp) -> String {
     }
 }
 
-/// A distance in time in words.
+/// Returns a time difference in words.
 pub(super) fn relative(seconds: i64) -> String {
     let distance = seconds.unsigned_abs();
     let (minutes, rest) = (distance / 60, distance % 60);

@@ -1,4 +1,4 @@
-//! Secrets: how one is compared with what the registry knows of it.
+//! Comparison of client secrets with the hashes in the registry.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,19 +17,22 @@ use super::{AuthenticationError, ClientContext, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry, SecretHashes};
 
-/// The most argon2 computations of agents at once: each takes 19 MiB and a core for some 20 ms. Those of operators run one by one.
+/// The maximum number of concurrent argon2 computations for agents. Each takes 19 MiB and a core
+/// for some 20 ms. Secrets of operators run one by one.
 const CONCURRENT: usize = 2;
-/// The most secrets that are remembered as right.
+/// The maximum number of secrets that are remembered as correct.
 const MAX_KNOWN: usize = 10_000;
-/// The longest secret that is looked at. An empty one never authenticates, even if the registry holds its hash.
+/// The longest accepted secret, in bytes. An empty secret never authenticates, even if the registry
+/// holds its hash.
 const MAX_SECRET_BYTES: usize = 1024;
-/// How long a secret waits for its turn.
+/// The time that a secret waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A hash of no secret, with the default cost: the secret of an agent that does not exist is compared with it.
+/// A hash that no secret matches, with the default cost. The secret of an unknown agent is compared
+/// with it.
 const NO_SECRET_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs";
 
-/// Compares secrets; bounds how many costly comparisons run at once.
+/// Compares secrets, and limits the number of concurrent argon2 computations.
 #[derive(Debug)]
 pub struct SecretCheck {
     agents: Arc<Semaphore>,
@@ -37,35 +40,38 @@ pub struct SecretCheck {
     known: Known,
 }
 
-/// The queue of a secret: a flood of secrets of agents does not keep operators out.
+/// The queue of a secret. Operators have a separate queue, so a flood of agent secrets does not
+/// block them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretQueue {
-    /// With the secrets of agents.
+    /// The queue for the secrets of agents.
     Agents,
-    /// With those of operators.
+    /// The queue for the secrets of operators.
     Operators,
 }
 
-/// The last right secret of each hash, so that it costs argon2 once: as a code under a key that only this process has.
+/// The last correct secret of each hash, so that it costs argon2 only once. It is stored as an HMAC
+/// under a key that only this process has.
 struct Known {
     key: hmac::Key,
     codes: Mutex<HashMap<String, hmac::Tag>>,
 }
 
-/// An id and a secret, as a request may mean them.
+/// A possible reading of a request's credentials: an id and a secret.
 pub(super) struct Presented {
     pub(super) id: Option<String>,
     pub(super) secret: SecretString,
 }
 
-/// The agent of one of these pairs of id and secret. A wrong secret takes as long as an unknown id, so that time does not tell which ids
-/// exist: every pair is compared with as many hashes as any agent has.
+/// Returns the agent that one of these pairs of id and secret authenticates. Every pair is compared
+/// with as many hashes as any agent has. A wrong secret therefore takes as long as an unknown id,
+/// and the time does not reveal which ids exist.
 pub(super) async fn authenticate(
     context: &ClientContext<'_>,
     presented: &[Presented],
 ) -> Result<Arc<Agent>, AuthenticationError> {
     let candidates: Vec<Candidate<'_>> = presented.iter().filter_map(|pair| Candidate::of(context, pair)).collect();
-    // Both pairs are compared, whichever fits.
+    // Both pairs are always compared, even if the first matches.
     let matching: Vec<_> = candidates.iter().map(Candidate::by_digest).collect();
     if let Some(agent) = matching.into_iter().flatten().next() {
         return Ok(agent);
@@ -90,21 +96,21 @@ pub(super) async fn authenticate(
     Err(failure(context, presented).into())
 }
 
-/// A secret that is to be compared, and the agent whose it would be.
+/// A secret to compare, and the agent that it would authenticate.
 struct Candidate<'a> {
     agent: Option<&'a Arc<Agent>>,
     secret: &'a SecretString,
 }
 
 impl<'a> Candidate<'a> {
-    /// None for a secret that no agent has.
+    /// Returns `None` for a secret that no agent can have.
     fn of(context: &ClientContext<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
         let agent = id.as_deref().and_then(|id| context.agent(id));
         may_be_a_secret(secret).then_some(Self { agent, secret })
     }
 
-    /// The agent, if one of its SHA-256 hashes is that of the secret. It suffices for a random 256-bit secret: there is nothing to guess
-    /// faster.
+    /// Returns the agent if one of its SHA-256 hashes matches the secret. This fast hash suffices
+    /// for a random 256-bit secret, because such a secret cannot be guessed.
     fn by_digest(&self) -> Option<Arc<Agent>> {
         let digest = hexadecimal_digest(self.secret);
         let hashes = self.agent.and_then(|agent| Some(agent.auth.as_ref()?.sha256_hashes())).unwrap_or_default();
@@ -113,7 +119,7 @@ impl<'a> Candidate<'a> {
         self.agent.filter(|_| bool::from(matches)).map(Arc::clone)
     }
 
-    /// The agent, if the secret was the right one of an argon2id hash of it before.
+    /// Returns the agent if the secret has matched one of its argon2id hashes before.
     fn remembered(&self, secrets: &SecretCheck) -> Option<Arc<Agent>> {
         let agent = self.agent?;
         let hashes = agent.auth.as_ref()?.argon2_hashes();
@@ -125,7 +131,7 @@ fn may_be_a_secret(secret: &SecretString) -> bool {
     (1..=MAX_SECRET_BYTES).contains(&secret.expose_secret().len())
 }
 
-/// The reason for which none of these pairs authenticates.
+/// Returns the reason for which none of these pairs authenticates.
 fn failure(context: &ClientContext<'_>, presented: &[Presented]) -> Failure {
     let ids = || presented.iter().filter_map(|pair| pair.id.as_deref());
     let Some(agent) = ids().find_map(|id| context.registry.agent(id)) else { return Failure::UnknownAgent };
@@ -139,16 +145,16 @@ fn failure(context: &ClientContext<'_>, presented: &[Presented]) -> Failure {
     if agent.auth.as_ref().is_some_and(has_secret) { Failure::Secret } else { Failure::NoSecret }
 }
 
-/// What a secret is compared with where an agent has fewer hashes than another.
+/// The comparisons that replace the missing hashes of an agent.
 struct Dummies {
-    /// A hash of no secret that costs as much as the costliest of the registry.
+    /// A hash that no secret matches, with the highest cost in the registry.
     hash: String,
-    /// The most argon2id hashes that an agent has.
+    /// The maximum number of argon2id hashes of any agent.
     hashes_of_an_agent: usize,
 }
 
 impl Dummies {
-    /// None where no agent has an argon2id hash.
+    /// Returns `None` if no agent has an argon2id hash.
     fn of(registry: &Registry) -> Option<Self> {
         let hashes = || registry.agents().filter_map(|agent| Some(agent.auth.as_ref()?.argon2_hashes()));
         let costs = hashes().flatten().filter_map(|hash| argon2id_cost(hash).ok());
@@ -171,7 +177,7 @@ impl Known {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), codes: Mutex::default() }
     }
 
-    /// True if this was the right secret of this hash the last time.
+    /// Returns true if this was the last correct secret of this hash.
     fn is_right(&self, hash: &str, secret: &SecretString) -> bool {
         let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
         let code = codes.get(hash).copied();
@@ -196,18 +202,18 @@ impl std::fmt::Debug for Known {
 }
 
 impl SecretCheck {
-    /// Remembers nothing yet.
+    /// Returns a check that remembers no secret.
     #[must_use]
     pub fn new(entropy: &dyn Entropy) -> Self {
         let [agents, operators] = [CONCURRENT, 1].map(|turns| Arc::new(Semaphore::new(turns)));
         Self { agents, operators, known: Known::new(entropy) }
     }
 
-    /// True if `secret` is the one of `hash`; without a hash, false after as long a time. A secret that was right before is
-    /// recognised at once.
+    /// Returns true if `secret` matches `hash`. Without a hash, it returns false after the same
+    /// time. A remembered secret is accepted at once.
     ///
     /// # Errors
-    /// [`AuthenticationError::Overloaded`] when its turn does not come.
+    /// [`AuthenticationError::Overloaded`] if the secret does not get its turn in time.
     pub(crate) async fn argon2_matches(
         &self,
         queue: SecretQueue,

@@ -1,6 +1,7 @@
 //! `client_secret_basic`: id and secret in the `Authorization` header (RFC 6749 §2.3.1).
 //!
-//! RFC 6749 has both parts form-encoded, and most clients send them as they are. A header may thus mean two pairs.
+//! RFC 6749 requires both parts to be form-encoded, but most clients send them unencoded. A header
+//! may thus mean two pairs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,18 +12,19 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::client_secret::Presented;
 
-/// The pairs of id and secret that a header may mean: form-decoded, which is how RFC 6749 has them encoded, and as they stand where that
-/// differs. One or two pairs.
+/// Returns the pairs of id and secret that a header may mean: one or two. The first is
+/// form-decoded, as RFC 6749 requires. The second is not decoded, and is left out if it would be
+/// the same.
 ///
 /// # Errors
-/// [`Failure::Header`] of a header that is no Basic of RFC 7617.
+/// [`Failure::Header`] if the header is not valid Basic authentication (RFC 7617).
 pub(super) fn decode(header: &HeaderValue) -> Result<Vec<Presented>, Failure> {
     let header = header.to_str().or(Err(Failure::Header))?;
     let (scheme, credentials) = header.split_once(' ').ok_or(Failure::Header)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(Failure::Header);
     }
-    // No cause is kept below: it would quote the secret.
+    // No cause is kept below, because it would quote the secret.
     let decoded = Zeroizing::new(STANDARD.decode(credentials.trim_start_matches(' ')).or(Err(Failure::Header))?);
     let text = std::str::from_utf8(&decoded).or(Err(Failure::Header))?;
     let (id, secret) = text.split_once(':').filter(|_| !text.contains('\0')).ok_or(Failure::Header)?;
@@ -35,7 +37,7 @@ pub(super) fn decode(header: &HeaderValue) -> Result<Vec<Presented>, Failure> {
     Ok(decoded.into_iter().chain([raw()]).collect())
 }
 
-/// Decodes one form-encoded value by reading it as the value of a form; none where it is not form-encoded.
+/// Decodes a form-encoded value with the form parser. Returns `None` if it is not form-encoded.
 fn form_decode(encoded: &str) -> Option<String> {
     if encoded.contains('&') {
         // The form parser would read two parameters.

@@ -1,4 +1,4 @@
-//! Why an agent is not authenticated.
+//! The errors of client authentication.
 
 use sts_jose::{ClaimError, ParseError, TimeError};
 use thiserror::Error;
@@ -25,39 +25,39 @@ pub enum ClientError {
 /// Client authentication did not succeed.
 #[derive(Debug, Error)]
 pub enum AuthenticationError {
-    /// There are no credentials.
+    /// The request has no credentials.
     #[error("the request has no client authentication")]
     Absent,
-    /// There are credentials of more than one method (RFC 6749 §2.3).
+    /// The request has credentials for more than one method (RFC 6749 §2.3).
     #[error("the request uses more than one method of client authentication")]
     SeveralMethods,
     /// A `client_assertion` without its type, or the reverse.
     #[error("client_assertion and client_assertion_type belong together")]
     IncompleteAssertion,
-    /// An `actor_token` without a type that is served.
+    /// An `actor_token` without a supported type.
     #[error("actor_token_type is absent or not served")]
     ActorTokenType,
-    /// `client_id` names another agent than the one that authenticated.
+    /// `client_id` names an agent other than the authenticated agent.
     #[error("client_id is not the agent that authenticated")]
     ClientIdMismatch,
-    /// The credentials are not those of an agent.
+    /// The credentials do not belong to an agent.
     #[error("client authentication failed")]
     Failed(#[from] Failure),
-    /// The `actor_token` that stands for the client is not that of an agent.
+    /// The `actor_token` that authenticates the client does not identify an agent.
     #[error("the actor token does not authenticate an agent")]
     ActorToken(#[source] WorkloadError),
-    /// What is needed to tell is out of reach.
+    /// The keys that are needed for the check are unavailable.
     #[error("client authentication is not possible now")]
     Unavailable(#[source] TrustError),
-    /// Too many secrets wait to be checked.
+    /// Too many secrets are waiting to be checked.
     #[error("too many client secrets wait to be checked")]
     Overloaded,
 }
 
-/// What exactly failed: for the log, never for the requester.
+/// The exact failure. It is only for the log, never for the requester.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// The `Authorization` header is not Basic, or malformed.
+    /// The `Authorization` header is not Basic, or is malformed.
     #[error("the Authorization header is not well-formed Basic")]
     Header,
     /// No agent has this id.
@@ -66,76 +66,76 @@ pub enum Failure {
     /// The agent is disabled or on hold.
     #[error("the agent is disabled or on hold")]
     DisabledAgent,
-    /// The secret is another.
+    /// The secret matches no hash of the agent.
     #[error("the client secret matches no stored hash")]
     Secret,
-    /// The agent has other credentials than a secret, or none.
+    /// The agent has no secret: it has other credentials, or none.
     #[error("the agent has no client secret")]
     NoSecret,
     /// The secret is empty or too long.
     #[error("the client secret is empty or too long")]
     SecretLength,
-    /// The agent has no credentials.
+    /// The agent has no credentials, so it can only receive.
     #[error("the agent has no credentials: it can only receive")]
     OnlyReceives,
-    /// The type of the assertion is not served.
+    /// The type of the assertion is not supported.
     #[error("client_assertion_type is not served")]
     AssertionType,
     /// The assertion is malformed or not signed by the agent.
     #[error("the client assertion is not accepted")]
     Assertion(#[source] AssertionError),
-    /// The assertion is a workload token, and bad.
+    /// The assertion is a workload token that is not accepted.
     #[error("the workload token is not accepted")]
     Workload(#[source] WorkloadError),
 }
 
-/// What is wrong with a client assertion (RFC 7523 §3).
+/// The defect of a client assertion (RFC 7523 §3).
 #[derive(Debug, Error)]
 pub enum AssertionError {
-    /// It is no JWT.
+    /// The assertion is not a JWT.
     #[error("it does not parse")]
     Parse(#[from] ParseError),
     /// A claim is malformed.
     #[error("a claim is malformed")]
     Claim(#[from] ClaimError),
-    /// It is not signed by a key of the agent, or not alive.
+    /// The assertion is not signed by a key of the agent, or is not valid now.
     #[error("it is not believed")]
     Trust(#[from] TrustError),
-    /// `iss` and `sub` are not both the agent.
+    /// `iss` and `sub` do not both name the agent.
     #[error("iss and sub are not the same agent")]
     Issuer,
-    /// `typ` is that of another kind of token.
+    /// `typ` belongs to another kind of token.
     #[error("typ is that of another kind of token")]
     Typ,
-    /// `aud` is not our issuer alone, or what the entry of the agent allows besides.
+    /// `aud` is not our issuer alone, and the agent's entry does not allow it.
     #[error("aud is {found}, and must be {expected}")]
     Audience {
-        /// The claim.
+        /// The audience in the assertion.
         found: String,
-        /// What is accepted.
+        /// The accepted audience.
         expected: String,
     },
-    /// It is bound to a key, which is not honoured.
+    /// The assertion is bound to a key, which is not supported.
     #[error("it is bound to a key (cnf), which is not honoured")]
     Bound,
-    /// It lives longer than the entry of the agent allows.
+    /// The lifetime of the assertion is longer than the agent's entry allows.
     #[error("exp is {ahead} s ahead, and may be {longest} at most (max_assertion_lifetime; five minutes by default)")]
     Lifetime {
-        /// How far `exp` is ahead, in seconds.
+        /// The time until `exp`, in seconds.
         ahead: i64,
-        /// The longest life.
+        /// The longest allowed lifetime.
         longest: Ttl,
     },
-    /// It has no `jti`, or one that is empty or too long.
+    /// The assertion has no `jti`, or a `jti` that is empty or too long.
     #[error("jti is absent, empty or too long")]
     Jti,
-    /// It was issued before a block of its agent, or is itself revoked.
+    /// The assertion is revoked, or was issued before its agent was blocked.
     #[error("it is revoked, by {0:?}")]
     Revoked(RevocationKind),
 }
 
 impl AuthenticationError {
-    /// A workload token that was sent as client assertion.
+    /// Returns the error for a workload token that was sent as a client assertion.
     pub(super) fn assertion(error: WorkloadError) -> Self {
         match error {
             WorkloadError::Trust(trust) if trust.is_outage() => Self::Unavailable(trust),
@@ -143,7 +143,7 @@ impl AuthenticationError {
         }
     }
 
-    /// A workload token that was sent as actor token.
+    /// Returns the error for a workload token that was sent as an actor token.
     pub(super) fn actor_token(error: WorkloadError) -> Self {
         match error {
             WorkloadError::Trust(trust) if trust.is_outage() => Self::Unavailable(trust),
@@ -180,7 +180,7 @@ impl AuthenticationError {
         }
     }
 
-    /// The stable name, for logs and metrics.
+    /// Returns the stable name for logs and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

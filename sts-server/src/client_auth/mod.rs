@@ -1,7 +1,8 @@
-//! Which agent is asking? One file per method, named as the method is registered.
+//! Client authentication. Each method has a file with the registered name of the method.
 //!
-//! What lives here: the choice of the method and the checks that all methods share. What must never: what the agent may do.
-//! Another method is a file here, one arm of [`authenticate`], and its twin in the client.
+//! What lives here: the selection of the method, and the checks that all methods share. What must
+//! never: the permissions of the agent. A new method is a file here, an arm of [`authenticate`],
+//! and its counterpart in the client.
 
 mod client_secret;
 mod client_secret_basic;
@@ -31,34 +32,34 @@ use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
 
-/// The `typ` that a JWT-SVID may bear (JWT-SVID §2.4).
+/// The `typ` values that a JWT-SVID may have (JWT-SVID §2.4).
 const SVID_TYP: &[&str] = &["", "jwt", "jose"];
 
-/// The path of the token endpoint, below our issuer.
+/// The path of the token endpoint, relative to our issuer.
 pub const TOKEN_PATH: &str = "/oauth2/token";
 
-/// What authenticating reads.
+/// The data that authentication reads.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientContext<'a> {
-    /// The entries.
+    /// The registry of agents and issuers.
     pub registry: &'a Registry,
     /// The keys of issuers and agents.
     pub trusted: &'a TrustedKeys,
-    /// Checks secrets.
+    /// The check of client secrets.
     pub secrets: &'a SecretCheck,
     /// Counts requests and failed attempts.
     pub rates: &'a RateLimits,
     /// The revocations in force.
     pub revocations: &'a Revocations,
-    /// Our issuer: the one audience of an assertion.
+    /// Our issuer, which is the expected audience of an assertion.
     pub issuer: &'a str,
-    /// The longest token that is read.
+    /// The maximum length of a token, in bytes.
     pub max_token_bytes: usize,
-    /// The present.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// How an agent authenticated.
+/// The method by which an agent authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// RFC 6749 §2.3.1, in the `Authorization` header.
@@ -73,11 +74,12 @@ pub enum Method {
     SpiffeJwt,
     /// The `actor_token` of an otherwise unauthenticated exchange.
     WorkloadActorToken,
-    /// An operator asks what would happen; nothing was authenticated, and nothing can come of it.
+    /// Supposed by an operator's explain request. No agent has authenticated, and no token can be
+    /// issued.
     Supposed,
 }
 
-/// An agent that has authenticated and is neither disabled nor on hold. Only this module makes one.
+/// An authenticated agent that is neither disabled nor on hold. Only this module creates this type.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedAgent {
     agent: Arc<Agent>,
@@ -90,7 +92,7 @@ impl Method {
     /// The methods that metadata lists (RFC 8414 §2).
     pub const REGISTERED: [&'static str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
-    /// The name for audit.
+    /// Returns the name of the method in the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,32 +108,33 @@ impl Method {
 }
 
 impl AuthenticatedAgent {
-    /// The agent.
+    /// Returns the authenticated agent.
     #[must_use]
     pub fn agent(&self) -> &Arc<Agent> {
         &self.agent
     }
 
-    /// How it authenticated.
+    /// Returns the method of authentication.
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The value that must be spent before the authentication counts.
+    /// Returns the single-use value that must be recorded before the authentication is valid.
     #[must_use]
     pub fn one_time(&self) -> Option<&OneTimeValue> {
         self.one_time.as_ref()
     }
 
-    /// The standing of each token that the agent presented: its client assertion, its workload token, and an actor token beside them.
-    /// None of them is revoked as far as the snapshot says. Empty for a secret: the decision's own standing names the agent.
+    /// Returns the standing of each token that the agent presented: its client assertion, its
+    /// workload token, and an additional actor token. None of them is revoked in the snapshot.
+    /// Empty for a secret, because the standing of the decision names the agent.
     #[must_use]
     pub fn standings(&self) -> &[Standing] {
         &self.standings
     }
 
-    /// Adds an actor token that the agent presented beside its own authentication.
+    /// Adds an actor token that the agent presented in addition to its own authentication.
     pub fn presents(&mut self, actor_token: Standing) {
         self.standings.push(actor_token);
     }
@@ -146,13 +149,13 @@ impl AuthenticatedAgent {
 }
 
 impl<'a> ClientContext<'a> {
-    /// The agent of this id, unless it is disabled or on hold.
+    /// Returns the agent with this id, unless it is disabled or on hold.
     fn agent(&self, id: &str) -> Option<&'a Arc<Agent>> {
         in_service(self.registry, self.revocations, id).ok()
     }
 }
 
-/// The agent of this id, unless it is disabled or on hold.
+/// Returns the agent with this id, unless it is disabled or on hold.
 fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -> Result<&'a Arc<Agent>, Failure> {
     let agent = registry.agent(id).ok_or(Failure::UnknownAgent)?;
     if agent.disabled || revocations.holds_agent(&agent.id) {
@@ -161,10 +164,12 @@ fn in_service<'a>(registry: &'a Registry, revocations: &Revocations, id: &str) -
     Ok(agent)
 }
 
-/// Supposes an agent, for `explain`: an operator with the database in hand need not authenticate as each agent.
+/// Supposes an agent, for `explain`. An operator with access to the database need not authenticate
+/// as each agent.
 ///
 /// # Errors
-/// [`Failure`] for an agent that cannot authenticate: it is unknown, disabled or on hold, or has no credentials.
+/// [`Failure`] if the agent cannot authenticate: it is unknown, disabled or on hold, or has no
+/// credentials.
 pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Result<AuthenticatedAgent, Failure> {
     let agent = registry.acting(id).ok_or(Failure::UnknownAgent)?;
     if agent.disabled || revocations.holds_agent(&agent.id) {
@@ -236,12 +241,13 @@ pub async fn check_credentials(
     Ok(client)
 }
 
-/// The agent that a request claims to be of. Nothing is verified: it serves to count failures and to write the log, and nothing else.
+/// Returns the agent id that a request claims. Nothing is verified. Use it only to count failures
+/// and for the log.
 #[must_use]
 pub fn claimed_id(registry: &Registry, headers: &HeaderMap, form: &Form) -> Option<String> {
     let by_header = || {
         let ids = client_secret_basic::decode(headers.get(AUTHORIZATION)?).ok()?.into_iter().filter_map(|pair| pair.id);
-        // A header may mean two ids: the one that there is was meant.
+        // A header may mean two ids. The id that exists was meant.
         ids.reduce(|first, other| if registry.agent(&first).is_some() { first } else { other })
     };
     let by_assertion = || {
@@ -251,7 +257,7 @@ pub fn claimed_id(registry: &Registry, headers: &HeaderMap, form: &Form) -> Opti
     form.get(parameter::CLIENT_ID).map(str::to_owned).or_else(by_header).or_else(by_assertion)
 }
 
-/// The one method that a request uses.
+/// The method that a request uses, with its credential.
 enum Presented<'a> {
     Basic(&'a HeaderValue),
     Post(&'a str),
@@ -283,7 +289,8 @@ fn presented<'a>(headers: &'a HeaderMap, form: &'a Form) -> Result<Presented<'a>
     }
 }
 
-/// A request without client authentication: the workload token that it sends as `actor_token` is the credential.
+/// Returns the workload token in `actor_token`, which is the credential of a request without client
+/// authentication.
 fn by_itself(form: &Form) -> Result<Presented<'_>, AuthenticationError> {
     let is_exchange = form.get(parameter::GRANT_TYPE) == Some(parameter::GRANT_TOKEN_EXCHANGE);
     let Some(token) = form.get(parameter::ACTOR_TOKEN).filter(|_| is_exchange) else {
@@ -303,7 +310,7 @@ async fn by_assertion(context: &ClientContext<'_>, assertion: &str) -> Result<Au
         let workload = identified.map_err(AuthenticationError::assertion)?;
         return Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadAssertion));
     }
-    // Whose issuer is no agent would be a workload's, if an entry named that issuer.
+    // The issuer is no agent. The token may be a workload's, but no entry names its issuer.
     let iss = token.claims().string("iss").ok().flatten();
     if iss.is_some_and(|iss| context.registry.agent(iss).is_none() && token.claims().string("sub") != Ok(Some(iss))) {
         return Err(AuthenticationError::assertion(WorkloadError::UnknownIssuer));

@@ -5,16 +5,17 @@ use sts_jose::{Entropy, hex};
 
 use super::client_secret::hexadecimal_digest;
 
-/// A secret that was made just now, and what the registry holds of it.
+/// A newly made secret, and its hash for the registry.
 #[derive(Debug)]
 pub struct NewSecret {
     secret: SecretString,
-    /// The SHA-256, in hexadecimal.
+    /// The SHA-256 of the secret, in hexadecimal.
     pub sha256: String,
 }
 
 impl NewSecret {
-    /// Makes a secret of 256 random bits, in hexadecimal: no client encodes such a text in its own way.
+    /// Makes a secret of 256 random bits, in hexadecimal. All clients encode such a text in the
+    /// same way.
     #[must_use]
     pub fn make(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 32];
@@ -24,7 +25,7 @@ impl NewSecret {
         Self { secret, sha256 }
     }
 
-    /// The secret itself.
+    /// Returns the secret in plain text.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.secret.expose_secret()

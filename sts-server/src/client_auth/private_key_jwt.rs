@@ -1,4 +1,5 @@
-//! `private_key_jwt`: an assertion that the agent signed with its own key (RFC 7523 §3, with the audience rule of its revision).
+//! `private_key_jwt`: an assertion signed with the agent's own key (RFC 7523 §3, with the audience
+//! rule of its revision).
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use crate::record::{Standing, cut};
 use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
 
-/// The `typ` that an assertion may bear.
+/// The `typ` values that an assertion may have.
 pub const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
 
 /// The longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 255;
 
-/// The agent that signed the assertion, with the value that must be spent for it to count.
+/// Returns the agent that signed the assertion, with the single-use value that must be recorded.
 pub(super) async fn authenticate(
     context: &ClientContext<'_>,
     token: UnverifiedToken<'_>,
@@ -65,8 +66,8 @@ pub(super) async fn authenticate(
     })
 }
 
-/// Checks that an assertion is addressed to our issuer alone, or to what the entry of its agent allows: our issuer, our token endpoint or
-/// both.
+/// Checks that an assertion is addressed to our issuer alone. The agent's entry may also allow our
+/// token endpoint, or both.
 fn check_audience(our_issuer: &str, allowed: AssertionAudience, audience: &[&str]) -> Result<(), AssertionError> {
     let endpoint = format!("{our_issuer}{TOKEN_PATH}");
     let fits = match (allowed, audience) {

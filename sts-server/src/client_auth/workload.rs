@@ -1,7 +1,7 @@
-//! Workload tokens: a token of an outside issuer that says which of our agents its bearer is.
+//! Workload tokens: tokens of outside issuers that identify our agents.
 //!
-//! Such a token is used again until it is rotated, so it has no one-time rule; its `aud` must be our issuer, or the one that the
-//! workload entry names.
+//! A workload token is used again until it is rotated, so it has no single-use rule. Its `aud` must
+//! be our issuer, or the audience of the workload entry.
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use crate::record::{Standing, cut};
 use crate::registry::{Agent, Registry, TrustDomain};
 use crate::storage::RevocationKind;
 
-/// A token does not say which agent its bearer is.
+/// The workload token does not identify an agent.
 #[derive(Debug, Error)]
 pub enum WorkloadError {
-    /// It is no JWT.
+    /// The token is not a JWT.
     #[error("the workload token does not parse")]
     Parse(#[source] ParseError),
-    /// It is not believed.
+    /// The token is not trusted.
     #[error("the workload token is not believed")]
     Trust(#[source] TrustError),
     /// A claim is malformed.
     #[error("a claim of the workload token is malformed")]
     Claim(#[from] ClaimError),
-    /// Its `jti` is no name.
+    /// The `jti` of the token is not a valid name.
     #[error("jti of the workload token is not accepted")]
     Jti(#[from] JtiError),
-    /// `typ` is that of another kind of token.
+    /// `typ` belongs to another kind of token.
     #[error("typ of the workload token is that of another kind of token")]
     Typ,
-    /// It is bound to a key, which is not honoured.
+    /// The token is bound to a key, which is not supported.
     #[error("the workload token is bound to a key (cnf), which is not honoured")]
     Bound,
-    /// It is itself a delegated token.
+    /// The token is a delegated token.
     #[error("the workload token carries act")]
     Delegated,
     /// No workload entry names its issuer.
@@ -44,38 +44,39 @@ pub enum WorkloadError {
     /// No workload entry of its issuer names its subject.
     #[error("no workload entry of its issuer names the sub of this token")]
     UnknownSubject,
-    /// The agent that it names is disabled.
+    /// The agent that the token identifies is disabled.
     #[error("the agent of the workload token is disabled")]
     DisabledAgent,
-    /// A claim that the workload entry demands is absent, or has another value.
+    /// A claim that the workload entry requires is absent, or has another value.
     #[error("the claim {0:?} of the workload token is not the one that the workload entry demands")]
     Claims(String),
-    /// It is addressed to others.
+    /// The token is addressed to others.
     #[error("the workload token is addressed to {found}, and must be addressed to {expected:?}")]
     Audience {
-        /// The claim.
+        /// The audience in the token.
         found: String,
-        /// What the workload entry wants.
+        /// The audience that the workload entry requires.
         expected: String,
     },
-    /// It is revoked, or its workload or agent is, or is on hold.
+    /// The token, its workload or its agent is revoked or on hold.
     #[error("the workload token is revoked, by {0:?}")]
     Revoked(RevocationKind),
 }
 
-/// The agent that the bearer of a workload token is.
+/// The agent that a workload token identifies.
 #[derive(Debug)]
 pub struct IdentifiedWorkload {
-    /// The agent; neither disabled nor on hold.
+    /// The agent. It is neither disabled nor on hold.
     pub agent: Arc<Agent>,
-    /// The standing of the token, which is not revoked as far as the snapshot says.
+    /// The standing of the token, which is not revoked in the snapshot.
     pub standing: Standing,
 }
 
-/// The agent that the bearer of a workload token is. `allowed_typ` are the `typ` values that its slot takes.
+/// Returns the agent that a workload token identifies. `allowed_typ` contains the accepted `typ`
+/// values.
 ///
 /// # Errors
-/// [`WorkloadError`]; a `Trust` that is an outage must be answered as one.
+/// [`WorkloadError`]. A `Trust` error that is an outage must be answered as an outage.
 pub async fn identify(
     context: &ClientContext<'_>,
     token: &str,
@@ -87,7 +88,8 @@ pub async fn identify(
     if !typ_fits(typ, allowed_typ) && !is_svid() {
         return Err(WorkloadError::Typ);
     }
-    // Asked before any key is fetched: a stranger must not use up the one forced refetch of an issuer that no agent is a workload of.
+    // This check comes before any fetch of keys. Otherwise a stranger could use up the forced
+    // refetch of an issuer that has no workloads.
     if !names_workload_issuer(context.registry, token.claims()) {
         return Err(WorkloadError::UnknownIssuer);
     }
@@ -123,14 +125,14 @@ pub async fn identify(
     }
 }
 
-/// True if a token names an issuer that a workload entry names. Nothing is verified.
+/// Returns true if a workload entry names the issuer of the token. Verifies nothing.
 pub(super) fn names_workload_issuer(registry: &Registry, claims: &Claims) -> bool {
     let iss = claims.string("iss").ok().flatten();
     iss.is_some_and(|iss| registry.is_workload_issuer(iss))
         || registry.issuer_of(claims).is_ok_and(|named| registry.is_workload_issuer(&named.issuer.issuer))
 }
 
-/// True if a token names a SPIFFE trust domain. Nothing is verified.
+/// Returns true if the token names a SPIFFE trust domain. Verifies nothing.
 fn names_trust_domain(registry: &Registry, claims: &Claims) -> bool {
     registry.issuer_of(claims).is_ok_and(|named| named.issuer.trust_domain().is_some())
 }

@@ -1,8 +1,9 @@
-//! The life of our signing keys: next, active, retired, gone.
+//! The lifecycle of this service's signing keys: next, active, retired, deleted.
 //!
-//! Every algorithm has one active key, which signs, and one next key, which is published so that verifiers know it before it
-//! signs. A retired key stays published as long as a token that it signed may live: by the longest life that any server which signed
-//! with it gave to tokens, whatever is configured now.
+//! Every algorithm has an active key, which signs, and a next key. The next key is published before
+//! it signs, so that verifiers already know it. A retired key stays published while a token that it
+//! signed may be valid. That time is the longest lifetime given to tokens by any server that signed
+//! with the key. The present configuration does not shorten it.
 
 use std::sync::Arc;
 
@@ -16,108 +17,109 @@ use super::{MasterKey, SealError};
 use crate::storage::{AuditRow, Changed, KeyChanges, KeyRow, KeyState, StorageError, Store};
 use crate::ttl::Ttl;
 
-/// The algorithms that tokens are signed with.
+/// The algorithms that this service signs tokens with.
 pub const SIGNING_ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
 
-/// How far clocks may lie apart.
+/// The maximum difference between two clocks.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// How often a change is tried again when another server was faster.
+/// The number of attempts at a change, in case another server changes the keys first.
 pub(super) const ATTEMPTS: u32 = 10;
 
-/// What changing keys takes.
+/// The inputs of a change of keys.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyPolicy<'a> {
-    /// Where the keys are.
+    /// The database that holds the keys.
     pub store: &'a dyn Store,
-    /// What they are sealed under.
+    /// The master key that seals the signing keys.
     pub master: &'a MasterKey,
-    /// The present.
+    /// The clock for key times and ages.
     pub clock: &'a dyn Clock,
-    /// Chance, for sealing.
+    /// The source of randomness for sealing.
     pub entropy: &'a Arc<dyn Entropy>,
-    /// The longest life of any token.
+    /// The longest lifetime of any token.
     pub max_ttl: Ttl,
 }
 
-/// Keys were not changed.
+/// A failure to change the keys.
 #[derive(Debug, Error)]
 pub enum KeyLifeError {
-    /// The database failed.
+    /// The database failed to read or write the keys.
     #[error("the keys cannot be read or written")]
     Storage(#[from] StorageError),
-    /// A key could not be made.
+    /// A signing key could not be generated.
     #[error("a signing key could not be made")]
     Generate(#[from] SigningKeyError),
-    /// A key could not be sealed.
+    /// A signing key could not be sealed.
     #[error("a signing key could not be sealed")]
     Seal(#[from] SealError),
-    /// Others kept changing the keys.
+    /// Other servers changed the keys on every attempt.
     #[error("the keys were changed by others {ATTEMPTS} times in a row")]
     Contended,
-    /// The next key was published too short a time ago for every verifier to know it.
+    /// The next key was published too recently for every verifier to know it.
     #[error(
         "the next {algorithm} key was published only at {published_at}; it may sign from {earliest}, or at once with --now"
     )]
     TooEarly {
-        /// The algorithm.
+        /// The algorithm of the key.
         algorithm: Algorithm,
-        /// Since when the next key is published.
+        /// The time at which the next key was published.
         published_at: Timestamp,
-        /// From when it may sign.
+        /// The time from which it may sign.
         earliest: Timestamp,
     },
-    /// With the keys of the rotation, more than [`MAX_PUBLISHED_KEYS`] would be published.
+    /// The rotation would publish more than [`MAX_PUBLISHED_KEYS`].
     #[error(
         "{MAX_PUBLISHED_KEYS} signing keys are the most that verifiers are sure to read: rotate after {until}, when the tokens of the \
          oldest retired key have expired"
     )]
     TooMany {
-        /// When the first retired key is no longer published.
+        /// The time at which the first retired key is no longer published.
         until: Timestamp,
     },
     /// A stored key is not sealed under the configured master key.
     #[error("the signing key {kid} does not open under the configured master key: nothing was changed")]
     Foreign {
-        /// Which key.
+        /// The `kid` of the key.
         kid: String,
-        /// Why.
+        /// The cause of the failure.
         #[source]
         source: SealError,
     },
-    /// The master key that shall be the new one is the present one.
+    /// The new master key is the same as the present master key.
     #[error("the new master key is the one that is configured")]
     SameMasterKey,
-    /// Rows were written, altered or removed past the servers: sealing them under another master key would accept them.
+    /// Rows were written, altered or removed directly in the database. Sealing them under another
+    /// master key would accept them.
     #[error(
         "rows were written, altered or removed past the servers: review them with `sts-server registry accept --dry-run`, and accept them first"
     )]
     Altered,
-    /// There is no key of this name.
+    /// No signing key has this `kid`.
     #[error("there is no signing key {0:?}")]
     Unknown(String),
 }
 
-/// How a rotation treats a next key that verifiers may not know yet.
+/// The treatment of a next key that verifiers may not know yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// Waits until it has been published long enough.
+    /// Waits until the next key has been published long enough.
     WhenPublished,
-    /// Lets it sign now: verifiers that cache our keys may refuse tokens for a while.
+    /// Lets the next key sign now. Verifiers that cache the keys may reject tokens for a while.
     Now,
 }
 
 impl KeyPolicy<'_> {
-    /// Opens a stored key.
+    /// Opens a stored key under the master key.
     pub(super) fn open(&self, row: &KeyRow) -> Result<Zeroizing<Vec<u8>>, KeyLifeError> {
         let foreign = |source| KeyLifeError::Foreign { kid: row.kid.clone(), source };
         self.master.open(&row.kid, &row.sealed).map_err(foreign)
     }
 
-    /// True if a stored key opens under the configured master key.
+    /// Checks that a stored key opens under the configured master key.
     ///
     /// # Errors
-    /// [`KeyLifeError::Foreign`].
+    /// [`KeyLifeError::Foreign`] if it does not.
     pub fn check(&self, row: &KeyRow) -> Result<(), KeyLifeError> {
         self.open(row).map(drop)
     }
@@ -127,16 +129,17 @@ impl KeyPolicy<'_> {
     }
 }
 
-/// How long a key is published before it signs.
+/// Returns the time that a key is published before it signs.
 #[must_use]
 pub fn publish_window(max_ttl: Ttl) -> SignedDuration {
     SignedDuration::from_secs(max_ttl.as_seconds()) + SKEW
 }
 
-/// Makes what is missing: an active and a next key of every algorithm. `audit` is called for each attempt that changes keys.
+/// Creates any missing active or next key of every algorithm. Calls `audit` for each attempt that
+/// changes keys.
 ///
 /// # Errors
-/// [`KeyLifeError`], never `TooEarly` nor `Unknown`.
+/// [`KeyLifeError`], except `TooEarly` and `Unknown`.
 pub async fn ensure(
     policy: &KeyPolicy<'_>,
     audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
@@ -144,10 +147,11 @@ pub async fn ensure(
     change(policy, audit, |rows, now| missing(policy, rows, now)).await
 }
 
-/// Lets the next key of `algorithm`, or of every one, sign; retires the one that signed; publishes a new next key.
+/// Activates the next key of `algorithm`, or of every algorithm. Retires the previous active key
+/// and publishes a new next key.
 ///
 /// # Errors
-/// [`KeyLifeError`], also `TooMany`; with [`Rotation::WhenPublished`] also `TooEarly`.
+/// [`KeyLifeError`], including `TooMany`; with [`Rotation::WhenPublished`] also `TooEarly`.
 pub async fn rotate(
     policy: &KeyPolicy<'_>,
     algorithm: Option<Algorithm>,
@@ -166,10 +170,11 @@ pub async fn rotate(
     .await
 }
 
-/// Removes a key at once, everywhere: what it signed is refused from then on. If it signed until now, the next key signs.
+/// Deletes a key at once, on every server. Tokens that it signed are rejected from then on. If it
+/// was active, the next key becomes active.
 ///
 /// # Errors
-/// [`KeyLifeError`], never `TooEarly`.
+/// [`KeyLifeError`], except `TooEarly`.
 pub async fn revoke(
     policy: &KeyPolicy<'_>,
     kid: &str,
@@ -191,10 +196,11 @@ pub async fn revoke(
     .await
 }
 
-/// Rotates keys that have signed for `rotate_every`, and deletes retired ones that nothing alive was signed with.
+/// Rotates keys that have signed for `rotate_every`. Deletes retired keys whose tokens have all
+/// expired.
 ///
 /// # Errors
-/// [`KeyLifeError`], never `TooEarly` nor `Unknown`.
+/// [`KeyLifeError`], except `TooEarly` and `Unknown`.
 pub async fn maintain(
     policy: &KeyPolicy<'_>,
     rotate_every: Ttl,
@@ -227,7 +233,7 @@ pub async fn maintain(
     .await
 }
 
-/// Reads, decides, writes; and again when another server was faster.
+/// Reads, decides and writes. Starts over if another server changed the keys meanwhile.
 async fn change(
     policy: &KeyPolicy<'_>,
     audit: &mut (dyn FnMut(&KeyChanges) -> Vec<AuditRow> + Send),
@@ -236,7 +242,8 @@ async fn change(
     for _ in 0..ATTEMPTS {
         let stored = policy.store.keys().await?;
         let version = stored.version;
-        // A row that was written past the servers is as good as none. Where that is every row, the master key is perhaps another one.
+        // A row that was written directly in the database counts as absent. If that is every row,
+        // the configured master key may be the wrong one.
         let (vouched, all) = (stored.rows.iter().any(|coded| coded.is_vouched), stored.clone().all());
         if !vouched {
             all.iter().try_for_each(|row| policy.check(row))?;
@@ -246,9 +253,9 @@ async fn change(
         let mut changes = decide(&rows, policy.clock.now())?;
         let kept = |row: &KeyRow| !changes.delete.contains(&row.kid);
         let prolonged: Vec<KeyRow> = prolonged.into_iter().filter(kept).collect();
-        // What was decided comes later, and so holds.
+        // The decided rows come later, so they take precedence.
         changes.put.splice(0..0, prolonged);
-        // A server that has not got the master key yet that the keys were sealed under anew must not seal under the old one.
+        // A server that does not have the new master key yet must not seal under the old one.
         for row in stored.iter().filter(|row| !changes.delete.contains(&row.kid)) {
             policy.open(row)?;
         }
@@ -263,8 +270,8 @@ async fn change(
     Err(KeyLifeError::Contended)
 }
 
-/// The keys as they are once this server may sign with them, and those of them that are not stored so: tokens of it may live longer
-/// than those of the servers before.
+/// Returns all keys as they must be before this server may sign with them, and the keys among them
+/// that changed. Tokens of this server may live longer than tokens of earlier servers.
 fn prolonged(policy: &KeyPolicy<'_>, stored: &[KeyRow]) -> (Vec<KeyRow>, Vec<KeyRow>) {
     let (mut rows, mut changed) = (stored.to_vec(), Vec::new());
     for row in rows.iter_mut().filter(|row| row.state != KeyState::Retired) {
@@ -288,7 +295,8 @@ fn missing(policy: &KeyPolicy<'_>, rows: &[KeyRow], now: Timestamp) -> Result<Ke
     Ok(changes)
 }
 
-/// The rows of a rotation: next becomes active, active becomes retired, and a new next is made.
+/// Returns the rows of a rotation: next becomes active, active becomes retired, and a new next key
+/// is made.
 fn promote(
     policy: &KeyPolicy<'_>,
     rows: &[KeyRow],
@@ -310,7 +318,7 @@ fn promote(
     Ok(changed)
 }
 
-/// Refuses changes that add keys beyond [`MAX_PUBLISHED_KEYS`].
+/// Rejects changes that add keys beyond [`MAX_PUBLISHED_KEYS`].
 fn check_published(rows: &[KeyRow], changes: &KeyChanges) -> Result<(), KeyLifeError> {
     let is_known = |kid: &str| rows.iter().any(|row| row.kid == kid);
     let added = changes.put.iter().filter(|row| !is_known(&row.kid)).count();

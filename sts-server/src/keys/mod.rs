@@ -1,8 +1,10 @@
-//! Keys: ours that sign, and those of others that we verify with.
+//! Signing keys of this service, and the keys of other parties that it verifies with.
 //!
-//! What lives here: the master key and what it seals (`seal`), our signing keys as requests read them (`ring`) and their life
-//! (`lifecycle`), the change of the master key (`reseal`), and the keys of outside issuers and of agents (`trusted`), with the names of the tokens that they sign (`reference`). What must never: what a token may say. A key
-//! management service would stand beside `seal`.
+//! What lives here: the master key and the data that it seals (`seal`), and the change of the
+//! master key (`reseal`). Also the signing keys as requests read them (`ring`) and their lifecycle
+//! (`lifecycle`). Also the keys of outside issuers and of agents (`trusted`), and the names of the
+//! tokens that they sign (`reference`). What must never: decisions about the claims of a token. A
+//! key management service would be a module beside `seal`.
 
 mod lifecycle;
 mod reference;

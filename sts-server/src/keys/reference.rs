@@ -1,4 +1,4 @@
-//! The name of an outside token, by which it is revoked and recorded.
+//! The reference to an outside token, used to revoke and to record it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,31 +9,32 @@ use thiserror::Error;
 use super::OutsideToken;
 use crate::storage::TokenReference;
 
-/// A token cannot be named.
+/// A token whose `jti` cannot be used as a name.
 #[derive(Debug, Error)]
 pub enum JtiError {
-    /// `jti` is no string.
+    /// The `jti` is not a string.
     #[error("jti is malformed")]
     Claim(#[from] ClaimError),
-    /// `jti` is empty, too long, or has control characters.
+    /// The `jti` is empty, too long, or contains control characters.
     #[error("jti is empty, too long or holds control characters")]
     NoName,
 }
 
 impl OutsideToken {
-    /// The name of the token: its issuer with its `jti`, or with its digest where it has none.
+    /// Returns the reference to the token: its issuer and its `jti`, or its digest if it has no
+    /// `jti`.
     ///
     /// # Errors
-    /// [`JtiError`] when it has a `jti` that is no name.
+    /// [`JtiError`] if its `jti` is not a valid name.
     pub fn reference(&self) -> Result<TokenReference, JtiError> {
         reference(self.issuer.iss(), &self.token)
     }
 }
 
-/// The name of a token that `iss` signed.
+/// Returns the reference to a token that `iss` signed.
 ///
 /// # Errors
-/// [`JtiError`] when it has a `jti` that is no name.
+/// [`JtiError`] if its `jti` is not a valid name.
 pub fn reference(iss: &str, token: &VerifiedToken) -> Result<TokenReference, JtiError> {
     let jti = match token.claims().string("jti")? {
         Some(jti) if is_name(jti) => jti.to_owned(),

@@ -1,7 +1,7 @@
-//! The change of the master key: what is sealed under one becomes sealed under another.
+//! The change of the master key: all sealed data is sealed again under the new key.
 //!
-//! The key of the audit chains is derived from the master key, so a new master key begins chains of a new kind. The key of those that
-//! were written before is kept, sealed under the new master key, for whoever verifies them.
+//! The key of the audit chains is derived from the master key, so new chains start under a new
+//! master key. The key of earlier chains is kept, sealed under the new master key, to verify them.
 
 use aws_lc_rs::{constant_time, hmac};
 use jiff::Timestamp;
@@ -11,17 +11,18 @@ use super::lifecycle::ATTEMPTS;
 use super::{KeyLifeError, KeyPolicy, MasterKey, SealError};
 use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow};
 
-/// Seals all signing keys under a new master key, in one transaction; how many. The configured one must open every one of them.
+/// Seals all signing keys under a new master key, in a single transaction. Returns the number of
+/// keys. The configured master key must open all of them.
 ///
 /// # Errors
-/// [`KeyLifeError`], never `TooEarly` nor `Unknown`; nothing has changed then.
+/// [`KeyLifeError`], except `TooEarly` and `Unknown`. Nothing has changed after an error.
 pub async fn reseal(policy: &KeyPolicy<'_>, new: &MasterKey, audit: &[AuditRow]) -> Result<usize, KeyLifeError> {
     let secrets = [policy.master.audit_secret(), new.audit_secret()];
     if constant_time::verify_slices_are_equal(secrets[0], secrets[1]).is_ok() {
         return Err(KeyLifeError::SameMasterKey);
     }
     for _ in 0..ATTEMPTS {
-        // Whoever changes either of the two raises the counter.
+        // A change of signing keys or of audit keys raises the counter.
         let stored = policy.store.keys().await?;
         let version = stored.version;
         stored.rows.iter().try_for_each(|coded| policy.check(&coded.row))?;
@@ -43,10 +44,11 @@ pub async fn reseal(policy: &KeyPolicy<'_>, new: &MasterKey, audit: &[AuditRow])
     Err(KeyLifeError::Contended)
 }
 
-/// The keys that audit chains may be written under: that of the master key first, then those of its predecessors.
+/// Returns the keys that audit chains may be written under: the master key's own first, then its
+/// predecessors'.
 ///
 /// # Errors
-/// [`SealError::Open`] when the master key is not the one that the database is sealed under.
+/// [`SealError::Open`] if the database is sealed under another master key.
 pub fn audit_keys(master: &MasterKey, former: &[AuditKeyRow]) -> Result<Vec<hmac::Key>, SealError> {
     let mut keys = vec![master.audit().clone()];
     for row in former {
@@ -77,13 +79,14 @@ fn audit_keys_under(
     Ok(rows)
 }
 
-/// Names the audit key of a master key, without telling anything about it.
+/// Returns a name for the audit key of a master key. The name reveals nothing about the key.
 fn name(master: &MasterKey) -> String {
     let tag = hmac::sign(master.audit(), b"agent-sts name of an audit key");
     hex(tag.as_ref().get(..16).unwrap_or_default())
 }
 
-/// What an audit key is sealed for: never the name of a signing key, which has no space.
+/// Returns the owner that an audit key is sealed for. It contains a space, so it never equals the
+/// name of a signing key.
 fn owner(name: &str) -> String {
     format!("audit key {name}")
 }

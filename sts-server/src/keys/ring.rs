@@ -1,4 +1,4 @@
-//! Our signing keys as requests read them: immutable, replaced whole.
+//! The signing keys of this service as requests read them: immutable, replaced as a whole.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,7 +12,8 @@ use thiserror::Error;
 use super::{MasterKey, SealError};
 use crate::storage::{CodedRow, KeyRow, KeyState, Stored, TableFault, Version};
 
-/// The most keys that are published. Verifiers read a bounded number of keys; those of this project read 200.
+/// The maximum number of published keys. Verifiers read a bounded number of keys; the verifiers of
+/// this project read 200.
 pub const MAX_PUBLISHED_KEYS: usize = 50;
 
 /// All keys that sign, have signed or will sign.
@@ -26,56 +27,62 @@ pub struct KeyRing {
     memo: Arc<SignatureMemo>,
 }
 
-/// A key that is open, and the row that said where it is in its life. Debug shows no key.
+/// An opened key, and its row with its lifecycle state. `Debug` of the key shows no secret.
 #[derive(Debug, Clone)]
 struct RingKey {
     key: Arc<SigningKey>,
     row: KeyRow,
 }
 
-/// Our keys of one algorithm in one state.
+/// The keys of a single algorithm in a single state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyLife {
-    /// The algorithm.
+    /// The algorithm of these keys.
     pub algorithm: Algorithm,
-    /// The state.
+    /// The lifecycle state of these keys.
     pub state: KeyState,
-    /// How many there are.
+    /// The number of these keys.
     pub keys: usize,
-    /// Since when the oldest of them has been in this state.
+    /// The time at which the oldest of them entered this state.
     pub oldest_since: Timestamp,
 }
 
-/// The stored keys cannot be used: an operator must act.
+/// A stored key that cannot be used: the operator must act.
 #[derive(Debug, Error)]
 pub enum KeyRingError {
-    /// A key does not open.
+    /// A key does not open under the master key.
     #[error("the signing key {kid} does not open")]
     Sealed {
-        /// Which key.
+        /// The `kid` of the key.
         kid: String,
-        /// Why.
+        /// The cause of the failure.
         #[source]
         source: SealError,
     },
-    /// A key is not one.
+    /// The opened bytes are not a key of the algorithm.
     #[error("the signing key {kid} is not a key of its algorithm")]
     Malformed {
-        /// Which key.
+        /// The `kid` of the key.
         kid: String,
-        /// Why.
+        /// The cause of the failure.
         #[source]
         source: SigningKeyError,
     },
-    /// A key is of an algorithm that is not signed with.
+    /// The key has an algorithm that this service does not sign with.
     #[error("the signing key {0} is of an unknown algorithm")]
     Algorithm(String),
 }
 
 impl KeyRing {
-    /// Opens the stored keys, save those that `known` holds open, and says what could not be used. A row that was written or altered past
-    /// the servers, or that does not open, is left out, alone. Where rows were removed or put back past the servers, or are sealed under
-    /// another master key, only those keys are believed that `known` holds already, as it holds them: what is gone is gone all the same.
+    /// Opens the stored keys, except those that `known` already holds open. Returns the ring and
+    /// the faults.
+    ///
+    /// A row that was written or altered directly in the database, or that does not open, is left
+    /// out; the others are not affected.
+    ///
+    /// If rows were removed or restored directly in the database, or are sealed under another
+    /// master key, the ring adds no key. It keeps the keys that `known` holds, unchanged. A key
+    /// whose row is gone is dropped even then.
     #[must_use]
     pub fn of(stored: &Stored<KeyRow>, master: &MasterKey, known: &Self) -> (Self, Vec<TableFault>) {
         let mut faults = stored.faults.clone();
@@ -108,26 +115,26 @@ impl KeyRing {
             }
             ring.keys.insert(open.row.kid.clone(), open);
         }
-        // A verifier that reads only some of the keys must get those that sign now, and will sign next.
+        // A verifier that reads only some of the keys must get the active keys and the next keys.
         published.sort_by_key(|(rank, since, _)| (*rank, *since));
         let published: Vec<Value> = published.into_iter().take(MAX_PUBLISHED_KEYS).map(|(.., jwk)| jwk).collect();
         ring.jwks = json!({ "keys": published });
         ring
     }
 
-    /// The version that the keys belong to.
+    /// Returns the version of the keys.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The key that signs with this algorithm now.
+    /// Returns the active key of this algorithm.
     #[must_use]
     pub fn active(&self, algorithm: Algorithm) -> Option<&Arc<SigningKey>> {
         self.active.get(&algorithm)
     }
 
-    /// Our keys, counted by algorithm and state.
+    /// Returns the numbers of keys by algorithm and state.
     #[must_use]
     pub fn lives(&self) -> &[KeyLife] {
         &self.lives
@@ -146,20 +153,20 @@ impl KeyRing {
         }
     }
 
-    /// Whether there is anything to sign with.
+    /// Returns true if there is an active key.
     #[must_use]
     pub fn is_able(&self) -> bool {
         !self.active.is_empty()
     }
 
-    /// The public halves of the keys (RFC 7517 §5): the active ones, the next ones, then the retired ones from the newest on, and of
-    /// these [`MAX_PUBLISHED_KEYS`].
+    /// Returns the public keys (RFC 7517 §5), at most [`MAX_PUBLISHED_KEYS`]: first the active
+    /// keys, then the next keys, then the retired keys, newest first.
     #[must_use]
     pub fn jwks(&self) -> &Value {
         &self.jwks
     }
 
-    /// Checks that one of our keys signed the token; `None` when none did.
+    /// Checks that a key of this service signed the token. Returns `None` if none did.
     #[must_use]
     pub fn verify(&self, token: UnverifiedToken<'_>) -> Option<VerifiedToken> {
         let key = self.keys.get(token.header().kid.as_deref()?)?.key.verification_key();

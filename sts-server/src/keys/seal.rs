@@ -1,4 +1,4 @@
-//! The master key: what the database holds of secrets is sealed under it.
+//! The master key, under which the database's secrets are sealed.
 
 use std::fmt;
 use std::path::Path;
@@ -18,10 +18,11 @@ use crate::storage::RowCodes;
 /// The length of the master key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// The key that seals the signing keys at rest (AES-256-GCM), and from which the keys of the audit chain and of the rows' codes are
-/// derived (HKDF-SHA-256).
+/// The key that seals the signing keys at rest (AES-256-GCM). The keys of the audit chain and of
+/// the rows' codes are derived from it (HKDF-SHA-256).
 ///
-/// Whoever has the database without it can neither sign a token nor write an audit row that verifies. Debug shows nothing.
+/// A party that has the database but not this key can neither sign a token nor write a valid audit
+/// row. `Debug` shows no key.
 pub struct MasterKey {
     sealing: LessSafeKey,
     audit: hmac::Key,
@@ -29,31 +30,31 @@ pub struct MasterKey {
     rows_secret: Zeroizing<[u8; KEY_BYTES]>,
 }
 
-/// The master key cannot be used, or does not fit what it shall open. The operator's to mend.
+/// A master key that cannot be used or does not fit the sealed data. The operator must fix it.
 #[derive(Debug, Error)]
 pub enum SealError {
     /// The file cannot be read or written.
     #[error("the master key file {path} cannot be used")]
     File {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The cause of the failure.
         #[source]
         source: std::io::Error,
     },
-    /// The file does not hold one line of base64 of 32 bytes.
+    /// The file does not contain a single line with 32 bytes in base64.
     #[error("the master key file {0} does not hold one line, the base64 of 32 bytes")]
     Content(String),
-    /// The sealed bytes are not of this master key, or were altered, or belong to another key.
+    /// The sealed bytes belong to another master key or another name, or were altered.
     #[error("a sealed key does not open under this master key")]
     Open,
-    /// The cryptography failed.
+    /// The cryptographic operation failed.
     #[error("sealing failed")]
     Crypto,
 }
 
 impl MasterKey {
-    /// Reads the key file.
+    /// Reads the master key from its file.
     ///
     /// # Errors
     /// [`SealError::File`] and [`SealError::Content`].
@@ -61,13 +62,14 @@ impl MasterKey {
         let failed = |source| SealError::File { path: path.display().to_string(), source };
         let text = Zeroizing::new(read_text_file(path, MAX_FILE_BYTES).map_err(failed)?);
         let content = || SealError::Content(path.display().to_string());
-        // The cause would quote the key.
+        // Drops the cause, which would quote the key.
         let bytes = Zeroizing::new(STANDARD.decode(text.trim_end_matches(['\r', '\n'])).or(Err(content()))?);
         let bytes: &[u8; KEY_BYTES] = bytes.as_slice().try_into().or(Err(content()))?;
         Self::new(bytes)
     }
 
-    /// Writes a new key file, readable by its owner alone; an existing file is left as it is and is an error.
+    /// Writes a new key file, readable only by its owner. Fails without a change if the file
+    /// exists.
     ///
     /// # Errors
     /// [`SealError::File`].
@@ -79,7 +81,7 @@ impl MasterKey {
             .map_err(|source| SealError::File { path: path.display().to_string(), source })
     }
 
-    /// The key of these bytes.
+    /// Creates the master key from its bytes, and derives its other keys.
     ///
     /// # Errors
     /// [`SealError::Crypto`].
@@ -93,30 +95,30 @@ impl MasterKey {
         };
         let audit_secret = derive(b"audit chain")?;
         let audit = hmac::Key::new(hmac::HMAC_SHA256, audit_secret.as_slice());
-        // The master key itself seals, as its documentation says; the derived one must not be computable from sealed data.
+        // The master key itself seals, as documented. Sealed data must not reveal the derived keys.
         let sealing = UnboundKey::new(&AES_256_GCM, bytes).or(Err(SealError::Crypto))?;
         let rows_secret = derive(b"row codes")?;
         Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret, rows_secret })
     }
 
-    /// The key of the audit chain.
+    /// Returns the key of the audit chain.
     #[must_use]
     pub fn audit(&self) -> &hmac::Key {
         &self.audit
     }
 
-    /// The codes of the rows that servers hold in memory.
+    /// Returns the codes of the rows of the tables that servers cache.
     #[must_use]
     pub fn row_codes(&self, entropy: &Arc<dyn Entropy>) -> RowCodes {
         RowCodes::new(self.rows_secret.as_slice(), Arc::clone(entropy))
     }
 
-    /// The bytes of the key of the audit chain, to be sealed under the next master key.
+    /// Returns the bytes of the audit chain's key, to seal them under the next master key.
     pub(super) fn audit_secret(&self) -> &[u8] {
         self.audit_secret.as_slice()
     }
 
-    /// Seals `plain` for the owner that `name` says; gives the nonce and the sealed bytes.
+    /// Seals `plain` for the owner `name`. Returns the nonce and the sealed bytes.
     ///
     /// # Errors
     /// [`SealError::Crypto`].
@@ -131,10 +133,10 @@ impl MasterKey {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens what [`MasterKey::seal`] gave for the same `name`.
+    /// Opens the bytes that [`MasterKey::seal`] returned for the same `name`.
     ///
     /// # Errors
-    /// [`SealError::Open`], whatever is wrong with it.
+    /// [`SealError::Open`] for every kind of failure.
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).or(Err(SealError::Open))?;
@@ -152,10 +154,10 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Writes a new file that only its owner may read.
+/// Creates a file that only its owner may read.
 ///
 /// # Errors
-/// What the file system says; `AlreadyExists` when there is one.
+/// The error of the file system; `AlreadyExists` if the file exists.
 pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();

@@ -1,4 +1,4 @@
-//! The keys of others: of outside issuers, and of agents that authenticate with a signature.
+//! The keys of other parties: of outside issuers, and of agents that authenticate with a signature.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use url::Url;
 
 use crate::registry::{Agent, Issuer, IssuerNameError, NamedIssuer, Registry};
 
-/// Where the keys of every issuer and agent of one registry come from. Rebuilt with the registry; what did not change keeps its cache.
+/// The key sources of every issuer and agent of a registry. Rebuilt with the registry; sources with
+/// unchanged entries keep their cache.
 #[derive(Debug, Default)]
 pub struct TrustedKeys {
     issuers: HashMap<String, Source>,
@@ -23,19 +24,19 @@ pub struct TrustedKeys {
     memo: Arc<SignatureMemo>,
 }
 
-/// A key source with the description that it was made from.
+/// A key source and the description that it was made from.
 #[derive(Debug, Clone)]
 struct Source {
     description: Description,
     keys: Result<KeySource, Arc<SourceError>>,
 }
 
-/// How keys are fetched.
+/// The means to fetch keys.
 #[derive(Debug, Clone)]
 pub struct KeyAccess {
-    /// The present.
+    /// The clock for cache ages.
     pub clock: Arc<dyn Clock>,
-    /// The proxies that requests go by.
+    /// The proxies that requests go through.
     pub egress: Egress,
 }
 
@@ -50,62 +51,62 @@ struct Description {
     allow_http: bool,
 }
 
-/// A key source could not be made of its entry: the operator's to mend.
+/// A registry entry from which no key source could be made. The operator must fix it.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// The inline key set is none.
+    /// The inline key set is malformed.
     #[error("the inline key set is malformed")]
     Inline(#[source] KeySetError),
     /// The inline key set cannot be written as JSON.
     #[error("the inline key set is not JSON")]
     Json(#[source] serde_json::Error),
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be created.
     #[error("the HTTP client cannot be made")]
     Http(#[source] HttpClientError),
 }
 
-/// A token of an outside issuer that we believe.
+/// A verified token of a trusted outside issuer.
 #[derive(Debug)]
 pub struct OutsideToken {
-    /// Who signed it.
+    /// The issuer that signed the token.
     pub issuer: NamedIssuer,
-    /// The token.
+    /// The token, with a verified signature.
     pub token: VerifiedToken,
-    /// Its times.
+    /// The checked times of the token.
     pub times: Times,
 }
 
-/// A token is not believed.
+/// The reason why a token is not trusted.
 #[derive(Debug, Error)]
 pub enum TrustError {
-    /// The token names no registered issuer, or one that it cannot be of.
+    /// The token names no registered issuer, or an issuer to which it cannot belong.
     #[error("the token is of no issuer that is believed")]
     Issuer(#[from] IssuerNameError),
-    /// The registry names the issuer, and its keys are not known here: the two are being replaced.
+    /// The registry has the issuer, but this set of keys does not yet: both are being replaced.
     #[error("the keys of the issuer are not known yet")]
     NotYetKnown,
-    /// The issuer is disabled.
+    /// The registry disables the issuer.
     #[error("the issuer of the token is disabled")]
     IssuerDisabled,
     /// The issuer does not sign with this algorithm.
     #[error("the issuer of the token may not use this algorithm")]
     Algorithm,
-    /// No key of the issuer is the one that the token names.
+    /// The issuer has no key that the token names.
     #[error("no key of the issuer fits the token")]
     UnknownKey,
-    /// The issuer publishes a key set, and no key of it can be used: a refusal, not an outage.
+    /// The issuer publishes a key set without a usable key. This is a refusal, not an outage.
     #[error("the issuer publishes no key that can be used")]
     KeysUnusable,
-    /// The key set is out of reach: an outage, not a refusal.
+    /// The key set is unreachable. This is an outage, not a refusal.
     #[error("the keys of the issuer are out of reach")]
     KeysUnavailable(#[source] KeyLookupError),
-    /// The entry of the issuer cannot be used: an outage, not a refusal.
+    /// The entry of the issuer cannot be used. This is an outage, not a refusal.
     #[error("the entry of the issuer cannot be used")]
     Source(#[source] Arc<SourceError>),
-    /// The signature is not of that key.
+    /// The signature was not made with that key.
     #[error("the signature of the token is not valid")]
     Signature(#[source] VerifyError),
-    /// The token is not alive now.
+    /// The token is expired or not yet valid.
     #[error("the token is not alive now")]
     Time(#[source] TimeError),
     /// The token is older than the issuer's tokens may be, or lives longer.
@@ -123,7 +124,7 @@ impl TrustError {
         }
     }
 
-    /// Whether the token may be good, and only cannot be checked now.
+    /// Returns true if the token may be valid but cannot be checked now.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -141,7 +142,8 @@ impl TrustError {
 }
 
 impl TrustedKeys {
-    /// Key sources for a registry. A source whose entry did not change is taken over from `previous`, with what it has cached.
+    /// Creates the key sources of a registry. A source whose entry did not change is taken from
+    /// `previous` with its cache.
     #[must_use]
     pub fn new(registry: &Registry, previous: &Self, access: &KeyAccess) -> Self {
         let issuers = registry.issuers().map(|issuer| {
@@ -155,10 +157,10 @@ impl TrustedKeys {
         Self { issuers: issuers.collect(), agents: agents.collect(), memo: Arc::clone(&previous.memo) }
     }
 
-    /// Believes a token of a registered issuer, or says why not: issuer, algorithm, key, signature, times, age.
+    /// Verifies a token of a registered issuer: issuer, algorithm, key, signature, times and age.
     ///
     /// # Errors
-    /// [`TrustError`]; of these `KeysUnavailable` and `Source` are outages.
+    /// [`TrustError`], of which `KeysUnavailable`, `Source` and `NotYetKnown` are outages.
     pub async fn believe(
         &self,
         registry: &Registry,
@@ -179,10 +181,11 @@ impl TrustedKeys {
         Ok(OutsideToken { issuer: named, token, times })
     }
 
-    /// Believes a token that an agent signed with its own key; `UnknownKey` when it has none.
+    /// Verifies a token that an agent signed with its own key. `UnknownKey` if the agent has no
+    /// key.
     ///
     /// # Errors
-    /// [`TrustError`]; of these `KeysUnavailable` and `Source` are outages.
+    /// [`TrustError`], of which `KeysUnavailable` and `Source` are outages.
     pub async fn believe_agent(
         &self,
         agent: &Agent,
@@ -204,19 +207,22 @@ impl TrustedKeys {
         Ok((token, times))
     }
 
-    /// How the keys of each issuer fare; a source that could not be made of its entry is failing.
+    /// Returns the health of each issuer's keys. A source that could not be made from its entry is
+    /// failing.
     pub fn issuer_health(&self) -> impl Iterator<Item = (&str, KeySetHealth)> {
         self.issuers.iter().map(|(issuer, source)| (issuer.as_str(), source.health()))
     }
 
-    /// How many agents' own keys could not be read the last time.
+    /// Returns the number of agents whose own keys could not be read the last time.
     #[must_use]
     pub fn failing_agents(&self) -> usize {
         self.agents.values().filter(|source| source.health().failing).count()
     }
 
-    /// Reads all key sets that are not inline: at start, so that the first requests need not wait, and now and then, so that a key
-    /// that was withdrawn is believed no longer though nobody presents another. Failures are left to the requests.
+    /// Reads all key sets that are not inline. Failures are logged and left to the requests.
+    ///
+    /// Runs at startup, so that the first requests need not wait. Runs periodically, so that a
+    /// withdrawn key is dropped even if no token names another key.
     pub async fn refresh(&self) {
         let issuers = self.issuers.iter().map(|(issuer, source)| (Some(issuer.as_str()), None, source));
         let agents = self.agents.iter().map(|(agent, source)| (None, Some(agent.as_str()), source));
@@ -228,7 +234,7 @@ impl TrustedKeys {
         }
     }
 
-    /// Reads all key sets and says what came of each, in the order of the names: for an operator who asks.
+    /// Reads all key sets for an operator. Returns the result of each, ordered by name.
     pub async fn inspect(&self) -> Vec<Inspected> {
         let of = |owner: KeyOwner, source: &Source| (owner, source.clone());
         let issuers = self.issuers.iter().map(|(name, source)| of(KeyOwner::Issuer(name.clone()), source));
@@ -246,37 +252,38 @@ impl TrustedKeys {
     }
 }
 
-/// Whose keys a key set holds.
+/// The owner of a key set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyOwner {
-    /// An issuer's.
+    /// An issuer, by its name.
     Issuer(String),
-    /// An agent's, for its client assertions.
+    /// An agent, whose keys verify its client assertions.
     Agent(String),
 }
 
-/// What came of reading one key set.
+/// The result of reading a key set.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Whose it is.
+    /// The owner of the key set.
     pub owner: KeyOwner,
-    /// The keys.
+    /// The keys, or the reason why they cannot be read.
     pub keys: Result<KeySet, InspectError>,
 }
 
-/// A key set cannot be read.
+/// A failure to read a key set.
 #[derive(Debug, Error)]
 pub enum InspectError {
-    /// It cannot be fetched, or its file not be read.
+    /// The key set cannot be fetched, or its file cannot be read.
     #[error("its keys cannot be read")]
     Fetch(#[source] Arc<FetchError>),
-    /// Its entry cannot be used.
+    /// The registry entry cannot be used.
     #[error("its entry cannot be used")]
     Source(#[source] Arc<SourceError>),
 }
 
 impl Source {
-    /// A source that could not be made of its entry was told of when it was.
+    /// Reads the keys again. Returns `Ok` for a source that could not be made, because its failure
+    /// is already reported.
     async fn refresh(&self) -> Result<(), Arc<FetchError>> {
         match &self.keys {
             Ok(keys) => keys.refresh().await,
@@ -292,7 +299,8 @@ impl Source {
     }
 }
 
-/// `max_token_age`: older by `iat` is refused; without `iat`, so is an `exp` further off.
+/// Checks `max_token_age`: rejects a token whose `iat` is older. Without `iat`, rejects an `exp`
+/// that is further away.
 fn check_age(issuer: &Issuer, times: &Times, now: Timestamp) -> Result<(), TrustError> {
     let age = SignedDuration::from_secs(issuer.max_token_age.as_seconds());
     let young = match times.iat {
@@ -347,12 +355,12 @@ impl Description {
         if let Some(file) = &self.jwks_file {
             return Ok(KeySource::File(FileKeySet::new(file, Arc::clone(clock))));
         }
-        // A proxy reads what goes through it in clear, and a bearer token is for the origin alone.
+        // A proxy reads plain HTTP traffic, and a bearer token must reach only the origin.
         let egress = match &self.jwks_bearer_token_file {
             Some(_) => egress.clone().for_https_alone(),
             None => egress.clone(),
         };
-        // The file is read by each fetch: one that cannot be read fails the tokens of this issuer alone.
+        // Each fetch reads the CA file, so an unreadable file only fails the tokens of this issuer.
         let http = match &self.ca_file {
             Some(ca_file) => KeySetClient::with_ca_file(ca_file, &egress),
             None => http_client_via(&egress, None).map_err(SourceError::Http)?.into(),

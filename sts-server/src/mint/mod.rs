@@ -1,7 +1,8 @@
-//! Sign. In memory only: nothing is issued until it has been recorded.
+//! The signing of tokens, in memory only: a token is not issued until it has been recorded.
 //!
-//! What lives here: the claims of a permit, and their signature. What must never: a decision; whoever holds a [`Permit`] may mint
-//! what it says, and nothing else. A new claim is a field of `sts_protocol::AccessTokenClaims`, filled here.
+//! What lives here: the claims of a permit, and their signature. What must never: a decision. The
+//! holder of a [`Permit`] may mint exactly the token that it describes. A new claim is a field of
+//! `sts_protocol::AccessTokenClaims`, filled here.
 
 use std::fmt;
 
@@ -15,56 +16,56 @@ use crate::keys::KeyRing;
 use crate::policy::{Permit, Ruling};
 use crate::storage::{TokenReference, TokenRow, forget_at};
 
-/// The longest token, in bytes: gateways refuse longer ones.
+/// The maximum length of a token, in bytes. Gateways reject longer tokens.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Claims are rarely longer.
+/// The initial buffer size for claims, which are rarely longer.
 const USUAL_CLAIMS_BYTES: usize = 1024;
 
 const TYP: Option<&str> = Some("at+jwt");
 
-/// What minting takes.
+/// The inputs of minting.
 #[derive(Debug, Clone, Copy)]
 pub struct MintContext<'a> {
-    /// Our keys.
+    /// The signing keys of this service.
     pub ring: &'a KeyRing,
-    /// Our issuer.
+    /// The issuer identifier of this service.
     pub issuer: &'a str,
-    /// The present.
+    /// The present time, used as `iat`.
     pub now: Timestamp,
-    /// Chance, for names.
+    /// The source of randomness for `jti` and `txn`.
     pub entropy: &'a dyn Entropy,
 }
 
-/// A token that was signed and not yet recorded. Debug shows its claims, not the token.
+/// A token that was signed but not yet recorded. `Debug` shows its claims, not the token.
 pub struct Minted {
     token: String,
     claims: AccessTokenClaims,
     parent: Option<TokenReference>,
 }
 
-/// No token was made.
+/// A failure to mint a token.
 #[derive(Debug, Error)]
 pub enum MintError {
-    /// The token would be too long.
+    /// The token would exceed [`MAX_TOKEN_BYTES`].
     #[error("the token would have {bytes} bytes; {MAX_TOKEN_BYTES} are allowed")]
     TooLarge {
-        /// How long it would be.
+        /// The length that it would have.
         bytes: usize,
     },
-    /// No key signs with the algorithm of the target now.
+    /// No key of the target's algorithm is active.
     #[error("no {0} key is active")]
     NoKey(Algorithm),
     /// The claims cannot be written as JSON.
     #[error("the claims cannot be written")]
     Claims(#[source] serde_json::Error),
-    /// The signature failed.
+    /// The signing operation failed.
     #[error("the signature failed")]
     Sign(#[source] SignError),
 }
 
 impl MintError {
-    /// The kind of error.
+    /// Returns the kind of error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -73,7 +74,7 @@ impl MintError {
         }
     }
 
-    /// The stable name, for audit and metrics.
+    /// Returns the stable name, for audit and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -84,10 +85,10 @@ impl MintError {
     }
 }
 
-/// Signs the one token that a permit allows.
+/// Signs the token that a permit allows.
 ///
 /// # Errors
-/// [`MintError`].
+/// [`MintError`] if no token was made.
 pub fn mint(context: &MintContext<'_>, permit: Permit) -> Result<Minted, MintError> {
     let mut ruling = permit.into_ruling();
     let parent = ruling.parent.take();
@@ -96,15 +97,16 @@ pub fn mint(context: &MintContext<'_>, permit: Permit) -> Result<Minted, MintErr
     Ok(Minted { token, claims: draft.claims, parent })
 }
 
-/// Whether the token that a ruling describes could be minted. Signs nothing: without a permit there is no token.
+/// Checks that the token of a ruling could be minted. Signs nothing: without a permit there is no
+/// token.
 ///
 /// # Errors
-/// [`MintError`], never `Sign`.
+/// [`MintError`], except `Sign`.
 pub fn check(context: &MintContext<'_>, ruling: &Ruling) -> Result<(), MintError> {
     draft(context, ruling.clone()).map(drop)
 }
 
-/// A token that was not signed yet, and is not too long.
+/// A token that is within the length limit and not yet signed.
 struct Draft<'a> {
     key: &'a SigningKey,
     claims: AccessTokenClaims,
@@ -146,7 +148,7 @@ fn claims(context: &MintContext<'_>, ruling: Ruling) -> AccessTokenClaims {
     }
 }
 
-/// A name that nobody else has: a UUID of version 7, whose order is that of time.
+/// Returns a unique name: a UUID of version 7, which sorts by time.
 #[must_use]
 pub fn name(now: Timestamp, entropy: &dyn Entropy) -> String {
     let mut random = [0_u8; 10];
@@ -157,13 +159,13 @@ pub fn name(now: Timestamp, entropy: &dyn Entropy) -> String {
 }
 
 impl Minted {
-    /// What the token says.
+    /// Returns the claims of the token.
     #[must_use]
     pub fn claims(&self) -> &AccessTokenClaims {
         &self.claims
     }
 
-    /// The row that records the token, under the token that it was exchanged for.
+    /// Returns the row that records the token, under the token that it was exchanged for.
     #[must_use]
     pub fn row(&self) -> TokenRow {
         let at = |second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
@@ -178,7 +180,7 @@ impl Minted {
         }
     }
 
-    /// The token itself, for the answer.
+    /// Returns the signed token, for the response.
     #[must_use]
     pub fn into_token(self) -> String {
         self.token

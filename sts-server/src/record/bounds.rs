@@ -1,4 +1,5 @@
-//! The bounds of an audit event: requesters choose many of its texts, and none of them may choose its size.
+//! The size limits of an audit event: clients choose many of its texts, but must not choose its
+//! size.
 
 use std::borrow::Cow;
 
@@ -6,20 +7,21 @@ use sts_protocol::{Scope, ScopeToken};
 
 use super::Event;
 
-/// The most bytes of an event as JSON.
+/// The maximum bytes of an event as JSON.
 pub const EVENT_BYTES: usize = 8 * 1024;
-/// The most characters of a text in an event.
+/// The maximum characters of a text in an event.
 pub const TEXT_CHARS: usize = 256;
-/// The most characters of `detail`, which is made of several texts.
+/// The maximum characters of `detail`, which is made of several texts.
 pub const DETAIL_CHARS: usize = 1024;
 
-/// The last character of a text that was cut.
+/// The last character of a shortened text.
 const MARK: char = '…';
-/// The JSON of an event is rarely longer.
+/// The initial buffer size for the JSON of an event, which is rarely longer.
 const USUAL_BYTES: usize = 1024;
 
-/// The sizes that an event is cut to, each tried if the one before leaves more than [`EVENT_BYTES`]. JSON writes a character in six
-/// bytes at most, so the last one always fits; the names that this service makes fit into every one of them.
+/// The sizes that an event is cut to. Each is tried if the previous size leaves more than
+/// [`EVENT_BYTES`]. JSON writes a character in at most six bytes, so the last size always fits.
+/// Names that this service makes fit all of them.
 const SIZES: [Size; 3] = [
     Size { text: TEXT_CHARS, detail: DETAIL_CHARS, list: 2048 },
     Size { text: 64, detail: 256, list: 512 },
@@ -28,21 +30,20 @@ const SIZES: [Size; 3] = [
 
 #[derive(Debug, Clone, Copy)]
 struct Size {
-    /// Characters of each text, and of each value of a list.
+    /// Characters of each text and of each value of a list.
     text: usize,
-    /// Characters of `detail`.
     detail: usize,
     /// Bytes of a list as JSON.
     list: usize,
 }
 
-/// The first [`TEXT_CHARS`] characters of a text; one that was cut ends with `…`.
+/// Returns the first [`TEXT_CHARS`] characters of a text. A shortened text ends with `…`.
 #[must_use]
 pub fn cut(text: &str) -> Cow<'_, str> {
     cut_to(text, TEXT_CHARS)
 }
 
-/// The same of a text that is made of several: its first [`DETAIL_CHARS`] characters.
+/// Returns the first [`DETAIL_CHARS`] characters of a text that is made of several texts.
 #[must_use]
 pub fn cut_detail(text: String) -> String {
     match cut_to(&text, DETAIL_CHARS) {
@@ -58,7 +59,7 @@ fn cut_to(text: &str, chars: usize) -> Cow<'_, str> {
     Cow::Owned(text.chars().take(chars.saturating_sub(1)).chain([MARK]).collect())
 }
 
-/// The event as it is stored, and its JSON.
+/// Returns the event as it is stored, and its JSON.
 pub(super) fn bounded(event: &Event) -> (Cow<'_, Event>, String) {
     let mut bounded = Cow::Borrowed(event);
     let mut body = String::new();
@@ -177,13 +178,13 @@ fn cut_event(event: &mut Event, size: Size) {
     }
 }
 
-/// The number of values at the beginning of a list that fit as they are.
+/// Returns the number of leading values of a list that fit unchanged.
 fn whole<'a>(values: impl Iterator<Item = &'a str> + Clone, size: Size) -> usize {
     let short = values.clone().take_while(|value| matches!(cut_to(value, size.text), Cow::Borrowed(_))).count();
     short.min(beginning(values, size))
 }
 
-/// The number of values at the beginning of a list that fit into its bytes.
+/// Returns the number of leading values of a list that fit its byte limit.
 fn beginning<'a>(values: impl Iterator<Item = &'a str>, size: Size) -> usize {
     let mut bytes = 0_usize;
     let fits = |value: &&str| {
@@ -193,7 +194,8 @@ fn beginning<'a>(values: impl Iterator<Item = &'a str>, size: Size) -> usize {
     values.take_while(fits).count()
 }
 
-/// The values of a scope that fit; none if all do. A scope has no place for a mark: a value that is too long is left out.
+/// Returns the values of a scope that fit, or `None` if all fit. A scope has no place for a mark,
+/// so a value that is too long is left out.
 fn shown(scope: &Scope, size: Size) -> Option<Scope> {
     let mut bytes = 0_usize;
     let fits = |value: &str| {
@@ -212,7 +214,7 @@ fn shown(scope: &Scope, size: Size) -> Option<Scope> {
     Some(short.take_while(fits).cloned().collect())
 }
 
-/// The bytes of a value in a JSON array, with its quotes and its comma.
+/// Returns the bytes of a value in a JSON array, with its quotes and its comma.
 fn json_bytes(text: &str) -> usize {
     let bytes = |character: char| match character {
         '"' | '\\' => 2,

@@ -1,8 +1,11 @@
-//! The chain of audit rows: each row bears a code over itself and the row before it.
+//! The chain of audit rows: each row has a code over itself and the preceding row.
 //!
-//! Every recorder writes a chain of its own, so that no two wait for each other, and so does whatever happens outside of one. The key of the code is derived from the master
-//! key: whoever can only write the database can neither alter, insert, move nor remove a row of a chain unseen, save at its end;
-//! an exported head finds that too.
+//! Every recorder writes a separate chain, so that recorders do not wait for each other. An
+//! operation outside a recorder writes a separate chain too.
+//!
+//! The key of the code is derived from the master key. A party that can only write to the database
+//! cannot alter, insert, move or remove a row of a chain undetected. The exception is the end of a
+//! chain: only an exported head detects a removal there.
 
 use aws_lc_rs::hmac;
 use sts_jose::Entropy;
@@ -10,20 +13,20 @@ use sts_jose::Entropy;
 use super::{Event, bounds};
 use crate::storage::{AuditRow, MAC_BYTES};
 
-/// The code before the first row.
+/// The code that precedes the first row.
 pub(super) const GENESIS: [u8; MAC_BYTES] = [0; MAC_BYTES];
 
 const DOMAIN: &[u8] = b"agent-sts audit 1";
 const WRITER_BYTES: usize = 16;
 
-/// The end of a chain that grows.
+/// The writer of a growing chain.
 pub struct AuditWriter {
     key: hmac::Key,
     writer: String,
     end: ChainEnd,
 }
 
-/// The last row of a chain.
+/// The position and code of the last row of a chain.
 #[derive(Clone, Copy)]
 pub(super) struct ChainEnd {
     sequence: i64,
@@ -31,7 +34,7 @@ pub(super) struct ChainEnd {
 }
 
 impl AuditWriter {
-    /// Begins a new chain with a random name.
+    /// Starts a new chain with a random name.
     #[must_use]
     pub fn new(key: hmac::Key, entropy: &dyn Entropy) -> Self {
         let mut name = [0_u8; WRITER_BYTES];
@@ -43,31 +46,33 @@ impl AuditWriter {
         }
     }
 
-    /// Where the chain ends now.
+    /// Returns the present end of the chain.
     pub(super) fn end(&self) -> ChainEnd {
         self.end
     }
 
-    /// Takes back the rows after this end, none of which was written.
+    /// Discards the rows after this end, none of which was written.
     pub(super) fn rewind(&mut self, end: ChainEnd) {
         self.end = end;
     }
 
-    /// Seals one event as a chain of its own: for what happens rarely, and not through the recorder. That such a row was removed
-    /// whole shows only against a head that was exported before.
+    /// Seals a single event as a separate chain. Used for rare operations outside the recorder.
+    /// Only an exported head can show that such a row was removed.
     #[must_use]
     pub fn seal_alone(key: &hmac::Key, entropy: &dyn Entropy, event: &Event) -> AuditRow {
         Self::new(key.clone(), entropy).seal(event)
     }
 
-    /// Seals several events as a chain of their own, so that none of them can be removed unseen but the last.
+    /// Seals several events as a separate chain, so that only removal of the last event stays
+    /// undetected.
     #[must_use]
     pub fn seal_together(key: &hmac::Key, entropy: &dyn Entropy, events: &[Event]) -> Vec<AuditRow> {
         let mut writer = Self::new(key.clone(), entropy);
         events.iter().map(|event| writer.seal(event)).collect()
     }
 
-    /// Seals an event as the next row, within the bounds of events: every stored event goes through here.
+    /// Seals an event as the next row, within the size limits of events. Every stored event passes
+    /// through here.
     pub fn seal(&mut self, event: &Event) -> AuditRow {
         let (event, body) = bounds::bounded(event);
         let sequence = self.end.sequence.saturating_add(1);
@@ -95,7 +100,8 @@ impl std::fmt::Debug for AuditWriter {
     }
 }
 
-/// The code of a row. Every part has a fixed length or its length before it, so no two rows have the same input.
+/// Returns the code of a row. Every part has a fixed length or a length before it, so different
+/// rows have different inputs.
 pub(super) fn code(
     key: &hmac::Key,
     writer: &str,

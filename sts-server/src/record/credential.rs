@@ -1,8 +1,9 @@
-//! The standing of each kind of credential.
+//! The [`Standing`] of each kind of credential.
 //!
-//! [`Revocations::refuse`] is the one check of every credential that a request carries, given its [`Standing`]: of a subject token and
-//! an introspected token (`verify`), an actor token and a client assertion (`client_auth`), and an operator's access token
-//! (`verify::operator`). A client secret has no time of issue, so only holds apply to it.
+//! [`Revocations::refuse`] is the only revocation check of every credential of a request, given its
+//! [`Standing`]. These are a subject token and an introspected token (`verify`), an actor token and
+//! a client assertion (`client_auth`), and an operator's access token (`verify::operator`). A
+//! client secret has no time of issue, so only holds apply to it.
 
 use jiff::Timestamp;
 
@@ -11,14 +12,15 @@ use super::{Revocations, Standing};
 use crate::storage::TokenReference;
 
 impl Standing {
-    /// Of a token of an outside issuer that names `sub`: a user, an operator, or the workload that one of `agents` is.
+    /// Returns the standing of an outside issuer's token for `sub`. `sub` is a user, an operator,
+    /// or the workload of an agent in `agents`.
     #[must_use]
     pub fn of_outside(token: TokenReference, sub: &str, agents: Vec<String>, issued_at: Option<Timestamp>) -> Self {
         let principal = Some((token.iss.clone(), sub.to_owned()));
         Self { token, lineage: None, txn: None, principal, sub: sub.to_owned(), agents, tenants: Vec::new(), issued_at }
     }
 
-    /// Of an assertion that an agent signed itself.
+    /// Returns the standing of an assertion that an agent signed itself.
     #[must_use]
     pub fn of_assertion(token: TokenReference, agent: &str, issued_at: Option<Timestamp>) -> Self {
         Self { principal: None, ..Self::of_outside(token, agent, vec![agent.to_owned()], issued_at) }
@@ -44,7 +46,7 @@ impl Revocations {
     }
 }
 
-/// The name that no token has.
+/// Returns a reference that matches no token.
 fn no_token() -> TokenReference {
     TokenReference { iss: String::new(), jti: String::new() }
 }
@@ -85,7 +87,7 @@ mod tests {
         for at in [hold_at(Timestamp::from_second(0).unwrap()), latest, super::super::UNTIL_LIFTED] {
             assert!(at >= HOLDS_BEGIN);
             assert_eq!(Timestamp::from_millisecond(at.as_millisecond()).unwrap(), at);
-            // There is room for the skew that comparisons allow for.
+            // There is room for the clock skew that comparisons allow.
             at.checked_add(jiff::SignedDuration::from_hours(24)).unwrap();
         }
     }

@@ -1,11 +1,11 @@
-//! The audit event.
+//! The audit event: its kinds and its fields.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::{Scope, Tenant};
 use utoipa::ToSchema;
 
-/// What an event is about.
+/// The kind of an audit event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum EventKind {
     /// A token was issued.
@@ -17,7 +17,7 @@ pub enum EventKind {
     /// A token, transaction, user, agent or tenant was revoked.
     #[serde(rename = "revoked")]
     Revoked,
-    /// A known agent may not revoke what it asked to.
+    /// A known agent was not allowed to revoke what it named.
     #[serde(rename = "revocation.refused")]
     RevocationRefused,
     /// A revocation was lifted.
@@ -29,50 +29,53 @@ pub enum EventKind {
     /// Signing keys changed.
     #[serde(rename = "keys.changed")]
     KeysChanged,
-    /// The admin API refused what a known operator asked for.
+    /// The admin API refused a request of a known operator.
     #[serde(rename = "admin.refused")]
     AdminRefused,
-    /// Refusals of one agent or operator beyond its bound, counted over a minute.
+    /// Refusals of an agent or operator beyond its bound, counted over a minute.
     #[serde(rename = "refusals.suppressed")]
     RefusalsSuppressed,
 }
 
-/// One audit event. A field that does not apply, or is not known at the step that refused, is absent.
+/// An audit event. A field is absent if it does not apply, or if it was still unknown when the
+/// request was refused.
 ///
 /// `docs/audit.md` has the table of the fields; a test compares it with this struct.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// What the event is about.
+    /// The kind of the event.
     pub event: EventKind,
-    /// When it was decided.
+    /// The time of the decision.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The `X-Correlation-ID` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// The address that sent the request; the one that a trusted proxy names, where that is the peer.
+    /// The address that sent the request. Behind a trusted proxy, the address that the proxy names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Who used the admin API: the name of an admin token, or `SUB of ISS`. Absent where a command, or the server itself, did it.
+    /// The operator who used the admin API: the name of an admin token, or `SUB of ISS`. Absent for
+    /// a command or the server itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
-    /// `grant_type` of the request.
+    /// The `grant_type` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    /// The agent that asked, authenticated.
+    /// The authenticated agent that sent the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// How the agent authenticated.
+    /// The authentication method of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<String>,
     /// The issuer that first named the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_issuer: Option<String>,
-    /// The user, as minted tokens name them; the agent's id of a service account.
+    /// The user, as named in minted tokens. For a service account, the id of its agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// The actors of the chain, the current one first: agents of this service by their ids, others as `sub of iss`.
+    /// The actors of the chain, the current actor first: agents of this service by id, others as
+    /// `sub of iss`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actors: Vec<String>,
     /// The agent that the token is for.
@@ -81,7 +84,7 @@ pub struct Event {
     /// The `aud` of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// The scope that was asked for.
+    /// The requested scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub requested_scope: Option<Scope>,
@@ -92,7 +95,7 @@ pub struct Event {
     /// The roles of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// The roles of the subject token that the delegation does not pass.
+    /// The roles of the subject token that the delegation did not pass on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped_roles: Vec<String>,
     /// The tenant of the subject token.
@@ -103,61 +106,62 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub tenant_ids: Vec<Tenant>,
-    /// The delegation that allowed it: `actor->target`, and `#2` and so on where the two have several.
+    /// The delegation that allowed the request: `actor->target`, with `#2` and so on if the two
+    /// agents have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<String>,
-    /// The token.
+    /// The `jti` of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// The issuer of the subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_iss: Option<String>,
-    /// The subject token.
+    /// The `jti` of the subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_jti: Option<String>,
-    /// The transaction.
+    /// The `txn` of the transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub txn: Option<String>,
-    /// When the token dies, in seconds since the epoch.
+    /// The expiry of the token, in seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
-    /// When the subject token dies, in seconds since the epoch.
+    /// The expiry of the subject token, in seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_exp: Option<i64>,
-    /// How long the decision took, from the head of the request up to the commit, in microseconds.
+    /// The duration from the head of the request to the commit, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_micros: Option<u64>,
-    /// Why it was refused: a stable name.
+    /// The stable name of the reason for a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What exactly was refused, or what an administrator changed, in words.
+    /// A description of the refusal, or of an administrator's change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// `iss` of the token that was refused, as its sender wrote it.
+    /// The `iss` of the refused token, as its sender wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_iss: Option<String>,
-    /// `aud` of that token; several values as JSON.
+    /// The `aud` of the refused token; several values as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_aud: Option<String>,
-    /// `alg` in the header of that token.
+    /// The `alg` in the header of the refused token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_alg: Option<String>,
-    /// `kid` in the header of that token.
+    /// The `kid` in the header of the refused token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_kid: Option<String>,
-    /// `typ` in the header of that token.
+    /// The `typ` in the header of the refused token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_typ: Option<String>,
-    /// The number of refusals that the event stands for.
+    /// The number of refusals that the event covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// The fields of which the event shows a part, because they are longer than an event may be.
+    /// The fields that were shortened, because they exceed the size limits of an event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
 }
 
 impl Event {
-    /// An event of which nothing but kind and time is known yet.
+    /// Returns an event with only a kind and a time.
     #[must_use]
     pub fn new(event: EventKind, at: Timestamp) -> Self {
         Self {
@@ -200,7 +204,7 @@ impl Event {
         }
     }
 
-    /// Makes a refusal of the event: no token came of it.
+    /// Turns the event into a refusal, which has no token.
     #[must_use]
     pub fn refused(mut self, reason: &str, detail: String) -> Self {
         self.event = match self.event {

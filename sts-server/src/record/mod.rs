@@ -1,9 +1,11 @@
-//! What is committed before an answer goes: the token's row, its audit event, the values that count once.
+//! The data that is committed before a response is sent: the token's row, its audit event and its
+//! one-time values.
 //!
-//! What lives here: the audit event (`event`) and its bounds (`bounds`), the chain that seals it (`chain`) and the check of that chain
-//! (`verify`), the revocations as requests read them (`revocations`), with what of each credential they can be about (`credential`) and
-//! how a hold is stored (`hold`), and the recorder that commits many decisions at once (`recorder`). What must
-//! never: decisions. A new audit field is a field of [`Event`] and a row of the table in `docs/audit.md`.
+//! What lives here: the audit event (`event`), its size limits (`bounds`), the chain that seals it
+//! (`chain`) and the check of that chain (`verify`). Also the revocations as requests read them
+//! (`revocations`), the parts of a credential that they match (`credential`), and the stored form
+//! of a hold (`hold`). The recorder (`recorder`) commits many decisions at once. What must never:
+//! decisions. A new audit field is a field of [`Event`] and a row of the table in `docs/audit.md`.
 
 mod bounds;
 mod chain;

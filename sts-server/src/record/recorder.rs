@@ -1,4 +1,5 @@
-//! The recorder: gathers decisions that wait, commits them as one transaction, and only then lets the answers go.
+//! The recorder: collects waiting decisions, commits them as a single transaction, and only then
+//! releases the responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,56 +17,60 @@ use crate::storage::{
 };
 use crate::telemetry::{Metrics, Stopwatch};
 
-/// How many decisions one transaction holds at most.
+/// The maximum number of decisions in a transaction.
 const BATCH: usize = 256;
-/// How many decisions may wait; beyond, requests are turned away at once.
+/// The maximum number of waiting decisions. Requests beyond it are rejected at once.
 const QUEUE: usize = 4096;
 
-/// One decision to commit.
+/// A decision to commit.
 #[derive(Debug)]
 pub struct Submission {
-    /// The versions of the snapshot under which it was decided.
+    /// The versions of the snapshot that the decision was made under.
     pub known: Versions,
-    /// A value that must not have been spent.
+    /// A value that must still be unspent.
     pub one_time: Option<OneTimeValue>,
-    /// The credentials of the request, none of which may be revoked at the commit; empty where no token is issued.
+    /// The credentials of the request, none of which may be revoked at the commit. Empty if no
+    /// token is issued.
     pub standings: Vec<Standing>,
-    /// The token; none for a refusal.
+    /// The token; `None` for a refusal.
     pub token: Option<TokenRow>,
-    /// The event; none where only a value is spent.
+    /// The event; `None` if the submission only spends a value.
     pub event: Option<Event>,
 }
 
-/// The finding of the transaction, which has been committed in each case.
+/// The finding of the transaction. In every case the transaction has committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// As submitted.
+    /// The decision was recorded as submitted.
     Committed,
-    /// The value had been spent before: a refusal was recorded instead.
+    /// The value was already spent. A refusal was recorded instead.
     Replayed,
-    /// Something in the chain was revoked meanwhile: a refusal was recorded instead.
+    /// A credential of the chain was revoked meanwhile. A refusal was recorded instead.
     Revoked(RevocationKind),
-    /// Registry or keys have changed since the decision, or a token was revoked that it may descend from: neither token nor event was recorded, and the value that counts once is spent.
-    /// Decide again.
+    /// The decision is out of date: decide again.
+    ///
+    /// The registry or the keys changed, or a possible ancestor of the token was revoked. The
+    /// transaction recorded neither token nor event, but it spent the one-time value.
     Outdated,
 }
 
-/// Nothing is known to be committed. An outage: the same request may succeed later.
+/// A decision that is not known to be committed. The same request may succeed later.
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
-    /// Too many decisions wait for the database, or this one waited too long behind others that it committed.
+    /// Too many decisions wait for the database, or this decision waited too long.
     #[error("too many decisions wait for the database")]
     Overloaded,
-    /// The database failed.
+    /// The database failed, or its answer was lost.
     #[error("the decision could not be committed")]
     Storage(#[source] Arc<StorageError>),
-    /// The recorder has ended.
+    /// The task of the recorder has ended.
     #[error("the recorder has ended")]
     Ended,
 }
 
 impl RecordError {
-    /// The kind of error. Load is no outage, which a client may answer with a weaker credential.
+    /// Returns the kind of error. After an outage a client may fall back to a weaker credential, but
+    /// load must not permit that.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -84,7 +89,7 @@ impl RecordError {
     }
 }
 
-/// Commits decisions. Clones share one queue and one audit chain.
+/// The entry point that commits decisions. Clones share a queue and an audit chain.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Job>,
@@ -98,7 +103,7 @@ struct Job {
 }
 
 impl Recorder {
-    /// Starts the task of the writer, which ends when the last clone is gone and the queue is empty.
+    /// Starts the writer's task. It ends when the last clone is dropped and the queue is empty.
     #[must_use]
     pub fn start(writer: Writer) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -106,27 +111,28 @@ impl Recorder {
         Self { queue }
     }
 
-    /// Returns when the task of the writer has ended: no decision can be committed any more.
+    /// Waits until the writer's task has ended and no decision can be committed any more.
     pub async fn ended(&self) {
         self.queue.closed().await;
     }
 
-    /// How many decisions wait.
+    /// Returns the number of waiting decisions.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// How many decisions may wait.
+    /// Returns the maximum number of waiting decisions.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.queue.max_capacity()
     }
 
-    /// Commits a decision; the answer may go when this has returned.
+    /// Commits a decision. The caller may send the response after this returns.
     ///
     /// # Errors
-    /// [`RecordError`]: the decision may or may not have been committed, and must not be acted on.
+    /// [`RecordError`]: the decision may or may not have been committed, and the caller must not
+    /// act on it.
     pub async fn record(&self, submission: Submission) -> Result<Verdict, RecordError> {
         let (answer, committed) = oneshot::channel();
         let job = Job { submission, answer, waiting: Stopwatch::start() };
@@ -138,19 +144,20 @@ impl Recorder {
     }
 }
 
-/// The one task that writes.
+/// The writing task of a recorder.
 #[derive(Debug)]
 pub struct Writer {
-    /// Where to.
+    /// The database to write to.
     pub store: Arc<dyn Store>,
     /// The key of the audit chain.
     pub key: hmac::Key,
-    /// Where the chain's name comes from.
+    /// The source of randomness for the chain's name.
     pub entropy: Arc<dyn Entropy>,
-    /// What is counted.
+    /// The metrics that the writer updates.
     pub metrics: Metrics,
-    /// How long a decision may wait while others are committed. One that has waited longer is turned away as load is: its requester
-    /// would hear of a deadline that has passed, and take that for an outage.
+    /// The time that a decision may wait while others are committed. A decision that waits longer
+    /// is rejected as overload. Its client would otherwise exceed its deadline, and take that for
+    /// an outage.
     pub patience: Duration,
 }
 
@@ -160,11 +167,11 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         let mut commits = true;
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            // Whoever can run now runs first, and is in this batch too: a commit of many costs hardly more than a commit of one. Where
-            // nobody waits for a core, nobody is waited for.
+            // Yields once so that ready tasks can join this batch: a commit of many costs hardly
+            // more than a commit of one. The yield is free when the runtime is idle.
             tokio::task::yield_now().await;
             batch.extend(std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH.saturating_sub(batch.len())));
-            // Behind a commit that failed they waited for an outage, and are tried.
+            // Decisions behind a failed commit waited for an outage, so they are still tried.
             let is_late = |job: &Job| commits && job.waiting.elapsed() > self.patience;
             for job in batch.extract_if(.., |job| is_late(job)) {
                 let _gone = job.answer.send(Err(RecordError::Overloaded));
@@ -179,7 +186,8 @@ impl Writer {
             self.metrics.batch(submissions.len(), watch.elapsed());
             commits = outcome.is_ok();
             if !commits {
-                // Whether the rows were written is unknown, and so is the end of the chain: begin another.
+                // The rows may or may not have been written, so the end of the chain is unknown.
+                // Start a new chain.
                 chain = AuditWriter::new(self.key.clone(), &*self.entropy);
                 self.metrics.batch_failed();
             }
@@ -201,7 +209,7 @@ fn deliver(
     match outcome {
         Ok(verdicts) => {
             for (answer, verdict) in answers.into_iter().zip(verdicts) {
-                // A requester that has gone away loses its answer, not its record.
+                // A client that disconnects loses its response, but its record stays.
                 let _gone = answer.send(Ok(verdict));
             }
         }
@@ -236,7 +244,7 @@ async fn commit(
     Ok(verdicts)
 }
 
-/// What becomes of each submission, given what the transaction found.
+/// Returns the verdict on each submission, given the findings of the transaction.
 fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
     let revocations =
         fresh.changed.as_ref().map(|changed| Revocations::from_rows(Version::default(), &changed.revocations));
@@ -265,7 +273,8 @@ fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
     submissions.iter().map(judge_one).collect()
 }
 
-/// What is written: tokens only of what stands, and an event of everything.
+/// Returns the rows to write: tokens of committed decisions, and an event for every decision that
+/// is not outdated.
 fn rows(writer: &mut AuditWriter, submissions: &[Submission], verdicts: &[Verdict]) -> RecordRows {
     let mut rows = RecordRows::default();
     for (submission, verdict) in submissions.iter().zip(verdicts) {
@@ -285,7 +294,8 @@ fn seal(writer: &mut AuditWriter, event: &Event, verdict: Verdict) -> AuditRow {
 }
 
 impl Verdict {
-    /// The stable name of what was found, and the same in words; none when all stood.
+    /// Returns the stable name and the description of a refusal. Returns `None` if the verdict
+    /// refuses nothing.
     #[must_use]
     pub fn reason(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -296,7 +306,7 @@ impl Verdict {
     }
 }
 
-/// The stable name of a refusal by revocation.
+/// Returns the stable name of a refusal by revocation.
 #[must_use]
 pub fn revoked_reason(kind: RevocationKind) -> &'static str {
     match kind {

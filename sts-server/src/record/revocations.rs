@@ -1,4 +1,4 @@
-//! The revocations as requests read them: immutable, replaced whole.
+//! The revocations as requests read them: immutable, replaced as a whole.
 
 use jiff::{SignedDuration, Timestamp};
 use rpds::{HashTrieMapSync, HashTrieSetSync};
@@ -7,30 +7,32 @@ use sts_protocol::{Act, Actor};
 use crate::registry::class_of;
 use crate::storage::{RevocationKind, RevocationRow, TokenReference, Version};
 
-/// The time that the clock of an outside issuer may be ahead of the database's: its tokens are accepted that long before their `iat`.
+/// The maximum time by which an outside issuer's clock may be ahead of the database's. Its tokens
+/// are accepted that long before their `iat`.
 const OUTSIDE_SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// The time that the clock of a ready server of this service may be ahead of the database's.
+/// The maximum time by which the clock of a ready server may be ahead of the database's.
 const OWN_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// The standing revocations. A newer state shares what it has in common with the one before.
+/// The revocations in force. A newer state shares unchanged parts with the previous state.
 #[derive(Debug, Clone, Default)]
 pub struct Revocations {
     version: Version,
-    /// Tokens by their `jti`, everything else by its name.
+    /// Tokens are keyed by `jti`; all other blocks are keyed by name.
     tokens: Blocks,
     tokens_alone: Blocks,
-    /// The transactions of revoked tokens of ours, and the issuers of those of others.
+    /// The transactions of this service's revoked tokens, and the issuers of revoked outside
+    /// tokens.
     token_txns: HashTrieSetSync<String>,
     token_issuers: HashTrieSetSync<String>,
     transactions: Blocks,
     subjects: Blocks,
     agents: Blocks,
     tenants: Blocks,
-    /// The number of rows were added since all were read.
+    /// The number of rows added since all rows were read.
     added: usize,
 }
 
-/// By name: in whose namespace it is one (empty where that does not matter), and since when it is blocked.
+/// Blocks by name. Each block has the namespace of the name (empty if it needs none) and a time.
 type Blocks = HashTrieMapSync<String, Vec<Block>>;
 
 #[derive(Debug, Clone)]
@@ -39,29 +41,31 @@ struct Block {
     at: Timestamp,
 }
 
-/// Everything of a credential that a revocation can be about.
+/// The properties of a credential that a revocation can match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The token itself.
+    /// The token itself, which may be revoked.
     pub token: TokenReference,
-    /// The tokens that it descends from; none where that was not looked up. See [`Revocations::asks_for_lineage`].
+    /// The ancestors of the token; `None` if they were not looked up. See
+    /// [`Revocations::asks_for_lineage`].
     pub lineage: Option<Vec<TokenReference>>,
-    /// Its transaction; every token of this service has one, and no other.
+    /// The transaction; set for every token of this service and for no other.
     pub txn: Option<String>,
-    /// The issuer that first named the user, and the name there; none of a service account.
+    /// The issuer that first named the user, and the name there; `None` for a service account.
     pub principal: Option<(String, String)>,
-    /// Its `sub`: the name of the user in minted tokens, or the id of a service account's agent.
+    /// The `sub`: the name of the user in minted tokens, or the id of a service account's agent.
     pub sub: String,
-    /// The agents of this service that act or acted: those of the chain, and the one that presents the token.
+    /// The agents of this service that act or acted: the agents of the chain and the presenter of
+    /// the token.
     pub agents: Vec<String>,
-    /// Its tenant, or those that a service account may forward.
+    /// The tenant of the token, or the tenants that a service account may forward.
     pub tenants: Vec<String>,
-    /// When it was issued; a token that does not say so is older than any revocation.
+    /// The time of issue. A token without a time of issue counts as older than any revocation.
     pub issued_at: Option<Timestamp>,
 }
 
 impl Revocations {
-    /// The state of these rows.
+    /// Builds the state from all rows.
     #[must_use]
     pub fn from_rows<'row>(version: Version, rows: impl IntoIterator<Item = &'row RevocationRow>) -> Self {
         let mut revocations = Self { version, ..Self::default() };
@@ -69,7 +73,7 @@ impl Revocations {
         Self { added: 0, ..revocations }
     }
 
-    /// This state with the rows that were added up to `version`.
+    /// Returns this state with the rows that were added up to `version`.
     #[must_use]
     pub fn with(&self, version: Version, rows: &[RevocationRow]) -> Self {
         let mut revocations = Self { version, ..self.clone() };
@@ -101,25 +105,26 @@ impl Revocations {
         blocks.insert_mut(name, of_name);
     }
 
-    /// The version that the state belongs to.
+    /// Returns the version of the state.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The number of rows were added since all were read. Some of those before may have expired.
+    /// Returns the number of rows added since all rows were read. Some of the earlier rows may have
+    /// expired.
     #[must_use]
     pub fn added(&self) -> usize {
         self.added
     }
 
-    /// How many there are.
+    /// Returns the number of revocations.
     #[must_use]
     pub fn count(&self) -> usize {
         self.all().iter().flat_map(|blocks| blocks.values()).map(Vec::len).sum()
     }
 
-    /// Whether nothing stands revoked.
+    /// Returns true if there are no revocations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all().iter().all(|blocks| blocks.is_empty())
@@ -130,9 +135,11 @@ impl Revocations {
         [tokens, tokens_alone, transactions, subjects, agents, tenants]
     }
 
-    /// The revocation that a credential falls under, if any. A block of a user, an agent or a tenant covers what was issued at or before it;
-    /// and because clocks differ, what says that it was issued up to 30 s after it, or 60 s where this service issued it. A token and a
-    /// transaction are blocked regardless of times.
+    /// Returns the kind of the revocation that covers a credential, if any.
+    ///
+    /// A block of a user, an agent or a tenant covers credentials issued at or before it. Because
+    /// clocks differ, it also covers credentials issued up to 30 s after it, or 60 s for this
+    /// service's own. A block of a token or a transaction applies regardless of times.
     #[must_use]
     pub fn refuse(&self, standing: &Standing) -> Option<RevocationKind> {
         if self.is_empty() {
@@ -145,9 +152,13 @@ impl Revocations {
             .or_else(|| named(&self.tenants, &standing.tenants, standing).then_some(RevocationKind::Tenant))
     }
 
-    /// True if a token may descend from one that was revoked, and its lineage must be looked up: it is of the transaction of a revoked
-    /// token of ours, or of a user of the issuer of a revoked token of others. All that descends from one token of ours is of one
-    /// transaction, and all that descends from one of others is of one user.
+    /// Returns true if a token may descend from a revoked token, so that its lineage must be looked
+    /// up.
+    ///
+    /// That is the case if it belongs to the transaction of a revoked token of this service. All
+    /// descendants of such a token belong to the same transaction. It is also the case if its user
+    /// belongs to the issuer of a revoked outside token. All descendants of such a token belong to
+    /// the same user.
     #[must_use]
     pub fn asks_for_lineage(&self, standing: &Standing) -> bool {
         let Some(txn) = standing.txn.as_ref().filter(|_| standing.lineage.is_none()) else { return false };
@@ -169,7 +180,8 @@ impl Revocations {
         self.transactions.get(standing.txn.as_ref()?).map(|_| RevocationKind::Transaction)
     }
 
-    /// Whether an agent is revoked, or the class that it is an instance of.
+    /// Returns true if an agent of the credential is revoked, or the class of which it is an
+    /// instance.
     fn agent(&self, standing: &Standing) -> bool {
         if self.agents.is_empty() {
             return false;
@@ -201,7 +213,7 @@ fn covers(block: &Block, standing: &Standing) -> bool {
 }
 
 impl Standing {
-    /// The agents of a chain whose ids are of our namespace.
+    /// Returns the agents of a chain whose ids belong to this service.
     #[must_use]
     pub fn agents_of(act: Option<&Act>, our_issuer: &str) -> Vec<String> {
         let ours = |actor: &Actor<'_>| actor.iss == Some(our_issuer);

@@ -1,4 +1,4 @@
-//! The check of the audit chains.
+//! The verification of the audit chains.
 
 use std::collections::HashMap;
 
@@ -9,68 +9,70 @@ use super::Event;
 use super::chain::{GENESIS, code};
 use crate::storage::{AuditHead, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
 
-/// How many rows are read at once.
+/// The number of rows read at once.
 const PAGE: u32 = 1000;
 
-/// What is wrong with the audit log. The first fault of every chain is named; what follows it in the chain says no more.
+/// A fault of the audit log. Only the first fault of every chain is reported, because later rows of
+/// the chain prove nothing more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum AuditFault {
-    /// A row is missing at this place of a chain: it was removed, or moved.
+    /// A row is missing at this place of a chain, because it was removed or moved.
     Missing {
-        /// The chain.
+        /// The name of the chain.
         writer: String,
-        /// The first place that is empty.
+        /// The first empty place.
         sequence: i64,
     },
     /// The row at this place was edited, moved or not written by this service.
     Altered {
-        /// The chain.
+        /// The name of the chain.
         writer: String,
-        /// The place.
+        /// The place of the row.
         sequence: i64,
     },
-    /// The row at this place was moved among the rows of other chains: its id does not follow that of the row before it.
+    /// The row at this place was moved among the rows of other chains: its id does not follow the
+    /// preceding row's.
     Reordered {
-        /// The chain.
+        /// The name of the chain.
         writer: String,
-        /// The place.
+        /// The place of the row.
         sequence: i64,
     },
-    /// The chain ends before the place that an exported head names.
+    /// The chain ends before the place of an exported head.
     Cut {
-        /// The chain.
+        /// The name of the chain.
         writer: String,
-        /// The last place that is there; 0 when the whole chain is gone.
+        /// The last existing place; 0 if the whole chain is gone.
         last: i64,
-        /// The place that the head names.
+        /// The place of the exported head.
         head: i64,
     },
-    /// The row at the place of an exported head is another one.
+    /// The row at the place of an exported head is a different row.
     Replaced {
-        /// The chain.
+        /// The name of the chain.
         writer: String,
-        /// The place.
+        /// The place of the row.
         sequence: i64,
     },
 }
 
-/// What a check found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
-    /// How many chains there are.
+    /// The number of chains.
     pub writers: usize,
-    /// How many rows were read.
+    /// The number of rows read.
     pub rows: u64,
-    /// What is wrong, in the order of the chains.
+    /// The faults, in the order of the chains.
     pub faults: Vec<AuditFault>,
 }
 
-/// Reads the whole audit log and checks every chain, and the log against heads that were exported earlier. A chain is written under one
-/// of the keys, from its first row to its last.
+/// Reads the whole audit log and verifies every chain, also against heads that were exported
+/// earlier. A single key covers a chain from its first row to its last.
 ///
 /// # Errors
-/// [`StorageError`] when the log cannot be read to its end.
+/// [`StorageError`] if the whole log cannot be read.
 pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
     let mut check = Check::new(keys, heads);
     let mut after: Option<(String, i64)> = None;
@@ -82,7 +84,8 @@ pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) 
         for stored in &rows {
             check.row(stored);
         }
-        // The name of a writer may be bytes that are no text: reading on from it would begin with it again.
+        // A writer's name may be bytes that are not text. Reading on from it would return the same
+        // page again.
         if after == next {
             break;
         }
@@ -99,7 +102,7 @@ struct Check<'a> {
 }
 
 struct Chain<'a> {
-    /// The key that its first row was written under; none of the keys, if there is none.
+    /// The key of the chain's first row; `None` if none of the keys fits.
     key: Option<&'a hmac::Key>,
     writer: String,
     sequence: i64,
@@ -163,7 +166,7 @@ impl<'a> Check<'a> {
         None
     }
 
-    /// A chain is read to its end: it must reach as far as its head says.
+    /// Ends a chain and checks that it reaches the place of its exported head.
     fn end(&mut self, chain: Option<Chain<'_>>) {
         let Some(chain) = chain else { return };
         let Some(head) = self.heads.remove(chain.writer.as_str()) else { return };
@@ -187,8 +190,10 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The event of a row; none of a row that no version of this service writes: one without an event or without a code, or one whose
-/// columns for search, which the code does not cover, say something else than its event. The code itself is not checked.
+/// Returns the event of a row, or `None` if no version of this service writes such a row.
+///
+/// Such a row has no event or no code, or its search columns contradict its event; the code does
+/// not cover these columns. This function does not check the code itself.
 #[must_use]
 pub fn event_of(row: &UncheckedAuditRow) -> Option<Event> {
     let event: Event = serde_json::from_str(&row.body).ok()?;

@@ -1,4 +1,4 @@
-//! Making the database match a registry file.
+//! Applying a registry file to the database.
 
 use thiserror::Error;
 
@@ -8,19 +8,19 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::storage::{AuditRow, Changed, StorageError, Store};
 
-/// How often it begins anew when others change the registry meanwhile.
+/// The number of attempts when others change the registry at the same time.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Why a file was not applied. Nothing was written then.
+/// The reason a file was not applied. In each case nothing was written.
 #[derive(Debug, Error)]
 pub enum ApplyError {
-    /// The file is at fault, alone or with what the API made; all errors.
+    /// The file is invalid, alone or together with entries made through the API. Holds all errors.
     #[error("the registry file has faults")]
     Faults(Vec<Fault>),
-    /// The database did not answer as it should.
+    /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Others changed the registry again and again: the same call may succeed later.
+    /// Others changed the registry during every attempt. The same call may succeed later.
     #[error("the registry was changed by others each of {MAX_ATTEMPTS} times")]
     Contended,
 }
@@ -33,8 +33,9 @@ impl From<PlanError> for ApplyError {
     }
 }
 
-/// Makes the database match `file`, in one atomic change, and says what changed. `audit` makes the audit rows of a plan; it is
-/// called once per attempt and not for an empty plan. One read, and one write if anything differs; again if others wrote meanwhile.
+/// Makes the database match `file` in one atomic change, and returns what changed. `audit` makes
+/// the audit rows of a plan. It is called once per attempt, and not for an empty plan. Each attempt
+/// costs one read, and one write if anything differs. It retries if others wrote in between.
 ///
 /// # Errors
 /// See [`ApplyError`].
@@ -73,7 +74,7 @@ mod tests {
         TokenReference, TokenRow, Version, Versions,
     };
 
-    /// A store of registry rows that a rival changes before each of the first `rivals` writes.
+    /// A store whose rows a rival changes before each of the first `rivals` writes.
     #[derive(Debug, Default)]
     struct Contested(Mutex<State>);
 

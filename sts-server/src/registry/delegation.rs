@@ -1,4 +1,4 @@
-//! Delegations: which agent may call which on a user's behalf.
+//! Delegations: the permission of one agent to call another on a user's behalf.
 
 use serde::{Deserialize, Serialize};
 use sts_protocol::ScopeToken;
@@ -13,36 +13,38 @@ use crate::ttl::Ttl;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delegation {
-    /// Its name: `actor->target`, and from the second of a pair on `actor->target#2`. Empty until it has been applied.
+    /// The name: `actor->target`, and `actor->target#2` for the second delegation of a pair. Empty
+    /// until the delegation has been applied.
     #[serde(skip)]
     pub id: String,
     /// The id of the agent that may call.
     pub actor: String,
     /// The id of the agent that may be called.
     pub target: String,
-    /// What a token of this delegation can allow.
+    /// The scopes that a token of this delegation can have.
     pub scopes: Vec<DelegatedScope>,
-    /// The issuers whose users it covers; absent, any that no `workload` names.
+    /// The issuers whose users the delegation covers. If absent, it covers every issuer that no
+    /// `workload` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuers: Option<Vec<String>>,
-    /// The tenants that it covers.
+    /// The tenants that the delegation covers.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub tenants: Tenants,
-    /// The roles that pass.
+    /// The roles that are passed on to the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// How long a token lives at most; absent, the target's `token_ttl` alone decides.
+    /// The longest lifetime of a token. If absent, the target's `token_ttl` alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub max_ttl: Option<Ttl>,
-    /// Whether the actor may also call on its own behalf.
+    /// True if the actor may also call on its own behalf.
     #[serde(default)]
     pub service_account: bool,
-    /// Whether the actor may act again in a chain in which it stands already.
+    /// True if the actor may act again in a chain that already contains it.
     #[serde(default)]
     pub reentrant: bool,
-    /// Whether it allows nothing.
+    /// True if the delegation allows nothing.
     #[serde(default)]
     pub disabled: bool,
 }
@@ -51,20 +53,20 @@ pub struct Delegation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum DelegatedScope {
-    /// The subject token must hold it.
+    /// The subject token must hold this scope.
     Plain(ScopeToken),
-    /// The subject token must hold one of others.
+    /// The subject token must hold another scope that entitles to this scope.
     Derived(DerivedScope),
 }
 
-/// A scope that another scope entitles to.
+/// A scope that other scopes entitle to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DerivedScope {
-    /// The scope.
+    /// The scope that is granted.
     #[schema(value_type = String)]
     pub scope: ScopeToken,
-    /// Whoever holds one of these is entitled to it.
+    /// The scopes that entitle to it. The subject token must hold at least one of them.
     #[schema(value_type = Vec<String>)]
     pub from: Vec<ScopeToken>,
 }
@@ -83,7 +85,7 @@ impl ToSchema for DelegatedScope {
 }
 
 impl DelegatedScope {
-    /// The scope itself.
+    /// Returns the scope that is granted.
     #[must_use]
     pub fn scope(&self) -> &ScopeToken {
         match self {
@@ -94,7 +96,8 @@ impl DelegatedScope {
 }
 
 impl Delegation {
-    /// Whether some subject is covered by both; two delegations of one actor and target must not.
+    /// Returns true if both cover a common subject. Two delegations of one actor and target must
+    /// not overlap.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let issuers = match (&self.issuers, &other.issuers) {

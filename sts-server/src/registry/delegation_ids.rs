@@ -1,8 +1,9 @@
-//! The names of the delegations of a file.
+//! The row names of the delegations of a file.
 //!
-//! A delegation has no name of its own in a file. Its row is called `actor->target`, further ones of the same pair
-//! `actor->target#2` and so on. So that a file whose entries only changed places changes nothing, a delegation keeps the row that
-//! says the same; then the one that covers some of the same subjects; then any that is left of its pair.
+//! A delegation has no name in a file. Its row is called `actor->target`. Further rows of the same
+//! pair are called `actor->target#2` and so on. Reordering the entries of a file must change
+//! nothing. So a delegation keeps the row with the same content. If there is none, it takes a row
+//! that covers some of the same subjects, then any other row of its pair.
 
 use std::collections::HashSet;
 
@@ -10,12 +11,13 @@ use super::Delegation;
 use super::located::Located;
 use crate::storage::{EntryKind, EntryRow, Origin};
 
-/// A delegation of a file with the name of its row.
+/// A delegation of a file, with the name of its row.
 #[derive(Debug)]
 pub(super) struct NamedDelegation<'a> {
     pub(super) delegation: &'a Located<Delegation>,
     pub(super) id: String,
-    /// Whether it covers subjects of a delegation that an administrator has disabled: then it is disabled too.
+    /// True if it covers subjects of a delegation that an administrator has disabled. It is then
+    /// disabled too.
     pub(super) disabled_by_admin: bool,
 }
 
@@ -24,7 +26,7 @@ struct Stored<'a> {
     delegation: Delegation,
 }
 
-/// Names the delegations, in the order of the file.
+/// Assigns names to the delegations, in file order.
 pub(super) fn assign<'a>(rows: &[EntryRow], delegations: &'a [Located<Delegation>]) -> Vec<NamedDelegation<'a>> {
     let stored = stored(rows);
     let mut ids: Vec<Option<String>> = vec![None; delegations.len()];
@@ -48,7 +50,8 @@ pub(super) fn assign<'a>(rows: &[EntryRow], delegations: &'a [Located<Delegation
     named.collect()
 }
 
-/// The rows that a file made and that can be read, in the order in which a pair's names are given.
+/// Returns the readable rows that a file made, in the order in which the names of a pair are
+/// assigned.
 fn stored(rows: &[EntryRow]) -> Vec<Stored<'_>> {
     let made_by_file = rows.iter().filter(|row| row.kind == EntryKind::Delegation && row.origin == Origin::File);
     let read = |row| Some(Stored { row, delegation: serde_json::from_str(&row.body).ok()? });
@@ -72,7 +75,8 @@ fn says_the_same(stored: &Delegation, wanted: &Delegation) -> bool {
     stored == wanted
 }
 
-/// A row that an administrator disabled and that a file then dropped is disabled in its body too.
+/// Returns true if only `disabled` differs. A row that an administrator disabled and that a file
+/// then dropped is disabled in its body too.
 fn says_the_same_but_disabled(stored: &Delegation, wanted: &Delegation) -> bool {
     Delegation { disabled: wanted.disabled, ..stored.clone() } == *wanted
 }

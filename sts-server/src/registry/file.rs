@@ -1,7 +1,8 @@
 //! The registry file: three arrays of tables, `issuers`, `agents` and `delegations`.
 //!
-//! Relative paths in it (`jwks_file`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`) are relative to its own directory; an entry holds them
-//! absolute. The keys of each table stand in [`schema`](super::schema).
+//! Relative paths (`jwks_file`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`) are relative to
+//! the file's directory. Entries hold absolute paths. [`schema`](super::schema) lists the keys of
+//! each table.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use super::{Agent, Delegation, Issuer};
 use crate::document::{self, ReadTable, Reader, Schema};
 use crate::fault::{Fault, Severity};
 
-/// A registry file as it was read: the entries that could be read, and every fault of the rest.
+/// A registry file after reading: the readable entries, and the faults of everything else.
 #[derive(Debug, Clone)]
 pub struct RegistryFile {
     path: PathBuf,
@@ -25,7 +26,7 @@ pub struct RegistryFile {
 }
 
 impl RegistryFile {
-    /// Reads the file at `path`; that it cannot be read is a fault like any other.
+    /// Reads the file at `path`. An unreadable file is reported as a fault.
     #[must_use]
     pub fn read(path: &Path) -> Self {
         match document::read_text(path) {
@@ -46,19 +47,20 @@ impl RegistryFile {
         Self { path: path.to_owned(), entries: parser.entries, faults: parser.reader.into_faults() }
     }
 
-    /// The file.
+    /// Returns the path that the file was read from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The entries that could be read, in the order of the file.
+    /// Returns the readable entries, in file order.
     #[must_use]
     pub fn entries(&self) -> &Entries {
         &self.entries
     }
 
-    /// What could not be read, in the order of the lines; the rules between entries are [`check()`](super::check())'s.
+    /// Returns the faults of reading, in line order. [`check()`](super::check()) applies the rules
+    /// between entries.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -113,13 +115,13 @@ impl Parser<'_> {
         }
     }
 
-    /// The tables of one kind, each with its line.
+    /// Returns the tables of one kind, each with its line.
     fn array(&mut self, schema: &Schema, name: &str, value: &Spanned<DeValue<'_>>) -> Vec<(usize, ReadTable)> {
         let tables = document::tables(&mut self.reader, name, value);
         tables.into_iter().map(|(line, table)| (line, self.reader.entry(schema, line, table))).collect()
     }
 
-    /// The entry that a table is; `None` when what could be read of it makes none.
+    /// Returns the entry of a table, or `None` if the readable values do not form one.
     fn entry<T: DeserializeOwned>(&mut self, line: usize, read: ReadTable) -> Option<Located<T>> {
         let ReadTable { values, lines, unread, whole } = read;
         match serde_json::from_value(Value::Object(values)) {
@@ -163,7 +165,7 @@ impl Parser<'_> {
     }
 }
 
-/// The texts of a string or of an array.
+/// Returns the strings in a string or an array.
 fn texts(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => vec![text.clone()],
@@ -178,7 +180,7 @@ mod tests {
     use crate::registry::{Registry, plan};
     use crate::storage::EntryChange;
 
-    /// The registry of the design, whole.
+    /// A complete registry, with every kind of entry.
     const SAMPLE: &str = r#"
 [[issuers]]
 issuer = "https://login.example.com"

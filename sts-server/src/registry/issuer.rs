@@ -1,4 +1,4 @@
-//! Issuers: who signs tokens that we believe.
+//! Issuers: the parties whose tokens we accept.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -19,17 +19,18 @@ use crate::ttl::Ttl;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// Byte for byte the `iss` claim. `{tenantid}` stands for one segment of its path that is the tenant; `spiffe://trust-domain` is a
-    /// SPIFFE trust domain.
+    /// The exact `iss` claim. `{tenantid}` stands for one path segment, which is the tenant.
+    /// `spiffe://trust-domain` is a SPIFFE trust domain.
     pub issuer: String,
     /// Other `iss` values of the same issuer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
-    /// Where its keys are; at most one of `jwks_uri`, `jwks` and `jwks_file`, and none for discovery.
+    /// The URL of its keys. At most one of `jwks_uri`, `jwks` and `jwks_file` may be set. Without
+    /// any, the keys are discovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub jwks_uri: Option<Url>,
-    /// Its keys themselves.
+    /// The keys, inline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub jwks: Option<Map<String, Value>>,
@@ -37,7 +38,7 @@ pub struct Issuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub jwks_file: Option<PathBuf>,
-    /// Where the bundle of a SPIFFE trust domain is.
+    /// The URL of the bundle of a SPIFFE trust domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub bundle_uri: Option<Url>,
@@ -49,8 +50,9 @@ pub struct Issuer {
     #[serde(default = "default_algorithms")]
     #[schema(value_type = Vec<String>)]
     pub algorithms: Vec<Algorithm>,
-    /// The claim that holds the tenant; not together with `tenant`. This and the other `…_claim` keys are one selector or several: the
-    /// literal name of a claim, or a JSON Pointer to a value inside of one.
+    /// The claim that holds the tenant. Excludes `tenant`. Each `…_claim` key takes one selector or
+    /// several. A selector is the literal name of a claim, or a JSON Pointer to a value inside a
+    /// claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = selectors)]
     pub tenant_claim: Option<ClaimSelectors>,
@@ -62,71 +64,74 @@ pub struct Issuer {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub tenants: Tenants,
-    /// What its tokens hold before a first hop.
+    /// The source of the scope that its tokens hold before a first hop.
     #[serde(default)]
     pub scopes_from: ScopesFrom,
-    /// The claim that holds the scope, a string or an array; only with `scopes_from = "token"`.
+    /// The claim that holds the scope, a string or an array. Requires `scopes_from = "token"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = selectors)]
     pub scope_claim: Option<ClaimSelectors>,
-    /// How old, by `iat`, a token may be; without `iat`, how far off its `exp` may lie.
+    /// The maximum age of a token, by `iat`. Without `iat`, the maximum time until its `exp`.
     #[serde(default = "default_max_token_age")]
     #[schema(value_type = String)]
     pub max_token_age: Ttl,
-    /// The claim that says whom its tokens are addressed to.
+    /// The claim that holds the audience of its tokens.
     #[serde(default = "default_audience_claim")]
     #[schema(schema_with = selectors)]
     pub audience_claim: ClaimSelectors,
-    /// The claim that names the user or the workload. The principal of its tokens is (`iss`, that value).
+    /// The claim that names the user or the workload. The principal is the pair of `iss` and this
+    /// value.
     #[serde(default = "default_subject_claim", skip_serializing_if = "is_sub")]
     #[schema(schema_with = selectors)]
     pub subject_claim: ClaimSelectors,
-    /// The claim that holds the roles.
+    /// The claim that holds the roles of the user.
     #[serde(default = "default_roles_claim", skip_serializing_if = "is_roles")]
     #[schema(schema_with = selectors)]
     pub roles_claim: ClaimSelectors,
-    /// What is put before its subjects in `sub`.
+    /// The prefix that minted tokens put before its subjects in `sub`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject_prefix: String,
-    /// The certificates of its authority, in PEM; absent for those of the system.
+    /// The CA certificates for its URLs, in PEM. Without them, those of the system apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
-    /// A file with the bearer token that its key set asks for; read again for every fetch.
+    /// A file with the bearer token for fetching its key set. The file is read again for every
+    /// fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub jwks_bearer_token_file: Option<PathBuf>,
-    /// Whether its URLs may be `http:` beyond the loopback interface.
+    /// True if its URLs may use `http:` beyond the loopback interface.
     #[serde(default)]
     pub allow_http: bool,
-    /// Whether its tokens are refused.
+    /// True if its tokens are refused.
     #[serde(default)]
     pub disabled: bool,
 }
 
-/// What a subject token of an outside issuer is taken to hold.
+/// The source of the scope that a subject token of an outside issuer holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScopesFrom {
     /// All plain scopes of the delegation.
     #[default]
     Delegation,
-    /// What its scope claim says.
+    /// The scope claim of the token.
     Token,
 }
 
 impl Issuer {
-    /// The claim that holds the scope where the token says it.
+    /// Returns the claim that holds the scope, for `scopes_from = "token"`. The default is `scope`.
     #[must_use]
     pub fn scope_claim(&self) -> &ClaimSelectors {
         static SCOPE: LazyLock<ClaimSelectors> = LazyLock::new(|| claim("scope"));
         self.scope_claim.as_ref().unwrap_or(&SCOPE)
     }
 
-    /// The name of the user or the workload in a token. `sub` is a string (RFC 7519 §4.1.2).
+    /// Returns the name of the user or the workload in a token. `sub` is a string (RFC 7519
+    /// §4.1.2).
     ///
     /// # Errors
-    /// [`ClaimError`] if it is not one value.
+    /// [`ClaimError`] if the claim is not a single value.
     pub fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
         if self.subject_claim.is_claim("sub") {
             return Ok(claims.string("sub")?.map(Cow::Borrowed));
@@ -134,13 +139,13 @@ impl Issuer {
         self.subject_claim.one(claims)
     }
 
-    /// The trust domain, if the issuer is one of SPIFFE.
+    /// Returns the trust domain, if the issuer is a SPIFFE trust domain.
     #[must_use]
     pub fn trust_domain(&self) -> Option<TrustDomain<'_>> {
         TrustDomain::of_issuer(&self.issuer)
     }
 
-    /// The name under which the issuer's users are known, and what each of its other names stands for.
+    /// Returns the own name of the issuer, under which its users are known, then its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.issuer.as_str()).chain(self.aliases.iter().map(String::as_str))
     }
@@ -174,12 +179,12 @@ fn is_roles(selectors: &ClaimSelectors) -> bool {
     selectors.is_claim("roles")
 }
 
-/// The claim of a name that is known to be one.
+/// Returns the selector of a claim name that is known to be valid.
 fn claim(name: &'static str) -> ClaimSelectors {
     ClaimSelectors::from(ClaimSelector::claim(name))
 }
 
-/// A string or an array of strings.
+/// The schema of a string or an array of strings.
 fn selectors() -> Schema {
     let text = || Object::with_type(Type::String);
     OneOfBuilder::new().item(text()).item(ArrayBuilder::new().items(text()).min_items(Some(1))).build().into()

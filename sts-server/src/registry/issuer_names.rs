@@ -1,4 +1,4 @@
-//! The names of issuers: an entry's own, its aliases, and those with a place for the tenant.
+//! The names of issuers: own names, aliases, and names with a placeholder for the tenant.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,32 +13,33 @@ use super::{Issuer, TrustDomain};
 #[derive(Debug, Default)]
 pub(super) struct IssuerNames {
     exact: HashMap<String, Arc<Issuer>>,
-    /// In the order of their texts, so that servers agree.
+    /// Sorted by text, so that all servers find the same match.
     templates: Vec<(IssuerName, Arc<Issuer>)>,
 }
 
-/// The issuer that a token names, before anything of the token is verified.
+/// The issuer that an unverified token names.
 #[derive(Debug, Clone)]
 pub struct NamedIssuer {
-    /// Its entry.
+    /// The registry entry of the issuer.
     pub issuer: Arc<Issuer>,
-    /// The issuer of the principal, if the entry has a place for the tenant; else it is the entry's own name.
+    /// The `iss` of the principal, if the entry has a placeholder for the tenant. Otherwise the own
+    /// name of the entry applies.
     iss: Option<String>,
 }
 
-/// A token names no issuer that is registered, or one that it cannot be of.
+/// The token names no registered issuer, or an issuer that it cannot come from.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IssuerNameError {
-    /// It has no `iss`.
+    /// The token has no `iss`.
     #[error("the token has no iss")]
     Missing,
     /// The issuer is not registered.
     #[error("the issuer of the token is not registered")]
     Unknown,
-    /// The segment of `iss` that is the tenant is not what the tenant claim says.
+    /// The tenant segment of `iss` differs from the tenant claim.
     #[error("the tenant in iss is not the one of the issuer's tenant_claim")]
     Tenant,
-    /// `sub` is no identity of the trust domain.
+    /// `sub` is not an identity of the trust domain.
     #[error("sub is no SPIFFE ID of the trust domain")]
     TrustDomain,
 }
@@ -56,13 +57,13 @@ impl IssuerNames {
         self.templates.sort_by(|(one, _), (other, _)| one.cmp(other));
     }
 
-    /// The entry that a name stands for.
+    /// Returns the entry with this name.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Issuer>> {
         let by_template = || self.templates.iter().find(|(template, _)| template.is(name));
         self.exact.get(name).or_else(|| by_template().map(|(_, issuer)| issuer))
     }
 
-    /// The issuer that a token names by its `iss`, or by the trust domain of its `sub`.
+    /// Returns the issuer that a token names by its `iss`, or by the trust domain of its `sub`.
     pub(super) fn of(&self, claims: &Claims) -> Result<NamedIssuer, IssuerNameError> {
         let iss = claims.string("iss").or(Err(IssuerNameError::Unknown))?;
         let by_name = iss.and_then(|iss| Some((iss, self.find(iss)?)));
@@ -76,7 +77,7 @@ impl IssuerNames {
         }
         let issuer = Arc::clone(issuer);
         let iss = issuer.principal_iss(iss, claims)?;
-        // A principal of an issuer with an entry of its own comes by that entry alone.
+        // If another entry has exactly this name, only that entry may assert its principals.
         let is_of_another = |iss: &str| self.exact.get(iss).is_some_and(|other| other.issuer != issuer.issuer);
         if iss.as_deref().is_some_and(is_of_another) {
             return Err(IssuerNameError::Unknown);
@@ -86,7 +87,8 @@ impl IssuerNames {
 }
 
 impl Issuer {
-    /// The issuer of the principal of a token that names this issuer by `name`, of a tenant.
+    /// Returns the `iss` of the principal for a token of this tenant that names the issuer by
+    /// `name`.
     #[must_use]
     pub fn supposed_iss(&self, name: &str, tenant: Option<&Tenant>) -> String {
         match self.tenant_in(name).or(tenant.map(Tenant::as_str)) {
@@ -95,13 +97,14 @@ impl Issuer {
         }
     }
 
-    /// The tenant that stands in a name of this issuer.
+    /// Returns the tenant that a name of this issuer contains.
     fn tenant_in<'n>(&self, iss: &'n str) -> Option<&'n str> {
         let mut templates = self.names().filter(|name| has_placeholder(name)).map(IssuerName::new);
         templates.find_map(|template| template.tenant_of(iss))
     }
 
-    /// The issuer of the principal of a token with this `iss`, if a place for the tenant is filled in.
+    /// Returns the `iss` of the principal for a token with this `iss`, if the name has a
+    /// placeholder.
     fn principal_iss(&self, iss: &str, claims: &Claims) -> Result<Option<String>, IssuerNameError> {
         let Some(segment) = self.tenant_in(iss) else { return Ok(None) };
         let tenant = self.tenant_claim.as_ref().and_then(|selectors| selectors.one(claims).ok().flatten());
@@ -113,14 +116,15 @@ impl Issuer {
 }
 
 impl NamedIssuer {
-    /// The issuer of the principal: the entry's own name, with the tenant in its place.
+    /// Returns the issuer of the principal: the own name of the entry, with the tenant in place of
+    /// the placeholder.
     #[must_use]
     pub fn iss(&self) -> &str {
         self.iss.as_deref().unwrap_or(&self.issuer.issuer)
     }
 }
 
-/// True if a name of an issuer has a place for the tenant.
+/// True if the name of an issuer has a placeholder for the tenant.
 #[must_use]
 pub fn has_placeholder(name: &str) -> bool {
     name.contains("{tenantid}")

@@ -1,4 +1,5 @@
-//! The uses that entries make of an issuer: for workloads, for users, or both; and the prefixes of their names.
+//! The uses of issuers in the registry (for workloads, for users, or both), and the prefixes of
+//! their subjects.
 
 use std::collections::HashSet;
 
@@ -11,7 +12,8 @@ pub(super) struct IssuerUses {
     of_workloads: HashSet<String>,
     /// The issuers that a delegation lists.
     listed: HashSet<String>,
-    /// Each issuer with a `subject_prefix`, and that prefix; and what the identities of each trust domain begin with.
+    /// Each issuer with its `subject_prefix`, and each trust domain with the prefix of its
+    /// identities.
     prefixes: Vec<(String, String)>,
 }
 
@@ -44,7 +46,8 @@ impl IssuerUses {
         !self.is_of_workloads(issuer) || self.listed.contains(issuer)
     }
 
-    /// Returns true if a delegation covers users of the issuer. Without `issuers` it covers every issuer that no `workload` names.
+    /// Returns true if a delegation covers users of the issuer. Without `issuers` it covers every
+    /// issuer that no `workload` names.
     pub(super) fn are_covered(&self, delegation: &Delegation, issuer: &str) -> bool {
         match &delegation.issuers {
             Some(issuers) => issuers.iter().any(|listed| listed == issuer),
@@ -52,7 +55,7 @@ impl IssuerUses {
         }
     }
 
-    /// Returns true if `sub`, which `issuer` names, begins with the prefix of another issuer.
+    /// Returns true if `sub`, a subject of `issuer`, starts with the prefix of another issuer.
     pub(super) fn is_of_another(&self, issuer: &str, sub: &str) -> bool {
         self.prefixes.iter().any(|(owner, prefix)| owner != issuer && sub.starts_with(prefix.as_str()))
     }

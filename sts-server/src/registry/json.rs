@@ -1,4 +1,5 @@
-//! An entry that was written as JSON: read by the reader of files, so that the same keys, grammars and rules hold.
+//! Entries written as JSON. They pass through the file reader, so the same keys, grammars and rules
+//! apply.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::document::{BODY, FieldFault, JsonText};
 use crate::fault::Fault;
 use crate::storage::EntryKind;
 
-/// One entry of a request's body.
+/// An entry in the body of a request.
 #[derive(Debug, Clone)]
 pub struct JsonEntry {
     written: JsonText,
@@ -18,7 +19,7 @@ pub struct JsonEntry {
 }
 
 impl JsonEntry {
-    /// Reads an entry.
+    /// Reads an entry of this kind.
     #[must_use]
     pub fn read(kind: EntryKind, entry: &Map<String, Value>) -> Self {
         let head = match kind {
@@ -31,26 +32,26 @@ impl JsonEntry {
         Self { written, file }
     }
 
-    /// The entry, if it could be read: one at most.
+    /// Returns the entry, if it could be read: at most one.
     #[must_use]
     pub fn entries(&self) -> &Entries {
         self.file.entries()
     }
 
-    /// What could not be read.
+    /// Returns the faults of reading.
     #[must_use]
     pub fn faults(&self) -> Vec<FieldFault> {
         let of_reader = self.file.faults().iter().map(|fault| self.written.fault(fault));
         self.written.faults.iter().cloned().chain(of_reader).collect()
     }
 
-    /// A fault of [`rules`](super::rules), with the place in the body.
+    /// Converts a fault of [`rules`](super::rules) to a fault with its place in the body.
     #[must_use]
     pub fn placed(&self, fault: &Fault) -> FieldFault {
         self.written.fault(fault)
     }
 
-    /// Whether a fault is about the entry, and not about others.
+    /// Returns true if the fault concerns this entry, not another.
     #[must_use]
     pub fn concerns(&self, fault: &Fault) -> bool {
         fault.file == Path::new(BODY)

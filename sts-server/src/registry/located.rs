@@ -7,19 +7,19 @@ use super::{Agent, Delegation, Issuer};
 use crate::fault::{Fault, Severity};
 use crate::storage::{EntryKind, EntryRow};
 
-/// The file that the faults of stored entries name.
+/// The file name in faults of stored entries.
 const DATABASE: &str = "database";
 
-/// An entry and where it stands.
+/// An entry and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Located<T> {
-    /// The entry.
+    /// The entry, as it was read.
     pub entry: T,
-    /// Where it stands.
+    /// The place where the entry was written.
     pub place: Place,
 }
 
-/// Where an entry stands: in a file, or in the database alone.
+/// The place of an entry: a line of a file, or the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     file: PathBuf,
@@ -29,21 +29,22 @@ pub struct Place {
     unread: BTreeSet<&'static str>,
 }
 
-/// Registry entries that are to hold together, from a file, from the database or from both.
+/// Registry entries that are checked together: from a file, from the database or from both.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Entries {
-    /// The issuers.
+    /// The issuers, in the order of reading.
     pub issuers: Vec<Located<Issuer>>,
-    /// The agents.
+    /// The agents, in the order of reading.
     pub agents: Vec<Located<Agent>>,
-    /// The delegations.
+    /// The delegations, in the order of reading.
     pub delegations: Vec<Located<Delegation>>,
-    /// The names of issuers and agents that were written but could not be read, so that nobody reports them as missing.
+    /// The names of issuers and agents that could not be read. References to them are not reported
+    /// as unknown.
     pub(super) unread: BTreeSet<String>,
 }
 
 impl Place {
-    /// A place in a file, with the line of each key by its path.
+    /// Returns the place of an entry in a file. `lines` holds the line of each key by its path.
     pub(super) fn in_file(
         file: &Path,
         line: usize,
@@ -53,29 +54,31 @@ impl Place {
         Self { file: file.to_owned(), line: Some(line), lines, unread }
     }
 
-    /// The place of an entry that stands in no file.
+    /// Returns the place of an entry that is in the database only.
     #[must_use]
     pub fn in_database() -> Self {
         Self { file: PathBuf::from(DATABASE), line: None, lines: BTreeMap::new(), unread: BTreeSet::new() }
     }
 
-    /// Whether everything that was written of the entry could be read; if not, a default in it may stand for what was meant.
+    /// Returns true if the entire entry could be read. Otherwise, a default may have replaced a
+    /// written value.
     pub(super) fn is_whole(&self) -> bool {
         self.unread.is_empty()
     }
 
-    /// Whether what these keys say is what was written; if not, a default stands for what was meant.
+    /// Returns true if the values of these keys are as written. Otherwise, a default has replaced a
+    /// written value.
     pub(super) fn reads(&self, keys: &[&str]) -> bool {
         !keys.iter().any(|key| self.unread.contains(key))
     }
 
-    /// The line of the entry.
+    /// Returns the line of the entry, or `None` in the database.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
-    /// The line of a key, or of the nearest thing around it.
+    /// Returns the line of a key, or of the nearest table or array around it.
     #[must_use]
     pub fn line_of(&self, path: &str) -> Option<usize> {
         let mut path = path;
@@ -90,17 +93,17 @@ impl Place {
         }
     }
 
-    /// An error at a key; the empty path is the entry itself.
+    /// Returns an error at a key. The empty path is the entry itself.
     pub(super) fn error(&self, path: &str, message: String) -> Fault {
         Fault::new(&self.file, Severity::Error, message).at(self.line_of(path))
     }
 
-    /// A warning at a key; the empty path is the entry itself.
+    /// Returns a warning at a key. The empty path is the entry itself.
     pub(super) fn warning(&self, path: &str, message: String) -> Fault {
         Fault::new(&self.file, Severity::Warning, message).at(self.line_of(path))
     }
 
-    /// How a fault of another entry refers to this one.
+    /// Returns the text with which a fault of another entry refers to this entry.
     pub(super) fn reference(&self) -> String {
         match self.line {
             Some(line) => format!("at line {line}"),
@@ -110,8 +113,8 @@ impl Place {
 }
 
 impl Entries {
-    /// The entries of stored rows, those that an administrator has disabled included. A row that does not read is disabled, and stands in
-    /// the way of no other.
+    /// Reads the entries of stored rows, including those that an administrator has disabled. An
+    /// unreadable row is disabled. Only its name is kept, so that it does not block other entries.
     #[must_use]
     pub fn from_rows<'a>(rows: impl IntoIterator<Item = &'a EntryRow>) -> Self {
         let mut entries = Self::default();
@@ -145,7 +148,7 @@ impl Entries {
         Ok(())
     }
 
-    /// These entries and, after them, the others.
+    /// Appends the other entries to these entries.
     #[must_use]
     pub fn and(mut self, others: &Self) -> Self {
         self.issuers.extend(others.issuers.iter().cloned());

@@ -1,7 +1,8 @@
-//! The registry: issuers, agents and delegations, and nothing else.
+//! The registry: issuers, agents and delegations.
 //!
-//! What lives here: the entries, the snapshot that requests read, the file format and how a file is applied. What must never:
-//! decisions about a request; `policy` makes them. A new property of an entry is a field of its struct here.
+//! What lives here: the entries, the snapshot that requests read, the file format, and the applying
+//! of a file. What must never: decisions about a request; `policy` makes them. A new property of an
+//! entry is a field of its struct here.
 
 mod agent;
 mod apply;

@@ -1,8 +1,9 @@
-//! What applying a registry file would change: a pure comparison of stored rows and a file.
+//! The changes that applying a registry file makes: a pure comparison of stored rows and a file.
 //!
-//! Only rows that a file made are touched. A row that an administrator has disabled stays disabled whatever the file says; when
-//! the file no longer names it, it stays as a row, disabled in its body too, so that neither a later file nor a lifted
-//! disablement brings it back unnoticed.
+//! The plan touches only rows that a file made. A row that an administrator has disabled stays
+//! disabled, regardless of the file. If the file no longer names such a row, the row stays, and its
+//! body is disabled too. Otherwise a later file or a lifted disablement could enable it again
+//! unnoticed.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -18,60 +19,63 @@ use crate::config::Config;
 use crate::fault::{Fault, Severity};
 use crate::storage::{EntryChange, EntryKind, EntryRow, Origin};
 
-/// What applying a file would change.
+/// The changes that applying a file makes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes for [`Store::change_entries`](crate::storage::Store::change_entries); empty when the database matches the file.
+    /// The changes for [`Store::change_entries`](crate::storage::Store::change_entries). Empty when
+    /// the database matches the file.
     pub changes: Vec<EntryChange>,
-    /// The same changes for people, one line each.
+    /// The same changes as readable text, one line each.
     pub lines: Vec<PlanLine>,
-    /// What can be lived with, warnings about the file itself included.
+    /// The faults that do not prevent applying, including warnings about the file itself.
     pub warnings: Vec<Fault>,
 }
 
 /// One change of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanLine {
-    /// What happens.
+    /// The kind of change.
     pub action: PlanAction,
-    /// What the entry is: `issuer`, `agent` or `delegation`.
+    /// The kind of the entry: `issuer`, `agent` or `delegation`.
     pub kind: &'static str,
-    /// Its name among its kind.
+    /// The name of the entry, unique within its kind.
     pub id: String,
-    /// The keys that differ, of a changed entry.
+    /// The keys that differ, if the entry changes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// Whether an administrator has disabled it, which outlasts the change.
+    /// True if an administrator has disabled the entry. The change does not lift this.
     pub disabled_by_admin: bool,
 }
 
-/// What happens to an entry.
+/// The effect of a plan on an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanAction {
-    /// It is new.
+    /// The entry is new.
     Add,
-    /// It differs.
+    /// The entry differs from the file.
     Change,
-    /// The file no longer names it.
+    /// The file no longer names the entry.
     Remove,
-    /// The file no longer names it, but an administrator had disabled it: it stays, disabled.
+    /// The file no longer names the entry, but an administrator had disabled it. It stays,
+    /// disabled.
     Keep,
 }
 
-/// Why there is no plan.
+/// The reason there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The file is at fault, alone or with what the API made.
+    /// The file is invalid, alone or together with entries made through the API.
     #[error("the registry file has faults")]
     Faults(Vec<Fault>),
 }
 
-/// Compares the stored rows with a file. A configuration adds its own rules; see [`check()`](super::check()).
+/// Compares the stored rows with a file. A configuration adds further rules; see
+/// [`check()`](super::check()).
 ///
 /// # Errors
-/// [`PlanError::Faults`] with every error of the file, of the rules between its entries and those that stay, and of names that the
-/// API holds already.
+/// [`PlanError::Faults`] with all errors. They may be in the file, in the rules between its entries
+/// and the remaining rows, or in names that the API already uses.
 pub fn plan(rows: &[EntryRow], file: &RegistryFile, config: Option<&Config>) -> Result<Plan, PlanError> {
     let delegations = delegation_ids::assign(rows, &file.entries().delegations);
     let (wanted, mut faults) = wanted(file.entries(), &delegations);
@@ -103,7 +107,7 @@ pub fn plan(rows: &[EntryRow], file: &RegistryFile, config: Option<&Config>) -> 
 }
 
 impl Plan {
-    /// Whether the database matches the file already.
+    /// Returns true if the database already matches the file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -172,10 +176,10 @@ impl fmt::Display for PlanLine {
     }
 }
 
-/// The key of every kind of entry that an administrator's disablement is written to.
+/// The key of every kind of entry that records an administrator's disablement.
 const DISABLED: &str = "disabled";
 
-/// An entry of the file as a row would hold it.
+/// An entry of the file in the form of a row.
 struct Wanted<'a> {
     kind: EntryKind,
     id: &'a str,
@@ -184,13 +188,14 @@ struct Wanted<'a> {
     disabled_by_admin: bool,
 }
 
-/// The rows that a file asks for, and a fault for each that no row can hold.
+/// Returns the rows that a file asks for, and a fault for each entry that cannot be stored.
 fn wanted<'a>(entries: &'a Entries, delegations: &'a [NamedDelegation<'a>]) -> (Vec<Wanted<'a>>, Vec<Fault>) {
     let mut rows = Vec::new();
     let mut faults = Vec::new();
     let mut add = |kind, id, place: &'a Place, body: serde_json::Result<String>, disabled_by_admin| match body {
         Ok(body) => rows.push(Wanted { kind, id, body, place, disabled_by_admin }),
-        // A path that is not UTF-8, because the directory of the file is not.
+        // Serialization fails for a path that is not UTF-8, because the directory of the file is
+        // not.
         Err(error) => faults.push(place.error("", format!("{} {id:?} cannot be stored: {error}", kind.as_str()))),
     };
     for issuer in &entries.issuers {
@@ -217,17 +222,18 @@ fn conflicts<'a>(rows: &'a [EntryRow], wanted: &'a [Wanted<'a>]) -> impl Iterato
     })
 }
 
-/// What is wrong with stored entries alone cannot be mended in the file, so it does not stand in the file's way.
+/// Turns errors of stored entries into warnings. A change of the file cannot repair them, so they
+/// must not block the file.
 fn lenient_about_the_database(fault: Fault, file: &RegistryFile) -> Fault {
     if fault.file == file.path() { fault } else { Fault { severity: Severity::Warning, ..fault } }
 }
 
-/// A body that does not read differs in every key.
+/// Returns the body of a row. An unreadable body is empty, so it differs in every key.
 fn body_of(row: &EntryRow) -> Map<String, Value> {
     serde_json::from_str(&row.body).unwrap_or_default()
 }
 
-/// The keys in which two entries differ, in their order.
+/// Returns the keys in which two entries differ, sorted.
 pub(crate) fn differing_keys(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
     let mut keys: Vec<String> = old
         .keys()

@@ -1,6 +1,7 @@
 //! The keys of the registry file and the grammar of each value.
 //!
-//! The typed entries are read from what passes here, so a key that is missing here cannot be written; a test compares the two.
+//! Entries are deserialized from values that pass this schema, so a key that is missing here cannot
+//! be used. A test compares the two.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,13 +17,12 @@ use super::{AssertionAudience, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape};
 use crate::ttl::Ttl;
 
-/// The arrays of the file.
+/// The top-level arrays of the file.
 pub(super) const TOP_LEVEL: [&str; 3] = ["issuers", "agents", "delegations"];
 
-/// The keys of an issuer that name files of the server. Of an agent, `auth.ca_file` does.
+/// The keys of an issuer that name files on the server. An agent has one such key: `auth.ca_file`.
 pub const FILE_KEYS: [&str; 4] = ["jwks_file", "bundle_file", "ca_file", "jwks_bearer_token_file"];
 
-/// An issuer.
 pub(super) static ISSUER: Schema = Schema {
     label: "[[issuers]]",
     keys: &[
@@ -51,7 +51,6 @@ pub(super) static ISSUER: Schema = Schema {
     ],
 };
 
-/// An agent.
 pub(super) static AGENT: Schema = Schema {
     label: "[[agents]]",
     keys: &[
@@ -68,7 +67,6 @@ pub(super) static AGENT: Schema = Schema {
     ],
 };
 
-/// The credentials of an agent.
 pub(super) static AUTH: Schema = Schema {
     label: "[agents.auth]",
     keys: &[
@@ -83,7 +81,6 @@ pub(super) static AUTH: Schema = Schema {
     ],
 };
 
-/// A workload.
 pub(super) static WORKLOAD: Schema = Schema {
     label: "workload of [agents.auth]",
     keys: &[
@@ -94,7 +91,6 @@ pub(super) static WORKLOAD: Schema = Schema {
     ],
 };
 
-/// A delegation.
 pub(super) static DELEGATION: Schema = Schema {
     label: "[[delegations]]",
     keys: &[
@@ -111,7 +107,6 @@ pub(super) static DELEGATION: Schema = Schema {
     ],
 };
 
-/// A derived scope.
 pub(super) static DERIVED_SCOPE: Schema = Schema {
     label: "scopes of [[delegations]]",
     keys: &[required("scope", Shape::Text(reads::<ScopeToken>)), required("from", Shape::Texts(reads::<ScopeToken>))],
@@ -133,13 +128,13 @@ const fn optional(name: &'static str, shape: Shape) -> Key {
     Key { name, required: false, shape }
 }
 
-/// The grammar of whatever type the entry's field has.
+/// Checks a text against the grammar of the entry field's type.
 fn reads<T: DeserializeOwned>(text: &str) -> Result<(), String> {
     let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
     T::deserialize(text).map(drop).map_err(|error| error.to_string())
 }
 
-/// The grammar of [`Url`], whose own message would repeat the text.
+/// Checks the grammar of [`Url`]. The message of its deserializer would repeat the text.
 fn url(text: &str) -> Result<(), String> {
     Url::parse(text).map(drop).map_err(|error| error.to_string())
 }
@@ -148,7 +143,7 @@ fn tenant_or_any(text: &str) -> Result<(), String> {
     if text == ANY { Ok(()) } else { reads::<Tenant>(text) }
 }
 
-/// The grammar of [`Tenants`], whose elements are right.
+/// Checks the grammar of [`Tenants`]. Its elements have already been checked.
 fn tenants(elements: &Value) -> Result<(), String> {
     Tenants::deserialize(elements).map(drop).map_err(|error| error.to_string())
 }
@@ -160,7 +155,7 @@ mod tests {
     use super::*;
     use crate::registry::{Agent, AgentAuth, Delegation, DerivedScope, Issuer, Workload};
 
-    /// The names of a type's fields, as serde lists them when it meets another.
+    /// Returns the names of a type's fields, which serde lists in its error for an unknown field.
     fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
         let error = serde_json::from_value::<T>(serde_json::json!({ "-": 0 })).err().unwrap().to_string();
         let (_, expected) = error.split_once("expected").unwrap();

@@ -3,21 +3,22 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The hash of an agent's secret, or two of them while a secret is being replaced. Debug shows no hash.
+/// The hash of an agent's secret, or two hashes while a secret is being replaced. Debug output
+/// contains no hash.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum SecretHashes {
     /// The hash of one secret.
     One(String),
-    /// The hashes of the new and the former secret: each authenticates.
+    /// The hashes of the new and the previous secret. Both secrets authenticate.
     Several(Vec<String>),
 }
 
 impl SecretHashes {
-    /// The most hashes that stand side by side.
+    /// The maximum number of hashes.
     pub const MAX: usize = 2;
 
-    /// The hashes, in their order.
+    /// Returns the hashes, in order.
     #[must_use]
     pub fn as_slice(&self) -> &[String] {
         match self {

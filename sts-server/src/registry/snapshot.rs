@@ -1,4 +1,4 @@
-//! The registry as requests read it: immutable, indexed, replaced whole.
+//! The registry as requests read it: immutable, indexed, replaced as a whole.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::workloads::Workloads;
 use super::{Agent, Delegation, Issuer, IssuerNameError, NamedIssuer, WorkloadAgent};
 use crate::storage::{EntryKind, EntryRow, RowCode, Stored, TableFault, Version};
 
-/// All entries at one moment. An entry that an administrator has disabled reads as disabled.
+/// All entries at one moment. An entry that an administrator has disabled appears as disabled.
 #[derive(Debug, Default)]
 pub struct Registry {
     version: Version,
-    /// The codes of the rows that were believed.
+    /// The codes of the rows that were trusted.
     believed: HashSet<RowCode>,
     issuers: HashMap<String, Arc<Issuer>>,
     issuer_names: IssuerNames,
     agents: HashMap<String, Arc<Agent>>,
-    /// Agent by id and by each `audience` value: one namespace.
+    /// Agents by id and by each `audience` value. Both share one namespace.
     names: HashMap<String, Arc<Agent>>,
     workloads: Workloads,
     /// By actor, then by target.
@@ -31,36 +31,36 @@ pub struct Registry {
     uses: IssuerUses,
 }
 
-/// The database's registry cannot be read.
+/// The registry in the database cannot be read.
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// A stored entry is not what this version writes.
+    /// A stored entry is not in the format of this version.
     #[error("the stored {kind:?} {id:?} is malformed")]
     Malformed {
         /// The kind of the entry.
         kind: EntryKind,
         /// The name of the entry.
         id: String,
-        /// What is wrong.
+        /// The error of the parser.
         #[source]
         source: serde_json::Error,
     },
 }
 
-/// Names do not stand for exactly one agent.
+/// The names do not identify exactly one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetError {
-    /// A name stands for no agent.
+    /// A name identifies no agent.
     Unknown,
-    /// The names stand for several agents.
+    /// The names identify several agents.
     Several,
 }
 
 impl Registry {
-    /// Builds the snapshot of rows that are all believed.
+    /// Builds a snapshot from rows that are all trusted.
     ///
     /// # Errors
-    /// [`RegistryError::Malformed`] for the first row that does not read as its kind.
+    /// [`RegistryError::Malformed`] for the first row that cannot be parsed as its kind.
     pub fn from_rows(version: Version, rows: &[EntryRow]) -> Result<Self, RegistryError> {
         let mut registry = Self { version, ..Self::default() };
         for row in rows {
@@ -73,9 +73,10 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Builds the snapshot of what is stored, and says what could not be read. A row that was written or altered past the servers, or
-    /// that this version does not read, is disabled, alone. Where rows were removed or put back past the servers, only those are
-    /// believed that `known` holds already.
+    /// Builds a snapshot of the stored rows, and returns the faults of reading. A row that was
+    /// written or altered outside the servers is disabled, and so is a row that this version cannot
+    /// read. Other rows are not affected. If rows were removed or restored outside the servers,
+    /// only rows that `known` already holds are trusted.
     #[must_use]
     pub fn of(stored: &Stored<EntryRow>, known: &Self) -> (Self, Vec<TableFault>) {
         let mut registry = Self { version: stored.version, ..Self::default() };
@@ -97,7 +98,8 @@ impl Registry {
         (registry, faults)
     }
 
-    /// Adds an entry, disabled: as it was known, or else what can be read of it. Its names stay taken, and its workloads stay workloads.
+    /// Adds an entry as disabled: its known version, or else the readable part of it. Its names and
+    /// its workloads stay reserved.
     fn add_disabled(&mut self, row: &EntryRow, known: &Self) {
         let (issuer, agent) = match row.kind {
             EntryKind::Issuer => (known.issuers.get(&row.id), None),
@@ -130,7 +132,7 @@ impl Registry {
             EntryKind::Delegation => return,
         };
         let body = strip_null(body).to_string();
-        // The keys that remain are those that every version has had, so the entry can be read.
+        // Every version has had the remaining keys, so the entry can be read.
         let _reads = self.add(&EntryRow { body, ..disabled });
     }
 
@@ -174,56 +176,59 @@ impl Registry {
         self.agents.insert(agent.id.clone(), agent);
     }
 
-    /// The version that the snapshot belongs to.
+    /// Returns the database version of the snapshot.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The issuer that this is a name of, disabled or not: the entry's own, an alias, or one with the tenant in its place.
+    /// Returns the issuer with this name, disabled or not. The name is its own name, an alias, or a
+    /// template with the tenant filled in.
     #[must_use]
     pub fn issuer(&self, issuer: &str) -> Option<&Arc<Issuer>> {
-        // A name with a place for the tenant is the iss of no token, and the name of its entry all the same.
+        // A name with a placeholder is never an `iss`, but it is still the name of its entry.
         self.issuer_names.find(issuer).or_else(|| self.issuers.get(issuer))
     }
 
-    /// The issuer that a token names, disabled or not. Nothing of the token is verified.
+    /// Returns the issuer that a token names, disabled or not. Verifies nothing.
     ///
     /// # Errors
-    /// [`IssuerNameError`].
+    /// [`IssuerNameError`] if the token names no registered issuer, or an issuer that it cannot
+    /// come from.
     pub fn issuer_of(&self, claims: &Claims) -> Result<NamedIssuer, IssuerNameError> {
         self.issuer_names.of(claims)
     }
 
-    /// The issuer of the principals whose tokens name this issuer: that of the entry that `name` is an alias of, else `name` itself.
+    /// Returns the `iss` of the principals whose tokens name this issuer. For an alias it is the
+    /// own name of the entry. Without an entry it is `name`.
     #[must_use]
     pub fn principal_iss(&self, name: &str) -> String {
         self.issuer(name).map_or_else(|| name.to_owned(), |issuer| issuer.supposed_iss(name, None))
     }
 
-    /// True if an issuer has a name besides its own.
+    /// True if any issuer has an alias.
     #[must_use]
     pub fn has_aliases(&self) -> bool {
         self.issuers().any(|issuer| !issuer.aliases.is_empty())
     }
 
-    /// The name of the entry of an issuer, or the name itself where no entry has it.
+    /// Returns the own name of an issuer's entry, or `issuer` itself without an entry.
     fn entry_name<'n>(&'n self, issuer: &'n str) -> &'n str {
         self.issuer(issuer).map_or(issuer, |entry| &entry.issuer)
     }
 
-    /// All issuers, in no order.
+    /// Returns all issuers, in no particular order.
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<Issuer>> {
         self.issuers.values()
     }
 
-    /// The agent of this id, disabled or not.
+    /// Returns the agent with this id, disabled or not. Does not resolve instances of classes.
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&Arc<Agent>> {
         self.agents.get(id)
     }
 
-    /// The agent that has this id, disabled or not: an entry, or an instance of a class.
+    /// Returns the agent with this id, disabled or not: an entry, or an instance of a class.
     #[must_use]
     pub fn acting(&self, id: &str) -> Option<Arc<Agent>> {
         match self.agents.get(id) {
@@ -232,13 +237,14 @@ impl Registry {
         }
     }
 
-    /// The id of the entry that limits go by: of an instance, that of its class.
+    /// Returns the id of the entry that limits apply to. For an instance, it is the id of its
+    /// class.
     #[must_use]
     pub fn entry_id<'n>(&'n self, id: &'n str) -> &'n str {
         self.class_of(id).map_or(id, |class| &class.id)
     }
 
-    /// The class that an id is an instance of.
+    /// Returns the class of which an id is an instance.
     fn class_of(&self, id: &str) -> Option<&Arc<Agent>> {
         if self.names.contains_key(id) {
             return None;
@@ -246,13 +252,14 @@ impl Registry {
         self.agents.get(&class_of(id)?)
     }
 
-    /// All agents, in no order.
+    /// Returns all agents, in no particular order.
     pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.agents.values()
     }
 
-    /// The agent that a workload is, disabled or not, with the entry that says so: an entry with this very subject, or the longest
-    /// pattern of a class that matches it.
+    /// Returns the agent that a workload authenticates as, disabled or not, with the matching
+    /// entry. An entry with exactly this subject takes precedence over patterns. Among patterns,
+    /// the longest match wins.
     #[must_use]
     pub fn workload(&self, issuer: &str, subject: &str) -> Option<WorkloadAgent> {
         let found = self.workloads.find(self.entry_name(issuer), subject)?;
@@ -261,34 +268,38 @@ impl Registry {
         (!is_taken).then_some(found)
     }
 
-    /// Whether an issuer is named by any workload entry.
+    /// Returns true if a workload entry names the issuer.
     #[must_use]
     pub fn is_workload_issuer(&self, issuer: &str) -> bool {
         self.uses.is_of_workloads(self.entry_name(issuer))
     }
 
-    /// Returns true if an issuer names users: no workload entry names it, or a delegation lists it in `issuers`.
+    /// Returns true if an issuer names users: no workload entry names it, or a delegation lists it
+    /// in `issuers`.
     #[must_use]
     pub fn is_user_issuer(&self, issuer: &str) -> bool {
         self.uses.is_of_users(self.entry_name(issuer))
     }
 
-    /// Returns true if a delegation covers users of an issuer: it lists the issuer, or lists none and no workload entry names the issuer.
+    /// Returns true if a delegation covers users of an issuer. Either it lists the issuer, or it
+    /// lists none and no workload entry names the issuer.
     #[must_use]
     pub fn covers_users_of(&self, delegation: &Delegation, issuer: &str) -> bool {
         self.uses.are_covered(delegation, self.entry_name(issuer))
     }
 
-    /// Returns true if `sub`, a subject as minted tokens would name it for `issuer`, begins with the `subject_prefix` of another issuer.
+    /// Returns true if `sub` starts with the `subject_prefix` of another issuer. `sub` is a subject
+    /// of `issuer` as minted tokens name it.
     #[must_use]
     pub fn is_name_of_another_issuer(&self, issuer: &str, sub: &str) -> bool {
         self.uses.is_of_another(self.entry_name(issuer), sub)
     }
 
-    /// The one agent that all of `names` stand for, by id or `audience` value; `None` when there are no names.
+    /// Returns the agent that all of `names` identify, by id or `audience` value. Returns `None` if
+    /// there are no names.
     ///
     /// # Errors
-    /// [`TargetError`] when a name is unknown or the names differ.
+    /// [`TargetError`] if a name is unknown, or if the names identify different agents.
     pub fn target<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<Option<&Arc<Agent>>, TargetError> {
         let mut target: Option<&Arc<Agent>> = None;
         for name in names {
@@ -301,8 +312,8 @@ impl Registry {
         Ok(target)
     }
 
-    /// The delegations between two agents, disabled ones included; no two cover the same subject. Those of an instance are those of its
-    /// class.
+    /// Returns the delegations between two agents, including disabled ones. No two cover the same
+    /// subject. An instance has the delegations of its class.
     #[must_use]
     pub fn delegations(&self, actor: &str, target: &str) -> &[Arc<Delegation>] {
         let of_class = || self.delegations.get(&self.class_of(actor)?.id);

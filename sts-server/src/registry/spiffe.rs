@@ -2,25 +2,25 @@
 
 use sts_jose::{Claims, typ_fits};
 
-/// What the name of a trust domain, and every identity, begins with.
+/// The scheme of trust domain names and of identities.
 const SCHEME: &str = "spiffe://";
 
 /// The longest identity, in bytes (SPIFFE-ID §2.3).
 const MAX_ID_BYTES: usize = 2048;
 
-/// A SPIFFE trust domain.
+/// A SPIFFE trust domain. Holds the name without the scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustDomain<'a>(&'a str);
 
 impl<'a> TrustDomain<'a> {
-    /// The trust domain that an issuer's name is: `spiffe://trust-domain`.
+    /// Returns the trust domain that an issuer names: `spiffe://trust-domain`.
     #[must_use]
     pub fn of_issuer(issuer: &'a str) -> Option<Self> {
         let name = issuer.strip_prefix(SCHEME)?;
         is_trust_domain(name).then_some(Self(name))
     }
 
-    /// The trust domain of an identity: `spiffe://trust-domain/path`.
+    /// Returns the trust domain of an identity: `spiffe://trust-domain/path`.
     #[must_use]
     pub fn of_id(id: &'a str) -> Option<Self> {
         let (name, path) = id.strip_prefix(SCHEME)?.split_once('/')?;
@@ -32,32 +32,33 @@ impl<'a> TrustDomain<'a> {
         is_id.then_some(Self(name))
     }
 
-    /// The trust domain of the identity that a token names in `sub`. Nothing is verified.
+    /// Returns the trust domain of the identity in a token's `sub`. Verifies nothing.
     #[must_use]
     pub fn of_claims(claims: &'a Claims) -> Option<Self> {
         Self::of_id(claims.string("sub").ok().flatten()?)
     }
 
-    /// The name of the issuer that the trust domain is.
+    /// Returns the name of the issuer for this trust domain.
     #[must_use]
     pub fn issuer(self) -> String {
         format!("{SCHEME}{}", self.0)
     }
 
-    /// What every identity of the trust domain begins with.
+    /// Returns the prefix of every identity in the trust domain.
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{SCHEME}{}/", self.0)
     }
 
-    /// True if the `typ` of a JWT-SVID is one that its specification allows beside those of other tokens (JWT-SVID §2.3).
+    /// True if a JWT-SVID may have this `typ`, in addition to the values of other tokens (JWT-SVID
+    /// §2.3).
     #[must_use]
     pub fn allows_typ(typ: Option<&str>) -> bool {
         typ_fits(typ, &["jose"])
     }
 }
 
-/// Small letters, digits, `.`, `-` and `_` (SPIFFE-ID §2.1).
+/// True for 1 to 255 lower-case letters, digits, `.`, `-` and `_` (SPIFFE-ID §2.1).
 fn is_trust_domain(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
     (1..=255).contains(&name.len()) && name.bytes().all(fits)

@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sts_protocol::Tenant;
 
-/// The tenants within which an entry counts: all of them (`["*"]`), or those listed.
+/// The tenants that an entry applies to: all of them (`["*"]`), or those listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Tenants {
-    /// Every tenant, and tokens without one.
+    /// Every tenant, and tokens without a tenant.
     #[default]
     Any,
-    /// These alone; a token without a tenant is outside.
+    /// Only these tenants. Tokens without a tenant are excluded.
     Only(BTreeSet<Tenant>),
 }
 
-/// Stands alone and for every tenant.
+/// The wildcard for every tenant. It must be the only element.
 pub(super) const ANY: &str = "*";
 
 impl Tenants {
-    /// Whether a token of this tenant, or of none, is within.
+    /// Returns true if the set contains a token of this tenant, or of none.
     #[must_use]
     pub fn contain(&self, tenant: Option<&Tenant>) -> bool {
         match (self, tenant) {
@@ -29,7 +29,7 @@ impl Tenants {
         }
     }
 
-    /// Whether some tenant, or the absence of one, is within both.
+    /// Returns true if both sets contain a common tenant, or both contain tokens without a tenant.
     #[must_use]
     pub fn overlap(&self, other: &Self) -> bool {
         match (self, other) {

@@ -1,4 +1,4 @@
-//! Workload identities: subjects of outside issuers that are our agents.
+//! Workload identities: subjects of outside issuers that authenticate as our agents.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,16 @@ use serde_json::Value;
 use sts_jose::{ClaimSelector, Claims};
 use utoipa::ToSchema;
 
-/// A workload identity: a subject of an outside issuer that is one of our agents.
+/// A workload identity: a subject of an outside issuer that authenticates as one of our agents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The issuer of its tokens; while it is not registered, none of them is believed.
+    /// The issuer of its tokens. Until the issuer is registered, its tokens are refused.
     pub issuer: String,
-    /// The subject of its tokens. Of a class it ends with `*`, which stands for the last segment or the end of it.
+    /// The subject of its tokens. For a class, it ends with `*`, which stands for the last segment
+    /// or the end of it.
     pub subject: String,
-    /// The `aud` that its tokens must hold; absent, our issuer.
+    /// The `aud` that its tokens must contain. If absent, our issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
     /// Further claims, by name or by JSON Pointer, with the exact values that they must have.
@@ -25,26 +26,26 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The subject before its trailing `*`; none of an exact one.
+    /// Returns the subject before its trailing `*`, or `None` for an exact subject.
     #[must_use]
     pub fn pattern(&self) -> Option<&str> {
         self.subject.strip_suffix('*')
     }
 
-    /// The text that the `*` of the subject stands for in `subject`.
+    /// Returns the part of `subject` that the `*` stands for.
     #[must_use]
     pub fn matched<'s>(&self, subject: &'s str) -> Option<&'s str> {
         subject.strip_prefix(self.pattern()?).filter(|matched| is_matched(matched))
     }
 
-    /// The first of [`Self::claims`] that a token does not have with that value.
+    /// Returns the first of [`Self::claims`] that the token does not have with the required value.
     #[must_use]
     pub fn lacks(&self, claims: &Claims) -> Option<&ClaimSelector> {
         self.claims.iter().find(|(selector, value)| selector.value(claims) != Some(value)).map(|(selector, _)| selector)
     }
 }
 
-/// True if a `*` may stand for a text: a part of one segment, of characters that an id may have.
+/// True if a `*` may stand for this text: part of one segment, of characters that an id may have.
 pub(super) fn is_matched(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'*'))
 }

@@ -1,4 +1,4 @@
-//! Which workload is which agent.
+//! The mapping of workloads to agents.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) struct Workloads(HashMap<String, OfIssuer>);
 struct OfIssuer {
     /// By subject.
     exact: HashMap<String, WorkloadPlace>,
-    /// Those of classes, the longest pattern first.
+    /// Patterns of classes, the longest first.
     patterns: Vec<WorkloadPlace>,
 }
 
@@ -24,16 +24,16 @@ struct WorkloadPlace {
     index: usize,
 }
 
-/// The agent that a workload is.
+/// The agent that a workload authenticates as.
 #[derive(Debug, Clone)]
 pub struct WorkloadAgent {
-    /// The agent; of a class, the instance.
+    /// The agent. For a class, the instance.
     pub agent: Arc<Agent>,
     index: usize,
 }
 
 impl WorkloadAgent {
-    /// The entry that names the workload.
+    /// Returns the entry that names the workload.
     #[must_use]
     pub fn entry(&self) -> Option<&Workload> {
         self.agent.auth.as_ref()?.workload.get(self.index)
@@ -47,7 +47,7 @@ impl Workloads {
             let place = WorkloadPlace { agent: Arc::clone(agent), index };
             match (agent.class_prefix(), workload.pattern()) {
                 (Some(_), Some(_)) => of_issuer.add_pattern(place),
-                // A class has no instance of this name.
+                // An exact subject has no part that could name an instance.
                 (Some(_), None) => {}
                 (None, _) => drop(of_issuer.exact.insert(workload.subject.clone(), place)),
             }

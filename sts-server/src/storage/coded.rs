@@ -1,4 +1,4 @@
-//! Rows with codes as they come from a database: the three tables that servers hold in memory.
+//! Rows with codes as read from a database: the three tables that servers cache.
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::FromRow;
@@ -12,28 +12,27 @@ use super::{
 
 /// A row of a table whose rows have codes.
 pub(super) trait Coded {
-    /// The table.
     const TABLE: &'static str;
-    /// The query of all its codes.
+    /// The query for all codes of the table.
     const CODES: &'static str;
-    /// The counter that its changes raise.
+    /// The counter that a change of this table raises.
     const COUNTER: &'static str;
-    /// The row of the contract.
+    /// The row type of the `Store` contract.
     type Row;
 
-    /// The columns of the primary key, and for tables with a shorter one empty texts.
+    /// Returns the columns of the primary key. Unused positions are empty.
     fn key(&self) -> [&str; 3];
-    /// The name of the row, for people.
+    /// Returns the name of the row for logs and messages.
     fn name(&self) -> String;
-    /// The code of its content.
+    /// Returns the code computed from the content.
     fn content_code(&self, codes: &RowCodes) -> Code;
-    /// The code that it was stored with.
+    /// Returns the code that the row was stored with.
     fn stored_code(&self) -> &[u8];
-    /// The row of the contract.
+    /// Converts the columns to the row of the contract.
     fn read(self) -> Result<Self::Row, StorageError>;
 }
 
-/// Reads all rows of a table with their codes. A row that is malformed stands in the way of no other.
+/// Reads all rows of a table with their codes. A malformed row does not hide the others.
 pub(super) fn stored<Columns: Coded>(
     counter: &CounterColumns,
     columns: Vec<Columns>,
@@ -66,8 +65,8 @@ pub(super) fn stored<Columns: Coded>(
     Stored { table, version: counter.version(), rows, faults, is_whole }
 }
 
-/// The codes of rows under `next`, by their primary keys, and the set that they make: of all rows, or of those that have a right code
-/// under `vouched_by`.
+/// Returns the codes of rows under `next`, by primary key, and the set of these rows. Covers all
+/// rows, or only those with a valid code under `vouched_by`.
 pub(super) fn recoded<'rows, Columns: Coded>(
     rows: &'rows [Columns],
     vouched_by: Option<&RowCodes>,
@@ -81,13 +80,14 @@ pub(super) fn recoded<'rows, Columns: Coded>(
     (recoded, set)
 }
 
-/// The primary keys of the rows that have a right code.
+/// Returns the primary keys of the rows that have a valid code.
 pub(super) fn vouched_keys<'rows, Columns: Coded>(rows: &'rows [Columns], codes: &RowCodes) -> Vec<[&'rows str; 3]> {
     let is_vouched = |row: &&Columns| codes::matches(row.stored_code(), &row.content_code(codes));
     rows.iter().filter(is_vouched).map(Columns::key).collect()
 }
 
-/// True if the code columns of a table are exactly those of its set: nothing was added, removed or put back past the servers.
+/// True if the stored codes of a table match its set exactly: servers made every addition and
+/// removal.
 pub(super) fn fits(counter: &CounterColumns, stored: &[Vec<u8>], codes: &RowCodes) -> bool {
     counter.open(codes).is_ok_and(|set| set.fits(codes, stored, &[]))
 }
@@ -103,7 +103,6 @@ pub(super) struct EntryColumns {
     code: Vec<u8>,
 }
 
-/// The code of an entry.
 pub(super) fn entry_code(codes: &RowCodes, entry: &EntryRow) -> Code {
     let EntryRow { kind, id, origin, disabled_by_admin, body } = entry;
     coded_entry(codes, [kind.as_str(), id, origin.as_str(), body], *disabled_by_admin)
@@ -160,7 +159,6 @@ pub(super) struct KeyColumns {
     code: Vec<u8>,
 }
 
-/// The code of a signing key.
 pub(super) fn key_code(codes: &RowCodes, key: &KeyRow) -> Code {
     let times = [key.created_at.as_millisecond(), key.state_since.as_millisecond(), millis(key.longest_life)];
     coded_key(codes, [&key.kid, &key.algorithm, key.state.as_str()], times, &key.sealed)
@@ -224,7 +222,6 @@ pub(super) struct RevocationColumns {
     txn: Option<String>,
 }
 
-/// The code of a revocation.
 pub(super) fn revocation_code(codes: &RowCodes, row: &RevocationRow) -> Code {
     let words = [row.kind.as_str(), row.issuer.as_deref().unwrap_or_default(), &row.value];
     coded_revocation(codes, words, [row.at.as_millisecond(), row.expires_at.as_millisecond(), row.version])
@@ -258,7 +255,8 @@ impl Coded for RevocationColumns {
         &self.code
     }
 
-    /// A time that is none was written past the servers: the row goes on stopping what it names, for as long as times go.
+    /// Reads an out-of-range time as the latest time. Only a direct write to the database can store
+    /// such a time. The row keeps revoking its target without end.
     fn read(self) -> Result<RevocationRow, StorageError> {
         let time = |millis| Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
         Ok(RevocationRow {
@@ -273,13 +271,13 @@ impl Coded for RevocationColumns {
     }
 }
 
-/// A revocation to be written, and the code of the row that it replaces.
+/// A revocation to write, and the code of the row that it replaces.
 pub(super) struct Further {
     pub(super) row: RevocationRow,
     pub(super) replaced: Option<Vec<u8>>,
 }
 
-/// The row that `row` becomes beside the one that stands; `None` where that one reaches as far.
+/// Merges `row` with the existing row. Returns `None` if the existing row already reaches as far.
 pub(super) fn further(
     row: RevocationRow,
     standing: Option<RevocationColumns>,

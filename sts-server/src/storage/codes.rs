@@ -1,10 +1,15 @@
-//! Codes over stored rows, and over the set of rows of a table.
+//! Codes of stored rows, and of the set of rows of a table.
 //!
-//! A database that others can write to is not believed. Each row of `entries`, `signing_keys` and `revocations` has a code: an HMAC over
-//! its content under a key that is derived from the master key. Beside the counter of each of these tables stands the code of the set of
-//! its rows: an exclusive or of one secret value for each row, masked, so that a database cannot tell what a row adds to it, and sealed
-//! by an HMAC together with the counter. A row that was written or altered past the servers has a wrong code; a row that was removed, or
-//! put back, past them leaves a set that its code does not fit.
+//! The database is not trusted, because other parties can write to it. Each row of `entries`,
+//! `signing_keys` and `revocations` has a code. The code is an HMAC of the row's content, under a
+//! key derived from the master key.
+//!
+//! Each of these tables also has a counter with the code of the set of its rows. That code is an
+//! exclusive or of one secret value per row. It is masked, so that the database cannot learn the
+//! value of a row. An HMAC seals it together with the counter.
+//!
+//! A row that was written or altered directly in the database has a wrong code. If a row was
+//! removed or restored directly in the database, the set no longer matches its code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +25,13 @@ const CODE_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 /// The number of raises that a counter remembers.
 const RECENT: usize = 64;
-/// The most rows with wrong codes that are tried in every combination against the code of their set.
+/// The maximum number of wrong rows for which every combination is tried against the set's code.
 const COMBINED: usize = 8;
 
-/// The code of a row, or what its row adds to the code of a set.
+/// The code of a row, or the value that a row adds to the code of its set.
 pub(super) type Code = [u8; CODE_BYTES];
 
-/// Makes and checks the codes of rows. Debug shows nothing. Clones are the same.
+/// Makes and checks the codes of rows. `Debug` shows no key. Clones share the same keys.
 #[derive(Clone)]
 pub struct RowCodes {
     row: hmac::Key,
@@ -49,16 +54,16 @@ pub(super) struct CounterColumns {
 /// A counter that is about to change, in a transaction that has locked its row.
 pub(super) struct Counter {
     columns: CounterColumns,
-    /// The rows of its table; a change adds what it writes and takes out what it replaces.
+    /// The rows of the counter's table. A change toggles the rows that it writes and replaces.
     pub(super) set: RowSet,
 }
 
-/// The set of the rows of a table: what the codes of its rows add up to.
+/// The set of the rows of a table: the combined codes of its rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RowSet(Code);
 
 impl RowCodes {
-    /// The codes under the keys that are derived from `secret`.
+    /// Derives the codes' keys from `secret`.
     #[must_use]
     pub fn new(secret: &[u8], entropy: Arc<dyn Entropy>) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -66,7 +71,8 @@ impl RowCodes {
         Self { row: derive(b"row"), element: derive(b"element"), mask: derive(b"mask"), entropy }
     }
 
-    /// The code of a row of `table`: every field has its length before it, so no two rows have the same input.
+    /// Returns the code of a row of `table`. A length precedes every field, so different rows have
+    /// different inputs.
     pub(super) fn of(&self, table: &str, fields: &[&[u8]]) -> Code {
         let mut context = hmac::Context::with_key(&self.row);
         for field in [table.as_bytes()].iter().chain(fields) {
@@ -107,13 +113,13 @@ impl fmt::Debug for RowCodes {
     }
 }
 
-/// True if a stored code is the one that a row should have.
+/// True if a stored code equals the expected code. Compares in constant time.
 pub(super) fn matches(stored: &[u8], expected: &Code) -> bool {
     constant_time::verify_slices_are_equal(stored, expected).is_ok()
 }
 
 impl RowSet {
-    /// Adds the row of this code, or takes it out.
+    /// Adds the row with this code, or removes it if it is in the set.
     pub(super) fn toggle(&mut self, codes: &RowCodes, row: &[u8]) {
         self.combine(&codes.element(row));
     }
@@ -124,8 +130,8 @@ impl RowSet {
         }
     }
 
-    /// True if the rows read are the rows of this set: those whose codes are right, and any of those whose codes are wrong. The code
-    /// column of an altered row may be the one that was written with it.
+    /// True if the rows read are the rows of this set: all rows with valid codes and any subset of
+    /// the others. An altered row may keep the code that it was written with.
     pub(super) fn fits<Stored: AsRef<[u8]>>(self, codes: &RowCodes, right: &[Stored], wrong: &[Stored]) -> bool {
         let mut missing = self;
         right.iter().for_each(|row| missing.toggle(codes, row.as_ref()));
@@ -151,10 +157,11 @@ impl CounterColumns {
         Version { counter: self.value, generation: self.generation }
     }
 
-    /// The set that the counter's code stands for.
+    /// Verifies the counter's code and returns the set in it.
     ///
     /// # Errors
-    /// [`StorageError::Unsealed`] and [`StorageError::Foreign`]: the code was not made under this master key.
+    /// [`StorageError::Unsealed`] if there is no code. [`StorageError::Foreign`] if the code was
+    /// not made under this master key.
     pub(super) fn open(&self, codes: &RowCodes) -> Result<RowSet, StorageError> {
         if self.code.is_empty() {
             return Err(StorageError::Unsealed);
@@ -170,7 +177,7 @@ impl CounterColumns {
         Ok(set)
     }
 
-    /// True if `known` is this version or one that it followed from, as far back as is remembered.
+    /// True if `known` is this version or one of its remembered predecessors.
     pub(super) fn follows(&self, known: Version) -> bool {
         if known == self.version() {
             return true;
@@ -183,7 +190,7 @@ impl CounterColumns {
 }
 
 impl Counter {
-    /// The counter, opened.
+    /// Opens the counter for a change.
     ///
     /// # Errors
     /// See [`CounterColumns::open`].
@@ -192,7 +199,7 @@ impl Counter {
         Ok(Self { columns, set })
     }
 
-    /// The counter of a table whose set is made anew.
+    /// Pairs the counter with a newly computed set.
     pub(super) fn of(columns: CounterColumns, set: RowSet) -> Self {
         Self { columns, set }
     }
@@ -201,12 +208,12 @@ impl Counter {
         self.columns.version()
     }
 
-    /// The value that [`Counter::raised`] gives it.
+    /// Returns the value after the next [`Counter::raised`].
     pub(super) fn next(&self) -> i64 {
         self.columns.value.saturating_add(1)
     }
 
-    /// Raised by one, with the code of the set.
+    /// Raises the counter by one and seals the set.
     pub(super) fn raised(self, codes: &RowCodes) -> CounterColumns {
         let columns = self.columns;
         let mut recent = columns.generation.to_be_bytes().to_vec();
@@ -222,12 +229,14 @@ impl Counter {
         Self { columns, set: self.set }.sealed(codes)
     }
 
-    /// Raised by one, as one that followed from nothing: followers read everything again.
+    /// Raises the counter by one and forgets its predecessors, so that followers read everything
+    /// again.
     pub(super) fn begun_anew(self, codes: &RowCodes) -> CounterColumns {
         CounterColumns { recent: Vec::new(), ..self.raised(codes) }
     }
 
-    /// As it is, with the code of another set: nothing that followers need to read.
+    /// Seals the changed set without raising the counter, because followers need not read the
+    /// change.
     pub(super) fn sealed(self, codes: &RowCodes) -> CounterColumns {
         let Self { mut columns, set } = self;
         let mut salt = vec![0; SALT_BYTES];

@@ -1,4 +1,4 @@
-//! Rows as they come from a database; the same in every database.
+//! Rows as read from a database; the same in every database.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ impl TryFrom<StateColumns> for DatabaseState {
     }
 }
 
-/// A span as a column holds it: in milliseconds.
+/// Converts a span to milliseconds, as stored in a column.
 pub(super) fn millis(span: SignedDuration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
@@ -96,7 +96,8 @@ impl TryFrom<TokenColumns> for TokenRow {
     }
 }
 
-/// A row of `audit_events`, with any content: text is read as bytes, because `SQLite` keeps text that is not UTF-8.
+/// A row of `audit_events` with any content. Text is read as bytes, because `SQLite` stores text
+/// that is not UTF-8.
 impl<'row, R: Row> FromRow<'row, R> for StoredAuditRow
 where
     &'static str: ColumnIndex<R>,
@@ -123,7 +124,7 @@ where
     }
 }
 
-/// The end of a writer's chain in `audit_events`.
+/// The last row of a writer's chain in `audit_events`.
 #[derive(FromRow)]
 pub(super) struct AuditHeadColumns {
     writer: String,
@@ -137,13 +138,13 @@ impl From<AuditHeadColumns> for AuditHead {
     }
 }
 
-/// Reads a timestamp column: milliseconds since the epoch.
+/// Converts a timestamp column, in milliseconds since the epoch.
 pub(super) fn from_millis(table: &'static str, millis: i64) -> Result<Timestamp, StorageError> {
     Timestamp::from_millisecond(millis)
         .map_err(|error| StorageError::Malformed { table, reason: format!("time out of range: {error}") })
 }
 
-/// Turns rows as they came from a database into rows of the contract.
+/// Converts rows as read from a database to rows of the contract.
 pub(super) fn rows<Columns, Row>(columns: Vec<Columns>) -> Result<Vec<Row>, StorageError>
 where
     Row: TryFrom<Columns, Error = StorageError>,
@@ -151,15 +152,14 @@ where
     columns.into_iter().map(Row::try_from).collect()
 }
 
-/// Changes of entries that name each entry once.
+/// Changes that name each entry once.
 pub(super) struct LastChanges<'changes> {
-    /// Entries to delete.
     pub(super) deleted: Vec<(EntryKind, &'changes str)>,
-    /// Entries to insert or replace.
+    /// The entries to insert or replace.
     pub(super) put: Vec<&'changes EntryRow>,
 }
 
-/// Of several changes of one entry the last one counts.
+/// Keeps the last change of each entry.
 pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
     let mut last: BTreeMap<(EntryKind, &str), Option<&EntryRow>> = BTreeMap::new();
     for change in changes {
@@ -174,7 +174,7 @@ pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
     }
 }
 
-/// Of several rows of one key the last one counts.
+/// Keeps the last row of each key.
 pub(super) fn last_keys(put: &[KeyRow]) -> impl Iterator<Item = &KeyRow> {
     put.iter()
         .enumerate()
@@ -182,7 +182,7 @@ pub(super) fn last_keys(put: &[KeyRow]) -> impl Iterator<Item = &KeyRow> {
         .map(|(_, key)| key)
 }
 
-/// The ancestors among the parents of a lineage: none where there is no row at all.
+/// Returns the parents in a lineage. Returns `None` if the lineage has no row.
 pub(super) fn ancestors(rows: Vec<(Option<String>, Option<String>)>) -> Option<Vec<TokenReference>> {
     let is_recorded = !rows.is_empty();
     let parents = rows.into_iter().filter_map(|(iss, jti)| Some(TokenReference { iss: iss?, jti: jti? }));

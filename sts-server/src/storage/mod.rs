@@ -1,8 +1,9 @@
-//! What the database holds, as one trait with one method per atomic act.
+//! The contents of the database, as one trait with one method per atomic operation.
 //!
-//! What lives here: the [`Store`] trait, its rows and its errors; each database has a folder with plain SQL of its own.
-//! What must never: rules. A store does not know what an issuer, a tenant or a delegation is. To add a database, add
-//! `storage/<name>/`, `migrations/<name>/` and one line in the conformance suite.
+//! What lives here: the [`Store`] trait, its rows and its errors. Each database has a folder with
+//! its own plain SQL. What must never: rules. A store does not know what an issuer, a tenant or a
+//! delegation is. To add a database, add `storage/<name>/`, `migrations/<name>/` and one line in
+//! the conformance suite.
 
 use std::sync::Arc;
 
@@ -28,44 +29,45 @@ pub use rows::{
     UncheckedAuditRow, Version, Versions, forget_at,
 };
 
-/// Why a database did not answer.
+/// An error of the database or of its content.
 #[derive(Debug, Error)]
 pub enum StorageError {
-    /// The database is out of reach, overloaded or shutting down: the same call may succeed later.
+    /// The database is unreachable, overloaded or shutting down. The same call may succeed later.
     #[error("the database is out of reach")]
     Unavailable(#[source] sqlx::Error),
-    /// The database answered with what it should not: a fault of ours or of its content.
+    /// The database returned an unexpected error: a bug of this service or bad content.
     #[error("the database answered with an error")]
     Broken(#[source] sqlx::Error),
-    /// A migration failed.
+    /// A schema migration failed.
     #[error("the database could not be migrated")]
     Migration(#[source] sqlx::migrate::MigrateError),
-    /// A row holds what no version of this service writes.
+    /// A row has content that no version of this service writes.
     #[error("a row of {table} is malformed: {reason}")]
     Malformed {
-        /// The table.
+        /// The table of the row.
         table: &'static str,
-        /// What is wrong with the row.
+        /// The defect of the row.
         reason: String,
     },
-    /// The codes of the rows were not made under the configured master key, or a counter was altered past the servers.
+    /// The codes of the rows were made under another master key, or a counter was altered directly
+    /// in the database.
     #[error(
         "the counter {counter} of the database does not open under the configured master key: nothing was changed; use the master key that the database was made with, or, if rows were edited on purpose, `sts-server registry accept`"
     )]
     Foreign {
-        /// The counter.
+        /// The name of the counter.
         counter: String,
     },
-    /// The rows have no codes: an upgrade of the schema ended halfway.
+    /// The rows have no codes, because an upgrade of the schema stopped halfway.
     #[error("the rows of the database have no codes: review them, then seal them with `sts-server registry accept`")]
     Unsealed,
-    /// The address of the database is not one that is served.
+    /// The scheme of the database URL is not supported.
     #[error("the database URL is not served: it must begin with sqlite: or postgres:")]
     Url,
 }
 
 impl StorageError {
-    /// Whether the same call may succeed later.
+    /// Returns true if the same call may succeed later.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -80,28 +82,33 @@ impl StorageError {
     }
 }
 
-/// One database, shared by any number of servers. Every method fails with [`StorageError`]: what is an outage may be tried again.
-/// Every method is one atomic act: it holds whole or not at all; save
-/// [`Store::purge`], which deletes in portions.
+/// A database, shared by any number of servers.
 ///
-/// Three versions make changes visible: of the registry, the keys and the revocations. A change of such rows raises its version in the
-/// same transaction, so a server that polls [`Store::state`] knows what to read again. Every change first opens the counter that it
-/// raises: under another master key nothing changes ([`StorageError::Foreign`]).
+/// Every method fails with [`StorageError`]; the caller may retry an outage. Every method is
+/// atomic: it applies fully or not at all. The exception is [`Store::purge`], which deletes in
+/// portions.
+///
+/// Three versions make changes visible: of the registry, of the keys and of the revocations. A
+/// change raises the version of its table in the same transaction. A server that polls
+/// [`Store::state`] therefore knows which tables to read again. Every change first opens the
+/// counter that it raises. Under another master key that fails and nothing changes
+/// ([`StorageError::Foreign`]).
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
-    /// Brings the schema up to date; safe when several servers start at once. Rows of a schema that had no codes are sealed as they
-    /// stand.
+    /// Migrates the schema to the latest version. Several servers may start at once. Rows of a
+    /// schema without codes are sealed unchanged.
     async fn migrate(&self) -> Result<(), StorageError>;
 
-    /// The versions and the database's own time; also the readiness probe. One read.
+    /// Returns the versions and the database's own time, in one read. Also the readiness probe.
     async fn state(&self) -> Result<DatabaseState, StorageError>;
 
-    /// Returns when a version may have been raised, and never where the database does not announce that. Changes between two
-    /// calls are not lost; of several callers at once, one hears of it. Announcements can fail to come: a follower asks
-    /// [`Store::state`] now and then all the same.
+    /// Waits for a change notification. Never resolves on a database that has none (`SQLite`).
+    ///
+    /// Changes between two calls are not lost. If several callers wait at once, only one wakes up
+    /// per notification. Notifications can get lost, so a follower also polls [`Store::state`].
     async fn changed(&self);
 
-    /// All registry entries with the version they belong to, read in one snapshot.
+    /// Returns all registry entries and their version, read in one snapshot.
     async fn entries(&self) -> Result<Stored<EntryRow>, StorageError>;
 
     /// Puts and deletes registry entries, unless the version is no longer `expected`.
@@ -112,11 +119,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError>;
 
-    /// All signing keys with the version they belong to, read in one snapshot.
+    /// Returns all signing keys and their version, read in one snapshot.
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError>;
 
-    /// Inserts, moves and deletes signing keys, unless the version is no longer `expected`. Under an advisory lock where the
-    /// database has them.
+    /// Inserts, moves and deletes signing keys, unless the version is no longer `expected`. Takes
+    /// an advisory lock if the database has them.
     async fn change_keys(
         &self,
         expected: Version,
@@ -124,8 +131,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError>;
 
-    /// As [`Store::change_keys`], and every row that has a right code gets the one that it has under `next`. This store keeps its own
-    /// codes: open another for what comes after.
+    /// Does the same as [`Store::change_keys`], and gives every row with a valid code its code
+    /// under `next`. This store keeps its own codes: open another store for later calls.
     async fn reseal(
         &self,
         expected: Version,
@@ -134,32 +141,43 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError>;
 
-    /// Gives every row the code that it has under this master key, and raises all versions.
+    /// Gives every row its code under this master key, and raises all versions.
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
 
-    /// The faults of the tables that servers hold in memory: what was written past them.
+    /// Returns the faults of the tables that servers cache: rows that were changed directly in the
+    /// database.
     async fn inspect(&self) -> Result<Vec<TableFault>, StorageError>;
 
-    /// The audit keys of former master keys, in the order of their names. They change with the version of the signing keys.
+    /// Returns the audit keys of former master keys, ordered by name. They share the version of the
+    /// signing keys.
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError>;
 
-    /// All revocations that have not expired by the database's time, with the version they belong to, read in one snapshot.
+    /// Returns all revocations that have not expired by the database's time, and their version,
+    /// read in one snapshot.
     async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError>;
 
-    /// The revocations that were added after `known`, and the version that they lead to. `None` where `known` is too long ago, or not
-    /// what the present version followed from.
+    /// Returns the revocations added after `known`, and the resulting version. Returns `None` if
+    /// `known` is too old or is not a predecessor of the present version.
     async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError>;
 
-    /// Adds a revocation, whose `at` is raised to the database's time of the act. For a transaction, one for each outside token that
-    /// began it too. Raises the version; every added row has the raised counter as its `version`. A row that already stands for the
-    /// same (kind, issuer, value) is replaced if the new one reaches further (later `at` or `expires_at`: the later of each is kept).
+    /// Adds a revocation and raises the version. The revocation's `at` is raised to the database's
+    /// current time.
     ///
-    /// Excludes [`Store::record`]: when this has returned, no token that the revocation covers can still be recorded by a caller
-    /// that heeds [`Fresh::changed`]. Returns the raised version and how many rows were added or replaced.
+    /// Revoking a transaction also adds a row for each outside token that started it. Every added
+    /// row gets the raised counter as its `version`. An existing row for the same (kind, issuer,
+    /// value) is replaced if the new `at` or `expires_at` is later. The later value of each is
+    /// kept.
+    ///
+    /// Excludes [`Store::record`]. After this call returns, no caller that heeds [`Fresh::changed`]
+    /// can record a token that the revocation covers. Returns the raised version and the number of
+    /// added or replaced rows.
     async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError>;
 
-    /// Removes the revocation of exactly this kind, issuer and value; false when there was none. Raises the version if there was one,
-    /// so that it follows from no earlier one: [`Store::revocations_after`] gives none for those.
+    /// Removes the revocation with exactly this kind, issuer and value. Returns false if there was
+    /// none.
+    ///
+    /// A removal raises the version to one that follows from no earlier version.
+    /// [`Store::revocations_after`] then returns `None` for the earlier ones.
     async fn lift(
         &self,
         kind: RevocationKind,
@@ -170,10 +188,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Commits a batch of decisions: one transaction, one multi-row statement per table.
     ///
-    /// Inside the transaction it first spends `one_time` values (in order; of equal ones the first wins) and compares the versions with
-    /// all of `known`, which the decisions were made under; gives both to `decide`; inserts the rows that it returns; and commits. If
-    /// `decide` is called again, nothing of what it returned before is written. On an error the caller cannot know whether the
-    /// transaction committed.
+    /// The transaction first spends the `one_time` values, in order; the first of equal values
+    /// wins. It compares the current versions with all of `known`, the versions that the decisions
+    /// were made under. It passes both results to `decide`, inserts the returned rows, and commits.
+    ///
+    /// If `decide` is called again, the rows that it returned before are discarded. After an error
+    /// the caller cannot know if the transaction committed.
     async fn record(
         &self,
         known: &[Versions],
@@ -181,32 +201,39 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError>;
 
-    /// Adds audit rows that stand for no token.
+    /// Adds audit rows that belong to no token.
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
 
-    /// The recorded token of this `jti`, dead or alive, until it is purged.
+    /// Returns the recorded token with this `jti`, even if expired, until it is purged.
     async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError>;
 
-    /// The tokens that this one of ours descends from, its parent first; none where it is not recorded, or was purged.
+    /// Returns the ancestors of this token, its parent first. Returns `None` if the token is not
+    /// recorded or was purged.
     async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError>;
 
-    /// Up to `limit` audit rows that match, oldest first (by `id`), and fewer once their bodies have [`AUDIT_PAGE_BYTES`]. Reading on from
-    /// the last `id` misses no row, and takes no lock that a writer waits for. Events that differ by more than three minutes from the
-    /// order of their ids may be left out of a search by time.
+    /// Returns up to `limit` matching audit rows, oldest first (by `id`). A page ends early once
+    /// its bodies reach [`AUDIT_PAGE_BYTES`].
+    ///
+    /// A caller that continues from the last `id` misses no row. The read takes no lock that blocks
+    /// writers. A search by time may miss events that differ by more than three minutes from the
+    /// order of their ids.
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
 
-    /// Up to `limit` audit rows in the order (writer, `writer_sequence`), after the given place, and fewer once their bodies have
-    /// [`AUDIT_PAGE_BYTES`]; for verification.
+    /// Returns up to `limit` audit rows after the given place, ordered by (writer,
+    /// `writer_sequence`). For verification. A page ends early once its bodies reach
+    /// [`AUDIT_PAGE_BYTES`].
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
 
-    /// The last row of every writer, in the order of the writers.
+    /// Returns the last row of every writer, ordered by writer.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
 
-    /// Deletes tokens, one-time values and revocations that have expired by the database's time; how many rows went.
+    /// Deletes expired tokens, one-time values and revocations, by the database's time. Returns the
+    /// number of deleted rows.
     async fn purge(&self) -> Result<u64, StorageError>;
 
-    /// The same database for the acts of operators: what they read takes none of the connections by which a server follows the
-    /// database and revokes. None where there is nothing to set apart.
+    /// Returns a handle to the same database for operator requests. Its reads use none of the
+    /// connections by which a server follows the database and revokes. Returns `None` if the
+    /// database does not separate connections.
     fn for_operators(&self) -> Option<Arc<dyn Store>> {
         None
     }
@@ -215,13 +242,16 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn close(&self);
 }
 
-/// Opens the database of this URL, whose rows are sealed under `codes`: `sqlite:` (the file is made when it is missing, its directory is
-/// not) or `postgres:`, with up to `max_connections` connections (`PostgreSQL` only). A `PostgreSQL` server need not be there yet.
+/// Opens the database of this URL, whose rows are sealed under `codes`.
+///
+/// `sqlite:` creates a missing file, but not its directory. `postgres:` opens up to
+/// `max_connections` connections; its server may start later.
 ///
 /// # Errors
 ///
-/// [`StorageError::Url`] for another scheme, [`StorageError::Broken`] for a URL or a file that cannot be used,
-/// [`StorageError::Unavailable`] for a `SQLite` file that is locked or on a disk that does not answer.
+/// [`StorageError::Url`] for another scheme, [`StorageError::Broken`] for a URL or a file that
+/// cannot be used, [`StorageError::Unavailable`] for a `SQLite` file that is locked or on a disk
+/// that does not respond.
 pub async fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Arc<dyn Store>, StorageError> {
     let scheme = url.split_once(':').map(|(scheme, _)| scheme);
     match scheme {
@@ -231,11 +261,13 @@ pub async fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Ar
     }
 }
 
-/// The longest text, in bytes, that every database takes in a column that it indexes: every text of a row but `body`. Such text holds
-/// no U+0000, nor does a `body`. Whoever makes a row keeps to both: one row that does not fails the whole batch.
+/// The longest text, in bytes, that every database accepts in an indexed column. It applies to
+/// every text of a row except `body`. No text may contain U+0000, `body` included. The code that
+/// builds a row must keep both limits: one invalid row fails the whole batch.
 pub const KEY_TEXT_BYTES: usize = 1_024;
 
-/// The most bytes of bodies that a page of audit rows has before its last row; a longer body is not read at all.
+/// The maximum bytes of bodies on a page of audit rows before its last row. A longer body is not
+/// read.
 pub const AUDIT_PAGE_BYTES: usize = 1024 * 1024;
 
 /// The length of an audit row's code, in bytes (HMAC-SHA-256).

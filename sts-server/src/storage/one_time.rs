@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::OneTimeValue;
 
-/// The values of a batch, each once, in one order for all batches: two transactions that insert the same values cannot wait for each
-/// other. Of equal ones the first stands.
+/// Returns each distinct value of a batch once, in an order that is the same for all batches. Two
+/// transactions that insert the same values therefore cannot deadlock. The first of equal values is
+/// kept.
 pub(super) fn distinct(batch: &[OneTimeValue]) -> Vec<&OneTimeValue> {
     let mut distinct: BTreeMap<(&str, &str), &OneTimeValue> = BTreeMap::new();
     for value in batch {
@@ -14,7 +15,8 @@ pub(super) fn distinct(batch: &[OneTimeValue]) -> Vec<&OneTimeValue> {
     distinct.into_values().collect()
 }
 
-/// For each value of the batch, whether it was spent now: the first of those that the database has inserted.
+/// Returns, for each value of the batch, if this transaction spent it: true for the first of equal
+/// inserted values.
 pub(super) fn spent(batch: &[OneTimeValue], inserted: Vec<(String, String)>) -> Vec<bool> {
     let mut inserted: HashSet<(String, String)> = inserted.into_iter().collect();
     batch.iter().map(|value| inserted.remove(&(value.namespace.clone(), value.value.clone()))).collect()

@@ -6,18 +6,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::MAC_BYTES;
 
-/// How long a row is kept after what it is about has expired: servers and databases whose clocks lie less apart than this agree
-/// that it has.
+/// The time that a row is kept after its subject has expired. Servers and databases whose clocks
+/// differ by less than this agree that it has expired.
 pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// When a row about something that expires at `expiry` may be forgotten.
+/// Returns the time from which a row about something that expires at `expiry` may be deleted.
 #[must_use]
 pub fn forget_at(expiry: Timestamp) -> Timestamp {
     expiry.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX)
 }
 
-/// The state of a set of rows: a counter that every change raises, and a random value that every raise draws. Two states are the same
-/// when both are: a counter alone can go back with a lost write-ahead log, and be raised again by another change.
+/// The version of a set of rows: a counter that every change raises, and a random value drawn by
+/// every raise.
+///
+/// Two versions are equal only if both numbers are. The counter alone is not enough: it can go back
+/// with a lost write-ahead log, and another change can raise it again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Raised by every change.
@@ -26,77 +29,80 @@ pub struct Version {
     pub generation: i64,
 }
 
-/// The versions of what servers hold in memory.
+/// The versions of the tables that servers cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// Of the registry entries.
+    /// Version of the registry entries.
     pub registry: Version,
-    /// Of the signing keys.
+    /// Version of the signing keys.
     pub keys: Version,
-    /// Of the revocations: every revocation and every lift.
+    /// Version of the revocations, raised by every revocation and every lift.
     pub revocations: Version,
 }
 
-/// The versions in the database, and its own clock when they were read.
+/// The versions in the database, and the database's own clock when they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseState {
-    /// The versions.
+    /// The versions of the cached tables.
     pub versions: Versions,
-    /// The database's own clock.
+    /// The time by the database's own clock.
     pub time: Timestamp,
 }
 
-/// All rows of a table that servers hold in memory, read in one snapshot.
+/// All rows of a cached table, read in one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored<Row> {
-    /// The table.
+    /// The name of the table.
     pub table: &'static str,
-    /// The version that they belong to.
+    /// The version of the snapshot.
     pub version: Version,
     /// The rows that could be read, each with its code.
     pub rows: Vec<CodedRow<Row>>,
-    /// The rows with wrong codes, and those that could not be read.
+    /// The rows with wrong codes, and the rows that could not be read.
     pub faults: Vec<TableFault>,
-    /// True if the rows are those that servers wrote: none was removed or put back past them, and the codes are of this master key.
+    /// True if the rows are exactly those that servers wrote under this master key: none was
+    /// removed or restored directly in the database.
     pub is_whole: bool,
 }
 
-/// A row as it was read.
+/// A row with its code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodedRow<Row> {
-    /// The row.
+    /// The row as read from the database.
     pub row: Row,
-    /// The code that its content has under the present master key: equal content, equal code.
+    /// The code of the row's content under the present master key. Equal content has an equal code.
     pub code: RowCode,
-    /// True if it was stored with that code; if not, it was written or altered past the servers.
+    /// True if the row was stored with that code. Otherwise it was written or altered directly in
+    /// the database.
     pub is_vouched: bool,
 }
 
 /// The code of a row's content.
 pub type RowCode = [u8; 32];
 
-/// A fault of a table that servers hold in memory.
+/// A fault of a cached table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TableFault {
-    /// A row was written or altered past the servers.
+    /// A row was written or altered directly in the database.
     Altered {
-        /// The table.
+        /// The table with the fault.
         table: &'static str,
         /// The name of the row.
         row: String,
     },
-    /// A row has a right code, and is none that this version reads.
+    /// A row that this version cannot read.
     Malformed {
-        /// The table.
+        /// The table with the fault.
         table: &'static str,
         /// The name of the row.
         row: String,
-        /// The reason.
+        /// The reason why the row cannot be read.
         reason: String,
     },
-    /// A row was removed or put back past the servers, or the codes are of another master key.
+    /// A row was removed or restored directly in the database, or the codes belong to another
+    /// master key.
     Incomplete {
-        /// The table.
+        /// The table with the fault.
         table: &'static str,
     },
 }
@@ -114,7 +120,7 @@ impl fmt::Display for TableFault {
 }
 
 impl TableFault {
-    /// The table.
+    /// Returns the name of the table with the fault.
     #[must_use]
     pub fn table(&self) -> &'static str {
         match self {
@@ -124,12 +130,12 @@ impl TableFault {
 }
 
 impl<Row> Stored<Row> {
-    /// The rows that a server wrote.
+    /// Returns the rows with valid codes.
     pub fn vouched(self) -> impl Iterator<Item = Row> {
         self.rows.into_iter().filter(|coded| coded.is_vouched).map(|coded| coded.row)
     }
 
-    /// All rows that could be read, those of wrong codes too.
+    /// Returns all rows that could be read, including rows with wrong codes.
     pub fn all(self) -> Vec<Row> {
         self.rows.into_iter().map(|coded| coded.row).collect()
     }
@@ -138,35 +144,36 @@ impl<Row> Stored<Row> {
 /// The three kinds of registry entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKind {
-    /// Who signs tokens that we believe.
+    /// An issuer whose tokens this service trusts.
     Issuer,
-    /// Who asks for tokens or receives them.
+    /// An agent that requests or receives tokens.
     Agent,
-    /// Which agent may call which.
+    /// A permission for one agent to call another.
     Delegation,
 }
 
-/// Who made a registry entry.
+/// The source of a registry entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A registry file.
+    /// The entry comes from a registry file.
     File,
-    /// The admin API.
+    /// The entry was made through the admin API.
     Api,
 }
 
-/// A registry entry as the database holds it; (kind, id) is unique. Debug does not show the body, which may hold hashes of secrets.
+/// A registry entry as stored; (kind, id) is unique. `Debug` omits the body, which may hold hashes
+/// of secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EntryRow {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: EntryKind,
-    /// Its name among its kind.
+    /// The name of the entry, unique in its kind.
     pub id: String,
-    /// Who made it.
+    /// The source of the entry.
     pub origin: Origin,
-    /// Whether an administrator has disabled it; an entry can also be disabled in its body.
+    /// True if an administrator disabled the entry. The body can disable an entry too.
     pub disabled_by_admin: bool,
-    /// The entry as JSON.
+    /// The entry, as JSON.
     pub body: String,
 }
 
@@ -190,40 +197,41 @@ pub enum EntryChange {
     Delete(EntryKind, String),
 }
 
-/// What became of a change that expected a counter.
+/// The result of a change that expected a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// It holds; the version is now this.
+    /// The change was applied and led to this version.
     Applied(Version),
-    /// Someone else changed the rows meanwhile: read again and decide again. Nothing was written.
+    /// The rows have changed since they were read, and nothing was written. Read them again and
+    /// decide again.
     Conflict,
 }
 
-/// The life of a signing key.
+/// The lifecycle state of a signing key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KeyState {
-    /// Published, does not sign yet.
+    /// The key is published but does not sign yet.
     Next,
-    /// Signs.
+    /// The key is published and signs.
     Active,
-    /// Signs no more; published as long as a token of it may live.
+    /// The key no longer signs. It stays published while a token that it signed may be valid.
     Retired,
 }
 
-/// A signing key as the database holds it: sealed under the master key.
+/// A signing key as stored, sealed under the master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRow {
-    /// The key's identifier; unique.
+    /// The key identifier; unique.
     pub kid: String,
-    /// The JOSE name of its algorithm.
+    /// The JOSE name of the key's algorithm.
     pub algorithm: String,
-    /// Where it is in its life.
+    /// The lifecycle state of the key.
     pub state: KeyState,
-    /// When it was made.
+    /// The time of the key's creation.
     pub created_at: Timestamp,
-    /// When it entered its present state.
+    /// The time at which the key entered its present state.
     pub state_since: Timestamp,
-    /// The longest life of any token that was or may be signed with it.
+    /// The longest lifetime of any token that the key has signed or may sign.
     pub longest_life: SignedDuration,
     /// The sealed private key.
     pub sealed: Vec<u8>,
@@ -232,65 +240,66 @@ pub struct KeyRow {
 /// A change of signing keys, applied in the order of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyChanges {
-    /// Keys to delete, by kid.
+    /// The keys to delete, by `kid`.
     pub delete: Vec<String>,
-    /// Keys to insert, or to replace whole where the kid is known.
+    /// The keys to insert, or to replace entirely if the `kid` exists.
     pub put: Vec<KeyRow>,
-    /// Former audit keys to insert, or to replace whole where the name is known.
+    /// The former audit keys to insert, or to replace entirely if the name exists.
     pub audit_keys: Vec<AuditKeyRow>,
 }
 
-/// The key of audit chains that were written under a former master key: sealed under the present one.
+/// The key of audit chains written under a former master key, sealed under the present one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditKeyRow {
-    /// Its name; unique.
+    /// The name of the key; unique.
     pub name: String,
-    /// When the master key that it came from was replaced.
+    /// The time at which the former master key was replaced.
     pub retired_at: Timestamp,
-    /// The sealed key.
+    /// The sealed audit key.
     pub sealed: Vec<u8>,
 }
 
-/// What a revocation is about; how a store spells it is its own affair.
+/// The kind of a revocation. Each store chooses how to encode it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RevocationKind {
-    /// One token: `issuer` is who minted it, `value` its `jti`.
+    /// A single token: `issuer` minted it, and `value` is its `jti`.
     Token,
-    /// One outside token, without its descendants: one that began a transaction which was revoked.
+    /// A single outside token, without its descendants. It started a transaction that was revoked.
     TokenAlone,
-    /// One transaction: `value` is its `txn`.
+    /// A single transaction: `value` is its `txn`.
     Transaction,
-    /// One user: `issuer` is who first named the user, and `value` the name there; without `issuer`, `value` is that name or the
-    /// `sub` of minted tokens.
+    /// A single user. With `issuer`, `value` is the user's name at the issuer that first named the
+    /// user. Without `issuer`, `value` is that name or the `sub` of minted tokens.
     Subject,
-    /// One agent: `value` is its id.
+    /// A single agent: `value` is its id.
     Agent,
-    /// One tenant: `value` is it.
+    /// A single tenant: `value` is its name.
     Tenant,
 }
 
-/// A standing revocation; (kind, issuer, value) is unique.
+/// A revocation in force; (kind, issuer, value) is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationRow {
-    /// What it is about.
+    /// The kind of the revocation.
     pub kind: RevocationKind,
-    /// In whose namespace `value` is a name, where that matters.
+    /// The issuer that defines `value`, for kinds that need one.
     pub issuer: Option<String>,
-    /// What is revoked.
+    /// The identifier of the revoked party, transaction or token.
     pub value: String,
-    /// Tokens issued at or before this are refused.
+    /// Tokens issued at or before this time are rejected.
     pub at: Timestamp,
-    /// When nothing that it covers can be alive any more.
+    /// The time after which no token that the revocation covers can be valid.
     pub expires_at: Timestamp,
-    /// The counter that the change raised; set by the store, whatever a caller says.
+    /// The counter that the change raised. The store sets it and ignores the caller's value.
     pub version: i64,
-    /// The transaction of a revoked token of this service, as long as the token is recorded; set by the store.
+    /// The transaction of a revoked token of this service, while the token is recorded. The store
+    /// sets it.
     pub txn: Option<String>,
 }
 
 impl Stored<EntryRow> {
-    /// All entries that could be read. One that was written or altered past the servers reads as disabled by an administrator, which
-    /// a new body does not lift.
+    /// Returns all entries that could be read. An entry that was written or altered directly in the
+    /// database reads as disabled by an administrator. A new body does not lift that.
     pub fn entries(self) -> Vec<EntryRow> {
         let entry = |coded: CodedRow<EntryRow>| EntryRow {
             disabled_by_admin: coded.row.disabled_by_admin || !coded.is_vouched,
@@ -299,7 +308,7 @@ impl Stored<EntryRow> {
         self.rows.into_iter().map(entry).collect()
     }
 
-    /// True if this entry was written or altered past the servers.
+    /// True if this entry was written or altered directly in the database.
     #[must_use]
     pub fn is_altered(&self, kind: EntryKind, id: &str) -> bool {
         self.rows.iter().any(|coded| !coded.is_vouched && coded.row.kind == kind && coded.row.id == id)
@@ -307,8 +316,10 @@ impl Stored<EntryRow> {
 }
 
 impl Stored<RevocationRow> {
-    /// Without those that have expired at `now`, in milliseconds since the epoch. One that was altered past the servers stops what it
-    /// names without end: its times are not believed. Where one cannot be read, the table is not whole.
+    /// Drops revocations that have expired at `now`, in milliseconds since the epoch.
+    ///
+    /// The times of an altered revocation are not trusted, so it keeps revoking its target without
+    /// end. If a row cannot be read, the table is not whole.
     pub(super) fn alive(mut self, now: i64) -> Self {
         for coded in self.rows.iter_mut().filter(|coded| !coded.is_vouched) {
             (coded.row.at, coded.row.expires_at) = (Timestamp::MAX, Timestamp::MAX);
@@ -324,7 +335,7 @@ impl Stored<RevocationRow> {
 }
 
 impl RevocationRow {
-    /// The revocation of a token that goes with this one.
+    /// Returns the revocation of a single outside token that goes with this revocation.
     pub(super) fn of_token(&self, (iss, jti): (String, String)) -> Self {
         Self { kind: RevocationKind::TokenAlone, issuer: Some(iss), value: jti, ..self.clone() }
     }
@@ -333,96 +344,98 @@ impl RevocationRow {
 /// A value that is accepted once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OneTimeValue {
-    /// Keeps the values of different clients and kinds apart.
+    /// Separates the values of different clients and kinds.
     pub namespace: String,
-    /// The value.
+    /// The text of the value.
     pub value: String,
-    /// When the row may be forgotten: [`forget_at`] the moment from which the value is refused anyway.
+    /// The time from which the row may be deleted: [`forget_at`] of the time from which the value
+    /// is rejected anyway.
     pub expires_at: Timestamp,
 }
 
-/// Names a token: ours or an outside issuer's.
+/// A reference to a token of this service or of an outside issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TokenReference {
-    /// Who minted it.
+    /// The issuer that minted the token.
     pub iss: String,
-    /// Its `jti`; of an outside token without one, `sha256:` and the digest of the whole token in base64url.
+    /// The token's `jti`. For an outside token without a `jti`: `sha256:` and the digest of the
+    /// whole token in base64url.
     pub jti: String,
 }
 
 /// A token that this service minted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRow {
-    /// Its identifier; unique.
+    /// The `jti` of the token; unique.
     pub jti: String,
-    /// Who minted it: this service's issuer.
+    /// The issuer of the token: this service.
     pub iss: String,
-    /// The token that it was exchanged for; none for a service account's.
+    /// The token that was exchanged for this one; `None` for a token of a service account.
     pub parent: Option<TokenReference>,
-    /// Its transaction.
+    /// The `txn` of the token's transaction.
     pub txn: String,
-    /// The agent that it was issued to.
+    /// The agent that the token was issued to.
     pub client_id: String,
-    /// When it was minted.
+    /// The time of issue.
     pub issued_at: Timestamp,
-    /// When the row may be forgotten: [`forget_at`] its death.
+    /// The time from which the row may be deleted: [`forget_at`] of the token's expiry.
     pub expires_at: Timestamp,
 }
 
 /// An audit event, sealed into its writer's chain; (writer, `writer_sequence`) is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
-    /// Whose chain the row is in.
+    /// The writer whose chain contains the row.
     pub writer: String,
-    /// Its place there, from 1 without gaps.
+    /// The row's place in that chain, from 1 without gaps.
     pub writer_sequence: i64,
-    /// When the event happened.
+    /// The time of the event.
     pub at: Timestamp,
     /// The correlation id of the request, for search.
     pub correlation_id: Option<String>,
-    /// The transaction, for search.
+    /// The `txn` of the transaction, for search.
     pub txn: Option<String>,
-    /// The token, for search.
+    /// The `jti` of the token, for search.
     pub jti: Option<String>,
     /// The event as JSON: the text that the code covers.
     pub body: String,
-    /// The code over the row and the one before it in the chain.
+    /// The code of this row and of the preceding row in the chain.
     pub mac: [u8; MAC_BYTES],
 }
 
 /// An audit row with its place in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAuditRow {
-    /// Grows from row to row, with gaps; not covered by the code.
+    /// A number that grows from row to row, with gaps. The code does not cover it.
     pub id: i64,
-    /// The row.
+    /// The content of the row.
     pub row: UncheckedAuditRow,
 }
 
-/// An audit row as the database holds it. It may have been edited there, so nothing about it is taken for granted: one malformed row
-/// must not hide the others.
+/// An audit row as stored. It may have been edited in the database, so nothing about it is assumed.
+/// A malformed row must not hide the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UncheckedAuditRow {
-    /// The writer of the chain.
+    /// The writer whose chain contains the row.
     pub writer: String,
-    /// Its place there.
+    /// The row's place in that chain.
     pub writer_sequence: i64,
     /// The time of the event, in milliseconds since the epoch.
     pub at: i64,
     /// The correlation id of the request.
     pub correlation_id: Option<String>,
-    /// The transaction.
+    /// The `txn` of the transaction.
     pub txn: Option<String>,
-    /// The token.
+    /// The `jti` of the token.
     pub jti: Option<String>,
     /// The event as JSON; empty when it is longer than [`AUDIT_PAGE_BYTES`](super::AUDIT_PAGE_BYTES).
     pub body: String,
-    /// The code.
+    /// The code of the row, of any length.
     pub mac: Vec<u8>,
 }
 
 impl UncheckedAuditRow {
-    /// The row as it was written, if it has the form of one that is written.
+    /// Returns the row as it was written, or `None` if no server writes such a row.
     #[must_use]
     pub fn well_formed(&self) -> Option<AuditRow> {
         Some(AuditRow {
@@ -438,23 +451,23 @@ impl UncheckedAuditRow {
     }
 }
 
-/// The last row of a writer.
+/// The last row of a writer's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditHead {
-    /// The writer.
+    /// The writer of the chain.
     pub writer: String,
     /// The place of its last row.
     pub writer_sequence: i64,
-    /// The code of its last row, as it stands there.
+    /// The stored code of its last row.
     pub mac: Vec<u8>,
 }
 
-/// Which audit rows to read; a field that is absent selects all.
+/// A selection of audit rows. An absent field selects all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// Only rows with a greater id.
     pub after_id: Option<i64>,
-    /// Only events at or after this.
+    /// Only events at or after this time.
     pub since: Option<Timestamp>,
     /// Only events of this correlation id.
     pub correlation_id: Option<String>,
@@ -464,25 +477,26 @@ pub struct AuditFilter {
     pub jti: Option<String>,
 }
 
-/// What the record transaction found before it writes.
+/// The findings of the record transaction before it writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fresh {
-    /// For each one-time value of the batch, whether it was spent now; false is a replay.
+    /// For each one-time value of the batch, true if this transaction spent it; false is a replay.
     pub spent: Vec<bool>,
-    /// The state of the database, where it differs from the one that the caller knows.
+    /// The state of the database, if it differs from the caller's.
     pub changed: Option<FreshState>,
 }
 
-/// The state of the database where it is not the one that the caller knows.
+/// The state of the database, which differs from the caller's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FreshState {
     /// The versions in the database.
     pub versions: Versions,
-    /// The revocations that the caller may not know; all that stand, where what it knows is not what they followed from.
+    /// The revocations that the caller may not know. All revocations, if the present version does
+    /// not follow from the caller's.
     pub revocations: Vec<RevocationRow>,
 }
 
-/// What the record transaction writes.
+/// The rows that the record transaction writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordRows {
     /// The tokens of the batch.

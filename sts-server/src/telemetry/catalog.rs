@@ -1,33 +1,34 @@
-//! The list of all metrics. `docs/metrics.md`, the dashboard and the alerts in `deploy/` are held to it by tests.
+//! The list of all metrics. Tests check `docs/metrics.md`, and the dashboard and alerts in
+//! `deploy/`, against it.
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-/// A metric of `/metrics`.
+/// A metric served at `/metrics`.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name, with its unit, as Prometheus wants it.
+    /// The name with its unit, by the conventions of Prometheus.
     pub name: &'static str,
-    /// How it is counted.
+    /// The kind of the metric.
     pub kind: MetricKind,
-    /// The names of its labels; every label has a bounded set of values.
+    /// The names of the labels; every label has a bounded set of values.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// The description for operators.
     pub doc: &'static str,
 }
 
-/// How a metric is counted.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MetricKind {
-    /// It only grows, from zero at the start of the process.
+    /// A value that only grows, from zero at the start of the process.
     Counter,
-    /// It goes up and down.
+    /// A value that goes up and down.
     Gauge,
     /// A distribution, in buckets with these upper bounds.
     Histogram(&'static [f64]),
 }
 
 impl MetricKind {
-    /// The word of Prometheus.
+    /// Returns the Prometheus name of the kind.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,15 +39,15 @@ impl MetricKind {
     }
 }
 
-/// From what memory alone takes to what no client waits for.
+/// Buckets from the time of a request served from memory to the longest time that a client waits.
 const REQUEST_SECONDS: &[f64] =
     &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// A step may be a hundredth of a request.
+/// Buckets for a step, which may take a hundredth of its request.
 const STEP_SECONDS: &[f64] = &[
     0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 2.5, 5.0,
 ];
-/// A batch holds 256 at most.
+/// Buckets for a batch, which holds at most 256 decisions.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 pub(crate) static BUILD_INFO: Metric =

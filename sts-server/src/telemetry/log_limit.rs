@@ -1,4 +1,4 @@
-//! A bound on log lines that repeat, so that a flood of requests or an outage is no flood of lines.
+//! A limit on repeated log lines, so that a flood of requests or an outage does not flood the log.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::Stopwatch;
 
-/// The time that the next line of a kind waits.
+/// The time between two lines of the same kind.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Lets a line of each kind pass every 10 seconds, and counts the others.
+/// The limiter of log lines. Passes a line of each kind every 10 seconds, and counts the suppressed
+/// lines.
 #[derive(Debug)]
 pub struct LogLimit {
     watch: Stopwatch,
@@ -23,13 +24,14 @@ struct Kind {
 }
 
 impl LogLimit {
-    /// A limit that lets the first line of each kind pass.
+    /// Creates a limit that passes the first line of each kind.
     #[must_use]
     pub fn new() -> Self {
         Self { watch: Stopwatch::start(), kinds: Mutex::default() }
     }
 
-    /// Counts a line of `kind`, a fixed name. If it may be written, how many of its kind were left out since the last one.
+    /// Counts a line of `kind`, a fixed name. If the line may be written, returns the number of
+    /// lines of its kind suppressed since the last.
     #[must_use]
     pub fn pass(&self, kind: &'static str) -> Option<u64> {
         let now = self.watch.elapsed();

@@ -1,4 +1,4 @@
-//! Logs: one line per event, for people or as JSON.
+//! Logs: one line per event, as plain text or as JSON.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -17,18 +17,19 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::environment;
 
-/// What is logged when nobody says otherwise.
+/// The default filter, if `STS_LOG` selects no other.
 const DEFAULT_FILTER: &str = "info";
 
-/// The format is chosen by the configuration, which is read after the first event may have been logged.
+/// True for JSON. The configuration sets it, but events may be logged before the configuration is
+/// read.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// What a line of the log looks like.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Words for people.
+    /// A line of plain text.
     Human,
-    /// One JSON object a line.
+    /// A JSON object on each line.
     Json,
 }
 
@@ -44,13 +45,15 @@ impl FromStr for LogFormat {
     }
 }
 
-/// There is no such format.
+/// The named log format does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is no such log format")]
 pub struct UnknownLogFormat;
 
-/// Logs go to standard error, coloured only on a terminal, and not where `NO_COLOR` is set. `STS_LOG` selects, in the syntax of
-/// `tracing_subscriber::EnvFilter`. They are for people until [`choose_format`] says otherwise.
+/// Starts logging to standard error. The lines are plain text until [`choose_format`] is called.
+///
+/// Colours are used only on a terminal, and never if `NO_COLOR` is set. `STS_LOG` selects events,
+/// in the syntax of `tracing_subscriber::EnvFilter`.
 pub fn start_logs() {
     let chosen = environment::variables().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
     let filter = chosen.as_deref().unwrap_or(DEFAULT_FILTER);
@@ -66,12 +69,11 @@ pub fn start_logs() {
         .init();
 }
 
-/// Says what the lines of this process's log look like from now on.
+/// Sets the format of all later lines in this process's log.
 pub fn choose_format(format: LogFormat) {
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
 }
 
-/// The format that was chosen.
 struct Chosen {
     human: Format,
 }
@@ -90,7 +92,7 @@ where
     }
 }
 
-/// `at`, `level`, `target`, `message` and the event's own fields, as one object.
+/// Writes `at`, `level`, `target`, `message` and the event's own fields as a single object.
 fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     let mut at = String::new();
     SystemTime.format_time(&mut Writer::new(&mut at))?;
@@ -105,7 +107,7 @@ fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     writeln!(writer, "{}", Value::Object(line))
 }
 
-/// The fields of an event.
+/// The fields of an event, as JSON.
 #[derive(Default)]
 struct Object(Map<String, Value>);
 
@@ -140,7 +142,7 @@ impl Visit for Object {
         self.put(field, value);
     }
 
-    /// An error with its causes.
+    /// Joins an error and its causes.
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.put(field, error_chain(value));
     }

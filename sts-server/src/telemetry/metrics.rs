@@ -1,8 +1,8 @@
-//! What is counted, and how `/metrics` shows it.
+//! The metrics and their output at `/metrics`.
 //!
-//! Each server has a recorder of its own, so that two in one process do not count for each other. What the hot path counts was looked
-//! up once, at the start. Gauges are set when somebody asks: one that nobody sets any more, such as that of an issuer that is gone,
-//! is forgotten.
+//! Each server has a separate recorder, so that two servers in a process do not share counts. The
+//! metrics of the hot path are registered in advance, at startup. Gauges are set when `/metrics` is
+//! read. A gauge that is no longer set is dropped, for example the gauge of a removed issuer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::trail::{GrantKind, Step, Trail};
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-/// How long a gauge that nobody sets is shown.
+/// The time that a gauge is shown after it was last set.
 const FORGET_GAUGES_AFTER: Duration = Duration::from_secs(60);
 
-/// The metrics of one server. Clones count together.
+/// The metrics of a server. Clones share the same counts.
 #[derive(Clone)]
 pub struct Metrics {
     inner: Arc<Inner>,
@@ -47,7 +47,7 @@ struct Inner {
     log_limit: LogLimit,
 }
 
-/// An endpoint that decides.
+/// An endpoint whose requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/oauth2/token`.
@@ -60,42 +60,42 @@ pub enum Endpoint {
     Admin,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// It got what it asked for.
+    /// The request was granted.
     Ok,
-    /// It was refused.
+    /// The request was refused.
     Refused,
-    /// It was turned away for now: too many requests or failed attempts.
+    /// The request was rejected for now: too many requests or failed attempts.
     Limited,
-    /// It could not be served: an outage.
+    /// The request could not be served because of an outage.
     Unavailable,
-    /// Nobody read its parameters.
+    /// The parameters of the request were not read.
     Unreadable,
-    /// The requester went away before there was an answer.
+    /// The client disconnected before the response.
     Abandoned,
 }
 
-/// What a request was decided to be.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Decision {
-    /// What became of it.
+    /// The outcome of the request.
     pub outcome: RequestOutcome,
-    /// The stable name of why; one of `docs/audit.md`.
+    /// The stable name of the reason; listed in `docs/audit.md`.
     pub reason: Option<&'static str>,
 }
 
-/// A listener.
+/// A listener of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
-    /// That for agents.
+    /// The listener for agents.
     Public,
-    /// That for operators.
+    /// The listener for operators.
     Admin,
 }
 
-/// A connection counts as open until this is dropped.
+/// An open connection. It counts as open until this value is dropped.
 #[derive(Debug)]
 pub struct OpenConnection {
     metrics: Metrics,
@@ -103,10 +103,10 @@ pub struct OpenConnection {
 }
 
 impl Endpoint {
-    /// All endpoints.
+    /// All endpoints, in the order of the enum.
     pub const ALL: [Self; 4] = [Self::Token, Self::Introspect, Self::Revoke, Self::Admin];
 
-    /// The endpoint as metrics and logs name it.
+    /// Returns the name of the endpoint in metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Endpoint {
 }
 
 impl RequestOutcome {
-    /// The outcome as metrics and traces name it.
+    /// Returns the name of the outcome in metrics and traces.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ impl RequestOutcome {
 }
 
 impl Decision {
-    /// The reason as metrics and traces name it.
+    /// Returns the name of the reason in metrics and traces.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.reason.unwrap_or("none")
@@ -142,7 +142,7 @@ impl Decision {
 }
 
 impl Listener {
-    /// The listener as metrics name it.
+    /// Returns the name of the listener in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -153,7 +153,7 @@ impl Listener {
 }
 
 impl Metrics {
-    /// Metrics of which nothing has been counted yet.
+    /// Creates metrics with all counts at zero.
     #[must_use]
     pub fn new() -> Self {
         let recorder = recorder();
@@ -189,7 +189,7 @@ impl Metrics {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A request has been answered, or given up.
+    /// Counts a request that was answered or abandoned.
     pub fn request(&self, endpoint: Endpoint, decision: Decision, trail: &Trail, took: Duration) {
         let inner = &*self.inner;
         if let Some(requests) = inner.requests.get(endpoint as usize) {
@@ -213,41 +213,41 @@ impl Metrics {
         }
     }
 
-    /// The recorder ran a transaction of so many decisions.
+    /// Counts a transaction of the recorder and its `decisions`.
     pub fn batch(&self, decisions: usize, took: Duration) {
         self.inner.batch.record(u32::try_from(decisions).unwrap_or(u32::MAX));
         self.inner.commit.record(took);
     }
 
-    /// A transaction of the recorder failed.
+    /// Counts a failed transaction of the recorder.
     pub fn batch_failed(&self) {
         self.inner.commit_failures.increment(1);
     }
 
-    /// The database could not be followed.
+    /// Counts a failure to follow the database.
     pub fn follow_failed(&self) {
         self.inner.follow_failures.increment(1);
     }
 
-    /// A batch of traces was not taken.
+    /// Counts a batch of traces that the collector did not accept.
     pub fn trace_failed(&self) {
         self.inner.trace_failures.increment(1);
     }
 
-    /// The bound on log lines that repeat; beside the metrics, which count each request.
+    /// Returns the limit on repeated log lines. Suppressed requests still count in the metrics.
     #[must_use]
     pub fn log_limit(&self) -> &LogLimit {
         &self.inner.log_limit
     }
 
-    /// A new connection was turned away, for its source has as many as it may.
+    /// Counts a new connection that was closed because its source has reached its limit.
     pub fn turned_away(&self, listener: Listener) {
         if let Some(turned_away) = self.inner.turned_away.get(listener as usize) {
             turned_away.increment(1);
         }
     }
 
-    /// A connection has been accepted.
+    /// Counts an accepted connection as open until the returned value is dropped.
     #[must_use]
     pub fn connected(&self, listener: Listener) -> OpenConnection {
         self.change_connections(listener, 1);
@@ -259,12 +259,12 @@ impl Metrics {
         self.inner.recorder.register_gauge(&key(gauge, owned(labels)), &METADATA).set(value);
     }
 
-    /// Brings a counter up to a total that somebody else has counted.
+    /// Raises a counter to a total that was counted elsewhere.
     pub fn total(&self, counter: &Metric, labels: &[&str], total: u64) {
         self.inner.recorder.register_counter(&key(counter, owned(labels)), &METADATA).absolute(total);
     }
 
-    /// All metrics as text (version 0.0.4). Gauges are as they were set last.
+    /// Returns all metrics as text (version 0.0.4). Gauges have the values that were last set.
     #[must_use]
     pub fn render(&self) -> String {
         self.set(&catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -275,7 +275,8 @@ impl Metrics {
         self.inner.handle.render()
     }
 
-    /// Sorts what was measured into buckets; to be called now and then, for until then every value is kept.
+    /// Sorts recorded values into buckets. Call this periodically, because every value is kept
+    /// until then.
     pub fn upkeep(&self) {
         self.inner.handle.run_upkeep();
     }

@@ -1,8 +1,10 @@
-//! What an operator sees of a running server: logs, metrics and traces.
+//! The telemetry of a running server for its operator: logs, metrics and traces.
 //!
-//! What lives here: the list of the metrics (`catalog`) and what counts them (`metrics`), the clock of one request (`trail`), the
-//! export of traces (`traces`), the form of the logs (`logs`) and a bound on lines that repeat (`log_limit`). What must never: a subject, a token, a tenant, or any text that a
-//! requester chose, as the label of a metric. Another metric is a static of [`catalog`](METRICS) and a row of `docs/metrics.md`.
+//! What lives here: the list of the metrics (`catalog`) and their counters (`metrics`), the clock
+//! of a request (`trail`) and the export of traces (`traces`). Also the format of the logs (`logs`)
+//! and the limit on repeated lines (`log_limit`). What must never: a subject, a token, a tenant, or
+//! any text that a client chose, as the label of a metric. Another metric is a static of
+//! [`catalog`](METRICS) and a row of `docs/metrics.md`.
 
 pub(crate) mod catalog;
 mod log_limit;

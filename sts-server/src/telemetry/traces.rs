@@ -1,7 +1,9 @@
-//! Traces: one span per request and one per step, sent to a collector by OTLP over HTTP, joined to the caller's `traceparent`.
+//! Traces: a span per request and per step, sent to a collector by OTLP over HTTP, joined to the
+//! client's `traceparent`.
 //!
-//! A span is made when its request has ended, out of its [`Trail`]: a request waits for none of this. The spans wait in a bounded
-//! queue for a thread of their own; when the collector is down they are dropped.
+//! A span is made from the [`Trail`] after its request has ended, so tracing does not delay a
+//! request. Spans wait in a bounded queue for a separate thread. If the collector is down they are
+//! dropped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,18 +30,18 @@ use url::Url;
 use super::metrics::{Decision, Endpoint, Metrics, RequestOutcome};
 use super::trail::{StepTime, Trail};
 
-/// How many spans may wait; further ones are dropped.
+/// The maximum number of waiting spans; further spans are dropped.
 const QUEUE: usize = 8_192;
-/// How many spans go at once.
+/// The maximum number of spans in an export.
 const BATCH: usize = 512;
-/// How long a span waits for company.
+/// The time that a span waits for a batch to fill.
 const DELAY: Duration = Duration::from_secs(1);
-/// How long the end of the server waits for the last spans to go.
+/// The time that a shutdown waits for the last spans to be sent.
 const FLUSH: Duration = Duration::from_secs(3);
-/// Where a collector takes traces, below its endpoint (OTLP 1.0, section "OTLP/HTTP Request").
+/// The path of traces below a collector's endpoint (OTLP 1.0, section "OTLP/HTTP Request").
 const PATH: &str = "v1/traces";
 
-/// Sends traces, or does nothing.
+/// The exporter of traces. Does nothing without an endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Traces {
     to: Option<Arc<Exporting>>,
@@ -51,40 +53,41 @@ struct Exporting {
     tracer: SdkTracer,
 }
 
-/// Traces cannot be sent as configured.
+/// A failure to set up the export of traces.
 #[derive(Debug, Error)]
 pub enum TracesError {
-    /// There is no HTTP client.
+    /// The HTTP client could not be created.
     #[error("the HTTP client for traces cannot be made")]
     Http(#[from] HttpClientError),
-    /// The exporter does not take the endpoint.
+    /// The exporter rejected the configuration.
     #[error("the exporter of traces cannot be made")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// What a trace says of one request.
+/// The content of the trace of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct ObservedRequest<'a> {
-    /// Where it went.
+    /// The endpoint of the request.
     pub endpoint: Endpoint,
-    /// When it began.
+    /// The time at which the request started.
     pub begun_at: Timestamp,
-    /// Its headers, of which `traceparent` and `tracestate` are read (W3C Trace Context).
+    /// The headers, of which `traceparent` and `tracestate` are read (W3C Trace Context).
     pub headers: &'a HeaderMap,
-    /// What joins it to others of the same user request.
+    /// The correlation id, which joins requests of the same user request.
     pub correlation_id: &'a str,
-    /// Its steps.
+    /// The steps of the request.
     pub trail: &'a Trail,
-    /// What it was decided to be.
+    /// The decision on the request.
     pub decision: Decision,
-    /// How long it took.
+    /// The duration of the request.
     pub took: Duration,
 }
 
-/// Whether traces can be sent to such an endpoint: http or https, a host, no password, no query.
+/// Checks the URL of a collector: `http` or `https`, a host, no user, no password, no query, no
+/// fragment.
 ///
 /// # Errors
-/// What it must be.
+/// The required form of the URL.
 pub fn check_otlp_endpoint(text: &str) -> Result<Url, &'static str> {
     let wanted = "must be an http(s) URL without user, query or fragment, such as \"http://127.0.0.1:4318\"";
     let url: Url = text.parse().or(Err(wanted))?;
@@ -94,10 +97,12 @@ pub fn check_otlp_endpoint(text: &str) -> Result<Url, &'static str> {
 }
 
 impl Traces {
-    /// Sends traces to the collector at `endpoint`; nothing is sent without one. Must be called within a tokio runtime.
+    /// Sends traces to the collector at `endpoint`; without an endpoint nothing is sent. Must be
+    /// called within a tokio runtime.
     ///
     /// # Errors
-    /// [`TracesError`]. A collector that cannot be reached is no error: it may come back.
+    /// [`TracesError`] for an unusable configuration. An unreachable collector is not an error,
+    /// because it may come back.
     pub fn start(endpoint: Option<&Url>, entropy: &Arc<dyn Entropy>, metrics: &Metrics) -> Result<Self, TracesError> {
         let Some(endpoint) = endpoint else { return Ok(Self::default()) };
         let client = Collector {
@@ -131,7 +136,7 @@ impl Traces {
         Ok(Self { to: Some(Arc::new(Exporting { provider, tracer })) })
     }
 
-    /// A request has ended. Waits for nothing.
+    /// Records a request that has ended. Does not block.
     pub fn request(&self, request: &ObservedRequest<'_>) {
         let Some(exporting) = &self.to else { return };
         let tracer = &exporting.tracer;
@@ -170,7 +175,7 @@ impl Traces {
         span.end_with_timestamp(begun_at + request.took);
     }
 
-    /// Sends what waits, for 3 seconds at most, and then no more.
+    /// Sends the waiting spans, for at most 3 seconds, and then stops.
     pub async fn stop(&self) {
         let Some(exporting) = self.to.clone() else { return };
         let ended = tokio::task::spawn_blocking(move || exporting.provider.shutdown_with_timeout(FLUSH)).await;
@@ -191,7 +196,8 @@ fn span_name(endpoint: Endpoint) -> &'static str {
     }
 }
 
-/// The way to the collector. The thread that sends has no runtime of its own, so the server's does the sending.
+/// The HTTP client of the collector. The sending thread has no runtime, so the server's runtime
+/// sends.
 struct Collector {
     sender: Sender,
     runtime: Handle,
@@ -222,7 +228,7 @@ impl HttpClient for Collector {
 }
 
 impl Collector {
-    /// Told once, until it works again.
+    /// Counts a failure, and logs it only if the previous export succeeded.
     fn failed(&self, error: &str) {
         self.metrics.trace_failed();
         if !self.failing.swap(true, Ordering::Relaxed) {
@@ -237,7 +243,7 @@ impl fmt::Debug for Collector {
     }
 }
 
-/// Identifiers of traces and spans, from the chance that was passed in.
+/// The generator of trace and span identifiers, from the server's source of randomness.
 #[derive(Debug)]
 struct Ids(Arc<dyn Entropy>);
 

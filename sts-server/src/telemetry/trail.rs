@@ -1,22 +1,22 @@
-//! The clock of one request: when each of its steps began.
+//! The clock of a request: the start time of each of its steps.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Measures how long something takes, by a clock that nobody can set. What time it is, `sts_jose::Clock` says.
+/// A monotonic clock that measures durations. For the time of day, use `sts_jose::Clock`.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Begins now.
+    /// Starts the stopwatch now.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that measures how long things take")]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// How long it has run.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
@@ -26,21 +26,21 @@ impl Stopwatch {
 /// A step of the token endpoint, as `exchange` numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The body is read and parsed.
+    /// Reads and parses the body.
     Form,
-    /// Which agent asks?
+    /// Authenticates the agent.
     ClientAuth,
-    /// Which target, scope and token types?
+    /// Reads target, scope and token types.
     Request,
-    /// On whose behalf?
+    /// Verifies the subject token.
     Subject,
-    /// Actor token and chain.
+    /// Verifies the actor token and the chain.
     Actor,
-    /// May they?
+    /// Applies the delegation policy.
     Policy,
-    /// The token is signed.
+    /// Signs the new token.
     Mint,
-    /// The decision is committed.
+    /// Commits the decision.
     Record,
 }
 
@@ -57,7 +57,7 @@ impl Step {
         Self::Record,
     ];
 
-    /// The step as metrics and traces name it.
+    /// Returns the name of the step in metrics and traces.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -73,21 +73,21 @@ impl Step {
     }
 }
 
-/// The grant of a request, as metrics name it: what was sent may be anything.
+/// The grant of a request in metrics, which need a bounded set: a client may send any text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantKind {
     /// Token exchange (RFC 8693).
     TokenExchange,
     /// Client credentials (RFC 6749 §4.4).
     ClientCredentials,
-    /// Another one.
+    /// Any other grant.
     Other,
-    /// None is known.
+    /// The grant is unknown.
     None,
 }
 
 impl GrantKind {
-    /// The grant as metrics and traces name it.
+    /// Returns the name of the grant in metrics and traces.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -99,28 +99,29 @@ impl GrantKind {
     }
 }
 
-/// When a step began, counted from the begin of the request, and how long it took.
+/// The start of a step, relative to the start of the request, and its duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepTime {
-    /// Which step.
+    /// The measured step.
     pub step: Step,
-    /// When it began.
+    /// The start of the step, relative to the request.
     pub begun: Duration,
-    /// How long it took.
+    /// The duration of the step.
     pub took: Duration,
 }
 
-/// What one request leaves behind on its way through the steps: when each began, and of which grant it is. No locks, no allocation.
+/// The record of a request's way through the steps: the start of each step, and the grant. Uses no
+/// lock and no allocation.
 #[derive(Debug)]
 pub struct Trail {
     watch: Stopwatch,
-    /// Nanoseconds since the begin, by step; zero for a step that was not entered.
+    /// Nanoseconds since the start, by step; zero for a step that was not entered.
     entered: [AtomicU64; Step::ALL.len()],
     grant: OnceLock<GrantKind>,
 }
 
 impl Trail {
-    /// A request begins, with its first step.
+    /// Starts the clock of a request in its first step.
     #[must_use]
     pub fn begin() -> Self {
         let trail = Self { watch: Stopwatch::start(), entered: Default::default(), grant: OnceLock::new() };
@@ -128,7 +129,7 @@ impl Trail {
         trail
     }
 
-    /// The step before ends and this one begins.
+    /// Ends the previous step and starts this step.
     pub fn enter(&self, step: Step) {
         let now = u64::try_from(self.watch.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
         if let Some(entered) = self.entered.get(step as usize) {
@@ -136,25 +137,26 @@ impl Trail {
         }
     }
 
-    /// The grant is known.
+    /// Sets the grant of the request.
     pub fn is_of(&self, grant: GrantKind) {
-        // A request has one grant: what was said first holds.
+        // A request has a single grant, so the first value is kept.
         let _known = self.grant.set(grant);
     }
 
-    /// The grant, as far as it is known.
+    /// Returns the grant, or [`GrantKind::None`] if it is unknown.
     #[must_use]
     pub fn grant(&self) -> GrantKind {
         self.grant.get().copied().unwrap_or(GrantKind::None)
     }
 
-    /// How long the request has been under way.
+    /// Returns the time since the start of the request.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.watch.elapsed()
     }
 
-    /// The steps that were entered, in their order; the last one ends with the request, `total` after its begin.
+    /// Returns the entered steps, in order. The last step ends with the request, `total` after its
+    /// start.
     pub fn steps(&self, total: Duration) -> impl Iterator<Item = StepTime> {
         let mut end = total;
         let mut times = [None; Step::ALL.len()];

@@ -1,4 +1,4 @@
-//! Why a subject token is refused.
+//! The reasons to refuse a subject token.
 
 use sts_jose::{ClaimError, ParseError, TimeError};
 use sts_protocol::{ActError, ScopeError, TenantError};
@@ -10,109 +10,110 @@ use crate::record::revoked_reason;
 use crate::registry::IssuerNameError;
 use crate::storage::RevocationKind;
 
-/// A subject token is not accepted. The requester's fault, save where [`SubjectError::is_outage`].
+/// A subject token that is not accepted. The client must fix it, except for an outage
+/// ([`SubjectError::is_outage`]).
 #[derive(Debug, Error)]
 pub enum SubjectError {
-    /// It is no JWT that is read here.
+    /// The token is not a JWT that this service reads.
     #[error("the subject token does not parse")]
     Parse(#[source] ParseError),
-    /// A claim is malformed.
+    /// A claim of the token is malformed.
     #[error("a claim of the subject token is malformed")]
     Claim(#[from] ClaimError),
-    /// It is of an outside issuer and not believed, or cannot be checked now.
+    /// The token of an outside issuer is not trusted, or cannot be checked now.
     #[error("the subject token is not believed")]
     Trust(#[source] TrustError),
-    /// It claims to be ours, and no key of ours signed it.
+    /// The token names this service as issuer, but no key of this service signed it.
     #[error("no key of this service signed the subject token")]
     NotOurs,
-    /// It is ours, and not alive now.
+    /// The token of this service is expired or not yet valid.
     #[error("the subject token is not alive now")]
     Time(#[source] TimeError),
-    /// It is ours, and its claims are not those that we write.
+    /// The token of this service has claims that this service does not write.
     #[error("the claims of the subject token are not those that this service writes")]
     Claims(#[source] serde_json::Error),
-    /// `typ` does not fit the declared type.
+    /// The `typ` does not fit the declared type.
     #[error("typ of the subject token does not fit its declared type")]
     Typ,
-    /// It is bound to a key, which is not honoured.
+    /// The token is bound to a key, which this service does not support.
     #[error("the subject token is bound to a key (cnf), which is not honoured")]
     Bound,
-    /// It is a service account's own token.
+    /// The token is a service account's own.
     #[error("the token of a service account is no subject token")]
     ServiceAccount,
-    /// It is not addressed to the agent that presents it.
+    /// The token is not addressed to the agent that presents it.
     #[error("the subject token is not addressed to {0:?}")]
     NotAddressed(String),
-    /// `sub` is absent, empty, too long, or has control characters.
+    /// The `sub` is absent, empty, too long, or contains control characters.
     #[error("sub of the subject token is absent, empty, too long or holds control characters")]
     Sub,
-    /// `sub` is the id or the workload of an agent.
+    /// The `sub` is the id or the workload of an agent.
     #[error("sub of the subject token is the id or the workload of an agent")]
     SubIsAnAgent,
-    /// `jti` is empty, too long, or has control characters.
+    /// The `jti` is empty, too long, or contains control characters.
     #[error("jti of the subject token is empty, too long or holds control characters")]
     Jti(#[from] JtiError),
-    /// The tenant claim of the issuer is absent.
+    /// The token does not have the issuer's tenant claim.
     #[error("the subject token has no value where the issuer's tenant_claim says")]
     TenantMissing,
-    /// The tenant claim of the issuer is not one value.
+    /// The tenant claim is not a single value.
     #[error("the tenant claim of the subject token cannot be used")]
     TenantClaim(#[source] ClaimError),
-    /// The tenant is not a tenant.
+    /// The value of the tenant claim is not a valid tenant.
     #[error("the tenant of the subject token is malformed")]
     Tenant(#[source] TenantError),
-    /// The issuer may not assert this tenant, or no tenant.
+    /// The issuer may not assert this tenant, or must assert a tenant.
     #[error("the tenant of the subject token is outside of the tenants of its issuer")]
     TenantOutside,
-    /// The scope claim holds what is no scope.
+    /// The scope claim has a value that is not a scope.
     #[error("the scope claim of the subject token is malformed")]
     Scope(#[source] ScopeError),
-    /// The scope claim is of another type.
+    /// The scope claim has the wrong type.
     #[error("the scope claim of the subject token cannot be used")]
     ScopeClaim(#[source] ClaimError),
-    /// `act` is malformed.
+    /// The `act` claim is malformed.
     #[error("act of the subject token is malformed")]
     Act(#[source] ActError),
-    /// An outside issuer wrote an actor in our namespace.
+    /// An outside issuer wrote an actor in the namespace of this service.
     #[error("act of the subject token claims an actor of this service")]
     ActClaimsUs,
-    /// `may_act` is malformed.
+    /// The `may_act` claim is malformed.
     #[error("may_act of the subject token is malformed")]
     MayAct,
-    /// The issuer that first named the user is registered no more, or disabled.
+    /// The issuer that first named the user is no longer registered, or is disabled.
     #[error("the issuer of the user is not registered, or disabled")]
     PrincipalIssuer,
-    /// The agent that the token was issued to is registered no more, or disabled.
+    /// The agent that the token was issued to is no longer registered, or is disabled.
     #[error("the current actor of the subject token is not registered, or disabled")]
     CurrentActor,
-    /// No delegation that is enabled would still allow it.
+    /// No enabled delegation would still allow the token.
     #[error("the delegation that allowed the subject token is registered no more, disabled, or covers it no longer")]
     Delegation,
-    /// Its issuer names workloads, and no delegation lists the issuer as one of users.
+    /// The issuer names workloads, and no delegation lists it as an issuer of users.
     #[error("the issuer of the subject token names workloads, and no delegation lists it in issuers")]
     WorkloadIssuer,
-    /// `sub` begins with the prefix of another issuer.
+    /// The `sub` starts with the prefix of another issuer.
     #[error("sub of the subject token begins with the subject_prefix of another issuer")]
     SubOfAnotherIssuer,
-    /// It has been revoked.
+    /// The token has been revoked.
     #[error("the subject token is revoked, by {0:?}")]
     Revoked(RevocationKind),
 }
 
 impl SubjectError {
-    /// Whether the token may be good, and only cannot be checked now.
+    /// Returns true if the token may be valid but cannot be checked now.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Trust(trust) if trust.is_outage())
     }
 
-    /// The kind of error.
+    /// Returns the kind of error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         if self.is_outage() { ErrorKind::Unavailable } else { ErrorKind::Token }
     }
 
-    /// The stable name, for audit and metrics.
+    /// Returns the stable name, for audit and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

@@ -1,8 +1,9 @@
-//! On whose behalf? A subject token is verified, and read.
+//! The verification of subject tokens.
 //!
-//! What lives here: the checks of a token of ours (`own`) and of an outside issuer (`outside`), and what both share: the kind, the
-//! address, the values, the revocations. Beside them, the checks of an operator's access token (`operator`). What must never: what the delegation allows; `policy` reads it. Another kind of subject
-//! token is a file here and an arm of [`subject`].
+//! What lives here: the checks of a token of this service (`own`) and of an outside issuer
+//! (`outside`), and the shared checks: kind, address, values and revocations. Also the checks of an
+//! operator's access token (`operator`). What must never: the limits of a delegation, which
+//! `policy` reads. Another kind of subject token is a file here and an arm of [`subject`].
 
 mod error;
 mod operator;
@@ -25,22 +26,22 @@ use crate::policy::{Subject, VerifiedSubject};
 use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 
-/// What verifying reads.
+/// The inputs of the verification.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyContext<'a> {
-    /// The entries.
+    /// The registry with issuers, agents and delegations.
     pub registry: &'a Registry,
     /// The keys of outside issuers.
     pub trusted: &'a TrustedKeys,
-    /// Our own keys.
+    /// The signing keys of this service.
     pub ring: &'a KeyRing,
-    /// What stands revoked.
+    /// The revocations in force.
     pub revocations: &'a Revocations,
-    /// Our issuer.
+    /// The issuer identifier of this service.
     pub issuer: &'a str,
-    /// The longest token that is read.
+    /// The maximum length of a token, in bytes.
     pub max_token_bytes: usize,
-    /// The present.
+    /// The present time, for the checks of times.
     pub now: Timestamp,
 }
 
@@ -56,7 +57,8 @@ pub struct UnrevokedSubject {
 /// Verifies the subject token that `presenter`, which has authenticated, sends as `declared`.
 ///
 /// # Errors
-/// [`SubjectError`]: the token is bad, or not the presenter's to use, or cannot be checked now.
+/// [`SubjectError`]: the token is invalid, the presenter may not use it, or it cannot be checked
+/// now.
 pub async fn subject(
     context: &VerifyContext<'_>,
     token: &str,
@@ -74,7 +76,8 @@ pub async fn subject(
     Ok(UnrevokedSubject { subject, standing })
 }
 
-/// Checks that a subject is no agent and is not revoked, when `presenter` presents its token. Returns its standing.
+/// Checks that a subject is not the name of an agent, and is not revoked for a token presented by
+/// `presenter`.
 ///
 /// # Errors
 /// [`SubjectError`]: `SubIsAnAgent` or `Revoked`.
@@ -96,14 +99,16 @@ pub fn check_standing(
     Ok(standing)
 }
 
-/// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates as.
+/// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates
+/// as.
 fn is_an_agent(registry: &Registry, subject: &Subject) -> bool {
     let SubjectId { iss, sub, .. } = &subject.principal;
     registry.acting(&subject.sub).is_some()
         || (registry.is_workload_issuer(iss) && registry.workload(iss, sub).is_some())
 }
 
-/// Everything of a subject token that a revocation can name, when `presenter` presents it.
+/// Returns the properties of a subject token that a revocation can match, when `presenter` presents
+/// it.
 fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Standing {
     let mut agents = Standing::agents_of(subject.act.as_ref(), our_issuer);
     agents.push(presenter.id.clone());

@@ -1,4 +1,5 @@
-//! Access tokens of the issuer that names operators: the same strictness as for subject tokens, another question.
+//! Access tokens of the issuer that names operators. They are checked as strictly as subject
+//! tokens, for another purpose.
 
 use jiff::Timestamp;
 use sts_jose::{ClaimError, Claims, ParseError, UnverifiedToken, typ_fits};
@@ -11,76 +12,76 @@ use crate::record::{Revocations, Standing};
 use crate::registry::Registry;
 use crate::storage::RevocationKind;
 
-/// The `typ` of an access token that says so (RFC 9068 §2.1).
+/// The `typ` that marks an access token (RFC 9068 §2.1).
 const AT_JWT: &[&str] = &["at+jwt"];
 
-/// What an operator's token is verified against.
+/// The inputs of the verification of an operator's token.
 #[derive(Debug, Clone, Copy)]
 pub struct OperatorContext<'a> {
-    /// The one issuer that names operators, as the only entry.
+    /// A registry whose only entry is the issuer that names operators.
     pub registry: &'a Registry,
-    /// Its keys.
+    /// The keys of that issuer.
     pub trusted: &'a TrustedKeys,
-    /// What its tokens must be addressed to.
+    /// The audience that its tokens must have.
     pub audience: &'a str,
-    /// The claim that says what an operator may do, by its literal name.
+    /// The claim with the permissions of an operator, by its literal name.
     pub claim: &'a str,
     /// The `typ` that its tokens must have.
     pub typ: TokenTyp,
     /// The revocations in force.
     pub revocations: &'a Revocations,
-    /// The present.
+    /// The present time, for the checks of times.
     pub now: Timestamp,
 }
 
-/// An operator, as an access token names it.
+/// An operator, as named by an access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedOperator {
-    /// The issuer.
+    /// The issuer of the token.
     pub iss: String,
-    /// The operator, as the issuer names it.
+    /// The `sub`: the name of the operator at the issuer.
     pub sub: String,
-    /// What the claim holds: the elements of an array, or the words of a text.
+    /// The values of the claim: the elements of an array, or the words of a text.
     pub values: Vec<String>,
 }
 
-/// An access token names no operator.
+/// An access token that is not accepted from an operator.
 #[derive(Debug, Error)]
 pub enum OperatorError {
-    /// It is no JWT.
+    /// The token is not a JWT.
     #[error("no JWT")]
     Parse(#[source] ParseError),
-    /// It is not believed.
+    /// The token is not trusted, or cannot be checked now.
     #[error("not believed")]
     Trust(#[source] TrustError),
-    /// It is another kind of token.
+    /// The `typ` marks another kind of token.
     #[error("its typ is that of another kind of token")]
     Typ,
-    /// It is bound to a key.
+    /// The token is bound to a key.
     #[error("bound to a key")]
     Bound,
-    /// A claim has another type than it should.
+    /// A claim has the wrong type.
     #[error("a claim is malformed")]
     Claim(#[from] ClaimError),
-    /// It is addressed to others.
+    /// The token is addressed to another service.
     #[error("addressed to others")]
     NotAddressed,
-    /// It names nobody.
+    /// The `sub` is missing or not a valid name.
     #[error("its sub is missing or no name")]
     Sub,
-    /// Its `jti` is no name.
+    /// The `jti` is not a valid name.
     #[error("its jti is not accepted")]
     Jti(#[from] JtiError),
-    /// It is an ID token, which is for a client to read and not for a service.
+    /// The token is an ID token, which is meant for a client and not for a service.
     #[error("an ID token")]
     IdToken,
-    /// It is revoked, or its operator is, or is on hold.
+    /// The token or its operator is revoked, or the operator is on hold.
     #[error("revoked, by {0:?}")]
     Revoked(RevocationKind),
 }
 
 impl OperatorError {
-    /// Whether the token may be good, and only cannot be checked now.
+    /// Returns true if the token may be valid but cannot be checked now.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         if let Self::Trust(trust) = self { trust.is_outage() } else { false }
@@ -90,7 +91,8 @@ impl OperatorError {
 /// Verifies an operator's access token: signature, kind, times, address, revocations.
 ///
 /// # Errors
-/// [`OperatorError`]; of these, one that [is an outage](OperatorError::is_outage) says nothing about the token.
+/// [`OperatorError`]; an error that [is an outage](OperatorError::is_outage) proves nothing about
+/// the token.
 pub async fn operator(context: &OperatorContext<'_>, token: &str) -> Result<VerifiedOperator, OperatorError> {
     let token = UnverifiedToken::parse(token).map_err(OperatorError::Parse)?;
     let believed = context.trusted.believe(context.registry, token, context.now).await.map_err(OperatorError::Trust)?;
@@ -124,7 +126,8 @@ pub async fn operator(context: &OperatorContext<'_>, token: &str) -> Result<Veri
     Ok(VerifiedOperator { iss: believed.issuer.iss().to_owned(), sub: sub.to_owned(), values })
 }
 
-/// Returns true if a token has a claim that only ID tokens have (OpenID Connect Core §2, §3.3.2.11), or the `typ` claim of Keycloak's.
+/// Returns true if a token has a claim that only ID tokens have (OpenID Connect Core §2,
+/// §3.3.2.11). The `typ` claim of Keycloak's ID tokens counts too.
 fn is_id_token(claims: &Claims) -> bool {
     ["nonce", "at_hash", "c_hash"].into_iter().any(|claim| claims.get(claim).is_some())
         || claims.get("typ").is_some_and(|typ| typ == "ID")

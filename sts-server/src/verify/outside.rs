@@ -28,7 +28,8 @@ pub(super) async fn subject(
     Ok(VerifiedSubject::new(&believed.token, subject))
 }
 
-/// A token that names a workload, or a service account of another service like this one, is not a user's.
+/// Rejects the token of a workload, and the token of another service's service account: neither
+/// belongs to a user.
 fn check_kind(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<(), SubjectError> {
     if !context.registry.is_user_issuer(&believed.issuer.issuer.issuer) {
         return Err(SubjectError::WorkloadIssuer);
@@ -71,7 +72,7 @@ fn read(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<Subject,
     })
 }
 
-/// Binding: a token is accepted only from an agent that it is addressed to.
+/// Checks that the token is addressed to the agent that presents it.
 fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<(), SubjectError> {
     let fits =
         |audience: &str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
@@ -92,7 +93,7 @@ fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectErr
     if issuer.tenants.contain(tenant.as_ref()) { Ok(tenant) } else { Err(SubjectError::TenantOutside) }
 }
 
-/// The prior chain, which may not claim an actor of ours.
+/// Reads the prior chain, which may not name an actor of this service.
 fn act(our_issuer: &str, claims: &Claims) -> Result<Option<Act>, SubjectError> {
     let act = values::act(claims)?;
     let claims_us = act.iter().flat_map(Act::actors).any(|actor| actor.iss == Some(our_issuer));

@@ -1,4 +1,4 @@
-//! Tokens of ours.
+//! Tokens that this service minted.
 
 use jiff::Timestamp;
 use serde::Deserialize as _;
@@ -15,26 +15,27 @@ use crate::storage::TokenReference;
 /// The `typ` of the tokens that this service mints (RFC 9068 §2.1).
 const OWN_TYP: &[&str] = &["at+jwt"];
 
-/// A token of ours that is alive.
+/// A token of this service that is valid now.
 #[derive(Debug)]
 pub struct OwnToken {
-    /// What it says.
+    /// The claims of the token.
     pub claims: AccessTokenClaims,
     token: VerifiedToken,
     times: sts_jose::Times,
 }
 
 impl OwnToken {
-    /// Refuses a token that is bound to a key.
+    /// Rejects a token that is bound to a key.
     ///
     /// # Errors
-    /// [`SubjectError::Bound`].
+    /// [`SubjectError::Bound`] if the token has a `cnf` claim.
     pub fn check_unbound(&self) -> Result<(), SubjectError> {
         values::check_unbound(self.token.claims())
     }
 }
 
-/// Verifies a token of ours: signature, kind, times, claims. Not its address, and not whether it stands revoked.
+/// Verifies a token of this service: signature, kind, times and claims. Does not check its address
+/// or revocations.
 ///
 /// # Errors
 /// [`SubjectError`]: `NotOurs`, `Typ`, `Time` or `Claims`.
@@ -48,8 +49,9 @@ pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: Timestamp) -> 
     Ok(OwnToken { claims, token, times })
 }
 
-/// Checks that the entries that a token of ours rests on still allow it: the issuer of its user, with the tenant that it asserted, the
-/// agent that it was issued to, and the delegation.
+/// Checks that the registry entries behind a token of this service still allow it. These are the
+/// issuer of its user with the asserted tenant, the agent that it was issued to, and the
+/// delegation.
 ///
 /// # Errors
 /// [`SubjectError`]: `PrincipalIssuer`, `TenantOutside`, `CurrentActor` or `Delegation`.
@@ -71,7 +73,8 @@ pub fn check_parties(registry: &Registry, claims: &AccessTokenClaims) -> Result<
     Err(SubjectError::Delegation)
 }
 
-/// Returns true if a delegation between the token's agent and target covers its user's issuer and tenant, or its service account.
+/// Returns true if a delegation between the token's agent and target covers the token. It must
+/// cover the user's issuer and tenant, or the service account.
 fn allows(registry: &Registry, delegation: &Delegation, claims: &AccessTokenClaims) -> bool {
     if delegation.disabled {
         return false;
@@ -84,7 +87,7 @@ fn allows(registry: &Registry, delegation: &Delegation, claims: &AccessTokenClai
     registry.covers_users_of(delegation, &principal.iss) && delegation.tenants.contain(claims.tenant_id.as_ref())
 }
 
-/// Everything of a token of ours that a revocation can be about.
+/// Returns the properties of a token of this service that a revocation can match.
 #[must_use]
 pub fn own_standing(claims: &AccessTokenClaims) -> Standing {
     let mut agents = Standing::agents_of(claims.act.as_ref(), &claims.iss);

@@ -1,4 +1,4 @@
-//! A subject that an operator supposes, for `explain`: the checks that need no token.
+//! A hypothetical subject that an operator describes, for `explain`: the checks that need no token.
 
 use jiff::SignedDuration;
 use sts_protocol::{Act, Scope, SubjectId, Tenant, is_name};
@@ -8,28 +8,28 @@ use crate::policy::{Authentication, HeldScope, Subject};
 use crate::registry::{Issuer, ScopesFrom};
 use crate::storage::TokenReference;
 
-/// What an operator says of a user and their token.
+/// An operator's description of a user and their token.
 #[derive(Debug, Clone)]
 pub struct SupposedSubject {
     /// The issuer that names the user.
     pub issuer: String,
-    /// The user, as that issuer names it.
+    /// The name of the user at that issuer.
     pub sub: String,
-    /// The tenant.
+    /// The tenant of the user.
     pub tenant: Option<Tenant>,
-    /// What the token holds; absent, what the issuer's entry says.
+    /// The scope of the token. If absent, the scope follows from the issuer's entry.
     pub scope: Option<Scope>,
-    /// The roles.
+    /// The roles of the user.
     pub roles: Vec<String>,
-    /// The agents that have acted so far, the last one first.
+    /// The agents that have acted so far, the last agent first.
     pub actors: Vec<String>,
 }
 
-/// The subject that a token of this description would be read as; it lives for an hour. Whether it stands unrevoked is
-/// [`super::check_standing`]'s to say, who knows the presenter.
+/// Returns the subject of a token that fits this description and is valid for an hour. It does not
+/// check revocations: [`super::check_standing`] does, because it knows the presenter.
 ///
 /// # Errors
-/// [`SubjectError`] when no such token would be accepted from anybody.
+/// [`SubjectError`] if no agent could present such a token.
 pub fn suppose(context: &VerifyContext<'_>, supposed: SupposedSubject) -> Result<Subject, SubjectError> {
     let issuer = context.registry.issuer(&supposed.issuer).filter(|issuer| !issuer.disabled);
     let issuer = issuer.ok_or(SubjectError::PrincipalIssuer)?;
@@ -72,7 +72,8 @@ pub fn suppose(context: &VerifyContext<'_>, supposed: SupposedSubject) -> Result
     })
 }
 
-/// The tenant of the issuer's tokens: its fixed one, the one that its claim holds, or none; never another.
+/// Returns the tenant of the issuer's tokens: its fixed tenant, the value of its claim, or none.
+/// Rejects any other tenant.
 fn tenant(issuer: &Issuer, supposed: Option<Tenant>) -> Result<Option<Tenant>, SubjectError> {
     let tenant = match (&issuer.tenant, &issuer.tenant_claim, supposed) {
         (Some(fixed), _, None) => Some(fixed.clone()),

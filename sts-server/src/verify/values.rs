@@ -1,4 +1,4 @@
-//! The values that every subject token must keep to.
+//! The values that every subject token is checked for.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,17 @@ use sts_protocol::{Act, Scope, ScopeToken, Tenant};
 use super::SubjectError;
 use crate::policy::{Authentication, MayAct};
 
-/// Refuses a token that is bound to a key.
+/// Rejects a token that is bound to a key.
 pub(super) fn check_unbound(claims: &Claims) -> Result<(), SubjectError> {
     if claims.get("cnf").is_some() { Err(SubjectError::Bound) } else { Ok(()) }
 }
 
-/// `act`, level by level.
+/// Reads `act`, level by level.
 pub(super) fn act(claims: &Claims) -> Result<Option<Act>, SubjectError> {
     claims.get("act").map(Act::from_value).transpose().map_err(SubjectError::Act)
 }
 
-/// `may_act`: an object with a string `sub`.
+/// Reads `may_act`: an object with a string `sub`.
 pub(super) fn may_act(claims: &Claims) -> Result<Option<MayAct>, SubjectError> {
     let Some(value) = claims.get("may_act") else { return Ok(None) };
     let sub = value.get("sub").and_then(Value::as_str).ok_or(SubjectError::MayAct)?;
@@ -30,24 +30,25 @@ pub(super) fn may_act(claims: &Claims) -> Result<Option<MayAct>, SubjectError> {
     Ok(Some(MayAct { iss, sub: sub.to_owned() }))
 }
 
-/// The tenant: one value.
+/// Reads the tenant, which must be a single value.
 pub(super) fn tenant(claims: &Claims, selectors: &ClaimSelectors) -> Result<Tenant, SubjectError> {
     let tenant = selectors.one(claims).map_err(SubjectError::TenantClaim)?.ok_or(SubjectError::TenantMissing)?;
     Tenant::new(&tenant).map_err(SubjectError::Tenant)
 }
 
-/// The scope: a string of tokens, or an array of them; absent or empty, none.
+/// Reads the scope: a string of tokens, or an array of tokens. An absent or empty claim is an empty
+/// scope.
 pub(super) fn scope(claims: &Claims, selectors: &ClaimSelectors) -> Result<Scope, SubjectError> {
     let Some(scope) = selectors.texts(claims).map_err(SubjectError::ScopeClaim)? else { return Ok(Scope::default()) };
     scope.words().map(ScopeToken::new).collect::<Result<_, _>>().map_err(SubjectError::Scope)
 }
 
-/// The roles. A claim of another shape holds none.
+/// Reads the roles. A claim of any other shape has no roles.
 pub(super) fn roles(claims: &Claims, selectors: &ClaimSelectors) -> Vec<String> {
     selectors.names(claims).into_iter().map(Cow::into_owned).collect()
 }
 
-/// How the user authenticated; values of other shapes than RFC 9068 §2.2.1 has are left behind.
+/// Reads the authentication of the user. Drops values whose shape does not fit RFC 9068 §2.2.1.
 pub(super) fn authentication(claims: &Claims) -> Authentication {
     let get = |name: &str, fits: fn(&Value) -> bool| claims.get(name).filter(|value| fits(value)).cloned();
     Authentication {

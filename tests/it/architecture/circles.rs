@@ -84,7 +84,7 @@ fn names_of_all(files: &[Source]) -> Vec<String> {
     for file in files {
         let crate_name = file.path.split('/').next().unwrap_or_default();
         let names: BTreeSet<String> =
-            file.code().filter_map(|(_, line)| defined(line, &["struct", "enum", "trait", "type"])).collect();
+            file.code().filter_map(|(_, line)| defined(line, &["struct", "enum", "trait"])).collect();
         for name in names {
             found.entry((crate_name.to_owned(), name)).or_default().push(file.path.clone());
         }

@@ -387,11 +387,6 @@ fn debian_folders() -> Vec<PathBuf> {
 
 /// Installs the package where that is possible: as root on Debian and its children.
 async fn install() -> anyhow::Result<PathBuf> {
-    eprintln!("PostgreSQL: installing the package \"postgresql\"");
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "postgresql"][..]] {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
-        run(command).await.context("no binaries of PostgreSQL on this machine, nor by apt-get")?;
-    }
+    crate::packages::install(&["postgresql"]).await.context("no binaries of PostgreSQL on this machine")?;
     find_binaries().context("the package \"postgresql\" holds no server")
 }

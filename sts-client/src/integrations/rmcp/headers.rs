@@ -1,4 +1,5 @@
-//! The headers of a request of rmcp. rmcp takes the token apart from the other headers, and of those one value for each name.
+//! The headers of an rmcp request. rmcp takes the token separately, and only a single value for
+//! every other header name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,21 +13,21 @@ use crate::error::Error;
 use crate::propagate::again::Sent;
 use crate::propagate::{Operation, Propagator};
 
-/// The headers of a request of rmcp.
+/// The headers of an rmcp request after propagation.
 pub(super) struct Prepared {
-    /// The URL as the routes saw it.
+    /// The normalised URL, which the routes use.
     pub(super) uri: Arc<str>,
-    /// The token, without its scheme.
+    /// The token without its scheme.
     pub(super) token: String,
-    /// Every other header.
+    /// All other headers.
     pub(super) headers: HashMap<HeaderName, HeaderValue>,
 }
 
-/// Describe the message itself, or the connection; the HTTP client sets them. It would send a second one beside its own, and a `Host`
-/// would lead elsewhere than to where the route leads.
+/// Headers that describe the message or the connection. The HTTP client sets them, and would send
+/// both values. A forwarded `Host` could also lead to a host other than the route's.
 const OF_THE_HTTP_CLIENT: [HeaderName; 5] = [HOST, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING];
 
-/// A request as rmcp would send it.
+/// An rmcp request before propagation.
 pub(super) struct Call {
     url: Url,
     of_the_protocol: HashMap<HeaderName, HeaderValue>,
@@ -34,7 +35,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// A request to `uri` with the headers that rmcp gave it.
+    /// Returns a request to `uri` with these headers of rmcp.
     pub(super) fn new(uri: &str, given: HashMap<HeaderName, HeaderValue>) -> Result<Self, Error> {
         let url = Url::parse(uri)
             .map_err(|error| Error::misconfigured(format!("the uri of the mcp server cannot be used: {error}")))?;
@@ -43,7 +44,7 @@ impl Call {
         Ok(Self { url, of_the_protocol, given: given.into_iter().collect() })
     }
 
-    /// Makes the headers those that the route says.
+    /// Sets the headers by the route.
     pub(super) async fn prepare(
         &self,
         propagator: &Propagator,
@@ -55,7 +56,8 @@ impl Call {
         Ok((self.with(applied)?, sent))
     }
 
-    /// The same with another token, after the server has refused the one that was `sent`; `None` where there is no other.
+    /// Returns the same request with another token, after the server has refused the token of
+    /// `sent`. Returns `None` if no other token is available.
     pub(super) async fn prepare_again(&self, propagator: &Propagator, sent: &Sent) -> Option<Prepared> {
         let mut applied = self.given.clone();
         if !propagator.prepare_again(sent, &mut applied).await {
@@ -64,7 +66,8 @@ impl Call {
         self.with(applied).ok()
     }
 
-    /// What belongs to the protocol stays as rmcp has set it, even where the route forwards a header of that name.
+    /// Combines the headers. Protocol headers stay as rmcp has set them, even if the route forwards
+    /// a header of the same name.
     fn with(&self, mut applied: HeaderMap) -> Result<Prepared, Error> {
         let token = take_token(&mut applied)?;
         let mut headers = self.of_the_protocol.clone();
@@ -87,7 +90,7 @@ fn take_token(headers: &mut HeaderMap) -> Result<String, Error> {
     token.map(str::to_owned).ok_or_else(|| Error::misconfigured("the credential is no bearer token"))
 }
 
-/// All values of a header as one (RFC 9110 §5.3).
+/// Joins all values of a header into a single value (RFC 9110 §5.3).
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<HeaderValue, Error> {
     let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     HeaderValue::from_bytes(&values.join(&b", "[..]))

@@ -1,13 +1,14 @@
-//! Which operation a message is.
+//! The operation of an MCP message.
 
 use ::rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use serde_json::Value;
 
 use crate::once::OnceKey;
 
-/// The operation that a call of a tool is: `tools/call`, the tool's name and a digest of its arguments. `None` for every other message.
+/// Returns the operation of a tool call: `tools/call`, the name of the tool and a digest of its
+/// arguments. Returns `None` for any other message.
 ///
-/// The message's own id and its `_meta` are not part of it: they differ from one try to the next.
+/// The id of the message and its `_meta` are excluded, because they differ between attempts.
 pub(super) fn of(message: &ClientJsonRpcMessage) -> Option<String> {
     let ClientJsonRpcMessage::Request(request) = message else { return None };
     let ClientRequest::CallToolRequest(call) = &request.request else { return None };

@@ -1,4 +1,4 @@
-//! Bodies that are held in memory, and so can be sent twice. Every other body is sent once, unseen.
+//! Request bodies in memory, which can be sent twice. Any other body is sent once and is not read.
 
 use std::any::Any;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Empty, Full};
 
-/// The same body once more; `None` for a kind that cannot be sent twice.
+/// Clones a body; `None` for a type that cannot be sent twice.
 pub(super) fn cloned<B: 'static>(body: &B) -> Option<B> {
     cloned_as::<Full<Bytes>, B>(body)
         .or_else(|| cloned_as::<Empty<Bytes>, B>(body))
@@ -16,7 +16,7 @@ pub(super) fn cloned<B: 'static>(body: &B) -> Option<B> {
         .or_else(|| cloned_as::<(), B>(body))
 }
 
-/// The bytes of a body; `None` for a kind of which they are not known before it is sent.
+/// Returns the bytes of a body; `None` if the type does not expose them before sending.
 pub(super) fn bytes<B: 'static>(body: &B) -> Option<Bytes> {
     let body: &dyn Any = body;
     if let Some(full) = body.downcast_ref::<Full<Bytes>>() {
@@ -31,7 +31,7 @@ pub(super) fn bytes<B: 'static>(body: &B) -> Option<Bytes> {
         .or_else(|| body.downcast_ref::<String>().cloned().map(Bytes::from))
 }
 
-/// A clone, if `B` is that type.
+/// Returns a clone, if `B` is `T`.
 fn cloned_as<T: Clone + 'static, B: 'static>(body: &B) -> Option<B> {
     let body: &dyn Any = body;
     let mut clone = Some(body.downcast_ref::<T>()?.clone());

@@ -17,9 +17,9 @@ use crate::config::Config;
 use crate::mint;
 use crate::server::Surroundings;
 
-/// Who calls whom.
+/// The calls of the demonstration, each with actor and target.
 const HOPS: [(&str, &str); 2] = [("coordinator", "inventory"), ("inventory", "warehouse")];
-/// How long the demo user's token lives, in seconds.
+/// The lifetime of the demo user's token, in seconds.
 const USER_TOKEN_SECONDS: i64 = 3600;
 
 /// Sends one user's request through the chain and prints each hop.

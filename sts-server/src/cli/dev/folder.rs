@@ -1,4 +1,4 @@
-//! The folder of `dev`: what is missing is made, what is there is used again.
+//! The folder of `dev`. Missing files are made, existing files are used again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use super::super::output::read;
 use crate::config::is_of_another_user;
 use crate::keys::{KeyLifeError, MasterKey, write_private};
 
-/// The issuer of the demo user: its keys are in a file, so nothing of this name is ever fetched.
+/// The issuer of the demo user. Its keys are in a file, so this name is never fetched.
 pub(super) const DEMO_ISSUER: &str = "https://login.demo.example";
-/// The agents that ask for tokens, each with a secret.
+/// The agents that request tokens, each with a secret.
 const ASKING: [&str; 2] = ["coordinator", "inventory"];
 
-/// The folder, with what the demonstration needs of it.
+/// The folder, with the key and the secrets for the demonstration.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -30,7 +30,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes what is missing. What is there must belong to the user of this process: another one would know its keys.
+    /// Makes the missing files. Existing files must belong to the user of this process, because
+    /// another owner would know the keys.
     pub(super) fn make(path: &Path, entropy: &dyn Entropy) -> Result<Self, CliError> {
         check_owner(path)?;
         let is_new = !path.join("sts.toml").exists();
@@ -53,27 +54,26 @@ impl Folder {
         Ok(Self { path: path.to_owned(), is_new, issuer_key, secrets })
     }
 
-    /// Whether the folder was made now.
+    /// Returns true if this run made the folder.
     pub(super) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The configuration file.
     pub(super) fn config_file(&self) -> PathBuf {
         self.path.join("sts.toml")
     }
 
-    /// The key of the demo issuer.
+    /// Returns the key of the demo issuer.
     pub(super) fn issuer_key(&self) -> &SigningKey {
         &self.issuer_key
     }
 
-    /// The secret of an agent.
+    /// Returns the secret of an agent.
     pub(super) fn secret(&self, agent: &str) -> Result<&SecretString, CliError> {
         self.secrets.get(agent).ok_or_else(|| CliError::Demonstration(format!("secrets.toml has no secret of {agent}")))
     }
 
-    /// Writes a token to a file that only its owner may read, and gives the file's path.
+    /// Writes a token to a file that only its owner may read, and returns the path of the file.
     pub(super) fn keep_token(&self, name: &str, token: &str) -> Result<PathBuf, CliError> {
         let path = self.path.join(name);
         let failed = |source| CliError::File { path: path.clone(), source };
@@ -97,7 +97,7 @@ fn check_owner(path: &Path) -> Result<(), CliError> {
     }
 }
 
-/// A new master key opens nothing of a database that is there.
+/// Refuses a database whose master key is missing. A new master key cannot open it.
 fn check_no_database(path: &Path) -> Result<(), CliError> {
     let database = path.join("sts.db");
     if !database.exists() {
@@ -136,7 +136,7 @@ fn secrets(path: &Path, entropy: &dyn Entropy) -> Result<BTreeMap<String, String
     toml::from_str(&read(path)?).or(Err(malformed))
 }
 
-/// Writes a file that is not there yet.
+/// Writes a file, unless it already exists.
 fn make(path: &Path, text: &str) -> Result<(), CliError> {
     match write_private(path, text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {

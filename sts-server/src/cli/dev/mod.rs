@@ -1,4 +1,5 @@
-//! `dev`: a user's request travels through a chain of agents, by real HTTP, with nothing prepared.
+//! `dev`: sends a user's request through a chain of agents, over real HTTP, without any
+//! preparation.
 
 mod chain;
 mod folder;
@@ -18,9 +19,9 @@ use crate::config::{self, Config, Overrides};
 use crate::server::{Server, StartError, Surroundings};
 use folder::Folder;
 
-/// Where it would like to listen: agents, and then operators.
+/// The preferred ports: for agents, then for operators.
 const PORTS: [u16; 2] = [8080, 8081];
-/// How many ports further it looks when one is busy.
+/// The number of further ports to try if a port is busy.
 const FURTHER: u16 = 100;
 
 pub(super) async fn run(
@@ -46,7 +47,8 @@ pub(super) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The public and the admin listener, on the next free ports when their own are busy.
+/// Binds the public and the admin listener. If their own ports are busy, it uses the next free
+/// ports.
 async fn listeners(out: &mut Output) -> Result<[TcpListener; 2], CliError> {
     let [public, admin] = PORTS;
     let public = listener(public, public, out).await?;
@@ -72,7 +74,7 @@ async fn listener(wanted: u16, first: u16, out: &mut Output) -> Result<TcpListen
     Err(refused.map_or_else(|| CliError::Argument("there is no port".to_owned()), CliError::from))
 }
 
-/// The folder's configuration, for the address that was free.
+/// Loads the folder's configuration, with the issuer set to the bound address.
 fn configuration(file: &Path, public: SocketAddr, out: &mut Output) -> Result<Config, CliError> {
     let overrides = Overrides { issuer: Some(format!("http://{public}")), ..Overrides::default() };
     usable(config::load(Some(file), [], &overrides), out)

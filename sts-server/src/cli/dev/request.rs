@@ -1,4 +1,4 @@
-//! One token request to the server that this process runs itself.
+//! A token request to the server that this process runs.
 
 use std::net::SocketAddr;
 
@@ -15,17 +15,14 @@ use super::super::{CliError, loopback};
 
 /// A token request of an agent.
 pub(super) struct TokenRequest<'a> {
-    /// The agent.
     pub(super) agent: &'a str,
-    /// Its secret.
     pub(super) secret: &'a SecretString,
-    /// The parameters.
     pub(super) parameters: &'a [(&'a str, &'a str)],
-    /// What joins the hops.
+    /// The id that links the hops in the audit log.
     pub(super) correlation_id: &'a str,
 }
 
-/// Sends the request and reads the token.
+/// Sends the request and returns the response.
 pub(super) async fn token(server: SocketAddr, request: &TokenRequest<'_>) -> Result<TokenResponse, CliError> {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let body: Vec<String> =

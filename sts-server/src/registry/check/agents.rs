@@ -11,13 +11,13 @@ use crate::registry::located::{Located, Place};
 use crate::registry::{Agent, AgentAuth, AssertionAudience, MAX_AGENT_ID_CHARS, SecretHashes, Tenants, Workload};
 use crate::ttl::Ttl;
 
-/// The hexadecimal digits of a SHA-256.
+/// The number of hexadecimal digits in a SHA-256.
 const SHA256_HEX_CHARS: usize = 64;
 
-/// The SHA-256 of nothing.
+/// The SHA-256 of the empty string.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// What `token_ttl` is when nobody says; not worth a warning where `limits.max_ttl` is shorter.
+/// The default `token_ttl`. It causes no warning if `limits.max_ttl` is shorter.
 const DEFAULT_TOKEN_TTL: Ttl = Ttl::from_minutes(5);
 
 pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut Vec<Fault>) {
@@ -66,7 +66,8 @@ fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, fault
     }
 }
 
-/// A class authenticates by patterns of workloads alone, and nothing but a class has a `*`.
+/// Checks that a class authenticates only by workload patterns, and that only a class has a `*` in
+/// its id.
 fn class(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
     let id = &entry.id;
     let Some(prefix) = entry.class_prefix() else {
@@ -134,7 +135,7 @@ fn tokens(context: &Context<'_>, Located { entry, place }: &Located<Agent>, faul
     }
 }
 
-/// The credentials of an agent, and whose they are.
+/// The credentials of an agent, with its id and its place.
 struct Auth<'a> {
     id: &'a str,
     auth: &'a AgentAuth,
@@ -171,7 +172,7 @@ impl Auth<'_> {
         }
     }
 
-    /// A secret is replaced by another, so one hash stands alone or two stand side by side.
+    /// Checks that there is one hash, or two while a secret is being replaced.
     fn number_of_hashes(&self, key: &str, hashes: Option<&SecretHashes>, faults: &mut Vec<Fault>) {
         let Self { id, place, .. } = self;
         let Some(count) = hashes.map(|hashes| hashes.as_slice().len()) else { return };
@@ -181,7 +182,7 @@ impl Auth<'_> {
         }
     }
 
-    /// The options for client libraries whose assertions break the default rules.
+    /// Checks the options for client libraries whose assertions break the default rules.
     fn assertions(&self, faults: &mut Vec<Fault>) {
         let Self { id, auth, place } = self;
         let lifetime = auth.max_assertion_lifetime;
@@ -281,7 +282,7 @@ impl Auth<'_> {
 }
 
 impl Auth<'_> {
-    /// A `*` is the end of the subject of a class, and stands nowhere else.
+    /// Checks that a `*` stands only at the end of the subject of a class.
     fn pattern(&self, path: &str, workload: &Workload, faults: &mut Vec<Fault>) {
         let Self { id, place, .. } = self;
         let subject = &workload.subject;
@@ -306,7 +307,7 @@ impl Auth<'_> {
     }
 }
 
-/// Warns of hashes that cost another time than most: the time of an answer then tells which ids there are.
+/// Warns of hashes with different costs. The response time would then reveal which ids exist.
 pub(super) fn costs(agents: &[Located<Agent>], faults: &mut Vec<Fault>) {
     let Some(costliest) = agents.iter().flat_map(costs_of).max_by_key(Argon2idCost::work) else { return };
     for agent in agents {
@@ -320,13 +321,13 @@ pub(super) fn costs(agents: &[Located<Agent>], faults: &mut Vec<Fault>) {
     }
 }
 
-/// The costs of the hashes of an agent that can be read.
+/// Returns the costs of an agent's readable hashes.
 fn costs_of(agent: &Located<Agent>) -> impl Iterator<Item = Argon2idCost> {
     let hashes = agent.entry.auth.as_ref().map_or(&[][..], AgentAuth::argon2_hashes);
     hashes.iter().filter_map(|hash| argon2id_cost(hash).ok())
 }
 
-/// The words for the hash of nothing, which a shell makes of a variable that is not set.
+/// Returns the message for the hash of an empty secret. A shell produces it from an unset variable.
 pub(super) fn of_an_empty_secret(key: &str, id: &str) -> String {
     format!("{key} of agent {id:?} is the hash of an empty secret: was $SECRET set?")
 }

@@ -1,4 +1,4 @@
-//! What a rule needs to know besides the entry that it looks at.
+//! The data that a rule needs besides the entry that it checks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ pub(super) struct Context<'a> {
     issuers: HashSet<&'a str>,
     /// Agents by id.
     agents: HashMap<&'a str, &'a Located<Agent>>,
-    /// Ids of agents by what stands in `audience`.
+    /// Agent ids by `audience` value.
     audiences: HashMap<&'a str, &'a str>,
 }
 
@@ -33,33 +33,33 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The agent of this id, if it could be read.
+    /// Returns the agent with this id, if it could be read.
     pub(super) fn agent(&self, id: &str) -> Option<&'a Located<Agent>> {
         self.agents.get(id).copied()
     }
 
-    /// Whether there is an agent of this id, perhaps one that could not be read.
+    /// Returns true if an agent has this id, even if the agent could not be read.
     pub(super) fn knows_agent(&self, id: &str) -> bool {
         self.agents.contains_key(id) || self.entries.unread.contains(id)
     }
 
-    /// Whether an agent has this id or this `audience` value.
+    /// Returns true if an agent has this id or this `audience` value.
     pub(super) fn knows_name(&self, name: &str) -> bool {
         self.knows_agent(name) || self.audiences.contains_key(name)
     }
 
-    /// The name of the issuer that this is an alias of.
+    /// Returns the own name of the issuer with this alias.
     pub(super) fn issuer_of_alias(&self, name: &str) -> Option<&'a str> {
         let has = |issuer: &&Located<Issuer>| issuer.entry.aliases.iter().any(|alias| alias == name);
         self.entries.issuers.iter().find(has).map(|issuer| issuer.entry.issuer.as_str())
     }
 
-    /// Whether there is such an issuer, perhaps one that could not be read.
+    /// Returns true if the issuer exists, even if it could not be read.
     pub(super) fn knows_issuer(&self, issuer: &str) -> bool {
         self.issuers.contains(issuer) || self.entries.unread.contains(issuer) || self.issuer_of_alias(issuer).is_some()
     }
 
-    /// Adds to the fault of an unknown agent what was probably meant.
+    /// Adds the likely intended name to the fault of an unknown agent.
     pub(super) fn with_agent_meant(&self, fault: Fault, id: &str) -> Fault {
         if let Some(owner) = self.audiences.get(id) {
             return fault.with_help(format!("{id:?} is an audience of agent {owner:?}; its id is meant here"));
@@ -67,7 +67,7 @@ impl<'a> Context<'a> {
         meant(fault, nearest(id, sorted(self.agents.keys()).into_iter()))
     }
 
-    /// Adds to the fault of an unknown issuer what was probably meant.
+    /// Adds the likely intended name to the fault of an unknown issuer.
     pub(super) fn with_issuer_meant(&self, fault: Fault, issuer: &str) -> Fault {
         meant(fault, nearest(issuer, sorted(self.issuers.iter()).into_iter()))
     }

@@ -22,7 +22,7 @@ pub(super) fn rules(context: &Context<'_>, delegation: &Located<Delegation>, fau
     }
 }
 
-/// Two delegations of one pair must not cover the same subject.
+/// Checks that no two delegations of one pair cover the same subject.
 pub(super) fn overlaps(entries: &Entries, faults: &mut Vec<Fault>) {
     let mut pairs: HashMap<(&str, &str), Vec<&Located<Delegation>>> = HashMap::new();
     for delegation in entries.delegations.iter().filter(|delegation| delegation.place.is_whole()) {
@@ -118,7 +118,7 @@ fn tenants(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
         return faults.push(fault.with_help("leave it out for every tenant, or say disabled = true"));
     }
     for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
-        // An agent with no tenant at all has its own fault.
+        // An agent without any tenant is reported separately.
         let agent = context
             .agent(id)
             .filter(|agent| agent.place.reads(&["tenants"]) && agent.entry.tenants.overlap(&Tenants::Any));

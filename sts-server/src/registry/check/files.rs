@@ -1,4 +1,5 @@
-//! The files that entries name. One that is absent may be there where the server runs, so that is a warning.
+//! The files that entries name. A file that is missing here may exist on the server, so it causes a
+//! warning only.
 
 use std::io;
 use std::path::Path;
@@ -57,7 +58,7 @@ fn key_set(place: &Place, owner: &str, key: &str, file: &Path) -> Vec<Fault> {
     }
 }
 
-/// A file that is of no use anywhere is an error.
+/// Returns an error if no machine could use the file, and a warning otherwise.
 fn unreadable(place: &Place, owner: &str, key: &str, error: &io::Error) -> Fault {
     let name = key.rsplit('.').next().unwrap_or(key);
     match error.kind() {

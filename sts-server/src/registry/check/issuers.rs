@@ -48,10 +48,10 @@ fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, f
     }
 }
 
-/// Segments of issuers that no token names: they stand for several tenants.
+/// Path segments that stand for several tenants. No token has an `iss` with such a segment.
 const SHARED_SEGMENTS: [&str; 3] = ["common", "organizations", "consumers"];
 
-/// The names of the issuer, its aliases among them.
+/// Checks the name of the issuer and its aliases.
 fn names(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     let issuer = &entry.issuer;
     let aliases = (0..).zip(&entry.aliases).map(|(index, alias): (usize, _)| (format!("aliases[{index}]"), alias));
@@ -109,7 +109,8 @@ fn placeholder(entry: &Issuer, place: &Place, path: &str, name: &str, faults: &m
     }
 }
 
-/// A SPIFFE trust domain has a bundle, and its tokens name their subject in `sub`.
+/// Checks that the name of a SPIFFE trust domain is valid and that its subject is in `sub`. Other
+/// issuers must have no bundle URL.
 fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     let name = &entry.issuer;
     if name.starts_with("spiffe://") {
@@ -131,10 +132,10 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
     }
 }
 
-/// The keys that say where the issuer's keys are.
+/// The registry keys that set the source of the issuer's signing keys.
 const SOURCES: [&str; 5] = ["jwks_uri", "jwks", "jwks_file", "bundle_uri", "bundle_file"];
 
-/// The names of the keys that say where the issuer's keys are.
+/// Returns the names of the source keys that the entry sets.
 fn given_sources(issuer: &Issuer) -> Vec<&'static str> {
     let sources = [
         ("jwks_uri", issuer.jwks_uri.is_some()),
@@ -242,7 +243,8 @@ fn claims(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Warns of a literal name with dots that seems to be meant as a path. The names of claims that are URLs have dots too.
+/// Warns of a literal name with dots that was probably meant as a path. Claim names that are URLs
+/// have dots too.
 fn dotted(place: &Place, key: &str, issuer: &str, selector: &str) -> Option<Fault> {
     if selector.contains(['/', ':']) || !selector.contains('.') {
         return None;

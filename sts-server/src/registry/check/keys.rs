@@ -1,23 +1,23 @@
-//! The rules of key sets and of the URLs that they come from, which issuers and agents share.
+//! The rules that issuers and agents share, for key sets and their URLs.
 
 use serde_json::{Map, Value};
 use sts_jose::{FetchError, KeySet, LostKey, MAX_KEYS, check_url};
 use url::Url;
 
-/// Whether `http` may go beyond the loopback interface.
+/// The hosts that plain `http` may reach: all, or the loopback interface only.
 #[derive(Clone, Copy)]
 pub(super) enum PlainHttp {
     Allowed,
     LoopbackOnly,
 }
 
-/// Says what is wrong with an inline key set, or which of its keys are lost.
+/// Checks an inline key set. Returns the unusable keys, or an error if the key set is unusable.
 pub(super) fn check_key_set(jwks: &Map<String, Value>) -> Result<Vec<String>, String> {
     let bytes = serde_json::to_vec(jwks).map_err(|error| error.to_string())?;
     check_key_set_bytes(&bytes)
 }
 
-/// Says what is wrong with a key set, or which of its keys are lost.
+/// Checks a key set. Returns the unusable keys, or an error if the key set is unusable.
 pub(super) fn check_key_set_bytes(bytes: &[u8]) -> Result<Vec<String>, String> {
     let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
     let mut lost: Vec<String> = keys.lost().iter().map(lost_key).collect();
@@ -38,7 +38,7 @@ fn lost_key(LostKey { kid, index, reason }: &LostKey) -> String {
     }
 }
 
-/// Says what is wrong with a URL that keys are to come from.
+/// Checks a URL that keys are fetched from.
 pub(super) fn check_key_url(url: &Url, plain_http: PlainHttp) -> Result<(), String> {
     let allow_http = match plain_http {
         PlainHttp::Allowed => true,

@@ -1,8 +1,9 @@
 //! The rules that hold between entries, and between entries and the configuration.
 //!
-//! What lives here: the rules, one file per kind of entry and two for what concerns several. What must never: how an entry is
-//! written, which is the file reader's. A rule that takes a missing key for a decision asks [`Place::reads`] first: of an entry
-//! that could only be read in part, the key may be what was lost.
+//! What lives here: the rules, one file per kind of entry, and separate files for rules that
+//! concern several kinds. What must never: the syntax of an entry, which the file reader checks. A
+//! rule that relies on the absence of a key calls [`Place::reads`] first. In an entry that was read
+//! only in part, the key may have been unreadable.
 //!
 //! [`Place::reads`]: super::located::Place::reads
 
@@ -22,8 +23,9 @@ use super::located::Entries;
 use crate::config::Config;
 use crate::fault::{Fault, Severity};
 
-/// Every fault of a registry file, in the order of the lines: what could not be read, every rule that is broken, and what is wrong
-/// with the files that entries name. Reads those files, and computes each argon2id hash once. Without a configuration, the rules that need one are left out.
+/// Returns every fault of a registry file, in line order: unreadable parts, broken rules, and
+/// faults of the files that entries name. Reads those files, and computes each argon2id hash once.
+/// Without a configuration, the rules that need one are skipped.
 #[must_use]
 pub fn check(registry: &RegistryFile, config: Option<&Config>) -> Vec<Fault> {
     let mut faults = registry.faults().to_vec();
@@ -35,8 +37,8 @@ pub fn check(registry: &RegistryFile, config: Option<&Config>) -> Vec<Fault> {
     faults
 }
 
-/// Every rule that these entries break, in the order of the lines. Entries of files and of the database may be mixed; of two that
-/// do not go together, the later one bears the fault. Reads no file.
+/// Returns every fault of the rules in these entries, in line order. Entries of files and of the
+/// database may be mixed. If two entries conflict, the later one gets the fault. Reads no file.
 #[must_use]
 pub fn rules(entries: &Entries, config: Option<&Config>) -> Vec<Fault> {
     let context = Context::new(entries, config);
@@ -58,7 +60,7 @@ pub fn rules(entries: &Entries, config: Option<&Config>) -> Vec<Fault> {
     faults
 }
 
-/// Warns of a file that says nothing: every request would be refused.
+/// Warns of a file without entries, because every request would be refused.
 fn emptiness(registry: &RegistryFile, faults: &[Fault]) -> Option<Fault> {
     let Entries { issuers, agents, delegations, .. } = registry.entries();
     let is_empty = issuers.is_empty() && agents.is_empty() && delegations.is_empty() && faults.is_empty();

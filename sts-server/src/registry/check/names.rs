@@ -1,4 +1,4 @@
-//! What must not stand twice: issuers, the names of agents, workloads.
+//! The rules of uniqueness: for issuers, for the names of agents, and for workloads.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ fn issuers(entries: &Entries, faults: &mut Vec<Fault>) {
     }
 }
 
-/// An instance of a class has a name that no other agent may have.
+/// Checks that no agent has the name of an instance of a class.
 fn instances(entries: &Entries, faults: &mut Vec<Fault>) {
     let classes: HashMap<&str, &Place> = entries
         .agents
@@ -60,7 +60,7 @@ fn instances(entries: &Entries, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Two patterns of one issuer must not match the same subject.
+/// Checks that no two patterns of one issuer match the same subject.
 fn patterns(entries: &Entries, faults: &mut Vec<Fault>) {
     let mut seen: Vec<(&Workload, &str, &Place)> = Vec::new();
     for agent in entries.agents.iter().filter(|agent| agent.entry.class_prefix().is_some()) {
@@ -93,7 +93,8 @@ fn patterns(entries: &Entries, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Ids and `audience` values are one namespace; only an agent's own id may be among its own `audience`.
+/// Checks that names are unique. Ids and `audience` values share a namespace. An agent's own id may
+/// be in its own `audience`.
 fn agents(entries: &Entries, faults: &mut Vec<Fault>) {
     let mut seen: HashMap<&str, (&str, &Place)> = HashMap::new();
     for agent in &entries.agents {
@@ -119,7 +120,7 @@ fn agents(entries: &Entries, faults: &mut Vec<Fault>) {
             }
             own.push(name);
             match seen.get(name.as_str()).filter(|first| is_of_another_agent(first)) {
-                // The repeated id has its own fault.
+                // The duplicate id is already reported.
                 Some(_) if name == id => {}
                 Some((owner, first)) => {
                     let message =

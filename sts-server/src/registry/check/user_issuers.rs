@@ -1,7 +1,7 @@
-//! The rules about whose tokens are of users, and whose users a target could take for one another.
+//! The rules for issuers of users, and for users of different issuers that a target could confuse.
 //!
-//! A principal is (`iss`, `sub`), but many a target reads `sub` alone. Where users of two issuers reach it, a `subject_prefix` keeps
-//! them apart.
+//! A principal is (`iss`, `sub`), but many targets read `sub` alone. If users of two issuers reach
+//! such a target, a `subject_prefix` distinguishes them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,7 +10,7 @@ use crate::registry::issuer_uses::IssuerUses;
 use crate::registry::located::{Entries, Located};
 use crate::registry::{Delegation, Issuer, ScopesFrom};
 
-/// How many targets a warning names.
+/// The number of targets that a warning names.
 const NAMED_TARGETS: usize = 3;
 
 pub(super) fn rules(entries: &Entries, faults: &mut Vec<Fault>) {
@@ -22,7 +22,7 @@ pub(super) fn rules(entries: &Entries, faults: &mut Vec<Fault>) {
     meetings(entries, &uses, faults);
 }
 
-/// Names that begin with one prefix must not be able to begin with another.
+/// Checks that a name cannot start with two different prefixes.
 fn prefixes(entries: &Entries, faults: &mut Vec<Fault>) {
     let prefixed: Vec<_> = entries.issuers.iter().filter(|issuer| !issuer.entry.subject_prefix.is_empty()).collect();
     for (index, later) in prefixed.iter().enumerate() {
@@ -45,7 +45,8 @@ fn prefixes(entries: &Entries, faults: &mut Vec<Fault>) {
     }
 }
 
-/// An issuer that workloads name gives no subject tokens unless a delegation lists it: a warning where users seem to be meant.
+/// Warns of an issuer that workloads name and no delegation lists, if users seem to be meant. Such
+/// an issuer gives no subject tokens.
 fn workload_issuers(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault>) {
     if !entries.delegations.iter().all(|delegation| delegation.place.reads(&["issuers"])) {
         return;
@@ -71,7 +72,7 @@ fn workload_issuers(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault
     }
 }
 
-/// One warning for each group of issuers that meet, at the last of them.
+/// Adds one warning for each group of issuers that share targets, at the last issuer of the group.
 fn meetings(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault>) {
     let issuers = unprefixed_user_issuers(entries, uses);
     let mut reached: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
@@ -99,7 +100,8 @@ fn meetings(entries: &Entries, uses: &IssuerUses, faults: &mut Vec<Fault>) {
     }
 }
 
-/// An issuer that only workloads name is not one of users.
+/// Returns the enabled issuers of users that have no `subject_prefix`. An issuer that only
+/// workloads name is not among them.
 fn unprefixed_user_issuers<'a>(entries: &'a Entries, uses: &IssuerUses) -> Vec<&'a Located<Issuer>> {
     let mut seen = HashSet::new();
     entries

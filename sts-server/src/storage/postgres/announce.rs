@@ -1,7 +1,9 @@
-//! Announcements of changes: `NOTIFY` by the transaction that raises a counter, `LISTEN` by whoever follows.
+//! Change notifications: the transaction that raises a counter sends `NOTIFY`, and each follower
+//! sends `LISTEN`.
 //!
-//! Both are a way to be faster, never the way to be right: a database that only resembles `PostgreSQL` may know neither, and a pooler
-//! between may swallow what is announced. Then whoever follows finds out when it asks.
+//! They only make followers faster; correctness never depends on them. A database that merely
+//! resembles `PostgreSQL` may support neither. A pooler between may swallow notifications.
+//! Followers then find the change when they poll.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,12 +17,13 @@ use super::ACQUIRE_TIMEOUT;
 use super::error::PostgresError;
 
 const CHANNEL: &str = "sts_changed";
-/// How long after a failure the next attempt to listen is made.
+/// The pause after a failure before the next attempt to listen.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// After so long a silence the connection is tried: a network can swallow one whole.
+/// The silence after which the connection is tested. A network can swallow every notification.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Announces a change; it is heard when the caller's transaction commits. A database that cannot announce changes all the same.
+/// Announces a change; listeners receive it when the caller's transaction commits. The change
+/// succeeds even if the database cannot announce it.
 pub(super) async fn announce(connection: &mut PgConnection) -> Result<(), PostgresError> {
     let mut savepoint = connection.begin().await?;
     match sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *savepoint).await {
@@ -34,7 +37,8 @@ pub(super) async fn announce(connection: &mut PgConnection) -> Result<(), Postgr
     Ok(())
 }
 
-/// What a database announces. Listens from the first call of [`Announcements::next`] on, with a connection of its own.
+/// The notifications of a database. Listens from the first call of [`Announcements::next`], on a
+/// separate connection.
 pub(super) struct Announcements {
     options: PgConnectOptions,
     heard: Arc<Notify>,
@@ -46,7 +50,8 @@ impl Announcements {
         Self { options, heard: Arc::default(), listening: OnceLock::new() }
     }
 
-    /// Returns when something was announced, or may have been: after every time that nobody could hear.
+    /// Waits for a notification. Also returns after every interruption of listening, because a
+    /// notification may have been missed.
     pub(super) async fn next(&self) {
         self.listening.get_or_init(|| {
             tokio::spawn(listen_for_ever(self.options.clone(), Arc::clone(&self.heard))).abort_handle()
@@ -54,7 +59,7 @@ impl Announcements {
         self.heard.notified().await;
     }
 
-    /// Listens no more.
+    /// Stops listening.
     pub(super) fn end(&self) {
         if let Some(listening) = self.listening.get() {
             listening.abort();
@@ -85,7 +90,7 @@ async fn listen_for_ever(options: PgConnectOptions, heard: Arc<Notify>) {
     }
 }
 
-/// Listens until that fails.
+/// Listens until the connection fails.
 async fn listen(
     pool: &sqlx::PgPool,
     heard: &Notify,
@@ -98,7 +103,7 @@ async fn listen(
         tracing::info!("changes are announced again");
         *could_listen = true;
     }
-    // What happened before nobody heard.
+    // Changes before this point were not received.
     heard.notify_one();
     loop {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {

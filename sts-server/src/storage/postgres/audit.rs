@@ -1,4 +1,4 @@
-//! Audit rows.
+//! Appends and reads of audit rows.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,16 +15,17 @@ use crate::telemetry::Stopwatch;
 
 /// The longest time that a reader waits for transactions that are adding rows.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The pauses between two looks at them.
+/// The pauses between two checks of these transactions.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The rows of the page `sized` before which there are less than `AUDIT_PAGE_BYTES`, without the body of one that alone has more.
+/// The rows of the page `sized` that fewer than `AUDIT_PAGE_BYTES` precede. A body that alone
+/// exceeds that limit is left out.
 const SIZED_ROWS: &str = " SELECT id, writer, writer_sequence, at, correlation_id, txn, jti,
         CASE WHEN octet_length(body) <= 1048576 THEN body ELSE '' END AS body, mac
      FROM sized JOIN audit_events USING (id) WHERE bytes_before < 1048576";
 
-/// Adds rows in a transaction of their own.
+/// Adds rows in a separate transaction.
 pub(super) async fn append(pool: &PgPool, audit: &[AuditRow]) -> Result<(), PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     insert(&mut transaction, audit).await?;
@@ -32,7 +33,8 @@ pub(super) async fn append(pool: &PgPool, audit: &[AuditRow]) -> Result<(), Post
     Ok(())
 }
 
-/// Adds rows. The caller's transaction holds the lock of the writers, shared or not: [`audit`] relies on it.
+/// Adds rows. The caller's transaction must hold the lock of the writers, shared or exclusive:
+/// [`audit`] relies on it.
 pub(super) async fn insert(connection: &mut PgConnection, audit: &[AuditRow]) -> Result<(), PostgresError> {
     if audit.is_empty() {
         return Ok(());
@@ -55,7 +57,7 @@ pub(super) async fn insert(connection: &mut PgConnection, audit: &[AuditRow]) ->
     Ok(())
 }
 
-/// The greatest id that was found to be settled.
+/// The greatest id that is known to be settled.
 #[derive(Debug, Default)]
 pub(super) struct Settled(Mutex<Option<i64>>);
 
@@ -72,8 +74,8 @@ impl Settled {
 
 /// Reads rows by id.
 ///
-/// Ids are given out before the commit, so a row can appear after one with a greater id, and a reader that goes on from the greater one
-/// would never see it. Hence no row beyond an id that is settled.
+/// Ids are assigned before the commit, so a row can appear after a row with a greater id. A reader
+/// that continues from the greater id would miss it. The query therefore stops at the settled id.
 pub(super) async fn audit(
     pool: &PgPool,
     settled: &Settled,
@@ -112,11 +114,14 @@ pub(super) async fn audit(
     Ok(query.build_query_as().fetch_all(&mut *connection).await?)
 }
 
-/// The greatest id below which no row can appear any more.
+/// Returns the settled id: no row can appear at or below it any more.
 ///
-/// A transaction that adds rows holds the lock of the writers from before the first id is given out until its rows can be seen. So when
-/// all that held the lock after the greatest id was read have ended, every id up to that one is settled. The lock itself is not taken:
-/// writers would queue up behind a reader. If a writer takes too long, the rows that were settled before are read.
+/// A transaction that adds rows locks the writers' lock before it gets its first id, and holds it
+/// until its rows are visible. Therefore the greatest id is settled once every transaction that
+/// held the lock after it was read has ended.
+///
+/// This function does not take the lock, because writers would queue behind a reader. If a writer
+/// takes too long, it returns the id that was settled before.
 async fn settle(connection: &mut PgConnection, settled: &Settled) -> Result<Option<i64>, PostgresError> {
     let greatest: Option<i64> =
         sqlx::query_scalar("SELECT MAX(id) FROM audit_events").fetch_one(&mut *connection).await?;
@@ -137,9 +142,10 @@ async fn settle(connection: &mut PgConnection, settled: &Settled) -> Result<Opti
     Ok(Some(greatest))
 }
 
-/// The least id of the events at or after a moment: of the earliest of them, because later events have greater ids.
+/// Returns the least id among the earliest events at or after `since`. Later events have greater
+/// ids.
 async fn first_since(connection: &mut PgConnection, since: i64) -> Result<Option<i64>, PostgresError> {
-    // The limit also keeps the planner from looking for the least id by reading from the first row on.
+    // The limit also stops the planner from scanning for the least id from the first row.
     let first = sqlx::query_scalar(
         "SELECT MIN(id) FROM (
              SELECT id FROM audit_events
@@ -165,7 +171,7 @@ pub(super) async fn chain(
     let mut query: QueryBuilder<Postgres> = QueryBuilder::new(
         "WITH page AS (SELECT id, writer, writer_sequence, octet_length(body) AS bytes FROM audit_events",
     );
-    // At first no bound at all: a row that was forged may stand before everything that a writer writes.
+    // The first page has no lower bound, because a forged row may sort before every real row.
     if let Some((writer, writer_sequence)) = after {
         query.push(" WHERE (writer, writer_sequence) > (").push_bind(writer).push(", ");
         query.push_bind(writer_sequence).push(")");
@@ -176,7 +182,7 @@ pub(super) async fn chain(
     Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
-/// Reads the end of every chain: steps from writer to writer instead of reading every row.
+/// Reads the last row of every chain. Steps from writer to writer instead of reading every row.
 pub(super) async fn heads(pool: &PgPool) -> Result<Vec<AuditHead>, PostgresError> {
     let heads: Vec<AuditHeadColumns> = sqlx::query_as(
         "WITH RECURSIVE writers (writer) AS (

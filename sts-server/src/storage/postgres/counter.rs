@@ -1,4 +1,4 @@
-//! The counters: the state that a table is in, and the code of the set of its rows.
+//! The counters: the version of each table, and the code of the set of its rows.
 
 use sqlx::postgres::PgConnection;
 
@@ -7,7 +7,7 @@ use super::error::PostgresError;
 use crate::storage::Version;
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
 
-/// Reads the counter of this name.
+/// Reads the counter with this name.
 pub(super) async fn read(connection: &mut PgConnection, name: &str) -> Result<CounterColumns, PostgresError> {
     let columns = sqlx::query_as("SELECT name, value, generation, recent, salt, code FROM counters WHERE name = $1")
         .bind(name)
@@ -16,7 +16,7 @@ pub(super) async fn read(connection: &mut PgConnection, name: &str) -> Result<Co
     Ok(columns)
 }
 
-/// Reads the counter of this name, and locks its row until the transaction ends.
+/// Reads the counter with this name, and locks its row until the transaction ends.
 pub(super) async fn lock(connection: &mut PgConnection, name: &str) -> Result<CounterColumns, PostgresError> {
     let columns =
         sqlx::query_as("SELECT name, value, generation, recent, salt, code FROM counters WHERE name = $1 FOR UPDATE")
@@ -26,7 +26,7 @@ pub(super) async fn lock(connection: &mut PgConnection, name: &str) -> Result<Co
     Ok(columns)
 }
 
-/// Locks the counter of this name for a change, if it is in this state.
+/// Locks the counter with this name for a change, if it has the expected version.
 pub(super) async fn at(
     connection: &mut PgConnection,
     name: &str,
@@ -37,7 +37,6 @@ pub(super) async fn at(
     Ok((counter.version() == expected).then_some(counter))
 }
 
-/// Writes a counter.
 pub(super) async fn write(connection: &mut PgConnection, columns: &CounterColumns) -> Result<(), PostgresError> {
     sqlx::query("UPDATE counters SET value = $2, generation = $3, recent = $4, salt = $5, code = $6 WHERE name = $1")
         .bind(&columns.name)
@@ -51,7 +50,7 @@ pub(super) async fn write(connection: &mut PgConnection, columns: &CounterColumn
     Ok(())
 }
 
-/// Writes a counter that was raised, and announces the change.
+/// Writes a raised counter, and announces the change.
 pub(super) async fn raise(connection: &mut PgConnection, raised: &CounterColumns) -> Result<Version, PostgresError> {
     write(connection, raised).await?;
     announce::announce(connection).await?;

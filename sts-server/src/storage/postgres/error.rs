@@ -1,4 +1,4 @@
-//! Which failures of `PostgreSQL` are outages, decided here and nowhere else.
+//! The classification of `PostgreSQL` failures: outage or not. No other module decides this.
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::storage::StorageError;
 
-/// A failure inside this folder, not classified yet.
+/// An unclassified failure inside this folder.
 #[derive(Debug, Error)]
 pub(super) enum PostgresError {
     #[error("the database driver failed")]
@@ -55,11 +55,12 @@ fn is_outage(error: &sqlx::Error) -> bool {
 fn is_outage_of_the_server(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();
     match code.as_ref() {
-        // Serialization failure; deadlock; a lock was not to be had in time; the session was idle in its transaction for too long; a
-        // standby, or a primary that has been demoted.
+        // Serialization failure; deadlock; lock not available; idle-in-transaction timeout; a
+        // standby or a demoted primary.
         "40001" | "40P01" | "55P03" | "25P03" | "25006" => true,
-        // Connection exception; insufficient resources (a full disk, too many connections); operator intervention (shutdown, start, a
-        // statement cancelled by its timeout); a system error such as a failed read.
+        // Connection exception; insufficient resources (a full disk, too many connections);
+        // operator intervention (shutdown, start, a statement cancelled by its timeout); a system
+        // error such as a failed read.
         code => ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)),
     }
 }

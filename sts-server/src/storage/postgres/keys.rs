@@ -1,4 +1,4 @@
-//! Signing keys.
+//! Reads and changes of signing keys.
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
@@ -26,7 +26,7 @@ pub(super) async fn audit_keys(pool: &PgPool) -> Result<Vec<AuditKeyRow>, Postgr
     Ok(columns::rows(keys)?)
 }
 
-/// Deletes and puts keys. They are few: a statement each.
+/// Deletes and puts keys, with a statement for each: the keys are few.
 pub(super) async fn change_keys(
     pool: &PgPool,
     codes: &RowCodes,
@@ -42,7 +42,8 @@ pub(super) async fn change_keys(
     Ok(Changed::Applied(raised))
 }
 
-/// As [`change_keys`], and gives every vouched row its code under the next master key.
+/// Does the same as [`change_keys`], and gives every row with a valid code its code under the next
+/// master key.
 pub(super) async fn reseal(
     pool: &PgPool,
     [codes, next]: [&RowCodes; 2],

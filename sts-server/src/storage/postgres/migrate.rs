@@ -1,4 +1,4 @@
-//! The schema.
+//! Migrations of the `PostgreSQL` schema.
 
 use std::time::Duration;
 
@@ -10,25 +10,28 @@ use super::error::PostgresError;
 use super::{ACQUIRE_TIMEOUT, recode};
 use crate::storage::RowCodes;
 
-/// The advisory lock of a server that migrates and then seals; it goes with the connection.
+/// The advisory lock of a server that migrates and then seals. It ends with the connection.
 const MIGRATION: i64 = 7_310_003;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// How long all migrations may take, waiting for another server's included.
+/// The time limit for all migrations, including the wait for another server's migrations.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Brings the schema up to date. The migrator holds an advisory lock meanwhile, on a connection of its own: a migration may take longer
-/// than the statements of the pool may, and the lock goes with the connection, whatever happens.
+/// Migrates the schema to the latest version.
 ///
-/// Rows of a schema without codes are sealed as they stand by the server that brings the codes in; another that starts meanwhile waits.
+/// The migrator holds an advisory lock on a separate connection. A migration may take longer than a
+/// statement of the pool may. The lock ends with the connection in every case.
+///
+/// The server that adds the codes to an older schema seals its rows unchanged. A server that starts
+/// meanwhile waits.
 pub(super) async fn migrate(options: &PgConnectOptions, codes: &RowCodes) -> Result<(), PostgresError> {
     let mut connection = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
         Ok(connected) => connected?,
         Err(elapsed) => return Err(PostgresError::Driver(sqlx::Error::Io(elapsed.into()))),
     };
     let outcome = tokio::time::timeout(MIGRATE_TIMEOUT, run(&mut connection, codes)).await;
-    // The migrations hold or have failed by now; a connection that does not close well changes neither.
+    // The migrations have committed or failed by now. A failed close changes neither.
     let _ = connection.close().await;
     match outcome {
         Ok(migrated) => migrated,
@@ -39,7 +42,7 @@ pub(super) async fn migrate(options: &PgConnectOptions, codes: &RowCodes) -> Res
 async fn run(connection: &mut PgConnection, codes: &RowCodes) -> Result<(), PostgresError> {
     sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
     let had_codes = has_codes(connection).await?;
-    // Not `run`: the compiler cannot prove its future `Send` for a borrowed connection.
+    // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *connection, false).await?;
     if !had_codes {
         let mut transaction = connection.begin().await?;

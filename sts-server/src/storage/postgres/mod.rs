@@ -1,25 +1,27 @@
 //! `PostgreSQL`, 15 or later.
 //!
-//! Every statement of a transaction sees what was committed before that statement (`READ COMMITTED`, asked for by name), so what is
-//! read after a lock was taken is what the lock protects. Locks are taken in this order:
+//! Every transaction runs under `READ COMMITTED`, requested explicitly: a statement sees all that
+//! was committed before it. A read after a lock therefore sees the state that the lock protects.
+//! Locks are taken in this order:
 //!
 //! | lock | shared | exclusive |
 //! |---|---|---|
 //! | the row `registry` of `counters` | | `change_entries`, `reseal`, `accept` |
 //! | `transaction::KEYS`, advisory | | `change_keys`, `reseal`, `accept` |
 //! | the row `keys` of `counters` | | `change_keys`, `reseal`, `accept` |
-//! | `transaction::WRITERS`, advisory | what adds tokens or audit rows, `purge` | all of the above, when they raise a counter; `revoke`, `lift` |
+//! | `transaction::WRITERS`, advisory | adding tokens or audit rows, `purge` | all of the above, to raise a counter; `revoke`, `lift` |
 //! | the row `revocations` of `counters` | | `revoke`, `lift`, `purge`, `reseal`, `accept` |
 //!
-//! Readers of audit rows take none of these: they wait until those that hold the lock of the writers at that moment have ended.
+//! Readers of audit rows take none of these locks. They wait until the transactions that hold the
+//! lock of the writers at that moment have ended.
 //!
-//! Connections are set apart, so that no read of an operator stands in the way of issuing or of the kill switch:
+//! Connections are separated, so that no read of an operator blocks issuance or the kill switch:
 //!
 //! | pool | connections | for |
 //! |---|---|---|
 //! | `watch` | 2 | following the database, readiness, revoking and lifting |
 //! | `audit` | 2 | reading the audit log |
-//! | `pool` | `database.max_connections` less the one that commits batches | the rest |
+//! | `pool` | `database.max_connections` less the one that commits batches | everything else |
 
 use std::fmt::{self, Debug, Formatter};
 use std::str::FromStr;
@@ -53,21 +55,21 @@ mod revocation;
 mod transaction;
 mod writer;
 
-/// How long a caller waits for a connection, be it a free one or a new one.
+/// The time that a caller waits for a connection, free or new.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an act may take in all, should the network swallow what the server's own timeouts would have ended.
+/// The time limit of a whole operation, in case the network hides the effect of the server's own
+/// timeouts.
 const ACT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The connections that follow the database, tell readiness, and revoke.
+/// The connections that follow the database, check readiness and revoke.
 const WATCH_CONNECTIONS: u32 = 2;
-/// The connections that read the audit log.
 const AUDIT_CONNECTIONS: u32 = 2;
-/// How long a connection that comes back to the pool may take to prove that it is usable.
+/// The time in which a connection that returns to the pool must prove that it is usable.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long [`Store::close`] waits for connections in use.
+/// The time that [`Store::close`] waits for connections in use.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every connection of the pool is told. A server that stops in the middle of a transaction holds its locks no longer than the
-/// last of these. A statement that is a transaction of its own is isolated as all others are.
+/// The settings of every connection of the pools. If a server stops inside a transaction, the last
+/// of these releases its locks. A statement outside a transaction gets the same isolation.
 const SESSION: [(&str, &str); 4] = [
     ("default_transaction_isolation", "read committed"),
     ("statement_timeout", "5s"),
@@ -75,14 +77,14 @@ const SESSION: [(&str, &str); 4] = [
     ("idle_in_transaction_session_timeout", "5s"),
 ];
 
-/// A commit that the server acknowledges must be one that it can no longer lose.
+/// The setting that makes an acknowledged commit durable.
 const DURABLE: &str =
     "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off'";
 
-/// A `PostgreSQL` database.
+/// The [`Store`] on a `PostgreSQL` database.
 pub struct PostgresStore {
     pools: Pools,
-    /// The pool that reads registry, keys and revocations: one of the others.
+    /// The pool that reads registry, keys and revocations: an alias of another pool.
     reads: PgPool,
     writer: Arc<Writer>,
     options: PgConnectOptions,
@@ -91,7 +93,7 @@ pub struct PostgresStore {
     codes: RowCodes,
 }
 
-/// The pools, which share no connection.
+/// The pools; they share no connection.
 #[derive(Debug, Clone)]
 struct Pools {
     pool: PgPool,
@@ -100,7 +102,7 @@ struct Pools {
 }
 
 impl Pools {
-    /// Pools of which the general one has up to `general` connections.
+    /// Makes the pools. The general pool has up to `general` connections.
     fn of(session: &PgConnectOptions, general: u32) -> Self {
         let pool = |connections| {
             PgPoolOptions::new()
@@ -109,7 +111,7 @@ impl Pools {
                 .after_connect(|connection, _| Box::pin(make_durable(connection)))
                 .after_release(|connection, _| {
                     Box::pin(async move {
-                        // A transaction that was given up is rolled back here.
+                        // The ping rolls back an abandoned transaction.
                         match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
                             Ok(answer) => answer.map(|()| true),
                             Err(elapsed) => Err(sqlx::Error::Io(elapsed.into())),
@@ -129,9 +131,11 @@ impl Pools {
 }
 
 impl PostgresStore {
-    /// Opens the database of this URL with up to `max_connections` connections (at least 2: one of them commits batches), and up to five
-    /// more that are set apart: to follow the database and revoke, to hear announcements, and to read the audit log. Connects on first
-    /// use: the server need not be there yet.
+    /// Opens the database of this URL with up to `max_connections` connections (at least 2), of
+    /// which one commits batches.
+    ///
+    /// Opens up to five more: to follow the database and revoke, to receive notifications, and to
+    /// read the audit log. Connects on first use, so the server may start later.
     ///
     /// # Errors
     ///
@@ -153,18 +157,18 @@ impl PostgresStore {
 }
 
 impl Debug for PostgresStore {
-    /// Leaves the options out: they hold the password.
+    /// Omits the options, because they contain the password.
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("PostgresStore").field("size", &self.pools.pool.size()).finish_non_exhaustive()
     }
 }
 
-/// Sees to it that what a connection commits is durable.
+/// Makes the commits of a connection durable.
 async fn make_durable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(DURABLE).execute(connection).await.map(|_| ())
 }
 
-/// Ends an act that takes too long; nobody knows then whether it holds.
+/// Ends an operation that takes too long. The caller then cannot know if it was committed.
 async fn within<T>(act: impl Future<Output = Result<T, PostgresError>> + Send) -> Result<T, StorageError> {
     match tokio::time::timeout(ACT_TIMEOUT, act).await {
         Ok(outcome) => Ok(outcome?),
@@ -311,7 +315,7 @@ impl Store for PostgresStore {
             self.writer.close().await;
             self.pools.close().await;
         };
-        // What is still in use then ends with the process.
+        // Connections that are still in use close when the process exits.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;
     }
 }

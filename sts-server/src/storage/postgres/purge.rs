@@ -1,4 +1,4 @@
-//! Deletes what has expired.
+//! The deletion of expired rows.
 
 use sqlx::PgPool;
 
@@ -8,9 +8,10 @@ use crate::storage::StorageError;
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 
-/// How many rows a transaction deletes at most: nobody waits long for one of its locks.
+/// The maximum number of rows deleted in a transaction, so that no other transaction waits long for
+/// its locks.
 const PORTION: u64 = 5_000;
-/// How many portions a call deletes at most of each table; the next call goes on.
+/// The maximum number of portions deleted per table in a call. The next call continues.
 const PORTIONS: u32 = 200;
 
 const STATEMENTS: [&str; 2] = [
@@ -20,7 +21,7 @@ const STATEMENTS: [&str; 2] = [
          SELECT ctid FROM one_time_values WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
 ];
 
-/// Deletes in portions, each a transaction of its own; how many rows went.
+/// Deletes in portions, each in a separate transaction. Returns the number of deleted rows.
 pub(super) async fn purge(pool: &PgPool, codes: &RowCodes) -> Result<u64, StorageError> {
     let now = within(async { registry::now(&mut *pool.acquire().await?).await }).await?;
     let mut purged: u64 = 0;
@@ -43,8 +44,9 @@ pub(super) async fn purge(pool: &PgPool, codes: &RowCodes) -> Result<u64, Storag
     Ok(purged)
 }
 
-/// Takes what expired out of the set too. Followers need not read that: they know when a revocation expires. A row that was altered
-/// past the servers stays: nothing that it says of its end is believed.
+/// Deletes expired revocations and removes them from the set. Followers need not read this change,
+/// because they know when a revocation expires. A row that was altered directly in the database
+/// stays, because its expiry is not trusted.
 async fn delete_revocations(pool: &PgPool, codes: &RowCodes, now: i64) -> Result<u64, PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     let columns = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;

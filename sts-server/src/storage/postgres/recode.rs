@@ -1,4 +1,4 @@
-//! Codes given anew: to rows of an older schema, under another master key, and after a review.
+//! New codes for rows: of an older schema, under another master key, or after a review.
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, PgPool};
@@ -9,7 +9,7 @@ use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationCol
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
 use crate::storage::{AuditRow, TableFault};
 
-/// The statement that reads a table whole, and the one that writes codes by its primary key.
+/// The statement that reads a whole table, and the statement that writes codes by primary key.
 struct Statements {
     read: &'static str,
     write: &'static str,
@@ -40,7 +40,8 @@ const REVOCATIONS: Statements = Statements {
               AND revocations.value = recoded.value",
 };
 
-/// Gives rows that have a right code under `vouched_by`, or every row, the code under `next`. No version is raised.
+/// Gives every row, or every row with a valid code under `vouched_by`, its code under `next`.
+/// Raises no version.
 pub(super) async fn recode(
     connection: &mut PgConnection,
     vouched_by: Option<&RowCodes>,
@@ -98,7 +99,7 @@ where
     Ok(Counter::of(counter, set))
 }
 
-/// The faults of all tables. Only the codes are read, unless they do not fit.
+/// Returns the faults of all tables. Reads whole rows only if the codes do not fit.
 pub(super) async fn inspect(pool: &PgPool, codes: &RowCodes) -> Result<Vec<TableFault>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let faults = [

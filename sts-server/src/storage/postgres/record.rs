@@ -1,4 +1,4 @@
-//! The batch of decisions, and tokens.
+//! The transaction that commits a batch of decisions, and reads of tokens.
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
@@ -8,8 +8,8 @@ use super::{revocation, transaction};
 use crate::storage::columns::{self, TokenColumns};
 use crate::storage::{Fresh, FreshState, OneTimeValue, RecordRows, TokenReference, TokenRow, Versions, one_time};
 
-/// Commits a batch, in as few messages as it takes, on a connection that is in no transaction. After an error the connection is in the
-/// middle of what failed, and must be dropped.
+/// Commits a batch in as few messages as possible. The connection must not be in a transaction.
+/// After an error, drop the connection: its transaction is still open.
 pub(super) async fn record(
     connection: &mut PgConnection,
     known: &[Versions],
@@ -17,7 +17,7 @@ pub(super) async fn record(
     decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
 ) -> Result<(), PostgresError> {
     if let ([same], []) = (known, batch) {
-        // Mostly nothing has changed meanwhile, and one statement does all.
+        // Usually nothing has changed, and a single statement commits the batch.
         let rows = decide(&Fresh::default());
         if insert(connection, &rows, same).await? == *same {
             return Ok(());
@@ -35,7 +35,6 @@ pub(super) async fn record(
     transaction::commit(connection).await
 }
 
-/// Reads a token.
 pub(super) async fn token(pool: &PgPool, jti: &str) -> Result<Option<TokenRow>, PostgresError> {
     let columns: Option<TokenColumns> = sqlx::query_as(
         "SELECT jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at FROM tokens WHERE jti = $1",
@@ -46,7 +45,7 @@ pub(super) async fn token(pool: &PgPool, jti: &str) -> Result<Option<TokenRow>, 
     Ok(columns.map(TokenRow::try_from).transpose()?)
 }
 
-/// Reads the tokens that a token descends from, parent by parent; none where it is not recorded.
+/// Reads the ancestors of a token, parent by parent. Returns `None` if the token is not recorded.
 pub(super) async fn ancestors(pool: &PgPool, jti: &str) -> Result<Option<Vec<TokenReference>>, PostgresError> {
     let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(
         "WITH RECURSIVE lineage (parent_iss, parent_jti) AS (
@@ -64,7 +63,8 @@ pub(super) async fn ancestors(pool: &PgPool, jti: &str) -> Result<Option<Vec<Tok
     Ok(columns::ancestors(rows))
 }
 
-/// Spends the values that nobody has spent; waits for a transaction that is about to spend one of them.
+/// Spends the values that are still unspent. Waits for a concurrent transaction that is spending
+/// any of them.
 async fn spend(connection: &mut PgConnection, batch: &[OneTimeValue]) -> Result<Vec<bool>, PostgresError> {
     if batch.is_empty() {
         return Ok(Vec::new());
@@ -87,7 +87,8 @@ async fn spend(connection: &mut PgConnection, batch: &[OneTimeValue]) -> Result<
     Ok(one_time::spent(batch, inserted))
 }
 
-/// Inserts tokens and audit rows in one statement, and nothing if the versions are not the known ones. Gives the versions.
+/// Inserts tokens and audit rows in a single statement, but only if the versions are the known
+/// ones. Returns the versions.
 async fn insert(
     connection: &mut PgConnection,
     RecordRows { tokens, audit }: &RecordRows,

@@ -25,7 +25,8 @@ pub(super) async fn state(pool: &PgPool) -> Result<DatabaseState, PostgresError>
     Ok(columns.try_into()?)
 }
 
-/// Reads the time, in milliseconds since the epoch. A bound value, unlike an expression over the clock, lets a query use an index.
+/// Reads the time, in milliseconds since the epoch. A query can use an index with a bound value,
+/// but not with an expression of the clock.
 pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, PostgresError> {
     let now = sqlx::query_scalar("SELECT FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT")
         .fetch_one(connection)
@@ -33,11 +34,9 @@ pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, PostgresEr
     Ok(now)
 }
 
-/// All entries with their codes.
 pub(super) const ENTRIES: &str =
     "SELECT kind, id, origin, disabled_by_admin, body, code FROM entries ORDER BY kind, id";
 
-/// Reads all entries.
 pub(super) async fn entries(pool: &PgPool, codes: &RowCodes) -> Result<Stored<EntryRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let counter = counter::read(&mut transaction, EntryColumns::COUNTER).await?;
@@ -46,7 +45,6 @@ pub(super) async fn entries(pool: &PgPool, codes: &RowCodes) -> Result<Stored<En
     Ok(coded::stored(&counter, entries, codes))
 }
 
-/// Puts and deletes entries.
 pub(super) async fn change_entries(
     pool: &PgPool,
     codes: &RowCodes,

@@ -1,4 +1,4 @@
-//! Revocations.
+//! Reads and changes of revocations.
 
 use jiff::Timestamp;
 use sqlx::PgPool;
@@ -15,7 +15,7 @@ pub(super) const REVOCATIONS: &str = "SELECT kind, issuer, value, at, expires_at
             (SELECT txn FROM tokens WHERE kind = 'token' AND tokens.jti = value AND tokens.iss = issuer) AS txn
      FROM revocations ORDER BY version, kind, issuer, value";
 
-/// Reads all revocations. Those that have expired are left out, once the set has been compared.
+/// Reads all revocations. Drops expired rows after the set has been compared.
 pub(super) async fn revocations(pool: &PgPool, codes: &RowCodes) -> Result<Stored<RevocationRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
@@ -25,7 +25,7 @@ pub(super) async fn revocations(pool: &PgPool, codes: &RowCodes) -> Result<Store
     Ok(coded::stored(&counter, revocations, codes).alive(now))
 }
 
-/// Reads the revocations after a version, if the present one follows from it.
+/// Reads the revocations after a version, if the present version follows from it.
 pub(super) async fn revocations_after(
     pool: &PgPool,
     known: Version,
@@ -37,7 +37,8 @@ pub(super) async fn revocations_after(
     Ok(added.map(|added| (counter.version(), added)))
 }
 
-/// Reads the revocations after all of these versions; every one, where the present version does not follow from them all.
+/// Reads the revocations after all of these versions. Reads every revocation if the present version
+/// does not follow from all of them.
 pub(super) async fn unknown(
     connection: &mut PgConnection,
     known: &[Versions],
@@ -85,7 +86,7 @@ pub(super) async fn revoke(
     Ok((version, added))
 }
 
-/// Removes one revocation, named by (kind, issuer, value).
+/// Removes the revocation named by (kind, issuer, value).
 pub(super) async fn lift(
     pool: &PgPool,
     codes: &RowCodes,
@@ -109,7 +110,7 @@ pub(super) async fn lift(
     Ok(true)
 }
 
-/// Puts a row, unless one stands that reaches as far.
+/// Puts a row, unless an existing row already reaches as far. Returns true if it wrote the row.
 async fn add(
     connection: &mut PgConnection,
     codes: &RowCodes,
@@ -147,8 +148,8 @@ async fn add(
     Ok(true)
 }
 
-/// A revocation of each outside token that began the transaction. What descends from them within the transaction is covered by the
-/// transaction's own row; other transactions that they began stand.
+/// Returns a revocation for each outside token that started the transaction. The transaction's own
+/// row covers their descendants within it. Other transactions that they started stay valid.
 async fn beginnings(
     connection: &mut PgConnection,
     revocation: &RevocationRow,

@@ -1,4 +1,4 @@
-//! How transactions begin.
+//! The ways to start a transaction.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
@@ -8,31 +8,34 @@ use super::error::PostgresError;
 use crate::storage::coded::{Coded as _, EntryColumns};
 use crate::storage::{Version, Versions};
 
-/// The advisory lock of whoever changes signing keys. Advisory locks are numbers in a space of their own in every database.
+/// The advisory lock of a change of signing keys. Every database has its own space of advisory lock
+/// numbers.
 pub(super) const KEYS: i64 = 7_310_001;
-/// The advisory lock of transactions that add tokens or audit rows. The function `versions_beside_writers` of the schema takes it too.
+/// The advisory lock of transactions that add tokens or audit rows. The schema function
+/// `versions_beside_writers` takes it too.
 pub(super) const WRITERS: i64 = 7_310_002;
 
 const BEGIN_BESIDE_WRITERS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT versions_beside_writers() AS versions";
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Begins a transaction that adds tokens or audit rows beside others that do.
+/// Starts a transaction that adds tokens or audit rows, concurrently with others that do.
 pub(super) async fn beside_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     let mut transaction = begin(pool, READ_COMMITTED).await?;
     lock_shared(&mut transaction, WRITERS).await?;
     Ok(transaction)
 }
 
-/// The same on a connection that is the caller's alone, in one message; gives the versions as they are once the lock is held. Every
-/// statement of it sees what was committed before that statement.
+/// Does the same as [`beside_writers`] on the caller's own connection, in a single message. Returns
+/// the versions as read under the lock. Every statement of the transaction sees all that was
+/// committed before it.
 pub(super) async fn begin_beside_writers(connection: &mut PgConnection) -> Result<Versions, PostgresError> {
     let rows = sqlx::raw_sql(BEGIN_BESIDE_WRITERS).fetch_all(connection).await?;
     let versions: Vec<i64> = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("versions")?;
     versions_of(&versions)
 }
 
-/// The versions as the function `versions_beside_writers` of the schema gives them.
+/// Converts the versions returned by the schema function `versions_beside_writers`.
 pub(super) fn versions_of(versions: &[i64]) -> Result<Versions, PostgresError> {
     let &[registry, registry_generation, keys, keys_generation, revocations, revocations_generation] = versions else {
         return Err(sqlx::Error::RowNotFound.into());
@@ -45,25 +48,27 @@ pub(super) fn versions_of(versions: &[i64]) -> Result<Versions, PostgresError> {
     })
 }
 
-/// The versions in the order of that function.
+/// Returns the versions in the order of that function.
 pub(super) fn numbers_of(Versions { registry, keys, revocations }: &Versions) -> Vec<i64> {
     [registry, keys, revocations].iter().flat_map(|version| [version.counter, version.generation]).collect()
 }
 
-/// Commits what [`begin_beside_writers`] began.
+/// Commits the transaction of [`begin_beside_writers`].
 pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), PostgresError> {
     sqlx::raw_sql("COMMIT").execute(connection).await?;
     Ok(())
 }
 
-/// Begins a transaction while no other adds tokens or audit rows: every earlier one has ended, every later one waits.
+/// Starts a transaction that excludes all others that add tokens or audit rows. Every earlier one
+/// has ended, and every later one waits.
 pub(super) async fn without_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     let mut transaction = begin(pool, READ_COMMITTED).await?;
     lock(&mut transaction, WRITERS).await?;
     Ok(transaction)
 }
 
-/// The transactions that hold the lock of the writers now, shared or not, by names that no later transaction has.
+/// Returns the transactions that now hold the lock of the writers, shared or exclusive. No later
+/// transaction reuses their names.
 pub(super) async fn holders_of_writers(connection: &mut PgConnection) -> Result<Vec<String>, PostgresError> {
     let holders = sqlx::query_scalar(
         "SELECT virtualtransaction FROM pg_locks
@@ -76,26 +81,27 @@ pub(super) async fn holders_of_writers(connection: &mut PgConnection) -> Result<
     Ok(holders)
 }
 
-/// Begins a transaction that changes rows which decisions are made by, registry entries or keys: those who decide meanwhile are not
-/// kept waiting until [`exclude_writers`].
+/// Starts a transaction that changes registry entries or keys, on which decisions depend.
+/// Concurrent decisions are not blocked until [`exclude_writers`].
 pub(super) async fn changing(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     begin(pool, READ_COMMITTED).await
 }
 
-/// As [`changing`], for signing keys: one at a time.
+/// Does the same as [`changing`] for signing keys; only a single such transaction runs at a time.
 pub(super) async fn changing_keys(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     let mut transaction = begin(pool, READ_COMMITTED).await?;
     lock(&mut transaction, KEYS).await?;
     Ok(transaction)
 }
 
-/// Before a change raises its counter: every decision that was made without it has been committed or sees it.
+/// Takes the lock of the writers before a change raises its counter. Every decision made without
+/// the change has then been committed, or sees the change.
 pub(super) async fn exclude_writers(connection: &mut PgConnection) -> Result<(), PostgresError> {
     lock(connection, WRITERS).await
 }
 
-/// Begins a transaction that changes rows of every kind: no other changes any meanwhile. Locks are taken in the order in which all
-/// others take those that they need.
+/// Starts a transaction that changes rows of every kind and excludes all other changes. Takes locks
+/// in the same order as all other transactions.
 pub(super) async fn changing_everything(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     let mut transaction = begin(pool, READ_COMMITTED).await?;
     counter::lock(&mut transaction, EntryColumns::COUNTER).await?;
@@ -104,13 +110,14 @@ pub(super) async fn changing_everything(pool: &PgPool) -> Result<Transaction<'st
     Ok(transaction)
 }
 
-/// Begins a transaction whose statements all see the same state.
+/// Starts a transaction whose statements all see the same state.
 pub(super) async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
     begin(pool, SNAPSHOT).await
 }
 
-/// Begins in a task of its own: the driver does not roll back a `BEGIN` whose caller went away before the answer came, and the pool
-/// would hand out a connection that is in the middle of a transaction. A transaction that nobody waits for is dropped, whole.
+/// Starts the transaction in a separate task. If a caller stops waiting during `BEGIN`, the driver
+/// does not roll it back. The pool would then hand out a connection inside a transaction. The task
+/// instead receives the whole transaction and drops it.
 async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, PostgresError> {
     let pool = pool.clone();
     match tokio::spawn(async move { pool.begin_with(statement).await }).await {

@@ -1,8 +1,10 @@
 //! The connection that commits batches.
 //!
-//! A pool would try the connection before and after every batch, and a `BEGIN` on one of its connections needs a task of its own: more
-//! messages than the batch itself. This connection commits one batch after the other. Whenever one does not end well, it is given up
-//! with whatever state it is in, and the server rolls back.
+//! A pool would test the connection before and after every batch. A `BEGIN` on a pooled connection
+//! also needs a separate task. Both cost more messages than the batch itself.
+//!
+//! This connection commits batches one after the other. If a batch fails, the connection is dropped
+//! in its current state, and the server rolls back.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,10 +18,11 @@ use super::{ACQUIRE_TIMEOUT, RELEASE_TIMEOUT, make_durable, record};
 use crate::storage::{Fresh, OneTimeValue, RecordRows, Versions};
 use crate::telemetry::Stopwatch;
 
-/// A connection that has rested for longer is tried before it is used: the server may have restarted, or the network may be gone.
+/// The idle time after which a connection is tested before use. The server may have restarted, or
+/// the network may be down.
 const RESTED: Duration = Duration::from_secs(1);
 
-/// Commits batches, one at a time.
+/// The committer of batches. Commits one batch at a time.
 pub(super) struct Writer {
     options: PgConnectOptions,
     turn: Semaphore,
@@ -32,12 +35,11 @@ struct Kept {
 }
 
 impl Writer {
-    /// Connects on first use.
+    /// Creates the writer, which connects on first use.
     pub(super) fn of(options: PgConnectOptions) -> Self {
         Self { options, turn: Semaphore::new(1), kept: Mutex::default() }
     }
 
-    /// Commits a batch.
     pub(super) async fn record(
         &self,
         known: &[Versions],
@@ -51,19 +53,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits no more, once what is under way has ended.
+    /// Waits for the current batch, then refuses new ones and closes the connection.
     pub(super) async fn close(&self) {
         let last = self.turn.acquire().await;
         self.turn.close();
         drop(last);
         let kept = self.kept().take();
         if let Some(Kept { connection, .. }) = kept {
-            // The server notices all the same.
+            // If the close fails, the server still notices the disconnect.
             let _ = connection.close().await;
         }
     }
 
-    /// The connection of the last batch, or a new one.
+    /// Returns the connection of the last batch, or a new one.
     async fn connection(&self) -> Result<PgConnection, PostgresError> {
         let kept = self.kept().take();
         if let Some(Kept { mut connection, rests }) = kept {

@@ -1,4 +1,4 @@
-//! Audit rows.
+//! Appends and reads of audit rows.
 
 use serde_json::{Value, json};
 use sqlx::sqlite::{Sqlite, SqliteConnection};
@@ -10,12 +10,13 @@ use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS};
 use crate::storage::columns::AuditHeadColumns;
 use crate::storage::{AuditFilter, AuditHead, AuditRow, StoredAuditRow};
 
-/// The rows of the page `sized` before which there are less than `AUDIT_PAGE_BYTES`, without the body of one that alone has more.
+/// The rows of the page `sized` that fewer than `AUDIT_PAGE_BYTES` precede. A body that alone
+/// exceeds that limit is left out.
 const SIZED_ROWS: &str = " SELECT id, writer, writer_sequence, at, correlation_id, txn, jti,
         CASE WHEN octet_length(body) <= 1048576 THEN body ELSE '' END AS body, mac
      FROM sized JOIN audit_events USING (id) WHERE bytes_before < 1048576";
 
-/// Adds rows in a transaction of their own.
+/// Adds rows in a separate transaction.
 pub(super) async fn append(writer: &SqlitePool, audit: &[AuditRow]) -> Result<(), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     insert(&mut transaction, audit).await?;
@@ -23,8 +24,8 @@ pub(super) async fn append(writer: &SqlitePool, audit: &[AuditRow]) -> Result<()
     Ok(())
 }
 
-/// Adds rows: one statement whose text does not depend on how many, so that it is prepared once. The codes go beside the JSON, which
-/// knows no bytes.
+/// Adds rows with a single statement. Its text does not depend on the number of rows, so it is
+/// prepared only once. The codes are bound separately, because JSON has no bytes.
 pub(super) async fn insert(connection: &mut SqliteConnection, audit: &[AuditRow]) -> Result<(), SqliteError> {
     if audit.is_empty() {
         return Ok(());
@@ -57,7 +58,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, audit: &[AuditRow]
     Ok(())
 }
 
-/// Reads rows by id. One transaction writes at a time, so rows appear in the order of their ids.
+/// Reads rows by id. Only a single transaction writes at a time, so rows appear in the order of
+/// their ids.
 pub(super) async fn audit(
     readers: &SqlitePool,
     filter: &AuditFilter,
@@ -73,7 +75,7 @@ pub(super) async fn audit(
         let Some(first) = first_since(readers, since).await? else {
             return Ok(Vec::new());
         };
-        // Not by the index of times: the rows are wanted in the order of their ids.
+        // The `+` avoids the index of times, because the rows are needed in the order of their ids.
         query.push(" AND id >= ").push_bind(first).push(" AND +at >= ").push_bind(since);
     }
     if let Some(correlation_id) = &filter.correlation_id {
@@ -91,7 +93,8 @@ pub(super) async fn audit(
     Ok(query.build_query_as().fetch_all(readers).await?)
 }
 
-/// The least id of the events at or after a moment: of the earliest of them, because later events have greater ids.
+/// Returns the least id among the earliest events at or after `since`. Later events have greater
+/// ids.
 async fn first_since(readers: &SqlitePool, since: i64) -> Result<Option<i64>, SqliteError> {
     let first = sqlx::query_scalar(
         "SELECT MIN(id) FROM (
@@ -119,7 +122,7 @@ pub(super) async fn chain(
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
         "WITH page AS (SELECT id, writer, writer_sequence, octet_length(body) AS bytes FROM audit_events",
     );
-    // At first no bound at all: a row that was forged may stand before everything that a writer writes.
+    // The first page has no lower bound, because a forged row may sort before every real row.
     if let Some((writer, writer_sequence)) = after {
         query.push(" WHERE (writer, writer_sequence) > (").push_bind(writer.to_owned()).push(", ");
         query.push_bind(writer_sequence).push(")");
@@ -130,7 +133,7 @@ pub(super) async fn chain(
     Ok(query.build_query_as().fetch_all(readers).await?)
 }
 
-/// Reads the end of every chain: steps from writer to writer instead of reading every row.
+/// Reads the last row of every chain. Steps from writer to writer instead of reading every row.
 pub(super) async fn heads(readers: &SqlitePool) -> Result<Vec<AuditHead>, SqliteError> {
     let heads: Vec<AuditHeadColumns> = sqlx::query_as(
         "WITH RECURSIVE writers (writer) AS (

@@ -1,4 +1,4 @@
-//! The counters: the state that a table is in, and the code of the set of its rows.
+//! The counters: the version of each table, and the code of the set of its rows.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -6,7 +6,8 @@ use super::error::SqliteError;
 use crate::storage::Version;
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
 
-/// Reads the counter of this name. A transaction that writes holds the one lock that there is.
+/// Reads the counter with this name. Needs no row lock: a writing transaction holds the only write
+/// lock.
 pub(super) async fn read(connection: &mut SqliteConnection, name: &str) -> Result<CounterColumns, SqliteError> {
     let columns = sqlx::query_as("SELECT name, value, generation, recent, salt, code FROM counters WHERE name = ?1")
         .bind(name)
@@ -15,7 +16,7 @@ pub(super) async fn read(connection: &mut SqliteConnection, name: &str) -> Resul
     Ok(columns)
 }
 
-/// Opens the counter of this name for a change, if it is in this state.
+/// Opens the counter with this name for a change, if it has the expected version.
 pub(super) async fn at(
     connection: &mut SqliteConnection,
     name: &str,
@@ -26,7 +27,7 @@ pub(super) async fn at(
     Ok((counter.version() == expected).then_some(counter))
 }
 
-/// Writes a counter; its version.
+/// Writes a counter, and returns its version.
 pub(super) async fn write(connection: &mut SqliteConnection, columns: &CounterColumns) -> Result<Version, SqliteError> {
     sqlx::query("UPDATE counters SET value = ?2, generation = ?3, recent = ?4, salt = ?5, code = ?6 WHERE name = ?1")
         .bind(&columns.name)

@@ -1,4 +1,4 @@
-//! Which failures of `SQLite` are outages, decided here and nowhere else.
+//! The classification of `SQLite` failures: outage or not. No other module decides this.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::storage::StorageError;
 
-/// A failure inside this folder, not classified yet.
+/// An unclassified failure inside this folder.
 #[derive(Debug, Error)]
 pub(super) enum SqliteError {
     #[error("the database driver failed")]
@@ -41,10 +41,11 @@ impl From<SqliteError> for StorageError {
     }
 }
 
-/// Whether the same act may succeed later.
+/// Returns true if the same operation may succeed later.
 pub(super) fn is_outage(error: &sqlx::Error) -> bool {
     match error {
-        // Only the making of the file answers so, and no waiting makes a directory.
+        // Only the creation of the file returns these errors, and a retry does not create a missing
+        // directory.
         sqlx::Error::Io(error) => !matches!(
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory
@@ -55,7 +56,7 @@ pub(super) fn is_outage(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The low byte of the extended code that the driver gives.
+/// Returns the low byte of the driver's extended error code.
 fn primary_code(error: &dyn DatabaseError) -> Option<u32> {
     let extended: u32 = error.code()?.parse().ok()?;
     Some(extended & 0xff)
@@ -64,9 +65,10 @@ fn primary_code(error: &dyn DatabaseError) -> Option<u32> {
 /// <https://www.sqlite.org/rescode.html>
 fn is_outage_of_the_file(code: u32) -> bool {
     match code {
-        // Busy, locked, out of memory, interrupted, failed read or write, disk full, cannot open, locking protocol.
+        // Busy, locked, out of memory, interrupted, failed read or write, disk full, cannot open,
+        // locking protocol.
         5 | 6 | 7 | 9 | 10 | 13 | 14 | 15 => true,
-        // Read only: a file system that has gone read-only after a fault, or a file that was moved away.
+        // Read-only: the file system became read-only after a fault, or the file was moved away.
         8 => true,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! The file: which, who may read it, how it is opened.
+//! The database file: its options, its permissions and its journal mode.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -10,13 +10,14 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::error::{SqliteError, is_outage};
 
-/// How long a statement waits for another process's lock.
+/// The time that a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often, and how far apart, the entry into WAL is tried: `SQLite` does not wait for the lock that it needs.
+/// The number of attempts to enter WAL mode, and the pause between them. `SQLite` does not wait for
+/// the lock that it needs.
 const WAL_ATTEMPTS: u32 = 100;
 const WAL_PAUSE: Duration = Duration::from_millis(50);
 
-/// How the file of this URL is opened.
+/// Returns the options to open the file of this URL.
 pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, SqliteError> {
     let options = SqliteConnectOptions::from_str(url)?;
     if url.contains(":memory:") || url.contains("mode=memory") {
@@ -27,14 +28,15 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, SqliteError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
-        // A statement of a large batch can be taken back alone, and what that takes would else become a file beside: a batch then fails
-        // where no descriptor is left, and where there is no folder for temporary files.
+        // A statement of a large batch can be rolled back alone. Its undo data would otherwise go
+        // to a temporary file. The batch would then fail if no file descriptor or no temporary
+        // directory is available.
         .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(64))
 }
 
-/// Makes the file when it is missing. It holds the sealed signing keys: nobody but its owner reads it, nor the files that `SQLite` puts
-/// beside it, which take its permissions.
+/// Creates the file if it is missing. It holds the sealed signing keys, so only its owner may read
+/// it. `SQLite` gives the same permissions to the files beside it.
 pub(super) fn create(path: &Path) -> Result<(), SqliteError> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
@@ -44,7 +46,7 @@ pub(super) fn create(path: &Path) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// Brings the file into WAL, where it stays; servers may do so at once.
+/// Switches the file to WAL mode, which persists. Several servers may do so at once.
 pub(super) async fn enter_wal(options: &SqliteConnectOptions) -> Result<(), SqliteError> {
     let mut attempts = WAL_ATTEMPTS;
     loop {

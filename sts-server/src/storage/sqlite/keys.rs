@@ -1,4 +1,4 @@
-//! Signing keys.
+//! Reads and changes of signing keys.
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
@@ -26,7 +26,7 @@ pub(super) async fn audit_keys(readers: &SqlitePool) -> Result<Vec<AuditKeyRow>,
     Ok(columns::rows(keys)?)
 }
 
-/// Deletes and puts keys. They are few: a statement each.
+/// Deletes and puts keys, with a statement for each: the keys are few.
 pub(super) async fn change_keys(
     writer: &SqlitePool,
     codes: &RowCodes,
@@ -42,7 +42,8 @@ pub(super) async fn change_keys(
     Ok(Changed::Applied(raised))
 }
 
-/// As [`change_keys`], and gives every vouched row its code under the next master key.
+/// Does the same as [`change_keys`], and gives every row with a valid code its code under the next
+/// master key.
 pub(super) async fn reseal(
     writer: &SqlitePool,
     [codes, next]: [&RowCodes; 2],

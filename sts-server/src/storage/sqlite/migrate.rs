@@ -1,4 +1,4 @@
-//! The schema.
+//! Migrations of the `SQLite` schema.
 
 use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
@@ -10,13 +10,13 @@ use crate::storage::RowCodes;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Brings the schema up to date: all migrations in one transaction that holds the write lock. The migrator has no lock of its own here;
-/// its transactions become savepoints of ours.
-/// Rows of a schema without codes are sealed as they stand.
+/// Migrates the schema to the latest version: all migrations in one transaction that holds the
+/// write lock. The migrator has no lock here; its transactions become savepoints of this
+/// transaction. Rows of a schema without codes are sealed unchanged.
 pub(super) async fn migrate(writer: &SqlitePool, codes: &RowCodes) -> Result<(), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let had_codes = has_codes(&mut transaction).await?;
-    // Not `run`: the compiler cannot prove its future `Send` for a borrowed connection.
+    // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *transaction, false).await?;
     if !had_codes {
         recode::recode(&mut transaction, None, codes).await?;

@@ -1,8 +1,9 @@
 //! `SQLite`: one file, any number of servers on one machine.
 //!
-//! One connection writes, in transactions that take the write lock when they begin (`BEGIN IMMEDIATE`), so at most one transaction of
-//! all servers is writing and what it has read stays true until it commits. Others read beside it (WAL). A commit is on the disk
-//! before it is acknowledged (`synchronous = FULL`).
+//! A single connection writes. Its transactions take the write lock when they start
+//! (`BEGIN IMMEDIATE`). At most one transaction of all servers therefore writes, and its reads stay
+//! valid until it commits. Other connections read concurrently (WAL). A commit is on disk before it
+//! is acknowledged (`synchronous = FULL`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,36 +31,38 @@ mod record;
 mod registry;
 mod revocation;
 
-/// The connections that read, apart from those below.
+/// The connections for all other reads.
 const READERS: u32 = 4;
-/// The connections that follow the database and tell readiness.
+/// The connections that follow the database and check readiness.
 const WATCH_READERS: u32 = 2;
-/// The connections that read the audit log.
 const AUDIT_READERS: u32 = 2;
-/// How long a caller waits for a connection of this process; longer than another process may make the one in use wait.
+/// The time that a caller waits for a connection of this process. It is longer than another process
+/// may block the writing connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long [`Store::close`] waits for connections in use.
+/// The time that [`Store::close`] waits for connections in use.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A `SQLite` database.
+/// The [`Store`] on a `SQLite` file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     watch: SqlitePool,
     audit: SqlitePool,
-    /// The pool that reads registry, keys and revocations: one of the others.
+    /// The pool that reads registry, keys and revocations: an alias of another pool.
     reads: SqlitePool,
     codes: RowCodes,
 }
 
 impl SqliteStore {
-    /// Opens the file of this URL. Makes it, readable by its owner only, when it is missing; its directory must be there.
+    /// Opens the file of this URL. Creates a missing file, readable only by its owner; its
+    /// directory must exist.
     ///
     /// # Errors
     ///
-    /// [`StorageError::Broken`] for a malformed URL, for a database in memory (every connection would have one of its own), and for a
-    /// file that cannot be made; [`StorageError::Unavailable`] for a file that stays locked or a disk that does not answer.
+    /// [`StorageError::Broken`] for a malformed URL, for a database in memory (every connection
+    /// would have a separate one), and for a file that cannot be created.
+    /// [`StorageError::Unavailable`] for a file that stays locked or a disk that does not respond.
     pub async fn open(url: &str, codes: RowCodes) -> Result<Self, StorageError> {
         let options = file::options(url)?;
         file::create(options.get_filename())?;
@@ -67,8 +70,9 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
         let writer = pool.clone().max_connections(1).after_release(|connection, _| {
             Box::pin(async move {
-                // After some errors (a full disk) SQLite has rolled back by itself, and the driver, whose own attempt then fails, takes
-                // the connection to be in a transaction for ever. The ping lets that attempt end first.
+                // After some errors (a full disk) `SQLite` has already rolled back. The driver's
+                // own rollback then fails, and the driver believes that the connection is still in
+                // a transaction. The ping completes that rollback first.
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })
@@ -87,7 +91,7 @@ impl SqliteStore {
     }
 }
 
-/// Begins a transaction that writes.
+/// Starts a transaction that writes.
 async fn begin_immediate(writer: &SqlitePool) -> Result<Transaction<'static, Sqlite>, SqliteError> {
     Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
 }
@@ -103,7 +107,7 @@ impl Store for SqliteStore {
     }
 
     async fn changed(&self) {
-        // A file announces nothing.
+        // A file sends no notifications.
         std::future::pending().await
     }
 
@@ -223,10 +227,11 @@ impl Store for SqliteStore {
             for readers in [&self.audit, &self.watch, &self.readers] {
                 readers.close().await;
             }
-            // The last connection of the last process to close folds the write-ahead log into the file.
+            // The last connection of the last process merges the write-ahead log into the file when
+            // it closes.
             self.writer.close().await;
         };
-        // What is still in use then ends with the process.
+        // Connections that are still in use close when the process exits.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;
     }
 }
@@ -259,7 +264,7 @@ mod tests {
         (directory, store)
     }
 
-    // Inside, because only here is the connection on which these faults can be played.
+    // These tests are here because they need the writing connection to inject faults.
 
     #[tokio::test]
     async fn a_disk_that_was_full_for_a_while_is_an_outage_and_no_more() {

@@ -1,4 +1,4 @@
-//! Deletes what has expired.
+//! The deletion of expired rows.
 
 use serde_json::json;
 use sqlx::SqlitePool;
@@ -8,9 +8,10 @@ use super::{begin_immediate, counter};
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 
-/// How many rows a transaction deletes at most: nobody waits long for the write lock.
+/// The maximum number of rows deleted in a transaction, so that no other transaction waits long for
+/// the write lock.
 const PORTION: u64 = 5_000;
-/// How many portions a call deletes at most of each table; the next call goes on.
+/// The maximum number of portions deleted per table in a call. The next call continues.
 const PORTIONS: u32 = 200;
 
 const STATEMENTS: [&str; 2] = [
@@ -20,7 +21,7 @@ const STATEMENTS: [&str; 2] = [
          SELECT namespace, value FROM one_time_values WHERE expires_at <= unixepoch('subsec') * 1000 LIMIT ?1)",
 ];
 
-/// Deletes in portions, each a transaction of its own; how many rows went.
+/// Deletes in portions, each in a separate transaction. Returns the number of deleted rows.
 pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, SqliteError> {
     let mut purged: u64 = 0;
     for statement in STATEMENTS {
@@ -42,8 +43,9 @@ pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, 
     Ok(purged)
 }
 
-/// Takes what expired out of the set too. Followers need not read that: they know when a revocation expires. A row that was altered
-/// past the servers stays: nothing that it says of its end is believed.
+/// Deletes expired revocations and removes them from the set. Followers need not read this change,
+/// because they know when a revocation expires. A row that was altered directly in the database
+/// stays, because its expiry is not trusted.
 async fn delete_revocations(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let expired: Vec<RevocationColumns> = sqlx::query_as(

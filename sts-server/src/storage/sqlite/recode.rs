@@ -1,4 +1,4 @@
-//! Codes given anew: to rows of an older schema, under another master key, and after a review.
+//! New codes for rows: of an older schema, under another master key, or after a review.
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, SqlitePool};
@@ -9,7 +9,7 @@ use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationCol
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
 use crate::storage::{AuditRow, TableFault};
 
-/// The statement that reads a table whole, and the one that writes codes by its primary key.
+/// The statement that reads a whole table, and the statement that writes codes by primary key.
 struct Statements {
     read: &'static str,
     write: &'static str,
@@ -31,7 +31,8 @@ const REVOCATIONS: Statements = Statements {
     write: "UPDATE revocations SET code = ?4 WHERE kind = ?1 AND issuer = ?2 AND value = ?3",
 };
 
-/// Gives rows that have a right code under `vouched_by`, or every row, the code under `next`. No version is raised.
+/// Gives every row, or every row with a valid code under `vouched_by`, its code under `next`.
+/// Raises no version.
 pub(super) async fn recode(
     connection: &mut SqliteConnection,
     vouched_by: Option<&RowCodes>,
@@ -90,7 +91,7 @@ where
     Ok(Counter::of(counter, set))
 }
 
-/// The faults of all tables. Only the codes are read, unless they do not fit.
+/// Returns the faults of all tables. Reads whole rows only if the codes do not fit.
 pub(super) async fn inspect(readers: &SqlitePool, codes: &RowCodes) -> Result<Vec<TableFault>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let faults = [

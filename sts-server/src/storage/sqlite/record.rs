@@ -1,4 +1,4 @@
-//! The batch of decisions, and tokens.
+//! The transaction that commits a batch of decisions, and reads of tokens.
 
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
@@ -9,7 +9,6 @@ use super::{audit, begin_immediate, registry, revocation};
 use crate::storage::columns::{self, TokenColumns};
 use crate::storage::{Fresh, FreshState, OneTimeValue, RecordRows, TokenReference, TokenRow, Versions, one_time};
 
-/// Commits a batch.
 pub(super) async fn record(
     writer: &SqlitePool,
     known: &[Versions],
@@ -31,7 +30,6 @@ pub(super) async fn record(
     Ok(())
 }
 
-/// Reads a token.
 pub(super) async fn token(readers: &SqlitePool, jti: &str) -> Result<Option<TokenRow>, SqliteError> {
     let columns: Option<TokenColumns> = sqlx::query_as(
         "SELECT jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at FROM tokens WHERE jti = ?1",
@@ -42,7 +40,7 @@ pub(super) async fn token(readers: &SqlitePool, jti: &str) -> Result<Option<Toke
     Ok(columns.map(TokenRow::try_from).transpose()?)
 }
 
-/// Reads the tokens that a token descends from, parent by parent; none where it is not recorded.
+/// Reads the ancestors of a token, parent by parent. Returns `None` if the token is not recorded.
 pub(super) async fn ancestors(readers: &SqlitePool, jti: &str) -> Result<Option<Vec<TokenReference>>, SqliteError> {
     let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(
         "WITH RECURSIVE lineage (parent_iss, parent_jti) AS (
@@ -60,7 +58,7 @@ pub(super) async fn ancestors(readers: &SqlitePool, jti: &str) -> Result<Option<
     Ok(columns::ancestors(rows))
 }
 
-/// Spends the values that nobody has spent.
+/// Spends the values that are still unspent.
 async fn spend(connection: &mut SqliteConnection, batch: &[OneTimeValue]) -> Result<Vec<bool>, SqliteError> {
     if batch.is_empty() {
         return Ok(Vec::new());
@@ -87,7 +85,8 @@ async fn spend(connection: &mut SqliteConnection, batch: &[OneTimeValue]) -> Res
     Ok(one_time::spent(batch, inserted))
 }
 
-/// Inserts tokens: one statement whose text does not depend on how many, so that it is prepared once.
+/// Inserts tokens with a single statement. Its text does not depend on the number of tokens, so it
+/// is prepared only once.
 async fn insert(connection: &mut SqliteConnection, tokens: &[TokenRow]) -> Result<(), SqliteError> {
     if tokens.is_empty() {
         return Ok(());

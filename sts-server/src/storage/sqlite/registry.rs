@@ -26,11 +26,9 @@ pub(super) async fn state(connection: impl SqliteExecutor<'_>) -> Result<Databas
     Ok(columns.try_into()?)
 }
 
-/// All entries with their codes.
 pub(super) const ENTRIES: &str =
     "SELECT kind, id, origin, disabled_by_admin, body, code FROM entries ORDER BY kind, id";
 
-/// Reads all entries.
 pub(super) async fn entries(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<EntryRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let counter = counter::read(&mut transaction, EntryColumns::COUNTER).await?;
@@ -39,7 +37,6 @@ pub(super) async fn entries(readers: &SqlitePool, codes: &RowCodes) -> Result<St
     Ok(coded::stored(&counter, entries, codes))
 }
 
-/// Puts and deletes entries.
 pub(super) async fn change_entries(
     writer: &SqlitePool,
     codes: &RowCodes,
@@ -87,7 +84,7 @@ async fn delete(connection: &mut SqliteConnection, names: Value) -> Result<(), S
     Ok(())
 }
 
-/// The codes go beside the JSON, which knows no bytes.
+/// Inserts or replaces entries. The codes are bound separately, because JSON has no bytes.
 async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow], codes: &[Code]) -> Result<(), SqliteError> {
     let rows: Value = entries
         .iter()

@@ -1,4 +1,4 @@
-//! Envelopes between agents (DESIGN section 7, THREATS "The envelope").
+//! Envelopes between agents (docs/threats.md, The envelope).
 //!
 //! [`World`] is a billing agent that asks a ledger, with tokens of an STS; each test changes one thing in an envelope that is opened.
 

@@ -89,7 +89,7 @@ async fn every_signed_field_that_is_wrong_is_refused_with_its_reason() {
     world.open(&envelope, &headers).await.unwrap();
 }
 
-/// `exp` has no grace, and what comes from others may lie 30 seconds ahead (DESIGN section 3, Time).
+/// `exp` has no grace, and what comes from others may lie 30 seconds ahead.
 #[tokio::test]
 async fn the_times_of_a_message_are_exact() {
     let world = World::start().await;

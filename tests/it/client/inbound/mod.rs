@@ -1,4 +1,4 @@
-//! The verifier of inbound tokens, and the layer that guards an agent with it (DESIGN section 7).
+//! The verifier of inbound tokens, and the layer that guards an agent with it.
 //!
 //! [`Agent`] is an agent behind the layer, with an issuer of its own; each test changes one thing in a request that it serves.
 

@@ -1,4 +1,4 @@
-//! Tokens that nobody should believe (THREATS, JWT parsing).
+//! Tokens that nobody should believe (docs/threats.md, JWT parsing).
 
 use serde_json::json;
 use sts_client::inbound::Issuer;
