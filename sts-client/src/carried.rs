@@ -13,6 +13,7 @@ use sts_jose::Entropy;
 use url::{Position, Url};
 
 use crate::calls::Calls;
+use crate::header_values;
 pub use crate::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 
 /// Names the tenant of a request.
@@ -196,7 +197,7 @@ impl Carried {
             .collect();
         let kept = headers
             .iter()
-            .filter(|(name, _)| may_be_forwarded(name))
+            .filter(|(name, value)| may_be_forwarded(name) && !header_values::is_blank(value))
             .filter(|(name, _)| !named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())));
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| CorrelationId::random(entropy)),
@@ -299,7 +300,7 @@ impl fmt::Debug for Carried {
 
 /// The value of a header that is there exactly once.
 pub(crate) fn single(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut values = headers.get_all(name).iter();
+    let mut values = header_values::of(headers, name);
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value.clone()),
         _ => None,

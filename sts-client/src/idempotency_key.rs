@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::header_values;
 use crate::once::OnceKey;
 
 /// Names one operation, so that a repetition does it once.
@@ -39,7 +40,7 @@ impl IdempotencyKey {
     /// # Errors
     /// [`MalformedKey`].
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, MalformedKey> {
-        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let mut values = header_values::of(headers, &IDEMPOTENCY_KEY);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(value), None) => Self::from_header(value.clone()).map(Some).ok_or(MalformedKey),

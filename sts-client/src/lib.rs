@@ -97,6 +97,7 @@ pub mod envelope;
 mod error;
 pub mod exchange;
 mod flight;
+mod header_values;
 mod http_options;
 pub mod idempotency;
 mod idempotency_key;
@@ -147,7 +148,7 @@ pub use {async_trait::async_trait, http, jiff, secrecy, serde_json, url};
 pub use {reqwest, reqwest_middleware};
 
 pub use sts_jose::{
-    Algorithm, Clock, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey, SigningKeyError,
-    SystemClock, SystemEntropy,
+    Algorithm, Clock, Egress, EgressError, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey,
+    SigningKeyError, SystemClock, SystemEntropy,
 };
 pub use sts_protocol::{Actor, Scope, ScopeToken, SubjectId, Tenant};

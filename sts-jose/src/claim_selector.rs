@@ -196,9 +196,30 @@ impl ClaimSelectors {
         })
     }
 
-    /// Returns the names of the first selector that yields any, such as the names of roles.
-    /// Elements may also be objects with a `name`. Values of other shapes yield no names and no
-    /// error.
+    /// The subject. The claim `sub` itself is a string (RFC 7519 §4.1.2).
+    ///
+    /// # Errors
+    /// As for [`Self::one`].
+    pub fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
+        if self.is_claim("sub") {
+            return Ok(claims.string("sub")?.map(Cow::Borrowed));
+        }
+        self.one(claims)
+    }
+
+    /// True if a token with these claims is addressed to an audience that `is_own` knows. In the claim `aud` itself no value is empty.
+    ///
+    /// # Errors
+    /// As for [`Self::texts`], or for [`Claims::audience`].
+    pub fn address(&self, claims: &Claims, is_own: impl Fn(&str) -> bool) -> Result<bool, ClaimError> {
+        if self.is_claim("aud") {
+            return Ok(claims.audience()?.into_iter().any(is_own));
+        }
+        Ok(self.texts(claims)?.iter().flat_map(Selected::iter).any(is_own))
+    }
+
+    /// The names that the first selector yields which yields any: of roles, say. Elements may also be objects with a `name`. Values of
+    /// other shapes hold no names and are no error.
     #[must_use]
     pub fn names<'a>(&self, claims: &'a Claims) -> Vec<Cow<'a, str>> {
         self.0.iter().map(|selector| selector.names_in(claims)).find(|names| !names.is_empty()).unwrap_or_default()

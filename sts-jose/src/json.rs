@@ -5,9 +5,11 @@
 //! party signed or served passes through this module.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// The maximum depth of nested objects and arrays, including the outermost.
@@ -54,11 +56,7 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let breach = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value =
-        Strict { depth: 0, breach: &breach }.deserialize(&mut deserializer).map_err(|source| match breach.get() {
-            Some(Breach::DuplicateMember) => JsonError::DuplicateMember,
-            Some(Breach::TooDeep) => JsonError::TooDeep,
-            None => JsonError::Syntax(source),
-        })?;
+        Strict { depth: 0, breach: &breach }.deserialize(&mut deserializer).map_err(|source| of(&breach, source))?;
     deserializer.end().map_err(JsonError::Syntax)?;
     match value {
         Value::Object(map) => Ok(map),
@@ -68,7 +66,75 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     }
 }
 
-/// The broken rule of this module, which serde's error type cannot carry.
+/// An element of an array: an object, or why it is none that we accept.
+pub(crate) type Element = Result<Map<String, Value>, JsonError>;
+
+/// Parses a document whose member `name` is an array of objects, each of which is read by itself: what breaks a rule inside of one element
+/// is an error of that element alone. `None` if the member is missing or not an array. What [`parse_document`] says of a byte order mark and
+/// of the length of `bytes` holds here too.
+///
+/// # Errors
+/// See [`JsonError`]: the document itself is no JSON object, or has two members with one name.
+pub(crate) fn parse_elements(bytes: &[u8], name: &str) -> Result<Option<Vec<Element>>, JsonError> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
+    let breach = Cell::new(None);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let member =
+        Member { name, breach: &breach }.deserialize(&mut deserializer).map_err(|source| of(&breach, source))?;
+    deserializer.end().map_err(JsonError::Syntax)?;
+    // The text is JSON: it fails only where it is no array.
+    let elements = member.and_then(|member| serde_json::from_str::<Vec<&RawValue>>(member.get()).ok());
+    Ok(elements.map(|elements| elements.into_iter().map(|element| parse_object(element.get().as_bytes())).collect()))
+}
+
+/// The error of a reader that may have broken a rule of ours.
+fn of(breach: &Cell<Option<Breach>>, source: serde_json::Error) -> JsonError {
+    match breach.get() {
+        Some(Breach::DuplicateMember) => JsonError::DuplicateMember,
+        Some(Breach::TooDeep) => JsonError::TooDeep,
+        None => JsonError::Syntax(source),
+    }
+}
+
+/// Finds one member of an object whose members have different names. The values are not looked at.
+struct Member<'a> {
+    name: &'a str,
+    breach: &'a Cell<Option<Breach>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a json object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let (mut names, mut found) = (HashSet::new(), None);
+        while let Some(name) = members.next_key::<String>()? {
+            let value = members.next_value()?;
+            if name == self.name {
+                found = Some(value);
+            }
+            if !names.insert(name) {
+                self.breach.set(Some(Breach::DuplicateMember));
+                return Err(serde::de::Error::custom("refused"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What serde's error type cannot carry: which of our own rules was broken.
 #[derive(Debug, Clone, Copy)]
 enum Breach {
     DuplicateMember,

@@ -70,24 +70,23 @@ impl KeySet {
         Self::default()
     }
 
-    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries, it keeps those that
-    /// [`VerificationKey::from_jwk`] or [`EncryptionKey::from_jwk`] accepts. [`Self::lost`] names
-    /// the others. Several keys may share a `kid`. A leading byte order mark is skipped. The caller
-    /// limits the length of `bytes`.
+    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries those are kept that [`VerificationKey::from_jwk`] or
+    /// [`EncryptionKey::from_jwk`] takes; [`Self::lost`] names the others. Several keys may share a `kid`. A byte order mark before the
+    /// text is skipped. A key in which two members have one name is lost alone; such members of the set itself are an error. The caller
+    /// bounds the length of `bytes`.
     ///
     /// # Errors
     /// See [`KeySetError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
-        let object = json::parse_document(bytes)?;
-        let entries = object.get("keys").and_then(Value::as_array).ok_or(KeySetError::KeysNotAnArray)?;
+        let entries = json::parse_elements(bytes, "keys")?.ok_or(KeySetError::KeysNotAnArray)?;
         let mut inner = Inner { entries: entries.len(), ..Inner::default() };
         for (index, entry) in entries.iter().enumerate().take(MAX_KEYS) {
-            let jwk = entry.as_object();
-            if let Err(reason) = jwk.ok_or(JwkError::NotAnObject).and_then(|jwk| inner.add_entry(jwk))
+            let jwk = entry.as_ref().map_err(JwkError::of_json);
+            if let Err(reason) = jwk.and_then(|jwk| inner.add_entry(jwk))
                 && reason.is_loss()
-                && !jwk.is_some_and(EncryptionKey::is_one)
+                && !jwk.is_ok_and(EncryptionKey::is_one)
             {
-                let kid = jwk.and_then(|jwk| jwk.get("kid")?.as_str()).filter(|kid| is_sound_key_id(kid));
+                let kid = jwk.ok().and_then(|jwk| jwk.get("kid")?.as_str()).filter(|kid| is_sound_key_id(kid));
                 inner.lost.push(LostKey { kid: kid.map(str::to_owned), index, reason });
             }
         }

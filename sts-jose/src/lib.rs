@@ -10,6 +10,7 @@
 //! | `claims`, `claim_selector`, `times` | typed access to claims, and the rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
 //! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
+//! | `trust_domain` | SPIFFE trust domains and the identities in them |
 //! | `issuer_name` | the `iss` values of an issuer, which may have a placeholder for the tenant |
 //! | `signature_memo` | a cache of verified signatures |
 //! | `signing_key` | our signing key |
@@ -65,6 +66,7 @@ mod signature_memo;
 mod signing_key;
 mod times;
 mod token;
+mod trust_domain;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -96,4 +98,5 @@ pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
+pub use trust_domain::TrustDomain;
 pub use verification_key::{JwkError, VerificationKey};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::claims::{ClaimError, Claims};
 
@@ -40,6 +40,17 @@ pub enum TimeError {
     /// `iat` lies more than [`AHEAD_TOLERANCE`] ahead.
     #[error("issued in the future")]
     IssuedInFuture,
+}
+
+impl Times {
+    /// True if the token is no older than `age` by its `iat`. A token without `iat` may live no longer than that.
+    #[must_use]
+    pub fn are_within(&self, age: SignedDuration, now: Timestamp) -> bool {
+        match self.iat {
+            Some(iat) => now.duration_since(iat) <= age,
+            None => self.exp.duration_since(now) <= age,
+        }
+    }
 }
 
 impl Claims {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
+use crate::json::JsonError;
 use crate::jws::{VerifyError, is_sound_key_id};
 use crate::rsa_modulus;
 
@@ -39,7 +40,10 @@ pub enum JwkError {
     /// The entry is not a JSON object.
     #[error("not an object")]
     NotAnObject,
-    /// The key has a member of a private or symmetric key.
+    /// Two members have one name, or it breaks another rule of [`crate::json`].
+    #[error("two members have one name, or a value cannot be read")]
+    Ambiguous,
+    /// It has a member of a private or symmetric key.
     #[error("it holds private members")]
     Private,
     /// `use` is present, and is not empty, `sig` or `jwt-svid`.
@@ -71,12 +75,22 @@ pub enum JwkError {
 }
 
 impl JwkError {
-    /// Returns true if the key seems meant for a use here but is unusable. Returns false for a key
-    /// with another purpose.
+    /// The reason of an entry that is no object as [`crate::json`] reads them.
+    pub(crate) fn of_json(error: &JsonError) -> Self {
+        match error {
+            JsonError::NotAnObject => Self::NotAnObject,
+            JsonError::NotUtf8(_) | JsonError::Syntax(_) | JsonError::DuplicateMember | JsonError::TooDeep => {
+                Self::Ambiguous
+            }
+        }
+    }
+
+    /// True if the key is meant for a use that it cannot be put to here; false if it is a key for something else.
     pub fn is_loss(self) -> bool {
         match self {
             Self::NotForSignatures | Self::NotForVerification => false,
             Self::NotAnObject
+            | Self::Ambiguous
             | Self::Private
             | Self::NotForEncryption
             | Self::KeyId

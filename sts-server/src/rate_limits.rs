@@ -100,14 +100,22 @@ impl RateLimits {
         RateLimit::FailedAttempts.unless_none(wait)
     }
 
-    /// Counts a failed attempt of `source`, and of the party that it claims to be.
+    /// Counts a failure of `source`, and of the party that it claims to be, as this number of attempts.
     ///
     /// # Errors
-    /// [`RateLimit::FailedAttempts`] if it was one too many.
-    pub fn failed_attempt(&self, source: IpAddr, claimed: Option<&str>) -> Result<(), RateLimited> {
-        let of_source = self.failed_sources.count(&source.into());
-        let of_claimed = claimed.and_then(|id| self.failed_ids.count(&bucket(id)));
-        RateLimit::FailedAttempts.unless_none(of_source.or(of_claimed))
+    /// [`RateLimit::FailedAttempts`] if the first of them was one too many.
+    pub fn failed_attempts(&self, source: IpAddr, claimed: Option<&str>, attempts: usize) -> Result<(), RateLimited> {
+        let (source, claimed) = (source.into(), claimed.map(bucket));
+        let count = || {
+            let of_source = self.failed_sources.count(&source);
+            let of_claimed = claimed.and_then(|id| self.failed_ids.count(&id));
+            of_source.or(of_claimed)
+        };
+        let first = count();
+        for _ in 1..attempts {
+            count();
+        }
+        RateLimit::FailedAttempts.unless_none(first)
     }
 }
 

@@ -298,7 +298,7 @@ async fn assert_no_database(harness: &Harness, token: &str) {
     let by_assertion = harness.exchange_by("reporter", &harness.user_token(), "inventory");
     unavailable("an assertion that cannot be spent", &by_assertion.send().await);
     sts_tests::refuses("a refusal", &harness.exchange().set("audience", "x").send().await, ErrorKind::Target);
-    let wrong = sts_tests::Credentials::Basic("coordinator".to_owned(), "not the secret of coordinator".to_owned());
+    let wrong = sts_tests::Credentials::Basic("coordinator".to_owned(), "not-the-secret-of-coordinator".to_owned());
     sts_tests::refuses("a wrong secret", &harness.exchange().authenticated(wrong).send().await, ErrorKind::Client);
     assert_eq!(harness.get("/healthz").await.status, 200);
     assert!(harness.log().contains("a refusal could not be recorded"));

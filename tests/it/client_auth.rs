@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -13,7 +15,7 @@ use sts_tests::{Answer, Credentials, FormRequest, Harness, Setup, TestKey};
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 fn wrong(agent: &str) -> Credentials {
-    Credentials::Basic(agent.to_owned(), format!("not the secret of {agent}"))
+    Credentials::Basic(agent.to_owned(), format!("not-the-secret-of-{agent}"))
 }
 
 /// An exchange by `reporter` with this assertion.
@@ -398,6 +400,36 @@ async fn a_flood_of_failures_slows_its_source_down_and_no_other() {
         harness.assert_refused("refused", refused, ErrorKind::Target, "target_unknown").await;
     }
     elsewhere(harness.exchange()).send().await.token();
+}
+
+/// A header with reserved characters means two secrets, each of which is compared with each of an agent's hashes.
+#[tokio::test]
+async fn a_failed_secret_counts_once_for_each_computation_that_it_costs() {
+    let hash = |secret: &[u8]| Argon2::default().hash_password(secret).unwrap().to_string();
+    let two = format!("client_secret_hash = ['{}', '{}']", hash(b"the new one"), hash(b"the former one"));
+    for (auth, secret, failures) in [
+        (None, "wrong", 4),
+        (None, "wrong+secret", 2),
+        (None, "wrong&secret", 4),
+        (Some(two.clone()), "wrong", 2),
+        (Some(two), "wrong+secret", 1),
+    ] {
+        let setup = Setup::default().option("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "4").registry(move |registry| {
+            if let Some(auth) = auth {
+                registry.add(&format!("[[agents]]\nid = 'two'\nauth = {{ {auth} }}\n"));
+            }
+        });
+        let harness = setup.start().await;
+        let credentials = STANDARD.encode(format!("auditor:{secret}"));
+        let failing = || {
+            let request = harness.exchange().authenticated(Credentials::None);
+            request.header("authorization", format!("Basic {credentials}"))
+        };
+        for _ in 0..failures {
+            sts_tests::refuses(secret, &failing().send().await, ErrorKind::Client);
+        }
+        sts_tests::refuses("one too many", &failing().send().await, ErrorKind::TooMany);
+    }
 }
 
 #[tokio::test]

@@ -299,7 +299,7 @@ async fn a_flood_of_requests_that_cannot_be_served_is_one_line_of_the_log() {
 }
 
 fn wrong(agent: &str) -> Credentials {
-    Credentials::Basic(agent.to_owned(), format!("not the secret of {agent}"))
+    Credentials::Basic(agent.to_owned(), format!("not-the-secret-of-{agent}"))
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn a_client_that_asks_too_often_is_slowed_down_and_others_are_not() {
     }
     assert_eq!(harness.audit_count().await, events, "the database is what the limit spares");
     assert_eq!(harness.introspect("inventory", &token).send().await.json["active"], true);
-    let wrong = Credentials::Basic("coordinator".to_owned(), "not the secret of coordinator".to_owned());
+    let wrong = Credentials::Basic("coordinator".to_owned(), "not-the-secret-of-coordinator".to_owned());
     refuses("somebody else", &harness.exchange().authenticated(wrong).send().await, ErrorKind::Client);
 }
 
@@ -277,7 +277,7 @@ async fn too_many_costly_secrets_at_once_are_turned_away() {
         .await;
     let mut requests = JoinSet::new();
     for _ in 0..60 {
-        let wrong = Credentials::Basic("person".to_owned(), "not the secret of that person".to_owned());
+        let wrong = Credentials::Basic("person".to_owned(), "not-the-secret-of-that-person".to_owned());
         requests.spawn(harness.exchange().authenticated(wrong).send());
     }
     let answers = tokio::time::timeout(PATIENCE, requests.join_all()).await.expect("all are answered");

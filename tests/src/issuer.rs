@@ -30,6 +30,8 @@ pub enum Fault {
     Redirect(String),
     /// With these bytes.
     Body(Vec<u8>),
+    /// With this status and a page for people, at this path alone.
+    At(&'static str, u16),
 }
 
 /// A running issuer. It lives as long as the runtime that it was started on.
@@ -150,6 +152,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Some(Fault::Garbage) => return respond(200, Body::from("<html><body>Welcome</body></html>")),
         Some(Fault::Huge) => return respond(200, Body::from(vec![b' '; 10 * 1024 * 1024])),
         Some(Fault::Body(body)) => return respond(200, Body::from(body)),
+        Some(Fault::At(at, status)) if at == path => return respond(status, Body::from("<html></html>")),
+        Some(Fault::At(..)) => {}
         Some(Fault::Redirect(to)) => {
             let mut response = respond(302, Body::empty());
             response.headers_mut().insert(LOCATION, to.parse().expect("a URL"));

@@ -1,10 +1,10 @@
 //! The builder of a verifier.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sts_jose::{Clock, Entropy, SystemClock, SystemEntropy, check_url};
+use sts_jose::{Clock, Egress, Entropy, SystemClock, SystemEntropy, check_url};
 use sts_protocol::{Scope, ScopeToken, Tenant};
 use url::Url;
 
@@ -12,6 +12,7 @@ use super::introspected::Introspected;
 use super::issuer::{Dialect, Issuer};
 use super::metadata::ProtectedResource;
 use super::refusal_log::RefusalLog;
+use super::subject_prefixes::SubjectPrefixes;
 use super::{Inner, Verifier};
 use crate::build_error::BuildError;
 use crate::exchange::Sts;
@@ -31,6 +32,7 @@ pub struct VerifierBuilder {
     service_accounts: Vec<ServiceAccountEntry>,
     resource: Option<Url>,
     introspection: Option<Sts>,
+    egress: Egress,
     tracer: Tracer,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -52,6 +54,7 @@ impl VerifierBuilder {
             service_accounts: Vec::new(),
             resource: None,
             introspection: None,
+            egress: Egress::default(),
             tracer: Tracer::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -128,7 +131,22 @@ impl VerifierBuilder {
         self
     }
 
-    /// Reports each boundary that a request passes, or is refused at, to this tracer.
+    /// The proxies by which the keys of issuers are fetched. Default none. [`Verifier::from_toml`] takes those of the table `[http]`.
+    ///
+    /// ```
+    /// use sts_client::{Egress, Verifier};
+    ///
+    /// let egress = Egress::from_environment(std::env::vars())?;
+    /// let builder = Verifier::builder(["inventory-agent"]).egress(egress);
+    /// # Ok::<(), sts_client::EgressError>(())
+    /// ```
+    #[must_use]
+    pub fn egress(mut self, egress: Egress) -> Self {
+        self.egress = egress;
+        self
+    }
+
+    /// Says what happens to requests at each boundary.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -209,20 +227,21 @@ impl VerifierBuilder {
             }
         };
         let mut accounts = by_issuer(self.service_accounts, &self.issuers)?;
-        let mut issuers = HashMap::new();
+        let prefixes = SubjectPrefixes::of(&self.issuers)?;
+        let (mut issuers, mut names) = (HashMap::new(), HashSet::new());
         for issuer in self.issuers {
             let accounts = accounts.remove(&issuer.issuer).unwrap_or_default();
-            let issuer = issuer.trust(accounts, &self.clock)?;
-            match issuers.entry(issuer.issuer.clone()) {
-                Entry::Vacant(vacant) => drop(vacant.insert(issuer)),
-                Entry::Occupied(taken) => {
-                    return Err(BuildError::contradiction(format!("the issuer {:?} is there twice", taken.key())));
-                }
+            let issuer = issuer.trust(accounts, &self.clock, &self.egress)?;
+            if !issuer.names.iter().all(|name| names.insert(name.clone())) {
+                let what = format!("the issuer {:?} is there twice, or has a name that another has", issuer.issuer);
+                return Err(BuildError::contradiction(what));
             }
+            issuers.insert(issuer.issuer.clone(), issuer);
         }
         Ok(Verifier(Arc::new(Inner {
             audiences: self.audiences,
             issuers,
+            prefixes,
             required,
             resource,
             introspection: self.introspection.map(Introspected::new),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
-use sts_jose::{Algorithm, http_client};
-use sts_protocol::{ScopeToken, Tenant};
+use sts_jose::{Algorithm, KeySet, http_client};
+use sts_protocol::{ScopeToken, Tenant, TenantError};
 use url::Url;
 
 use super::builder::VerifierBuilder;
-use super::issuer::{Issuer, Selectors};
+use super::issuer::{Issuer, Keys, Selectors};
 use crate::agent_file::{AgentFile, read_file};
 use crate::build_error::BuildError;
 
@@ -43,12 +43,17 @@ struct IssuerConfig {
     #[serde(default)]
     sts: bool,
     jwks_uri: Option<Url>,
+    jwks: Option<serde_json::Map<String, serde_json::Value>>,
     jwks_file: Option<PathBuf>,
+    bundle_uri: Option<Url>,
+    bundle_file: Option<PathBuf>,
     algorithms: Option<Vec<Algorithm>>,
     #[serde(default)]
     aliases: Vec<String>,
     tenant_claim: Option<OneOrMore>,
     tenant: Option<Tenant>,
+    #[serde(default)]
+    tenants: TenantList,
     roles_claim: Option<OneOrMore>,
     scope_claim: Option<OneOrMore>,
     service_account_claim: Option<MarkConfig>,
@@ -69,7 +74,23 @@ struct MarkConfig {
     value: Option<String>,
 }
 
-/// A single claim selector or an array of selectors.
+/// The tenants of `tenants`; `["*"]` stands for every tenant.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct TenantList(Option<Vec<Tenant>>);
+
+impl TryFrom<Vec<String>> for TenantList {
+    type Error = TenantError;
+
+    fn try_from(names: Vec<String>) -> Result<Self, TenantError> {
+        if names == ["*"] {
+            return Ok(Self(None));
+        }
+        names.iter().map(|name| Tenant::new(name)).collect::<Result<_, _>>().map(Some).map(Self)
+    }
+}
+
+/// A claim selector, or an array of them.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
@@ -87,7 +108,7 @@ impl From<OneOrMore> for Selectors {
 }
 
 pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
-    let AgentFile { inbound, sts, .. } = AgentFile::parse(text)?;
+    let AgentFile { inbound, sts, http, .. } = AgentFile::parse(text)?;
     let config = inbound.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
     let mut builder = VerifierBuilder::new(config.audience);
     for issuer in config.issuers {
@@ -102,6 +123,9 @@ pub(super) fn read(text: &str) -> Result<VerifierBuilder, BuildError> {
     if let Some(resource) = config.resource {
         builder = builder.resource(resource);
     }
+    if let Some(egress) = http.map(|http| http.egress()).transpose()? {
+        builder = builder.egress(egress);
+    }
     if config.introspect {
         let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect wants the table [sts]"))?;
         builder = builder.introspect(sts.builder()?.build()?);
@@ -114,18 +138,29 @@ impl IssuerConfig {
         let name = self.issuer;
         let both = |what: &str| BuildError::contradiction(format!("the issuer {name:?} has both {what}"));
         let mut issuer = if self.sts { Issuer::sts(&name) } else { Issuer::new(&name) };
-        issuer = match (self.jwks_uri, self.jwks_file) {
-            (None, None) => issuer,
-            (Some(uri), None) => issuer.jwks_uri(uri),
-            (None, Some(path)) => issuer.jwks_file(path),
-            (Some(_), Some(_)) => return Err(both("jwks_uri and jwks_file")),
-        };
+        let bundle = [("bundle_uri", self.bundle_uri.is_some()), ("bundle_file", self.bundle_file.is_some())];
+        if let Some((key, _)) = bundle.into_iter().find(|(_, given)| *given && !name.starts_with("spiffe://")) {
+            let what =
+                format!("the issuer {name:?} has {key} and is no SPIFFE trust domain, such as spiffe://shop.example");
+            return Err(BuildError::contradiction(what));
+        }
+        let uris = self.jwks_uri.into_iter().chain(self.bundle_uri).map(Keys::At);
+        let files = self.jwks_file.into_iter().chain(self.bundle_file).map(Keys::File);
+        let inline = self.jwks.map(|jwks| inline(&name, &jwks)).transpose()?;
+        let mut sources = uris.chain(files).chain(inline.map(Keys::Inline));
+        issuer.keys = sources.next().unwrap_or(Keys::Discovered);
+        if sources.next().is_some() {
+            return Err(both("two of jwks_uri, jwks, jwks_file, bundle_uri and bundle_file"));
+        }
         issuer = match (self.tenant_claim, self.tenant) {
             (None, None) => issuer,
             (Some(claim), None) => issuer.tenant_claim(claim),
             (None, Some(tenant)) => issuer.tenant(tenant),
             (Some(_), Some(_)) => return Err(both("tenant_claim and tenant")),
         };
+        if let TenantList(Some(tenants)) = self.tenants {
+            issuer = issuer.tenants(tenants);
+        }
         if let Some(algorithms) = self.algorithms {
             issuer = issuer.algorithms(algorithms);
         }
@@ -149,6 +184,7 @@ impl IssuerConfig {
         }
         if let Some(age) = self.max_token_age {
             let parsed = age.parse::<SignedDuration>().ok().and_then(|age| Duration::try_from(age).ok());
+            let parsed = parsed.filter(|age| !age.is_zero());
             let wrong = || format!("max_token_age of the issuer {name:?} is {age:?}: write a span such as \"24h\"");
             issuer = issuer.max_token_age(parsed.ok_or_else(|| BuildError::contradiction(wrong()))?);
         }
@@ -166,4 +202,11 @@ impl IssuerConfig {
         }
         Ok(if self.allow_http { issuer.allow_http() } else { issuer })
     }
+}
+
+/// The keys that stand in the file.
+fn inline(issuer: &str, jwks: &serde_json::Map<String, serde_json::Value>) -> Result<KeySet, BuildError> {
+    let text = serde_json::Value::Object(jwks.clone()).to_string();
+    KeySet::parse(text.as_bytes())
+        .map_err(|error| BuildError::contradiction(format!("jwks of the issuer {issuer:?}: {error}")))
 }

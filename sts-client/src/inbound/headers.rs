@@ -7,6 +7,7 @@ use sts_protocol::Tenant;
 use super::refusal::Why;
 use crate::bearer;
 use crate::carried::X_TENANT_ID;
+use crate::header_values;
 
 /// Returns the single bearer token of a request (RFC 6750 §2.1). Tokens in a form or a query are
 /// ignored.
@@ -34,7 +35,7 @@ pub(super) fn tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Why> {
 }
 
 fn at_most_one<'a>(headers: &'a HeaderMap, name: &HeaderName, repeated: Why) -> Result<Option<&'a HeaderValue>, Why> {
-    let mut values = headers.get_all(name).iter();
+    let mut values = header_values::of(headers, name);
     match (values.next(), values.next()) {
         (first, None) => Ok(first),
         (_, Some(_)) => Err(repeated),
@@ -58,9 +59,10 @@ mod tests {
         for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "Bearer   a.b.c"] {
             assert_eq!(read(&[value.as_bytes()]).as_deref(), Ok("a.b.c"), "{value}");
         }
-        let rows: [(&[&[u8]], &str); 12] = [
+        let rows: [(&[&[u8]], &str); 13] = [
             (&[], "token_missing"),
-            (&[b""], "other_scheme"),
+            (&[b""], "token_missing"),
+            (&[b" ", b""], "token_missing"),
             (&[b"Basic YTpi"], "other_scheme"),
             (&[b"DPoP a.b.c"], "other_scheme"),
             (&[b"Bearera.b.c"], "other_scheme"),

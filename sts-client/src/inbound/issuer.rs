@@ -26,6 +26,7 @@ pub struct Issuer {
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) aliases: Vec<String>,
     pub(super) tenant: TenantSource<Selectors>,
+    pub(super) tenants: Option<Vec<Tenant>>,
     pub(super) roles_claim: Option<Selectors>,
     pub(super) scope_claim: Option<Selectors>,
     pub(super) service_account_claim: Option<Mark>,
@@ -113,9 +114,13 @@ impl Issuer {
     /// Returns an issuer that is not an STS. `issuer` must equal the `iss` of its tokens byte for
     /// byte. Its metadata names the keys.
     ///
+    /// `spiffe://trust-domain` is a SPIFFE trust domain, whose tokens (JWT-SVIDs) name it in `sub` and need no `iss`. Its bundle is its key
+    /// set, and must be given. Its identities are workloads: each is a service account.
+    ///
     /// ```
     /// # use sts_client::inbound::Issuer;
     /// let issuer = Issuer::new("https://login.example.com");
+    /// let domain = Issuer::new("spiffe://shop.example").jwks_file("/run/spire/bundle.json");
     /// ```
     #[must_use]
     pub fn new(issuer: impl Into<String>) -> Self {
@@ -130,6 +135,7 @@ impl Issuer {
             algorithms: DEFAULT_ALGORITHMS.to_vec(),
             aliases: Vec::new(),
             tenant: TenantSource::None,
+            tenants: None,
             roles_claim: None,
             scope_claim: None,
             service_account_claim: None,
@@ -289,8 +295,20 @@ impl Issuer {
         self
     }
 
-    /// Sets the claim that holds the roles of a user: a string, or an array of strings or of
-    /// objects with a `name`. Default `roles`.
+    /// The tenants that it may assert. A token of another tenant, or of none, is refused. Default: every tenant, and tokens without one.
+    ///
+    /// ```
+    /// # use sts_client::{Tenant, inbound::Issuer};
+    /// let tenants = ["11111111-2222-3333-4444-555555555555"].map(|tenant| Tenant::new(tenant).unwrap());
+    /// let entra = Issuer::new("https://login.microsoftonline.com/{tenantid}/v2.0").tenant_claim("tid").tenants(tenants);
+    /// ```
+    #[must_use]
+    pub fn tenants(mut self, tenants: impl IntoIterator<Item = Tenant>) -> Self {
+        self.tenants = Some(tenants.into_iter().collect());
+        self
+    }
+
+    /// The claim that holds the roles of a user: a string, or an array of strings or of objects with a `name`. Default `roles`.
     ///
     /// ```
     /// # use sts_client::inbound::Issuer;

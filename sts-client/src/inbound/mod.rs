@@ -1,17 +1,10 @@
 //! Verification of inbound tokens.
 //!
-//! What lives here: the path from the headers of a request to a [`Delegation`] or a [`Refusal`].
-//! - `builder`, `issuer` and `config` set up a [`Verifier`].
-//! - `headers` reads a request, and `tenant` determines the tenant of the call.
-//! - `own` reads the tokens of an STS, and `outside` reads the tokens of all other issuers.
-//! - `introspected` asks the STS whether a token is still active.
-//! - `refusal` is the only place that makes statuses and bodies. `grpc` converts them to the gRPC
-//!   form, and `refusal_log` logs the cause for the operator.
-//! - `metadata` publishes the trusted issuers (RFC 9728), and `layer` guards a tower service.
-//!
-//! What must never: the agent's use of a delegation, and outbound calls other than key fetches and
-//! introspection. Add another kind of token as a file beside `own` and an arm in
-//! [`Verifier::verify`].
+//! What lives here: from the headers of a request to a [`Delegation`] or a [`Refusal`]. `builder`, `issuer` and `config` set a
+//! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
+//! for which tenant the call is; `subject_prefixes` keeps the names of issuers apart; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
+//! `layer` guards a tower service. What must never: what an agent then does with a delegation, and any call to others but for keys and
+//! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
 mod builder;
 pub(crate) mod config;
@@ -27,6 +20,7 @@ mod outside;
 mod own;
 mod refusal;
 mod refusal_log;
+mod subject_prefixes;
 mod tenant;
 mod trusted_issuer;
 mod values;
@@ -36,7 +30,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue};
-use sts_jose::{Clock, Entropy, KeyLookupError, KeyVerifyError, Selected, UnverifiedToken, VerifiedToken, typ_fits};
+use sts_jose::{Claims, Clock, Entropy, KeyLookupError, KeyVerifyError, TrustDomain, UnverifiedToken, VerifiedToken};
 use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
@@ -51,6 +45,7 @@ use self::introspected::{Introspected, TICKET};
 use self::metadata::ProtectedResource;
 use self::refusal::Why;
 use self::refusal_log::{RefusalLog, Wanted};
+use self::subject_prefixes::SubjectPrefixes;
 use self::tenant::Tenants;
 use self::trusted_issuer::{Reading, TrustedIssuer};
 use crate::build_error::BuildError;
@@ -76,6 +71,7 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     audiences: Vec<String>,
     issuers: HashMap<String, TrustedIssuer>,
+    prefixes: SubjectPrefixes,
     required: Scope,
     resource: Option<ProtectedResource>,
     introspection: Option<Introspected>,
@@ -168,10 +164,10 @@ impl Verifier {
     /// # Ok::<(), sts_client::BuildError>(())
     /// ```
     ///
-    /// Further keys of an issuer: `aliases`, `audience_claim`, `subject_claim`, `subject_prefix`,
-    /// `scope_claim`, `max_token_age`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. A key
-    /// that ends with `_claim` takes the literal name of a claim, a JSON Pointer that starts with
-    /// `/`, or an array of these. Paths are relative to the working directory.
+    /// Further keys of an issuer: `aliases`, `tenants`, `audience_claim`, `subject_claim`, `subject_prefix`, `scope_claim`, `roles_claim`,
+    /// `service_account_claim`, `max_token_age`, `jwks`, `bundle_uri`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`, `allow_http`. The
+    /// proxy of the table `[http]` is used where keys are fetched. A key that ends with `_claim` takes the literal name of a claim, a JSON Pointer
+    /// that begins with `/`, or an array of these. Paths are relative to the working directory.
     ///
     /// # Errors
     /// [`BuildError::Toml`] with the line; [`BuildError::File`] for a file that the table names;
@@ -269,29 +265,32 @@ impl Verifier {
         let text = presented.token()?;
         let (issuer, token) = self.believe(text).await?;
         let claims = token.claims();
-        if !typ_fits(token.header().typ.as_deref(), issuer.allowed_typ()) {
+        if !issuer.allows_typ(token.header().typ.as_deref()) {
             return Err(Why::Typ);
         }
         if claims.get("cnf").is_some() {
             return Err(Why::Bound);
         }
         let is_own = |aud: &str| self.0.audiences.iter().any(|own| own == aud);
-        let is_addressed = if issuer.audience_claim.is_claim("aud") {
-            claims.audience()?.into_iter().any(is_own)
-        } else {
-            issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(is_own)
-        };
-        if !is_addressed {
+        if !issuer.audience_claim.address(claims, is_own)? {
             return Err(Why::Audience);
         }
         let now = self.0.clock.now();
         let times = claims.times(now).map_err(Why::Time)?;
         let iss = issuer.principal_iss(claims.string("iss")?.unwrap_or_default(), claims)?;
+        // A principal of an issuer with an entry of its own comes by that entry alone.
+        if iss != issuer.issuer && self.0.issuers.contains_key(&iss) {
+            return Err(Why::IssuerUnknown);
+        }
         let named = match &issuer.reading {
             Reading::Sts => own::read(claims)?,
             Reading::Outside(outside) => {
                 outside.check_age(&times, now)?;
-                outside.read(&iss, claims, |iss| self.is_sts(iss))?
+                let named = outside.read(&iss, claims, |iss| self.is_sts(iss))?;
+                if self.0.prefixes.are_of_another(&issuer.issuer, &named.sub) {
+                    return Err(Why::Sub);
+                }
+                named
             }
         };
         let kind = named.tenants.kind();
@@ -338,8 +337,7 @@ impl Verifier {
     /// Finds the issuer that a token names, and checks that a key of that issuer signed the token.
     async fn believe(&self, text: &str) -> Result<(&TrustedIssuer, VerifiedToken), Why> {
         let token = UnverifiedToken::parse(text).map_err(Why::Parse)?;
-        let iss = token.claims().string("iss")?.ok_or(Why::IssuerMissing)?;
-        let issuer = self.issuer(iss).ok_or(Why::IssuerUnknown)?;
+        let issuer = self.issuer_of(token.claims())?;
         if !issuer.algorithms.contains(&token.header().algorithm) {
             return Err(Why::Algorithm);
         }
@@ -352,7 +350,20 @@ impl Verifier {
         Ok((issuer, token))
     }
 
-    /// Returns the issuer with this name or alias.
+    /// The issuer that a token names in `iss`, or the trust domain of its `sub`.
+    fn issuer_of(&self, claims: &Claims) -> Result<&TrustedIssuer, Why> {
+        let (iss, domain) = (claims.string("iss")?, TrustDomain::of_claims(claims));
+        let Some(issuer) = iss.and_then(|iss| self.issuer(iss)) else {
+            let lacks = if iss.is_none() { Why::IssuerMissing } else { Why::IssuerUnknown };
+            return domain.and_then(|domain| self.0.issuers.get(&domain.issuer())).ok_or(lacks);
+        };
+        match TrustDomain::of_issuer(&issuer.issuer) {
+            Some(own) if domain != Some(own) => Err(Why::Sub),
+            Some(_) | None => Ok(issuer),
+        }
+    }
+
+    /// The issuer that has this name.
     fn issuer(&self, iss: &str) -> Option<&TrustedIssuer> {
         let by_other_name = || self.0.issuers.values().find(|issuer| issuer.names.iter().any(|name| name.is(iss)));
         self.0.issuers.get(iss).or_else(by_other_name)

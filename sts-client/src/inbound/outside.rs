@@ -1,6 +1,5 @@
 //! The tokens of issuers other than an STS.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +15,8 @@ use super::{Named, values};
 #[derive(Debug)]
 pub(super) struct Outside {
     pub(super) tenant: TenantSource<ClaimSelectors>,
+    /// The tenants that it may assert; every one where absent.
+    pub(super) tenants: Option<Vec<Tenant>>,
     pub(super) roles_claim: ClaimSelectors,
     pub(super) scope_claim: ClaimSelectors,
     pub(super) service_account_claim: Option<Mark>,
@@ -25,6 +26,8 @@ pub(super) struct Outside {
     pub(super) max_token_age: SignedDuration,
     /// The tenants of the issuer's service accounts, by `sub`.
     pub(super) service_accounts: HashMap<String, Vec<Tenant>>,
+    /// Its tokens name workloads.
+    pub(super) is_trust_domain: bool,
 }
 
 /// A claim that marks a token, by presence or by value.
@@ -62,7 +65,7 @@ impl Outside {
     /// Reads the claims of a token that `issuer` has signed. `is_sts` returns true for an STS: only
     /// the STS itself may name actors in its namespace.
     pub(super) fn read(&self, issuer: &str, claims: &Claims, is_sts: impl Fn(&str) -> bool) -> Result<Named, Why> {
-        let named = self.subject(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
+        let named = self.subject_claim.subject(claims)?.filter(|named| is_name(named)).ok_or(Why::Sub)?;
         let sub = Some(format!("{}{named}", self.subject_prefix)).filter(|sub| is_name(sub)).ok_or(Why::Sub)?;
         let act = claims.get("act").map(Act::from_value).transpose().map_err(Why::Act)?;
         if act.iter().flat_map(Act::actors).any(|actor| actor.iss.is_some_and(&is_sts)) {
@@ -93,33 +96,24 @@ impl Outside {
         let sub = claims.get("sub").and_then(Value::as_str);
         let names_client = |claim: &&str| sub.is_some() && claims.get(claim).and_then(Value::as_str) == sub;
         self.service_account_claim.as_ref().is_some_and(|mark| mark.is_on(claims))
+            || self.is_trust_domain
             || claims.get("tenant_ids").is_some()
             || CLIENT_CLAIMS.iter().any(names_client)
     }
 
-    /// Returns the name of the user. `sub` is a string (RFC 7519 §4.1.2).
-    fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, Why> {
-        if self.subject_claim.is_claim("sub") {
-            return Ok(claims.string("sub")?.map(Cow::Borrowed));
-        }
-        Ok(self.subject_claim.one(claims)?)
-    }
-
     fn tenant(&self, claims: &Claims) -> Result<Option<Tenant>, Why> {
-        match &self.tenant {
-            TenantSource::None => Ok(None),
-            TenantSource::Fixed(tenant) => Ok(Some(tenant.clone())),
-            TenantSource::Claim(claim) => values::tenant(claims, claim).map(Some),
-        }
+        let tenant = match &self.tenant {
+            TenantSource::None => None,
+            TenantSource::Fixed(tenant) => Some(tenant.clone()),
+            TenantSource::Claim(claim) => Some(values::tenant(claims, claim)?),
+        };
+        let is_outside = |tenants: &Vec<Tenant>| !tenant.as_ref().is_some_and(|tenant| tenants.contains(tenant));
+        if self.tenants.as_ref().is_some_and(is_outside) { Err(Why::TenantOutside) } else { Ok(tenant) }
     }
 
     /// Refuses a token that is older than the issuer's maximum age. Without `iat`, refuses a token
     /// that expires later than that age from now.
     pub(super) fn check_age(&self, times: &Times, now: Timestamp) -> Result<(), Why> {
-        let is_young = match times.iat {
-            Some(iat) => now.duration_since(iat) <= self.max_token_age,
-            None => times.exp.duration_since(now) <= self.max_token_age,
-        };
-        if is_young { Ok(()) } else { Err(Why::TooOld) }
+        if times.are_within(self.max_token_age, now) { Ok(()) } else { Err(Why::TooOld) }
     }
 }

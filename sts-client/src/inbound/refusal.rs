@@ -105,6 +105,8 @@ pub(crate) enum Why {
     ActClaimsSts,
     #[error("the tenant claim is absent or not one tenant")]
     TenantClaim,
+    #[error("the issuer may not assert the tenant of the token")]
+    TenantOutside,
     #[error("the scope claim is malformed")]
     Scope(#[source] ScopeError),
     #[error("the scope claim is neither a string nor an array of strings")]
@@ -150,6 +152,7 @@ impl Why {
             | Self::Act(_)
             | Self::ActClaimsSts
             | Self::TenantClaim
+            | Self::TenantOutside
             | Self::Scope(_)
             | Self::ScopeType
             | Self::Contradiction
@@ -194,6 +197,7 @@ impl Why {
             Self::Sub => "sub",
             Self::Act(_) | Self::ActClaimsSts => "act",
             Self::TenantClaim => "tenant_claim",
+            Self::TenantOutside => "tenant_outside",
             Self::Scope(_) | Self::ScopeType => "scope_claim",
             Self::Contradiction => "contradiction",
             Self::Inactive => "inactive",

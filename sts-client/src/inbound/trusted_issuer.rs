@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use sts_jose::{
     Algorithm, ClaimSelector, ClaimSelectors, Claims, Clock, Egress, FileKeySet, IssuerName, KeySetClient, KeySource,
-    Location, RemoteConfig, RemoteKeySet, check_url, http_client,
+    Location, RemoteConfig, RemoteKeySet, TrustDomain, check_url, http_client_via, typ_fits,
 };
 use sts_protocol::{Tenant, TokenType};
 use url::Url;
@@ -61,11 +61,14 @@ impl TrustedIssuer {
         Ok(self.names.first().map_or_else(|| self.issuer.clone(), |own| own.of_tenant(segment)))
     }
 
-    /// Returns the allowed `typ` values of the issuer's tokens.
-    pub(super) fn allowed_typ(&self) -> &'static [&'static str] {
+    /// True if its tokens may bear this `typ`.
+    pub(super) fn allows_typ(&self, typ: Option<&str>) -> bool {
         match self.reading {
-            Reading::Sts => STS_TYP,
-            Reading::Outside(_) => TokenType::AccessToken.allowed_typ(),
+            Reading::Sts => typ_fits(typ, STS_TYP),
+            Reading::Outside(_) => {
+                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some() && TrustDomain::allows_typ(typ);
+                is_svid || typ_fits(typ, TokenType::AccessToken.allowed_typ())
+            }
         }
     }
 }
@@ -76,6 +79,7 @@ impl Issuer {
         self,
         service_accounts: HashMap<String, Vec<Tenant>>,
         clock: &Arc<dyn Clock>,
+        egress: &Egress,
     ) -> Result<TrustedIssuer, BuildError> {
         if self.algorithms.is_empty() {
             return Err(self.contradiction("may sign with no algorithm"));
@@ -89,13 +93,14 @@ impl Issuer {
         };
         let audience_claim = self.selectors(self.audience_claim.as_ref(), &["aud"])?;
         let names = self.names()?;
-        let keys = self.key_source(clock)?;
+        let keys = self.key_source(clock, egress)?;
         Ok(TrustedIssuer { issuer: self.issuer, names, algorithms: self.algorithms, keys, audience_claim, reading })
     }
 
     fn describes_claims(&self) -> bool {
         let selectors = [&self.roles_claim, &self.scope_claim, &self.audience_claim, &self.subject_claim];
         !matches!(self.tenant, TenantSource::None)
+            || self.tenants.is_some()
             || self.service_account_claim.is_some()
             || selectors.into_iter().any(Option::is_some)
             || self.subject_prefix.is_some()
@@ -109,9 +114,14 @@ impl Issuer {
             TenantSource::Fixed(tenant) => TenantSource::Fixed(tenant.clone()),
             TenantSource::Claim(selectors) => TenantSource::Claim(self.selectors(Some(selectors), &[])?),
         };
+        self.check_tenants()?;
+        if self.issuer.starts_with("spiffe://") {
+            self.check_trust_domain()?;
+        }
         let max_token_age = self.max_token_age.unwrap_or(DEFAULT_MAX_TOKEN_AGE);
         Ok(Outside {
             tenant,
+            tenants: self.tenants.clone(),
             roles_claim: self.selectors(self.roles_claim.as_ref(), &["roles"])?,
             scope_claim: self.selectors(self.scope_claim.as_ref(), &["scope", "scp"])?,
             service_account_claim: self.service_account_claim.clone(),
@@ -119,7 +129,36 @@ impl Issuer {
             subject_prefix: self.subject_prefix.clone().unwrap_or_default(),
             max_token_age: SignedDuration::try_from(max_token_age).unwrap_or(SignedDuration::MAX),
             service_accounts,
+            is_trust_domain: TrustDomain::of_issuer(&self.issuer).is_some(),
         })
+    }
+
+    /// The tenants that it may assert need a place where its tokens say theirs.
+    fn check_tenants(&self) -> Result<(), BuildError> {
+        match (&self.tenants, &self.tenant) {
+            (Some(tenants), _) if tenants.is_empty() => {
+                Err(self.contradiction("may assert no tenant: tenants is empty"))
+            }
+            (Some(_), TenantSource::None) => {
+                Err(self
+                    .contradiction("has tenants, and neither tenant_claim nor tenant: all its tokens would be refused"))
+            }
+            (Some(tenants), TenantSource::Fixed(tenant)) if !tenants.contains(tenant) => {
+                Err(self.contradiction("has a tenant that is not among its tenants"))
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// A SPIFFE ID stands in `sub`.
+    fn check_trust_domain(&self) -> Result<(), BuildError> {
+        if TrustDomain::of_issuer(&self.issuer).is_none() {
+            return Err(self.contradiction("is no SPIFFE trust domain, such as spiffe://shop.example"));
+        }
+        if self.subject_claim.as_ref().is_some_and(|Selectors(claims)| *claims != ["sub"]) {
+            return Err(self.contradiction("is a SPIFFE trust domain, whose identities stand in sub (subject_claim)"));
+        }
+        Ok(())
     }
 
     fn selectors(&self, given: Option<&Selectors>, default: &[&str]) -> Result<ClaimSelectors, BuildError> {
@@ -138,6 +177,13 @@ impl Issuer {
     fn names(&self) -> Result<Vec<IssuerName>, BuildError> {
         let names: Vec<IssuerName> =
             std::iter::once(&self.issuer).chain(&self.aliases).map(|name| IssuerName::new(name)).collect();
+        let is_odd =
+            |name: &str| name.matches("{tenantid}").count() != usize::from(IssuerName::new(name).is_template());
+        if let Some(name) = std::iter::once(&self.issuer).chain(&self.aliases).find(|name| is_odd(name)) {
+            return Err(
+                self.contradiction(&format!("has the name {name:?}: {{tenantid}} stands for one whole segment"))
+            );
+        }
         let has_template = names.iter().any(|name| name.is_template());
         if has_template && !matches!(self.tenant, TenantSource::Claim(_)) {
             return Err(self.contradiction("has {tenantid} and no tenant_claim, whose value it must be"));
@@ -148,29 +194,43 @@ impl Issuer {
         Ok(names)
     }
 
-    fn key_source(&self, clock: &Arc<dyn Clock>) -> Result<KeySource, BuildError> {
-        let location = match &self.keys {
-            Keys::Inline(keys) if keys.is_empty() => return Err(self.contradiction("has no key that can be used")),
-            Keys::Inline(keys) => return Ok(KeySource::Inline(keys.clone())),
-            Keys::File(path) => return Ok(KeySource::File(FileKeySet::new(path, Arc::clone(clock)))),
-            Keys::At(url) => {
-                self.check(url)?;
-                Location::JwksUri(url.clone())
-            }
-            Keys::Discovered => {
-                let url = Url::parse(&self.issuer)
-                    .map_err(|error| self.contradiction(&format!("is no url to discover keys at ({error})")))?;
-                if url.query().is_some() || url.fragment().is_some() {
-                    return Err(self.contradiction("has a query or a fragment, and keys are to be discovered"));
+    fn key_source(&self, clock: &Arc<dyn Clock>, egress: &Egress) -> Result<KeySource, BuildError> {
+        let location =
+            match &self.keys {
+                Keys::Inline(keys) if keys.is_empty() => return Err(self.contradiction("has no key that can be used")),
+                Keys::Inline(keys) => return Ok(KeySource::Inline(keys.clone())),
+                Keys::File(path) => return Ok(KeySource::File(FileKeySet::new(path, Arc::clone(clock)))),
+                Keys::At(url) => {
+                    self.check(url)?;
+                    Location::JwksUri(url.clone())
                 }
-                self.check(&url)?;
-                Location::Discovery
-            }
+                Keys::Discovered if self.issuer.starts_with("spiffe://") => {
+                    return Err(self
+                        .contradiction("is a SPIFFE trust domain, and its keys are not discovered: give its bundle"));
+                }
+                Keys::Discovered if IssuerName::new(&self.issuer).is_template() => {
+                    return Err(self
+                        .contradiction("has {tenantid}, so its keys are not discovered: give jwks_uri or jwks_file"));
+                }
+                Keys::Discovered => {
+                    let url = Url::parse(&self.issuer)
+                        .map_err(|error| self.contradiction(&format!("is no url to discover keys at ({error})")))?;
+                    if url.query().is_some() || url.fragment().is_some() {
+                        return Err(self.contradiction("has a query or a fragment, and keys are to be discovered"));
+                    }
+                    self.check(&url)?;
+                    Location::Discovery
+                }
+            };
+        // A proxy reads what goes through it in clear, and a bearer token is for the origin alone.
+        let egress = match &self.bearer_token_file {
+            Some(_) => egress.clone().for_https_alone(),
+            None => egress.clone(),
         };
         let http = match &self.authorities {
-            None => http_client(None)?.into(),
-            Some(Authorities::Pem(pem)) => http_client(Some(pem))?.into(),
-            Some(Authorities::File(path)) => KeySetClient::with_ca_file(path, &Egress::default()),
+            None => http_client_via(&egress, None)?.into(),
+            Some(Authorities::Pem(pem)) => http_client_via(&egress, Some(pem))?.into(),
+            Some(Authorities::File(path)) => KeySetClient::with_ca_file(path, &egress),
         };
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig {
             issuer: self.issuer.clone(),

@@ -245,14 +245,17 @@ pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Deleg
     verifier.verify(&received(params)).await
 }
 
-/// Returns the headers from which the parameters were made. An invalid value is replaced by an
-/// empty value, so that a malformed credential is not treated as a missing credential.
+/// Stands for a value that cannot have been a header. It is no credential, tenant, key or identifier.
+const MALFORMED: HeaderValue = HeaderValue::from_static("? ?");
+
+/// The headers that parameters were made of. What cannot have been one is malformed and not absent, since a request with a malformed
+/// credential is not one without.
 fn received(params: &ServiceParams) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in params {
         let Ok(name) = HeaderName::try_from(name.as_str()) else { continue };
         for value in values {
-            let value = HeaderValue::try_from(value.as_str()).unwrap_or_else(|_malformed| HeaderValue::from_static(""));
+            let value = HeaderValue::try_from(value.as_str()).unwrap_or(MALFORMED);
             headers.append(&name, value);
         }
     }

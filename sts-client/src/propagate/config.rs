@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sts_jose::Algorithm;
+use sts_jose::{Algorithm, Egress};
 use url::Url;
 
 use super::{Propagator, PropagatorBuilder};
@@ -48,6 +48,16 @@ pub(crate) struct HttpTable {
     no_proxy: Vec<String>,
     client_certificate_file: Option<PathBuf>,
     client_key_file: Option<PathBuf>,
+}
+
+impl HttpTable {
+    /// The proxies of the table, for the fetches of keys.
+    pub(crate) fn egress(&self) -> Result<Egress, BuildError> {
+        let Some(proxy) = &self.proxy else { return Ok(Egress::default()) };
+        let egress = Egress::by_proxy("http.proxy", proxy.as_str())
+            .map_err(|error| BuildError::contradiction(error.to_string()))?;
+        Ok(egress.except(self.no_proxy.join(",")))
+    }
 }
 
 /// `[service_account]`.

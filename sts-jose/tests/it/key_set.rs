@@ -223,6 +223,28 @@ fn what_a_set_loses_is_known_with_its_kid_and_its_reason() {
 }
 
 #[test]
+fn a_key_with_a_repeated_member_is_lost_alone() {
+    let good = with(jwk(Algorithm::Es256), "kid", json!("good"));
+    let other = jwk(Algorithm::Es256);
+    let repeated = |member: &str| other.to_string().replacen('{', &format!("{{{member},"), 1);
+    let deep = format!("\"x5c\":{}{}", "[".repeat(40), "]".repeat(40));
+    for odd in [
+        repeated("\"kid\":\"good\""),
+        repeated("\"k\\u0069d\":\"good\""),
+        repeated("\"use\":\"enc\""),
+        repeated("\"more\":[{\"a\":1,\"a\":1}]"),
+        repeated("\"more\":\"\\ud800\""),
+        repeated(&deep),
+    ] {
+        let keys = KeySet::parse(format!("{{\"keys\":[{odd},{good}]}}").as_bytes()).unwrap();
+        assert_eq!((keys.len(), keys.entries()), (1, 2), "{odd}");
+        assert!(keys.find(Some("good"), Algorithm::Es256).is_some(), "{odd}");
+        let lost: Vec<_> = keys.lost().iter().map(|key| (key.kid.as_deref(), key.index, key.reason)).collect();
+        assert_eq!(lost, [(None, 0, JwkError::Ambiguous)], "{odd}");
+    }
+}
+
+#[test]
 fn no_more_than_the_first_entries_are_looked_at() {
     let mut entries = vec![json!({}); MAX_KEYS - 1];
     entries.push(with(jwk(Algorithm::Es256), "kid", json!("last")));
@@ -234,9 +256,18 @@ fn no_more_than_the_first_entries_are_looked_at() {
 
 #[test]
 fn what_is_no_key_set_is_an_error() {
-    for text in
-        ["", "[]", "null", "<html></html>", "{\"keys\":[],\"keys\":[]}", "{\"keys\":[{\"kid\":\"a\",\"kid\":\"b\"}]}"]
-    {
+    for text in [
+        "",
+        "[]",
+        "null",
+        "<html></html>",
+        "{\"keys\":[],\"keys\":[]}",
+        "{\"keys\":[],\"\\u006beys\":[]}",
+        "{\"a\":1,\"keys\":[],\"a\":2}",
+        "{\"keys\":[]} {}",
+        "{\"keys\":[}]}",
+        "{\"keys\":[NaN]}",
+    ] {
         assert!(matches!(KeySet::parse(text.as_bytes()), Err(KeySetError::Json(_))), "{text}");
     }
     for text in ["{}", "{\"keys\":null}", "{\"keys\":{}}", "{\"Keys\":[]}"] {

@@ -133,7 +133,7 @@ impl Access {
         }
         // No agent has a space in its id.
         let claimed = bearer(authorization).ok().and_then(claimed_name).map(|name| format!("operator {name}"));
-        sts.rates().failed_attempt(source, claimed.as_deref())?;
+        sts.rates().failed_attempts(source, claimed.as_deref(), 1)?;
         Err(refusal)
     }
 

@@ -96,7 +96,14 @@ pub(super) async fn authenticate(
     Err(failure(context, presented).into())
 }
 
-/// A secret to compare, and the agent that it would authenticate.
+/// The number of argon2 computations that these pairs cost where none of them authenticates; one at least.
+pub(super) fn cost(registry: &Registry, presented: &[Presented]) -> usize {
+    let compared = presented.iter().filter(|pair| may_be_a_secret(&pair.secret)).count();
+    let hashes = Dummies::of(registry).map_or(0, |dummies| dummies.hashes_of_an_agent);
+    (compared * hashes).max(1)
+}
+
+/// A secret that is to be compared, and the agent whose it would be.
 struct Candidate<'a> {
     agent: Option<&'a Arc<Agent>>,
     secret: &'a SecretString,

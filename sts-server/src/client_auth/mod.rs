@@ -201,7 +201,8 @@ pub async fn authenticate(
         Err(error) => {
             if error.is_failed_attempt() {
                 let claimed = claimed_id(context.registry, headers, form);
-                context.rates.failed_attempt(source, claimed.as_deref())?;
+                let attempts = attempts(context.registry, headers, form);
+                context.rates.failed_attempts(source, claimed.as_deref(), attempts)?;
             }
             Err(error.into())
         }
@@ -257,7 +258,21 @@ pub fn claimed_id(registry: &Registry, headers: &HeaderMap, form: &Form) -> Opti
     form.get(parameter::CLIENT_ID).map(str::to_owned).or_else(by_header).or_else(by_assertion)
 }
 
-/// The method that a request uses, with its credential.
+/// The number of attempts that a request with failed credentials counts as: one, or one for each argon2 computation that its secret cost.
+/// A Basic header may mean two secrets, and an agent may have two hashes.
+fn attempts(registry: &Registry, headers: &HeaderMap, form: &Form) -> usize {
+    match presented(headers, form) {
+        Ok(Presented::Basic(header)) => {
+            client_secret_basic::decode(header).map_or(1, |presented| client_secret::cost(registry, &presented))
+        }
+        Ok(Presented::Post(secret)) => {
+            client_secret::cost(registry, &[client_secret::Presented { id: None, secret: secret.into() }])
+        }
+        Ok(Presented::Assertion(_) | Presented::Svid(_) | Presented::ActorToken(..)) | Err(_) => 1,
+    }
+}
+
+/// The one method that a request uses.
 enum Presented<'a> {
     Basic(&'a HeaderValue),
     Post(&'a str),

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use sts_jose::{ClaimError, Claims, ParseError, UnverifiedToken, typ_fits};
+use sts_jose::{ClaimError, Claims, ParseError, TrustDomain, UnverifiedToken, typ_fits};
 use thiserror::Error;
 
 use super::ClientContext;
 use crate::keys::{JtiError, TrustError};
 use crate::record::{Standing, cut};
-use crate::registry::{Agent, Registry, TrustDomain};
+use crate::registry::{Agent, Registry};
 use crate::storage::RevocationKind;
 
 /// The workload token does not identify an agent.

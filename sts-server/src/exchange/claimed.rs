@@ -103,6 +103,7 @@ impl Refusal {
             (is_of_subject, parameter::SUBJECT_TOKEN),
             (is_of_actor, parameter::ACTOR_TOKEN),
             (is_of_client, parameter::CLIENT_ASSERTION),
+            (matches!(self, Self::NotTheClients), parameter::TOKEN),
         ];
         parameters.into_iter().find_map(|(is_of, parameter)| is_of.then_some(parameter))
     }

@@ -3,7 +3,7 @@
 use sts_protocol::TokenResponse;
 
 use super::describe::describe_token;
-use super::{Issue, Refusal};
+use super::{Call, Claimed, Issue, Refusal};
 use crate::client_auth::AuthenticatedAgent;
 use crate::error_kind::ErrorKind;
 use crate::rate_limits::{RateLimit, RateLimited};
@@ -14,6 +14,7 @@ use crate::storage::OneTimeValue;
 /// Commits a token with its event; only then is there an answer. `None` where registry or keys have changed since the decision.
 pub(super) async fn issue(
     view: &View<'_>,
+    call: &Call<'_>,
     issue: Issue,
     mut event: Event,
     mut one_time: Option<OneTimeValue>,
@@ -21,7 +22,7 @@ pub(super) async fn issue(
     let client = RefusedParty::agent(&event, &view.snapshot.registry);
     if let Some(one_time) = one_time.take_if(|_| view.sts.refusals.is_past(&client)) {
         // Boxed, because this rare path would double the memory of each request.
-        Box::pin(spend_apart(view, &event, one_time)).await?;
+        Box::pin(spend_apart(view, call, &event, one_time)).await?;
     }
     describe_token(&mut event, issue.minted.claims());
     let submission = Submission {
@@ -55,9 +56,15 @@ pub(super) async fn issue(
 }
 
 /// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, or not in time, and the log says so: it
-/// is never taken for an outage. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long
+/// is never taken for an outage. The event says what the refused token claims. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long
 /// is recorded when the database can.
-pub(super) async fn refuse(view: &View<'_>, refusal: Refusal, event: Event, one_time: Option<OneTimeValue>) -> Refusal {
+pub(super) async fn refuse(
+    view: &View<'_>,
+    call: &Call<'_>,
+    refusal: Refusal,
+    mut event: Event,
+    one_time: Option<OneTimeValue>,
+) -> Refusal {
     if let Some(retry_after) =
         view.sts.refusals.count(&RefusedParty::agent(&event, &view.snapshot.registry), refusal.reason(), view.now)
     {
@@ -69,7 +76,10 @@ pub(super) async fn refuse(view: &View<'_>, refusal: Refusal, event: Event, one_
             Refusal::Limited(RateLimited { limit: RateLimit::ClientRefusals, retry_after })
         };
     }
-    let correlation_id = event.correlation_id.clone().unwrap_or_default();
+    if let Some(claimed) = Claimed::of(&refusal, call.body) {
+        claimed.describe(&mut event);
+    }
+    let correlation_id = call.correlation_id;
     let submission = Submission {
         known: view.snapshot.versions(),
         one_time,
@@ -83,13 +93,13 @@ pub(super) async fn refuse(view: &View<'_>, refusal: Refusal, event: Event, one_
         Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
         Ok(Err(error)) => {
             if let Some(held_back) = view.sts.metrics().log_limit().pass("refusal_not_recorded") {
-                tracing::error!(%correlation_id, reason, %error, held_back, "a refusal could not be recorded");
+                tracing::error!(correlation_id, reason, %error, held_back, "a refusal could not be recorded");
             }
             refusal
         }
         Err(_elapsed) => {
             if let Some(held_back) = view.sts.metrics().log_limit().pass("refusal_not_recorded") {
-                tracing::error!(%correlation_id, reason, held_back, "a refusal is not recorded yet");
+                tracing::error!(correlation_id, reason, held_back, "a refusal is not recorded yet");
             }
             refusal
         }
@@ -121,7 +131,7 @@ pub(super) async fn spend(view: &View<'_>, client: &AuthenticatedAgent) -> Resul
 ///
 /// # Errors
 /// [`Refusal`] when the value was spent before, or the database is out of reach.
-async fn spend_apart(view: &View<'_>, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
+async fn spend_apart(view: &View<'_>, call: &Call<'_>, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
     let submission = Submission {
         known: view.snapshot.versions(),
         one_time: Some(one_time),
@@ -130,7 +140,7 @@ async fn spend_apart(view: &View<'_>, event: &Event, one_time: OneTimeValue) -> 
         event: None,
     };
     match view.sts.recorder.record(submission).await? {
-        Verdict::Replayed => Err(refuse(view, Refusal::Replayed, event.clone(), None).await),
+        Verdict::Replayed => Err(refuse(view, call, Refusal::Replayed, event.clone(), None).await),
         Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
     }
 }

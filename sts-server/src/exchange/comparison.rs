@@ -5,12 +5,13 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sts_jose::{ClaimSelectors, Claims, Protection, ReadableToken, typ_fits};
+use sts_jose::{ClaimSelectors, Claims, KeySet, Protection, ReadableToken, VerificationKey, typ_fits};
 use sts_protocol::TokenType;
 use utoipa::ToSchema;
 
 use crate::client_auth::TOKEN_PATH;
 use crate::document::nearest;
+use crate::keys::{KeyRing, TrustedKeys};
 use crate::record::cut;
 use crate::registry::{Agent, AssertionAudience, Registry};
 
@@ -50,6 +51,8 @@ pub struct ComparedClaim {
 /// What tokens are compared with.
 pub(super) struct Expectations<'a> {
     pub(super) registry: &'a Registry,
+    pub(super) ring: &'a KeyRing,
+    pub(super) trusted: &'a TrustedKeys,
     pub(super) issuer: &'a str,
     pub(super) now: Timestamp,
 }
@@ -73,13 +76,29 @@ pub fn protection(token: &ReadableToken) -> &'static str {
 }
 
 impl Expectations<'_> {
+    /// The keys of the issuer that a token names, or of the agent. Reads them if that has not been done yet.
+    async fn keys_of(&self, token: &str) -> KeySet {
+        let read = ReadableToken::read(token);
+        let Some(iss) = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str()) else {
+            return KeySet::empty();
+        };
+        if iss == self.issuer {
+            return KeySet::parse(self.ring.jwks().to_string().as_bytes()).unwrap_or_default();
+        }
+        match self.registry.issuer(iss) {
+            Some(issuer) => self.trusted.keys_of_issuer(&issuer.issuer).await,
+            None => self.trusted.keys_of_agent(iss).await,
+        }
+    }
+
     /// A subject token that `presenter` sends as `declared`.
-    pub(super) fn subject(
+    pub(super) async fn subject(
         &self,
         token: &str,
         declared: Option<TokenType>,
         presenter: Option<&Agent>,
     ) -> TokenComparison {
+        let keys = self.keys_of(token).await;
         self.compared("subject_token", token, |rows| {
             let iss = rows.text("iss").map(str::to_owned);
             let issuers: Vec<&str> = self.registry.issuers().map(|issuer| issuer.issuer.as_str()).collect();
@@ -94,8 +113,10 @@ impl Expectations<'_> {
                 let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
                 rows.header_one_of("alg", &algorithms);
             } else {
-                rows.add("alg", "an algorithm of its issuer".to_owned(), !is_foreign(rows.header), None);
+                let fits = !is_foreign(rows.header);
+                rows.add_member("alg", "an algorithm of its issuer".to_owned(), fits, None);
             }
+            rows.kid(&keys);
             rows.typ(declared.unwrap_or(TokenType::Jwt).allowed_typ());
             if let Some(presenter) = presenter {
                 let own = presenter.audience().iter();
@@ -114,7 +135,8 @@ impl Expectations<'_> {
     }
 
     /// A workload token, sent as this parameter.
-    pub(super) fn workload(&self, parameter: &'static str, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+    pub(super) async fn workload(&self, parameter: &'static str, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+        let keys = self.keys_of(token).await;
         self.compared(parameter, token, |rows| {
             let entries = || self.registry.agents().flat_map(|agent| agent.auth.iter().flat_map(|auth| &auth.workload));
             rows.name("iss", "the issuer of a workload", entries().map(|entry| entry.issuer.as_str()).collect());
@@ -128,6 +150,7 @@ impl Expectations<'_> {
                 let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
                 rows.header_one_of("alg", &algorithms);
             }
+            rows.kid(&keys);
             rows.typ(allowed_typ);
             rows.times(self.now);
             rows.unbound();
@@ -135,12 +158,13 @@ impl Expectations<'_> {
     }
 
     /// A client assertion: that of an agent, or a workload token in its place.
-    pub(super) fn assertion(&self, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+    pub(super) async fn assertion(&self, token: &str, allowed_typ: &[&str]) -> TokenComparison {
         let read = ReadableToken::read(token);
         let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());
         if iss.is_some_and(|iss| self.registry.is_workload_issuer(iss)) {
-            return self.workload("client_assertion", token, allowed_typ);
+            return self.workload("client_assertion", token, allowed_typ).await;
         }
+        let keys = self.keys_of(token).await;
         let agent = iss.and_then(|iss| self.registry.agent(iss));
         self.compared("client_assertion", token, |rows| {
             let agents = || self.registry.agents().map(|agent| agent.id.as_str()).collect();
@@ -152,6 +176,7 @@ impl Expectations<'_> {
                 AssertionAudience::Issuer => rows.addressed_alone(&[self.issuer]),
                 AssertionAudience::IssuerOrTokenEndpoint => rows.addressed_alone(&[self.issuer, &endpoint]),
             }
+            rows.kid(&keys);
             rows.typ(allowed_typ);
             let longest = rules.assertion_lifetime();
             let exp = rows.claims.get("exp").and_then(Value::as_i64);
@@ -186,7 +211,7 @@ impl Rows<'_> {
     }
 
     fn add(&mut self, claim: &str, registry_expects: String, fits: bool, nearest: Option<String>) {
-        let says = self.claims.get(claim).or_else(|| self.header.get(claim)).map(shown);
+        let says = self.claims.get(claim).map(shown);
         self.rows.push(ComparedClaim { claim: claim.to_owned(), token_says: says, registry_expects, fits, nearest });
     }
 
@@ -201,9 +226,33 @@ impl Rows<'_> {
         self.add(claim, expected, fits, meant);
     }
 
+    /// A member of the header.
+    fn add_member(&mut self, member: &str, registry_expects: String, fits: bool, nearest: Option<String>) {
+        let token_says = self.header.get(member).map(shown);
+        self.rows.push(ComparedClaim { claim: member.to_owned(), token_says, registry_expects, fits, nearest });
+    }
+
     fn header_one_of(&mut self, member: &str, allowed: &[&str]) {
         let fits = self.header.get(member).and_then(Value::as_str).is_some_and(|says| allowed.contains(&says));
-        self.add(member, listed(allowed), fits, None);
+        self.add_member(member, listed(allowed), fits, None);
+    }
+
+    /// The `kid` beside those of the key set. A key without `kid` is tried for every token, and so are all keys for a token without.
+    fn kid(&mut self, keys: &KeySet) {
+        let known: Vec<&str> = keys.keys().iter().filter_map(VerificationKey::kid).collect();
+        let says = self.header.get("kid").filter(|kid| !kid.is_null());
+        let fits = match says.map(Value::as_str) {
+            None => !keys.is_empty(),
+            Some(kid) => kid.is_some_and(|kid| known.contains(&kid)) || known.len() < keys.len(),
+        };
+        let meant = says.and_then(Value::as_str).filter(|_| !fits).and_then(|kid| nearest(kid, known.iter().copied()));
+        let meant = meant.map(str::to_owned);
+        let expected = match (keys.is_empty(), fits) {
+            (true, _) => "a key of its key set, of which none is known".to_owned(),
+            (false, true) => "a key of its key set".to_owned(),
+            (false, false) => format!("a key of its key set: {}", listed(&known)),
+        };
+        self.add_member("kid", expected, fits, meant);
     }
 
     fn typ(&mut self, allowed: &[&str]) {
@@ -213,15 +262,7 @@ impl Rows<'_> {
             Some(typ) => typ.as_str().is_some_and(|typ| typ_fits(Some(typ), allowed)),
         };
         let names: Vec<&str> = allowed.iter().map(|typ| if typ.is_empty() { "absent" } else { typ }).collect();
-        let says = typ.map(shown);
-        let claim = "typ".to_owned();
-        self.rows.push(ComparedClaim {
-            claim,
-            token_says: says,
-            registry_expects: listed(&names),
-            fits,
-            nearest: None,
-        });
+        self.add_member("typ", listed(&names), fits, None);
     }
 
     /// An `aud` that holds one of these.

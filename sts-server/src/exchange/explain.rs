@@ -118,7 +118,7 @@ pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: S
     let asker = supposition.actor;
     let decided = explain_steps(&view, (body, headers), supposition, &mut steps).await;
     let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, sts.issuer()));
-    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker), outcome }
+    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker).await, outcome }
 }
 
 /// Goes through client authentication alone, with the credentials in the body.
@@ -131,7 +131,8 @@ pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
         }
         Err(refusal) => refused(refusal),
     };
-    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, Asker::Authenticated), outcome }
+    let tokens = compare_tokens(&view, body, Asker::Authenticated).await;
+    Explanation { steps: steps.0, tokens, outcome }
 }
 
 /// Steps 1 and 2.
@@ -162,28 +163,29 @@ async fn explain_client(
 }
 
 /// The tokens of the request, each beside what is expected of it.
-fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
+async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
     let Ok(form) = Form::parse(body) else { return Vec::new() };
-    let registry = &view.snapshot.registry;
-    let expected = Expectations { registry, issuer: view.sts.issuer(), now: view.now };
+    let Snapshot { registry, ring, trusted, .. } = &*view.snapshot;
+    let expected = Expectations { registry, ring, trusted, issuer: view.sts.issuer(), now: view.now };
+    let claimed = || client_auth::claimed_id(registry, &HeaderMap::new(), &form);
     let presenter = match asker {
         Asker::Supposed(id) => registry.agent(id),
-        Asker::Authenticated => {
-            client_auth::claimed_id(registry, &HeaderMap::new(), &form).and_then(|id| registry.agent(&id))
-        }
+        Asker::Authenticated => claimed().and_then(|id| registry.agent(&id)),
     };
     let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
-    let assertion = form.get(parameter::CLIENT_ASSERTION);
-    let assertion = assertion.map(|token| expected.assertion(token, client_auth::ASSERTION_TYP));
-    let subject = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED).map(|token| {
-        let declared = declared(parameter::SUBJECT_TOKEN_TYPE);
-        expected.subject(token, declared, presenter.map(|presenter| &**presenter))
-    });
-    let actor = form.get(parameter::ACTOR_TOKEN).map(|token| {
+    let mut tokens = Vec::new();
+    if let Some(token) = form.get(parameter::CLIENT_ASSERTION) {
+        tokens.push(expected.assertion(token, client_auth::ASSERTION_TYP).await);
+    }
+    if let Some(token) = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED) {
+        let presenter = presenter.map(|presenter| &**presenter);
+        tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter).await);
+    }
+    if let Some(token) = form.get(parameter::ACTOR_TOKEN) {
         let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
-        expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ())
-    });
-    [assertion, subject, actor].into_iter().flatten().collect()
+        tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ()).await);
+    }
+    tokens
 }
 
 async fn explain_steps(

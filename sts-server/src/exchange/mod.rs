@@ -98,15 +98,10 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
     call.trail.enter(Step::Record);
     describe_duration(&mut event, call.trail);
     match decided {
-        Ok(decision) => issue(&view, decision, event, one_time).await,
+        Ok(decision) => issue(&view, call, decision, event, one_time).await,
         // Refusals before the client is known are counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),
-        Err(refusal) => {
-            if let Some(claimed) = Claimed::of(&refusal, call.body) {
-                claimed.describe(&mut event);
-            }
-            Err(refuse(&view, refusal, event, one_time).await)
-        }
+        Err(refusal) => Err(refuse(&view, call, refusal, event, one_time).await),
     }
 }
 

@@ -41,20 +41,23 @@ pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
     let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
     let mut event = describe_call(EventKind::Revoked, call, view.now);
     describe_client(&mut event, &client);
-    match revocable(&view, call, &form, client.agent()) {
-        Ok(None) => spend(&view, &client).await,
-        Ok(Some(claims)) => {
-            spend(&view, &client).await?;
-            event.jti = Some(claims.jti.clone());
-            event.txn = Some(claims.txn.clone());
-            describe_duration(&mut event, call.trail);
-            Ok(commit_revocation(sts, &row(claims, view.now), &event).await?)
+    describe_duration(&mut event, call.trail);
+    let claims = match revocable(&view, call, &form, client.agent()) {
+        Ok(claims) => claims,
+        Err(refusal) => return Err(refuse(&view, call, refusal, event, client.one_time().cloned()).await),
+    };
+    match spend(&view, &client).await {
+        Ok(()) => {}
+        // Nothing is left to be spent.
+        Err(refusal @ (Refusal::Replayed | Refusal::RevokedMeanwhile(_))) => {
+            return Err(refuse(&view, call, refusal, event, None).await);
         }
-        Err(refusal) => {
-            describe_duration(&mut event, call.trail);
-            Err(refuse(&view, refusal, event, client.one_time().cloned()).await)
-        }
+        Err(refusal) => return Err(refusal),
     }
+    let Some(claims) = claims else { return Ok(()) };
+    event.jti = Some(claims.jti.clone());
+    event.txn = Some(claims.txn.clone());
+    Ok(commit_revocation(sts, &row(claims, view.now), &event).await?)
 }
 
 /// Commits a revocation with its event, and returns when it holds here.

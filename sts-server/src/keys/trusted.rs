@@ -177,7 +177,9 @@ impl TrustedKeys {
         }
         let source = self.issuers.get(&issuer.issuer).ok_or(TrustError::NotYetKnown)?;
         let (token, times) = self.verify(source, token, now).await?;
-        check_age(issuer, &times, now)?;
+        if !times.are_within(SignedDuration::from_secs(issuer.max_token_age.as_seconds()), now) {
+            return Err(TrustError::Age);
+        }
         Ok(OutsideToken { issuer: named, token, times })
     }
 
@@ -207,8 +209,17 @@ impl TrustedKeys {
         Ok((token, times))
     }
 
-    /// Returns the health of each issuer's keys. A source that could not be made from its entry is
-    /// failing.
+    /// The keys of an issuer as they were read last, for an operator who asks. Reads them if none are known; an empty set if that fails.
+    pub async fn keys_of_issuer(&self, issuer: &str) -> KeySet {
+        held(self.issuers.get(issuer)).await
+    }
+
+    /// The keys of an agent, as [`Self::keys_of_issuer`] gives those of an issuer.
+    pub async fn keys_of_agent(&self, agent: &str) -> KeySet {
+        held(self.agents.get(agent)).await
+    }
+
+    /// How the keys of each issuer fare; a source that could not be made of its entry is failing.
     pub fn issuer_health(&self) -> impl Iterator<Item = (&str, KeySetHealth)> {
         self.issuers.iter().map(|(issuer, source)| (issuer.as_str(), source.health()))
     }
@@ -299,15 +310,13 @@ impl Source {
     }
 }
 
-/// Checks `max_token_age`: rejects a token whose `iat` is older. Without `iat`, rejects an `exp`
-/// that is further away.
-fn check_age(issuer: &Issuer, times: &Times, now: Timestamp) -> Result<(), TrustError> {
-    let age = SignedDuration::from_secs(issuer.max_token_age.as_seconds());
-    let young = match times.iat {
-        Some(iat) => now.duration_since(iat) <= age,
-        None => times.exp.duration_since(now) <= age,
-    };
-    if young { Ok(()) } else { Err(TrustError::Age) }
+async fn held(source: Option<&Source>) -> KeySet {
+    let Some(Source { keys: Ok(keys), .. }) = source else { return KeySet::empty() };
+    if keys.held().is_empty() {
+        // The steps of the explanation say why keys are out of reach.
+        let _ = keys.refresh().await;
+    }
+    keys.held()
 }
 
 fn take_over(description: Description, previous: Option<&Source>, access: &KeyAccess) -> Source {

@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sts_jose::{Algorithm, ClaimError, ClaimSelector, ClaimSelectors, Claims};
+use sts_jose::{Algorithm, ClaimError, ClaimSelector, ClaimSelectors, Claims, TrustDomain};
 use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
 use utoipa::openapi::{ArrayBuilder, Object, OneOfBuilder, Schema, Type};
 
-use super::{Tenants, TrustDomain};
+use super::Tenants;
 use crate::ttl::Ttl;
 
 /// An outside issuer, as its registry entry describes it.
@@ -127,16 +127,12 @@ impl Issuer {
         self.scope_claim.as_ref().unwrap_or(&SCOPE)
     }
 
-    /// Returns the name of the user or the workload in a token. `sub` is a string (RFC 7519
-    /// §4.1.2).
+    /// The name of the user or the workload in a token.
     ///
     /// # Errors
     /// [`ClaimError`] if the claim is not a single value.
     pub fn subject<'a>(&self, claims: &'a Claims) -> Result<Option<Cow<'a, str>>, ClaimError> {
-        if self.subject_claim.is_claim("sub") {
-            return Ok(claims.string("sub")?.map(Cow::Borrowed));
-        }
-        self.subject_claim.one(claims)
+        self.subject_claim.subject(claims)
     }
 
     /// Returns the trust domain, if the issuer is a SPIFFE trust domain.

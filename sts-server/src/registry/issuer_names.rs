@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sts_jose::{Claims, IssuerName};
+use sts_jose::{Claims, IssuerName, TrustDomain};
 use sts_protocol::Tenant;
 use thiserror::Error;
 
-use super::{Issuer, TrustDomain};
+use super::Issuer;
 
 /// All names of issuers, indexed.
 #[derive(Debug, Default)]

@@ -72,7 +72,12 @@ impl Place {
         !keys.iter().any(|key| self.unread.contains(key))
     }
 
-    /// Returns the line of the entry, or `None` in the database.
+    /// True if the entry has this key.
+    pub(super) fn says(&self, key: &str) -> bool {
+        self.lines.contains_key(key)
+    }
+
+    /// The line of the entry.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line

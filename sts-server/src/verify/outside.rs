@@ -1,12 +1,12 @@
 //! Tokens of outside issuers: the first hop of a chain.
 
-use sts_jose::{Claims, Selected, UnverifiedToken, typ_fits};
+use sts_jose::{Claims, TrustDomain, UnverifiedToken, typ_fits};
 use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 
 use super::{SubjectError, VerifyContext, values};
 use crate::keys::OutsideToken;
 use crate::policy::{HeldScope, Subject, VerifiedSubject};
-use crate::registry::{Agent, Issuer, ScopesFrom, TrustDomain};
+use crate::registry::{Agent, Issuer, ScopesFrom};
 
 pub(super) async fn subject(
     context: &VerifyContext<'_>,
@@ -76,12 +76,11 @@ fn read(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<Subject,
 fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<(), SubjectError> {
     let fits =
         |audience: &str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
-    let is_addressed = if issuer.audience_claim.is_claim("aud") {
-        claims.audience()?.into_iter().any(fits)
+    if issuer.audience_claim.address(claims, fits)? {
+        Ok(())
     } else {
-        issuer.audience_claim.texts(claims)?.iter().flat_map(Selected::iter).any(fits)
-    };
-    if is_addressed { Ok(()) } else { Err(SubjectError::NotAddressed(presenter.id.clone())) }
+        Err(SubjectError::NotAddressed(presenter.id.clone()))
+    }
 }
 
 fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {

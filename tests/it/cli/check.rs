@@ -3,6 +3,9 @@
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 
+use serde_json::json;
+use sts_tests::{Fault, TestIssuer};
+
 use super::Shop;
 use crate::process::Folder;
 
@@ -153,4 +156,37 @@ async fn the_hash_of_an_empty_secret_is_a_fault() {
          registry.toml:8: error: client_secret_hash of agent \"b\" is the hash of an empty secret: was $SECRET set?\n\
          2 errors, 0 warnings\n"
     );
+}
+
+#[tokio::test]
+async fn check_online_asks_for_every_key_set_and_tells_which_is_out_of_reach() {
+    let (alive, dead, empty) = (TestIssuer::start().await, TestIssuer::start().await, TestIssuer::start().await);
+    dead.fail(Fault::Status(500));
+    empty.publish(json!({ "keys": [{ "kty": "oct", "kid": "odd", "k": "AAAA" }] }));
+    let folder = Folder::on_sqlite(&format!(
+        "[[issuers]]\nissuer = 'https://alive.example'\njwks_uri = '{}'\nsubject_prefix = 'a:'\n\
+         [[issuers]]\nissuer = 'https://dead.example'\njwks_uri = '{}'\nsubject_prefix = 'd:'\n\
+         [[issuers]]\nissuer = 'https://empty.example'\njwks_uri = '{}'\nsubject_prefix = 'e:'\n\
+         [[agents]]\nid = 'signer'\nauth = {{ jwks_uri = '{}' }}\n",
+        alive.jwks_uri(),
+        dead.jwks_uri(),
+        empty.jwks_uri(),
+        dead.jwks_uri(),
+    ));
+    let offline = folder.run(&["check"]).await;
+    assert!(offline.ended_with(0).ends_with("0 errors, 0 warnings\n"), "{offline:?}");
+    let online = folder.run(&["check", "--online"]).await;
+    let lines = online.ended_with(1);
+    for told in [
+        format!("issuer https://alive.example: key {} for ES256", alive.key().kid()),
+        "error: issuer \"https://dead.example\": ".to_owned(),
+        format!("{}: answered with status 500", dead.jwks_uri()),
+        "error: agent \"signer\": ".to_owned(),
+        "warning: issuer \"https://empty.example\": the key \"odd\" cannot be used: it holds private members"
+            .to_owned(),
+        "error: issuer \"https://empty.example\": its key set holds no key that can be used".to_owned(),
+    ] {
+        assert!(lines.contains(&told), "{told} is not in:\n{lines}");
+    }
+    assert_eq!(alive.paths().len(), 1, "the command without --online opens no connection");
 }

@@ -79,8 +79,48 @@ async fn explain_shows_what_a_subject_token_says_beside_what_is_expected() {
     let rows = json.json()[0]["tokens"][0]["claims"].as_array().expect("rows").clone();
     let misfits: Vec<&str> =
         rows.iter().filter(|row| row["fits"] == false).filter_map(|row| row["claim"].as_str()).collect();
-    assert_eq!(misfits, ["iss", "aud", "exp"], "{rows:?}");
+    assert_eq!(misfits, ["iss", "kid", "aud", "exp"], "{rows:?}");
     assert!(!lines.contains(&key.sign(&claims)), "no token is printed");
+}
+
+#[tokio::test]
+async fn explain_shows_the_kid_beside_those_of_the_key_set() {
+    let (shop, _server) = Shop::serving().await;
+    let (now, kid) = (SystemClock.now().as_second(), shop.idp.kid());
+    let claims = json!({ "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 60 });
+    let question = ["explain", "--actor", "coordinator", "--target", "inventory", "--subject-token", "@user.jwt"];
+    let nearest = format!("did you mean {kid}?");
+    let listed = format!("a key of its key set: {kid}");
+    for (header, fits, told) in [
+        (json!({ "alg": "ES256", "kid": kid }), true, "a key of its key set"),
+        (json!({ "alg": "ES256" }), true, "a key of its key set"),
+        (json!({ "alg": "ES256", "kid": format!("{kid}x") }), false, nearest.as_str()),
+        (json!({ "alg": "ES256", "kid": "another" }), false, listed.as_str()),
+    ] {
+        shop.folder.write("user.jwt", &shop.idp.sign_with(&header, &claims));
+        let explained = shop.folder.run(&question).await;
+        let lines = explained.ended_with(i32::from(!fits));
+        assert!(lines.contains(told), "{told}: {lines}");
+        assert_eq!(lines.contains("!  kid "), !fits, "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn explain_shows_the_algorithm_beside_those_of_the_issuer() {
+    let (shop, _server) = Shop::serving().await;
+    let now = SystemClock.now().as_second();
+    let claims = json!({ "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 60 });
+    shop.folder.write("user.jwt", &TestKey::new(Algorithm::Es384).sign(&claims));
+    let question =
+        ["explain", "--actor", "coordinator", "--target", "inventory", "--subject-token", "@user.jwt", "--json"];
+    let explained = shop.folder.run(&question).await;
+    explained.ended_with(1);
+    let rows = explained.json()[0]["tokens"][0]["claims"].clone();
+    let row = rows.as_array().expect("rows").iter().find(|row| row["claim"] == "alg").expect("a row");
+    assert_eq!(
+        (&row["token_says"], &row["registry_expects"], &row["fits"]),
+        (&json!("ES384"), &json!("RS256, ES256, EdDSA"), &json!(false))
+    );
 }
 
 #[tokio::test]

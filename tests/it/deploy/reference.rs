@@ -64,6 +64,28 @@ fn the_reference_registry_has_every_key() {
     assert!(missing.is_empty(), "{REGISTRY} lacks {missing:?}");
 }
 
+/// Base64 holds `+` and `/`, which clients send in two ways in a Basic header. The master key is sent nowhere.
+#[test]
+fn no_file_recommends_a_client_secret_in_base64() {
+    let mut folders = vec![file("docs"), file("deploy")];
+    let mut files = vec![file("README.md"), file("sts-client/README.md")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let mut commands = 0;
+    for path in files {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for line in text.lines().filter(|line| line.contains("rand -base64")) {
+            commands += 1;
+            assert!(line.contains(".key"), "{}: {line}", path.display());
+        }
+    }
+    assert!(commands > 0, "master keys are made so");
+}
+
 /// A file whose examples are set: a `#` right before a key is taken away.
 fn with_all_set(text: &str) -> String {
     let set = text.lines().map(|line| match line.strip_prefix('#') {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sts_client::Delegation;
 use sts_client::inbound::{Issuer, Refusal, Verifier};
+use sts_client::{Delegation, Kind, Tenant};
 use sts_jose::{Algorithm, KeySet, ManualClock};
-use sts_tests::{TestKey, bearer};
+use sts_tests::{TestIssuer, TestKey, bearer};
 
 const IDP: &str = "https://idp.example";
 const NOW: i64 = 1_800_000_000;
@@ -92,29 +92,137 @@ async fn a_token_may_be_as_old_as_its_issuer_lets_it() {
 }
 
 #[tokio::test]
-async fn the_keys_of_the_registry_are_those_of_an_agent() {
-    let text = r#"
-        [inbound]
-        audience = ["web-app"]
-        [[inbound.issuers]]
-        issuer = "https://login.microsoftonline.com/{tenantid}/v2.0"
-        aliases = ["https://sts.windows.net/{tenantid}/"]
-        jwks_uri = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
-        tenant_claim = "tid"
-        subject_claim = ["oid", "sub"]
-        scope_claim = "scp"
-        audience_claim = ["aud", "client_id"]
-        subject_prefix = "entra:"
-        max_token_age = "12h"
-    "#;
-    Verifier::from_toml(text).unwrap().build().unwrap();
-    for (from, to) in [
-        ("\"tid\"", "\"/*\""),
-        ("\"12h\"", "\"soon\""),
-        ("tenant_claim = \"tid\"", ""),
-        ("issuer = \"https://login.microsoftonline.com/{tenantid}/v2.0\"", "issuer = \"https://login.example\""),
-    ] {
-        let built = Verifier::from_toml(&text.replacen(from, to, 1)).and_then(|builder| builder.build());
-        assert!(built.is_err(), "{to}");
+async fn an_issuer_asserts_the_tenants_of_its_list_alone() {
+    let listed = |issuer: Issuer| issuer.tenant_claim("tid").tenants([Tenant::new("t-1").unwrap()]);
+    verify(listed, &json!({ "tid": "t-1" })).await.unwrap();
+    let refused = verify(listed, &json!({ "tid": "t-2" })).await.unwrap_err();
+    assert_eq!((refused.status(), refused.reason()), (StatusCode::UNAUTHORIZED, "tenant_outside"));
+    verify(|issuer| issuer.tenant_claim("tid"), &json!({ "tid": "t-2" })).await.unwrap();
+}
+
+const DOMAIN: &str = "spiffe://shop.example";
+const SVID: &str = "spiffe://shop.example/ns/shop/sa/a";
+
+#[tokio::test]
+async fn a_jwt_svid_names_a_workload_of_its_trust_domain_and_no_user() {
+    let domain = || Issuer::new(DOMAIN);
+    let svid = |changes: Value| {
+        let mut claims = json!({ "iss": null, "sub": SVID, "iat": null });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims
+    };
+    for iss in [json!(null), json!(DOMAIN), json!("https://oidc.spire.example")] {
+        let caller = of_issuer(domain(), &svid(json!({ "iss": iss }))).await.unwrap();
+        assert_eq!((caller.subject().iss.as_str(), caller.subject().sub.as_str()), (DOMAIN, SVID), "{iss}");
+        assert_eq!(caller.kind(), Kind::ServiceAccount, "{iss}");
     }
+    for (label, changes, reason) in [
+        ("another trust domain", json!({ "sub": "spiffe://evil.example/a" }), "issuer_missing"),
+        ("another, and iss", json!({ "iss": DOMAIN, "sub": "spiffe://evil.example/a" }), "sub"),
+        ("no path", json!({ "sub": DOMAIN }), "issuer_missing"),
+        ("another audience", json!({ "aud": "other" }), "not_addressed"),
+        ("expired", json!({ "exp": 1 }), "expired"),
+        ("bound", json!({ "cnf": {} }), "bound"),
+    ] {
+        let refused = of_issuer(domain(), &svid(changes)).await.unwrap_err();
+        assert_eq!((refused.status(), refused.reason()), (StatusCode::UNAUTHORIZED, reason), "{label}");
+    }
+}
+
+#[tokio::test]
+async fn the_typ_of_a_jwt_svid_is_that_of_no_other_token() {
+    let key = TestKey::new(Algorithm::Es256);
+    let keys = KeySet::parse(json!({ "keys": [key.jwk()] }).to_string().as_bytes()).unwrap();
+    let clock = ManualClock::new(Timestamp::from_second(NOW).unwrap());
+    let builder = Verifier::builder(["web-app"]).issuer(Issuer::new(IDP).jwks(keys.clone()));
+    let builder = builder.issuer(Issuer::new(DOMAIN).jwks(keys)).clock(Arc::new(clock));
+    let verifier = builder.build().unwrap();
+    for (iss, sub, typ, reason) in [
+        (None, SVID, "JOSE", None),
+        (None, SVID, "JWT", None),
+        (Some(IDP), "alice", "JWT", None),
+        (Some(IDP), "alice", "JOSE", Some("typ")),
+        (None, SVID, "logout+jwt", Some("typ")),
+        // Another issuer cannot name an identity of the trust domain.
+        (Some(IDP), SVID, "JWT", Some("sub")),
+    ] {
+        let mut claims = json!({ "sub": sub, "aud": "web-app", "iat": NOW, "exp": NOW + 600 });
+        if let Some(iss) = iss {
+            claims["iss"] = json!(iss);
+        }
+        let mut header = key.header();
+        header["typ"] = json!(typ);
+        let verified = verifier.verify(&bearer(&key.sign_with(&header, &claims))).await;
+        assert_eq!(verified.err().map(|refusal| refusal.reason()), reason, "{iss:?} {sub} {typ}");
+    }
+}
+
+#[tokio::test]
+async fn no_issuer_gives_names_that_begin_with_the_prefix_of_another() {
+    let key = TestKey::new(Algorithm::Es256);
+    let keys = KeySet::parse(json!({ "keys": [key.jwk()] }).to_string().as_bytes()).unwrap();
+    let partner = |prefix: &str| Issuer::new("https://partner.example").jwks(keys.clone()).subject_prefix(prefix);
+    let builder = |prefix: &str| {
+        let clock = ManualClock::new(Timestamp::from_second(NOW).unwrap());
+        Verifier::builder(["web-app"])
+            .issuer(Issuer::new(IDP).jwks(keys.clone()))
+            .issuer(partner(prefix))
+            .clock(Arc::new(clock))
+    };
+    let verifier = builder("p:").build().unwrap();
+    for (iss, sub, reason) in
+        [(IDP, "alice", None), (IDP, "p:alice", Some("sub")), ("https://partner.example", "alice", None)]
+    {
+        let claims = json!({ "iss": iss, "sub": sub, "aud": "web-app", "iat": NOW, "exp": NOW + 600 });
+        let verified = verifier.verify(&bearer(&key.sign(&claims))).await;
+        assert_eq!(verified.err().map(|refusal| refusal.reason()), reason, "{iss} {sub}");
+    }
+    let third = Issuer::new("https://third.example").jwks(keys.clone()).subject_prefix("p:x");
+    assert!(builder("p:").issuer(third).build().is_err(), "one prefix begins another");
+}
+
+/// Two entries, of which one has the place for the tenant in its alias: its tokens name no principal of the other.
+#[tokio::test]
+async fn a_principal_of_an_issuer_with_an_entry_of_its_own_comes_by_that_entry_alone() {
+    let key = TestKey::new(Algorithm::Es256);
+    let keys = KeySet::parse(json!({ "keys": [key.jwk()] }).to_string().as_bytes()).unwrap();
+    let many = Issuer::new("https://login.example/{tenantid}/v2.0").aliases(["https://old.example/{tenantid}/"]);
+    let many = many.tenant_claim("tid").jwks(keys);
+    let other =
+        KeySet::parse(json!({ "keys": [TestKey::new(Algorithm::Es256).jwk()] }).to_string().as_bytes()).unwrap();
+    let one = Issuer::new("https://login.example/t-1/v2.0").jwks(other);
+    let clock = ManualClock::new(Timestamp::from_second(NOW).unwrap());
+    let verifier = Verifier::builder(["web-app"]).issuer(many).issuer(one).clock(Arc::new(clock)).build().unwrap();
+    for (tenant, reason) in [("t-2", None), ("t-1", Some("issuer_unknown"))] {
+        let iss = format!("https://old.example/{tenant}/");
+        let claims =
+            json!({ "iss": iss, "sub": "alice", "aud": "web-app", "tid": tenant, "iat": NOW, "exp": NOW + 600 });
+        let verified = verifier.verify(&bearer(&key.sign(&claims))).await;
+        assert_eq!(verified.err().map(|refusal| refusal.reason()), reason, "{tenant}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_fetched_by_the_proxy_of_the_file() {
+    let proxy = TestIssuer::start().await;
+    let text = format!(
+        "[http]\nproxy = '{}'\n[inbound]\naudience = ['web-app']\n[[inbound.issuers]]\nissuer = '{IDP}'\n\
+         jwks_uri = 'http://idp.internal.example/jwks'\nallow_http = true\n",
+        proxy.url()
+    );
+    let verifier = |text: &str| {
+        let clock = ManualClock::new(Timestamp::from_second(NOW).unwrap());
+        Verifier::from_toml(text).unwrap().clock(Arc::new(clock)).build().unwrap()
+    };
+    let claims = json!({ "iss": IDP, "sub": "alice", "aud": "web-app", "iat": NOW, "exp": NOW + 600 });
+    verifier(&text).verify(&bearer(&proxy.sign(&claims))).await.unwrap();
+    assert_eq!(proxy.paths(), ["/jwks"]);
+    // What goes through a proxy in clear, it can read.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "secret").unwrap();
+    let text = text.replace("idp.internal.example", "0.0.0.0:1");
+    let refused = verifier(&format!("{text}jwks_bearer_token_file = '{}'\n", file.display()));
+    let refused = refused.verify(&bearer(&proxy.sign(&claims))).await.unwrap_err();
+    assert_eq!((refused.status(), proxy.paths().len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
 }

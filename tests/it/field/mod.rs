@@ -2,6 +2,8 @@
 
 mod inbound;
 mod issuers;
+mod keys_of_both;
 mod providers;
+mod reach;
 mod requesters;
 mod workloads;

@@ -61,19 +61,20 @@ async fn a_jwt_svid_authenticates_its_agent_as_its_specification_has_it() {
     }
     let plain = json!({});
     let cases = [
-        ("another workload", plain.clone(), json!({ "iss": null, "sub": format!("{SVID}/b") })),
-        ("another trust domain", plain.clone(), json!({ "iss": null, "sub": "spiffe://evil.example/ns/shop/sa/a" })),
-        ("no path", plain.clone(), json!({ "iss": null, "sub": DOMAIN })),
-        ("another audience", plain.clone(), json!({ "iss": null, "sub": SVID, "aud": ["another"] })),
-        ("expired", plain.clone(), json!({ "iss": null, "sub": SVID, "exp": 1 })),
-        ("bound", plain.clone(), json!({ "iss": null, "sub": SVID, "cnf": {} })),
-        ("delegated", plain, json!({ "iss": null, "sub": SVID, "act": { "sub": "x" } })),
-        ("another typ", json!({ "typ": "logout+jwt" }), json!({ "iss": null, "sub": SVID })),
-        ("JOSE of no trust domain", json!({ "typ": "JOSE" }), json!({})),
+        (plain.clone(), json!({ "iss": null, "sub": format!("{SVID}/b") }), "workload_subject_unknown"),
+        (plain.clone(), json!({ "iss": null, "sub": "spiffe://evil.example/a" }), "workload_issuer_unknown"),
+        (plain.clone(), json!({ "iss": null, "sub": DOMAIN }), "workload_issuer_unknown"),
+        (plain.clone(), json!({ "iss": null, "sub": SVID, "aud": ["another"] }), "workload_audience"),
+        (plain.clone(), json!({ "iss": null, "sub": SVID, "exp": 1 }), "workload_expired"),
+        (plain.clone(), json!({ "iss": null, "sub": SVID, "cnf": {} }), "workload_bound"),
+        (plain, json!({ "iss": null, "sub": SVID, "act": { "sub": "x" } }), "workload_delegated"),
+        (json!({ "typ": "logout+jwt" }), json!({ "iss": null, "sub": SVID }), "workload_typ"),
+        (json!({ "typ": "JOSE" }), json!({}), "workload_typ"),
     ];
-    for (label, header, changes) in cases {
-        let answer = by_workload(&harness, &header, &changes).send().await;
-        sts_tests::refuses(label, &answer, ErrorKind::Token);
+    for (header, changes, reason) in cases {
+        let request = by_workload(&harness, &header, &changes);
+        let label = format!("{header} {changes}");
+        harness.assert_refused_and_logged(&label, request, ErrorKind::Token, reason).await;
     }
 }
 
@@ -129,16 +130,16 @@ async fn a_class_of_workloads_acts_under_the_names_of_its_instances() {
     let next = harness.exchange_by("inventory", answer.token(), "warehouse").send().await.claims();
     assert_eq!(next["act"]["act"]["sub"], "batch/nightly");
     for name in ["a:b", "a/b", "", "*", "a b"] {
-        let refused = of_class(&harness, name, &json!({})).send().await;
-        sts_tests::refuses(name, &refused, ErrorKind::Token);
+        let request = of_class(&harness, name, &json!({}));
+        harness.assert_refused_and_logged(name, request, ErrorKind::Token, "workload_subject_unknown").await;
     }
     for (label, more) in [
         ("another value", json!({ "zone": "us" })),
         ("absent", json!({ "zone": null })),
         ("another type", json!({ "kubernetes.io": { "pod": { "tier": "1" } } })),
     ] {
-        let refused = of_class(&harness, "nightly", &more).send().await;
-        sts_tests::refuses(label, &refused, ErrorKind::Token);
+        let request = of_class(&harness, "nightly", &more);
+        harness.assert_refused_and_logged(label, request, ErrorKind::Token, "workload_claims").await;
     }
 }
 
@@ -161,10 +162,14 @@ async fn a_revocation_stops_an_instance_or_the_whole_class() {
     let harness = classes().start().await;
     let token = of_class(&harness, "one", &json!({})).send().await.token().to_owned();
     harness.block(RevocationKind::Agent, None, "batch/one").await;
-    sts_tests::refuses("the instance", &of_class(&harness, "one", &json!({})).send().await, ErrorKind::Token);
+    harness.refresh().await;
+    let one = of_class(&harness, "one", &json!({}));
+    harness.assert_refused_and_logged("the instance", one, ErrorKind::Token, "agent_revoked").await;
     let descendant = harness.exchange_by("inventory", &token, "warehouse");
     harness.assert_refused("what it got", descendant, ErrorKind::Token, "agent_revoked").await;
     of_class(&harness, "two", &json!({})).send().await.token();
     harness.block(RevocationKind::Agent, None, "batch/*").await;
-    sts_tests::refuses("the class", &of_class(&harness, "two", &json!({})).send().await, ErrorKind::Token);
+    harness.refresh().await;
+    let two = of_class(&harness, "two", &json!({}));
+    harness.assert_refused_and_logged("the class", two, ErrorKind::Token, "agent_revoked").await;
 }

@@ -148,7 +148,10 @@ async fn clients_in_typescript_get_a_token_by_discovery() {
 
 #[tokio::test]
 async fn go_oidc_verifies_our_token_by_discovery_and_refuses_it_for_another_audience() {
-    let Some(go) = tool("go", "version").await else { return };
+    let Some(go) = tool("go", "version").await else {
+        assert!(std::env::var_os("CI").is_none(), "the continuous integration needs Go");
+        return;
+    };
     let clients = Clients::open().await;
     let endpoint = format!("{}/oauth2/token", clients.folder.issuer());
     let form = [("grant_type", "client_credentials"), ("audience", "inventory-agent")];

@@ -190,10 +190,9 @@ fn two_unprefixed_issuers_of_users_at_one_target_are_told() {
 #[test]
 fn a_file_that_is_no_regular_file_is_an_error_wherever_the_server_runs() {
     for key in FILE_KEYS {
-        let text = after(ISSUER, &format!("{key} = \"/dev/zero\""));
-        let fault = format!(
-            "r.toml:3: error: {key} of issuer \"https://login.example.com\" cannot be used: not a regular file"
-        );
+        let issuer = if key == "bundle_file" { "spiffe://shop.example" } else { "https://login.example.com" };
+        let text = format!("issuer = \"{issuer}\"\n{key} = \"/dev/zero\"\n");
+        let fault = format!("r.toml:3: error: {key} of issuer \"{issuer}\" cannot be used: not a regular file");
         assert_each_makes_one_fault(&[(ISSUER, &text, &fault)]);
     }
 }
@@ -204,9 +203,18 @@ fn the_names_of_issuers_are_told_where_no_token_can_have_them() {
     let named = |name: &str, more: &str| VALID.replacen(ISSUER, &format!("issuer = {name:?}\n{keys}\n{more}\n"), 1);
     let entra = "https://login.microsoftonline.com/{tenantid}/v2.0";
     let alias = |alias: &str| format!("aliases = [{alias:?}]");
-    assert_eq!(faults(&named(entra, "tenant_claim = \"tid\"")), [""; 0]);
     let windows = alias("https://sts.windows.net/{tenantid}/");
-    assert_eq!(faults(&named(entra, &format!("tenant_claim = \"tid\"\n{windows}"))), [""; 0]);
+    for tenants in ["tenants = [\"t-1\"]", "tenants = [\"*\"]"] {
+        assert_eq!(faults(&named(entra, &format!("tenant_claim = \"tid\"\n{tenants}"))), [""; 0]);
+        assert_eq!(faults(&named(entra, &format!("tenant_claim = \"tid\"\n{tenants}\n{windows}"))), [""; 0]);
+    }
+    assert_eq!(
+        faults(&named(entra, "tenant_claim = \"tid\"")),
+        [
+            "r.toml:2: warning: issuer \"https://login.microsoftonline.com/{tenantid}/v2.0\" has {tenantid} and no tenants: every tenant \
+          of the provider is believed; list its tenants, or write tenants = [\"*\"] if every one is meant"
+        ]
+    );
     for (name, more, told) in [
         (
             "https://login.microsoftonline.com/common/v2.0",

@@ -68,6 +68,29 @@ impl Harness {
         twin().send().await.token();
     }
 
+    /// As [`Self::assert_refused_unrecorded`], where the line of the log names this reason.
+    ///
+    /// # Panics
+    /// When anything is otherwise.
+    pub async fn assert_refused_and_logged(&self, label: &str, request: FormRequest, kind: ErrorKind, reason: &str) {
+        let correlation_id = request.correlation_id();
+        self.assert_refused_unrecorded(label, request, kind).await;
+        let line = self.log_line(&correlation_id);
+        assert!(line.contains(&format!("reason=\"{reason}\"")), "{label}: {line}");
+    }
+
+    /// The one line of the log with this correlation id.
+    ///
+    /// # Panics
+    /// When there is none, or another beside it.
+    #[must_use]
+    pub fn log_line(&self, correlation_id: &str) -> String {
+        let log = self.log();
+        let found: Vec<&str> = log.lines().filter(|line| line.contains(&format!("\"{correlation_id}\""))).collect();
+        assert_eq!(found.len(), 1, "{correlation_id}: {log}");
+        found[0].to_owned()
+    }
+
     async fn assert_refused_with(&self, label: &str, request: FormRequest, kind: ErrorKind) -> Answer {
         let correlation_id = request.correlation_id();
         let before = self.token_count().await;
@@ -100,10 +123,15 @@ pub fn refuses(label: &str, answer: &Answer, kind: ErrorKind) {
     let description = answer.json["error_description"].as_str().unwrap_or_default();
     let fixed = sts_server::http::description(kind);
     if kind == ErrorKind::Request {
-        // The text goes on with what is malformed.
-        assert!(description.starts_with(fixed.trim_end_matches('.')), "{label}: {description}");
+        // After a colon the text may go on with what is malformed.
+        let told = description.strip_prefix(fixed.trim_end_matches('.')).and_then(|rest| rest.strip_suffix('.'));
+        let told = told.unwrap_or_else(|| panic!("{label}: {description}"));
+        assert!(
+            told.is_empty() || told.strip_prefix(": ").is_some_and(|told| !told.is_empty()),
+            "{label}: {description}"
+        );
         let allowed = |char: char| matches!(char, ' '..='!' | '#'..='[' | ']'..='~');
-        assert!(description.ends_with('.') && description.chars().all(allowed), "{label}: {description}");
+        assert!(told.chars().all(allowed), "{label}: {description}");
     } else {
         assert_eq!(description, fixed, "{label}");
     }

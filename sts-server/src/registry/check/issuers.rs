@@ -124,11 +124,15 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
         }
         return;
     }
-    if entry.bundle_uri.is_some() {
-        let fault =
-            place.error("bundle_uri", format!("bundle_uri of issuer {name:?}, which is no SPIFFE trust domain"));
-        faults
-            .push(fault.with_help("an issuer with a bundle is named \"spiffe://trust-domain\"; others have jwks_uri"));
+    for (key, given, other) in [
+        ("bundle_uri", entry.bundle_uri.is_some(), "jwks_uri"),
+        ("bundle_file", entry.bundle_file.is_some(), "jwks_file"),
+    ] {
+        if given {
+            let fault = place.error(key, format!("{key} of issuer {name:?}, which is no SPIFFE trust domain"));
+            let help = format!("an issuer with a bundle is named \"spiffe://trust-domain\"; others have {other}");
+            faults.push(fault.with_help(help));
+        }
     }
 }
 
@@ -263,6 +267,12 @@ fn tenants(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) 
     if entry.tenant.is_some() && entry.tenant_claim.is_some() {
         let message = format!("issuer {name:?} has both tenant and tenant_claim");
         faults.push(place.error("tenant_claim", message).with_help("keep one of them"));
+    }
+    if has_placeholder(name) && entry.tenants == Tenants::Any && place.reads(&["tenants"]) && !place.says("tenants") {
+        let message =
+            format!("issuer {name:?} has {{tenantid}} and no tenants: every tenant of the provider is believed");
+        let fault = place.warning("issuer", message);
+        faults.push(fault.with_help("list its tenants, or write tenants = [\"*\"] if every one is meant"));
     }
     match &entry.tenants {
         Tenants::Only(tenants) if tenants.is_empty() && place.reads(&["tenants"]) => {

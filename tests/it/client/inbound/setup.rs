@@ -33,7 +33,7 @@ fn a_verifier_that_cannot_be_honoured_is_not_built() {
         ("keys over plain http", of(Issuer::new(IDP).jwks_uri(url("http://login.example.com/jwks"))), "https"),
         ("keys of a file url", of(Issuer::new(IDP).jwks_uri(url("file:///etc/passwd"))), "url"),
         ("keys with a password", of(Issuer::new(IDP).jwks_uri(url("https://a:b@login.example.com/"))), "url"),
-        ("nothing to discover at", of(Issuer::new("spiffe://shop.example")), "https"),
+        ("nothing to discover at", of(Issuer::new("spiffe://shop.example")), "bundle"),
         ("no url to discover at", of(Issuer::new("login")), "no url"),
         ("an issuer with a query", of(Issuer::new("https://login.example.com/?a=b")), "query"),
         ("no algorithm", of(Issuer::new(IDP).algorithms([])), "algorithm"),
@@ -122,9 +122,10 @@ fn toml_at_fault_is_refused_with_its_line() {
     let issuer = "[inbound]\naudience = ['a']\n[[inbound.issuers]]\nissuer = 'https://login.example.com'\n";
     for (label, text) in [
         ("an unknown key", "[inbound]\naudience = ['a']\nissuers = []\naudiences = ['a']\n".to_owned()),
-        ("an unknown key of an issuer", format!("{issuer}tenants = ['acme']")),
+        ("an unknown key of an issuer", format!("{issuer}scopes_from = 'token'")),
         ("a symmetric algorithm", format!("{issuer}algorithms = ['HS256']")),
         ("no algorithm at all", format!("{issuer}algorithms = ['none']")),
+        ("a list of tenants with one that is none", format!("{issuer}tenants = ['acme', 'a b']")),
         ("a tenant that is none", format!("{issuer}tenant = 'a b'")),
         ("a url that is none", format!("{issuer}jwks_uri = '/jwks'")),
         ("no issuers", "[inbound]\naudience = ['a']\n".to_owned()),

@@ -1,6 +1,7 @@
 //! SPIFFE: trust domains and the identities in them (SPIFFE-ID §2).
 
-use sts_jose::{Claims, typ_fits};
+use crate::claims::Claims;
+use crate::jws::typ_fits;
 
 /// The scheme of trust domain names and of identities.
 const SCHEME: &str = "spiffe://";
@@ -8,7 +9,14 @@ const SCHEME: &str = "spiffe://";
 /// The longest identity, in bytes (SPIFFE-ID §2.3).
 const MAX_ID_BYTES: usize = 2048;
 
-/// A SPIFFE trust domain. Holds the name without the scheme.
+/// A SPIFFE trust domain: the issuer of the identities in it.
+///
+/// ```
+/// use sts_jose::TrustDomain;
+///
+/// let domain = TrustDomain::of_id("spiffe://shop.example/ns/shop/sa/a").unwrap();
+/// assert_eq!(domain.issuer(), "spiffe://shop.example");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustDomain<'a>(&'a str);
 
