@@ -18,8 +18,7 @@ use crate::exchange::Refusal;
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"sts\", charset=\"UTF-8\"");
 
 /// The text that a requester is told; ASCII without quotes and backslashes (RFC 6749 §5.2), one per kind of error.
-#[must_use]
-pub fn description(kind: ErrorKind) -> &'static str {
+fn description(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Request => {
             "The request is malformed, or lacks or repeats a parameter, or asks for what is not served."

@@ -30,7 +30,6 @@ use axum::Router;
 use axum::routing::get;
 
 pub use admin::AdminApi;
-pub use answer::description;
 pub use listener::{Endpoints, Listener, ListenerLimits};
 pub use oauth::Agents;
 pub use peer::Peer;

@@ -104,6 +104,24 @@ impl Harness {
     }
 }
 
+/// The text that answers with this kind of error carry.
+fn text(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Request => {
+            "The request is malformed, or lacks or repeats a parameter, or asks for what is not served."
+        }
+        ErrorKind::Token => "The subject token or the actor token is not acceptable.",
+        ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
+        ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Grant => "The client may not do this.",
+        ErrorKind::UnsupportedGrant => "The grant type is not supported.",
+        ErrorKind::Client => "Client authentication failed.",
+        ErrorKind::TokenSize => "The token would be too large.",
+        ErrorKind::TooMany => "Too many requests or failed attempts: come back later.",
+        ErrorKind::Unavailable => "The service cannot answer now.",
+    }
+}
+
 /// Checks the answer to a request that was refused: status, code, fixed text, the headers that all answers bear.
 ///
 /// # Panics
@@ -121,7 +139,7 @@ pub fn refuses(label: &str, answer: &Answer, kind: ErrorKind) {
     };
     assert_eq!((answer.status, answer.error()), (status, code), "{label}: {}", answer.text());
     let description = answer.json["error_description"].as_str().unwrap_or_default();
-    let fixed = sts_server::http::description(kind);
+    let fixed = text(kind);
     if kind == ErrorKind::Request {
         // After a colon the text may go on with what is malformed.
         let told = description.strip_prefix(fixed.trim_end_matches('.')).and_then(|rest| rest.strip_suffix('.'));
