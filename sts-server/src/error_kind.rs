@@ -1,36 +1,36 @@
-//! The kinds of error, by which every step says whose fault a refusal is.
+//! The kinds of error. Each step maps its refusals to one of them, which names the party at fault.
 //!
-//! The status and the text of each kind are made in `http::answer`.
+//! `http::answer` makes the status and the text of each kind.
 
 use sts_protocol::ErrorCode;
 
-/// The kinds of error that the token endpoint answers with: one code, one status and one fixed text each.
+/// A kind of error at the token endpoint: one code, one status and one fixed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The request itself is malformed.
     Request,
-    /// The subject or actor token is bad, or refused by policy.
+    /// The subject token or the actor token is invalid, or policy refuses it.
     Token,
-    /// The target.
+    /// The target is missing, unknown, not allowed or ambiguous.
     Target,
-    /// The scope.
+    /// The scope is malformed, or exceeds what is allowed.
     Scope,
     /// The agent may not use this grant.
     Grant,
-    /// The grant is not served.
+    /// The server does not support the grant.
     UnsupportedGrant,
-    /// Client authentication.
+    /// Client authentication failed.
     Client,
     /// The token would be too large.
     TokenSize,
-    /// Too many failed attempts.
+    /// A rate limit is exceeded, or a resource limit is reached.
     TooMany,
-    /// A database, a key set or a deadline keeps the service from answering.
+    /// The server cannot answer now: a database, a key set or a deadline prevents it.
     Unavailable,
 }
 
 impl ErrorKind {
-    /// The error code.
+    /// Returns the OAuth error code of the kind.
     #[must_use]
     pub fn code(self) -> ErrorCode {
         match self {

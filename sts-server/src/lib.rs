@@ -1,7 +1,9 @@
 //! A security token service for chains of AI agents (RFC 8693).
 //!
-//! The floors, from the top: `cli`, `server`, `http`, `admin`, `exchange`, `service`, then `client_auth`, `verify` and `mint`, then
-//! `policy`, `keys`, `record` and `rate_limits`, then `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
+//! The layers, from the top: `cli`, `server`, `http`, `admin`, `exchange`, `service`, then
+//! `client_auth`, `verify` and `mint`, then `policy`, `keys`, `record` and `rate_limits`, then
+//! `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md shows the
+//! map.
 
 pub mod admin;
 pub mod cli;

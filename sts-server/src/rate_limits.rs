@@ -1,6 +1,6 @@
-//! How often a source or a client may do something within a minute.
+//! Limits on the requests and attempts of a source or a client within a minute.
 //!
-//! Every limit of a rate is a field of [`RateLimits`], and exceeding it is a variant of [`RateLimit`].
+//! Every rate limit is a field of [`RateLimits`], and exceeding it is a variant of [`RateLimit`].
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -21,28 +21,29 @@ const CLEAN_EVERY: usize = 10_000;
 #[derive(Debug)]
 pub struct RateLimits {
     sources: Option<Rate<SourceNetwork>>,
-    /// By the id of an agent that has authenticated: there are no more than the registry holds.
+    /// Keyed by the id of an authenticated agent, so the registry bounds the number of keys.
     clients: Option<Rate<String>>,
     failed_sources: Rate<SourceNetwork>,
-    /// The turns of the sources that have used up their failed attempts.
+    /// The checks that sources get after they have used up their failed attempts.
     turns: Rate<SourceNetwork>,
-    /// By a few bits of the claimed id's hash, so that made-up ids are counted like real ones and cost no memory.
+    /// Keyed by a few bits of the hash of the claimed id. Made-up ids are counted like real ones
+    /// and cost no memory.
     failed_ids: Rate<u16>,
 }
 
 /// A limit that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RateLimit {
-    /// The failed attempts to authenticate of a source, or of the agent that it claims to be.
+    /// The failed attempts to authenticate, of a source or of the claimed agent.
     #[error("too many attempts have failed")]
     FailedAttempts,
-    /// The requests of a source.
+    /// The requests of one source.
     #[error("rate limit exceeded for this source")]
     SourceRequests,
-    /// The requests of an authenticated client.
+    /// The requests of one authenticated client.
     #[error("rate limit exceeded for this client")]
     ClientRequests,
-    /// The refused requests of an authenticated client.
+    /// The refused requests of one authenticated client.
     #[error("too many requests of the client were refused")]
     ClientRefusals,
 }
@@ -51,14 +52,14 @@ pub enum RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{limit}")]
 pub struct RateLimited {
-    /// The limit.
+    /// The exceeded limit.
     pub limit: RateLimit,
     /// The time until the next request may pass.
     pub retry_after: Duration,
 }
 
 impl RateLimits {
-    /// The limits of a configuration.
+    /// Returns the limits that the configuration sets.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let failed = NonZeroU32::new(limits.failed_attempts_per_minute).unwrap_or(NonZeroU32::MIN);
@@ -89,8 +90,10 @@ impl RateLimits {
         RateLimit::ClientRequests.unless_none(wait)
     }
 
-    /// Says whether the credentials of `source` may be checked now. A source that has used up its failed attempts gets one check a
-    /// second, right or wrong, so that it can neither go on guessing nor make the server compute.
+    /// Checks that the credentials of `source` may be verified now.
+    ///
+    /// A source that has used up its failed attempts gets one check a second, whether it succeeds
+    /// or not. It can then neither guess on nor make the server compute.
     ///
     /// # Errors
     /// [`RateLimit::FailedAttempts`].
@@ -100,10 +103,10 @@ impl RateLimits {
         RateLimit::FailedAttempts.unless_none(wait)
     }
 
-    /// Counts a failure of `source`, and of the party that it claims to be, as this number of attempts.
+    /// Counts a failure of `source`, and of the claimed agent, as this number of attempts.
     ///
     /// # Errors
-    /// [`RateLimit::FailedAttempts`] if the first of them was one too many.
+    /// [`RateLimit::FailedAttempts`] if the first of them exceeds the limit.
     pub fn failed_attempts(&self, source: IpAddr, claimed: Option<&str>, attempts: usize) -> Result<(), RateLimited> {
         let (source, claimed) = (source.into(), claimed.map(bucket));
         let count = || {
@@ -129,12 +132,11 @@ fn bucket(id: &str) -> u16 {
 }
 
 impl RateLimit {
-    /// The error of this limit, if there is a time to wait.
     fn unless_none(self, wait: Option<Duration>) -> Result<(), RateLimited> {
         wait.map_or(Ok(()), |retry_after| Err(RateLimited { limit: self, retry_after }))
     }
 
-    /// The stable name, for audit and metrics.
+    /// Returns the stable name of the limit, for audit and metrics.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -146,8 +148,8 @@ impl RateLimit {
     }
 }
 
-/// A counter for each key, by the generic cell rate algorithm: each count takes its share of the minute, and the shares of one minute
-/// may be taken at once. It has a clock of its own.
+/// A counter for each key, by the generic cell rate algorithm with its own clock. Each count takes
+/// its share of the minute; the shares of one minute may be taken at once.
 #[derive(Debug)]
 pub struct Rate<K> {
     share: Duration,
@@ -156,15 +158,15 @@ pub struct Rate<K> {
     taken: Mutex<Taken<K>>,
 }
 
-/// The time at which each key will have given back all its shares.
+/// The time at which all shares of each key are free again.
 #[derive(Debug)]
 struct Taken<K> {
     until: HashMap<K, Duration>,
     counted: usize,
 }
 
-/// A source as it is counted: an IPv4 address, or the /64 of an IPv6 address. A host gets one subnet at least (RFC 4291 §2.5.4), and
-/// may use any address in it.
+/// The unit in which sources are counted: an IPv4 address, or the /64 of an IPv6 address. A host
+/// gets at least one subnet (RFC 4291 §2.5.4) and may use any address in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceNetwork(IpAddr);
 
@@ -178,13 +180,13 @@ impl From<IpAddr> for SourceNetwork {
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
-    /// A rate of `count` a minute, at once or spread.
+    /// Returns a rate of `count` a minute, at once or spread.
     pub fn per_minute(count: NonZeroU32) -> Self {
         let share = Duration::from_secs(60) / count.get();
         Self::new(share, share.saturating_mul(count.get()))
     }
 
-    /// A rate of one a second.
+    /// Returns a rate of one a second.
     pub fn one_a_second() -> Self {
         Self::new(Duration::from_secs(1), Duration::from_secs(1))
     }
@@ -194,7 +196,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         Self { share, all_shares, watch: Stopwatch::start(), taken }
     }
 
-    /// Counts one more of `key`. Returns the time to wait if that was one too many.
+    /// Adds one to the count of `key`. Returns the time to wait if that exceeds the limit.
     pub fn count(&self, key: &K) -> Option<Duration> {
         let now = self.watch.elapsed();
         let mut taken = self.lock();
@@ -211,7 +213,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         None
     }
 
-    /// True if one more of `key` would be one too many. Counts nothing.
+    /// Returns true if one more count of `key` would exceed the limit. Counts nothing.
     pub fn is_spent(&self, key: &K) -> bool {
         let now = self.watch.elapsed();
         let taken = self.lock();

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Returns when the shutdown has been announced, or when no sender is left to announce it.
+/// Resolves when the shutdown is announced, or when its sender is dropped.
 pub(crate) async fn announced(shutdown: &mut watch::Receiver<bool>) {
     let _gone = shutdown.wait_for(|ended| *ended).await;
 }
