@@ -1,27 +1,28 @@
-//! Whether this server and its database agree about the time.
+//! The comparison of this server's clock with the database's clock.
 //!
-//! Replicas share what the database holds: when a value may be spent again, when a revocation ends, since when a key signs. One whose
-//! clock lies far from the database's would decide by another time than all others.
+//! Replicas share times that the database holds: the expiry of single-use values and revocations,
+//! and the start of a signing key. A server whose clock is far from the database's clock would
+//! decide by a different time than all others.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How far the two clocks may lie apart.
+/// The maximum difference of the two clocks.
 const MOST_APART: SignedDuration = SignedDuration::from_secs(60);
 
-/// The database's clock beside that of this server.
+/// The database's clock, compared with the clock of this server.
 #[derive(Debug)]
 pub(super) struct DatabaseClock {
     is_far_apart: AtomicBool,
     /// The time of the database's last answer, in milliseconds since the epoch.
     read_at: AtomicI64,
-    /// The time by which the database's clock was ahead then, in milliseconds.
+    /// The time by which the database's clock was ahead at that answer, in milliseconds.
     ahead: AtomicI64,
 }
 
 impl DatabaseClock {
-    /// The clock of a database that answered at this time.
+    /// Returns the clock of a database that answered at this time.
     pub(super) fn new(read_at: Timestamp) -> Self {
         Self {
             is_far_apart: AtomicBool::new(false),
@@ -30,17 +31,19 @@ impl DatabaseClock {
         }
     }
 
-    /// The time since the database's last answer, in milliseconds.
+    /// Returns the time since the database's last answer, in milliseconds.
     pub(super) fn silence(&self, now: Timestamp) -> i64 {
         now.as_millisecond() - self.read_at.load(Ordering::Relaxed)
     }
 
-    /// The time by which the database's clock was ahead at its last answer, in milliseconds.
+    /// Returns the time by which the database's clock was ahead at its last answer, in
+    /// milliseconds.
     pub(super) fn ahead(&self) -> i64 {
         self.ahead.load(Ordering::Relaxed)
     }
 
-    /// Compares the database's time with ours before and after it was asked, and logs a change of the result.
+    /// Compares the database's time with our times before and after the query. Logs a change of the
+    /// result.
     pub(super) fn compare(&self, database: Timestamp, [before, after]: [Timestamp; 2]) {
         self.read_at.store(after.as_millisecond(), Ordering::Relaxed);
         self.ahead.store(database.as_millisecond() - after.as_millisecond(), Ordering::Relaxed);
@@ -60,13 +63,14 @@ impl DatabaseClock {
         }
     }
 
-    /// Whether the two lie too far apart to go on.
+    /// Returns true if the two clocks are too far apart to serve.
     pub(super) fn is_far_apart(&self) -> bool {
         self.is_far_apart.load(Ordering::Acquire)
     }
 }
 
-/// How far ours is ahead, at the least: the database read its clock at some moment between our two.
+/// Returns the minimum time by which our clock is ahead. The database read its clock at some moment
+/// between our two readings.
 fn apart(database: Timestamp, [before, after]: [Timestamp; 2]) -> SignedDuration {
     if database < before {
         before.duration_since(database)

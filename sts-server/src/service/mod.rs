@@ -1,7 +1,9 @@
-//! The service: the state that all requests share, and how it follows the database.
+//! The service: the state that all requests share, and its synchronization with the database.
 //!
-//! What lives here: the snapshot of the database ([`Snapshot`]), what one request reads of it (`view`), and whether it may be issued by.
-//! What must never: a step of a request; `exchange` has their order. Another table that requests read is a field of [`Snapshot`].
+//! What lives here: the snapshot of the database ([`Snapshot`]), the view of one request (`view`),
+//! and the check that the snapshot is fresh enough to issue tokens. What must never: a step of a
+//! request; `exchange` has their order. Another table that requests read is a field of
+//! [`Snapshot`].
 
 mod database_clock;
 mod observe;
@@ -39,14 +41,15 @@ use database_clock::DatabaseClock;
 use refusal_log::RefusalLog;
 use suppressed_refusals::SuppressedRefusals;
 
-/// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
+/// The maximum age of a snapshot for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
-/// The time that a request waits for a snapshot that is newer than one that is too old to issue by.
+/// The maximum time that a request waits for a newer snapshot if the present one is too old to
+/// issue tokens.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
-/// The greatest age of a snapshot that tokens are issued by, in milliseconds.
+/// The maximum age of a snapshot that tokens are issued by, in milliseconds.
 const UNCONFIRMED_MILLISECONDS: i64 = 30_000;
 
-/// The service: what every request reads, and the one way to commit.
+/// The service: the data that every request reads, and the only path to a commit.
 #[derive(Debug)]
 pub struct Sts {
     issuer: String,
@@ -57,10 +60,12 @@ pub struct Sts {
     key_access: KeyAccess,
     pub(crate) entropy: Arc<dyn Entropy>,
     snapshot: ArcSwap<Snapshot>,
-    /// The time at which the snapshot was last known to equal the database, in milliseconds since the epoch.
+    /// The time at which the snapshot was last known to equal the database, in milliseconds since
+    /// the epoch.
     confirmed_at: AtomicI64,
     database_clock: DatabaseClock,
-    /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
+    /// Allows one refresh at a time. A slower refresh must not replace a newer snapshot with an
+    /// older one.
     refreshing: Semaphore,
     metrics: Metrics,
     pub(crate) recorder: Recorder,
@@ -70,38 +75,38 @@ pub struct Sts {
     refusal_log: RefusalLog,
 }
 
-/// What the service is made of.
+/// The parts that a service is built from.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The database, migrated.
     pub store: Arc<dyn Store>,
-    /// The master key.
+    /// The master key, which opens the signing keys.
     pub master: Arc<MasterKey>,
-    /// The present.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Chance.
+    /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// The view of the database is too old to issue by.
+/// The snapshot is too old to issue tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
 pub struct Unconfirmed {
-    /// The age of the view.
+    /// The age of the snapshot, in seconds.
     pub seconds: i64,
 }
 
 impl Sts {
-    /// Reads the database and starts the recorder. Keys must be there already.
+    /// Reads the database and starts the recorder. The signing keys must exist.
     ///
     /// # Errors
-    /// [`SnapshotError`] when the database's content cannot be read.
+    /// [`SnapshotError`] if the content of the database cannot be read.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
         let confirmed_at = parts.clock.now();
         let key_access = KeyAccess { clock: Arc::clone(&parts.clock), egress: config.egress.proxies.clone() };
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &key_access).await?;
         snapshot.faults().for_each(raise_alarm);
-        // A view that was never whole was never confirmed.
+        // A snapshot that was never whole was never confirmed.
         let confirmed_at = if snapshot.is_whole() { confirmed_at } else { Timestamp::UNIX_EPOCH };
         let metrics = Metrics::new();
         let (store, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.entropy));
@@ -135,40 +140,41 @@ impl Sts {
         })
     }
 
-    /// Our issuer identifier.
+    /// Returns our issuer identifier.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// A new unique name, for a request that brings none.
+    /// Returns a new unique id, for a request without a correlation id.
     #[must_use]
     pub fn new_name(&self) -> String {
         mint::name(self.key_access.clock.now(), &*self.entropy)
     }
 
-    /// The view of a request that arrives now.
+    /// Returns the view of a request that arrives now.
     pub(crate) fn view(&self) -> View<'_> {
         View { sts: self, snapshot: self.snapshot(), now: self.now() }
     }
 
-    /// The present snapshot of the database.
+    /// Returns the present snapshot of the database.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// Reads again what has changed in the database since the present snapshot. One read when nothing has.
+    /// Reads the parts that have changed in the database since the present snapshot. Costs one read
+    /// if nothing has changed.
     ///
     /// # Errors
-    /// [`SnapshotError`]; what cannot be read stays as it was.
+    /// [`SnapshotError`]; a part that cannot be read keeps its old content.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
         let _turn = self.refreshing.acquire().await;
         self.read_again().await
     }
 
-    /// Follows the database for ever: reads again what has changed, at once where the database announces it, and else within
-    /// `look_every`.
+    /// Follows the database and never returns. Reads changes at once if the database announces
+    /// them, and otherwise within `look_every`.
     pub async fn follow(&self, look_every: Duration) {
         loop {
             tokio::select! {
@@ -199,10 +205,11 @@ impl Sts {
         Ok(())
     }
 
-    /// Compares what is stored with the codes of the tables: a row that was removed past the servers raises no version.
+    /// Compares the stored rows with the codes of the tables. Needed because a row removed without
+    /// a server raises no version.
     ///
     /// # Errors
-    /// [`SnapshotError`] when the database cannot be read.
+    /// [`SnapshotError`] if the database cannot be read.
     pub async fn inspect(&self) -> Result<(), SnapshotError> {
         let found = self.store.inspect().await?;
         let _turn = self.refreshing.acquire().await;
@@ -213,19 +220,20 @@ impl Sts {
         Ok(())
     }
 
-    /// Takes up a newer snapshot, and says which faults are new and which are gone.
+    /// Replaces the snapshot, and logs new and resolved faults.
     fn adopt(&self, present: &Snapshot, newer: Snapshot) {
         report(present, &newer);
         self.snapshot.store(Arc::new(newer));
     }
 
-    /// Reads again if the snapshot has not been confirmed for a while, for an answer that must not come from an old one.
+    /// Reads the database again unless the snapshot was confirmed recently, for an answer that must
+    /// not come from an old snapshot.
     pub(crate) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
         if self.is_confirmed() {
             return Ok(());
         }
         let _turn = self.refreshing.acquire().await;
-        // The turn before may have read meanwhile.
+        // The refresh that held the permit before may have confirmed the snapshot.
         if self.is_confirmed() { Ok(()) } else { self.read_again().await }
     }
 
@@ -233,64 +241,65 @@ impl Sts {
         (0..STALE_MILLISECONDS).contains(&self.snapshot_age())
     }
 
-    /// The view of a request: read again where it has become too old to issue by. Where that fails it still serves to refuse.
+    /// Returns the view of a request. Reads the database first if the snapshot is too old to issue
+    /// tokens. If that fails, the old view still serves to refuse.
     pub(crate) async fn latest_view(&self) -> View<'_> {
         if !self.is_trusted() {
-            // A database that does not answer delays a request by this time at most. After a failure the view is the old one, which
-            // `confirm` refuses.
+            // A silent database delays a request by at most this time. After a failure the view is
+            // the old one, which `confirm` refuses.
             let _read = tokio::time::timeout(READ_PATIENCE, self.refresh_if_stale()).await;
         }
         self.view()
     }
 
-    /// Says whether tokens may be issued by the present view.
+    /// Checks that tokens may be issued by the present snapshot.
     ///
     /// # Errors
-    /// [`Unconfirmed`].
+    /// [`Unconfirmed`] if the snapshot is too old.
     pub(crate) fn confirm(&self) -> Result<(), Unconfirmed> {
         if self.is_trusted() { Ok(()) } else { Err(Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
     }
 
-    /// True if the view was confirmed lately enough to issue by it.
+    /// Returns true if the snapshot was confirmed recently enough to issue tokens.
     fn is_trusted(&self) -> bool {
         (-UNCONFIRMED_MILLISECONDS..UNCONFIRMED_MILLISECONDS).contains(&self.snapshot_age())
     }
 
-    /// How long ago the snapshot was known to be what the database holds, in milliseconds.
+    /// Returns the time since the snapshot was last known to equal the database, in milliseconds.
     fn snapshot_age(&self) -> i64 {
         self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
     }
 
-    /// The present.
+    /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.key_access.clock.now()
     }
 
-    /// The metrics of this server.
+    /// Returns the metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The limits on requests and failed attempts.
+    /// Returns the limits on requests and failed attempts.
     #[must_use]
     pub fn rates(&self) -> &RateLimits {
         &self.rates
     }
 
-    /// The check of secrets, which bounds how many are computed at once.
+    /// Returns the check of secrets, which bounds the number of concurrent computations.
     #[must_use]
     pub fn secrets(&self) -> &SecretCheck {
         &self.secrets
     }
 
-    /// Returns when the recorder has ended: no token can be issued any more.
+    /// Resolves when the recorder has stopped. No token can be issued after that.
     pub async fn recorder_ended(&self) {
         self.recorder.ended().await;
     }
 
-    /// Reads the counters, and looks at the database's clock on the way.
+    /// Reads the version counters, and compares the clocks.
     async fn versions(&self) -> Result<Versions, StorageError> {
         let before = self.key_access.clock.now();
         let DatabaseState { versions, time } = self.store.state().await?;
@@ -300,7 +309,7 @@ impl Sts {
     }
 }
 
-/// The most faults that are logged one by one.
+/// The maximum number of faults that are logged individually.
 const REPORTED: usize = 20;
 
 fn report(before: &Snapshot, now: &Snapshot) {

@@ -1,4 +1,4 @@
-//! The gauges of the service, set when the metrics are read.
+//! The gauges of the service, updated when the metrics are read.
 
 use jiff::Timestamp;
 use sts_jose::KeySetHealth;
@@ -6,11 +6,11 @@ use sts_jose::KeySetHealth;
 use super::Sts;
 use crate::telemetry::catalog;
 
-/// A database that has not answered for this long counts as out of reach, in milliseconds.
+/// The silence after which the database counts as unreachable, in milliseconds.
 const UP_MILLISECONDS: i64 = 5_000;
 
 impl Sts {
-    /// Sets the gauges to the present values. No I/O.
+    /// Sets the gauges to the present values. Costs no I/O.
     pub fn observe(&self) {
         let (snapshot, metrics, now) = (self.snapshot(), &self.metrics, self.now());
         metrics.set(&catalog::SNAPSHOT_AGE, &[], seconds(self.snapshot_age().max(0)));

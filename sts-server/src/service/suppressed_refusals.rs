@@ -1,6 +1,8 @@
-//! SuppressedRefusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
+//! Suppressed refusals: those of one agent or operator beyond its limit, counted into one event a
+//! minute and not stored individually.
 //!
-//! An agent that is refused all day would fill the disk with events that say the same. Successes are not counted here.
+//! An agent that is refused all day would otherwise fill the disk with equal events. Successes are
+//! not counted here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -14,7 +16,7 @@ use crate::rate_limits::Rate;
 use crate::record::{Event, EventKind, Submission};
 use crate::registry::Registry;
 
-/// The span of time that one event counts.
+/// The time that one event covers.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
 
 /// The party whose requests were refused.
@@ -22,7 +24,7 @@ const PERIOD: SignedDuration = SignedDuration::from_mins(1);
 pub(crate) enum RefusedParty {
     /// An agent, by its id.
     Agent(String),
-    /// An operator, by the name of the audit log.
+    /// An operator, by its name in the audit log.
     Operator(String),
 }
 
@@ -33,7 +35,7 @@ pub(crate) struct SuppressedRefusals {
     suppressed: Mutex<HashMap<RefusedParty, Suppressed>>,
 }
 
-/// SuppressedRefusals that are not stored one by one.
+/// The refusals of one party that were not stored individually.
 #[derive(Debug, Clone)]
 struct Suppressed {
     since: Timestamp,
@@ -41,7 +43,7 @@ struct Suppressed {
 }
 
 impl RefusedParty {
-    /// The agent of an event; the class of an instance.
+    /// Returns the agent of an event; for an instance, its class.
     pub(crate) fn agent(event: &Event, registry: &Registry) -> Self {
         Self::Agent(event.client_id.as_deref().map_or_else(String::new, |id| registry.entry_id(id).to_owned()))
     }
@@ -53,21 +55,22 @@ impl SuppressedRefusals {
         Self { rate, suppressed: Mutex::default() }
     }
 
-    /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.
+    /// Counts a refusal. If it exceeds the limit, returns the time to wait, and the caller must not
+    /// store it.
     pub(crate) fn count(&self, refused: &RefusedParty, reason: &'static str, now: Timestamp) -> Option<Duration> {
         let wait = self.rate.count(refused)?;
         self.add(refused, [(reason, 1)], now);
         Some(wait)
     }
 
-    /// Counts a refusal that is stored already, because only the commit could find it.
+    /// Counts a refusal that is already stored, because only the commit could detect it.
     pub(crate) fn count_stored(&self, refused: &RefusedParty, now: Timestamp) {
         if self.rate.count(refused).is_some() {
             self.add(refused, [], now);
         }
     }
 
-    /// True if the bound was passed within the last minute.
+    /// Returns true if the limit was exceeded within the last minute.
     pub(crate) fn is_past(&self, refused: &RefusedParty) -> bool {
         self.suppressed().contains_key(refused)
     }
@@ -82,7 +85,7 @@ impl SuppressedRefusals {
         }
     }
 
-    /// Takes what was suppressed since before `until`.
+    /// Removes and returns the suppressed refusals that started at or before `until`.
     fn take(&self, until: Timestamp) -> Vec<(RefusedParty, Suppressed)> {
         self.suppressed().extract_if(|_, suppressed| suppressed.since <= until).collect()
     }
@@ -97,7 +100,7 @@ impl Suppressed {
         self.reasons.values().copied().fold(0, u64::saturating_add)
     }
 
-    /// The one event that stands for all.
+    /// Returns the one event that represents all of them.
     fn event(&self, refused: &RefusedParty, now: Timestamp) -> Event {
         let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
         commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -115,19 +118,21 @@ impl Suppressed {
 }
 
 impl Sts {
-    /// Counts a refusal of an operator; whether it is one too many to be stored.
+    /// Counts a refusal of an operator. Returns true if it exceeds the limit and must not be
+    /// stored.
     #[must_use]
     pub fn suppresses_refusal_of(&self, operator: &str, reason: &'static str) -> bool {
         self.refusals.count(&RefusedParty::Operator(operator.to_owned()), reason, self.now()).is_some()
     }
 
-    /// Stores an event for each agent and operator of whom refusals were suppressed a minute ago or earlier.
+    /// Stores an event for each agent and operator whose refusals were suppressed a minute ago or
+    /// earlier.
     pub async fn record_suppressed_refusals(&self) {
         let until = self.now().checked_sub(PERIOD).unwrap_or(Timestamp::MIN);
         self.record_suppressed(until).await;
     }
 
-    /// The same at the end of the server, for all refusals that were suppressed so far.
+    /// Stores the remaining suppressed refusals at shutdown.
     pub async fn record_last_suppressed_refusals(&self) {
         self.record_suppressed(Timestamp::MAX).await;
     }
@@ -146,7 +151,7 @@ impl Sts {
                 event: Some(suppressed.event(&refused, now)),
             };
             if let Err(error) = self.recorder.record(submission).await {
-                // Counted on, to be stored at the next turn.
+                // Kept for the next round.
                 self.refusals.add(&refused, suppressed.reasons, suppressed.since);
                 tracing::warn!(error = &error as &dyn std::error::Error, "failed to record suppressed refusals");
                 return;

@@ -1,4 +1,4 @@
-//! The view of one request, and what each step reads of it.
+//! The view of one request, and the context that each step reads from it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::client_auth;
 use crate::mint;
 use crate::verify;
 
-/// One snapshot and one moment, from the first step of a request to its last.
+/// One snapshot and one moment, the same for all steps of a request.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) sts: &'a Sts,
@@ -18,7 +18,7 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// What client authentication reads.
+    /// Returns the context of client authentication.
     pub(crate) fn client_context(&self) -> client_auth::ClientContext<'_> {
         client_auth::ClientContext {
             registry: &self.snapshot.registry,
@@ -32,7 +32,7 @@ impl View<'_> {
         }
     }
 
-    /// What verifying a subject token reads.
+    /// Returns the context of the verification of a subject token.
     pub(crate) fn verify_context(&self) -> verify::VerifyContext<'_> {
         verify::VerifyContext {
             registry: &self.snapshot.registry,
@@ -45,7 +45,7 @@ impl View<'_> {
         }
     }
 
-    /// What minting reads.
+    /// Returns the context of minting.
     pub(crate) fn mint_context(&self) -> mint::MintContext<'_> {
         mint::MintContext {
             ring: &self.snapshot.ring,
