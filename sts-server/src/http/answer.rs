@@ -1,4 +1,5 @@
-//! Every status and every body. What leaves is a fixed text; causes go to the audit log.
+//! All statuses and bodies of the public endpoints. Responses carry fixed texts; causes go to the
+//! audit log.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use sts_protocol::{ErrorCode, ErrorResponse, parameter};
 use crate::error_kind::ErrorKind;
 use crate::exchange::Refusal;
 
-/// How the client is asked to authenticate, where it used the `Authorization` header (RFC 6749 §5.2).
+/// The challenge for a client that used the `Authorization` header (RFC 6749 §5.2).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"sts\", charset=\"UTF-8\"");
 
-/// The text that a requester is told; ASCII without quotes and backslashes (RFC 6749 §5.2), one per kind of error.
+/// Returns the fixed text of a kind of error: ASCII without quotes and backslashes (RFC 6749 §5.2).
 fn description(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Request => {
@@ -35,10 +36,10 @@ fn description(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// An answer with a token is rarely longer.
+/// The usual upper bound of an answer with a token.
 const USUAL_BODY_BYTES: usize = 2 * 1024;
 
-/// When a probe should ask again.
+/// The `Retry-After` of a failed readiness probe.
 const READY_RETRY: Duration = Duration::from_secs(1);
 
 fn status(kind: ErrorKind) -> StatusCode {
@@ -56,24 +57,24 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-/// 200 with a JSON body.
+/// Returns 200 with a JSON body.
 pub(super) fn json(body: &impl Serialize) -> Response {
     with_body(StatusCode::OK, body)
 }
 
-/// 200 with metrics, in the text format of Prometheus.
+/// Returns 200 with metrics, in the text format of Prometheus.
 pub(super) fn metrics(text: String) -> Response {
     let mut response = text.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response
 }
 
-/// 200 without a body (RFC 7009 §2.2).
+/// Returns 200 without a body (RFC 7009 §2.2).
 pub(super) fn empty() -> Response {
     StatusCode::OK.into_response()
 }
 
-/// The answer to a request that was refused, or cannot be served now.
+/// Returns the response to a refused request, or to one that cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
     let kind = refusal.kind();
     let mut response = match refusal.told() {
@@ -89,12 +90,12 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
     }
 }
 
-/// The answer to a request whose head names no host, or more than one (RFC 9112 §3.2).
+/// Returns the response to a request that names no host, or more than one (RFC 9112 §3.2).
 pub(super) fn bad_host() -> Response {
     closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(ErrorKind::Request)))
 }
 
-/// The answer to a request with too many headers (RFC 6585 §5).
+/// Returns the response to a request with too many headers (RFC 6585 §5).
 pub(super) fn too_many_headers() -> Response {
     closing(error(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -103,14 +104,14 @@ pub(super) fn too_many_headers() -> Response {
     ))
 }
 
-/// Whether the request had an `Authorization` header.
+/// The presence of an `Authorization` header in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UsedHeader {
     Authorization,
     None,
 }
 
-/// What is wrong with a request before its parameters are read.
+/// A fault of a request that is found before its parameters are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     Method,
@@ -124,7 +125,7 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
-    /// The stable name, for logs and metrics.
+    /// Returns the stable name of the fault, for logs and metrics.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Method => "method_not_post",
@@ -138,7 +139,7 @@ impl Unreadable {
         }
     }
 
-    /// What the requester and the log are told.
+    /// Returns the text for the client and the log.
     pub(super) fn told(self) -> &'static str {
         match self {
             Self::Method => "the method is not POST",
@@ -153,12 +154,12 @@ impl Unreadable {
     }
 }
 
-/// The fixed text of a kind of error, completed by what is told of this request: `told` is a fixed text too.
+/// Appends the fixed text `told` to the fixed text of the kind of error.
 fn completed(kind: ErrorKind, told: &str) -> String {
     format!("{}: {told}.", description(kind).trim_end_matches('.'))
 }
 
-/// The answer to a request that cannot be read.
+/// Returns the response to a request that cannot be read.
 pub(super) fn unreadable(unreadable: Unreadable) -> Response {
     let text = completed(ErrorKind::Request, unreadable.told());
     let invalid = |status| error(status, ErrorCode::InvalidRequest, &text);
@@ -173,13 +174,13 @@ pub(super) fn unreadable(unreadable: Unreadable) -> Response {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             response
         }
-        // The rest of the body is not read, so the connection cannot be used again.
+        // The rest of the body is not read, so the connection cannot be reused.
         Unreadable::TooLarge => closing(invalid(StatusCode::PAYLOAD_TOO_LARGE)),
         Unreadable::TooSlow => closing(invalid(StatusCode::REQUEST_TIMEOUT)),
     }
 }
 
-/// What every answer of the POST endpoints bears.
+/// Adds the headers that all responses of the POST endpoints have.
 pub(super) fn seal(mut response: Response, correlation_id: &str) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -191,7 +192,7 @@ pub(super) fn seal(mut response: Response, correlation_id: &str) -> Response {
     response
 }
 
-/// A JSON document that verifiers may keep for a while.
+/// Returns 200 with a JSON document that verifiers may cache for a minute.
 pub(super) fn document(body: &impl Serialize) -> Response {
     let mut response = json(body);
     let headers = response.headers_mut();
@@ -200,7 +201,8 @@ pub(super) fn document(body: &impl Serialize) -> Response {
     response
 }
 
-/// The answer of the authorization endpoint: there is no authorization here. The user agent is sent nowhere.
+/// Returns the response of the authorization endpoint, which issues nothing. It never redirects the
+/// user agent.
 pub(super) fn unsupported_response_type() -> Response {
     let text = "This service has no authorization endpoint: exchange a token at the token endpoint.";
     let mut response = error(StatusCode::BAD_REQUEST, ErrorCode::UnsupportedResponseType, text);
@@ -210,7 +212,7 @@ pub(super) fn unsupported_response_type() -> Response {
     response
 }
 
-/// 503 where readiness is asked for.
+/// Returns the 503 of a failed readiness probe.
 pub(super) fn not_ready() -> Response {
     later((StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(), READY_RETRY)
 }
@@ -231,13 +233,13 @@ fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// What every 429 and every 503 goes through: when to come back.
+/// Adds `Retry-After`. Every 429 and every 503 needs it.
 pub(super) fn later(mut response: Response, wait: Duration) -> Response {
     response.headers_mut().insert(RETRY_AFTER, seconds(wait));
     response
 }
 
-/// The connection is not used again.
+/// Closes the connection after this response.
 pub(super) fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response

@@ -4,11 +4,11 @@ use encoding_rs::Encoding;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-/// The bytes that a body may consist of.
+/// The charset of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charset {
     Utf8,
-    /// Another charset, in which ASCII bytes mean what they mean in UTF-8.
+    /// Another charset in which ASCII bytes have the same meaning as in UTF-8.
     AsciiCompatible,
 }
 
@@ -17,7 +17,8 @@ pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// The media type of JSON.
 pub(super) const JSON: &str = "application/json";
 
-/// The charset of a body; none unless there is exactly one `Content-Type`, the expected one, whose only parameter may be a charset.
+/// Returns the charset of a body. Returns `None` unless there is exactly one `Content-Type` of the
+/// expected type, with no parameter but a known charset.
 pub(super) fn charset(headers: &HeaderMap, expected: &str) -> Option<Charset> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -36,7 +37,7 @@ pub(super) fn charset(headers: &HeaderMap, expected: &str) -> Option<Charset> {
     Some(charset)
 }
 
-/// Returns true if a form holds ASCII alone, as it stands and decoded.
+/// Returns true if a form holds only ASCII, both raw and decoded.
 pub(super) fn is_ascii(body: &[u8]) -> bool {
     let mut after_percent = body.iter().zip(body.iter().skip(1)).filter(|(byte, _)| **byte == b'%');
     body.is_ascii() && !after_percent.any(|(_, digit)| matches!(digit, b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F'))

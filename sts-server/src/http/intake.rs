@@ -1,4 +1,5 @@
-//! What all endpoints do with a request: its correlation id, its source, its deadline, its body, its traces and its log lines.
+//! The steps that all endpoints share: correlation id, source, deadline, body, traces and log
+//! lines.
 
 use std::net::IpAddr;
 
@@ -15,7 +16,7 @@ use super::{App, answer};
 use crate::exchange::Claimed;
 use crate::telemetry::{Decision, Endpoint, ObservedRequest, RequestOutcome, Trail};
 
-/// The longest correlation id that is taken over.
+/// The maximum length of a correlation id that a client may choose.
 const MAX_CORRELATION_BYTES: usize = 128;
 
 /// A request whose head has been read.
@@ -32,14 +33,14 @@ pub(super) struct Intake<'a> {
 /// The deadline of a request has passed.
 pub(super) struct TooSlow;
 
-/// What the log line of a refused request says besides its reason.
+/// The content of the log line of a refused request, besides the reason.
 #[derive(Default)]
 pub(super) struct About {
-    /// The cause in words. No cause quotes a token or a secret.
+    /// The causes of the refusal. They never contain a token or a secret.
     pub(super) detail: String,
-    /// The agent that the request claims to be of, which nothing may have proved.
+    /// The agent that the request claims to come from, possibly unverified.
     pub(super) claimed_client_id: Option<String>,
-    /// The claims of the token that was refused.
+    /// The claims of the refused token.
     pub(super) claimed: Option<Claimed>,
 }
 
@@ -51,22 +52,21 @@ impl<'a> Intake<'a> {
         Self { app, endpoint, head, peer, correlation_id, source, trail }
     }
 
-    /// Lets `work` go on until the deadline of the request.
+    /// Runs `work` until the deadline of the request.
     pub(super) async fn in_time<T, E: From<TooSlow>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         tokio::select! {
             biased;
             done = work => done,
-            // What is being committed is committed nevertheless; the requester loses the answer.
+            // A commit in progress still completes; only the response is lost.
             () = tokio::time::sleep(self.app.request_timeout) => Err(TooSlow.into()),
         }
     }
 
-    /// Reads the body.
     pub(super) async fn read(&self, body: Body) -> Result<HeldBody, BodyFault> {
         body::read(&self.app.memory, &self.head.headers, self.peer, body, self.app.body_timeout).await
     }
 
-    /// Logs an outage, up to a bound.
+    /// Logs an outage. The number of lines is limited.
     pub(super) fn log_outage(&self, reason: &'static str, detail: String) {
         let (endpoint, correlation_id) = (self.endpoint.name(), &self.correlation_id);
         if let Some(left_out) = self.app.sts.metrics().log_limit().pass(reason) {
@@ -74,7 +74,8 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Logs a refusal at `info`, up to a bound. `about` is called only if the line is written.
+    /// Logs a refusal at `info`. The number of lines is limited, and `about` is called only if the
+    /// line is written.
     pub(super) fn log_refusal(&self, reason: &'static str, about: impl FnOnce() -> About) {
         let Some(left_out) = self.app.sts.logs_refusal_of(self.source) else { return };
         let About { detail, claimed_client_id, claimed } = about();
@@ -91,13 +92,14 @@ impl<'a> Intake<'a> {
         );
     }
 
-    /// Gives an answer the headers that all answers have.
+    /// Adds the headers that all responses have.
     pub(super) fn seal(&self, response: Response) -> Response {
         answer::seal(response, &self.correlation_id)
     }
 }
 
-/// A request as metrics and traces see it. They are written when this is dropped, which also happens when the requester goes away.
+/// The record of a request for metrics and traces. Dropping it writes them, also if the client
+/// disconnects.
 pub(super) struct Observed<'a> {
     intake: &'a Intake<'a>,
     begun_at: Timestamp,
@@ -132,7 +134,8 @@ impl Drop for Observed<'_> {
     }
 }
 
-/// The one `X-Correlation-ID` of the request, if it is 1 to 128 visible ASCII characters.
+/// Returns the single `X-Correlation-ID` of the request, if it has 1 to 128 visible ASCII
+/// characters.
 pub(super) fn correlation_id(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(X_CORRELATION_ID).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

@@ -1,8 +1,9 @@
-//! The public and the admin listener: requests in, answers out.
+//! The public and the admin listener: requests in, responses out.
 //!
-//! What lives here: the endpoints (`oauth`), the intake of requests (`intake`), the accept loop (`listener`), all statuses and bodies
-//! (`answer`), and the admin API (`admin`). What must never: decisions; `exchange` makes them. Another endpoint is a line in `oauth`, or
-//! in the router of the admin listener.
+//! What lives here: the endpoints (`oauth`), the intake of requests (`intake`), the accept loop
+//! (`listener`), all statuses and bodies (`answer`), and the admin API (`admin`). What must never:
+//! decisions; `exchange` makes them. Another endpoint is a line in `oauth`, or in the router of the
+//! admin listener.
 
 mod admin;
 mod answer;
@@ -42,7 +43,7 @@ use memory::RequestMemory;
 use places::Full;
 use source::Proxies;
 
-/// What the handlers share.
+/// The state that all handlers share.
 #[derive(Debug, Clone)]
 pub struct App {
     sts: Arc<Sts>,
@@ -57,7 +58,7 @@ pub struct App {
 }
 
 impl App {
-    /// The handlers' state of a service.
+    /// Creates the state of the handlers of a service.
     #[must_use]
     pub fn new(sts: Arc<Sts>, config: &Config) -> Self {
         Self {
@@ -73,13 +74,13 @@ impl App {
         }
     }
 
-    /// The same, whose requests leave traces.
+    /// Returns the state with trace export.
     #[must_use]
     pub fn tracing(self, traces: Traces) -> Self {
         Self { traces, ..self }
     }
 
-    /// From now on the server is not ready; it serves all the same.
+    /// Fails readiness from now on but keeps serving.
     pub fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);
     }
@@ -89,7 +90,7 @@ impl App {
     }
 }
 
-/// The endpoints for operators.
+/// Returns the router of the endpoints for operators.
 pub fn admin(app: App, api: AdminApi) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))

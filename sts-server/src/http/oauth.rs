@@ -1,8 +1,8 @@
-//! The endpoints of the public listener: token (RFC 6749 §3.2, RFC 8693 §2), introspection (RFC 7662 §2), revocation (RFC 7009 §2), and
-//! the public documents.
+//! The endpoints of the public listener: token (RFC 6749 §3.2, RFC 8693 §2), introspection (RFC
+//! 7662 §2), revocation (RFC 7009 §2), and the public documents.
 //!
-//! The three that decide are called without a router, on the way through which every request would pass a dozen boxes. All others go
-//! through one.
+//! The three endpoints that decide bypass the router, which would box every request about a dozen
+//! times. All others go through it.
 
 use axum::Router;
 use axum::body::Body;
@@ -31,10 +31,11 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// The endpoints of a service.
+    /// Creates the endpoints of a service.
     #[must_use]
     pub fn new(app: App) -> Self {
-        // Applications in browsers read the public documents. The endpoints that decide are none of these.
+        // CORS for applications in browsers, which read the public documents. The endpoints that
+        // decide have none.
         let documents = Router::new()
             .route("/oauth2/jwks", get(jwks::jwks))
             .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
@@ -48,7 +49,8 @@ impl Agents {
         Self { app, others }
     }
 
-    /// Answers a request. What decides is boxed, so that a connection between two requests takes little memory.
+    /// Answers a request. The endpoints that decide are boxed, so that an idle connection takes
+    /// little memory.
     pub async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response {
         let response = match request.uri().path() {
             "/oauth2/token" => Box::pin(decided(&self.app, Endpoint::Token, request, peer)).await,
@@ -56,20 +58,20 @@ impl Agents {
             "/oauth2/revoke" => Box::pin(decided(&self.app, Endpoint::Revoke, request, peer)).await,
             _ => by_router(&self.others, request, peer).await,
         };
-        // A server that is about to end asks its peers to connect anew, which leads them to another server.
+        // Before a shutdown, peers must reconnect, which leads them to another server.
         if self.app.is_withdrawn() { answer::closing(response) } else { response }
     }
 }
 
-/// Answers a request through a router, whose handlers learn its source from [`Peer`].
+/// Answers a request through a router. Its handlers learn the source from [`Peer`].
 pub(super) async fn by_router(router: &Router, mut request: Request<Body>, peer: &Peer) -> Response {
     request.extensions_mut().insert(peer.clone());
     router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// A request that is not answered with what it asked for.
+/// The reason why a request was not served.
 enum Unserved {
-    /// Its parameters are not read.
+    /// The parameters were not read.
     Unreadable(Unreadable),
     Refused(Refusal),
 }
@@ -86,7 +88,6 @@ impl From<TooSlow> for Unserved {
     }
 }
 
-/// Answers a request to an endpoint that decides.
 async fn decided(app: &App, endpoint: Endpoint, request: Request<Body>, peer: &Peer) -> Response {
     let (mut head, body) = request.into_parts();
     drop_blank_headers(&mut head.headers);
@@ -160,7 +161,7 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
     }
 }
 
-/// Reads the body. The rate limit of the source is checked before its first byte is read.
+/// Reads the body. Checks the rate limit of the source before the first byte.
 async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Unserved> {
     if let Err(limited) = intake.app.sts.rates().admit_source(intake.source) {
         body::leave(intake.peer);
@@ -190,7 +191,7 @@ fn check_head(intake: &Intake<'_>) -> Result<Charset, Unreadable> {
     if head.method != Method::POST {
         return Err(Unreadable::Method);
     }
-    // RFC 6749 §3.2: parameters stand in the body, never in the URI.
+    // RFC 6749 §3.2: parameters are in the body, never in the URI.
     if head.uri.query().is_some() {
         return Err(Unreadable::Query);
     }
@@ -201,10 +202,11 @@ fn check_head(intake: &Intake<'_>) -> Result<Charset, Unreadable> {
     Ok(charset)
 }
 
-/// The header that claims a proof of possession, even if it is empty.
+/// The header of a proof of possession. Its presence counts, even if it is empty.
 const PROOF: &str = "dpop";
 
-/// An empty header counts as absent, as an empty parameter does. One that is refused for being there stays.
+/// Drops empty headers, which count as absent like empty parameters. Keeps [`PROOF`], whose
+/// presence alone is refused.
 fn drop_blank_headers(headers: &mut HeaderMap) {
     let is_blank = |(name, value): &(&HeaderName, &HeaderValue)| {
         value.as_bytes().trim_ascii().is_empty() && name.as_str() != PROOF

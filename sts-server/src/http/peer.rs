@@ -7,11 +7,11 @@ use http::request::Parts;
 
 use super::places::Seat;
 
-/// The peer of a connection; an extension of requests that go through a router.
+/// The peer of a connection, stored as an extension of requests that go through a router.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub(super) address: SocketAddr,
-    /// `None` for a request that comes over no connection.
+    /// `None` for a request without a connection.
     seat: Option<Arc<Seat>>,
 }
 
@@ -26,7 +26,7 @@ impl Peer {
         Self { address, seat: Some(seat) }
     }
 
-    /// The peer of a request that goes through a router.
+    /// Returns the peer of a request that went through a router.
     pub(super) fn of(head: &Parts) -> Self {
         let unknown = || Self::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         head.extensions.get().cloned().unwrap_or_else(unknown)
