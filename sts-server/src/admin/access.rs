@@ -1,4 +1,4 @@
-//! Who asks, and what may they do? Admin tokens, and access tokens of an issuer that names operators.
+//! Authentication of operators, by admin tokens or by access tokens of a configured issuer.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -23,37 +23,37 @@ use crate::service::Sts;
 use crate::storage::{EntryKind, EntryRow, Origin, Version};
 use crate::verify::{self, OperatorContext, VerifiedOperator};
 
-/// What an admin token begins with, so that whoever finds one knows what it is.
+/// The prefix of an admin token. It makes a leaked token recognizable.
 const PREFIX: &str = "stsadmin_";
-/// How many random bytes a token holds.
+/// The number of random bytes in a token.
 const SECRET_BYTES: usize = 32;
 /// The length of a salt, in bytes.
 const SALT_BYTES: usize = 16;
-/// The greatest age of an operator's access token.
+/// The maximum age of an operator's access token.
 const MAX_TOKEN_AGE: &str = "60m";
-/// The longest bearer token that is looked at, in bytes; an access token may be as long.
+/// The maximum length of a bearer token, in bytes. It leaves room for an access token.
 const MAX_BEARER_BYTES: usize = 16 * 1024;
 
-/// Who may use the admin API.
+/// The operators who may use the admin API.
 #[derive(Debug)]
 pub struct Access {
     tokens: Vec<KnownToken>,
     oidc: Option<Oidc>,
 }
 
-/// An operator who has authenticated.
+/// An authenticated operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator {
-    /// The admin token's name, or `SUB of ISS`.
+    /// The name of the admin token, or `SUB of ISS`.
     pub name: String,
-    /// What they may do.
+    /// The role, which decides the permitted requests.
     pub role: Role,
 }
 
 #[derive(Debug)]
 struct KnownToken {
     token: AdminToken,
-    /// The SHA-256 of the token, once it was seen to be the one of the hash: argon2 costs once.
+    /// The SHA-256 of the token, once argon2 has matched it. argon2 then runs once per token.
     seen: OnceLock<[u8; 32]>,
 }
 
@@ -65,19 +65,20 @@ struct Oidc {
     config: config::AdminOidc,
 }
 
-/// An admin token that was just made: the one time that it is known.
+/// A new admin token. The token itself is known only here.
 pub struct NewToken {
-    /// The token.
+    /// The token in clear text.
     pub token: SecretString,
-    /// Its hash, for the configuration.
+    /// The argon2id hash of the token, for the configuration.
     pub hash: String,
 }
 
 impl Access {
-    /// What the configuration says.
+    /// Creates the operators that the configuration names.
     ///
     /// # Errors
-    /// [`RegistryError`]: never, as long as an issuer's entry reads what is written here.
+    /// [`RegistryError`] if the entry built here for the issuer of operators cannot be parsed;
+    /// never expected.
     pub fn new(config: &config::Admin, access: &KeyAccess) -> Result<Self, RegistryError> {
         let known = |token: &AdminToken| KnownToken { token: token.clone(), seen: OnceLock::new() };
         let oidc = match (&config.oidc.issuer, &config.oidc.audience) {
@@ -110,10 +111,11 @@ impl Access {
         Ok(Self { tokens: config.tokens.iter().map(known).collect(), oidc })
     }
 
-    /// The operator who asks. `authorization` are all `Authorization` headers of the request. A failed attempt is counted.
+    /// Authenticates the operator of a request, and counts a failed attempt. `authorization` holds
+    /// all `Authorization` headers of the request.
     ///
     /// # Errors
-    /// [`Denied`]; the same for a token that nobody knows and for a wrong one.
+    /// [`Denied`]; the same error for an unknown token and for a wrong one.
     pub async fn authenticate(
         &self,
         sts: &Sts,
@@ -131,20 +133,21 @@ impl Access {
         if !refusal.is_failed_attempt() {
             return Err(refusal);
         }
-        // No agent has a space in its id.
+        // The id of an agent never contains a space.
         let claimed = bearer(authorization).ok().and_then(claimed_name).map(|name| format!("operator {name}"));
         sts.rates().failed_attempts(source, claimed.as_deref(), 1)?;
         Err(refusal)
     }
 
-    /// Reads the key set of the issuer of operators again, so that a key that was withdrawn is believed no longer.
+    /// Fetches the key set of the issuer of operators again, so that a withdrawn key is no longer
+    /// accepted.
     pub async fn refresh(&self) {
         if let Some(oidc) = &self.oidc {
             oidc.trusted.refresh().await;
         }
     }
 
-    /// Reads the key set of the issuer of operators and says what came of it.
+    /// Fetches the key set of the issuer of operators and returns the result.
     pub async fn inspect(&self) -> Vec<Inspected> {
         match &self.oidc {
             Some(oidc) => oidc.trusted.inspect().await,
@@ -177,7 +180,7 @@ impl Access {
         let matches = sts.secrets().argon2_matches(SecretQueue::Operators, hash, secret).await;
         match known.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
             Some(known) => {
-                // Another request may have been first with the same.
+                // A concurrent request may have stored the same value first.
                 let _same = known.seen.set(seen);
                 Ok(known.operator())
             }
@@ -194,7 +197,8 @@ impl KnownToken {
 }
 
 impl Oidc {
-    /// Whoever the issuer names and gives no role is authenticated, and may do nothing: which is said as any refusal of a token.
+    /// An operator without a role is authenticated but may do nothing. The error is that of a
+    /// missing role.
     async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Denied> {
         let snapshot = sts.snapshot();
         let context = OperatorContext {
@@ -220,10 +224,10 @@ impl Oidc {
 }
 
 impl NewToken {
-    /// Makes a token of this name. Takes as long as an argon2id hash takes: some 20 ms.
+    /// Creates a token with this name. Takes about 20 ms, the time of an argon2id hash.
     ///
     /// # Errors
-    /// What argon2 says, which is never expected.
+    /// The error of argon2, which is never expected.
     pub fn make(name: &str, entropy: &dyn Entropy) -> Result<Self, argon2::password_hash::Error> {
         let (mut secret, mut salt) = ([0; SECRET_BYTES], [0; SALT_BYTES]);
         entropy.fill(&mut secret);
@@ -240,7 +244,7 @@ impl std::fmt::Debug for NewToken {
     }
 }
 
-/// The one bearer token (RFC 6750 §2.1).
+/// Returns the single bearer token (RFC 6750 §2.1).
 fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Denied> {
     let header = match authorization {
         [] => return Err(Denied::Unauthenticated),
@@ -259,19 +263,19 @@ fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Denied> {
     Ok(token)
 }
 
-/// Which admin token a bearer token claims to be. Nothing is verified.
+/// Returns the name of the admin token that a bearer token claims to be. Verifies nothing.
 fn claimed_name(bearer: &str) -> Option<&str> {
     bearer.strip_prefix(PREFIX)?.split_once('.').map(|(name, _)| name)
 }
 
 impl NewToken {
-    /// The lines of the configuration that know the token.
+    /// Returns the lines that add the token to the configuration.
     #[must_use]
     pub fn configuration(&self, name: &str, role: Role) -> String {
         format!("[[admin.tokens]]\nname = \"{name}\"\nrole = \"{role}\"\nhash = \"{}\"", self.hash)
     }
 
-    /// The token itself.
+    /// Returns the token in clear text.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.token.expose_secret()

@@ -1,4 +1,5 @@
-//! The keys of what an operator may send, and the grammar of each value; entries have theirs in `registry`.
+//! The schemas of request bodies: their keys and the grammar of each value. Entries have theirs in
+//! `registry`.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -69,7 +70,7 @@ fn read<T: DeserializeOwned>(schema: &Schema, body: &Map<String, Value>) -> Resu
 }
 
 impl Named {
-    /// What a body names.
+    /// Reads a revocation from a request body.
     ///
     /// # Errors
     /// [`Denied::Faults`].
@@ -79,7 +80,7 @@ impl Named {
 }
 
 impl RotateRequest {
-    /// What a body asks for.
+    /// Reads a rotation from a request body.
     ///
     /// # Errors
     /// [`Denied::Faults`].
@@ -89,7 +90,7 @@ impl RotateRequest {
 }
 
 impl ExplainRequest {
-    /// What a body asks for.
+    /// Reads a request to explain from a request body.
     ///
     /// # Errors
     /// [`Denied::Faults`].
@@ -104,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// The names of a type's fields, as serde lists them when it meets another.
+    /// Returns the names of a type's fields, as serde lists them in the error for an unknown field.
     fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
         let error = serde_json::from_value::<T>(serde_json::json!({ "-": 0 })).err().unwrap().to_string();
         let (_, expected) = error.split_once("expected").unwrap();

@@ -1,4 +1,4 @@
-//! Why an operator's act was not done.
+//! The reasons why an operation of an operator was not performed.
 
 use std::time::Duration;
 
@@ -16,73 +16,73 @@ use crate::service::SnapshotError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
 
-/// When to come back after an outage.
+/// The pause before a retry after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
-/// An act is denied to an operator, or cannot be done now.
+/// An operation is denied to an operator, or cannot be performed now.
 #[derive(Debug, Error)]
 pub enum Denied {
-    /// Nobody may use the admin API: the configuration names no operator.
+    /// The configuration names no operator, so the admin API is closed.
     #[error("the configuration names no operator")]
     NotConfigured,
-    /// It has no bearer token.
+    /// The request has no bearer token.
     #[error("no bearer token")]
     Unauthenticated,
-    /// Its `Authorization` headers make no sense.
+    /// The `Authorization` header is malformed or repeated.
     #[error("the authorization header is malformed or stands there twice")]
     Authorization,
-    /// Its bearer token is none of the admin tokens.
+    /// The bearer token matches no admin token.
     #[error("the bearer token is no admin token")]
     Token,
-    /// Its access token is not accepted.
+    /// The operator's access token is invalid.
     #[error("the access token is not accepted")]
     AccessToken(#[source] OperatorError),
-    /// The keys of the issuer of operators are out of reach.
+    /// The keys of the issuer of operators are unavailable.
     #[error("the access token cannot be checked now")]
     IssuerKeys(#[source] OperatorError),
     /// A rate limit is exceeded.
     #[error(transparent)]
     Limited(#[from] RateLimited),
-    /// Too many secrets wait to be checked.
+    /// Too many secrets are waiting for their check.
     #[error("too many secrets wait to be checked")]
     Overloaded,
-    /// The operator's role does not reach.
+    /// The role of the operator is insufficient.
     #[error("the role {needs} is needed")]
     Role {
-        /// The least role that would do.
+        /// The least role that suffices.
         needs: Role,
     },
-    /// Its query or a header makes no sense.
+    /// The query or a header is malformed.
     #[error("the query or a header is malformed")]
     Parameters(Vec<FieldFault>),
-    /// There is no such thing.
+    /// The object does not exist.
     #[error("there is no such thing")]
     NotFound,
-    /// The body is at fault.
+    /// The body is invalid.
     #[error("the body has faults")]
     Faults(Vec<FieldFault>),
-    /// It would leave the registry at fault.
+    /// The change would leave the registry invalid.
     #[error("the registry would be left with faults")]
     Conflict(Vec<FieldFault>),
-    /// A change must say which state it changes.
+    /// The change names no precondition.
     #[error("neither If-Match nor If-None-Match says what is to be changed")]
     PreconditionRequired,
-    /// It is not in the state that the request names.
+    /// The entry is not in the state that the precondition names.
     #[error("the entry is not what the request takes it for")]
     PreconditionFailed,
-    /// The registry file made it.
+    /// The registry file made the entry.
     #[error("the registry file made the entry: here it can only be disabled")]
     FileMade(FieldFault),
-    /// A key was published too short a time ago to sign.
+    /// The next key was published too recently to sign.
     #[error("the next key may not sign yet")]
     TooEarly(FieldFault),
     /// The rotation would publish too many keys.
     #[error("too many signing keys are published")]
     TooManyKeys(FieldFault),
-    /// Others changed the same again and again.
+    /// Concurrent changes caused every attempt to fail.
     #[error("others changed the registry again and again")]
     Contended,
-    /// The keys were not changed.
+    /// The signing keys were not changed.
     #[error("the keys were not changed")]
     Keys(#[source] KeyLifeError),
     /// The database failed.
@@ -91,13 +91,13 @@ pub enum Denied {
     /// The stored registry cannot be read.
     #[error("the stored registry cannot be read")]
     Registry(#[from] RegistryError),
-    /// It is committed, or should be read, and this server cannot read it.
+    /// The database cannot be read. The change may be committed.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
 }
 
 impl Denied {
-    /// The stable name, for the requester, for audit and for metrics.
+    /// Returns the stable name of the reason, for the client, for audit and for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl Denied {
         }
     }
 
-    /// What exactly is wrong with the request.
+    /// Returns the faults of the request.
     #[must_use]
     pub fn faults(&self) -> &[FieldFault] {
         if let Self::FileMade(fault) | Self::TooEarly(fault) | Self::TooManyKeys(fault) = self {
@@ -135,13 +135,14 @@ impl Denied {
         if let Self::Parameters(faults) | Self::Faults(faults) | Self::Conflict(faults) = self { faults } else { &[] }
     }
 
-    /// Whether it was an attempt to authenticate that failed.
+    /// Returns true if the request was a failed attempt to authenticate.
     #[must_use]
     pub(super) fn is_failed_attempt(&self) -> bool {
         matches!(self, Self::Token | Self::AccessToken(_) | Self::Authorization)
     }
 
-    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
+    /// Returns the refusal and its causes as text for audit, at most 1024 characters. It never
+    /// contains a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
         let mut words = vec![error_chain(self)];
@@ -152,7 +153,7 @@ impl Denied {
         cut_detail(words.join(": "))
     }
 
-    /// How long to wait before the same request may succeed, where there is something to wait for.
+    /// Returns the time to wait before the same request may succeed.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         if let Self::Limited(limited) = self {

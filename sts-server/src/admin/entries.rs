@@ -1,6 +1,7 @@
-//! The registry's entries, one by one: read, put, deleted.
+//! Single entries of the registry: read, put, delete.
 //!
-//! The API changes what the API made. Of what a file made it only sets and lifts the disablement by an administrator.
+//! The API changes entries that the API made. For an entry from a registry file, it can only set
+//! and clear the disablement by an administrator.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -15,81 +16,82 @@ use crate::record::EventKind;
 use crate::registry::{Entries, JsonEntry, rules};
 use crate::storage::{Changed, EntryChange, EntryKind, EntryRow, Origin, Version};
 
-/// How often a change is tried again when others change other entries meanwhile.
+/// The number of attempts of a change while concurrent changes interfere.
 const MAX_ATTEMPTS: usize = 8;
 
-/// An entry, as an operator sees it: without the hashes of secrets.
+/// An entry as operators see it, without the hashes of secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenEntry {
-    /// Its name among its kind.
+    /// The id of the entry within its kind.
     pub id: String,
-    /// Who made it.
+    /// The origin of the entry: the API or a registry file.
     pub origin: Origin,
-    /// Whether an administrator has disabled it, which no registry file lifts.
+    /// True if an administrator has disabled the entry. No registry file can enable it again.
     pub disabled_by_admin: bool,
-    /// Changes whenever the entry does.
+    /// The entity tag, which changes with every change of the entry.
     pub etag: String,
-    /// The entry as the registry file would say it, `disabled` also where an administrator has done it.
+    /// The entry in the form of the registry file. `disabled` is also true if an administrator has
+    /// disabled the entry.
     pub entry: Map<String, Value>,
 }
 
-/// What a request takes the entry for.
+/// The state that a request expects of the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {
-    /// It does not say.
+    /// The request names no state.
     None,
-    /// It does not exist (`If-None-Match: *`).
+    /// The entry does not exist (`If-None-Match: *`).
     Absent,
-    /// It exists (`If-Match: *`).
+    /// The entry exists (`If-Match: *`).
     Present,
-    /// It is one of these (`If-Match`).
+    /// The entry has one of these entity tags (`If-Match`).
     Is(Vec<String>),
 }
 
-/// What became of a PUT.
+/// The outcome of a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// The entry is new.
     Created,
-    /// It has changed, or was so already.
+    /// The entry existed, and now has the requested content.
     Changed,
 }
 
-/// What is to be put, and by whom.
+/// An entry to store, with its precondition and the role of the operator.
 #[derive(Debug)]
 pub struct PutEntry<'a> {
     /// The kind of the entry.
     pub kind: EntryKind,
-    /// Its name.
+    /// The id of the entry, from the path.
     pub id: &'a str,
-    /// What it shall say.
+    /// The requested content of the entry.
     pub body: &'a Map<String, Value>,
-    /// What it is taken for.
+    /// The expected state of the stored entry.
     pub precondition: &'a Precondition,
-    /// What its author may do.
+    /// The role of the operator, which limits the permitted changes.
     pub role: Role,
 }
 
 impl Administration {
-    /// All entries of a kind, by their names.
+    /// Returns all entries of a kind, ordered by id.
     ///
     /// # Errors
-    /// [`Denied`]: the database.
+    /// [`Denied`] if the database cannot be read.
     pub async fn entries(&self, kind: EntryKind) -> Result<Vec<SeenEntry>, Denied> {
         let rows = self.store.entries().await?.entries();
         Ok(rows.iter().filter(|row| row.kind == kind).map(seen).collect())
     }
 
-    /// One entry.
+    /// Returns one entry.
     ///
     /// # Errors
-    /// [`Denied::NotFound`], or the database.
+    /// [`Denied::NotFound`], or an error of the database.
     pub async fn entry(&self, kind: EntryKind, id: &str) -> Result<SeenEntry, Denied> {
         let rows = self.store.entries().await?.entries();
         Ok(seen(find(&rows, kind, id).ok_or(Denied::NotFound)?))
     }
 
-    /// Makes an entry say what it shall say.
+    /// Stores an entry with the requested content.
     ///
     /// # Errors
     /// [`Denied`]; nothing is stored then.
@@ -149,7 +151,8 @@ impl Administration {
         Err(Denied::Contended)
     }
 
-    /// All entries, and their version. One that was written past the servers may not be changed: what is left of it would be sealed.
+    /// Returns all entries and their version. Refuses to change an entry that was written without a
+    /// server, because the change would seal the rest of it.
     async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Denied> {
         let stored = self.store.entries().await?;
         if stored.is_altered(kind, id) {
@@ -169,7 +172,7 @@ impl Administration {
         Ok(self.store.change_entries(version, &[change], &audit).await?)
     }
 
-    /// The row as it would be, and the keys that differ, for audit.
+    /// Returns the changed row, and the keys that differ, for audit.
     fn changed_row(
         &self,
         put: &PutEntry<'_>,
@@ -216,7 +219,7 @@ impl Administration {
         Ok((row, keys))
     }
 
-    /// Refuses an entry that breaks a rule, alone or with the others, or makes one of the others break one.
+    /// Refuses an entry that breaks a rule, alone or together with the others.
     fn check_together(&self, put: &PutEntry<'_>, read: &JsonEntry, rows: &[EntryRow]) -> Result<(), Denied> {
         let before = Entries::from_rows(rows);
         let others = rows.iter().filter(|row| (row.kind, row.id.as_str()) != (put.kind, put.id));
@@ -230,7 +233,7 @@ impl Administration {
         Err(Denied::Faults(faults.iter().map(placed).collect()))
     }
 
-    /// The errors that there were not before: what is wrong already does not stand in anybody's way.
+    /// Returns the errors that the change would add. Existing errors do not block a change.
     fn new_faults(&self, before: &Entries, after: &Entries) -> Vec<Fault> {
         let known = rules(before, Some(&*self.config));
         let faults = rules(after, Some(&*self.config)).into_iter();
@@ -265,7 +268,7 @@ fn seen(row: &EntryRow) -> SeenEntry {
     }
 }
 
-/// A name of the row's content: of what is shown and of what is withheld.
+/// Returns a hash of the row's full content, including the withheld parts.
 fn etag(row: &EntryRow) -> String {
     let content = format!("{} {} {}", row.origin.as_str(), row.disabled_by_admin, row.body);
     let digest = digest(&SHA256, content.as_bytes());
