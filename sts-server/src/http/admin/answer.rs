@@ -1,4 +1,4 @@
-//! Every status and every body of the admin API: JSON, and problems (RFC 9457) with fixed texts.
+//! All statuses and bodies of the admin API: JSON, and problems (RFC 9457) with fixed texts.
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -15,27 +15,27 @@ use crate::document::FieldFault;
 use crate::rate_limits::{RateLimit, RateLimited};
 use crate::telemetry::RequestOutcome;
 
-/// Who made the entry: `file` or `api`.
+/// The header with the origin of an entry: `file` or `api`.
 pub(super) const ENTRY_ORIGIN: HeaderName = HeaderName::from_static("entry-origin");
 
-/// What every refusal says (RFC 9457).
+/// A refusal (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// Always `about:blank`: `reason` says what it is.
+    /// Always `about:blank`; `reason` identifies the problem.
     #[serde(rename = "type")]
     r#type: &'static str,
-    /// The status in words.
+    /// The reason phrase of the status.
     title: &'static str,
-    /// The status.
+    /// The HTTP status code.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong, and what to do about it: a fixed text for each reason.
+    /// The problem and its remedy, as a fixed text for each reason.
     detail: &'static str,
     /// The stable name of the reason, as in the audit log.
     reason: &'static str,
-    /// What joins the request to its audit event.
+    /// The correlation id, which links the request to its audit event.
     correlation_id: String,
-    /// What exactly is wrong.
+    /// The individual faults of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<FieldFault>,
 }
@@ -43,48 +43,48 @@ pub(super) struct Problem {
 /// An entry in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ListedEntry<T> {
-    /// Its name among its kind.
+    /// The id of the entry within its kind.
     id: String,
-    /// Who made it: `file` or `api`.
+    /// The origin of the entry: `file` or `api`.
     origin: &'static str,
-    /// Whether an administrator has disabled it, which no registry file lifts.
+    /// True if an administrator has disabled the entry. No registry file can enable it again.
     disabled_by_admin: bool,
-    /// What `If-Match` takes, without its quotes.
+    /// The value for `If-Match`, without its quotes.
     etag: String,
-    /// The entry.
+    /// The entry itself, in the form of the registry file.
     entry: T,
 }
 
 /// All entries of a kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntryList<T> {
-    /// The entries, by their names.
+    /// The entries, ordered by id.
     entries: Vec<ListedEntry<T>>,
 }
 
-/// 200 with a JSON body.
+/// Returns 200 with a JSON body.
 pub(super) fn json(body: &impl Serialize) -> Response {
     with_body(StatusCode::OK, "application/json", body)
 }
 
-/// 200 with a JSON document that is written already.
+/// Returns 200 with a JSON document that is already serialized.
 pub(super) fn document(body: bytes::Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-/// 204.
+/// Returns 204.
 pub(super) fn gone() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// 200 with an entry.
+/// Returns 200 with an entry.
 pub(super) fn entry(entry: &SeenEntry) -> Response {
     described(json(&entry.entry), entry)
 }
 
-/// 200, or 201 where it is new, with an entry that was put.
+/// Returns 200 with the stored entry, or 201 if it is new.
 pub(super) fn put(put: Put, entry: &SeenEntry) -> Response {
     let status = match put {
         Put::Created => StatusCode::CREATED,
@@ -93,7 +93,7 @@ pub(super) fn put(put: Put, entry: &SeenEntry) -> Response {
     described(with_body(status, "application/json", &entry.entry), entry)
 }
 
-/// 200 with all entries of a kind.
+/// Returns 200 with all entries of a kind.
 pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
     let listed = entries.into_iter().map(|entry| ListedEntry::<Map<String, Value>> {
         id: entry.id,
@@ -105,7 +105,7 @@ pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
     json(&EntryList { entries: listed.collect() })
 }
 
-/// A refused, or an outage.
+/// Returns the problem response to a refused request, or to one that cannot be served now.
 pub(super) fn problem(refused: &Refused, correlation_id: &str) -> Response {
     let status = status(refused);
     let body = Problem {
@@ -123,13 +123,13 @@ pub(super) fn problem(refused: &Refused, correlation_id: &str) -> Response {
     }
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => later(response, refused.retry_after()),
-        // The rest of the body is not read, so the connection cannot be used again.
+        // The rest of the body is not read, so the connection cannot be reused.
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => closing(response),
         _ => response,
     }
 }
 
-/// The outcome as metrics name it.
+/// Returns the outcome as metrics name it.
 pub(super) fn outcome(refused: &Refused) -> RequestOutcome {
     match status(refused) {
         StatusCode::TOO_MANY_REQUESTS => RequestOutcome::Limited,
@@ -231,7 +231,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
     }
 }
 
-/// RFC 6750 §3.
+/// Returns the challenge of RFC 6750 §3, if the problem needs one.
 fn challenge(refused: &Refused) -> Option<HeaderValue> {
     let Refused::Denied(denied) = refused else { return None };
     let challenge = match denied {

@@ -1,4 +1,4 @@
-//! How a request to the admin API is read: who asks, may they, and what for.
+//! The intake of a request to the admin API: authentication, role, body and parameters.
 
 use std::sync::Arc;
 
@@ -24,19 +24,20 @@ use crate::config::Role;
 use crate::document::{FieldFault, nearest};
 use crate::telemetry::{Endpoint, RequestOutcome};
 
-/// A request of an operator who may make it.
+/// A request of an operator who is allowed to make it.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// Who asks.
+    /// The authenticated operator.
     pub(super) operator: Operator,
-    /// The same, for the audit event.
+    /// The operator, as the audit event records it.
     pub(super) by: By,
     head: Arc<Parts>,
     body: HeldBody,
 }
 
-/// Answers a request: finds out who asks, reads the body, lets `act` do it in a task of its own, and gives the answer the headers that
-/// all have. A requester who hangs up, or a deadline that passes, takes nothing back.
+/// Answers a request: authenticates the operator, reads the body, runs `act` in a task of its own,
+/// and adds the common headers. If the client disconnects or the deadline passes, the task still
+/// completes.
 pub(super) async fn answer<F>(
     api: AdminApi,
     request: Request,
@@ -63,7 +64,7 @@ where
         let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
         let act = act(api.clone(), asked);
         let acted = tokio::spawn(async move {
-            // As long as the act takes, even after its requester has gone.
+            // Held until the operation ends, even after the client has disconnected.
             let _turn = turn;
             act.await
         });
@@ -83,12 +84,12 @@ where
     intake.seal(response)
 }
 
-/// The answer to a request that is not read.
+/// Returns the response to a request that is not read.
 pub(super) fn refuse_unread(api: &AdminApi, request: &Request, refused: &Refused) -> Response {
     sealed(api, request, |correlation_id| answer::problem(refused, correlation_id))
 }
 
-/// The answer of an endpoint that asks for no operator.
+/// Returns the response of an endpoint without authentication.
 pub(super) fn open(api: &AdminApi, request: &Request, response: Response) -> Response {
     sealed(api, request, |_| response)
 }
@@ -98,7 +99,7 @@ fn sealed(api: &AdminApi, request: &Request, answer: impl FnOnce(&str) -> Respon
     super::super::answer::seal(answer(&correlation_id), &correlation_id)
 }
 
-/// The operator who asks.
+/// Returns the authenticated operator.
 async fn admit(api: &AdminApi, intake: &Intake<'_>) -> Result<Operator, Denied> {
     let sts = &api.app.sts;
     sts.rates().admit_source(intake.source)?;
@@ -106,8 +107,8 @@ async fn admit(api: &AdminApi, intake: &Intake<'_>) -> Result<Operator, Denied> 
     api.access.authenticate(sts, &authorization, intake.source).await
 }
 
-/// Stores the refusal of a known operator as an event, up to a bound. An outage, load, and a requester who is not known are counted and
-/// logged.
+/// Stores the refusal of a known operator as an event, up to a limit. Outages, load and requests of
+/// unknown clients are only counted and logged.
 async fn record(api: &AdminApi, refused: &Refused, intake: &Intake<'_>, by: &By) {
     let (reason, detail, outcome) = (refused.reason(), refused.detail(), answer::outcome(refused));
     let correlation_id = &intake.correlation_id;
@@ -117,7 +118,7 @@ async fn record(api: &AdminApi, refused: &Refused, intake: &Intake<'_>, by: &By)
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
     }
     let Some(operator) = &by.admin else { return };
-    // The limits spare the database, and during an outage it takes nothing.
+    // The limits protect the database, which accepts no event during an outage.
     if matches!(outcome, RequestOutcome::Unavailable | RequestOutcome::Limited)
         || api.app.sts.suppresses_refusal_of(operator, reason)
     {
@@ -140,7 +141,7 @@ async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Refused> {
 }
 
 impl Asked {
-    /// The one JSON object of the body.
+    /// Returns the single JSON object of the body.
     pub(super) fn object(&self) -> Result<Map<String, Value>, Refused> {
         let headers = &self.head.headers;
         if charset(headers, JSON) != Some(Charset::Utf8) || headers.contains_key(CONTENT_ENCODING) {
@@ -149,14 +150,14 @@ impl Asked {
         parse_object(&self.body).map_err(Refused::Json)
     }
 
-    /// The name that the path ends with, decoded.
+    /// Returns the last segment of the path, decoded.
     pub(super) fn id(&self) -> Result<String, Refused> {
         let (_, last) = self.head.uri.path().rsplit_once('/').unwrap_or_default();
         let id = percent_decode_str(last).decode_utf8().ok().ok_or(Refused::Path)?;
         Ok(id.into_owned())
     }
 
-    /// The parameters of the query, of which these are known.
+    /// Returns the parameters of the query. Refuses all but the `known` ones.
     pub(super) fn query(&self, known: &[&str]) -> Result<Form, Denied> {
         let query = self.head.uri.query().unwrap_or_default();
         let form = Form::parse(query.as_bytes());
@@ -171,7 +172,7 @@ impl Asked {
         if faults.is_empty() { Ok(form) } else { Err(Denied::Parameters(faults)) }
     }
 
-    /// What the request takes the entry for (RFC 9110 §13.1).
+    /// Returns the precondition of the request (RFC 9110 §13.1).
     pub(super) fn precondition(&self) -> Result<Precondition, Denied> {
         let [matches, none_match] = [&IF_MATCH, &IF_NONE_MATCH].map(|name| line(&self.head.headers, name));
         match (matches?, none_match?) {
@@ -185,14 +186,15 @@ impl Asked {
     }
 }
 
-/// All lines of a header as one.
+/// Returns all lines of a header as one.
 fn line(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Denied> {
     let lines: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|line| line.to_str()).collect();
     let lines = lines.ok().ok_or_else(|| malformed(name, "must be ASCII"))?;
     Ok((!lines.is_empty()).then(|| lines.join(",")))
 }
 
-/// The strong entity tags of a list, without their quotes. A weak one is none: it says nothing that a change could rely on.
+/// Returns the strong entity tags of a list, without their quotes. Skips weak ones, because a
+/// change cannot rely on them.
 fn etags(line: &str) -> Result<Vec<String>, Denied> {
     if line.trim().is_empty() {
         return Err(malformed(&IF_MATCH, "must be * or ETags in quotes"));

@@ -1,4 +1,4 @@
-//! What the three kinds of entry have in common.
+//! The handlers that the three kinds of entry share.
 
 use axum::extract::Request;
 use axum::response::Response;
@@ -28,7 +28,8 @@ pub(super) async fn get(api: AdminApi, request: Request, kind: EntryKind) -> Res
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Puts an entry; answers after the commit and after it holds here. An operator may disable, and lift that; an admin all.
+/// Stores an entry. Answers after the commit is visible on this server. An operator may only
+/// disable and enable; an admin may change everything.
 pub(super) async fn put(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
@@ -42,7 +43,7 @@ pub(super) async fn put(api: AdminApi, request: Request, kind: EntryKind) -> Res
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Deletes an entry; answers after the commit and after it holds here.
+/// Deletes an entry. Answers after the commit is visible on this server.
 pub(super) async fn delete(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;

@@ -1,4 +1,4 @@
-//! `POST /admin/v1/explain`: which rule allows or refuses an exchange, and why.
+//! `POST /admin/v1/explain`: explains the rule that allows or refuses an exchange.
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -12,7 +12,9 @@ use crate::config::Role;
 use crate::document::FieldFault;
 use crate::exchange::Explanation;
 
-/// Goes through the steps of an exchange, of a supposed user or of a real token. Issues and records nothing.
+/// Explains an exchange of a supposed user or of a real token.
+///
+/// Runs all steps. Issues and records nothing.
 #[utoipa::path(
     post,
     path = "/explain",

@@ -35,7 +35,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Lets the next key sign, retires the active one and publishes a new next key.
+/// Activates the next key, retires the active key and publishes a new next key.
 #[utoipa::path(
     post,
     path = "/keys/rotate",
@@ -55,7 +55,9 @@ pub(super) async fn rotate(State(api): State<AdminApi>, request: Request) -> Res
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Removes a key at once: what it has signed is refused everywhere as soon as verifiers read the key set again.
+/// Removes a key at once.
+///
+/// Verifiers refuse its signatures as soon as they read the key set again.
 #[utoipa::path(
     delete,
     path = "/keys/{kid}",

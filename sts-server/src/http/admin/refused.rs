@@ -1,4 +1,4 @@
-//! Why a request to the admin API was not answered with what it asked for.
+//! The reasons why a request to the admin API was not served.
 
 use std::time::Duration;
 
@@ -16,49 +16,48 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A request to the admin API is refused, or cannot be served now.
 #[derive(Debug, Error)]
 pub(super) enum Refused {
-    /// The act is denied.
+    /// The operation is denied.
     #[error(transparent)]
     Denied(Denied),
-    /// Other requests hold the memory that its body needs.
+    /// Other requests hold the memory that the body needs.
     #[error("other requests hold the memory for its body")]
     RequestMemory,
-    /// Too many requests of operators are served at this moment.
+    /// Too many requests of operators are in progress.
     #[error("too many requests of operators are served at once")]
     Busy,
-    /// The path does not decode.
+    /// The path does not decode to UTF-8.
     #[error("the path is malformed")]
     Path,
-    /// There is no such endpoint.
+    /// The endpoint does not exist.
     #[error("there is no such endpoint")]
     Endpoint,
-    /// The endpoint does not have this method.
+    /// The endpoint does not support the method.
     #[error("the endpoint does not have this method")]
     Method,
-    /// The body is declared as something else than JSON.
+    /// The body is not declared as JSON.
     #[error("the body is not declared as JSON")]
     MediaType,
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     #[error("the body is no JSON object")]
     Json(#[source] JsonError),
     /// The connection ended within the body.
     #[error("the body ended early")]
     Body,
-    /// The body is too large.
     #[error("the body is too large")]
     TooLarge,
-    /// The body took too long.
+    /// The body did not arrive in time.
     #[error("the body took too long")]
     SlowBody,
-    /// The request took too long. What it asked for may have been done.
+    /// The deadline passed. The operation may have been performed.
     #[error("the request took too long")]
     TooSlow,
-    /// What was to do it has ended.
+    /// The task of the operation ended early.
     #[error("the task that does it has ended early")]
     Ended,
 }
 
 impl Refused {
-    /// The stable name, for the requester, for audit and for metrics.
+    /// Returns the stable name of the reason, for the client, for audit and for metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Denied(denied) => denied.reason(),
@@ -77,17 +76,16 @@ impl Refused {
         }
     }
 
-    /// The faults of the request.
     pub(super) fn faults(&self) -> &[FieldFault] {
         if let Self::Denied(denied) = self { denied.faults() } else { &[] }
     }
 
-    /// The refusal and its causes in words, for audit. No cause quotes a token or a secret.
+    /// Returns the refusal and its causes as text for audit. It never contains a token or a secret.
     pub(super) fn detail(&self) -> String {
         if let Self::Denied(denied) = self { denied.detail() } else { cut_detail(error_chain(self)) }
     }
 
-    /// The time to wait before the same request may succeed.
+    /// Returns the time to wait before the same request may succeed.
     pub(super) fn retry_after(&self) -> Duration {
         if let Self::Denied(denied) = self { denied.retry_after() } else { RETRY_AFTER }
     }

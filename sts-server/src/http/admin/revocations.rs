@@ -1,4 +1,4 @@
-//! `/admin/v1/revocations`: the kill switch.
+//! `/admin/v1/revocations`: the revocations.
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -16,7 +16,7 @@ use crate::document::FieldFault;
 /// The revocations in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevocationList {
-    /// The revocations, in no order.
+    /// The revocations, in no particular order.
     revocations: Vec<StandingRevocation>,
 }
 
@@ -36,8 +36,10 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Refuses a token, a transaction, or what was issued of a user, an agent or a tenant: here before the answer, on every server within
-/// a second. Of the last three, tokens that are issued later are refused too with `hold`.
+/// Revokes a token, a transaction, or the tokens of a user, an agent or a tenant.
+///
+/// The revocation applies here before the response, and on every server within a second. With
+/// `hold`, tokens of the user, agent or tenant that are issued later are refused too.
 #[utoipa::path(
     post,
     path = "/revocations",
@@ -62,7 +64,7 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Lifts exactly the revocation that is named.
+/// Lifts exactly the named revocation.
 #[utoipa::path(
     delete,
     path = "/revocations",

@@ -1,4 +1,5 @@
-//! The requests of operators that are served at once: their reads must not keep the database from issuing and revoking.
+//! The limit on concurrent requests of operators. Their reads must not keep the database from
+//! issuing and revoking.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::refused::Refused;
 
-/// Searches of the audit log at once: as many as the database has connections for them.
+/// The maximum number of concurrent searches of the audit log: the number of database connections
+/// for them.
 const SEARCHES: usize = 2;
-/// Other requests at once.
+/// The maximum number of other concurrent requests.
 const ACTS: usize = 4;
-/// The time that a request waits for its turn.
+/// The maximum time that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The turns of the requests of operators. The kill switch needs none. Clones share them.
+/// The turns of the requests of operators. Revocations need none. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Turns {
     searches: Arc<Semaphore>,
@@ -33,10 +35,11 @@ impl Turns {
         Self { searches: Arc::new(Semaphore::new(SEARCHES)), acts: Arc::new(Semaphore::new(ACTS)), patience }
     }
 
-    /// The turn of a request, which lasts until it is dropped; none for a request that needs none.
+    /// Waits for the turn of a request, which lasts until dropped. Returns `None` for a request
+    /// that needs none.
     ///
     /// # Errors
-    /// [`Refused::Busy`] when none is free in time.
+    /// [`Refused::Busy`] if no turn is free in time.
     pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refused> {
         let turns = match head.uri.path() {
             "/revocations" if head.method != Method::GET => return Ok(None),
