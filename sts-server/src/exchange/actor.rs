@@ -1,10 +1,10 @@
-//! Step 5: an actor token, when sent, must be of the agent that authenticated.
+//! Step 5: checks that the actor token, if sent, belongs to the authenticated agent.
 
 use super::{ExchangeRequest, Refusal};
 use crate::client_auth::{AuthenticatedAgent, Method, identify_workload};
 use crate::service::View;
 
-/// Checks the actor token of a request, and adds its standing to those of the client.
+/// Checks the actor token of a request, and adds its standing to the standings of the client.
 ///
 /// # Errors
 /// [`Refusal::ActorToken`] and [`Refusal::ActorTokenMismatch`].
@@ -15,7 +15,7 @@ pub(super) async fn check_actor_token(
 ) -> Result<(), Refusal> {
     let Some((token, token_type)) = exchange.actor_token else { return Ok(()) };
     if client.method() == Method::WorkloadActorToken {
-        // The actor token is what authenticated the client.
+        // The actor token itself authenticated the client.
         return Ok(());
     }
     let identified = identify_workload(&view.client_context(), token, token_type.allowed_typ()).await;

@@ -11,7 +11,8 @@ use crate::record::{Event, Submission, Verdict};
 use crate::service::{RefusedParty, View};
 use crate::storage::OneTimeValue;
 
-/// Commits a token with its event; only then is there an answer. `None` where registry or keys have changed since the decision.
+/// Commits a token with its event, and answers only after the commit. Returns `None` if registry or
+/// keys have changed since the decision.
 pub(super) async fn issue(
     view: &View<'_>,
     call: &Call<'_>,
@@ -55,9 +56,12 @@ pub(super) async fn issue(
     }
 }
 
-/// Records a refusal of a known client. A refusal is answered even if it cannot be recorded, or not in time, and the log says so: it
-/// is never taken for an outage. The event says what the refused token claims. One beyond the agent's bound is counted, not stored, and answered as load is. One that waits too long
-/// is recorded when the database can.
+/// Records a refusal of a known client. The event holds the claims of the refused token.
+///
+/// A refusal is answered even if it cannot be recorded, or not in time; the log then reports it. It
+/// is never answered as an outage. A refusal beyond the agent's limit is counted, not stored, and
+/// answered with a rate limit. A refusal whose record waits too long is recorded when the database
+/// can.
 pub(super) async fn refuse(
     view: &View<'_>,
     call: &Call<'_>,
@@ -68,7 +72,7 @@ pub(super) async fn refuse(
     if let Some(retry_after) =
         view.sts.refusals.count(&RefusedParty::agent(&event, &view.snapshot.registry), refusal.reason(), view.now)
     {
-        // An outage stays an outage, though it is counted.
+        // An outage is still answered as an outage, although it is counted.
         let is_outage = refusal.kind() == ErrorKind::Unavailable;
         return if is_outage {
             refusal
@@ -106,10 +110,10 @@ pub(super) async fn refuse(
     }
 }
 
-/// Spends the one-time value of an authentication where no decision is recorded.
+/// Spends the single-use value of an authentication if no decision is recorded.
 ///
 /// # Errors
-/// [`Refusal::Replayed`], or [`Refusal::Record`] when the database is out of reach.
+/// [`Refusal::Replayed`], or [`Refusal::Record`] if the database is unreachable.
 pub(super) async fn spend(view: &View<'_>, client: &AuthenticatedAgent) -> Result<(), Refusal> {
     let Some(one_time) = client.one_time().cloned() else { return Ok(()) };
     let submission = Submission {
@@ -126,11 +130,11 @@ pub(super) async fn spend(view: &View<'_>, client: &AuthenticatedAgent) -> Resul
     }
 }
 
-/// Spends a one-time value apart from the token that it authenticates, for an agent that has passed its bound. Otherwise the commit
-/// would find that the value was spent before, and store that refusal each time.
+/// Spends a single-use value separately from the token that it authenticates, for an agent beyond
+/// its limit. Otherwise each commit would detect the replay and store another refusal.
 ///
 /// # Errors
-/// [`Refusal`] when the value was spent before, or the database is out of reach.
+/// [`Refusal`] if the value was spent before, or if the database is unreachable.
 async fn spend_apart(view: &View<'_>, call: &Call<'_>, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
     let submission = Submission {
         known: view.snapshot.versions(),

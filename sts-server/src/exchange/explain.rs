@@ -1,4 +1,4 @@
-//! What would become of a request? The same steps, with nothing minted and nothing recorded.
+//! The explanation of a request: the same steps, without minting and without a record.
 
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -16,80 +16,82 @@ use crate::policy::{self, Chain, Ruling, Subject};
 use crate::service::{Snapshot, Sts, View};
 use crate::verify::{self, SubjectError};
 
-/// Stands for a subject token where a subject is supposed.
+/// The value of `subject_token` for a supposed subject.
 pub const SUPPOSED: &str = "supposed";
 
-/// What is supposed in place of what a request would prove.
+/// The suppositions that replace the proofs of a request.
 #[derive(Debug)]
 pub struct Supposition<'a> {
-    /// The agent that asks.
+    /// The agent that makes the request.
     pub actor: Asker<'a>,
-    /// The subject, or why no such token would be accepted; absent, the request's `subject_token` is verified as always.
+    /// The supposed subject, or the reason why such a token would be refused. If absent, the
+    /// request's `subject_token` is verified as usual.
     pub subject: Option<Result<Subject, SubjectError>>,
 }
 
-/// Which agent asks.
+/// The agent that makes the request.
 #[derive(Debug, Clone, Copy)]
 pub enum Asker<'a> {
-    /// The agent of this id; it is not authenticated.
+    /// The agent with this id, without authentication.
     Supposed(&'a str),
-    /// The one that the credentials in the body authenticate. They are verified and not spent.
+    /// The agent that the credentials in the body authenticate. They are verified but not spent.
     Authenticated,
 }
 
-/// The steps of a request, up to the one that refused it.
+/// The steps of a request, up to the step that refused it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation {
-    /// The steps, in their order.
+    /// The completed steps, in order.
     pub steps: Vec<StepReport>,
-    /// The tokens of the request, each beside what is expected of it.
+    /// The tokens of the request, each compared with its expected values.
     pub tokens: Vec<TokenComparison>,
-    /// What came of it.
+    /// The outcome of the request.
     pub outcome: Explained,
 }
 
-/// What a step decided.
+/// The decision of a step.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StepReport {
-    /// The step.
+    /// The name of the step.
     pub step: &'static str,
-    /// What it decided, in words.
+    /// The decision in words.
     pub decision: String,
 }
 
-/// What would come of the request.
+/// The outcome of a request.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Outcome)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Explained {
-    /// A token with this content.
+    /// A token with this content would be issued.
     Allowed {
-        /// The delegation that allows it: `actor->target`, and `#2` and so on where the two have several.
+        /// The delegation that allows the token: `actor->target`, with `#2` and so on for further
+        /// ones of the pair.
         delegation: String,
-        /// `sub`.
+        /// The `sub` claim.
         sub: String,
-        /// `aud`.
+        /// The `aud` claim.
         audience: String,
-        /// `scope`.
+        /// The `scope` claim.
         scope: String,
-        /// `roles`.
+        /// The `roles` claim.
         roles: Vec<String>,
-        /// `tenant_id`.
+        /// The `tenant_id` claim.
         tenant_id: Option<String>,
-        /// The actors, the current one first.
+        /// The actors, the current actor first.
         actors: Vec<String>,
-        /// `exp`.
+        /// The `exp` claim.
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
     },
-    /// The credentials are those of an agent. Nothing else was asked.
+    /// The credentials authenticate an agent. The request contained nothing else.
     Authenticated {
-        /// The agent.
+        /// The id of the agent.
         client_id: String,
-        /// How it authenticated.
+        /// The method of authentication.
         method: &'static str,
     },
-    /// No token.
+    /// The request would be refused.
     Refused {
         /// The OAuth error code.
         error: &'static str,
@@ -100,7 +102,6 @@ pub enum Explained {
     },
 }
 
-/// The steps so far.
 #[derive(Default)]
 struct Steps(Vec<StepReport>);
 
@@ -110,8 +111,8 @@ impl Steps {
     }
 }
 
-/// Goes through the steps of a request with this body and these headers. May fetch key sets of outside issuers; writes nothing, and
-/// spends nothing that counts once.
+/// Runs the steps of a request with this body and these headers. May fetch key sets of outside
+/// issuers. Writes nothing, and spends no single-use value.
 pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
     let view = sts.view();
     let mut steps = Steps::default();
@@ -121,7 +122,7 @@ pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: S
     Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker).await, outcome }
 }
 
-/// Goes through client authentication alone, with the credentials in the body.
+/// Runs client authentication alone, with the credentials in the body.
 pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
     let view = sts.view();
     let mut steps = Steps::default();
@@ -135,7 +136,7 @@ pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
     Explanation { steps: steps.0, tokens, outcome }
 }
 
-/// Steps 1 and 2.
+/// Runs steps 1 and 2.
 async fn explain_client(
     view: &View<'_>,
     body: &[u8],
@@ -162,7 +163,7 @@ async fn explain_client(
     Ok((form, client))
 }
 
-/// The tokens of the request, each beside what is expected of it.
+/// Compares the tokens of the request with their expected values.
 async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
     let Ok(form) = Form::parse(body) else { return Vec::new() };
     let Snapshot { registry, ring, trusted, .. } = &*view.snapshot;

@@ -1,4 +1,4 @@
-//! Introspection (RFC 7662): is this token of ours active, for whoever may know?
+//! Introspection (RFC 7662) of tokens that this service issued.
 
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResponse, parameter};
@@ -12,10 +12,12 @@ use crate::registry::Agent;
 use crate::service::{Snapshot, SnapshotError, Sts, View};
 use crate::verify::{check_parties, own_standing, own_token};
 
-/// Answers a request to the introspection endpoint: what the token says, or exactly `{"active":false}`.
+/// Answers a request to the introspection endpoint: the content of the token, or exactly
+/// `{"active":false}`.
 ///
 /// # Errors
-/// [`Refusal`] when the request is malformed or its client not authenticated; never because of the token.
+/// [`Refusal`] if the request is malformed or its client is not authenticated; never because of the
+/// token.
 pub async fn introspect(sts: &Sts, call: &Call<'_>) -> Result<IntrospectionResponse, Refusal> {
     let form = Form::parse(call.body)?;
     sts.refresh_if_stale().await?;
@@ -34,7 +36,8 @@ pub async fn introspect(sts: &Sts, call: &Call<'_>) -> Result<IntrospectionRespo
     })
 }
 
-/// The claims of a token that is ours, alive, in good standing, and the asker's to know of.
+/// Returns the claims of a token that is ours, unexpired, in good standing, and visible to the
+/// agent that asks.
 async fn active(view: &View<'_>, token: &str, asker: &Agent) -> Result<Option<AccessTokenClaims>, SnapshotError> {
     let parsed = UnverifiedToken::parse(token).ok();
     let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
@@ -46,7 +49,8 @@ async fn active(view: &View<'_>, token: &str, asker: &Agent) -> Result<Option<Ac
     Ok(refused.is_none().then_some(claims))
 }
 
-/// Returns true if the entries that the token rests on still allow it: its user's issuer, its agent, its target and its delegation.
+/// Returns true if the entries that the token depends on still allow it: the user's issuer, the
+/// agent, the target and the delegation.
 fn stands(snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
     let target = snapshot.registry.target([claims.aud.as_str()].into_iter()).ok().flatten();
     let receives = |target: &Agent| !target.disabled && !snapshot.revocations.holds_agent(&target.id);

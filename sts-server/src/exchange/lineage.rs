@@ -1,4 +1,4 @@
-//! The tokens that a token of ours descends from: looked up where one of them may have been revoked, and nowhere else.
+//! The ancestors of our tokens, read only if one of them may have been revoked.
 
 use super::Refusal;
 use crate::record::Standing;
@@ -6,21 +6,23 @@ use crate::service::View;
 use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
 
-/// The revocation that a credential falls under, its ancestors considered. One read where a revoked token may be among them.
+/// Returns the revocation that applies to a credential or one of its ancestors. Costs one read if a
+/// revoked token may be among the ancestors.
 ///
 /// # Errors
-/// [`StorageError`] when the database cannot be read.
+/// [`StorageError`] if the database cannot be read.
 pub(super) async fn refuses(view: &View<'_>, standing: &mut Standing) -> Result<Option<RevocationKind>, StorageError> {
     let revocations = &view.snapshot.revocations;
     if !revocations.asks_for_lineage(standing) {
         return Ok(revocations.refuse(standing));
     }
     standing.lineage = view.sts.store.ancestors(&standing.token.jti).await?;
-    // A token of ours that is not recorded was lost with the database's last moments: nothing is known of it.
+    // The database lost its last commits, among them this token. Its ancestors are unknown, so it
+    // counts as revoked.
     Ok(standing.lineage.as_ref().map_or(Some(RevocationKind::Token), |_| revocations.refuse(standing)))
 }
 
-/// Step 4, where the subject token was verified: whether it descends from one that was revoked.
+/// Checks in step 4 that the verified subject token does not descend from a revoked token.
 pub(super) async fn check_lineage(view: &View<'_>, standing: &mut Standing) -> Result<(), Refusal> {
     match refuses(view, standing).await {
         Ok(None) => Ok(()),

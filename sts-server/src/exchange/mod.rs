@@ -1,8 +1,8 @@
-//! One exchange, top to bottom.
+//! The order of the steps of an exchange.
 //!
-//! What lives here: the order of the steps. What must never: a step itself, which has a module of its own that knows no other step; and
-//! state, which is in `service`. A new endpoint that decides something is a file here; it authenticates with
-//! [`client_auth::authenticate`], like all others.
+//! What lives here: the order of the steps. What must never: a step itself, which has a module of
+//! its own that knows no other step; and state, which is in `service`. A new endpoint that decides
+//! is a file here. It authenticates with [`client_auth::authenticate`], like all others.
 
 mod actor;
 mod claimed;
@@ -43,23 +43,25 @@ use describe::{
 };
 use lineage::check_lineage;
 
-/// The number of times that a request is decided when registry or keys change before its decision is committed.
+/// The maximum number of decisions on a request while registry or keys keep changing before the
+/// commit.
 const ATTEMPTS: usize = 4;
-/// How much of a `grant_type` an audit event shows, in characters.
+/// The maximum length of a `grant_type` in an audit event, in characters.
 const GRANT_CHARS: usize = 64;
 
-/// One request to an endpoint that authenticates. No Debug: headers and body hold secrets.
+/// A request to an endpoint that authenticates. It has no `Debug`, because headers and body hold
+/// secrets.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
-    /// The headers.
+    /// The headers of the request.
     pub headers: &'a HeaderMap,
     /// The body, whose size and content type have been checked.
     pub body: &'a [u8],
-    /// What joins this request to others of the same user request.
+    /// The correlation id, which links the requests that belong to one user request.
     pub correlation_id: &'a str,
-    /// Who sent it.
+    /// The address that sent the request.
     pub source: IpAddr,
-    /// Where its steps leave their times.
+    /// The recorder of the duration of each step.
     pub trail: &'a Trail,
 }
 
@@ -73,21 +75,23 @@ struct Issue {
 /// Answers a request to the token endpoint.
 ///
 /// # Errors
-/// [`Refusal`] says what was refused, or what is out of reach.
+/// [`Refusal`] names the reason: a refusal, or an outage.
 pub async fn token(sts: &Sts, call: &Call<'_>) -> Result<TokenResponse, Refusal> {
     let mut is_spent = false;
     for _ in 0..ATTEMPTS {
         if let Some(response) = attempt(sts, call, is_spent).await? {
             return Ok(response);
         }
-        // Registry or keys have changed since the decision. This request itself has spent its single-use value.
+        // Registry or keys have changed since the decision. This request itself has spent its
+        // single-use value.
         is_spent = true;
         sts.refresh().await?;
     }
     Err(Refusal::Outdated)
 }
 
-/// Decides once. `None` where registry or keys have changed before the decision was committed.
+/// Makes one decision. Returns `None` if registry or keys changed before the decision was
+/// committed.
 async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<TokenResponse>, Refusal> {
     let view = sts.latest_view().await;
     let mut event = describe_call(EventKind::TokenIssued, call, view.now);
@@ -99,13 +103,14 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
     describe_duration(&mut event, call.trail);
     match decided {
         Ok(decision) => issue(&view, call, decision, event, one_time).await,
-        // Refusals before the client is known are counted, not stored.
+        // A refusal before the client is known is counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),
         Err(refusal) => Err(refuse(&view, call, refusal, event, one_time).await),
     }
 }
 
-/// Steps 1 to 7: everything up to the signed token. What is known on the way goes into `event` and `known`.
+/// Runs steps 1 to 7, up to the signed token. Writes the facts found so far into `event` and
+/// `known`.
 async fn decide(
     view: &View<'_>,
     call: &Call<'_>,
@@ -118,19 +123,19 @@ async fn decide(
     call.trail.is_of(grant_kind(form.get(parameter::GRANT_TYPE)));
     event.grant = form.get(parameter::GRANT_TYPE).map(|grant| grant.chars().take(GRANT_CHARS).collect());
 
-    // 2. Client authentication: which agent is asking?
+    // 2. Client authentication: identifies the agent that makes the request.
     call.trail.enter(Step::ClientAuth);
     let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
     describe_client(event, &client);
     let client = known.insert(client);
 
-    // 3. TokenRequest: which target, scopes, token types?
+    // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);
     let request = TokenRequest::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
     describe_request(event, &request);
     let (permit, standing) = match &request.grant {
         Grant::TokenExchange(exchange) => {
-            // 4. Subject: on whose behalf?
+            // 4. Subject: the user on whose behalf the agent acts.
             call.trail.enter(Step::Subject);
             let (token, declared) = (exchange.subject_token, exchange.subject_token_type);
             let verified = verify::subject(&view.verify_context(), token, declared, client.agent()).await?;
@@ -143,7 +148,7 @@ async fn decide(
             check_actor_token(view, exchange, client).await?;
             let chain = policy::extend(subject.subject(), client.agent(), our_issuer, view.sts.limits.chain_depth)?;
 
-            // 6. Policy: may they?
+            // 6. Policy: the rules.
             call.trail.enter(Step::Policy);
             (policy::permit(&request.question(view, client.agent(), &chain), &subject)?, Some(standing))
         }
@@ -155,11 +160,12 @@ async fn decide(
     };
     describe_ruling(event, permit.ruling(), our_issuer);
 
-    // 7. Mint, by a view that is confirmed.
+    // 7. Mint, only from a confirmed view.
     view.sts.confirm()?;
     call.trail.enter(Step::Mint);
     let minted = mint::mint(&view.mint_context(), permit)?;
-    // A token that a block would cover is not issued: the skew that blocks allow for reaches past their moment.
+    // A token that a revocation would cover is not issued: the clock skew that revocations allow
+    // for reaches past their moment.
     let own = || verify::own_standing(minted.claims());
     let revocations = &view.snapshot.revocations;
     if !revocations.is_empty()
@@ -172,7 +178,7 @@ async fn decide(
     Ok(Issue { minted, standings, issued_token_type: request.issued_token_type })
 }
 
-/// The grant as metrics name it.
+/// Returns the grant as metrics name it.
 fn grant_kind(grant_type: Option<&str>) -> GrantKind {
     match grant_type {
         Some(parameter::GRANT_TOKEN_EXCHANGE) => GrantKind::TokenExchange,

@@ -1,4 +1,4 @@
-//! Why a request was not answered with what it asked for, whichever step said so.
+//! The reasons why a request was not served, from all steps.
 
 use std::time::Duration;
 
@@ -17,13 +17,14 @@ use crate::service::{SnapshotError, Unconfirmed};
 use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
 
-/// When a requester should come back after an outage.
+/// The pause before a retry after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
-/// A request is refused, or cannot be served now. [`Refusal::kind`] says whose fault it is and what the requester is told.
+/// A request is refused, or cannot be served now. [`Refusal::kind`] determines the party at fault
+/// and the response.
 #[derive(Debug, Error)]
 pub enum Refusal {
-    /// Step 1: the body is no form.
+    /// Step 1: the body is not a form.
     #[error("the body is malformed")]
     Form(#[from] FormError),
     /// Step 2: the agent is not authenticated.
@@ -35,19 +36,20 @@ pub enum Refusal {
     /// Before step 1: other requests hold the memory that its body needs.
     #[error("other requests hold the memory for its body")]
     RequestMemory,
-    /// At any step: the request took too long. Its decision may have been committed, and is not acted on.
+    /// At any step: the deadline of the request passed. Its decision may have been committed, but
+    /// is not answered.
     #[error("the request took too long")]
     TooSlow,
-    /// Step 3: the request cannot be understood.
+    /// Step 3: the request is invalid.
     #[error("the request is malformed")]
     Request(#[from] RequestError),
     /// Step 4: the subject token is not accepted.
     #[error("the subject token is not accepted")]
     Subject(#[from] SubjectError),
-    /// Step 5: the actor token is bad.
+    /// Step 5: the actor token is not accepted.
     #[error("the actor token is not accepted")]
     ActorToken(#[source] WorkloadError),
-    /// Step 5: the actor token is of another agent.
+    /// Step 5: the actor token belongs to another agent.
     #[error("the actor token is not of the agent that authenticated")]
     ActorTokenMismatch,
     /// Steps 5 and 6: a rule refuses.
@@ -56,48 +58,48 @@ pub enum Refusal {
     /// Step 7: no token was made.
     #[error("no token was made")]
     Mint(#[from] MintError),
-    /// Step 8: the client assertion had been used before.
+    /// Step 8: the client assertion was used before.
     #[error("the client assertion was used before")]
     Replayed,
-    /// Step 8: something in the chain was revoked while the request was under way.
+    /// Step 8: an element of the chain was revoked during the request.
     #[error("revoked while the request was under way, by {0:?}")]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
     NotTheClients,
-    /// The database cannot be read where an old view of it will not do.
+    /// The database cannot be read, and an old snapshot is not sufficient.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
-    /// A revocation does not hold yet.
+    /// The revocation is not in force yet.
     #[error("the revocation does not hold yet")]
     Revoke(#[from] RevokeError),
-    /// Before anything is issued or said to be active: the view of the database is too old.
+    /// Before a token is issued or reported as active: the snapshot is too old.
     #[error(transparent)]
     Unconfirmed(#[from] Unconfirmed),
-    /// Step 8: registry or keys changed again and again before the decision was committed.
+    /// Step 8: registry or keys changed at every attempt to commit the decision.
     #[error("registry or keys changed again and again while the request was under way")]
     Outdated,
-    /// Step 8: nothing is known to be committed.
+    /// Step 8: the commit failed or is uncertain.
     #[error("the decision is not committed")]
     Record(#[from] RecordError),
 }
 
-/// A revocation does not hold yet. An outage: the same request may succeed later.
+/// A revocation is not in force yet. An outage: the same request may succeed later.
 #[derive(Debug, Error)]
 pub enum RevokeError {
     /// The database failed.
     #[error("the revocation is not committed")]
     Storage(#[from] StorageError),
-    /// The task that commits it has ended.
+    /// The task of the commit ended early.
     #[error("the revocation's commit has ended early")]
     Ended,
-    /// It is committed, and this server could not read it back.
+    /// The revocation is committed, but this server could not read it back.
     #[error("the revocation is committed and does not hold here yet")]
     Snapshot(#[from] SnapshotError),
 }
 
 impl Refusal {
-    /// The kind of error.
+    /// Returns the kind of error that the token endpoint answers with.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -119,7 +121,7 @@ impl Refusal {
         }
     }
 
-    /// The stable name, for audit and metrics.
+    /// Returns the stable name of the reason, for audit and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -145,24 +147,26 @@ impl Refusal {
         }
     }
 
-    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
+    /// Returns the refusal and its causes as text for audit, at most 1024 characters. It never
+    /// contains a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
         cut_detail(error_chain(self))
     }
 
-    /// What the requester is told besides the fixed text of its kind: which parameter of its request is malformed. A fixed text too, of
-    /// which nothing comes from the requester.
+    /// Returns the detail that is added to the fixed text of the kind: the fault of a malformed
+    /// request. It is a fixed text too, and contains nothing from the client.
     #[must_use]
     pub fn told(&self) -> Option<String> {
         if self.kind() != ErrorKind::Request {
             return None;
         }
-        // What such a refusal says itself is which step it is of.
+        // The refusal's own message only names the step.
         std::error::Error::source(self).map(ToString::to_string)
     }
 
-    /// How long to wait before the same request may succeed; none for what no wait mends.
+    /// Returns the time to wait before the same request may succeed, or `None` if a retry cannot
+    /// help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match (self, self.kind()) {

@@ -1,4 +1,4 @@
-//! Revocation (RFC 7009): a token and every descendant, at once and everywhere.
+//! Revocation (RFC 7009): revokes a token with every descendant, at once and on every server.
 
 use std::sync::Arc;
 
@@ -18,23 +18,25 @@ use crate::service::{Sts, View};
 use crate::storage::{RevocationKind, RevocationRow, forget_at};
 use crate::verify::own_token;
 
-/// What an operator revokes.
+/// The object of a revocation by an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// What it is about.
+    /// The kind of the object.
     pub kind: RevocationKind,
-    /// In whose namespace `value` is a name, where that matters.
+    /// The issuer in whose namespace `value` is a name, if the kind needs one.
     pub issuer: Option<String>,
-    /// What is revoked.
+    /// The name of the object.
     pub value: String,
 }
 
-/// Answers a request to the revocation endpoint, after the commit and after it holds here.
+/// Answers a request to the revocation endpoint, after the commit is visible on this server.
 ///
-/// A token that is not alive, not ours or no token at all needs no revocation: that is a success (RFC 7009 §2.2).
+/// A token that is expired, not ours or malformed needs no revocation: that is a success (RFC 7009
+/// §2.2).
 ///
 /// # Errors
-/// [`Refusal`]; of a token that was issued to another agent, [`Refusal::NotTheClients`] (RFC 7009 §2.1).
+/// [`Refusal`]; [`Refusal::NotTheClients`] for a token that was issued to another agent (RFC 7009
+/// §2.1).
 pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
     let view = sts.view();
     let form = Form::parse(call.body)?;
@@ -48,7 +50,7 @@ pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
     };
     match spend(&view, &client).await {
         Ok(()) => {}
-        // Nothing is left to be spent.
+        // The single-use value is already spent, or its credential is revoked.
         Err(refusal @ (Refusal::Replayed | Refusal::RevokedMeanwhile(_))) => {
             return Err(refuse(&view, call, refusal, event, None).await);
         }
@@ -60,17 +62,17 @@ pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
     Ok(commit_revocation(sts, &row(claims, view.now), &event).await?)
 }
 
-/// Commits a revocation with its event, and returns when it holds here.
+/// Commits a revocation with its event, and returns when this server has read it.
 async fn commit_revocation(sts: &Sts, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
     let audit = AuditWriter::seal_alone(sts.master.audit(), &*sts.entropy, event);
     let (store, row) = (Arc::clone(&sts.store), row.clone());
-    // In a task of its own: a requester that hangs up, or a deadline that passes, must not take back what is being committed.
+    // Runs in a task of its own, so that a disconnect or a deadline does not cancel the commit.
     let committed = tokio::spawn(async move { store.revoke(&row, &[audit]).await });
     committed.await.or(Err(RevokeError::Ended))??;
     Ok(sts.refresh().await?)
 }
 
-/// The claims of the token to revoke; none where there is nothing to revoke.
+/// Returns the claims of the token to revoke, or `None` if nothing needs a revocation.
 fn revocable(
     view: &View<'_>,
     call: &Call<'_>,
@@ -87,7 +89,7 @@ fn revocable(
     }
 }
 
-/// The row of a token that its client revokes: it stands as long as the token would have lived.
+/// Returns the row that revokes a client's token. It is kept until the token would have expired.
 fn row(claims: AccessTokenClaims, now: Timestamp) -> RevocationRow {
     RevocationRow {
         kind: RevocationKind::Token,
