@@ -115,7 +115,7 @@ impl Access {
     /// all `Authorization` headers of the request.
     ///
     /// # Errors
-    /// [`Denied`]; the same error for an unknown token and for a wrong one.
+    /// [`Denied`]; an unknown token and a wrong token cause the same error.
     pub async fn authenticate(
         &self,
         sts: &Sts,
@@ -197,8 +197,8 @@ impl KnownToken {
 }
 
 impl Oidc {
-    /// An operator without a role is authenticated but may do nothing. The error is that of a
-    /// missing role.
+    /// Returns the operator of an access token. A subject without a configured role is
+    /// authenticated but may do nothing; the error is that of a missing role.
     async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Denied> {
         let snapshot = sts.snapshot();
         let context = OperatorContext {

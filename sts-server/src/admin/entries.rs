@@ -151,8 +151,8 @@ impl Administration {
         Err(Denied::Contended)
     }
 
-    /// Returns all entries and their version. Refuses to change an entry that was written without a
-    /// server, because the change would seal the rest of it.
+    /// Returns all entries and their version. Refuses to change an entry that was written outside
+    /// the server, because the change would seal its unreviewed parts.
     async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Denied> {
         let stored = self.store.entries().await?;
         if stored.is_altered(kind, id) {

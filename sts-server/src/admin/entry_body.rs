@@ -54,7 +54,7 @@ pub(super) fn with_withheld(
     Ok(body)
 }
 
-/// Returns the entry to be stored. Refuses a body with faults, or one whose id differs from the
+/// Returns the entry to be stored. Refuses a body with faults, or with an id that differs from the
 /// path.
 pub(super) fn written(kind: EntryKind, id: &str, read: &JsonEntry) -> Result<Map<String, Value>, Vec<FieldFault>> {
     let faults = read.faults();
@@ -118,7 +118,7 @@ pub(super) fn named_files(body: &Map<String, Value>, stored: Option<&Map<String,
     keys.chain(auth_file.map(|_| "/auth/ca_file".to_owned())).map(fault).collect()
 }
 
-/// Returns the keys in which an entry differs from the stored one.
+/// Returns the keys that differ between an entry and the stored entry.
 pub(super) fn differing_keys(stored: Option<&Map<String, Value>>, wanted: &Map<String, Value>) -> Vec<String> {
     differing(stored.unwrap_or(&Map::new()), wanted)
 }

@@ -158,7 +158,7 @@ impl Expectations<'_> {
         })
     }
 
-    /// Compares a client assertion: that of an agent, or a workload token in its place.
+    /// Compares a client assertion of an agent, or a workload token in its place.
     pub(super) async fn assertion(&self, token: &str, allowed_typ: &[&str]) -> TokenComparison {
         let read = ReadableToken::read(token);
         let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());

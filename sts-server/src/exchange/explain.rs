@@ -66,7 +66,7 @@ pub enum Explained {
     /// A token with this content would be issued.
     Allowed {
         /// The delegation that allows the token: `actor->target`, with `#2` and so on for further
-        /// ones of the pair.
+        /// delegations of the pair.
         delegation: String,
         /// The `sub` claim.
         sub: String,

@@ -1,4 +1,4 @@
-//! The ancestors of our tokens, read only if one of them may have been revoked.
+//! The ancestors of our tokens, read only if an ancestor may have been revoked.
 
 use super::Refusal;
 use crate::record::Standing;

@@ -23,7 +23,7 @@ use crate::verify::own_token;
 pub struct Revocation {
     /// The kind of the object.
     pub kind: RevocationKind,
-    /// The issuer in whose namespace `value` is a name, if the kind needs one.
+    /// The issuer in whose namespace `value` is a name, if the kind needs an issuer.
     pub issuer: Option<String>,
     /// The name of the object.
     pub value: String,

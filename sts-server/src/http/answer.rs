@@ -74,7 +74,7 @@ pub(super) fn empty() -> Response {
     StatusCode::OK.into_response()
 }
 
-/// Returns the response to a refused request, or to one that cannot be served now.
+/// Returns the response to a request that was refused or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
     let kind = refusal.kind();
     let mut response = match refusal.told() {
@@ -90,7 +90,7 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
     }
 }
 
-/// Returns the response to a request that names no host, or more than one (RFC 9112 §3.2).
+/// Returns the response to a request without a host, or with several (RFC 9112 §3.2).
 pub(super) fn bad_host() -> Response {
     closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(ErrorKind::Request)))
 }

@@ -49,8 +49,8 @@ const ON_THE_WAY: Duration = Duration::from_millis(100);
 /// The limits of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerLimits {
-    /// The maximum number of open connections. A further connection closes a waiting one. If none
-    /// is waiting, it stays in the queue of the operating system.
+    /// The maximum number of open connections. A further connection closes a waiting connection. If
+    /// no connection waits, the new connection stays in the queue of the operating system.
     pub connections: usize,
     /// The maximum number of open connections of one source, except trusted proxies.
     pub per_source: usize,

@@ -1,9 +1,9 @@
 //! The places of a listener: the number of connections of each source, and the choice of the
-//! connection that is closed for a new one.
+//! connection that is closed to admit another.
 //!
 //! A connection either waits for its peer, between or within requests, or works on a request. Only
-//! a waiting connection can be closed, of the source with the most connections. The longest idle
-//! one goes first, then the one whose peer has been slow for longest.
+//! a waiting connection can be closed. The choice falls on the source with the most connections,
+//! there on the longest idle connection, or else on the connection with the slowest peer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use crate::telemetry::Stopwatch;
 /// The time that a connection may wait for its peer within a request before it can be closed for
 /// another.
 const SLOW: Duration = Duration::from_secs(1);
-/// The time that a connection may take to close before another one is asked to close.
+/// The time that a connection may take to close before another connection is asked to close.
 const LEAVES_WITHIN: Duration = Duration::from_millis(50);
 /// The time without a free place after which the server becomes unready.
 const FULL_FOR: Duration = Duration::from_secs(5);
@@ -119,8 +119,8 @@ impl Places {
         Self { free, connections, per_source, proxies, seats: Mutex::default(), watch: Stopwatch::start(), full }
     }
 
-    /// Admits a connection, and closes another one for it if necessary. Waits until a place is
-    /// free.
+    /// Admits a connection, and closes another connection for it if necessary. Waits until a place
+    /// is free.
     pub(super) async fn admit(self: &Arc<Self>, peer: IpAddr) -> Admission {
         let peer = peer.to_canonical();
         if self.is_source_full(peer) {
@@ -160,7 +160,7 @@ impl Places {
     }
 
     /// Returns true if a source has the maximum number of connections and none of them can be
-    /// closed. Asks the longest waiting one to close, if there is one.
+    /// closed. Asks the longest waiting connection to close, if there is any.
     fn is_source_full(&self, peer: IpAddr) -> bool {
         if self.proxies.trusts(peer) {
             return false;
@@ -204,8 +204,8 @@ impl Places {
     }
 }
 
-/// Returns the connection that has waited for longest. An idle one comes before one within a
-/// request.
+/// Returns the connection that has waited for longest. Idle connections come before connections
+/// within a request.
 fn longest_waiting(seats: &[Arc<Seat>], now: u64) -> Option<&Arc<Seat>> {
     let waits = seats.iter().filter(|seat| !seat.is_told()).filter_map(|seat| {
         let (phase, since) = seat.state();

@@ -30,8 +30,8 @@ impl Proxies {
             ForwardedHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
             ForwardedHeader::Forwarded => header::FORWARDED,
         };
-        // A comma within quotes ends an element too. No address contains one, and an unclosed quote
-        // of a client must not hide the elements after it.
+        // A comma within quotes ends an element too. No address contains a comma, and an unclosed
+        // quote of a client must not hide the elements after it.
         let lines = headers.get_all(name).into_iter().rev();
         let mut elements = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
         while self.trusts(source) {

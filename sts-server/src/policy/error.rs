@@ -43,7 +43,7 @@ pub enum PolicyError {
     /// An agent or the delegation does not allow the tenant.
     #[error("{tenant} is outside of the tenants of {of}")]
     TenantOutside {
-        /// The tenant, or a text for a token without one.
+        /// The tenant, or a text for a token without a tenant.
         tenant: String,
         /// The entry that does not allow the tenant.
         of: String,

@@ -44,7 +44,7 @@ pub struct Ruling {
     pub authentication: Authentication,
 }
 
-/// The permission to mint exactly one token. Only the rules create one, and only for an
+/// The permission to mint exactly one token. Only the rules create a permit, and only for an
 /// authenticated agent and a verified subject.
 #[derive(Debug)]
 pub struct Permit(Ruling);

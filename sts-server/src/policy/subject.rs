@@ -9,7 +9,7 @@ use crate::storage::TokenReference;
 
 /// A subject, as its token describes it.
 ///
-/// Plain data: `explain` may suppose one and pass it to [`crate::policy::judge`]. Only a
+/// Plain data: `explain` may suppose a subject and pass it to [`crate::policy::judge`]. Only a
 /// [`VerifiedSubject`] leads to a [`crate::policy::Permit`].
 #[derive(Debug, Clone)]
 pub struct Subject {
@@ -27,7 +27,7 @@ pub struct Subject {
     pub tenant: Option<Tenant>,
     /// The agents that have acted so far.
     pub act: Option<Act>,
-    /// The only actor that the token allows, if it names one.
+    /// The only actor that the token allows, if it names an actor.
     pub may_act: Option<MayAct>,
     /// The `iat` claim.
     pub issued_at: Option<Timestamp>,

@@ -205,8 +205,8 @@ impl Sts {
         Ok(())
     }
 
-    /// Compares the stored rows with the codes of the tables. Needed because a row removed without
-    /// a server raises no version.
+    /// Compares the stored rows with the codes of the tables. Needed because a row that was removed
+    /// outside the server raises no version.
     ///
     /// # Errors
     /// [`SnapshotError`] if the database cannot be read.

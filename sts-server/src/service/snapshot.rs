@@ -150,8 +150,8 @@ impl Snapshot {
     async fn read_revocations(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
         let Stored { version, rows, faults, is_whole, .. } = store.revocations().await?;
         let rows = self.canonical(rows.into_iter().map(|coded| coded.row).collect());
-        // A revocation that was removed outside the server stays in force where it is known. So does
-        // an altered one, because its name may be the altered part.
+        // A revocation that was removed outside the server stays in force where it is known. So
+        // does an altered revocation, because its name may be the altered part.
         let is_sound = is_whole && faults.is_empty();
         let read =
             if is_sound { Revocations::from_rows(version, &rows) } else { self.revocations.with(version, &rows) };

@@ -100,7 +100,7 @@ impl Suppressed {
         self.reasons.values().copied().fold(0, u64::saturating_add)
     }
 
-    /// Returns the one event that represents all of them.
+    /// Returns the single event that represents all of them.
     fn event(&self, refused: &RefusedParty, now: Timestamp) -> Event {
         let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
         commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

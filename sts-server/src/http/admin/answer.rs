@@ -105,7 +105,7 @@ pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
     json(&EntryList { entries: listed.collect() })
 }
 
-/// Returns the problem response to a refused request, or to one that cannot be served now.
+/// Returns the problem response to a request that was refused or cannot be served now.
 pub(super) fn problem(refused: &Refused, correlation_id: &str) -> Response {
     let status = status(refused);
     let body = Problem {
@@ -231,7 +231,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
     }
 }
 
-/// Returns the challenge of RFC 6750 §3, if the problem needs one.
+/// Returns the challenge of RFC 6750 §3, if the problem needs a challenge.
 fn challenge(refused: &Refused) -> Option<HeaderValue> {
     let Refused::Denied(denied) = refused else { return None };
     let challenge = match denied {

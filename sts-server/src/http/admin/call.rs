@@ -157,7 +157,7 @@ impl Asked {
         Ok(id.into_owned())
     }
 
-    /// Returns the parameters of the query. Refuses all but the `known` ones.
+    /// Returns the parameters of the query. Refuses parameters that are not `known`.
     pub(super) fn query(&self, known: &[&str]) -> Result<Form, Denied> {
         let query = self.head.uri.query().unwrap_or_default();
         let form = Form::parse(query.as_bytes());
@@ -186,14 +186,14 @@ impl Asked {
     }
 }
 
-/// Returns all lines of a header as one.
+/// Returns all lines of a header as a single line.
 fn line(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Denied> {
     let lines: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|line| line.to_str()).collect();
     let lines = lines.ok().ok_or_else(|| malformed(name, "must be ASCII"))?;
     Ok((!lines.is_empty()).then(|| lines.join(",")))
 }
 
-/// Returns the strong entity tags of a list, without their quotes. Skips weak ones, because a
+/// Returns the strong entity tags of a list, without their quotes. Skips weak tags, because a
 /// change cannot rely on them.
 fn etags(line: &str) -> Result<Vec<String>, Denied> {
     if line.trim().is_empty() {
