@@ -24,8 +24,8 @@ const DEFAULT_EVENTS: u32 = 100;
 pub(super) struct AuditPage {
     /// The events of the page.
     events: Vec<Event>,
-    /// The rows among them that are not valid events, because they were edited. `sts-server audit
-    /// verify` shows the details.
+    /// The rows among them that are not valid events, because they were edited. Details:
+    /// `sts-server audit verify`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     malformed: Vec<MalformedRow>,
     /// The `cursor` for the next page. Absent if there were no more events.
