@@ -178,10 +178,7 @@ pub async fn build() -> anyhow::Result<PathBuf> {
 
 fn registry(users: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
-    let sha256 = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string takes text");
-        hex
-    });
+    let sha256 = sts_jose::hex(digest.as_ref());
     let mut registry = format!(
         "[[issuers]]\nissuer = \"{users}\"\ntenant_claim = \"org_id\"\n\n\
          [[agents]]\nid = \"{CLIENT}\"\naccepts = [\"web-app\"]\nauth = {{ client_secret_sha256 = \"{sha256}\" }}\n"

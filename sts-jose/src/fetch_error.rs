@@ -3,6 +3,7 @@
 use reqwest::header::InvalidHeaderValue;
 use url::Url;
 
+use crate::error_chain;
 use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES};
 use crate::json::JsonError;
 use crate::key_set::KeySetError;
@@ -140,7 +141,7 @@ impl FetchError {
     /// variants.
     pub(crate) fn of_request(error: reqwest::Error) -> Self {
         let error = error.without_url();
-        let words = in_words(&error);
+        let words = error_chain(&error);
         if words.contains("CaUsedAsEndEntity") {
             return Self::AuthorityAsServer(error);
         }
@@ -163,14 +164,8 @@ impl FetchError {
     }
 }
 
-/// Returns an error and its causes as text.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 fn each_in_words(errors: &[FetchError]) -> String {
-    errors.iter().map(|error| in_words(error)).collect::<Vec<_>>().join("; ")
+    errors.iter().map(|error| error_chain(error)).collect::<Vec<_>>().join("; ")
 }
 
 fn told_location(location: Option<&str>) -> String {

@@ -4,22 +4,23 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`json`] | JSON that is refused when two readers could understand it differently |
-//! | `algorithm`, `jws`, `token` | a compact JWS, its header gate, and the witness [`VerifiedToken`] |
-//! | `readable_token` | a token as an operator reads it, of which nothing is verified |
-//! | `claims`, `claim_selector`, `times` | typed access to claims, the places where issuers put them, and the one rule about time |
-//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys (JWK, JWKS), and which of them to try |
-//! | `encryption_key` | public keys that payloads are encrypted to (the encrypting is elsewhere) |
+//! | [`json`] | JSON parsing that refuses input which two readers could understand differently |
+//! | `algorithm`, `jws`, `token` | a compact JWS, its header checks, and [`VerifiedToken`] |
+//! | `readable_token` | an unverified token in readable form, for operators |
+//! | `claims`, `claim_selector`, `times` | typed access to claims, and the rule about time |
+//! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
+//! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
 //! | `trust_domain` | SPIFFE trust domains and the identities in them |
-//! | `issuer_name` | the `iss` values of an issuer, one of which may have a place for the tenant |
-//! | `signature_memo` | which signatures were checked already |
-//! | `signing_key` | our own signer |
-//! | `key_source`, `file_key_set`, `remote` | where the keys of an issuer come from |
+//! | `issuer_name` | the `iss` values of an issuer, which may have a placeholder for the tenant |
+//! | `signature_memo` | a cache of verified signatures |
+//! | `signing_key` | our signing key |
+//! | `key_source`, `file_key_set`, `remote` | the sources of an issuer's keys |
 //! | `key_lookup` | the result of looking for a key, and the health of a source |
-//! | `held_keys`, `flight` | what is known of them, and the one attempt that is under way |
-//! | `bounded_file` | files that a configuration names, read within bounds |
-//! | `http_client`, `fetch`, `fetch_error`, `egress` | HTTP clients and their bounds, the requests for keys, their failures, and proxies |
-//! | `clock`, `entropy` | time and chance, passed in |
+//! | `held_keys`, `flight` | the known keys of a source, and its pending attempt |
+//! | `bounded_file` | files that a configuration names, read within limits |
+//! | `http_client`, `fetch`, `fetch_error`, `egress` | HTTP clients with limits, requests for keys, proxies |
+//! | `hex`, `canonical_json`, `error_chain` | the one text of bytes, of a JSON value, of an error with its causes |
+//! | `clock`, `entropy` | time and random bytes, passed in |
 //!
 //! A token passes through [`UnverifiedToken::parse`], then [`KeySource::verify`]. The result is a
 //! [`VerifiedToken`]. Only a signature check creates this type.
@@ -40,17 +41,20 @@
 mod algorithm;
 mod bounded_file;
 mod candidates;
+mod canonical_json;
 mod claim_selector;
 mod claims;
 mod clock;
 mod egress;
 mod encryption_key;
 mod entropy;
+mod error_chain;
 mod fetch;
 mod fetch_error;
 mod file_key_set;
 mod flight;
 mod held_keys;
+mod hex;
 mod http_client;
 mod issuer_name;
 pub mod json;
@@ -71,17 +75,20 @@ mod verification_key;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, read_file, read_text_file};
 pub use candidates::{Candidates, MAX_CANDIDATES};
+pub use canonical_json::{canonical_json, canonical_object};
 pub use claim_selector::{ClaimSelector, ClaimSelectors, Selected, SelectorSyntaxError};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};
 pub use egress::{Egress, EgressError};
 pub use encryption_key::EncryptionKey;
 pub use entropy::{Entropy, SystemEntropy};
+pub use error_chain::error_chain;
 pub use fetch::{KeySetClient, Location, RemoteConfig, Sender, check_url, is_loopback};
 pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
 pub use flight::Flight;
 pub use held_keys::MAX_KEY_AGE;
+pub use hex::hex;
 pub use http_client::{
     HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_builder, http_client_via, trusting,
 };

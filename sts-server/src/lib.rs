@@ -1,22 +1,29 @@
 //! A security token service for chains of AI agents (RFC 8693).
 //!
-//! The floors, from the top: `cli`, `server`, `http`, `admin`, `exchange`, then `client_auth`, `verify` and `mint`, then `policy`,
-//! `keys` and `record`, then `registry`, `config` and `storage`. Imports go down, never up; ARCHITECTURE.md draws it.
+//! The layers, from the top: `cli`, `server`, `http`, `admin`, `exchange`, `service`, then
+//! `client_auth`, `verify` and `mint`, then `policy`, `keys`, `record` and `rate_limits`, then
+//! `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md shows the
+//! map.
 
 pub mod admin;
 pub mod cli;
 pub mod client_auth;
 pub mod config;
 mod document;
+pub mod environment;
+pub mod error_kind;
 pub mod exchange;
 pub mod fault;
 pub mod http;
 pub mod keys;
 pub mod mint;
 pub mod policy;
+pub mod rate_limits;
 pub mod record;
 pub mod registry;
 pub mod server;
+pub mod service;
+mod shutdown;
 pub mod storage;
 pub mod telemetry;
 pub mod ttl;

@@ -12,19 +12,19 @@ use sts_server::cli::{self, Cli, Output};
 use sts_server::server::Surroundings;
 use sts_server::telemetry;
 
-/// A request makes many small allocations, and frees some of them on another thread than made them. What was measured is in
-/// `docs/performance.md`.
+/// The allocator. A request makes many small allocations and frees some of them on other threads;
+/// `docs/performance.md` has the measurements.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What a command ends with when it could not do its work; 1 is for what was asked about not being well.
+/// The exit code of a command that could not do its work; 1 means that a check found a fault.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            // Nobody is left to tell when standard error is gone too.
+            // No output is left if standard error is closed too.
             let _ = writeln!(std::io::stderr(), "{}", cli::printable(&format!("error: {error:#}")));
             ExitCode::from(FAILED)
         }

@@ -1,7 +1,7 @@
-//! A running server: the database, the service and its listeners, put together.
+//! A running server: the database, the service and its listeners.
 //!
-//! What lives here: the order of the start and of the end, and the task that follows the database. What must never: anything about a
-//! request.
+//! What lives here: the order of start and shutdown, and the background tasks. What must never: the
+//! handling of a request. A new background task is spawned in [`Server::start_with`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,96 +16,97 @@ use tokio::task::JoinSet;
 
 use crate::admin::{Access, Administration, By};
 use crate::config::{Config, PasswordError};
-use crate::exchange::{Parts, SnapshotError, Sts};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
+use crate::service::{Parts, SnapshotError, Sts};
+use crate::shutdown::announced;
 use crate::storage::{self, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 
-/// How often the database is asked whether something changed, whether or not it announces changes.
+/// The interval at which the server polls the database for changes, announced or not.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
-/// How often keys are looked after and what has expired is deleted.
+/// The interval of key maintenance and of the purge of expired rows.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
-/// How often the key sets of others are read again, in turns of maintenance.
+/// The number of maintenance rounds between two fetches of the key sets of other issuers.
 const REFRESH_KEY_SETS_EVERY: u32 = 30;
 
-/// What a server takes from its surroundings.
+/// The clock and the entropy that a server uses; tests replace them.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
-    /// The present.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Chance.
+    /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
 impl Surroundings {
-    /// How keys of others are fetched.
+    /// Returns the means to fetch the keys of other issuers.
     #[must_use]
     pub fn key_access(&self, config: &Config) -> KeyAccess {
         KeyAccess { clock: Arc::clone(&self.clock), egress: config.egress.proxies.clone() }
     }
 }
 
-/// A server does not start.
+/// The server cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The database cannot be opened or migrated.
     #[error("the database cannot be used")]
     Storage(#[from] StorageError),
-    /// The database's password, or a certificate that its URL names, cannot be read.
+    /// The database password, or a certificate named in the database URL, cannot be read.
     #[error("the database's password or certificates cannot be used")]
     Password(#[from] PasswordError),
     /// The master key cannot be read.
     #[error("the master key cannot be used")]
     Master(#[from] SealError),
-    /// Keys cannot be made.
+    /// The signing keys cannot be created.
     #[error("the signing keys cannot be made")]
     Keys(#[from] KeyLifeError),
     /// The registry file cannot be applied.
     #[error("the registry file {path} cannot be applied")]
     Registry {
-        /// The file.
+        /// The path of the registry file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: ApplyError,
     },
-    /// The database's content cannot be read.
+    /// The content of the database cannot be read.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
-    /// The certificate cannot be served.
+    /// The TLS certificate cannot be used.
     #[error("the certificate cannot be used")]
     Tls(#[from] TlsError),
-    /// The issuer of operators cannot be used.
+    /// The issuer of operators is invalid.
     #[error("the admin API cannot be set up")]
     Admin(#[from] RegistryError),
-    /// Traces cannot be sent as configured.
+    /// Traces cannot be exported as configured.
     #[error("traces cannot be sent")]
     Traces(#[from] TracesError),
-    /// An address cannot be listened on.
+    /// The server cannot listen on an address.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
+        /// The address from the configuration.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// The database and the keys to it: what a command works with, and a server begins with.
+/// The open database and the keys to it. Commands work with it, and a server starts on it.
 #[derive(Debug, Clone)]
 pub struct Foundation {
-    /// The database.
+    /// The open database.
     pub store: Arc<dyn Store>,
-    /// The master key.
+    /// The master key, which seals signing keys and rows.
     pub master: Arc<MasterKey>,
-    /// The clock and the rest.
+    /// The clock and the entropy.
     pub surroundings: Surroundings,
 }
 
-/// A server that runs. Dropping it does not end it; [`Server::stop`] does.
+/// A running server. Dropping it does not stop it; [`Server::stop`] does.
 #[derive(Debug)]
 pub struct Server {
     public: SocketAddr,
@@ -119,8 +120,10 @@ pub struct Server {
 }
 
 impl Foundation {
-    /// Opens the database and reads the master key. Only what serves or applies a registry migrates: a command that reads must not
-    /// change the schema under servers of another version.
+    /// Opens the database and reads the master key.
+    ///
+    /// Migrates nothing: only the server and commands that apply a registry migrate. A command that
+    /// reads must not change the schema under servers of another version.
     ///
     /// # Errors
     /// [`StartError::Storage`], [`StartError::Password`] and [`StartError::Master`].
@@ -131,7 +134,7 @@ impl Foundation {
         Ok(Self { store, master, surroundings })
     }
 
-    /// What operators do with this database.
+    /// Returns the operations of operators on this database.
     #[must_use]
     pub fn administration(&self, config: &Config) -> Administration {
         let parts = self.parts();
@@ -139,7 +142,7 @@ impl Foundation {
         Administration::new(Parts { store, ..parts }, config)
     }
 
-    /// What the service is made of.
+    /// Returns the parts that a service is built from.
     #[must_use]
     pub fn parts(&self) -> Parts {
         Parts {
@@ -155,14 +158,14 @@ impl Server {
     /// Starts a server: database, keys, registry, service, listeners, in this order.
     ///
     /// # Errors
-    /// [`StartError`] names what is missing; nothing listens then.
+    /// [`StartError`] names the failed part; no listener is open then.
     pub async fn start(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let public = listen(config.listen.public).await?;
         let admin = listen(config.listen.admin).await?;
         Self::start_on(config, surroundings, [public, admin]).await
     }
 
-    /// As [`Server::start`], on listeners that are bound already: the public one and the admin one.
+    /// Starts a server on bound listeners: the public one and the admin one.
     ///
     /// # Errors
     /// [`StartError`], never `Listen`.
@@ -175,7 +178,7 @@ impl Server {
         Self::start_with(config, foundation, listeners).await
     }
 
-    /// As [`Server::start_on`], on a database that is open already.
+    /// Starts a server on bound listeners and an open database.
     ///
     /// # Errors
     /// [`StartError`], never `Listen`.
@@ -236,38 +239,39 @@ impl Server {
         Ok(server)
     }
 
-    /// The address of the public listener.
+    /// Returns the address of the public listener.
     #[must_use]
     pub fn public(&self) -> SocketAddr {
         self.public
     }
 
-    /// The address of the admin listener.
+    /// Returns the address of the admin listener.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// The service.
+    /// Returns the service.
     #[must_use]
     pub fn sts(&self) -> &Arc<Sts> {
         &self.sts
     }
 
-    /// Returns when a part of the server has ended though the server is to go on: a listener, the following of the database, the
-    /// maintenance or the recorder.
+    /// Resolves when a background task exits unexpectedly: a listener, the follower of the
+    /// database, the maintenance or the watch on the recorder.
     pub async fn failed(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
             tracing::error!(%error, "a part of the server failed");
         }
     }
 
-    /// Is not ready from now on, and serves all the same: for the time until nobody is sent here any more.
+    /// Fails readiness but keeps serving, so that load balancers can drain traffic.
     pub fn withdraw(&self) {
         self.app.withdraw();
     }
 
-    /// Accepts no more, lets the requests under way end, and ends.
+    /// Shuts down: accepts no more connections, waits for the requests in progress, then closes the
+    /// database.
     pub async fn stop(mut self) {
         self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
@@ -285,23 +289,24 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Star
     listener.local_addr().map_err(|source| StartError::Listen { address: asked, source })
 }
 
-/// Follows the database: reads what others changed.
+/// Reads the changes that other servers and commands commit, until shutdown.
 async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
         () = sts.follow(FOLLOW_EVERY) => {}
-        () = http::announced(&mut ended) => {}
+        () = announced(&mut ended) => {}
     }
 }
 
-/// Ends when the recorder does, which takes the server down: without it no token can be issued, and every answer would be an outage.
+/// Returns when the recorder exits, which stops the server. Without a recorder the server can issue
+/// no token, and every answer would be an outage.
 async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
         () = sts.recorder_ended() => tracing::error!("the recorder has ended"),
-        () = http::announced(&mut ended) => {}
+        () = announced(&mut ended) => {}
     }
 }
 
-/// Looks after the keys, ours and those of others, and deletes what has expired.
+/// Maintains our signing keys, refreshes the keys of other issuers, and deletes expired rows.
 async fn maintain(
     sts: Arc<Sts>,
     administration: Administration,
@@ -312,7 +317,7 @@ async fn maintain(
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
-            () = http::announced(&mut ended) => return,
+            () = announced(&mut ended) => return,
         }
         if let Err(error) = administration.maintain_keys().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");

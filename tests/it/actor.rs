@@ -1,7 +1,7 @@
 //! Actors: who acts, who acted, who may act (actor, may_act, act, depth and loops).
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Credentials, FormRequest, Harness, Setup};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -78,7 +78,7 @@ async fn actor_an_actor_token_must_be_of_the_agent_that_authenticated() {
         ("no token", request("x".to_owned()), "workload_malformed"),
         ("of another kind", request(typ("logout+jwt")), "workload_typ"),
     ];
-    let cases = cases.map(|(label, request, reason)| (label, request, Row::Token, reason));
+    let cases = cases.map(|(label, request, reason)| (label, request, ErrorKind::Token, reason));
     harness.assert_each_refused(twin, cases).await;
     let claims = twin().send().await.claims();
     assert_eq!(claims["act"], json!({ "sub": "coordinator", "iss": harness.issuer() }));
@@ -100,7 +100,7 @@ async fn actor_spliced_subject_and_actor_tokens_are_refused() {
     // A token for inventory, presented by the workload runner with its own, good actor token.
     let stolen = harness.first_hop().await;
     let request = harness.exchange_by("runner", &stolen, "inventory");
-    harness.assert_refused("spliced", request, Row::Token, "subject_not_addressed").await;
+    harness.assert_refused("spliced", request, ErrorKind::Token, "subject_not_addressed").await;
 }
 
 #[tokio::test]
@@ -143,30 +143,30 @@ async fn unauthenticated_a_bad_actor_token_is_a_bad_request() {
     };
     let now = harness.now();
     let cases = [
-        ("addressed to a cluster", request(json!({ "aud": "https://kubernetes.default.svc" })), Row::Token),
-        ("addressed to nobody", request(json!({ "aud": null })), Row::Token),
+        ("addressed to a cluster", request(json!({ "aud": "https://kubernetes.default.svc" })), ErrorKind::Token),
+        ("addressed to nobody", request(json!({ "aud": null })), ErrorKind::Token),
         (
             "addressed to the token endpoint",
             request(json!({ "aud": format!("{}/oauth2/token", harness.issuer()) })),
-            Row::Token,
+            ErrorKind::Token,
         ),
-        ("expired", request(json!({ "exp": now })), Row::Token),
-        ("of no workload", request(json!({ "sub": "system:serviceaccount:shop:nobody" })), Row::Token),
-        ("of another issuer", request(json!({ "iss": harness.idp.url() })), Row::Token),
-        ("carries act", request(json!({ "act": { "sub": "x" } })), Row::Token),
-        ("a user's", request(json!({})).set("actor_token", harness.user_token()), Row::Token),
-        ("no token", request(json!({})).set("actor_token", "x"), Row::Token),
-        ("an id token", request(json!({})).set("actor_token_type", ID_TOKEN), Row::Request),
-        ("of an unknown type", request(json!({})).set("actor_token_type", "urn:x"), Row::Request),
-        ("without its type", request(json!({})).without("actor_token_type"), Row::Request),
-        ("another agent's id", request(json!({})).set("client_id", "coordinator"), Row::Request),
+        ("expired", request(json!({ "exp": now })), ErrorKind::Token),
+        ("of no workload", request(json!({ "sub": "system:serviceaccount:shop:nobody" })), ErrorKind::Token),
+        ("of another issuer", request(json!({ "iss": harness.idp.url() })), ErrorKind::Token),
+        ("carries act", request(json!({ "act": { "sub": "x" } })), ErrorKind::Token),
+        ("a user's", request(json!({})).set("actor_token", harness.user_token()), ErrorKind::Token),
+        ("no token", request(json!({})).set("actor_token", "x"), ErrorKind::Token),
+        ("an id token", request(json!({})).set("actor_token_type", ID_TOKEN), ErrorKind::Request),
+        ("of an unknown type", request(json!({})).set("actor_token_type", "urn:x"), ErrorKind::Request),
+        ("without its type", request(json!({})).without("actor_token_type"), ErrorKind::Request),
+        ("another agent's id", request(json!({})).set("client_id", "coordinator"), ErrorKind::Request),
     ];
     harness.assert_each_refused_unrecorded(|| request(json!({})), cases).await;
     request(json!({})).set("client_id", "runner").send().await.token();
     let not_an_exchange = request(json!({})).set("grant_type", "client_credentials");
-    harness.assert_refused_unrecorded("another grant", not_an_exchange, Row::Client).await;
+    harness.assert_refused_unrecorded("another grant", not_an_exchange, ErrorKind::Client).await;
     let only_the_type = request(json!({})).without("actor_token");
-    harness.assert_refused_unrecorded("the type alone", only_the_type, Row::Client).await;
+    harness.assert_refused_unrecorded("the type alone", only_the_type, ErrorKind::Client).await;
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn unauthenticated_the_entry_may_name_another_audience() {
     };
     request(json!(["cluster", "other"])).send().await.token();
     let ours = request(json!(harness.issuer()));
-    harness.assert_refused_unrecorded("our issuer is not the audience then", ours, Row::Token).await;
+    harness.assert_refused_unrecorded("our issuer is not the audience then", ours, ErrorKind::Token).await;
 }
 
 #[tokio::test]
@@ -216,8 +216,9 @@ async fn may_act_must_name_the_actor_when_it_is_there() {
         (json!([{ "sub": "coordinator" }]), "subject_may_act"),
         (Value::Null, "subject_may_act"),
     ];
-    let cases = cases
-        .map(|(may_act, reason)| (may_act.to_string(), with_value(&harness, "may_act", may_act), Row::Token, reason));
+    let cases = cases.map(|(may_act, reason)| {
+        (may_act.to_string(), with_value(&harness, "may_act", may_act), ErrorKind::Token, reason)
+    });
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -230,9 +231,9 @@ async fn may_act_may_name_the_workload_that_the_actor_is() {
     };
     request(json!({ "sub": subject, "iss": harness.cluster.url() })).send().await.token();
     let elsewhere = request(json!({ "sub": subject, "iss": harness.idp.url() }));
-    harness.assert_refused("of another issuer", elsewhere, Row::Token, "may_act_mismatch").await;
+    harness.assert_refused("of another issuer", elsewhere, ErrorKind::Token, "may_act_mismatch").await;
     let nameless = request(json!({ "sub": subject }));
-    harness.assert_refused("of no issuer", nameless, Row::Token, "may_act_mismatch").await;
+    harness.assert_refused("of no issuer", nameless, ErrorKind::Token, "may_act_mismatch").await;
 }
 
 #[tokio::test]
@@ -263,7 +264,7 @@ async fn act_that_is_malformed_or_claims_our_namespace_is_refused() {
         json!({ "sub": "inventory", "iss": iss }),
         json!({ "sub": "a", "act": { "sub": "inventory", "iss": iss } }),
     ];
-    let cases = cases.map(|act| (act.to_string(), with_value(&harness, "act", act), Row::Token, "subject_act"));
+    let cases = cases.map(|act| (act.to_string(), with_value(&harness, "act", act), ErrorKind::Token, "subject_act"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -280,10 +281,10 @@ async fn depth_a_chain_of_more_than_eight_actors_is_refused_and_never_truncated(
     }
     assert_eq!(depth, 8);
     let next = harness.exchange_by("inventory", answer.token(), "warehouse");
-    harness.assert_refused("a ninth of ours", next, Row::Token, "chain_too_deep").await;
+    harness.assert_refused("a ninth of ours", next, ErrorKind::Token, "chain_too_deep").await;
     for depth in [8, 9, 20] {
         let request = with(&harness, &json!({ "act": chain(depth) }));
-        harness.assert_refused("too deep", request, Row::Token, "chain_too_deep").await;
+        harness.assert_refused("too deep", request, ErrorKind::Token, "chain_too_deep").await;
     }
 }
 
@@ -292,7 +293,7 @@ async fn depth_is_what_the_configuration_says() {
     let harness = Setup::default().option("LIMITS__CHAIN_DEPTH", "1").start().await;
     let first = harness.first_hop().await;
     let second = harness.exchange_by("inventory", &first, "warehouse");
-    harness.assert_refused("the second actor", second, Row::Token, "chain_too_deep").await;
+    harness.assert_refused("the second actor", second, ErrorKind::Token, "chain_too_deep").await;
 }
 
 /// warehouse may call inventory back, which is how a loop begins.
@@ -313,7 +314,7 @@ async fn loops_an_actor_that_stands_in_the_chain_is_refused() {
     let harness = with_way_back("reentrant = false").await;
     let token = back_at_inventory(&harness).await;
     let again = harness.exchange_by("inventory", &token, "warehouse");
-    harness.assert_refused("again", again, Row::Token, "actor_loop").await;
+    harness.assert_refused("again", again, ErrorKind::Token, "actor_loop").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Answer, Fault, FormRequest, Harness, Setup, members};
 
 const POSTS: [&str; 3] = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
@@ -48,21 +48,21 @@ async fn token_types_that_are_not_served_are_refused() {
         for parameter in ["subject_token_type", "requested_token_type"] {
             if (unknown, parameter) != ("", "requested_token_type") {
                 let label = format!("{parameter} {unknown}");
-                cases.push((label, request(parameter, &urn(unknown)), Row::Request, "token_type_unsupported"));
+                cases.push((label, request(parameter, &urn(unknown)), ErrorKind::Request, "token_type_unsupported"));
             }
         }
     }
     let id_token = request("requested_token_type", &urn("id_token"));
-    cases.push(("an id token".to_owned(), id_token, Row::Request, "token_type_unsupported"));
+    cases.push(("an id token".to_owned(), id_token, ErrorKind::Request, "token_type_unsupported"));
     let no_type = harness.exchange().without("subject_token_type");
-    cases.push(("no subject token type".to_owned(), no_type, Row::Request, "token_without_type"));
+    cases.push(("no subject token type".to_owned(), no_type, ErrorKind::Request, "token_without_type"));
     let actor = harness.exchange().set("actor_token", "x");
-    cases.push(("an actor token without type".to_owned(), actor.clone(), Row::Request, "token_without_type"));
+    cases.push(("an actor token without type".to_owned(), actor.clone(), ErrorKind::Request, "token_without_type"));
     let typed = |kind: &str| harness.exchange().set("actor_token", "x").set("actor_token_type", urn(kind));
-    cases.push(("an id token as actor".to_owned(), typed("id_token"), Row::Request, "token_type_unsupported"));
-    cases.push(("an unknown actor type".to_owned(), typed("saml2"), Row::Request, "token_type_unsupported"));
+    cases.push(("an id token as actor".to_owned(), typed("id_token"), ErrorKind::Request, "token_type_unsupported"));
+    cases.push(("an unknown actor type".to_owned(), typed("saml2"), ErrorKind::Request, "token_type_unsupported"));
     let type_alone = harness.exchange().set("actor_token_type", urn("jwt"));
-    cases.push(("an actor token type alone".to_owned(), type_alone, Row::Request, "token_without_type"));
+    cases.push(("an actor token type alone".to_owned(), type_alone, ErrorKind::Request, "token_without_type"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -80,11 +80,11 @@ async fn grants_that_are_not_served_are_refused() {
         "token-exchange",
         "Client_Credentials",
     ]
-    .map(|grant| (grant, request(grant), Row::UnsupportedGrant, "grant_unsupported"))
+    .map(|grant| (grant, request(grant), ErrorKind::UnsupportedGrant, "grant_unsupported"))
     .into();
-    cases.push(("a long one", request(&"g".repeat(10_000)), Row::UnsupportedGrant, "grant_unsupported"));
-    cases.push(("none", harness.exchange().without("grant_type"), Row::Request, "parameter_missing"));
-    cases.push(("an empty one", request(""), Row::Request, "parameter_missing"));
+    cases.push(("a long one", request(&"g".repeat(10_000)), ErrorKind::UnsupportedGrant, "grant_unsupported"));
+    cases.push(("none", harness.exchange().without("grant_type"), ErrorKind::Request, "parameter_missing"));
+    cases.push(("an empty one", request(""), ErrorKind::Request, "parameter_missing"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -96,7 +96,7 @@ async fn what_is_known_and_not_honoured_yet_is_refused() {
         ("an empty DPoP header", harness.exchange().header("DPoP", "")),
         ("authorization details", harness.exchange().set("authorization_details", "[]")),
     ];
-    let cases = cases.map(|(label, request)| (label, request, Row::Request, "not_honoured"));
+    let cases = cases.map(|(label, request)| (label, request, ErrorKind::Request, "not_honoured"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
     harness.exchange().set("an_unknown_parameter", "x").set("authorization_details", "").send().await.token();
 }
@@ -150,7 +150,7 @@ async fn the_correlation_id_is_echoed_or_made() {
 async fn a_correlation_id_cannot_forge_a_line_of_the_log() {
     let harness = Harness::start().await;
     let request = harness.exchange().set("audience", "nobody\ntoken.issued forged").set("scope", "a b");
-    harness.assert_refused("a line break", request, Row::Target, "target_unknown").await;
+    harness.assert_refused("a line break", request, ErrorKind::Target, "target_unknown").await;
     assert!(!harness.log().lines().any(|line| line.starts_with("token.issued forged")));
 }
 
@@ -256,7 +256,8 @@ async fn an_issuers_keys_out_of_reach_are_an_outage_and_no_refusal() {
         let label = format!("{fault:?}");
         let setup = Setup::default().registry_with(move |_, names| names.idp.fail(fault));
         let harness = setup.start().await;
-        let answer = harness.assert_refused(&label, harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+        let answer =
+            harness.assert_refused(&label, harness.exchange(), ErrorKind::Unavailable, "keys_unavailable").await;
         assert_eq!(answer.header("retry-after"), "1", "{label}");
         harness.idp.mend();
         harness.advance(1);
@@ -272,12 +273,12 @@ async fn a_workload_issuers_keys_out_of_reach_are_an_outage_in_every_slot() {
     });
     let harness = setup.start().await;
     let unauthenticated = harness.exchange_by("runner", &harness.user_token(), "inventory");
-    harness.assert_refused_unrecorded("the credential", unauthenticated, Row::Unavailable).await;
+    harness.assert_refused_unrecorded("the credential", unauthenticated, ErrorKind::Unavailable).await;
     let workload = harness.workload_token_with(&json!({}));
     let assertion = harness.exchange().authenticated(sts_tests::Credentials::Assertion(workload.clone()));
-    harness.assert_refused_unrecorded("an assertion", assertion, Row::Unavailable).await;
+    harness.assert_refused_unrecorded("an assertion", assertion, ErrorKind::Unavailable).await;
     let actor = harness.exchange().set("actor_token", workload).set("actor_token_type", sts_tests::ACCESS_TOKEN);
-    harness.assert_refused("an actor token", actor, Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("an actor token", actor, ErrorKind::Unavailable, "keys_unavailable").await;
     // Whom it does not concern, it does not touch.
     harness.exchange().send().await.token();
     harness.cluster.mend();
@@ -288,7 +289,7 @@ async fn a_workload_issuers_keys_out_of_reach_are_an_outage_in_every_slot() {
 /// After the database has failed, or gone: no token, and no refusal is mistaken for an outage nor an outage for a refusal.
 async fn assert_no_database(harness: &Harness, token: &str) {
     let unavailable = |label: &str, answer: &Answer| {
-        sts_tests::refuses(label, answer, Row::Unavailable);
+        sts_tests::refuses(label, answer, ErrorKind::Unavailable);
         assert_eq!(answer.header("retry-after"), "1", "{label}");
     };
     unavailable("an exchange", &harness.exchange().send().await);
@@ -296,9 +297,9 @@ async fn assert_no_database(harness: &Harness, token: &str) {
     unavailable("a revocation", &harness.revoke("coordinator", token).send().await);
     let by_assertion = harness.exchange_by("reporter", &harness.user_token(), "inventory");
     unavailable("an assertion that cannot be spent", &by_assertion.send().await);
-    sts_tests::refuses("a refusal", &harness.exchange().set("audience", "x").send().await, Row::Target);
+    sts_tests::refuses("a refusal", &harness.exchange().set("audience", "x").send().await, ErrorKind::Target);
     let wrong = sts_tests::Credentials::Basic("coordinator".to_owned(), "not-the-secret-of-coordinator".to_owned());
-    sts_tests::refuses("a wrong secret", &harness.exchange().authenticated(wrong).send().await, Row::Client);
+    sts_tests::refuses("a wrong secret", &harness.exchange().authenticated(wrong).send().await, ErrorKind::Client);
     assert_eq!(harness.get("/healthz").await.status, 200);
     assert!(harness.log().contains("a refusal could not be recorded"));
 }
@@ -333,13 +334,13 @@ async fn a_chain_on_postgresql_is_what_it_is_on_sqlite() {
     assert_eq!(harness.verify(third.token()).await["act"]["act"]["act"]["sub"], "coordinator");
     assert_eq!(harness.token_count().await, 3);
     let cases = [
-        ("a target", harness.exchange().set("audience", "nobody"), Row::Target, "target_unknown"),
-        ("a scope", harness.exchange().set("scope", "x"), Row::Scope, "scope_beyond"),
+        ("a target", harness.exchange().set("audience", "nobody"), ErrorKind::Target, "target_unknown"),
+        ("a scope", harness.exchange().set("scope", "x"), ErrorKind::Scope, "scope_beyond"),
     ];
     harness.assert_each_refused(|| harness.exchange(), cases).await;
     assert_eq!(harness.revoke("coordinator", &first).send().await.status, 200);
     let request = harness.exchange_by("warehouse", second.token(), "shelf");
-    harness.assert_refused("a descendant", request, Row::Token, "token_revoked").await;
+    harness.assert_refused("a descendant", request, ErrorKind::Token, "token_revoked").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

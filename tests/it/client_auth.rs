@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sts_jose::Algorithm;
 use sts_protocol::parameter::JWT_BEARER_ASSERTION;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Answer, Credentials, FormRequest, Harness, Setup, TestKey};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -97,7 +97,7 @@ async fn whatever_fails_is_one_answer() {
     request().send().await.token();
     let mut answers = Vec::new();
     for (label, request) in cases {
-        let answer = harness.assert_refused_unrecorded(label, request, Row::Client).await;
+        let answer = harness.assert_refused_unrecorded(label, request, ErrorKind::Client).await;
         assert_eq!(answer.header("www-authenticate"), "Basic realm=\"sts\", charset=\"UTF-8\"", "{label}");
         answers.push((label, telling(&answer)));
     }
@@ -115,15 +115,15 @@ async fn rfc_6749_section_5_2_the_challenge_is_there_only_if_authorization_was_u
         [("none", Credentials::None), ("in the body", post("coordinator")), ("unknown, in the body", post("nobody"))]
     {
         let request = harness.exchange().authenticated(credentials);
-        let answer = harness.assert_refused_unrecorded(label, request, Row::Client).await;
+        let answer = harness.assert_refused_unrecorded(label, request, ErrorKind::Client).await;
         assert!(!answer.headers.contains_key("www-authenticate"), "{label}");
     }
     // An empty header counts as absent.
     let empty = harness.exchange().authenticated(Credentials::None).header("authorization", "");
-    let answer = harness.assert_refused_unrecorded("an empty header", empty, Row::Client).await;
+    let answer = harness.assert_refused_unrecorded("an empty header", empty, ErrorKind::Client).await;
     assert!(!answer.headers.contains_key("www-authenticate"));
     let id_alone = harness.exchange().authenticated(Credentials::None).set("client_id", "coordinator");
-    harness.assert_refused_unrecorded("the id alone", id_alone, Row::Client).await;
+    harness.assert_refused_unrecorded("the id alone", id_alone, ErrorKind::Client).await;
 }
 
 #[tokio::test]
@@ -138,14 +138,22 @@ async fn rfc_6749_section_2_3_two_methods_at_once_are_refused() {
     let post = || harness.exchange().authenticated(Credentials::Post("coordinator".to_owned(), secret.clone()));
     let two_headers = basic().another_header("authorization", "Basic YTpi");
     let cases = [
-        ("header and body", basic().set("client_id", "coordinator").set("client_secret", secret.clone()), Row::Request),
-        ("header and assertion", assertion(basic()), Row::Request),
-        ("body and assertion", assertion(post()), Row::Request),
-        ("two headers", two_headers, Row::Request),
-        ("a bearer token and body", post().header("authorization", "Bearer x"), Row::Request),
-        ("header and half an assertion", basic().set("client_assertion_type", JWT_BEARER_ASSERTION), Row::Request),
-        ("the id of another", basic().set("client_id", "inventory"), Row::Request),
-        ("an unknown id", basic().set("client_id", "nobody"), Row::Request),
+        (
+            "header and body",
+            basic().set("client_id", "coordinator").set("client_secret", secret.clone()),
+            ErrorKind::Request,
+        ),
+        ("header and assertion", assertion(basic()), ErrorKind::Request),
+        ("body and assertion", assertion(post()), ErrorKind::Request),
+        ("two headers", two_headers, ErrorKind::Request),
+        ("a bearer token and body", post().header("authorization", "Bearer x"), ErrorKind::Request),
+        (
+            "header and half an assertion",
+            basic().set("client_assertion_type", JWT_BEARER_ASSERTION),
+            ErrorKind::Request,
+        ),
+        ("the id of another", basic().set("client_id", "inventory"), ErrorKind::Request),
+        ("an unknown id", basic().set("client_id", "nobody"), ErrorKind::Request),
     ];
     harness.assert_each_refused_unrecorded(basic, cases).await;
 }
@@ -204,7 +212,7 @@ async fn rfc_7523_an_assertion_must_keep_every_rule() {
         ("a token of a user", asserting(&harness, harness.user_token())),
         ("a token of ours", asserting(&harness, harness.first_hop().await)),
     ];
-    let cases = cases.into_iter().map(|(label, request)| (label, request, Row::Client));
+    let cases = cases.into_iter().map(|(label, request)| (label, request, ErrorKind::Client));
     harness.assert_each_refused_unrecorded(|| with(json!({})), cases.collect::<Vec<_>>()).await;
 }
 
@@ -220,7 +228,7 @@ async fn rfc_7523_the_typ_of_an_assertion_is_its_own() {
         assert_eq!(with(typ).send().await.status, 200, "{typ}");
     }
     for typ in ["at+jwt", "dpop+jwt", "logout+jwt", "oauth-authz-req+jwt", "", "secevent+jwt"] {
-        harness.assert_refused_unrecorded(typ, with(typ), Row::Client).await;
+        harness.assert_refused_unrecorded(typ, with(typ), ErrorKind::Client).await;
     }
 }
 
@@ -232,14 +240,14 @@ async fn an_assertion_and_its_type_belong_together() {
     let assertion = || harness.assertion_with(&json!({}));
     let other = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer";
     for (label, request, row) in [
-        ("without its type", request().set("client_assertion", assertion()), Row::Request),
-        ("the type alone", request().set("client_assertion_type", JWT_BEARER_ASSERTION), Row::Request),
+        ("without its type", request().set("client_assertion", assertion()), ErrorKind::Request),
+        ("the type alone", request().set("client_assertion_type", JWT_BEARER_ASSERTION), ErrorKind::Request),
         (
             "another type",
             request().set("client_assertion", assertion()).set("client_assertion_type", other),
-            Row::Client,
+            ErrorKind::Client,
         ),
-        ("another type alone", request().set("client_assertion_type", other), Row::Client),
+        ("another type alone", request().set("client_assertion_type", other), ErrorKind::Client),
     ] {
         harness.assert_refused_unrecorded(label, request, row).await;
     }
@@ -251,15 +259,15 @@ async fn an_assertion_counts_once() {
     let assertion = harness.assertion_with(&json!({}));
     asserting(&harness, assertion.clone()).send().await.token();
     let again = asserting(&harness, assertion.clone());
-    harness.assert_refused("again", again, Row::Client, "assertion_replayed").await;
+    harness.assert_refused("again", again, ErrorKind::Client, "assertion_replayed").await;
     let introspection = harness.introspect("inventory", "x").authenticated(Credentials::Assertion(assertion.clone()));
-    sts_tests::refuses("at another endpoint", &introspection.send().await, Row::Client);
+    sts_tests::refuses("at another endpoint", &introspection.send().await, ErrorKind::Client);
     let same_jti = harness.assertion_with(&json!({ "jti": claim(&assertion, "jti"), "exp": harness.now() + 120 }));
     let request = asserting(&harness, same_jti);
-    harness.assert_refused("another of the same jti", request, Row::Client, "assertion_replayed").await;
+    harness.assert_refused("another of the same jti", request, ErrorKind::Client, "assertion_replayed").await;
     harness.advance(59);
     let request = asserting(&harness, assertion);
-    harness.assert_refused("until it dies", request, Row::Client, "assertion_replayed").await;
+    harness.assert_refused("until it dies", request, ErrorKind::Client, "assertion_replayed").await;
 }
 
 /// A claim of a token.
@@ -274,14 +282,14 @@ async fn an_assertion_of_a_refused_request_is_spent_too() {
     let harness = Harness::start().await;
     let assertion = harness.assertion_with(&json!({}));
     let request = asserting(&harness, assertion.clone()).set("audience", "shelf");
-    harness.assert_refused("refused", request, Row::Target, "no_delegation").await;
+    harness.assert_refused("refused", request, ErrorKind::Target, "no_delegation").await;
     let request = asserting(&harness, assertion);
-    harness.assert_refused("again", request, Row::Client, "assertion_replayed").await;
+    harness.assert_refused("again", request, ErrorKind::Client, "assertion_replayed").await;
     let at_introspection = harness.assertion_with(&json!({}));
     let introspection =
         || harness.introspect("inventory", "x").authenticated(Credentials::Assertion(at_introspection.clone()));
     assert_eq!(introspection().send().await.status, 200);
-    sts_tests::refuses("introspected", &introspection().send().await, Row::Client);
+    sts_tests::refuses("introspected", &introspection().send().await, ErrorKind::Client);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -308,7 +316,7 @@ async fn an_assertion_used_here_is_spent_on_every_server() {
     let assertion = harness.assertion_with(&json!({}));
     asserting(&harness, assertion.clone()).send().await.token();
     let there = asserting(&harness, assertion).at(&replica.wire);
-    harness.assert_refused("there", there, Row::Client, "assertion_replayed").await;
+    harness.assert_refused("there", there, ErrorKind::Client, "assertion_replayed").await;
 }
 
 #[tokio::test]
@@ -344,7 +352,7 @@ async fn a_workload_token_may_stand_in_for_an_assertion_and_follows_its_own_rule
         ("expired", with(json!({ "exp": now }))),
         ("carries act", with(json!({ "act": { "sub": "x" } }))),
     ];
-    let cases = cases.map(|(label, request)| (label, request, Row::Client));
+    let cases = cases.map(|(label, request)| (label, request, ErrorKind::Client));
     harness.assert_each_refused_unrecorded(|| with(json!({})), cases).await;
     let both = with(json!({})).set("actor_token", harness.workload_token_with(&json!({}))).set("actor_token_type", JWT);
     both.send().await.token();
@@ -363,7 +371,7 @@ async fn an_agents_keys_may_be_at_a_url() {
     claims["sub"] = json!("remote");
     asserting(&harness, harness.cluster.sign(&claims)).send().await.token();
     let request = asserting(&harness, harness.reporter.sign(&claims));
-    harness.assert_refused_unrecorded("another key", request, Row::Client).await;
+    harness.assert_refused_unrecorded("another key", request, ErrorKind::Client).await;
 }
 
 #[tokio::test]
@@ -374,22 +382,22 @@ async fn a_flood_of_failures_slows_its_source_down_and_no_other() {
     let failing = || harness.exchange().authenticated(wrong("coordinator"));
     harness.exchange().send().await.token();
     for _ in 0..3 {
-        sts_tests::refuses("failed", &failing().send().await, Row::Client);
+        sts_tests::refuses("failed", &failing().send().await, ErrorKind::Client);
     }
     let answer = failing().send().await;
-    sts_tests::refuses("one too many", &answer, Row::TooMany);
+    sts_tests::refuses("one too many", &answer, ErrorKind::TooMany);
     let wait: u64 = answer.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
     let nobody = harness.exchange().authenticated(Credentials::None);
-    sts_tests::refuses("from the same source", &nobody.send().await, Row::TooMany);
+    sts_tests::refuses("from the same source", &nobody.send().await, ErrorKind::TooMany);
     let introspection = harness.introspect("inventory", "x").authenticated(wrong("inventory"));
-    sts_tests::refuses("at another endpoint", &introspection.send().await, Row::TooMany);
+    sts_tests::refuses("at another endpoint", &introspection.send().await, ErrorKind::TooMany);
     elsewhere(harness.exchange()).send().await.token();
     elsewhere(harness.client_credentials()).send().await.token();
     // What policy refuses is no failed attempt.
     for _ in 0..5 {
         let refused = elsewhere(harness.exchange()).set("audience", "x");
-        harness.assert_refused("refused", refused, Row::Target, "target_unknown").await;
+        harness.assert_refused("refused", refused, ErrorKind::Target, "target_unknown").await;
     }
     elsewhere(harness.exchange()).send().await.token();
 }
@@ -418,9 +426,9 @@ async fn a_failed_secret_counts_once_for_each_computation_that_it_costs() {
             request.header("authorization", format!("Basic {credentials}"))
         };
         for _ in 0..failures {
-            sts_tests::refuses(secret, &failing().send().await, Row::Client);
+            sts_tests::refuses(secret, &failing().send().await, ErrorKind::Client);
         }
-        sts_tests::refuses("one too many", &failing().send().await, Row::TooMany);
+        sts_tests::refuses("one too many", &failing().send().await, ErrorKind::TooMany);
     }
 }
 
@@ -429,8 +437,8 @@ async fn malformed_requests_are_no_failed_attempts() {
     let harness = Setup::default().option("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "2").start().await;
     for _ in 0..5 {
         let mismatch = harness.exchange().set("client_id", "inventory");
-        harness.assert_refused_unrecorded("a mismatch", mismatch, Row::Request).await;
+        harness.assert_refused_unrecorded("a mismatch", mismatch, ErrorKind::Request).await;
     }
     let failing = || harness.exchange().authenticated(wrong("coordinator"));
-    harness.assert_refused_unrecorded("the first failure", failing(), Row::Client).await;
+    harness.assert_refused_unrecorded("the first failure", failing(), ErrorKind::Client).await;
 }

@@ -318,6 +318,17 @@ fn rules_between_options_name_who_spoke_last() {
         files.faults(&[], &Overrides::default()),
         ["sts.toml:3: error: listen.admin is the address of the public listener too"]
     );
+    assert_eq!(
+        files.faults(&[("STS__LISTEN__PUBLIC", "127.0.0.1:8080")], &Overrides::default()),
+        ["environment: error: STS__LISTEN__PUBLIC is the address of the admin listener too"]
+    );
+    let alone = Files::with("issuer = \"https://sts.example.com\"\n[limits]\nbody_timeout = \"40s\"\n");
+    assert_eq!(
+        alone.faults(&[], &Overrides::default()),
+        [
+            "sts.toml:3: error: limits.body_timeout is not shorter than limits.request_timeout: a slow body would look like an outage"
+        ]
+    );
     let loaded =
         files.load(&[("STS__LISTEN__ADMIN", "127.0.0.1:1"), ("STS__KEYS__ROTATE_EVERY", "1m")], &Overrides::default());
     assert!(loaded.config.is_some(), "a warning is no error");
@@ -376,6 +387,10 @@ fn the_rules_of_tls_and_of_deadlines_are_told() {
         (
             "[limits]\nrequest_timeout = \"10s\"\n",
             "3: error: limits.request_timeout is not longer than limits.body_timeout: a slow body would look like an outage",
+        ),
+        (
+            "[limits]\nrequest_timeout = \"20s\"\nbody_timeout = \"40s\"\n",
+            "4: error: limits.body_timeout is not shorter than limits.request_timeout: a slow body would look like an outage",
         ),
     ] {
         let files = Files::with(&format!("issuer = \"https://sts.example.com\"\n{text}"));

@@ -6,7 +6,7 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Algorithm, Argon2, Params, Version};
 use http::HeaderMap;
 use serde_json::json;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_server::telemetry::Stopwatch;
 use sts_tests::faulty_store::StoreFault;
 use sts_tests::{Credentials, FormRequest, Harness, Setup, refuses};
@@ -108,7 +108,7 @@ async fn an_answer_to_a_request_that_is_not_read_arrives_whole() {
     harness.first_hop().await;
     for _ in 0..20 {
         let answer = harness.exchange().set("scope", "x".repeat(60_000)).send().await;
-        refuses("its source has asked before", &answer, Row::TooMany);
+        refuses("its source has asked before", &answer, ErrorKind::TooMany);
     }
 }
 
@@ -138,7 +138,7 @@ async fn long_bodies_beyond_the_memory_are_turned_away_and_short_ones_are_served
             }
         };
         let answer = tokio::time::timeout(PATIENCE, turned_away).await.expect("the other body holds the memory");
-        refuses("no memory", &answer, Row::TooMany);
+        refuses("no memory", &answer, ErrorKind::TooMany);
         assert_eq!(answer.header("retry-after"), "1");
         let entry = json!({ "id": "new", "scopes": ["x".repeat(20_000)] });
         let answer = harness.admin("PUT", "/agents/new").by("admin").if_new().json(&entry).send().await;
@@ -292,7 +292,7 @@ async fn a_flood_of_requests_that_cannot_be_served_is_one_line_of_the_log() {
     store.fail(Some(StoreFault::Record));
     for _ in 0..50 {
         let answer = node.post("/oauth2/token", &own_token(&harness), &HeaderMap::new()).await;
-        refuses("nothing can be recorded", &answer, Row::Unavailable);
+        refuses("nothing can be recorded", &answer, ErrorKind::Unavailable);
     }
     let log = harness.log();
     assert_eq!(log.matches("a request could not be served").count(), 1, "{log}");
@@ -307,7 +307,7 @@ async fn a_source_past_its_failed_attempts_gets_one_check_a_second_whatever_it_s
     let setup = Setup::default().operators().option("LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "2");
     let harness = setup.start().await;
     for _ in 0..2 {
-        refuses("a guess", &harness.exchange().authenticated(wrong("coordinator")).send().await, Row::Client);
+        refuses("a guess", &harness.exchange().authenticated(wrong("coordinator")).send().await, ErrorKind::Client);
     }
     let begun = Stopwatch::start();
     let mut served = 0;
@@ -316,7 +316,7 @@ async fn a_source_past_its_failed_attempts_gets_one_check_a_second_whatever_it_s
         if answer.status == 200 {
             served += 1;
         } else {
-            refuses("it is not its turn", &answer, Row::TooMany);
+            refuses("it is not its turn", &answer, ErrorKind::TooMany);
         }
     }
     let turns = begun.elapsed().as_secs() + 1;

@@ -9,25 +9,26 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sts_server::config::{OPTIONS, OptionKind};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
+use sts_server::rate_limits::RateLimit;
 use sts_server::record::Event;
 use sts_server::telemetry::METRICS;
 
 /// Makes the tests of this file write the tables of the pages.
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
-/// Rows of the error table, to look up by name.
-const ROWS: [Row; 10] = [
-    Row::Request,
-    Row::Token,
-    Row::Target,
-    Row::Scope,
-    Row::Grant,
-    Row::UnsupportedGrant,
-    Row::Client,
-    Row::TokenSize,
-    Row::TooMany,
-    Row::Unavailable,
+/// The kinds of error, to look up by name.
+const KINDS: [ErrorKind; 10] = [
+    ErrorKind::Request,
+    ErrorKind::Token,
+    ErrorKind::Target,
+    ErrorKind::Scope,
+    ErrorKind::Grant,
+    ErrorKind::UnsupportedGrant,
+    ErrorKind::Client,
+    ErrorKind::TokenSize,
+    ErrorKind::TooMany,
+    ErrorKind::Unavailable,
 ];
 
 #[test]
@@ -106,18 +107,25 @@ fn docs_audit_has_every_reason() {
 
 #[test]
 fn docs_audit_has_every_reason_of_the_admin_api() {
-    let refusal = read("sts-server/src/admin/refusal.rs");
-    let statuses = arms(&read("sts-server/src/http/admin/answer.rs"), "status");
+    let answer = read("sts-server/src/http/admin/answer.rs");
+    let statuses = [arms(&answer, "status"), arms(&answer, "denied_status")].concat();
+    let reasons = ["sts-server/src/admin/denied.rs", "sts-server/src/http/admin/refused.rs"]
+        .map(|file| arms(&read(file), "reason"))
+        .concat();
     let status = |pattern: &str| {
-        let of = statuses.iter().find(|(known, _)| variant(&known.replace("Refusal::", "Self::")) == variant(pattern));
+        let named = |known: &str| known.replace("Denied::", "Self::").replace("Refused::", "Self::");
+        let of = statuses.iter().find(|(known, _)| variant(&named(known)) == variant(pattern));
         let (_, name) = of.unwrap_or_else(|| panic!("no status of {pattern}"));
-        let name = name.trim_matches(|char: char| "{} \n".contains(char)).to_owned();
+        let name = plain(name);
         name.strip_prefix("StatusCode::").unwrap_or_else(|| panic!("{pattern}: {name}")).to_owned()
     };
-    let rows_in_source: BTreeSet<String> = arms(&refusal, "reason")
+    let mut rows_in_source: BTreeSet<String> = reasons
         .iter()
-        .map(|(pattern, reason)| format!("`{}` | {}", literal(reason).expect("a literal"), status(pattern)))
+        .filter_map(|(pattern, reason)| Some(format!("`{}` | {}", literal(reason)?, status(pattern))))
         .collect();
+    for limit in [RateLimit::FailedAttempts, RateLimit::SourceRequests] {
+        rows_in_source.insert(format!("`{}` | TOO_MANY_REQUESTS", limit.reason()));
+    }
     let documented: BTreeSet<String> = rows(&read("docs/audit.md"), "| admin reason |")
         .iter()
         .map(|row| {
@@ -193,30 +201,39 @@ fn reasons() -> Vec<String> {
     let recorder = read("sts-server/src/record/recorder.rs");
 
     let mut found = Vec::new();
-    found.extend(joined(&arms(&refusal, "reason"), &arms(&refusal, "row"), refusal_step));
-    found.extend(joined(&arms(&client, "reason"), &arms(&refusal, "client_row"), |_| "client authentication"));
-    found.extend(joined(&arms(&request, "reason"), &arms(&request, "row"), |_| "request"));
-    found.extend(joined(&arms(&policy, "reason"), &arms(&policy, "row"), |_| "policy"));
-    found.extend(joined(&arms(&mint, "reason"), &arms(&mint, "row"), |_| "mint"));
+    found.extend(joined(&arms(&refusal, "reason"), &arms(&refusal, "kind"), refusal_step));
+    found.extend(joined(&arms(&client, "reason"), &arms(&client, "kind"), |_| "client authentication"));
+    found.extend(joined(&arms(&request, "reason"), &arms(&request, "kind"), |_| "request"));
+    found.extend(joined(&arms(&policy, "reason"), &arms(&policy, "kind"), |_| "policy"));
+    found.extend(joined(&arms(&mint, "reason"), &arms(&mint, "kind"), |_| "mint"));
+    found.extend(joined(&arms(&recorder, "reason"), &arms(&recorder, "kind"), |_| "record"));
+    for (limit, step) in [
+        (RateLimit::FailedAttempts, "client authentication"),
+        (RateLimit::ClientRequests, "client authentication"),
+        (RateLimit::SourceRequests, "before all"),
+        (RateLimit::ClientRefusals, "any"),
+    ] {
+        found.push(line(limit.reason(), step, ErrorKind::TooMany));
+    }
     // Every subject that is refused is a bad token; that its issuer's keys are out of reach is an outage.
     let bad_tokens =
         [arms(&subject, "reason"), arms(&subject, "time_reason"), arms(&subject, "subject_reason")].concat();
     for reason in literals(&bad_tokens) {
-        let row = if reason == "keys_unavailable" { Row::Unavailable } else { Row::Token };
+        let row = if reason == "keys_unavailable" { ErrorKind::Unavailable } else { ErrorKind::Token };
         found.push(line(&reason, "subject", row));
     }
     let revoked: BTreeSet<String> = literals(&arms(&recorder, "revoked_reason")).into_iter().collect();
     assert!(revoked.len() == 5, "{revoked:?}");
     for reason in revoked {
-        found.push(line(&reason, "subject", Row::Token));
-        found.push(line(&reason, "record", Row::Token));
+        found.push(line(&reason, "subject", ErrorKind::Token));
+        found.push(line(&reason, "record", ErrorKind::Token));
     }
     // The credentials of step 2, arm by arm. A workload token is refused as a client assertion, or as an actor token.
     let failed =
         [arms(in_impl(&client, "Failure"), "reason"), arms(in_impl(&client, "AssertionError"), "reason")].concat();
     for reason in literals(&[failed, arms(&client, "assertion_trust")].concat()) {
         if reason != "keys_unavailable" {
-            found.push(line(&reason, "client authentication", Row::Client));
+            found.push(line(&reason, "client authentication", ErrorKind::Client));
         }
     }
     for reason in
@@ -226,12 +243,12 @@ fn reasons() -> Vec<String> {
             found.push(format!("`{reason}` | workload token | `invalid_client`, `invalid_request` of an actor token"));
         }
     }
-    found.push(line("keys_unavailable", "actor and chain", Row::Unavailable));
+    found.push(line("keys_unavailable", "actor and chain", ErrorKind::Unavailable));
     for reason in literals(&arms(in_impl(&read("sts-server/src/http/answer.rs"), "Unreadable"), "reason")) {
-        found.push(line(&reason, "before all", Row::Request));
+        found.push(line(&reason, "before all", ErrorKind::Request));
     }
     assert!(recorder.contains("Self::Replayed => Some((\"assertion_replayed\""), "the one reason of a replay");
-    found.push(line("assertion_replayed", "record", Row::Client));
+    found.push(line("assertion_replayed", "record", ErrorKind::Client));
     assert!(found.len() > 60, "{found:#?}");
     found
 }
@@ -246,11 +263,10 @@ fn in_impl<'a>(source: &'a str, name: &str) -> &'a str {
 fn refusal_step(variant: &str) -> &'static str {
     match variant {
         "Form" => "form",
-        "TooManyAttempts" | "ClientRate" => "client authentication",
-        "SourceRate" | "RequestMemory" => "before all",
-        "TooManyRefusals" | "TooSlow" | "Unconfirmed" => "any",
+        "RequestMemory" => "before all",
+        "TooSlow" | "Unconfirmed" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
-        "Record" | "Outdated" => "record",
+        "Outdated" => "record",
         "NotTheClients" | "Revoke" => "revocation",
         "Snapshot" => "introspection",
         other => panic!("which step does {other} belong to?"),
@@ -260,20 +276,25 @@ fn refusal_step(variant: &str) -> &'static str {
 /// The reasons of one match and the rows of another, joined by the variant that both are about.
 fn joined(reasons: &[(String, String)], rows: &[(String, String)], step: impl Fn(&str) -> &'static str) -> Vec<String> {
     let rows: BTreeMap<(String, bool), &str> =
-        rows.iter().map(|(pattern, row)| (variant(pattern), row.as_str())).collect();
+        rows.iter().map(|(pattern, row)| (variant(pattern), plain(row))).collect();
     let mut found = Vec::new();
     for (pattern, value) in reasons {
         let Some(reason) = literal(value) else { continue };
         let key = variant(pattern);
         let row = rows.get(&key).unwrap_or_else(|| panic!("no row of {pattern}"));
-        let row = ROWS.iter().find(|known| format!("Row::{known:?}") == **row);
+        let row = KINDS.iter().find(|known| format!("ErrorKind::{known:?}") == **row);
         let row = row.unwrap_or_else(|| panic!("{pattern} has no plain row"));
         found.push(line(&reason, step(&key.0), *row));
     }
     found
 }
 
-fn line(reason: &str, step: &str, row: Row) -> String {
+/// The value of an arm without the braces around it.
+fn plain(value: &str) -> &str {
+    value.trim_matches(|char: char| "{} \n".contains(char))
+}
+
+fn line(reason: &str, step: &str, row: ErrorKind) -> String {
     let code = serde_json::to_value(row.code()).expect("JSON");
     format!("`{reason}` | {step} | `{}`", code.as_str().expect("a code is a string"))
 }

@@ -1,6 +1,6 @@
 //! Bodies that are no form of RFC 6749 section 3.2 (docs/threats.md, HTTP and forms).
 
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{FormRequest, Harness};
 
 const POSTS: [&str; 3] = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
@@ -18,14 +18,14 @@ async fn parameters_stand_in_the_body_and_never_in_the_uri() {
     for path in POSTS {
         for query in ["?", "?grant_type=client_credentials", "?x=1", "?client_id=coordinator&client_secret=x"] {
             let request = harness.exchange().path(&format!("{path}{query}"));
-            harness.assert_refused_unrecorded(query, request, Row::Request).await;
+            harness.assert_refused_unrecorded(query, request, ErrorKind::Request).await;
         }
     }
     let without_body = harness.exchange();
     let query = String::from_utf8(without_body.encoded()).unwrap();
     let request = without_body.path(&format!("/oauth2/token?{query}")).body("");
     // The token stands in the URI now, where clients of this harness do not log it either.
-    harness.assert_refused_unrecorded("all of it", request, Row::Request).await;
+    harness.assert_refused_unrecorded("all of it", request, ErrorKind::Request).await;
 }
 
 #[tokio::test]
@@ -52,15 +52,15 @@ async fn only_a_form_in_utf_8_is_read() {
     for path in POSTS {
         for content_type in cases {
             let request = harness.exchange().path(path).content_type(content_type);
-            harness.assert_refused_unrecorded(content_type.unwrap_or("none"), request, Row::Request).await;
+            harness.assert_refused_unrecorded(content_type.unwrap_or("none"), request, ErrorKind::Request).await;
         }
     }
     let two = harness.exchange().another_header("content-type", "application/x-www-form-urlencoded");
-    harness.assert_refused_unrecorded("two", two, Row::Request).await;
+    harness.assert_refused_unrecorded("two", two, ErrorKind::Request).await;
     let compressed = harness.exchange().header("content-encoding", "gzip");
-    harness.assert_refused_unrecorded("compressed", compressed, Row::Request).await;
+    harness.assert_refused_unrecorded("compressed", compressed, ErrorKind::Request).await;
     let json = harness.exchange().body(r#"{"grant_type":"client_credentials"}"#);
-    harness.assert_refused("JSON in a form's name", json, Row::Request, "parameter_missing").await;
+    harness.assert_refused("JSON in a form's name", json, ErrorKind::Request, "parameter_missing").await;
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_body_that_is_no_form_is_refused() {
         ("a name that is not UTF-8", b"&%ff=1".to_vec()),
         ("a thousand parameters", (0..1000).flat_map(|n| format!("&x{n}=1").into_bytes()).collect()),
     ];
-    let cases = cases.into_iter().map(|(label, rest)| (label, plus(&harness, &rest), Row::Request));
+    let cases = cases.into_iter().map(|(label, rest)| (label, plus(&harness, &rest), ErrorKind::Request));
     harness.assert_each_refused_unrecorded(|| harness.exchange(), cases.collect::<Vec<_>>()).await;
 }
 
@@ -114,7 +114,7 @@ async fn an_empty_body_is_an_unauthenticated_request() {
     let harness = Harness::start().await;
     for path in POSTS {
         let request = harness.exchange().authenticated(sts_tests::Credentials::None).path(path).body("");
-        harness.assert_refused_unrecorded(path, request, Row::Client).await;
+        harness.assert_refused_unrecorded(path, request, ErrorKind::Client).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sts_jose::Algorithm;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_server::registry::FILE_KEYS;
 use sts_tests::{Fault, FormRequest, Harness, Registry, Setup, TestIssuer, TestKey};
 
@@ -49,7 +49,7 @@ async fn keys_may_stand_in_a_file_or_in_the_registry_and_then_nothing_is_fetched
         harness.exchange().send().await.token();
         let other_key = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
         let request = harness.exchange().set("subject_token", other_key);
-        harness.assert_refused("another key", request, Row::Token, "subject_key_unknown").await;
+        harness.assert_refused("another key", request, ErrorKind::Token, "subject_key_unknown").await;
         assert_eq!(harness.idp.paths(), Vec::<String>::new());
     }
 }
@@ -82,7 +82,7 @@ async fn every_algorithm_that_an_issuer_may_use_is_verified() {
 #[tokio::test]
 async fn an_algorithm_that_the_entry_does_not_list_is_refused() {
     let harness = idp("algorithms = ['RS256', 'EdDSA']").start().await;
-    harness.assert_refused("ES256", harness.exchange(), Row::Token, "subject_algorithm").await;
+    harness.assert_refused("ES256", harness.exchange(), ErrorKind::Token, "subject_algorithm").await;
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn audience_claim_names_the_claim_that_says_whom_a_token_is_for() {
             ("empty", with(&harness, &json!({ claim: [] })), "subject_not_addressed"),
             ("a number", with(&harness, &json!({ claim: 7 })), "subject_claim_malformed"),
         ];
-        let cases = cases.map(|(label, request, reason)| (label, request, Row::Token, reason));
+        let cases = cases.map(|(label, request, reason)| (label, request, ErrorKind::Token, reason));
         let twin = || with(&harness, &json!({ "aud": null, claim: "web-app" }));
         harness.assert_each_refused(twin, cases).await;
     }
@@ -128,22 +128,22 @@ async fn scopes_from_token_what_the_token_holds_counts_and_no_more() {
             assert_eq!(request(value.clone()).send().await.json["scope"], scope, "{value}");
         }
         let cases = [
-            ("nothing of it", request(json!("other")), Row::Scope, "scope_empty"),
-            ("another case", request(json!("Stock:Read")), Row::Scope, "scope_empty"),
-            ("empty", request(json!("")), Row::Scope, "scope_empty"),
-            ("an empty array", request(json!([])), Row::Scope, "scope_empty"),
-            ("absent", harness.exchange(), Row::Scope, "scope_empty"),
+            ("nothing of it", request(json!("other")), ErrorKind::Scope, "scope_empty"),
+            ("another case", request(json!("Stock:Read")), ErrorKind::Scope, "scope_empty"),
+            ("empty", request(json!("")), ErrorKind::Scope, "scope_empty"),
+            ("an empty array", request(json!([])), ErrorKind::Scope, "scope_empty"),
+            ("absent", harness.exchange(), ErrorKind::Scope, "scope_empty"),
             (
                 "more than it holds",
                 request(json!("stock:read")).set("scope", "stock:write"),
-                Row::Scope,
+                ErrorKind::Scope,
                 "scope_beyond",
             ),
-            ("a number", request(json!(7)), Row::Token, "subject_scope"),
-            ("an object", request(json!({ "stock:read": true })), Row::Token, "subject_scope"),
-            ("a quote", request(json!("stock:read \"x")), Row::Token, "subject_scope"),
-            ("two in one member", request(json!(["stock:read stock:write"])), Row::Token, "subject_scope"),
-            ("a member that is none", request(json!(["stock:read", 7])), Row::Token, "subject_scope"),
+            ("a number", request(json!(7)), ErrorKind::Token, "subject_scope"),
+            ("an object", request(json!({ "stock:read": true })), ErrorKind::Token, "subject_scope"),
+            ("a quote", request(json!("stock:read \"x")), ErrorKind::Token, "subject_scope"),
+            ("two in one member", request(json!(["stock:read stock:write"])), ErrorKind::Token, "subject_scope"),
+            ("a member that is none", request(json!(["stock:read", 7])), ErrorKind::Token, "subject_scope"),
         ];
         harness.assert_each_refused(|| request(json!("stock:read")), cases).await;
     }
@@ -161,11 +161,11 @@ async fn a_flood_of_unknown_kids_forces_one_refetch_in_30_seconds() {
         harness.exchange().set("subject_token", token)
     };
     for number in 0..30 {
-        harness.assert_refused("unknown", unknown(number), Row::Token, "subject_key_unknown").await;
+        harness.assert_refused("unknown", unknown(number), ErrorKind::Token, "subject_key_unknown").await;
     }
     assert_eq!(harness.idp.paths().len(), before + 2, "discovery and key set, once");
     harness.advance(30);
-    harness.assert_refused("later", unknown(100), Row::Token, "subject_key_unknown").await;
+    harness.assert_refused("later", unknown(100), ErrorKind::Token, "subject_key_unknown").await;
     assert_eq!(harness.idp.paths().len(), before + 4);
 }
 
@@ -176,7 +176,7 @@ async fn a_new_key_of_an_issuer_is_found_at_once_and_a_withdrawn_one_is_gone_the
     let new = TestKey::new(Algorithm::Es256);
     harness.idp.publish(json!({ "keys": [new.jwk()] }));
     harness.exchange().set("subject_token", new.sign(&harness.user_claims())).send().await.token();
-    harness.assert_refused("the old one", harness.exchange(), Row::Token, "subject_key_unknown").await;
+    harness.assert_refused("the old one", harness.exchange(), ErrorKind::Token, "subject_key_unknown").await;
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn an_outage_of_an_issuer_leaves_its_old_keys() {
         let new = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
         let unknown = harness.exchange().set("subject_token", new);
         // Whether this key is one of theirs cannot be known now.
-        harness.assert_refused("an unknown key", unknown, Row::Unavailable, "keys_unavailable").await;
+        harness.assert_refused("an unknown key", unknown, ErrorKind::Unavailable, "keys_unavailable").await;
     }
     harness.idp.mend();
     harness.advance(31);
@@ -204,8 +204,8 @@ async fn an_issuer_that_empties_its_key_set_is_believed_at_once() {
     harness.idp.publish(json!({ "keys": [] }));
     let unknown = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
     let unknown = harness.exchange().set("subject_token", unknown);
-    harness.assert_refused("an unknown key", unknown, Row::Token, "issuer_keys_unusable").await;
-    harness.assert_refused("withdrawn", harness.exchange(), Row::Token, "issuer_keys_unusable").await;
+    harness.assert_refused("an unknown key", unknown, ErrorKind::Token, "issuer_keys_unusable").await;
+    harness.assert_refused("withdrawn", harness.exchange(), ErrorKind::Token, "issuer_keys_unusable").await;
     harness.idp.publish(harness.idp.jwks());
     harness.advance(30);
     harness.exchange().send().await.token();
@@ -217,7 +217,7 @@ async fn keys_that_were_not_confirmed_for_a_day_are_an_outage() {
     harness.exchange().send().await.token();
     harness.idp.fail(Fault::Status(500));
     harness.advance(24 * 60 * 60);
-    harness.assert_refused("a day later", harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("a day later", harness.exchange(), ErrorKind::Unavailable, "keys_unavailable").await;
     harness.idp.mend();
     harness.advance(1);
     harness.exchange().send().await.token();
@@ -231,7 +231,7 @@ async fn an_unauthenticated_token_forces_no_refetch_of_an_issuer_without_workloa
     let new = TestKey::new(Algorithm::Es256);
     let token = new.sign(&harness.user_claims());
     let request = harness.exchange_by("runner", &harness.user_token(), "inventory").set("actor_token", &token);
-    harness.assert_refused_unrecorded("a stranger", request, Row::Token).await;
+    harness.assert_refused_unrecorded("a stranger", request, ErrorKind::Token).await;
     assert_eq!(harness.idp.paths().len(), before);
     harness.idp.publish(json!({ "keys": [new.jwk()] }));
     harness.exchange().set("subject_token", token).send().await.token();
@@ -243,7 +243,7 @@ async fn a_redirect_of_a_key_set_is_not_followed() {
     let to = elsewhere.jwks_uri();
     let setup = Setup::default().registry_with(move |_, names| names.idp.fail(Fault::Redirect(to)));
     let harness = setup.start().await;
-    harness.assert_refused("redirected", harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("redirected", harness.exchange(), ErrorKind::Unavailable, "keys_unavailable").await;
     assert_eq!(elsewhere.paths(), Vec::<String>::new());
 }
 
@@ -254,7 +254,7 @@ async fn discovery_of_another_issuer_is_not_believed() {
         names.idp.fail(Fault::Body(document.to_string().into_bytes()));
     });
     let harness = setup.start().await;
-    harness.assert_refused("mixed up", harness.exchange(), Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("mixed up", harness.exchange(), ErrorKind::Unavailable, "keys_unavailable").await;
 }
 
 /// A device, a pipe and a folder of the names `zero`, `pipe` and `folder`.
@@ -284,7 +284,7 @@ async fn a_device_a_pipe_or_a_folder_for_any_file_fails_the_tokens_of_its_issuer
             let mut claims = harness.user_claims();
             claims["iss"] = json!(troubled.url());
             let theirs = harness.exchange().set("subject_token", troubled.sign(&claims));
-            harness.assert_refused(&format!("{key} {file}"), theirs, Row::Unavailable, "keys_unavailable").await;
+            harness.assert_refused(&format!("{key} {file}"), theirs, ErrorKind::Unavailable, "keys_unavailable").await;
             harness.exchange().send().await.token();
         }
     }
@@ -306,7 +306,7 @@ async fn a_key_set_file_that_becomes_a_pipe_leaves_its_old_keys() {
     harness.exchange().send().await.token();
     let unknown = TestKey::new(Algorithm::Es256).sign(&harness.user_claims());
     let unknown = harness.exchange().set("subject_token", unknown);
-    harness.assert_refused("an unknown key", unknown, Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("an unknown key", unknown, ErrorKind::Unavailable, "keys_unavailable").await;
 }
 
 #[tokio::test]
@@ -329,7 +329,7 @@ async fn a_key_set_with_odd_entries_serves_the_good_ones() {
     let secret = json!({ "alg": "HS256", "kid": "secret" });
     let token = harness.idp.key().sign_with(&secret, &harness.user_claims());
     let request = harness.exchange().set("subject_token", token);
-    harness.assert_refused("the symmetric one", request, Row::Token, "subject_malformed").await;
+    harness.assert_refused("the symmetric one", request, ErrorKind::Token, "subject_malformed").await;
 }
 
 #[tokio::test]
@@ -345,7 +345,7 @@ async fn the_trouble_of_one_issuer_touches_no_other() {
         harness.exchange().set("subject_token", troubled.sign(&claims))
     };
     for _ in 0..3 {
-        harness.assert_refused("theirs", of_troubled(&harness), Row::Unavailable, "keys_unavailable").await;
+        harness.assert_refused("theirs", of_troubled(&harness), ErrorKind::Unavailable, "keys_unavailable").await;
         harness.exchange().send().await.token();
     }
     troubled.mend();
@@ -364,7 +364,7 @@ async fn a_slow_issuer_is_given_up_and_holds_up_nobody_else() {
     for _ in 0..3 {
         harness.exchange().send().await.token();
     }
-    sts_tests::refuses("given up", &waiting.await.unwrap(), Row::Unavailable);
+    sts_tests::refuses("given up", &waiting.await.unwrap(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -390,5 +390,5 @@ async fn outside_tokens_without_a_jti_are_told_apart_all_the_same() {
     harness.block(sts_server::storage::RevocationKind::Token, Some(harness.idp.url()), &parent).await;
     harness.refresh().await;
     let request = harness.exchange_by("inventory", &first, "warehouse");
-    harness.assert_refused("its descendant", request, Row::Token, "token_revoked").await;
+    harness.assert_refused("its descendant", request, ErrorKind::Token, "token_revoked").await;
 }

@@ -7,10 +7,10 @@ use argon2::password_hash::PasswordHasher as _;
 use argon2::{Algorithm, Argon2, Params, Version};
 use http::HeaderMap;
 use sts_jose::{Clock as _, SystemEntropy};
-use sts_server::exchange::{Parts, Sts};
+use sts_server::error_kind::ErrorKind;
 use sts_server::keys::MasterKey;
-use sts_server::policy::Row;
 use sts_server::record::{Event, EventKind};
+use sts_server::service::{Parts, Sts};
 use sts_server::storage::AuditFilter;
 use sts_tests::faulty_store::{FaultyStore, StoreFault};
 use sts_tests::world::Node;
@@ -67,18 +67,20 @@ async fn a_client_that_asks_too_often_is_slowed_down_and_others_are_not() {
     let harness = Setup::default().option("LIMITS__REQUESTS_PER_MINUTE_PER_CLIENT", "3").start().await;
     let token = harness.first_hop().await;
     // What policy refuses counts too.
-    harness.assert_refused("refused", harness.exchange().set("audience", "x"), Row::Target, "target_unknown").await;
+    harness
+        .assert_refused("refused", harness.exchange().set("audience", "x"), ErrorKind::Target, "target_unknown")
+        .await;
     assert_eq!(harness.introspect("coordinator", &token).send().await.status, 200);
     let events = harness.audit_count().await;
     for request in [harness.exchange(), harness.client_credentials(), harness.revoke("coordinator", &token)] {
         let answer = request.send().await;
-        refuses("one too many", &answer, Row::TooMany);
+        refuses("one too many", &answer, ErrorKind::TooMany);
         assert!((1..=60).contains(&wait(&answer)), "{:?}", answer.headers);
     }
     assert_eq!(harness.audit_count().await, events, "the database is what the limit spares");
     assert_eq!(harness.introspect("inventory", &token).send().await.json["active"], true);
     let wrong = Credentials::Basic("coordinator".to_owned(), "not-the-secret-of-coordinator".to_owned());
-    refuses("somebody else", &harness.exchange().authenticated(wrong).send().await, Row::Client);
+    refuses("somebody else", &harness.exchange().authenticated(wrong).send().await, ErrorKind::Client);
 }
 
 #[tokio::test]
@@ -86,11 +88,11 @@ async fn a_source_that_asks_too_often_is_slowed_down_whatever_it_asks() {
     let setup = Setup::default().option("LIMITS__REQUESTS_PER_MINUTE_PER_SOURCE", "3");
     let harness = setup.option("LISTEN__TRUSTED_PROXIES", "127.0.0.1").start().await;
     let token = harness.first_hop().await;
-    refuses("a failure", &harness.exchange().authenticated(Credentials::None).send().await, Row::Client);
+    refuses("a failure", &harness.exchange().authenticated(Credentials::None).send().await, ErrorKind::Client);
     assert_eq!(harness.introspect("inventory", &token).send().await.status, 200);
     for request in [harness.exchange(), harness.introspect("warehouse", &token), harness.exchange().body("?")] {
         let answer = request.send().await;
-        refuses("one too many", &answer, Row::TooMany);
+        refuses("one too many", &answer, ErrorKind::TooMany);
         assert!((1..=60).contains(&wait(&answer)), "{:?}", answer.headers);
     }
     harness.exchange().header("x-forwarded-for", "203.0.113.9").send().await.token();
@@ -104,10 +106,10 @@ async fn the_addresses_of_one_ipv6_subnet_are_one_source() {
         let harness = setup.start().await;
         let failure = || harness.exchange().authenticated(Credentials::None);
         for source in ["2001:db8::1", "2001:db8::ffff:2"] {
-            refuses(option, &failure().header("x-forwarded-for", source).send().await, Row::Client);
+            refuses(option, &failure().header("x-forwarded-for", source).send().await, ErrorKind::Client);
         }
-        refuses(option, &failure().header("x-forwarded-for", "2001:db8::3").send().await, Row::TooMany);
-        refuses(option, &failure().header("x-forwarded-for", "2001:db8:0:1::3").send().await, Row::Client);
+        refuses(option, &failure().header("x-forwarded-for", "2001:db8::3").send().await, ErrorKind::TooMany);
+        refuses(option, &failure().header("x-forwarded-for", "2001:db8:0:1::3").send().await, ErrorKind::Client);
     }
 }
 
@@ -117,18 +119,18 @@ async fn refusals_of_an_agent_beyond_its_bound_are_counted_into_one_event_and_it
         let harness = setup.option("LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "2").start().await;
         let unknown = || harness.exchange().set("audience", "nobody");
         for _ in 0..2 {
-            harness.assert_refused("within the bound", unknown(), Row::Target, "target_unknown").await;
+            harness.assert_refused("within the bound", unknown(), ErrorKind::Target, "target_unknown").await;
         }
         let before = harness.audit_count().await;
         for request in [unknown(), unknown(), harness.exchange().set("scope", "more")] {
             let answer = request.send().await;
-            refuses("beyond the bound", &answer, Row::TooMany);
+            refuses("beyond the bound", &answer, ErrorKind::TooMany);
             assert!(wait(&answer) <= 60, "{}", wait(&answer));
         }
         assert_eq!(harness.audit_count().await, before, "none of them is stored");
         harness.exchange().send().await.token();
         let other = harness.exchange_by("inventory", &harness.first_hop().await, "nobody");
-        harness.assert_refused("another agent", other, Row::Target, "target_unknown").await;
+        harness.assert_refused("another agent", other, ErrorKind::Target, "target_unknown").await;
 
         let before = harness.audit_count().await;
         harness.server.sts().record_suppressed_refusals().await;
@@ -155,15 +157,15 @@ async fn an_assertion_that_is_replayed_without_end_is_stored_within_the_bound() 
         request.clone().send().await.token();
         let before = harness.audit_count().await;
         for _ in 0..3 {
-            refuses("replayed", &request.clone().send().await, Row::Client);
+            refuses("replayed", &request.clone().send().await, ErrorKind::Client);
         }
         for _ in 0..5 {
-            refuses("replayed beyond the bound", &request.clone().send().await, Row::TooMany);
+            refuses("replayed beyond the bound", &request.clone().send().await, ErrorKind::TooMany);
         }
         assert_eq!(harness.audit_count().await, before + 3, "the one that passes the bound is the last");
         let again = harness.exchange_by("reporter", &harness.user_token(), "inventory");
         again.clone().send().await.token();
-        refuses("spent by the token", &again.clone().send().await, Row::TooMany);
+        refuses("spent by the token", &again.clone().send().await, ErrorKind::TooMany);
         harness.server.sts().record_last_suppressed_refusals().await;
         assert_eq!(harness.audit_count().await, before + 5, "a token, and one event for all other refusals");
     }
@@ -183,7 +185,7 @@ async fn a_full_queue_before_the_database_turns_requests_away_and_loses_none() {
     for _ in 0..TURNED_AWAY {
         let answer = tokio::time::timeout(PATIENCE, requests.join_next()).await.expect("turned away at once");
         let answer = answer.expect("more were sent").expect("no panic");
-        refuses("no place in the queue", &answer, Row::TooMany);
+        refuses("no place in the queue", &answer, ErrorKind::TooMany);
         assert_eq!(wait(&answer), 1);
     }
     store.fail(None);
@@ -193,7 +195,7 @@ async fn a_full_queue_before_the_database_turns_requests_away_and_loses_none() {
         if answer.status == 200 {
             tokens += 1;
         } else {
-            refuses("no place in the queue", &answer, Row::TooMany);
+            refuses("no place in the queue", &answer, ErrorKind::TooMany);
         }
     }
     assert!(tokens >= 4096, "{tokens} waited");
@@ -208,13 +210,13 @@ async fn a_request_that_takes_too_long_is_an_outage_and_what_is_being_committed_
     let (node, store) = faulty(&harness).await;
     store.fail(Some(StoreFault::Stalls));
     let answer = node.post("/oauth2/token", &own_token(&harness), &HeaderMap::new()).await;
-    refuses("a commit that takes too long", &answer, Row::Unavailable);
+    refuses("a commit that takes too long", &answer, ErrorKind::Unavailable);
     assert_eq!(wait(&answer), 1);
     let (client_id, client_secret) = ("coordinator".to_owned(), harness.secret("coordinator"));
     let form = [("token", token.clone()), ("client_id", client_id), ("client_secret", client_secret)];
     let form = form.map(|(name, value)| (name.to_owned(), value));
     let revoked = node.post("/oauth2/revoke", &form, &HeaderMap::new()).await;
-    refuses("a revocation that takes too long", &revoked, Row::Unavailable);
+    refuses("a revocation that takes too long", &revoked, ErrorKind::Unavailable);
     assert_eq!(harness.token_count().await, 1, "nothing is committed yet");
     store.fail(None);
     until("the token is recorded", async || harness.token_count().await == 2).await;
@@ -242,7 +244,7 @@ async fn a_decision_that_waits_too_long_while_others_are_committed_is_load_and_n
     let (tokens, turned_away): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
     assert!(!tokens.is_empty() && !turned_away.is_empty(), "{} of {}", tokens.len(), turned_away.len());
     for answer in &turned_away {
-        refuses("it waited too long", answer, Row::TooMany);
+        refuses("it waited too long", answer, ErrorKind::TooMany);
         assert_eq!(wait(answer), 1);
     }
     assert_eq!(harness.token_count().await, i64::try_from(tokens.len()).expect("a small number"));
@@ -257,7 +259,7 @@ async fn a_refusal_is_a_refusal_though_it_cannot_be_recorded_in_time_and_is_reco
     store.fail(Some(StoreFault::Stalls));
     let form: Vec<_> = own_token(&harness).into_iter().chain([("scope".to_owned(), "more".to_owned())]).collect();
     let answer = node.post("/oauth2/token", &form, &HeaderMap::new()).await;
-    refuses("it asks for more", &answer, Row::Scope);
+    refuses("it asks for more", &answer, ErrorKind::Scope);
     store.fail(None);
     until("the refusal is recorded", async || harness.audit_count().await == before + 1).await;
 }
@@ -283,7 +285,7 @@ async fn too_many_costly_secrets_at_once_are_turned_away() {
     assert!(!checked.is_empty(), "some are checked");
     assert!(!turned_away.is_empty(), "60 secrets are too many");
     for answer in turned_away {
-        refuses("too many secrets", &answer, Row::TooMany);
+        refuses("too many secrets", &answer, ErrorKind::TooMany);
         assert_eq!(wait(&answer), 1);
     }
     harness.exchange().send().await.token();

@@ -31,6 +31,7 @@ mod registry_apply;
 mod registry_check;
 mod replicas;
 mod service_account;
+mod snapshots;
 mod staleness;
 mod standing;
 mod storage;

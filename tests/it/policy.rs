@@ -1,7 +1,7 @@
 //! What a token may allow: target, scope, roles, lifetime.
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Answer, FormRequest, Harness, Setup, members};
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn target_whatever_is_wrong_with_it_is_one_answer() {
     let mut bodies = Vec::new();
     harness.exchange().send().await.token();
     for (label, request, reason) in cases {
-        bodies.push(harness.assert_refused(label, request, Row::Target, reason).await.text());
+        bodies.push(harness.assert_refused(label, request, ErrorKind::Target, reason).await.text());
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "{bodies:?}");
@@ -80,7 +80,9 @@ async fn scope_a_request_that_asks_for_more_than_its_bounds_is_malformed() {
         ("one value of 60,000 characters", "x".repeat(60_000)),
         ("15,000 values", words("abc", 15_000)),
     ] {
-        harness.assert_refused(label, harness.exchange().set("scope", scope), Row::Scope, "scope_malformed").await;
+        harness
+            .assert_refused(label, harness.exchange().set("scope", scope), ErrorKind::Scope, "scope_malformed")
+            .await;
     }
     let repeated = harness.exchange().set("scope", words("stock:read", 100)).send().await;
     assert_eq!(repeated.claims()["scope"], "stock:read");
@@ -92,7 +94,7 @@ async fn target_a_delegation_may_be_for_the_users_of_some_issuers() {
         registry.delegation("coordinator", "inventory", &format!("issuers = ['{}']", names.cluster.url()));
     });
     let mut harness = setup.start().await;
-    harness.assert_refused("of another issuer", harness.exchange(), Row::Target, "no_delegation").await;
+    harness.assert_refused("of another issuer", harness.exchange(), ErrorKind::Target, "no_delegation").await;
     let idp = harness.idp.url().to_owned();
     harness.apply(|registry, _| registry.delegation("coordinator", "inventory", &format!("issuers = ['{idp}']"))).await;
     harness.exchange().send().await.token();
@@ -111,7 +113,7 @@ async fn target_the_issuer_of_a_user_stays_that_of_the_first_hop() {
         .apply(|registry, _| registry.delegation("inventory", "warehouse", &format!("issuers = ['{cluster}']")))
         .await;
     let request = harness.exchange_by("inventory", &first, "warehouse");
-    harness.assert_refused("of another issuer", request, Row::Target, "no_delegation").await;
+    harness.assert_refused("of another issuer", request, ErrorKind::Target, "no_delegation").await;
 }
 
 #[tokio::test]
@@ -119,24 +121,34 @@ async fn the_first_step_that_fails_names_the_error() {
     let harness = Harness::start().await;
     let bad_token = || harness.exchange().set("subject_token", harness.user_token_with(&json!({ "exp": 1 })));
     harness
-        .assert_refused("target before subject", bad_token().set("audience", "nobody"), Row::Target, "target_unknown")
+        .assert_refused(
+            "target before subject",
+            bad_token().set("audience", "nobody"),
+            ErrorKind::Target,
+            "target_unknown",
+        )
         .await;
     harness
-        .assert_refused("scope's grammar before subject", bad_token().set("scope", "\""), Row::Scope, "scope_malformed")
+        .assert_refused(
+            "scope's grammar before subject",
+            bad_token().set("scope", "\""),
+            ErrorKind::Scope,
+            "scope_malformed",
+        )
         .await;
     harness
         .assert_refused(
             "subject before delegation",
             bad_token().set("audience", "shelf"),
-            Row::Token,
+            ErrorKind::Token,
             "subject_expired",
         )
         .await;
     harness
-        .assert_refused("subject before scope", bad_token().set("scope", "none"), Row::Token, "subject_expired")
+        .assert_refused("subject before scope", bad_token().set("scope", "none"), ErrorKind::Token, "subject_expired")
         .await;
     let no_delegation = harness.exchange().set("audience", "shelf").set("scope", "none");
-    harness.assert_refused("target before scope", no_delegation, Row::Target, "no_delegation").await;
+    harness.assert_refused("target before scope", no_delegation, ErrorKind::Target, "no_delegation").await;
 }
 
 fn scope_of(answer: &Answer) -> String {
@@ -176,7 +188,7 @@ async fn scope_beyond_what_is_allowed_or_malformed_is_refused() {
         ("sto\u{e7}k", "scope_malformed"),
         (" ", "scope_malformed"),
     ];
-    let cases = cases.map(|(scope, reason)| (scope, request(scope), Row::Scope, reason));
+    let cases = cases.map(|(scope, reason)| (scope, request(scope), ErrorKind::Scope, reason));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -200,8 +212,8 @@ async fn scope_a_derived_one_needs_one_of_those_that_it_is_derived_from() {
     assert_eq!(scope_of(&second().set("scope", "bin:read").send().await), "bin:read");
     let write_only = harness.exchange().set("scope", "stock:write").send().await;
     let without = || harness.exchange_by("inventory", write_only.token(), "warehouse");
-    harness.assert_refused("not entitled", without(), Row::Scope, "scope_empty").await;
-    harness.assert_refused("not entitled", without().set("scope", "bin:read"), Row::Scope, "scope_empty").await;
+    harness.assert_refused("not entitled", without(), ErrorKind::Scope, "scope_empty").await;
+    harness.assert_refused("not entitled", without().set("scope", "bin:read"), ErrorKind::Scope, "scope_empty").await;
 }
 
 #[tokio::test]
@@ -213,7 +225,7 @@ async fn scope_of_an_outside_token_is_all_plain_scopes_and_what_they_entitle_to(
     let harness = setup.start().await;
     // c is derived from another derived one, and so from nothing that the token holds.
     assert_eq!(scope_of(&harness.exchange().send().await), "a b");
-    harness.assert_refused("c", harness.exchange().set("scope", "c"), Row::Scope, "scope_beyond").await;
+    harness.assert_refused("c", harness.exchange().set("scope", "c"), ErrorKind::Scope, "scope_beyond").await;
 }
 
 #[tokio::test]
@@ -226,7 +238,7 @@ async fn scope_narrowed_once_is_never_regained() {
     let request = || harness.exchange_by("inventory", narrow.token(), "warehouse");
     assert_eq!(scope_of(&request().send().await), "stock:read");
     for scope in ["stock:write", "stock:read stock:write"] {
-        harness.assert_refused(scope, request().set("scope", scope), Row::Scope, "scope_beyond").await;
+        harness.assert_refused(scope, request().set("scope", scope), ErrorKind::Scope, "scope_beyond").await;
     }
 }
 
@@ -354,5 +366,5 @@ async fn a_token_that_would_pass_8_kib_is_refused() {
     let harness = setup.start().await;
     let twin = || harness.exchange().set("scope", "stock:read");
     let too_large = harness.exchange();
-    harness.assert_each_refused(twin, [("all scopes", too_large, Row::TokenSize, "token_too_large")]).await;
+    harness.assert_each_refused(twin, [("all scopes", too_large, ErrorKind::TokenSize, "token_too_large")]).await;
 }

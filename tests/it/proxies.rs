@@ -1,6 +1,6 @@
 //! Whom a request came from, where a proxy may stand between: what is believed, and of whom.
 
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Credentials, Harness, Setup};
 
 /// The source that the audit event of an exchange with these headers names.
@@ -48,12 +48,12 @@ async fn failed_attempts_are_counted_against_the_source_behind_the_proxy() {
     let from =
         |value: &str| harness.exchange().authenticated(Credentials::None).header("x-forwarded-for", value).send();
     for _ in 0..2 {
-        sts_tests::refuses("failed", &from("203.0.113.1").await, Row::Client);
+        sts_tests::refuses("failed", &from("203.0.113.1").await, ErrorKind::Client);
     }
-    sts_tests::refuses("one too many", &from("203.0.113.1").await, Row::TooMany);
+    sts_tests::refuses("one too many", &from("203.0.113.1").await, ErrorKind::TooMany);
     // What stands left of it is the requester's own claim, and helps nobody.
-    sts_tests::refuses("in disguise", &from("203.0.113.7, 203.0.113.1").await, Row::TooMany);
-    sts_tests::refuses("another source", &from("203.0.113.2").await, Row::Client);
+    sts_tests::refuses("in disguise", &from("203.0.113.7, 203.0.113.1").await, ErrorKind::TooMany);
+    sts_tests::refuses("another source", &from("203.0.113.2").await, ErrorKind::Client);
 }
 
 #[tokio::test]
@@ -62,6 +62,10 @@ async fn nobody_escapes_its_count_by_a_header() {
     for number in 0..4 {
         let request = harness.exchange().authenticated(Credentials::None);
         let answer = request.header("x-forwarded-for", format!("203.0.113.{number}")).send().await;
-        sts_tests::refuses("a new claim each", &answer, if number < 2 { Row::Client } else { Row::TooMany });
+        sts_tests::refuses(
+            "a new claim each",
+            &answer,
+            if number < 2 { ErrorKind::Client } else { ErrorKind::TooMany },
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Service accounts: what an agent may do on its own behalf.
 
 use serde_json::json;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{ACCESS_TOKEN, Harness, Setup, members};
 
 #[tokio::test]
@@ -33,16 +33,21 @@ async fn the_request_takes_audience_resource_and_scope_like_an_exchange() {
     assert_eq!(request().set("scope", "stock:read").send().await.json["scope"], "stock:read");
     let not_entitled = harness.client_credentials().authenticated(harness.credentials("inventory"));
     let cases = [
-        ("no target", request().without("audience"), Row::Target, "target_missing"),
-        ("an unknown target", request().set("audience", "nobody"), Row::Target, "target_unknown"),
-        ("several targets", request().add("audience", "warehouse"), Row::Target, "target_several"),
-        ("no delegation", request().set("audience", "warehouse"), Row::Target, "no_delegation"),
-        ("not a service account", not_entitled.set("audience", "warehouse"), Row::Grant, "not_a_service_account"),
-        ("too much scope", request().set("scope", "stock:delete"), Row::Scope, "scope_beyond"),
-        ("malformed scope", request().set("scope", "a \"b"), Row::Scope, "scope_malformed"),
-        ("another token type", request().set("requested_token_type", "urn:x"), Row::Request, "token_type_unsupported"),
-        ("a DPoP header", request().header("dpop", "x"), Row::Request, "not_honoured"),
-        ("details", request().set("authorization_details", "[]"), Row::Request, "not_honoured"),
+        ("no target", request().without("audience"), ErrorKind::Target, "target_missing"),
+        ("an unknown target", request().set("audience", "nobody"), ErrorKind::Target, "target_unknown"),
+        ("several targets", request().add("audience", "warehouse"), ErrorKind::Target, "target_several"),
+        ("no delegation", request().set("audience", "warehouse"), ErrorKind::Target, "no_delegation"),
+        ("not a service account", not_entitled.set("audience", "warehouse"), ErrorKind::Grant, "not_a_service_account"),
+        ("too much scope", request().set("scope", "stock:delete"), ErrorKind::Scope, "scope_beyond"),
+        ("malformed scope", request().set("scope", "a \"b"), ErrorKind::Scope, "scope_malformed"),
+        (
+            "another token type",
+            request().set("requested_token_type", "urn:x"),
+            ErrorKind::Request,
+            "token_type_unsupported",
+        ),
+        ("a DPoP header", request().header("dpop", "x"), ErrorKind::Request, "not_honoured"),
+        ("details", request().set("authorization_details", "[]"), ErrorKind::Request, "not_honoured"),
     ];
     harness.assert_each_refused(request, cases).await;
 }
@@ -65,7 +70,7 @@ async fn an_exchange_that_lost_its_subject_token_is_never_another_grant() {
         ),
         ("an empty one", harness.exchange().set("subject_token", ""), "token_without_type"),
     ];
-    let cases = cases.map(|(label, request, reason)| (label, request, Row::Request, reason));
+    let cases = cases.map(|(label, request, reason)| (label, request, ErrorKind::Request, reason));
     harness.assert_each_refused(request, cases).await;
 }
 
@@ -75,7 +80,7 @@ async fn such_a_token_is_no_subject_token() {
     let token = harness.client_credentials().send().await.token().to_owned();
     for (agent, target) in [("inventory", "warehouse"), ("coordinator", "inventory")] {
         let request = harness.exchange_by(agent, &token, target);
-        harness.assert_refused(agent, request, Row::Token, "subject_service_account").await;
+        harness.assert_refused(agent, request, ErrorKind::Token, "subject_service_account").await;
     }
 }
 
@@ -90,9 +95,9 @@ async fn the_tenants_that_it_forwards_are_within_those_of_target_and_delegation(
         let claims = harness.client_credentials().send().await.claims();
         assert_eq!(claims["tenant_ids"], json!(["globex"]), "{restricted}");
         let outside = harness.client_credentials().header("x-tenant-id", "acme");
-        harness.assert_refused(restricted, outside, Row::Token, "tenant_outside").await;
+        harness.assert_refused(restricted, outside, ErrorKind::Token, "tenant_outside").await;
         let not_forwarded = harness.client_credentials().header("x-tenant-id", "initech");
-        harness.assert_refused(restricted, not_forwarded, Row::Token, "tenant_outside").await;
+        harness.assert_refused(restricted, not_forwarded, ErrorKind::Token, "tenant_outside").await;
     }
 }
 
@@ -103,8 +108,8 @@ async fn the_header_narrows_it_to_one_tenant() {
     let claims = request("globex").send().await.claims();
     assert_eq!(claims["tenant_ids"], json!(["globex"]));
     let cases = [
-        ("one that it may not forward", request("initech"), Row::Token, "tenant_outside"),
-        ("malformed", request("a b"), Row::Request, "tenant_header_malformed"),
+        ("one that it may not forward", request("initech"), ErrorKind::Token, "tenant_outside"),
+        ("malformed", request("a b"), ErrorKind::Request, "tenant_header_malformed"),
     ];
     harness.assert_each_refused(|| harness.client_credentials(), cases).await;
 }
@@ -116,7 +121,7 @@ async fn an_agent_that_forwards_no_tenant_gets_a_token_only_where_every_tenant_f
     let claims = harness.client_credentials().send().await.claims();
     assert_eq!(claims["tenant_ids"], json!([]));
     harness.apply(|registry, _| registry.agent("inventory", "tenants = ['acme']")).await;
-    harness.assert_refused("restricted", harness.client_credentials(), Row::Token, "tenant_outside").await;
+    harness.assert_refused("restricted", harness.client_credentials(), ErrorKind::Token, "tenant_outside").await;
 }
 
 #[tokio::test]
@@ -124,13 +129,13 @@ async fn parity_a_disabled_target_agent_or_delegation_gives_no_token() {
     let mut harness = Harness::start().await;
     harness.client_credentials().send().await.token();
     harness.apply(|registry, _| registry.agent("inventory", "disabled = true")).await;
-    harness.assert_refused("target", harness.client_credentials(), Row::Target, "target_disabled").await;
+    harness.assert_refused("target", harness.client_credentials(), ErrorKind::Target, "target_disabled").await;
     harness.apply(|registry, _| registry.agent("inventory", "disabled = false")).await;
     harness.apply(|registry, _| registry.delegation("coordinator", "inventory", "disabled = true")).await;
-    harness.assert_refused("delegation", harness.client_credentials(), Row::Target, "no_delegation").await;
+    harness.assert_refused("delegation", harness.client_credentials(), ErrorKind::Target, "no_delegation").await;
     harness.apply(|registry, _| registry.delegation("coordinator", "inventory", "disabled = false")).await;
     harness.apply(|registry, _| registry.agent("coordinator", "disabled = true")).await;
-    harness.assert_refused_unrecorded("agent", harness.client_credentials(), Row::Client).await;
+    harness.assert_refused_unrecorded("agent", harness.client_credentials(), ErrorKind::Client).await;
 }
 
 #[tokio::test]
@@ -145,7 +150,7 @@ async fn a_tenant_on_hold_is_left_out_of_what_may_be_forwarded() {
     assert_eq!(other.claims()["tenant_ids"], json!(["globex"]));
     assert_eq!(harness.introspect("inventory", other.token()).send().await.json["active"], true);
     let named = harness.client_credentials().header("x-tenant-id", "acme");
-    harness.assert_refused("the tenant itself", named, Row::Token, "tenant_outside").await;
+    harness.assert_refused("the tenant itself", named, ErrorKind::Token, "tenant_outside").await;
 }
 
 #[tokio::test]

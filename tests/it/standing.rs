@@ -1,7 +1,7 @@
 //! What was issued, and is taken back: blocks, revocation, introspection, disabled entries.
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_server::record::EventKind;
 use sts_server::storage::RevocationKind;
 use sts_tests::{Answer, Harness};
@@ -74,15 +74,15 @@ async fn introspection_and_revocation_ask_for_authentication_and_a_token() {
     let token = harness.first_hop().await;
     for request in [harness.introspect("inventory", &token), harness.revoke("inventory", &token)] {
         let nobody = request.clone().authenticated(sts_tests::Credentials::None);
-        harness.assert_refused_unrecorded("nobody", nobody, Row::Client).await;
+        harness.assert_refused_unrecorded("nobody", nobody, ErrorKind::Client).await;
         let wrong = sts_tests::Credentials::Basic("inventory".to_owned(), "a wrong secret of inventory".to_owned());
         let answer =
-            harness.assert_refused_unrecorded("wrong", request.clone().authenticated(wrong), Row::Client).await;
+            harness.assert_refused_unrecorded("wrong", request.clone().authenticated(wrong), ErrorKind::Client).await;
         assert!(answer.header("www-authenticate").starts_with("Basic "));
         let no_token = request.clone().without("token").send().await;
-        sts_tests::refuses("no token", &no_token, Row::Request);
+        sts_tests::refuses("no token", &no_token, ErrorKind::Request);
         let twice = request.clone().add("token", token.clone());
-        harness.assert_refused_unrecorded("two tokens", twice, Row::Request).await;
+        harness.assert_refused_unrecorded("two tokens", twice, ErrorKind::Request).await;
     }
     assert!(is_active(&harness, "inventory", &token).await);
     let with_hint = harness.introspect("inventory", &token).set("token_type_hint", "refresh_token").send().await;
@@ -121,9 +121,9 @@ async fn revoking_a_token_revokes_every_descendant_and_no_sibling() {
     }
     assert!(is_active(&harness, "inventory", &sibling).await);
     let request = harness.exchange_by("inventory", &first, "warehouse");
-    harness.assert_refused("itself", request, Row::Token, "token_revoked").await;
+    harness.assert_refused("itself", request, ErrorKind::Token, "token_revoked").await;
     let request = harness.exchange_by("warehouse", &second, "shelf");
-    harness.assert_refused("its child", request, Row::Token, "token_revoked").await;
+    harness.assert_refused("its child", request, ErrorKind::Token, "token_revoked").await;
     harness.exchange_by("inventory", &sibling, "warehouse").send().await.token();
 }
 
@@ -148,7 +148,7 @@ async fn rfc_7009_section_2_1_a_token_of_another_agent_is_not_revoked() {
     let token = harness.first_hop().await;
     for agent in ["inventory", "warehouse"] {
         let request = harness.revoke(agent, &token);
-        harness.assert_refused(agent, request, Row::Grant, "not_the_clients_token").await;
+        harness.assert_refused(agent, request, ErrorKind::Grant, "not_the_clients_token").await;
     }
     assert!(is_active(&harness, "inventory", &token).await);
 }
@@ -163,7 +163,7 @@ async fn a_revocation_holds_on_other_servers_too() {
     assert_eq!(harness.revoke("coordinator", &token).send().await.status, 200);
     // Whether or not it has followed the database, the transaction that records a token finds the revocation.
     let exchange = harness.exchange_by("inventory", &token, "warehouse").at(&replica.wire);
-    harness.assert_refused("at once", exchange, Row::Token, "token_revoked").await;
+    harness.assert_refused("at once", exchange, ErrorKind::Token, "token_revoked").await;
     replica.server.sts().refresh().await.unwrap();
     assert_inactive("there", &there().send().await);
 }
@@ -183,28 +183,28 @@ async fn blocks_cover_what_was_issued_until_then_and_nothing_after() {
         harness.block(kind, None, value).await;
         harness.refresh().await;
         let request = harness.exchange_by("coordinator", &user_token, "inventory");
-        harness.assert_refused("the user's token", request, Row::Token, reason).await;
+        harness.assert_refused("the user's token", request, ErrorKind::Token, reason).await;
         let request = harness.exchange_by("inventory", &first, "warehouse");
-        harness.assert_refused("the first hop", request, Row::Token, reason).await;
+        harness.assert_refused("the first hop", request, ErrorKind::Token, reason).await;
         let request = harness.exchange_by("warehouse", &second, "shelf");
-        harness.assert_refused("the second hop", request, Row::Token, reason).await;
+        harness.assert_refused("the second hop", request, ErrorKind::Token, reason).await;
         for (agent, token) in [("inventory", &first), ("warehouse", &second)] {
             assert!(!is_active(&harness, agent, token).await, "{kind:?} {agent}");
         }
         let same_second = harness.user_token();
         let request = harness.exchange_by("coordinator", &same_second, "inventory");
-        harness.assert_refused("of the same second", request, Row::Token, reason).await;
+        harness.assert_refused("of the same second", request, ErrorKind::Token, reason).await;
         let without_iat = harness.user_token_with(&json!({ "iat": null }));
         // The block is as late as the database's clock, which has run on while the server's stood still, and covers what a clock that is
         // ahead calls later.
         harness.advance(120);
         let request = harness.exchange_by("coordinator", &without_iat, "inventory");
-        harness.assert_refused("of no known time", request, Row::Token, reason).await;
+        harness.assert_refused("of no known time", request, ErrorKind::Token, reason).await;
         let later = harness.exchange().send().await;
         assert!(is_active(&harness, "inventory", later.token()).await, "{kind:?}");
         // The block stands for what it covered.
         let request = harness.exchange_by("inventory", &first, "warehouse");
-        harness.assert_refused("still", request, Row::Token, reason).await;
+        harness.assert_refused("still", request, ErrorKind::Token, reason).await;
         harness.store.lift(kind, None, value, &[]).await.unwrap();
         harness.refresh().await;
         harness.exchange_by("inventory", &first, "warehouse").send().await.token();
@@ -235,7 +235,7 @@ async fn blocks_an_agent_anywhere_in_the_chain_blocks_the_chain() {
     harness.block(RevocationKind::Agent, None, "coordinator").await;
     harness.refresh().await;
     let request = harness.exchange_by("warehouse", &second, "shelf");
-    harness.assert_refused("a prior actor", request, Row::Token, "agent_revoked").await;
+    harness.assert_refused("a prior actor", request, ErrorKind::Token, "agent_revoked").await;
 }
 
 #[tokio::test]
@@ -250,12 +250,12 @@ async fn outside_tokens_are_revoked_by_issuer_and_jti() {
     harness.block(RevocationKind::Token, Some(idp), "the-one").await;
     harness.refresh().await;
     let request = harness.exchange_by("coordinator", &token, "inventory");
-    harness.assert_refused("itself", request, Row::Token, "token_revoked").await;
+    harness.assert_refused("itself", request, ErrorKind::Token, "token_revoked").await;
     assert!(!is_active(&harness, "inventory", &first).await, "what came of it");
     harness.advance(1);
     let again = harness.user_token_with(&json!({ "jti": "the-one" }));
     let request = harness.exchange_by("coordinator", &again, "inventory");
-    harness.assert_refused("whenever it was issued", request, Row::Token, "token_revoked").await;
+    harness.assert_refused("whenever it was issued", request, ErrorKind::Token, "token_revoked").await;
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ async fn an_exchange_that_races_a_revocation_yields_nothing_after_the_commit() {
         harness.block(kind, None, value).await;
         // No refresh: most likely the server has not seen it when it decides, and must when it records.
         let request = harness.exchange_by("inventory", first.token(), "warehouse");
-        harness.assert_refused(reason, request, Row::Token, reason).await;
+        harness.assert_refused(reason, request, ErrorKind::Token, reason).await;
         harness.store.lift(kind, None, value, &[]).await.unwrap();
         harness.refresh().await;
     }
@@ -303,9 +303,9 @@ async fn parity_who_is_disabled_after_issue_is_so_for_exchange_and_introspection
         assert!(!is_active(&harness, asker, &first).await, "{who}");
         let request = harness.exchange_by("inventory", &first, "warehouse");
         if who == "target" {
-            harness.assert_refused_unrecorded(who, request, Row::Client).await;
+            harness.assert_refused_unrecorded(who, request, ErrorKind::Client).await;
         } else {
-            harness.assert_refused(who, request, Row::Token, reason).await;
+            harness.assert_refused(who, request, ErrorKind::Token, reason).await;
         }
     }
 }
@@ -319,9 +319,9 @@ async fn parity_who_is_registered_no_more_is_so_for_exchange_and_introspection()
     harness.apply(|registry, _| registry.rename_issuer(&idp, &format!("{other}/other"))).await;
     assert!(!is_active(&harness, "inventory", &first).await);
     let request = harness.exchange_by("inventory", &first, "warehouse");
-    harness.assert_refused("its issuer", request, Row::Token, "subject_issuer_disabled").await;
+    harness.assert_refused("its issuer", request, ErrorKind::Token, "subject_issuer_disabled").await;
     let request = harness.exchange();
-    harness.assert_refused("a first hop", request, Row::Token, "subject_issuer_unknown").await;
+    harness.assert_refused("a first hop", request, ErrorKind::Token, "subject_issuer_unknown").await;
 }
 
 #[tokio::test]
@@ -330,10 +330,10 @@ async fn an_issuer_that_is_disabled_is_believed_in_no_slot() {
     let (idp, cluster) = (harness.idp.url().to_owned(), harness.cluster.url().to_owned());
     harness.apply(|registry, _| registry.issuer(&cluster, "disabled = true")).await;
     let request = harness.exchange_by("runner", &harness.user_token(), "inventory");
-    harness.assert_refused_unrecorded("actor", request, Row::Token).await;
+    harness.assert_refused_unrecorded("actor", request, ErrorKind::Token).await;
     harness.exchange().send().await.token();
     harness.apply(|registry, _| registry.issuer(&idp, "disabled = true")).await;
-    harness.assert_refused("subject", harness.exchange(), Row::Token, "subject_issuer_disabled").await;
+    harness.assert_refused("subject", harness.exchange(), ErrorKind::Token, "subject_issuer_disabled").await;
 }
 
 #[tokio::test]
@@ -398,7 +398,7 @@ async fn the_transaction_of_a_token_without_jti_stays_revoked_under_another_sign
     harness.block(RevocationKind::Transaction, None, &txn).await;
     for (label, token) in [("as it was", token.clone()), ("signed otherwise", other_signature(&token))] {
         let again = harness.exchange().set("subject_token", token);
-        harness.assert_refused(label, again, Row::Token, "token_revoked").await;
+        harness.assert_refused(label, again, ErrorKind::Token, "token_revoked").await;
     }
 }
 

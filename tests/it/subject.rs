@@ -1,7 +1,7 @@
 //! Subject tokens of outside issuers: address, times, kinds, values.
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{FormRequest, Harness, Setup};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -28,7 +28,7 @@ async fn refused(harness: &Harness, cases: Vec<(Value, &str)>) {
             claims
         });
         let request = harness.exchange().set("subject_token", harness.idp.sign(&request));
-        (changes.to_string(), request, Row::Token, reason)
+        (changes.to_string(), request, ErrorKind::Token, reason)
     });
     harness.assert_each_refused(|| harness.exchange(), cases.collect::<Vec<_>>()).await;
 }
@@ -62,7 +62,7 @@ async fn binding_a_subject_token_is_accepted_only_from_an_agent_that_it_is_addre
     )
     .await;
     let without = with(&harness, &json!({ "aud": null }));
-    harness.assert_refused("no aud", without, Row::Token, "subject_not_addressed").await;
+    harness.assert_refused("no aud", without, ErrorKind::Token, "subject_not_addressed").await;
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn binding_a_captured_token_is_of_no_use_to_another_agent() {
         ("any agent", harness.exchange_by("reporter", &token, "inventory")),
         ("a workload", harness.exchange_by("runner", &token, "inventory")),
     ];
-    let cases = cases.map(|(label, request)| (label, request, Row::Token, "subject_not_addressed"));
+    let cases = cases.map(|(label, request)| (label, request, ErrorKind::Token, "subject_not_addressed"));
     harness.assert_each_refused(twin, cases).await;
 }
 
@@ -87,7 +87,7 @@ async fn binding_accepts_is_for_outside_tokens_alone() {
         setup.registry(|registry| registry.agent("warehouse", r#"accepts = ["inventory-agent"]"#)).start().await;
     let token = harness.first_hop().await;
     let request = harness.exchange_by("warehouse", &token, "shelf");
-    harness.assert_refused("accepts", request, Row::Token, "subject_not_addressed").await;
+    harness.assert_refused("accepts", request, ErrorKind::Token, "subject_not_addressed").await;
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn time_exp_has_no_grace_and_iat_and_nbf_have_30_seconds() {
     )
     .await;
     let without = with(&harness, &json!({ "exp": null }));
-    harness.assert_refused("no exp, no token", without, Row::Token, "subject_exp_missing").await;
+    harness.assert_refused("no exp, no token", without, ErrorKind::Token, "subject_exp_missing").await;
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn time_a_subject_token_that_dies_is_refused_from_that_second_on() {
     harness.advance(299);
     assert_eq!(request().send().await.json["expires_in"], 1);
     harness.advance(1);
-    harness.assert_refused("own", request(), Row::Token, "subject_expired").await;
+    harness.assert_refused("own", request(), ErrorKind::Token, "subject_expired").await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn age_a_token_older_than_the_issuer_lets_it_be_is_refused() {
     let too_old = [json!({ "iat": now - 601 }), json!({ "iat": null, "exp": now + 601 })];
     for changes in too_old {
         let request = with(&harness, &changes);
-        harness.assert_refused(&changes.to_string(), request, Row::Token, "subject_too_old").await;
+        harness.assert_refused(&changes.to_string(), request, ErrorKind::Token, "subject_too_old").await;
     }
 }
 
@@ -210,15 +210,15 @@ async fn kinds_the_typ_of_a_token_must_fit_its_declared_type() {
     let mut cases = Vec::new();
     for declared in [sts_tests::ACCESS_TOKEN, JWT, ID_TOKEN] {
         for typ in of_others {
-            cases.push((format!("{declared} {typ:?}"), request(declared, Some(typ)), Row::Token, "subject_typ"));
+            cases.push((format!("{declared} {typ:?}"), request(declared, Some(typ)), ErrorKind::Token, "subject_typ"));
         }
     }
     for typ in access {
-        cases.push((format!("id token {typ:?}"), request(ID_TOKEN, typ), Row::Token, "subject_typ"));
+        cases.push((format!("id token {typ:?}"), request(ID_TOKEN, typ), ErrorKind::Token, "subject_typ"));
     }
     let own = harness.first_hop().await;
     let own = harness.exchange_by("inventory", &own, "warehouse").set("subject_token_type", ID_TOKEN);
-    cases.push(("one of ours as an id token".to_owned(), own, Row::Token, "subject_typ"));
+    cases.push(("one of ours as an id token".to_owned(), own, ErrorKind::Token, "subject_typ"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -256,7 +256,7 @@ async fn values_sub_has_1_to_255_characters_and_no_control_characters() {
     )
     .await;
     let without = with(&harness, &json!({ "sub": null }));
-    harness.assert_refused("no sub", without, Row::Token, "subject_sub").await;
+    harness.assert_refused("no sub", without, ErrorKind::Token, "subject_sub").await;
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn subject_a_user_whose_sub_is_the_id_of_an_agent_is_refused() {
     let harness = Harness::start().await;
     for agent in ["coordinator", "inventory", "shelf"] {
         let request = with(&harness, &json!({ "sub": agent }));
-        harness.assert_refused(agent, request, Row::Token, "subject_sub_is_agent").await;
+        harness.assert_refused(agent, request, ErrorKind::Token, "subject_sub_is_agent").await;
     }
     accepted(&harness, vec![json!({ "sub": "Coordinator" }), json!({ "sub": "nobody" })]).await;
 }
@@ -283,7 +283,7 @@ async fn subject_the_prefix_of_an_issuer_stands_in_sub_and_not_in_sub_id() {
     }
     accepted(&harness, vec![json!({ "sub": "coordinator" }), json!({ "sub": "a".repeat(251) })]).await;
     let too_long = with(&harness, &json!({ "sub": "a".repeat(252) }));
-    harness.assert_refused("with its prefix too long", too_long, Row::Token, "subject_sub").await;
+    harness.assert_refused("with its prefix too long", too_long, ErrorKind::Token, "subject_sub").await;
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn a_token_bound_to_a_key_is_refused_and_not_used_as_a_bearer_token() {
     let harness = Harness::start().await;
     for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!({}), Value::Null, json!("x")] {
         let request = with_value(&harness, "cnf", cnf.clone());
-        harness.assert_refused(&cnf.to_string(), request, Row::Token, "subject_bound").await;
+        harness.assert_refused(&cnf.to_string(), request, ErrorKind::Token, "subject_bound").await;
     }
     let actor = harness.cluster.sign(&{
         let mut claims = harness.workload_claims();
@@ -299,7 +299,7 @@ async fn a_token_bound_to_a_key_is_refused_and_not_used_as_a_bearer_token() {
         claims
     });
     let request = harness.exchange_by("runner", &harness.user_token(), "inventory").set("actor_token", actor);
-    harness.assert_refused_unrecorded("an actor token", request, Row::Token).await;
+    harness.assert_refused_unrecorded("an actor token", request, ErrorKind::Token).await;
 }
 
 #[tokio::test]
@@ -336,16 +336,16 @@ async fn the_issuer_of_a_token_is_compared_byte_for_byte() {
     ];
     let refused = |iss: &str| with(&harness, &json!({ "iss": iss }));
     let mut cases: Vec<_> =
-        others.iter().map(|iss| (iss.clone(), refused(iss), Row::Token, "subject_issuer_unknown")).collect();
+        others.iter().map(|iss| (iss.clone(), refused(iss), ErrorKind::Token, "subject_issuer_unknown")).collect();
     for (value, reason) in [
         (json!(7), "subject_claim_malformed"),
         (Value::Null, "subject_issuer_missing"),
         (json!([idp]), "subject_claim_malformed"),
     ] {
-        cases.push((value.to_string(), with_value(&harness, "iss", value), Row::Token, reason));
+        cases.push((value.to_string(), with_value(&harness, "iss", value), ErrorKind::Token, reason));
     }
     let without = with(&harness, &json!({ "iss": null }));
-    cases.push(("absent".to_owned(), without, Row::Token, "subject_issuer_missing"));
+    cases.push(("absent".to_owned(), without, ErrorKind::Token, "subject_issuer_missing"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }
 
@@ -357,9 +357,9 @@ async fn a_key_of_one_issuer_signs_nothing_for_another() {
     header["kid"] = json!(harness.idp.key().kid());
     let token = harness.cluster.key().sign_with(&header, &harness.user_claims());
     let request = harness.exchange().set("subject_token", token);
-    harness.assert_refused("the kid of the other", request, Row::Token, "subject_signature").await;
+    harness.assert_refused("the kid of the other", request, ErrorKind::Token, "subject_signature").await;
     let request = harness.exchange().set("subject_token", harness.cluster.sign(&harness.user_claims()));
-    harness.assert_refused("its own kid", request, Row::Token, "subject_key_unknown").await;
+    harness.assert_refused("its own kid", request, ErrorKind::Token, "subject_key_unknown").await;
 }
 
 #[tokio::test]
@@ -391,6 +391,6 @@ async fn only_what_this_service_signed_is_a_token_of_its_own() {
         ("act malformed", edited(|claims| claims["act"] = json!({ "iss": "x" })), malformed),
         ("bound", edited(|claims| claims["cnf"] = json!({})), "subject_bound"),
     ];
-    let cases = cases.map(|(label, request, reason)| (label, request, Row::Token, reason));
+    let cases = cases.map(|(label, request, reason)| (label, request, ErrorKind::Token, reason));
     harness.assert_each_refused(twin, cases).await;
 }

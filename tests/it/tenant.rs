@@ -1,7 +1,7 @@
 //! Tenants: where one comes from, where it must fit, and that nothing crosses.
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{FormRequest, Harness, Setup};
 
 fn of(harness: &Harness, org_id: Value) -> FormRequest {
@@ -53,10 +53,10 @@ async fn the_tenant_claim_is_one_value_of_the_allowed_characters() {
         json!({ "id": "acme" }),
         Value::Null,
     ];
-    let cases = refused.map(|value| (value.to_string(), of(&harness, value), Row::Token, "subject_tenant"));
+    let cases = refused.map(|value| (value.to_string(), of(&harness, value), ErrorKind::Token, "subject_tenant"));
     harness.assert_each_refused(|| harness.exchange(), cases).await;
     let without = harness.exchange().set("subject_token", harness.user_token_with(&json!({ "org_id": null })));
-    harness.assert_refused("absent", without, Row::Token, "subject_tenant").await;
+    harness.assert_refused("absent", without, ErrorKind::Token, "subject_tenant").await;
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn the_tenant_claim_is_named_literally() {
     assert_eq!(claims["tenant_id"], "acme");
     let nested = harness.user_token_with(&json!({ "https://shop.example/tenant": { "id": "acme" } }));
     let request = harness.exchange_by("coordinator", &nested, "inventory");
-    harness.assert_refused("nested", request, Row::Token, "subject_tenant").await;
+    harness.assert_refused("nested", request, ErrorKind::Token, "subject_tenant").await;
 }
 
 #[tokio::test]
@@ -91,9 +91,9 @@ async fn a_token_without_a_tenant_fits_only_where_every_tenant_does() {
     let first = harness.exchange().send().await;
     assert_eq!(first.claims().get("tenant_id"), None);
     let restricted = harness.exchange_by("inventory", first.token(), "warehouse");
-    harness.assert_refused("a target with tenants", restricted, Row::Token, "tenant_outside").await;
+    harness.assert_refused("a target with tenants", restricted, ErrorKind::Token, "tenant_outside").await;
     let with_header = harness.exchange().header("x-tenant-id", "acme");
-    harness.assert_refused("a header is no source", with_header, Row::Token, "tenant_header_mismatch").await;
+    harness.assert_refused("a header is no source", with_header, ErrorKind::Token, "tenant_header_mismatch").await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn the_tenant_must_be_within_issuer_actor_target_and_delegation() {
         let harness = setup.start().await;
         let twin = || of(&harness, json!("acme"));
         let cases = ["initech", "Acme", "acme2"].map(|tenant| {
-            (format!("{restricted} {tenant}"), of(&harness, json!(tenant)), Row::Token, "tenant_outside")
+            (format!("{restricted} {tenant}"), of(&harness, json!(tenant)), ErrorKind::Token, "tenant_outside")
         });
         harness.assert_each_refused(twin, cases).await;
         of(&harness, json!("globex")).send().await.token();
@@ -137,7 +137,7 @@ async fn tenants_withdrawn_after_issue_hold_at_the_next_hop() {
                 }
             })
             .await;
-        harness.assert_refused(restricted, request(&harness), Row::Token, "tenant_outside").await;
+        harness.assert_refused(restricted, request(&harness), ErrorKind::Token, "tenant_outside").await;
     }
 }
 
@@ -153,8 +153,8 @@ async fn several_delegations_of_one_pair_are_told_apart_by_tenant_and_never_adde
         assert_eq!(of(&harness, json!(tenant)).send().await.json["scope"], scope);
     }
     let both = of(&harness, json!("acme")).set("scope", "a b");
-    harness.assert_refused("both", both, Row::Scope, "scope_beyond").await;
-    harness.assert_refused("neither", of(&harness, json!("initech")), Row::Token, "tenant_outside").await;
+    harness.assert_refused("both", both, ErrorKind::Scope, "scope_beyond").await;
+    harness.assert_refused("neither", of(&harness, json!("initech")), ErrorKind::Token, "tenant_outside").await;
 }
 
 #[tokio::test]
@@ -165,12 +165,17 @@ async fn the_header_must_equal_the_tenant_and_never_changes_it() {
     assert_eq!(claims["tenant_id"], "acme");
     assert_eq!(request(b"").send().await.claims()["tenant_id"], "acme", "an empty header counts as absent");
     let cases = [
-        ("another", request(b"globex"), Row::Token, "tenant_header_mismatch"),
-        ("another case", request(b"Acme"), Row::Token, "tenant_header_mismatch"),
-        ("malformed", request(b"acme/globex"), Row::Request, "tenant_header_malformed"),
-        ("a star", request(b"*"), Row::Request, "tenant_header_malformed"),
-        ("not ASCII", request(b"acm\xc3\xa9"), Row::Request, "tenant_header_malformed"),
-        ("twice", request(b"acme").another_header("x-tenant-id", "acme"), Row::Request, "tenant_header_malformed"),
+        ("another", request(b"globex"), ErrorKind::Token, "tenant_header_mismatch"),
+        ("another case", request(b"Acme"), ErrorKind::Token, "tenant_header_mismatch"),
+        ("malformed", request(b"acme/globex"), ErrorKind::Request, "tenant_header_malformed"),
+        ("a star", request(b"*"), ErrorKind::Request, "tenant_header_malformed"),
+        ("not ASCII", request(b"acm\xc3\xa9"), ErrorKind::Request, "tenant_header_malformed"),
+        (
+            "twice",
+            request(b"acme").another_header("x-tenant-id", "acme"),
+            ErrorKind::Request,
+            "tenant_header_malformed",
+        ),
     ];
     harness.assert_each_refused(|| harness.exchange(), cases).await;
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Credentials, FormRequest, Harness, TestIssuer, TestKey, base64url};
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -143,7 +143,7 @@ async fn assert_refused_as(harness: &Harness, token: &str, label: &str, request:
     let correlation_id = request.correlation_id();
     let before = harness.token_count().await;
     let answer = request.send().await;
-    sts_tests::refuses(label, &answer, Row::Token);
+    sts_tests::refuses(label, &answer, ErrorKind::Token);
     assert_eq!(harness.token_count().await, before, "{label}");
     let events = harness.events(&correlation_id).await;
     let reason = events[0].reason.clone().unwrap();
@@ -190,7 +190,7 @@ async fn as_actor_token_that_is_the_credential() {
     let request =
         |token: String| harness.exchange_by("runner", &harness.user_token(), "inventory").set("actor_token", token);
     let cases = mutations(harness.cluster.key(), &harness.workload_claims(), &attacker).into_iter();
-    let cases = cases.map(|(label, token)| (label, request(token), Row::Token));
+    let cases = cases.map(|(label, token)| (label, request(token), ErrorKind::Token));
     let twin = || request(harness.workload_token_with(&json!({})));
     harness.assert_each_refused_unrecorded(twin, cases.collect::<Vec<_>>()).await;
     assert_eq!(attacker.paths(), Vec::<String>::new());
@@ -205,7 +205,7 @@ async fn as_client_assertion() {
         exchange.authenticated(Credentials::Assertion(token))
     };
     let cases = mutations(&harness.reporter, &harness.assertion_claims(), &attacker).into_iter();
-    let cases = cases.map(|(label, token)| (label, request(token), Row::Client));
+    let cases = cases.map(|(label, token)| (label, request(token), ErrorKind::Client));
     let twin = || request(harness.assertion_with(&json!({})));
     harness.assert_each_refused_unrecorded(twin, cases.collect::<Vec<_>>()).await;
     assert_eq!(attacker.paths(), Vec::<String>::new());

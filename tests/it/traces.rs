@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use sts_jose::hex;
 use sts_tests::{Harness, Setup};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -37,7 +38,7 @@ async fn a_request_is_a_span_of_its_callers_trace_and_its_steps_are_spans_of_it(
     let spans = collector.spans(9).await;
 
     let root = spans.iter().find(|span| span.name == "sts.token").expect("a span of the request");
-    assert_eq!((hexadecimal(&root.trace_id).as_str(), hexadecimal(&root.parent_span_id).as_str()), (TRACE, PARENT));
+    assert_eq!((hex(&root.trace_id).as_str(), hex(&root.parent_span_id).as_str()), (TRACE, PARENT));
     for (name, value) in [
         ("correlation_id", "the-request"),
         ("endpoint", "token"),
@@ -81,7 +82,7 @@ async fn a_caller_that_does_not_sample_gets_no_spans_and_one_without_traceparent
     let spans = collector.spans(9).await;
     let roots: Vec<&Span> = spans.iter().filter(|span| span.name == "sts.token").collect();
     assert_eq!(roots.len(), 1, "{roots:?}");
-    assert_ne!(hexadecimal(&roots[0].trace_id), TRACE);
+    assert_ne!(hex(&roots[0].trace_id), TRACE);
     assert!(roots[0].parent_span_id.is_empty());
 }
 
@@ -168,8 +169,4 @@ fn attribute(span: &Span, name: &str) -> Option<String> {
         Value::StringValue(text) => Some(text),
         other => panic!("{name} is {other:?}"),
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,7 @@
 //! Users and workloads apart: whose tokens are subject tokens, and which names they may have.
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Harness, Setup, TestIssuer};
 
 /// A workload's token that is addressed to an agent, as a cluster gives one to any of its pods.
@@ -14,10 +14,10 @@ async fn a_workload_is_no_user_unless_a_delegation_lists_its_issuer_and_then_for
     let mut harness = Harness::start().await;
     let request = |harness: &Harness| harness.exchange_by("coordinator", &pod(harness, "coordinator"), "inventory");
     let refused = request(&harness);
-    harness.assert_refused("any pod", refused, Row::Token, "subject_issuer_of_workloads").await;
+    harness.assert_refused("any pod", refused, ErrorKind::Token, "subject_issuer_of_workloads").await;
     let own = harness.workload_token_with(&json!({ "aud": ["coordinator", harness.issuer()] }));
     let request_of_own = harness.exchange_by("coordinator", &own, "inventory");
-    harness.assert_refused("the agent itself", request_of_own, Row::Token, "subject_issuer_of_workloads").await;
+    harness.assert_refused("the agent itself", request_of_own, ErrorKind::Token, "subject_issuer_of_workloads").await;
 
     let (idp, cluster) = (harness.idp.url().to_owned(), harness.cluster.url().to_owned());
     let listed = format!("issuers = ['{idp}', '{cluster}']");
@@ -25,11 +25,11 @@ async fn a_workload_is_no_user_unless_a_delegation_lists_its_issuer_and_then_for
     let first = request(&harness).send().await;
     assert_eq!(first.claims()["sub"], "system:serviceaccount:anywhere:default");
     let request_of_own = harness.exchange_by("coordinator", &own, "inventory");
-    harness.assert_refused("an agent is never a user", request_of_own, Row::Token, "subject_sub_is_agent").await;
+    harness.assert_refused("an agent is never a user", request_of_own, ErrorKind::Token, "subject_sub_is_agent").await;
     let next = harness.exchange_by("inventory", first.token(), "warehouse");
-    harness.assert_refused("a delegation that lists none", next, Row::Target, "no_delegation").await;
+    harness.assert_refused("a delegation that lists none", next, ErrorKind::Target, "no_delegation").await;
     let by_reporter = harness.exchange_by("reporter", &pod(&harness, "reporter"), "inventory");
-    harness.assert_refused("another delegation", by_reporter, Row::Target, "no_delegation").await;
+    harness.assert_refused("another delegation", by_reporter, ErrorKind::Target, "no_delegation").await;
 
     // What the delegation gave stands no longer than it lists the issuer.
     assert_eq!(harness.introspect("inventory", first.token()).send().await.json["active"], true);
@@ -48,8 +48,8 @@ async fn the_token_of_a_service_account_is_no_subject_token_whichever_service_is
         .assert_each_refused(
             twin,
             [
-                ("of a peer", token(&json!({ "tenant_ids": ["acme"] })), Row::Token, "subject_service_account"),
-                ("of no tenant", token(&json!({ "tenant_ids": [] })), Row::Token, "subject_service_account"),
+                ("of a peer", token(&json!({ "tenant_ids": ["acme"] })), ErrorKind::Token, "subject_service_account"),
+                ("of no tenant", token(&json!({ "tenant_ids": [] })), ErrorKind::Token, "subject_service_account"),
             ],
         )
         .await;
@@ -65,8 +65,8 @@ async fn no_user_has_a_name_that_begins_with_the_prefix_of_another_issuer() {
         .assert_each_refused(
             || named("corporate"),
             [
-                ("a user of the other", named("corp:alice"), Row::Token, "subject_sub"),
-                ("the prefix alone", named("corp:"), Row::Token, "subject_sub"),
+                ("a user of the other", named("corp:alice"), ErrorKind::Token, "subject_sub"),
+                ("the prefix alone", named("corp:"), ErrorKind::Token, "subject_sub"),
             ],
         )
         .await;
@@ -95,7 +95,7 @@ async fn an_actor_that_an_outside_issuer_wrote_has_a_name_like_a_user() {
         ("an empty issuer", json!({ "sub": "a", "iss": "" })),
         ("within", json!({ "sub": "a", "act": { "sub": "" } })),
     ];
-    let cases = cases.map(|(label, act)| (label, acted(act), Row::Token, "subject_act"));
+    let cases = cases.map(|(label, act)| (label, acted(act), ErrorKind::Token, "subject_act"));
     harness
         .assert_each_refused(|| acted(json!({ "sub": "a", "iss": "https://x", "act": { "sub": "b" } })), cases)
         .await;

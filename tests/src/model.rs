@@ -294,5 +294,5 @@ fn span(seconds: i64) -> String {
 }
 
 fn sha256(secret: &str) -> String {
-    digest(&SHA256, secret.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    sts_jose::hex(digest(&SHA256, secret.as_bytes()).as_ref())
 }

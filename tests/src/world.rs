@@ -11,11 +11,11 @@ use serde_json::Value;
 use sts_jose::{Clock as _, ManualClock, SystemClock, SystemEntropy};
 use sts_server::admin::By;
 use sts_server::config::{self, Config, Overrides};
-use sts_server::exchange::{Parts, Sts};
 use sts_server::http::{Agents, App};
 use sts_server::keys::MasterKey;
 use sts_server::record::Event;
 use sts_server::server::{Foundation, Surroundings};
+use sts_server::service::{Parts, Sts};
 use sts_server::storage::{self, AuditFilter, Store};
 use tempfile::TempDir;
 

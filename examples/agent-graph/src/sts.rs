@@ -133,8 +133,7 @@ fn registry(template: &str, idp: &str, secrets: &[(&str, String)]) -> String {
     let registry = template.replace("{idp}", idp);
     secrets.iter().fold(registry, |registry, (agent, secret)| {
         let digest = digest(&SHA256, secret.as_bytes());
-        let hexadecimal: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        registry.replace(&format!("{{{agent}}}"), &hexadecimal)
+        registry.replace(&format!("{{{agent}}}"), &sts_jose::hex(digest.as_ref()))
     })
 }
 

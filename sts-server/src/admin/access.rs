@@ -1,4 +1,4 @@
-//! Who asks, and what may they do? Admin tokens, and access tokens of an issuer that names operators.
+//! Authentication of operators, by admin tokens or by access tokens of a configured issuer.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -14,46 +14,46 @@ use serde_json::json;
 use sts_jose::Entropy;
 use subtle::ConstantTimeEq as _;
 
-use super::Refusal;
-use crate::client_auth::AuthenticationError;
+use super::Denied;
+use crate::client_auth::{AuthenticationError, SecretQueue};
 use crate::config::{self, AdminToken, Role};
-use crate::exchange::Sts;
 use crate::keys::{Inspected, KeyAccess, TrustedKeys};
 use crate::registry::{Registry, RegistryError};
+use crate::service::Sts;
 use crate::storage::{EntryKind, EntryRow, Origin, Version};
 use crate::verify::{self, OperatorContext, VerifiedOperator};
 
-/// What an admin token begins with, so that whoever finds one knows what it is.
+/// The prefix of an admin token. It makes a leaked token recognizable.
 const PREFIX: &str = "stsadmin_";
-/// How many random bytes a token holds.
+/// The number of random bytes in a token.
 const SECRET_BYTES: usize = 32;
 /// The length of a salt, in bytes.
 const SALT_BYTES: usize = 16;
-/// The greatest age of an operator's access token.
+/// The maximum age of an operator's access token.
 const MAX_TOKEN_AGE: &str = "60m";
-/// The longest bearer token that is looked at, in bytes; an access token may be as long.
+/// The maximum length of a bearer token, in bytes. It leaves room for an access token.
 const MAX_BEARER_BYTES: usize = 16 * 1024;
 
-/// Who may use the admin API.
+/// The operators who may use the admin API.
 #[derive(Debug)]
 pub struct Access {
     tokens: Vec<KnownToken>,
     oidc: Option<Oidc>,
 }
 
-/// An operator who has authenticated.
+/// An authenticated operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator {
-    /// The admin token's name, or `SUB of ISS`.
+    /// The name of the admin token, or `SUB of ISS`.
     pub name: String,
-    /// What they may do.
+    /// The role, which decides the permitted requests.
     pub role: Role,
 }
 
 #[derive(Debug)]
 struct KnownToken {
     token: AdminToken,
-    /// The SHA-256 of the token, once it was seen to be the one of the hash: argon2 costs once.
+    /// The SHA-256 of the token, once argon2 has matched it. argon2 then runs once per token.
     seen: OnceLock<[u8; 32]>,
 }
 
@@ -65,19 +65,20 @@ struct Oidc {
     config: config::AdminOidc,
 }
 
-/// An admin token that was just made: the one time that it is known.
+/// A new admin token. The token itself is known only here.
 pub struct NewToken {
-    /// The token.
+    /// The token in clear text.
     pub token: SecretString,
-    /// Its hash, for the configuration.
+    /// The argon2id hash of the token, for the configuration.
     pub hash: String,
 }
 
 impl Access {
-    /// What the configuration says.
+    /// Creates the operators that the configuration names.
     ///
     /// # Errors
-    /// [`RegistryError`]: never, as long as an issuer's entry reads what is written here.
+    /// [`RegistryError`] if the entry built here for the issuer of operators cannot be parsed;
+    /// never expected.
     pub fn new(config: &config::Admin, access: &KeyAccess) -> Result<Self, RegistryError> {
         let known = |token: &AdminToken| KnownToken { token: token.clone(), seen: OnceLock::new() };
         let oidc = match (&config.oidc.issuer, &config.oidc.audience) {
@@ -110,22 +111,21 @@ impl Access {
         Ok(Self { tokens: config.tokens.iter().map(known).collect(), oidc })
     }
 
-    /// The operator who asks. `authorization` are all `Authorization` headers of the request. A failed attempt is counted.
+    /// Authenticates the operator of a request, and counts a failed attempt. `authorization` holds
+    /// all `Authorization` headers of the request.
     ///
     /// # Errors
-    /// [`Refusal`]; the same for a token that nobody knows and for a wrong one.
+    /// [`Denied`]; an unknown token and a wrong token cause the same error.
     pub async fn authenticate(
         &self,
         sts: &Sts,
         authorization: &[&HeaderValue],
         source: IpAddr,
-    ) -> Result<Operator, Refusal> {
+    ) -> Result<Operator, Denied> {
         if self.tokens.is_empty() && self.oidc.is_none() {
-            return Err(Refusal::NotConfigured);
+            return Err(Denied::NotConfigured);
         }
-        if let Some(retry_after) = sts.operator_waits(source) {
-            return Err(Refusal::TooManyAttempts { retry_after });
-        }
+        sts.rates().admit_attempt(source)?;
         let refusal = match self.identify(sts, authorization).await {
             Ok(operator) => return Ok(operator),
             Err(refusal) => refusal,
@@ -133,21 +133,21 @@ impl Access {
         if !refusal.is_failed_attempt() {
             return Err(refusal);
         }
-        let claimed = bearer(authorization).ok().and_then(claimed_name);
-        match sts.operator_failed(source, claimed) {
-            Some(retry_after) => Err(Refusal::TooManyAttempts { retry_after }),
-            None => Err(refusal),
-        }
+        // The id of an agent never contains a space.
+        let claimed = bearer(authorization).ok().and_then(claimed_name).map(|name| format!("operator {name}"));
+        sts.rates().failed_attempts(source, claimed.as_deref(), 1)?;
+        Err(refusal)
     }
 
-    /// Reads the key set of the issuer of operators again, so that a key that was withdrawn is believed no longer.
+    /// Fetches the key set of the issuer of operators again, so that a withdrawn key is no longer
+    /// accepted.
     pub async fn refresh(&self) {
         if let Some(oidc) = &self.oidc {
             oidc.trusted.refresh().await;
         }
     }
 
-    /// Reads the key set of the issuer of operators and says what came of it.
+    /// Fetches the key set of the issuer of operators and returns the result.
     pub async fn inspect(&self) -> Vec<Inspected> {
         match &self.oidc {
             Some(oidc) => oidc.trusted.inspect().await,
@@ -155,7 +155,7 @@ impl Access {
         }
     }
 
-    async fn identify(&self, sts: &Sts, authorization: &[&HeaderValue]) -> Result<Operator, Refusal> {
+    async fn identify(&self, sts: &Sts, authorization: &[&HeaderValue]) -> Result<Operator, Denied> {
         let bearer = bearer(authorization)?;
         match &self.oidc {
             // A JWT has three parts; an admin token has two.
@@ -164,7 +164,7 @@ impl Access {
         }
     }
 
-    async fn by_token(&self, sts: &Sts, bearer: &str) -> Result<Operator, Refusal> {
+    async fn by_token(&self, sts: &Sts, bearer: &str) -> Result<Operator, Denied> {
         let name = claimed_name(bearer);
         let known = self.tokens.iter().find(|known| Some(known.token.name.as_str()) == name);
         let seen: [u8; 32] = digest(&SHA256, bearer.as_bytes()).as_ref().try_into().unwrap_or_default();
@@ -173,18 +173,19 @@ impl Access {
             return Ok(known.operator());
         }
         if name.is_none() {
-            return Err(Refusal::Token);
+            return Err(Denied::Token);
         }
         let hash = known.map(|known| known.token.hash.clone());
-        let matches = sts.secret_matches(hash, bearer.to_owned().into()).await;
+        let secret = bearer.to_owned().into();
+        let matches = sts.secrets().argon2_matches(SecretQueue::Operators, hash, secret).await;
         match known.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
             Some(known) => {
-                // Another request may have been first with the same.
+                // A concurrent request may have stored the same value first.
                 let _same = known.seen.set(seen);
                 Ok(known.operator())
             }
-            None if matches!(matches, Err(AuthenticationError::Overloaded)) => Err(Refusal::Overloaded),
-            None => Err(Refusal::Token),
+            None if matches!(matches, Err(AuthenticationError::Overloaded)) => Err(Denied::Overloaded),
+            None => Err(Denied::Token),
         }
     }
 }
@@ -196,8 +197,9 @@ impl KnownToken {
 }
 
 impl Oidc {
-    /// Whoever the issuer names and gives no role is authenticated, and may do nothing: which is said as any refusal of a token.
-    async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Refusal> {
+    /// Returns the operator of an access token. A subject without a configured role is
+    /// authenticated but may do nothing; the error is that of a missing role.
+    async fn operator(&self, sts: &Sts, token: &str) -> Result<Operator, Denied> {
         let snapshot = sts.snapshot();
         let context = OperatorContext {
             registry: &self.registry,
@@ -209,24 +211,23 @@ impl Oidc {
             now: sts.now(),
         };
         let verified = verify::operator(&context, token).await;
-        let verified = verified.map_err(|error| {
-            if error.is_outage() { Refusal::IssuerKeys(error) } else { Refusal::AccessToken(error) }
-        })?;
+        let verified = verified
+            .map_err(|error| if error.is_outage() { Denied::IssuerKeys(error) } else { Denied::AccessToken(error) })?;
         let VerifiedOperator { iss, sub, values } = verified;
         let holds = |names: &[String]| names.iter().any(|name| values.contains(name));
         let role = self.config.values().into_iter().find(|(_, names)| holds(names)).map(|(role, _)| role);
         match role {
             Some(role) => Ok(Operator { name: format!("{sub} of {iss}"), role }),
-            None => Err(Refusal::Role { needs: Role::Reader }),
+            None => Err(Denied::Role { needs: Role::Reader }),
         }
     }
 }
 
 impl NewToken {
-    /// Makes a token of this name. Takes as long as an argon2id hash takes: some 20 ms.
+    /// Creates a token with this name. Takes about 20 ms, the time of an argon2id hash.
     ///
     /// # Errors
-    /// What argon2 says, which is never expected.
+    /// The error of argon2, which is never expected.
     pub fn make(name: &str, entropy: &dyn Entropy) -> Result<Self, argon2::password_hash::Error> {
         let (mut secret, mut salt) = ([0; SECRET_BYTES], [0; SALT_BYTES]);
         entropy.fill(&mut secret);
@@ -243,38 +244,38 @@ impl std::fmt::Debug for NewToken {
     }
 }
 
-/// The one bearer token (RFC 6750 §2.1).
-fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Refusal> {
+/// Returns the single bearer token (RFC 6750 §2.1).
+fn bearer<'a>(authorization: &[&'a HeaderValue]) -> Result<&'a str, Denied> {
     let header = match authorization {
-        [] => return Err(Refusal::Unauthenticated),
-        [header] => header.to_str().ok().ok_or(Refusal::Authorization)?,
-        _ => return Err(Refusal::Authorization),
+        [] => return Err(Denied::Unauthenticated),
+        [header] => header.to_str().ok().ok_or(Denied::Authorization)?,
+        _ => return Err(Denied::Authorization),
     };
     let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::Unauthenticated);
+        return Err(Denied::Unauthenticated);
     }
     let token = token.trim();
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if token.is_empty() || token.len() > MAX_BEARER_BYTES || !token.bytes().all(is_token) {
-        return Err(Refusal::Authorization);
+        return Err(Denied::Authorization);
     }
     Ok(token)
 }
 
-/// Which admin token a bearer token claims to be. Nothing is verified.
+/// Returns the name of the admin token that a bearer token claims to be. Verifies nothing.
 fn claimed_name(bearer: &str) -> Option<&str> {
     bearer.strip_prefix(PREFIX)?.split_once('.').map(|(name, _)| name)
 }
 
 impl NewToken {
-    /// The lines of the configuration that know the token.
+    /// Returns the lines that add the token to the configuration.
     #[must_use]
     pub fn configuration(&self, name: &str, role: Role) -> String {
         format!("[[admin.tokens]]\nname = \"{name}\"\nrole = \"{role}\"\nhash = \"{}\"", self.hash)
     }
 
-    /// The token itself.
+    /// Returns the token in clear text.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.token.expose_secret()

@@ -1,4 +1,4 @@
-//! The audit log, as an operator searches it.
+//! Searches of the audit log.
 
 use jiff::SignedDuration;
 
@@ -7,26 +7,26 @@ use crate::record::cut;
 use crate::storage::{AuditFilter, StorageError, StoredAuditRow};
 use crate::ttl::Ttl;
 
-/// Which events are wanted; a field that is absent selects all.
+/// The filter of a search. An absent field matches all events.
 #[derive(Debug, Clone, Default)]
 pub struct AuditQuery {
-    /// Only those of this `X-Correlation-ID`.
+    /// Selects events with this `X-Correlation-ID`.
     pub correlation_id: Option<String>,
-    /// Only those of this transaction.
+    /// Selects events of this transaction.
     pub txn: Option<String>,
-    /// Only those of this token.
+    /// Selects events of this token.
     pub jti: Option<String>,
-    /// Only those of the last while.
+    /// Selects events of this most recent span of time.
     pub since: Option<Ttl>,
 }
 
 impl Administration {
-    /// The filter of a query that is made now.
+    /// Returns the storage filter of a query made now.
     #[must_use]
     pub fn audit_filter(&self, query: &AuditQuery) -> AuditFilter {
         let now = self.now();
         let ago = |span: Ttl| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now);
-        // As events hold them: a name that is longer is cut there too.
+        // Events store long names cut; the filter cuts them the same way.
         let name = |name: &Option<String>| name.as_deref().map(|name| cut(name).into_owned());
         AuditFilter {
             after_id: None,
@@ -37,7 +37,7 @@ impl Administration {
         }
     }
 
-    /// Up to `limit` events, oldest first, and fewer where they are large.
+    /// Returns up to `limit` events, oldest first, or fewer if they are large.
     ///
     /// # Errors
     /// [`StorageError`].

@@ -1,10 +1,11 @@
-//! The keys of what an operator may send, and the grammar of each value; entries have theirs in `registry`.
+//! The schemas of request bodies: their keys and the grammar of each value. Entries have theirs in
+//! `registry`.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sts_jose::Algorithm;
 
-use super::{ExplainRequest, Named, Refusal, RotateRequest};
+use super::{Denied, ExplainRequest, Named, RotateRequest};
 use crate::document::{FieldFault, Key, Schema, Shape, read_object};
 
 static REVOCATION: Schema = Schema {
@@ -62,38 +63,38 @@ fn algorithm(text: &str) -> Result<(), String> {
     text.parse::<Algorithm>().map(drop).map_err(|error| error.to_string())
 }
 
-fn read<T: DeserializeOwned>(schema: &Schema, body: &Map<String, Value>) -> Result<T, Refusal> {
-    let values = read_object(schema, body).map_err(Refusal::Faults)?;
+fn read<T: DeserializeOwned>(schema: &Schema, body: &Map<String, Value>) -> Result<T, Denied> {
+    let values = read_object(schema, body).map_err(Denied::Faults)?;
     let read = serde_json::from_value(Value::Object(values));
-    read.map_err(|error| Refusal::Faults(vec![FieldFault::at("", error.to_string())]))
+    read.map_err(|error| Denied::Faults(vec![FieldFault::at("", error.to_string())]))
 }
 
 impl Named {
-    /// What a body names.
+    /// Reads a revocation from a request body.
     ///
     /// # Errors
-    /// [`Refusal::Faults`].
-    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
         read(&REVOCATION, body)
     }
 }
 
 impl RotateRequest {
-    /// What a body asks for.
+    /// Reads a rotation from a request body.
     ///
     /// # Errors
-    /// [`Refusal::Faults`].
-    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
         read(&ROTATION, body)
     }
 }
 
 impl ExplainRequest {
-    /// What a body asks for.
+    /// Reads a request to explain from a request body.
     ///
     /// # Errors
-    /// [`Refusal::Faults`].
-    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
         read(&EXPLANATION, body)
     }
 }
@@ -104,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// The names of a type's fields, as serde lists them when it meets another.
+    /// Returns the names of a type's fields, as serde lists them in the error for an unknown field.
     fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
         let error = serde_json::from_value::<T>(serde_json::json!({ "-": 0 })).err().unwrap().to_string();
         let (_, expected) = error.split_once("expected").unwrap();

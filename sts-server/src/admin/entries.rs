@@ -1,6 +1,7 @@
-//! The registry's entries, one by one: read, put, deleted.
+//! Single entries of the registry: read, put, delete.
 //!
-//! The API changes what the API made. Of what a file made it only sets and lifts the disablement by an administrator.
+//! The API changes entries that the API made. For an entry from a registry file, it can only set
+//! and clear the disablement by an administrator.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -8,92 +9,93 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::entry_body::{self, DISABLED};
-use super::{Administration, By, Refusal};
+use super::{Administration, By, Denied};
 use crate::config::Role;
 use crate::fault::Fault;
 use crate::record::EventKind;
-use crate::registry::{Entries, JsonEntry, kind_name, rules};
+use crate::registry::{Entries, JsonEntry, rules};
 use crate::storage::{Changed, EntryChange, EntryKind, EntryRow, Origin, Version};
 
-/// How often a change is tried again when others change other entries meanwhile.
+/// The number of attempts of a change while concurrent changes interfere.
 const MAX_ATTEMPTS: usize = 8;
 
-/// An entry, as an operator sees it: without the hashes of secrets.
+/// An entry as operators see it, without the hashes of secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenEntry {
-    /// Its name among its kind.
+    /// The id of the entry within its kind.
     pub id: String,
-    /// Who made it.
+    /// The origin of the entry: the API or a registry file.
     pub origin: Origin,
-    /// Whether an administrator has disabled it, which no registry file lifts.
+    /// True if an administrator has disabled the entry. No registry file can enable it again.
     pub disabled_by_admin: bool,
-    /// Changes whenever the entry does.
+    /// The entity tag, which changes with every change of the entry.
     pub etag: String,
-    /// The entry as the registry file would say it, `disabled` also where an administrator has done it.
+    /// The entry in the form of the registry file. `disabled` is also true if an administrator has
+    /// disabled the entry.
     pub entry: Map<String, Value>,
 }
 
-/// What a request takes the entry for.
+/// The state that a request expects of the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {
-    /// It does not say.
+    /// The request names no state.
     None,
-    /// It does not exist (`If-None-Match: *`).
+    /// The entry does not exist (`If-None-Match: *`).
     Absent,
-    /// It exists (`If-Match: *`).
+    /// The entry exists (`If-Match: *`).
     Present,
-    /// It is one of these (`If-Match`).
+    /// The entry has one of these entity tags (`If-Match`).
     Is(Vec<String>),
 }
 
-/// What became of a PUT.
+/// The outcome of a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// The entry is new.
     Created,
-    /// It has changed, or was so already.
+    /// The entry existed, and now has the requested content.
     Changed,
 }
 
-/// What is to be put, and by whom.
+/// An entry to store, with its precondition and the role of the operator.
 #[derive(Debug)]
 pub struct PutEntry<'a> {
     /// The kind of the entry.
     pub kind: EntryKind,
-    /// Its name.
+    /// The id of the entry, from the path.
     pub id: &'a str,
-    /// What it shall say.
+    /// The requested content of the entry.
     pub body: &'a Map<String, Value>,
-    /// What it is taken for.
+    /// The expected state of the stored entry.
     pub precondition: &'a Precondition,
-    /// What its author may do.
+    /// The role of the operator, which limits the permitted changes.
     pub role: Role,
 }
 
 impl Administration {
-    /// All entries of a kind, by their names.
+    /// Returns all entries of a kind, ordered by id.
     ///
     /// # Errors
-    /// [`Refusal`]: the database.
-    pub async fn entries(&self, kind: EntryKind) -> Result<Vec<SeenEntry>, Refusal> {
+    /// [`Denied`] if the database cannot be read.
+    pub async fn entries(&self, kind: EntryKind) -> Result<Vec<SeenEntry>, Denied> {
         let rows = self.store.entries().await?.entries();
         Ok(rows.iter().filter(|row| row.kind == kind).map(seen).collect())
     }
 
-    /// One entry.
+    /// Returns one entry.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], or the database.
-    pub async fn entry(&self, kind: EntryKind, id: &str) -> Result<SeenEntry, Refusal> {
+    /// [`Denied::NotFound`], or an error of the database.
+    pub async fn entry(&self, kind: EntryKind, id: &str) -> Result<SeenEntry, Denied> {
         let rows = self.store.entries().await?.entries();
-        Ok(seen(find(&rows, kind, id).ok_or(Refusal::NotFound)?))
+        Ok(seen(find(&rows, kind, id).ok_or(Denied::NotFound)?))
     }
 
-    /// Makes an entry say what it shall say.
+    /// Stores an entry with the requested content.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing is stored then.
-    pub async fn put_entry(&self, put: &PutEntry<'_>, by: &By) -> Result<(Put, SeenEntry), Refusal> {
+    /// [`Denied`]; nothing is stored then.
+    pub async fn put_entry(&self, put: &PutEntry<'_>, by: &By) -> Result<(Put, SeenEntry), Denied> {
         for _ in 0..MAX_ATTEMPTS {
             let (version, rows) = self.unaltered(put.kind, put.id).await?;
             let stored = find(&rows, put.kind, put.id);
@@ -104,30 +106,30 @@ impl Administration {
                 return Ok((outcome, seen(&row)));
             }
             let word = if stored.is_some() { "change" } else { "add" };
-            let detail = format!("{word} {} {}{keys}", kind_name(put.kind), put.id);
+            let detail = format!("{word} {} {}{keys}", put.kind.as_str(), put.id);
             let change = EntryChange::Put(row.clone());
             if self.change_entry(version, change, by, detail).await? == Changed::Conflict {
                 continue;
             }
             return Ok((outcome, seen(&row)));
         }
-        Err(Refusal::Contended)
+        Err(Denied::Contended)
     }
 
     /// Deletes an entry that the API made.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing is deleted then.
+    /// [`Denied`]; nothing is deleted then.
     pub async fn delete_entry(
         &self,
         kind: EntryKind,
         id: &str,
         precondition: &Precondition,
         by: &By,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Denied> {
         for _ in 0..MAX_ATTEMPTS {
             let (version, rows) = self.unaltered(kind, id).await?;
-            let stored = find(&rows, kind, id).ok_or(Refusal::NotFound)?;
+            let stored = find(&rows, kind, id).ok_or(Denied::NotFound)?;
             precondition.check(Some(stored))?;
             if stored.origin == Origin::File {
                 return Err(entry_body::made_by_file("leave it out of the file to delete it"));
@@ -137,20 +139,21 @@ impl Administration {
             let faults = self.new_faults(&before, &after);
             if !faults.is_empty() {
                 let faults = faults.into_iter().map(entry_body::unplaced).collect();
-                return Err(Refusal::Conflict(faults));
+                return Err(Denied::Conflict(faults));
             }
-            let detail = format!("remove {} {id}", kind_name(kind));
+            let detail = format!("remove {} {id}", kind.as_str());
             let change = EntryChange::Delete(kind, id.to_owned());
             if self.change_entry(version, change, by, detail).await? == Changed::Conflict {
                 continue;
             }
             return Ok(());
         }
-        Err(Refusal::Contended)
+        Err(Denied::Contended)
     }
 
-    /// All entries, and their version. One that was written past the servers may not be changed: what is left of it would be sealed.
-    async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Refusal> {
+    /// Returns all entries and their version. Refuses to change an entry that was written outside
+    /// the server, because the change would seal its unreviewed parts.
+    async fn unaltered(&self, kind: EntryKind, id: &str) -> Result<(Version, Vec<EntryRow>), Denied> {
         let stored = self.store.entries().await?;
         if stored.is_altered(kind, id) {
             return Err(entry_body::altered());
@@ -164,26 +167,26 @@ impl Administration {
         change: EntryChange,
         by: &By,
         detail: String,
-    ) -> Result<Changed, Refusal> {
+    ) -> Result<Changed, Denied> {
         let audit = [self.audit_row(EventKind::RegistryChanged, by, |event| event.detail = Some(detail))];
         Ok(self.store.change_entries(version, &[change], &audit).await?)
     }
 
-    /// The row as it would be, and the keys that differ, for audit.
+    /// Returns the changed row, and the keys that differ, for audit.
     fn changed_row(
         &self,
         put: &PutEntry<'_>,
         stored: Option<&EntryRow>,
         rows: &[EntryRow],
-    ) -> Result<(EntryRow, String), Refusal> {
+    ) -> Result<(EntryRow, String), Denied> {
         let stored_body = stored.map(entry_body::stored);
         let body =
-            entry_body::with_withheld(put.body, stored_body.as_ref()).map_err(|fault| Refusal::Faults(vec![fault]))?;
+            entry_body::with_withheld(put.body, stored_body.as_ref()).map_err(|fault| Denied::Faults(vec![fault]))?;
         let read = JsonEntry::read(put.kind, &body);
-        let body = entry_body::written(put.kind, put.id, &read).map_err(Refusal::Faults)?;
+        let body = entry_body::written(put.kind, put.id, &read).map_err(Denied::Faults)?;
         let mut keys = entry_body::differing_keys(stored_body.as_ref(), &body);
         if put.role < Role::Admin && keys != [DISABLED] && !(keys.is_empty() && stored.is_some()) {
-            return Err(Refusal::Role { needs: Role::Admin });
+            return Err(Denied::Role { needs: Role::Admin });
         }
         if let (Some(stored), Some(stored_body)) = (stored, &stored_body)
             && (stored.origin == Origin::File)
@@ -198,7 +201,7 @@ impl Administration {
         }
         let files = entry_body::named_files(&body, stored_body.as_ref());
         if !files.is_empty() {
-            return Err(Refusal::Faults(files));
+            return Err(Denied::Faults(files));
         }
         self.check_together(put, &read, rows)?;
         let text = Value::Object(body).to_string();
@@ -216,8 +219,8 @@ impl Administration {
         Ok((row, keys))
     }
 
-    /// Refuses an entry that breaks a rule, alone or with the others, or makes one of the others break one.
-    fn check_together(&self, put: &PutEntry<'_>, read: &JsonEntry, rows: &[EntryRow]) -> Result<(), Refusal> {
+    /// Refuses an entry that breaks a rule, alone or together with the others.
+    fn check_together(&self, put: &PutEntry<'_>, read: &JsonEntry, rows: &[EntryRow]) -> Result<(), Denied> {
         let before = Entries::from_rows(rows);
         let others = rows.iter().filter(|row| (row.kind, row.id.as_str()) != (put.kind, put.id));
         let after = Entries::from_rows(others).and(read.entries());
@@ -227,10 +230,10 @@ impl Administration {
         }
         let placed =
             |fault: &Fault| if read.concerns(fault) { read.placed(fault) } else { entry_body::unplaced(fault.clone()) };
-        Err(Refusal::Faults(faults.iter().map(placed).collect()))
+        Err(Denied::Faults(faults.iter().map(placed).collect()))
     }
 
-    /// The errors that there were not before: what is wrong already does not stand in anybody's way.
+    /// Returns the errors that the change would add. Existing errors do not block a change.
     fn new_faults(&self, before: &Entries, after: &Entries) -> Vec<Fault> {
         let known = rules(before, Some(&*self.config));
         let faults = rules(after, Some(&*self.config)).into_iter();
@@ -239,13 +242,13 @@ impl Administration {
 }
 
 impl Precondition {
-    fn check(&self, stored: Option<&EntryRow>) -> Result<(), Refusal> {
+    fn check(&self, stored: Option<&EntryRow>) -> Result<(), Denied> {
         match (self, stored) {
-            (Self::None, _) => Err(Refusal::PreconditionRequired),
+            (Self::None, _) => Err(Denied::PreconditionRequired),
             (Self::Absent, None) | (Self::Present, Some(_)) => Ok(()),
             (Self::Is(etags), Some(stored)) if etags.contains(&etag(stored)) => Ok(()),
             (Self::Absent, Some(_)) | (Self::Present | Self::Is(_), None) | (Self::Is(_), Some(_)) => {
-                Err(Refusal::PreconditionFailed)
+                Err(Denied::PreconditionFailed)
             }
         }
     }
@@ -265,13 +268,9 @@ fn seen(row: &EntryRow) -> SeenEntry {
     }
 }
 
-/// A name of the row's content: of what is shown and of what is withheld.
+/// Returns a hash of the row's full content, including the withheld parts.
 fn etag(row: &EntryRow) -> String {
-    let origin = match row.origin {
-        Origin::File => "file",
-        Origin::Api => "api",
-    };
-    let content = format!("{origin} {} {}", row.disabled_by_admin, row.body);
+    let content = format!("{} {} {}", row.origin.as_str(), row.disabled_by_admin, row.body);
     let digest = digest(&SHA256, content.as_bytes());
     URL_SAFE_NO_PAD.encode(digest.as_ref().get(..16).unwrap_or_default())
 }

@@ -1,27 +1,28 @@
-//! What an entry says: as it is stored, as it is shown, and as somebody sends it.
+//! The body of an entry: as stored, as shown, and as received.
 
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::Denied;
 use crate::document::FieldFault;
 use crate::fault::Fault;
 use crate::registry::{Delegation, FILE_KEYS, JsonEntry, differing_keys as differing};
 use crate::storage::{EntryKind, EntryRow};
 
-/// The key that every kind of entry has.
+/// The key that disables an entry of any kind.
 pub(super) const DISABLED: &str = "disabled";
-/// What is shown in place of the hash of a secret, and leaves it as it is where it is put.
+/// The placeholder for the hash of a secret. A PUT of the placeholder keeps the stored hash.
 pub const WITHHELD: &str = "withheld";
-/// Where hashes of secrets stand: an agent's `auth`.
+/// The key of an agent that contains the hashes of secrets.
 const AUTH: &str = "auth";
 const SECRETS: [&str; 2] = ["client_secret_hash", "client_secret_sha256"];
 
-/// The entry of a row, without what an administrator did to it; empty where it does not read.
+/// Returns the stored entry, without the disablement by an administrator. Empty if the row cannot
+/// be parsed.
 pub(super) fn stored(row: &EntryRow) -> Map<String, Value> {
     serde_json::from_str(&row.body).unwrap_or_default()
 }
 
-/// The entry of a row, for whoever may read it.
+/// Returns the entry as operators see it.
 pub(super) fn shown(row: &EntryRow) -> Map<String, Value> {
     let mut entry = stored(row);
     if row.disabled_by_admin {
@@ -37,7 +38,7 @@ pub(super) fn shown(row: &EntryRow) -> Map<String, Value> {
     entry
 }
 
-/// The body with the stored hashes where it leaves them as they are.
+/// Returns the body with the stored hashes in place of the placeholders.
 pub(super) fn with_withheld(
     body: &Map<String, Value>,
     stored: Option<&Map<String, Value>>,
@@ -53,7 +54,8 @@ pub(super) fn with_withheld(
     Ok(body)
 }
 
-/// The entry as it would be stored, of a body that could be read and is the entry that the path names.
+/// Returns the entry to be stored. Refuses a body with faults, or with an id that differs from the
+/// path.
 pub(super) fn written(kind: EntryKind, id: &str, read: &JsonEntry) -> Result<Map<String, Value>, Vec<FieldFault>> {
     let faults = read.faults();
     if !faults.is_empty() {
@@ -86,7 +88,8 @@ fn other_name(pointer: &str, id: &str, name: &str) -> Option<FieldFault> {
     (id != name).then(|| FieldFault::at(pointer, format!("the path names {id:?}, and the body {name:?}")))
 }
 
-/// A delegation is named `actor->target`, and further ones of the same pair `actor->target#2` and so on.
+/// Checks the id of a delegation: `actor->target`, with `#2` and so on for further ones of the
+/// pair.
 fn other_pair(id: &str, delegation: &Delegation) -> Option<FieldFault> {
     let pair = format!("{}->{}", delegation.actor, delegation.target);
     let rest = id.strip_prefix(&pair);
@@ -100,8 +103,10 @@ fn other_pair(id: &str, delegation: &Delegation) -> Option<FieldFault> {
     Some(FieldFault::at("/actor", message))
 }
 
-/// Refuses the files that an entry of the API names. The server reads files with its own rights and sends some of them away, and one that
-/// cannot be read would stop the tokens of its issuer everywhere. A file that is stored already may stay.
+/// Refuses the files that an entry of the API names, unless the stored entry names them already.
+///
+/// The server reads files with its own rights and sends the content of some of them out. A file
+/// that cannot be read would stop the tokens of its issuer on every server.
 pub(super) fn named_files(body: &Map<String, Value>, stored: Option<&Map<String, Value>>) -> Vec<FieldFault> {
     let of_auth = |entry: &Map<String, Value>| entry.get("auth").and_then(|auth| auth.get("ca_file")).cloned();
     let is_new =
@@ -113,17 +118,18 @@ pub(super) fn named_files(body: &Map<String, Value>, stored: Option<&Map<String,
     keys.chain(auth_file.map(|_| "/auth/ca_file".to_owned())).map(fault).collect()
 }
 
-/// The keys in which an entry differs from the stored one.
+/// Returns the keys that differ between an entry and the stored entry.
 pub(super) fn differing_keys(stored: Option<&Map<String, Value>>, wanted: &Map<String, Value>) -> Vec<String> {
     differing(stored.unwrap_or(&Map::new()), wanted)
 }
 
-/// The row of a file-made entry, as far as the API may make it what is wanted.
+/// Returns the row of an entry from a file, with the requested disablement. Refuses any other
+/// change.
 pub(super) fn disabled(
     row: &EntryRow,
     stored: &Map<String, Value>,
     wanted: &Map<String, Value>,
-) -> Result<EntryRow, Refusal> {
+) -> Result<EntryRow, Denied> {
     let others: Vec<String> = differing(stored, wanted).into_iter().filter(|key| key != DISABLED).collect();
     if !others.is_empty() {
         return Err(made_by_file(format!("this differs: {}", others.join(", "))));
@@ -138,18 +144,18 @@ pub(super) fn disabled(
     }
 }
 
-/// A fault of an entry that is stored already.
+/// Returns a fault that concerns a stored entry, so it points at no place in the body.
 pub(super) fn unplaced(fault: Fault) -> FieldFault {
     FieldFault { pointer: None, parameter: None, message: fault.message, help: fault.help }
 }
 
-/// A change of an entry that was written past the servers.
-pub(super) fn altered() -> Refusal {
+/// Returns the refusal to change an entry that was written outside the server.
+pub(super) fn altered() -> Denied {
     let message =
         "the entry was written or altered past the server: review it, then seal it with `sts-server registry accept`";
-    Refusal::Conflict(vec![FieldFault { pointer: None, parameter: None, message: message.to_owned(), help: None }])
+    Denied::Conflict(vec![FieldFault { pointer: None, parameter: None, message: message.to_owned(), help: None }])
 }
 
-pub(super) fn made_by_file(message: impl Into<String>) -> Refusal {
-    Refusal::FileMade(FieldFault { pointer: None, parameter: None, message: message.into(), help: None })
+pub(super) fn made_by_file(message: impl Into<String>) -> Denied {
+    Denied::FileMade(FieldFault { pointer: None, parameter: None, message: message.into(), help: None })
 }

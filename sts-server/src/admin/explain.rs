@@ -1,4 +1,4 @@
-//! Which rule allows or refuses an exchange, and why.
+//! Explanations of the rule that allows or refuses an exchange.
 
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -7,53 +7,59 @@ use sts_protocol::{Scope, Tenant, parameter};
 use utoipa::ToSchema;
 
 use super::Wrong;
-use crate::exchange::{Asker, Explanation, SUPPOSED, Sts, Supposition};
+use crate::exchange::{self, Asker, Explanation, SUPPOSED, Supposition};
+use crate::service::Sts;
 use crate::verify::{SupposedSubject, suppose};
 
-/// A request that is not made. With `subject_token`, a real token is verified; with `issuer` and `sub`, a user is supposed. No Debug:
-/// it may hold a token.
+/// A hypothetical request.
+///
+/// With `subject_token`, a real token is verified; with `issuer` and `sub`, a user is supposed. It
+/// has no `Debug`, because it may hold a token.
 #[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// The agent that asks; it is supposed. Absent, `client_assertion` or `actor_token` says which agent asks.
+    /// The supposed agent that makes the request. If absent, `client_assertion` or `actor_token`
+    /// identifies it.
     pub actor: Option<String>,
-    /// A client assertion, or a workload token in its place: verified and not spent. Not together with `actor`.
+    /// A client assertion, or a workload token in its place. It is verified but not spent. Excludes
+    /// `actor`.
     pub client_assertion: Option<String>,
-    /// An actor token. Without `actor` and `client_assertion` it is the credential of the request.
+    /// An actor token. Without `actor` and `client_assertion` it authenticates the request.
     pub actor_token: Option<String>,
-    /// `audience` of the request: the agent to be called.
+    /// The `audience` of the request: the agent to be called.
     pub target: Vec<String>,
-    /// `resource` of the request.
+    /// The `resource` of the request.
     pub resource: Vec<String>,
-    /// `scope` of the request, separated by spaces.
+    /// The `scope` of the request, separated by spaces.
     pub scope: Option<String>,
-    /// `X-Tenant-ID` of the request.
+    /// The `X-Tenant-ID` of the request.
     pub x_tenant_id: Option<String>,
-    /// Whether the agent asks on its own behalf (`client_credentials`).
+    /// True if the agent acts on its own behalf (`client_credentials`).
     pub service_account: bool,
     /// A real subject token.
     pub subject_token: Option<String>,
-    /// The declared type of the subject token; absent, `urn:ietf:params:oauth:token-type:jwt`.
+    /// The declared type of the subject token. Defaults to `urn:ietf:params:oauth:token-type:jwt`.
     pub subject_token_type: Option<String>,
     /// The issuer of the supposed user.
     pub issuer: Option<String>,
-    /// The supposed user, as the issuer names it.
+    /// The supposed user, as named by the issuer.
     pub sub: Option<String>,
     /// The tenant of the supposed user.
     pub tenant: Option<String>,
-    /// The scope that the supposed token holds; absent, what its issuer's entry says.
+    /// The scope of the supposed token. Defaults to the scope that the issuer's entry defines.
     pub subject_scope: Option<String>,
     /// The roles of the supposed user.
     pub role: Vec<String>,
-    /// The agents that have acted so far, the last one first.
+    /// The agents that have acted so far, the latest first.
     pub chain: Vec<String>,
 }
 
 impl ExplainRequest {
-    /// Goes through the steps. May fetch key sets of outside issuers; issues and writes nothing.
+    /// Runs the steps of the request. May fetch key sets of outside issuers; issues and writes
+    /// nothing.
     ///
     /// # Errors
-    /// [`Wrong`] names the parameter that makes no sense.
+    /// [`Wrong`] names the invalid parameter.
     pub async fn explain(&self, sts: &Sts) -> Result<Explanation, Wrong> {
         let actor = match (&self.actor, &self.client_assertion, &self.actor_token) {
             (Some(actor), None, _) => Asker::Supposed(actor),
@@ -64,27 +70,24 @@ impl ExplainRequest {
             }
         };
         if matches!(actor, Asker::Authenticated) && self.asks_for_nothing() {
-            return Ok(sts.explain_authentication(self.credentials().as_bytes()).await);
+            return Ok(exchange::explain_authentication(sts, self.credentials().as_bytes()).await);
         }
         let body = self.body()?;
         let headers = self.headers()?;
         let subject = match self.supposed()? {
             None => None,
-            Some(supposed) => {
-                let snapshot = sts.snapshot();
-                Some(suppose(&snapshot.verify_context(sts.issuer(), sts_jose::MAX_TOKEN_BYTES, sts.now()), supposed))
-            }
+            Some(supposed) => Some(suppose(&sts.view().verify_context(), supposed)),
         };
         let supposition = Supposition { actor, subject };
-        Ok(sts.explain(body.as_bytes(), &headers, supposition).await)
+        Ok(exchange::explain(sts, body.as_bytes(), &headers, supposition).await)
     }
 
-    /// Returns true if there is nothing but credentials.
+    /// Returns true if the request contains only credentials.
     fn asks_for_nothing(&self) -> bool {
         !self.service_account && self.subject_token.is_none() && self.issuer.is_none() && self.sub.is_none()
     }
 
-    /// The credentials, and the grant that they would be sent for.
+    /// Returns a form with the credentials and the grant that needs them.
     fn credentials(&self) -> String {
         let mut parameters = self.credential_parameters();
         parameters.push((parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE.to_owned()));
@@ -123,7 +126,7 @@ impl ExplainRequest {
         }))
     }
 
-    /// The body that a request with these parameters would have.
+    /// Returns the body of a request with these parameters.
     fn body(&self) -> Result<String, Wrong> {
         let mut parameters = self.credential_parameters();
         let grant = match (self.service_account, &self.subject_token, &self.issuer) {

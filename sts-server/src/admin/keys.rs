@@ -1,4 +1,4 @@
-//! The signing keys: listed, made, rotated, revoked, sealed anew.
+//! The signing keys: list, create, rotate, revoke, reseal.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,36 +10,36 @@ use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
 use crate::record::EventKind;
 use crate::storage::{AuditRow, KeyChanges, KeyState, StorageError};
 
-/// A signing key, as an operator sees it.
+/// A signing key as operators see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ListedKey {
     /// The key's identifier.
     pub kid: String,
-    /// The JOSE name of its algorithm.
+    /// The JOSE name of the algorithm.
     pub algorithm: String,
-    /// Where it is in its life: `next`, `active` or `retired`.
+    /// The state of the key: `next`, `active` or `retired`.
     pub state: &'static str,
-    /// When it entered that state.
+    /// The time at which the key entered its state.
     #[schema(value_type = String, format = DateTime)]
     pub state_since: Timestamp,
-    /// When it was made.
+    /// The time at which the key was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
 }
 
-/// Which keys are to rotate.
+/// The selection of keys to rotate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RotateRequest {
-    /// Only keys of this algorithm: ES256, `EdDSA` or RS256.
+    /// The algorithm of the keys to rotate: ES256, `EdDSA` or RS256. All algorithms if absent.
     #[schema(value_type = Option<String>)]
     pub algorithm: Option<Algorithm>,
-    /// Even if the next key was published too short a time ago for every verifier to know it.
+    /// Rotates even if the next key was published too recently for every verifier to know it.
     pub now: bool,
 }
 
 impl RotateRequest {
-    /// How a next key is treated that verifiers may not know yet.
+    /// Returns the treatment of a next key that verifiers may not know yet.
     #[must_use]
     pub fn rotation(self) -> Rotation {
         if self.now { Rotation::Now } else { Rotation::WhenPublished }
@@ -47,7 +47,7 @@ impl RotateRequest {
 }
 
 impl Administration {
-    /// All signing keys, by algorithm and state.
+    /// Returns all signing keys, by algorithm and state.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -68,7 +68,7 @@ impl Administration {
         Ok(listed.collect())
     }
 
-    /// Makes the keys that are missing.
+    /// Creates the keys that are missing.
     ///
     /// # Errors
     /// [`KeyLifeError`].
@@ -76,7 +76,7 @@ impl Administration {
         keys::ensure(&self.key_policy(), &mut |changes| self.audit_keys(changes, &By::default())).await
     }
 
-    /// Rotates the keys whose time has come, and deletes those of which nothing is alive.
+    /// Rotates the keys that are due, and deletes those without a living token.
     ///
     /// # Errors
     /// [`KeyLifeError`].
@@ -85,7 +85,7 @@ impl Administration {
         keys::maintain(&self.key_policy(), self.config.keys.rotate_every, audit).await
     }
 
-    /// Lets the next key of the algorithm, or of every one, sign.
+    /// Activates the next key of the algorithm, or of every algorithm.
     ///
     /// # Errors
     /// [`KeyLifeError`]; see [`keys::rotate`].
@@ -102,7 +102,7 @@ impl Administration {
         keys::revoke(&self.key_policy(), kid, &mut |changes| self.audit_keys(changes, by)).await
     }
 
-    /// Seals all keys under another master key; how many there are.
+    /// Seals all keys under another master key, and returns their number.
     ///
     /// # Errors
     /// [`KeyLifeError`]; see [`keys::reseal`].
@@ -113,7 +113,7 @@ impl Administration {
         keys::reseal(&self.key_policy(), new, &[event]).await
     }
 
-    /// True if the configured master key opens every stored key.
+    /// Checks that the configured master key opens every stored key.
     ///
     /// # Errors
     /// [`KeyLifeError::Foreign`].
@@ -122,7 +122,7 @@ impl Administration {
         rows.iter().try_for_each(|row| self.key_policy().check(row))
     }
 
-    /// What changing keys takes.
+    /// Returns the inputs of a key change.
     fn key_policy(&self) -> KeyPolicy<'_> {
         KeyPolicy {
             store: &*self.store,

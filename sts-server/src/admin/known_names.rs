@@ -1,4 +1,5 @@
-//! Names that a revocation may be about: those that the registry knows. A typing error must not look like a kill switch.
+//! A check that the registry knows the name in a revocation. A typing error must not look like an
+//! effective revocation.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -8,11 +9,11 @@ use crate::exchange::Revocation;
 use crate::registry::Registry;
 use crate::storage::{EntryKind, EntryRow, RevocationKind};
 
-/// The name in a revocation is unknown.
+/// The registry does not know the name in a revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct UnknownName {
-    /// The parameter that names it.
+    /// The parameter that holds the name.
     pub parameter: &'static str,
     /// The reason, without a suggestion.
     pub message: String,
@@ -20,10 +21,11 @@ pub struct UnknownName {
     pub meant: Option<String>,
 }
 
-/// Checks that the registry knows the agent, the tenant or the issuer of a revocation. `issuers` are those that the configuration names.
+/// Checks that the registry knows the agent, the tenant or the issuer of a revocation. `issuers`
+/// are the issuers that the configuration names.
 ///
-/// Reads entries member by member, so that an entry that this version cannot parse does not block a revocation. Tenants are checked only
-/// if an entry names one.
+/// Reads entries member by member, so that an entry that this version cannot parse does not block a
+/// revocation. Checks tenants only if an entry names a tenant.
 pub(super) fn check(
     revocation: &Revocation,
     issuers: &[&str],
@@ -59,7 +61,7 @@ pub(super) fn check(
     }
 }
 
-/// The error for a token of this service that has no row.
+/// Returns the error for a token of this service without a row.
 pub(super) fn unknown_token(jti: &str) -> UnknownName {
     UnknownName {
         parameter: "jti",
@@ -75,7 +77,7 @@ fn unknown(parameter: &'static str, name: &str, lacks: &str, mut known: Vec<&str
     UnknownName { parameter, message: format!("{lacks} {name:?}"), meant }
 }
 
-/// The tenants that an entry names.
+/// Returns the tenants that an entry names.
 fn tenants(entry: &Value) -> impl Iterator<Item = &str> {
     let listed = ["tenants", "forward_tenants"].into_iter().filter_map(|key| entry.get(key)?.as_array()).flatten();
     listed.chain(entry.get("tenant")).filter_map(Value::as_str).filter(|tenant| *tenant != "*")

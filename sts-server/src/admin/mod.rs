@@ -1,18 +1,22 @@
-//! What operators do, each act once: the commands and the admin API call it here.
+//! The operations of operators, each implemented once for the commands and the admin API.
 //!
-//! What lives here: the acts on the registry as a file (`registry`) and entry by entry (`entries`), the signing keys (`keys`), the revocations (`revocations`) and the audit
-//! log (`audit`), and what an operator may ask of the rules (`explain`); and who may use the admin API (`access`). What must never: flags, requests and answers, which are
-//! `cli`'s and `http`'s. Another act is a method of [`Administration`]; if it changes something, it commits its audit event with it.
+//! What lives here: the operations on the registry file (`registry`), its entries (`entries`), the
+//! signing keys (`keys`), the revocations (`revocations`) and the audit log (`audit`). Also here
+//! are the explanation of the rules (`explain`) and the authentication of operators (`access`).
+//! What must never: flags, requests and responses, which belong to `cli` and `http`. Another
+//! operation is a method of [`Administration`]; if it changes data, it commits its audit event with
+//! the change.
 
 mod access;
 mod audit;
 mod bodies;
+mod denied;
 mod entries;
 mod entry_body;
 mod explain;
 mod keys;
 mod known_names;
-mod refusal;
+
 mod registry;
 mod revocations;
 
@@ -26,21 +30,22 @@ use thiserror::Error;
 pub use crate::document::FieldFault;
 pub use access::{Access, NewToken, Operator};
 pub use audit::AuditQuery;
+pub use denied::Denied;
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};
 pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
-pub use refusal::Refusal;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 
 use crate::config::Config;
-use crate::exchange::Parts;
 use crate::keys::MasterKey;
 use crate::record::{AuditWriter, DETAIL_CHARS, Event, EventKind, cut, cut_detail};
+use crate::service::Parts;
 use crate::storage::{AuditRow, StorageError, Store};
 
-/// What an operator's acts go by: the database, the keys to it, and the configuration. Clones are the same.
+/// The operations of operators on one database, with its keys and configuration. Clones share the
+/// database.
 #[derive(Debug, Clone)]
 pub struct Administration {
     store: Arc<dyn Store>,
@@ -50,48 +55,48 @@ pub struct Administration {
     config: Arc<Config>,
 }
 
-/// Who does it, as the audit event tells it. Empty where nobody but the server itself, or a command, does.
+/// The party recorded in the audit event. Empty for a command and for the server itself.
 #[derive(Debug, Clone, Default)]
 pub struct By {
-    /// The admin token's name, or `SUB of ISS`.
+    /// The name of the admin token, or `SUB of ISS`.
     pub admin: Option<String>,
     /// The `X-Correlation-ID` of the request.
     pub correlation_id: Option<String>,
-    /// Where the request came from.
+    /// The address that sent the request.
     pub source: Option<IpAddr>,
 }
 
-/// What an operator asked for makes no sense.
+/// A parameter of an operator's request is invalid.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{parameter}: {message}")]
 pub struct Wrong {
-    /// The parameter, as the admin API names it; a flag has hyphens in place of its underscores.
+    /// The parameter, as the admin API names it. A flag has hyphens in place of its underscores.
     pub parameter: &'static str,
-    /// What is wrong with it.
+    /// The fault of the parameter.
     pub message: String,
 }
 
 impl Administration {
-    /// The acts on this database.
+    /// Creates the operations on a database.
     #[must_use]
     pub fn new(parts: Parts, config: &Config) -> Self {
         let Parts { store, master, clock, entropy } = parts;
         Self { store, master, clock, entropy, config: Arc::new(config.clone()) }
     }
 
-    /// The present.
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// One audit row about what an operator did.
+    /// Returns one sealed audit row about an operation.
     fn audit_row(&self, kind: EventKind, by: &By, describe: impl FnOnce(&mut Event)) -> AuditRow {
         let mut event = self.event(kind, by);
         describe(&mut event);
         AuditWriter::seal_alone(self.master.audit(), &*self.entropy, &event)
     }
 
-    /// The audit rows about many changes made at once: as many events as the lines take, in one chain.
+    /// Returns the sealed audit rows about many changes made at once: as few events as the lines
+    /// need, in one chain.
     fn audit_lines(&self, kind: EventKind, by: &By, lines: impl Iterator<Item = String>) -> Vec<AuditRow> {
         let described = |detail| Event { detail: Some(detail), ..self.event(kind, by) };
         let events: Vec<Event> = details(lines).into_iter().map(described).collect();
@@ -106,26 +111,26 @@ impl Administration {
         event
     }
 
-    /// Records that a known operator was refused what they `asked` for.
+    /// Records that a known operator was refused the request `asked`.
     ///
     /// # Errors
-    /// [`StorageError`]; the refusal stands all the same.
-    pub async fn refused(&self, refusal: &Refusal, asked: &str, by: &By) -> Result<(), StorageError> {
+    /// [`StorageError`]; the refusal is answered anyway.
+    pub async fn refused(&self, reason: &str, detail: &str, asked: &str, by: &By) -> Result<(), StorageError> {
         let row = self.audit_row(EventKind::AdminRefused, by, |event| {
-            event.reason = Some(refusal.reason().to_owned());
-            event.detail = Some(format!("{}: {}", cut(asked), refusal.detail()));
+            event.reason = Some(reason.to_owned());
+            event.detail = Some(format!("{}: {detail}", cut(asked)));
         });
         self.store.append_audit(&[row]).await
     }
 
-    /// Our issuer.
+    /// Returns our issuer identifier.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.config.issuer
     }
 }
 
-/// Lines joined by semicolons, as many a text as `detail` takes.
+/// Joins lines with semicolons. Each returned text fits into `detail`.
 fn details(lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut details: Vec<String> = Vec::new();
     let mut chars = 0_usize;

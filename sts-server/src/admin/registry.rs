@@ -1,4 +1,4 @@
-//! A registry file applied.
+//! Operations on the whole registry: apply a file, and check or accept the stored tables.
 
 use super::{Administration, By};
 use crate::keys::KeyLifeError;
@@ -15,7 +15,7 @@ impl Administration {
         registry::apply(&*self.store, file, Some(&*self.config), &|plan| self.audit_plan(plan, by)).await
     }
 
-    /// What applying a registry file would change; nothing is.
+    /// Returns the changes that applying a registry file would make. Changes nothing.
     ///
     /// # Errors
     /// [`ApplyError`].
@@ -24,7 +24,8 @@ impl Administration {
         Ok(registry::plan(&rows, file, Some(&*self.config))?)
     }
 
-    /// The rows of registry, keys and revocations that were written, altered or removed past the servers.
+    /// Returns the rows of registry, keys and revocations that were written, altered or removed
+    /// outside the server.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -35,10 +36,11 @@ impl Administration {
         Ok(faults)
     }
 
-    /// Seals what the database holds, and gives the faults that there were until then.
+    /// Seals the present content of the database, and returns the faults that it had.
     ///
     /// # Errors
-    /// [`KeyLifeError::Foreign`] when a signing key does not open under the master key: it is of another database.
+    /// [`KeyLifeError::Foreign`] if a signing key does not open under the master key. The key then
+    /// belongs to another database.
     pub async fn accept_tables(&self, by: &By) -> Result<Vec<TableFault>, KeyLifeError> {
         self.check_keys_open().await?;
         let faults = self.table_faults().await?;

@@ -1,4 +1,4 @@
-//! The kill switch: what is revoked, and what is lifted.
+//! Revocations: revoke, list, lift.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,32 +13,34 @@ use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::registry::{Registry, has_placeholder};
 use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
-/// What is to be revoked or lifted, as an operator names it: exactly one of the first five.
+/// The object of a revocation, as an operator names it: exactly one of the first five members.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
-    /// A token, with every descendant.
+    /// A token, with all tokens exchanged from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// A transaction: everything that came of one first hop, and the token that began it.
+    /// A transaction: all tokens that descend from one first hop, and its subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub txn: Option<String>,
-    /// A user, as its issuer names it; without `issuer`, also as minted tokens do.
+    /// A user, as its issuer names it. Without `issuer`, also as minted tokens name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// An agent: every token in whose chain it stands.
+    /// An agent: every token whose actor chain contains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// A tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Whose token or user it is. Of a token, absent, this service's; of a user, absent, every issuer's. Goes with `jti` and `sub` alone.
+    /// The issuer of the token or user. Without it, a token belongs to this service, and a user to
+    /// any issuer. Only valid with `jti` and `sub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Also refuses tokens that are issued later, until lifted. Goes with `sub`, `agent` and `tenant` alone.
+    /// Also refuses tokens issued later, until the revocation is lifted. Only valid with `sub`,
+    /// `agent` and `tenant`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
-    /// Revokes a name that the registry does not know.
+    /// Accepts a name that the registry does not know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
 }
@@ -46,11 +48,11 @@ pub struct Named {
 /// A revocation with its reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeRequest {
-    /// The object and its name.
+    /// The kind and the name of the object.
     pub revocation: Revocation,
-    /// The tokens that it refuses.
+    /// The tokens that the revocation refuses.
     pub reach: Reach,
-    /// The names that are accepted.
+    /// The names that the request may revoke.
     pub names: Names,
 }
 
@@ -59,11 +61,11 @@ pub struct RevokeRequest {
 pub enum Reach {
     /// Tokens issued until now.
     IssuedUntilNow,
-    /// All tokens, until lifted.
+    /// All tokens, until the revocation is lifted.
     Hold,
 }
 
-/// The names that may be revoked.
+/// The names that a request may revoke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// Names that the registry knows.
@@ -83,20 +85,21 @@ pub enum NotRevoked {
     Storage(#[from] StorageError),
 }
 
-/// What came of a revocation.
+/// The outcome of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RevocationDone {
-    /// The number of entries that were added or reach further now: of a transaction, one for each outside token that began it too.
+    /// The number of entries added or extended. A transaction counts each outside token that
+    /// started it too.
     pub revoked: u64,
-    /// The end of the revocation; absent if it lasts until lifted.
+    /// The time at which the revocation ends. Absent if it lasts until lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// True if tokens that are issued later are refused too. Otherwise new tokens are not stopped.
+    /// True if tokens issued later are refused too.
     pub hold: bool,
 }
 
-/// A revocation in force: its object, as an operator names it, its time and its end.
+/// A revocation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
@@ -114,22 +117,24 @@ pub struct StandingRevocation {
     /// A tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Whose token or user it is.
+    /// The issuer of the token or user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// The time at which it was made. Tokens issued at or before it are refused; a hold refuses all.
+    /// The time of the revocation. Tokens issued at or before it are refused; a hold refuses all
+    /// tokens.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// The end of the revocation, when its token expires; absent if it lasts until lifted.
+    /// The time at which the revocation ends, together with its token. Absent if it lasts until
+    /// lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// True for a hold, which also refuses tokens that are issued later.
+    /// True for a hold, which also refuses tokens issued later.
     pub hold: bool,
 }
 
 impl StandingRevocation {
-    /// The parameter that names the object, and the name.
+    /// Returns the parameter that names the object, and the name.
     #[must_use]
     pub fn name(&self) -> (&'static str, &str) {
         let named = [
@@ -159,16 +164,16 @@ impl StandingRevocation {
     }
 }
 
-/// The end of a revocation; none if it lasts until lifted.
+/// Returns the end of a revocation, or `None` if it lasts until lifted.
 fn end(expires_at: Timestamp) -> Option<Timestamp> {
     (expires_at < UNTIL_LIFTED).then_some(expires_at)
 }
 
 impl Named {
-    /// The revocation that is asked for, at a service of this issuer.
+    /// Returns the requested revocation with its reach. `our_issuer` is the issuer of this service.
     ///
     /// # Errors
-    /// [`Wrong`] names the parameter that makes no sense.
+    /// [`Wrong`] names the invalid parameter.
     pub fn request(&self, our_issuer: &str) -> Result<RevokeRequest, Wrong> {
         let revocation = self.revocation(our_issuer)?;
         if self.hold && matches!(revocation.kind, RevocationKind::Token | RevocationKind::Transaction) {
@@ -181,10 +186,10 @@ impl Named {
         })
     }
 
-    /// The revocation that is meant, at a service of this issuer.
+    /// Returns the revocation without its reach. `our_issuer` is the issuer of this service.
     ///
     /// # Errors
-    /// [`Wrong`] names the parameter that makes no sense.
+    /// [`Wrong`] names the invalid parameter.
     pub fn revocation(&self, our_issuer: &str) -> Result<Revocation, Wrong> {
         let named = [
             (RevocationKind::Token, "jti", &self.jti),
@@ -224,7 +229,7 @@ impl Named {
     }
 }
 
-/// What no token can say is no name, and not every database takes it.
+/// Refuses a name that no token can contain. Not every database accepts such a name.
 pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wrong> {
     if name.is_empty() || name.len() > KEY_TEXT_BYTES || name.chars().any(char::is_control) {
         return Err(Wrong::new(parameter, format!("1 to {KEY_TEXT_BYTES} bytes without control characters")));
@@ -233,10 +238,12 @@ pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wron
 }
 
 impl Administration {
-    /// Revokes. It holds at once for whatever is committed from now on, and for every server when it has followed the database.
+    /// Revokes. The revocation applies to all later commits at once, and on every server after it
+    /// has read the change.
     ///
-    /// A revocation lasts until it is lifted; that of a token of this service ends when the token expires. An outside token without
-    /// `iat` is accepted as soon as its `exp` is near enough, so a revocation that covers one has no safe end.
+    /// A revocation lasts until it is lifted; that of a token of this service ends when the token
+    /// expires. An outside token without `iat` is accepted as soon as its `exp` is near enough. A
+    /// revocation that covers such a token therefore has no safe end.
     ///
     /// # Errors
     /// [`NotRevoked`]; then nothing is written.
@@ -281,7 +288,7 @@ impl Administration {
         Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None })
     }
 
-    /// Whatever stands revoked, tokens that went with others included.
+    /// Returns all revocations in force, including tokens revoked together with others.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -290,7 +297,8 @@ impl Administration {
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
 
-    /// Lifts this revocation; false when there was none. An alias of an issuer stands for the issuer, where no revocation names the alias.
+    /// Lifts this revocation; returns false if it did not exist. If no revocation names an alias of
+    /// an issuer, the alias stands for the issuer.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -313,18 +321,18 @@ impl Administration {
         if self.store.lift(*kind, issuer.as_deref(), value, &audit).await? {
             return Ok(true);
         }
-        // An outside token that went with its transaction has the same name.
+        // An outside token that was revoked with its transaction has the same name.
         let goes_alone = *kind == RevocationKind::Token;
         Ok(goes_alone && self.store.lift(RevocationKind::TokenAlone, issuer.as_deref(), value, &audit).await?)
     }
 
-    /// The issuer of the principals that a name stands for. Our own name stands for itself.
+    /// Returns the issuer that a name stands for. Our own name stands for itself.
     fn canonical(&self, registry: &Registry, name: String) -> String {
         if name == self.issuer() { name } else { registry.principal_iss(&name) }
     }
 }
 
-/// What the audit event says of the revocation, in the fields in which others are found.
+/// Writes the revocation into the audit event, in the fields that searches use.
 fn describe(event: &mut Event, revocation: &Revocation) {
     let Revocation { kind, issuer, value } = revocation;
     let value = Some(value.clone());

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sts_jose::hex;
 
 use super::CliError;
 use super::arguments::{AuditCommand, AuditFilterArguments, Options};
@@ -154,7 +155,7 @@ struct ExportedHead {
 
 async fn export_heads(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
     for AuditHead { writer, writer_sequence, mac } in foundation.store.audit_heads().await? {
-        out.json(&ExportedHead { writer, writer_sequence, mac: hexadecimal(&mac) })?;
+        out.json(&ExportedHead { writer, writer_sequence, mac: hex(&mac) })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -180,7 +181,7 @@ async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, C
                 "writer": row.writer,
                 "writer_sequence": row.writer_sequence,
                 "body": row.body,
-                "mac": hexadecimal(&row.mac),
+                "mac": hex(&row.mac),
             }))?;
         }
         // The name of a writer may contain bytes that are not text. Reading on from it would then
@@ -265,10 +266,6 @@ fn in_words(event: &Event) -> String {
         }
     }
     words
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn mac_of(text: &str) -> Option<Vec<u8>> {

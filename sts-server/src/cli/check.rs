@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use sts_jose::error_chain;
+
 use super::arguments::{CheckArguments, Options};
 use super::output::{Output, Style};
 use super::{CliError, online};
 use crate::config::{self, Config};
+use crate::environment;
 use crate::fault::{Fault, Severity};
 use crate::http::Tls;
 use crate::keys::MasterKey;
@@ -19,7 +22,7 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let loaded = config::load(options.config.as_deref(), config::environment(), &options.overrides());
+    let loaded = config::load(options.config.as_deref(), environment::variables(), &options.overrides());
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
         faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
@@ -49,14 +52,14 @@ fn certificate_fault(config: &Config) -> Option<Fault> {
     let files = config.tls.files()?;
     let error = Tls::read(files).err()?;
     let [certificate, _] = files;
-    Some(Fault::new(certificate, Severity::Error, in_words(&error)))
+    Some(Fault::new(certificate, Severity::Error, error_chain(&error)))
 }
 
 /// Returns the faults of the files that the server reads at startup: the master key, and the
 /// database password.
 fn secret_faults(config: &Config) -> Vec<Fault> {
     let master = &config.keys.master_key_file;
-    let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, in_words(error));
+    let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, error_chain(error));
     let mut faults = Vec::new();
     if let Err(error) = MasterKey::read(master) {
         faults.push(fault(master, &error).with_help("openssl rand -base64 32 makes one, for a new database"));
@@ -66,12 +69,6 @@ fn secret_faults(config: &Config) -> Vec<Fault> {
         faults.push(fault(file, &error));
     }
     faults
-}
-
-/// Returns an error and its causes as text.
-pub(super) fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::admin::{NotRevoked, UnknownName, Wrong};
-use crate::exchange::SnapshotError;
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
 use crate::registry::ApplyError;
 use crate::server::StartError;
+use crate::service::SnapshotError;
 use crate::storage::StorageError;
 
 /// A command failed.

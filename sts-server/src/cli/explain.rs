@@ -6,8 +6,9 @@ use super::CliError;
 use super::arguments::{ExplainArguments, Options};
 use super::output::{Output, Style, configuration, text_or_file};
 use crate::admin::ExplainRequest;
-use crate::exchange::{Explanation, Outcome, Sts, TokenComparison};
+use crate::exchange::{Explained, Explanation, TokenComparison};
 use crate::server::{Foundation, Surroundings};
+use crate::service::Sts;
 
 pub(super) async fn run(
     options: &Options,
@@ -21,8 +22,8 @@ pub(super) async fn run(
     let explanation = request(arguments)?.explain(&sts).await?;
     show(&explanation, out)?;
     Ok(match explanation.outcome {
-        Outcome::Allowed { .. } | Outcome::Authenticated { .. } => ExitCode::SUCCESS,
-        Outcome::Refused { .. } => ExitCode::FAILURE,
+        Explained::Allowed { .. } | Explained::Authenticated { .. } => ExitCode::SUCCESS,
+        Explained::Refused { .. } => ExitCode::FAILURE,
     })
 }
 
@@ -58,10 +59,10 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
         show_token(token, out)?;
     }
     match &explanation.outcome {
-        Outcome::Authenticated { client_id, method } => {
+        Explained::Authenticated { client_id, method } => {
             out.line(&out.styled(Style::Good, &format!("authenticated as {client_id} by {method}")))
         }
-        Outcome::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
+        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
             out.line(&out.styled(Style::Good, &format!("allowed by {delegation}")))?;
             let tenant = tenant_id.as_deref().unwrap_or("none");
             for (name, value) in [
@@ -77,7 +78,7 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
             }
             Ok(())
         }
-        Outcome::Refused { error, reason, detail } => {
+        Explained::Refused { error, reason, detail } => {
             out.line(&out.styled(Style::Bad, &format!("refused: {error} ({reason})")))?;
             out.line(&format!("   {detail}"))
         }

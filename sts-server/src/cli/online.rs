@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sts_jose::{Algorithm, KeySet};
+use sts_jose::{Algorithm, KeySet, error_chain};
 
 use super::CliError;
-use super::check::in_words;
 use super::output::Output;
 use crate::admin::Access;
 use crate::config::Config;
@@ -45,17 +44,17 @@ async fn database_fault(config: &Config, surroundings: Surroundings) -> Option<F
     let fault = |severity, what: String| Fault::new(Path::new("database.url"), severity, what);
     let foundation = match Foundation::lay(config, surroundings).await {
         Ok(foundation) => foundation,
-        Err(error) => return Some(fault(Severity::Error, in_words(&error))),
+        Err(error) => return Some(fault(Severity::Error, error_chain(&error))),
     };
     let read = foundation.store.entries().await;
     foundation.store.close().await;
     match read {
         Ok(_) => None,
         Err(error @ StorageError::Broken(_)) => {
-            let fault = fault(Severity::Warning, format!("the registry cannot be read: {}", in_words(&error)));
+            let fault = fault(Severity::Warning, format!("the registry cannot be read: {}", error_chain(&error)));
             Some(fault.with_help("a new database has no tables before `serve` or `migrate` makes them"))
         }
-        Err(error) => Some(fault(Severity::Error, in_words(&error))),
+        Err(error) => Some(fault(Severity::Error, error_chain(&error))),
     }
 }
 
@@ -80,7 +79,7 @@ fn show(inspected: &Inspected, file: &Path, out: &mut Output) -> Result<Vec<Faul
     let fault = |severity, what: String| Fault::new(file, severity, format!("{kind} {name:?}: {what}"));
     let keys = match &inspected.keys {
         Ok(keys) => keys,
-        Err(error) => return Ok(vec![fault(Severity::Error, in_words(error))]),
+        Err(error) => return Ok(vec![fault(Severity::Error, error_chain(error))]),
     };
     if out.is_json() {
         out.json(&json!({ kind: name, "keys": described(keys) }))?;

@@ -12,6 +12,7 @@ use sts_jose::read_text_file;
 use super::CliError;
 use super::arguments::Options;
 use crate::config::{self, Config, Loaded};
+use crate::environment;
 use crate::fault::Fault;
 use crate::registry::ApplyError;
 use crate::server::StartError;
@@ -82,7 +83,7 @@ impl Output {
     /// Returns standard output. Colours are used only on a terminal, and not if `NO_COLOR` is set.
     #[must_use]
     pub fn standard(options: &Options) -> Self {
-        let refused = config::environment().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+        let refused = environment::variables().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
         let colour = if io::stdout().is_terminal() && !refused { Colour::Ansi } else { Colour::Plain };
         let format = if options.json { Format::Json } else { Format::Text };
         Self { writer: Box::new(io::stdout()), colour, format }
@@ -185,7 +186,7 @@ impl std::fmt::Debug for Output {
 
 /// Loads the configuration of a command that needs one.
 pub(super) fn configuration(options: &Options, out: &mut Output) -> Result<Config, CliError> {
-    let loaded = config::load(options.config.as_deref(), config::environment(), &options.overrides());
+    let loaded = config::load(options.config.as_deref(), environment::variables(), &options.overrides());
     usable(loaded, out)
 }
 

@@ -9,11 +9,11 @@ use argon2::password_hash::PasswordVerifier as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
-use sts_jose::Entropy;
+use sts_jose::{Entropy, hex};
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::Semaphore;
 
-use super::{AuthenticationError, Context, Failure};
+use super::{AuthenticationError, ClientContext, Failure};
 use crate::config::{Argon2idCost, argon2id_cost};
 use crate::registry::{Agent, AgentAuth, Registry, SecretHashes};
 
@@ -67,7 +67,7 @@ pub(super) struct Presented {
 /// with as many hashes as any agent has. A wrong secret therefore takes as long as an unknown id,
 /// and the time does not reveal which ids exist.
 pub(super) async fn authenticate(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     presented: &[Presented],
 ) -> Result<Arc<Agent>, AuthenticationError> {
     let candidates: Vec<Candidate<'_>> = presented.iter().filter_map(|pair| Candidate::of(context, pair)).collect();
@@ -111,7 +111,7 @@ struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// Returns `None` for a secret that no agent can have.
-    fn of(context: &Context<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
+    fn of(context: &ClientContext<'a>, Presented { id, secret }: &'a Presented) -> Option<Self> {
         let agent = id.as_deref().and_then(|id| context.agent(id));
         may_be_a_secret(secret).then_some(Self { agent, secret })
     }
@@ -139,7 +139,7 @@ fn may_be_a_secret(secret: &SecretString) -> bool {
 }
 
 /// Returns the reason for which none of these pairs authenticates.
-fn failure(context: &Context<'_>, presented: &[Presented]) -> Failure {
+fn failure(context: &ClientContext<'_>, presented: &[Presented]) -> Failure {
     let ids = || presented.iter().filter_map(|pair| pair.id.as_deref());
     let Some(agent) = ids().find_map(|id| context.registry.agent(id)) else { return Failure::UnknownAgent };
     if context.agent(&agent.id).is_none() {
@@ -174,12 +174,7 @@ impl Dummies {
 }
 
 pub(super) fn hexadecimal_digest(secret: &SecretString) -> String {
-    hexadecimal(digest(&SHA256, secret.expose_secret().as_bytes()).as_ref())
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
+    hex(digest(&SHA256, secret.expose_secret().as_bytes()).as_ref())
 }
 
 impl Known {

@@ -4,12 +4,25 @@ use sts_jose::{ClaimError, ParseError, TimeError};
 use thiserror::Error;
 
 use super::WorkloadError;
+use crate::error_kind::ErrorKind;
 use crate::keys::TrustError;
+use crate::rate_limits::RateLimited;
 use crate::record::revoked_reason;
 use crate::storage::RevocationKind;
 use crate::ttl::Ttl;
 
-/// Client authentication failed.
+/// A client is not served.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// A rate limit is exceeded.
+    #[error(transparent)]
+    Limited(#[from] RateLimited),
+    /// The client is not authenticated.
+    #[error(transparent)]
+    Credentials(#[from] AuthenticationError),
+}
+
+/// Client authentication did not succeed.
 #[derive(Debug, Error)]
 pub enum AuthenticationError {
     /// The request has no credentials.
@@ -138,8 +151,22 @@ impl AuthenticationError {
         }
     }
 
-    /// Returns true if the request tried to authenticate as an agent and failed. Such attempts
-    /// count against their source.
+    /// The kind of error. Too many secrets at once is no outage: a client may answer an outage with a weaker credential, which load
+    /// must never earn.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Absent | Self::Failed(_) => ErrorKind::Client,
+            Self::SeveralMethods | Self::IncompleteAssertion | Self::ActorTokenType | Self::ClientIdMismatch => {
+                ErrorKind::Request
+            }
+            Self::ActorToken(error) => error.kind(),
+            Self::Overloaded => ErrorKind::TooMany,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+        }
+    }
+
+    /// Whether the attempt counts as failed against its source.
     #[must_use]
     pub fn is_failed_attempt(&self) -> bool {
         match self {
@@ -219,7 +246,16 @@ fn assertion_trust(error: &TrustError) -> &'static str {
 }
 
 impl WorkloadError {
-    /// Returns the stable name for audit, logs and metrics.
+    /// The kind of error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Trust(trust) if trust.is_outage() => ErrorKind::Unavailable,
+            _ => ErrorKind::Token,
+        }
+    }
+
+    /// The stable name, for audit, logs and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

@@ -11,20 +11,23 @@ mod new_secret;
 mod private_key_jwt;
 mod workload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{Form, TokenType, parameter};
 
 pub use client_secret::{SecretCheck, SecretQueue};
-pub use error::{AuthenticationError, Failure};
+pub use error::{AuthenticationError, ClientError, Failure};
 pub use new_secret::NewSecret;
 pub use private_key_jwt::ALLOWED_TYP as ASSERTION_TYP;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::keys::TrustedKeys;
+use crate::rate_limits::RateLimits;
 use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
@@ -37,13 +40,15 @@ pub const TOKEN_PATH: &str = "/oauth2/token";
 
 /// The data that authentication reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct ClientContext<'a> {
     /// The registry of agents and issuers.
     pub registry: &'a Registry,
     /// The keys of issuers and agents.
     pub trusted: &'a TrustedKeys,
     /// The check of client secrets.
     pub secrets: &'a SecretCheck,
+    /// Counts requests and failed attempts.
+    pub rates: &'a RateLimits,
     /// The revocations in force.
     pub revocations: &'a Revocations,
     /// Our issuer, which is the expected audience of an assertion.
@@ -143,7 +148,7 @@ impl AuthenticatedAgent {
     }
 }
 
-impl<'a> Context<'a> {
+impl<'a> ClientContext<'a> {
     /// Returns the agent with this id, unless it is disabled or on hold.
     fn agent(&self, id: &str) -> Option<&'a Arc<Agent>> {
         in_service(self.registry, self.revocations, id).ok()
@@ -176,20 +181,44 @@ pub fn suppose(registry: &Registry, revocations: &Revocations, id: &str) -> Resu
     Ok(AuthenticatedAgent::by_secret(agent, Method::Supposed))
 }
 
-/// Authenticates the agent that sends a request.
-///
-/// `authorization` contains all `Authorization` headers of the request. A single-use value is not
-/// recorded here; it is recorded with the decision.
+/// Authenticates the agent that sends a request. A failed attempt counts against `source`, and a request against its agent. A source
+/// that has used up its failed attempts waits for its turn before anything is compared.
 ///
 /// # Errors
-/// [`AuthenticationError`]. No text for the requester distinguishes an unknown agent from a wrong
-/// secret.
+/// [`ClientError`]. One that says `Limited` is counted and not stored: the limit spares the database.
 pub async fn authenticate(
-    context: &Context<'_>,
-    authorization: &[&HeaderValue],
+    context: &ClientContext<'_>,
+    source: IpAddr,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<AuthenticatedAgent, ClientError> {
+    context.rates.admit_attempt(source)?;
+    match check_credentials(context, headers, form).await {
+        Ok(client) => {
+            context.rates.admit_client(client.agent.entry_id())?;
+            Ok(client)
+        }
+        Err(error) => {
+            if error.is_failed_attempt() {
+                let claimed = claimed_id(context.registry, headers, form);
+                let attempts = attempts(context.registry, headers, form);
+                context.rates.failed_attempts(source, claimed.as_deref(), attempts)?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Checks the credentials of a request and counts nothing. A single-use value is not spent here: recording the decision does that.
+///
+/// # Errors
+/// [`AuthenticationError`]; none of its texts tells an unknown agent from a wrong secret to the requester.
+pub async fn check_credentials(
+    context: &ClientContext<'_>,
+    headers: &HeaderMap,
     form: &Form,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
-    let client = match presented(authorization, form)? {
+    let client = match presented(headers, form)? {
         Presented::Basic(header) => {
             let agent = client_secret::authenticate(context, &client_secret_basic::decode(header)?).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretBasic)
@@ -216,9 +245,9 @@ pub async fn authenticate(
 /// Returns the agent id that a request claims. Nothing is verified. Use it only to count failures
 /// and for the log.
 #[must_use]
-pub fn claimed_id(registry: &Registry, authorization: &[&HeaderValue], form: &Form) -> Option<String> {
+pub fn claimed_id(registry: &Registry, headers: &HeaderMap, form: &Form) -> Option<String> {
     let by_header = || {
-        let ids = client_secret_basic::decode(authorization.first()?).ok()?.into_iter().filter_map(|pair| pair.id);
+        let ids = client_secret_basic::decode(headers.get(AUTHORIZATION)?).ok()?.into_iter().filter_map(|pair| pair.id);
         // A header may mean two ids. The id that exists was meant.
         ids.reduce(|first, other| if registry.agent(&first).is_some() { first } else { other })
     };
@@ -231,9 +260,8 @@ pub fn claimed_id(registry: &Registry, authorization: &[&HeaderValue], form: &Fo
 
 /// The number of attempts that a request with failed credentials counts as: one, or one for each argon2 computation that its secret cost.
 /// A Basic header may mean two secrets, and an agent may have two hashes.
-#[must_use]
-pub fn attempts(registry: &Registry, authorization: &[&HeaderValue], form: &Form) -> usize {
-    match presented(authorization, form) {
+fn attempts(registry: &Registry, headers: &HeaderMap, form: &Form) -> usize {
+    match presented(headers, form) {
         Ok(Presented::Basic(header)) => {
             client_secret_basic::decode(header).map_or(1, |presented| client_secret::cost(registry, &presented))
         }
@@ -253,21 +281,25 @@ enum Presented<'a> {
     ActorToken(&'a str, TokenType),
 }
 
-fn presented<'a>(authorization: &[&'a HeaderValue], form: &'a Form) -> Result<Presented<'a>, AuthenticationError> {
+fn presented<'a>(headers: &'a HeaderMap, form: &'a Form) -> Result<Presented<'a>, AuthenticationError> {
+    let mut authorization = headers.get_all(AUTHORIZATION).iter();
+    let authorization = [authorization.next(), authorization.next()];
     let secret = form.get(parameter::CLIENT_SECRET);
     let assertion = (form.get(parameter::CLIENT_ASSERTION), form.get(parameter::CLIENT_ASSERTION_TYPE));
     match (authorization, secret, assertion) {
-        ([], None, (None, None)) => by_itself(form),
-        ([header], None, (None, None)) => Ok(Presented::Basic(header)),
-        ([], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
-        ([], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => Ok(Presented::Assertion(assertion)),
-        ([], None, (Some(svid), Some(parameter::JWT_SPIFFE_ASSERTION))) => Ok(Presented::Svid(svid)),
-        ([], None, (_, Some(other)))
+        ([None, _], None, (None, None)) => by_itself(form),
+        ([Some(header), None], None, (None, None)) => Ok(Presented::Basic(header)),
+        ([None, _], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
+        ([None, _], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => {
+            Ok(Presented::Assertion(assertion))
+        }
+        ([None, _], None, (Some(svid), Some(parameter::JWT_SPIFFE_ASSERTION))) => Ok(Presented::Svid(svid)),
+        ([None, _], None, (_, Some(other)))
             if ![parameter::JWT_BEARER_ASSERTION, parameter::JWT_SPIFFE_ASSERTION].contains(&other) =>
         {
             Err(AuthenticationError::Failed(Failure::AssertionType))
         }
-        ([], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),
+        ([None, _], None, (_, _)) => Err(AuthenticationError::IncompleteAssertion),
         (_, _, _) => Err(AuthenticationError::SeveralMethods),
     }
 }
@@ -285,7 +317,7 @@ fn by_itself(form: &Form) -> Result<Presented<'_>, AuthenticationError> {
     }
 }
 
-async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
+async fn by_assertion(context: &ClientContext<'_>, assertion: &str) -> Result<AuthenticatedAgent, AuthenticationError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, assertion);
     let token = token.map_err(|error| Failure::Assertion(error.into()))?;
     if workload::names_workload_issuer(context.registry, token.claims()) {
@@ -302,7 +334,7 @@ async fn by_assertion(context: &Context<'_>, assertion: &str) -> Result<Authenti
 }
 
 async fn by_actor_token(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     token: &str,
     token_type: TokenType,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {

@@ -1,9 +1,9 @@
 //! A new client secret.
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sts_jose::Entropy;
+use sts_jose::{Entropy, hex};
 
-use super::client_secret::{hexadecimal, hexadecimal_digest};
+use super::client_secret::hexadecimal_digest;
 
 /// A newly made secret, and its hash for the registry.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl NewSecret {
     pub fn make(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 32];
         entropy.fill(&mut bytes);
-        let secret = SecretString::from(hexadecimal(&bytes));
+        let secret = SecretString::from(hex(&bytes));
         let sha256 = hexadecimal_digest(&secret);
         Self { secret, sha256 }
     }

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use sts_jose::{UnverifiedToken, typ_fits};
 
 use super::error::AssertionError;
-use super::{AuthenticatedAgent, AuthenticationError, Context, Failure, Method, TOKEN_PATH, in_service};
+use super::{AuthenticatedAgent, AuthenticationError, ClientContext, Failure, Method, TOKEN_PATH, in_service};
 use crate::record::{Standing, cut};
 use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
@@ -22,7 +22,7 @@ const MAX_JTI_BYTES: usize = 255;
 
 /// Returns the agent that signed the assertion, with the single-use value that must be recorded.
 pub(super) async fn authenticate(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     token: UnverifiedToken<'_>,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
     let claims = token.claims();

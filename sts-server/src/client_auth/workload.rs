@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sts_jose::{ClaimError, Claims, ParseError, TrustDomain, UnverifiedToken, typ_fits};
 use thiserror::Error;
 
-use super::Context;
+use super::ClientContext;
 use crate::keys::{JtiError, TrustError};
 use crate::record::{Standing, cut};
 use crate::registry::{Agent, Registry};
@@ -78,7 +78,7 @@ pub struct IdentifiedWorkload {
 /// # Errors
 /// [`WorkloadError`]. A `Trust` error that is an outage must be answered as an outage.
 pub async fn identify(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     token: &str,
     allowed_typ: &[&str],
 ) -> Result<IdentifiedWorkload, WorkloadError> {

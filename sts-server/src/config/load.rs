@@ -53,7 +53,7 @@ pub struct Loaded {
 
 /// Loads the configuration: the defaults, the file, the environment, the flags; later wins.
 ///
-/// `environment` is [`environment()`](super::environment), or a test's own pairs; names that do not begin with `STS__` are passed
+/// `environment` is [`environment::variables`](crate::environment::variables), or a test's own pairs; names that do not begin with `STS__` are passed
 /// over. Relative paths of the file, and of the defaults where there is a file, are relative to the file's directory; those of the
 /// environment and the flags to the working directory. Reads the file and nothing else.
 pub fn load(
@@ -103,6 +103,16 @@ enum Source {
 }
 
 impl Source {
+    /// The order in which values are given: the later one wins.
+    fn rank(&self) -> (u8, usize) {
+        match self {
+            Self::Default => (0, 0),
+            Self::File { line, .. } => (1, *line),
+            Self::Variable(_) => (2, 0),
+            Self::Flag(_) => (3, 0),
+        }
+    }
+
     /// A fault of the value of an option that this source gave.
     fn fault(&self, option: &ConfigOption, severity: Severity, what: &str) -> Fault {
         match self {
@@ -200,11 +210,13 @@ impl Loader {
         }
         let listen = &self.config.listen;
         if listen.public == listen.admin && listen.public.port() != 0 {
-            self.fault("listen.admin", Severity::Error, " is the address of the public listener too");
+            let public = ("listen.public", " is the address of the admin listener too");
+            self.fault_of_last(Severity::Error, ("listen.admin", " is the address of the public listener too"), public);
         }
         if self.config.keys.rotate_every < self.config.limits.max_ttl {
+            let life = ("limits.max_ttl", " is longer than keys.rotate_every: retired keys pile up in the key set");
             let what = " is shorter than limits.max_ttl: retired keys pile up in the key set";
-            self.fault("keys.rotate_every", Severity::Warning, what);
+            self.fault_of_last(Severity::Warning, ("keys.rotate_every", what), life);
         }
         self.tls_rules();
         if let Some(what) = unverified(&self.config.database.url, self.postgres_ssl_mode.as_deref()) {
@@ -221,8 +233,9 @@ impl Loader {
             self.fault(path, Severity::Error, what);
         }
         if self.config.limits.request_timeout <= self.config.limits.body_timeout {
+            let body = " is not shorter than limits.request_timeout: a slow body would look like an outage";
             let what = " is not longer than limits.body_timeout: a slow body would look like an outage";
-            self.fault("limits.request_timeout", Severity::Error, what);
+            self.fault_of_last(Severity::Error, ("limits.request_timeout", what), ("limits.body_timeout", body));
         }
         self.request_memory();
         self.proxies();
@@ -252,9 +265,7 @@ impl Loader {
             let least = limits.own_memory().saturating_add(Limits::BODY_BYTES).div_ceil(1 << 20);
             let what =
                 format!(": {} connections need limits.request_memory = \"{least}MiB\"", limits.all_connections());
-            let is_default = matches!(self.said.get("limits.request_memory"), None | Some(Source::Default));
-            let path = if is_default { "limits.connections" } else { "limits.request_memory" };
-            self.fault(path, Severity::Error, &what);
+            self.fault_of_last(Severity::Error, ("limits.request_memory", &what), ("limits.connections", &what));
         }
     }
 
@@ -271,6 +282,13 @@ impl Loader {
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
+    }
+
+    /// Adds the fault of two options that do not go together, to the one that was given last.
+    fn fault_of_last(&mut self, severity: Severity, one: (&str, &str), other: (&str, &str)) {
+        let rank = |path| self.said.get(path).map(Source::rank);
+        let (path, what) = if rank(other.0) > rank(one.0) { other } else { one };
+        self.fault(path, severity, what);
     }
 
     fn fault(&mut self, path: &str, severity: Severity, what: &str) {

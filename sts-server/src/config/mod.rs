@@ -1,6 +1,6 @@
 //! The configuration of a server: its file, the environment and the flags, in this order of strength.
 //!
-//! What lives here: the options, their defaults and their checks, and the one place that reads the environment. What must never:
+//! What lives here: the options, their defaults and their checks, and the order of their sources. What must never:
 //! the registry's entries, which are `registry`'s. A new option is a field here with a doc comment that says its unit, and a row
 //! of [`OPTIONS`].
 
@@ -47,11 +47,6 @@ pub const MAX_CHAIN_DEPTH: usize = 64;
 
 /// The longest `limits.max_ttl`, in hours.
 const MAX_MAX_TTL_HOURS: u16 = 8;
-
-/// The environment of this process, for [`load()`]; the one place that reads it. What is not UTF-8 shows as U+FFFD.
-pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-}
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]

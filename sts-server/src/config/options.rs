@@ -54,7 +54,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Text,
         default: Some("127.0.0.1:8081"),
         form: "an IP address and a port",
-        doc: "Where it listens for operators: the admin API, the metrics and the console.",
+        doc: "Where it listens for operators: the admin API and the metrics.",
         set: |config, given| set(&mut config.listen.admin, given, ADDRESS),
     },
     ConfigOption {

@@ -1,14 +1,16 @@
-//! What a token that was refused says of itself, for operators: in the log and in the audit event.
+//! The unverified claims of a refused token, for operators: in the log and in the audit event.
 
 use serde_json::{Map, Value};
 use sts_jose::ReadableToken;
 use sts_protocol::{Form, parameter};
 
-use super::Refusal;
-use crate::client_auth::{AuthenticationError, Failure};
+use super::{Call, Refusal};
+use crate::client_auth::{AuthenticationError, Failure, claimed_id};
 use crate::record::{Event, cut};
+use crate::service::Sts;
 
-/// The claims that say why a token is refused more often than others, as its sender wrote them, each cut to 256 characters.
+/// The claims that most often explain a refusal, as the sender wrote them, each cut to 256
+/// characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claimed {
     iss: Option<String>,
@@ -19,7 +21,8 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    /// Of the token that a request was refused for; none if it was refused for something else, or no JOSE header can be read.
+    /// Returns the claims of the token that caused the refusal. Returns `None` if the cause is not
+    /// a token, or if the token has no readable JOSE header.
     #[must_use]
     pub fn of(refusal: &Refusal, body: &[u8]) -> Option<Self> {
         let parameter = refusal.token_at_fault()?;
@@ -36,7 +39,7 @@ impl Claimed {
         })
     }
 
-    /// Writes it into an event.
+    /// Writes the claims into an event.
     pub(super) fn describe(self, event: &mut Event) {
         event.claimed_iss = self.iss;
         event.claimed_aud = self.aud;
@@ -59,7 +62,16 @@ impl std::fmt::Display for Claimed {
     }
 }
 
-/// A text as it stands, and anything else as JSON.
+/// Returns the agent that a request claims to come from, for the log, at most 256 characters.
+/// Verifies nothing.
+#[must_use]
+pub fn claimed_client(sts: &Sts, call: &Call<'_>) -> Option<String> {
+    let form = Form::parse(call.body).ok()?;
+    let claimed = claimed_id(&sts.snapshot().registry, call.headers, &form)?;
+    Some(cut(&claimed).into_owned())
+}
+
+/// Returns a text unchanged, and any other value as JSON.
 fn shown(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(cut(text).into_owned()),
@@ -68,14 +80,15 @@ fn shown(value: Option<&Value>) -> Option<String> {
 }
 
 impl Refusal {
-    /// The parameter with the token that the request was refused for.
+    /// Returns the parameter of the token that caused the refusal.
     fn token_at_fault(&self) -> Option<&'static str> {
         let is_of_subject = matches!(self, Self::Subject(_));
         let is_of_actor = matches!(
             self,
             Self::ActorToken(_) | Self::ActorTokenMismatch | Self::Client(AuthenticationError::ActorToken(_))
         );
-        // An assertion of an unknown agent is refused as a secret of one is.
+        // An assertion of an unknown agent is refused with the same error as a secret of an unknown
+        // agent.
         let is_of_client = matches!(
             self,
             Self::Replayed

@@ -1,6 +1,7 @@
-//! What a token says beside what the registry expects, for `explain`.
+//! The comparison of a token with the expectations of the registry, for `explain`.
 //!
-//! Nothing here decides: the token is read whatever is wrong with it, and no step of a request asks this module.
+//! This module decides nothing. It reads a token despite all its faults, and no step of a request
+//! uses it.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,40 +16,40 @@ use crate::keys::{KeyRing, TrustedKeys};
 use crate::record::cut;
 use crate::registry::{Agent, AssertionAudience, Registry};
 
-/// The most known names that a row lists.
+/// The maximum number of known names that a row lists.
 const MAX_NAMES: usize = 5;
-/// How far ahead `iat` and `nbf` may be, in seconds.
+/// The maximum time by which `iat` and `nbf` may be in the future, in seconds.
 const SKEW_SECONDS: i64 = 30;
 
-/// A token of a request, claim by claim.
+/// A comparison of one token of a request, claim by claim.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenComparison {
-    /// The parameter that it was sent in.
+    /// The parameter that contained the token.
     pub parameter: &'static str,
-    /// Its protection, in words.
+    /// The protection of the token, in words.
     pub protection: &'static str,
-    /// The claims that decide whether it is accepted.
+    /// The claims that decide if the token is accepted.
     pub claims: Vec<ComparedClaim>,
 }
 
-/// One claim of a token, and what is expected of it.
+/// A comparison of one claim with its expected value.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ComparedClaim {
-    /// The claim, or the member of the header.
+    /// The name of the claim, or of the header member.
     pub claim: String,
-    /// What the token says.
+    /// The value in the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_says: Option<String>,
-    /// What the registry, or this service, expects.
+    /// The value that the registry, or this service, expects.
     pub registry_expects: String,
-    /// Whether the two fit.
+    /// True if the two match.
     pub fits: bool,
-    /// The known name that is so near to what the token says that it was probably meant.
+    /// The known name that was probably meant, because it is similar to the value in the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
 }
 
-/// What tokens are compared with.
+/// The state that tokens are compared with.
 pub(super) struct Expectations<'a> {
     pub(super) registry: &'a Registry,
     pub(super) ring: &'a KeyRing,
@@ -57,14 +58,13 @@ pub(super) struct Expectations<'a> {
     pub(super) now: Timestamp,
 }
 
-/// The rows of one token.
 struct Rows<'a> {
     header: &'a Map<String, Value>,
     claims: &'a Map<String, Value>,
     rows: Vec<ComparedClaim>,
 }
 
-/// The words for a protection.
+/// Returns the description of a token's protection.
 #[must_use]
 pub fn protection(token: &ReadableToken) -> &'static str {
     match token.protection() {
@@ -76,7 +76,8 @@ pub fn protection(token: &ReadableToken) -> &'static str {
 }
 
 impl Expectations<'_> {
-    /// The keys of the issuer that a token names, or of the agent. Reads them if that has not been done yet.
+    /// Returns the keys of the issuer or agent that a token names. Fetches them if they are not
+    /// cached.
     async fn keys_of(&self, token: &str) -> KeySet {
         let read = ReadableToken::read(token);
         let Some(iss) = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str()) else {
@@ -91,7 +92,7 @@ impl Expectations<'_> {
         }
     }
 
-    /// A subject token that `presenter` sends as `declared`.
+    /// Compares a subject token that `presenter` sends with the type `declared`.
     pub(super) async fn subject(
         &self,
         token: &str,
@@ -134,7 +135,7 @@ impl Expectations<'_> {
         })
     }
 
-    /// A workload token, sent as this parameter.
+    /// Compares a workload token, sent in this parameter.
     pub(super) async fn workload(&self, parameter: &'static str, token: &str, allowed_typ: &[&str]) -> TokenComparison {
         let keys = self.keys_of(token).await;
         self.compared(parameter, token, |rows| {
@@ -157,7 +158,7 @@ impl Expectations<'_> {
         })
     }
 
-    /// A client assertion: that of an agent, or a workload token in its place.
+    /// Compares a client assertion of an agent, or a workload token in its place.
     pub(super) async fn assertion(&self, token: &str, allowed_typ: &[&str]) -> TokenComparison {
         let read = ReadableToken::read(token);
         let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());
@@ -215,7 +216,7 @@ impl Rows<'_> {
         self.rows.push(ComparedClaim { claim: claim.to_owned(), token_says: says, registry_expects, fits, nearest });
     }
 
-    /// A claim that is one of the known names.
+    /// Adds a claim that must be one of the known names.
     fn name(&mut self, claim: &str, what: &str, mut known: Vec<&str>) {
         known.sort_unstable();
         known.dedup();
@@ -226,7 +227,7 @@ impl Rows<'_> {
         self.add(claim, expected, fits, meant);
     }
 
-    /// A member of the header.
+    /// Adds a member of the header.
     fn add_member(&mut self, member: &str, registry_expects: String, fits: bool, nearest: Option<String>) {
         let token_says = self.header.get(member).map(shown);
         self.rows.push(ComparedClaim { claim: member.to_owned(), token_says, registry_expects, fits, nearest });
@@ -237,7 +238,8 @@ impl Rows<'_> {
         self.add_member(member, listed(allowed), fits, None);
     }
 
-    /// The `kid` beside those of the key set. A key without `kid` is tried for every token, and so are all keys for a token without.
+    /// Adds the `kid`, compared with the key set. A key without `kid` is tried for every token, and
+    /// all keys are tried for a token without `kid`.
     fn kid(&mut self, keys: &KeySet) {
         let known: Vec<&str> = keys.keys().iter().filter_map(VerificationKey::kid).collect();
         let says = self.header.get("kid").filter(|kid| !kid.is_null());
@@ -265,14 +267,15 @@ impl Rows<'_> {
         self.add_member("typ", listed(&names), fits, None);
     }
 
-    /// An `aud` that holds one of these.
+    /// Adds an `aud` that must contain one of these values.
     fn addressed(&mut self, accepted: &[&str]) {
         let found = values(self.claims.get("aud"));
         let (fits, meant) = meets(&found, accepted);
         self.add("aud", listed(accepted), fits, meant);
     }
 
-    /// The same of the claims that an issuer's entry names.
+    /// Adds the audience claims that an issuer's entry names, which must contain one of these
+    /// values.
     fn addressed_by(&mut self, selectors: &ClaimSelectors, accepted: &[&str]) {
         let claims = Claims::new(self.claims.clone());
         let found = selectors.texts(&claims).ok().flatten();
@@ -281,7 +284,7 @@ impl Rows<'_> {
         self.selected(selectors, &found, (listed(accepted), fits, meant));
     }
 
-    /// One tenant in the claims that an issuer's entry names.
+    /// Adds the tenant claims that an issuer's entry names, which must yield one tenant.
     fn tenant(&mut self, selectors: &ClaimSelectors) {
         let claims = Claims::new(self.claims.clone());
         let found = selectors.one(&claims).ok().flatten();
@@ -304,7 +307,7 @@ impl Rows<'_> {
         self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest });
     }
 
-    /// An audience that holds nothing but these.
+    /// Adds an `aud` that must contain only these values.
     fn addressed_alone(&mut self, accepted: &[&str]) {
         let values = values(self.claims.get("aud"));
         let fits = !values.is_empty() && values.iter().all(|value| accepted.contains(value));
@@ -327,7 +330,7 @@ impl Rows<'_> {
         }
     }
 
-    /// A claim that is a time: shown as one.
+    /// Adds a claim that is a time.
     fn time(&mut self, claim: &str, registry_expects: String, fits: bool, now: Timestamp) {
         let at = self.claims.get(claim);
         let seconds = at.and_then(Value::as_i64).and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -344,7 +347,8 @@ impl Rows<'_> {
     }
 }
 
-/// Whether one of the values is accepted, and else the accepted name that was probably meant.
+/// Returns true if one of the values is accepted, and otherwise the accepted name that was probably
+/// meant.
 fn meets(values: &[&str], accepted: &[&str]) -> (bool, Option<String>) {
     if values.iter().any(|value| accepted.contains(value)) {
         return (true, None);

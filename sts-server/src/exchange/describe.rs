@@ -1,15 +1,15 @@
-//! What each step adds to the audit event, so that a refusal shows all that was known when it fell.
+//! The additions of each step to the audit event, so that a refusal shows all facts known by then.
 
 use jiff::Timestamp;
 use sts_protocol::{AccessTokenClaims, Act, Actor};
 
-use super::{Call, Request};
+use super::{Call, TokenRequest};
 use crate::client_auth::AuthenticatedAgent;
 use crate::policy::{Ruling, Subject};
 use crate::record::{Event, EventKind};
 use crate::telemetry::Trail;
 
-/// Before step 1.
+/// Creates the event before step 1.
 pub(super) fn describe_call(kind: EventKind, call: &Call<'_>, now: Timestamp) -> Event {
     let mut event = Event::new(kind, now);
     event.correlation_id = Some(call.correlation_id.to_owned());
@@ -17,20 +17,20 @@ pub(super) fn describe_call(kind: EventKind, call: &Call<'_>, now: Timestamp) ->
     event
 }
 
-/// After step 2.
+/// Adds the client after step 2.
 pub(super) fn describe_client(event: &mut Event, client: &AuthenticatedAgent) {
     event.client_id = Some(client.agent().id.clone());
     event.auth_method = Some(client.method().as_str().to_owned());
 }
 
-/// After step 3.
-pub(super) fn describe_request(event: &mut Event, request: &Request<'_>) {
+/// Adds the request after step 3.
+pub(super) fn describe_request(event: &mut Event, request: &TokenRequest<'_>) {
     event.target = Some(request.target.id.clone());
     event.audience = Some(request.target.minted_audience().to_owned());
     event.requested_scope.clone_from(&request.scope);
 }
 
-/// After step 4.
+/// Adds the subject after step 4.
 pub(super) fn describe_subject(event: &mut Event, subject: &Subject, our_issuer: &str) {
     event.subject_issuer = Some(subject.principal.iss.clone());
     event.sub = Some(subject.sub.clone());
@@ -42,7 +42,7 @@ pub(super) fn describe_subject(event: &mut Event, subject: &Subject, our_issuer:
     event.txn.clone_from(&subject.txn);
 }
 
-/// After step 6.
+/// Adds the ruling after step 6.
 pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &str) {
     event.sub = Some(ruling.sub.clone());
     event.actors = actors(ruling.act.as_ref(), our_issuer);
@@ -53,19 +53,20 @@ pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &s
     event.delegation = Some(ruling.delegation.id.clone());
 }
 
-/// After step 7.
+/// Adds the token after step 7.
 pub(super) fn describe_token(event: &mut Event, claims: &AccessTokenClaims) {
     event.jti = Some(claims.jti.clone());
     event.txn = Some(claims.txn.clone());
     event.exp = Some(claims.exp);
 }
 
-/// Before step 8.
+/// Adds the duration before step 8.
 pub(super) fn describe_duration(event: &mut Event, trail: &Trail) {
     event.duration_micros = Some(u64::try_from(trail.elapsed().as_micros()).unwrap_or(u64::MAX));
 }
 
-/// The actors of a chain, the current one first: ours by their ids, which hold no space, and others with whose they are.
+/// Returns the actors of a chain, the current actor first. Our actors appear as ids, which contain
+/// no space; others appear with their issuer.
 pub(super) fn actors(act: Option<&Act>, our_issuer: &str) -> Vec<String> {
     let name = |actor: Actor<'_>| match actor.iss {
         Some(iss) if iss == our_issuer => actor.sub.to_owned(),

@@ -1,4 +1,4 @@
-//! What would become of a request? The same steps, with nothing minted and nothing recorded.
+//! The explanation of a request: the same steps, without minting and without a record.
 
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -6,88 +6,92 @@ use serde::Serialize;
 use sts_protocol::{Form, TokenType, parameter};
 use utoipa::ToSchema;
 
+use super::actor::check_actor_token;
 use super::comparison::{Expectations, TokenComparison};
 use super::describe::actors;
-use super::service::View;
-use super::{ExchangeRequest, Grant, Refusal, Request, Snapshot, Sts};
+use super::{ExchangeRequest, Grant, Refusal, TokenRequest};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
+use crate::service::{Snapshot, Sts, View};
 use crate::verify::{self, SubjectError};
 
-/// Stands for a subject token where a subject is supposed.
+/// The value of `subject_token` for a supposed subject.
 pub const SUPPOSED: &str = "supposed";
 
-/// What is supposed in place of what a request would prove.
+/// The suppositions that replace the proofs of a request.
 #[derive(Debug)]
 pub struct Supposition<'a> {
-    /// The agent that asks.
+    /// The agent that makes the request.
     pub actor: Asker<'a>,
-    /// The subject, or why no such token would be accepted; absent, the request's `subject_token` is verified as always.
+    /// The supposed subject, or the reason why such a token would be refused. If absent, the
+    /// request's `subject_token` is verified as usual.
     pub subject: Option<Result<Subject, SubjectError>>,
 }
 
-/// Which agent asks.
+/// The agent that makes the request.
 #[derive(Debug, Clone, Copy)]
 pub enum Asker<'a> {
-    /// The agent of this id; it is not authenticated.
+    /// The agent with this id, without authentication.
     Supposed(&'a str),
-    /// The one that the credentials in the body authenticate. They are verified and not spent.
+    /// The agent that the credentials in the body authenticate. They are verified but not spent.
     Authenticated,
 }
 
-/// The steps of a request, up to the one that refused it.
+/// The steps of a request, up to the step that refused it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation {
-    /// The steps, in their order.
+    /// The completed steps, in order.
     pub steps: Vec<StepReport>,
-    /// The tokens of the request, each beside what is expected of it.
+    /// The tokens of the request, each compared with its expected values.
     pub tokens: Vec<TokenComparison>,
-    /// What came of it.
-    pub outcome: Outcome,
+    /// The outcome of the request.
+    pub outcome: Explained,
 }
 
-/// What a step decided.
+/// The decision of a step.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StepReport {
-    /// The step.
+    /// The name of the step.
     pub step: &'static str,
-    /// What it decided, in words.
+    /// The decision in words.
     pub decision: String,
 }
 
-/// What would come of the request.
+/// The outcome of a request.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Outcome)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
-    /// A token with this content.
+pub enum Explained {
+    /// A token with this content would be issued.
     Allowed {
-        /// The delegation that allows it: `actor->target`, and `#2` and so on where the two have several.
+        /// The delegation that allows the token: `actor->target`, with `#2` and so on for further
+        /// delegations of the pair.
         delegation: String,
-        /// `sub`.
+        /// The `sub` claim.
         sub: String,
-        /// `aud`.
+        /// The `aud` claim.
         audience: String,
-        /// `scope`.
+        /// The `scope` claim.
         scope: String,
-        /// `roles`.
+        /// The `roles` claim.
         roles: Vec<String>,
-        /// `tenant_id`.
+        /// The `tenant_id` claim.
         tenant_id: Option<String>,
-        /// The actors, the current one first.
+        /// The actors, the current actor first.
         actors: Vec<String>,
-        /// `exp`.
+        /// The `exp` claim.
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
     },
-    /// The credentials are those of an agent. Nothing else was asked.
+    /// The credentials authenticate an agent. The request contained nothing else.
     Authenticated {
-        /// The agent.
+        /// The id of the agent.
         client_id: String,
-        /// How it authenticated.
+        /// The method of authentication.
         method: &'static str,
     },
-    /// No token.
+    /// The request would be refused.
     Refused {
         /// The OAuth error code.
         error: &'static str,
@@ -98,7 +102,6 @@ pub enum Outcome {
     },
 }
 
-/// The steps so far.
 #[derive(Default)]
 struct Steps(Vec<StepReport>);
 
@@ -108,140 +111,139 @@ impl Steps {
     }
 }
 
-impl Sts {
-    /// Goes through the steps of a request with this body and these headers. May fetch key sets of outside issuers; writes nothing, and
-    /// spends nothing that counts once.
-    pub async fn explain(&self, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
-        let view = self.view();
-        let mut steps = Steps::default();
-        let asker = supposition.actor;
-        let decided = self.explain_steps(&view, (body, headers), supposition, &mut steps).await;
-        let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, &self.issuer));
-        Explanation { steps: steps.0, tokens: self.compare_tokens(&view, body, asker).await, outcome }
-    }
+/// Runs the steps of a request with this body and these headers. May fetch key sets of outside
+/// issuers. Writes nothing, and spends no single-use value.
+pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: Supposition<'_>) -> Explanation {
+    let view = sts.view();
+    let mut steps = Steps::default();
+    let asker = supposition.actor;
+    let decided = explain_steps(&view, (body, headers), supposition, &mut steps).await;
+    let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, sts.issuer()));
+    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker).await, outcome }
+}
 
-    /// Goes through client authentication alone, with the credentials in the body.
-    pub async fn explain_authentication(&self, body: &[u8]) -> Explanation {
-        let view = self.view();
-        let mut steps = Steps::default();
-        let outcome = match self.explain_client(&view, body, Asker::Authenticated, &mut steps).await {
-            Ok((_, client)) => {
-                Outcome::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
-            }
-            Err(refusal) => refused(refusal),
-        };
-        let tokens = self.compare_tokens(&view, body, Asker::Authenticated).await;
-        Explanation { steps: steps.0, tokens, outcome }
-    }
-
-    /// Steps 1 and 2.
-    async fn explain_client(
-        &self,
-        view: &View,
-        body: &[u8],
-        asker: Asker<'_>,
-        steps: &mut Steps,
-    ) -> Result<(Form, AuthenticatedAgent), Refusal> {
-        let form = Form::parse(body)?;
-        steps.add("form", "the body is a well-formed form".to_owned());
-        let Snapshot { registry, revocations, .. } = &*view.snapshot;
-        let client = match asker {
-            Asker::Supposed(id) => {
-                client_auth::suppose(registry, revocations, id).map_err(AuthenticationError::Failed)?
-            }
-            Asker::Authenticated => client_auth::authenticate(&self.client_context(view), &[], &form).await?,
-        };
-        let id = &client.agent().id;
-        steps.add(
-            "client authentication",
-            match asker {
-                Asker::Supposed(_) => format!("supposed to be {id:?}"),
-                Asker::Authenticated => format!("{id:?}, by {}", client.method().as_str()),
-            },
-        );
-        Ok((form, client))
-    }
-
-    /// The tokens of the request, each beside what is expected of it.
-    async fn compare_tokens(&self, view: &View, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
-        let Ok(form) = Form::parse(body) else { return Vec::new() };
-        let Snapshot { registry, ring, trusted, .. } = &*view.snapshot;
-        let expected = Expectations { registry, ring, trusted, issuer: &self.issuer, now: view.now };
-        let presenter = match asker {
-            Asker::Supposed(id) => registry.agent(id),
-            Asker::Authenticated => client_auth::claimed_id(registry, &[], &form).and_then(|id| registry.agent(&id)),
-        };
-        let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
-        let mut tokens = Vec::new();
-        if let Some(token) = form.get(parameter::CLIENT_ASSERTION) {
-            tokens.push(expected.assertion(token, client_auth::ASSERTION_TYP).await);
+/// Runs client authentication alone, with the credentials in the body.
+pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
+    let view = sts.view();
+    let mut steps = Steps::default();
+    let outcome = match explain_client(&view, body, Asker::Authenticated, &mut steps).await {
+        Ok((_, client)) => {
+            Explained::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
         }
-        if let Some(token) = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED) {
-            let presenter = presenter.map(|presenter| &**presenter);
-            tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter).await);
-        }
-        if let Some(token) = form.get(parameter::ACTOR_TOKEN) {
-            let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
-            tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ()).await);
-        }
-        tokens
-    }
+        Err(refusal) => refused(refusal),
+    };
+    let tokens = compare_tokens(&view, body, Asker::Authenticated).await;
+    Explanation { steps: steps.0, tokens, outcome }
+}
 
-    async fn explain_steps(
-        &self,
-        view: &View,
-        (body, headers): (&[u8], &HeaderMap),
-        supposition: Supposition<'_>,
-        steps: &mut Steps,
-    ) -> Result<Ruling, Refusal> {
-        let (form, mut client) = self.explain_client(view, body, supposition.actor, steps).await?;
-        let request = Request::read(&form, headers, &view.snapshot.registry, client.agent())?;
-        let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
-        steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
-        let ruling = match &request.grant {
-            Grant::TokenExchange(exchange) => {
-                let subject = self.explain_subject(view, exchange, &client, supposition.subject).await?;
-                steps.add("subject", describe_subject(&subject));
-                self.check_actor_token(view, exchange, &mut client).await?;
-                let chain = self.extend_chain(&subject, &client)?;
-                steps.add("actor and chain", describe_chain(&chain));
-                policy::judge(&self.question(view, &request, &client, &chain)?, &subject)?
-            }
-            Grant::ClientCredentials => {
-                let question = self.service_account_question(view, &request, &client)?;
-                policy::judge_service_account(&question)?
-            }
-        };
-        steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
-        mint::check(&self.mint_context(view), &ruling)?;
-        Ok(ruling)
-    }
+/// Runs steps 1 and 2.
+async fn explain_client(
+    view: &View<'_>,
+    body: &[u8],
+    asker: Asker<'_>,
+    steps: &mut Steps,
+) -> Result<(Form, AuthenticatedAgent), Refusal> {
+    let form = Form::parse(body)?;
+    steps.add("form", "the body is a well-formed form".to_owned());
+    let Snapshot { registry, revocations, .. } = &*view.snapshot;
+    let client = match asker {
+        Asker::Supposed(id) => client_auth::suppose(registry, revocations, id).map_err(AuthenticationError::Failed)?,
+        Asker::Authenticated => {
+            client_auth::check_credentials(&view.client_context(), &HeaderMap::new(), &form).await?
+        }
+    };
+    let id = &client.agent().id;
+    steps.add(
+        "client authentication",
+        match asker {
+            Asker::Supposed(_) => format!("supposed to be {id:?}"),
+            Asker::Authenticated => format!("{id:?}, by {}", client.method().as_str()),
+        },
+    );
+    Ok((form, client))
+}
 
-    async fn explain_subject(
-        &self,
-        view: &View,
-        exchange: &ExchangeRequest<'_>,
-        client: &AuthenticatedAgent,
-        supposed: Option<Result<Subject, SubjectError>>,
-    ) -> Result<Subject, Refusal> {
-        match supposed {
-            Some(supposed) => {
-                let subject = supposed?;
-                let context = self.verify_context(view);
-                verify::check_standing(&context, &subject, client.agent())?;
-                Ok(subject)
-            }
-            None => Ok(self.verify_subject(view, exchange, client).await?.subject().clone()),
+/// Compares the tokens of the request with their expected values.
+async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
+    let Ok(form) = Form::parse(body) else { return Vec::new() };
+    let Snapshot { registry, ring, trusted, .. } = &*view.snapshot;
+    let expected = Expectations { registry, ring, trusted, issuer: view.sts.issuer(), now: view.now };
+    let claimed = || client_auth::claimed_id(registry, &HeaderMap::new(), &form);
+    let presenter = match asker {
+        Asker::Supposed(id) => registry.agent(id),
+        Asker::Authenticated => claimed().and_then(|id| registry.agent(&id)),
+    };
+    let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
+    let mut tokens = Vec::new();
+    if let Some(token) = form.get(parameter::CLIENT_ASSERTION) {
+        tokens.push(expected.assertion(token, client_auth::ASSERTION_TYP).await);
+    }
+    if let Some(token) = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED) {
+        let presenter = presenter.map(|presenter| &**presenter);
+        tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter).await);
+    }
+    if let Some(token) = form.get(parameter::ACTOR_TOKEN) {
+        let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
+        tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ()).await);
+    }
+    tokens
+}
+
+async fn explain_steps(
+    view: &View<'_>,
+    (body, headers): (&[u8], &HeaderMap),
+    supposition: Supposition<'_>,
+    steps: &mut Steps,
+) -> Result<Ruling, Refusal> {
+    let (form, mut client) = explain_client(view, body, supposition.actor, steps).await?;
+    let request = TokenRequest::read(&form, headers, &view.snapshot.registry, client.agent())?;
+    let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
+    steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
+    let ruling = match &request.grant {
+        Grant::TokenExchange(exchange) => {
+            let subject = explain_subject(view, exchange, &client, supposition.subject).await?;
+            steps.add("subject", describe_subject(&subject));
+            check_actor_token(view, exchange, &mut client).await?;
+            let limit = view.sts.limits.chain_depth;
+            let chain = policy::extend(&subject, client.agent(), view.sts.issuer(), limit)?;
+            steps.add("actor and chain", describe_chain(&chain));
+            policy::judge(&request.question(view, client.agent(), &chain), &subject)?
+        }
+        Grant::ClientCredentials => {
+            policy::judge_service_account(&request.service_account_question(view, client.agent()))?
+        }
+    };
+    steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
+    mint::check(&view.mint_context(), &ruling)?;
+    Ok(ruling)
+}
+
+async fn explain_subject(
+    view: &View<'_>,
+    exchange: &ExchangeRequest<'_>,
+    client: &AuthenticatedAgent,
+    supposed: Option<Result<Subject, SubjectError>>,
+) -> Result<Subject, Refusal> {
+    match supposed {
+        Some(supposed) => {
+            let subject = supposed?;
+            verify::check_standing(&view.verify_context(), &subject, client.agent())?;
+            Ok(subject)
+        }
+        None => {
+            let (token, declared) = (exchange.subject_token, exchange.subject_token_type);
+            let verified = verify::subject(&view.verify_context(), token, declared, client.agent()).await?;
+            Ok(verified.subject.subject().clone())
         }
     }
 }
 
-fn refused(refusal: Refusal) -> Outcome {
-    Outcome::Refused { error: refusal.row().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
+fn refused(refusal: Refusal) -> Explained {
+    Explained::Refused { error: refusal.kind().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
 }
 
-fn allowed(ruling: &Ruling, our_issuer: &str) -> Outcome {
-    Outcome::Allowed {
+fn allowed(ruling: &Ruling, our_issuer: &str) -> Explained {
+    Explained::Allowed {
         delegation: ruling.delegation.id.clone(),
         sub: ruling.sub.clone(),
         audience: ruling.target.minted_audience().to_owned(),

@@ -1,56 +1,56 @@
-//! Introspection (RFC 7662): is this token of ours active, for whoever may know?
+//! Introspection (RFC 7662) of tokens that this service issued.
 
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResponse, parameter};
 
+use super::commit::spend;
+use super::lineage::refuses;
 use super::request::refuse_not_honoured;
-use super::service::View;
-use super::{Call, Refusal, RequestError, Snapshot, SnapshotError, Sts};
+use super::{Call, Refusal, RequestError};
+use crate::client_auth;
 use crate::registry::Agent;
+use crate::service::{Snapshot, SnapshotError, Sts, View};
 use crate::verify::{check_parties, own_standing, own_token};
 
-impl Sts {
-    /// Answers a request to the introspection endpoint: what the token says, or exactly `{"active":false}`.
-    ///
-    /// # Errors
-    /// [`Refusal`] when the request is malformed or its client not authenticated; never because of the token.
-    pub async fn introspect(&self, call: &Call<'_>) -> Result<IntrospectionResponse, Refusal> {
-        let form = Form::parse(call.body)?;
-        self.refresh_if_stale().await?;
-        self.confirm()?;
-        let view = self.view();
-        let client = self.authenticate(&view, call, &form).await?;
-        self.spend(&view, &client).await?;
-        refuse_not_honoured(&form, call.headers)?;
-        let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
-        Ok(match self.active(&view, token, client.agent()).await? {
-            Some(claims) => IntrospectionResponse {
-                active: true,
-                token: Some(IntrospectedToken { token_type: "Bearer".to_owned(), claims }),
-            },
-            None => IntrospectionResponse::default(),
-        })
-    }
-
-    /// The claims of a token that is ours, alive, in good standing, and the asker's to know of.
-    async fn active(
-        &self,
-        view: &View,
-        token: &str,
-        asker: &Agent,
-    ) -> Result<Option<AccessTokenClaims>, SnapshotError> {
-        let parsed = UnverifiedToken::parse(token).ok();
-        let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
-        let may_know = |claims: &AccessTokenClaims| asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
-        let unbound = own.filter(|own| own.check_unbound().is_ok());
-        let known = unbound.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
-        let Some(claims) = known else { return Ok(None) };
-        let refused = self.refuses(view, &mut own_standing(&claims)).await?;
-        Ok(refused.is_none().then_some(claims))
-    }
+/// Answers a request to the introspection endpoint: the content of the token, or exactly
+/// `{"active":false}`.
+///
+/// # Errors
+/// [`Refusal`] if the request is malformed or its client is not authenticated; never because of the
+/// token.
+pub async fn introspect(sts: &Sts, call: &Call<'_>) -> Result<IntrospectionResponse, Refusal> {
+    let form = Form::parse(call.body)?;
+    sts.refresh_if_stale().await?;
+    sts.confirm()?;
+    let view = sts.view();
+    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    spend(&view, &client).await?;
+    refuse_not_honoured(&form, call.headers)?;
+    let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
+    Ok(match active(&view, token, client.agent()).await? {
+        Some(claims) => IntrospectionResponse {
+            active: true,
+            token: Some(IntrospectedToken { token_type: "Bearer".to_owned(), claims }),
+        },
+        None => IntrospectionResponse::default(),
+    })
 }
 
-/// Returns true if the entries that the token rests on still allow it: its user's issuer, its agent, its target and its delegation.
+/// Returns the claims of a token that is ours, unexpired, in good standing, and visible to the
+/// agent that asks.
+async fn active(view: &View<'_>, token: &str, asker: &Agent) -> Result<Option<AccessTokenClaims>, SnapshotError> {
+    let parsed = UnverifiedToken::parse(token).ok();
+    let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
+    let may_know = |claims: &AccessTokenClaims| asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
+    let unbound = own.filter(|own| own.check_unbound().is_ok());
+    let known = unbound.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
+    let Some(claims) = known else { return Ok(None) };
+    let refused = refuses(view, &mut own_standing(&claims)).await?;
+    Ok(refused.is_none().then_some(claims))
+}
+
+/// Returns true if the entries that the token depends on still allow it: the user's issuer, the
+/// agent, the target and the delegation.
 fn stands(snapshot: &Snapshot, claims: &AccessTokenClaims) -> bool {
     let target = snapshot.registry.target([claims.aud.as_str()].into_iter()).ok().flatten();
     let receives = |target: &Agent| !target.disabled && !snapshot.revocations.holds_agent(&target.id);

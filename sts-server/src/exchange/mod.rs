@@ -1,76 +1,67 @@
-//! One exchange, top to bottom.
+//! The order of the steps of an exchange.
 //!
-//! What lives here: the order of the steps, and what requests share while they go through them. What must never: a step itself;
-//! each has a module of its own, and they do not know each other. A new endpoint that decides something is a file here; it
-//! authenticates with `Sts::authenticate`, like all others.
+//! What lives here: the order of the steps. What must never: a step itself, which has a module of
+//! its own that knows no other step; and state, which is in `service`. A new endpoint that decides
+//! is a file here. It authenticates with [`client_auth::authenticate`], like all others.
 
-mod attempts;
+mod actor;
 mod claimed;
 mod commit;
 mod comparison;
-mod database_clock;
 mod describe;
 mod explain;
 mod introspect;
 mod lineage;
-mod observe;
-mod operators;
-mod rate;
-mod rates;
-mod readiness;
 mod refusal;
-mod refusal_log;
-mod refusals;
 mod request;
 mod revoke;
-mod service;
-mod snapshot;
-mod steps;
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
-pub use claimed::Claimed;
+pub use claimed::{Claimed, claimed_client};
 pub use comparison::{ComparedClaim, TokenComparison, protection};
-pub use explain::{Asker, Explanation, Outcome, SUPPOSED, StepReport, Supposition};
-pub use rate::Source;
-pub use refusal::Refusal;
-pub use request::{ExchangeRequest, Grant, Request, RequestError};
-pub use revoke::{Revocation, RevokeError};
-pub use service::{Parts, Sts};
-pub use snapshot::{Snapshot, SnapshotError};
+pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
+pub use introspect::introspect;
+pub use refusal::{Refusal, RevokeError};
+pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
+pub use revoke::{Revocation, revoke};
 
-use crate::client_auth::AuthenticatedAgent;
+use crate::client_auth::{self, AuthenticatedAgent};
 use crate::mint::{self, Minted};
 use crate::policy;
 use crate::record::{Event, EventKind, Standing};
-use crate::storage::TokenReference;
+use crate::service::{Sts, View};
 use crate::telemetry::{GrantKind, Step, Trail};
 use crate::verify;
+use actor::check_actor_token;
+use commit::{issue, refuse};
 use describe::{
     describe_call, describe_client, describe_duration, describe_request, describe_ruling, describe_subject,
 };
-use service::View;
+use lineage::check_lineage;
 
-/// The number of times that a request is decided when registry or keys change before its decision is committed.
+/// The maximum number of decisions on a request while registry or keys keep changing before the
+/// commit.
 const ATTEMPTS: usize = 4;
-/// How much of a `grant_type` an audit event shows, in characters.
+/// The maximum length of a `grant_type` in an audit event, in characters.
 const GRANT_CHARS: usize = 64;
 
-/// One request to an endpoint that authenticates. No Debug: headers and body hold secrets.
+/// A request to an endpoint that authenticates. It has no `Debug`, because headers and body hold
+/// secrets.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
-    /// The headers.
+    /// The headers of the request.
     pub headers: &'a HeaderMap,
     /// The body, whose size and content type have been checked.
     pub body: &'a [u8],
-    /// What joins this request to others of the same user request.
+    /// The correlation id, which links the requests that belong to one user request.
     pub correlation_id: &'a str,
-    /// Who sent it.
+    /// The address that sent the request.
     pub source: IpAddr,
-    /// Where its steps leave their times.
+    /// The recorder of the duration of each step.
     pub trail: &'a Trail,
 }
 
@@ -78,116 +69,116 @@ pub struct Call<'a> {
 struct Issue {
     minted: Minted,
     standings: Vec<Standing>,
-    parent: Option<TokenReference>,
     issued_token_type: TokenType,
 }
 
-impl Sts {
-    /// Answers a request to the token endpoint.
-    ///
-    /// # Errors
-    /// [`Refusal`] says what was refused, or what is out of reach.
-    pub async fn token(&self, call: &Call<'_>) -> Result<TokenResponse, Refusal> {
-        let mut is_spent = false;
-        for _ in 0..ATTEMPTS {
-            if let Some(response) = self.attempt(call, is_spent).await? {
-                return Ok(response);
-            }
-            // Registry or keys have changed since the decision. A value that counts once has been spent by this very request.
-            is_spent = true;
-            self.refresh().await?;
+/// Answers a request to the token endpoint.
+///
+/// # Errors
+/// [`Refusal`] names the reason: a refusal, or an outage.
+pub async fn token(sts: &Sts, call: &Call<'_>) -> Result<TokenResponse, Refusal> {
+    let mut is_spent = false;
+    for _ in 0..ATTEMPTS {
+        if let Some(response) = attempt(sts, call, is_spent).await? {
+            return Ok(response);
         }
-        Err(Refusal::Outdated)
+        // Registry or keys have changed since the decision. This request itself has spent its
+        // single-use value.
+        is_spent = true;
+        sts.refresh().await?;
     }
+    Err(Refusal::Outdated)
+}
 
-    /// Decides once. `None` where registry or keys have changed before the decision was committed.
-    async fn attempt(&self, call: &Call<'_>, is_spent: bool) -> Result<Option<TokenResponse>, Refusal> {
-        let view = self.latest_view().await;
-        let mut event = describe_call(EventKind::TokenIssued, call, view.now);
-        let mut client = None;
-        let decided = self.decide(&view, call, &mut event, &mut client).await;
-        let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).filter(|_| !is_spent).cloned();
-        // 8. Record, and only then 9. answer.
-        call.trail.enter(Step::Record);
-        describe_duration(&mut event, call.trail);
-        match decided {
-            Ok(issue) => self.issue((&view, call), issue, event, one_time).await,
-            // Refusals before the client is known are counted, not stored.
-            Err(refusal) if client.is_none() => Err(refusal),
-            Err(refusal) => Err(self.refuse((&view, call), refusal, event, one_time).await),
-        }
-    }
-
-    /// Steps 1 to 7: everything up to the signed token. What is known on the way goes into `event` and `client`.
-    async fn decide(
-        &self,
-        view: &View,
-        call: &Call<'_>,
-        event: &mut Event,
-        known: &mut Option<AuthenticatedAgent>,
-    ) -> Result<Issue, Refusal> {
-        // 1. Form.
-        let form = Form::parse(call.body)?;
-        call.trail.is_of(grant_kind(form.get(parameter::GRANT_TYPE)));
-        event.grant = form.get(parameter::GRANT_TYPE).map(|grant| grant.chars().take(GRANT_CHARS).collect());
-
-        // 2. Client authentication: which agent is asking?
-        call.trail.enter(Step::ClientAuth);
-        let client = self.authenticate(view, call, &form).await?;
-        describe_client(event, &client);
-        let client = known.insert(client);
-
-        // 3. Request: which target, scopes, token types?
-        call.trail.enter(Step::Request);
-        let request = Request::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
-        describe_request(event, &request);
-        let (permit, standing) = match &request.grant {
-            Grant::TokenExchange(exchange) => {
-                // 4. Subject: on whose behalf?
-                call.trail.enter(Step::Subject);
-                let subject = self.verify_subject(view, exchange, client).await?;
-                describe_subject(event, subject.subject(), &self.issuer);
-                let mut standing = verify::standing(&self.issuer, subject.subject(), client.agent());
-                self.check_lineage(view, &mut standing).await?;
-
-                // 5. Actor and chain: the actor is the client, and stands in front of those before it.
-                call.trail.enter(Step::Actor);
-                self.check_actor_token(view, exchange, client).await?;
-                let chain = self.extend_chain(subject.subject(), client)?;
-
-                // 6. Policy: may they?
-                call.trail.enter(Step::Policy);
-                (policy::permit(&self.question(view, &request, client, &chain)?, &subject)?, Some(standing))
-            }
-            Grant::ClientCredentials => {
-                // 6. Policy, for an agent on its own behalf.
-                call.trail.enter(Step::Policy);
-                let question = self.service_account_question(view, &request, client)?;
-                (policy::permit_service_account(&question)?, None)
-            }
-        };
-        describe_ruling(event, permit.ruling(), &self.issuer);
-
-        // 7. Mint, by a view that is confirmed.
-        self.confirm()?;
-        call.trail.enter(Step::Mint);
-        let parent = permit.ruling().parent.clone();
-        let minted = mint::mint(&self.mint_context(view), permit)?;
-        // A token that a block would cover is not issued: the skew that blocks allow for reaches past their moment.
-        let own = || verify::own_standing(minted.claims());
-        let revocations = &view.snapshot.revocations;
-        if !revocations.is_empty()
-            && let Some(kind) = revocations.refuse(&own())
-        {
-            return Err(Refusal::RevokedMeanwhile(kind));
-        }
-        let mut standings = client.standings().to_vec();
-        standings.push(standing.unwrap_or_else(own));
-        Ok(Issue { minted, standings, parent, issued_token_type: request.issued_token_type })
+/// Makes one decision. Returns `None` if registry or keys changed before the decision was
+/// committed.
+async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<TokenResponse>, Refusal> {
+    let view = sts.latest_view().await;
+    let mut event = describe_call(EventKind::TokenIssued, call, view.now);
+    let mut client = None;
+    let decided = decide(&view, call, &mut event, &mut client).await;
+    let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).filter(|_| !is_spent).cloned();
+    // 8. Record, and only then 9. answer.
+    call.trail.enter(Step::Record);
+    describe_duration(&mut event, call.trail);
+    match decided {
+        Ok(decision) => issue(&view, call, decision, event, one_time).await,
+        // A refusal before the client is known is counted, not stored.
+        Err(refusal) if client.is_none() => Err(refusal),
+        Err(refusal) => Err(refuse(&view, call, refusal, event, one_time).await),
     }
 }
 
-/// The grant as metrics name it.
+/// Runs steps 1 to 7, up to the signed token. Writes the facts found so far into `event` and
+/// `known`.
+async fn decide(
+    view: &View<'_>,
+    call: &Call<'_>,
+    event: &mut Event,
+    known: &mut Option<AuthenticatedAgent>,
+) -> Result<Issue, Refusal> {
+    let our_issuer = view.sts.issuer();
+    // 1. Form.
+    let form = Form::parse(call.body)?;
+    call.trail.is_of(grant_kind(form.get(parameter::GRANT_TYPE)));
+    event.grant = form.get(parameter::GRANT_TYPE).map(|grant| grant.chars().take(GRANT_CHARS).collect());
+
+    // 2. Client authentication: identifies the agent that makes the request.
+    call.trail.enter(Step::ClientAuth);
+    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    describe_client(event, &client);
+    let client = known.insert(client);
+
+    // 3. Request: target, scope, token types.
+    call.trail.enter(Step::Request);
+    let request = TokenRequest::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
+    describe_request(event, &request);
+    let (permit, standing) = match &request.grant {
+        Grant::TokenExchange(exchange) => {
+            // 4. Subject: the user on whose behalf the agent acts.
+            call.trail.enter(Step::Subject);
+            let (token, declared) = (exchange.subject_token, exchange.subject_token_type);
+            let verified = verify::subject(&view.verify_context(), token, declared, client.agent()).await?;
+            let (subject, mut standing) = (verified.subject, verified.standing);
+            describe_subject(event, subject.subject(), our_issuer);
+            check_lineage(view, &mut standing).await?;
+
+            // 5. Actor and chain: the client is the current actor, in front of the chain so far.
+            call.trail.enter(Step::Actor);
+            check_actor_token(view, exchange, client).await?;
+            let chain = policy::extend(subject.subject(), client.agent(), our_issuer, view.sts.limits.chain_depth)?;
+
+            // 6. Policy: the rules.
+            call.trail.enter(Step::Policy);
+            (policy::permit(&request.question(view, client.agent(), &chain), &subject)?, Some(standing))
+        }
+        Grant::ClientCredentials => {
+            // 6. Policy, for an agent on its own behalf.
+            call.trail.enter(Step::Policy);
+            (policy::permit_service_account(&request.service_account_question(view, client.agent()))?, None)
+        }
+    };
+    describe_ruling(event, permit.ruling(), our_issuer);
+
+    // 7. Mint, only from a confirmed view.
+    view.sts.confirm()?;
+    call.trail.enter(Step::Mint);
+    let minted = mint::mint(&view.mint_context(), permit)?;
+    // A token that a revocation would cover is not issued: the clock skew that revocations allow
+    // for reaches past their moment.
+    let own = || verify::own_standing(minted.claims());
+    let revocations = &view.snapshot.revocations;
+    if !revocations.is_empty()
+        && let Some(kind) = revocations.refuse(&own())
+    {
+        return Err(Refusal::RevokedMeanwhile(kind));
+    }
+    let mut standings = client.standings().to_vec();
+    standings.push(standing.unwrap_or_else(own));
+    Ok(Issue { minted, standings, issued_token_type: request.issued_token_type })
+}
+
+/// Returns the grant as metrics name it.
 fn grant_kind(grant_type: Option<&str>) -> GrantKind {
     match grant_type {
         Some(parameter::GRANT_TOKEN_EXCHANGE) => GrantKind::TokenExchange,

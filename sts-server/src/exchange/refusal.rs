@@ -1,70 +1,55 @@
-//! Why a request was not answered with what it asked for, whichever step said so.
+//! The reasons why a request was not served, from all steps.
 
 use std::time::Duration;
 
+use sts_jose::error_chain;
 use sts_protocol::FormError;
 use thiserror::Error;
 
-use super::{RequestError, RevokeError, SnapshotError};
-use crate::client_auth::{AuthenticationError, WorkloadError};
+use super::RequestError;
+use crate::client_auth::{AuthenticationError, ClientError, WorkloadError};
+use crate::error_kind::ErrorKind;
 use crate::mint::MintError;
-use crate::policy::{PolicyError, Row};
+use crate::policy::PolicyError;
+use crate::rate_limits::RateLimited;
 use crate::record::{RecordError, Verdict, cut_detail};
-use crate::storage::RevocationKind;
+use crate::service::{SnapshotError, Unconfirmed};
+use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
 
-/// When a requester should come back after an outage.
+/// The pause before a retry after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
-/// A request is refused, or cannot be served now. [`Refusal::row`] says whose fault it is and what the requester is told.
+/// A request is refused, or cannot be served now. [`Refusal::kind`] determines the party at fault
+/// and the response.
 #[derive(Debug, Error)]
 pub enum Refusal {
-    /// Step 1: the body is no form.
+    /// Step 1: the body is not a form.
     #[error("the body is malformed")]
     Form(#[from] FormError),
     /// Step 2: the agent is not authenticated.
     #[error("the client is not authenticated")]
     Client(#[from] AuthenticationError),
-    /// Step 2: the agent is not authenticated, and too many attempts failed before.
-    #[error("too many attempts have failed")]
-    TooManyAttempts {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Before step 1: its source has asked too often.
-    #[error("its source has asked too often")]
-    SourceRate {
-        /// How long to wait.
-        retry_after: Duration,
-    },
+    /// At any step: a rate limit is exceeded.
+    #[error(transparent)]
+    Limited(#[from] RateLimited),
     /// Before step 1: other requests hold the memory that its body needs.
     #[error("other requests hold the memory for its body")]
     RequestMemory,
-    /// Step 2: the agent has asked too often.
-    #[error("the client has asked too often")]
-    ClientRate {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// At any step: refused, and so were too many requests of the agent before.
-    #[error("too many requests of the client were refused")]
-    TooManyRefusals {
-        /// The time to wait.
-        retry_after: Duration,
-    },
-    /// At any step: the request took too long. Its decision may have been committed, and is not acted on.
+    /// At any step: the deadline of the request passed. Its decision may have been committed, but
+    /// is not answered.
     #[error("the request took too long")]
     TooSlow,
-    /// Step 3: the request cannot be understood.
+    /// Step 3: the request is invalid.
     #[error("the request is malformed")]
     Request(#[from] RequestError),
     /// Step 4: the subject token is not accepted.
     #[error("the subject token is not accepted")]
     Subject(#[from] SubjectError),
-    /// Step 5: the actor token is bad.
+    /// Step 5: the actor token is not accepted.
     #[error("the actor token is not accepted")]
     ActorToken(#[source] WorkloadError),
-    /// Step 5: the actor token is of another agent.
+    /// Step 5: the actor token belongs to another agent.
     #[error("the actor token is not of the agent that authenticated")]
     ActorTokenMismatch,
     /// Steps 5 and 6: a rule refuses.
@@ -73,76 +58,77 @@ pub enum Refusal {
     /// Step 7: no token was made.
     #[error("no token was made")]
     Mint(#[from] MintError),
-    /// Step 8: the client assertion had been used before.
+    /// Step 8: the client assertion was used before.
     #[error("the client assertion was used before")]
     Replayed,
-    /// Step 8: something in the chain was revoked while the request was under way.
+    /// Step 8: an element of the chain was revoked during the request.
     #[error("revoked while the request was under way, by {0:?}")]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
     NotTheClients,
-    /// The database cannot be read where an old view of it will not do.
+    /// The database cannot be read, and an old snapshot is not sufficient.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
-    /// A revocation does not hold yet.
+    /// The revocation is not in force yet.
     #[error("the revocation does not hold yet")]
     Revoke(#[from] RevokeError),
-    /// Before anything is issued or said to be active: the view of the database is too old.
-    #[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
-    Unconfirmed {
-        /// The age of the view.
-        seconds: i64,
-    },
-    /// Step 8: registry or keys changed again and again before the decision was committed.
+    /// Before a token is issued or reported as active: the snapshot is too old.
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
+    /// Step 8: registry or keys changed at every attempt to commit the decision.
     #[error("registry or keys changed again and again while the request was under way")]
     Outdated,
-    /// Step 8: nothing is known to be committed.
+    /// Step 8: the commit failed or is uncertain.
     #[error("the decision is not committed")]
     Record(#[from] RecordError),
 }
 
+/// A revocation is not in force yet. An outage: the same request may succeed later.
+#[derive(Debug, Error)]
+pub enum RevokeError {
+    /// The database failed.
+    #[error("the revocation is not committed")]
+    Storage(#[from] StorageError),
+    /// The task of the commit ended early.
+    #[error("the revocation's commit has ended early")]
+    Ended,
+    /// The revocation is committed, but this server could not read it back.
+    #[error("the revocation is committed and does not hold here yet")]
+    Snapshot(#[from] SnapshotError),
+}
+
 impl Refusal {
-    /// The row of the error table.
+    /// Returns the kind of error that the token endpoint answers with.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Form(_) => Row::Request,
-            Self::Client(error) => client_row(error),
-            Self::TooManyAttempts { .. }
-            | Self::SourceRate { .. }
-            | Self::ClientRate { .. }
-            | Self::RequestMemory
-            | Self::TooManyRefusals { .. } => Row::TooMany,
-            Self::Request(error) => error.row(),
-            Self::Subject(error) => error.row(),
-            Self::ActorToken(WorkloadError::Trust(trust)) if trust.is_outage() => Row::Unavailable,
-            Self::ActorToken(_) | Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => Row::Token,
-            Self::Policy(error) => error.row(),
-            Self::Mint(error) => error.row(),
-            Self::Replayed => Row::Client,
-            Self::NotTheClients => Row::Grant,
-            Self::Record(error) if error.is_overload() => Row::TooMany,
-            Self::TooSlow
-            | Self::Record(_)
-            | Self::Revoke(_)
-            | Self::Snapshot(_)
-            | Self::Outdated
-            | Self::Unconfirmed { .. } => Row::Unavailable,
+            Self::Form(_) => ErrorKind::Request,
+            Self::Client(error) => error.kind(),
+            Self::Limited(_) | Self::RequestMemory => ErrorKind::TooMany,
+            Self::Request(error) => error.kind(),
+            Self::Subject(error) => error.kind(),
+            Self::ActorToken(error) => error.kind(),
+            Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => ErrorKind::Token,
+            Self::Policy(error) => error.kind(),
+            Self::Mint(error) => error.kind(),
+            Self::Replayed => ErrorKind::Client,
+            Self::NotTheClients => ErrorKind::Grant,
+            Self::Record(error) => error.kind(),
+            Self::TooSlow | Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) => {
+                ErrorKind::Unavailable
+            }
         }
     }
 
-    /// The stable name, for audit and metrics.
+    /// Returns the stable name of the reason, for audit and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Form(_) => "form_malformed",
             Self::Client(error) => error.reason(),
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::SourceRate { .. } => "source_rate",
+            Self::Limited(error) => error.limit.reason(),
             Self::RequestMemory => "request_memory",
-            Self::ClientRate { .. } => "client_rate",
-            Self::TooManyRefusals { .. } => "too_many_refusals",
             Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
@@ -153,75 +139,59 @@ impl Refusal {
             Self::Replayed => Verdict::Replayed.reason().map_or("", |(reason, _)| reason),
             Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
-            Self::Record(error) if error.is_overload() => "overloaded",
-            Self::Record(_) => "not_recorded",
+            Self::Record(error) => error.reason(),
             Self::Revoke(_) => "not_revoked",
-            Self::Unconfirmed { .. } => "view_unconfirmed",
+            Self::Unconfirmed(_) => "view_unconfirmed",
             Self::Snapshot(_) => "database_unavailable",
             Self::Outdated => "registry_changing",
         }
     }
 
-    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
+    /// Returns the refusal and its causes as text for audit, at most 1024 characters. It never
+    /// contains a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
-        let mut causes = vec![self.to_string()];
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            causes.push(error.to_string());
-            next = error.source();
-        }
-        cut_detail(causes.join(": "))
+        cut_detail(error_chain(self))
     }
 
-    /// What the requester is told besides the fixed text of the row: which parameter of its request is malformed. A fixed text too, of
-    /// which nothing comes from the requester.
+    /// Returns the detail that is added to the fixed text of the kind: the fault of a malformed
+    /// request. It is a fixed text too, and contains nothing from the client.
     #[must_use]
     pub fn told(&self) -> Option<String> {
-        if self.row() != Row::Request {
+        if self.kind() != ErrorKind::Request {
             return None;
         }
-        // What such a refusal says itself is which step it is of.
+        // The refusal's own message only names the step.
         std::error::Error::source(self).map(ToString::to_string)
     }
 
-    /// How long to wait before the same request may succeed; none for what no wait mends.
+    /// Returns the time to wait before the same request may succeed, or `None` if a retry cannot
+    /// help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match (self, self.row()) {
-            (
-                Self::TooManyAttempts { retry_after }
-                | Self::SourceRate { retry_after }
-                | Self::ClientRate { retry_after }
-                | Self::TooManyRefusals { retry_after },
-                _,
-            ) => Some(*retry_after),
-            (_, Row::Unavailable | Row::TooMany) => Some(OUTAGE_RETRY),
+        match (self, self.kind()) {
+            (Self::Limited(limited), _) => Some(limited.retry_after),
+            (_, ErrorKind::Unavailable | ErrorKind::TooMany) => Some(OUTAGE_RETRY),
             (
                 _,
-                Row::Request
-                | Row::Token
-                | Row::Target
-                | Row::Scope
-                | Row::Grant
-                | Row::UnsupportedGrant
-                | Row::Client
-                | Row::TokenSize,
+                ErrorKind::Request
+                | ErrorKind::Token
+                | ErrorKind::Target
+                | ErrorKind::Scope
+                | ErrorKind::Grant
+                | ErrorKind::UnsupportedGrant
+                | ErrorKind::Client
+                | ErrorKind::TokenSize,
             ) => None,
         }
     }
 }
 
-/// Too many secrets at once is no outage: a client may answer an outage with a weaker credential, and load never earns one.
-fn client_row(error: &AuthenticationError) -> Row {
-    match error {
-        AuthenticationError::Absent | AuthenticationError::Failed(_) => Row::Client,
-        AuthenticationError::SeveralMethods
-        | AuthenticationError::IncompleteAssertion
-        | AuthenticationError::ActorTokenType
-        | AuthenticationError::ClientIdMismatch => Row::Request,
-        AuthenticationError::ActorToken(_) => Row::Token,
-        AuthenticationError::Overloaded => Row::TooMany,
-        AuthenticationError::Unavailable(_) => Row::Unavailable,
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Limited(error) => error.into(),
+            ClientError::Credentials(error) => error.into(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Step 3: which target, scopes and token types are asked for?
+//! Step 3: the target, the scopes and the token types that a request asks for.
 
 use std::sync::Arc;
 
@@ -7,65 +7,67 @@ use sts_protocol::{Form, Scope, ScopeError, Tenant, TokenType, parameter};
 use thiserror::Error;
 use url::Url;
 
-use crate::policy::Row;
+use crate::error_kind::ErrorKind;
+use crate::policy::{Chain, Question, ServiceAccountQuestion};
 use crate::registry::{Agent, Registry, TargetError};
+use crate::service::View;
 
-/// A request to the token endpoint that can be decided.
+/// A valid request to the token endpoint.
 #[derive(Debug)]
-pub struct Request<'a> {
-    /// The grant, with what belongs to it.
+pub struct TokenRequest<'a> {
+    /// The grant with its parameters.
     pub grant: Grant<'a>,
-    /// The one agent that the token shall be for.
+    /// The single agent that will receive the token.
     pub target: Arc<Agent>,
-    /// The scope that is asked for.
+    /// The requested scope.
     pub scope: Option<Scope>,
     /// The tenant that `X-Tenant-ID` names.
     pub tenant_header: Option<Tenant>,
-    /// The token type of the answer.
+    /// The type of the issued token.
     pub issued_token_type: TokenType,
 }
 
-/// The grants that are served.
+/// The supported grants.
 #[derive(Debug)]
 pub enum Grant<'a> {
-    /// RFC 8693.
+    /// Token exchange (RFC 8693).
     TokenExchange(ExchangeRequest<'a>),
-    /// RFC 6749 §4.4.
+    /// Client credentials (RFC 6749 §4.4).
     ClientCredentials,
 }
 
-/// What an exchange asks for besides. Debug shows no token.
+/// The parameters of a token exchange. `Debug` shows no token.
 pub struct ExchangeRequest<'a> {
-    /// `subject_token`.
+    /// The `subject_token` parameter.
     pub subject_token: &'a str,
-    /// `subject_token_type`.
+    /// The `subject_token_type` parameter.
     pub subject_token_type: TokenType,
-    /// `actor_token` and `actor_token_type`.
+    /// The `actor_token` and `actor_token_type` parameters.
     pub actor_token: Option<(&'a str, TokenType)>,
 }
 
-/// A request cannot be understood, or asks for what is not served.
+/// A request is malformed, or asks for something that the server does not support.
 #[derive(Debug, Error)]
 pub enum RequestError {
-    /// A parameter that must be there is not.
+    /// A required parameter is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// The grant is not served.
+    /// The server does not support the grant.
     #[error("the grant type is not served")]
     UnsupportedGrant,
     /// A token without its type, or a type without its token.
     #[error("{0} and its type belong together")]
     Unpaired(&'static str),
-    /// A token type is unknown, or not served there.
+    /// A token type is unknown, or not supported in this parameter.
     #[error("{0} is not served")]
     TokenType(&'static str),
-    /// A parameter of another grant.
+    /// A parameter belongs to another grant.
     #[error("{0} is no parameter of this grant")]
     Foreign(&'static str),
-    /// Something that is known and not honoured yet.
+    /// A known feature is not supported yet.
     #[error("{0} is not honoured")]
     NotHonoured(&'static str),
-    /// `X-Tenant-ID` is not one tenant.
+    /// `X-Tenant-ID` is not exactly one tenant.
     #[error("X-Tenant-ID is not one tenant")]
     TenantHeader,
     /// No target is named, and the agent has no default.
@@ -74,32 +76,32 @@ pub enum RequestError {
     /// A `resource` is not an absolute URI without fragment (RFC 8707 §2).
     #[error("a resource is not an absolute URI without fragment")]
     MalformedResource,
-    /// The names do not stand for one agent.
+    /// The names do not identify exactly one agent.
     #[error("the target is unknown, or there are several")]
     Target(TargetError),
-    /// `scope` is malformed.
+    /// The `scope` parameter is malformed.
     #[error("scope is malformed")]
     Scope(#[source] ScopeError),
 }
 
 impl RequestError {
-    /// The row of the error table.
+    /// Returns the kind of error that the token endpoint answers with.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnsupportedGrant => Row::UnsupportedGrant,
-            Self::NoTarget | Self::MalformedResource | Self::Target(_) => Row::Target,
-            Self::Scope(_) => Row::Scope,
+            Self::UnsupportedGrant => ErrorKind::UnsupportedGrant,
+            Self::NoTarget | Self::MalformedResource | Self::Target(_) => ErrorKind::Target,
+            Self::Scope(_) => ErrorKind::Scope,
             Self::Missing(_)
             | Self::Unpaired(_)
             | Self::TokenType(_)
             | Self::Foreign(_)
             | Self::NotHonoured(_)
-            | Self::TenantHeader => Row::Request,
+            | Self::TenantHeader => ErrorKind::Request,
         }
     }
 
-    /// The stable name, for audit and metrics.
+    /// Returns the stable name of the reason, for audit and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -119,11 +121,11 @@ impl RequestError {
     }
 }
 
-impl<'a> Request<'a> {
+impl<'a> TokenRequest<'a> {
     /// Reads the request of an authenticated agent.
     ///
     /// # Errors
-    /// [`RequestError`] names the first thing that is wrong.
+    /// [`RequestError`] names the first fault.
     pub fn read(
         form: &'a Form,
         headers: &HeaderMap,
@@ -142,6 +144,42 @@ impl<'a> Request<'a> {
         let target = target(form, registry, client)?;
         let scope = form.get(parameter::SCOPE).map(Scope::requested).transpose().map_err(RequestError::Scope)?;
         Ok(Self { grant, target, scope, tenant_header, issued_token_type })
+    }
+
+    /// Returns the input of the exchange rules.
+    pub(super) fn question<'b>(&'b self, view: &'b View<'_>, actor: &'b Agent, chain: &'b Chain) -> Question<'b> {
+        Question {
+            registry: &view.snapshot.registry,
+            actor,
+            target: &self.target,
+            target_is_held: view.snapshot.revocations.holds_agent(&self.target.id),
+            chain,
+            scope: self.scope.as_ref(),
+            tenant_header: self.tenant_header.as_ref(),
+            max_ttl: view.sts.limits.max_ttl,
+            now: view.now,
+        }
+    }
+
+    /// Returns the input of the service-account rules.
+    pub(super) fn service_account_question<'b>(
+        &'b self,
+        view: &'b View<'_>,
+        actor: &'b Agent,
+    ) -> ServiceAccountQuestion<'b> {
+        let revocations = &view.snapshot.revocations;
+        let forwarded = actor.forward_tenants.iter();
+        ServiceAccountQuestion {
+            registry: &view.snapshot.registry,
+            actor,
+            held_tenants: forwarded.filter(|tenant| revocations.holds_tenant(tenant.as_str())).collect(),
+            target: &self.target,
+            target_is_held: revocations.holds_agent(&self.target.id),
+            scope: self.scope.as_ref(),
+            tenant_header: self.tenant_header.as_ref(),
+            max_ttl: view.sts.limits.max_ttl,
+            now: view.now,
+        }
     }
 }
 
@@ -169,7 +207,7 @@ fn client_credentials(form: &Form) -> Result<Grant<'_>, RequestError> {
     }
 }
 
-/// A token with its declared type: both or neither (RFC 8693 §2.1).
+/// Returns a token with its declared type. Both or neither must be present (RFC 8693 §2.1).
 fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Option<(&'a str, &'a str)>, RequestError> {
     match (form.get(token), form.get(declared)) {
         (Some(token), Some(declared)) => Ok(Some((token, declared))),
@@ -178,7 +216,7 @@ fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Optio
     }
 }
 
-/// Refuses what is known and not honoured yet, at every endpoint.
+/// Refuses known features that are not supported yet, at every endpoint.
 ///
 /// # Errors
 /// [`RequestError::NotHonoured`].
@@ -210,7 +248,8 @@ fn tenant_header(headers: &HeaderMap) -> Result<Option<Tenant>, RequestError> {
     tenant.map(Some).ok_or(RequestError::TenantHeader)
 }
 
-/// The one agent that all `audience` and `resource` values stand for, or else the client's default.
+/// Returns the single agent that all `audience` and `resource` values name, or the client's
+/// default.
 fn target(form: &Form, registry: &Registry, client: &Agent) -> Result<Arc<Agent>, RequestError> {
     let resources = || form.all(parameter::RESOURCE);
     let is_resource = |uri: &str| Url::parse(uri).is_ok() && !uri.contains('#');

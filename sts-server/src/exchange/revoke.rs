@@ -1,93 +1,84 @@
-//! Revocation (RFC 7009): a token and every descendant, at once and everywhere.
+//! Revocation (RFC 7009): revokes a token with every descendant, at once and on every server.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{AccessTokenClaims, Form, parameter};
-use thiserror::Error;
 
+use super::commit::{refuse, spend};
 use super::describe::{describe_call, describe_client, describe_duration};
+use super::refusal::RevokeError;
 use super::request::refuse_not_honoured;
-use super::service::View;
-use super::{Call, Refusal, RequestError, SnapshotError, Sts};
+use super::{Call, Refusal, RequestError};
+use crate::client_auth;
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::Agent;
-use crate::storage::{RevocationKind, RevocationRow, StorageError, forget_at};
+use crate::service::{Sts, View};
+use crate::storage::{RevocationKind, RevocationRow, forget_at};
 use crate::verify::own_token;
 
-/// What an operator revokes.
+/// The object of a revocation by an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// What it is about.
+    /// The kind of the object.
     pub kind: RevocationKind,
-    /// In whose namespace `value` is a name, where that matters.
+    /// The issuer in whose namespace `value` is a name, if the kind needs an issuer.
     pub issuer: Option<String>,
-    /// What is revoked.
+    /// The name of the object.
     pub value: String,
 }
 
-/// A revocation does not hold yet. An outage: the same request may succeed later.
-#[derive(Debug, Error)]
-pub enum RevokeError {
-    /// The database failed.
-    #[error("the revocation is not committed")]
-    Storage(#[from] StorageError),
-    /// The task that commits it has ended.
-    #[error("the revocation's commit has ended early")]
-    Ended,
-    /// It is committed, and this server could not read it back.
-    #[error("the revocation is committed and does not hold here yet")]
-    Snapshot(#[from] SnapshotError),
-}
-
-impl Sts {
-    /// Answers a request to the revocation endpoint, after the commit and after it holds here.
-    ///
-    /// A token that is not alive, not ours or no token at all needs no revocation: that is a success (RFC 7009 §2.2).
-    ///
-    /// # Errors
-    /// [`Refusal`]; of a token that was issued to another agent, [`Refusal::NotTheClients`] (RFC 7009 §2.1).
-    pub async fn revoke(&self, call: &Call<'_>) -> Result<(), Refusal> {
-        let view = self.view();
-        let form = Form::parse(call.body)?;
-        let client = self.authenticate(&view, call, &form).await?;
-        let mut event = describe_call(EventKind::Revoked, call, view.now);
-        describe_client(&mut event, &client);
-        describe_duration(&mut event, call.trail);
-        let claims = match revocable(&view, call, &form, client.agent()) {
-            Ok(claims) => claims,
-            Err(refusal) => {
-                return Err(self.refuse((&view, call), refusal, event, client.one_time().cloned()).await);
-            }
-        };
-        match self.spend(&view, &client).await {
-            Ok(()) => {}
-            // Nothing is left to be spent.
-            Err(refusal @ (Refusal::Replayed | Refusal::RevokedMeanwhile(_))) => {
-                return Err(self.refuse((&view, call), refusal, event, None).await);
-            }
-            Err(refusal) => return Err(refusal),
+/// Answers a request to the revocation endpoint, after the commit is visible on this server.
+///
+/// A token that is expired, not ours or malformed needs no revocation: that is a success (RFC 7009
+/// §2.2).
+///
+/// # Errors
+/// [`Refusal`]; [`Refusal::NotTheClients`] for a token that was issued to another agent (RFC 7009
+/// §2.1).
+pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
+    let view = sts.view();
+    let form = Form::parse(call.body)?;
+    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    let mut event = describe_call(EventKind::Revoked, call, view.now);
+    describe_client(&mut event, &client);
+    describe_duration(&mut event, call.trail);
+    let claims = match revocable(&view, call, &form, client.agent()) {
+        Ok(claims) => claims,
+        Err(refusal) => return Err(refuse(&view, call, refusal, event, client.one_time().cloned()).await),
+    };
+    match spend(&view, &client).await {
+        Ok(()) => {}
+        // The single-use value is already spent, or its credential is revoked.
+        Err(refusal @ (Refusal::Replayed | Refusal::RevokedMeanwhile(_))) => {
+            return Err(refuse(&view, call, refusal, event, None).await);
         }
-        let Some(claims) = claims else { return Ok(()) };
-        event.jti = Some(claims.jti.clone());
-        event.txn = Some(claims.txn.clone());
-        Ok(self.commit_revocation(&row(claims, view.now), &event).await?)
+        Err(refusal) => return Err(refusal),
     }
-
-    /// Commits a revocation with its event, and returns when it holds here.
-    async fn commit_revocation(&self, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
-        let audit = AuditWriter::seal_alone(self.master.audit(), &*self.entropy, event);
-        let (store, row) = (Arc::clone(&self.store), row.clone());
-        // In a task of its own: a requester that hangs up, or a deadline that passes, must not take back what is being committed.
-        let committed = tokio::spawn(async move { store.revoke(&row, &[audit]).await });
-        committed.await.or(Err(RevokeError::Ended))??;
-        Ok(self.refresh().await?)
-    }
+    let Some(claims) = claims else { return Ok(()) };
+    event.jti = Some(claims.jti.clone());
+    event.txn = Some(claims.txn.clone());
+    Ok(commit_revocation(sts, &row(claims, view.now), &event).await?)
 }
 
-/// The claims of the token to revoke; none where there is nothing to revoke.
-fn revocable(view: &View, call: &Call<'_>, form: &Form, client: &Agent) -> Result<Option<AccessTokenClaims>, Refusal> {
+/// Commits a revocation with its event, and returns when this server has read it.
+async fn commit_revocation(sts: &Sts, row: &RevocationRow, event: &Event) -> Result<(), RevokeError> {
+    let audit = AuditWriter::seal_alone(sts.master.audit(), &*sts.entropy, event);
+    let (store, row) = (Arc::clone(&sts.store), row.clone());
+    // Runs in a task of its own, so that a disconnect or a deadline does not cancel the commit.
+    let committed = tokio::spawn(async move { store.revoke(&row, &[audit]).await });
+    committed.await.or(Err(RevokeError::Ended))??;
+    Ok(sts.refresh().await?)
+}
+
+/// Returns the claims of the token to revoke, or `None` if nothing needs a revocation.
+fn revocable(
+    view: &View<'_>,
+    call: &Call<'_>,
+    form: &Form,
+    client: &Agent,
+) -> Result<Option<AccessTokenClaims>, Refusal> {
     refuse_not_honoured(form, call.headers)?;
     let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
     let parsed = UnverifiedToken::parse(token).ok();
@@ -98,7 +89,7 @@ fn revocable(view: &View, call: &Call<'_>, form: &Form, client: &Agent) -> Resul
     }
 }
 
-/// The row of a token that its client revokes: it stands as long as the token would have lived.
+/// Returns the row that revokes a client's token. It is kept until the token would have expired.
 fn row(claims: AccessTokenClaims, now: Timestamp) -> RevocationRow {
     RevocationRow {
         kind: RevocationKind::Token,

@@ -1,4 +1,5 @@
-//! Every status and every body. What leaves is a fixed text; causes go to the audit log.
+//! All statuses and bodies of the public endpoints. Responses carry fixed texts; causes go to the
+//! audit log.
 
 use std::time::Duration;
 
@@ -11,71 +12,76 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use sts_protocol::{ErrorCode, ErrorResponse, parameter};
 
+use crate::error_kind::ErrorKind;
 use crate::exchange::Refusal;
-use crate::policy::Row;
 
-/// How the client is asked to authenticate, where it used the `Authorization` header (RFC 6749 §5.2).
+/// The challenge for a client that used the `Authorization` header (RFC 6749 §5.2).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"sts\", charset=\"UTF-8\"");
 
-/// The text that a requester is told; ASCII without quotes and backslashes (RFC 6749 §5.2), one per row of the table.
-#[must_use]
-pub fn description(row: Row) -> &'static str {
-    match row {
-        Row::Request => "The request is malformed, or lacks or repeats a parameter, or asks for what is not served.",
-        Row::Token => "The subject token or the actor token is not acceptable.",
-        Row::Target => "The target is missing, unknown, not allowed or not exactly one.",
-        Row::Scope => "The scope is malformed, or beyond what is allowed.",
-        Row::Grant => "The client may not do this.",
-        Row::UnsupportedGrant => "The grant type is not supported.",
-        Row::Client => "Client authentication failed.",
-        Row::TokenSize => "The token would be too large.",
-        Row::TooMany => "Too many requests or failed attempts: come back later.",
-        Row::Unavailable => "The service cannot answer now.",
+/// Returns the fixed text of a kind of error: ASCII without quotes and backslashes (RFC 6749 §5.2).
+fn description(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Request => {
+            "The request is malformed, or lacks or repeats a parameter, or asks for what is not served."
+        }
+        ErrorKind::Token => "The subject token or the actor token is not acceptable.",
+        ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
+        ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Grant => "The client may not do this.",
+        ErrorKind::UnsupportedGrant => "The grant type is not supported.",
+        ErrorKind::Client => "Client authentication failed.",
+        ErrorKind::TokenSize => "The token would be too large.",
+        ErrorKind::TooMany => "Too many requests or failed attempts: come back later.",
+        ErrorKind::Unavailable => "The service cannot answer now.",
     }
 }
 
-/// An answer with a token is rarely longer.
+/// The usual upper bound of an answer with a token.
 const USUAL_BODY_BYTES: usize = 2 * 1024;
 
-/// When a probe should ask again.
+/// The `Retry-After` of a failed readiness probe.
 const READY_RETRY: Duration = Duration::from_secs(1);
 
-fn status(row: Row) -> StatusCode {
-    match row {
-        Row::Request | Row::Token | Row::Target | Row::Scope | Row::Grant | Row::UnsupportedGrant | Row::TokenSize => {
-            StatusCode::BAD_REQUEST
-        }
-        Row::Client => StatusCode::UNAUTHORIZED,
-        Row::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Row::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Request
+        | ErrorKind::Token
+        | ErrorKind::Target
+        | ErrorKind::Scope
+        | ErrorKind::Grant
+        | ErrorKind::UnsupportedGrant
+        | ErrorKind::TokenSize => StatusCode::BAD_REQUEST,
+        ErrorKind::Client => StatusCode::UNAUTHORIZED,
+        ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
-/// 200 with a JSON body.
+/// Returns 200 with a JSON body.
 pub(super) fn json(body: &impl Serialize) -> Response {
     with_body(StatusCode::OK, body)
 }
 
-/// 200 with metrics, in the text format of Prometheus.
+/// Returns 200 with metrics, in the text format of Prometheus.
 pub(super) fn metrics(text: String) -> Response {
     let mut response = text.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response
 }
 
-/// 200 without a body (RFC 7009 §2.2).
+/// Returns 200 without a body (RFC 7009 §2.2).
 pub(super) fn empty() -> Response {
     StatusCode::OK.into_response()
 }
 
-/// The answer to a request that was refused, or cannot be served now.
+/// Returns the response to a request that was refused or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
-    let row = refusal.row();
+    let kind = refusal.kind();
     let mut response = match refusal.told() {
-        Some(told) => error(status(row), row.code(), &completed(row, &told)),
-        None => error(status(row), row.code(), description(row)),
+        Some(told) => error(status(kind), kind.code(), &completed(kind, &told)),
+        None => error(status(kind), kind.code(), description(kind)),
     };
-    if row == Row::Client && used_authorization_header == UsedHeader::Authorization {
+    if kind == ErrorKind::Client && used_authorization_header == UsedHeader::Authorization {
         response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
     }
     match refusal.retry_after() {
@@ -84,24 +90,28 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
     }
 }
 
-/// The answer to a request whose head names no host, or more than one (RFC 9112 §3.2).
+/// Returns the response to a request without a host, or with several (RFC 9112 §3.2).
 pub(super) fn bad_host() -> Response {
-    closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(Row::Request)))
+    closing(error(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description(ErrorKind::Request)))
 }
 
-/// The answer to a request with too many headers (RFC 6585 §5).
+/// Returns the response to a request with too many headers (RFC 6585 §5).
 pub(super) fn too_many_headers() -> Response {
-    closing(error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::InvalidRequest, description(Row::Request)))
+    closing(error(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ErrorCode::InvalidRequest,
+        description(ErrorKind::Request),
+    ))
 }
 
-/// Whether the request had an `Authorization` header.
+/// The presence of an `Authorization` header in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UsedHeader {
     Authorization,
     None,
 }
 
-/// What is wrong with a request before its parameters are read.
+/// A fault of a request that is found before its parameters are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     Method,
@@ -115,7 +125,7 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
-    /// The stable name, for logs and metrics.
+    /// Returns the stable name of the fault, for logs and metrics.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Method => "method_not_post",
@@ -129,7 +139,7 @@ impl Unreadable {
         }
     }
 
-    /// What the requester and the log are told.
+    /// Returns the text for the client and the log.
     pub(super) fn told(self) -> &'static str {
         match self {
             Self::Method => "the method is not POST",
@@ -144,14 +154,14 @@ impl Unreadable {
     }
 }
 
-/// The fixed text of a row, completed by what is told of this request: `told` is a fixed text too.
-fn completed(row: Row, told: &str) -> String {
-    format!("{}: {told}.", description(row).trim_end_matches('.'))
+/// Appends the fixed text `told` to the fixed text of the kind of error.
+fn completed(kind: ErrorKind, told: &str) -> String {
+    format!("{}: {told}.", description(kind).trim_end_matches('.'))
 }
 
-/// The answer to a request that cannot be read.
+/// Returns the response to a request that cannot be read.
 pub(super) fn unreadable(unreadable: Unreadable) -> Response {
-    let text = completed(Row::Request, unreadable.told());
+    let text = completed(ErrorKind::Request, unreadable.told());
     let invalid = |status| error(status, ErrorCode::InvalidRequest, &text);
     match unreadable {
         Unreadable::Query
@@ -164,13 +174,13 @@ pub(super) fn unreadable(unreadable: Unreadable) -> Response {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             response
         }
-        // The rest of the body is not read, so the connection cannot be used again.
+        // The rest of the body is not read, so the connection cannot be reused.
         Unreadable::TooLarge => closing(invalid(StatusCode::PAYLOAD_TOO_LARGE)),
         Unreadable::TooSlow => closing(invalid(StatusCode::REQUEST_TIMEOUT)),
     }
 }
 
-/// What every answer of the POST endpoints bears.
+/// Adds the headers that all responses of the POST endpoints have.
 pub(super) fn seal(mut response: Response, correlation_id: &str) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -182,7 +192,7 @@ pub(super) fn seal(mut response: Response, correlation_id: &str) -> Response {
     response
 }
 
-/// A JSON document that verifiers may keep for a while.
+/// Returns 200 with a JSON document that verifiers may cache for a minute.
 pub(super) fn document(body: &impl Serialize) -> Response {
     let mut response = json(body);
     let headers = response.headers_mut();
@@ -191,7 +201,8 @@ pub(super) fn document(body: &impl Serialize) -> Response {
     response
 }
 
-/// The answer of the authorization endpoint: there is no authorization here. The user agent is sent nowhere.
+/// Returns the response of the authorization endpoint, which issues nothing. It never redirects the
+/// user agent.
 pub(super) fn unsupported_response_type() -> Response {
     let text = "This service has no authorization endpoint: exchange a token at the token endpoint.";
     let mut response = error(StatusCode::BAD_REQUEST, ErrorCode::UnsupportedResponseType, text);
@@ -201,7 +212,7 @@ pub(super) fn unsupported_response_type() -> Response {
     response
 }
 
-/// 503 where readiness is asked for.
+/// Returns the 503 of a failed readiness probe.
 pub(super) fn not_ready() -> Response {
     later((StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(), READY_RETRY)
 }
@@ -222,13 +233,13 @@ fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// What every 429 and every 503 goes through: when to come back.
+/// Adds `Retry-After`. Every 429 and every 503 needs it.
 pub(super) fn later(mut response: Response, wait: Duration) -> Response {
     response.headers_mut().insert(RETRY_AFTER, seconds(wait));
     response
 }
 
-/// The connection is not used again.
+/// Closes the connection after this response.
 pub(super) fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
@@ -244,19 +255,19 @@ mod tests {
 
     #[test]
     fn rfc_6749_section_5_2_descriptions_keep_to_the_allowed_characters() {
-        for row in [
-            Row::Request,
-            Row::Token,
-            Row::Target,
-            Row::Scope,
-            Row::Grant,
-            Row::UnsupportedGrant,
-            Row::Client,
-            Row::TokenSize,
-            Row::TooMany,
-            Row::Unavailable,
+        for kind in [
+            ErrorKind::Request,
+            ErrorKind::Token,
+            ErrorKind::Target,
+            ErrorKind::Scope,
+            ErrorKind::Grant,
+            ErrorKind::UnsupportedGrant,
+            ErrorKind::Client,
+            ErrorKind::TokenSize,
+            ErrorKind::TooMany,
+            ErrorKind::Unavailable,
         ] {
-            let text = description(row);
+            let text = description(kind);
             assert!(text.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E)), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! The body of a request, read into one buffer under bounds of size, pieces, memory and time.
+//! The body of a request, read into one buffer with limits on size, pieces, memory and time.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -7,37 +7,36 @@ use axum::body::Body;
 use bytes::Buf as _;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http::request::Parts;
 use http_body_util::BodyExt as _;
 
-use super::listener::Peer;
 use super::memory::{Lease, RequestMemory};
+use super::peer::Peer;
 use super::places::Phase;
 use crate::config::Limits;
 
-/// The most pieces that a body may come in. Each costs some hundred times what its bytes cost, and the sender chooses how many there
-/// are: one chunk of the chunked coding is a piece.
+/// The maximum number of pieces of a body. A piece costs some hundred times the cost of its bytes.
+/// The sender chooses the number: each chunk of the chunked coding is a piece.
 const MAX_PIECES: usize = 1024;
-/// So many pieces may be of any size.
+/// The number of pieces that may have any size.
 const ANY_PIECES: usize = 64;
-/// The least bytes of a piece on average, where there are more than [`ANY_PIECES`].
+/// The minimum average size of a piece, if there are more than [`ANY_PIECES`].
 const PIECE_BYTES: usize = 64;
 
-/// A body that has been read, with the memory that it holds.
+/// A complete body, with its lease of memory.
 #[derive(Debug, Default)]
 pub(super) struct HeldBody {
     bytes: Vec<u8>,
     lease: Lease,
 }
 
-/// A body is not read to its end.
+/// The reason why a body was not read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFault {
-    /// It is longer than [`Limits::BODY_BYTES`].
+    /// The body is longer than [`Limits::BODY_BYTES`].
     TooLarge,
-    /// It ends early, is malformed, or comes in too many pieces.
+    /// The body ends early, is malformed, or comes in too many pieces.
     Malformed,
-    /// It does not come in time, or its connection is closed in favour of another.
+    /// The body does not arrive in time, or its connection is closed to admit another.
     TooSlow,
     /// Other bodies hold the memory.
     NoMemory,
@@ -51,15 +50,16 @@ impl Deref for HeldBody {
     }
 }
 
-/// Reads a body. Memory is asked for before its first byte, or where its length is not announced, before the bytes beyond
-/// [`Limits::OWN_BODY_BYTES`].
+/// Reads a body. Leases the memory before the first byte. If the length is not announced, it leases
+/// memory before it reads beyond [`Limits::OWN_BODY_BYTES`].
 pub(super) async fn read(
     memory: &RequestMemory,
-    (head, peer): (&Parts, &Peer),
+    headers: &HeaderMap,
+    peer: &Peer,
     body: Body,
     patience: Duration,
 ) -> Result<HeldBody, BodyFault> {
-    let announced = announced_length(&head.headers).unwrap_or_default();
+    let announced = announced_length(headers).unwrap_or_default();
     let begun = match memory.lease(announced) {
         _ if announced > Limits::BODY_BYTES => Err(BodyFault::TooLarge),
         Some(lease) => Ok(HeldBody { bytes: Vec::with_capacity(announced), lease }),
@@ -81,18 +81,18 @@ pub(super) async fn read(
     read
 }
 
-/// The body is not read: the request is answered without it.
+/// Marks the body as unread: the request is answered without it.
 pub(super) fn leave(peer: &Peer) {
     if let Some(seat) = peer.seat() {
         seat.linger();
     }
 }
 
-/// Every piece is copied and dropped at once: it keeps the whole buffer that it was read into.
+/// Copies and drops every piece at once, because a piece keeps its whole read buffer alive.
 async fn collect(memory: &RequestMemory, mut held: HeldBody, mut body: Body) -> Result<HeldBody, BodyFault> {
     let (mut pieces, mut room) = (0, held.bytes.capacity().max(Limits::OWN_BODY_BYTES));
     while let Some(frame) = body.frame().await {
-        // Trailers are pieces without bytes.
+        // Trailers count as pieces without bytes.
         let piece = frame.or(Err(BodyFault::Malformed))?.into_data().unwrap_or_default();
         let length = held.bytes.len() + piece.remaining();
         pieces += 1;

@@ -1,23 +1,29 @@
-//! The `Content-Type` of a form, and the charset that it names.
+//! The `Content-Type` of a body, and the charset that it names.
 
 use encoding_rs::Encoding;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-/// The bytes that a form may consist of.
+/// The charset of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charset {
     Utf8,
-    /// Another charset, in which ASCII bytes mean what they mean in UTF-8.
+    /// Another charset in which ASCII bytes have the same meaning as in UTF-8.
     AsciiCompatible,
 }
 
-/// The charset of a form; none where there is not exactly one `Content-Type`, that of a form, whose only parameter may be a charset.
-pub(super) fn charset_of_form(headers: &HeaderMap) -> Option<Charset> {
+/// The media type of a form.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+/// The media type of JSON.
+pub(super) const JSON: &str = "application/json";
+
+/// Returns the charset of a body. Returns `None` unless there is exactly one `Content-Type` of the
+/// expected type, with no parameter but a known charset.
+pub(super) fn charset(headers: &HeaderMap, expected: &str) -> Option<Charset> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let mut parts = value.to_str().ok()?.split(';').map(str::trim);
-    if !parts.next()?.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+    if !parts.next()?.eq_ignore_ascii_case(expected) {
         return None;
     }
     let mut charset = Charset::Utf8;
@@ -31,7 +37,7 @@ pub(super) fn charset_of_form(headers: &HeaderMap) -> Option<Charset> {
     Some(charset)
 }
 
-/// Returns true if a form holds ASCII alone, as it stands and decoded.
+/// Returns true if a form holds only ASCII, both raw and decoded.
 pub(super) fn is_ascii(body: &[u8]) -> bool {
     let mut after_percent = body.iter().zip(body.iter().skip(1)).filter(|(byte, _)| **byte == b'%');
     body.is_ascii() && !after_percent.any(|(_, digit)| matches!(digit, b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F'))
@@ -58,7 +64,7 @@ mod tests {
             ("application/x-www-form-urlencoded; charset=us-ascii", Charset::AsciiCompatible),
             ("application/x-www-form-urlencoded; charset=windows-1252", Charset::AsciiCompatible),
         ] {
-            assert_eq!(charset_of_form(&content_type(value)), Some(charset), "{value}");
+            assert_eq!(super::charset(&content_type(value), FORM), Some(charset), "{value}");
         }
         for value in [
             "application/json",
@@ -70,9 +76,9 @@ mod tests {
             "multipart/form-data",
             "",
         ] {
-            assert_eq!(charset_of_form(&content_type(value)), None, "{value}");
+            assert_eq!(super::charset(&content_type(value), FORM), None, "{value}");
         }
-        assert_eq!(charset_of_form(&HeaderMap::new()), None);
+        assert_eq!(super::charset(&HeaderMap::new(), FORM), None);
     }
 
     #[test]

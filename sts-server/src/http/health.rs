@@ -5,13 +5,13 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::{App, answer};
 
-/// The process is alive.
+/// Answers 200 while the process runs.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Tokens can be issued, by what is known of the database and the keys; new connections of agents find a place, and the server is not
-/// about to end. It costs no I/O: any client may ask.
+/// Answers 200 if the server can issue tokens and accept new connections of agents, and is not
+/// about to shut down. Costs no I/O, so any client may call it.
 pub(super) async fn readyz(State(app): State<App>) -> Response {
     let is_ready = !app.is_withdrawn() && !app.full.is_lasting() && app.sts.readiness();
     if is_ready { "ready\n".into_response() } else { answer::not_ready() }

@@ -1,5 +1,5 @@
-//! The accept loop: HTTP/1.1, over TLS or plain, with deadlines for handshakes, for heads and for answers that nobody takes, a cap
-//! on connections, and an end that truncates nothing.
+//! The accept loop: HTTP/1.1, over TLS or plain. It sets deadlines for handshakes, heads and unread
+//! responses, limits the number of connections, and shuts down without truncating a response.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,68 +23,53 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
 
-use super::agents::{Agents, by_router};
+use super::oauth::{Agents, by_router};
+use super::peer::Peer;
 use super::places::{Admission, Full, Phase, Place, Places, Seat};
 use super::tls::Tls;
 use super::watched::Watched;
 use super::{App, answer, body};
 use crate::config;
+use crate::shutdown::announced;
 use crate::telemetry::{self, Metrics, Stopwatch};
 
-/// How long the loop waits when the system has no descriptor left for another connection.
+/// The pause of the loop after a failed accept, for example when no file descriptor is left.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// The most headers of a request. They are counted once parsed: a limit of hyper's own allocates for each request, and its default of
-/// 100 bounds the parser.
+/// The maximum number of headers of a request. They are counted after parsing: a limit in hyper
+/// allocates for each request. hyper's default of 100 bounds the parser.
 const MAX_HEADERS: usize = 64;
-/// The most requests of a connection, and for how long it takes new ones: then its peer is to connect anew, to any server.
+/// The maximum number of requests on a connection, and its maximum age. After either, the peer must
+/// reconnect, to any server.
 const MAX_REQUESTS: u32 = 10_000;
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// How long requests that were sent before the end was announced may be on their way here; then idle connections are closed.
+/// The time that requests sent before the shutdown may take to arrive. Idle connections are closed
+/// after it.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 
-/// The peer of a connection; an extension of requests that go through a router.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub(super) address: SocketAddr,
-    /// `None` for a request that comes over no connection.
-    seat: Option<Arc<Seat>>,
-}
-
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Self {
-        Self { address, seat: None }
-    }
-}
-
-impl Peer {
-    pub(super) fn seat(&self) -> Option<&Seat> {
-        self.seat.as_deref()
-    }
-}
-
-/// What a listener does not go beyond, and where it counts.
+/// The limits of a listener.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most open connections; for further ones such as wait are closed, and where none does they wait in the system's queue.
+pub struct ListenerLimits {
+    /// The maximum number of open connections. A further connection closes a waiting connection. If
+    /// no connection waits, the new connection stays in the queue of the operating system.
     pub connections: usize,
-    /// The most open connections of one source that is no trusted proxy.
+    /// The maximum number of open connections of one source, except trusted proxies.
     pub per_source: usize,
-    /// How long a TLS handshake may take.
+    /// The deadline of a TLS handshake.
     pub handshake_timeout: Duration,
-    /// How long the head of a request may take, and how long a connection may be idle.
+    /// The deadline of the head of a request, and of an idle connection.
     pub header_timeout: Duration,
-    /// How long an answer may wait for a peer that takes nothing of it.
+    /// The time that a response may wait for a peer that reads none of it.
     pub write_timeout: Duration,
-    /// How long open connections may go on after the end was announced.
+    /// The time that open connections may continue after the shutdown is announced.
     pub drain_timeout: Duration,
 }
 
-/// What a listener answers.
+/// The endpoints of a listener.
 #[derive(Debug)]
 pub enum Endpoints {
     /// The public endpoints.
     Agents(Agents),
-    /// Those for operators.
+    /// The endpoints for operators.
     Operators(Router),
 }
 
@@ -97,14 +82,14 @@ impl Endpoints {
     }
 }
 
-/// What serves the connections of one address.
+/// The server of all connections to one address.
 #[derive(Debug)]
 pub struct Listener {
     endpoints: Endpoints,
     tls: Option<Tls>,
-    limits: Limits,
+    limits: ListenerLimits,
     places: Arc<Places>,
-    /// Where open connections are counted, and as whose.
+    /// The metrics of open connections, and the listener to count them for.
     counted: (Metrics, telemetry::Listener),
 }
 
@@ -116,10 +101,10 @@ enum Accepted {
 }
 
 impl Listener {
-    /// The listener of `endpoints`, over TLS where there is a certificate. New connections of agents that find no place make the service
-    /// of `app` not ready.
+    /// Creates the listener of `endpoints`, over TLS if there is a certificate. If new connections
+    /// of agents find no place, the service of `app` becomes unready.
     #[must_use]
-    pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: Limits) -> Self {
+    pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: ListenerLimits) -> Self {
         let (whose, full) = match &endpoints {
             Endpoints::Agents(_) => (telemetry::Listener::Public, app.full.clone()),
             Endpoints::Operators(_) => (telemetry::Listener::Admin, Full::new()),
@@ -128,7 +113,7 @@ impl Listener {
         Self { endpoints, tls, limits, places: Arc::new(places), counted: (app.sts.metrics().clone(), whose) }
     }
 
-    /// Serves until `shutdown` says true; then lets the requests under way end.
+    /// Serves until `shutdown` is true, then waits for the requests in progress.
     pub async fn serve(self, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
         let this = Arc::new(self);
         this.accept(&listener, &mut shutdown).await;
@@ -140,7 +125,7 @@ impl Listener {
         }
     }
 
-    /// Accepts until the end is announced.
+    /// Accepts connections until the shutdown is announced.
     async fn accept(self: &Arc<Self>, listener: &TcpListener, shutdown: &mut watch::Receiver<bool>) {
         let mut accepts = true;
         loop {
@@ -156,7 +141,8 @@ impl Listener {
                         accepts = true;
                         tracing::info!("connections are accepted again");
                     }
-                    // A full server must hear of its end too, and not only once a place is free.
+                    // A full server must notice the shutdown too, and not only after a place is
+                    // free.
                     let admission = tokio::select! {
                         admission = self.places.admit(peer.ip()) => admission,
                         () = announced(shutdown) => return,
@@ -170,7 +156,7 @@ impl Listener {
                     tracing::debug!(%error, "a connection was lost before it was accepted");
                 }
                 Accepted::Failed(error) => {
-                    // Told once: under a flood there is nothing else to read.
+                    // Logged once, so that a flood does not fill the log.
                     if accepts {
                         accepts = false;
                         tracing::warn!(%error, "connections cannot be accepted now");
@@ -182,7 +168,8 @@ impl Listener {
         }
     }
 
-    /// Accepts what the system has accepted already, for whoever thinks to be connected, and closes the listener.
+    /// Accepts the connections that are already in the system's queue, and closes the listener.
+    /// Their peers are connected and expect a response.
     fn accept_waiting(self: &Arc<Self>, listener: TcpListener, shutdown: &watch::Receiver<bool>) -> io::Result<()> {
         let listener = listener.into_std()?;
         loop {
@@ -251,7 +238,7 @@ impl Listener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let (age, requests) = (Stopwatch::start(), AtomicU32::new(0));
-        let peer = Peer { address: peer, seat: Some(Arc::clone(seat)) };
+        let peer = Peer::connected(peer, Arc::clone(seat));
         let service = service_fn(async |request: http::Request<Incoming>| {
             seat.enter(Phase::Works);
             let response = self.answer(request.map(Body::new), &peer).await;
@@ -275,9 +262,9 @@ impl Listener {
                 connection.await
             }
             () = seat.told() => match seat.phase() {
-                // The peer has been too slow, and what it began is nothing yet.
+                // The peer was too slow, and its request is incomplete.
                 Phase::Handshake | Phase::Head | Phase::Answer => return,
-                // The reader of the body learns of it too, and answers.
+                // The reader of the body is notified too, and answers.
                 Phase::Idle | Phase::Body | Phase::Works => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -302,7 +289,8 @@ impl Listener {
     }
 }
 
-/// RFC 9112 §3.2: a request of HTTP/1.1 has one `Host`, and it is a host, perhaps with a port.
+/// Returns true if the request names one valid host, optionally with a port. RFC 9112 §3.2 requires
+/// exactly one `Host` of a request of HTTP/1.1.
 fn names_one_host(request: &http::Request<Body>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -315,12 +303,7 @@ fn names_one_host(request: &http::Request<Body>) -> bool {
     }
 }
 
-/// Returns when the end has been announced, or nobody can announce it any more.
-pub(crate) async fn announced(shutdown: &mut watch::Receiver<bool>) {
-    let _gone = shutdown.wait_for(|ended| *ended).await;
-}
-
-/// Whether accepting failed for a reason that lies with one peer, and the next may be better.
+/// Returns true if the accept failed because of one peer, so that the next accept may succeed.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

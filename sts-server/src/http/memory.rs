@@ -1,4 +1,4 @@
-//! The memory that the bodies of requests share: a budget that is asked before a long body is read.
+//! The memory budget that request bodies share. A long body needs a lease before it is read.
 
 use std::sync::Arc;
 
@@ -8,16 +8,17 @@ use crate::config::Limits;
 
 const KIB: usize = 1024;
 
-/// The part of `limits.request_memory` for bodies beyond [`Limits::OWN_BODY_BYTES`]. Clones share it.
+/// The part of `limits.request_memory` for bodies beyond [`Limits::OWN_BODY_BYTES`]. Clones share
+/// it.
 #[derive(Debug, Clone)]
 pub(super) struct RequestMemory {
     kibibytes: Arc<Semaphore>,
 }
 
-/// Memory for one body, given back when this is dropped.
+/// Memory for one body, returned on drop.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    /// `None` as long as the connection's own memory suffices.
+    /// `None` while the memory of the connection itself suffices.
     _shared: Option<OwnedSemaphorePermit>,
 }
 
@@ -27,7 +28,7 @@ impl RequestMemory {
         Self { kibibytes: Arc::new(Semaphore::new(kibibytes)) }
     }
 
-    /// Memory for a body of so many bytes; none while other bodies hold it.
+    /// Leases memory for a body of this size. Returns `None` while other bodies hold it.
     pub(super) fn lease(&self, bytes: usize) -> Option<Lease> {
         if bytes <= Limits::OWN_BODY_BYTES {
             return Some(Lease::default());

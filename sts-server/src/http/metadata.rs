@@ -1,7 +1,9 @@
-//! Authorization server metadata (RFC 8414 §3), and the same under the name of OpenID Connect Discovery.
+//! Authorization server metadata (RFC 8414 §3), also served under the name of OpenID Connect
+//! Discovery.
 //!
-//! Widespread parsers insist on members that RFC 8414 lets one leave out: the SDKs of MCP on an authorization endpoint, verifiers on the
-//! algorithms of ID tokens. Unless `metadata.minimal` is set the documents have them.
+//! Common parsers require members that RFC 8414 makes optional. SDKs of MCP require an
+//! authorization endpoint, and verifiers require the algorithms of ID tokens. The documents have
+//! them unless `metadata.minimal` is set.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +17,7 @@ use crate::client_auth::{Method, TOKEN_PATH};
 use crate::config::Config;
 use crate::keys::KeyRing;
 
-/// Where `authorization_endpoint` points, below our issuer.
+/// The path of `authorization_endpoint` below our issuer.
 pub(super) const AUTHORIZATION_PATH: &str = "/oauth2/authorize";
 
 /// Answers with the metadata.
@@ -23,7 +25,7 @@ pub(super) async fn metadata(State(app): State<App>) -> Response {
     answer::document(&*app.metadata)
 }
 
-/// Answers with the OpenID document: the metadata, and what tokens are signed with at this moment.
+/// Answers with the OpenID document: the metadata, and the algorithms that sign tokens now.
 pub(super) async fn openid(State(app): State<App>) -> Response {
     if app.metadata.authorization_endpoint.is_none() {
         return answer::document(&*app.metadata);
@@ -40,13 +42,13 @@ pub(super) async fn authorize() -> Response {
     answer::unsupported_response_type()
 }
 
-/// The algorithms of the published keys.
+/// Returns the algorithms of the published keys.
 fn algorithms(ring: &KeyRing) -> Vec<String> {
     let names: BTreeSet<String> = ring.lives().iter().map(|life| life.algorithm.to_string()).collect();
     names.into_iter().collect()
 }
 
-/// What is served, and nothing else.
+/// Returns the metadata: exactly what the server supports.
 pub(super) fn describe(config: &Config) -> Metadata {
     let at = |path: &str| format!("{}{path}", config.issuer);
     let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::{App, answer};
 
-/// Answers with all metrics as they are now. No I/O.
+/// Answers with the present values of all metrics. Costs no I/O.
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     app.sts.observe();
     answer::metrics(app.sts.metrics().render())

@@ -1,30 +1,26 @@
-//! The public and the admin listener: requests in, answers out.
+//! The public and the admin listener: requests in, responses out.
 //!
-//! What lives here: routes, the reading of requests (`post`), the accept loop (`listener`), all statuses and bodies (`answer`), and
-//! the admin API (`admin`).
-//! What must never: decisions; `exchange` makes them. Another endpoint is a file here and one line in `agents`, or in the router of the
+//! What lives here: the endpoints (`oauth`), the intake of requests (`intake`), the accept loop
+//! (`listener`), all statuses and bodies (`answer`), and the admin API (`admin`). What must never:
+//! decisions; `exchange` makes them. Another endpoint is a line in `oauth`, or in the router of the
 //! admin listener.
 
 mod admin;
-mod agents;
 mod answer;
 mod body;
 mod content_type;
 mod health;
-mod introspect;
+mod intake;
 mod jwks;
 mod listener;
 mod memory;
 mod metadata;
 mod metrics;
-mod observed;
+mod oauth;
+mod peer;
 mod places;
-mod post;
-mod refused;
-mod revoke;
 mod source;
 mod tls;
-mod token;
 mod watched;
 
 use std::sync::Arc;
@@ -35,20 +31,19 @@ use axum::Router;
 use axum::routing::get;
 
 pub use admin::AdminApi;
-pub use agents::Agents;
-pub use answer::description;
-pub(crate) use listener::announced;
-pub use listener::{Endpoints, Limits as ListenerLimits, Listener, Peer};
+pub use listener::{Endpoints, Listener, ListenerLimits};
+pub use oauth::Agents;
+pub use peer::Peer;
 pub use tls::{Tls, TlsError};
 
 use crate::config::Config;
-use crate::exchange::Sts;
+use crate::service::Sts;
 use crate::telemetry::Traces;
 use memory::RequestMemory;
 use places::Full;
 use source::Proxies;
 
-/// What the handlers share.
+/// The state that all handlers share.
 #[derive(Debug, Clone)]
 pub struct App {
     sts: Arc<Sts>,
@@ -63,7 +58,7 @@ pub struct App {
 }
 
 impl App {
-    /// The handlers' state of a service.
+    /// Creates the state of the handlers of a service.
     #[must_use]
     pub fn new(sts: Arc<Sts>, config: &Config) -> Self {
         Self {
@@ -79,13 +74,13 @@ impl App {
         }
     }
 
-    /// The same, whose requests leave traces.
+    /// Returns the state with trace export.
     #[must_use]
     pub fn tracing(self, traces: Traces) -> Self {
         Self { traces, ..self }
     }
 
-    /// From now on the server is not ready; it serves all the same.
+    /// Fails readiness from now on but keeps serving.
     pub fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);
     }
@@ -95,7 +90,7 @@ impl App {
     }
 }
 
-/// The endpoints for operators.
+/// Returns the router of the endpoints for operators.
 pub fn admin(app: App, api: AdminApi) -> Router {
     Router::new()
         .route("/metrics", get(metrics::metrics))

@@ -1,8 +1,9 @@
-//! The places of a listener: how many connections there are and whose, and which of them is closed for a new one.
+//! The places of a listener: the number of connections of each source, and the choice of the
+//! connection that is closed to admit another.
 //!
-//! A connection waits for its peer (between requests, or in the middle of one), or works on a request. One that waits can be closed: of
-//! the source that has the most, the one that has been idle for longest, or else the one whose peer has been slow for longest. One that
-//! works never is.
+//! A connection either waits for its peer, between or within requests, or works on a request. Only
+//! a waiting connection can be closed. The choice falls on the source with the most connections,
+//! there on the longest idle connection, or else on the connection with the slowest peer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,16 +14,18 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::source::Proxies;
-use crate::exchange::Source;
+use crate::rate_limits::SourceNetwork;
 use crate::telemetry::Stopwatch;
 
-/// The time that a peer may let a connection wait in the middle of a request before the connection can be closed for another.
+/// The time that a connection may wait for its peer within a request before it can be closed for
+/// another.
 const SLOW: Duration = Duration::from_secs(1);
-/// The time that a connection that is told to leave may take before the next is told.
+/// The time that a connection may take to close before another connection is asked to close.
 const LEAVES_WITHIN: Duration = Duration::from_millis(50);
-/// The time that new connections may find no place before the server is not ready.
+/// The time without a free place after which the server becomes unready.
 const FULL_FOR: Duration = Duration::from_secs(5);
-/// A phase stands in the low bits of a seat's state, and since when in the others, in microseconds.
+/// The number of low bits of a seat's state that hold the phase. The other bits hold its start, in
+/// microseconds.
 const PHASE_BITS: u32 = 3;
 
 /// The places of one listener.
@@ -32,20 +35,20 @@ pub(super) struct Places {
     connections: usize,
     per_source: usize,
     proxies: Arc<Proxies>,
-    seats: Mutex<HashMap<Source, Vec<Arc<Seat>>>>,
+    seats: Mutex<HashMap<SourceNetwork, Vec<Arc<Seat>>>>,
     watch: Stopwatch,
     full: Full,
 }
 
-/// Since when new connections have found no place. Clones are about the same listener.
+/// The time since which new connections have found no place. Clones refer to the same listener.
 #[derive(Debug, Clone)]
 pub(super) struct Full {
     watch: Stopwatch,
-    /// In microseconds of `watch`, and one more; zero while there are places.
+    /// The microseconds of `watch` plus one; zero while there are places.
     since: Arc<AtomicU64>,
 }
 
-/// A connection's place, held until this is dropped.
+/// The place of a connection, released on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
@@ -53,10 +56,10 @@ pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-/// One connection, as others see it.
+/// The state of one connection that the other connections see.
 #[derive(Debug)]
 pub(super) struct Seat {
-    source: Source,
+    source: SourceNetwork,
     watch: Stopwatch,
     state: AtomicU64,
     is_told: AtomicBool,
@@ -64,29 +67,29 @@ pub(super) struct Seat {
     lingers: AtomicBool,
 }
 
-/// The state of a connection.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It waits for the first byte of a request.
+    /// Waits for the first byte of a request.
     Idle,
-    /// It waits for the rest of a TLS handshake.
+    /// Waits for the rest of a TLS handshake.
     Handshake,
-    /// It waits for the rest of a head.
+    /// Waits for the rest of a head.
     Head,
-    /// It waits for the rest of a body.
+    /// Waits for the rest of a body.
     Body,
     /// The server works on a request.
     Works,
-    /// It waits for its peer to take an answer.
+    /// Waits for the peer to read a response.
     Answer,
 }
 
-/// A new connection, if it gets a place.
+/// The outcome of the admission of a new connection.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// It may be served.
+    /// The connection has a place.
     Admitted(Place),
-    /// Its source has as many as it may, and all of them are at work.
+    /// The source has the maximum number of connections, and all of them are working.
     SourceFull,
 }
 
@@ -103,7 +106,7 @@ impl Full {
         self.since.store(0, Ordering::Relaxed);
     }
 
-    /// True if new connections have found no place for so long that others should not be sent here.
+    /// Returns true if new connections have found no place for so long that the server is unready.
     pub(super) fn is_lasting(&self) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         since > 0 && Duration::from_micros(micros(self.watch).saturating_sub(since)) > FULL_FOR
@@ -116,7 +119,8 @@ impl Places {
         Self { free, connections, per_source, proxies, seats: Mutex::default(), watch: Stopwatch::start(), full }
     }
 
-    /// Gives a connection its place, and closes another for it where that must be. Waits until there is a place.
+    /// Admits a connection, and closes another connection for it if necessary. Waits until a place
+    /// is free.
     pub(super) async fn admit(self: &Arc<Self>, peer: IpAddr) -> Admission {
         let peer = peer.to_canonical();
         if self.is_source_full(peer) {
@@ -139,7 +143,7 @@ impl Places {
         }
     }
 
-    /// As [`Self::admit`], without waiting.
+    /// Admits a connection like [`Self::admit`], without waiting.
     pub(super) fn try_admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let peer = peer.to_canonical();
         if self.is_source_full(peer) {
@@ -149,13 +153,14 @@ impl Places {
         Some(self.seat(peer, permit))
     }
 
-    /// Returns when no connection is left.
+    /// Resolves when no connection is left.
     pub(super) async fn emptied(&self) {
         let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
         let _all = self.free.acquire_many(all).await;
     }
 
-    /// True if a source has as many connections as it may, and none of them can be closed for another.
+    /// Returns true if a source has the maximum number of connections and none of them can be
+    /// closed. Asks the longest waiting connection to close, if there is any.
     fn is_source_full(&self, peer: IpAddr) -> bool {
         if self.proxies.trusts(peer) {
             return false;
@@ -170,7 +175,8 @@ impl Places {
         waiting.is_none()
     }
 
-    /// Tells a connection to leave: of the source that has the most, so that one with few keeps them.
+    /// Asks a connection of the source with the most connections to close, so that a source with
+    /// few keeps them.
     fn make_room(&self, now: u64) {
         let seats = self.lock();
         let waiting = seats.values().filter_map(|seats| Some((seats.len(), longest_waiting(seats, now)?)));
@@ -193,12 +199,13 @@ impl Places {
         Place { places: Arc::clone(self), seat, _permit: permit }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Source, Vec<Arc<Seat>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SourceNetwork, Vec<Arc<Seat>>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The connection that has waited for longest, an idle one before one in the middle of a request.
+/// Returns the connection that has waited for longest. Idle connections come before connections
+/// within a request.
 fn longest_waiting(seats: &[Arc<Seat>], now: u64) -> Option<&Arc<Seat>> {
     let waits = seats.iter().filter(|seat| !seat.is_told()).filter_map(|seat| {
         let (phase, since) = seat.state();
@@ -212,7 +219,7 @@ fn longest_waiting(seats: &[Arc<Seat>], now: u64) -> Option<&Arc<Seat>> {
     waits.min_by_key(|(wait, since, _)| (*wait, *since)).map(|(_, _, seat)| seat)
 }
 
-/// The states of a waiting connection, in the order in which they are closed.
+/// The kinds of waiting connections, in the order in which they are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wait {
     Idle,
@@ -268,12 +275,12 @@ impl Seat {
         self.told.notify_waiters();
     }
 
-    /// True if the connection is to leave.
+    /// Returns true if the connection was asked to close.
     pub(super) fn is_told(&self) -> bool {
         self.is_told.load(Ordering::Acquire)
     }
 
-    /// Returns when the connection is to leave.
+    /// Resolves when the connection is asked to close.
     pub(super) async fn told(&self) {
         let mut told = std::pin::pin!(self.told.notified());
         told.as_mut().enable();
@@ -282,8 +289,8 @@ impl Seat {
         }
     }
 
-    /// The rest of a request is not read: what its peer still sends is to be thrown away before the connection is closed, so that the
-    /// peer gets the answer and no reset.
+    /// Marks the rest of a request as unread. The server then discards the peer's remaining bytes
+    /// before it closes the connection, so that the peer receives the response and no reset.
     pub(super) fn linger(&self) {
         self.lingers.store(true, Ordering::Relaxed);
     }
@@ -325,7 +332,7 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, number).into()
     }
 
-    /// Puts a seat into a phase as of so many seconds before now.
+    /// Puts a seat into a phase that started at `since`, in microseconds of the watch.
     fn has_been(place: &Place, phase: Phase, since: u64) {
         place.seat.state.store(since << PHASE_BITS | phase as u64, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Whom a request came from, where proxies stand between.
+//! The source address of a request, behind trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::config::{ForwardedHeader, Listen};
 
-/// Who is believed when it says for whom it forwards, and where it says so.
+/// The proxies whose forwarding headers are trusted, and the header that they use.
 #[derive(Debug, Clone)]
 pub(super) struct Proxies {
     trusted: Vec<IpNet>,
@@ -19,17 +19,19 @@ impl Proxies {
         Self { trusted: listen.trusted_proxies.clone(), header: listen.forwarded_header }
     }
 
-    /// The address that sent a request: the peer's, or where the peer is a trusted proxy, the nearest address before it that is none.
+    /// Returns the address that sent a request: the peer's address, or behind trusted proxies the
+    /// nearest address that is not a trusted proxy.
     ///
-    /// Every hop adds to the right. From there on leftwards, as long as the one who wrote is trusted, what is written is believed; what
-    /// is no address ends the search at the one who wrote it.
+    /// Every hop appends on the right. The search goes from right to left while the writer of an
+    /// element is trusted. An element that is not an address ends the search at its writer.
     pub(super) fn source(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut source = peer.to_canonical();
         let name = match self.header {
             ForwardedHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
             ForwardedHeader::Forwarded => header::FORWARDED,
         };
-        // Commas within quotes end an element too: no address has one, and a client must not swallow with a quote what follows.
+        // A comma within quotes ends an element too. No address contains a comma, and an unclosed
+        // quote of a client must not hide the elements after it.
         let lines = headers.get_all(name).into_iter().rev();
         let mut elements = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
         while self.trusts(source) {
@@ -49,7 +51,7 @@ impl Proxies {
     }
 }
 
-/// An address, perhaps with a port.
+/// Parses an address, optionally with a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = || text.parse().ok();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -57,7 +59,8 @@ fn address(text: &str) -> Option<IpAddr> {
     bare().or_else(bracketed).or_else(with_port)
 }
 
-/// The value of the one `for` of an element (RFC 7239 §4); none where any part of the element is malformed.
+/// Returns the value of the single `for` of an element (RFC 7239 §4). Returns `None` if any part of
+/// the element is malformed.
 fn forwarded_for(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';') {
@@ -73,7 +76,8 @@ fn forwarded_for(element: &str) -> Option<&str> {
     found
 }
 
-/// RFC 9110 §5.6.2; a port is let pass too, which many write without quotes.
+/// Returns true for a token (RFC 9110 §5.6.2). Allows a port too, which many proxies write without
+/// quotes.
 fn is_token(text: &str) -> bool {
     let is_token_char = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&byte);
     !text.is_empty() && text.bytes().all(is_token_char)
@@ -150,7 +154,7 @@ mod tests {
             ("for=unknown", "10.0.0.1"),
             ("proto=https", "10.0.0.1"),
             ("for=203.0.113.9;for=203.0.113.8", "10.0.0.1"),
-            // What a client might put into a name that its proxy repeats.
+            // Values that a client can inject into a name that its proxy repeats.
             ("for=203.0.113.9;host=\"a,for=198.51.100.1\"", "10.0.0.1"),
             ("for=203.0.113.9;host=\"a,for=198.51.100.1;b=\"", "10.0.0.1"),
             ("for=203.0.113.9;host=\"a\\\",for=198.51.100.1;b=\\\"c\"", "10.0.0.1"),

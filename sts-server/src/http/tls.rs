@@ -1,4 +1,4 @@
-//! TLS of the listeners: the certificate in use, and how it follows its files.
+//! TLS of the listeners: the certificate in use, and its reload when its files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,51 +16,51 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 use zeroize::Zeroizing;
 
-use super::listener::announced;
+use crate::shutdown::announced;
 
-/// How often the files are looked at.
+/// The interval at which the files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The one protocol that is spoken inside.
+/// The only protocol that the listeners offer.
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// A certificate cannot be served. No text of it quotes a key.
+/// A certificate cannot be used. No error text contains a key.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// The certificate file holds no certificates.
+    /// The certificate file cannot be read as certificates.
     #[error("no certificate can be read from {path}")]
     Certificate {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: pem::Error,
     },
-    /// The certificate file is well-formed, and empty.
+    /// The certificate file is well-formed and empty.
     #[error("{0} holds no certificate")]
     NoCertificate(PathBuf),
     /// The key file holds no private key.
     #[error("no private key can be read from {path}")]
     Key {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: pem::Error,
     },
-    /// The two do not belong together, or are of a kind that is not served.
+    /// The certificate and the key do not match, or are of an unsupported kind.
     #[error("the certificate of {certificate} cannot be served with the private key of {key}")]
     Pair {
-        /// The certificate file.
+        /// The path of the certificate file.
         certificate: PathBuf,
-        /// The key file.
+        /// The path of the key file.
         key: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: rustls::Error,
     },
 }
 
-/// A certificate and its key, as they were last read without fault. Clones are one.
+/// The last valid certificate and key. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Tls {
     files: Arc<Files>,
@@ -74,16 +74,17 @@ struct Files {
     key: BoundedFile,
 }
 
-/// The versions of the two files when they were read; none for a file that cannot be read.
+/// The versions of the two files at their last read; `None` for a file that cannot be read.
 type Versions = [Option<FileVersion>; 2];
 
 type Read = std::io::Result<(FileVersion, Vec<u8>)>;
 
 impl Tls {
-    /// Reads the certificate chain and the private key: regular files of at most 512 KiB. Blocks on the file system.
+    /// Reads the certificate chain and the private key: regular files of at most 512 KiB. Blocks on
+    /// the file system.
     ///
     /// # Errors
-    /// [`TlsError`], also where the key is not that of the certificate.
+    /// [`TlsError`], also if the key does not match the certificate.
     pub fn read([certificate, key]: [&Path; 2]) -> Result<Self, TlsError> {
         let [certificate, key] = [certificate, key].map(|path| BoundedFile::new(path, MAX_FILE_BYTES));
         let files = Arc::new(Files { certificate, key });
@@ -92,13 +93,15 @@ impl Tls {
         Ok(Self { current: Arc::new(ArcSwap::new(files.config(read)?)), files, read_at })
     }
 
-    /// What does the handshakes of connections that come now.
+    /// Returns the acceptor for new connections.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    /// Reads the files again when they have changed, until the end is announced. What cannot be served is logged once, and the old
-    /// certificate stays; connections that are open are not touched.
+    /// Reads the files again when they change, until shutdown.
+    ///
+    /// An invalid certificate is logged once, and the old certificate stays in use. Open
+    /// connections are not affected.
     pub async fn follow(self, mut ended: watch::Receiver<bool>) {
         let mut seen = self.read_at;
         loop {

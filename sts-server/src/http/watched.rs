@@ -1,4 +1,4 @@
-//! The stream of a connection, which tells its seat of what comes and goes.
+//! The stream of a connection, which reports reads and writes to its seat.
 
 use std::io;
 use std::pin::Pin;
@@ -12,9 +12,9 @@ use tokio::time::Sleep;
 use super::places::{Phase, Seat};
 use crate::config::Limits;
 
-/// The time for which a peer may go on sending after its request was answered unread.
+/// The time for which a peer may continue to send after its request was answered unread.
 const LINGER_TIME: Duration = Duration::from_secs(1);
-/// The bytes that it may send in that time.
+/// The number of bytes that the peer may send in that time.
 const LINGER_BYTES: usize = 2 * Limits::BODY_BYTES;
 
 /// A stream, and the seat of its connection.
@@ -31,7 +31,7 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> Watched<S> {
-    /// Throws away what the peer still sends, for a while.
+    /// Discards the bytes that the peer still sends, up to the limits.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (deadline, left) =
             self.lingering.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER_TIME)), LINGER_BYTES));
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it has written all of an answer.
+    /// hyper flushes when it has written a complete response.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
         self.seat.enter_from(Phase::Answer, Phase::Idle);

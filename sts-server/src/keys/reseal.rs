@@ -5,6 +5,7 @@
 
 use aws_lc_rs::{constant_time, hmac};
 use jiff::Timestamp;
+use sts_jose::hex;
 
 use super::lifecycle::ATTEMPTS;
 use super::{KeyLifeError, KeyPolicy, MasterKey, SealError};
@@ -81,7 +82,7 @@ fn audit_keys_under(
 /// Returns a name for the audit key of a master key. The name reveals nothing about the key.
 fn name(master: &MasterKey) -> String {
     let tag = hmac::sign(master.audit(), b"agent-sts name of an audit key");
-    tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(tag.as_ref().get(..16).unwrap_or_default())
 }
 
 /// Returns the owner that an audit key is sealed for. It contains a space, so it never equals the

@@ -11,8 +11,9 @@ use sts_jose::{Algorithm, Entropy, SignError, SigningKey};
 use sts_protocol::AccessTokenClaims;
 use thiserror::Error;
 
+use crate::error_kind::ErrorKind;
 use crate::keys::KeyRing;
-use crate::policy::{Permit, Row, Ruling};
+use crate::policy::{Permit, Ruling};
 use crate::storage::{TokenReference, TokenRow, forget_at};
 
 /// The maximum length of a token, in bytes. Gateways reject longer tokens.
@@ -25,7 +26,7 @@ const TYP: Option<&str> = Some("at+jwt");
 
 /// The inputs of minting.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct MintContext<'a> {
     /// The signing keys of this service.
     pub ring: &'a KeyRing,
     /// The issuer identifier of this service.
@@ -40,6 +41,7 @@ pub struct Context<'a> {
 pub struct Minted {
     token: String,
     claims: AccessTokenClaims,
+    parent: Option<TokenReference>,
 }
 
 /// A failure to mint a token.
@@ -63,12 +65,12 @@ pub enum MintError {
 }
 
 impl MintError {
-    /// Returns the row of the error table for this error.
+    /// Returns the kind of error.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::TooLarge { .. } => Row::TokenSize,
-            Self::NoKey(_) | Self::Claims(_) | Self::Sign(_) => Row::Unavailable,
+            Self::TooLarge { .. } => ErrorKind::TokenSize,
+            Self::NoKey(_) | Self::Claims(_) | Self::Sign(_) => ErrorKind::Unavailable,
         }
     }
 
@@ -87,10 +89,12 @@ impl MintError {
 ///
 /// # Errors
 /// [`MintError`] if no token was made.
-pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> {
-    let draft = draft(context, permit.into_ruling())?;
+pub fn mint(context: &MintContext<'_>, permit: Permit) -> Result<Minted, MintError> {
+    let mut ruling = permit.into_ruling();
+    let parent = ruling.parent.take();
+    let draft = draft(context, ruling)?;
     let token = draft.key.sign(TYP, &draft.json).map_err(MintError::Sign)?;
-    Ok(Minted { token, claims: draft.claims })
+    Ok(Minted { token, claims: draft.claims, parent })
 }
 
 /// Checks that the token of a ruling could be minted. Signs nothing: without a permit there is no
@@ -98,7 +102,7 @@ pub fn mint(context: &Context<'_>, permit: Permit) -> Result<Minted, MintError> 
 ///
 /// # Errors
 /// [`MintError`], except `Sign`.
-pub fn check(context: &Context<'_>, ruling: &Ruling) -> Result<(), MintError> {
+pub fn check(context: &MintContext<'_>, ruling: &Ruling) -> Result<(), MintError> {
     draft(context, ruling.clone()).map(drop)
 }
 
@@ -109,7 +113,7 @@ struct Draft<'a> {
     json: Vec<u8>,
 }
 
-fn draft<'a>(context: &Context<'a>, ruling: Ruling) -> Result<Draft<'a>, MintError> {
+fn draft<'a>(context: &MintContext<'a>, ruling: Ruling) -> Result<Draft<'a>, MintError> {
     let algorithm = ruling.target.signing_alg;
     let key = context.ring.active(algorithm).ok_or(MintError::NoKey(algorithm))?;
     let claims = claims(context, ruling);
@@ -122,7 +126,7 @@ fn draft<'a>(context: &Context<'a>, ruling: Ruling) -> Result<Draft<'a>, MintErr
     Ok(Draft { key, claims, json })
 }
 
-fn claims(context: &Context<'_>, ruling: Ruling) -> AccessTokenClaims {
+fn claims(context: &MintContext<'_>, ruling: Ruling) -> AccessTokenClaims {
     AccessTokenClaims {
         iss: context.issuer.to_owned(),
         sub: ruling.sub,
@@ -161,14 +165,14 @@ impl Minted {
         &self.claims
     }
 
-    /// Returns the row that records the token; `parent` is the token that it was exchanged for.
+    /// Returns the row that records the token, under the token that it was exchanged for.
     #[must_use]
-    pub fn row(&self, parent: Option<TokenReference>) -> TokenRow {
+    pub fn row(&self) -> TokenRow {
         let at = |second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
         TokenRow {
             iss: self.claims.iss.clone(),
             jti: self.claims.jti.clone(),
-            parent,
+            parent: self.parent.clone(),
             txn: self.claims.txn.clone(),
             client_id: self.claims.client_id.clone(),
             issued_at: at(self.claims.iat),

@@ -1,11 +1,11 @@
-//! The chain of actors grows by one.
+//! The chain of actors, extended by the agent that acts now.
 
 use sts_protocol::{Act, Actor};
 
 use super::{MayAct, PolicyError, Subject};
 use crate::registry::Agent;
 
-/// The chain that a minted token bears, with what the rules need to know of it.
+/// The actor chain of a token to be minted, and the facts that the rules need about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     act: Act,
@@ -13,24 +13,25 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The claim: the actor, with the prior chain unchanged inside.
+    /// Returns the `act` claim: the actor, with the prior chain unchanged inside.
     #[must_use]
     pub fn act(&self) -> &Act {
         &self.act
     }
 
-    /// Whether the actor stood in the chain before.
+    /// Returns true if the actor was already in the prior chain.
     #[must_use]
     pub fn repeats(&self) -> bool {
         self.repeats
     }
 }
 
-/// Puts `actor` in front of the subject's chain. The caller has authenticated the actor; `issuer` is ours, the namespace of its id.
+/// Puts `actor` in front of the subject's chain. The caller has authenticated the actor; `issuer`
+/// is ours, the namespace of its id.
 ///
 /// # Errors
-/// [`PolicyError::MayActMismatch`] when the subject token names another actor; [`PolicyError::ChainTooDeep`] when the chain would
-/// have more than `limit` actors.
+/// [`PolicyError::MayActMismatch`] if the subject token names another actor;
+/// [`PolicyError::ChainTooDeep`] if the chain would have more than `limit` actors.
 pub fn extend(subject: &Subject, actor: &Agent, issuer: &str, limit: usize) -> Result<Chain, PolicyError> {
     if subject.may_act.as_ref().is_some_and(|may_act| !names(may_act, actor, issuer)) {
         return Err(PolicyError::MayActMismatch);
@@ -44,7 +45,8 @@ pub fn extend(subject: &Subject, actor: &Agent, issuer: &str, limit: usize) -> R
     Ok(Chain { act: Act::wrap(issuer, &actor.id, subject.act.clone()), repeats })
 }
 
-/// Whether `may_act` names the agent: by its id in our namespace, or by a workload that it is in that issuer's.
+/// Returns true if `may_act` names the agent: by its id in our namespace, or by one of its
+/// workloads in the namespace of the workload's issuer.
 fn names(may_act: &MayAct, actor: &Agent, issuer: &str) -> bool {
     let by_id = may_act.sub == actor.id && may_act.iss.as_ref().is_none_or(|iss| iss == issuer);
     let mut workloads = actor.auth.iter().flat_map(|auth| &auth.workload);

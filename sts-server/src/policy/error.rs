@@ -1,125 +1,85 @@
-//! What policy refuses, and which row of the error table that is.
+//! The refusals of policy, and the error kind of each.
 
-use sts_protocol::ErrorCode;
 use thiserror::Error;
 
-/// The rows of the error table of the token endpoint: one code and one fixed text each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Row {
-    /// The request itself is malformed.
-    Request,
-    /// The subject or actor token is bad, or refused by policy.
-    Token,
-    /// The target.
-    Target,
-    /// The scope.
-    Scope,
-    /// The agent may not use this grant.
-    Grant,
-    /// The grant is not served.
-    UnsupportedGrant,
-    /// Client authentication.
-    Client,
-    /// The token would be too large.
-    TokenSize,
-    /// Too many failed attempts.
-    TooMany,
-    /// Something that this service needs is out of reach.
-    Unavailable,
-}
+use crate::error_kind::ErrorKind;
 
-impl Row {
-    /// The error code of the row.
-    #[must_use]
-    pub fn code(self) -> ErrorCode {
-        match self {
-            Self::Request | Self::Token | Self::TokenSize => ErrorCode::InvalidRequest,
-            Self::Target => ErrorCode::InvalidTarget,
-            Self::Scope => ErrorCode::InvalidScope,
-            Self::Grant => ErrorCode::UnauthorizedClient,
-            Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
-            Self::Client => ErrorCode::InvalidClient,
-            Self::TooMany => ErrorCode::SlowDown,
-            Self::Unavailable => ErrorCode::TemporarilyUnavailable,
-        }
-    }
-}
-
-/// A rule refuses. The requester is at fault, and no retry helps until the registry or the request changes.
+/// A refusal by a rule. The requester is at fault, and a retry fails until the registry or the
+/// request changes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PolicyError {
-    /// The chain already has as many actors as are allowed.
+    /// The chain already has the maximum number of actors.
     #[error("the chain would have {depth} actors; {limit} are allowed")]
     ChainTooDeep {
-        /// How many it would have.
+        /// The number of actors that it would have.
         depth: usize,
-        /// How many are allowed.
+        /// The maximum.
         limit: usize,
     },
     /// `may_act` names another actor (RFC 8693 §4.4).
     #[error("may_act of the subject token does not name this actor")]
     MayActMismatch,
-    /// The actor stands in the chain already, and its delegation is not reentrant.
+    /// The actor is already in the chain, and its delegation is not reentrant.
     #[error("{actor:?} already stands in the chain, and its delegation to {target:?} is not reentrant")]
     Loop {
-        /// The actor.
+        /// The id of the actor.
         actor: String,
-        /// The target.
+        /// The id of the target.
         target: String,
     },
-    /// The target is disabled.
+    /// The target is disabled or on hold.
     #[error("the target {0:?} is disabled")]
     TargetDisabled(String),
     /// No delegation covers this actor, target and issuer.
     #[error("no delegation lets {actor:?} call {target:?} for users of {issuer:?}")]
     NoDelegation {
-        /// The actor.
+        /// The id of the actor.
         actor: String,
-        /// The target.
+        /// The id of the target.
         target: String,
         /// The issuer of the user.
         issuer: String,
     },
-    /// The tenant is outside of what an entry allows.
+    /// An agent or the delegation does not allow the tenant.
     #[error("{tenant} is outside of the tenants of {of}")]
     TenantOutside {
-        /// The tenant, or the lack of one.
+        /// The tenant, or a text for a token without a tenant.
         tenant: String,
-        /// Whose tenants.
+        /// The entry that does not allow the tenant.
         of: String,
     },
     /// `X-Tenant-ID` names another tenant than the subject token.
     #[error("X-Tenant-ID is not the tenant of the subject token")]
     TenantHeaderMismatch,
-    /// More scope is asked for than the subject and the delegation allow.
+    /// The requested scope exceeds what the subject and the delegation allow.
     #[error("the scope {0:?} is beyond what the subject token and the delegation allow")]
     ScopeBeyond(String),
-    /// The subject and the delegation allow nothing.
+    /// The subject and the delegation allow no scope.
     #[error("the subject token and the delegation allow no scope")]
     ScopeEmpty,
-    /// The subject token dies within this second.
+    /// The subject token expires within this second.
     #[error("no lifetime is left")]
     NoLifetime,
     /// No delegation between the two lets the actor call on its own behalf.
     #[error("no delegation lets {actor:?} call {target:?} on its own behalf")]
     NotAServiceAccount {
-        /// The actor.
+        /// The id of the actor.
         actor: String,
-        /// The target.
+        /// The id of the target.
         target: String,
     },
-    /// Several delegations would do, and they are never added up.
+    /// Several delegations match. They are never combined.
     #[error("several delegations let {actor:?} call {target:?} on its own behalf; X-Tenant-ID must single one out")]
     SeveralDelegations {
-        /// The actor.
+        /// The id of the actor.
         actor: String,
-        /// The target.
+        /// The id of the target.
         target: String,
     },
 }
 
 impl PolicyError {
-    /// The stable name of the rule, for audit and metrics.
+    /// Returns the stable name of the rule, for audit and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -138,19 +98,19 @@ impl PolicyError {
         }
     }
 
-    /// The row of the error table.
+    /// Returns the kind of error that the token endpoint answers with.
     #[must_use]
-    pub fn row(&self) -> Row {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::ChainTooDeep { .. }
             | Self::MayActMismatch
             | Self::Loop { .. }
             | Self::TenantOutside { .. }
             | Self::TenantHeaderMismatch
-            | Self::NoLifetime => Row::Token,
-            Self::TargetDisabled(_) | Self::NoDelegation { .. } | Self::SeveralDelegations { .. } => Row::Target,
-            Self::ScopeBeyond(_) | Self::ScopeEmpty => Row::Scope,
-            Self::NotAServiceAccount { .. } => Row::Grant,
+            | Self::NoLifetime => ErrorKind::Token,
+            Self::TargetDisabled(_) | Self::NoDelegation { .. } | Self::SeveralDelegations { .. } => ErrorKind::Target,
+            Self::ScopeBeyond(_) | Self::ScopeEmpty => ErrorKind::Scope,
+            Self::NotAServiceAccount { .. } => ErrorKind::Grant,
         }
     }
 }

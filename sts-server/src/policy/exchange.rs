@@ -9,28 +9,30 @@ use super::{Chain, Permit, PolicyError, Ruling, Subject, VerifiedSubject, scope}
 use crate::registry::{Agent, Delegation, Registry};
 use crate::ttl::Ttl;
 
-/// What is asked: may `actor` call `target` for this subject?
+/// The input of the exchange rules: may `actor` call `target` for this subject?
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// The entries.
+    /// The registry, which holds the delegations.
     pub registry: &'a Registry,
-    /// The agent that authenticated.
+    /// The authenticated agent.
     pub actor: &'a Agent,
-    /// The agent that the token shall be for.
+    /// The agent that will receive the token.
     pub target: &'a Arc<Agent>,
-    /// The chain that the token shall bear.
+    /// True if the target is on hold. The rules then refuse it like a disabled agent.
+    pub target_is_held: bool,
+    /// The actor chain of the new token.
     pub chain: &'a Chain,
-    /// The scope that is asked for; none for all that is allowed.
+    /// The requested scope; `None` requests all that is allowed.
     pub scope: Option<&'a Scope>,
-    /// The tenant that `X-Tenant-ID` names, if it is there.
+    /// The tenant that `X-Tenant-ID` names, if the header is present.
     pub tenant_header: Option<&'a Tenant>,
-    /// The longest life of any token.
+    /// The maximum lifetime of any token.
     pub max_ttl: Ttl,
-    /// The present.
+    /// The time of the decision.
     pub now: Timestamp,
 }
 
-/// Leave to mint, for a subject that was verified.
+/// Returns the permit to mint a token for a verified subject.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
@@ -38,7 +40,7 @@ pub fn permit(question: &Question<'_>, subject: &VerifiedSubject) -> Result<Perm
     judge(question, subject.subject()).map(Permit::new)
 }
 
-/// What the rules say of a subject, verified or supposed.
+/// Returns the ruling on a subject, verified or supposed.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
@@ -74,11 +76,11 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
     })
 }
 
-/// The one delegation that covers actor, target, issuer and tenant.
+/// Returns the one delegation that covers actor, target, issuer and tenant.
 fn delegation<'a>(question: &Question<'a>, subject: &Subject) -> Result<&'a Arc<Delegation>, PolicyError> {
     let Question { actor, target, .. } = *question;
     let tenant = subject.tenant.as_ref();
-    check_target(target)?;
+    check_target(target, question.target_is_held)?;
     let issuer = &subject.principal.iss;
     let mut covering = question
         .registry
@@ -102,24 +104,24 @@ fn delegation<'a>(question: &Question<'a>, subject: &Subject) -> Result<&'a Arc<
     found.ok_or_else(|| outside(tenant, format!("the delegation from {:?} to {:?}", actor.id, target.id)))
 }
 
-/// Refuses a target that is disabled.
-pub(super) fn check_target(target: &Agent) -> Result<(), PolicyError> {
-    if target.disabled { Err(PolicyError::TargetDisabled(target.id.clone())) } else { Ok(()) }
+/// Refuses a target that is disabled or on hold.
+pub(super) fn check_target(target: &Agent, is_held: bool) -> Result<(), PolicyError> {
+    if target.disabled || is_held { Err(PolicyError::TargetDisabled(target.id.clone())) } else { Ok(()) }
 }
 
-/// A refusal of a tenant, or of the lack of one.
+/// Returns the refusal of a tenant, or of a missing tenant.
 pub(super) fn outside(tenant: Option<&Tenant>, of: String) -> PolicyError {
     let tenant = tenant.map_or_else(|| "a token without a tenant".to_owned(), |tenant| format!("tenant {tenant:?}"));
     PolicyError::TenantOutside { tenant, of }
 }
 
-/// The latest moment that target, delegation and service let a token live to.
+/// Returns the latest `exp` that target, delegation and service allow.
 pub(super) fn latest(now: Timestamp, target: &Agent, delegation: &Delegation, max_ttl: Ttl) -> Timestamp {
     let ttl = delegation.max_ttl.map_or(target.token_ttl, |max| max.min(target.token_ttl)).min(max_ttl);
     now.checked_add(SignedDuration::from_secs(ttl.as_seconds())).unwrap_or(now)
 }
 
-/// `exp` is a whole second, and later than `iat`, which is one too.
+/// Rounds `exp` down to a whole second. Fails unless it is later than `iat`, also a whole second.
 pub(super) fn whole_seconds(latest: Timestamp, now: Timestamp) -> Result<Timestamp, PolicyError> {
     if latest.as_second() <= now.as_second() {
         return Err(PolicyError::NoLifetime);

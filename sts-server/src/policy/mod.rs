@@ -1,8 +1,9 @@
-//! May they? The rules that decide an exchange, as pure functions over the registry.
+//! The rules that decide an exchange, as pure functions over the registry.
 //!
-//! What lives here: the chain rules (`chain`), the delegation rules (`exchange`, `service_account`), what they read of a subject
-//! (`Subject`) and what they yield (`Permit`). What must never: I/O, the clock, tokens. A new rule goes where its noun is, with a
-//! variant of [`PolicyError`] that names what it refuses.
+//! What lives here: the chain rules (`chain`), the delegation rules (`exchange`,
+//! `service_account`), their view of a subject (`Subject`) and their result (`Permit`). What must
+//! never: I/O, the clock, tokens. A new rule goes into the module of its noun, with a variant of
+//! [`PolicyError`] that names what it refuses.
 
 mod chain;
 mod error;
@@ -13,7 +14,7 @@ mod service_account;
 mod subject;
 
 pub use chain::{Chain, extend};
-pub use error::{PolicyError, Row};
+pub use error::PolicyError;
 pub use exchange::{Question, judge, permit};
 pub use permit::{Permit, Ruling};
 pub use service_account::{ServiceAccountQuestion, judge_service_account, permit_service_account};

@@ -1,4 +1,4 @@
-//! What the rules yield.
+//! The results of the rules.
 
 use std::sync::Arc;
 
@@ -9,42 +9,43 @@ use super::Authentication;
 use crate::registry::{Agent, Delegation};
 use crate::storage::TokenReference;
 
-/// What the rules would allow: everything that a token of this decision says, save its own name. Plain data.
+/// The token that the rules allow: all its claims except `jti`, as plain data.
 #[derive(Debug, Clone)]
 pub struct Ruling {
-    /// `sub`.
+    /// The `sub` claim.
     pub sub: String,
-    /// `sub_id`; none for a service account.
+    /// The `sub_id` claim; `None` for a service account.
     pub principal: Option<SubjectId>,
-    /// The agent that asked: `client_id`.
+    /// The agent that made the request: `client_id`.
     pub client_id: String,
-    /// The agent that the token is for.
+    /// The agent that receives the token.
     pub target: Arc<Agent>,
-    /// The delegation that allowed it.
+    /// The delegation that allows the token.
     pub delegation: Arc<Delegation>,
-    /// `act`; none for a service account.
+    /// The `act` claim; `None` for a service account.
     pub act: Option<Act>,
-    /// `scope`: never empty.
+    /// The `scope` claim, never empty.
     pub scope: Scope,
-    /// `roles`.
+    /// The `roles` claim.
     pub roles: Vec<String>,
     /// The roles of the subject token that the delegation does not pass.
     pub dropped_roles: Vec<String>,
-    /// `tenant_id`.
+    /// The `tenant_id` claim.
     pub tenant: Option<Tenant>,
-    /// `tenant_ids` of a service account.
+    /// The `tenant_ids` claim of a service account.
     pub tenants: Option<Vec<Tenant>>,
-    /// `exp`: a whole second, later than now.
+    /// The `exp` claim: a whole second, later than now.
     pub expires_at: Timestamp,
-    /// `txn` of the subject token; none at a first hop.
+    /// The `txn` claim of the subject token; `None` at a first hop.
     pub txn: Option<String>,
-    /// The subject token; none for a service account.
+    /// The subject token; `None` for a service account.
     pub parent: Option<TokenReference>,
-    /// `auth_time`, `acr`, `amr`.
+    /// The `auth_time`, `acr` and `amr` claims.
     pub authentication: Authentication,
 }
 
-/// Leave to mint exactly one token. Only the rules make one, and only for an authenticated agent and a verified subject.
+/// The permission to mint exactly one token. Only the rules create a permit, and only for an
+/// authenticated agent and a verified subject.
 #[derive(Debug)]
 pub struct Permit(Ruling);
 
@@ -53,13 +54,13 @@ impl Permit {
         Self(ruling)
     }
 
-    /// What the token shall say.
+    /// Returns the content of the token.
     #[must_use]
     pub fn ruling(&self) -> &Ruling {
         &self.0
     }
 
-    /// What the token shall say; the permission is used up.
+    /// Returns the content of the token and consumes the permit.
     #[must_use]
     pub fn into_ruling(self) -> Ruling {
         self.0

@@ -1,11 +1,11 @@
-//! What a delegation makes of the scope that a subject holds.
+//! The scope that a delegation grants, given the scope that the subject holds.
 
 use sts_protocol::{Scope, ScopeToken};
 
 use super::{HeldScope, PolicyError};
 use crate::registry::{DelegatedScope, Delegation};
 
-/// The scope of a new token: what was asked for, or else all that is allowed.
+/// Returns the scope of a new token: the requested scope, or all that is allowed.
 pub(super) fn grant(
     held: &HeldScope,
     delegation: &Delegation,

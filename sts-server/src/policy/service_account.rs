@@ -10,28 +10,30 @@ use super::{Authentication, HeldScope, Permit, PolicyError, Ruling, scope};
 use crate::registry::{Agent, Delegation, Registry, Tenants};
 use crate::ttl::Ttl;
 
-/// What is asked: may `actor` call `target` on its own behalf?
+/// The input of the service-account rules: may `actor` call `target` on its own behalf?
 #[derive(Debug, Clone)]
 pub struct ServiceAccountQuestion<'a> {
-    /// The entries.
+    /// The registry, which holds the delegations.
     pub registry: &'a Registry,
-    /// The agent that authenticated.
+    /// The authenticated agent.
     pub actor: &'a Agent,
-    /// The agent that the token shall be for.
+    /// The agent that will receive the token.
     pub target: &'a Arc<Agent>,
-    /// The scope that is asked for; none for all that is allowed.
+    /// True if the target is on hold. The rules then refuse it like a disabled agent.
+    pub target_is_held: bool,
+    /// The requested scope; `None` requests all that is allowed.
     pub scope: Option<&'a Scope>,
-    /// The tenants of the actor's that are on hold: the token shall not forward them.
+    /// The tenants of the actor that are on hold. The token must not forward them.
     pub held_tenants: Vec<&'a Tenant>,
-    /// The one tenant that the token shall be narrowed to, if `X-Tenant-ID` is there.
+    /// The single tenant to narrow the token to, if `X-Tenant-ID` is present.
     pub tenant_header: Option<&'a Tenant>,
-    /// The longest life of any token.
+    /// The maximum lifetime of any token.
     pub max_ttl: Ttl,
-    /// The present.
+    /// The time of the decision.
     pub now: Timestamp,
 }
 
-/// Leave to mint a token of the agent's own.
+/// Returns the permit to mint a token for the agent itself.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
@@ -39,13 +41,14 @@ pub fn permit_service_account(question: &ServiceAccountQuestion<'_>) -> Result<P
     judge_service_account(question).map(Permit::new)
 }
 
-/// What the rules say of an agent on its own behalf: no `act`, no `tenant_id`, and the tenants that it may forward.
+/// Returns the ruling on an agent that acts on its own behalf. It has no `act` and no `tenant_id`,
+/// and lists the tenants that the token may forward.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
 pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ruling, PolicyError> {
     let ServiceAccountQuestion { actor, target, .. } = question;
-    check_target(target)?;
+    check_target(target, question.target_is_held)?;
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
     let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
@@ -93,7 +96,8 @@ fn delegation<'a>(question: &ServiceAccountQuestion<'a>) -> Result<&'a Arc<Deleg
     }
 }
 
-/// The tenants that the token may forward. A token that may forward none has no tenant, and fits only where every tenant does.
+/// Returns the tenants that the token may forward. A token that may forward none has no tenant, and
+/// is allowed only if target and delegation allow every tenant.
 fn tenants(question: &ServiceAccountQuestion<'_>, delegation: &Delegation) -> Result<Vec<Tenant>, PolicyError> {
     let ServiceAccountQuestion { actor, target, tenant_header, held_tenants, .. } = question;
     let within = |tenant: &&Tenant| {

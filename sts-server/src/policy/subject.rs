@@ -1,4 +1,4 @@
-//! What the rules read of a subject token.
+//! The facts that the rules read from a subject token.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -7,80 +7,83 @@ use sts_protocol::{Act, Scope, SubjectId, Tenant};
 
 use crate::storage::TokenReference;
 
-/// A subject, as its token describes it. Plain data: `explain` may suppose one, and [`crate::policy::judge`] will say what would
-/// become of it; only a [`VerifiedSubject`] leads to a [`crate::policy::Permit`].
+/// A subject, as its token describes it.
+///
+/// Plain data: `explain` may suppose a subject and pass it to [`crate::policy::judge`]. Only a
+/// [`VerifiedSubject`] leads to a [`crate::policy::Permit`].
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// The token itself, which becomes the parent of what is minted.
+    /// The token itself, which becomes the parent of the minted token.
     pub token: TokenReference,
-    /// The subject as minted tokens name it.
+    /// The subject, as minted tokens name it.
     pub sub: String,
-    /// The subject as the issuer that first named it does.
+    /// The subject, as the issuer that first named it does.
     pub principal: SubjectId,
-    /// What the token holds.
+    /// The scope that the token holds.
     pub scope: HeldScope,
-    /// The roles that it holds.
+    /// The roles that the token holds.
     pub roles: Vec<String>,
-    /// Its tenant.
+    /// The tenant of the subject.
     pub tenant: Option<Tenant>,
-    /// Who has acted so far.
+    /// The agents that have acted so far.
     pub act: Option<Act>,
-    /// Who alone may act, if the token says so.
+    /// The only actor that the token allows, if it names an actor.
     pub may_act: Option<MayAct>,
-    /// When it was issued.
+    /// The `iat` claim.
     pub issued_at: Option<Timestamp>,
-    /// When it dies.
+    /// The `exp` claim.
     pub expires_at: Timestamp,
-    /// Its transaction; a first hop has none yet.
+    /// The transaction; `None` at a first hop.
     pub txn: Option<String>,
-    /// How the user authenticated.
+    /// The authentication of the user.
     pub authentication: Authentication,
 }
 
 /// The scope that a subject token holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeldScope {
-    /// All plain scopes of whichever delegation applies.
+    /// All plain scopes of the delegation that applies.
     OfDelegation,
-    /// These.
+    /// Exactly this scope.
     Scope(Scope),
 }
 
-/// A `may_act` claim (RFC 8693 §4.4); members other than these two are informative.
+/// A `may_act` claim (RFC 8693 §4.4). Members other than these two are informative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MayAct {
     /// The namespace of `sub`, if given.
     pub iss: Option<String>,
-    /// Who may act.
+    /// The party that may act.
     pub sub: String,
 }
 
-/// How the user authenticated, as the first subject token says it (RFC 9068 §2.2.1); copied, never read.
+/// The authentication of the user, as the first subject token states it (RFC 9068 §2.2.1). Copied
+/// into minted tokens, never evaluated.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Authentication {
-    /// `auth_time`.
+    /// The `auth_time` claim.
     pub auth_time: Option<Value>,
-    /// `acr`.
+    /// The `acr` claim.
     pub acr: Option<Value>,
-    /// `amr`.
+    /// The `amr` claim.
     pub amr: Option<Value>,
 }
 
-/// A subject whose token was verified: signature, issuer, kind, time, address, revocation.
+/// A subject whose token was verified: signature, issuer, kind, time, audience, revocation.
 ///
-/// Making one takes a [`VerifiedToken`], which only a signature check makes. `verify` alone does so; the architecture test
-/// holds it to that.
+/// Its construction needs a [`VerifiedToken`], which only a signature check creates. Only `verify`
+/// constructs it; the architecture test enforces that.
 #[derive(Debug)]
 pub struct VerifiedSubject(Subject);
 
 impl VerifiedSubject {
-    /// What the verified `token` says, as `verify` read it.
+    /// Wraps the subject that `verify` read from the verified `token`.
     #[must_use]
     pub fn new(_token: &VerifiedToken, subject: Subject) -> Self {
         Self(subject)
     }
 
-    /// What the token says.
+    /// Returns the subject that the token describes.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.0

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AuditWriter, Event, Revocations, Standing};
+use crate::error_kind::ErrorKind;
 use crate::storage::{
     AuditRow, Fresh, FreshState, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow, Version,
     Versions,
@@ -68,13 +69,22 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Returns true if only load caused the failure. After an outage a client may fall back to a
-    /// weaker credential, but load must not permit that.
+    /// Returns the kind of error. After an outage a client may fall back to a weaker credential, but
+    /// load must not permit that.
     #[must_use]
-    pub fn is_overload(&self) -> bool {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Overloaded => true,
-            Self::Storage(_) | Self::Ended => false,
+            Self::Overloaded => ErrorKind::TooMany,
+            Self::Storage(_) | Self::Ended => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The stable name, for audit and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Storage(_) | Self::Ended => "not_recorded",
         }
     }
 }

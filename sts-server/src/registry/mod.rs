@@ -33,7 +33,7 @@ pub use issuer_names::{IssuerNameError, NamedIssuer, has_placeholder};
 pub use json::JsonEntry;
 pub use located::{Entries, Located, Place};
 pub(crate) use plan::differing_keys;
-pub use plan::{Plan, PlanAction, PlanError, PlanLine, kind_name, plan};
+pub use plan::{Plan, PlanAction, PlanError, PlanLine, plan};
 pub use schema::FILE_KEYS;
 pub use secret_hashes::SecretHashes;
 pub use snapshot::{Registry, RegistryError, TargetError};

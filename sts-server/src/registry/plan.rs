@@ -152,7 +152,7 @@ impl Plan {
 
 impl PlanLine {
     fn new(action: PlanAction, kind: EntryKind, id: &str) -> Self {
-        Self { action, kind: kind_name(kind), id: id.to_owned(), keys: Vec::new(), disabled_by_admin: false }
+        Self { action, kind: kind.as_str(), id: id.to_owned(), keys: Vec::new(), disabled_by_admin: false }
     }
 }
 
@@ -196,7 +196,7 @@ fn wanted<'a>(entries: &'a Entries, delegations: &'a [NamedDelegation<'a>]) -> (
         Ok(body) => rows.push(Wanted { kind, id, body, place, disabled_by_admin }),
         // Serialization fails for a path that is not UTF-8, because the directory of the file is
         // not.
-        Err(error) => faults.push(place.error("", format!("{} {id:?} cannot be stored: {error}", kind_name(kind)))),
+        Err(error) => faults.push(place.error("", format!("{} {id:?} cannot be stored: {error}", kind.as_str()))),
     };
     for issuer in &entries.issuers {
         let body = serde_json::to_string(&issuer.entry);
@@ -217,7 +217,7 @@ fn conflicts<'a>(rows: &'a [EntryRow], wanted: &'a [Wanted<'a>]) -> impl Iterato
     let held: HashSet<(EntryKind, &str)> =
         rows.iter().filter(|row| row.origin == Origin::Api).map(|row| (row.kind, row.id.as_str())).collect();
     wanted.iter().filter(move |wanted| held.contains(&(wanted.kind, wanted.id))).map(|wanted| {
-        let message = format!("{} {:?} was made through the admin API", kind_name(wanted.kind), wanted.id);
+        let message = format!("{} {:?} was made through the admin API", wanted.kind.as_str(), wanted.id);
         wanted.place.error("", message).with_help("delete it there, or leave it out of the file")
     })
 }
@@ -243,14 +243,4 @@ pub(crate) fn differing_keys(old: &Map<String, Value>, new: &Map<String, Value>)
         .collect();
     keys.sort();
     keys
-}
-
-/// Returns the name of a kind of entry in faults, plans and audit events.
-#[must_use]
-pub fn kind_name(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Issuer => "issuer",
-        EntryKind::Agent => "agent",
-        EntryKind::Delegation => "delegation",
-    }
 }

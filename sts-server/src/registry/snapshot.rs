@@ -89,7 +89,7 @@ impl Registry {
                 continue;
             }
             if let Err(error) = registry.add(&coded.row) {
-                let row = format!("{} {}", super::kind_name(coded.row.kind), coded.row.id);
+                let row = format!("{} {}", coded.row.kind.as_str(), coded.row.id);
                 faults.push(TableFault::Malformed { table: stored.table, row, reason: error.to_string() });
                 registry.add_disabled(&coded.row, known);
             }

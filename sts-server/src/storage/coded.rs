@@ -105,7 +105,7 @@ pub(super) struct EntryColumns {
 
 pub(super) fn entry_code(codes: &RowCodes, entry: &EntryRow) -> Code {
     let EntryRow { kind, id, origin, disabled_by_admin, body } = entry;
-    coded_entry(codes, [kind.word(), id, origin.word(), body], *disabled_by_admin)
+    coded_entry(codes, [kind.as_str(), id, origin.as_str(), body], *disabled_by_admin)
 }
 
 fn coded_entry(codes: &RowCodes, [kind, id, origin, body]: [&str; 4], disabled_by_admin: bool) -> Code {
@@ -161,7 +161,7 @@ pub(super) struct KeyColumns {
 
 pub(super) fn key_code(codes: &RowCodes, key: &KeyRow) -> Code {
     let times = [key.created_at.as_millisecond(), key.state_since.as_millisecond(), millis(key.longest_life)];
-    coded_key(codes, [&key.kid, &key.algorithm, key.state.word()], times, &key.sealed)
+    coded_key(codes, [&key.kid, &key.algorithm, key.state.as_str()], times, &key.sealed)
 }
 
 fn coded_key(codes: &RowCodes, [kid, algorithm, state]: [&str; 3], times: [i64; 3], sealed: &[u8]) -> Code {
@@ -223,7 +223,7 @@ pub(super) struct RevocationColumns {
 }
 
 pub(super) fn revocation_code(codes: &RowCodes, row: &RevocationRow) -> Code {
-    let words = [row.kind.word(), row.issuer.as_deref().unwrap_or_default(), &row.value];
+    let words = [row.kind.as_str(), row.issuer.as_deref().unwrap_or_default(), &row.value];
     coded_revocation(codes, words, [row.at.as_millisecond(), row.expires_at.as_millisecond(), row.version])
 }
 

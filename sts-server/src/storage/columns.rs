@@ -1,6 +1,4 @@
-//! Rows as read from a database, and the words that encode enums; the same in every database.
-//!
-//! A new variant needs a word that no variant has ever used: rows outlive versions of this service.
+//! Rows as read from a database; the same in every database.
 
 use std::collections::BTreeMap;
 
@@ -8,97 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{ColumnIndex, Decode, FromRow, Row};
 
 use super::{
-    AuditHead, AuditKeyRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, KeyState, Origin, RevocationKind,
-    StorageError, StoredAuditRow, TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
+    AuditHead, AuditKeyRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, StorageError, StoredAuditRow,
+    TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
 };
-
-impl EntryKind {
-    /// Returns the word in the column `kind` of `entries`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Issuer => "issuer",
-            Self::Agent => "agent",
-            Self::Delegation => "delegation",
-        }
-    }
-
-    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
-        match word {
-            "issuer" => Ok(Self::Issuer),
-            "agent" => Ok(Self::Agent),
-            "delegation" => Ok(Self::Delegation),
-            _ => Err(unknown_word("entries", "kind", word)),
-        }
-    }
-}
-
-impl Origin {
-    /// Returns the word in the column `origin` of `entries`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Api => "api",
-        }
-    }
-
-    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
-        match word {
-            "file" => Ok(Self::File),
-            "api" => Ok(Self::Api),
-            _ => Err(unknown_word("entries", "origin", word)),
-        }
-    }
-}
-
-impl KeyState {
-    /// Returns the word in the column `state` of `signing_keys`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Active => "active",
-            Self::Retired => "retired",
-        }
-    }
-
-    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
-        match word {
-            "next" => Ok(Self::Next),
-            "active" => Ok(Self::Active),
-            "retired" => Ok(Self::Retired),
-            _ => Err(unknown_word("signing_keys", "state", word)),
-        }
-    }
-}
-
-impl RevocationKind {
-    /// Returns the word in the column `kind` of `revocations`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::TokenAlone => "token_alone",
-            Self::Transaction => "transaction",
-            Self::Subject => "subject",
-            Self::Agent => "agent",
-            Self::Tenant => "tenant",
-        }
-    }
-
-    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
-        match word {
-            "token" => Ok(Self::Token),
-            "token_alone" => Ok(Self::TokenAlone),
-            "transaction" => Ok(Self::Transaction),
-            "subject" => Ok(Self::Subject),
-            "agent" => Ok(Self::Agent),
-            "tenant" => Ok(Self::Tenant),
-            _ => Err(unknown_word("revocations", "kind", word)),
-        }
-    }
-}
-
-fn unknown_word(table: &'static str, column: &str, word: &str) -> StorageError {
-    StorageError::Malformed { table, reason: format!("unknown {column} {word:?}") }
-}
 
 /// The versions and the time of the database.
 #[derive(FromRow)]

@@ -19,6 +19,7 @@ mod rows;
 
 pub mod postgres;
 pub mod sqlite;
+mod words;
 
 pub use codes::RowCodes;
 pub use rows::{

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
+use sts_jose::error_chain;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -14,7 +15,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config;
+use crate::environment;
 
 /// The default filter, if `STS_LOG` selects no other.
 const DEFAULT_FILTER: &str = "info";
@@ -54,10 +55,10 @@ pub struct UnknownLogFormat;
 /// Colours are used only on a terminal, and never if `NO_COLOR` is set. `STS_LOG` selects events,
 /// in the syntax of `tracing_subscriber::EnvFilter`.
 pub fn start_logs() {
-    let chosen = config::environment().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
+    let chosen = environment::variables().find(|(name, _)| name == "STS_LOG").map(|(_, value)| value);
     let filter = chosen.as_deref().unwrap_or(DEFAULT_FILTER);
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_malformed| EnvFilter::new(DEFAULT_FILTER));
-    let plain = config::environment().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    let plain = environment::variables().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
     let colours = io::stderr().is_terminal() && !plain;
     let format = Chosen { human: format::format() };
     tracing_subscriber::fmt()
@@ -143,9 +144,7 @@ impl Visit for Object {
 
     /// Joins an error and its causes.
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let causes: Vec<String> =
-            std::iter::successors(Some(value), |error| error.source()).map(ToString::to_string).collect();
-        self.put(field, causes.join(": "));
+        self.put(field, error_chain(value));
     }
 }
 

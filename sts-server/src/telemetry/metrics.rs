@@ -62,7 +62,7 @@ pub enum Endpoint {
 
 /// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// The request was granted.
     Ok,
     /// The request was refused.
@@ -81,7 +81,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy)]
 pub struct Decision {
     /// The outcome of the request.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// The stable name of the reason; listed in `docs/audit.md`.
     pub reason: Option<&'static str>,
 }
@@ -118,7 +118,7 @@ impl Endpoint {
     }
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Returns the name of the outcome in metrics and traces.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -158,7 +158,7 @@ impl Metrics {
     pub fn new() -> Self {
         let recorder = recorder();
         let ok = |endpoint: Endpoint, grant: GrantKind| {
-            let labels = request_labels(endpoint, grant, Outcome::Ok, "none");
+            let labels = request_labels(endpoint, grant, RequestOutcome::Ok, "none");
             recorder.register_counter(&key(&catalog::REQUESTS, labels), &METADATA)
         };
         let none: [&str; 0] = [];
@@ -202,10 +202,10 @@ impl Metrics {
             }
         }
         match (decision.outcome, endpoint, trail.grant()) {
-            (Outcome::Ok, Endpoint::Token, GrantKind::TokenExchange) => inner.exchanged.increment(1),
-            (Outcome::Ok, Endpoint::Token, GrantKind::ClientCredentials) => inner.service_accounts.increment(1),
-            (Outcome::Ok, Endpoint::Introspect, _) => inner.introspected.increment(1),
-            (Outcome::Ok, Endpoint::Revoke, _) => inner.revoked.increment(1),
+            (RequestOutcome::Ok, Endpoint::Token, GrantKind::TokenExchange) => inner.exchanged.increment(1),
+            (RequestOutcome::Ok, Endpoint::Token, GrantKind::ClientCredentials) => inner.service_accounts.increment(1),
+            (RequestOutcome::Ok, Endpoint::Introspect, _) => inner.introspected.increment(1),
+            (RequestOutcome::Ok, Endpoint::Revoke, _) => inner.revoked.increment(1),
             (outcome, endpoint, grant) => {
                 let labels = request_labels(endpoint, grant, outcome, decision.reason());
                 inner.recorder.register_counter(&key(&catalog::REQUESTS, labels), &METADATA).increment(1);
@@ -329,7 +329,12 @@ fn recorder() -> PrometheusRecorder {
     recorder
 }
 
-fn request_labels(endpoint: Endpoint, grant: GrantKind, outcome: Outcome, reason: &'static str) -> [&'static str; 4] {
+fn request_labels(
+    endpoint: Endpoint,
+    grant: GrantKind,
+    outcome: RequestOutcome,
+    reason: &'static str,
+) -> [&'static str; 4] {
     [endpoint.name(), grant.name(), outcome.name(), reason]
 }
 

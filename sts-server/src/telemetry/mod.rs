@@ -16,6 +16,6 @@ mod trail;
 pub use catalog::{METRICS, Metric, MetricKind};
 pub use log_limit::LogLimit;
 pub use logs::{LogFormat, choose_format, start_logs};
-pub use metrics::{Decision, Endpoint, Listener, Metrics, OpenConnection, Outcome};
-pub use traces::{Request, Traces, TracesError, check_otlp_endpoint};
+pub use metrics::{Decision, Endpoint, Listener, Metrics, OpenConnection, RequestOutcome};
+pub use traces::{ObservedRequest, Traces, TracesError, check_otlp_endpoint};
 pub use trail::{GrantKind, Step, StepTime, Stopwatch, Trail};

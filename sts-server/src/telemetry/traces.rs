@@ -27,7 +27,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::metrics::{Decision, Endpoint, Metrics, Outcome};
+use super::metrics::{Decision, Endpoint, Metrics, RequestOutcome};
 use super::trail::{StepTime, Trail};
 
 /// The maximum number of waiting spans; further spans are dropped.
@@ -66,7 +66,7 @@ pub enum TracesError {
 
 /// The content of the trace of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct ObservedRequest<'a> {
     /// The endpoint of the request.
     pub endpoint: Endpoint,
     /// The time at which the request started.
@@ -137,7 +137,7 @@ impl Traces {
     }
 
     /// Records a request that has ended. Does not block.
-    pub fn request(&self, request: &Request<'_>) {
+    pub fn request(&self, request: &ObservedRequest<'_>) {
         let Some(exporting) = &self.to else { return };
         let tracer = &exporting.tracer;
         let caller =
@@ -157,7 +157,7 @@ impl Traces {
             .with_start_time(begun_at)
             .with_attributes(attributes)
             .start_with_context(tracer, &caller);
-        if request.decision.outcome == Outcome::Unavailable {
+        if request.decision.outcome == RequestOutcome::Unavailable {
             span.set_status(Status::error(request.decision.reason()));
         }
         if !span.is_recording() {

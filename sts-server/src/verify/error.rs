@@ -4,8 +4,8 @@ use sts_jose::{ClaimError, ParseError, TimeError};
 use sts_protocol::{ActError, ScopeError, TenantError};
 use thiserror::Error;
 
+use crate::error_kind::ErrorKind;
 use crate::keys::{JtiError, TrustError};
-use crate::policy::Row;
 use crate::record::revoked_reason;
 use crate::registry::IssuerNameError;
 use crate::storage::RevocationKind;
@@ -107,10 +107,10 @@ impl SubjectError {
         matches!(self, Self::Trust(trust) if trust.is_outage())
     }
 
-    /// Returns the row of the error table for this error.
+    /// Returns the kind of error.
     #[must_use]
-    pub fn row(&self) -> Row {
-        if self.is_outage() { Row::Unavailable } else { Row::Token }
+    pub fn kind(&self) -> ErrorKind {
+        if self.is_outage() { ErrorKind::Unavailable } else { ErrorKind::Token }
     }
 
     /// Returns the stable name, for audit and metrics.

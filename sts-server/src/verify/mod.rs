@@ -28,7 +28,7 @@ use crate::registry::{Agent, Registry};
 
 /// The inputs of the verification.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct VerifyContext<'a> {
     /// The registry with issuers, agents and delegations.
     pub registry: &'a Registry,
     /// The keys of outside issuers.
@@ -45,26 +45,35 @@ pub struct Context<'a> {
     pub now: Timestamp,
 }
 
+/// A verified subject, and what a revocation of it could name.
+#[derive(Debug)]
+pub struct UnrevokedSubject {
+    /// The subject.
+    pub subject: VerifiedSubject,
+    /// Its standing, when the presenter presents its token.
+    pub standing: Standing,
+}
+
 /// Verifies the subject token that `presenter`, which has authenticated, sends as `declared`.
 ///
 /// # Errors
 /// [`SubjectError`]: the token is invalid, the presenter may not use it, or it cannot be checked
 /// now.
 pub async fn subject(
-    context: &Context<'_>,
+    context: &VerifyContext<'_>,
     token: &str,
     declared: TokenType,
     presenter: &Agent,
-) -> Result<VerifiedSubject, SubjectError> {
+) -> Result<UnrevokedSubject, SubjectError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(SubjectError::Parse)?;
     let iss = token.claims().string("iss")?;
-    let verified = if iss == Some(context.issuer) {
+    let subject = if iss == Some(context.issuer) {
         own::subject(context, token, declared, presenter)?
     } else {
         outside::subject(context, token, declared, presenter).await?
     };
-    check_standing(context, verified.subject(), presenter)?;
-    Ok(verified)
+    let standing = check_standing(context, subject.subject(), presenter)?;
+    Ok(UnrevokedSubject { subject, standing })
 }
 
 /// Checks that a subject is not the name of an agent, and is not revoked for a token presented by
@@ -72,17 +81,22 @@ pub async fn subject(
 ///
 /// # Errors
 /// [`SubjectError`]: `SubIsAnAgent` or `Revoked`.
-pub fn check_standing(context: &Context<'_>, subject: &Subject, presenter: &Agent) -> Result<(), SubjectError> {
+pub fn check_standing(
+    context: &VerifyContext<'_>,
+    subject: &Subject,
+    presenter: &Agent,
+) -> Result<Standing, SubjectError> {
     if is_an_agent(context.registry, subject) {
         return Err(SubjectError::SubIsAnAgent);
     }
-    if context.revocations.is_empty() {
-        return Ok(());
+    let standing = standing(context.issuer, subject, presenter);
+    let revocations = context.revocations;
+    if !revocations.is_empty()
+        && let Some(kind) = revocations.refuse(&standing)
+    {
+        return Err(SubjectError::Revoked(kind));
     }
-    match context.revocations.refuse(&standing(context.issuer, subject, presenter)) {
-        Some(kind) => Err(SubjectError::Revoked(kind)),
-        None => Ok(()),
-    }
+    Ok(standing)
 }
 
 /// Returns true if a subject has the id of an agent, or is the workload that an agent authenticates
@@ -95,8 +109,7 @@ fn is_an_agent(registry: &Registry, subject: &Subject) -> bool {
 
 /// Returns the properties of a subject token that a revocation can match, when `presenter` presents
 /// it.
-#[must_use]
-pub fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Standing {
+fn standing(our_issuer: &str, subject: &Subject, presenter: &Agent) -> Standing {
     let mut agents = Standing::agents_of(subject.act.as_ref(), our_issuer);
     agents.push(presenter.id.clone());
     Standing {

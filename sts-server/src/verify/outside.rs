@@ -3,13 +3,13 @@
 use sts_jose::{Claims, TrustDomain, UnverifiedToken, typ_fits};
 use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 
-use super::{Context, SubjectError, values};
+use super::{SubjectError, VerifyContext, values};
 use crate::keys::OutsideToken;
 use crate::policy::{HeldScope, Subject, VerifiedSubject};
 use crate::registry::{Agent, Issuer, ScopesFrom};
 
 pub(super) async fn subject(
-    context: &Context<'_>,
+    context: &VerifyContext<'_>,
     token: UnverifiedToken<'_>,
     declared: TokenType,
     presenter: &Agent,
@@ -30,7 +30,7 @@ pub(super) async fn subject(
 
 /// Rejects the token of a workload, and the token of another service's service account: neither
 /// belongs to a user.
-fn check_kind(context: &Context<'_>, believed: &OutsideToken) -> Result<(), SubjectError> {
+fn check_kind(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<(), SubjectError> {
     if !context.registry.is_user_issuer(&believed.issuer.issuer.issuer) {
         return Err(SubjectError::WorkloadIssuer);
     }
@@ -41,7 +41,7 @@ fn check_kind(context: &Context<'_>, believed: &OutsideToken) -> Result<(), Subj
     Ok(())
 }
 
-fn read(context: &Context<'_>, believed: &OutsideToken) -> Result<Subject, SubjectError> {
+fn read(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<Subject, SubjectError> {
     let OutsideToken { issuer: named_issuer, token, times } = believed;
     let issuer = &named_issuer.issuer;
     let claims = token.claims();

@@ -5,7 +5,7 @@ use serde::Deserialize as _;
 use sts_jose::{UnverifiedToken, VerifiedToken, typ_fits};
 use sts_protocol::{AccessTokenClaims, TokenType};
 
-use super::{Context, SubjectError, values};
+use super::{SubjectError, VerifyContext, values};
 use crate::keys::KeyRing;
 use crate::policy::{Authentication, HeldScope, Subject, VerifiedSubject};
 use crate::record::Standing;
@@ -106,7 +106,7 @@ pub fn own_standing(claims: &AccessTokenClaims) -> Standing {
 }
 
 pub(super) fn subject(
-    context: &Context<'_>,
+    context: &VerifyContext<'_>,
     token: UnverifiedToken<'_>,
     declared: TokenType,
     presenter: &Agent,

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use sts_protocol::{Act, Scope, SubjectId, Tenant, is_name};
 
-use super::{Context, SubjectError};
+use super::{SubjectError, VerifyContext};
 use crate::policy::{Authentication, HeldScope, Subject};
 use crate::registry::{Issuer, ScopesFrom};
 use crate::storage::TokenReference;
@@ -30,7 +30,7 @@ pub struct SupposedSubject {
 ///
 /// # Errors
 /// [`SubjectError`] if no agent could present such a token.
-pub fn suppose(context: &Context<'_>, supposed: SupposedSubject) -> Result<Subject, SubjectError> {
+pub fn suppose(context: &VerifyContext<'_>, supposed: SupposedSubject) -> Result<Subject, SubjectError> {
     let issuer = context.registry.issuer(&supposed.issuer).filter(|issuer| !issuer.disabled);
     let issuer = issuer.ok_or(SubjectError::PrincipalIssuer)?;
     let iss = issuer.supposed_iss(&supposed.issuer, supposed.tenant.as_ref());

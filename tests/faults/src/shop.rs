@@ -308,7 +308,7 @@ pub fn service_request(id: &'static str) -> Form {
 #[must_use]
 pub fn sha256(secret: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    sts_jose::hex(digest.as_ref())
 }
 
 /// Asks, as the agent that received a first hop, whether that token is active.

@@ -208,7 +208,7 @@ async fn hashes_of_secrets_are_withheld_and_stay_where_they_are_put_back() {
     let harness = &on_both().await[0];
     let secret = "a random secret of 256 bits, or not";
     let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-    let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sts_jose::hex(sha256.as_ref());
     let body = json!({ "id": "robot", "auth": { "client_secret_sha256": sha256 } });
     let first = make(harness, "/agents/robot", &body).await;
     let got = harness.admin("GET", "/agents/robot").by("admin").send().await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sts_jose::Clock as _;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Answer, FormRequest, Harness, Replica, Setup};
 
 use super::{assert_refused, on_both};
@@ -214,7 +214,7 @@ async fn what_covers_a_token_without_iat_stands_until_it_is_lifted() {
         for (named, reason) in named.iter().zip(["token_revoked", "subject_revoked", "agent_revoked", "tenant_revoked"])
         {
             let refused = exchange();
-            harness.assert_refused("revoked", refused, Row::Token, reason).await;
+            harness.assert_refused("revoked", refused, ErrorKind::Token, reason).await;
             let (kind, value) =
                 named.as_object().expect("an object").iter().find(|(name, _)| *name != "issuer").expect("one");
             let issuer = named.get("issuer").map_or_else(String::new, |_| format!("&issuer={idp}"));

@@ -68,7 +68,7 @@ impl Shop {
     pub fn on_database(url: &str) -> Self {
         let idp = TestKey::new(Algorithm::Es256);
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
-        let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sts_jose::hex(sha256.as_ref());
         let folder = Folder::on_database(url, &REGISTRY.replace("{sha256}", &sha256));
         folder.write("idp.json", &json!({ "keys": [idp.jwk()] }).to_string());
         Self { folder, idp, http: reqwest::Client::new() }

@@ -3,7 +3,7 @@
 use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use sts_jose::Algorithm;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_server::storage::RevocationKind;
 use sts_tests::{Fault, FormRequest, Harness, Setup, TestIssuer, TestKey, base64url};
 
@@ -67,7 +67,7 @@ async fn a_keycloak_organization_that_is_an_object_names_the_tenant() {
     ];
     for (label, organization) in cases {
         let request = with(&harness, json!({ "organization": organization }));
-        harness.assert_refused(label, request, Row::Token, "subject_tenant").await;
+        harness.assert_refused(label, request, ErrorKind::Token, "subject_tenant").await;
     }
 }
 
@@ -78,9 +78,9 @@ async fn cognito_access_and_id_tokens_of_one_pool_pass() {
     issued(with(&harness, json!({ "aud": [], "client_id": "web-app" }))).await;
     issued(with(&harness, json!({ "aud": "web-app" }))).await;
     let foreign = with(&harness, json!({ "aud": "another", "client_id": "web-app" }));
-    harness.assert_refused("aud of another", foreign, Row::Token, "subject_not_addressed").await;
+    harness.assert_refused("aud of another", foreign, ErrorKind::Token, "subject_not_addressed").await;
     let nobody = with(&harness, json!({ "aud": [], "client_id": null }));
-    harness.assert_refused("nobody", nobody, Row::Token, "subject_not_addressed").await;
+    harness.assert_refused("nobody", nobody, ErrorKind::Token, "subject_not_addressed").await;
 }
 
 #[tokio::test]
@@ -90,9 +90,9 @@ async fn entra_names_its_users_by_oid_and_the_principal_is_that() {
     assert_eq!((&token["sub"], &token["sub_id"]["sub"]), (&json!("user-1"), &json!("user-1")));
     harness.block(RevocationKind::Subject, Some(harness.idp.url()), "user-1").await;
     let blocked = with(&harness, json!({ "oid": "user-1", "sub": "other" }));
-    harness.assert_refused("blocked", blocked, Row::Token, "subject_revoked").await;
+    harness.assert_refused("blocked", blocked, ErrorKind::Token, "subject_revoked").await;
     let two = with(&harness, json!({ "oid": ["a", "b"] }));
-    harness.assert_refused("two subjects", two, Row::Token, "subject_claim_malformed").await;
+    harness.assert_refused("two subjects", two, ErrorKind::Token, "subject_claim_malformed").await;
 }
 
 const ENTRA: &str = "https://login.microsoftonline.com/{tenantid}/v2.0";
@@ -129,12 +129,12 @@ async fn one_entry_stands_for_every_tenant_of_entra() {
         ("the template itself", json!({ "iss": ENTRA, "tid": "{tenantid}" }), "subject_issuer_unknown"),
     ];
     for (label, changes, reason) in cases {
-        harness.assert_refused(label, with(&harness, changes), Row::Token, reason).await;
+        harness.assert_refused(label, with(&harness, changes), ErrorKind::Token, reason).await;
     }
     harness.block(RevocationKind::Subject, Some(&entra(one)), "alice").await;
     for iss in [entra(one), windows] {
         let request = with(&harness, json!({ "iss": iss, "tid": one }));
-        harness.assert_refused("blocked under both names", request, Row::Token, "subject_revoked").await;
+        harness.assert_refused("blocked under both names", request, ErrorKind::Token, "subject_revoked").await;
     }
     let answer = with(&harness, json!({ "iss": entra(two), "tid": two })).send().await;
     let next = harness.exchange_by("inventory", answer.token(), "warehouse").send().await.claims();
@@ -151,10 +151,10 @@ async fn an_issuer_with_several_names_has_one_principal_and_one_block() {
     assert_eq!(issued(under_alias()).await["sub_id"]["iss"], harness.idp.url());
     harness.block(RevocationKind::Subject, Some(harness.idp.url()), "alice").await;
     for request in [under_alias(), harness.exchange()] {
-        harness.assert_refused("blocked", request, Row::Token, "subject_revoked").await;
+        harness.assert_refused("blocked", request, ErrorKind::Token, "subject_revoked").await;
     }
     let near = with(&harness, json!({ "iss": "accounts.google.com/" }));
-    harness.assert_refused("another name", near, Row::Token, "subject_issuer_unknown").await;
+    harness.assert_refused("another name", near, ErrorKind::Token, "subject_issuer_unknown").await;
 }
 
 #[tokio::test]
@@ -165,12 +165,12 @@ async fn a_block_holds_when_the_name_it_was_made_under_becomes_an_alias() {
     harness.exchange().send().await.token();
     harness.apply(|registry, names| registry.issuer(names.idp.url(), "aliases = ['accounts.google.com']")).await;
     for request in [with(&harness, json!({ "iss": "accounts.google.com" })), harness.exchange()] {
-        harness.assert_refused("blocked under both names", request, Row::Token, "subject_revoked").await;
+        harness.assert_refused("blocked under both names", request, ErrorKind::Token, "subject_revoked").await;
     }
     harness.block(RevocationKind::Subject, Some("accounts.google.com"), "bob").await;
     harness.refresh().await;
     let bob = with(&harness, json!({ "sub": "bob" }));
-    harness.assert_refused("blocked since", bob, Row::Token, "subject_revoked").await;
+    harness.assert_refused("blocked since", bob, ErrorKind::Token, "subject_revoked").await;
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn null_counts_as_absent_where_absence_is_allowed() {
         ("org_id", "subject_tenant"),
     ];
     for (claim, reason) in cases {
-        harness.assert_refused(claim, with(&harness, json!({ claim: null })), Row::Token, reason).await;
+        harness.assert_refused(claim, with(&harness, json!({ claim: null })), ErrorKind::Token, reason).await;
     }
 }
 
@@ -206,7 +206,7 @@ async fn a_scope_claim_may_have_spare_white_space() {
         assert_eq!(issued(with(&harness, changes.clone())).await["scope"], "stock:read", "{changes}");
     }
     let malformed = with(&harness, json!({ "scope": "stock:read \"" }));
-    harness.assert_refused("malformed", malformed, Row::Token, "subject_scope").await;
+    harness.assert_refused("malformed", malformed, ErrorKind::Token, "subject_scope").await;
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn a_token_of_20_kib_is_read_where_the_limit_says_so_and_else_refused_with
     let harness = Harness::start().await;
     let request = groups(&harness);
     let correlation_id = request.correlation_id();
-    harness.assert_refused("20 KiB", request, Row::Token, "subject_malformed").await;
+    harness.assert_refused("20 KiB", request, ErrorKind::Token, "subject_malformed").await;
     let detail = harness.events(&correlation_id).await.remove(0).detail.unwrap();
     assert!(detail.contains("at most 16384 are read"), "{detail}");
     let harness = Setup::default().option("LIMITS__MAX_TOKEN_BYTES", "32KiB").start().await;
@@ -254,7 +254,7 @@ async fn tokens_without_kid_pass_while_two_keys_are_published() {
     harness.exchange().set("subject_token", token).send().await.token();
     let forged = TestKey::new(Algorithm::Es256).sign_with(&json!({ "alg": "ES256" }), &harness.user_claims());
     let forged = harness.exchange().set("subject_token", forged);
-    harness.assert_refused("of no key", forged, Row::Token, "subject_signature").await;
+    harness.assert_refused("of no key", forged, ErrorKind::Token, "subject_signature").await;
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn what_a_key_set_loses_is_told_once_with_issuer_kid_and_reason() {
 async fn a_key_set_that_holds_no_usable_key_is_a_refusal_and_no_outage() {
     let lost = json!({ "kty": "EC", "crv": "P-521", "x": "AA", "y": "AA", "kid": "p" });
     let harness = publishing(move |_| json!([lost])).start().await;
-    harness.assert_refused("useless", harness.exchange(), Row::Token, "issuer_keys_unusable").await;
+    harness.assert_refused("useless", harness.exchange(), ErrorKind::Token, "issuer_keys_unusable").await;
 }
 
 #[tokio::test]
@@ -305,11 +305,11 @@ async fn a_new_key_while_the_issuer_is_down_is_an_outage_as_often_as_it_is_asked
     let new = TestKey::new(Algorithm::Es256);
     for _ in 0..3 {
         let request = harness.exchange().set("subject_token", new.sign(&harness.user_claims()));
-        harness.assert_refused("a new key", request, Row::Unavailable, "keys_unavailable").await;
+        harness.assert_refused("a new key", request, ErrorKind::Unavailable, "keys_unavailable").await;
     }
     let forged = new.sign_with(&harness.idp.key().header(), &harness.user_claims());
     let forged = harness.exchange().set("subject_token", forged);
-    harness.assert_refused("a forged token of a known key", forged, Row::Token, "subject_signature").await;
+    harness.assert_refused("a forged token of a known key", forged, ErrorKind::Token, "subject_signature").await;
     harness.exchange().send().await.token();
 }
 
@@ -324,7 +324,7 @@ async fn a_key_that_was_replaced_under_its_kid_is_fetched_once() {
     let token = || harness.exchange().set("subject_token", new.sign_with(&header, &harness.user_claims()));
     token().send().await.token();
     for _ in 0..3 {
-        harness.assert_refused("the former key", harness.exchange(), Row::Token, "subject_signature").await;
+        harness.assert_refused("the former key", harness.exchange(), ErrorKind::Token, "subject_signature").await;
     }
     token().send().await.token();
     assert_eq!(harness.idp.paths()[before..], ["/.well-known/openid-configuration", "/jwks"]);
@@ -371,7 +371,7 @@ async fn a_redirect_of_discovery_is_told_with_url_and_target() {
         .await;
     let request = harness.exchange();
     let correlation_id = request.correlation_id();
-    harness.assert_refused("redirected", request, Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("redirected", request, ErrorKind::Unavailable, "keys_unavailable").await;
     let detail = harness.events(&correlation_id).await.remove(0).detail.unwrap();
     for told in [harness.idp.url(), "302", "https://new.example/x", "oauth-authorization-server"] {
         assert!(detail.contains(told), "{told}: {detail}");
@@ -401,6 +401,6 @@ async fn no_security_rule_is_looser_for_an_issuer_with_selectors() {
     ];
     for (label, token, reason) in cases {
         let request = harness.exchange().set("subject_token", token);
-        harness.assert_refused(label, request, Row::Token, reason).await;
+        harness.assert_refused(label, request, ErrorKind::Token, reason).await;
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Credentials, Fault, FormRequest, Harness, Setup, TestIssuer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -77,7 +77,7 @@ async fn discovery_goes_on_after_every_answer_that_is_no_document() {
     harness.advance(31);
     let unknown = TestIssuer::start().await;
     let request = harness.exchange().set("subject_token", unknown.sign(&harness.user_claims()));
-    harness.assert_refused("no document", request, Row::Unavailable, "keys_unavailable").await;
+    harness.assert_refused("no document", request, ErrorKind::Unavailable, "keys_unavailable").await;
 }
 
 /// The name of the issuer behind a private authority.
@@ -105,7 +105,7 @@ async fn a_ca_file_is_followed_from_the_moment_that_it_appears() {
     let refused = async |label: &str| {
         let request = request();
         let correlation_id = request.correlation_id();
-        harness.assert_refused(label, request, Row::Unavailable, "keys_unavailable").await;
+        harness.assert_refused(label, request, ErrorKind::Unavailable, "keys_unavailable").await;
         harness.events(&correlation_id).await.remove(0).detail.unwrap()
     };
     let detail = refused("no file").await;
@@ -137,7 +137,7 @@ async fn the_key_set_of_an_agent_may_be_behind_a_private_authority() {
         if trusted {
             request.send().await.token();
         } else {
-            harness.assert_refused_unrecorded("without its authority", request, Row::Unavailable).await;
+            harness.assert_refused_unrecorded("without its authority", request, ErrorKind::Unavailable).await;
         }
     }
 }

@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use sts_jose::Algorithm;
 use sts_protocol::parameter::JWT_BEARER_ASSERTION;
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_tests::{Credentials, FormRequest, Harness, Setup, TestKey};
 
 /// The SHA-256 of a secret, as the registry holds it.
 fn sha256(secret: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    sts_jose::hex(digest.as_ref())
 }
 
 /// The standard registry, and an agent `plus` with these credentials, which may do what `reporter` may.
@@ -45,7 +45,7 @@ async fn a_secret_with_reserved_characters_authenticates_raw_and_form_encoded() 
             assert_eq!(answer.status, 200, "{secret:?} as {text:?}: {}", answer.text());
         }
         let wrong = basic(&harness, &format!("plus:{secret}x"));
-        harness.assert_refused_unrecorded(secret, wrong, Row::Client).await;
+        harness.assert_refused_unrecorded(secret, wrong, ErrorKind::Client).await;
     }
 }
 
@@ -58,7 +58,7 @@ async fn an_argon2id_secret_with_reserved_characters_authenticates_raw_too() {
         let answer = basic(&harness, &format!("auditor:{secret}")).send().await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    harness.assert_refused_unrecorded("wrong", basic(&harness, &format!("auditor:{secret}+")), Row::Client).await;
+    harness.assert_refused_unrecorded("wrong", basic(&harness, &format!("auditor:{secret}+")), ErrorKind::Client).await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn an_entry_may_allow_the_assertions_of_a_library_and_nothing_beyond() {
         ("none", vec![("aud", json!([]))]),
         ("the introspection endpoint", vec![("aud", json!(format!("{iss}/oauth2/introspect")))]),
     ] {
-        harness.assert_refused_unrecorded(label, assertion(&harness, &key, &claims), Row::Client).await;
+        harness.assert_refused_unrecorded(label, assertion(&harness, &key, &claims), ErrorKind::Client).await;
     }
 }
 
@@ -122,7 +122,7 @@ async fn a_long_assertion_counts_once_for_all_its_life() {
     let first = again();
     first.send().await.token();
     harness.advance(3599);
-    harness.assert_refused("again, an hour later", again(), Row::Client, "assertion_replayed").await;
+    harness.assert_refused("again, an hour later", again(), ErrorKind::Client, "assertion_replayed").await;
 }
 
 /// A file ends with a newline, and `curl --data-urlencode subject_token@user.jwt` sends it.
@@ -148,7 +148,7 @@ async fn white_space_around_tokens_and_scopes_is_dropped() {
     }
     let inside = user.replacen('.', ".\n", 1);
     let request = harness.exchange().set("subject_token", inside);
-    harness.assert_refused("white space within", request, Row::Token, "subject_malformed").await;
+    harness.assert_refused("white space within", request, ErrorKind::Token, "subject_malformed").await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn an_empty_header_counts_as_absent() {
     harness.exchange().authenticated(post).header("authorization", "").send().await.token();
     for proof in ["", "x"] {
         let bound = harness.exchange().header("dpop", proof);
-        harness.assert_refused("a proof, even an empty one", bound, Row::Request, "not_honoured").await;
+        harness.assert_refused("a proof, even an empty one", bound, ErrorKind::Request, "not_honoured").await;
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_form_of_ascii_is_read_whatever_superset_of_ascii_it_names() {
         ("utf-7", with("utf-7")),
         ("unknown", with("nothing")),
     ] {
-        harness.assert_refused_unrecorded(label, request, Row::Request).await;
+        harness.assert_refused_unrecorded(label, request, ErrorKind::Request).await;
     }
 }
 
@@ -320,7 +320,7 @@ async fn the_event_of_a_refusal_says_what_the_token_claimed() {
     let token = harness.user_token_with(&json!({ "aud": ["other", long] }));
     let request = harness.exchange().set("subject_token", token);
     let correlation_id = request.correlation_id();
-    harness.assert_refused("not addressed", request, Row::Token, "subject_not_addressed").await;
+    harness.assert_refused("not addressed", request, ErrorKind::Token, "subject_not_addressed").await;
     let event = harness.events(&correlation_id).await.remove(0);
     assert_eq!(event.claimed_iss.as_deref(), Some(harness.idp.url()));
     let audience = event.claimed_aud.unwrap();
@@ -333,7 +333,7 @@ async fn the_event_of_a_refusal_says_what_the_token_claimed() {
     let unsigned = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1wbGUifQ.eA";
     let request = harness.exchange().set("subject_token", unsigned);
     let correlation_id = request.correlation_id();
-    harness.assert_refused("HS256", request, Row::Token, "subject_malformed").await;
+    harness.assert_refused("HS256", request, ErrorKind::Token, "subject_malformed").await;
     let event = harness.events(&correlation_id).await.remove(0);
     assert_eq!(
         (event.claimed_alg.as_deref(), event.claimed_iss.as_deref()),
@@ -343,7 +343,7 @@ async fn the_event_of_a_refusal_says_what_the_token_claimed() {
     let token = harness.first_hop().await;
     let request = harness.revoke("reporter", &token);
     let correlation_id = request.correlation_id();
-    harness.assert_refused("of another agent", request, Row::Grant, "not_the_clients_token").await;
+    harness.assert_refused("of another agent", request, ErrorKind::Grant, "not_the_clients_token").await;
     let event = harness.events(&correlation_id).await.remove(0);
     assert_eq!((event.claimed_iss.as_deref(), event.claimed_typ.as_deref()), (Some(harness.issuer()), Some("at+jwt")));
     assert!(harness.log_line(&correlation_id).contains(&format!("iss {}", harness.issuer())));
@@ -366,7 +366,7 @@ async fn a_replayed_assertion_is_recorded_at_the_endpoint_of_revocations_too() {
     assert_eq!(status(revoke()).await, 200);
     let again = revoke();
     let correlation_id = again.correlation_id();
-    harness.assert_refused("again", again, Row::Client, "assertion_replayed").await;
+    harness.assert_refused("again", again, ErrorKind::Client, "assertion_replayed").await;
     let event = harness.events(&correlation_id).await.remove(0);
     assert_eq!((event.client_id.as_deref(), event.claimed_iss.as_deref()), (Some("reporter"), Some("reporter")));
 }
@@ -397,7 +397,7 @@ async fn a_malformed_request_is_told_which_parameter() {
         (exchange().path("/oauth2/token?a=b"), "URI"),
     ] {
         let answer = request.send().await;
-        sts_tests::refuses(named, &answer, Row::Request);
+        sts_tests::refuses(named, &answer, ErrorKind::Request);
         let text = answer.json["error_description"].as_str().unwrap_or_default();
         assert!(text.contains(named) && !text.contains("hunter2"), "{named}: {text}");
     }
@@ -426,7 +426,7 @@ async fn a_jwt_svid_authenticates_under_its_own_assertion_type_and_no_other_asse
         ("the type alone", good().without("client_assertion")),
     ];
     let cases = cases.map(|(label, request)| {
-        let row = if label == "the type alone" { Row::Request } else { Row::Client };
+        let row = if label == "the type alone" { ErrorKind::Request } else { ErrorKind::Client };
         (label, request, row)
     });
     harness.assert_each_refused_unrecorded(good, cases).await;

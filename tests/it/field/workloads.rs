@@ -1,7 +1,7 @@
 //! Workloads as real platforms name them: JWT-SVIDs, and classes of service accounts.
 
 use serde_json::{Value, json};
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_server::storage::RevocationKind;
 use sts_tests::{FormRequest, Harness, Setup};
 
@@ -74,7 +74,7 @@ async fn a_jwt_svid_authenticates_its_agent_as_its_specification_has_it() {
     for (header, changes, reason) in cases {
         let request = by_workload(&harness, &header, &changes);
         let label = format!("{header} {changes}");
-        harness.assert_refused_and_logged(&label, request, Row::Token, reason).await;
+        harness.assert_refused_and_logged(&label, request, ErrorKind::Token, reason).await;
     }
 }
 
@@ -82,7 +82,7 @@ async fn a_jwt_svid_authenticates_its_agent_as_its_specification_has_it() {
 async fn another_issuer_cannot_name_an_identity_of_a_trust_domain() {
     let harness = spiffe().start().await;
     let request = with(&harness, &json!({ "sub": format!("{SVID}x") }));
-    harness.assert_refused("of the idp", request, Row::Token, "subject_sub").await;
+    harness.assert_refused("of the idp", request, ErrorKind::Token, "subject_sub").await;
     let svid_as_user = harness.cluster.sign(&{
         let mut claims = harness.user_claims();
         claims["sub"] = json!(format!("{DOMAIN}/users/alice"));
@@ -90,7 +90,7 @@ async fn another_issuer_cannot_name_an_identity_of_a_trust_domain() {
         claims
     });
     let request = harness.exchange().set("subject_token", svid_as_user);
-    harness.assert_refused("of workloads alone", request, Row::Token, "subject_issuer_of_workloads").await;
+    harness.assert_refused("of workloads alone", request, ErrorKind::Token, "subject_issuer_of_workloads").await;
 }
 
 /// The class `batch/*` of workloads of one namespace, with a claim that must have its value.
@@ -131,7 +131,7 @@ async fn a_class_of_workloads_acts_under_the_names_of_its_instances() {
     assert_eq!(next["act"]["act"]["sub"], "batch/nightly");
     for name in ["a:b", "a/b", "", "*", "a b"] {
         let request = of_class(&harness, name, &json!({}));
-        harness.assert_refused_and_logged(name, request, Row::Token, "workload_subject_unknown").await;
+        harness.assert_refused_and_logged(name, request, ErrorKind::Token, "workload_subject_unknown").await;
     }
     for (label, more) in [
         ("another value", json!({ "zone": "us" })),
@@ -139,7 +139,7 @@ async fn a_class_of_workloads_acts_under_the_names_of_its_instances() {
         ("another type", json!({ "kubernetes.io": { "pod": { "tier": "1" } } })),
     ] {
         let request = of_class(&harness, "nightly", &more);
-        harness.assert_refused_and_logged(label, request, Row::Token, "workload_claims").await;
+        harness.assert_refused_and_logged(label, request, ErrorKind::Token, "workload_claims").await;
     }
 }
 
@@ -152,9 +152,9 @@ async fn an_instance_is_not_another_and_a_user_is_neither() {
     let as_client = of_class(&harness, "two", &json!({}))
         .set("client_assertion", assertion)
         .set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-    harness.assert_refused("two instances", as_client, Row::Token, "actor_token_mismatch").await;
+    harness.assert_refused("two instances", as_client, ErrorKind::Token, "actor_token_mismatch").await;
     let user = with(&harness, &json!({ "sub": "batch/nightly" }));
-    harness.assert_refused("the name of an instance", user, Row::Token, "subject_sub_is_agent").await;
+    harness.assert_refused("the name of an instance", user, ErrorKind::Token, "subject_sub_is_agent").await;
 }
 
 #[tokio::test]
@@ -164,12 +164,12 @@ async fn a_revocation_stops_an_instance_or_the_whole_class() {
     harness.block(RevocationKind::Agent, None, "batch/one").await;
     harness.refresh().await;
     let one = of_class(&harness, "one", &json!({}));
-    harness.assert_refused_and_logged("the instance", one, Row::Token, "agent_revoked").await;
+    harness.assert_refused_and_logged("the instance", one, ErrorKind::Token, "agent_revoked").await;
     let descendant = harness.exchange_by("inventory", &token, "warehouse");
-    harness.assert_refused("what it got", descendant, Row::Token, "agent_revoked").await;
+    harness.assert_refused("what it got", descendant, ErrorKind::Token, "agent_revoked").await;
     of_class(&harness, "two", &json!({})).send().await.token();
     harness.block(RevocationKind::Agent, None, "batch/*").await;
     harness.refresh().await;
     let two = of_class(&harness, "two", &json!({}));
-    harness.assert_refused_and_logged("the class", two, Row::Token, "agent_revoked").await;
+    harness.assert_refused_and_logged("the class", two, ErrorKind::Token, "agent_revoked").await;
 }

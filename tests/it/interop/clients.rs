@@ -40,7 +40,7 @@ impl Clients {
         let jwk =
             json!({ "kty": "EC", "crv": "P-256", "x": base64url(x), "y": base64url(y), "use": "sig", "alg": "ES256" });
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
-        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sts_jose::hex(digest.as_ref());
         let folder = Folder::on_sqlite(&format!(
             r#"
             [[issuers]]

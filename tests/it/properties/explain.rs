@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
-use sts_server::exchange::{Asker, Outcome, Supposition};
+use sts_server::exchange::{Asker, Explained, Supposition};
 use sts_server::record::{Event, EventKind};
 use sts_tests::model::Model;
 use sts_tests::world::{Node, World, encode};
@@ -56,28 +56,28 @@ async fn compare(scenario: &Scenario, count: &(dyn Fn(&str) + Sync)) -> TestCase
 }
 
 /// What would come of it, where it is known who asks.
-async fn explain(model: &Model, node: &Node, sent: &Sent) -> Option<Outcome> {
+async fn explain(model: &Model, node: &Node, sent: &Sent) -> Option<Explained> {
     let (Client::Agent(client) | Client::ByActorToken(client)) = sent.client else { return None };
     let supposition = Supposition { actor: Asker::Supposed(&model.agents[client].id), subject: None };
-    Some(node.sts.explain(&encode(&sent.form), &sent.header_map(), supposition).await.outcome)
+    Some(sts_server::exchange::explain(&node.sts, &encode(&sent.form), &sent.header_map(), supposition).await.outcome)
 }
 
 /// Whether both say the same; the name of what they say.
-fn agree<'a>(explained: &'a Outcome, exchange: &Exchange, event: Option<&Event>) -> Result<&'a str, TestCaseError> {
+fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event>) -> Result<&'a str, TestCaseError> {
     // Who asks is not authenticated here: a request that fails at that is refused for less, and nothing is recorded of it.
     let Some(event) = event else {
         prop_assert!(exchange.issued.is_none());
         return Ok("not authenticated");
     };
     match explained {
-        Outcome::Refused { error, reason, detail } => {
+        Explained::Refused { error, reason, detail } => {
             prop_assert_eq!(exchange.answer.error(), *error);
             prop_assert_eq!(event.event, EventKind::TokenRefused);
             prop_assert_eq!(event.reason.as_deref(), Some(*reason));
             prop_assert_eq!(event.detail.as_ref(), Some(detail));
             Ok(reason)
         }
-        Outcome::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
+        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
             prop_assert_eq!(exchange.answer.status, 200);
             prop_assert_eq!(event.event, EventKind::TokenIssued);
             prop_assert_eq!(event.delegation.as_ref(), Some(delegation));
@@ -96,6 +96,6 @@ fn agree<'a>(explained: &'a Outcome, exchange: &Exchange, event: Option<&Event>)
             prop_assert_eq!(claims["scope"].as_str(), Some(scope.as_str()));
             Ok("allowed")
         }
-        Outcome::Authenticated { .. } => Err(TestCaseError::fail("more was asked than who asks")),
+        Explained::Authenticated { .. } => Err(TestCaseError::fail("more was asked than who asks")),
     }
 }

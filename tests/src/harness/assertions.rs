@@ -1,20 +1,20 @@
 //! How a server refuses: what every refusal bears, and that a request is refused for one reason.
 
-use sts_server::policy::Row;
+use sts_server::error_kind::ErrorKind;
 use sts_server::record::EventKind;
 
 use super::Harness;
 use crate::{Answer, FormRequest};
 
 impl Harness {
-    /// Sends a request that a known agent is refused: the row's status, code and text, the common headers, no token recorded,
+    /// Sends a request that a known agent is refused: the status of the kind, code and text, the common headers, no token recorded,
     /// and exactly one event with this reason.
     ///
     /// # Panics
     /// When anything of that is otherwise.
-    pub async fn assert_refused(&self, label: &str, request: FormRequest, row: Row, reason: &str) -> Answer {
+    pub async fn assert_refused(&self, label: &str, request: FormRequest, kind: ErrorKind, reason: &str) -> Answer {
         let correlation_id = request.correlation_id();
-        let answer = self.assert_refused_with(label, request, row).await;
+        let answer = self.assert_refused_with(label, request, kind).await;
         let events = self.events(&correlation_id).await;
         let reasons: Vec<_> = events.iter().map(|event| event.reason.as_deref().unwrap_or_default()).collect();
         assert_eq!(reasons, [reason], "{label}: {events:?}");
@@ -29,9 +29,9 @@ impl Harness {
     ///
     /// # Panics
     /// When anything is otherwise.
-    pub async fn assert_refused_unrecorded(&self, label: &str, request: FormRequest, row: Row) -> Answer {
+    pub async fn assert_refused_unrecorded(&self, label: &str, request: FormRequest, kind: ErrorKind) -> Answer {
         let before = self.audit_count().await;
-        let answer = self.assert_refused_with(label, request, row).await;
+        let answer = self.assert_refused_with(label, request, kind).await;
         assert_eq!(self.audit_count().await, before, "{label}: something was recorded");
         answer
     }
@@ -43,11 +43,11 @@ impl Harness {
     pub async fn assert_each_refused(
         &self,
         twin: impl Fn() -> FormRequest,
-        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, Row, &str)>,
+        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, ErrorKind, &str)>,
     ) {
         twin().send().await.token();
-        for (label, request, row, reason) in cases {
-            self.assert_refused(label.as_ref(), request, row, reason).await;
+        for (label, request, kind, reason) in cases {
+            self.assert_refused(label.as_ref(), request, kind, reason).await;
         }
         twin().send().await.token();
     }
@@ -59,11 +59,11 @@ impl Harness {
     pub async fn assert_each_refused_unrecorded(
         &self,
         twin: impl Fn() -> FormRequest,
-        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, Row)>,
+        cases: impl IntoIterator<Item = (impl AsRef<str>, FormRequest, ErrorKind)>,
     ) {
         twin().send().await.token();
-        for (label, request, row) in cases {
-            self.assert_refused_unrecorded(label.as_ref(), request, row).await;
+        for (label, request, kind) in cases {
+            self.assert_refused_unrecorded(label.as_ref(), request, kind).await;
         }
         twin().send().await.token();
     }
@@ -72,9 +72,9 @@ impl Harness {
     ///
     /// # Panics
     /// When anything is otherwise.
-    pub async fn assert_refused_and_logged(&self, label: &str, request: FormRequest, row: Row, reason: &str) {
+    pub async fn assert_refused_and_logged(&self, label: &str, request: FormRequest, kind: ErrorKind, reason: &str) {
         let correlation_id = request.correlation_id();
-        self.assert_refused_unrecorded(label, request, row).await;
+        self.assert_refused_unrecorded(label, request, kind).await;
         let line = self.log_line(&correlation_id);
         assert!(line.contains(&format!("reason=\"{reason}\"")), "{label}: {line}");
     }
@@ -91,11 +91,11 @@ impl Harness {
         found[0].to_owned()
     }
 
-    async fn assert_refused_with(&self, label: &str, request: FormRequest, row: Row) -> Answer {
+    async fn assert_refused_with(&self, label: &str, request: FormRequest, kind: ErrorKind) -> Answer {
         let correlation_id = request.correlation_id();
         let before = self.token_count().await;
         let answer = request.send().await;
-        refuses(label, &answer, row);
+        refuses(label, &answer, kind);
         if !correlation_id.is_empty() {
             assert_eq!(answer.header("x-correlation-id"), correlation_id, "{label}");
         }
@@ -104,25 +104,43 @@ impl Harness {
     }
 }
 
+/// The text that answers with this kind of error carry.
+fn text(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Request => {
+            "The request is malformed, or lacks or repeats a parameter, or asks for what is not served."
+        }
+        ErrorKind::Token => "The subject token or the actor token is not acceptable.",
+        ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
+        ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Grant => "The client may not do this.",
+        ErrorKind::UnsupportedGrant => "The grant type is not supported.",
+        ErrorKind::Client => "Client authentication failed.",
+        ErrorKind::TokenSize => "The token would be too large.",
+        ErrorKind::TooMany => "Too many requests or failed attempts: come back later.",
+        ErrorKind::Unavailable => "The service cannot answer now.",
+    }
+}
+
 /// Checks the answer to a request that was refused: status, code, fixed text, the headers that all answers bear.
 ///
 /// # Panics
 /// When anything is otherwise.
-pub fn refuses(label: &str, answer: &Answer, row: Row) {
-    let (status, code) = match row {
-        Row::Request | Row::Token | Row::TokenSize => (400, "invalid_request"),
-        Row::Target => (400, "invalid_target"),
-        Row::Scope => (400, "invalid_scope"),
-        Row::Grant => (400, "unauthorized_client"),
-        Row::UnsupportedGrant => (400, "unsupported_grant_type"),
-        Row::Client => (401, "invalid_client"),
-        Row::TooMany => (429, "slow_down"),
-        Row::Unavailable => (503, "temporarily_unavailable"),
+pub fn refuses(label: &str, answer: &Answer, kind: ErrorKind) {
+    let (status, code) = match kind {
+        ErrorKind::Request | ErrorKind::Token | ErrorKind::TokenSize => (400, "invalid_request"),
+        ErrorKind::Target => (400, "invalid_target"),
+        ErrorKind::Scope => (400, "invalid_scope"),
+        ErrorKind::Grant => (400, "unauthorized_client"),
+        ErrorKind::UnsupportedGrant => (400, "unsupported_grant_type"),
+        ErrorKind::Client => (401, "invalid_client"),
+        ErrorKind::TooMany => (429, "slow_down"),
+        ErrorKind::Unavailable => (503, "temporarily_unavailable"),
     };
     assert_eq!((answer.status, answer.error()), (status, code), "{label}: {}", answer.text());
     let description = answer.json["error_description"].as_str().unwrap_or_default();
-    let fixed = sts_server::http::description(row);
-    if row == Row::Request {
+    let fixed = text(kind);
+    if kind == ErrorKind::Request {
         // After a colon the text may go on with what is malformed.
         let told = description.strip_prefix(fixed.trim_end_matches('.')).and_then(|rest| rest.strip_suffix('.'));
         let told = told.unwrap_or_else(|| panic!("{label}: {description}"));

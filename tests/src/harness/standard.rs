@@ -1,7 +1,6 @@
 //! The standard registry: the issuers, agents and delegations that a test finds unless it says otherwise.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use argon2::password_hash::PasswordHasher as _;
 use argon2::{Algorithm as Variant, Argon2, Params, Version};
@@ -110,11 +109,7 @@ scopes = ["stock:read"]
 
 /// The SHA-256 of a secret as the registry holds it.
 fn sha256_hex(secret: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string takes text");
-        hex
-    })
+    sts_jose::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes()).as_ref())
 }
 
 /// A cheap hash: what it costs is no matter of these tests.

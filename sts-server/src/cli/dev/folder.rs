@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use serde_json::json;
-use sts_jose::{Algorithm, Entropy, MAX_FILE_BYTES, SigningKey, read_file};
+use sts_jose::{Algorithm, Entropy, MAX_FILE_BYTES, SigningKey, hex, read_file};
 
 use super::super::CliError;
 use super::super::output::read;
@@ -161,7 +161,7 @@ master_key_file = "master.key"
 fn registry(secrets: &BTreeMap<String, String>) -> String {
     let sha256 = |agent: &str| {
         let secret = secrets.get(agent).map(String::as_bytes).unwrap_or_default();
-        digest(&SHA256, secret).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        hex(digest(&SHA256, secret).as_ref())
     };
     let (coordinator, inventory) = (sha256("coordinator"), sha256("inventory"));
     format!(

@@ -21,7 +21,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     entries::list(api, request, EntryKind::Agent).await
 }
 
-/// Shows an agent. Hashes of secrets read `withheld`.
+/// Shows an agent. Hashes of secrets appear as `withheld`.
 #[utoipa::path(
     get,
     path = "/agents/{id}",
@@ -45,7 +45,9 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
     entries::get(api, request, EntryKind::Agent).await
 }
 
-/// Makes an agent, or makes it say something else. Of one that the registry file made, only `disabled` can be set and lifted.
+/// Creates or replaces an agent.
+///
+/// For an agent from the registry file, only `disabled` can be set or cleared.
 #[utoipa::path(
     put,
     path = "/agents/{id}",
@@ -83,7 +85,7 @@ pub(super) async fn put(State(api): State<AdminApi>, request: Request) -> Respon
     entries::put(api, request, EntryKind::Agent).await
 }
 
-/// Deletes an agent that this API made.
+/// Deletes an agent that this API created.
 #[utoipa::path(
     delete,
     path = "/agents/{id}",

@@ -1,4 +1,4 @@
-//! Every status and every body of the admin API: JSON, and problems (RFC 9457) with fixed texts.
+//! All statuses and bodies of the admin API: JSON, and problems (RFC 9457) with fixed texts.
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -9,32 +9,33 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::super::answer::{closing, later};
-use crate::admin::{Put, Refusal, SeenEntry};
+use super::refused::Refused;
+use crate::admin::{Denied, Put, SeenEntry};
 use crate::document::FieldFault;
-use crate::storage::Origin;
-use crate::telemetry::Outcome;
+use crate::rate_limits::{RateLimit, RateLimited};
+use crate::telemetry::RequestOutcome;
 
-/// Who made the entry: `file` or `api`.
+/// The header with the origin of an entry: `file` or `api`.
 pub(super) const ENTRY_ORIGIN: HeaderName = HeaderName::from_static("entry-origin");
 
-/// What every refusal says (RFC 9457).
+/// A refusal (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// Always `about:blank`: `reason` says what it is.
+    /// Always `about:blank`; `reason` identifies the problem.
     #[serde(rename = "type")]
     r#type: &'static str,
-    /// The status in words.
+    /// The reason phrase of the status.
     title: &'static str,
-    /// The status.
+    /// The HTTP status code.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong, and what to do about it: a fixed text for each reason.
+    /// The problem and its remedy, as a fixed text for each reason.
     detail: &'static str,
     /// The stable name of the reason, as in the audit log.
     reason: &'static str,
-    /// What joins the request to its audit event.
+    /// The correlation id, which links the request to its audit event.
     correlation_id: String,
-    /// What exactly is wrong.
+    /// The individual faults of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<FieldFault>,
 }
@@ -42,48 +43,48 @@ pub(super) struct Problem {
 /// An entry in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ListedEntry<T> {
-    /// Its name among its kind.
+    /// The id of the entry within its kind.
     id: String,
-    /// Who made it: `file` or `api`.
+    /// The origin of the entry: `file` or `api`.
     origin: &'static str,
-    /// Whether an administrator has disabled it, which no registry file lifts.
+    /// True if an administrator has disabled the entry. No registry file can enable it again.
     disabled_by_admin: bool,
-    /// What `If-Match` takes, without its quotes.
+    /// The value for `If-Match`, without its quotes.
     etag: String,
-    /// The entry.
+    /// The entry itself, in the form of the registry file.
     entry: T,
 }
 
 /// All entries of a kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntryList<T> {
-    /// The entries, by their names.
+    /// The entries, ordered by id.
     entries: Vec<ListedEntry<T>>,
 }
 
-/// 200 with a JSON body.
+/// Returns 200 with a JSON body.
 pub(super) fn json(body: &impl Serialize) -> Response {
     with_body(StatusCode::OK, "application/json", body)
 }
 
-/// 200 with a JSON document that is written already.
+/// Returns 200 with a JSON document that is already serialized.
 pub(super) fn document(body: bytes::Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-/// 204.
+/// Returns 204.
 pub(super) fn gone() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// 200 with an entry.
+/// Returns 200 with an entry.
 pub(super) fn entry(entry: &SeenEntry) -> Response {
     described(json(&entry.entry), entry)
 }
 
-/// 200, or 201 where it is new, with an entry that was put.
+/// Returns 200 with the stored entry, or 201 if it is new.
 pub(super) fn put(put: Put, entry: &SeenEntry) -> Response {
     let status = match put {
         Put::Created => StatusCode::CREATED,
@@ -92,11 +93,11 @@ pub(super) fn put(put: Put, entry: &SeenEntry) -> Response {
     described(with_body(status, "application/json", &entry.entry), entry)
 }
 
-/// 200 with all entries of a kind.
+/// Returns 200 with all entries of a kind.
 pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
     let listed = entries.into_iter().map(|entry| ListedEntry::<Map<String, Value>> {
         id: entry.id,
-        origin: origin(entry.origin),
+        origin: entry.origin.as_str(),
         disabled_by_admin: entry.disabled_by_admin,
         etag: entry.etag,
         entry: entry.entry,
@@ -104,131 +105,140 @@ pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
     json(&EntryList { entries: listed.collect() })
 }
 
-/// A refusal, or an outage.
-pub(super) fn problem(refusal: &Refusal, correlation_id: &str) -> Response {
-    let status = status(refusal);
+/// Returns the problem response to a request that was refused or cannot be served now.
+pub(super) fn problem(refused: &Refused, correlation_id: &str) -> Response {
+    let status = status(refused);
     let body = Problem {
         r#type: "about:blank",
         title: status.canonical_reason().unwrap_or_default(),
         status: status.as_u16(),
-        detail: detail(refusal),
-        reason: refusal.reason(),
+        detail: detail(refused),
+        reason: refused.reason(),
         correlation_id: correlation_id.to_owned(),
-        faults: refusal.faults().to_vec(),
+        faults: refused.faults().to_vec(),
     };
     let mut response = with_body(status, "application/problem+json", &body);
-    if let Some(challenge) = challenge(refusal) {
+    if let Some(challenge) = challenge(refused) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => later(response, refusal.retry_after()),
-        // The rest of the body is not read, so the connection cannot be used again.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => later(response, refused.retry_after()),
+        // The rest of the body is not read, so the connection cannot be reused.
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => closing(response),
         _ => response,
     }
 }
 
-/// What metrics call it.
-pub(super) fn outcome(refusal: &Refusal) -> Outcome {
-    match status(refusal) {
-        StatusCode::TOO_MANY_REQUESTS => Outcome::Limited,
-        StatusCode::SERVICE_UNAVAILABLE => Outcome::Unavailable,
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => Outcome::Unreadable,
-        _ => Outcome::Refused,
+/// Returns the outcome as metrics name it.
+pub(super) fn outcome(refused: &Refused) -> RequestOutcome {
+    match status(refused) {
+        StatusCode::TOO_MANY_REQUESTS => RequestOutcome::Limited,
+        StatusCode::SERVICE_UNAVAILABLE => RequestOutcome::Unavailable,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => RequestOutcome::Unreadable,
+        _ => RequestOutcome::Refused,
     }
 }
 
-fn status(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::NotConfigured | Refusal::Unauthenticated | Refusal::Token | Refusal::AccessToken(_) => {
+fn status(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::Denied(denied) => denied_status(denied),
+        Refused::RequestMemory | Refused::Busy => StatusCode::TOO_MANY_REQUESTS,
+        Refused::Path | Refused::Json(_) | Refused::Body => StatusCode::BAD_REQUEST,
+        Refused::Endpoint => StatusCode::NOT_FOUND,
+        Refused::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refused::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refused::SlowBody => StatusCode::REQUEST_TIMEOUT,
+        Refused::TooSlow | Refused::Ended => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn denied_status(denied: &Denied) -> StatusCode {
+    match denied {
+        Denied::NotConfigured | Denied::Unauthenticated | Denied::Token | Denied::AccessToken(_) => {
             StatusCode::UNAUTHORIZED
         }
-        Refusal::Role { .. } => StatusCode::FORBIDDEN,
-        Refusal::TooManyAttempts { .. }
-        | Refusal::SourceRate { .. }
-        | Refusal::RequestMemory
-        | Refusal::Overloaded
-        | Refusal::Busy => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::Authorization | Refusal::Path | Refusal::Parameters(_) | Refusal::Json(_) | Refusal::Body => {
-            StatusCode::BAD_REQUEST
-        }
-        Refusal::NotFound | Refusal::Endpoint => StatusCode::NOT_FOUND,
-        Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-        Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::SlowBody => StatusCode::REQUEST_TIMEOUT,
-        Refusal::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::Conflict(_) | Refusal::FileMade(_) | Refusal::TooEarly(..) | Refusal::TooManyKeys(_) => {
+        Denied::Role { .. } => StatusCode::FORBIDDEN,
+        Denied::Limited(_) | Denied::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Denied::Authorization | Denied::Parameters(_) => StatusCode::BAD_REQUEST,
+        Denied::NotFound => StatusCode::NOT_FOUND,
+        Denied::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Denied::Conflict(_) | Denied::FileMade(_) | Denied::TooEarly(..) | Denied::TooManyKeys(_) => {
             StatusCode::CONFLICT
         }
-        Refusal::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
-        Refusal::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-        Refusal::IssuerKeys(_)
-        | Refusal::Contended
-        | Refusal::Keys(_)
-        | Refusal::Storage(_)
-        | Refusal::Registry(_)
-        | Refusal::Snapshot(_)
-        | Refusal::TooSlow
-        | Refusal::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        Denied::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+        Denied::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        Denied::IssuerKeys(_)
+        | Denied::Contended
+        | Denied::Keys(_)
+        | Denied::Storage(_)
+        | Denied::Registry(_)
+        | Denied::Snapshot(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
-fn detail(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotConfigured => {
-            "Nobody may use the admin API yet: add [[admin.tokens]] to the configuration (`sts-server admin token` makes one), or [admin.oidc]."
-        }
-        Refusal::Unauthenticated => "A bearer token of an operator is needed.",
-        Refusal::Authorization => "There must be one Authorization header with one bearer token.",
-        Refusal::Token | Refusal::AccessToken(_) => "The bearer token is not accepted.",
-        Refusal::IssuerKeys(_) => "The keys of the operators' issuer are out of reach: come back later.",
-        Refusal::TooManyAttempts { .. } => "Too many attempts have failed: come back later.",
-        Refusal::SourceRate { .. } => "Too many requests: come back later.",
-        Refusal::RequestMemory => "Other requests hold the memory for the body: come back later.",
-        Refusal::Overloaded => "Too many secrets wait to be checked: come back later.",
-        Refusal::Busy => "Too many requests of operators are served at this moment: come back later.",
-        Refusal::Role { .. } => "The operator's role does not reach: WWW-Authenticate names the one that would.",
-        Refusal::Path => "The path does not decode to UTF-8.",
-        Refusal::Parameters(_) => "The query or a header makes no sense.",
-        Refusal::NotFound => "There is no such thing.",
-        Refusal::Endpoint => "There is no such endpoint: openapi.json lists them.",
-        Refusal::Method => "The endpoint does not have this method: Allow names those that it has.",
-        Refusal::MediaType => "The body must be declared as application/json.",
-        Refusal::Json(_) => "The body must be one JSON object, without repeated members.",
-        Refusal::Body => "The body ended early.",
-        Refusal::TooLarge => "The body is too large.",
-        Refusal::SlowBody => "The body took too long.",
-        Refusal::Faults(_) => "The body has faults; nothing was done.",
-        Refusal::Conflict(_) => "The registry would be left with faults; nothing was done.",
-        Refusal::PreconditionRequired => {
-            "Say what is to be changed: If-Match with the entry's ETag, or If-None-Match: * for an entry that is new."
-        }
-        Refusal::PreconditionFailed => {
-            "Somebody was faster: the entry is not what the request takes it for. Read it again."
-        }
-        Refusal::FileMade(_) => "The registry file made this entry: here it can only be disabled, and that be lifted.",
-        Refusal::TooEarly(..) => "The next key was published too short a time ago for every verifier to know it.",
-        Refusal::TooManyKeys(_) => "Too many signing keys are published: a retired one must go first.",
-        Refusal::Contended => "Others changed the same at the same time: come back.",
-        Refusal::Keys(_) => "The signing keys could not be changed; the log says why.",
-        Refusal::Storage(_) | Refusal::Snapshot(_) => {
-            "The database is out of reach, or what was asked for is done and does not hold here yet: look, and ask again."
-        }
-        Refusal::Registry(_) => "The stored registry cannot be read; the log says why.",
-        Refusal::TooSlow | Refusal::Ended => {
+fn detail(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::Denied(denied) => denied_detail(denied),
+        Refused::RequestMemory => "Other requests hold the memory for the body: come back later.",
+        Refused::Busy => "Too many requests of operators are served at this moment: come back later.",
+        Refused::Path => "The path does not decode to UTF-8.",
+        Refused::Endpoint => "There is no such endpoint: openapi.json lists them.",
+        Refused::Method => "The endpoint does not have this method: Allow names those that it has.",
+        Refused::MediaType => "The body must be declared as application/json.",
+        Refused::Json(_) => "The body must be one JSON object, without repeated members.",
+        Refused::Body => "The body ended early.",
+        Refused::TooLarge => "The body is too large.",
+        Refused::SlowBody => "The body took too long.",
+        Refused::TooSlow | Refused::Ended => {
             "It took too long. What was asked for may have been done: look before asking again."
         }
     }
 }
 
-/// RFC 6750 §3.
-fn challenge(refusal: &Refusal) -> Option<HeaderValue> {
-    let challenge = match refusal {
-        Refusal::NotConfigured | Refusal::Unauthenticated => "Bearer realm=\"sts-admin\"".to_owned(),
-        Refusal::Authorization => "Bearer realm=\"sts-admin\", error=\"invalid_request\"".to_owned(),
-        Refusal::Token | Refusal::AccessToken(_) => "Bearer realm=\"sts-admin\", error=\"invalid_token\"".to_owned(),
-        Refusal::Role { needs } => {
+fn denied_detail(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::NotConfigured => {
+            "No operator may use the admin API yet: add [[admin.tokens]] to the configuration (`sts-server admin token` makes one), or [admin.oidc]."
+        }
+        Denied::Unauthenticated => "A bearer token of an operator is needed.",
+        Denied::Authorization => "There must be one Authorization header with one bearer token.",
+        Denied::Token | Denied::AccessToken(_) => "The bearer token is not accepted.",
+        Denied::IssuerKeys(_) => "The keys of the operators' issuer are out of reach: come back later.",
+        Denied::Limited(RateLimited { limit: RateLimit::FailedAttempts, .. }) => {
+            "Too many attempts have failed: come back later."
+        }
+        Denied::Limited(_) => "Too many requests: come back later.",
+        Denied::Overloaded => "Too many secrets wait to be checked: come back later.",
+        Denied::Role { .. } => "Insufficient role. WWW-Authenticate names the role required.",
+        Denied::Parameters(_) => "The query or a header makes no sense.",
+        Denied::NotFound => "There is no such thing.",
+        Denied::Faults(_) => "The body has faults; nothing was done.",
+        Denied::Conflict(_) => "The registry would be left with faults; nothing was done.",
+        Denied::PreconditionRequired => {
+            "Say what is to be changed: If-Match with the entry's ETag, or If-None-Match: * for an entry that is new."
+        }
+        Denied::PreconditionFailed => "The entry has changed since you read it. Fetch it and retry.",
+        Denied::FileMade(_) => "This entry is managed by the registry file; the API can only disable or enable it.",
+        Denied::TooEarly(..) => "The next key was published too short a time ago for every verifier to know it.",
+        Denied::TooManyKeys(_) => "Too many signing keys are published: a retired one must go first.",
+        Denied::Contended => "Others changed the same at the same time: come back.",
+        Denied::Keys(_) => "The signing keys could not be changed; the log says why.",
+        Denied::Storage(_) | Denied::Snapshot(_) => {
+            "The database is out of reach, or what was asked for is done and does not hold here yet: look, and ask again."
+        }
+        Denied::Registry(_) => "The stored registry cannot be read; the log says why.",
+    }
+}
+
+/// Returns the challenge of RFC 6750 §3, if the problem needs a challenge.
+fn challenge(refused: &Refused) -> Option<HeaderValue> {
+    let Refused::Denied(denied) = refused else { return None };
+    let challenge = match denied {
+        Denied::NotConfigured | Denied::Unauthenticated => "Bearer realm=\"sts-admin\"".to_owned(),
+        Denied::Authorization => "Bearer realm=\"sts-admin\", error=\"invalid_request\"".to_owned(),
+        Denied::Token | Denied::AccessToken(_) => "Bearer realm=\"sts-admin\", error=\"invalid_token\"".to_owned(),
+        Denied::Role { needs } => {
             format!("Bearer realm=\"sts-admin\", error=\"insufficient_scope\", scope=\"{needs}\"")
         }
         _ => return None,
@@ -241,15 +251,8 @@ fn described(mut response: Response, entry: &SeenEntry) -> Response {
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", entry.etag)) {
         headers.insert(ETAG, etag);
     }
-    headers.insert(ENTRY_ORIGIN, HeaderValue::from_static(origin(entry.origin)));
+    headers.insert(ENTRY_ORIGIN, HeaderValue::from_static(entry.origin.as_str()));
     response
-}
-
-fn origin(origin: Origin) -> &'static str {
-    match origin {
-        Origin::File => "file",
-        Origin::Api => "api",
-    }
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {

@@ -7,43 +7,47 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::ReadProblems;
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{AuditQuery, Refusal};
+use crate::admin::{AuditQuery, Denied};
 use crate::config::Role;
 use crate::document::FieldFault;
 use crate::record::{Event, cut, event_of};
 use crate::storage::{AUDIT_PAGE_BYTES, StoredAuditRow};
 
-/// How many events an answer holds unless asked for fewer, and at most.
+/// The maximum number of events in a response. [`DEFAULT_EVENTS`] applies without `limit`.
 const MAX_EVENTS: u32 = 1000;
 const DEFAULT_EVENTS: u32 = 100;
 
-/// Events, oldest first.
+/// A page of events, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AuditPage {
-    /// The events.
+    /// The events of the page.
     events: Vec<Event>,
-    /// The rows between them that are no events: they were edited. `sts-server audit verify` says more.
+    /// The rows among them that are not valid events, because they were edited. Details:
+    /// `sts-server audit verify`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     malformed: Vec<MalformedRow>,
-    /// What `cursor` takes for the events that follow; absent when there were no more.
+    /// The `cursor` for the next page. Absent if there were no more events.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// A row of the audit log that is no event.
+/// A row of the audit log that is not a valid event.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MalformedRow {
-    /// Its id in the database.
+    /// The id of the row in the database.
     id: i64,
-    /// Its chain, at most 256 characters.
+    /// The chain of the row, at most 256 characters.
     writer: String,
-    /// Its place in the chain.
+    /// The position of the row in its chain.
     writer_sequence: i64,
 }
 
-/// Searches the audit log. Ask again with `next` as `cursor` until there is no `next`; with the last one again, for events that have
-/// happened since.
+/// Searches the audit log.
+///
+/// To read all pages, repeat the request with `next` as `cursor` until `next` is absent. To read
+/// later events, repeat it with the last cursor.
 #[utoipa::path(
     get,
     path = "/audit",
@@ -65,12 +69,12 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let mut filter = api.administration.audit_filter(&query);
         filter.after_id = after_id;
         let rows = api.administration.audit(&filter, limit).await?;
-        Ok::<_, Refusal>(answer::json(&page(rows, limit)))
+        Ok::<_, Refused>(answer::json(&page(rows, limit)))
     };
     call::answer(api, request, Role::Reader, act).await
 }
 
-fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
+fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Denied> {
     let given = asked.query(&["correlation_id", "txn", "jti", "since", "limit", "cursor"])?;
     let mut faults = Vec::new();
     let mut fault = |name: &str, message: &str| faults.push(FieldFault::of(name, message));
@@ -91,7 +95,7 @@ fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
         None
     });
     if !faults.is_empty() {
-        return Err(Refusal::Parameters(faults));
+        return Err(Denied::Parameters(faults));
     }
     let text = |name: &str| given.get(name).map(str::to_owned);
     Ok((
@@ -103,7 +107,7 @@ fn query(asked: &Asked) -> Result<(AuditQuery, u32, Option<i64>), Refusal> {
 
 fn page(rows: Vec<StoredAuditRow>, limit: u32) -> AuditPage {
     let bytes = rows.iter().map(|row| row.row.body.len()).fold(0, usize::saturating_add);
-    // A row whose body is too long to be read ends a page too.
+    // A row whose body is too long to be read also ends a page.
     let may_be_cut = bytes >= AUDIT_PAGE_BYTES || rows.iter().any(|row| row.row.body.is_empty());
     let is_full = may_be_cut || u32::try_from(rows.len()).is_ok_and(|count| count == limit);
     let next = rows.last().filter(|_| is_full).map(|row| row.id.to_string());

@@ -21,7 +21,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     entries::list(api, request, EntryKind::Delegation).await
 }
 
-/// Shows a delegation. Hashes of secrets read `withheld`.
+/// Shows a delegation.
 #[utoipa::path(
     get,
     path = "/delegations/{id}",
@@ -45,7 +45,9 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
     entries::get(api, request, EntryKind::Delegation).await
 }
 
-/// Makes a delegation, or makes it say something else. Of one that the registry file made, only `disabled` can be set and lifted.
+/// Creates or replaces a delegation.
+///
+/// For a delegation from the registry file, only `disabled` can be set or cleared.
 #[utoipa::path(
     put,
     path = "/delegations/{id}",
@@ -83,7 +85,7 @@ pub(super) async fn put(State(api): State<AdminApi>, request: Request) -> Respon
     entries::put(api, request, EntryKind::Delegation).await
 }
 
-/// Deletes a delegation that this API made.
+/// Deletes a delegation that this API created.
 #[utoipa::path(
     delete,
     path = "/delegations/{id}",

@@ -1,11 +1,12 @@
-//! What the three kinds of entry have in common.
+//! The handlers that the three kinds of entry share.
 
 use axum::extract::Request;
 use axum::response::Response;
 
 use super::call::{self, Asked};
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{PutEntry, Refusal};
+use crate::admin::PutEntry;
 use crate::config::Role;
 use crate::storage::EntryKind;
 
@@ -13,7 +14,7 @@ use crate::storage::EntryKind;
 pub(super) async fn list(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
-        Ok::<_, Refusal>(answer::entries(api.administration.entries(kind).await?))
+        Ok::<_, Refused>(answer::entries(api.administration.entries(kind).await?))
     };
     call::answer(api, request, Role::Reader, act).await
 }
@@ -22,12 +23,13 @@ pub(super) async fn list(api: AdminApi, request: Request, kind: EntryKind) -> Re
 pub(super) async fn get(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
-        Ok::<_, Refusal>(answer::entry(&api.administration.entry(kind, &asked.id()?).await?))
+        Ok::<_, Refused>(answer::entry(&api.administration.entry(kind, &asked.id()?).await?))
     };
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Puts an entry; answers after the commit and after it holds here. An operator may disable, and lift that; an admin all.
+/// Stores an entry. Answers after the commit is visible on this server. An operator may only
+/// disable and enable; an admin may change everything.
 pub(super) async fn put(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
@@ -36,19 +38,19 @@ pub(super) async fn put(api: AdminApi, request: Request, kind: EntryKind) -> Res
         let put = PutEntry { kind, id: &id, body: &body, precondition: &precondition, role };
         let (outcome, entry) = api.administration.put_entry(&put, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::put(outcome, &entry))
+        Ok::<_, Refused>(answer::put(outcome, &entry))
     };
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Deletes an entry; answers after the commit and after it holds here.
+/// Deletes an entry. Answers after the commit is visible on this server.
 pub(super) async fn delete(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
         let (id, precondition) = (asked.id()?, asked.precondition()?);
         api.administration.delete_entry(kind, &id, &precondition, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::gone())
+        Ok::<_, Refused>(answer::gone())
     };
     call::answer(api, request, Role::Admin, act).await
 }

@@ -1,17 +1,20 @@
-//! `POST /admin/v1/explain`: which rule allows or refuses an exchange, and why.
+//! `POST /admin/v1/explain`: explains the rule that allows or refuses an exchange.
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::call::{self, Asked};
 use super::openapi::WriteProblems;
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{ExplainRequest, Refusal};
+use crate::admin::{Denied, ExplainRequest};
 use crate::config::Role;
 use crate::document::FieldFault;
 use crate::exchange::Explanation;
 
-/// Goes through the steps of an exchange, of a supposed user or of a real token. Issues and records nothing.
+/// Explains an exchange of a supposed user or of a real token.
+///
+/// Runs all steps. Issues and records nothing.
 #[utoipa::path(
     post,
     path = "/explain",
@@ -26,9 +29,9 @@ pub(super) async fn explain(State(api): State<AdminApi>, request: Request) -> Re
         let question = ExplainRequest::read(&asked.object()?)?;
         let explanation = question.explain(&api.app.sts).await.map_err(|wrong| {
             let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
-            Refusal::Faults(vec![FieldFault::at(pointer, wrong.message)])
+            Denied::Faults(vec![FieldFault::at(pointer, wrong.message)])
         })?;
-        Ok::<_, Refusal>(answer::json(&explanation))
+        Ok::<_, Refused>(answer::json(&explanation))
     };
     call::answer(api, request, Role::Reader, act).await
 }

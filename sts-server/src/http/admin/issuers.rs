@@ -21,7 +21,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     entries::list(api, request, EntryKind::Issuer).await
 }
 
-/// Shows an issuer. Hashes of secrets read `withheld`.
+/// Shows an issuer.
 #[utoipa::path(
     get,
     path = "/issuers/{issuer}",
@@ -45,7 +45,9 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
     entries::get(api, request, EntryKind::Issuer).await
 }
 
-/// Makes an issuer, or makes it say something else. Of one that the registry file made, only `disabled` can be set and lifted.
+/// Creates or replaces an issuer.
+///
+/// For an issuer from the registry file, only `disabled` can be set or cleared.
 #[utoipa::path(
     put,
     path = "/issuers/{issuer}",
@@ -83,7 +85,7 @@ pub(super) async fn put(State(api): State<AdminApi>, request: Request) -> Respon
     entries::put(api, request, EntryKind::Issuer).await
 }
 
-/// Deletes an issuer that this API made.
+/// Deletes an issuer that this API created.
 #[utoipa::path(
     delete,
     path = "/issuers/{issuer}",

@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{ListedKey, Refusal, RotateRequest};
+use crate::admin::{ListedKey, RotateRequest};
 use crate::config::Role;
 
 /// All signing keys.
@@ -29,12 +30,12 @@ pub(super) struct KeyList {
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
-        Ok::<_, Refusal>(answer::json(&KeyList { keys: api.administration.keys().await? }))
+        Ok::<_, Refused>(answer::json(&KeyList { keys: api.administration.keys().await? }))
     };
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Lets the next key sign, retires the active one and publishes a new next key.
+/// Activates the next key, retires the active key and publishes a new next key.
 #[utoipa::path(
     post,
     path = "/keys/rotate",
@@ -49,12 +50,14 @@ pub(super) async fn rotate(State(api): State<AdminApi>, request: Request) -> Res
         let rotation = RotateRequest::read(&asked.object()?)?;
         api.administration.rotate_keys(rotation, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::json(&KeyList { keys: api.administration.keys().await? }))
+        Ok::<_, Refused>(answer::json(&KeyList { keys: api.administration.keys().await? }))
     };
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Removes a key at once: what it has signed is refused everywhere as soon as verifiers read the key set again.
+/// Removes a key at once.
+///
+/// Verifiers refuse its signatures as soon as they read the key set again.
 #[utoipa::path(
     delete,
     path = "/keys/{kid}",
@@ -68,7 +71,7 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
         asked.query(&[])?;
         api.administration.revoke_key(&asked.id()?, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::gone())
+        Ok::<_, Refused>(answer::gone())
     };
     call::answer(api, request, Role::Admin, act).await
 }

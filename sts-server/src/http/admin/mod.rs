@@ -1,8 +1,10 @@
 //! The admin API, under `/admin/v1` of the admin listener.
 //!
-//! What lives here: its routes, each with its description for the OpenAPI document (`openapi`), the reading of its requests (`call`),
-//! how many are served at once (`turns`), and all its statuses and bodies (`answer`). What must never: an act; `crate::admin` has them. Another endpoint is a handler with a
-//! `utoipa::path` attribute and one line in [`routes`]: the document and the router are made of the same list.
+//! What lives here: its routes, each with its description for the OpenAPI document (`openapi`), the
+//! intake of its requests (`call`), the limit on concurrent requests (`turns`), and all its
+//! statuses and bodies (`answer`). What must never: an operation; `crate::admin` has them. Another
+//! endpoint is a handler with a `utoipa::path` attribute and one line in [`routes`]: the document
+//! and the router are built from the same list.
 
 mod agents;
 mod answer;
@@ -14,6 +16,7 @@ mod explain;
 mod issuers;
 mod keys;
 mod openapi;
+mod refused;
 mod revocations;
 mod turns;
 
@@ -27,12 +30,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use crate::admin::{Access, Administration, Refusal};
+use crate::admin::{Access, Administration};
+use refused::Refused;
 
-/// Where the API is.
+/// The base path of the API.
 pub(super) const BASE: &str = "/admin/v1";
 
-/// What the handlers of the admin API share.
+/// The state that the handlers of the admin API share.
 #[derive(Debug, Clone)]
 pub struct AdminApi {
     app: App,
@@ -43,7 +47,7 @@ pub struct AdminApi {
 }
 
 impl AdminApi {
-    /// The admin API of a server.
+    /// Creates the admin API of a server.
     #[must_use]
     pub fn new(app: App, administration: Administration, access: Arc<Access>) -> Self {
         let document = openapi::document(routes().into_openapi());
@@ -51,7 +55,7 @@ impl AdminApi {
     }
 }
 
-/// The endpoints, below [`BASE`].
+/// Returns the router of the endpoints, below [`BASE`].
 pub(super) fn router(api: AdminApi) -> Router {
     let (router, _document) = routes().split_for_parts();
     router.fallback(unknown_endpoint).method_not_allowed_fallback(unknown_method).with_state(api)
@@ -75,9 +79,9 @@ fn routes() -> OpenApiRouter<AdminApi> {
 }
 
 async fn unknown_endpoint(State(api): State<AdminApi>, request: Request) -> Response {
-    call::refuse_unread(&api, &request, &Refusal::Endpoint)
+    call::refuse_unread(&api, &request, &Refused::Endpoint)
 }
 
 async fn unknown_method(State(api): State<AdminApi>, request: Request) -> Response {
-    call::refuse_unread(&api, &request, &Refusal::Method)
+    call::refuse_unread(&api, &request, &Refused::Method)
 }

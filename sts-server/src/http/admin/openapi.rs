@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the descriptions of the routes.
+//! The OpenAPI document, built from the descriptions of the routes.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,16 @@ use super::call;
 use super::{AdminApi, BASE};
 use crate::document::FieldFault;
 
-/// The name of the one way to authenticate.
+/// The name of the only security scheme.
 const BEARER: &str = "bearer";
 
-/// What an endpoint that reads may refuse.
+/// The refusals of an endpoint that reads.
 pub(super) struct ReadProblems;
 
-/// What an endpoint that takes a body, or changes something, may refuse.
+/// The refusals of an endpoint that takes a body or makes a change.
 pub(super) struct WriteProblems;
 
-/// This document.
+/// Returns this document.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -39,7 +39,7 @@ pub(super) async fn openapi(State(api): State<AdminApi>, request: Request) -> Re
     call::open(&api, &request, answer::document(api.document.clone()))
 }
 
-/// The document of these routes.
+/// Builds the document of these routes.
 pub(super) fn document(mut routes: OpenApi) -> Bytes {
     let mut info = Info::new("The admin API of agent-sts", env!("CARGO_PKG_VERSION"));
     info.description = Some(
@@ -58,7 +58,7 @@ pub(super) fn document(mut routes: OpenApi) -> Bytes {
     components.schemas.insert("FieldFault".to_owned(), FieldFault::schema());
     let mut document = serde_json::to_value(&routes).unwrap_or_default();
     if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
-        // Whatever is absent is left out. An explanation alone says null of a tenant that there is none of.
+        // Absent values are omitted. Only an explanation contains null, for a missing tenant.
         for (_, schema) in schemas.iter_mut().filter(|(name, _)| *name != "Outcome") {
             refuse_null(schema);
         }
@@ -69,7 +69,7 @@ pub(super) fn document(mut routes: OpenApi) -> Bytes {
     Bytes::from(document.to_string())
 }
 
-/// Takes null out of what a schema allows.
+/// Removes null from the values that a schema allows.
 fn refuse_null(schema: &mut Value) {
     match schema {
         Value::Object(members) => {

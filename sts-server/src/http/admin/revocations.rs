@@ -1,4 +1,4 @@
-//! `/admin/v1/revocations`: the kill switch.
+//! `/admin/v1/revocations`: the revocations.
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -7,15 +7,16 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{Named, Refusal, RevocationDone, StandingRevocation, Wrong};
+use crate::admin::{Denied, Named, RevocationDone, StandingRevocation, Wrong};
 use crate::config::Role;
 use crate::document::FieldFault;
 
 /// The revocations in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevocationList {
-    /// The revocations, in no order.
+    /// The revocations, in no particular order.
     revocations: Vec<StandingRevocation>,
 }
 
@@ -30,13 +31,15 @@ pub(super) struct RevocationList {
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
-        Ok::<_, Refusal>(answer::json(&RevocationList { revocations: api.administration.revocations().await? }))
+        Ok::<_, Refused>(answer::json(&RevocationList { revocations: api.administration.revocations().await? }))
     };
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Refuses a token, a transaction, or what was issued of a user, an agent or a tenant: here before the answer, on every server within
-/// a second. Of the last three, tokens that are issued later are refused too with `hold`.
+/// Revokes a token, a transaction, or the tokens of a user, an agent or a tenant.
+///
+/// The revocation applies here before the response, and on every server within a second. With
+/// `hold`, tokens of the user, agent or tenant that are issued later are refused too.
 #[utoipa::path(
     post,
     path = "/revocations",
@@ -51,17 +54,17 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
         let named = Named::read(&asked.object()?)?;
         let in_body = |wrong: Wrong| {
             let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
-            Refusal::Faults(vec![FieldFault::at(pointer, wrong.message)])
+            Denied::Faults(vec![FieldFault::at(pointer, wrong.message)])
         };
         let request = named.request(api.administration.issuer()).map_err(in_body)?;
         let done = api.administration.revoke(&request, &asked.by).await?;
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::json(&done))
+        Ok::<_, Refused>(answer::json(&done))
     };
     call::answer(api, request, Role::Operator, act).await
 }
 
-/// Lifts exactly the revocation that is named.
+/// Lifts exactly the named revocation.
 #[utoipa::path(
     delete,
     path = "/revocations",
@@ -90,13 +93,13 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
             issuer: get("issuer"),
             ..Named::default()
         };
-        let in_query = |wrong: Wrong| Refusal::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]);
+        let in_query = |wrong: Wrong| Denied::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]);
         let revocation = named.revocation(api.administration.issuer()).map_err(in_query)?;
         if !api.administration.lift(&revocation, &asked.by).await? {
-            return Err(Refusal::NotFound);
+            return Err(Denied::NotFound.into());
         }
         api.app.sts.refresh().await?;
-        Ok::<_, Refusal>(answer::gone())
+        Ok::<_, Refused>(answer::gone())
     };
     call::answer(api, request, Role::Operator, act).await
 }

@@ -1,4 +1,5 @@
-//! The requests of operators that are served at once: their reads must not keep the database from issuing and revoking.
+//! The limit on concurrent requests of operators. Their reads must not keep the database from
+//! issuing and revoking.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +8,17 @@ use http::Method;
 use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admin::Refusal;
+use super::refused::Refused;
 
-/// Searches of the audit log at once: as many as the database has connections for them.
+/// The maximum number of concurrent searches of the audit log: the number of database connections
+/// for them.
 const SEARCHES: usize = 2;
-/// Other requests at once.
+/// The maximum number of other concurrent requests.
 const ACTS: usize = 4;
-/// The time that a request waits for its turn.
+/// The maximum time that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The turns of the requests of operators. The kill switch needs none. Clones share them.
+/// The turns of the requests of operators. Revocations need none. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Turns {
     searches: Arc<Semaphore>,
@@ -33,11 +35,12 @@ impl Turns {
         Self { searches: Arc::new(Semaphore::new(SEARCHES)), acts: Arc::new(Semaphore::new(ACTS)), patience }
     }
 
-    /// The turn of a request, which lasts until it is dropped; none for a request that needs none.
+    /// Waits for the turn of a request, which lasts until dropped. Returns `None` for a request
+    /// that needs none.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when none is free in time.
-    pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    /// [`Refused::Busy`] if no turn is free in time.
+    pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refused> {
         let turns = match head.uri.path() {
             "/revocations" if head.method != Method::GET => return Ok(None),
             "/audit" => &self.searches,
@@ -45,7 +48,7 @@ impl Turns {
         };
         match tokio::time::timeout(self.patience, Arc::clone(turns).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Some(turn)),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+            Ok(Err(_)) | Err(_) => Err(Refused::Busy),
         }
     }
 }
@@ -68,9 +71,9 @@ mod tests {
             for _ in 0..count {
                 taken.push(turns.take(&head("GET", path)).await.unwrap().unwrap());
             }
-            assert!(matches!(turns.take(&head("GET", path)).await, Err(Refusal::Busy)), "{path}");
+            assert!(matches!(turns.take(&head("GET", path)).await, Err(Refused::Busy)), "{path}");
         }
-        assert!(matches!(turns.take(&head("GET", "/revocations")).await, Err(Refusal::Busy)));
+        assert!(matches!(turns.take(&head("GET", "/revocations")).await, Err(Refused::Busy)));
         for method in ["POST", "DELETE"] {
             assert!(turns.take(&head(method, "/revocations")).await.unwrap().is_none(), "{method}");
         }

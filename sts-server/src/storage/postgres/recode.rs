@@ -4,7 +4,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, PgPool};
 
 use super::error::PostgresError;
-use super::{audit, counter, keys, registry, revocation, transaction};
+use super::{audit, counter, registry, revocation, transaction};
 use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
 use crate::storage::{AuditRow, TableFault};
@@ -15,6 +15,11 @@ struct Statements {
     write: &'static str,
 }
 
+/// All keys with their codes.
+pub(super) const READ_KEYS: &str =
+    "SELECT kid, algorithm, state, created_at, state_since, longest_life, sealed, code FROM signing_keys
+     ORDER BY created_at, kid";
+
 const ENTRIES: Statements = Statements {
     read: registry::ENTRIES,
     write: "UPDATE entries SET code = recoded.code
@@ -22,7 +27,7 @@ const ENTRIES: Statements = Statements {
             WHERE entries.kind = recoded.kind AND entries.id = recoded.id",
 };
 const KEYS: Statements = Statements {
-    read: keys::KEYS,
+    read: READ_KEYS,
     write: "UPDATE signing_keys SET code = recoded.code
             FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[]) AS recoded (kid, none, neither, code)
             WHERE signing_keys.kid = recoded.kid",

@@ -72,7 +72,7 @@ pub(super) async fn change_entries(
 }
 
 async fn codes_of(connection: &mut PgConnection, names: Vec<(EntryKind, &str)>) -> Result<Vec<Vec<u8>>, PostgresError> {
-    let kinds: Vec<&str> = names.iter().map(|(kind, _)| kind.word()).collect();
+    let kinds: Vec<&str> = names.iter().map(|(kind, _)| kind.as_str()).collect();
     let ids: Vec<&str> = names.iter().map(|(_, id)| *id).collect();
     let codes = sqlx::query_scalar(
         "SELECT code FROM entries WHERE (kind, id) IN (SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[]))",
@@ -85,7 +85,7 @@ async fn codes_of(connection: &mut PgConnection, names: Vec<(EntryKind, &str)>) 
 }
 
 async fn delete(connection: &mut PgConnection, names: &[(EntryKind, &str)]) -> Result<(), PostgresError> {
-    let kinds: Vec<&str> = names.iter().map(|(kind, _)| kind.word()).collect();
+    let kinds: Vec<&str> = names.iter().map(|(kind, _)| kind.as_str()).collect();
     let ids: Vec<&str> = names.iter().map(|(_, id)| *id).collect();
     sqlx::query("DELETE FROM entries WHERE (kind, id) IN (SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[]))")
         .bind(kinds)
@@ -96,9 +96,9 @@ async fn delete(connection: &mut PgConnection, names: &[(EntryKind, &str)]) -> R
 }
 
 async fn upsert(connection: &mut PgConnection, entries: &[&EntryRow], codes: &[Code]) -> Result<(), PostgresError> {
-    let kinds: Vec<&str> = entries.iter().map(|entry| entry.kind.word()).collect();
+    let kinds: Vec<&str> = entries.iter().map(|entry| entry.kind.as_str()).collect();
     let ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
-    let origins: Vec<&str> = entries.iter().map(|entry| entry.origin.word()).collect();
+    let origins: Vec<&str> = entries.iter().map(|entry| entry.origin.as_str()).collect();
     let disabled: Vec<bool> = entries.iter().map(|entry| entry.disabled_by_admin).collect();
     let bodies: Vec<&str> = entries.iter().map(|entry| entry.body.as_str()).collect();
     sqlx::query(

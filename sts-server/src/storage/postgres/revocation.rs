@@ -97,7 +97,7 @@ pub(super) async fn lift(
     let mut counter = Counter::open(counter::lock(&mut transaction, RevocationColumns::COUNTER).await?, codes)?;
     let lifted: Option<Vec<u8>> =
         sqlx::query_scalar("DELETE FROM revocations WHERE kind = $1 AND issuer = $2 AND value = $3 RETURNING code")
-            .bind(kind.word())
+            .bind(kind.as_str())
             .bind(issuer.unwrap_or_default())
             .bind(value)
             .fetch_optional(&mut *transaction)
@@ -121,7 +121,7 @@ async fn add(
         "SELECT kind, issuer, value, at, expires_at, version, code FROM revocations
          WHERE kind = $1 AND issuer = $2 AND value = $3",
     )
-    .bind(row.kind.word())
+    .bind(row.kind.as_str())
     .bind(row.issuer.as_deref().unwrap_or_default())
     .bind(&row.value)
     .fetch_optional(&mut *connection)
@@ -136,7 +136,7 @@ async fn add(
          ON CONFLICT (kind, issuer, value) DO UPDATE
          SET at = excluded.at, expires_at = excluded.expires_at, version = excluded.version, code = excluded.code",
     )
-    .bind(row.kind.word())
+    .bind(row.kind.as_str())
     .bind(row.issuer.as_deref().unwrap_or_default())
     .bind(&row.value)
     .bind(row.at.as_millisecond())

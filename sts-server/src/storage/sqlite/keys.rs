@@ -10,14 +10,11 @@ use crate::storage::codes::{Code, RowCodes};
 use crate::storage::columns::{self, AuditKeyColumns};
 use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow, Stored, Version};
 
-pub(super) const KEYS: &str =
-    "SELECT kid, algorithm, state, created_at, state_since, longest_life, sealed, code FROM signing_keys
-     ORDER BY created_at, kid";
-
+/// Reads all keys.
 pub(super) async fn keys(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<KeyRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let counter = counter::read(&mut transaction, KeyColumns::COUNTER).await?;
-    let keys: Vec<KeyColumns> = sqlx::query_as(KEYS).fetch_all(&mut *transaction).await?;
+    let keys: Vec<KeyColumns> = sqlx::query_as(recode::READ_KEYS).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(coded::stored(&counter, keys, codes))
 }
@@ -97,7 +94,7 @@ async fn put(connection: &mut SqliteConnection, key: &KeyRow, code: &Code) -> Re
     )
     .bind(&key.kid)
     .bind(&key.algorithm)
-    .bind(key.state.word())
+    .bind(key.state.as_str())
     .bind(key.created_at.as_millisecond())
     .bind(key.state_since.as_millisecond())
     .bind(columns::millis(key.longest_life))

@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, SqlitePool};
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, counter, keys, registry, revocation};
+use super::{audit, begin_immediate, counter, registry, revocation};
 use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
 use crate::storage::{AuditRow, TableFault};
@@ -15,12 +15,17 @@ struct Statements {
     write: &'static str,
 }
 
+/// All keys with their codes.
+pub(super) const READ_KEYS: &str =
+    "SELECT kid, algorithm, state, created_at, state_since, longest_life, sealed, code FROM signing_keys
+     ORDER BY created_at, kid";
+
 const ENTRIES: Statements = Statements {
     read: registry::ENTRIES,
     write: "UPDATE entries SET code = ?4 WHERE kind = ?1 AND id = ?2 AND ?3 = ''",
 };
 const KEYS: Statements =
-    Statements { read: keys::KEYS, write: "UPDATE signing_keys SET code = ?4 WHERE kid = ?1 AND ?2 = ?3" };
+    Statements { read: READ_KEYS, write: "UPDATE signing_keys SET code = ?4 WHERE kid = ?1 AND ?2 = ?3" };
 const REVOCATIONS: Statements = Statements {
     read: revocation::REVOCATIONS,
     write: "UPDATE revocations SET code = ?4 WHERE kind = ?1 AND issuer = ?2 AND value = ?3",

@@ -63,7 +63,7 @@ pub(super) async fn change_entries(
 }
 
 fn names<'a>(names: impl Iterator<Item = (EntryKind, &'a str)>) -> Value {
-    names.map(|(kind, id)| json!({ "kind": kind.word(), "id": id })).collect()
+    names.map(|(kind, id)| json!({ "kind": kind.as_str(), "id": id })).collect()
 }
 
 async fn codes_of(connection: &mut SqliteConnection, names: Value) -> Result<Vec<Vec<u8>>, SqliteError> {
@@ -90,9 +90,9 @@ async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow], codes:
         .iter()
         .map(|entry| {
             json!({
-                "kind": entry.kind.word(),
+                "kind": entry.kind.as_str(),
                 "id": entry.id,
-                "origin": entry.origin.word(),
+                "origin": entry.origin.as_str(),
                 "disabled_by_admin": entry.disabled_by_admin,
                 "body": entry.body,
             })

@@ -53,8 +53,7 @@ fn payloads_of_wycheproof_are_judged_as_labelled() {
             let decrypted = own.as_ref().unwrap_or(&stand_in).decrypt(&jwe);
             assert_eq!(decrypted.is_ok(), valid, "{} {} ({})", test["tcId"], test["comment"], group["comment"]);
             if let (Ok(payload), Some(expected)) = (decrypted, test["pt"].as_str()) {
-                let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-                assert_eq!(hex, expected, "{}", test["tcId"]);
+                assert_eq!(sts_jose::hex(&payload), expected, "{}", test["tcId"]);
                 opened += 1;
             }
             tried += 1;

@@ -1,6 +1,8 @@
-//! Refusals of one agent or operator beyond its bound: counted into one event a minute, and not stored one by one.
+//! Suppressed refusals: those of one agent or operator beyond its limit, counted into one event a
+//! minute and not stored individually.
 //!
-//! An agent that is refused all day would fill the disk with events that say the same. Successes are not counted here.
+//! An agent that is refused all day would otherwise fill the disk with equal events. Successes are
+//! not counted here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -9,72 +11,71 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::rate::Rate;
-use super::service::View;
-use super::{Call, Refusal, Sts};
-use crate::record::{Event, EventKind, Submission, Verdict};
+use super::Sts;
+use crate::rate_limits::Rate;
+use crate::record::{Event, EventKind, Submission};
 use crate::registry::Registry;
-use crate::storage::OneTimeValue;
 
-/// The span of time that one event counts.
+/// The time that one event covers.
 const PERIOD: SignedDuration = SignedDuration::from_mins(1);
 
 /// The party whose requests were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Refused {
+pub(crate) enum RefusedParty {
     /// An agent, by its id.
     Agent(String),
-    /// An operator, by the name of the audit log.
+    /// An operator, by its name in the audit log.
     Operator(String),
 }
 
 /// The refusals of each agent and operator within the last minute, and those that were not stored.
 #[derive(Debug)]
-pub(super) struct Refusals {
-    rate: Rate<Refused>,
-    suppressed: Mutex<HashMap<Refused, Suppressed>>,
+pub(crate) struct SuppressedRefusals {
+    rate: Rate<RefusedParty>,
+    suppressed: Mutex<HashMap<RefusedParty, Suppressed>>,
 }
 
-/// Refusals that are not stored one by one.
+/// The refusals of one party that were not stored individually.
 #[derive(Debug, Clone)]
 struct Suppressed {
     since: Timestamp,
     reasons: BTreeMap<&'static str, u64>,
 }
 
-impl Refused {
-    /// The agent of an event; the class of an instance.
-    pub(super) fn agent(event: &Event, registry: &Registry) -> Self {
+impl RefusedParty {
+    /// Returns the agent of an event; for an instance, its class.
+    pub(crate) fn agent(event: &Event, registry: &Registry) -> Self {
         Self::Agent(event.client_id.as_deref().map_or_else(String::new, |id| registry.entry_id(id).to_owned()))
     }
 }
 
-impl Refusals {
-    pub(super) fn new(per_minute: u32) -> Self {
+impl SuppressedRefusals {
+    pub(crate) fn new(per_minute: u32) -> Self {
         let rate = Rate::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
         Self { rate, suppressed: Mutex::default() }
     }
 
-    /// Counts a refusal. If it is one too many it is not to be stored; how long to wait then.
-    pub(super) fn count(&self, refused: &Refused, reason: &'static str, now: Timestamp) -> Option<Duration> {
+    /// Counts a refusal. If it exceeds the limit, returns the time to wait, and the caller must not
+    /// store it.
+    pub(crate) fn count(&self, refused: &RefusedParty, reason: &'static str, now: Timestamp) -> Option<Duration> {
         let wait = self.rate.count(refused)?;
         self.add(refused, [(reason, 1)], now);
         Some(wait)
     }
 
-    /// Counts a refusal that is stored already, because only the commit could find it.
-    pub(super) fn count_stored(&self, refused: &Refused, now: Timestamp) {
+    /// Counts a refusal that is already stored, because only the commit could detect it.
+    pub(crate) fn count_stored(&self, refused: &RefusedParty, now: Timestamp) {
         if self.rate.count(refused).is_some() {
             self.add(refused, [], now);
         }
     }
 
-    /// True if the bound was passed within the last minute.
-    pub(super) fn is_past(&self, refused: &Refused) -> bool {
+    /// Returns true if the limit was exceeded within the last minute.
+    pub(crate) fn is_past(&self, refused: &RefusedParty) -> bool {
         self.suppressed().contains_key(refused)
     }
 
-    fn add(&self, refused: &Refused, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
+    fn add(&self, refused: &RefusedParty, reasons: impl IntoIterator<Item = (&'static str, u64)>, since: Timestamp) {
         let mut all = self.suppressed();
         let of = all.entry(refused.clone()).or_insert_with(|| Suppressed { since, reasons: BTreeMap::new() });
         of.since = of.since.min(since);
@@ -84,12 +85,12 @@ impl Refusals {
         }
     }
 
-    /// Takes what was suppressed since before `until`.
-    fn take(&self, until: Timestamp) -> Vec<(Refused, Suppressed)> {
+    /// Removes and returns the suppressed refusals that started at or before `until`.
+    fn take(&self, until: Timestamp) -> Vec<(RefusedParty, Suppressed)> {
         self.suppressed().extract_if(|_, suppressed| suppressed.since <= until).collect()
     }
 
-    fn suppressed(&self) -> MutexGuard<'_, HashMap<Refused, Suppressed>> {
+    fn suppressed(&self) -> MutexGuard<'_, HashMap<RefusedParty, Suppressed>> {
         self.suppressed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,15 +100,15 @@ impl Suppressed {
         self.reasons.values().copied().fold(0, u64::saturating_add)
     }
 
-    /// The one event that stands for all.
-    fn event(&self, refused: &Refused, now: Timestamp) -> Event {
+    /// Returns the single event that represents all of them.
+    fn event(&self, refused: &RefusedParty, now: Timestamp) -> Event {
         let mut commonest: Vec<(&str, u64)> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
         commonest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let each: Vec<String> = commonest.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let mut event = Event::new(EventKind::RefusalsSuppressed, now);
         match refused {
-            Refused::Agent(id) => event.client_id = Some(id.clone()),
-            Refused::Operator(name) => event.admin = Some(name.clone()),
+            RefusedParty::Agent(id) => event.client_id = Some(id.clone()),
+            RefusedParty::Operator(name) => event.admin = Some(name.clone()),
         }
         event.reason = commonest.first().map(|(reason, _)| (*reason).to_owned());
         event.count = Some(self.count());
@@ -117,45 +118,23 @@ impl Suppressed {
 }
 
 impl Sts {
-    /// Counts a refusal of an operator; whether it is one too many to be stored.
+    /// Counts a refusal of an operator. Returns true if it exceeds the limit and must not be
+    /// stored.
     #[must_use]
     pub fn suppresses_refusal_of(&self, operator: &str, reason: &'static str) -> bool {
-        self.refusals.count(&Refused::Operator(operator.to_owned()), reason, self.now()).is_some()
+        self.refusals.count(&RefusedParty::Operator(operator.to_owned()), reason, self.now()).is_some()
     }
 
-    /// Stores an event for each agent and operator of whom refusals were suppressed a minute ago or earlier.
+    /// Stores an event for each agent and operator whose refusals were suppressed a minute ago or
+    /// earlier.
     pub async fn record_suppressed_refusals(&self) {
         let until = self.now().checked_sub(PERIOD).unwrap_or(Timestamp::MIN);
         self.record_suppressed(until).await;
     }
 
-    /// The same at the end of the server, for all refusals that were suppressed so far.
+    /// Stores the remaining suppressed refusals at shutdown.
     pub async fn record_last_suppressed_refusals(&self) {
         self.record_suppressed(Timestamp::MAX).await;
-    }
-
-    /// Spends a one-time value apart from the token that it authenticates, for an agent that has passed its bound. Otherwise the
-    /// commit would find that the value was spent before, and store that refusal each time.
-    ///
-    /// # Errors
-    /// [`Refusal`] when the value was spent before, or the database is out of reach.
-    pub(super) async fn spend_apart(
-        &self,
-        (view, call): (&View, &Call<'_>),
-        event: &Event,
-        one_time: OneTimeValue,
-    ) -> Result<(), Refusal> {
-        let submission = Submission {
-            known: view.snapshot.versions(),
-            one_time: Some(one_time),
-            standings: Vec::new(),
-            token: None,
-            event: None,
-        };
-        match self.recorder.record(submission).await? {
-            Verdict::Replayed => Err(self.refuse((view, call), Refusal::Replayed, event.clone(), None).await),
-            Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
-        }
     }
 
     async fn record_suppressed(&self, until: Timestamp) {
@@ -172,7 +151,7 @@ impl Sts {
                 event: Some(suppressed.event(&refused, now)),
             };
             if let Err(error) = self.recorder.record(submission).await {
-                // Counted on, to be stored at the next turn.
+                // Kept for the next round.
                 self.refusals.add(&refused, suppressed.reasons, suppressed.since);
                 tracing::warn!(error = &error as &dyn std::error::Error, "failed to record suppressed refusals");
                 return;

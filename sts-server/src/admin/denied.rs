@@ -1,126 +1,88 @@
-//! Why an operator's request was not answered with what it asked for.
+//! The reasons why an operation of an operator was not performed.
 
 use std::time::Duration;
 
-use sts_jose::JsonError;
+use sts_jose::error_chain;
 use thiserror::Error;
 
 use super::{NotRevoked, UnknownName};
 use crate::config::Role;
 use crate::document::FieldFault;
-use crate::exchange::SnapshotError;
 use crate::keys::KeyLifeError;
+use crate::rate_limits::RateLimited;
 use crate::record::cut_detail;
 use crate::registry::RegistryError;
+use crate::service::SnapshotError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
 
-/// When to come back after an outage.
+/// The pause before a retry after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
-/// A request to the admin API is refused, or cannot be served now.
+/// An operation is denied to an operator, or cannot be performed now.
 #[derive(Debug, Error)]
-pub enum Refusal {
-    /// Nobody may use the admin API: the configuration names no operator.
+pub enum Denied {
+    /// The configuration names no operator, so the admin API is closed.
     #[error("the configuration names no operator")]
     NotConfigured,
-    /// It has no bearer token.
+    /// The request has no bearer token.
     #[error("no bearer token")]
     Unauthenticated,
-    /// Its `Authorization` headers make no sense.
+    /// The `Authorization` header is malformed or repeated.
     #[error("the authorization header is malformed or stands there twice")]
     Authorization,
-    /// Its bearer token is none of the admin tokens.
+    /// The bearer token matches no admin token.
     #[error("the bearer token is no admin token")]
     Token,
-    /// Its access token is not accepted.
+    /// The operator's access token is invalid.
     #[error("the access token is not accepted")]
     AccessToken(#[source] OperatorError),
-    /// The keys of the issuer of operators are out of reach.
+    /// The keys of the issuer of operators are unavailable.
     #[error("the access token cannot be checked now")]
     IssuerKeys(#[source] OperatorError),
-    /// Too many attempts have failed before.
-    #[error("too many attempts have failed")]
-    TooManyAttempts {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Its source has asked too often.
-    #[error("its source has asked too often")]
-    SourceRate {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// Other requests hold the memory that its body needs.
-    #[error("other requests hold the memory for its body")]
-    RequestMemory,
-    /// Too many secrets wait to be checked.
+    /// A rate limit is exceeded.
+    #[error(transparent)]
+    Limited(#[from] RateLimited),
+    /// Too many secrets are waiting for their check.
     #[error("too many secrets wait to be checked")]
     Overloaded,
-    /// Too many requests of operators are served at this moment.
-    #[error("too many requests of operators are served at once")]
-    Busy,
-    /// The operator's role does not reach.
+    /// The role of the operator is insufficient.
     #[error("the role {needs} is needed")]
     Role {
-        /// The least role that would do.
+        /// The least role that suffices.
         needs: Role,
     },
-    /// The path does not decode.
-    #[error("the path is malformed")]
-    Path,
-    /// Its query or a header makes no sense.
+    /// The query or a header is malformed.
     #[error("the query or a header is malformed")]
     Parameters(Vec<FieldFault>),
-    /// There is no such thing.
+    /// The object does not exist.
     #[error("there is no such thing")]
     NotFound,
-    /// There is no such endpoint.
-    #[error("there is no such endpoint")]
-    Endpoint,
-    /// The endpoint does not have this method.
-    #[error("the endpoint does not have this method")]
-    Method,
-    /// The body is declared as something else than JSON.
-    #[error("the body is not declared as JSON")]
-    MediaType,
-    /// The body is no JSON object.
-    #[error("the body is no JSON object")]
-    Json(#[source] JsonError),
-    /// The connection ended within the body.
-    #[error("the body ended early")]
-    Body,
-    /// The body is too large.
-    #[error("the body is too large")]
-    TooLarge,
-    /// The body took too long.
-    #[error("the body took too long")]
-    SlowBody,
-    /// The body is at fault.
+    /// The body is invalid.
     #[error("the body has faults")]
     Faults(Vec<FieldFault>),
-    /// It would leave the registry at fault.
+    /// The change would leave the registry invalid.
     #[error("the registry would be left with faults")]
     Conflict(Vec<FieldFault>),
-    /// A change must say which state it changes.
+    /// The change names no precondition.
     #[error("neither If-Match nor If-None-Match says what is to be changed")]
     PreconditionRequired,
-    /// It is not in the state that the request names.
+    /// The entry is not in the state that the precondition names.
     #[error("the entry is not what the request takes it for")]
     PreconditionFailed,
-    /// The registry file made it.
+    /// The registry file made the entry.
     #[error("the registry file made the entry: here it can only be disabled")]
     FileMade(FieldFault),
-    /// A key was published too short a time ago to sign.
+    /// The next key was published too recently to sign.
     #[error("the next key may not sign yet")]
     TooEarly(FieldFault),
     /// The rotation would publish too many keys.
     #[error("too many signing keys are published")]
     TooManyKeys(FieldFault),
-    /// Others changed the same again and again.
+    /// Concurrent changes caused every attempt to fail.
     #[error("others changed the registry again and again")]
     Contended,
-    /// The keys were not changed.
+    /// The signing keys were not changed.
     #[error("the keys were not changed")]
     Keys(#[source] KeyLifeError),
     /// The database failed.
@@ -129,19 +91,13 @@ pub enum Refusal {
     /// The stored registry cannot be read.
     #[error("the stored registry cannot be read")]
     Registry(#[from] RegistryError),
-    /// It is committed, or should be read, and this server cannot read it.
+    /// The database cannot be read. The change may be committed.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
-    /// The request took too long. What it asked for may have been done.
-    #[error("the request took too long")]
-    TooSlow,
-    /// What was to do it has ended.
-    #[error("the task that does it has ended early")]
-    Ended,
 }
 
-impl Refusal {
-    /// The stable name, for the requester, for audit and for metrics.
+impl Denied {
+    /// Returns the stable name of the reason, for the client, for audit and for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -151,22 +107,11 @@ impl Refusal {
             Self::Token => "admin_token_invalid",
             Self::AccessToken(_) => "admin_access_token_invalid",
             Self::IssuerKeys(_) => "keys_unavailable",
-            Self::TooManyAttempts { .. } => "too_many_attempts",
-            Self::SourceRate { .. } => "source_rate",
-            Self::RequestMemory => "request_memory",
+            Self::Limited(error) => error.limit.reason(),
             Self::Overloaded => "overloaded",
-            Self::Busy => "busy",
             Self::Role { .. } => "role_insufficient",
-            Self::Path => "path_malformed",
             Self::Parameters(_) => "parameters_malformed",
             Self::NotFound => "not_found",
-            Self::Endpoint => "endpoint_unknown",
-            Self::Method => "method_unknown",
-            Self::MediaType => "media_type_unsupported",
-            Self::Json(_) => "body_not_json",
-            Self::Body => "body_cut",
-            Self::TooLarge => "body_too_large",
-            Self::SlowBody => "body_too_slow",
             Self::Faults(_) => "body_at_fault",
             Self::Conflict(_) => "registry_at_fault",
             Self::PreconditionRequired => "precondition_required",
@@ -178,12 +123,10 @@ impl Refusal {
             Self::Keys(_) => "keys_not_changed",
             Self::Storage(_) | Self::Snapshot(_) => "database_unavailable",
             Self::Registry(_) => "registry_unreadable",
-            Self::TooSlow => "too_slow",
-            Self::Ended => "ended_early",
         }
     }
 
-    /// What exactly is wrong with the request.
+    /// Returns the faults of the request.
     #[must_use]
     pub fn faults(&self) -> &[FieldFault] {
         if let Self::FileMade(fault) | Self::TooEarly(fault) | Self::TooManyKeys(fault) = self {
@@ -192,21 +135,17 @@ impl Refusal {
         if let Self::Parameters(faults) | Self::Faults(faults) | Self::Conflict(faults) = self { faults } else { &[] }
     }
 
-    /// Whether it was an attempt to authenticate that failed.
+    /// Returns true if the request was a failed attempt to authenticate.
     #[must_use]
     pub(super) fn is_failed_attempt(&self) -> bool {
         matches!(self, Self::Token | Self::AccessToken(_) | Self::Authorization)
     }
 
-    /// The refusal and its causes in words, for audit, at most 1024 characters. No cause quotes a token or a secret.
+    /// Returns the refusal and its causes as text for audit, at most 1024 characters. It never
+    /// contains a token or a secret.
     #[must_use]
     pub fn detail(&self) -> String {
-        let mut words = vec![self.to_string()];
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            words.push(error.to_string());
-            next = error.source();
-        }
+        let mut words = vec![error_chain(self)];
         words.extend(self.faults().iter().map(|fault| match fault.pointer.as_ref().or(fault.parameter.as_ref()) {
             Some(place) => format!("{place} {}", fault.message),
             None => fault.message.clone(),
@@ -214,17 +153,17 @@ impl Refusal {
         cut_detail(words.join(": "))
     }
 
-    /// How long to wait before the same request may succeed, where there is something to wait for.
+    /// Returns the time to wait before the same request may succeed.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
-        if let Self::TooManyAttempts { retry_after } | Self::SourceRate { retry_after } = self {
-            return *retry_after;
+        if let Self::Limited(limited) = self {
+            return limited.retry_after;
         }
         OUTAGE_RETRY
     }
 }
 
-impl From<NotRevoked> for Refusal {
+impl From<NotRevoked> for Denied {
     fn from(error: NotRevoked) -> Self {
         match error {
             NotRevoked::Unknown(UnknownName { parameter, message, meant }) => {
@@ -238,7 +177,7 @@ impl From<NotRevoked> for Refusal {
     }
 }
 
-impl From<KeyLifeError> for Refusal {
+impl From<KeyLifeError> for Denied {
     fn from(error: KeyLifeError) -> Self {
         match error {
             KeyLifeError::TooEarly { algorithm, earliest, .. } => {

@@ -1,4 +1,17 @@
-//! The service: what requests share, and how it follows the database.
+//! The service: the state that all requests share, and its synchronization with the database.
+//!
+//! What lives here: the snapshot of the database ([`Snapshot`]), the view of one request (`view`),
+//! and the check that the snapshot is fresh enough to issue tokens. What must never: a step of a
+//! request; `exchange` has their order. Another table that requests read is a field of
+//! [`Snapshot`].
+
+mod database_clock;
+mod observe;
+mod readiness;
+mod refusal_log;
+mod snapshot;
+mod suppressed_refusals;
+mod view;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,90 +21,92 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use sts_jose::{Clock, Entropy};
+use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use super::attempts::Attempts;
-use super::database_clock::DatabaseClock;
-use super::rates::Rates;
-use super::refusal_log::RefusalLog;
-use super::refusals::Refusals;
-use super::{Refusal, Snapshot, SnapshotError};
+pub use snapshot::{Snapshot, SnapshotError};
+pub(crate) use suppressed_refusals::RefusedParty;
+pub(crate) use view::View;
+
 use crate::client_auth::SecretCheck;
 use crate::config::{Config, Limits};
 use crate::keys::{KeyAccess, MasterKey};
 use crate::mint;
+use crate::rate_limits::RateLimits;
 use crate::record::{Recorder, Writer};
 use crate::storage::{DatabaseState, StorageError, Store, TableFault, Versions};
 use crate::telemetry::Metrics;
 use crate::ttl::Ttl;
+use database_clock::DatabaseClock;
+use refusal_log::RefusalLog;
+use suppressed_refusals::SuppressedRefusals;
 
-/// How old a snapshot may be for an answer that no commit confirms, in milliseconds.
+/// The maximum age of a snapshot for an answer that no commit confirms, in milliseconds.
 const STALE_MILLISECONDS: i64 = 2_000;
-/// The time that a request waits for a snapshot that is newer than one that is too old to issue by.
+/// The maximum time that a request waits for a newer snapshot if the present one is too old to
+/// issue tokens.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
-/// The greatest age of a snapshot that tokens are issued by, in milliseconds.
+/// The maximum age of a snapshot that tokens are issued by, in milliseconds.
 const UNCONFIRMED_MILLISECONDS: i64 = 30_000;
 
-/// The service: what every request reads, and the one way to commit.
+/// The service: the data that every request reads, and the only path to a commit.
 #[derive(Debug)]
 pub struct Sts {
-    pub(super) issuer: String,
-    pub(super) limits: Limits,
-    pub(super) rotate_every: Ttl,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) master: Arc<MasterKey>,
+    issuer: String,
+    pub(crate) limits: Limits,
+    rotate_every: Ttl,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) master: Arc<MasterKey>,
     key_access: KeyAccess,
-    pub(super) entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     snapshot: ArcSwap<Snapshot>,
-    /// When the snapshot was last known to be what the database holds, in milliseconds since the epoch.
+    /// The time at which the snapshot was last known to equal the database, in milliseconds since
+    /// the epoch.
     confirmed_at: AtomicI64,
-    pub(super) database_clock: DatabaseClock,
-    /// One refresh at a time: a slower one must not put an older snapshot in the place of a newer.
+    database_clock: DatabaseClock,
+    /// Allows one refresh at a time. A slower refresh must not replace a newer snapshot with an
+    /// older one.
     refreshing: Semaphore,
-    /// When the database answered last, in milliseconds since the epoch.
-    database_read_at: AtomicI64,
-    /// How far the database's clock was ahead then, in milliseconds.
-    database_ahead: AtomicI64,
-    pub(super) metrics: Metrics,
-    pub(super) recorder: Recorder,
-    pub(super) secrets: SecretCheck,
-    pub(super) attempts: Attempts,
-    pub(super) rates: Rates,
-    pub(super) refusals: Refusals,
-    pub(super) refusal_log: RefusalLog,
+    metrics: Metrics,
+    pub(crate) recorder: Recorder,
+    secrets: SecretCheck,
+    rates: RateLimits,
+    pub(crate) refusals: SuppressedRefusals,
+    refusal_log: RefusalLog,
 }
 
-/// What the service is made of.
+/// The parts that a service is built from.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The database, migrated.
     pub store: Arc<dyn Store>,
-    /// The master key.
+    /// The master key, which opens the signing keys.
     pub master: Arc<MasterKey>,
-    /// The present.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Chance.
+    /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// What one request goes by from its first step to its last: one snapshot, one moment.
-#[derive(Debug)]
-pub(super) struct View {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) now: Timestamp,
+/// The snapshot is too old to issue tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the view of registry, keys and revocations has not been confirmed for {seconds} s")]
+pub struct Unconfirmed {
+    /// The age of the snapshot, in seconds.
+    pub seconds: i64,
 }
 
 impl Sts {
-    /// Reads the database and starts the recorder. Keys must be there already.
+    /// Reads the database and starts the recorder. The signing keys must exist.
     ///
     /// # Errors
-    /// [`SnapshotError`] when the database's content cannot be read.
+    /// [`SnapshotError`] if the content of the database cannot be read.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, SnapshotError> {
         let confirmed_at = parts.clock.now();
         let key_access = KeyAccess { clock: Arc::clone(&parts.clock), egress: config.egress.proxies.clone() };
         let snapshot = Snapshot::load(&*parts.store, &parts.master, &key_access).await?;
         snapshot.faults().for_each(raise_alarm);
-        // A view that was never whole was never confirmed.
+        // A snapshot that was never whole was never confirmed.
         let confirmed_at = if snapshot.is_whole() { confirmed_at } else { Timestamp::UNIX_EPOCH };
         let metrics = Metrics::new();
         let (store, entropy) = (Arc::clone(&parts.store), Arc::clone(&parts.entropy));
@@ -114,54 +129,52 @@ impl Sts {
             entropy: parts.entropy,
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
-            database_clock: DatabaseClock::default(),
+            database_clock: DatabaseClock::new(confirmed_at),
             refreshing: Semaphore::new(1),
-            database_read_at: AtomicI64::new(confirmed_at.as_millisecond()),
-            database_ahead: AtomicI64::new(0),
             metrics,
             recorder,
             secrets,
-            attempts: Attempts::new(config.limits.failed_attempts_per_minute),
-            rates: Rates::new(&config.limits),
-            refusals: Refusals::new(config.limits.refusals_per_minute_per_client),
+            rates: RateLimits::new(&config.limits),
+            refusals: SuppressedRefusals::new(config.limits.refusals_per_minute_per_client),
             refusal_log: RefusalLog::new(),
         })
     }
 
-    /// Our issuer identifier.
+    /// Returns our issuer identifier.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// A name that nobody else has, for a request that brings none.
+    /// Returns a new unique id, for a request without a correlation id.
     #[must_use]
     pub fn new_name(&self) -> String {
         mint::name(self.key_access.clock.now(), &*self.entropy)
     }
 
-    /// What a request that comes now goes by.
-    pub(super) fn view(&self) -> View {
-        View { snapshot: self.snapshot(), now: self.key_access.clock.now() }
+    /// Returns the view of a request that arrives now.
+    pub(crate) fn view(&self) -> View<'_> {
+        View { sts: self, snapshot: self.snapshot(), now: self.now() }
     }
 
-    /// What requests read now.
+    /// Returns the present snapshot of the database.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// Reads again what has changed in the database since the present snapshot. One read when nothing has.
+    /// Reads the parts that have changed in the database since the present snapshot. Costs one read
+    /// if nothing has changed.
     ///
     /// # Errors
-    /// [`SnapshotError`]; what cannot be read stays as it was.
+    /// [`SnapshotError`]; a part that cannot be read keeps its old content.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
         let _turn = self.refreshing.acquire().await;
         self.read_again().await
     }
 
-    /// Follows the database for ever: reads again what has changed, at once where the database announces it, and else within
-    /// `look_every`.
+    /// Follows the database and never returns. Reads changes at once if the database announces
+    /// them, and otherwise within `look_every`.
     pub async fn follow(&self, look_every: Duration) {
         loop {
             tokio::select! {
@@ -192,10 +205,11 @@ impl Sts {
         Ok(())
     }
 
-    /// Compares what is stored with the codes of the tables: a row that was removed past the servers raises no version.
+    /// Compares the stored rows with the codes of the tables. Needed because a row that was removed
+    /// outside the server raises no version.
     ///
     /// # Errors
-    /// [`SnapshotError`] when the database cannot be read.
+    /// [`SnapshotError`] if the database cannot be read.
     pub async fn inspect(&self) -> Result<(), SnapshotError> {
         let found = self.store.inspect().await?;
         let _turn = self.refreshing.acquire().await;
@@ -206,19 +220,20 @@ impl Sts {
         Ok(())
     }
 
-    /// Takes up a newer snapshot, and says which faults are new and which are gone.
+    /// Replaces the snapshot, and logs new and resolved faults.
     fn adopt(&self, present: &Snapshot, newer: Snapshot) {
         report(present, &newer);
         self.snapshot.store(Arc::new(newer));
     }
 
-    /// Reads again if the snapshot has not been confirmed for a while, for an answer that must not come from an old one.
-    pub(super) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
+    /// Reads the database again unless the snapshot was confirmed recently, for an answer that must
+    /// not come from an old snapshot.
+    pub(crate) async fn refresh_if_stale(&self) -> Result<(), SnapshotError> {
         if self.is_confirmed() {
             return Ok(());
         }
         let _turn = self.refreshing.acquire().await;
-        // The turn before may have read meanwhile.
+        // The refresh that held the permit before may have confirmed the snapshot.
         if self.is_confirmed() { Ok(()) } else { self.read_again().await }
     }
 
@@ -226,75 +241,75 @@ impl Sts {
         (0..STALE_MILLISECONDS).contains(&self.snapshot_age())
     }
 
-    /// The view of a request: read again where it has become too old to issue by. Where that fails it still serves to refuse.
-    pub(super) async fn latest_view(&self) -> View {
+    /// Returns the view of a request. Reads the database first if the snapshot is too old to issue
+    /// tokens. If that fails, the old view still serves to refuse.
+    pub(crate) async fn latest_view(&self) -> View<'_> {
         if !self.is_trusted() {
-            // A database that does not answer keeps a request for so long and no longer. What could not be read leaves the view as it is:
-            // `confirm` tells.
+            // A silent database delays a request by at most this time. After a failure the view is
+            // the old one, which `confirm` refuses.
             let _read = tokio::time::timeout(READ_PATIENCE, self.refresh_if_stale()).await;
         }
         self.view()
     }
 
-    /// True if the view may be issued by. Nothing is issued by one that could not be confirmed for too long.
+    /// Checks that tokens may be issued by the present snapshot.
     ///
     /// # Errors
-    /// [`Refusal::Unconfirmed`].
-    pub(super) fn confirm(&self) -> Result<(), Refusal> {
-        if self.is_trusted() { Ok(()) } else { Err(Refusal::Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
+    /// [`Unconfirmed`] if the snapshot is too old.
+    pub(crate) fn confirm(&self) -> Result<(), Unconfirmed> {
+        if self.is_trusted() { Ok(()) } else { Err(Unconfirmed { seconds: self.snapshot_age() / 1000 }) }
     }
 
-    /// True if the view was confirmed lately enough to issue by it.
-    pub(super) fn is_trusted(&self) -> bool {
+    /// Returns true if the snapshot was confirmed recently enough to issue tokens.
+    fn is_trusted(&self) -> bool {
         (-UNCONFIRMED_MILLISECONDS..UNCONFIRMED_MILLISECONDS).contains(&self.snapshot_age())
     }
 
-    /// How long ago the snapshot was known to be what the database holds, in milliseconds.
-    pub(super) fn snapshot_age(&self) -> i64 {
+    /// Returns the time since the snapshot was last known to equal the database, in milliseconds.
+    fn snapshot_age(&self) -> i64 {
         self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
     }
 
-    /// How long ago the database answered last, in milliseconds.
-    pub(super) fn database_silence(&self) -> i64 {
-        self.now().as_millisecond() - self.database_read_at.load(Ordering::Relaxed)
-    }
-
-    /// How far the database's clock was ahead then, in milliseconds.
-    pub(super) fn database_ahead(&self) -> i64 {
-        self.database_ahead.load(Ordering::Relaxed)
-    }
-
-    /// The present.
+    /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.key_access.clock.now()
     }
 
-    /// What is counted here.
+    /// Returns the metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Returns when the recorder has ended: no token can be issued any more.
+    /// Returns the limits on requests and failed attempts.
+    #[must_use]
+    pub fn rates(&self) -> &RateLimits {
+        &self.rates
+    }
+
+    /// Returns the check of secrets, which bounds the number of concurrent computations.
+    #[must_use]
+    pub fn secrets(&self) -> &SecretCheck {
+        &self.secrets
+    }
+
+    /// Resolves when the recorder has stopped. No token can be issued after that.
     pub async fn recorder_ended(&self) {
         self.recorder.ended().await;
     }
 
-    /// Reads the counters, and looks at the database's clock on the way.
+    /// Reads the version counters, and compares the clocks.
     async fn versions(&self) -> Result<Versions, StorageError> {
         let before = self.key_access.clock.now();
         let DatabaseState { versions, time } = self.store.state().await?;
         let after = self.key_access.clock.now();
         self.database_clock.compare(time, [before, after]);
-        self.database_read_at.store(after.as_millisecond(), Ordering::Relaxed);
-        let ahead = time.as_millisecond() - after.as_millisecond();
-        self.database_ahead.store(ahead, Ordering::Relaxed);
         Ok(versions)
     }
 }
 
-/// The most faults that are logged one by one.
+/// The maximum number of faults that are logged individually.
 const REPORTED: usize = 20;
 
 fn report(before: &Snapshot, now: &Snapshot) {

@@ -1,35 +1,33 @@
-//! What requests read instead of the database: one consistent view, replaced whole.
+//! The snapshot that requests read instead of the database: one consistent view, replaced as a
+//! whole.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::keys::{KeyAccess, KeyRing, MasterKey, TrustedKeys};
 use crate::record::Revocations;
 use crate::registry::Registry;
 use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
-use crate::verify;
 
-/// The revocations that may always be added before all are read again.
+/// The number of revocations that may be added, even to a small set, before all are read again.
 const MOST_ADDED: usize = 1024;
 
 /// Registry, keys and revocations at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// The entries.
+    /// The entries of the registry.
     pub registry: Arc<Registry>,
-    /// The keys of others.
+    /// The public keys of other issuers and of agents.
     pub trusted: Arc<TrustedKeys>,
-    /// Our keys.
+    /// Our signing keys.
     pub ring: Arc<KeyRing>,
-    /// The standing revocations.
+    /// The revocations in force.
     pub revocations: Arc<Revocations>,
-    /// The faults of each of these in the database.
     faults: Faults,
 }
 
-/// The faults of the three tables, as they were last read.
+/// The faults of the three tables at their last read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Faults {
     registry: Vec<TableFault>,
@@ -37,7 +35,7 @@ struct Faults {
     revocations: Vec<TableFault>,
 }
 
-/// The database's content cannot be read.
+/// The content of the database cannot be read.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
     /// The database failed.
@@ -46,7 +44,7 @@ pub enum SnapshotError {
 }
 
 impl Snapshot {
-    /// Reads everything.
+    /// Reads all tables.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -64,7 +62,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The versions that the parts belong to.
+    /// Returns the versions of the registry, the keys and the revocations.
     #[must_use]
     pub fn versions(&self) -> Versions {
         Versions {
@@ -74,20 +72,20 @@ impl Snapshot {
         }
     }
 
-    /// True if the database holds what servers wrote there, of every kind, as far as it was read.
+    /// Returns true if no table is known to lack rows that servers wrote.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.faults().any(|fault| matches!(fault, TableFault::Incomplete { .. }))
     }
 
-    /// The faults of the tables, as they were last read.
+    /// Returns the faults of the tables at their last read.
     pub fn faults(&self) -> impl Iterator<Item = &TableFault> {
         let Faults { registry, keys, revocations } = &self.faults;
         registry.iter().chain(keys).chain(revocations)
     }
 
-    /// Reads what has changed since, by what the versions say; `None` when nothing has. What cannot be read stays as it was, and does
-    /// not keep the rest from being followed.
+    /// Reads the parts whose version has changed. Returns `None` if nothing has changed. A part
+    /// that cannot be read keeps its old content and does not stop the others.
     pub(super) async fn refreshed(
         &self,
         versions: &Versions,
@@ -102,7 +100,8 @@ impl Snapshot {
         }
         if versions.registry != known.registry {
             read.push(newer.read_registry(store, access).await);
-            // The names that blocks were made under may stand for other issuers now. Blocks come first all the same: they cannot wait.
+            // The issuer names of blocks may now resolve to other issuers. Revocations were still
+            // read first, because they cannot wait.
             if self.registry.has_aliases() || newer.registry.has_aliases() {
                 read.push(newer.read_revocations(store).await);
             }
@@ -113,8 +112,11 @@ impl Snapshot {
         ((newer.versions() != known).then_some(newer), read.into_iter().collect())
     }
 
-    /// The same, with the faults that an inspection of the tables has found; `None` where it found nothing new. An inspection compares
-    /// codes alone: the faults that were found when the rows were read stay until they are read again.
+    /// Adds the faults that an inspection of the tables has found. Returns `None` if they are
+    /// known.
+    ///
+    /// An inspection compares codes alone. Faults found when the rows were read stay until the next
+    /// read.
     pub(super) fn inspected(&self, found: &[TableFault]) -> Option<Self> {
         let mut faults = self.faults.clone();
         for fault in found {
@@ -132,7 +134,8 @@ impl Snapshot {
 
     /// Reads the revocations that were added, or all of them.
     async fn follow_revocations(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
-        // Those that have expired go when all are read: often enough that they are never most of them.
+        // Expired revocations are dropped when all are read, often enough that they are never most
+        // of them.
         let grown = self.revocations.added() > self.revocations.count() / 2 + MOST_ADDED;
         if !grown
             && self.is_whole()
@@ -147,8 +150,8 @@ impl Snapshot {
     async fn read_revocations(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
         let Stored { version, rows, faults, is_whole, .. } = store.revocations().await?;
         let rows = self.canonical(rows.into_iter().map(|coded| coded.row).collect());
-        // A revocation that was removed past the servers goes on holding where it is known.
-        // So does one that was altered: its name may be what was altered.
+        // A revocation that was removed outside the server stays in force where it is known. So
+        // does an altered revocation, because its name may be the altered part.
         let is_sound = is_whole && faults.is_empty();
         let read =
             if is_sound { Revocations::from_rows(version, &rows) } else { self.revocations.with(version, &rows) };
@@ -157,8 +160,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Rows that name an issuer by an alias, under the name of its principals: a block covers all names of an issuer, also those that it
-    /// was given later.
+    /// Replaces the alias of an issuer in each row by the name of its principals. A block covers
+    /// all names of an issuer, including names that the issuer gets later.
     fn canonical(&self, mut rows: Vec<RevocationRow>) -> Vec<RevocationRow> {
         if self.registry.has_aliases() {
             for issuer in rows.iter_mut().filter_map(|row| row.issuer.as_mut()) {
@@ -181,24 +184,5 @@ impl Snapshot {
         self.ring = Arc::new(ring);
         self.faults.keys = faults;
         Ok(())
-    }
-
-    /// What verifying a subject token reads.
-    #[must_use]
-    pub fn verify_context<'a>(
-        &'a self,
-        issuer: &'a str,
-        max_token_bytes: usize,
-        now: Timestamp,
-    ) -> verify::Context<'a> {
-        verify::Context {
-            registry: &self.registry,
-            trusted: &self.trusted,
-            ring: &self.ring,
-            revocations: &self.revocations,
-            issuer,
-            max_token_bytes,
-            now,
-        }
     }
 }

@@ -1,22 +1,25 @@
-//! What the service tells of itself when somebody asks for the metrics.
+//! The gauges of the service, updated when the metrics are read.
 
 use jiff::Timestamp;
 use sts_jose::KeySetHealth;
 
 use super::Sts;
-use crate::storage::KeyState;
 use crate::telemetry::catalog;
 
-/// A database that has not answered for this long counts as out of reach, in milliseconds.
+/// The silence after which the database counts as unreachable, in milliseconds.
 const UP_MILLISECONDS: i64 = 5_000;
 
 impl Sts {
-    /// Sets the gauges to what is so now. No I/O.
+    /// Sets the gauges to the present values. Costs no I/O.
     pub fn observe(&self) {
         let (snapshot, metrics, now) = (self.snapshot(), &self.metrics, self.now());
         metrics.set(&catalog::SNAPSHOT_AGE, &[], seconds(self.snapshot_age().max(0)));
-        metrics.set(&catalog::DATABASE_UP, &[], f64::from(u8::from(self.database_silence() < UP_MILLISECONDS)));
-        metrics.set(&catalog::DATABASE_CLOCK_OFFSET, &[], seconds(self.database_ahead()));
+        metrics.set(
+            &catalog::DATABASE_UP,
+            &[],
+            f64::from(u8::from(self.database_clock.silence(now) < UP_MILLISECONDS)),
+        );
+        metrics.set(&catalog::DATABASE_CLOCK_OFFSET, &[], seconds(self.database_clock.ahead()));
         let versions = [
             ("registry", snapshot.registry.version()),
             ("keys", snapshot.ring.version()),
@@ -38,13 +41,8 @@ impl Sts {
     fn observe_signing_keys(&self, now: Timestamp) {
         let snapshot = self.snapshot();
         for life in snapshot.ring.lives() {
-            let state = match life.state {
-                KeyState::Next => "next",
-                KeyState::Active => "active",
-                KeyState::Retired => "retired",
-            };
             let algorithm = life.algorithm.to_string();
-            let labels = [algorithm.as_str(), state];
+            let labels = [algorithm.as_str(), life.state.as_str()];
             self.metrics.set(&catalog::SIGNING_KEYS, &labels, life.keys as f64);
             let age = now.as_millisecond() - life.oldest_since.as_millisecond();
             self.metrics.set(&catalog::SIGNING_KEY_AGE, &labels, seconds(age.max(0)));

@@ -1,21 +1,22 @@
-//! The bound on the lines of the log that refused requests leave.
+//! The limit on the log lines of refused requests.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Sts;
-use super::rate::{Rate, Source};
+use crate::rate_limits::{Rate, SourceNetwork};
 
-/// The most lines that the requests of one source leave in a minute.
+/// The maximum number of lines that the requests of one source write in a minute.
 const LINES_OF_A_SOURCE: u32 = 60;
-/// The most lines that all refused requests leave in a minute: sources are cheap.
+/// The maximum number of lines that all refused requests write in a minute. A client can use many
+/// sources.
 const LINES: u32 = 1200;
 
-/// Counts the lines of refused requests.
+/// The counters of log lines of refused requests.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
-    sources: Rate<Source>,
+    sources: Rate<SourceNetwork>,
     all: Rate<()>,
     left_out: AtomicU64,
 }
@@ -30,7 +31,8 @@ impl RefusalLog {
 }
 
 impl Sts {
-    /// Counts a refused request of `source`. If it may leave a line in the log, the number of those that left none since the last line.
+    /// Counts a refused request of `source`. If its log line may be written, returns the number of
+    /// lines omitted since the last one.
     #[must_use]
     pub fn logs_refusal_of(&self, source: IpAddr) -> Option<u64> {
         let RefusalLog { sources, all, left_out } = &self.refusal_log;

@@ -1,0 +1,107 @@
+//! The reasons why a request to the admin API was not served.
+
+use std::time::Duration;
+
+use sts_jose::{JsonError, error_chain};
+use thiserror::Error;
+
+use super::super::intake::TooSlow;
+use crate::admin::Denied;
+use crate::document::FieldFault;
+use crate::record::cut_detail;
+
+/// The pause before a retry, after load or an outage.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A request to the admin API is refused, or cannot be served now.
+#[derive(Debug, Error)]
+pub(super) enum Refused {
+    /// The operation is denied.
+    #[error(transparent)]
+    Denied(Denied),
+    /// Other requests hold the memory that the body needs.
+    #[error("other requests hold the memory for its body")]
+    RequestMemory,
+    /// Too many requests of operators are in progress.
+    #[error("too many requests of operators are served at once")]
+    Busy,
+    /// The path does not decode to UTF-8.
+    #[error("the path is malformed")]
+    Path,
+    /// The endpoint does not exist.
+    #[error("there is no such endpoint")]
+    Endpoint,
+    /// The endpoint does not support the method.
+    #[error("the endpoint does not have this method")]
+    Method,
+    /// The body is not declared as JSON.
+    #[error("the body is not declared as JSON")]
+    MediaType,
+    /// The body is not a JSON object.
+    #[error("the body is no JSON object")]
+    Json(#[source] JsonError),
+    /// The connection ended within the body.
+    #[error("the body ended early")]
+    Body,
+    #[error("the body is too large")]
+    TooLarge,
+    /// The body did not arrive in time.
+    #[error("the body took too long")]
+    SlowBody,
+    /// The deadline passed. The operation may have been performed.
+    #[error("the request took too long")]
+    TooSlow,
+    /// The task of the operation ended early.
+    #[error("the task that does it has ended early")]
+    Ended,
+}
+
+impl Refused {
+    /// Returns the stable name of the reason, for the client, for audit and for metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Denied(denied) => denied.reason(),
+            Self::RequestMemory => "request_memory",
+            Self::Busy => "busy",
+            Self::Path => "path_malformed",
+            Self::Endpoint => "endpoint_unknown",
+            Self::Method => "method_unknown",
+            Self::MediaType => "media_type_unsupported",
+            Self::Json(_) => "body_not_json",
+            Self::Body => "body_cut",
+            Self::TooLarge => "body_too_large",
+            Self::SlowBody => "body_too_slow",
+            Self::TooSlow => "too_slow",
+            Self::Ended => "ended_early",
+        }
+    }
+
+    pub(super) fn faults(&self) -> &[FieldFault] {
+        if let Self::Denied(denied) = self { denied.faults() } else { &[] }
+    }
+
+    /// Returns the refusal and its causes as text for audit. It never contains a token or a secret.
+    pub(super) fn detail(&self) -> String {
+        if let Self::Denied(denied) = self { denied.detail() } else { cut_detail(error_chain(self)) }
+    }
+
+    /// Returns the time to wait before the same request may succeed.
+    pub(super) fn retry_after(&self) -> Duration {
+        if let Self::Denied(denied) = self { denied.retry_after() } else { RETRY_AFTER }
+    }
+}
+
+impl<E> From<E> for Refused
+where
+    Denied: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Denied(error.into())
+    }
+}
+
+impl From<TooSlow> for Refused {
+    fn from(_: TooSlow) -> Self {
+        Self::TooSlow
+    }
+}

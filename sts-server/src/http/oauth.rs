@@ -1,0 +1,218 @@
+//! The endpoints of the public listener: token (RFC 6749 §3.2, RFC 8693 §2), introspection (RFC
+//! 7662 §2), revocation (RFC 7009 §2), and the public documents.
+//!
+//! The three endpoints that decide bypass the router, which would box every request about a dozen
+//! times. All others go through it.
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::get;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use tower::ServiceExt as _;
+use tower_http::cors::{Any, CorsLayer};
+
+use super::answer::{self, Unreadable, UsedHeader};
+use super::body::{self, BodyFault, HeldBody};
+use super::content_type::{Charset, FORM, charset, is_ascii};
+use super::intake::{About, Intake, Observed, TooSlow};
+use super::peer::Peer;
+use super::{App, health, jwks, metadata};
+use crate::error_kind::ErrorKind;
+use crate::exchange::{self, Call, Claimed, Refusal, claimed_client};
+use crate::telemetry::{Endpoint, RequestOutcome};
+
+/// The endpoints for agents and verifiers.
+#[derive(Debug, Clone)]
+pub struct Agents {
+    app: App,
+    others: Router,
+}
+
+impl Agents {
+    /// Creates the endpoints of a service.
+    #[must_use]
+    pub fn new(app: App) -> Self {
+        // CORS for applications in browsers, which read the public documents. The endpoints that
+        // decide have none.
+        let documents = Router::new()
+            .route("/oauth2/jwks", get(jwks::jwks))
+            .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+            .route("/.well-known/openid-configuration", get(metadata::openid))
+            .layer(CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).allow_headers(Any));
+        let others = documents
+            .route(metadata::AUTHORIZATION_PATH, get(metadata::authorize).post(metadata::authorize))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .with_state(app.clone());
+        Self { app, others }
+    }
+
+    /// Answers a request. The endpoints that decide are boxed, so that an idle connection takes
+    /// little memory.
+    pub async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response {
+        let response = match request.uri().path() {
+            "/oauth2/token" => Box::pin(decided(&self.app, Endpoint::Token, request, peer)).await,
+            "/oauth2/introspect" => Box::pin(decided(&self.app, Endpoint::Introspect, request, peer)).await,
+            "/oauth2/revoke" => Box::pin(decided(&self.app, Endpoint::Revoke, request, peer)).await,
+            _ => by_router(&self.others, request, peer).await,
+        };
+        // Before a shutdown, peers must reconnect, which leads them to another server.
+        if self.app.is_withdrawn() { answer::closing(response) } else { response }
+    }
+}
+
+/// Answers a request through a router. Its handlers learn the source from [`Peer`].
+pub(super) async fn by_router(router: &Router, mut request: Request<Body>, peer: &Peer) -> Response {
+    request.extensions_mut().insert(peer.clone());
+    router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// The reason why a request was not served.
+enum Unserved {
+    /// The parameters were not read.
+    Unreadable(Unreadable),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unserved {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<TooSlow> for Unserved {
+    fn from(_: TooSlow) -> Self {
+        Self::Refused(Refusal::TooSlow)
+    }
+}
+
+async fn decided(app: &App, endpoint: Endpoint, request: Request<Body>, peer: &Peer) -> Response {
+    let (mut head, body) = request.into_parts();
+    drop_blank_headers(&mut head.headers);
+    let intake = Intake::new(app, endpoint, &head, peer);
+    let mut observed = Observed::begin(&intake);
+    let mut held = HeldBody::default();
+    let decided = intake.in_time(async {
+        held = read(&intake, body).await?;
+        Ok(decide(endpoint, app, &call(&intake, &held)).await?)
+    });
+    let response = match decided.await {
+        Ok(response) => {
+            observed.decided(RequestOutcome::Ok, None);
+            response
+        }
+        Err(Unserved::Unreadable(unreadable)) => {
+            observed.decided(RequestOutcome::Unreadable, Some(unreadable.reason()));
+            intake.log_refusal(unreadable.reason(), || About {
+                detail: unreadable.told().to_owned(),
+                ..About::default()
+            });
+            answer::unreadable(unreadable)
+        }
+        Err(Unserved::Refused(refusal)) => {
+            observed.decided(outcome(refusal.kind()), Some(refusal.reason()));
+            refuse(&intake, &refusal, &held)
+        }
+    };
+    intake.seal(response)
+}
+
+fn call<'a>(intake: &'a Intake<'_>, body: &'a HeldBody) -> Call<'a> {
+    let Intake { head, correlation_id, source, trail, .. } = intake;
+    Call { headers: &head.headers, body, correlation_id, source: *source, trail }
+}
+
+async fn decide(endpoint: Endpoint, app: &App, call: &Call<'_>) -> Result<Response, Refusal> {
+    match endpoint {
+        Endpoint::Token => exchange::token(&app.sts, call).await.map(|token| answer::json(&token)),
+        Endpoint::Introspect => exchange::introspect(&app.sts, call).await.map(|token| answer::json(&token)),
+        Endpoint::Revoke | Endpoint::Admin => exchange::revoke(&app.sts, call).await.map(|()| answer::empty()),
+    }
+}
+
+fn refuse(intake: &Intake<'_>, refusal: &Refusal, body: &HeldBody) -> Response {
+    if refusal.kind() == ErrorKind::Unavailable {
+        intake.log_outage(refusal.reason(), refusal.detail());
+    } else {
+        intake.log_refusal(refusal.reason(), || About {
+            detail: refusal.detail(),
+            claimed_client_id: claimed_client(&intake.app.sts, &call(intake, body)),
+            claimed: Claimed::of(refusal, body),
+        });
+    }
+    let is_used = intake.head.headers.contains_key(AUTHORIZATION);
+    answer::refusal(refusal, if is_used { UsedHeader::Authorization } else { UsedHeader::None })
+}
+
+fn outcome(kind: ErrorKind) -> RequestOutcome {
+    match kind {
+        ErrorKind::TooMany => RequestOutcome::Limited,
+        ErrorKind::Unavailable => RequestOutcome::Unavailable,
+        ErrorKind::Request
+        | ErrorKind::Token
+        | ErrorKind::Target
+        | ErrorKind::Scope
+        | ErrorKind::Grant
+        | ErrorKind::UnsupportedGrant
+        | ErrorKind::Client
+        | ErrorKind::TokenSize => RequestOutcome::Refused,
+    }
+}
+
+/// Reads the body. Checks the rate limit of the source before the first byte.
+async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Unserved> {
+    if let Err(limited) = intake.app.sts.rates().admit_source(intake.source) {
+        body::leave(intake.peer);
+        return Err(Unserved::Refused(limited.into()));
+    }
+    let charset = match check_head(intake) {
+        Ok(charset) => charset,
+        Err(unreadable) => {
+            body::leave(intake.peer);
+            return Err(Unserved::Unreadable(unreadable));
+        }
+    };
+    let body = intake.read(body).await.map_err(|fault| match fault {
+        BodyFault::TooLarge => Unserved::Unreadable(Unreadable::TooLarge),
+        BodyFault::Malformed => Unserved::Unreadable(Unreadable::Body),
+        BodyFault::TooSlow => Unserved::Unreadable(Unreadable::TooSlow),
+        BodyFault::NoMemory => Unserved::Refused(Refusal::RequestMemory),
+    })?;
+    if charset == Charset::AsciiCompatible && !is_ascii(&body) {
+        return Err(Unserved::Unreadable(Unreadable::Charset));
+    }
+    Ok(body)
+}
+
+fn check_head(intake: &Intake<'_>) -> Result<Charset, Unreadable> {
+    let head = intake.head;
+    if head.method != Method::POST {
+        return Err(Unreadable::Method);
+    }
+    // RFC 6749 §3.2: parameters are in the body, never in the URI.
+    if head.uri.query().is_some() {
+        return Err(Unreadable::Query);
+    }
+    let charset = charset(&head.headers, FORM).ok_or(Unreadable::ContentType)?;
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return Err(Unreadable::ContentEncoding);
+    }
+    Ok(charset)
+}
+
+/// The header of a proof of possession. Its presence counts, even if it is empty.
+const PROOF: &str = "dpop";
+
+/// Drops empty headers, which count as absent like empty parameters. Keeps [`PROOF`], whose
+/// presence alone is refused.
+fn drop_blank_headers(headers: &mut HeaderMap) {
+    let is_blank = |(name, value): &(&HeaderName, &HeaderValue)| {
+        value.as_bytes().trim_ascii().is_empty() && name.as_str() != PROOF
+    };
+    if headers.iter().any(|header| is_blank(&header)) {
+        let kept = headers.iter().filter(|header| !is_blank(header));
+        *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    }
+}
