@@ -69,10 +69,7 @@ impl ExplainRequest {
         }
         let body = self.body()?;
         let headers = self.headers()?;
-        let subject = match self.supposed()? {
-            None => None,
-            Some(supposed) => Some(suppose(&sts.view().verify_context(), supposed)),
-        };
+        let subject = self.supposed()?.map(|supposed| suppose(&sts.view().verify_context(), supposed));
         let supposition = Supposition { actor, subject };
         Ok(exchange::explain(sts, body.as_bytes(), &headers, supposition).await)
     }
