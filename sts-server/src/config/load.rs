@@ -310,7 +310,7 @@ fn given_options(
         let key = name.get_ref().as_ref();
         let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
         if !is_table(&path) {
-            given.extend(given_option(reader, around, (name.span().start, key), value));
+            given.extend(given_option(reader, around, name.span().start, key, value));
             continue;
         }
         match value.get_ref() {
@@ -330,7 +330,8 @@ fn is_table(path: &str) -> bool {
 fn given_option(
     reader: &mut Reader<'_>,
     table: Option<&str>,
-    (offset, key): (usize, &str),
+    offset: usize,
+    key: &str,
     value: &Spanned<DeValue<'_>>,
 ) -> Option<(&'static ConfigOption, String, usize)> {
     let line = reader.line(offset);

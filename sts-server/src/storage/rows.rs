@@ -6,19 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::MAC_BYTES;
 
-/// The time that a row is kept after its subject has expired; larger than clock differences.
-pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
-
-/// Returns the time from which a row about something that expires at `expiry` may be deleted.
-#[must_use]
-pub fn forget_at(expiry: Timestamp) -> Timestamp {
-    expiry.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX)
-}
-
 /// The version of a set of rows: a counter that every change raises, and a random value drawn by
 /// every raise.
 ///
-/// The counter alone is not enough: it can go back with a lost log, and be raised again.
+/// Two versions are equal only if both numbers are. The counter alone is not enough: it can go back
+/// with a lost write-ahead log, and another change can raise it again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Raised by every change.
@@ -58,7 +50,8 @@ pub struct Stored<Row> {
     pub rows: Vec<CodedRow<Row>>,
     /// The rows with wrong codes, and the rows that could not be read.
     pub faults: Vec<TableFault>,
-    /// True if the rows are exactly those that servers wrote under this master key.
+    /// True if the rows are exactly those that servers wrote under this master key: none was
+    /// removed or restored directly in the database.
     pub is_whole: bool,
 }
 
@@ -69,7 +62,8 @@ pub struct CodedRow<Row> {
     pub row: Row,
     /// The code of the row's content under the present master key. Equal content has an equal code.
     pub code: RowCode,
-    /// True if the row was stored with that code, and not written directly in the database.
+    /// True if the row was stored with that code. Otherwise it was written or altered directly in
+    /// the database.
     pub is_vouched: bool,
 }
 
@@ -95,7 +89,8 @@ pub enum TableFault {
         /// The reason why the row cannot be read.
         reason: String,
     },
-    /// A row was removed or restored directly in the database, or the master key is another.
+    /// A row was removed or restored directly in the database, or the codes belong to another
+    /// master key.
     Incomplete {
         /// The table with the fault.
         table: &'static str,
@@ -197,7 +192,8 @@ pub enum EntryChange {
 pub enum Changed {
     /// The change was applied and led to this version.
     Applied(Version),
-    /// The rows have changed since they were read. Nothing was written; read and decide again.
+    /// The rows have changed since they were read, and nothing was written. Read them again and
+    /// decide again.
     Conflict,
 }
 
@@ -342,7 +338,7 @@ pub struct OneTimeValue {
     pub namespace: String,
     /// The text of the value.
     pub value: String,
-    /// The time from which the row may be deleted: [`forget_at`] of the time from which the value
+    /// The time from which the row may be deleted: [`forget_at`](super::forget_at) of the time from which the value
     /// is rejected anyway.
     pub expires_at: Timestamp,
 }
@@ -372,7 +368,7 @@ pub struct TokenRow {
     pub client_id: String,
     /// The time of issue.
     pub issued_at: Timestamp,
-    /// The time from which the row may be deleted: [`forget_at`] of the token's expiry.
+    /// The time from which the row may be deleted: [`forget_at`](super::forget_at) of the token's expiry.
     pub expires_at: Timestamp,
 }
 
