@@ -43,6 +43,33 @@ async fn the_tutorial_prints_what_it_shows_with_agents_in_typescript() {
     }
 }
 
+#[tokio::test]
+async fn the_files_of_the_page_on_setup_are_accepted_and_explained_as_shown() {
+    let mut reader = Reader::new().await;
+    let page = links::read(&links::root().join("docs/serve.md"));
+    for (name, text) in ["sts.toml", "registry.toml"].into_iter().zip(blocks(&page, "toml")) {
+        let text = text.replace('…', &"0f".repeat(32));
+        std::fs::write(reader.folder().join(name), text).expect("the folder is ours");
+    }
+    let make_key =
+        blocks(&page, "sh").into_iter().find(|command| command.starts_with("openssl ")).expect("a master key");
+    assert_eq!(reader.run(make_key).await.1, 0);
+    let (printed, code) = reader.run("sts-server check --config sts.toml").await;
+    assert_eq!(code, 0, "{printed}");
+    assert_eq!(reader.run("sts-server migrate --config sts.toml").await.1, 0);
+    assert_eq!(reader.run("sts-server apply --config sts.toml registry.toml").await.1, 0);
+    let session = blocks(&page, "text").into_iter().find_map(|block| block.strip_prefix("$ ")).expect("a session");
+    let (command, shown) = session.split_once("\n1. ").expect("a command and its output");
+    let (printed, _) = reader.run(command).await;
+    assert_eq!(printed, format!("1. {shown}"));
+}
+
+/// The blocks of a page with this info string.
+fn blocks<'a>(page: &'a str, info: &str) -> Vec<&'a str> {
+    let fence = format!("```{info}\n");
+    page.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
 /// Where the agents of this test listen.
 struct Addresses {
     coordinator: String,
