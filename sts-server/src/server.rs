@@ -233,7 +233,7 @@ impl Server {
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
         server.tasks.spawn(watch_recorder(Arc::clone(&sts), ended.clone()));
-        server.tasks.spawn(maintain(sts, administration, (Arc::clone(&foundation.store), access), ended));
+        server.tasks.spawn(maintain(sts, administration, Arc::clone(&foundation.store), access, ended));
         Ok(server)
     }
 
@@ -306,7 +306,8 @@ async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 async fn maintain(
     sts: Arc<Sts>,
     administration: Administration,
-    (store, access): (Arc<dyn Store>, Arc<Access>),
+    store: Arc<dyn Store>,
+    access: Arc<Access>,
     mut ended: watch::Receiver<bool>,
 ) {
     let mut turn: u32 = 0;

@@ -27,7 +27,8 @@ pub struct UnknownName {
 pub(super) fn check(
     revocation: &Revocation,
     issuers: &[&str],
-    (entries, registry): (&[EntryRow], &Registry),
+    entries: &[EntryRow],
+    registry: &Registry,
 ) -> Result<(), UnknownName> {
     let Revocation { kind, issuer, value } = revocation;
     let ids = |kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| entry.id.as_str());

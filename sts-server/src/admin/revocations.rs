@@ -249,7 +249,7 @@ impl Administration {
             let (revocation, entries) = (&request.revocation, stored.entries());
             let operators = self.config.admin.oidc.issuer.as_deref();
             let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
-            known_names::check(revocation, &issuers, (&entries, &registry))?;
+            known_names::check(revocation, &issuers, &entries, &registry)?;
         }
         let row = self.revocation_row(&request).await?;
         let RevokeRequest { revocation, reach, .. } = &request;

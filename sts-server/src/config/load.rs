@@ -308,7 +308,7 @@ fn given_options(
         let key = &**name;
         let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
         if !is_table(&path) {
-            given.extend(given_option(reader, around, (*line, key), value));
+            given.extend(given_option(reader, around, *line, key, value));
             continue;
         }
         match &value.value {
@@ -328,7 +328,8 @@ fn is_table(path: &str) -> bool {
 fn given_option(
     reader: &mut Reader<'_>,
     table: Option<&str>,
-    (line, key): (usize, &str),
+    line: usize,
+    key: &str,
     value: &Node<'_>,
 ) -> Option<(&'static ConfigOption, String, usize)> {
     let Some(option) = OPTIONS.iter().find(|option| option.table == table && option.key == key) else {

@@ -116,7 +116,7 @@ pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: S
     let view = sts.view();
     let mut steps = Steps::default();
     let asker = supposition.actor;
-    let decided = explain_steps(&view, (body, headers), supposition, &mut steps).await;
+    let decided = explain_steps(&view, body, headers, supposition, &mut steps).await;
     let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, sts.issuer()));
     Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker).await, outcome }
 }
@@ -190,7 +190,8 @@ async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<T
 
 async fn explain_steps(
     view: &View<'_>,
-    (body, headers): (&[u8], &HeaderMap),
+    body: &[u8],
+    headers: &HeaderMap,
     supposition: Supposition<'_>,
     steps: &mut Steps,
 ) -> Result<Ruling, Refusal> {

@@ -144,7 +144,7 @@ impl Listener {
                         () = announced(shutdown) => return,
                     };
                     match admission {
-                        Admission::Admitted(place) => self.spawn((stream, peer), place, shutdown.clone()),
+                        Admission::Admitted(place) => self.spawn(stream, peer, place, shutdown.clone()),
                         Admission::SourceFull => self.counted.0.turned_away(self.counted.1),
                     }
                 }
@@ -175,12 +175,12 @@ impl Listener {
             };
             if let Some(place) = self.places.try_admit(peer.ip()) {
                 stream.set_nonblocking(true)?;
-                self.spawn((TcpStream::from_std(stream)?, peer), place, shutdown.clone());
+                self.spawn(TcpStream::from_std(stream)?, peer, place, shutdown.clone());
             }
         }
     }
 
-    fn spawn(self: &Arc<Self>, (stream, peer): (TcpStream, SocketAddr), place: Place, shutdown: watch::Receiver<bool>) {
+    fn spawn(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, shutdown: watch::Receiver<bool>) {
         let this = Arc::clone(self);
         let (metrics, whose) = &self.counted;
         let open = metrics.connected(*whose);

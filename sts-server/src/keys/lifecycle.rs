@@ -161,7 +161,7 @@ pub async fn rotate(
     change(policy, audit, |rows, now| {
         let mut changes = KeyChanges::default();
         for algorithm in SIGNING_ALGORITHMS.into_iter().filter(|known| algorithm.is_none_or(|named| named == *known)) {
-            let promoted = promote(policy, rows, algorithm, (rotation, now))?;
+            let promoted = promote(policy, rows, algorithm, rotation, now)?;
             changes.put.extend(promoted);
         }
         check_published(rows, &changes)?;
@@ -185,7 +185,7 @@ pub async fn revoke(
         let rest: Vec<KeyRow> = rows.iter().filter(|row| row.kid != kid).cloned().collect();
         let algorithm = revoked.algorithm.parse().map_err(|_unknown| KeyLifeError::Unknown(kid.to_owned()));
         let mut put = match revoked.state {
-            KeyState::Active => promote(policy, &rest, algorithm?, (Rotation::Now, now))?,
+            KeyState::Active => promote(policy, &rest, algorithm?, Rotation::Now, now)?,
             KeyState::Next | KeyState::Retired => Vec::new(),
         };
         if put.is_empty() {
@@ -216,7 +216,7 @@ pub async fn maintain(
         };
         for row in rows.iter().filter(due) {
             let Ok(algorithm) = row.algorithm.parse() else { continue };
-            match promote(policy, rows, algorithm, (Rotation::WhenPublished, now)) {
+            match promote(policy, rows, algorithm, Rotation::WhenPublished, now) {
                 Ok(promoted) => {
                     let wanted = KeyChanges { put: promoted, ..changes.clone() };
                     match check_published(rows, &wanted) {
@@ -301,7 +301,8 @@ fn promote(
     policy: &KeyPolicy<'_>,
     rows: &[KeyRow],
     algorithm: Algorithm,
-    (rotation, now): (Rotation, Timestamp),
+    rotation: Rotation,
+    now: Timestamp,
 ) -> Result<Vec<KeyRow>, KeyLifeError> {
     let Some(next) = find(rows, algorithm, KeyState::Next) else { return Ok(Vec::new()) };
     let earliest = next.state_since.checked_add(publish_window(policy.max_ttl)).unwrap_or(Timestamp::MAX);

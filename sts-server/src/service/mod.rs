@@ -188,7 +188,7 @@ impl Sts {
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.key_access.clock.now());
         let versions = self.versions().await?;
-        let (newer, read) = present.refreshed(&versions, &*self.store, (&self.master, &self.key_access)).await;
+        let (newer, read) = present.refreshed(&versions, &*self.store, &self.master, &self.key_access).await;
         if let Some(newer) = newer {
             self.adopt(&present, newer);
         }

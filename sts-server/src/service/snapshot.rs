@@ -90,7 +90,8 @@ impl Snapshot {
         &self,
         versions: &Versions,
         store: &dyn Store,
-        (master, access): (&MasterKey, &KeyAccess),
+        master: &MasterKey,
+        access: &KeyAccess,
     ) -> (Option<Self>, Result<(), SnapshotError>) {
         let mut newer = self.clone();
         let known = self.versions();

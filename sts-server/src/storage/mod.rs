@@ -14,6 +14,7 @@ mod audit_bounds;
 mod coded;
 mod codes;
 mod columns;
+mod expiry;
 mod one_time;
 mod rows;
 
@@ -22,11 +23,11 @@ pub mod sqlite;
 mod words;
 
 pub use codes::RowCodes;
+pub use expiry::{CLOCK_MARGIN, forget_at};
 pub use rows::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, CLOCK_MARGIN, Changed, CodedRow, DatabaseState, EntryChange,
-    EntryKind, EntryRow, Fresh, FreshState, KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows,
-    RevocationKind, RevocationRow, RowCode, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow,
-    UncheckedAuditRow, Version, Versions, forget_at,
+    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, CodedRow, DatabaseState, EntryChange, EntryKind, EntryRow,
+    Fresh, FreshState, KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow,
+    RowCode, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
 };
 
 /// An error of the database or of its content.

@@ -6,16 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::MAC_BYTES;
 
-/// The time that a row is kept after its subject has expired. Servers and databases whose clocks
-/// differ by less than this agree that it has expired.
-pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
-
-/// Returns the time from which a row about something that expires at `expiry` may be deleted.
-#[must_use]
-pub fn forget_at(expiry: Timestamp) -> Timestamp {
-    expiry.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX)
-}
-
 /// The version of a set of rows: a counter that every change raises, and a random value drawn by
 /// every raise.
 ///
@@ -348,7 +338,7 @@ pub struct OneTimeValue {
     pub namespace: String,
     /// The text of the value.
     pub value: String,
-    /// The time from which the row may be deleted: [`forget_at`] of the time from which the value
+    /// The time from which the row may be deleted: [`forget_at`](super::forget_at) of the time from which the value
     /// is rejected anyway.
     pub expires_at: Timestamp,
 }
@@ -378,7 +368,7 @@ pub struct TokenRow {
     pub client_id: String,
     /// The time of issue.
     pub issued_at: Timestamp,
-    /// The time from which the row may be deleted: [`forget_at`] of the token's expiry.
+    /// The time from which the row may be deleted: [`forget_at`](super::forget_at) of the token's expiry.
     pub expires_at: Timestamp,
 }
 

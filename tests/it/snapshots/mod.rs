@@ -16,7 +16,7 @@ async fn documents_and_answers_leave_as_they_are_written_down() {
     let harness = Setup::default().operators().start().await;
     let token = harness.first_hop().await;
     let unknown = harness.admin("GET", "/agents/unknown").by("reader").send().await;
-    let malformed = harness.admin("PUT", "/agents/robot").by("admin").json(&json!({ "id": "robot", "token_tll": 5 }));
+    let unconditional = harness.admin("PUT", "/agents/robot").by("admin").json(&json!({ "id": "robot" }));
     for (name, body) in [
         ("metadata", harness.get("/.well-known/oauth-authorization-server").await.json),
         ("openid_configuration", harness.get("/.well-known/openid-configuration").await.json),
@@ -24,7 +24,7 @@ async fn documents_and_answers_leave_as_they_are_written_down() {
         ("introspection", harness.introspect("inventory", &token).send().await.json),
         ("introspection_inactive", harness.introspect("inventory", "no token").send().await.json),
         ("problem", unknown.json),
-        ("problem_with_faults", malformed.send().await.json),
+        ("problem_precondition", unconditional.send().await.json),
     ] {
         assert_snapshot(&harness, name, body);
     }

@@ -31,7 +31,8 @@ pub(super) async fn change_keys(
     pool: &PgPool,
     codes: &RowCodes,
     expected: Version,
-    (changes, audit): (&KeyChanges, &[AuditRow]),
+    changes: &KeyChanges,
+    audit: &[AuditRow],
 ) -> Result<Changed, PostgresError> {
     let mut transaction = transaction::changing_keys(pool).await?;
     let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {
@@ -48,7 +49,8 @@ pub(super) async fn reseal(
     pool: &PgPool,
     [codes, next]: [&RowCodes; 2],
     expected: Version,
-    (changes, audit): (&KeyChanges, &[AuditRow]),
+    changes: &KeyChanges,
+    audit: &[AuditRow],
 ) -> Result<Changed, PostgresError> {
     let mut transaction = transaction::changing_everything(pool).await?;
     let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {

@@ -200,7 +200,7 @@ impl Store for PostgresStore {
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(registry::change_entries(&self.pools.pool, &self.codes, expected, (changes, audit))).await
+        within(registry::change_entries(&self.pools.pool, &self.codes, expected, changes, audit)).await
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
@@ -213,7 +213,7 @@ impl Store for PostgresStore {
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::change_keys(&self.pools.pool, &self.codes, expected, (changes, audit))).await
+        within(keys::change_keys(&self.pools.pool, &self.codes, expected, changes, audit)).await
     }
 
     async fn reseal(
@@ -223,7 +223,7 @@ impl Store for PostgresStore {
         next: &RowCodes,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::reseal(&self.pools.pool, [&self.codes, next], expected, (changes, audit))).await
+        within(keys::reseal(&self.pools.pool, [&self.codes, next], expected, changes, audit)).await
     }
 
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {

@@ -49,7 +49,8 @@ pub(super) async fn change_entries(
     pool: &PgPool,
     codes: &RowCodes,
     expected: Version,
-    (changes, audit): (&[EntryChange], &[AuditRow]),
+    changes: &[EntryChange],
+    audit: &[AuditRow],
 ) -> Result<Changed, PostgresError> {
     let mut transaction = transaction::changing(pool).await?;
     let Some(mut counter) = counter::at(&mut transaction, EntryColumns::COUNTER, codes, expected).await? else {

@@ -31,7 +31,8 @@ pub(super) async fn change_keys(
     writer: &SqlitePool,
     codes: &RowCodes,
     expected: Version,
-    (changes, audit): (&KeyChanges, &[AuditRow]),
+    changes: &KeyChanges,
+    audit: &[AuditRow],
 ) -> Result<Changed, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {
@@ -48,7 +49,8 @@ pub(super) async fn reseal(
     writer: &SqlitePool,
     [codes, next]: [&RowCodes; 2],
     expected: Version,
-    (changes, audit): (&KeyChanges, &[AuditRow]),
+    changes: &KeyChanges,
+    audit: &[AuditRow],
 ) -> Result<Changed, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {

@@ -121,7 +121,7 @@ impl Store for SqliteStore {
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        Ok(registry::change_entries(&self.writer, &self.codes, expected, (changes, audit)).await?)
+        Ok(registry::change_entries(&self.writer, &self.codes, expected, changes, audit).await?)
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
@@ -134,7 +134,7 @@ impl Store for SqliteStore {
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        Ok(keys::change_keys(&self.writer, &self.codes, expected, (changes, audit)).await?)
+        Ok(keys::change_keys(&self.writer, &self.codes, expected, changes, audit).await?)
     }
 
     async fn reseal(
@@ -144,7 +144,7 @@ impl Store for SqliteStore {
         next: &RowCodes,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        Ok(keys::reseal(&self.writer, [&self.codes, next], expected, (changes, audit)).await?)
+        Ok(keys::reseal(&self.writer, [&self.codes, next], expected, changes, audit).await?)
     }
 
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {

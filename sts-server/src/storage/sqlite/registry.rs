@@ -41,7 +41,8 @@ pub(super) async fn change_entries(
     writer: &SqlitePool,
     codes: &RowCodes,
     expected: Version,
-    (changes, audit): (&[EntryChange], &[AuditRow]),
+    changes: &[EntryChange],
+    audit: &[AuditRow],
 ) -> Result<Changed, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let Some(mut counter) = counter::at(&mut transaction, EntryColumns::COUNTER, codes, expected).await? else {
