@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sts_jose::Egress;
-use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue};
 
 use super::admin::{ADMIN_TOKEN, oidc_faults};
 use super::database_url::unverified;
@@ -17,7 +15,7 @@ use super::{
     Admin, AdminOidc, Config, Database, EgressOptions, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry,
     Tls, TokenTyp, VARIABLE_PREFIX,
 };
-use crate::document::{self, Reader, nearest};
+use crate::document::{self, Member, Node, NodeTable, NodeValue, Reader, nearest};
 use crate::fault::{Fault, Severity};
 use crate::telemetry::LogFormat;
 use crate::ttl::Ttl;
@@ -303,18 +301,18 @@ impl Loader {
 fn given_options(
     reader: &mut Reader<'_>,
     around: Option<&str>,
-    table: &DeTable<'_>,
+    table: &NodeTable<'_>,
 ) -> Vec<(&'static ConfigOption, String, usize)> {
     let mut given = Vec::new();
-    for (name, value) in table {
-        let key = name.get_ref().as_ref();
+    for Member { line, name, node: value } in &table.0 {
+        let key = &**name;
         let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
         if !is_table(&path) {
-            given.extend(given_option(reader, around, name.span().start, key, value));
+            given.extend(given_option(reader, around, *line, key, value));
             continue;
         }
-        match value.get_ref() {
-            DeValue::Table(inner) => given.extend(given_options(reader, Some(&path), inner)),
+        match &value.value {
+            NodeValue::Table(inner) => given.extend(given_options(reader, Some(&path), inner)),
             _ => reader.wrong_type(&path, "a table", value),
         }
     }
@@ -330,11 +328,10 @@ fn is_table(path: &str) -> bool {
 fn given_option(
     reader: &mut Reader<'_>,
     table: Option<&str>,
-    offset: usize,
+    line: usize,
     key: &str,
-    value: &Spanned<DeValue<'_>>,
+    value: &Node<'_>,
 ) -> Option<(&'static ConfigOption, String, usize)> {
-    let line = reader.line(offset);
     let Some(option) = OPTIONS.iter().find(|option| option.table == table && option.key == key) else {
         let label = table.map_or("the configuration".to_owned(), |table| format!("[{table}]"));
         let within = |of: &'static str| match table {
@@ -346,15 +343,14 @@ fn given_option(
         reader.unknown_key(line, key, &label, keys.chain(tables));
         return None;
     };
-    let text = match (option.kind, value.get_ref()) {
-        (OptionKind::Text | OptionKind::SecretText, DeValue::String(text)) => text.to_string(),
-        (OptionKind::Integer, DeValue::Integer(integer)) => {
-            // What i64 cannot hold, no option can: the text then says it all.
-            i64::from_str_radix(integer.as_str(), integer.radix())
-                .map_or_else(|_| integer.as_str().to_owned(), |integer| integer.to_string())
+    let text = match (option.kind, &value.value) {
+        (OptionKind::Text | OptionKind::SecretText, NodeValue::Text(text)) => text.to_string(),
+        // What i64 cannot hold, no option can: the text then says it all.
+        (OptionKind::Integer, NodeValue::Integer { value, text }) => {
+            value.map_or_else(|| text.to_string(), |integer| integer.to_string())
         }
-        (OptionKind::Boolean, DeValue::Boolean(boolean)) => boolean.to_string(),
-        (OptionKind::List, DeValue::Array(values)) => match strings(values) {
+        (OptionKind::Boolean, NodeValue::Boolean(boolean)) => boolean.to_string(),
+        (OptionKind::List, NodeValue::Array(values)) => match strings(values) {
             Some(texts) => texts.join(","),
             None => return refuse(reader, option, "an array of strings", value),
         },
@@ -368,8 +364,8 @@ fn given_option(
 }
 
 /// An array of tables as a JSON array; none where any of them is at fault.
-fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Spanned<DeValue<'_>>) -> Option<String> {
-    let mut whole = matches!(value.get_ref(), DeValue::Array(_));
+fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Node<'_>) -> Option<String> {
+    let mut whole = matches!(value.value, NodeValue::Array(_));
     let mut tables = Vec::new();
     for (line, table) in document::tables(reader, &option.path(), value) {
         let read = reader.entry(&ADMIN_TOKEN, line, table);
@@ -380,20 +376,12 @@ fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Spanned<D
 }
 
 /// The texts of an array of nothing else.
-fn strings<'a>(values: &'a DeArray<'_>) -> Option<Vec<&'a str>> {
-    let string = |value: &'a Spanned<DeValue<'_>>| match value.get_ref() {
-        DeValue::String(text) => Some(text.as_ref()),
-        DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => None,
-    };
+fn strings<'a>(values: &'a [Node<'_>]) -> Option<Vec<&'a str>> {
+    let string = |node: &'a Node<'_>| if let NodeValue::Text(text) = &node.value { Some(text.as_ref()) } else { None };
     values.iter().map(string).collect()
 }
 
-fn refuse<T>(reader: &mut Reader<'_>, option: &ConfigOption, wanted: &str, value: &Spanned<DeValue<'_>>) -> Option<T> {
+fn refuse<T>(reader: &mut Reader<'_>, option: &ConfigOption, wanted: &str, value: &Node<'_>) -> Option<T> {
     reader.wrong_type(&option.path(), wanted, value);
     None
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use toml::de::DeValue;
 use utoipa::ToSchema;
 
+use super::node::{NodeTable, Pointers};
 use super::{Reader, Schema};
 use crate::fault::Fault;
 
@@ -31,17 +31,6 @@ pub struct FieldFault {
     pub help: Option<String>,
 }
 
-/// A JSON object as the text of a TOML document.
-#[derive(Debug, Clone)]
-pub(crate) struct JsonText {
-    /// The document.
-    pub(crate) text: String,
-    /// The pointer of each line.
-    pointers: Vec<String>,
-    /// What TOML has no word for.
-    pub(crate) faults: Vec<FieldFault>,
-}
-
 impl FieldFault {
     /// A fault at a place of the body.
     #[must_use]
@@ -56,56 +45,16 @@ impl FieldFault {
     }
 }
 
-impl JsonText {
-    /// Writes `object` as a table under `head`: a header such as `[[agents]]`, or nothing.
-    pub(crate) fn write(head: &str, object: &Map<String, Value>) -> Self {
-        let mut written = Self { text: String::new(), pointers: Vec::new(), faults: Vec::new() };
-        written.line("", head);
-        for (name, value) in object {
-            written.member("", name, value, "");
-        }
-        written
-    }
+/// Returns the nodes of an object, and the pointers that their lines stand for.
+pub(crate) fn read_json(object: &Map<String, Value>) -> (NodeTable<'_>, Pointers) {
+    NodeTable::of_json(object)
+}
 
-    /// Where a fault is about: in the body, or in none.
-    pub(crate) fn fault(&self, fault: &Fault) -> FieldFault {
-        let line = fault.line.filter(|_| fault.file == Path::new(BODY));
-        let pointer = line.and_then(|line| self.pointers.get(line.saturating_sub(1)).cloned());
-        FieldFault { pointer, parameter: None, message: fault.message.clone(), help: fault.help.clone() }
-    }
-
-    fn line(&mut self, pointer: &str, text: &str) {
-        self.text.push_str(text);
-        self.text.push('\n');
-        self.pointers.push(pointer.to_owned());
-    }
-
-    fn member(&mut self, around: &str, name: &str, value: &Value, end: &str) {
-        let pointer = format!("{around}/{}", name.replace('~', "~0").replace('/', "~1"));
-        self.value(&pointer, &format!("{} = ", quoted(name)), value, end);
-    }
-
-    fn value(&mut self, pointer: &str, begin: &str, value: &Value, end: &str) {
-        match value {
-            Value::Null => self.faults.push(FieldFault::at(pointer, "null is no value; leave the key out")),
-            Value::Bool(_) | Value::Number(_) => self.line(pointer, &format!("{begin}{value}{end}")),
-            Value::String(text) => self.line(pointer, &format!("{begin}{}{end}", quoted(text))),
-            Value::Array(elements) => {
-                self.line(pointer, &format!("{begin}["));
-                for (index, element) in elements.iter().enumerate() {
-                    self.value(&format!("{pointer}/{index}"), "", element, ",");
-                }
-                self.line(pointer, &format!("]{end}"));
-            }
-            Value::Object(members) => {
-                self.line(pointer, &format!("{begin}{{"));
-                for (name, member) in members {
-                    self.member(pointer, name, member, ",");
-                }
-                self.line(pointer, &format!("}}{end}"));
-            }
-        }
-    }
+/// Returns a fault with its place in the body, if it has one there.
+pub(crate) fn fault_at(pointers: &Pointers, fault: &Fault) -> FieldFault {
+    let line = fault.line.filter(|_| fault.file == Path::new(BODY));
+    let pointer = line.and_then(|line| pointers.at(line)).map(str::to_owned);
+    FieldFault { pointer, parameter: None, message: fault.message.clone(), help: fault.help.clone() }
 }
 
 /// What is right of an object that `schema` describes.
@@ -113,14 +62,14 @@ impl JsonText {
 /// # Errors
 /// Every fault, if there is one.
 pub(crate) fn read_object(schema: &Schema, object: &Map<String, Value>) -> Result<Map<String, Value>, Vec<FieldFault>> {
-    let written = JsonText::write("", object);
-    let (mut reader, table) = Reader::parse(Path::new(BODY), &written.text);
-    let read = table.map(|table| reader.entry(schema, 1, &table));
-    let mut faults = written.faults.clone();
-    faults.extend(reader.into_faults().iter().map(|fault| written.fault(fault)));
-    match read {
-        Some(read) if faults.is_empty() => Ok(read.values),
-        Some(_) | None => Err(faults),
+    let (table, pointers) = read_json(object);
+    let mut reader = Reader::new(Path::new(BODY));
+    let read = reader.entry(schema, 1, &table);
+    let faults = reader.into_faults();
+    if faults.is_empty() {
+        Ok(read.values)
+    } else {
+        Err(faults.iter().map(|fault| fault_at(&pointers, fault)).collect())
     }
 }
 
@@ -141,31 +90,6 @@ pub(crate) fn read_tables(schema: &Schema, text: &str) -> Result<Vec<Map<String,
         })
     });
     tables.collect()
-}
-
-/// A text as a basic string of TOML: JSON's escapes are TOML's too, which wants one more.
-fn quoted(text: &str) -> String {
-    Value::String(text.to_owned()).to_string().replace('\u{7f}', "\\u007f")
-}
-
-/// The tables of an array in a file, each with its line; what is no table is a fault.
-pub(crate) fn tables<'a, 't>(
-    reader: &mut Reader<'_>,
-    name: &str,
-    value: &'a toml::Spanned<DeValue<'t>>,
-) -> Vec<(usize, &'a toml::de::DeTable<'t>)> {
-    let DeValue::Array(elements) = value.get_ref() else {
-        reader.wrong_type(name, "an array of tables", value);
-        return Vec::new();
-    };
-    let mut tables = Vec::with_capacity(elements.len());
-    for element in elements {
-        match element.get_ref() {
-            DeValue::Table(table) => tables.push((reader.line(element.span().start), table)),
-            _ => reader.wrong_type(name, "an array of tables", element),
-        }
-    }
-    tables
 }
 
 #[cfg(test)]

@@ -4,19 +4,21 @@
 //! values that leave their grammar, and passes on what is right as JSON. What must never: knowledge of what a key means.
 
 mod json;
+mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use sts_jose::read_text_file;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 pub use json::FieldFault;
-pub(crate) use json::{BODY, JsonText, read_object, read_tables, tables};
+pub(crate) use json::{BODY, fault_at, read_json, read_object, read_tables};
+pub(crate) use node::{Member, Node, NodeTable, NodeValue, Pointers};
 
 use crate::fault::{Fault, Severity};
+use node::Lines;
 
 /// What a table may hold.
 #[derive(Debug)]
@@ -84,8 +86,6 @@ pub(crate) struct ReadTable {
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     file: &'a Path,
-    /// Where each line begins, in bytes.
-    line_starts: Vec<usize>,
     /// The lines of the table that is being read.
     lines: BTreeMap<String, usize>,
     /// The unread keys of the table that is being read.
@@ -110,23 +110,22 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 impl<'a> Reader<'a> {
-    /// Parses `text`; on faults of syntax, all that the parser finds, there is no table.
-    pub(crate) fn parse<'t>(file: &'a Path, text: &'t str) -> (Self, Option<DeTable<'t>>) {
-        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect();
-        let mut reader =
-            Self { file, line_starts, lines: BTreeMap::new(), unread: BTreeSet::new(), faults: Vec::new() };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let line = error.span().map(|span| reader.line(span.start));
-            reader.fault(line, format!("not TOML: {}", error.message()));
-        }
-        let table = errors.is_empty().then(|| table.into_inner());
-        (reader, table)
+    /// Returns the reader of a document that is there already.
+    pub(crate) fn new(file: &'a Path) -> Self {
+        Self { file, lines: BTreeMap::new(), unread: BTreeSet::new(), faults: Vec::new() }
     }
 
-    /// The line, from 1, of a place in the text.
-    pub(crate) fn line(&self, offset: usize) -> usize {
-        self.line_starts.partition_point(|start| *start <= offset)
+    /// Parses `text`. If there are syntax faults, the reader holds all of them and there is no
+    /// table.
+    pub(crate) fn parse<'t>(file: &'a Path, text: &'t str) -> (Self, Option<NodeTable<'t>>) {
+        let (mut reader, lines) = (Self::new(file), Lines::of(text));
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let line = error.span().map(|span| lines.line(span.start));
+            reader.fault(line, format!("not TOML: {}", error.message()));
+        }
+        let table = errors.is_empty().then(|| NodeTable::of_toml(&lines, table.into_inner()));
+        (reader, table)
     }
 
     /// Adds an error.
@@ -157,14 +156,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds the fault of a value of another type.
-    pub(crate) fn wrong_type(&mut self, path: &str, wanted: &str, found: &Spanned<DeValue<'_>>) {
-        let line = self.line(found.span().start);
+    pub(crate) fn wrong_type(&mut self, path: &str, wanted: &str, found: &Node<'_>) {
         let name = without_indices(path);
-        self.fault(Some(line), format!("{name} must be {wanted}, not {}", type_name(found.get_ref())));
+        self.fault(
+            Some(found.line),
+            match found.value {
+                NodeValue::Null => "null is no value; leave the key out".to_owned(),
+                ref value => format!("{name} must be {wanted}, not {}", value.type_name()),
+            },
+        );
     }
 
     /// Reads a table that is an entry of its own, which begins at `line`.
-    pub(crate) fn entry(&mut self, schema: &Schema, line: usize, table: &DeTable<'_>) -> ReadTable {
+    pub(crate) fn entry(&mut self, schema: &Schema, line: usize, table: &NodeTable<'_>) -> ReadTable {
         let faults_before = self.faults.len();
         let values = self.table(schema, "", line, table);
         let (lines, unread) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.unread));
@@ -177,13 +181,12 @@ impl<'a> Reader<'a> {
         self.faults
     }
 
-    fn table(&mut self, schema: &Schema, path: &str, line: usize, table: &DeTable<'_>) -> Map<String, Value> {
+    fn table(&mut self, schema: &Schema, path: &str, line: usize, table: &NodeTable<'_>) -> Map<String, Value> {
         let mut read = Map::new();
-        for (name, value) in table {
-            let line = self.line(name.span().start);
-            let Some(key) = schema.keys.iter().find(|key| key.name == name.get_ref()) else {
-                let meant =
-                    self.unknown_key(line, name.get_ref(), schema.label, schema.keys.iter().map(|key| key.name));
+        for Member { line, name, node } in &table.0 {
+            let line = *line;
+            let Some(key) = schema.keys.iter().find(|key| key.name == name) else {
+                let meant = self.unknown_key(line, name, schema.label, schema.keys.iter().map(|key| key.name));
                 if path.is_empty() {
                     self.unread.extend(meant);
                 }
@@ -192,34 +195,34 @@ impl<'a> Reader<'a> {
             let key_path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
             self.lines.insert(key_path.clone(), line);
             let faults_before = self.faults.len();
-            if let Some(value) = self.value(key.shape, &key_path, value) {
+            if let Some(value) = self.value(key.shape, &key_path, node) {
                 read.insert(key.name.to_owned(), value);
             }
             if path.is_empty() && self.faults.len() > faults_before {
                 self.unread.insert(key.name);
             }
         }
-        for key in schema.keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+        for key in schema.keys.iter().filter(|key| key.required && !table.contains(key.name)) {
             self.fault(Some(line), format!("missing key {:?} in {}", key.name, schema.label));
         }
         read
     }
 
     /// What is right of a value; `None` when nothing is.
-    fn value(&mut self, shape: Shape, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    fn value(&mut self, shape: Shape, path: &str, value: &Node<'_>) -> Option<Value> {
         match shape {
             Shape::Text(grammar) => self.text(grammar, path, value),
             Shape::SecretText(grammar) => self.secret_text(grammar, path, value),
             Shape::Texts(grammar) => self
                 .array(path, "an array of strings", value, |reader, path, element| reader.text(grammar, path, element)),
-            Shape::TextOrTexts(grammar) => match value.get_ref() {
-                DeValue::Array(_) => self.value(Shape::Texts(grammar), path, value),
-                DeValue::String(_) => self.text(grammar, path, value),
+            Shape::TextOrTexts(grammar) => match &value.value {
+                NodeValue::Array(_) => self.value(Shape::Texts(grammar), path, value),
+                NodeValue::Text(_) => self.text(grammar, path, value),
                 _ => self.refuse(path, "a string or an array of strings", value),
             },
             Shape::TextsTogether(grammar, together) => self.texts_together(grammar, together, path, value),
-            Shape::Boolean => match value.get_ref() {
-                DeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
+            Shape::Boolean => match &value.value {
+                NodeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
                 _ => self.refuse(path, "true or false", value),
             },
             Shape::Object => self.object(path, value),
@@ -229,8 +232,8 @@ impl<'a> Reader<'a> {
             }),
             Shape::TextsOrTables(grammar, schema) => {
                 self.array(path, "an array of strings and tables", value, |reader, path, element| {
-                    match element.get_ref() {
-                        DeValue::String(_) => reader.text(grammar, path, element),
+                    match &element.value {
+                        NodeValue::Text(_) => reader.text(grammar, path, element),
                         _ => reader.nested(schema, path, "a string or a table", element),
                     }
                 })
@@ -238,30 +241,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn refuse(&mut self, path: &str, wanted: &str, found: &Spanned<DeValue<'_>>) -> Option<Value> {
+    fn refuse(&mut self, path: &str, wanted: &str, found: &Node<'_>) -> Option<Value> {
         self.wrong_type(path, wanted, found);
         None
     }
 
-    fn text(&mut self, grammar: Grammar, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-        let DeValue::String(text) = value.get_ref() else {
+    fn text(&mut self, grammar: Grammar, path: &str, value: &Node<'_>) -> Option<Value> {
+        let NodeValue::Text(text) = &value.value else {
             return self.refuse(path, "a string", value);
         };
         if let Err(reason) = grammar(text) {
-            let line = self.line(value.span().start);
-            self.fault(Some(line), format!("{} = {text:?}: {reason}", without_indices(path)));
+            self.fault(Some(value.line), format!("{} = {text:?}: {reason}", without_indices(path)));
             return None;
         }
         Some(Value::String(text.to_string()))
     }
 
-    fn secret_text(&mut self, grammar: Grammar, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-        let DeValue::String(text) = value.get_ref() else {
+    fn secret_text(&mut self, grammar: Grammar, path: &str, value: &Node<'_>) -> Option<Value> {
+        let NodeValue::Text(text) = &value.value else {
             return self.refuse(path, "a string", value);
         };
         if let Err(reason) = grammar(text) {
-            let line = self.line(value.span().start);
-            self.fault(Some(line), format!("{}: {reason}", without_indices(path)));
+            self.fault(Some(value.line), format!("{}: {reason}", without_indices(path)));
             return None;
         }
         Some(Value::String(text.to_string()))
@@ -272,12 +273,11 @@ impl<'a> Reader<'a> {
         grammar: Grammar,
         together: fn(&Value) -> Result<(), String>,
         path: &str,
-        value: &Spanned<DeValue<'_>>,
+        value: &Node<'_>,
     ) -> Option<Value> {
         let array = self.value(Shape::Texts(grammar), path, value)?;
         if let Err(reason) = together(&array) {
-            let line = self.line(value.span().start);
-            self.fault(Some(line), format!("{}: {reason}", without_indices(path)));
+            self.fault(Some(value.line), format!("{}: {reason}", without_indices(path)));
             return None;
         }
         Some(array)
@@ -287,43 +287,40 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         wanted: &str,
-        value: &Spanned<DeValue<'_>>,
-        mut read: impl FnMut(&mut Self, &str, &Spanned<DeValue<'_>>) -> Option<Value>,
+        value: &Node<'_>,
+        mut read: impl FnMut(&mut Self, &str, &Node<'_>) -> Option<Value>,
     ) -> Option<Value> {
-        let DeValue::Array(elements) = value.get_ref() else {
+        let NodeValue::Array(elements) = &value.value else {
             return self.refuse(path, wanted, value);
         };
         let mut array = Vec::with_capacity(elements.len());
         for element in elements {
-            let line = self.line(element.span().start);
             // The index is that of the array that is passed on, which lacks what was wrong.
             let path = format!("{path}[{}]", array.len());
-            self.lines.insert(path.clone(), line);
+            self.lines.insert(path.clone(), element.line);
             array.extend(read(self, &path, element));
         }
         Some(Value::Array(array))
     }
 
-    fn nested(&mut self, schema: &Schema, path: &str, wanted: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-        let DeValue::Table(table) = value.get_ref() else {
+    fn nested(&mut self, schema: &Schema, path: &str, wanted: &str, value: &Node<'_>) -> Option<Value> {
+        let NodeValue::Table(table) = &value.value else {
             return self.refuse(path, wanted, value);
         };
-        let line = self.line(value.span().start);
-        let read = self.table(schema, path, line, table);
+        let read = self.table(schema, path, value.line, table);
         let complete = schema.keys.iter().all(|key| !key.required || read.contains_key(key.name));
         complete.then_some(Value::Object(read))
     }
 
-    fn object(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    fn object(&mut self, path: &str, value: &Node<'_>) -> Option<Value> {
         const WANTED: &str = "a table, or a string that holds a JSON object";
-        match value.get_ref() {
-            DeValue::Table(_) => self.free(path, value),
-            DeValue::String(text) => match serde_json::from_str(text) {
+        match &value.value {
+            NodeValue::Table(_) => self.free(path, value),
+            NodeValue::Text(text) => match serde_json::from_str(text) {
                 Ok(object @ Value::Object(_)) => Some(object),
                 Ok(_) => self.refuse(path, WANTED, value),
                 Err(error) => {
-                    let line = self.line(value.span().start);
-                    self.fault(Some(line), format!("{}: not JSON: {error}", without_indices(path)));
+                    self.fault(Some(value.line), format!("{}: not JSON: {error}", without_indices(path)));
                     None
                 }
             },
@@ -332,46 +329,49 @@ impl<'a> Reader<'a> {
     }
 
     /// A value of any content, as JSON.
-    fn free(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-        match value.get_ref() {
-            DeValue::String(text) => Some(Value::String(text.to_string())),
-            DeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
-            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                Ok(integer) => Some(Value::from(integer)),
-                Err(_) => self.refuse(path, "an integer of 64 bits", value),
-            },
-            DeValue::Float(float) => match float.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
+    fn free(&mut self, path: &str, value: &Node<'_>) -> Option<Value> {
+        match &value.value {
+            NodeValue::Text(text) => Some(Value::String(text.to_string())),
+            NodeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
+            NodeValue::Integer { value: Some(integer), .. } => Some(Value::from(*integer)),
+            NodeValue::Integer { value: None, .. } => self.refuse(path, "an integer of 64 bits", value),
+            NodeValue::Float(float) => match serde_json::Number::from_f64(*float) {
                 Some(number) => Some(Value::Number(number)),
                 None => self.refuse(path, "a finite number", value),
             },
-            DeValue::Datetime(_) => self.refuse(path, "what JSON can hold", value),
-            DeValue::Array(elements) => elements.iter().map(|element| self.free(path, element)).collect(),
-            DeValue::Table(table) => {
-                let member = |(name, value): (&Spanned<_>, &Spanned<_>)| -> Option<(String, Value)> {
-                    let name: &std::borrow::Cow<'_, str> = name.get_ref();
-                    Some((name.to_string(), self.free(path, value)?))
-                };
-                table.iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
+            NodeValue::Null | NodeValue::Datetime => self.refuse(path, "what JSON can hold", value),
+            NodeValue::Array(elements) => elements.iter().map(|element| self.free(path, element)).collect(),
+            NodeValue::Table(table) => {
+                let member = |member: &Member<'_>| Some((member.name.to_string(), self.free(path, &member.node)?));
+                table.0.iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
             }
         }
     }
 }
 
+/// Returns the tables of an array, each with its line. Anything else is a fault.
+pub(crate) fn tables<'a, 't>(
+    reader: &mut Reader<'_>,
+    name: &str,
+    node: &'a Node<'t>,
+) -> Vec<(usize, &'a NodeTable<'t>)> {
+    let NodeValue::Array(elements) = &node.value else {
+        reader.wrong_type(name, "an array of tables", node);
+        return Vec::new();
+    };
+    let mut tables = Vec::with_capacity(elements.len());
+    for element in elements {
+        match &element.value {
+            NodeValue::Table(table) => tables.push((element.line, table)),
+            _ => reader.wrong_type(name, "an array of tables", element),
+        }
+    }
+    tables
+}
+
 /// The path as a fault shows it: the line says which element it is.
 fn without_indices(path: &str) -> String {
     path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
-}
-
-fn type_name(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "an array",
-        DeValue::Table(_) => "a table",
-    }
 }
 
 #[cfg(test)]

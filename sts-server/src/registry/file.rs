@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use super::located::{Entries, Located, Place};
 use super::schema::{AGENT, DELEGATION, ISSUER, TOP_LEVEL};
 use super::{Agent, Delegation, Issuer};
-use crate::document::{self, ReadTable, Reader, Schema};
+use crate::document::{self, Member, NodeTable, ReadTable, Reader};
 use crate::fault::{Fault, Severity};
+use crate::storage::EntryKind;
 
 /// A registry file after reading: the readable entries, and the faults of everything else.
 #[derive(Debug, Clone)]
@@ -43,8 +42,14 @@ impl RegistryFile {
         if let Some(table) = table {
             parser.top_level(&table);
         }
-        parser.make_paths_absolute();
-        Self { path: path.to_owned(), entries: parser.entries, faults: parser.reader.into_faults() }
+        parser.finish()
+    }
+
+    /// Reads `table` as the one entry of the file at `path`, which need not exist.
+    pub(super) fn of_entry(path: &Path, kind: EntryKind, table: &NodeTable<'_>) -> Self {
+        let mut parser = Parser { path, reader: Reader::new(path), entries: Entries::default() };
+        parser.table(kind, 1, table);
+        parser.finish()
     }
 
     /// Returns the path that the file was read from.
@@ -74,51 +79,52 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn top_level(&mut self, table: &DeTable<'_>) {
-        for (name, value) in table {
-            match &**name.get_ref() {
-                "issuers" => self.issuers(value),
-                "agents" => self.agents(value),
-                "delegations" => self.delegations(value),
+    fn top_level(&mut self, table: &NodeTable<'_>) {
+        for Member { line, name, node } in &table.0 {
+            let kind = match &**name {
+                "issuers" => EntryKind::Issuer,
+                "agents" => EntryKind::Agent,
+                "delegations" => EntryKind::Delegation,
                 unknown => {
-                    let line = self.reader.line(name.span().start);
-                    self.reader.unknown_key(line, unknown, "the registry", TOP_LEVEL.into_iter());
+                    self.reader.unknown_key(*line, unknown, "the registry", TOP_LEVEL.into_iter());
+                    continue;
+                }
+            };
+            for (line, table) in document::tables(&mut self.reader, name, node) {
+                self.table(kind, line, table);
+            }
+        }
+    }
+
+    fn table(&mut self, kind: EntryKind, line: usize, table: &NodeTable<'_>) {
+        match kind {
+            EntryKind::Issuer => {
+                let read = self.reader.entry(&ISSUER, line, table);
+                let names = texts(read.values.get("issuer"));
+                match self.entry::<Issuer>(line, read) {
+                    Some(issuer) => self.entries.issuers.push(issuer),
+                    None => self.entries.unread.extend(names),
                 }
             }
-        }
-    }
-
-    fn issuers(&mut self, value: &Spanned<DeValue<'_>>) {
-        for (line, read) in self.array(&ISSUER, "issuers", value) {
-            let names = texts(read.values.get("issuer"));
-            match self.entry::<Issuer>(line, read) {
-                Some(issuer) => self.entries.issuers.push(issuer),
-                None => self.entries.unread.extend(names),
+            EntryKind::Agent => {
+                let read = self.reader.entry(&AGENT, line, table);
+                let names = [texts(read.values.get("id")), texts(read.values.get("audience"))].concat();
+                match self.entry::<Agent>(line, read) {
+                    Some(agent) => self.entries.agents.push(agent),
+                    None => self.entries.unread.extend(names),
+                }
+            }
+            EntryKind::Delegation => {
+                let read = self.reader.entry(&DELEGATION, line, table);
+                let delegation = self.entry::<Delegation>(line, read);
+                self.entries.delegations.extend(delegation);
             }
         }
     }
 
-    fn agents(&mut self, value: &Spanned<DeValue<'_>>) {
-        for (line, read) in self.array(&AGENT, "agents", value) {
-            let names = [texts(read.values.get("id")), texts(read.values.get("audience"))].concat();
-            match self.entry::<Agent>(line, read) {
-                Some(agent) => self.entries.agents.push(agent),
-                None => self.entries.unread.extend(names),
-            }
-        }
-    }
-
-    fn delegations(&mut self, value: &Spanned<DeValue<'_>>) {
-        for (line, read) in self.array(&DELEGATION, "delegations", value) {
-            let delegation = self.entry::<Delegation>(line, read);
-            self.entries.delegations.extend(delegation);
-        }
-    }
-
-    /// Returns the tables of one kind, each with its line.
-    fn array(&mut self, schema: &Schema, name: &str, value: &Spanned<DeValue<'_>>) -> Vec<(usize, ReadTable)> {
-        let tables = document::tables(&mut self.reader, name, value);
-        tables.into_iter().map(|(line, table)| (line, self.reader.entry(schema, line, table))).collect()
+    fn finish(mut self) -> RegistryFile {
+        self.make_paths_absolute();
+        RegistryFile { path: self.path.to_owned(), entries: self.entries, faults: self.reader.into_faults() }
     }
 
     /// Returns the entry of a table, or `None` if the readable values do not form one.

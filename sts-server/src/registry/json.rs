@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use super::RegistryFile;
 use super::located::Entries;
-use crate::document::{BODY, FieldFault, JsonText};
+use crate::document::{BODY, FieldFault, Pointers, fault_at, read_json};
 use crate::fault::Fault;
 use crate::storage::EntryKind;
 
 /// An entry in the body of a request.
 #[derive(Debug, Clone)]
 pub struct JsonEntry {
-    written: JsonText,
+    pointers: Pointers,
     file: RegistryFile,
 }
 
@@ -22,14 +22,8 @@ impl JsonEntry {
     /// Reads an entry of this kind.
     #[must_use]
     pub fn read(kind: EntryKind, entry: &Map<String, Value>) -> Self {
-        let head = match kind {
-            EntryKind::Issuer => "[[issuers]]",
-            EntryKind::Agent => "[[agents]]",
-            EntryKind::Delegation => "[[delegations]]",
-        };
-        let written = JsonText::write(head, entry);
-        let file = RegistryFile::parse(Path::new(BODY), &written.text);
-        Self { written, file }
+        let (table, pointers) = read_json(entry);
+        Self { file: RegistryFile::of_entry(Path::new(BODY), kind, &table), pointers }
     }
 
     /// Returns the entry, if it could be read: at most one.
@@ -41,14 +35,13 @@ impl JsonEntry {
     /// Returns the faults of reading.
     #[must_use]
     pub fn faults(&self) -> Vec<FieldFault> {
-        let of_reader = self.file.faults().iter().map(|fault| self.written.fault(fault));
-        self.written.faults.iter().cloned().chain(of_reader).collect()
+        self.file.faults().iter().map(|fault| self.placed(fault)).collect()
     }
 
     /// Converts a fault of [`rules`](super::rules) to a fault with its place in the body.
     #[must_use]
     pub fn placed(&self, fault: &Fault) -> FieldFault {
-        self.written.fault(fault)
+        fault_at(&self.pointers, fault)
     }
 
     /// Returns true if the fault concerns this entry, not another.
