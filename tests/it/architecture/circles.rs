@@ -7,9 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Source, assert_none, sources};
 
-/// The crates whose circles and names are not in order yet.
-const NOT_YET: &[&str] = &["sts-client", "sts-jose"];
-
 type ModulePath = Vec<String>;
 
 /// A `use` of one name: its path as written, the name that it has here, and whether it is passed on.
@@ -32,12 +29,12 @@ struct Crate(BTreeMap<ModulePath, Module>);
 
 #[test]
 fn no_files_form_a_circle() {
-    assert_none(&circles_of_all(&in_order()));
+    assert_none(&circles_of_all(&sources()));
 }
 
 #[test]
 fn no_type_name_stands_in_more_than_two_modules_of_a_crate() {
-    assert_none(&names_of_all(&in_order()));
+    assert_none(&names_of_all(&sources()));
 }
 
 #[test]
@@ -59,15 +56,6 @@ fn a_circle_is_found_through_a_re_export_and_a_straight_line_is_none() {
     let thrice: Vec<Source> = ["a", "b", "c"].map(|name| file(name, "pub(crate) enum State {\n}")).into();
     assert_eq!(names_of_all(&thrice).len(), 1);
     assert!(names_of_all(&thrice[1..]).is_empty());
-}
-
-/// The source of the crates that are in order.
-fn in_order() -> Vec<Source> {
-    let is_of = |file: &Source, name: &str| file.path.split('/').next() == Some(name);
-    let (not_yet, in_order): (Vec<Source>, Vec<Source>) =
-        sources().into_iter().partition(|file| NOT_YET.iter().any(|name| is_of(file, name)));
-    assert!(NOT_YET.iter().all(|name| not_yet.iter().any(|file| is_of(file, name))), "a crate is gone");
-    in_order
 }
 
 fn circles_of_all(files: &[Source]) -> Vec<String> {
