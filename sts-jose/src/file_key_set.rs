@@ -26,11 +26,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// the keys. Must be used within a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct FileKeySet {
-    inner: Arc<Inner>,
+    inner: Arc<FileInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct FileInner {
     file: BoundedFile,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -49,7 +49,7 @@ impl FileKeySet {
     /// Reads nothing yet: the first [`Self::candidates`] or [`Self::refresh`] does.
     pub fn new(path: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
         let file = BoundedFile::new(path, MAX_FILE_BYTES);
-        Self { inner: Arc::new(Inner { file, clock, state: Mutex::default() }) }
+        Self { inner: Arc::new(FileInner { file, clock, state: Mutex::default() }) }
     }
 
     /// Returns the keys to try for a token's header, as [`KeySet::candidates`] defines them. Checks
@@ -126,7 +126,7 @@ impl FileKeySet {
     }
 }
 
-impl Inner {
+impl FileInner {
     fn finish(&self, content: std::io::Result<FileContent>, now: Timestamp) {
         let mut state = self.lock();
         state.in_flight = None;

@@ -30,11 +30,11 @@ pub enum KeySetError {
 /// the keys that payloads are encrypted to. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
-    inner: Arc<Inner>,
+    inner: Arc<KeySetInner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct KeySetInner {
     keys: Vec<VerificationKey>,
     /// Keys by their `kid`, in the order of the set.
     by_kid: HashMap<String, Vec<VerificationKey>>,
@@ -79,7 +79,7 @@ impl KeySet {
     /// See [`KeySetError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
         let entries = json::parse_elements(bytes, "keys")?.ok_or(KeySetError::KeysNotAnArray)?;
-        let mut inner = Inner { entries: entries.len(), ..Inner::default() };
+        let mut inner = KeySetInner { entries: entries.len(), ..KeySetInner::default() };
         for (index, entry) in entries.iter().enumerate().take(MAX_KEYS) {
             let jwk = entry.as_ref().map_err(JwkError::of_json);
             if let Err(reason) = jwk.and_then(|jwk| inner.add_entry(jwk))
@@ -146,7 +146,7 @@ impl KeySet {
     }
 }
 
-impl Inner {
+impl KeySetInner {
     fn add_entry(&mut self, jwk: &Map<String, Value>) -> Result<(), JwkError> {
         if EncryptionKey::is_one(jwk) {
             let key = EncryptionKey::from_jwk(jwk)?;
@@ -188,7 +188,7 @@ impl Inner {
 
 impl FromIterator<VerificationKey> for KeySet {
     fn from_iter<I: IntoIterator<Item = VerificationKey>>(keys: I) -> Self {
-        let mut inner = Inner::default();
+        let mut inner = KeySetInner::default();
         for key in keys {
             inner.entries += 1;
             inner.add(key);

@@ -41,11 +41,11 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 /// unknown key.
 #[derive(Debug, Clone)]
 pub struct RemoteKeySet {
-    inner: Arc<Inner>,
+    inner: Arc<RemoteInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct RemoteInner {
     config: RemoteConfig,
     bearer_token: Option<BoundedFile>,
     timeout: Duration,
@@ -88,7 +88,7 @@ impl RemoteKeySet {
     pub fn with_timeout(config: RemoteConfig, timeout: Duration) -> Self {
         let bearer_token = config.bearer_token_file.as_ref();
         let bearer_token = bearer_token.map(|path| BoundedFile::new(path, MAX_BEARER_TOKEN_BYTES));
-        Self { inner: Arc::new(Inner { config, bearer_token, timeout, state: Mutex::default() }) }
+        Self { inner: Arc::new(RemoteInner { config, bearer_token, timeout, state: Mutex::default() }) }
     }
 
     /// Returns the keys to try for a token's header, as [`KeySet::candidates`] defines them. A
@@ -218,7 +218,7 @@ impl RemoteKeySet {
     }
 }
 
-impl Inner {
+impl RemoteInner {
     fn finish(&self, outcome: &Outcome) {
         let now = self.config.clock.now();
         let mut state = self.lock();

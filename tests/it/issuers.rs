@@ -274,15 +274,19 @@ async fn a_device_a_pipe_or_a_folder_for_any_file_fails_the_tokens_of_its_issuer
             } else {
                 format!("jwks_uri = '{}'\n", troubled.jwks_uri())
             };
-            let entry =
-                format!("[[issuers]]\nissuer = '{}'\ntenant = 'acme'\n{location}{key} = '{file}'\n", troubled.url());
+            // A bundle is that of a trust domain.
+            let (issuer, sub) = match key {
+                "bundle_file" => ("spiffe://troubled.example", "spiffe://troubled.example/alice"),
+                _ => (troubled.url(), "alice"),
+            };
+            let entry = format!("[[issuers]]\nissuer = '{issuer}'\ntenant = 'acme'\n{location}{key} = '{file}'\n");
             let setup = Setup::default().registry_with(move |registry, names| {
                 odd_files(&names.directory);
                 registry.add(&entry);
             });
             let harness = setup.start().await;
             let mut claims = harness.user_claims();
-            claims["iss"] = json!(troubled.url());
+            (claims["iss"], claims["sub"]) = (json!(issuer), json!(sub));
             let theirs = harness.exchange().set("subject_token", troubled.sign(&claims));
             harness.assert_refused(&format!("{key} {file}"), theirs, ErrorKind::Unavailable, "keys_unavailable").await;
             harness.exchange().send().await.token();

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use super::jwe::DecryptionKey;
 use super::key_error::{AgentKeysError, KeyFileError, VERSION};
-use super::keys::{AgentKeys, Pair, State};
+use super::keys::{AgentKeys, KeyState, Pair};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,7 +114,7 @@ impl AgentKeys {
 }
 
 impl Document {
-    fn of(state: &State) -> serde_json::Result<Self> {
+    fn of(state: &KeyState) -> serde_json::Result<Self> {
         Ok(Self {
             version: VERSION,
             present: StoredPair::of(&state.present)?,
@@ -139,7 +139,7 @@ fn load(path: &Path) -> Result<Option<AgentKeys>, KeyFileError> {
     let present = document.present.read(path)?;
     let next = document.next.map(|pair| pair.read(path)).transpose()?;
     let former = document.former.into_iter().map(|pair| pair.read(path)).collect::<Result<_, _>>()?;
-    Ok(Some(AgentKeys::of(State { next, present, former })))
+    Ok(Some(AgentKeys::of(KeyState { next, present, former })))
 }
 
 /// Reads a file that only its owner can read.

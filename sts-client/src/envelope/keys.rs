@@ -18,9 +18,9 @@ use super::key_error::AgentKeysError;
 /// before you activate it. After that, retire the former pairs no sooner than five minutes plus the
 /// longest lifetime of a message.
 #[derive(Clone)]
-pub struct AgentKeys(Arc<RwLock<State>>);
+pub struct AgentKeys(Arc<RwLock<KeyState>>);
 
-pub(super) struct State {
+pub(super) struct KeyState {
     pub(super) next: Option<Pair>,
     pub(super) present: Pair,
     pub(super) former: Vec<Pair>,
@@ -38,10 +38,10 @@ impl AgentKeys {
     #[must_use]
     pub fn new(signing: SigningKey, decryption: DecryptionKey) -> Self {
         let present = Pair { signing: Arc::new(signing), decryption: Arc::new(decryption) };
-        Self::of(State { next: None, present, former: Vec::new() })
+        Self::of(KeyState { next: None, present, former: Vec::new() })
     }
 
-    pub(super) fn of(state: State) -> Self {
+    pub(super) fn of(state: KeyState) -> Self {
         Self(Arc::new(RwLock::new(state)))
     }
 
@@ -120,16 +120,16 @@ impl AgentKeys {
         bytes
     }
 
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, KeyState> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
+    fn write(&self) -> RwLockWriteGuard<'_, KeyState> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl KeyState {
     /// Returns the next pair first, then the present pair, then the former pairs.
     fn all(&self) -> impl Iterator<Item = &Pair> {
         self.next.iter().chain([&self.present]).chain(&self.former)

@@ -13,10 +13,10 @@ const KEPT_BYTES: usize = 12;
 /// UUID in its usual form, otherwise the start of its SHA-256. [`Reference::of`] is equal for equal
 /// texts, so a reader who knows an id finds its events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Reference(Inner);
+pub struct Reference(Shape);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Inner {
+enum Shape {
     Uuid(Uuid),
     Digest([u8; KEPT_BYTES]),
 }
@@ -26,7 +26,7 @@ impl Reference {
     #[must_use]
     pub fn of(text: &str) -> Self {
         match Uuid::try_parse(text) {
-            Ok(uuid) if uuid.hyphenated().to_string() == text => Self(Inner::Uuid(uuid)),
+            Ok(uuid) if uuid.hyphenated().to_string() == text => Self(Shape::Uuid(uuid)),
             Ok(_) | Err(_) => Self::of_parts(&[text]),
         }
     }
@@ -43,15 +43,15 @@ impl Reference {
         for (kept, byte) in kept.iter_mut().zip(sha256.finish().as_ref()) {
             *kept = *byte;
         }
-        Self(Inner::Digest(kept))
+        Self(Shape::Digest(kept))
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inner::Uuid(uuid) => write!(f, "{}", uuid.hyphenated()),
-            Inner::Digest(bytes) => {
+            Shape::Uuid(uuid) => write!(f, "{}", uuid.hyphenated()),
+            Shape::Digest(bytes) => {
                 f.write_str("sha256:")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }

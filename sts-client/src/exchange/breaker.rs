@@ -14,10 +14,10 @@ const OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// Counts consecutive calls that end in an outage.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct Breaker(Mutex<BreakerState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct BreakerState {
     outages: u32,
     opened_at: Option<Timestamp>,
     /// The number of the probe: the one call that tests whether the STS is reachable again.
@@ -59,7 +59,7 @@ impl Breaker {
         Some(Leave { breaker: self, call })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BreakerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use super::budget::RetryBudget;
 use super::discovery::{Discovery, DiscoveryConfig, Keys};
 use super::recent_answers::RecentAnswers;
 use super::retry::Policy;
-use super::{Inner, Sts};
+use super::{Sts, StsInner};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
 use crate::net::{HttpTransport, Transport};
@@ -147,7 +147,7 @@ impl StsBuilder {
             transport: Arc::clone(&transport),
             clock: Arc::clone(&self.clock),
         })?;
-        Ok(Sts(Arc::new(Inner {
+        Ok(Sts(Arc::new(StsInner {
             issuer: self.issuer,
             client_id: self.client_id,
             credentials: self.credentials,

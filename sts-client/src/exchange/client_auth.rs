@@ -14,7 +14,7 @@ use sts_jose::{Entropy, SigningKey};
 use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use super::Inner;
+use super::StsInner;
 use super::error::{ExchangeError, Outage};
 use super::recent_answers::CredentialId;
 use super::request::Post;
@@ -30,7 +30,7 @@ const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
 /// Adds client authentication to the request. Returns the request, and the id of the credential
 /// used. Called for every attempt: the STS accepts an assertion once, and a workload token may be
 /// rotated.
-pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, CredentialId), ExchangeError> {
+pub(super) async fn prove(sts: &StsInner, mut post: Post) -> Result<(Post, CredentialId), ExchangeError> {
     let credential = match &sts.credentials {
         Credentials::ClientSecret(secret) => prove_by_secret(sts, &mut post, secret)?,
         Credentials::ClientSecretFile(file) => prove_by_secret(sts, &mut post, &file.current().await)?,
@@ -48,13 +48,13 @@ pub(super) async fn prove(sts: &Inner, mut post: Post) -> Result<(Post, Credenti
     Ok((post, credential))
 }
 
-fn prove_by_secret(sts: &Inner, post: &mut Post, secret: &SecretString) -> Result<CredentialId, ExchangeError> {
+fn prove_by_secret(sts: &StsInner, post: &mut Post, secret: &SecretString) -> Result<CredentialId, ExchangeError> {
     let basic = basic(&sts.client_id, secret.expose_secret());
     post.headers.insert(AUTHORIZATION, basic.map_err(|error| misconfigured(&error))?);
     Ok(id_of(secret.expose_secret()))
 }
 
-fn prove_by_key(sts: &Inner, post: &mut Post, key: &SigningKey) -> Result<CredentialId, ExchangeError> {
+fn prove_by_key(sts: &StsInner, post: &mut Post, key: &SigningKey) -> Result<CredentialId, ExchangeError> {
     append_assertion(post, &assertion(sts, key)?);
     Ok(id_of(key.kid()))
 }
@@ -73,7 +73,7 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, http::header::Inv
 }
 
 /// Makes a new assertion (RFC 7523 §3). Its `aud` is the issuer only.
-fn assertion(sts: &Inner, key: &SigningKey) -> Result<String, ExchangeError> {
+fn assertion(sts: &StsInner, key: &SigningKey) -> Result<String, ExchangeError> {
     let now = sts.clock.now();
     let exp = now.checked_add(ASSERTION_LIFETIME).unwrap_or(Timestamp::MAX);
     let claims = json!({

@@ -51,17 +51,17 @@ pub(super) struct Metadata {
 
 /// The cached metadata of one STS. Cloning is cheap and shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Discovery(Arc<Inner>);
+pub(super) struct Discovery(Arc<DiscoveryInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct DiscoveryInner {
     config: DiscoveryConfig,
     issuer: Url,
-    state: Mutex<State>,
+    state: Mutex<DiscoveryState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DiscoveryState {
     metadata: Option<Arc<Metadata>>,
     fetched_at: Option<Timestamp>,
     attempted_at: Option<Timestamp>,
@@ -74,7 +74,7 @@ impl Discovery {
     /// Checks the configuration. Fetches nothing yet.
     pub(super) fn new(config: DiscoveryConfig) -> Result<Self, BuildError> {
         let issuer = usable_issuer(&config.issuer, config.allow_http)?;
-        Ok(Self(Arc::new(Inner { config, issuer, state: Mutex::default() })))
+        Ok(Self(Arc::new(DiscoveryInner { config, issuer, state: Mutex::default() })))
     }
 
     /// Returns the metadata. Fetches it if it was never read; all concurrent callers share one
@@ -99,7 +99,7 @@ impl Discovery {
 
     /// Starts a fetch. The caller holds the lock, so that `state` holds the fetch before it can
     /// finish.
-    fn start(&self, state: &mut State) -> Flight<Fetched> {
+    fn start(&self, state: &mut DiscoveryState) -> Flight<Fetched> {
         state.attempted_at = Some(self.0.config.clock.now());
         let inner = Arc::clone(&self.0);
         let fetch = async move {
@@ -113,7 +113,7 @@ impl Discovery {
     }
 }
 
-impl Inner {
+impl DiscoveryInner {
     async fn fetch(&self) -> Fetched {
         let document = match self.get(&self.oauth_url()).await? {
             Some(document) => document,
@@ -225,12 +225,12 @@ impl Inner {
         }
     }
 
-    fn refresh_is_due(&self, state: &State) -> bool {
+    fn refresh_is_due(&self, state: &DiscoveryState) -> bool {
         let now = self.config.clock.now();
         has_passed(state.fetched_at, now, FRESH_FOR) && has_passed(state.attempted_at, now, REFRESH_INTERVAL)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DiscoveryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

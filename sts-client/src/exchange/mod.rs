@@ -56,9 +56,9 @@ use crate::net::Transport;
 /// A client of a security token service, for one agent. Cloning is cheap and shares connections,
 /// metadata, keys and the breaker.
 #[derive(Clone)]
-pub struct Sts(Arc<Inner>);
+pub struct Sts(Arc<StsInner>);
 
-struct Inner {
+struct StsInner {
     issuer: String,
     client_id: String,
     credentials: Credentials,
@@ -158,7 +158,7 @@ impl Sts {
     }
 }
 
-impl Inner {
+impl StsInner {
     /// Makes one attempt to get a token.
     async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, ExchangeError> {
         let metadata = self.discovery.metadata().await?;

@@ -13,7 +13,7 @@ use super::issuer::{Dialect, Issuer};
 use super::metadata::ProtectedResource;
 use super::refusal_log::RefusalLog;
 use super::subject_prefixes::SubjectPrefixes;
-use super::{Inner, Verifier};
+use super::{Verifier, VerifierInner};
 use crate::build_error::BuildError;
 use crate::events::EventSinks;
 use crate::exchange::Sts;
@@ -238,7 +238,7 @@ impl VerifierBuilder {
             }
             issuers.insert(issuer.issuer.clone(), issuer);
         }
-        Ok(Verifier(Arc::new(Inner {
+        Ok(Verifier(Arc::new(VerifierInner {
             audiences: self.audiences,
             issuers,
             prefixes,

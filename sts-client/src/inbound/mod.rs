@@ -63,10 +63,10 @@ use crate::events::{Boundary, BoundaryOutcome, Event, EventSinks, EventSubject, 
 /// # Ok::<(), sts_client::BuildError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Verifier(Arc<Inner>);
+pub struct Verifier(Arc<VerifierInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct VerifierInner {
     audiences: Vec<String>,
     issuers: HashMap<String, TrustedIssuer>,
     prefixes: SubjectPrefixes,

@@ -38,7 +38,7 @@ use url::Url;
 use crate::call::{CallContext, Caller};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
-use crate::propagate::{Operation, Propagator};
+use crate::propagate::{OutboundOperation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
 /// represents an [`Error`].
@@ -97,7 +97,8 @@ impl PropagateInterceptor {
             Some(context) => context.clone(),
             None => CallContext::find(&Extensions::new())?,
         };
-        let operation = if is_operation(method) { Operation::Message(method) } else { Operation::Keyless };
+        let operation =
+            if is_operation(method) { OutboundOperation::Message(method) } else { OutboundOperation::Keyless };
         let before = headers_of(params)?;
         let mut after = before.clone();
         self.propagator.apply_as(&context, &self.url, &mut after, operation).await?;

@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::integrations::challenge::refuses_token;
 use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::again::Sent;
-use crate::propagate::{Operation, Propagator};
+use crate::propagate::{OutboundOperation, Propagator};
 
 /// Returns a client that sets the headers of every request by its route and follows no redirects.
 /// Uses the client of [`Propagator::http_client`].
@@ -74,7 +74,7 @@ impl PropagateMiddleware {
         }
         let (url, method) = (request.url().clone(), request.method().clone());
         let body = request.body().map_or(Some([].as_slice()), ::reqwest::Body::as_bytes);
-        let operation = Operation::Request { method: &method, body };
+        let operation = OutboundOperation::Request { method: &method, body };
         let sent = self.propagator.prepare(context, url, &mut headers, operation).await?;
         *request.headers_mut() = headers;
         if let Some(key) = sent.key() {

@@ -103,7 +103,7 @@ pub enum Outcome<T> {
 #[must_use = "return this to the caller"]
 pub enum Halted {
     /// The operation continues asynchronously.
-    Operation(Operation),
+    Operation(PendingOperation),
     /// The request needs more information.
     ClarificationRequired(Clarification),
     /// A value in the request is invalid.
@@ -132,7 +132,7 @@ pub struct Detail {
 
 /// An operation that continues asynchronously.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operation {
+pub struct PendingOperation {
     /// The code and the message.
     pub detail: Detail,
     /// The identifier of the operation.

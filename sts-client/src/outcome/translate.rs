@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Clarification, Halted, Location, Operation, Validation};
+use super::{Clarification, Halted, Location, PendingOperation, Validation};
 use crate::error::Error;
 
 /// Translates the outcome of a called agent into this agent's own outcome.
@@ -113,14 +113,14 @@ impl Translator {
         Halted::ValidationFailed(Validation { detail, errors })
     }
 
-    fn operation(&self, operation: Operation) -> Halted {
+    fn operation(&self, operation: PendingOperation) -> Halted {
         let followed = self.operations.as_ref().and_then(|below| {
             let mut url = below.clone();
             url.path_segments_mut().ok()?.pop_if_empty().push(&operation.operation_id);
             Some(url)
         });
         match followed {
-            Some(url) => Halted::Operation(Operation { status_url: url.into(), ..operation }),
+            Some(url) => Halted::Operation(PendingOperation { status_url: url.into(), ..operation }),
             None => {
                 let message = self.said("goes on with an operation that this agent does not follow");
                 Halted::failed_dependency("OPERATION_NOT_FOLLOWED", &message, None)

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::members::{MAX_CODE_CHARS, Unreadable, items, message, optional, text};
 use super::trace::Trace;
 use super::{
-    Approval, Clarification, Conflict, Detail, Failure, FieldError, Halted, InputType, Location, Operation,
+    Approval, Clarification, Conflict, Detail, Failure, FieldError, Halted, InputType, Location, PendingOperation,
     RequiredInput, Validation,
 };
 
@@ -27,7 +27,7 @@ const OPERATION: Row = Row {
     types: &["operation_accepted", "operation"],
     read: |body, detail| {
         let (operation_id, status_url) = (text(body, "operationId")?, text(body, "statusUrl")?);
-        Ok(Halted::Operation(Operation { detail, operation_id, status_url }))
+        Ok(Halted::Operation(PendingOperation { detail, operation_id, status_url }))
     },
 };
 const CLARIFICATION: Row = Row {

@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use super::operation::Operation;
+use super::operation::OutboundOperation;
 use super::{Credential, Propagator};
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
@@ -33,7 +33,7 @@ impl Propagator {
         context: CallContext,
         url: Url,
         headers: &mut HeaderMap,
-        operation: Operation<'_>,
+        operation: OutboundOperation<'_>,
     ) -> Result<Sent, Error> {
         let credential = self.apply_as(&context, &url, headers, operation).await?;
         let authorization = headers.get(AUTHORIZATION).cloned();
@@ -53,7 +53,7 @@ impl Propagator {
         if let Some(key) = &sent.key {
             headers.insert(IDEMPOTENCY_KEY, key.clone());
         }
-        match self.apply_as(&sent.context, &sent.url, headers, Operation::Keyless).await {
+        match self.apply_as(&sent.context, &sent.url, headers, OutboundOperation::Keyless).await {
             Ok(credential) => {
                 let no_weaker = credential == sent.credential || credential == Credential::Exchanged;
                 no_weaker && headers.get(AUTHORIZATION) != Some(&sent.authorization)

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::hop::Hop;
 use super::start_error::StartError;
-use super::{Inner, Propagator};
+use super::{Propagator, PropagatorInner};
 use crate::build_error::BuildError;
 use crate::cache::ExchangeCache;
 use crate::call::{CorrelationId, Route, Routes};
@@ -157,7 +157,15 @@ impl PropagatorBuilder {
         }
         let renewals = fill(&hops, &entropy).await?;
         let cache = ExchangeCache::new(self.cache_capacity, margin, Arc::clone(&clock));
-        Ok(Propagator(Arc::new(Inner { routes, hops, sts, http: self.http, cache, clock, _renewals: renewals })))
+        Ok(Propagator(Arc::new(PropagatorInner {
+            routes,
+            hops,
+            sts,
+            http: self.http,
+            cache,
+            clock,
+            _renewals: renewals,
+        })))
     }
 }
 

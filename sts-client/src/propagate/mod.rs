@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 pub use builder::PropagatorBuilder;
-pub use operation::Operation;
+pub use operation::OutboundOperation;
 pub use start_error::StartError;
 
 use crate::cache::ExchangeCache;
@@ -49,10 +49,10 @@ const PREFETCHES: usize = 8;
 /// Puts on every outbound call what its route says, and nothing else. Cloning is cheap and shares cache and connections; with the last
 /// clone its work in the background ends.
 #[derive(Debug, Clone)]
-pub struct Propagator(Arc<Inner>);
+pub struct Propagator(Arc<PropagatorInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct PropagatorInner {
     routes: Routes,
     /// One for each route, in the order of `routes`.
     hops: Vec<Hop>,
@@ -117,17 +117,17 @@ impl Propagator {
     /// # Errors
     /// See [`Error`].
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
-        self.apply_as(context, url, headers, Operation::Unknown).await
+        self.apply_as(context, url, headers, OutboundOperation::Unknown).await
     }
 
     /// As [`Self::apply`], with an idempotency key that depends on more than the URL.
     ///
     /// ```no_run
     /// # use http::{HeaderMap, Method};
-    /// # use sts_client::propagate::Operation;
+    /// # use sts_client::propagate::OutboundOperation;
     /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
     /// let (url, mut headers) = ("https://inventory.shop.example/orders".parse()?, HeaderMap::new());
-    /// let operation = Operation::Request { method: &Method::POST, body: Some(b"{}") };
+    /// let operation = OutboundOperation::Request { method: &Method::POST, body: Some(b"{}") };
     /// propagator.apply_as(&context, &url, &mut headers, operation).await?;
     /// # Ok(()) }
     /// ```
@@ -139,7 +139,7 @@ impl Propagator {
         context: &CallContext,
         url: &Url,
         headers: &mut HeaderMap,
-        operation: Operation<'_>,
+        operation: OutboundOperation<'_>,
     ) -> Result<Credential, Error> {
         headers::strip(headers);
         headers::lead_to(url, headers);
@@ -265,7 +265,7 @@ impl Outbound {
     }
 }
 
-impl Inner {
+impl PropagatorInner {
     fn hop(&self, url: &Url) -> Option<&Hop> {
         self.routes.find(url).and_then(|(index, _)| self.hops.get(index))
     }

@@ -9,7 +9,7 @@ use crate::dedup::DedupKey;
 /// An outbound call, as far as its idempotency key depends on it. [`crate::Route::idempotency`] can say otherwise.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub enum Operation<'a> {
+pub enum OutboundOperation<'a> {
     /// A call whose method and body are not known: its key depends on the URL.
     Unknown,
     /// A request: its key depends on method, URL and body.
@@ -25,7 +25,7 @@ pub enum Operation<'a> {
     Keyless,
 }
 
-impl Operation<'_> {
+impl OutboundOperation<'_> {
     /// Puts the key of this call on its headers. One that is there already stays.
     pub(super) fn put_key(
         self,

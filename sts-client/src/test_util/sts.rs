@@ -72,10 +72,10 @@ pub enum MockAnswer {
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
-pub struct MockSts(Arc<Inner>);
+pub struct MockSts(Arc<MockStsInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct MockStsInner {
     issuer: TestIssuer,
     clock: Arc<dyn Clock>,
     script: Mutex<Script>,
@@ -133,7 +133,7 @@ impl MockSts {
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let script =
             Script { next: VecDeque::new(), always: MockAnswer::Grant, tenant_ids: Vec::new(), requests: Vec::new() };
-        Self(Arc::new(Inner { issuer: TestIssuer::new(STS), clock, script: Mutex::new(script) }))
+        Self(Arc::new(MockStsInner { issuer: TestIssuer::new(STS), clock, script: Mutex::new(script) }))
     }
 
     /// Returns the issuer identifier.

@@ -6,8 +6,8 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sts_client::outcome::{
-    Approval, Clarification, Conflict, Detail, FieldError, Halted, InputType, Location, MAX_OUTCOME_BYTES, Operation,
-    Outcome, RequiredInput, Success, Trace, Translator, Validation,
+    Approval, Clarification, Conflict, Detail, FieldError, Halted, InputType, Location, MAX_OUTCOME_BYTES, Outcome,
+    PendingOperation, RequiredInput, Success, Trace, Translator, Validation,
 };
 use sts_client::{CallContext, CorrelationId, Error, RefusalCode, SystemEntropy};
 
@@ -62,7 +62,7 @@ fn conflict() -> Halted {
 }
 
 fn operation() -> Halted {
-    Halted::Operation(Operation {
+    Halted::Operation(PendingOperation {
         detail: detail("OPERATION_ACCEPTED"),
         operation_id: "op/1".to_owned(),
         status_url: "/operations/op%2F1".to_owned(),

@@ -4,7 +4,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sts_client::outcome::{
-    Approval, Clarification, Detail, Halted, InputType, Location, Operation, Outcome, RequiredInput, Trace, Validation,
+    Approval, Clarification, Detail, Halted, InputType, Location, Outcome, PendingOperation, RequiredInput, Trace,
+    Validation,
 };
 use sts_client::{CallContext, SystemEntropy};
 
@@ -24,7 +25,7 @@ fn ours() -> Vec<(Halted, &'static str)> {
         question: "Which one?".to_owned(),
         allowed_values: None,
     };
-    let operation = Operation {
+    let operation = PendingOperation {
         detail: detail("OPERATION_ACCEPTED"),
         operation_id: "op-1".to_owned(),
         status_url: "/operations/op-1".to_owned(),

@@ -11,7 +11,7 @@ use url::Url;
 use crate::call::CallContext;
 use crate::error::Error;
 use crate::propagate::again::Sent;
-use crate::propagate::{Operation, Propagator};
+use crate::propagate::{OutboundOperation, Propagator};
 
 /// The headers of an rmcp request after propagation.
 pub(super) struct Prepared {
@@ -49,7 +49,7 @@ impl Call {
         &self,
         propagator: &Propagator,
         context: CallContext,
-        operation: Operation<'_>,
+        operation: OutboundOperation<'_>,
     ) -> Result<(Prepared, Sent), Error> {
         let mut applied = self.given.clone();
         let sent = propagator.prepare(context, self.url.clone(), &mut applied, operation).await?;

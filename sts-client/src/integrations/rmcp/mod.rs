@@ -47,7 +47,7 @@ use crate::call::{CallContext, Caller};
 use crate::error::Error;
 use crate::integrations::PropagateError;
 use crate::integrations::challenge::names_invalid_token;
-use crate::propagate::{Operation, Propagator};
+use crate::propagate::{OutboundOperation, Propagator};
 use headers::Prepared;
 
 /// The result of a call to the HTTP client below rmcp.
@@ -206,7 +206,7 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         let context = self.context_of_message(message).map_err(not_sent)?;
         // Only a tool call is an operation with a key.
         let operation = operation::of(message);
-        let operation = operation.as_deref().map_or(Operation::Keyless, Operation::Message);
+        let operation = operation.as_deref().map_or(OutboundOperation::Keyless, OutboundOperation::Message);
         self.send((context, operation), uri, headers, send).await
     }
 
@@ -220,12 +220,12 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
     where
         F: Future<Output = Answer<T, C::Error>> + Send,
     {
-        self.send((self.context_of_session(), Operation::Keyless), uri, headers, send).await
+        self.send((self.context_of_session(), OutboundOperation::Keyless), uri, headers, send).await
     }
 
     async fn send<T, F>(
         &self,
-        (context, operation): (CallContext, Operation<'_>),
+        (context, operation): (CallContext, OutboundOperation<'_>),
         uri: &str,
         headers: Headers,
         send: impl Fn(Prepared) -> F + Send,

@@ -42,7 +42,7 @@ use crate::error::Error;
 use crate::integrations::PropagateError;
 use crate::integrations::challenge::refuses_token;
 use crate::propagate::again::Sent;
-use crate::propagate::{Operation, Propagator};
+use crate::propagate::{OutboundOperation, Propagator};
 
 /// A layer that wraps a client in [`Propagate`]. Add it directly around the client, because it
 /// cannot remove what an inner layer adds.
@@ -144,7 +144,7 @@ async fn prepare<B: 'static>(
     let context = context?;
     let mut headers = mem::take(request.headers_mut());
     let (method, body) = (request.method().clone(), body::bytes(request.body()));
-    let operation = Operation::Request { method: &method, body: body.as_deref() };
+    let operation = OutboundOperation::Request { method: &method, body: body.as_deref() };
     let sent = propagator.prepare(context, url, &mut headers, operation).await?;
     *request.headers_mut() = headers;
     Ok(sent)
