@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use serde_json::Value;
+use sts_jose::{canonical_json, hex};
 
 /// The key of a single-use value or of an operation: SHA-256 over a namespace and parts, each with
 /// its length before it.
@@ -37,13 +38,13 @@ impl DedupKey {
     /// Makes the key of a JSON value in a namespace, independent of the order of object members.
     #[must_use]
     pub fn of_json(namespace: &str, value: &Value) -> Self {
-        Self::new(namespace, [canonical(value).to_string()])
+        Self::new(namespace, [canonical_json(value)])
     }
 
     /// Returns the key as 64 hexadecimal digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+        hex(&self.0)
     }
 
     /// Returns the bytes of the key.
@@ -58,26 +59,10 @@ fn feed(context: &mut digest::Context, part: &[u8]) {
     context.update(part);
 }
 
-/// Returns the value with sorted object members.
-fn canonical(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let mut names: Vec<&String> = members.keys().collect();
-            names.sort();
-            let member = |name: &String| (name.clone(), members.get(name).map_or(Value::Null, canonical));
-            Value::Object(names.into_iter().map(member).collect())
-        }
-        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
-    }
-}
-
 /// Shows the first bytes, enough to find the key in a log.
 impl fmt::Debug for DedupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DedupKey(")?;
-        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("…)")
+        write!(f, "DedupKey({:.12}…)", self.to_hex())
     }
 }
 

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use sts_jose::canonical_object;
 use sts_protocol::{Scope, ScopeToken, Tenant};
 
 use super::capability::Capability;
@@ -253,45 +254,8 @@ fn is_key(text: &str) -> bool {
 /// Returns SHA-256 of every signed field except the payload, in the canonical form of RFC 8785: the
 /// `apv` of the payload's JWE. So a payload fits only the envelope that it was made for.
 pub(super) fn binding(claims: &Map<String, Value>) -> [u8; 32] {
-    let mut canonical = String::new();
-    let fields =
-        claims.iter().filter(|(name, _)| !matches!(name.as_str(), ENCRYPTED_PAYLOAD | PAYLOAD_REF | PAYLOAD_HASH));
-    write_object(fields, &mut canonical);
-    digest_of(canonical.as_bytes())
-}
-
-/// Writes the form of RFC 8785, for values without numbers. Member names here are ASCII, so their
-/// order is the order of their bytes.
-fn write_canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(members) => write_object(members.iter(), out),
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_canonical(item, out);
-            }
-            out.push(']');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
-    }
-}
-
-fn write_object<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>, out: &mut String) {
-    let mut members: Vec<_> = members.collect();
-    members.sort_by_key(|(name, _)| *name);
-    out.push('{');
-    for (index, (name, value)) in members.into_iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        out.push_str(&Value::from(name.as_str()).to_string());
-        out.push(':');
-        write_canonical(value, out);
-    }
-    out.push('}');
+    let is_signed = |name: &str| !matches!(name, ENCRYPTED_PAYLOAD | PAYLOAD_REF | PAYLOAD_HASH);
+    digest_of(canonical_object(claims.iter().filter(|(name, _)| is_signed(name))).as_bytes())
 }
 
 /// Returns the tag of a payload. Equal tags mean equal payloads of one operation; a tag reveals

@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Serialize, Serializer};
+use sts_jose::hex;
 use uuid::Uuid;
 
 /// The number of digest bytes that are kept: enough to distinguish texts and to find them.
@@ -51,10 +52,7 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Shape::Uuid(uuid) => write!(f, "{}", uuid.hyphenated()),
-            Shape::Digest(bytes) => {
-                f.write_str("sha256:")?;
-                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
+            Shape::Digest(bytes) => write!(f, "sha256:{}", hex(bytes)),
         }
     }
 }
