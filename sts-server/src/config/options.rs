@@ -1,4 +1,5 @@
-//! The table of all options, which the file, the environment and the flags go through. A test holds `docs/configuration.md` to it.
+//! The table of all options, which the file, the environment and the flags share. A test compares
+//! `docs/configuration.md` with it.
 
 use super::address::check_issuer;
 use super::admin;
