@@ -212,12 +212,15 @@ pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> 
                 faults.push(("admin.oidc.issuer", " is this service itself, whose tokens are for agents"));
             }
             if oidc.audience.is_none() {
-                faults.push(("admin.oidc.issuer", " needs admin.oidc.audience: else a token for anybody would do"));
+                faults.push((
+                    "admin.oidc.issuer",
+                    " needs admin.oidc.audience: else a token for any audience is accepted",
+                ));
             }
             if names_nobody {
                 faults.push((
                     "admin.oidc.issuer",
-                    " needs one of admin.oidc.readers, operators and admins: else it lets nobody in",
+                    " needs one of admin.oidc.readers, operators and admins: else every operator is rejected",
                 ));
             }
         }
