@@ -82,7 +82,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Text,
         default: Some("5s"),
         form: "a span of time or 0s, at most 10m",
-        doc: "After SIGTERM, the time for which the server keeps serving while /readyz already answers 503, so that load balancers stop sending requests before the listeners close.",
+        doc: "After SIGTERM, the time for which the server keeps serving while /readyz already answers 503. It lets load balancers stop sending requests before the listeners close.",
         set: |config, given| set_delay(&mut config.listen.drain_delay, given),
     },
     ConfigOption {
