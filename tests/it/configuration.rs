@@ -470,8 +470,8 @@ fn the_rules_of_an_issuer_of_operators_are_told() {
         (
             "issuer = \"https://login.example.com\"",
             vec![
-                "3: error: admin.oidc.issuer needs admin.oidc.audience: else a token for anybody would do",
-                "3: error: admin.oidc.issuer needs one of admin.oidc.readers, operators and admins: else it lets nobody in",
+                "3: error: admin.oidc.issuer needs admin.oidc.audience: else a token for any audience is accepted",
+                "3: error: admin.oidc.issuer needs one of admin.oidc.readers, operators and admins: else every operator is rejected",
             ],
         ),
         (

@@ -166,7 +166,7 @@ impl AuthenticationError {
         }
     }
 
-    /// Whether the attempt counts as failed against its source.
+    /// Returns true if the error counts as a failed attempt of its source.
     #[must_use]
     pub fn is_failed_attempt(&self) -> bool {
         match self {

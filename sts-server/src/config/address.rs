@@ -1,13 +1,16 @@
-//! The grammar of URLs that an operator writes.
+//! The check of the issuer URL that an operator configures.
 
 use sts_jose::is_loopback;
 use url::Url;
 
-/// Says what is wrong with the issuer identifier of this service: an `http(s)` URL of a host and perhaps a port, written as URLs
-/// are compared (lower-case host, no default port), nothing after it; `http` only for the loopback interface.
+/// Checks the issuer identifier of this service.
+///
+/// It is an `http(s)` URL of a host and an optional port, with nothing after it. It is written in
+/// the form in which URLs are compared: lower-case host, no default port. `http` is for the
+/// loopback interface only.
 ///
 /// # Errors
-/// The reason.
+/// Returns the reason if the text is not such a URL.
 pub fn check_issuer(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     match url.scheme() {

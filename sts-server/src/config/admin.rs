@@ -1,4 +1,4 @@
-//! Who may use the admin API.
+//! The operators of the admin API: their tokens, their roles and their issuer.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,34 +14,34 @@ use crate::document::{Key, Schema, Shape, read_tables};
 /// The longest name of an admin token, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Who may use the admin API; nobody unless configured.
+/// The operators of the admin API. Without configuration, the API rejects every operator.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// The admin tokens.
+    /// Static bearer tokens, each of one operator.
     pub tokens: Vec<AdminToken>,
     /// The issuer whose access tokens name operators.
     pub oidc: AdminOidc,
 }
 
-/// A bearer token of an operator, as the configuration knows it. Debug shows no hash.
+/// The configured part of an operator's bearer token. Debug omits the hash.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminToken {
-    /// Its name, for audit; the token begins with it.
+    /// The name that the audit log records. The token starts with it.
     pub name: String,
-    /// What it may do.
+    /// The role that the token grants.
     pub role: Role,
     /// An argon2id hash of the whole token, in PHC form.
     pub hash: String,
 }
 
-/// What an operator may do; each role may do what those before it may.
+/// The permissions of an operator. Each role includes the permissions of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads, and asks for explanations.
     Reader,
-    /// Also revokes, lifts, rotates keys, and disables entries.
+    /// Also revokes, lifts revocations, rotates keys, and disables entries.
     Operator,
     /// Also changes entries and revokes keys.
     Admin,
@@ -50,32 +50,32 @@ pub enum Role {
 /// An issuer whose access tokens name operators.
 #[derive(Debug, Clone)]
 pub struct AdminOidc {
-    /// Byte for byte the `iss` claim. None by default: no access token is accepted.
+    /// The `iss` claim, byte for byte. Default none: the server accepts no access token.
     pub issuer: Option<String>,
-    /// Where its keys are. Default: discovery.
+    /// The URL of its keys. Default: discovery.
     pub jwks_uri: Option<Url>,
-    /// The certificates of the authority of its URLs, in PEM. Default: those of the system.
+    /// A PEM file with the certificate authorities of its URLs. Default: those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The algorithms that it signs with. Default RS256, ES256, EdDSA.
+    /// The accepted signature algorithms. Default RS256, ES256, EdDSA.
     pub algorithms: Vec<Algorithm>,
-    /// What its tokens must be addressed to.
+    /// The required audience of its tokens.
     pub audience: Option<String>,
-    /// The `typ` of its access tokens.
+    /// The required `typ` of its access tokens.
     pub token_typ: TokenTyp,
-    /// The claim that says what an operator may do, by its literal name. Default `roles`.
+    /// The literal name of the claim that gives the role of an operator. Default `roles`.
     pub claim: String,
-    /// The values of that claim that make a reader.
+    /// The values of that claim that grant [`Role::Reader`].
     pub readers: Vec<String>,
-    /// The values that make an operator.
+    /// The values that grant [`Role::Operator`].
     pub operators: Vec<String>,
-    /// The values that make an admin.
+    /// The values that grant [`Role::Admin`].
     pub admins: Vec<String>,
 }
 
 /// The `typ` that an operator's access token must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenTyp {
-    /// `at+jwt` (RFC 9068 §2.1): no other kind of token has it.
+    /// `at+jwt` (RFC 9068 §2.1), which no other kind of token has.
     AtJwt,
     /// None, `JWT` or `at+jwt`, for issuers that do not follow RFC 9068.
     Jwt,
@@ -93,7 +93,7 @@ impl FromStr for TokenTyp {
     }
 }
 
-/// A table of `admin.tokens`.
+/// The schema of one table of `admin.tokens`.
 pub(super) static ADMIN_TOKEN: Schema = Schema {
     label: "[[admin.tokens]]",
     keys: &[
@@ -104,7 +104,7 @@ pub(super) static ADMIN_TOKEN: Schema = Schema {
 };
 
 impl Admin {
-    /// Whether anybody may use the admin API.
+    /// Returns true if the configuration names an operator or an issuer of operators.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         !self.tokens.is_empty() || self.oidc.issuer.is_some()
@@ -112,7 +112,7 @@ impl Admin {
 }
 
 impl AdminOidc {
-    /// The values of the claim that make each role, the most powerful first.
+    /// Returns the claim values of each role, the most powerful role first.
     #[must_use]
     pub fn values(&self) -> [(Role, &[String]); 3] {
         [(Role::Admin, &self.admins), (Role::Operator, &self.operators), (Role::Reader, &self.readers)]
@@ -120,7 +120,7 @@ impl AdminOidc {
 }
 
 impl Role {
-    /// The role as the configuration writes it.
+    /// Returns the name of the role in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,10 +152,10 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// Says what is wrong with the name of an admin token.
+/// Checks the name of an admin token.
 ///
 /// # Errors
-/// The reason.
+/// Returns the required form if the name does not have it.
 pub fn check_name(name: &str) -> Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if name.is_empty() || name.len() > MAX_NAME_CHARS || !name.bytes().all(fits) {
@@ -172,7 +172,7 @@ fn check_hash(hash: &str) -> Result<(), String> {
     argon2id_cost(hash).map(drop).map_err(|reason| format!("{reason}; `sts-server admin token` prints one"))
 }
 
-/// Sets the tokens of a text: a JSON array of tables.
+/// Sets the tokens from a text that holds a JSON array of tables.
 pub(super) fn set_tokens(config: &mut Config, text: &str) -> Result<(), String> {
     let tables = read_tables(&ADMIN_TOKEN, text)?;
     let mut tokens: Vec<AdminToken> = Vec::with_capacity(tables.len());
@@ -187,7 +187,7 @@ pub(super) fn set_tokens(config: &mut Config, text: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// What is wrong with `admin.oidc` as a whole: the key that bears the fault, and the fault.
+/// Returns the faults of `admin.oidc` as a whole, each with the key that it names.
 pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> {
     let oidc = &config.admin.oidc;
     let names_nobody = oidc.values().iter().all(|(_, values)| values.is_empty());
@@ -212,12 +212,15 @@ pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> 
                 faults.push(("admin.oidc.issuer", " is this service itself, whose tokens are for agents"));
             }
             if oidc.audience.is_none() {
-                faults.push(("admin.oidc.issuer", " needs admin.oidc.audience: else a token for anybody would do"));
+                faults.push((
+                    "admin.oidc.issuer",
+                    " needs admin.oidc.audience: else a token for any audience is accepted",
+                ));
             }
             if names_nobody {
                 faults.push((
                     "admin.oidc.issuer",
-                    " needs one of admin.oidc.readers, operators and admins: else it lets nobody in",
+                    " needs one of admin.oidc.readers, operators and admins: else every operator is rejected",
                 ));
             }
         }

@@ -1,17 +1,17 @@
-//! Argon2id hashes: which are taken, and what checking a secret against one costs.
+//! Argon2id hashes: the check of their form, and the cost of verifying a secret.
 
 use std::fmt;
 
 use argon2::{ARGON2ID_IDENT, Params, PasswordHash};
 
-/// The most memory that a hash may ask for, in KiB.
+/// The most memory of an accepted hash, in KiB.
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
-/// The most passes over the memory.
+/// The most passes of an accepted hash.
 const MAX_PASSES: u32 = 10;
-/// The most lanes.
+/// The most lanes of an accepted hash.
 const MAX_LANES: u32 = 4;
 
-/// The cost of a check of a secret against a hash.
+/// The cost of verifying a secret against a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Argon2idCost {
     memory_kib: u32,
@@ -20,7 +20,7 @@ pub struct Argon2idCost {
 }
 
 impl Argon2idCost {
-    /// The cost of the hashes that are made here.
+    /// Returns the cost of the hashes that this program creates.
     #[must_use]
     pub fn standard() -> Self {
         Self::of(&Params::DEFAULT)
@@ -30,7 +30,7 @@ impl Argon2idCost {
         Self { memory_kib: params.m_cost(), passes: params.t_cost(), lanes: params.p_cost() }
     }
 
-    /// The amount of memory is written in all, in KiB.
+    /// Returns the memory that all passes together write, in KiB.
     #[must_use]
     pub fn work(&self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.passes)
@@ -38,18 +38,18 @@ impl Argon2idCost {
 }
 
 impl fmt::Display for Argon2idCost {
-    /// As a hash writes it.
+    /// Writes the parameters as a PHC string does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { memory_kib, passes, lanes } = self;
         write!(f, "m={memory_kib},t={passes},p={lanes}")
     }
 }
 
-/// The cost of an argon2id hash in PHC form.
+/// Returns the cost of an argon2id hash in PHC form.
 ///
 /// # Errors
-/// The reason for which the text is no such hash, or is one that asks for more than 256 MiB, 10 passes or 4 lanes: a request could then take the memory of
-/// the whole server.
+/// Returns the reason if the text is not such a hash, or needs more than 256 MiB, 10 passes or 4
+/// lanes. Otherwise one request could take the memory of the whole server.
 pub fn argon2id_cost(hash: &str) -> Result<Argon2idCost, String> {
     let parsed = PasswordHash::new(hash)
         .ok()

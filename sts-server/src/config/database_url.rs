@@ -1,4 +1,5 @@
-//! The URL of the database: which parameters it may have, and whether the connection verifies the server.
+//! The URL of the database: the check of its parameters, and of how the connection verifies the
+//! server.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,11 @@ use url::Url;
 use super::Database;
 use crate::document::nearest;
 
-/// The characters that a path in a SQLite URL may not hold as they are.
+/// The characters that a path in a SQLite URL must percent-encode.
 const SQLITE_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
-/// The parameters of a `PostgreSQL` URL that the driver reads, besides `options[…]`. It passes over all others.
+/// The parameters of a `PostgreSQL` URL that the driver reads, besides `options[…]`. The driver
+/// ignores all others.
 const POSTGRES_PARAMETERS: &[&str] = &[
     "sslmode",
     "ssl-mode",
@@ -39,7 +41,7 @@ const SQLITE_PARAMETERS: &[&str] = &["mode", "cache", "immutable", "vfs"];
 
 const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// Says what is wrong with a database URL, without repeating it: it may hold a password.
+/// Checks a database URL. The error never quotes the URL, which may hold a password.
 pub(super) fn check_database_url(text: &str) -> Result<(), String> {
     const WANTED: &str = "must be sqlite://FILE or postgres://…";
     if let Some(file) = sqlite_file(text) {
@@ -68,8 +70,10 @@ fn check_parameters(mut names: impl Iterator<Item = String>, known: &[&str]) -> 
     Err(format!("unknown parameter {name:?}{}", meant.unwrap_or_default()))
 }
 
-/// Says why a connection to this database trusts any server that answers, if it does. A URL that says `sslmode=disable` leaves that
-/// to the network by intent, and so does one that does not leave the machine. `environment_mode` is the variable `PGSSLMODE`.
+/// Returns a warning if a connection to this database does not verify the server.
+///
+/// There is no warning for `sslmode=disable`, which trusts the network by intent, or for a
+/// connection that stays on the machine. `environment_mode` is the variable `PGSSLMODE`.
 pub(super) fn unverified(text: &str, environment_mode: Option<&str>) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"))?;
     let host = url.query_pairs().filter(|(name, _)| matches!(&**name, "host" | "hostaddr")).last();
@@ -85,12 +89,12 @@ pub(super) fn unverified(text: &str, environment_mode: Option<&str>) -> Option<S
     Some(format!(" has sslmode={mode}, which encrypts at most and does not verify the server"))
 }
 
-/// The files of certificates and keys that a `PostgreSQL` URL names.
+/// Returns the files of certificates and keys that a `PostgreSQL` URL names.
 pub(super) fn certificate_files(text: &str) -> Vec<PathBuf> {
     const NAMES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
     let pairs = url.iter().flat_map(Url::query_pairs).filter(|(name, _)| NAMES.contains(&name.as_ref()));
-    // The driver takes a PEM text too.
+    // The driver accepts a PEM text in place of a path.
     pairs
         .filter(|(_, file)| !file.trim_start().starts_with("-----BEGIN"))
         .map(|(_, file)| PathBuf::from(&*file))
@@ -102,7 +106,7 @@ fn ssl_mode(url: &Url) -> Option<String> {
     pairs.last().map(|(_, mode)| mode.to_ascii_lowercase())
 }
 
-/// The same URL, with the relative path of a SQLite file made relative to `directory`.
+/// Returns the URL with the path of a SQLite file resolved against `directory`.
 pub(super) fn resolve_database_url(text: &str, directory: &Path) -> Result<String, String> {
     let Some(file) = sqlite_file(text).filter(|file| *file != ":memory:") else {
         return Ok(text.to_owned());
@@ -114,7 +118,7 @@ pub(super) fn resolve_database_url(text: &str, directory: &Path) -> Result<Strin
     Ok(format!("sqlite://{}{parameters}", utf8_percent_encode(path, SQLITE_PATH)))
 }
 
-/// The file of a SQLite URL, percent-encoded.
+/// Returns the file of a SQLite URL, percent-encoded.
 fn sqlite_file(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("sqlite:")?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
@@ -122,7 +126,7 @@ fn sqlite_file(text: &str) -> Option<&str> {
 }
 
 impl Database {
-    /// The file of a SQLite database.
+    /// Returns the decoded path of a SQLite database; `None` for `PostgreSQL`.
     #[must_use]
     pub fn sqlite_path(&self) -> Option<PathBuf> {
         let name = percent_decode_str(sqlite_file(&self.url)?).decode_utf8().ok()?;

@@ -1,4 +1,4 @@
-//! How the file, the environment and the flags become one configuration.
+//! Loading of one configuration from the file, the environment and the flags.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,8 +20,8 @@ use crate::fault::{Fault, Severity};
 use crate::telemetry::LogFormat;
 use crate::ttl::Ttl;
 
-/// What the flags of a command say; a field that is absent leaves the option as it is. Relative paths are relative to the
-/// working directory.
+/// The values of a command's flags. An absent field leaves the option unchanged. Relative paths are
+/// relative to the working directory.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--sts-issuer`.
@@ -38,22 +38,27 @@ pub struct Overrides {
     pub master_key_file: Option<String>,
 }
 
-/// What came of loading.
+/// The result of loading.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The configuration; `None` when a fault is an error.
+    /// The configuration; `None` if a fault is an error.
     pub config: Option<Config>,
-    /// The registry file, also where the rest is at fault.
+    /// The registry file, even if other options have faults.
     pub registry: Option<PathBuf>,
     /// Every fault, warnings included.
     pub faults: Vec<Fault>,
 }
 
-/// Loads the configuration: the defaults, the file, the environment, the flags; later wins.
+/// Loads the configuration from the defaults, the file, the environment and the flags. A later
+/// source overrides an earlier one.
 ///
-/// `environment` is [`environment::variables`](crate::environment::variables), or a test's own pairs; names that do not begin with `STS__` are passed
-/// over. Relative paths of the file, and of the defaults where there is a file, are relative to the file's directory; those of the
-/// environment and the flags to the working directory. Reads the file and nothing else.
+/// `environment` is [`environment::variables`](crate::environment::variables), or the pairs of a
+/// test. Of these, the function reads names that start with `STS__`, `PGSSLMODE`, and the variables
+/// that name proxies.
+///
+/// Relative paths of the file are relative to the file's directory, as are those of the defaults if
+/// there is a file. Those of the environment and the flags are relative to the working directory.
+/// The function reads no other file.
 pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -82,16 +87,16 @@ pub fn load(
 
 struct Loader {
     config: Config,
-    /// Who spoke last about each option, by its path.
+    /// The last source of each option, by the option's path.
     said: HashMap<String, Source>,
-    /// `PGSSLMODE`, which the driver of PostgreSQL reads.
+    /// `PGSSLMODE`, which the PostgreSQL driver reads.
     postgres_ssl_mode: Option<String>,
-    /// The variables that name proxies.
+    /// The environment variables that name proxies.
     proxies: Vec<(String, String)>,
     faults: Vec<Fault>,
 }
 
-/// Who gave a value.
+/// The source of a value.
 #[derive(Debug, Clone)]
 enum Source {
     Default,
@@ -101,7 +106,7 @@ enum Source {
 }
 
 impl Source {
-    /// The order in which values are given: the later one wins.
+    /// Returns the precedence of the source. The higher rank wins.
     fn rank(&self) -> (u8, usize) {
         match self {
             Self::Default => (0, 0),
@@ -111,7 +116,7 @@ impl Source {
         }
     }
 
-    /// A fault of the value of an option that this source gave.
+    /// Returns a fault of the value that this source gave to an option.
     fn fault(&self, option: &ConfigOption, severity: Severity, what: &str) -> Fault {
         match self {
             Self::Default => Fault::new(Path::new("defaults"), severity, format!("{}{what}", option.path())),
@@ -122,7 +127,7 @@ impl Source {
     }
 }
 
-/// What stands for a file in faults of variables.
+/// The name in place of a file, in faults of variables.
 const ENVIRONMENT: &str = "environment";
 
 impl Loader {
@@ -199,7 +204,7 @@ impl Loader {
         }
     }
 
-    /// The rules between options.
+    /// Checks the rules between options and returns the result.
     fn finish(mut self, file: Option<&Path>) -> Loaded {
         if !self.said.contains_key("issuer") {
             let file = file.unwrap_or(Path::new("configuration"));
@@ -243,7 +248,7 @@ impl Loader {
         Loaded { config, registry, faults: self.faults }
     }
 
-    /// The proxies: those of the options, and what they do not say, of the environment.
+    /// Sets the proxies from the options. The environment fills in the options that are not set.
     fn proxies(&mut self) {
         let environment = match Egress::from_environment(std::mem::take(&mut self.proxies)) {
             Ok(environment) => environment,
@@ -282,7 +287,7 @@ impl Loader {
         }
     }
 
-    /// Adds the fault of two options that do not go together, to the one that was given last.
+    /// Adds the fault of two options that conflict. The fault names the option that was set last.
     fn fault_of_last(&mut self, severity: Severity, one: (&str, &str), other: (&str, &str)) {
         let rank = |path| self.said.get(path).map(Source::rank);
         let (path, what) = if rank(other.0) > rank(one.0) { other } else { one };
@@ -297,7 +302,7 @@ impl Loader {
     }
 }
 
-/// The options that a file gives, each with its text and its line.
+/// Returns the options that a file sets, each with its text and its line.
 fn given_options(
     reader: &mut Reader<'_>,
     around: Option<&str>,
@@ -319,7 +324,7 @@ fn given_options(
     given
 }
 
-/// Whether options stand in a table of this path, or in tables within it.
+/// Returns true if a table of this path, or a table within it, holds options.
 fn is_table(path: &str) -> bool {
     let within = |table: &str| table.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     OPTIONS.iter().filter_map(|option| option.table).any(within)
@@ -345,7 +350,7 @@ fn given_option(
     };
     let text = match (option.kind, &value.value) {
         (OptionKind::Text | OptionKind::SecretText, NodeValue::Text(text)) => text.to_string(),
-        // What i64 cannot hold, no option can: the text then says it all.
+        // No option accepts an integer beyond i64. The text is enough for the fault.
         (OptionKind::Integer, NodeValue::Integer { value, text }) => {
             value.map_or_else(|| text.to_string(), |integer| integer.to_string())
         }
@@ -363,7 +368,7 @@ fn given_option(
     Some((option, text, line))
 }
 
-/// An array of tables as a JSON array; none where any of them is at fault.
+/// Returns an array of tables as a JSON array, or `None` if one of them has a fault.
 fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Node<'_>) -> Option<String> {
     let mut whole = matches!(value.value, NodeValue::Array(_));
     let mut tables = Vec::new();
@@ -375,7 +380,7 @@ fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Node<'_>)
     whole.then(|| serde_json::Value::Array(tables).to_string())
 }
 
-/// The texts of an array of nothing else.
+/// Returns the texts of an array, or `None` if an element is not a text.
 fn strings<'a>(values: &'a [Node<'_>]) -> Option<Vec<&'a str>> {
     let string = |node: &'a Node<'_>| if let NodeValue::Text(text) = &node.value { Some(text.as_ref()) } else { None };
     values.iter().map(string).collect()
@@ -395,7 +400,7 @@ fn unknown_variable(name: &str, upper: &str) -> Fault {
     }
 }
 
-/// A configuration to which the defaults have yet to be applied.
+/// Returns a configuration before the defaults are applied.
 fn blank() -> Config {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let ttl = Ttl::from_minutes(1);

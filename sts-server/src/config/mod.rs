@@ -1,8 +1,9 @@
-//! The configuration of a server: its file, the environment and the flags, in this order of strength.
+//! The configuration of a server, from its file, the environment and the flags. A later source
+//! overrides an earlier one.
 //!
-//! What lives here: the options, their defaults and their checks, and the order of their sources. What must never:
-//! the registry's entries, which are `registry`'s. A new option is a field here with a doc comment that says its unit, and a row
-//! of [`OPTIONS`].
+//! This module holds the options, their defaults, their checks and the order of their sources. It
+//! must never hold the entries of the registry, which belong to `registry`. A new option is a field
+//! here, with a doc comment that gives its unit, and a row of [`OPTIONS`].
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -39,63 +40,64 @@ pub use password::PasswordError;
 pub use private_files::{exposed_files, is_of_another_user};
 pub use reference::reference;
 
-/// What the names of our environment variables begin with; a double underscore stands between table and key.
+/// The prefix of the server's environment variables. A double underscore separates table and key.
 pub const VARIABLE_PREFIX: &str = "STS__";
 
-/// The most actors that `limits.chain_depth` can allow: the tokens of longer chains would not fit into 8 KiB.
+/// The largest value of `limits.chain_depth`. Tokens of longer chains would not fit into 8 KiB.
 pub const MAX_CHAIN_DEPTH: usize = 64;
 
 /// The longest `limits.max_ttl`, in hours.
 const MAX_MAX_TTL_HOURS: u16 = 8;
 
-/// Everything that `serve` needs to know.
+/// The checked configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The issuer identifier of this service, byte for byte the `iss` of its tokens: an `http(s)` URL without path, query or fragment.
+    /// The issuer identifier of this service, byte for byte the `iss` of its tokens. An `http(s)`
+    /// URL without path, query or fragment.
     pub issuer: String,
     /// The registry file to apply at start.
     pub registry: Option<PathBuf>,
-    /// Where it listens.
+    /// The listeners.
     pub listen: Listen,
-    /// Its own TLS.
+    /// TLS of the listeners.
     pub tls: Tls,
-    /// Where its data is.
+    /// The database that holds all state.
     pub database: Database,
-    /// Its signing keys.
+    /// Sealing and rotation of the signing keys.
     pub keys: Keys,
-    /// What it does not go beyond.
+    /// Resource limits.
     pub limits: Limits,
-    /// The way out to others.
+    /// Proxies for outbound requests.
     pub egress: EgressOptions,
-    /// Who may use the admin API.
+    /// Operators of the admin API.
     pub admin: Admin,
-    /// Its logs.
+    /// The format of the logs.
     pub log: Log,
-    /// What it tells of itself besides logs and metrics.
+    /// Export of traces.
     pub telemetry: Telemetry,
-    /// What it publishes of itself.
+    /// Content of the published metadata documents.
     pub metadata: Metadata,
 }
 
-/// The listeners: where they are, what stands in front of them, and how they end.
+/// The listeners: their addresses, the proxies in front of them, and their shutdown.
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// For agents. Default `127.0.0.1:8080`.
+    /// The address for agents. Default `127.0.0.1:8080`.
     pub public: SocketAddr,
-    /// For operators. Default `127.0.0.1:8081`.
+    /// The address for operators. Default `127.0.0.1:8081`.
     pub admin: SocketAddr,
-    /// Peers that are believed when they say for whom they forward a request. Default none.
+    /// Proxies whose forwarded header gives the source of a request. Default none.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where those peers say it. Default [`ForwardedHeader::XForwardedFor`].
+    /// The header that those proxies set. Default [`ForwardedHeader::XForwardedFor`].
     pub forwarded_header: ForwardedHeader,
-    /// How long requests are served after readiness was withdrawn at SIGTERM. Default `5s`.
+    /// The time after SIGTERM during which the server serves but fails readiness. Default `5s`.
     pub drain_delay: Duration,
-    /// How long requests under way may take after the listeners have closed. Default `20s`.
+    /// The time limit of requests in progress after the listeners have closed. Default `20s`.
     pub drain_timeout: Ttl,
 }
 
-/// The header in which a trusted proxy writes for whom it forwards. One of them, and not both: a proxy that writes one of them may
-/// pass on what a client wrote into the other.
+/// The header in which a trusted proxy names the source of a request. The server reads only this
+/// header: the proxy may pass on the other header as a client wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`.
@@ -111,52 +113,55 @@ pub struct Tls {
     pub certificate_file: Option<PathBuf>,
     /// The private key in PEM.
     pub private_key_file: Option<PathBuf>,
-    /// Whether the admin listener speaks TLS too. Default false.
+    /// True if the admin listener speaks TLS too. Default false.
     pub admin: bool,
 }
 
 impl Tls {
-    /// The certificate chain and the private key, where both are given.
+    /// Returns the certificate chain and the private key if both are given.
     #[must_use]
     pub fn files(&self) -> Option<[&Path; 2]> {
         Some([self.certificate_file.as_deref()?, self.private_key_file.as_deref()?])
     }
 }
 
-/// The database.
+/// The connection to the database.
 #[derive(Clone)]
 pub struct Database {
-    /// `sqlite://FILE` (default `sqlite://sts.db`) or `postgres://…`; may hold a password, so Debug does not show it.
+    /// `sqlite://FILE` (default `sqlite://sts.db`) or `postgres://…`. It may hold a password, so
+    /// Debug does not show it.
     pub url: String,
-    /// A file with the password to PostgreSQL. Default none: the URL holds it, or none is needed.
+    /// A file with the password to PostgreSQL. Default none: the URL holds the password, or the
+    /// database needs none.
     pub password_file: Option<PathBuf>,
-    /// The most connections to PostgreSQL for requests; five more are set apart. Default 10.
+    /// The most connections to PostgreSQL for requests. The server reserves five more. Default 10.
     pub max_connections: u32,
 }
 
-/// The signing keys.
+/// Sealing and rotation of the signing keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    /// A file with one line, the base64 of 32 bytes, that seals the signing keys at rest. Default `master.key`.
+    /// A file with one line, the base64 of 32 bytes, that seals the signing keys at rest. Default
+    /// `master.key`.
     pub master_key_file: PathBuf,
-    /// How long a key signs. Default `30d`.
+    /// The time for which a key signs. Default `30d`.
     pub rotate_every: Ttl,
 }
 
-/// What a server does not go beyond.
+/// Resource limits of a server.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The most actors of a chain. Default 8.
     pub chain_depth: usize,
-    /// The longest life of any token. Default `15m`, at most `8h`.
+    /// The longest lifetime of any token. Default `15m`, at most `8h`.
     pub max_ttl: Ttl,
-    /// The failed attempts that one source, or one agent, may make in a minute. Default 1000.
+    /// The most failed attempts of one source, or one agent, in a minute. Default 1000.
     pub failed_attempts_per_minute: u32,
-    /// The refusals of one agent that are stored in a minute. Default 600.
+    /// The most refusals of one agent that the server stores in a minute. Default 600.
     pub refusals_per_minute_per_client: u32,
-    /// The requests that one authenticated agent may make in a minute. Default none.
+    /// The most requests of one authenticated agent in a minute. Default none.
     pub requests_per_minute_per_client: Option<NonZeroU32>,
-    /// The requests that one source may make in a minute. Default none.
+    /// The most requests of one source in a minute. Default none.
     pub requests_per_minute_per_source: Option<NonZeroU32>,
     /// The most open connections of the public listener. Default 4096.
     pub connections: usize,
@@ -164,17 +169,17 @@ pub struct Limits {
     pub connections_per_source: Option<usize>,
     /// The memory for the heads and bodies of requests, in bytes. Default 128 MiB.
     pub request_memory: usize,
-    /// The longest token that is read, in bytes. Default 16 KiB, at most 64 KiB.
+    /// The longest token that the server reads, in bytes. Default 16 KiB, at most 64 KiB.
     pub max_token_bytes: usize,
-    /// How long a TLS handshake may take. Default `10s`.
+    /// The time limit of a TLS handshake. Default `10s`.
     pub handshake_timeout: Ttl,
-    /// How long a request's headers may take. Default `10s`.
+    /// The time limit for reading a request's headers. Default `10s`.
     pub header_timeout: Ttl,
-    /// How long a request's body may take. Default `10s`.
+    /// The time limit for reading a request's body. Default `10s`.
     pub body_timeout: Ttl,
-    /// How long a request may take from its head to its answer. Default `30s`.
+    /// The time limit of a request, from its head to its answer. Default `30s`.
     pub request_timeout: Ttl,
-    /// How long an answer may wait for a peer that takes nothing of it. Default `10s`.
+    /// The time limit of an answer whose peer reads nothing. Default `10s`.
     pub write_timeout: Ttl,
 }
 
@@ -183,82 +188,86 @@ impl Limits {
     pub const HEAD_BYTES: usize = 16 * 1024;
     /// The longest body of a request, in bytes.
     pub const BODY_BYTES: usize = 64 * 1024;
-    /// The part of a body for which every connection has memory of its own, in bytes: enough for a usual request, so that long
-    /// bodies of others never stand in its way.
+    /// The part of a body for which every connection has reserved memory, in bytes. It holds a
+    /// usual request, so that long bodies on other connections never block it.
     pub const OWN_BODY_BYTES: usize = 8 * 1024;
-    /// The least connections of the admin listener.
+    /// The smallest connection limit of the admin listener.
     const ADMIN_CONNECTIONS: usize = 64;
-    /// The least connections of one source, where nothing else is configured.
+    /// The smallest default for the connections of one source.
     const SOURCE_CONNECTIONS: usize = 16;
 
-    /// The most open connections of the admin listener.
+    /// Returns the most open connections of the admin listener.
     #[must_use]
     pub fn admin_connections(&self) -> usize {
         (self.connections / 16).max(Self::ADMIN_CONNECTIONS)
     }
 
-    /// The most open connections of one source.
+    /// Returns the most open connections of one source.
     #[must_use]
     pub fn per_source(&self) -> usize {
         self.connections_per_source.unwrap_or((self.connections / 16).max(Self::SOURCE_CONNECTIONS))
     }
 
-    /// The most open connections of both listeners.
+    /// Returns the most open connections of both listeners together.
     #[must_use]
     pub fn all_connections(&self) -> usize {
         self.connections.saturating_add(self.admin_connections())
     }
 
-    /// The part of `request_memory` that the connections have of their own, in bytes.
+    /// Returns the part of `request_memory` that is reserved for single connections, in bytes.
     #[must_use]
     pub fn own_memory(&self) -> usize {
         self.all_connections().saturating_mul(Self::HEAD_BYTES + Self::OWN_BODY_BYTES)
     }
 
-    /// The part of `request_memory` that bodies beyond [`Self::OWN_BODY_BYTES`] share, in bytes.
+    /// Returns the part of `request_memory` that bodies beyond [`Self::OWN_BODY_BYTES`] share, in
+    /// bytes.
     #[must_use]
     pub fn shared_memory(&self) -> usize {
         self.request_memory.saturating_sub(self.own_memory())
     }
 
-    /// How long a decision may wait to be committed: half of what a request may take, so that an answer is left time to say why.
+    /// Returns the longest wait for the commit of a decision. It is half of `request_timeout`,
+    /// which leaves time to answer with the reason.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.request_timeout.as_duration() / 2
     }
 }
 
-/// The way out to others.
+/// Proxies for outbound requests.
 #[derive(Debug, Clone)]
 pub struct EgressOptions {
-    /// `egress.proxy`; without it the environment says.
+    /// `egress.proxy`. Without it the environment decides.
     pub proxy: Option<Egress>,
-    /// `egress.no_proxy`; without it the environment says.
+    /// `egress.no_proxy`. Without it the environment decides.
     pub no_proxy: Option<String>,
-    /// The proxies that come of both.
+    /// The proxies in effect, from the options and the environment.
     pub proxies: Egress,
 }
 
-/// The logs.
+/// The output of logs.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// What a line looks like. Default [`LogFormat::Human`].
+    /// The format of a line. Default [`LogFormat::Human`].
     pub format: LogFormat,
 }
 
-/// What a server tells of itself besides logs and metrics.
+/// Export of traces.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
-    /// The collector that traces go to, as OTLP over HTTP. None by default.
+    /// The collector that receives traces, as OTLP over HTTP. Default none.
     pub otlp_endpoint: Option<Url>,
 }
 
-/// What a server publishes of itself.
+/// Content of the published metadata documents.
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    /// Whether metadata leaves out what RFC 8414 does not ask for and widespread parsers insist on. Default false.
+    /// True if metadata omits the members that RFC 8414 does not require but widespread parsers do.
+    /// Default false.
     pub minimal: bool,
-    /// Whether metadata that is not minimal has `response_types_supported`, with the one value `none`. Default true.
+    /// True if metadata that is not minimal has `response_types_supported` with the single value
+    /// `none`. Default true.
     pub response_types_none: bool,
 }
 

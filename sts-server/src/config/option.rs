@@ -1,23 +1,23 @@
-//! An option of the configuration: its name, its purpose, its default, and how a text becomes its value.
+//! An option of the configuration: its name, its purpose, its default, and its parser.
 
 use std::path::Path;
 
 use super::Config;
 
-/// An option of the configuration.
+/// One option of the configuration, as [`OPTIONS`](super::OPTIONS) lists it.
 #[derive(Debug)]
 pub struct ConfigOption {
-    /// The table that it stands in, such as `limits` or `admin.oidc`; `None` for the top level.
+    /// The TOML table, such as `limits` or `admin.oidc`; `None` for the top level.
     pub table: Option<&'static str>,
-    /// Its key there.
+    /// The key within the table.
     pub key: &'static str,
-    /// Its TOML type.
+    /// The TOML type of the value.
     pub kind: OptionKind,
-    /// Its default, as the file would say it (a text without its quotes).
+    /// The default in the notation of the file, where a text has no quotes.
     pub default: Option<&'static str>,
-    /// The form of its value: a unit, bounds.
+    /// The form of the value: its unit and its bounds.
     pub form: &'static str,
-    /// Its purpose.
+    /// The purpose of the option, for the reference and `docs/configuration.md`.
     pub doc: &'static str,
     pub(super) set: fn(&mut Config, &Given<'_>) -> Result<(), String>,
 }
@@ -27,28 +27,29 @@ pub struct ConfigOption {
 pub enum OptionKind {
     /// A string.
     Text,
-    /// A string that may hold a secret, which no fault repeats.
+    /// A string that may hold a secret. No fault quotes it.
     SecretText,
-    /// An array of strings; one text with commas between them in the environment, and in [`ConfigOption::default`].
+    /// An array of strings. In the environment, and in [`ConfigOption::default`], one text with
+    /// commas between them.
     List,
     /// An integer.
     Integer,
     /// True or false.
     Boolean,
-    /// An array of tables; a JSON array of objects in the environment.
+    /// An array of tables. In the environment, a JSON array of objects.
     Tables,
 }
 
-/// A value that someone gave to an option.
+/// A value for an option, from one of the sources.
 #[derive(Debug)]
 pub(super) struct Given<'a> {
     pub(super) text: &'a str,
-    /// The folder that a relative path starts from.
+    /// The folder against which a relative path is resolved.
     pub(super) directory: &'a Path,
 }
 
 impl ConfigOption {
-    /// The option as a fault names it: `limits.max_ttl`.
+    /// Returns the dotted name, such as `limits.max_ttl`.
     #[must_use]
     pub fn path(&self) -> String {
         match self.table {
@@ -57,7 +58,7 @@ impl ConfigOption {
         }
     }
 
-    /// The environment variable that sets it: `STS__LIMITS__MAX_TTL`.
+    /// Returns the environment variable, such as `STS__LIMITS__MAX_TTL`.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{}{}", super::VARIABLE_PREFIX, self.path().replace('.', "__").to_ascii_uppercase())

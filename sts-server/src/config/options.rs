@@ -1,4 +1,5 @@
-//! The table of all options, which the file, the environment and the flags go through. A test holds `docs/configuration.md` to it.
+//! The table of all options, which the file, the environment and the flags share. A test compares
+//! `docs/configuration.md` with it.
 
 use super::address::check_issuer;
 use super::admin;
@@ -63,7 +64,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::List,
         default: Some(""),
         form: "IP addresses and networks, such as 10.0.0.0/8; in the environment separated by commas",
-        doc: "Peers that are believed when they say for whom they forward a request; what anybody else says of that is ignored.",
+        doc: "The proxies whose forwarded header gives the source of a request. The server ignores this header from any other peer.",
         set: |config, given| set_networks(&mut config.listen.trusted_proxies, given),
     },
     ConfigOption {
@@ -72,7 +73,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Text,
         default: Some("X-Forwarded-For"),
         form: "X-Forwarded-For or Forwarded",
-        doc: "Where those peers say it. The one that the proxy itself writes: what it passes on in the other is what a client claims.",
+        doc: "The header that your proxy sets. Never choose the other one, which the proxy may pass on as a client wrote it.",
         set: |config, given| set_forwarded_header(&mut config.listen.forwarded_header, given),
     },
     ConfigOption {
@@ -81,7 +82,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Text,
         default: Some("5s"),
         form: "a span of time or 0s, at most 10m",
-        doc: "How long all is served as before after a SIGTERM has turned readiness off, so that nobody is sent here any more when the listeners close.",
+        doc: "After SIGTERM, the time for which the server keeps serving while /readyz already answers 503. It lets load balancers stop sending requests before the listeners close.",
         set: |config, given| set_delay(&mut config.listen.drain_delay, given),
     },
     ConfigOption {
@@ -229,7 +230,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Integer,
         default: None,
         form: "requests, 1 to 1000000",
-        doc: "The requests that one agent may make in a minute after it has authenticated, whatever comes of them; unlimited unless given.",
+        doc: "The requests that one agent may make in a minute after it has authenticated; refused requests count too. Unlimited unless given.",
         set: |config, given| set_rate(&mut config.limits.requests_per_minute_per_client, given),
     },
     ConfigOption {
@@ -238,7 +239,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Integer,
         default: None,
         form: "requests, 1 to 1000000",
-        doc: "The requests that one source may make in a minute, whatever comes of them; unlimited unless given.",
+        doc: "The requests that one source may make in a minute; refused requests count too. Unlimited unless given.",
         set: |config, given| set_rate(&mut config.limits.requests_per_minute_per_source, given),
     },
     ConfigOption {
@@ -349,7 +350,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Tables,
         default: None,
         form: "tables of name, role (reader, operator or admin) and hash; in the environment a JSON array of such objects",
-        doc: "The bearer tokens of operators, who may use the admin API: `sts-server admin token` makes one. Without them and without `admin.oidc.issuer` nobody may.",
+        doc: "The bearer tokens of operators, who may use the admin API: `sts-server admin token` makes one. Without them and without `admin.oidc.issuer` the admin API rejects every operator.",
         set: |config, given| admin::set_tokens(config, given.text),
     },
     ConfigOption {

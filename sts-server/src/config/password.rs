@@ -1,4 +1,4 @@
-//! What the URL of the database takes from files: the password, where it stands in a file of its own, and certificates.
+//! Files behind the URL of the database: the password file and the certificates.
 
 use std::path::PathBuf;
 
@@ -10,41 +10,44 @@ use url::Url;
 use super::Database;
 use super::database_url::certificate_files;
 
-/// The database's password cannot be used. No text of it quotes the password, nor the URL.
+/// An error of a file behind the database URL. No message quotes the password or the URL.
 #[derive(Debug, Error)]
 pub enum PasswordError {
-    /// The file cannot be read.
+    /// The password file cannot be read.
     #[error("the password file {path} cannot be read")]
     File {
-        /// The file.
+        /// The path of the password file.
         path: PathBuf,
-        /// Why.
+        /// The error of the read.
         #[source]
         source: std::io::Error,
     },
     /// A file of certificates or keys that the URL names cannot be read.
     #[error("the file {path} of database.url cannot be read")]
     Certificate {
-        /// The file.
+        /// The path of the certificate or key.
         path: PathBuf,
-        /// Why.
+        /// The error of the read.
         #[source]
         source: std::io::Error,
     },
-    /// The file is not one line of text.
+    /// The password file is not one line of text.
     #[error("the password file {0} must hold one line, the password")]
     Content(PathBuf),
-    /// The URL takes no password: that of SQLite, or one without a host.
+    /// The URL cannot hold a password: it is a SQLite URL, or it has no host.
     #[error("database.password_file is for a postgres:// URL with a host")]
     Url,
 }
 
 impl Database {
-    /// The URL with the password of `password_file` in it, in place of its own if it has one; without such a file, the URL. Reads
-    /// the file, and tries those that the URL names: the driver reads them without any bound.
+    /// Returns the URL with the password of `password_file`, which replaces a password of the URL.
+    /// Without such a file, returns the URL unchanged.
+    ///
+    /// Reads the password file. Also reads the files that the URL names, to reject those that are
+    /// too long or not regular: the driver reads them without any bound.
     ///
     /// # Errors
-    /// [`PasswordError`].
+    /// Returns a [`PasswordError`] if a file cannot be read, or the password does not fit the URL.
     pub fn connect_url(&self) -> Result<String, PasswordError> {
         for path in certificate_files(&self.url) {
             read_file(&path, MAX_FILE_BYTES).map_err(|source| PasswordError::Certificate { path, source })?;
@@ -57,7 +60,7 @@ impl Database {
             return Err(PasswordError::Content(path.clone()));
         }
         let mut url = Url::parse(&self.url).ok().filter(is_postgres).ok_or(PasswordError::Url)?;
-        // A URL leaves a percent sign as it is, and whoever reads it decodes it.
+        // `set_password` does not encode a percent sign, but the driver decodes it.
         let encoded = utf8_percent_encode(password, NON_ALPHANUMERIC).to_string();
         url.set_password(Some(&encoded)).map_err(|()| PasswordError::Url)?;
         Ok(url.into())

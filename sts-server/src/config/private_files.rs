@@ -1,12 +1,15 @@
-//! Files that hold secrets: which of them others may read or write.
+//! The check of the permissions of files that hold secrets.
 
 use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::fault::{Fault, Severity};
 
-/// Warns of every file of secrets that is there and that others may read or write: the master key, the private key of TLS, the
-/// password to the database, and the file of a SQLite database with what SQLite puts beside it. Looks at the files and reads none.
+/// Returns a warning for every existing file of secrets that other users may read or write.
+///
+/// These files are the master key, the private key of TLS, the password to the database, and a
+/// SQLite database with its `-wal` and `-shm` files. The function reads their metadata, not their
+/// content.
 #[must_use]
 pub fn exposed_files(config: &Config) -> Vec<Fault> {
     let database = config.database.sqlite_path();
@@ -26,7 +29,8 @@ pub fn exposed_files(config: &Config) -> Vec<Fault> {
     files.into_iter().flatten().filter_map(|file| exposed(&file)).collect()
 }
 
-/// True if a folder or a file is there and belongs to another user than that of this process. A link is not followed.
+/// Returns true if a folder or a file exists and belongs to a user other than that of this process.
+/// A link is not followed.
 #[cfg(unix)]
 #[must_use]
 pub fn is_of_another_user(path: &Path) -> bool {
@@ -34,7 +38,7 @@ pub fn is_of_another_user(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() != nix::unistd::geteuid().as_raw())
 }
 
-/// True if a file belongs to another user: not known here.
+/// Returns false: this platform gives no owner of a file.
 #[cfg(not(unix))]
 #[must_use]
 pub fn is_of_another_user(_path: &Path) -> bool {
@@ -45,7 +49,8 @@ pub fn is_of_another_user(_path: &Path) -> bool {
 fn exposed(file: &Path) -> Option<Fault> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = std::fs::metadata(file).ok()?;
-    // A file of another owner may reach this process through its group alone, as those that Kubernetes mounts do.
+    // This process may need the group's permission to read a file of another owner, as with the
+    // files that Kubernetes mounts.
     let forbidden = if metadata.uid() == nix::unistd::geteuid().as_raw() { 0o077 } else { 0o007 };
     let mode = metadata.mode() & 0o777;
     let message = format!("holds secrets, and others may read or write it (mode {mode:04o})");

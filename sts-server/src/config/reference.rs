@@ -1,4 +1,4 @@
-//! The reference configuration: a file with every option, made from the table of options.
+//! The reference configuration: a file with every option, generated from the table of options.
 
 use std::fmt::Write as _;
 
@@ -16,10 +16,10 @@ const HEAD: &str = "\
 # `limits.max_ttl` is STS__LIMITS__MAX_TTL, and stronger than this file.
 ";
 
-/// How wide a line of a comment is at most, in characters.
+/// The widest line of a comment, in characters.
 const WIDTH: usize = 120;
 
-/// Values to show of options that have no default, by their paths.
+/// Example values of options that have no default, by the path of the option.
 const EXAMPLES: &[(&str, &str)] = &[
     ("issuer", "https://sts.example.com"),
     ("registry", "registry.toml"),
@@ -45,7 +45,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
 ];
 
-/// The reference configuration in TOML. It loads as it is, and says what the defaults say.
+/// Returns the reference configuration in TOML. It loads unchanged, and gives the defaults.
 #[must_use]
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
@@ -72,7 +72,7 @@ fn describe(text: &mut String, option: &ConfigOption) {
     comment(text, &format!("Value: {}. {default}.", option.form));
     let (set, value) = match (option.default, example(option)) {
         (Some(default), _) => ("#", default),
-        // The one option without which there is no service.
+        // The only required option.
         (None, example) if option.table.is_none() && option.key == "issuer" => ("", example),
         (None, example) => ("#", example),
     };
@@ -84,7 +84,7 @@ fn example(option: &ConfigOption) -> &'static str {
     EXAMPLES.iter().find(|(known, _)| *known == path).map_or("", |(_, example)| example)
 }
 
-/// A value as the file writes it.
+/// Returns a value in TOML notation.
 fn literal(option: &ConfigOption, text: &str) -> String {
     match option.kind {
         OptionKind::Text | OptionKind::SecretText => format!("{text:?}"),
@@ -96,7 +96,7 @@ fn literal(option: &ConfigOption, text: &str) -> String {
     }
 }
 
-/// A sentence as lines of a comment.
+/// Appends a sentence as lines of a comment.
 fn comment(text: &mut String, sentence: &str) {
     let mut width = 0;
     for word in sentence.split(' ') {

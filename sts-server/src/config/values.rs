@@ -1,4 +1,4 @@
-//! How the text of an option becomes its value.
+//! Parsers of the values of options.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -16,10 +16,10 @@ use crate::ttl::Ttl;
 
 pub(super) const ADDRESS: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 
-/// No request takes longer than this.
+/// The largest value of a timeout.
 const MAX_TIMEOUT: Ttl = Ttl::from_minutes(10);
 
-/// The most requests in a minute that a limit can say.
+/// The largest value of a rate limit, in requests per minute.
 const MAX_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
 
 pub(super) fn set<T: FromStr>(field: &mut T, given: &Given<'_>, wanted: &str) -> Result<(), String> {
@@ -42,7 +42,7 @@ pub(super) fn set_count<T: FromStr + PartialOrd + std::fmt::Display>(
     }
 }
 
-/// A number of bytes: `134217728`, `131072KiB`, `128MiB`.
+/// Sets a number of bytes, such as `134217728`, `131072KiB` or `128MiB`.
 pub(super) fn set_bytes(field: &mut usize, given: &Given<'_>) -> Result<(), String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
     let unit = units.into_iter().find_map(|(unit, bytes)| Some((given.text.strip_suffix(unit)?, bytes)));
@@ -51,13 +51,13 @@ pub(super) fn set_bytes(field: &mut usize, given: &Given<'_>) -> Result<(), Stri
     Ok(())
 }
 
-/// A number of bytes from 1 to `most`.
+/// Sets a number of bytes from 1 to `most`.
 pub(super) fn set_bytes_within(field: &mut usize, given: &Given<'_>, most: usize) -> Result<(), String> {
     set_bytes(field, given)?;
     if (1..=most).contains(field) { Ok(()) } else { Err(format!("must be 1 to {most} bytes")) }
 }
 
-/// The one proxy of all requests, or none of an empty text.
+/// Sets the proxy of all requests. An empty text means no proxy.
 pub(super) fn set_proxy(field: &mut Option<Egress>, given: &Given<'_>) -> Result<(), String> {
     let proxies = match given.text {
         "" => Ok(Egress::default()),
@@ -115,7 +115,7 @@ pub(super) fn set_text(field: &mut Option<String>, given: &Given<'_>) -> Result<
     Ok(())
 }
 
-/// Each text between commas.
+/// Sets the texts between commas.
 pub(super) fn set_texts(field: &mut Vec<String>, given: &Given<'_>) -> Result<(), String> {
     *field = given.text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect();
     Ok(())
@@ -128,14 +128,14 @@ pub(super) fn set_algorithms(field: &mut Vec<Algorithm>, given: &Given<'_>) -> R
     if field.is_empty() { Err("must name an algorithm".to_owned()) } else { Ok(()) }
 }
 
-/// A URL that something is fetched from.
+/// Parses a URL that the server fetches from.
 pub(super) fn check_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     sts_jose::check_url(&url, false).map_err(|error| error.to_string())?;
     Ok(url)
 }
 
-/// Each text between commas is a network, or one address.
+/// Sets the networks between commas. A single address is a network of one host.
 pub(super) fn set_networks(field: &mut Vec<IpNet>, given: &Given<'_>) -> Result<(), String> {
     let texts = given.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     *field = texts.map(network).collect::<Result<_, _>>()?;

@@ -1,6 +1,7 @@
-//! The same reading of JSON: what somebody sends is checked by the schema that a file is checked by.
+//! Reading of JSON: the body of a request is checked against the same schema as a file.
 //!
-//! An object becomes the text of a TOML document with one value a line, so that the line of a fault says which value it is about.
+//! Each value of an object has a number in place of a line. The number in a fault leads to the JSON
+//! pointer of the value.
 
 use std::path::Path;
 
@@ -12,55 +13,55 @@ use super::node::{NodeTable, Pointers};
 use super::{Reader, Schema};
 use crate::fault::Fault;
 
-/// The file that faults of a body name.
+/// The name in place of a file, in faults of a body.
 pub(crate) const BODY: &str = "body";
 
-/// One thing that is wrong with a request, and where.
+/// A fault of a request, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldFault {
-    /// The place in the body, as a JSON pointer (RFC 6901); absent where it stands in none.
+    /// The place in the body, as a JSON pointer (RFC 6901). Absent if the fault is not in the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// The query parameter or the header.
+    /// The query parameter or the header. Absent if the fault is in neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
-    /// What is wrong.
+    /// A description of the fault.
     pub message: String,
-    /// What would mend it.
+    /// A suggested correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 
 impl FieldFault {
-    /// A fault at a place of the body.
+    /// Creates a fault at a place of the body.
     #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), parameter: None, message: message.into(), help: None }
     }
 
-    /// A fault of a query parameter or a header.
+    /// Creates a fault of a query parameter or a header.
     #[must_use]
     pub fn of(parameter: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: None, parameter: Some(parameter.into()), message: message.into(), help: None }
     }
 }
 
-/// Returns the nodes of an object, and the pointers that their lines stand for.
+/// Returns the nodes of an object, and the pointers that belong to their lines.
 pub(crate) fn read_json(object: &Map<String, Value>) -> (NodeTable<'_>, Pointers) {
     NodeTable::of_json(object)
 }
 
-/// Returns a fault with its place in the body, if it has one there.
+/// Returns a fault with its place in the body, if the fault is of the body.
 pub(crate) fn fault_at(pointers: &Pointers, fault: &Fault) -> FieldFault {
     let line = fault.line.filter(|_| fault.file == Path::new(BODY));
     let pointer = line.and_then(|line| pointers.at(line)).map(str::to_owned);
     FieldFault { pointer, parameter: None, message: fault.message.clone(), help: fault.help.clone() }
 }
 
-/// What is right of an object that `schema` describes.
+/// Reads an object that `schema` describes.
 ///
 /// # Errors
-/// Every fault, if there is one.
+/// Returns every fault of the object.
 pub(crate) fn read_object(schema: &Schema, object: &Map<String, Value>) -> Result<Map<String, Value>, Vec<FieldFault>> {
     let (table, pointers) = read_json(object);
     let mut reader = Reader::new(Path::new(BODY));
@@ -73,10 +74,11 @@ pub(crate) fn read_object(schema: &Schema, object: &Map<String, Value>) -> Resul
     }
 }
 
-/// What is right of a text that holds a JSON array of tables, as the environment writes what a file has as an array of tables.
+/// Reads a text that holds a JSON array of tables. The environment has this form in place of an
+/// array of tables in a file.
 ///
 /// # Errors
-/// The reason.
+/// Returns all faults in one text, or the expected form if the text does not have it.
 pub(crate) fn read_tables(schema: &Schema, text: &str) -> Result<Vec<Map<String, Value>>, String> {
     const WANTED: &str = "must be a JSON array of objects";
     let elements: Vec<Map<String, Value>> = serde_json::from_str(text).ok().ok_or(WANTED)?;

@@ -1,7 +1,8 @@
-//! Reading a TOML file, or JSON in its place, so that every fault of it is found in one go, each with its line.
+//! Reading of TOML files and JSON bodies. One pass finds every fault, each with its line.
 //!
-//! What lives here: the walk of a parsed document against a [`Schema`], which finds unknown keys, missing keys, wrong types and
-//! values that leave their grammar, and passes on what is right as JSON. What must never: knowledge of what a key means.
+//! This module walks a parsed document against a [`Schema`]. It reports unknown keys, missing keys,
+//! wrong types and values that break their grammar, and returns the valid values as JSON. It must
+//! never know the meaning of a key. A new kind of value is a variant of [`Shape`].
 
 mod json;
 mod node;
@@ -20,41 +21,38 @@ pub(crate) use node::{Member, Node, NodeTable, NodeValue, Pointers};
 use crate::fault::{Fault, Severity};
 use node::Lines;
 
-/// What a table may hold.
+/// The permitted content of a table.
 #[derive(Debug)]
 pub(crate) struct Schema {
     /// The table, as a fault names it.
     pub(crate) label: &'static str,
-    /// Its keys.
     pub(crate) keys: &'static [Key],
 }
 
 /// A key of a table.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// Its name.
     pub(crate) name: &'static str,
-    /// Whether it must be there.
     pub(crate) required: bool,
-    /// What stands behind it.
+    /// The permitted form of the value.
     pub(crate) shape: Shape,
 }
 
-/// Says what is wrong with a text.
+/// A check of a text, which returns the reason if the text is not valid.
 pub(crate) type Grammar = fn(&str) -> Result<(), String>;
 
-/// What may stand behind a key.
+/// The permitted form of a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     /// A string.
     Text(Grammar),
-    /// A string that no fault repeats.
+    /// A string that no fault quotes.
     SecretText(Grammar),
     /// An array of strings.
     Texts(Grammar),
     /// A string, or an array of strings.
     TextOrTexts(Grammar),
-    /// An array of strings that must also go together.
+    /// An array of strings, with a second check of the whole array.
     TextsTogether(Grammar, fn(&Value) -> Result<(), String>),
     /// True or false.
     Boolean,
@@ -68,17 +66,17 @@ pub(crate) enum Shape {
     TextsOrTables(Grammar, &'static Schema),
 }
 
-/// A table that was read: what was right of it, and where everything stood.
+/// The result of reading a table: its valid values, and the line of every key.
 #[derive(Debug)]
 pub(crate) struct ReadTable {
-    /// The keys that were right.
+    /// The valid values, by their keys.
     pub(crate) values: Map<String, Value>,
     /// The line of each key, by its path: `auth.workload[0].issuer`.
     pub(crate) lines: BTreeMap<String, usize>,
-    /// The known keys of the table itself of which something was written that could not be read, also where a key is unknown and
-    /// one of these was probably meant.
+    /// The known top-level keys with a value that could not be read. Includes a known key if an
+    /// unknown key is probably a misspelling of it.
     pub(crate) unread: BTreeSet<&'static str>,
-    /// Whether nothing was wrong.
+    /// True if the table had no fault.
     pub(crate) whole: bool,
 }
 
@@ -86,23 +84,23 @@ pub(crate) struct ReadTable {
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     file: &'a Path,
-    /// The lines of the table that is being read.
+    /// The lines of the current table.
     lines: BTreeMap<String, usize>,
-    /// The unread keys of the table that is being read.
+    /// The unread keys of the current table.
     unread: BTreeSet<&'static str>,
     faults: Vec<Fault>,
 }
 
-/// The length that a configuration or a registry may have, in bytes.
+/// The longest configuration or registry, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Reads a file as text; one that cannot be read is a fault.
+/// Reads a file as text. Returns a fault if the file cannot be read.
 pub(crate) fn read_text(file: &Path) -> Result<String, Fault> {
     read_text_file(file, MAX_DOCUMENT_BYTES)
         .map_err(|error| Fault::new(file, Severity::Error, format!("cannot be read: {error}")))
 }
 
-/// The known name that is so near to `name` that it was probably meant.
+/// Returns the known name that `name` is probably a misspelling of.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance =
         |candidate: &&str| strsim::damerau_levenshtein(&name.to_ascii_lowercase(), &candidate.to_ascii_lowercase());
@@ -110,7 +108,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 impl<'a> Reader<'a> {
-    /// Returns the reader of a document that is there already.
+    /// Returns a reader of a document that is already parsed.
     pub(crate) fn new(file: &'a Path) -> Self {
         Self { file, lines: BTreeMap::new(), unread: BTreeSet::new(), faults: Vec::new() }
     }
@@ -138,7 +136,8 @@ impl<'a> Reader<'a> {
         self.faults.push(fault);
     }
 
-    /// Adds the fault of a key that nobody knows, and gives the one that was probably meant; `label` names the table.
+    /// Adds the fault of an unknown key, and returns the known key that was probably meant. `label`
+    /// names the table.
     pub(crate) fn unknown_key<'k>(
         &mut self,
         line: usize,
@@ -155,7 +154,7 @@ impl<'a> Reader<'a> {
         meant
     }
 
-    /// Adds the fault of a value of another type.
+    /// Adds the fault of a value that has the wrong type.
     pub(crate) fn wrong_type(&mut self, path: &str, wanted: &str, found: &Node<'_>) {
         let name = without_indices(path);
         self.fault(
@@ -167,7 +166,7 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Reads a table that is an entry of its own, which begins at `line`.
+    /// Reads a table that is an independent entry and starts at `line`.
     pub(crate) fn entry(&mut self, schema: &Schema, line: usize, table: &NodeTable<'_>) -> ReadTable {
         let faults_before = self.faults.len();
         let values = self.table(schema, "", line, table);
@@ -175,7 +174,7 @@ impl<'a> Reader<'a> {
         ReadTable { values, lines, unread, whole: self.faults.len() == faults_before }
     }
 
-    /// All faults, in the order of their lines.
+    /// Returns all faults, in the order of their lines.
     pub(crate) fn into_faults(mut self) -> Vec<Fault> {
         self.faults.sort();
         self.faults
@@ -208,7 +207,7 @@ impl<'a> Reader<'a> {
         read
     }
 
-    /// What is right of a value; `None` when nothing is.
+    /// Returns the valid part of a value, or `None` if no part is valid.
     fn value(&mut self, shape: Shape, path: &str, value: &Node<'_>) -> Option<Value> {
         match shape {
             Shape::Text(grammar) => self.text(grammar, path, value),
@@ -295,7 +294,7 @@ impl<'a> Reader<'a> {
         };
         let mut array = Vec::with_capacity(elements.len());
         for element in elements {
-            // The index is that of the array that is passed on, which lacks what was wrong.
+            // The index refers to the returned array, which omits invalid elements.
             let path = format!("{path}[{}]", array.len());
             self.lines.insert(path.clone(), element.line);
             array.extend(read(self, &path, element));
@@ -328,7 +327,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value of any content, as JSON.
+    /// Returns a value of any content as JSON.
     fn free(&mut self, path: &str, value: &Node<'_>) -> Option<Value> {
         match &value.value {
             NodeValue::Text(text) => Some(Value::String(text.to_string())),
@@ -369,7 +368,7 @@ pub(crate) fn tables<'a, 't>(
     tables
 }
 
-/// The path as a fault shows it: the line says which element it is.
+/// Returns the path without indices, as a fault shows it. The line identifies the element.
 fn without_indices(path: &str) -> String {
     path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
 }

@@ -1,4 +1,4 @@
-//! A document as the reader walks it, whether it was written as TOML or as JSON.
+//! The nodes of a document that the reader walks, in a form common to TOML and JSON.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A value, and the line of a file or the number of a JSON pointer that says where it is.
+/// A value with its place: the line of a file, or the number of a JSON pointer.
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
     pub(crate) line: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Member<'a> {
     pub(crate) node: Node<'a>,
 }
 
-/// Says in which line a byte of a text is.
+/// The offsets at which the lines of a text start.
 #[derive(Debug)]
 pub(super) struct Lines(Vec<usize>);
 
@@ -75,7 +75,7 @@ impl<'a> NodeTable<'a> {
         Self(table.into_iter().map(member).collect())
     }
 
-    /// Reads an object. Its own number is 1.
+    /// Reads an object. The object itself has the number 1.
     pub(super) fn of_json(object: &'a Map<String, Value>) -> (Self, Pointers) {
         let mut pointers = Pointers(vec![String::new()]);
         let table = Self::within(&mut pointers, "", object);
@@ -135,7 +135,7 @@ impl<'a> Node<'a> {
 }
 
 impl NodeValue<'_> {
-    /// Returns the name of the type, as a fault says it.
+    /// Returns the name of the type for use in a fault.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",

@@ -219,7 +219,8 @@ impl TrustedKeys {
         held(self.agents.get(agent)).await
     }
 
-    /// How the keys of each issuer fare; a source that could not be made of its entry is failing.
+    /// Returns the health of each issuer's keys. An issuer whose key source could not be created from
+    /// its entry counts as failing.
     pub fn issuer_health(&self) -> impl Iterator<Item = (&str, KeySetHealth)> {
         self.issuers.iter().map(|(issuer, source)| (issuer.as_str(), source.health()))
     }

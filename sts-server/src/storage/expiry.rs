@@ -1,4 +1,4 @@
-//! How long a row outlives what it is about.
+//! The time for which a row is kept after its subject has expired.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -56,7 +56,7 @@ pub(crate) static REQUESTS: Metric = metric(
     "sts_requests_total",
     Counter,
     &["endpoint", "grant", "outcome", "reason"],
-    "Requests that were answered. `endpoint` is `token`, `introspect`, `revoke` or `admin`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (nobody read its parameters) or `abandoned` (the requester went away); `reason` is one of docs/audit.md, or `none`.",
+    "Requests that were answered. `endpoint` is `token`, `introspect`, `revoke` or `admin`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (its parameters were not read) or `abandoned` (the requester went away); `reason` is one of docs/audit.md, or `none`.",
 );
 pub(crate) static REQUEST_DURATION: Metric = metric(
     "sts_request_duration_seconds",

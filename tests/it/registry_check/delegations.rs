@@ -52,12 +52,12 @@ fn every_rule_of_delegations_is_told() {
         (
             SCOPES,
             &nobody,
-            "r.toml:16: error: issuers of delegation a->b is empty: it covers nobody; leave it out for any issuer",
+            "r.toml:16: error: issuers of delegation a->b is empty: it covers no issuer; leave it out for any issuer",
         ),
         (
             SCOPES,
             &no_tenant,
-            "r.toml:16: error: tenants of delegation a->b is empty: it covers nobody; leave it out for every tenant, or say disabled = true",
+            "r.toml:16: error: tenants of delegation a->b is empty: it covers no tenant; leave it out for every tenant, or say disabled = true",
         ),
         (SCOPES, &long, "r.toml:16: warning: max_ttl 16m of delegation a->b is cut to limits.max_ttl, 15m"),
     ]);

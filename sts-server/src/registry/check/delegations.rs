@@ -69,7 +69,8 @@ fn issuers(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
         return;
     };
     if issuers.is_empty() && !entry.service_account && place.reads(&["issuers", "service_account"]) {
-        let fault = place.error("issuers", format!("issuers of delegation {} is empty: it covers nobody", name(entry)));
+        let fault =
+            place.error("issuers", format!("issuers of delegation {} is empty: it covers no issuer", name(entry)));
         faults.push(fault.with_help("leave it out for any issuer"));
     }
     for (index, issuer) in issuers.iter().enumerate() {
@@ -114,7 +115,8 @@ fn tenants(context: &Context<'_>, Located { entry, place }: &Located<Delegation>
     if let Tenants::Only(tenants) = &entry.tenants
         && tenants.is_empty()
     {
-        let fault = place.error("tenants", format!("tenants of delegation {} is empty: it covers nobody", name(entry)));
+        let fault =
+            place.error("tenants", format!("tenants of delegation {} is empty: it covers no tenant", name(entry)));
         return faults.push(fault.with_help("leave it out for every tenant, or say disabled = true"));
     }
     for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
