@@ -134,7 +134,7 @@ impl<'de> Visitor<'de> for Member<'_> {
     }
 }
 
-/// What serde's error type cannot carry: which of our own rules was broken.
+/// The broken rule of this module, which serde's error type cannot carry.
 #[derive(Debug, Clone, Copy)]
 enum Breach {
     DuplicateMember,

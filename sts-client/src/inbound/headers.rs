@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_bearer_token_is_read_whatever_the_case_of_the_scheme() {
+    fn exactly_one_bearer_token_is_read_in_any_case_of_the_scheme() {
         for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "Bearer   a.b.c"] {
             assert_eq!(read(&[value.as_bytes()]).as_deref(), Ok("a.b.c"), "{value}");
         }

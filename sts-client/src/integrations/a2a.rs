@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn no_remote_agent_makes_anybody_wait_for_ever() {
+    fn no_remote_agent_makes_its_caller_wait_for_ever() {
         let forged = Error::Unavailable { retry_after: Some(Duration::MAX), outage: None };
         let Some(Error::Unavailable { retry_after, .. }) = to_error(&to_a2a_error(&forged)) else { panic!() };
         assert_eq!(retry_after, Some(MAX_RETRY_AFTER));

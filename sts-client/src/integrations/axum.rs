@@ -22,7 +22,7 @@
 //! let app: Router = Router::new()
 //!     .route("/stock", get(stock))
 //!     .layer(verifier.layer())
-//!     // After the layer, and so outside of it: whoever asks where to get a token has none yet.
+//!     // Merged after the layer, so it needs no token: a client finds out here where to get one.
 //!     .merge(integrations::axum::resource_metadata(&verifier));
 //! # Ok(())
 //! # }

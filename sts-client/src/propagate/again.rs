@@ -1,4 +1,4 @@
-//! A call that is made again, once, because its target has refused the token.
+//! A single repetition of a call whose target rejected the token.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
@@ -9,7 +9,7 @@ use super::{Credential, Propagator};
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
 
-/// A call that has gone out, as far as it takes to make it again.
+/// The parts of a sent call that its repetition needs.
 pub(crate) struct Sent {
     context: CallContext,
     url: Url,
@@ -20,14 +20,14 @@ pub(crate) struct Sent {
 
 #[cfg(feature = "reqwest")]
 impl Sent {
-    /// The idempotency key that the call carries.
+    /// Returns the idempotency key of the call.
     pub(crate) fn key(&self) -> Option<&HeaderValue> {
         self.key.as_ref()
     }
 }
 
 impl Propagator {
-    /// As [`Propagator::apply_as`], and remembers what may be needed again.
+    /// Calls [`Propagator::apply_as`], and returns the parts that a repetition of the call needs.
     pub(crate) async fn prepare(
         &self,
         context: CallContext,
@@ -42,10 +42,12 @@ impl Propagator {
         Ok(Sent { context, url, credential, authorization, key })
     }
 
-    /// Makes `headers`, which are those from before the call, those of the same call with another token, after its target has said that the
-    /// token is invalid. Returns whether there is another token: `false` leaves the target's answer as the outcome.
+    /// Prepares `headers` for the same call with another token, after the target rejected the token
+    /// as invalid. `headers` must be those from before the first call. Returns true if there is
+    /// another token. On `false` the target's answer is the outcome.
     ///
-    /// The agent's own token never comes in place of a delegated one here: the target may have refused the user.
+    /// The agent's own token never replaces a delegated token here, because the target may have
+    /// refused the user.
     pub(crate) async fn prepare_again(&self, sent: &Sent, headers: &mut HeaderMap) -> bool {
         if !self.drop_refused(&sent.context, &sent.url, &sent.authorization, sent.credential).await {
             return false;

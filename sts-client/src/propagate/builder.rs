@@ -1,4 +1,4 @@
-//! Sets up a propagator: what contradicts itself is found here, and not by the first call.
+//! The builder of a propagator. It finds contradictions in the configuration before the first call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::exchange::{Sts, StsBuilder};
 use crate::net::HttpOptions;
 use crate::service_account::{Origin, ServiceAccount, Slot, keep_warm};
 
-/// How many tokens are kept at most, unless said otherwise.
+/// The default maximum number of cached tokens.
 const CACHE_CAPACITY: u64 = 10_000;
-/// How long before its death a token is no longer sent, unless said otherwise.
+/// The default time before its expiry at which a token is no longer sent.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// Sets up a [`Propagator`].
+/// The builder of a [`Propagator`].
 pub struct PropagatorBuilder {
     sts: Option<Exchanger>,
     routes: Vec<Route>,
@@ -34,7 +34,7 @@ pub struct PropagatorBuilder {
     entropy: Arc<dyn Entropy>,
 }
 
-/// An STS, or how to make one with the clock and the chance of the propagator.
+/// An STS, or the builder of an STS that will share the propagator's clock and entropy.
 enum Exchanger {
     Ready(Sts),
     ToBeBuilt(Box<StsBuilder>),
@@ -54,7 +54,7 @@ impl PropagatorBuilder {
         }
     }
 
-    /// Exchanges tokens at this STS.
+    /// Sets the STS that exchanges tokens.
     #[must_use]
     pub fn sts(mut self, sts: Sts) -> Self {
         self.sts = Some(Exchanger::Ready(sts));
@@ -66,61 +66,63 @@ impl PropagatorBuilder {
         self
     }
 
-    /// Adds a route.
+    /// Adds a route. Calls to a URL without a route fail.
     #[must_use]
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
     }
 
-    /// Says where the agent's own tokens come from.
+    /// Sets the source of the agent's own tokens.
     #[must_use]
     pub fn service_account(mut self, service_account: ServiceAccount) -> Self {
         self.service_account = Some(service_account);
         self
     }
 
-    /// Sets the options of the HTTP client of the agent's own calls: [`Propagator::http_client`].
+    /// Sets the options of the HTTP client for the agent's own calls. See
+    /// [`Propagator::http_client`].
     #[must_use]
     pub fn http(mut self, http: HttpOptions) -> Self {
         self.http = http;
         self
     }
 
-    /// How many tokens are kept at most. Default 10,000.
+    /// Sets the maximum number of cached tokens. The default is 10,000.
     #[must_use]
     pub fn cache_capacity(mut self, tokens: u64) -> Self {
         self.cache_capacity = tokens;
         self
     }
 
-    /// How long before its death a token is no longer sent. Default 10 s.
+    /// Sets the time before its expiry at which a token is no longer sent. The default is 10 s.
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }
 
-    /// Tells the time by another clock.
+    /// Sets the clock. The default is the system clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Takes chance from elsewhere.
+    /// Sets the source of randomness. The default is the operating system's.
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
         self
     }
 
-    /// Checks the routes and fetches what must be there beforehand: the service account's tokens that stand in for an STS out of reach.
-    /// Renews those in the background from then on.
+    /// Checks the routes and builds the propagator. Fetches the service account's tokens that stand
+    /// in for an unreachable STS, and renews them in the background.
     ///
     /// # Errors
-    /// [`StartError::Build`] with [`BuildError::Route`] or [`BuildError::Contradiction`] for routes that cannot be honoured, and with the
-    /// errors of [`StsBuilder::build`]; [`StartError::Fallback`] when a token that stands in cannot be fetched.
+    /// [`StartError::Build`] with [`BuildError::Route`] or [`BuildError::Contradiction`] if a route
+    /// cannot be honoured, or with an error of [`StsBuilder::build`]. [`StartError::Fallback`] if a
+    /// stand-in token cannot be fetched.
     pub async fn build(self) -> Result<Propagator, StartError> {
         let routes = Routes::new(self.routes).map_err(BuildError::from)?;
         let sts = match self.sts {
@@ -147,7 +149,8 @@ impl PropagatorBuilder {
         for route in routes.iter().cloned().map(Arc::new) {
             let own = match &account {
                 Account::Shared(slot) => Some(Arc::clone(slot)),
-                // Without a target the STS would give a token for its default target, wherever the route leads.
+                // Without a target the STS would issue a token for its default target, which may
+                // differ from the destination of the route.
                 Account::PerRoute(sts) if route.has_target() => {
                     Some(slot(Origin::Sts { sts: Sts::clone(sts), route: Arc::clone(&route) }))
                 }
@@ -169,14 +172,15 @@ impl PropagatorBuilder {
     }
 }
 
-/// Where the slots of the routes come from.
+/// The source of the token slots of the routes.
 enum Account<'a> {
     None,
     Shared(Arc<Slot>),
     PerRoute(&'a Sts),
 }
 
-/// Fetches what is to stand in, and starts to renew it. A slot that several routes share is fetched once.
+/// Fetches the stand-in tokens and starts their renewal. Fetches a slot that several routes share
+/// only once.
 async fn fill(hops: &[Hop], entropy: &Arc<dyn Entropy>) -> Result<JoinSet<()>, StartError> {
     let mut renewals = JoinSet::new();
     let mut filled: Vec<&Arc<Slot>> = Vec::new();

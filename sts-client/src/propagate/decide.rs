@@ -1,26 +1,28 @@
-//! The decision table, as two pure and total functions: [`before`] and [`after`] the STS was asked. No other code decides.
+//! The decision table, as two pure and total functions: [`before`] and [`after`] the request to the
+//! STS. No other code decides which credential a call carries.
 //!
-//! They are generic over the credentials, so that a decision holds what carries it out.
+//! The functions are generic over the credentials, so a decision contains the values that carry it
+//! out.
 
 /// The user token of the inbound request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InboundToken<U> {
-    /// Verified, of this user.
+    /// A verified token of this user.
     Verified(U),
-    /// Invalid, or expired meanwhile.
+    /// The token is invalid, or has expired since its verification.
     Invalid,
-    /// Verified, of a service account: as absent.
+    /// A verified token of a service account. It counts as absent.
     ServiceAccount,
-    /// There is none: a scheduled run, a handshake.
+    /// There is no token, for example in a scheduled run or a handshake.
     Absent,
 }
 
-/// The rules of a route. `X` exchanges a token, `S` is the agent's own.
+/// The rules of a route. `X` exchanges a token; `S` is the agent's own token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules<X, S> {
-    /// The source of the token for a user's call.
+    /// The source of the token for a call of a user.
     pub with_user: WithUser<X, S>,
-    /// The agent's own token, where the route sends it without a user.
+    /// The agent's own token, if the route sends it for a call without a user.
     pub without_user: Option<S>,
 }
 
@@ -31,75 +33,79 @@ pub enum WithUser<X, S> {
     Exchange {
         /// The exchange.
         exchange: X,
-        /// The agent's own token, where the route sends it during an outage of the STS.
+        /// The agent's own token, if the route sends it during an outage of the STS.
         stand_in: Option<S>,
     },
-    /// No STS, and the route explicitly passes the user's token on.
+    /// The route has no STS and explicitly passes the user's token through.
     PassThrough,
-    /// No STS.
+    /// The route has no STS and sends the agent's own token.
     ServiceAccount(S),
 }
 
-/// The decision before the STS was asked.
+/// The decision before the request to the STS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan<'r, U, X, S> {
-    /// Ask the STS, then decide with [`after`].
+    /// The STS is asked first; [`after`] then decides.
     Exchange {
         /// The user whose token is exchanged.
         user: U,
         /// The exchange.
         exchange: &'r X,
-        /// The token of a fallback, for [`after`].
+        /// The token for a fallback, to be passed to [`after`].
         stand_in: Option<&'r S>,
     },
-    /// The agent's own token goes out, with the tenant in `X-Tenant-ID`.
+    /// The call carries the agent's own token, and the tenant in `X-Tenant-ID`.
     ServiceAccount(&'r S),
-    /// The user's own token goes out raw.
+    /// The call carries the user's own token, unchanged.
     PassThrough(U),
-    /// Nothing goes out: the inbound token is invalid. 401 to the caller.
+    /// The call fails: the inbound token is invalid. The caller gets a 401.
     InvalidToken,
-    /// Nothing goes out: the route requires a user, and there is none.
+    /// The call fails: the route requires a user, and there is none.
     LoginRequired,
 }
 
-/// The result of asking the STS: a token `T`, or an error `E`.
+/// The answer of the STS: a token `T`, or an error `E`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<T, E> {
-    /// A token, verified.
+    /// The STS issued a token, and it was verified.
     Token(T),
-    /// The user's token has expired meanwhile.
+    /// The user's token expired during the request.
     Expired,
-    /// No: 400, 401, 403, or an unreadable answer.
+    /// The STS refused (400, 401 or 403), or its answer was unreadable.
     No(E),
-    /// Still 429 after bounded retries.
+    /// The STS still answered 429 after the last retry.
     Overloaded(E),
-    /// It could not be asked: the source of the agent's own credential is out of reach.
+    /// The agent could not ask the STS, because the source of the agent's own credential is
+    /// unreachable.
     NoCredential(E),
-    /// An outage after bounded retries: no connection, no answer in time, a status of 500 to 599.
+    /// An outage after bounded retries: no connection, no answer in time, or a status from 500 to
+    /// 599.
     Outage(E),
 }
 
-/// The decision after the STS was asked.
+/// The decision after the request to the STS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision<T, E, S> {
-    /// The exchanged token goes out, alone.
+    /// The call carries the exchanged token alone.
     Exchanged(T),
-    /// The agent's own token goes out, with the tenant in `X-Tenant-ID`, marked as a stand-in.
+    /// The call carries the agent's own token, marked as a stand-in, and the tenant in
+    /// `X-Tenant-ID`.
     Fallback {
-        /// The token.
+        /// The agent's own token.
         stand_in: S,
-        /// The outage.
+        /// The failure of the request to the STS.
         outage: E,
     },
-    /// Nothing goes out: the inbound token is invalid. 401 to the caller.
+    /// The call fails: the inbound token is invalid. The caller gets a 401.
     InvalidToken,
-    /// Nothing goes out: the STS refused.
+    /// The call fails: the STS refused.
     Refused(E),
-    /// Nothing goes out: the STS is out of reach or overloaded.
+    /// The call fails: the STS, or the source of the agent's credential, is unreachable or
+    /// overloaded.
     Unavailable(E),
 }
 
-/// Decides before the STS is asked. An exchange has precedence over every other credential.
+/// Decides before the request to the STS. An exchange has precedence over every other credential.
 #[must_use]
 pub fn before<U, X, S>(inbound: InboundToken<U>, rules: &Rules<X, S>) -> Plan<'_, U, X, S> {
     match inbound {
@@ -116,8 +122,8 @@ pub fn before<U, X, S>(inbound: InboundToken<U>, rules: &Rules<X, S>) -> Plan<'_
     }
 }
 
-/// Decides after the STS was asked. A refusal is final: a fallback never turns a "no" into a "yes", and load never earns a weaker
-/// credential.
+/// Decides after the request to the STS. A fallback follows an outage only. A refusal is final, and
+/// load cannot lead to a weaker credential.
 #[must_use]
 pub fn after<T, E, S>(stand_in: Option<S>, answer: Answer<T, E>) -> Decision<T, E, S> {
     match answer {
@@ -140,7 +146,7 @@ mod tests {
     type Inbound = InboundToken<()>;
     type Asked = Answer<(), ()>;
 
-    /// A row of the table, as a route is written.
+    /// A row of the table, in the terms of a route.
     #[derive(Debug, Clone, Copy)]
     struct Row {
         inbound: Inbound,
@@ -250,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_no_of_the_sts_is_a_no_whatever_the_route_allows() {
+    fn a_refusal_of_the_sts_stands_on_every_route() {
         assert_row(Sent::Refused, |row| row.asks() && row.answer == Answer::No(()));
     }
 

@@ -1,4 +1,5 @@
-//! A route, made ready: its rules, with the exchange and the agent's own token that they need.
+//! A route that is ready for calls: its rules, with the exchange and the agent's own token that
+//! they need.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::call::{OnOutage, Route, WithoutUser};
 use crate::exchange::Sts;
 use crate::service_account::Slot;
 
-/// A route, made ready.
+/// A route with its resolved rules.
 pub(super) struct Hop {
     pub(super) route: Arc<Route>,
     pub(super) rules: Rules<Exchange, Arc<Slot>>,
@@ -23,11 +24,13 @@ pub(super) struct Exchange {
 }
 
 impl Hop {
-    /// A hop by `route`, with an STS if there is one and the route names a target at it.
+    /// Makes the hop for `route`. The hop exchanges tokens if there is an STS and the route names a
+    /// target at it.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] when it names a target at an STS, there is none, and it does not say what goes out then; and when it may
-    /// need the agent's own token and there is none.
+    /// [`BuildError::Contradiction`] in two cases. The route may need the agent's own token, and
+    /// there is none. Or the route names a target at the STS, there is no STS, and the route sets
+    /// neither `pass_through` nor a fallback to the service account.
     pub(super) fn new(route: Arc<Route>, sts: Option<&Sts>, own: Option<Arc<Slot>>) -> Result<Self, BuildError> {
         let url = &route.url;
         let own = |why: &str| {
@@ -51,7 +54,8 @@ impl Hop {
             (Some(_) | None, false, _) | (None, true, OnOutage::ServiceAccount) => {
                 WithUser::ServiceAccount(own("it has no sts, and does not pass the user's token through")?)
             }
-            // A route that names a target requires an exchange of the user's token, and not the agent's own in its place.
+            // A route that names a target requires an exchange of the user's token. The agent's own
+            // token must not replace it.
             (None, true, OnOutage::Fail) => {
                 return Err(BuildError::contradiction(format!(
                     "the route {url} names a target at the sts, and there is no sts"
@@ -61,7 +65,7 @@ impl Hop {
         Ok(Self { route, rules: Rules { with_user, without_user } })
     }
 
-    /// The agent's own token that must be fetched before the STS is out of reach.
+    /// Returns the agent's own token if it must be fetched before an outage of the STS.
     pub(super) fn stand_in(&self) -> Option<&Arc<Slot>> {
         match &self.rules.with_user {
             WithUser::Exchange { stand_in, .. } => stand_in.as_ref(),
@@ -69,7 +73,7 @@ impl Hop {
         }
     }
 
-    /// The agent's own token, where a rule sends it.
+    /// Returns the agent's own token if a rule sends it.
     pub(super) fn own(&self) -> Option<&Arc<Slot>> {
         let with_user = match &self.rules.with_user {
             WithUser::ServiceAccount(own) => Some(own),
@@ -79,7 +83,7 @@ impl Hop {
         with_user.or(self.rules.without_user.as_ref())
     }
 
-    /// The exchange of a user's token, if the route has one.
+    /// Returns the exchange of a user's token if the route has one.
     pub(super) fn exchange(&self) -> Option<&Exchange> {
         match &self.rules.with_user {
             WithUser::Exchange { exchange, .. } => Some(exchange),

@@ -1,9 +1,12 @@
-//! What goes out with a call.
+//! The credential and the headers of an outbound call.
 //!
-//! [`mod@decide`] alone decides; here the question is put to it, and its answer carried out. Nothing here may weaken a decision. `builder` and
-//! `hop` make the routes ready, and find what contradicts itself before the first call. What must never
-//! live here: a request to the STS (`exchange`), or a token that is kept (`cache`, `service_account`). Another rule of a route is a field
-//! of [`crate::Route`], a line of [`decide::Rules`], its row in the table, and its key in `sts-client/README.md`.
+//! What lives here: the code that asks [`mod@decide`] for the decision and carries it out. No other
+//! module decides, and no code here may weaken a decision. `builder` and `hop` prepare the routes
+//! and find contradictions before the first call.
+//!
+//! What must never: a request to the STS, which is in `exchange`, or a cached token, which is in
+//! `cache` and `service_account`. Add another rule of a route as a field of [`crate::Route`], a
+//! field of [`decide::Rules`], a row of the table, and a key in `sts-client/README.md`.
 
 #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
 pub(crate) mod again;
@@ -43,55 +46,57 @@ use hop::{Exchange, Hop};
 /// The value of `X-Delegation-Fallback`.
 const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
 
-/// The number of tokens that [`Propagator::prefetch`] gets at the same time.
+/// The maximum number of tokens that [`Propagator::prefetch`] gets at the same time.
 const PREFETCHES: usize = 8;
 
-/// Puts on every outbound call what its route says, and nothing else. Cloning is cheap and shares cache and connections; with the last
-/// clone its work in the background ends.
+/// Sets the credential and the headers that the route of an outbound call allows, and no others. A
+/// clone is cheap and shares the cache and the connections. Dropping the last clone stops the
+/// background tasks.
 #[derive(Debug, Clone)]
 pub struct Propagator(Arc<PropagatorInner>);
 
 #[derive(Debug)]
 struct PropagatorInner {
     routes: Routes,
-    /// One for each route, in the order of `routes`.
+    /// A hop for each route, in the order of `routes`.
     hops: Vec<Hop>,
     sts: Option<Sts>,
     http: HttpOptions,
     cache: ExchangeCache,
     clock: Arc<dyn Clock>,
-    /// The renewal of tokens that may have to stand in; aborted when this is dropped.
+    /// The renewal of the stand-in tokens. Dropping the set aborts it.
     _renewals: JoinSet<()>,
 }
 
-/// Which credential a call carries.
+/// The kind of credential that a call carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
-    /// A token that the STS issued for this hop, naming user and actor.
+    /// A token that the STS issued for this hop. It names the user and the actor.
     Exchanged,
     /// The agent's own token.
     ServiceAccount,
-    /// The agent's own token, standing in for an STS out of reach.
+    /// The agent's own token, in place of an exchanged token while the STS is unreachable.
     Fallback,
     /// The user's own token.
     PassThrough,
 }
 
 impl Propagator {
-    /// Starts without routes, STS or service account.
+    /// Returns a builder without routes, STS or service account.
     #[must_use]
     pub fn builder() -> PropagatorBuilder {
         PropagatorBuilder::new()
     }
 
-    /// The STS at which tokens are exchanged.
+    /// Returns the STS that exchanges tokens.
     #[must_use]
     pub fn sts(&self) -> Option<&Sts> {
         self.0.sts.as_ref()
     }
 
-    /// Makes an HTTP client for the agent's own calls, by the options of `[http]` in its file or of [`PropagatorBuilder::http`]. It sends what
-    /// it is given; [`integrations::reqwest::client`](crate::integrations) is one that propagates.
+    /// Returns a new HTTP client for the agent's own calls, with the options of `[http]` in the
+    /// agent's file or of [`PropagatorBuilder::http`]. The client adds no credential; the client of
+    /// [`integrations::reqwest::client`](crate::integrations) does.
     ///
     /// ```no_run
     /// # async fn call(propagator: sts_client::Propagator) -> Result<(), Box<dyn std::error::Error>> {
@@ -105,14 +110,18 @@ impl Propagator {
         self.0.http.build()
     }
 
-    /// Makes `headers` those of a call to `url` on behalf of `context`: takes off whatever could speak for somebody, and puts on one
-    /// credential, the tenant, the correlation id, and what else the route forwards. On an error nothing that speaks for anybody is left,
-    /// and neither when the future is dropped halfway. (A [`HeaderMap`] knows no case, so that no second `authorization` hides in it.)
-    /// A cached token costs microseconds; otherwise it is an exchange.
+    /// Sets the `headers` of a call to `url` on behalf of `context`. First removes every
+    /// credential, and every header that could claim an identity. Then adds a single credential,
+    /// the tenant, the correlation id, and the headers that the route forwards.
     ///
-    /// Where the context has an idempotency key, the call gets a child of it by URL, and by how often this was applied for that URL under
-    /// the same request; [`Self::apply_as`] takes more into account. An `Idempotency-Key` that is there already stays: put it there for a
-    /// call that you try again.
+    /// On an error, and if the future is dropped early, no such header remains. A [`HeaderMap`]
+    /// ignores case, so it cannot hide a second `authorization`. A cached token costs microseconds;
+    /// any other token costs an exchange.
+    ///
+    /// If the context has an idempotency key, the call gets a child of that key. The child depends
+    /// on the URL, and on the number of earlier calls to that URL under the same request.
+    /// [`Self::apply_as`] takes more into account. An existing `Idempotency-Key` stays: set it for
+    /// a call that you retry.
     ///
     /// # Errors
     /// See [`Error`].
@@ -120,7 +129,7 @@ impl Propagator {
         self.apply_as(context, url, headers, OutboundOperation::Unknown).await
     }
 
-    /// As [`Self::apply`], with an idempotency key that depends on more than the URL.
+    /// Does the same as [`Self::apply`], with an idempotency key that depends on more than the URL.
     ///
     /// ```no_run
     /// # use http::{HeaderMap, Method};
@@ -160,13 +169,15 @@ impl Propagator {
             headers.insert(X_DELEGATION_FALLBACK, SERVICE_ACCOUNT);
         }
         context.headers().apply(headers, &hop.route.forward_headers);
-        // Counted only here: a call that did not go out does not change the keys of those after it.
+        // The count changes only here, so a call that failed does not change the keys of later
+        // calls.
         operation.put_key(url, hop.route.idempotency, context.headers(), headers);
         Ok(outbound.credential)
     }
 
-    /// Gets the tokens for calls to `urls` on behalf of `context`, some at the same time, so that the calls themselves need no exchange.
-    /// The tokens are kept as those of calls are: an exchanged one lives for minutes, and no longer than the user's own.
+    /// Gets the tokens for calls to `urls` on behalf of `context`, several at the same time, so
+    /// that the calls themselves need no exchange. The tokens are cached like those of calls. An
+    /// exchanged token is valid for minutes, and never longer than the user's own token.
     ///
     /// ```no_run
     /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
@@ -176,16 +187,18 @@ impl Propagator {
     /// ```
     ///
     /// # Errors
-    /// The [`Error`] of the first URL, in their order, for which there is no token. The others are tried all the same.
+    /// Returns the [`Error`] of the first URL in order for which there is no token. A failure does
+    /// not stop the requests for the other URLs.
     pub async fn prefetch(&self, context: &CallContext, urls: &[Url]) -> Result<(), Error> {
         let fetches: Vec<_> = urls.iter().map(|url| self.0.outbound(context, url)).collect();
         let outcomes: Vec<_> = stream::iter(fetches).buffered(PREFETCHES).collect().await;
         outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
     }
 
-    /// Drops the token that is kept for calls to `url` on behalf of `context`: the exchanged one, or without a user the agent's own. The
-    /// next call gets another. For targets that say in their own way that a token is no longer good; the integrations of `reqwest`, `tower`
-    /// and `rmcp` see a 401 with `error="invalid_token"` themselves.
+    /// Drops the cached token for calls to `url` on behalf of `context`: the exchanged token, or
+    /// without a user the agent's own token. The next call gets another token. Use it for a target
+    /// with its own signal for an invalid token. The integrations with `reqwest`, `tower` and
+    /// `rmcp` handle a 401 with `error="invalid_token"` themselves.
     ///
     /// ```no_run
     /// # async fn call(propagator: sts_client::Propagator, context: sts_client::CallContext) -> Result<(), Box<dyn std::error::Error>> {
@@ -201,7 +214,7 @@ impl Propagator {
         }
     }
 
-    /// Drops the token that a target has refused. Returns whether another may be had.
+    /// Drops the token that a target rejected. Returns true if another token may be available.
     #[cfg_attr(
         not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
         expect(dead_code, reason = "only integrations that see answers call it")
@@ -220,7 +233,7 @@ impl Propagator {
                 (None, _) | (Some(_), None) => false,
             },
             Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
-            // The user's own token: there is no other.
+            // The call carried the user's own token, and there is no other.
             Credential::PassThrough => false,
         }
     }
@@ -258,7 +271,7 @@ impl Outbound {
         let tenant = match context.tenant().map(|tenant| HeaderValue::from_str(tenant.as_str())) {
             None => None,
             Some(Ok(tenant)) => Some(tenant),
-            // No tenant holds such characters; without its tenant a call must not go out.
+            // A valid tenant has no such characters, and a call must not leave without its tenant.
             Some(Err(_)) => return Err(Error::Refused { code: RefusalCode::INVALID_TENANT }),
         };
         Ok(Self { credential, authorization, tenant })
@@ -300,7 +313,7 @@ impl PropagatorInner {
         Ok((outbound?, hop))
     }
 
-    /// The state of the caller's token at this moment.
+    /// Returns the current state of the caller's token.
     fn inbound<'c>(&self, context: &'c CallContext) -> InboundToken<&'c Caller> {
         match context.caller() {
             None => InboundToken::Absent,
@@ -316,7 +329,7 @@ impl PropagatorInner {
         expires_at <= self.clock.now()
     }
 
-    /// Asks the STS, unless the cache has its answer.
+    /// Returns the cached answer of the STS, or asks the STS.
     async fn answer(
         &self,
         route: &Arc<Route>,

@@ -6,27 +6,29 @@ use url::{Position, Url};
 use crate::call::{IDEMPOTENCY_KEY, OutboundKey, PropagatedHeaders};
 use crate::dedup::DedupKey;
 
-/// An outbound call, as far as its idempotency key depends on it. [`crate::Route::idempotency`] can say otherwise.
+/// The parts of an outbound call that determine its idempotency key. [`crate::Route::idempotency`]
+/// can override them.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum OutboundOperation<'a> {
-    /// A call whose method and body are not known: its key depends on the URL.
+    /// A call with an unknown method and body. Its key depends on the URL.
     Unknown,
-    /// A request: its key depends on method, URL and body.
+    /// A request. Its key depends on the method, the URL and the body.
     Request {
-        /// The method.
+        /// The HTTP method.
         method: &'a Method,
-        /// The body; `None` where it is a stream.
+        /// The body; `None` if it is a stream.
         body: Option<&'a [u8]>,
     },
-    /// A message of a protocol that sends all messages to one path: its key depends on the name of the operation.
+    /// A message of a protocol that sends all messages to one path. Its key depends on the name of
+    /// the operation.
     Message(&'a str),
-    /// No operation, or one that has its key already: it gets none.
+    /// A call that gets no key, because it is no operation or already has a key.
     Keyless,
 }
 
 impl OutboundOperation<'_> {
-    /// Puts the key of this call on its headers. One that is there already stays.
+    /// Adds the key of this call to its headers, unless they already have a key.
     pub(super) fn put_key(
         self,
         url: &Url,
@@ -57,7 +59,7 @@ impl OutboundOperation<'_> {
     }
 }
 
-/// `POST:` and a digest of what is asked for.
+/// Returns the method, or `call` if it is unknown, and a digest of the URL and the body.
 fn named(method: &str, url: &Url, body: Option<&[u8]>) -> String {
     let url = &url[..Position::AfterQuery];
     let parts = std::iter::once(url.as_bytes()).chain(body);

@@ -1,11 +1,12 @@
-//! Failures of the start of a propagator.
+//! The errors of starting a propagator.
 
 use url::Url;
 
 use crate::build_error::BuildError;
 use crate::error::Error;
 
-/// The failure of [`PropagatorBuilder::build`](super::PropagatorBuilder::build), which fetches the tokens that stand in during an outage.
+/// The error of [`PropagatorBuilder::build`](super::PropagatorBuilder::build), which fetches the
+/// tokens that stand in during an outage of the STS.
 ///
 /// ```
 /// # use sts_client::{Propagator, StartError};
@@ -16,15 +17,16 @@ use crate::error::Error;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A fault of the configuration.
+    /// The configuration is wrong.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The token that stands in during an outage of the STS could not be fetched. One may retry where `source` says so.
+    /// The token that stands in during an outage of the STS could not be fetched. Retry if `source`
+    /// is retryable.
     #[error("the service account's token for {route} could not be fetched")]
     Fallback {
-        /// The route.
+        /// The URL of the route.
         route: Box<Url>,
-        /// The failure of the fetch.
+        /// The reason the fetch failed.
         #[source]
         source: Error,
     },
