@@ -185,19 +185,6 @@ impl Header {
     }
 }
 
-/// Returns true if the `typ` of a header is one of `allowed`. An absent `typ` fits only if
-/// `allowed` holds `""`. The comparison ignores ASCII case and an optional `application/` prefix
-/// (RFC 7515 §4.1.9).
-pub fn typ_fits(typ: Option<&str>, allowed: &[&str]) -> bool {
-    const PREFIX: &str = "application/";
-    let Some(typ) = typ else { return allowed.contains(&"") };
-    let short = match typ.split_at_checked(PREFIX.len()) {
-        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
-        Some(_) | None => typ,
-    };
-    !short.is_empty() && allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(short))
-}
-
 fn decode(segment: Segment, text: &str) -> Result<Vec<u8>, ParseError> {
     // The cause is dropped, because it holds the offending byte, and errors hold no token text.
     URL_SAFE_NO_PAD.decode(text).or(Err(ParseError::Base64(segment)))

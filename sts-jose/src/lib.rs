@@ -11,6 +11,7 @@
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
 //! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
 //! | `trust_domain` | SPIFFE trust domains and the identities in them |
+//! | `typ` | the kinds of tokens, and the slots that accept them |
 //! | `issuer_name` | the `iss` values of an issuer, which may have a placeholder for the tenant |
 //! | `signature_memo` | a cache of verified signatures |
 //! | `signing_key` | our signing key |
@@ -70,6 +71,7 @@ mod signing_key;
 mod times;
 mod token;
 mod trust_domain;
+mod typ;
 mod verification_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -94,7 +96,7 @@ pub use http_client::{
 };
 pub use issuer_name::IssuerName;
 pub use json::JsonError;
-pub use jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment, typ_fits};
+pub use jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment};
 pub use key_lookup::{KeyLookupError, KeySetHealth};
 pub use key_set::{KeySet, KeySetError, LostKey, MAX_KEYS};
 pub use key_source::{KeySource, KeyVerifyError};
@@ -105,4 +107,5 @@ pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
 pub use trust_domain::TrustDomain;
+pub use typ::{Slot, Typ};
 pub use verification_key::{JwkError, MAX_KEY_ID_CHARS, VerificationKey, VerifyError};

@@ -1,7 +1,6 @@
 //! SPIFFE: trust domains and the identities in them (SPIFFE-ID §2).
 
 use crate::claims::Claims;
-use crate::jws::typ_fits;
 
 /// The scheme of trust domain names and of identities.
 const SCHEME: &str = "spiffe://";
@@ -56,13 +55,6 @@ impl<'a> TrustDomain<'a> {
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{SCHEME}{}/", self.0)
-    }
-
-    /// True if a JWT-SVID may have this `typ`, in addition to the values of other tokens (JWT-SVID
-    /// §2.3).
-    #[must_use]
-    pub fn allows_typ(typ: Option<&str>) -> bool {
-        typ_fits(typ, &["jose"])
     }
 }
 

@@ -35,16 +35,4 @@ impl TokenType {
     pub fn from_identifier(identifier: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|token_type| token_type.as_str() == identifier)
     }
-
-    /// Returns the `typ` header values that a token of this declared type may have. `""` means a
-    /// token without `typ`.
-    ///
-    /// Every other `typ` belongs to another kind of token (RFC 8725 §3.11).
-    #[must_use]
-    pub fn allowed_typ(self) -> &'static [&'static str] {
-        match self {
-            Self::AccessToken | Self::Jwt => &["", "jwt", "at+jwt"],
-            Self::IdToken => &["", "jwt"],
-        }
-    }
 }

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod cli;
 pub mod client_auth;
 pub mod config;
+mod declared_slot;
 mod document;
 pub mod environment;
 pub mod error_kind;

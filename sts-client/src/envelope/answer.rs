@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use super::approvals::Operation;
-use super::claims::{ANSWER_TYP, Ids, Principal};
+use super::claims::{Ids, Principal};
 use super::draft::{Draft, SealError};
 use super::once::{MAX_ANSWER_BYTES, Once};
 use super::open::{Opened, Request};
@@ -17,6 +17,7 @@ use super::payload::SchemaError;
 use crate::call::CallContext;
 use crate::events::{Boundary, BoundaryOutcome, EventSubject};
 use crate::idempotency::{Authority, Lease};
+use sts_jose::Typ;
 
 /// The reason why a request got no sealed answer.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +164,7 @@ impl Party {
     async fn seal_answer(&self, request: &Request, payload: &[u8], about: &EventSubject) -> Result<String, SealError> {
         let ids = Ids { message_id: self.fresh_id(), ..request.ids.clone() };
         let draft = Draft {
-            typ: ANSWER_TYP,
+            typ: Typ::AgentAnswer,
             principal: &Principal { service_id: self.service_id.clone(), ..request.principal.clone() },
             ids: &ids,
             audience: request.peer.name.as_str(),

@@ -8,11 +8,12 @@ use sts_protocol::Scope;
 
 use super::capability::Capability;
 use super::checks::{check_caller, check_ids, check_scopes};
-use super::claims::{ANSWER_TYP, InReplyTo, Principal};
+use super::claims::{InReplyTo, Principal};
 use super::party::{KnownPeer, Party};
 use super::payload::{self, Payload, SchemaError};
 use super::refusal::{OpenError, Reason, Refusal};
 use crate::events::{Boundary, BoundaryOutcome, EventSubject, Reference};
+use sts_jose::Slot;
 
 /// Opens the answer to one message. It can be used once.
 pub struct Awaiting {
@@ -69,7 +70,7 @@ impl Awaiting {
 
     async fn check(&self, answer: &str) -> Result<Vec<u8>, OpenError> {
         let party = &self.party;
-        let (claims, _) = party.check_signature(answer, ANSWER_TYP, Some(&self.peer)).await?;
+        let (claims, _) = party.check_signature(answer, Slot::AgentAnswer, Some(&self.peer)).await?;
         check_caller(&claims, &self.principal)?;
         if claims.audience() != Some(party.service_id.as_str()) {
             return Err(Refusal::new(Reason::WrongAudience, "for another service").into());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use sts_jose::{AHEAD_TOLERANCE, CompactJws, KeyLookupError, json, typ_fits};
+use sts_jose::{AHEAD_TOLERANCE, CompactJws, KeyLookupError, Slot, json};
 use sts_protocol::Scope;
 
 use super::claims::{self, Claims, Ids, PayloadField, Principal};
@@ -22,13 +22,13 @@ impl Party {
     pub(super) async fn check_signature(
         &self,
         text: &str,
-        typ: &str,
+        slot: Slot,
         expected: Option<&Arc<KnownPeer>>,
     ) -> Result<(Claims, Arc<KnownPeer>), OpenError> {
         let refused = |detail| Refusal::new(Reason::BadSignature, detail);
         // The cause is dropped: it would quote positions in another party's text.
         let jws = CompactJws::parse_within(MAX_ENVELOPE_BYTES, text).or(Err(refused("not an envelope")))?;
-        if !typ_fits(jws.header().typ.as_deref(), &[typ]) {
+        if !slot.accepts(jws.header().typ.as_deref()) {
             return Err(refused("typ is that of something else").into());
         }
         let kid = jws.header().kid.as_deref().ok_or(refused("no kid"))?;

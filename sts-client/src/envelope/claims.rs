@@ -11,12 +11,6 @@ use sts_protocol::{Scope, ScopeToken, Tenant};
 
 use super::capability::Capability;
 
-/// The `typ` of a request.
-pub(super) const REQUEST_TYP: &str = "agent-request+jwt";
-/// The `typ` of an answer. It differs, so that a request that is sent back is not accepted as an
-/// answer.
-pub(super) const ANSWER_TYP: &str = "agent-answer+jwt";
-
 const ENCRYPTED_PAYLOAD: &str = "encryptedPayload";
 const PAYLOAD_REF: &str = "payloadRef";
 const PAYLOAD_HASH: &str = "payloadHash";

@@ -1,6 +1,6 @@
 //! The making of an envelope from a draft: fields, encryption and signature.
 
-use sts_jose::{ClaimError, EncryptionKey, KeyLookupError, ParseError, SignError};
+use sts_jose::{ClaimError, EncryptionKey, KeyLookupError, ParseError, SignError, Typ};
 use sts_protocol::Scope;
 use url::Url;
 
@@ -58,7 +58,7 @@ pub enum SealError {
 
 /// The content of an envelope.
 pub(super) struct Draft<'a> {
-    pub(super) typ: &'static str,
+    pub(super) typ: Typ,
     pub(super) principal: &'a Principal,
     pub(super) ids: &'a Ids,
     pub(super) audience: &'a str,
@@ -109,7 +109,7 @@ impl Party {
             }
         };
         let json = serde_json::to_vec(&claims).map_err(SealError::Json)?;
-        let envelope = self.keys.signing().sign(Some(draft.typ), &json).map_err(SealError::Sign)?;
+        let envelope = self.keys.signing().sign(Some(draft.typ.as_str()), &json).map_err(SealError::Sign)?;
         if envelope.len() > MAX_ENVELOPE_BYTES {
             return Err(SealError::TooLarge);
         }

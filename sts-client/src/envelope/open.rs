@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use sts_jose::Slot;
 use sts_protocol::Scope;
 
 use super::approvals::Operation;
 use super::capability::Capability;
 use super::checks::{check_caller, check_ids, check_scopes};
-use super::claims::{self, Claims, Ids, InReplyTo, Principal, REQUEST_TYP};
+use super::claims::{self, Claims, Ids, InReplyTo, Principal};
 use super::once::Once;
 use super::party::{Envelopes, KnownPeer, Party};
 use super::payload::{self, Payload, SchemaError};
@@ -70,7 +71,7 @@ impl Party {
         now: Timestamp,
         about: &mut EventSubject,
     ) -> Result<(Request, Payload, Once), OpenError> {
-        let (claims, peer) = self.check_signature(envelope, REQUEST_TYP, None).await?;
+        let (claims, peer) = self.check_signature(envelope, Slot::AgentRequest, None).await?;
         learn(about, &claims, &peer);
         let principal = principal_of(caller)?;
         check_caller(&claims, &principal)?;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
-use sts_jose::UnverifiedToken;
+use sts_jose::{Typ, UnverifiedToken};
 use sts_protocol::{Act, Scope, Tenant};
 use url::Url;
 
 use super::awaiting::Awaiting;
 use super::capability::Capability;
-use super::claims::{self, Ids, InReplyTo, Principal, REQUEST_TYP};
+use super::claims::{self, Ids, InReplyTo, Principal};
 use super::draft::{Draft, SealError};
 use super::party::{Envelopes, KnownPeer, Party};
 use crate::call::{CorrelationId, IdempotencyKey, X_TENANT_ID};
@@ -78,7 +78,7 @@ impl Envelopes {
             idempotency_key: message.idempotency_key.as_str().to_owned(),
         };
         let draft = Draft {
-            typ: REQUEST_TYP,
+            typ: Typ::AgentRequest,
             principal: &principal,
             ids: &ids,
             audience: &peer.audience,

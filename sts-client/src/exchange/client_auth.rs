@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use sts_jose::{Entropy, SigningKey};
+use sts_jose::{Entropy, SigningKey, Typ};
 use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
@@ -25,7 +25,7 @@ use crate::dedup::DedupKey;
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
 /// The `typ` of a client assertion, so that it is not accepted as another kind of token.
-const ASSERTION_TYP: Option<&str> = Some("client-authentication+jwt");
+const ASSERTION_TYP: Option<&str> = Some(Typ::ClientAuthentication.as_str());
 
 /// Adds client authentication to the request. Returns the request, and the id of the credential
 /// used. Called for every attempt: the STS accepts an assertion once, and a workload token may be

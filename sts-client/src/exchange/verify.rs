@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use sts_jose::{KeyLookupError, KeySource, KeyVerifyError, UnverifiedToken, typ_fits};
+use sts_jose::{KeyLookupError, KeySource, KeyVerifyError, Slot, UnverifiedToken};
 use sts_protocol::{AccessTokenClaims, Act};
 
 use super::answer::{TokenAnswer, refused};
@@ -59,7 +59,7 @@ pub(super) async fn verify(
 
 fn parse<'t>(token: &'t str, expected: &Expected<'_>) -> Result<UnverifiedToken<'t>, Flaw> {
     let token = UnverifiedToken::parse(token).map_err(Flaw::Token)?;
-    if !typ_fits(token.header().typ.as_deref(), &["at+jwt"]) {
+    if !Slot::IssuedToken.accepts(token.header().typ.as_deref()) {
         return Err(Flaw::Typ);
     }
     if token.claims().get("iss").and_then(Value::as_str) != Some(expected.issuer) {

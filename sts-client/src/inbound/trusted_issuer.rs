@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use sts_jose::{
     Algorithm, ClaimSelector, ClaimSelectors, Claims, Clock, Egress, FileKeySet, IssuerName, KeySetClient, KeySource,
-    Location, RemoteConfig, RemoteKeySet, TrustDomain, check_url, http_client_via, typ_fits,
+    Location, RemoteConfig, RemoteKeySet, Slot, TrustDomain, check_url, http_client_via,
 };
-use sts_protocol::{Tenant, TokenType};
+use sts_protocol::Tenant;
 use url::Url;
 
 use super::issuer::{Authorities, Dialect, Issuer, Keys, Selectors};
@@ -19,9 +19,6 @@ use crate::build_error::BuildError;
 
 /// The default maximum age of a token.
 const DEFAULT_MAX_TOKEN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The `typ` of the tokens of an STS (RFC 9068 §2.1).
-const STS_TYP: &[&str] = &["at+jwt"];
 
 /// An issuer with validated settings and a key source.
 #[derive(Debug)]
@@ -64,10 +61,10 @@ impl TrustedIssuer {
     /// True if its tokens may bear this `typ`.
     pub(super) fn allows_typ(&self, typ: Option<&str>) -> bool {
         match self.reading {
-            Reading::Sts => typ_fits(typ, STS_TYP),
+            Reading::Sts => Slot::IssuedToken.accepts(typ),
             Reading::Outside(_) => {
-                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some() && TrustDomain::allows_typ(typ);
-                is_svid || typ_fits(typ, TokenType::AccessToken.allowed_typ())
+                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some() && Slot::JwtSvid.accepts(typ);
+                is_svid || Slot::AccessToken.accepts(typ)
             }
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sts_jose::{ClaimError, Claims, TimeError, json::parse_object, typ_fits};
+use sts_jose::{ClaimError, Claims, Slot, TimeError, json::parse_object};
 
 fn claims(value: &Value) -> Claims {
     Claims::new(value.as_object().unwrap().clone())
@@ -113,9 +113,8 @@ fn times_hold_at_the_end_of_time() {
 
 #[test]
 fn typ_is_compared_without_case_and_without_its_prefix() {
-    let access = ["", "JWT", "at+jwt"];
     for typ in [None, Some("JWT"), Some("jwt"), Some("AT+JWT"), Some("application/at+jwt"), Some("APPLICATION/JWT")] {
-        assert!(typ_fits(typ, &access), "{typ:?}");
+        assert!(Slot::AccessToken.accepts(typ), "{typ:?}");
     }
     for typ in [
         "",
@@ -128,7 +127,7 @@ fn typ_is_compared_without_case_and_without_its_prefix() {
         "ＪＷＴ",
         "applicatiön/jwt",
     ] {
-        assert!(!typ_fits(Some(typ), &access), "{typ:?}");
+        assert!(!Slot::AccessToken.accepts(Some(typ)), "{typ:?}");
     }
-    assert!(!typ_fits(None, &["JWT"]));
+    assert!(!Slot::IssuedToken.accepts(None));
 }

@@ -17,23 +17,20 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
-use sts_jose::UnverifiedToken;
+use sts_jose::{Slot, UnverifiedToken};
 use sts_protocol::{Form, TokenType, parameter};
 
 pub use client_secret::{SecretCheck, SecretQueue};
 pub use error::{AuthenticationError, ClientError, Failure};
 pub use new_secret::NewSecret;
-pub use private_key_jwt::ALLOWED_TYP as ASSERTION_TYP;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
+use crate::declared_slot::declared_slot;
 use crate::keys::TrustedKeys;
 use crate::rate_limits::RateLimits;
 use crate::record::{Revocations, Standing};
 use crate::registry::{Agent, Registry};
 use crate::storage::OneTimeValue;
-
-/// The `typ` values that a JWT-SVID may have (JWT-SVID §2.4).
-const SVID_TYP: &[&str] = &["", "jwt", "jose"];
 
 /// The path of the token endpoint, relative to our issuer.
 pub const TOKEN_PATH: &str = "/oauth2/token";
@@ -231,7 +228,7 @@ pub async fn check_credentials(
         }
         Presented::Assertion(assertion) => by_assertion(context, assertion).await?,
         Presented::Svid(svid) => {
-            let identified = workload::identify(context, svid, SVID_TYP).await;
+            let identified = workload::identify(context, svid, Slot::JwtSvid).await;
             AuthenticatedAgent::by_workload(identified.map_err(AuthenticationError::assertion)?, Method::SpiffeJwt)
         }
         Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
@@ -321,7 +318,7 @@ async fn by_assertion(context: &ClientContext<'_>, assertion: &str) -> Result<Au
     let token = UnverifiedToken::parse_within(context.max_token_bytes, assertion);
     let token = token.map_err(|error| Failure::Assertion(error.into()))?;
     if workload::names_workload_issuer(context.registry, token.claims()) {
-        let identified = workload::identify(context, assertion, private_key_jwt::ALLOWED_TYP).await;
+        let identified = workload::identify(context, assertion, Slot::ClientAssertion).await;
         let workload = identified.map_err(AuthenticationError::assertion)?;
         return Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadAssertion));
     }
@@ -338,7 +335,7 @@ async fn by_actor_token(
     token: &str,
     token_type: TokenType,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
-    let identified = workload::identify(context, token, token_type.allowed_typ()).await;
+    let identified = workload::identify(context, token, declared_slot(token_type)).await;
     let workload = identified.map_err(AuthenticationError::actor_token)?;
     Ok(AuthenticatedAgent::by_workload(workload, Method::WorkloadActorToken))
 }

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
-use sts_jose::{UnverifiedToken, typ_fits};
+use sts_jose::{Slot, UnverifiedToken};
 
 use super::error::AssertionError;
 use super::{AuthenticatedAgent, AuthenticationError, ClientContext, Failure, Method, TOKEN_PATH, in_service};
 use crate::record::{Standing, cut};
 use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
-
-/// The `typ` values that an assertion may have.
-pub const ALLOWED_TYP: &[&str] = &["", "jwt", "client-authentication+jwt"];
 
 /// The longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 255;
@@ -30,7 +27,7 @@ pub(super) async fn authenticate(
     let sub = claims.string("sub").map_err(bad)?;
     let Some(id) = iss.filter(|iss| sub == Some(iss)) else { return Err(bad(AssertionError::Issuer)) };
     let agent = in_service(context.registry, context.revocations, &id)?;
-    if !typ_fits(token.header().typ.as_deref(), ALLOWED_TYP) {
+    if !Slot::ClientAssertion.accepts(token.header().typ.as_deref()) {
         return Err(bad(AssertionError::Typ));
     }
     let believed = context.trusted.believe_agent(agent, token, context.now).await;

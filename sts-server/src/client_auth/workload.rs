@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sts_jose::{ClaimError, Claims, ParseError, TrustDomain, UnverifiedToken, typ_fits};
+use sts_jose::{ClaimError, Claims, ParseError, Slot, UnverifiedToken};
 use thiserror::Error;
 
 use super::ClientContext;
@@ -72,20 +72,19 @@ pub struct IdentifiedWorkload {
     pub standing: Standing,
 }
 
-/// Returns the agent that a workload token identifies. `allowed_typ` contains the accepted `typ`
-/// values.
+/// Returns the agent that a workload token identifies, sent in this slot.
 ///
 /// # Errors
 /// [`WorkloadError`]. A `Trust` error that is an outage must be answered as an outage.
 pub async fn identify(
     context: &ClientContext<'_>,
     token: &str,
-    allowed_typ: &[&str],
+    slot: Slot,
 ) -> Result<IdentifiedWorkload, WorkloadError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(WorkloadError::Parse)?;
     let typ = token.header().typ.as_deref();
-    let is_svid = || TrustDomain::allows_typ(typ) && names_trust_domain(context.registry, token.claims());
-    if !typ_fits(typ, allowed_typ) && !is_svid() {
+    let is_svid = || Slot::JwtSvid.accepts(typ) && names_trust_domain(context.registry, token.claims());
+    if !slot.accepts(typ) && !is_svid() {
         return Err(WorkloadError::Typ);
     }
     // This check comes before any fetch of keys. Otherwise a stranger could use up the forced

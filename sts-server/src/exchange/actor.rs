@@ -2,6 +2,7 @@
 
 use super::{ExchangeRequest, Refusal};
 use crate::client_auth::{AuthenticatedAgent, Method, identify_workload};
+use crate::declared_slot::declared_slot;
 use crate::service::View;
 
 /// Checks the actor token of a request, and adds its standing to the standings of the client.
@@ -18,7 +19,7 @@ pub(super) async fn check_actor_token(
         // The actor token itself authenticated the client.
         return Ok(());
     }
-    let identified = identify_workload(&view.client_context(), token, token_type.allowed_typ()).await;
+    let identified = identify_workload(&view.client_context(), token, declared_slot(token_type)).await;
     let actor = identified.map_err(Refusal::ActorToken)?;
     if actor.agent.id != client.agent().id {
         return Err(Refusal::ActorTokenMismatch);

@@ -6,11 +6,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sts_jose::{ClaimSelectors, Claims, KeySet, Protection, ReadableToken, VerificationKey, typ_fits};
+use sts_jose::{ClaimSelectors, Claims, KeySet, Protection, ReadableToken, Slot, Typ, VerificationKey};
 use sts_protocol::TokenType;
 use utoipa::ToSchema;
 
 use crate::client_auth::TOKEN_PATH;
+use crate::declared_slot::declared_slot;
 use crate::document::nearest;
 use crate::keys::{KeyRing, TrustedKeys};
 use crate::record::cut;
@@ -118,7 +119,7 @@ impl Expectations<'_> {
                 rows.add_member("alg", "an algorithm of its issuer".to_owned(), fits, None);
             }
             rows.kid(&keys);
-            rows.typ(declared.unwrap_or(TokenType::Jwt).allowed_typ());
+            rows.typ(declared_slot(declared.unwrap_or(TokenType::Jwt)));
             if let Some(presenter) = presenter {
                 let own = presenter.audience().iter();
                 let accepted: Vec<&str> = own.chain(&presenter.accepts).map(String::as_str).collect();
@@ -136,7 +137,7 @@ impl Expectations<'_> {
     }
 
     /// Compares a workload token, sent in this parameter.
-    pub(super) async fn workload(&self, parameter: &'static str, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+    pub(super) async fn workload(&self, parameter: &'static str, token: &str, slot: Slot) -> TokenComparison {
         let keys = self.keys_of(token).await;
         self.compared(parameter, token, |rows| {
             let entries = || self.registry.agents().flat_map(|agent| agent.auth.iter().flat_map(|auth| &auth.workload));
@@ -152,18 +153,18 @@ impl Expectations<'_> {
                 rows.header_one_of("alg", &algorithms);
             }
             rows.kid(&keys);
-            rows.typ(allowed_typ);
+            rows.typ(slot);
             rows.times(self.now);
             rows.unbound();
         })
     }
 
     /// Compares a client assertion of an agent, or a workload token in its place.
-    pub(super) async fn assertion(&self, token: &str, allowed_typ: &[&str]) -> TokenComparison {
+    pub(super) async fn assertion(&self, token: &str, slot: Slot) -> TokenComparison {
         let read = ReadableToken::read(token);
         let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());
         if iss.is_some_and(|iss| self.registry.is_workload_issuer(iss)) {
-            return self.workload("client_assertion", token, allowed_typ).await;
+            return self.workload("client_assertion", token, slot).await;
         }
         let keys = self.keys_of(token).await;
         let agent = iss.and_then(|iss| self.registry.agent(iss));
@@ -178,7 +179,7 @@ impl Expectations<'_> {
                 AssertionAudience::IssuerOrTokenEndpoint => rows.addressed_alone(&[self.issuer, &endpoint]),
             }
             rows.kid(&keys);
-            rows.typ(allowed_typ);
+            rows.typ(slot);
             let longest = rules.assertion_lifetime();
             let exp = rows.claims.get("exp").and_then(Value::as_i64);
             let ahead = exp.map(|exp| exp - self.now.as_second());
@@ -257,13 +258,14 @@ impl Rows<'_> {
         self.add_member("kid", expected, fits, meant);
     }
 
-    fn typ(&mut self, allowed: &[&str]) {
+    fn typ(&mut self, slot: Slot) {
         let typ = self.header.get("typ");
         let fits = match typ {
-            None => typ_fits(None, allowed),
-            Some(typ) => typ.as_str().is_some_and(|typ| typ_fits(Some(typ), allowed)),
+            None => slot.accepts(None),
+            Some(typ) => typ.as_str().is_some_and(|typ| slot.accepts(Some(typ))),
         };
-        let names: Vec<&str> = allowed.iter().map(|typ| if typ.is_empty() { "absent" } else { typ }).collect();
+        let name = |typ: &Typ| if *typ == Typ::Absent { "absent" } else { typ.as_str() };
+        let names: Vec<&str> = slot.accepted().iter().map(name).collect();
         self.add_member("typ", listed(&names), fits, None);
     }
 

@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
+use sts_jose::Slot;
 use sts_protocol::{Form, TokenType, parameter};
 use utoipa::ToSchema;
 
@@ -11,6 +12,7 @@ use super::comparison::{Expectations, TokenComparison};
 use super::describe::actors;
 use super::{ExchangeRequest, Grant, Refusal, TokenRequest};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
+use crate::declared_slot::declared_slot;
 use crate::mint;
 use crate::policy::{self, Chain, Ruling, Subject};
 use crate::service::{Snapshot, Sts, View};
@@ -176,7 +178,7 @@ async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<T
     let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
     let mut tokens = Vec::new();
     if let Some(token) = form.get(parameter::CLIENT_ASSERTION) {
-        tokens.push(expected.assertion(token, client_auth::ASSERTION_TYP).await);
+        tokens.push(expected.assertion(token, Slot::ClientAssertion).await);
     }
     if let Some(token) = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED) {
         let presenter = presenter.map(|presenter| &**presenter);
@@ -184,7 +186,7 @@ async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<T
     }
     if let Some(token) = form.get(parameter::ACTOR_TOKEN) {
         let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
-        tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared.allowed_typ()).await);
+        tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared_slot(declared)).await);
     }
     tokens
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use sts_jose::{Algorithm, Entropy, SignError, SigningKey};
+use sts_jose::{Algorithm, Entropy, SignError, SigningKey, Typ};
 use sts_protocol::AccessTokenClaims;
 use thiserror::Error;
 
@@ -22,7 +22,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The initial buffer size for claims, which are rarely longer.
 const USUAL_CLAIMS_BYTES: usize = 1024;
 
-const TYP: Option<&str> = Some("at+jwt");
+const TYP: Option<&str> = Some(Typ::AccessToken.as_str());
 
 /// The inputs of minting.
 #[derive(Debug, Clone, Copy)]

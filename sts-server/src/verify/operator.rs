@@ -2,8 +2,8 @@
 //! tokens, for another purpose.
 
 use jiff::Timestamp;
-use sts_jose::{ClaimError, Claims, ParseError, UnverifiedToken, typ_fits};
-use sts_protocol::{TokenType, is_name};
+use sts_jose::{ClaimError, Claims, ParseError, Slot, UnverifiedToken};
+use sts_protocol::is_name;
 use thiserror::Error;
 
 use crate::config::TokenTyp;
@@ -11,9 +11,6 @@ use crate::keys::{JtiError, TrustError, TrustedKeys};
 use crate::record::{Revocations, Standing};
 use crate::registry::Registry;
 use crate::storage::RevocationKind;
-
-/// The `typ` that marks an access token (RFC 9068 §2.1).
-const AT_JWT: &[&str] = &["at+jwt"];
 
 /// The inputs of the verification of an operator's token.
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +93,11 @@ impl OperatorError {
 pub async fn operator(context: &OperatorContext<'_>, token: &str) -> Result<VerifiedOperator, OperatorError> {
     let token = UnverifiedToken::parse(token).map_err(OperatorError::Parse)?;
     let believed = context.trusted.believe(context.registry, token, context.now).await.map_err(OperatorError::Trust)?;
-    let allowed_typ = match context.typ {
-        TokenTyp::AtJwt => AT_JWT,
-        TokenTyp::Jwt => TokenType::AccessToken.allowed_typ(),
+    let slot = match context.typ {
+        TokenTyp::AtJwt => Slot::IssuedToken,
+        TokenTyp::Jwt => Slot::AccessToken,
     };
-    if !typ_fits(believed.token.header().typ.as_deref(), allowed_typ) {
+    if !slot.accepts(believed.token.header().typ.as_deref()) {
         return Err(OperatorError::Typ);
     }
     let claims = believed.token.claims();

@@ -1,9 +1,10 @@
 //! Tokens of outside issuers: the first hop of a chain.
 
-use sts_jose::{Claims, TrustDomain, UnverifiedToken, typ_fits};
+use sts_jose::{Claims, Slot, UnverifiedToken};
 use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 
 use super::{SubjectError, VerifyContext, values};
+use crate::declared_slot::declared_slot;
 use crate::keys::OutsideToken;
 use crate::policy::{HeldScope, Subject, VerifiedSubject};
 use crate::registry::{Agent, Issuer, ScopesFrom};
@@ -16,8 +17,8 @@ pub(super) async fn subject(
 ) -> Result<VerifiedSubject, SubjectError> {
     let believed = context.trusted.believe(context.registry, token, context.now).await.map_err(SubjectError::Trust)?;
     let typ = believed.token.header().typ.as_deref();
-    let is_svid = || believed.issuer.issuer.trust_domain().is_some() && TrustDomain::allows_typ(typ);
-    if !typ_fits(typ, declared.allowed_typ()) && !is_svid() {
+    let is_svid = || believed.issuer.issuer.trust_domain().is_some() && Slot::JwtSvid.accepts(typ);
+    if !declared_slot(declared).accepts(typ) && !is_svid() {
         return Err(SubjectError::Typ);
     }
     let claims = believed.token.claims();

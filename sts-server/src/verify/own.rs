@@ -2,18 +2,16 @@
 
 use jiff::Timestamp;
 use serde::Deserialize as _;
-use sts_jose::{UnverifiedToken, VerifiedToken, typ_fits};
+use sts_jose::{Slot, UnverifiedToken, VerifiedToken};
 use sts_protocol::{AccessTokenClaims, TokenType};
 
 use super::{SubjectError, VerifyContext, values};
+use crate::declared_slot::declared_slot;
 use crate::keys::KeyRing;
 use crate::policy::{Authentication, HeldScope, Subject, VerifiedSubject};
 use crate::record::Standing;
 use crate::registry::{Agent, Delegation, Registry};
 use crate::storage::TokenReference;
-
-/// The `typ` of the tokens that this service mints (RFC 9068 §2.1).
-const OWN_TYP: &[&str] = &["at+jwt"];
 
 /// A token of this service that is valid now.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ impl OwnToken {
 /// [`SubjectError`]: `NotOurs`, `Typ`, `Time` or `Claims`.
 pub fn own_token(ring: &KeyRing, token: UnverifiedToken<'_>, now: Timestamp) -> Result<OwnToken, SubjectError> {
     let token = ring.verify(token).ok_or(SubjectError::NotOurs)?;
-    if !typ_fits(token.header().typ.as_deref(), OWN_TYP) {
+    if !Slot::IssuedToken.accepts(token.header().typ.as_deref()) {
         return Err(SubjectError::Typ);
     }
     let times = token.claims().times(now).map_err(SubjectError::Time)?;
@@ -112,7 +110,7 @@ pub(super) fn subject(
     presenter: &Agent,
 ) -> Result<VerifiedSubject, SubjectError> {
     let own = own_token(context.ring, token, context.now)?;
-    if !typ_fits(own.token.header().typ.as_deref(), declared.allowed_typ()) {
+    if !declared_slot(declared).accepts(own.token.header().typ.as_deref()) {
         return Err(SubjectError::Typ);
     }
     own.check_unbound()?;
