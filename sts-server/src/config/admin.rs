@@ -190,7 +190,7 @@ pub(super) fn set_tokens(config: &mut Config, text: &str) -> Result<(), String> 
 /// Returns the faults of `admin.oidc` as a whole, each with the key that it names.
 pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> {
     let oidc = &config.admin.oidc;
-    let names_nobody = oidc.values().iter().all(|(_, values)| values.is_empty());
+    let names_no_operator = oidc.values().iter().all(|(_, values)| values.is_empty());
     let mut faults = Vec::new();
     match &oidc.issuer {
         None => {
@@ -217,7 +217,7 @@ pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> 
                     " needs admin.oidc.audience: else a token for any audience is accepted",
                 ));
             }
-            if names_nobody {
+            if names_no_operator {
                 faults.push((
                     "admin.oidc.issuer",
                     " needs one of admin.oidc.readers, operators and admins: else every operator is rejected",
