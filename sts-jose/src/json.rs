@@ -78,6 +78,10 @@ pub(crate) type Element = Result<Map<String, Value>, JsonError>;
 pub(crate) fn parse_elements(bytes: &[u8], name: &str) -> Result<Option<Vec<Element>>, JsonError> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
+    if !text.trim_start().starts_with('{') {
+        // An error of serde_json about a text that is no object quotes that text.
+        return parse_object(bytes).map(|_| None);
+    }
     let breach = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let member =

@@ -90,7 +90,9 @@ impl Issuer {
         };
         let audience_claim = self.selectors(self.audience_claim.as_ref(), &["aud"])?;
         let names = self.names()?;
-        let keys = self.key_source(clock, egress)?;
+        // All other requests to an STS are sent directly too.
+        let direct = Egress::default();
+        let keys = self.key_source(clock, if matches!(reading, Reading::Sts) { &direct } else { egress })?;
         Ok(TrustedIssuer { issuer: self.issuer, names, algorithms: self.algorithms, keys, audience_claim, reading })
     }
 
@@ -195,7 +197,7 @@ impl Issuer {
         let location =
             match &self.keys {
                 Keys::Inline(keys) if keys.is_empty() => return Err(self.contradiction("has no key that can be used")),
-                Keys::Inline(keys) => return Ok(KeySource::Inline(keys.clone())),
+                Keys::Inline(keys) => return Ok(KeySource::inline(&self.issuer, keys.clone())),
                 Keys::File(path) => return Ok(KeySource::File(FileKeySet::new(path, Arc::clone(clock)))),
                 Keys::At(url) => {
                     self.check(url)?;

@@ -359,10 +359,15 @@ impl PropagatorInner {
             Ok(token) => Answer::Token(token),
             Err(error) => match &error {
                 ExchangeError::Overloaded { .. } => Answer::Overloaded(error),
-                ExchangeError::Outage(outage) if matches!(**outage, Outage::TokenSource(_)) => {
-                    Answer::NoCredential(error)
-                }
-                ExchangeError::Outage(_) => Answer::Outage(error),
+                // Every outage that may lead to the service account is named.
+                ExchangeError::Outage(outage) => match **outage {
+                    Outage::TokenSource(_) => Answer::NoCredential(error),
+                    Outage::Transport(_)
+                    | Outage::Reported { .. }
+                    | Outage::Status { .. }
+                    | Outage::BreakerOpen
+                    | Outage::Keys(_) => Answer::Outage(error),
+                },
                 ExchangeError::Refused { .. }
                 | ExchangeError::WrongAudience { .. }
                 | ExchangeError::Misconfigured { .. } => Answer::No(error),

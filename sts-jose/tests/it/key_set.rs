@@ -255,6 +255,14 @@ fn no_more_than_the_first_entries_are_looked_at() {
 }
 
 #[test]
+fn the_error_of_a_text_that_is_no_key_set_does_not_quote_it() {
+    for text in [r#""a secret that stands in the wrong file""#, "[\"a secret\"]", "a secret", "<html>a secret</html>"] {
+        let error = KeySet::parse(text.as_bytes()).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("secret"), "{text}: {error:?}");
+    }
+}
+
+#[test]
 fn what_is_no_key_set_is_an_error() {
     for text in [
         "",

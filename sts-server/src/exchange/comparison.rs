@@ -77,30 +77,29 @@ pub fn protection(token: &ReadableToken) -> &'static str {
 }
 
 impl Expectations<'_> {
-    /// Returns the keys of the issuer or agent that a token names. Fetches them if they are not
-    /// cached.
-    async fn keys_of(&self, token: &str) -> KeySet {
+    /// Returns the cached keys of the issuer or agent that a token names. The steps before the
+    /// comparison have fetched them, within the limits on fetches.
+    fn keys_of(&self, token: &str) -> KeySet {
         let read = ReadableToken::read(token);
-        let Some(iss) = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str()) else {
-            return KeySet::empty();
-        };
-        if iss == self.issuer {
+        let Some(claims) = read.as_ref().and_then(ReadableToken::claims) else { return KeySet::empty() };
+        let iss = claims.get("iss").and_then(Value::as_str);
+        if iss == Some(self.issuer) {
             return KeySet::parse(self.ring.jwks().to_string().as_bytes()).unwrap_or_default();
         }
-        match self.registry.issuer(iss) {
-            Some(issuer) => self.trusted.keys_of_issuer(&issuer.issuer).await,
-            None => self.trusted.keys_of_agent(iss).await,
+        match self.registry.issuer_of(&Claims::new(claims.clone())) {
+            Ok(named) => self.trusted.keys_of_issuer(&named.issuer.issuer),
+            Err(_) => iss.map(|iss| self.trusted.keys_of_agent(iss)).unwrap_or_default(),
         }
     }
 
     /// Compares a subject token that `presenter` sends with the type `declared`.
-    pub(super) async fn subject(
+    pub(super) fn subject(
         &self,
         token: &str,
         declared: Option<TokenType>,
         presenter: Option<&Agent>,
     ) -> TokenComparison {
-        let keys = self.keys_of(token).await;
+        let keys = self.keys_of(token);
         self.compared("subject_token", token, |rows| {
             let iss = rows.text("iss").map(str::to_owned);
             let issuers: Vec<&str> = self.registry.issuers().map(|issuer| issuer.issuer.as_str()).collect();
@@ -137,8 +136,8 @@ impl Expectations<'_> {
     }
 
     /// Compares a workload token, sent in this parameter.
-    pub(super) async fn workload(&self, parameter: &'static str, token: &str, slot: Slot) -> TokenComparison {
-        let keys = self.keys_of(token).await;
+    pub(super) fn workload(&self, parameter: &'static str, token: &str, slot: Slot) -> TokenComparison {
+        let keys = self.keys_of(token);
         self.compared(parameter, token, |rows| {
             let entries = || self.registry.agents().flat_map(|agent| agent.auth.iter().flat_map(|auth| &auth.workload));
             rows.name("iss", "the issuer of a workload", entries().map(|entry| entry.issuer.as_str()).collect());
@@ -160,13 +159,13 @@ impl Expectations<'_> {
     }
 
     /// Compares a client assertion of an agent, or a workload token in its place.
-    pub(super) async fn assertion(&self, token: &str, slot: Slot) -> TokenComparison {
+    pub(super) fn assertion(&self, token: &str, slot: Slot) -> TokenComparison {
         let read = ReadableToken::read(token);
         let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());
         if iss.is_some_and(|iss| self.registry.is_workload_issuer(iss)) {
-            return self.workload("client_assertion", token, slot).await;
+            return self.workload("client_assertion", token, slot);
         }
-        let keys = self.keys_of(token).await;
+        let keys = self.keys_of(token);
         let agent = iss.and_then(|iss| self.registry.agent(iss));
         self.compared("client_assertion", token, |rows| {
             let agents = || self.registry.agents().map(|agent| agent.id.as_str()).collect();

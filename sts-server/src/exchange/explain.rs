@@ -121,7 +121,7 @@ pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: S
     let asker = supposition.actor;
     let decided = explain_steps(&view, body, headers, supposition, &mut steps).await;
     let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, sts.issuer()));
-    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker).await, outcome }
+    Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker), outcome }
 }
 
 /// Runs client authentication alone, with the credentials in the body.
@@ -134,7 +134,7 @@ pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
         }
         Err(refusal) => refused(refusal),
     };
-    let tokens = compare_tokens(&view, body, Asker::Authenticated).await;
+    let tokens = compare_tokens(&view, body, Asker::Authenticated);
     Explanation { steps: steps.0, tokens, outcome }
 }
 
@@ -166,7 +166,7 @@ async fn explain_client(
 }
 
 /// Compares the tokens of the request with their expected values.
-async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
+fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenComparison> {
     let Ok(form) = Form::parse(body) else { return Vec::new() };
     let Snapshot { registry, ring, trusted, .. } = &*view.snapshot;
     let expected = Expectations { registry, ring, trusted, issuer: view.sts.issuer(), now: view.now };
@@ -178,15 +178,15 @@ async fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<T
     let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
     let mut tokens = Vec::new();
     if let Some(token) = form.get(parameter::CLIENT_ASSERTION) {
-        tokens.push(expected.assertion(token, Slot::ClientAssertion).await);
+        tokens.push(expected.assertion(token, Slot::ClientAssertion));
     }
     if let Some(token) = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED) {
         let presenter = presenter.map(|presenter| &**presenter);
-        tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter).await);
+        tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter));
     }
     if let Some(token) = form.get(parameter::ACTOR_TOKEN) {
         let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);
-        tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared_slot(declared)).await);
+        tokens.push(expected.workload(parameter::ACTOR_TOKEN, token, declared_slot(declared)));
     }
     tokens
 }

@@ -209,14 +209,16 @@ impl TrustedKeys {
         Ok((token, times))
     }
 
-    /// The keys of an issuer as they were read last, for an operator who asks. Reads them if none are known; an empty set if that fails.
-    pub async fn keys_of_issuer(&self, issuer: &str) -> KeySet {
-        held(self.issuers.get(issuer)).await
+    /// Returns the cached keys of an issuer; an empty set if none are known.
+    #[must_use]
+    pub fn keys_of_issuer(&self, issuer: &str) -> KeySet {
+        held(self.issuers.get(issuer))
     }
 
-    /// The keys of an agent, as [`Self::keys_of_issuer`] gives those of an issuer.
-    pub async fn keys_of_agent(&self, agent: &str) -> KeySet {
-        held(self.agents.get(agent)).await
+    /// Returns the cached keys of an agent; an empty set if none are known.
+    #[must_use]
+    pub fn keys_of_agent(&self, agent: &str) -> KeySet {
+        held(self.agents.get(agent))
     }
 
     /// Returns the health of each issuer's keys. An issuer whose key source could not be created from
@@ -311,13 +313,8 @@ impl Source {
     }
 }
 
-async fn held(source: Option<&Source>) -> KeySet {
-    let Some(Source { keys: Ok(keys), .. }) = source else { return KeySet::empty() };
-    if keys.held().is_empty() {
-        // The steps of the explanation say why keys are out of reach.
-        let _ = keys.refresh().await;
-    }
-    keys.held()
+fn held(source: Option<&Source>) -> KeySet {
+    source.and_then(|source| source.keys.as_ref().ok()).map(KeySource::held).unwrap_or_default()
 }
 
 fn take_over(description: Description, previous: Option<&Source>, access: &KeyAccess) -> Source {
