@@ -131,7 +131,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// The proxies by which the keys of issuers are fetched. Default none. [`Verifier::from_toml`] takes those of the table `[http]`.
+    /// Sets the proxies for fetching the keys of outside issuers; default none. The keys of an STS are
+    /// fetched directly. [`Verifier::from_toml`] takes the proxies of the table `[http]`.
     ///
     /// ```
     /// use sts_client::{Egress, Verifier};
