@@ -22,9 +22,9 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 pub struct Header {
     /// `alg`.
     pub algorithm: Algorithm,
-    /// `typ`, unmodified. Compare it with [`typ_fits`].
+    /// `typ`, unmodified. [`crate::Slot::accepts`] compares it.
     pub typ: Option<String>,
-    /// `kid`: 1 to [`MAX_KEY_ID_CHARS`] characters without control characters.
+    /// `kid`: 1 to [`crate::MAX_KEY_ID_CHARS`] characters without control characters.
     pub kid: Option<String>,
 }
 
