@@ -2,6 +2,7 @@
 //! lines.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -52,8 +53,12 @@ impl<'a> Intake<'a> {
         Self { app, endpoint, head, peer, correlation_id, source, trail }
     }
 
-    /// Runs `work` until the deadline of the request.
-    pub(super) async fn in_time<T, E: From<TooSlow>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// Runs `work` until the deadline of the request. The work is pinned where it is made: moving a
+    /// future of several kilobytes costs as much as a step of an exchange.
+    pub(super) async fn in_time<T, E: From<TooSlow>>(
+        &self,
+        work: Pin<&mut impl Future<Output = Result<T, E>>>,
+    ) -> Result<T, E> {
         tokio::select! {
             biased;
             done = work => done,

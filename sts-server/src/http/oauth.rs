@@ -4,6 +4,8 @@
 //! The three endpoints that decide bypass the router, which would box every request about a dozen
 //! times. All others go through it.
 
+use std::pin::pin;
+
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -94,11 +96,14 @@ async fn decided(app: &App, endpoint: Endpoint, request: Request<Body>, peer: &P
     let intake = Intake::new(app, endpoint, &head, peer);
     let mut observed = Observed::begin(&intake);
     let mut held = HeldBody::default();
-    let decided = intake.in_time(async {
-        held = read(&intake, body).await?;
-        Ok(decide(endpoint, app, &call(&intake, &held)).await?)
-    });
-    let response = match decided.await {
+    let decided = {
+        let work = pin!(async {
+            held = read(&intake, body).await?;
+            Ok(decide(endpoint, app, &call(&intake, &held)).await?)
+        });
+        intake.in_time(work).await
+    };
+    let response = match decided {
         Ok(response) => {
             observed.decided(RequestOutcome::Ok, None);
             response

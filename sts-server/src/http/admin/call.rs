@@ -1,5 +1,6 @@
 //! The intake of a request to the admin API: authentication, role, body and parameters.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -53,24 +54,27 @@ where
     let intake = Intake::new(&api.app, Endpoint::Admin, &head, &peer);
     let mut observed = Observed::begin(&intake);
     let mut by = By { admin: None, correlation_id: Some(intake.correlation_id.clone()), source: Some(intake.source) };
-    let decided = intake.in_time(async {
-        let operator = admit(&api, &intake).await?;
-        by.admin = Some(operator.name.clone());
-        if operator.role < needs {
-            return Err(Denied::Role { needs }.into());
-        }
-        let body = read(&intake, body).await?;
-        let turn = api.turns.take(&head).await?;
-        let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
-        let act = act(api.clone(), asked);
-        let acted = tokio::spawn(async move {
-            // Held until the operation ends, even after the client has disconnected.
-            let _turn = turn;
-            act.await
+    let decided = {
+        let work = pin!(async {
+            let operator = admit(&api, &intake).await?;
+            by.admin = Some(operator.name.clone());
+            if operator.role < needs {
+                return Err(Denied::Role { needs }.into());
+            }
+            let body = read(&intake, body).await?;
+            let turn = api.turns.take(&head).await?;
+            let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
+            let act = act(api.clone(), asked);
+            let acted = tokio::spawn(async move {
+                // Held until the operation ends, even after the client has disconnected.
+                let _turn = turn;
+                act.await
+            });
+            acted.await.unwrap_or(Err(Refused::Ended))
         });
-        acted.await.unwrap_or(Err(Refused::Ended))
-    });
-    let response = match decided.await {
+        intake.in_time(work).await
+    };
+    let response = match decided {
         Ok(response) => {
             observed.decided(RequestOutcome::Ok, None);
             response
