@@ -74,6 +74,8 @@ impl Outside {
         let tenants = match (self.service_accounts.get(&*named), &act) {
             (Some(tenants), None) => Tenants::OfServiceAccount(tenants.clone()),
             (Some(_), Some(_)) => return Err(Why::Contradiction),
+            // A workload acts for itself: an SVID names no actors.
+            (None, Some(_)) if self.is_trust_domain => return Err(Why::Contradiction),
             // The issuer is not an STS: its `tenant_ids` do not grant the account any tenant.
             (None, None) if self.is_of_service_account(claims) => Tenants::OfServiceAccount(Vec::new()),
             (None, _) => Tenants::OfUser(self.tenant(claims)?),

@@ -32,10 +32,11 @@ use ::a2a::{A2AError, error_code};
 use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
+use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::call::{CallContext, Caller};
+use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, X_TENANT_ID};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::propagate::{OutboundOperation, Propagator};
@@ -245,18 +246,25 @@ pub async fn verify(verifier: &Verifier, params: &ServiceParams) -> Result<Calle
     verifier.verify(&received(params)).await
 }
 
-/// Stands for a value that cannot have been a header. It is no credential, tenant, key or identifier.
+/// Replaces the value of a credential, a tenant or a key that cannot have been a header. No check
+/// accepts it.
 const MALFORMED: HeaderValue = HeaderValue::from_static("? ?");
 
-/// The headers that parameters were made of. What cannot have been one is malformed and not absent, since a request with a malformed
-/// credential is not one without.
+/// Returns the headers that the parameters were made of. A credential, a tenant or a key that cannot
+/// have been a header is malformed and not absent, because a request with a malformed credential is
+/// not a request without one. Any other value that cannot have been a header is dropped.
 fn received(params: &ServiceParams) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in params {
         let Ok(name) = HeaderName::try_from(name.as_str()) else { continue };
         for value in values {
-            let value = HeaderValue::try_from(value.as_str()).unwrap_or(MALFORMED);
-            headers.append(&name, value);
+            match HeaderValue::try_from(value.as_str()) {
+                Ok(value) => headers.append(&name, value),
+                Err(_) if [AUTHORIZATION, X_TENANT_ID, IDEMPOTENCY_KEY].contains(&name) => {
+                    headers.append(&name, MALFORMED)
+                }
+                Err(_) => continue,
+            };
         }
     }
     headers
@@ -286,6 +294,16 @@ mod tests {
             let back = to_error(&to_a2a_error(&error)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{error:?}"));
         }
+    }
+
+    #[test]
+    fn a_value_that_is_no_header_is_malformed_where_it_decides_and_dropped_elsewhere() {
+        let names = ["Authorization", "X-Tenant-ID", "Idempotency-Key", "traceparent", "x-correlation-id", "x-note"];
+        let params = names.map(|name| (name.to_owned(), vec!["a\r\nb".to_owned()])).into();
+        let headers = received(&params);
+        let decide = [AUTHORIZATION, X_TENANT_ID, IDEMPOTENCY_KEY];
+        assert!(decide.iter().all(|name| headers.get(name) == Some(&MALFORMED)), "{headers:?}");
+        assert_eq!(headers.len(), decide.len(), "{headers:?}");
     }
 
     #[test]

@@ -123,6 +123,7 @@ async fn a_jwt_svid_names_a_workload_of_its_trust_domain_and_no_user() {
         ("another audience", json!({ "aud": "other" }), "not_addressed"),
         ("expired", json!({ "exp": 1 }), "expired"),
         ("bound", json!({ "cnf": {} }), "bound"),
+        ("an actor", json!({ "act": { "sub": "robot" } }), "contradiction"),
     ] {
         let refused = of_issuer(domain(), &svid(changes)).await.unwrap_err();
         assert_eq!((refused.status(), refused.reason()), (StatusCode::UNAUTHORIZED, reason), "{label}");
