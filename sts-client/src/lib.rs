@@ -75,8 +75,8 @@
 //!
 //! # When a request is refused
 //!
-//! The caller receives one fixed text. The log has the reason. The first refusal of each reason and
-//! issuer is a warning, with the `iss` and `aud` of the token and the expected values. Later ones
+//! The caller receives a fixed text for each kind of refusal, never the reason. The log has the
+//! reason. The first refusal of each reason and issuer is a warning, with the `iss` and `aud` of the token and the expected values. Later ones
 //! are logged at `debug` (`RUST_LOG=sts_client=debug`). Without a `tracing` subscriber, no log is
 //! written. `docs/agents.md` of the repository has a table of all reasons.
 //!

@@ -66,16 +66,13 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     }
 }
 
-/// An element of an array: an object, or why it is none that we accept.
-pub(crate) type Element = Result<Map<String, Value>, JsonError>;
-
-/// Parses a document whose member `name` is an array of objects, each of which is read by itself: what breaks a rule inside of one element
-/// is an error of that element alone. `None` if the member is missing or not an array. What [`parse_document`] says of a byte order mark and
-/// of the length of `bytes` holds here too.
+/// Finds the elements of the array in member `name` of a document, so that each is parsed alone: an
+/// element that breaks a rule costs no other. Returns `None` if the member is missing or not an
+/// array. Skips a byte order mark. The caller bounds the length of `bytes`.
 ///
 /// # Errors
 /// See [`JsonError`]: the document itself is no JSON object, or has two members with one name.
-pub(crate) fn parse_elements(bytes: &[u8], name: &str) -> Result<Option<Vec<Element>>, JsonError> {
+pub(crate) fn elements<'a>(bytes: &'a [u8], name: &str) -> Result<Option<Vec<&'a RawValue>>, JsonError> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
     if !text.trim_start().starts_with('{') {
@@ -88,8 +85,7 @@ pub(crate) fn parse_elements(bytes: &[u8], name: &str) -> Result<Option<Vec<Elem
         Member { name, breach: &breach }.deserialize(&mut deserializer).map_err(|source| of(&breach, source))?;
     deserializer.end().map_err(JsonError::Syntax)?;
     // The text is JSON: it fails only where it is no array.
-    let elements = member.and_then(|member| serde_json::from_str::<Vec<&RawValue>>(member.get()).ok());
-    Ok(elements.map(|elements| elements.into_iter().map(|element| parse_object(element.get().as_bytes())).collect()))
+    Ok(member.and_then(|member| serde_json::from_str::<Vec<&RawValue>>(member.get()).ok()))
 }
 
 /// The error of a reader that may have broken a rule of ours.

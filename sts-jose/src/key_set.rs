@@ -70,17 +70,19 @@ impl KeySet {
         Self::default()
     }
 
-    /// Reads a JWK set. Of the first [`MAX_KEYS`] entries those are kept that [`VerificationKey::from_jwk`] or
-    /// [`EncryptionKey::from_jwk`] takes; [`Self::lost`] names the others. Several keys may share a `kid`. A byte order mark before the
-    /// text is skipped. A key in which two members have one name is lost alone; such members of the set itself are an error. The caller
-    /// bounds the length of `bytes`.
+    /// Parses a JWK set. Of the first [`MAX_KEYS`] entries, keeps those that
+    /// [`VerificationKey::from_jwk`] or [`EncryptionKey::from_jwk`] accepts; [`Self::lost`] names
+    /// the others. Several keys may share a `kid`. Skips a byte order mark. A key with a repeated
+    /// member is lost alone; a repeated member of the set itself is an error. The caller bounds the
+    /// length of `bytes`.
     ///
     /// # Errors
     /// See [`KeySetError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
-        let entries = json::parse_elements(bytes, "keys")?.ok_or(KeySetError::KeysNotAnArray)?;
+        let entries = json::elements(bytes, "keys")?.ok_or(KeySetError::KeysNotAnArray)?;
         let mut inner = KeySetInner { entries: entries.len(), ..KeySetInner::default() };
         for (index, entry) in entries.iter().enumerate().take(MAX_KEYS) {
+            let entry = json::parse_object(entry.get().as_bytes());
             let jwk = entry.as_ref().map_err(JwkError::of_json);
             if let Err(reason) = jwk.and_then(|jwk| inner.add_entry(jwk))
                 && reason.is_loss()

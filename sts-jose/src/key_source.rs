@@ -1,6 +1,7 @@
 //! The sources of an issuer's keys.
 
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -59,13 +60,13 @@ impl KeySource {
         memo: Option<&SignatureMemo>,
     ) -> Result<VerifiedToken, KeyVerifyError> {
         let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
-        let (found, token) = parked(token, self.candidates(kid.as_deref(), algorithm)).await?;
+        let (found, token) = parked(token, pin!(self.candidates(kid.as_deref(), algorithm))).await?;
         let tried = found?;
         let (token, error) = match token.verify_with(&tried, memo) {
             Ok(verified) => return Ok(verified),
             Err(failed) => *failed,
         };
-        let (found, token) = parked(token, self.other_candidates(kid.as_deref(), algorithm, &tried)).await?;
+        let (found, token) = parked(token, pin!(self.other_candidates(kid.as_deref(), algorithm, &tried))).await?;
         match found? {
             Some(others) => token.verify_with(&others, memo).map_err(|failed| failed.1.into()),
             None => Err(error.into()),
@@ -151,9 +152,8 @@ impl KeySource {
 /// them is verified.
 async fn parked<'a, T>(
     token: UnverifiedToken<'a>,
-    lookup: impl Future<Output = T>,
+    mut lookup: Pin<&mut impl Future<Output = T>>,
 ) -> Result<(T, UnverifiedToken<'a>), KeyLookupError> {
-    let mut lookup = std::pin::pin!(lookup);
     match poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context))).await {
         Poll::Ready(found) => Ok((found, token)),
         Poll::Pending => {

@@ -1,7 +1,7 @@
 //! The builder of a verifier.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sts_jose::{Clock, Egress, Entropy, SystemClock, SystemEntropy, check_url};
@@ -229,11 +229,11 @@ impl VerifierBuilder {
         };
         let mut accounts = by_issuer(self.service_accounts, &self.issuers)?;
         let prefixes = SubjectPrefixes::of(&self.issuers)?;
-        let (mut issuers, mut names) = (HashMap::new(), HashSet::new());
+        let (mut issuers, mut names) = (HashMap::new(), BTreeMap::new());
         for issuer in self.issuers {
             let accounts = accounts.remove(&issuer.issuer).unwrap_or_default();
             let issuer = issuer.trust(accounts, &self.clock, &self.egress)?;
-            if !issuer.names.iter().all(|name| names.insert(name.clone())) {
+            if !issuer.names.iter().all(|name| names.insert(name.clone(), issuer.issuer.clone()).is_none()) {
                 let what = format!("the issuer {:?} is there twice, or has a name that another has", issuer.issuer);
                 return Err(BuildError::contradiction(what));
             }
@@ -242,6 +242,7 @@ impl VerifierBuilder {
         Ok(Verifier(Arc::new(VerifierInner {
             audiences: self.audiences,
             issuers,
+            names: names.into_iter().collect(),
             prefixes,
             required,
             resource,

@@ -29,7 +29,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderValue};
-use sts_jose::{Claims, Clock, Entropy, KeyLookupError, KeyVerifyError, TrustDomain, UnverifiedToken, VerifiedToken};
+use sts_jose::{
+    Claims, Clock, Entropy, IssuerName, KeyLookupError, KeyVerifyError, TrustDomain, UnverifiedToken, VerifiedToken,
+};
 use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
@@ -69,6 +71,8 @@ pub struct Verifier(Arc<VerifierInner>);
 struct VerifierInner {
     audiences: Vec<String>,
     issuers: HashMap<String, TrustedIssuer>,
+    /// All names of the issuers in their order, each with the name of the entry.
+    names: Vec<(IssuerName, String)>,
     prefixes: SubjectPrefixes,
     required: Scope,
     resource: Option<ProtectedResource>,
@@ -240,7 +244,7 @@ impl Verifier {
         let times = claims.times(now).map_err(Why::Time)?;
         let iss = issuer.principal_iss(claims.string("iss")?.unwrap_or_default(), claims)?;
         // A principal of an issuer with an entry of its own comes by that entry alone.
-        if iss != issuer.issuer && self.0.issuers.contains_key(&iss) {
+        if self.exact(&iss).is_some_and(|other| other.issuer != issuer.issuer) {
             return Err(Why::IssuerUnknown);
         }
         let named = match &issuer.reading {
@@ -325,10 +329,19 @@ impl Verifier {
         }
     }
 
-    /// The issuer that has this name.
+    /// Returns the issuer with this name. A name without placeholder takes precedence over one with.
     fn issuer(&self, iss: &str) -> Option<&TrustedIssuer> {
-        let by_other_name = || self.0.issuers.values().find(|issuer| issuer.names.iter().any(|name| name.is(iss)));
-        self.0.issuers.get(iss).or_else(by_other_name)
+        self.exact(iss).or_else(|| self.named(iss, IssuerName::is_template))
+    }
+
+    /// Returns the issuer with this name, which has no placeholder.
+    fn exact(&self, iss: &str) -> Option<&TrustedIssuer> {
+        self.named(iss, |name| !name.is_template())
+    }
+
+    fn named(&self, iss: &str, fits: impl Fn(&IssuerName) -> bool) -> Option<&TrustedIssuer> {
+        let (_, own) = self.0.names.iter().find(|(name, _)| fits(name) && name.is(iss))?;
+        self.0.issuers.get(own)
     }
 
     fn resource_metadata_url(&self) -> Option<Arc<str>> {

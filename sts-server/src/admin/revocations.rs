@@ -249,14 +249,19 @@ impl Administration {
     /// [`NotRevoked`]; then nothing is written.
     pub async fn revoke(&self, request: &RevokeRequest, by: &By) -> Result<RevocationDone, NotRevoked> {
         let mut request = request.clone();
-        if request.names == Names::Known {
-            let stored = self.store.entries().await?;
-            let (registry, _faults) = Registry::of(&stored, &Registry::default());
-            request.revocation.issuer = request.revocation.issuer.map(|name| self.canonical(&registry, name));
-            let (revocation, entries) = (&request.revocation, stored.entries());
-            let operators = self.config.admin.oidc.issuer.as_deref();
-            let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
-            known_names::check(revocation, &issuers, &entries, &registry)?;
+        match self.store.entries().await {
+            Ok(stored) => {
+                let (registry, _faults) = Registry::of(&stored, &Registry::default());
+                request.revocation.issuer = request.revocation.issuer.map(|name| self.canonical(&registry, name));
+                if request.names == Names::Known {
+                    let operators = self.config.admin.oidc.issuer.as_deref();
+                    let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
+                    known_names::check(&request.revocation, &issuers, &stored.entries(), &registry)?;
+                }
+            }
+            Err(error) if request.names == Names::Known => return Err(error.into()),
+            // A revocation of any name does not depend on the registry.
+            Err(_) => {}
         }
         let row = self.revocation_row(&request).await?;
         let RevokeRequest { revocation, reach, .. } = &request;

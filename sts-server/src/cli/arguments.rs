@@ -272,9 +272,9 @@ pub enum KeysCommand {
     },
     /// Seals all signing keys under a new master key, in place of the configured one.
     ///
-    /// Then replace the configured file with the new file on every server, and restart the servers
-    /// one after the other. A running server keeps the keys that it has opened. It can neither
-    /// rotate them nor read new keys until it has the new file.
+    /// Then replace the configured file with the new file on every server, and restart all servers
+    /// right away. From 30 s after this command, a server with the former key issues nothing and is
+    /// not ready.
     ///
     ///   openssl rand -base64 32 > new.key && chmod 600 new.key
     #[command(verbatim_doc_comment)]

@@ -76,12 +76,12 @@ pub(super) async fn authenticate(
     if let Some(agent) = matching.into_iter().flatten().next() {
         return Ok(agent);
     }
-    let Some(dummies) = Dummies::of(context.registry).filter(|_| !candidates.is_empty()) else {
-        return Err(failure(context, presented).into());
-    };
     if let Some(agent) = candidates.iter().find_map(|candidate| candidate.remembered(context.secrets)) {
         return Ok(agent);
     }
+    let Some(dummies) = Dummies::of(context.registry).filter(|_| !candidates.is_empty()) else {
+        return Err(failure(context, presented).into());
+    };
     for Candidate { agent, secret } in candidates {
         for number in 0..dummies.hashes_of_an_agent {
             let own = agent.and_then(|agent| agent.auth.as_ref()?.argon2_hashes().get(number));

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::actor::check_actor_token;
 use super::comparison::{Expectations, TokenComparison};
 use super::describe::actors;
+use super::lineage::check_lineage;
 use super::{ExchangeRequest, Grant, Refusal, TokenRequest};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::declared_slot::declared_slot;
@@ -235,7 +236,8 @@ async fn explain_subject(
         }
         None => {
             let (token, declared) = (exchange.subject_token, exchange.subject_token_type);
-            let verified = verify::subject(&view.verify_context(), token, declared, client.agent()).await?;
+            let mut verified = verify::subject(&view.verify_context(), token, declared, client.agent()).await?;
+            check_lineage(view, &mut verified.standing).await?;
             Ok(verified.subject.subject().clone())
         }
     }

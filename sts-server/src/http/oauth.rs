@@ -55,9 +55,9 @@ impl Agents {
     /// little memory.
     pub async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response {
         let response = match request.uri().path() {
-            "/oauth2/token" => Box::pin(decided(&self.app, Endpoint::Token, request, peer)).await,
-            "/oauth2/introspect" => Box::pin(decided(&self.app, Endpoint::Introspect, request, peer)).await,
-            "/oauth2/revoke" => Box::pin(decided(&self.app, Endpoint::Revoke, request, peer)).await,
+            "/oauth2/token" => Box::pin(decided(&self.app, Decides::Token, request, peer)).await,
+            "/oauth2/introspect" => Box::pin(decided(&self.app, Decides::Introspect, request, peer)).await,
+            "/oauth2/revoke" => Box::pin(decided(&self.app, Decides::Revoke, request, peer)).await,
             _ => by_router(&self.others, request, peer).await,
         };
         // Before a shutdown, peers must reconnect, which leads them to another server.
@@ -69,6 +69,24 @@ impl Agents {
 pub(super) async fn by_router(router: &Router, mut request: Request<Body>, peer: &Peer) -> Response {
     request.extensions_mut().insert(peer.clone());
     router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// An endpoint that decides.
+#[derive(Clone, Copy)]
+enum Decides {
+    Token,
+    Introspect,
+    Revoke,
+}
+
+impl Decides {
+    fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Token => Endpoint::Token,
+            Self::Introspect => Endpoint::Introspect,
+            Self::Revoke => Endpoint::Revoke,
+        }
+    }
 }
 
 /// The reason why a request was not served.
@@ -90,16 +108,16 @@ impl From<TooSlow> for Unserved {
     }
 }
 
-async fn decided(app: &App, endpoint: Endpoint, request: Request<Body>, peer: &Peer) -> Response {
+async fn decided(app: &App, decides: Decides, request: Request<Body>, peer: &Peer) -> Response {
     let (mut head, body) = request.into_parts();
     drop_blank_headers(&mut head.headers);
-    let intake = Intake::new(app, endpoint, &head, peer);
+    let intake = Intake::new(app, decides.endpoint(), &head, peer);
     let mut observed = Observed::begin(&intake);
     let mut held = HeldBody::default();
     let decided = {
         let work = pin!(async {
             held = read(&intake, body).await?;
-            Ok(decide(endpoint, app, &call(&intake, &held)).await?)
+            Ok(decide(decides, app, &call(&intake, &held)).await?)
         });
         intake.in_time(work).await
     };
@@ -129,11 +147,11 @@ fn call<'a>(intake: &'a Intake<'_>, body: &'a HeldBody) -> Call<'a> {
     Call { headers: &head.headers, body, correlation_id, source: *source, trail }
 }
 
-async fn decide(endpoint: Endpoint, app: &App, call: &Call<'_>) -> Result<Response, Refusal> {
-    match endpoint {
-        Endpoint::Token => exchange::token(&app.sts, call).await.map(|token| answer::json(&token)),
-        Endpoint::Introspect => exchange::introspect(&app.sts, call).await.map(|token| answer::json(&token)),
-        Endpoint::Revoke | Endpoint::Admin => exchange::revoke(&app.sts, call).await.map(|()| answer::empty()),
+async fn decide(decides: Decides, app: &App, call: &Call<'_>) -> Result<Response, Refusal> {
+    match decides {
+        Decides::Token => exchange::token(&app.sts, call).await.map(|token| answer::json(&token)),
+        Decides::Introspect => exchange::introspect(&app.sts, call).await.map(|token| answer::json(&token)),
+        Decides::Revoke => exchange::revoke(&app.sts, call).await.map(|()| answer::empty()),
     }
 }
 

@@ -100,17 +100,30 @@ impl Snapshot {
             read.push(newer.follow_revocations(store).await);
         }
         if versions.registry != known.registry {
-            read.push(newer.read_registry(store, access).await);
-            // The issuer names of blocks may now resolve to other issuers. Revocations were still
-            // read first, because they cannot wait.
-            if self.registry.has_aliases() || newer.registry.has_aliases() {
-                read.push(newer.read_revocations(store).await);
+            // Both or neither: no version would show that the names of blocks were not resolved
+            // again.
+            let mut next = newer.clone();
+            let done = next.follow_registry(store, access).await;
+            if done.is_ok() {
+                newer = next;
             }
+            read.push(done);
         }
         if versions.keys != known.keys {
             read.push(newer.read_keys(store, master).await);
         }
         ((newer.versions() != known).then_some(newer), read.into_iter().collect())
+    }
+
+    /// Reads the registry. Reads the revocations too if issuers have aliases: the issuer names of
+    /// blocks may now resolve to other issuers.
+    async fn follow_registry(&mut self, store: &dyn Store, access: &KeyAccess) -> Result<(), SnapshotError> {
+        let had_aliases = self.registry.has_aliases();
+        self.read_registry(store, access).await?;
+        if had_aliases || self.registry.has_aliases() {
+            self.read_revocations(store).await?;
+        }
+        Ok(())
     }
 
     /// Adds the faults that an inspection of the tables has found. Returns `None` if they are

@@ -226,10 +226,18 @@ async fn what_the_rules_would_say_is_explained_and_nothing_is_issued() {
     );
     let with_token = json!({ "actor": "coordinator", "target": ["inventory"], "subject_token": harness.user_token() });
     assert_eq!(ask(&with_token).await["outcome"]["outcome"], "allowed");
+    // Also the ancestors of a token: the kill switch reaches what descends from a revoked one.
+    let first = harness.first_hop().await;
+    let second = harness.exchange_by("inventory", &first, "warehouse").send().await.token().to_owned();
+    let descendant = json!({ "actor": "warehouse", "target": ["shelf"], "subject_token": second });
+    assert_eq!(ask(&descendant).await["outcome"]["outcome"], "allowed");
+    harness.revoke("coordinator", &first).send().await;
+    assert_eq!(ask(&descendant).await["outcome"]["reason"], "token_revoked");
+    let issued = harness.token_count().await;
     let mut more = alice.clone();
     more["scope"] = json!("stock:burn");
     assert_eq!(ask(&more).await["outcome"]["reason"], "scope_beyond");
-    assert_eq!(harness.token_count().await, 0);
+    assert_eq!(harness.token_count().await, issued);
 
     for (change, pointer) in [
         (json!({ "sub": null }), "/sub"),

@@ -80,6 +80,11 @@ async fn a_user_is_revoked_and_lifted_by_an_alias_of_the_issuer_and_never_by_a_t
     let lift = harness.admin("DELETE", "/revocations?sub=alice&issuer=accounts.google.com").by("operator");
     assert_eq!(lift.send().await.status, 204);
     assert_eq!(harness.exchange().send().await.status, 200);
+    // Also where the name need not be known.
+    let unknown = json!({ "sub": "alice", "issuer": "accounts.google.com", "unknown": true });
+    revoke(&harness, &unknown).await;
+    let listed = harness.admin("GET", "/revocations").by("reader").send().await;
+    assert_eq!(listed.json["revocations"][0]["issuer"], json!(harness.idp.url()), "{}", listed.text());
     let template = json!({ "sub": "alice", "issuer": "https://login.example.com/{tenantid}/v2.0", "unknown": true });
     let answer = harness.admin("POST", "/revocations").by("operator").json(&template).send().await;
     assert_eq!(answer.status, 422, "no token has that issuer: {}", answer.text());

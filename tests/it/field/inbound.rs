@@ -75,6 +75,20 @@ async fn other_names_of_an_issuer_name_its_principals() {
     let entra = || Issuer::new("https://login.example/{tenantid}/v2.0").tenant_claim("tid");
     let caller = of_issuer(entra(), &json!({ "iss": "https://login.example/t-1/v2.0", "tid": "t-1" })).await.unwrap();
     assert_eq!(caller.subject().iss, "https://login.example/t-1/v2.0");
+    // The name of another issuer, also its alias, is that issuer's alone.
+    let key = TestKey::new(Algorithm::Es256);
+    let keys = || KeySet::parse(json!({ "keys": [key.jwk()] }).to_string().as_bytes()).unwrap();
+    let contoso = || Issuer::new(IDP).aliases(["https://login.example/contoso/v2.0"]).tenant_claim("tid");
+    for issuers in [[entra(), contoso()], [contoso(), entra()]] {
+        let clock = ManualClock::new(Timestamp::from_second(NOW).unwrap());
+        let builder = Verifier::builder(["web-app"]).clock(Arc::new(clock));
+        let builder = issuers.into_iter().fold(builder, |builder, issuer| builder.issuer(issuer.jwks(keys())));
+        let iss = "https://login.example/contoso/v2.0";
+        let claims =
+            json!({ "iss": iss, "sub": "alice", "aud": "web-app", "tid": "contoso", "iat": NOW, "exp": NOW + 600 });
+        let caller = builder.build().unwrap().verify(&bearer(&key.sign(&claims))).await.unwrap();
+        assert_eq!(caller.subject().iss, IDP);
+    }
     for tid in [json!("t-2"), json!(null)] {
         let refused = of_issuer(entra(), &json!({ "iss": "https://login.example/t-1/v2.0", "tid": tid })).await;
         assert_unauthorized("another tenant", refused).await;

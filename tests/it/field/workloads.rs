@@ -69,6 +69,7 @@ async fn a_jwt_svid_authenticates_its_agent_as_its_specification_has_it() {
         (plain.clone(), json!({ "iss": null, "sub": SVID, "cnf": {} }), "workload_bound"),
         (plain, json!({ "iss": null, "sub": SVID, "act": { "sub": "x" } }), "workload_delegated"),
         (json!({ "typ": "logout+jwt" }), json!({ "iss": null, "sub": SVID }), "workload_typ"),
+        (json!({ "typ": "at+jwt" }), json!({ "iss": null, "sub": SVID }), "workload_typ"),
         (json!({ "typ": "JOSE" }), json!({}), "workload_typ"),
     ];
     for (header, changes, reason) in cases {

@@ -17,6 +17,11 @@ fn names_that_could_begin_with_two_prefixes_are_a_fault() {
         );
         assert_eq!(faults(&prefixed(first, second)), [fault]);
     }
+    let domain = "[[issuers]]\nissuer = \"spiffe://shop.example\"\nbundle_uri = \"https://b.example/bundle\"\ntenant = \"acme\"\n";
+    let with_domain =
+        VALID.replacen(ISSUER, &format!("{}{domain}", after(ISSUER, "subject_prefix = \"spiffe://shop.example/\"")), 1);
+    let found = faults(&with_domain);
+    assert!(found.len() == 1 && found[0].contains("begin the same names"), "{found:?}");
     for (first, second) in [("corp:", "partner:"), ("a", "b"), ("corp:", "corp|")] {
         assert_eq!(faults(&prefixed(first, second)), [""; 0]);
     }

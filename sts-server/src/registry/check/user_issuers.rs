@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use sts_jose::TrustDomain;
+
 use crate::fault::Fault;
 use crate::registry::issuer_uses::IssuerUses;
 use crate::registry::located::{Entries, Located};
@@ -24,19 +26,24 @@ pub(super) fn rules(entries: &Entries, faults: &mut Vec<Fault>) {
 
 /// Checks that a name cannot start with two different prefixes.
 fn prefixes(entries: &Entries, faults: &mut Vec<Fault>) {
-    let prefixed: Vec<_> = entries.issuers.iter().filter(|issuer| !issuer.entry.subject_prefix.is_empty()).collect();
-    for (index, later) in prefixed.iter().enumerate() {
-        let (prefix, name) = (&later.entry.subject_prefix, &later.entry.issuer);
-        let meets = |first: &Issuer| {
-            let begins = prefix.starts_with(&first.subject_prefix) || first.subject_prefix.starts_with(prefix);
-            begins && first.issuer != *name
+    // The identities of a trust domain begin with its name.
+    let of_issuer = |issuer: &'_ Located<Issuer>| {
+        let given = Some(issuer.entry.subject_prefix.clone()).filter(|prefix| !prefix.is_empty());
+        given.into_iter().chain(issuer.entry.trust_domain().map(TrustDomain::prefix)).collect::<Vec<_>>()
+    };
+    let owned: Vec<(String, &Located<Issuer>)> =
+        entries.issuers.iter().flat_map(|issuer| of_issuer(issuer).into_iter().map(move |own| (own, issuer))).collect();
+    for (index, (prefix, later)) in owned.iter().enumerate() {
+        let name = &later.entry.issuer;
+        let meets = |(other, first): &&(String, &Located<Issuer>)| {
+            let begins = prefix.starts_with(other.as_str()) || other.starts_with(prefix.as_str());
+            begins && first.entry.issuer != *name
         };
-        let Some(first) = prefixed.iter().take(index).find(|first| meets(&first.entry)) else {
+        let Some((other, first)) = owned.iter().take(index).find(meets) else {
             continue;
         };
         let message = format!(
-            "subject_prefix {prefix:?} of issuer {name:?} and {:?} of issuer {:?} {} begin the same names",
-            first.entry.subject_prefix,
+            "subject_prefix {prefix:?} of issuer {name:?} and {other:?} of issuer {:?} {} begin the same names",
             first.entry.issuer,
             first.place.reference()
         );
