@@ -294,8 +294,10 @@ async fn a_flood_of_requests_that_cannot_be_served_is_one_line_of_the_log() {
         let answer = node.post("/oauth2/token", &own_token(&harness), &HeaderMap::new()).await;
         refuses("nothing can be recorded", &answer, ErrorKind::Unavailable);
     }
-    let log = harness.log();
-    assert_eq!(log.matches("a request could not be served").count(), 1, "{log}");
+    let log = harness.own_log();
+    // One line in ten seconds, and fifty requests take less than twenty.
+    let lines = log.matches("a request could not be served").count();
+    assert!((1..=2).contains(&lines), "{log}");
 }
 
 fn wrong(agent: &str) -> Credentials {

@@ -97,7 +97,7 @@ async fn an_entry_of_a_newer_version_is_disabled_alone() {
         harness.store.change_entries(version, &[EntryChange::Put(row)], &[]).await.expect("a database");
         harness.refresh().await;
         assert_eq!(look(&harness, &held).await, ALONE);
-        assert!(harness.log().contains("a row cannot be read: it is disabled"), "{}", harness.log());
+        assert!(harness.own_log().contains("a row cannot be read: it is disabled"), "{}", harness.own_log());
     }
 }
 
@@ -112,7 +112,7 @@ async fn an_entry_that_was_added_is_not_honoured() {
         read_all_again(&harness).await;
         let answer = harness.exchange_by("coordinator", &harness.user_token(), "shelf").send().await;
         assert_eq!((answer.status, answer.json["error"].as_str()), (400, Some("invalid_target")), "{}", answer.text());
-        assert!(harness.log().contains("written or altered past the servers"), "{}", harness.log());
+        assert!(harness.own_log().contains("written or altered past the servers"), "{}", harness.own_log());
     }
 }
 
@@ -191,7 +191,7 @@ async fn what_was_removed_shows_without_any_change_and_goes_when_it_was_accepted
         harness.refresh().await;
         harness.advance(UNCONFIRMED_AFTER);
         assert_eq!((harness.exchange().send().await.status, harness.get("/readyz").await.status), (503, 503));
-        assert!(harness.log().contains("rows were removed or put back past the servers"), "{}", harness.log());
+        assert!(harness.own_log().contains("rows were removed or put back past the servers"), "{}", harness.own_log());
 
         let foundation = foundation(&harness).await;
         let accepted = foundation.administration(&harness.config).accept_tables(&By::default()).await;
@@ -280,7 +280,7 @@ async fn a_counter_that_went_back_and_was_raised_by_another_change_is_read_again
 }
 
 /// Loses a change, and makes another that raises the counter to where it was. False if the server, which follows its database every
-/// second and at each announcement, looked in between: it noticed all the same, but not by what is tested here.
+/// quarter of a second and at each announcement, looked in between: it noticed all the same, but not by what is tested here.
 async fn a_lost_change_is_noticed(on_postgres: bool) -> bool {
     let setup = Setup::default();
     let harness = if on_postgres { setup.postgres() } else { setup }.start().await;

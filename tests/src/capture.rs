@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, OnceLock};
+use std::thread::{self, ThreadId};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -14,11 +15,13 @@ const LEVELS: &str = "debug,sts_server=trace,sts_jose=trace,sts_protocol=trace";
 #[derive(Debug)]
 pub struct Capture {
     from: usize,
+    thread: ThreadId,
 }
 
 #[derive(Debug, Default)]
 struct Log {
-    lines: VecDeque<String>,
+    /// Each line with the thread that wrote it.
+    lines: VecDeque<(ThreadId, String)>,
     /// The number of the first line.
     first: usize,
     /// How many captures began at which line.
@@ -42,14 +45,28 @@ impl Capture {
         with_log(|log| {
             let from = log.first + log.lines.len();
             *log.open.entry(from).or_default() += 1;
-            Self { from }
+            Self { from, thread: thread::current().id() }
         })
     }
 
     /// What was logged since; also by tests that ran at the same time.
     #[must_use]
     pub fn text(&self) -> String {
-        with_log(|log| log.lines.iter().skip(self.from.saturating_sub(log.first)).map(String::as_str).collect())
+        self.lines(|_| true)
+    }
+
+    /// Returns the lines that the thread of this capture has logged. The runtime of a test is that
+    /// of its thread, unless the test has several, and so is the server in it.
+    #[must_use]
+    pub fn own(&self) -> String {
+        self.lines(|thread| thread == self.thread)
+    }
+
+    fn lines(&self, of: impl Fn(ThreadId) -> bool) -> String {
+        with_log(|log| {
+            let since = log.lines.iter().skip(self.from.saturating_sub(log.first));
+            since.filter(|(thread, _)| of(*thread)).map(|(_, line)| line.as_str()).collect()
+        })
     }
 }
 
@@ -80,7 +97,7 @@ impl io::Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         with_log(|log| {
             if !log.open.is_empty() {
-                log.lines.push_back(String::from_utf8_lossy(line).into_owned());
+                log.lines.push_back((thread::current().id(), String::from_utf8_lossy(line).into_owned()));
             }
         });
         Ok(line.len())

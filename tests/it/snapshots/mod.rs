@@ -34,7 +34,7 @@ fn assert_snapshot(harness: &Harness, name: &str, mut body: Value) {
     redact(harness, &mut body);
     let actual = || serde_json::to_string_pretty(&body).expect("JSON") + "\n";
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("it/snapshots/{name}.json"));
-    if std::env::var_os("STS_TESTS_GENERATE").is_some() {
+    if std::env::var_os("STS_TESTS_GENERATE").is_some_and(|value| value == "1") {
         return fs::write(&file, actual()).expect("the file");
     }
     let expected = fs::read_to_string(&file).expect("a snapshot");

@@ -25,6 +25,12 @@ impl Harness {
         self.inspector.count("SELECT count(*) FROM audit_events").await
     }
 
+    /// Returns the log of this test since the start: see [`Capture::own`](crate::Capture::own).
+    #[must_use]
+    pub fn own_log(&self) -> String {
+        self.log.own()
+    }
+
     /// What the server and all others logged since the start.
     #[must_use]
     pub fn log(&self) -> String {

@@ -47,10 +47,10 @@ async fn the_correlation_id_is_kept_or_made_and_always_echoed() {
         assert_eq!(answer.json["correlation_id"], answer.header("x-correlation-id"));
     }
 
-    let refused = agent.send(with_header(HeaderMap::new(), "x-correlation-id", "request-8")).await;
-    assert_eq!((refused.status, refused.header("x-correlation-id")), (401, "request-8"));
+    let refused = agent.send(with_header(HeaderMap::new(), "x-correlation-id", "layer-refused-8")).await;
+    assert_eq!((refused.status, refused.header("x-correlation-id")), (401, "layer-refused-8"));
     assert_eq!(agent.send(HeaderMap::new()).await.header("x-correlation-id").len(), 36);
-    assert!(agent.log.text().contains("request-8"), "a refusal is logged under its id");
+    assert!(agent.log.text().contains("layer-refused-8"), "a refusal is logged under its id");
 }
 
 #[tokio::test]

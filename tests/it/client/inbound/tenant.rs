@@ -48,6 +48,9 @@ async fn a_service_account_speaks_for_its_tenants_and_only_when_it_names_one() {
     assert_eq!(given(&agent, nightly(), Some("globex")).await.as_deref(), Ok("globex"));
     assert_eq!(given(&agent, nightly(), Some("initech")).await, refused());
     assert_eq!(given(&agent, nightly(), None).await, refused(), "which one it speaks for was not said");
+    for blank in ["", " ", "\t"] {
+        assert_eq!(given(&agent, nightly(), Some(blank)).await, refused(), "{blank:?}");
+    }
 }
 
 #[tokio::test]
