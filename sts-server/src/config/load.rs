@@ -12,8 +12,8 @@ use super::database_url::unverified;
 use super::option::{ConfigOption, Given, OptionKind};
 use super::options::OPTIONS;
 use super::{
-    Admin, AdminOidc, Config, Database, EgressOptions, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry,
-    Tls, TokenTyp, VARIABLE_PREFIX,
+    Admin, AdminOidc, Config, Database, Dpop, DpopNonce, EgressOptions, ForwardedHeader, Keys, Limits, Listen, Log,
+    Metadata, Telemetry, Tls, TokenTyp, VARIABLE_PREFIX,
 };
 use crate::document::{self, Member, Node, NodeTable, NodeValue, Reader, nearest};
 use crate::fault::{Fault, Severity};
@@ -435,6 +435,7 @@ fn blank() -> Config {
             request_timeout: ttl,
             write_timeout: ttl,
         },
+        dpop: Dpop { max_age: ttl, nonce: DpopNonce::Off },
         egress: EgressOptions { proxy: None, no_proxy: None, proxies: Egress::default() },
         admin: Admin {
             tokens: Vec::new(),

@@ -4,6 +4,7 @@
 use super::address::check_issuer;
 use super::admin;
 use super::database_url::{check_database_url, resolve_database_url};
+use super::dpop;
 use super::option::{ConfigOption, OptionKind};
 use super::values::{
     ADDRESS, check_url, path, set, set_algorithms, set_bytes, set_bytes_within, set_count, set_delay,
@@ -323,6 +324,8 @@ pub static OPTIONS: &[ConfigOption] = &[
         doc: "How long an answer may wait for a peer that takes nothing of it.",
         set: |config, given| set_timeout(&mut config.limits.write_timeout, given),
     },
+    dpop::MAX_AGE,
+    dpop::NONCE,
     ConfigOption {
         table: Some("egress"),
         key: "proxy",
