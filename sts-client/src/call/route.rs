@@ -59,6 +59,36 @@ pub struct Route {
 }
 
 /// The behaviour of a route while the STS is unreachable.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::{MockAnswer, MockSts};
+/// use sts_client::{CallContext, Caller, OnOutage, Propagator, Route, ServiceAccount, Tenant, http::HeaderMap};
+/// use sts_client::propagate::Credential;
+///
+/// let sts = MockSts::new();
+/// sts.service_account_tenants([Tenant::new("acme")?]);
+/// let url: sts_client::url::Url = "https://inventory.shop.example/".parse()?;
+/// let route = Route::to(url.clone()).audience("inventory").on_outage(OnOutage::ServiceAccount);
+/// let propagator = Propagator::builder()
+///     .sts(sts.builder("coordinator").attempts(1).build()?)
+///     .service_account(ServiceAccount::Sts)
+///     .route(route)
+///     .build()
+///     .await?;
+///
+/// sts.answer_with(MockAnswer::Outage);
+/// let alice = CallContext::from(Caller::for_test().subject("alice").tenant("acme").build());
+/// let mut headers = HeaderMap::new();
+/// assert_eq!(propagator.apply(&alice, &url, &mut headers).await?, Credential::Fallback);
+/// assert_eq!(headers["x-tenant-id"], "acme");
+/// assert_eq!(headers["x-delegation-fallback"], "service-account");
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOutage {
@@ -71,6 +101,35 @@ pub enum OnOutage {
 }
 
 /// The behaviour of a route for a call without a user.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::MockSts;
+/// use sts_client::{CallContext, Propagator, Route, ServiceAccount, SystemEntropy, WithoutUser, http::HeaderMap};
+/// use sts_client::propagate::Credential;
+///
+/// let sts = MockSts::new();
+/// let reports: sts_client::url::Url = "https://reports.shop.example/".parse()?;
+/// let inventory: sts_client::url::Url = "https://inventory.shop.example/".parse()?;
+/// let propagator = Propagator::builder()
+///     .sts(sts.sts("nightly"))
+///     .service_account(ServiceAccount::Sts)
+///     .route(Route::to(reports.clone()).audience("reports").without_user(WithoutUser::ServiceAccount))
+///     .route(Route::to(inventory.clone()).audience("inventory"))
+///     .build()
+///     .await?;
+///
+/// let run = CallContext::without_user(None, &SystemEntropy);
+/// let mut headers = HeaderMap::new();
+/// assert_eq!(propagator.apply(&run, &reports, &mut headers).await?, Credential::ServiceAccount);
+/// // The other route serves users alone, which is the default.
+/// assert!(propagator.apply(&run, &inventory, &mut headers).await.is_err());
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WithoutUser {
@@ -82,6 +141,26 @@ pub enum WithoutUser {
 }
 
 /// The idempotency key of a call, if the request that it serves has one.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::MockSts;
+/// use sts_client::{CallContext, Caller, OutboundKey, Propagator, Route, http::HeaderMap};
+///
+/// let url: sts_client::url::Url = "https://payments.shop.example/".parse()?;
+/// let route = Route::to(url.clone()).audience("payments").idempotency(OutboundKey::Same);
+/// let propagator = Propagator::builder().sts(MockSts::new().sts("orders")).route(route).build().await?;
+///
+/// let request = CallContext::from(Caller::for_test().idempotency_key("order-7").build());
+/// let mut headers = HeaderMap::new();
+/// propagator.apply(&request, &url, &mut headers).await?;
+/// assert_eq!(headers["idempotency-key"], "order-7"); // by default a child of it
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundKey {
@@ -97,6 +176,15 @@ pub enum OutboundKey {
 
 impl Route {
     /// Makes a route with the defaults: it fails closed and has no STS.
+    ///
+    /// ```
+    /// use sts_client::{OnOutage, Route, WithoutUser};
+    ///
+    /// let route = Route::to("https://inventory.shop.example/v1".parse()?);
+    /// assert_eq!((route.on_outage, route.without_user), (OnOutage::Fail, WithoutUser::Fail));
+    /// assert!(route.audience.is_none() && !route.pass_through);
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
     #[must_use]
     pub fn to(url: Url) -> Self {
         Self {
@@ -122,6 +210,14 @@ impl Route {
     }
 
     /// Sets the target by URI.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// // An MCP server, which the STS knows by its URL.
+    /// let route = Route::to("https://tools.shop.example/mcp".parse()?).resource("https://tools.shop.example/mcp");
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
     #[must_use]
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
@@ -130,6 +226,16 @@ impl Route {
 
     /// Sets the `aud` of the tokens for the target, if it is neither the requested audience nor the
     /// requested resource.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// // The STS calls the agent `inventory`, and gives its tokens another audience.
+    /// let route = Route::to("https://inventory.shop.example/".parse()?)
+    ///     .audience("inventory")
+    ///     .issued_audience("https://inventory.shop.example/");
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
     #[must_use]
     pub fn issued_audience(mut self, audience: impl Into<String>) -> Self {
         self.issued_audience = Some(audience.into());
@@ -137,6 +243,14 @@ impl Route {
     }
 
     /// Sets the scopes to request.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory").scope("stock:read bin:read".parse()?);
+    /// assert_eq!(route.scope.to_string(), "bin:read stock:read");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -165,6 +279,21 @@ impl Route {
     }
 
     /// Forwards an inbound header.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::{BuildError, Propagator, Route, RouteError, StartError, http::header};
+    ///
+    /// let url: sts_client::url::Url = "https://inventory.shop.example/".parse()?;
+    /// let route = Route::to(url.clone()).pass_through().forward_header(header::ACCEPT_LANGUAGE);
+    /// assert!(Propagator::builder().route(route).build().await.is_ok());
+    ///
+    /// let route = Route::to(url).pass_through().forward_header(header::COOKIE);
+    /// let refused = Propagator::builder().route(route).build().await.unwrap_err();
+    /// assert!(matches!(refused, StartError::Build(BuildError::Route(RouteError::Header { .. }))));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn forward_header(mut self, name: HeaderName) -> Self {
         self.forward_headers.push(name);
@@ -172,6 +301,14 @@ impl Route {
     }
 
     /// Sends the user's own token unchanged when the route has no STS.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// // The identity provider itself, which may see its own token again.
+    /// let route = Route::to("https://login.example.com/userinfo".parse()?).pass_through();
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
     #[must_use]
     pub fn pass_through(mut self) -> Self {
         self.pass_through = true;
@@ -179,6 +316,14 @@ impl Route {
     }
 
     /// Allows tokens to go to this target over plain http.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// // The sidecar of a service mesh encrypts the connection.
+    /// let route = Route::to("http://inventory.shop.svc/".parse()?).audience("inventory").allow_http();
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
@@ -210,6 +355,17 @@ impl Route {
 }
 
 /// The reason why a route is unusable. The configuration is at fault.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::{BuildError, Propagator, Route, RouteError, StartError};
+///
+/// let route = Route::to("http://inventory.shop.example/".parse()?).pass_through();
+/// let refused = Propagator::builder().route(route).build().await.unwrap_err();
+/// assert!(matches!(refused, StartError::Build(BuildError::Route(RouteError::PlainHttp(_)))));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {

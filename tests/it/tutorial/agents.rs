@@ -68,7 +68,7 @@ pub(super) async fn install_python(reader: &Reader) {
 pub(super) async fn install_typescript(reader: &Reader) -> bool {
     let question = Command::new("npm").arg("--version").stdin(Stdio::null()).output().await;
     if !question.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "tests/run installs npm");
+        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
         eprintln!("not checked: npm is not installed on this machine");
         return false;
     }
