@@ -31,7 +31,7 @@ pub(super) async fn service_account_where_allowed(graph: &mut Graph, stage: &mut
     stage.act("the inventory's route lets its service account stand in");
     let Some(token) = stage.under_way.take() else { anyhow::bail!("no conversation is under way") };
     let answer = user::ask(graph.coordinator_url.as_str(), &token, UNDER_WAY, "stock tea").await;
-    stage.expect("alice's conversation goes on: the coordinator still has a token", answer, Ok(ANSWER.to_owned()));
+    stage.expect("alice's conversation goes on, with a token that is cached", answer, Ok(ANSWER.to_owned()));
     let heard = graph.wiretap.last("warehouse")?;
     let claims = heard.claims()?;
     let who = (claims["sub"].as_str(), claims.contains_key("act"));
