@@ -110,7 +110,7 @@ impl EmbeddedSts {
     pub async fn audit(&self, txn: &str) -> anyhow::Result<Vec<Event>> {
         let foundation = Foundation::lay(&self.config, surroundings()).await?;
         let filter = AuditFilter { txn: Some(txn.to_owned()), ..AuditFilter::default() };
-        let rows = foundation.store.audit(&filter, 100).await?;
+        let rows = foundation.store.audit(&filter, 100).await?.rows;
         foundation.store.close().await;
         rows.iter().map(|row| Ok(serde_json::from_str(&row.row.body)?)).collect()
     }

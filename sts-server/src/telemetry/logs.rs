@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sts_jose::error_chain;
 use tracing::field::{Field, Visit};
@@ -25,30 +25,14 @@ const DEFAULT_FILTER: &str = "info";
 static JSON: AtomicBool = AtomicBool::new(false);
 
 /// The format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// A line of plain text.
     Human,
     /// A JSON object on each line.
     Json,
 }
-
-impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "human" => Ok(Self::Human),
-            "json" => Ok(Self::Json),
-            _ => Err(UnknownLogFormat),
-        }
-    }
-}
-
-/// The named log format does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such log format")]
-pub struct UnknownLogFormat;
 
 /// Starts logging to standard error. The lines are plain text until [`choose_format`] is called.
 ///
@@ -185,7 +169,7 @@ mod tests {
         let written = Shared::default();
         let sink = written.clone();
         let subscriber = tracing_subscriber::fmt().event_format(JsonOnly).with_writer(move || sink.clone()).finish();
-        let error = io::Error::other(UnknownLogFormat);
+        let error = io::Error::other("there is no such log format");
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -21,10 +21,10 @@ async fn audit_lists_the_events_of_one_request() {
     listed.ended_with(0);
     let events = listed.json();
     assert_eq!(events.len(), 2, "{events:?}");
-    assert_eq!(events[0]["event"], "token.issued");
-    assert_eq!(events[0]["jti"], claims(&token)["jti"]);
-    assert_eq!(events[1]["event"], "token.refused");
-    assert_eq!(events[1]["reason"], "subject_malformed");
+    assert_eq!(events[0]["event"], "token.refused", "the newest first");
+    assert_eq!(events[0]["reason"], "subject_malformed");
+    assert_eq!(events[1]["event"], "token.issued");
+    assert_eq!(events[1]["jti"], claims(&token)["jti"]);
 
     assert!(
         events.iter().all(|event| event["duration_micros"].as_u64().is_some_and(|micros| micros > 0)),
@@ -97,6 +97,65 @@ async fn audit_follows_events_as_they_happen() {
 }
 
 #[tokio::test]
+async fn audit_follow_continues_after_its_cursor_and_loses_nothing() {
+    let (shop, _server) = Shop::serving().await;
+    let all = shop.folder.run(&["audit", "list", "--json"]).await.json();
+    let mut seen: Vec<(i64, serde_json::Value)> = Vec::new();
+    for round in 1..=2 {
+        shop.token().await;
+        let after = seen.last().map_or(0, |(cursor, _)| *cursor).to_string();
+        let mut follow = command(&shop.folder.path("")).await;
+        follow.args(["audit", "follow", "--after", &after, "--json", "--config", "sts.toml"]).stdout(Stdio::piped());
+        let mut follow = follow.spawn().expect("it starts");
+        let mut lines = BufReader::new(follow.stdout.take().expect("it is piped")).lines();
+        while seen.len() < all.len() + round {
+            let line = lines.next_line().await.expect("it is text").expect("a line");
+            let mut event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            let cursor = event.as_object_mut().and_then(|event| event.remove("cursor")).expect("a cursor");
+            seen.push((cursor.as_i64().expect("a number"), event));
+        }
+        follow.kill().await.expect("it is ours");
+    }
+    let listed = shop.folder.run(&["audit", "list", "--json"]).await.json();
+    let oldest_first: Vec<serde_json::Value> = listed.into_iter().rev().collect();
+    assert_eq!(seen.into_iter().map(|(_, event)| event).collect::<Vec<_>>(), oldest_first);
+}
+
+#[tokio::test]
+async fn audit_list_selects_by_user_agent_tenant_target_outcome_and_time() {
+    let (shop, _server) = Shop::serving().await;
+    shop.token().await;
+    shop.exchange("no token").await;
+    shop.folder.run(&["revoke", "--agent", "inventory"]).await.ended_with(0);
+    let kinds = async |filter: &[&str]| {
+        let listed = shop.folder.run(&[&["audit", "list", "--json"], filter].concat()).await;
+        listed.ended_with(0);
+        listed.json().iter().map(|event| event["event"].as_str().expect("a kind").to_owned()).collect::<Vec<_>>()
+    };
+    for (filter, expected) in [
+        (vec!["--sub", "alice"], vec!["token.issued"]),
+        (vec!["--sub", "alic"], vec![]),
+        (vec!["--agent", "coordinator"], vec!["token.refused", "token.issued"]),
+        (vec!["--agent", "inventory"], vec!["revoked"]),
+        (vec!["--tenant", "acme"], vec!["token.issued"]),
+        (vec!["--target", "inventory"], vec!["token.refused", "token.issued"]),
+        (vec!["--outcome", "refused"], vec!["token.refused"]),
+        (vec!["--agent", "coordinator", "--outcome", "allowed"], vec!["token.issued"]),
+        (vec!["--agent", "coordinator", "--limit", "1"], vec!["token.refused"]),
+        (vec!["--agent", "coordinator", "--since", "1h"], vec!["token.refused", "token.issued"]),
+        (vec!["--agent", "coordinator", "--until", "1h"], vec![]),
+        (vec!["--agent", "coordinator", "--since", "2001-01-01T00:00:00Z", "--until", "2001-01-02T00:00:00Z"], vec![]),
+    ] {
+        assert_eq!(kinds(&filter).await, expected, "{filter:?}");
+    }
+    for filter in [["--outcome", "maybe"], ["--since", "yesterday"], ["--until", "0s"], ["--limit", "0"]] {
+        shop.folder.run(&[&["audit", "list"], filter.as_slice()].concat()).await.ended_with(2);
+    }
+    let listed = shop.folder.run(&["audit", "list", "--limit", "2"]).await;
+    assert!(listed.ended_with(0).contains("these are the latest 2 events; --limit shows more"), "{listed:?}");
+}
+
+#[tokio::test]
 async fn audit_verify_names_the_row_that_was_edited() {
     let (shop, server) = Shop::serving().await;
     shop.token().await;
@@ -149,7 +208,7 @@ async fn a_malformed_row_is_named_and_hides_no_other() {
     assert_eq!(listed.len(), whole);
     let malformed: Vec<_> =
         listed.iter().filter_map(|row| row["malformed"].as_i64().zip(row["writer_sequence"].as_i64())).collect();
-    assert_eq!(malformed.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), [2, 3, 4, 5], "{listed:?}");
+    assert_eq!(malformed.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), [5, 4, 3, 2], "{listed:?}");
     let in_words = shop.folder.run(&["audit", "list"]).await;
     assert_eq!(in_words.ended_with(0).matches("malformed: row ").count(), 4, "{in_words:?}");
     let exported = shop.folder.run(&["audit", "export"]).await;
