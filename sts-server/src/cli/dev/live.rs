@@ -42,7 +42,7 @@ impl Decisions {
 
     /// Returns the events since the last call.
     pub(super) async fn next(&mut self) -> Result<Vec<Event>, StorageError> {
-        let rows = self.store.audit(&self.filter, PAGE).await?;
+        let rows = self.store.audit(&self.filter, PAGE).await?.rows;
         if let Some(last) = rows.last() {
             self.filter.after_id = Some(last.id);
         }
