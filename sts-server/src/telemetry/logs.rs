@@ -54,7 +54,7 @@ impl FromStr for LogFormat {
 
 /// The named log format does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such log format")]
+#[error("unknown log format")]
 pub struct UnknownLogFormat;
 
 /// Starts logging to standard error. The lines are plain text until [`choose_format`] is called.
@@ -234,7 +234,7 @@ mod tests {
         assert!(line["at"].take().as_str().unwrap().ends_with('Z'));
         assert!(line["target"].take().as_str().unwrap().ends_with("logs::tests"));
         let expected = serde_json::json!({
-            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "there is no such log format",
+            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "unknown log format",
             "reason": "a\n\"b\"", "decisions": 3,
         });
         assert_eq!(line, expected);

@@ -35,7 +35,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             body = Agent,
             headers(
                 ("ETag" = String, description = "Strong; changes whenever the entry does."),
-                ("Entry-Origin" = String, description = "Who made it: `file` or `api`.")
+                ("Entry-Origin" = String, description = "The origin of the entry: `file` or `api`.")
             )
         ),
         ReadProblems
@@ -66,7 +66,7 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
             body = Agent,
             headers(
                 ("ETag" = String, description = "Strong; changes whenever the entry does."),
-                ("Entry-Origin" = String, description = "Who made it: `file` or `api`.")
+                ("Entry-Origin" = String, description = "The origin of the entry: `file` or `api`.")
             )
         ),
         (
@@ -75,7 +75,7 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
             body = Agent,
             headers(
                 ("ETag" = String, description = "Strong; changes whenever the entry does."),
-                ("Entry-Origin" = String, description = "Who made it: `api`.")
+                ("Entry-Origin" = String, description = "The origin of the entry: `api`.")
             )
         ),
         WriteProblems
@@ -95,7 +95,7 @@ pub(super) async fn put(State(api): State<AdminApi>, request: Request) -> Respon
         ("id" = String, Path, description = "Its id, percent-encoded."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the entry that is to be deleted.")
     ),
-    responses((status = 204, description = "It is gone."), WriteProblems)
+    responses((status = 204, description = "Deleted."), WriteProblems)
 )]
 pub(super) async fn delete(State(api): State<AdminApi>, request: Request) -> Response {
     entries::delete(api, request, EntryKind::Agent).await

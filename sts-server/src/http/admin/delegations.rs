@@ -27,7 +27,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     path = "/delegations/{id}",
     operation_id = "get_delegation",
     tag = "delegations",
-    params(("id" = String, Path, description = "`actor->target`, and `#2` and so on behind that for further ones of the pair, percent-encoded.")),
+    params(("id" = String, Path, description = "`actor->target`, with `#2` and so on for further delegations of the pair. Percent-encoded.")),
     responses(
         (
             status = 200,
@@ -35,7 +35,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             body = Delegation,
             headers(
                 ("ETag" = String, description = "Strong; changes whenever the entry does."),
-                ("Entry-Origin" = String, description = "Who made it: `file` or `api`.")
+                ("Entry-Origin" = String, description = "The origin of the entry: `file` or `api`.")
             )
         ),
         ReadProblems
@@ -54,7 +54,7 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
     operation_id = "put_delegation",
     tag = "delegations",
     params(
-        ("id" = String, Path, description = "`actor->target`, and `#2` and so on behind that for further ones of the pair, percent-encoded."),
+        ("id" = String, Path, description = "`actor->target`, with `#2` and so on for further delegations of the pair. Percent-encoded."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the entry that is to be changed."),
         ("If-None-Match" = Option<String>, Header, description = "`*` for an entry that is new.")
     ),
@@ -66,7 +66,7 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
             body = Delegation,
             headers(
                 ("ETag" = String, description = "Strong; changes whenever the entry does."),
-                ("Entry-Origin" = String, description = "Who made it: `file` or `api`.")
+                ("Entry-Origin" = String, description = "The origin of the entry: `file` or `api`.")
             )
         ),
         (
@@ -75,7 +75,7 @@ pub(super) async fn get(State(api): State<AdminApi>, request: Request) -> Respon
             body = Delegation,
             headers(
                 ("ETag" = String, description = "Strong; changes whenever the entry does."),
-                ("Entry-Origin" = String, description = "Who made it: `api`.")
+                ("Entry-Origin" = String, description = "The origin of the entry: `api`.")
             )
         ),
         WriteProblems
@@ -92,10 +92,10 @@ pub(super) async fn put(State(api): State<AdminApi>, request: Request) -> Respon
     operation_id = "delete_delegation",
     tag = "delegations",
     params(
-        ("id" = String, Path, description = "`actor->target`, and `#2` and so on behind that for further ones of the pair, percent-encoded."),
+        ("id" = String, Path, description = "`actor->target`, with `#2` and so on for further delegations of the pair. Percent-encoded."),
         ("If-Match" = Option<String>, Header, description = "The ETag of the entry that is to be deleted.")
     ),
-    responses((status = 204, description = "It is gone."), WriteProblems)
+    responses((status = 204, description = "Deleted."), WriteProblems)
 )]
 pub(super) async fn delete(State(api): State<AdminApi>, request: Request) -> Response {
     entries::delete(api, request, EntryKind::Delegation).await
