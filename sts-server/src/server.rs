@@ -263,7 +263,7 @@ impl Server {
     /// database, the maintenance or the watch on the recorder.
     pub async fn failed(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
-            tracing::error!(%error, "a part of the server failed");
+            tracing::error!(%error, "a background task failed");
         }
     }
 
@@ -303,7 +303,7 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 /// no token, and every answer would be an outage.
 async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
-        () = sts.recorder_ended() => tracing::error!("the recorder has ended"),
+        () = sts.recorder_ended() => tracing::error!("the recorder has stopped"),
         () = announced(&mut ended) => {}
     }
 }
@@ -323,13 +323,13 @@ async fn maintain(
             () = announced(&mut ended) => return,
         }
         if let Err(error) = administration.maintain_keys().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to maintain the signing keys");
         }
         if let Err(error) = store.purge().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
         if let Err(error) = sts.inspect().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the codes of the stored rows cannot be compared");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }
         sts.record_suppressed_refusals().await;
         sts.metrics().upkeep();

@@ -55,7 +55,7 @@ fn show(plan: &Plan, arguments: &ApplyArguments, out: &mut Output) -> Result<(),
         out.line(&line.to_string())?;
     }
     let summary = match (plan.lines.len(), arguments.dry_run) {
-        (0, _) => "nothing differs".to_owned(),
+        (0, _) => "no changes".to_owned(),
         (changes, true) => format!("{}, not applied", counted(changes, "change")),
         (changes, false) => format!("{}, applied", counted(changes, "change")),
     };

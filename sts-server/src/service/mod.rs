@@ -202,7 +202,7 @@ impl Sts {
                 self.metrics.follow_failed();
                 if let Some(left_out) = self.metrics.log_limit().pass("follow") {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, left_out, "changes in the database cannot be followed");
+                    tracing::warn!(error, left_out, "failed to follow changes in the database");
                 }
             }
         }
@@ -334,27 +334,27 @@ fn report(before: &Snapshot, now: &Snapshot) {
     let present: HashSet<&TableFault> = now.faults().collect();
     let mut new: Vec<&TableFault> = now.faults().filter(|fault| !known.contains(fault)).collect();
     if new.len() > REPORTED {
-        tracing::error!(rows = new.len(), "many rows were altered past the servers; the first of them follow");
+        tracing::error!(rows = new.len(), "many rows were altered outside the servers; the first ones follow");
         new.truncate(REPORTED);
     }
     new.into_iter().for_each(raise_alarm);
     let gone = known.difference(&present).count();
     if gone > 0 {
-        tracing::info!(faults = gone, "faults of stored rows are gone");
+        tracing::info!(faults = gone, "the faults of stored rows are resolved");
     }
 }
 
 fn raise_alarm(fault: &TableFault) {
     match fault {
         TableFault::Altered { table, row } => {
-            tracing::error!(table, row, "a row was written or altered past the servers: it is disabled");
+            tracing::error!(table, row, "a row was written or altered outside the servers: it is disabled");
         }
         TableFault::Malformed { table, row, reason } => {
             tracing::error!(table, row, reason, "a row cannot be read: it is disabled");
         }
         TableFault::Incomplete { table } => tracing::error!(
             table,
-            "rows were removed or put back past the servers, or are sealed under another master key: without a confirmed view nothing is issued"
+            "rows were removed or restored outside the servers, or are sealed under another master key: no token is issued without a confirmed view"
         ),
     }
 }

@@ -31,7 +31,7 @@ async fn dev_makes_what_it_needs_once_and_uses_it_again() {
         assert!(first.contains(&format!("{line}\n")), "{line:?} is not in:\n{first}");
     }
 
-    let kept = ["master.key", "registry.toml", "sts.toml", "secrets.toml", "demo-issuer.key"];
+    let kept = ["master.key", "registry.toml", "secrets.toml", "demo-issuer.key"];
     let before = kept.map(|name| std::fs::read(folder.path().join("sts-dev").join(name)).expect("a file"));
     let mode = |name: &str| {
         let metadata = std::fs::metadata(folder.path().join("sts-dev").join(name)).expect("a file");
