@@ -132,7 +132,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         key: "url",
         kind: OptionKind::SecretText,
         default: Some("sqlite://sts.db"),
-        form: "sqlite://FILE or postgres://…",
+        form: "sqlite://FILE or postgres://…, which may name several hosts: postgres://a,b/sts?target_session_attrs=read-write",
         doc: "Where its data is. It may hold a password: then better STS__DATABASE__URL than the file, or database.password_file.",
         set: |config, given| {
             check_database_url(given.text)?;
@@ -146,7 +146,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Text,
         default: None,
         form: "a path",
-        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read at the start.",
+        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read again at each connect.",
         set: |config, given| {
             config.database.password_file = Some(path(given)?);
             Ok(())
