@@ -201,7 +201,10 @@ impl Server {
         foundation: Foundation,
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
-        let tls = config.tls.files().map(Tls::read).transpose()?;
+        let client_authorities = config.tls.client_authorities();
+        let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
+        let for_operators = config.tls.files().filter(|_| config.tls.admin);
+        let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
         foundation.store.migrate().await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
@@ -238,13 +241,12 @@ impl Server {
         let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
         let agents = Endpoints::Agents(Agents::new(app.clone()));
         let agents = Listener::new(&app, agents, tls.clone(), limits);
-        let for_operators = tls.clone().filter(|_| config.tls.admin);
         let operators = Endpoints::Operators(http::admin(app.clone(), api));
         let limits = ListenerLimits { connections: config.limits.admin_connections(), ..limits };
-        let operators = Listener::new(&app, operators, for_operators, limits);
+        let operators = Listener::new(&app, operators, for_operators.clone(), limits);
         server.tasks.spawn(agents.serve(public, ended.clone()));
         server.tasks.spawn(operators.serve(admin, ended.clone()));
-        if let Some(tls) = tls {
+        for tls in tls.into_iter().chain(for_operators) {
             server.tasks.spawn(tls.follow(ended.clone()));
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));

@@ -10,7 +10,7 @@ use super::output::{Output, Style, counted, loaded};
 use super::{CliError, online};
 use crate::config::{self, Config};
 use crate::fault::{Fault, Severity};
-use crate::http::Tls;
+use crate::http::{Tls, TlsError};
 use crate::keys::MasterKey;
 use crate::registry::{self, RegistryFile};
 use crate::server::Surroundings;
@@ -49,9 +49,13 @@ pub(super) async fn run(
 /// Returns the fault of the certificate and its key, if they are configured and cannot be used.
 fn certificate_fault(config: &Config) -> Option<Fault> {
     let files = config.tls.files()?;
-    let error = Tls::read(files).err()?;
+    let error = Tls::read(files, config.tls.client_authorities()).err()?;
     let [certificate, _] = files;
-    Some(Fault::new(certificate, Severity::Error, error_chain(&error)))
+    let file = match &error {
+        TlsError::ClientAuthorities { path, .. } => path,
+        _ => certificate,
+    };
+    Some(Fault::new(file, Severity::Error, error_chain(&error)))
 }
 
 /// Returns the faults of the files that the server reads at startup: the master key, and the

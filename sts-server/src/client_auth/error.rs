@@ -57,6 +57,15 @@ pub enum AuthenticationError {
 /// The exact failure. It is only for the log, never for the requester.
 #[derive(Debug, Error)]
 pub enum Failure {
+    /// The entry of the agent has no name of a certificate.
+    #[error("the agent has no tls_client_auth name")]
+    NoCertificateName,
+    /// The certificate does not have the name of the agent's entry.
+    #[error("the client certificate does not have the name of the agent")]
+    CertificateName,
+    /// The certificate is expired or not yet valid.
+    #[error("the client certificate is not within its times")]
+    CertificateExpired,
     /// The `Authorization` header is not Basic, or is malformed.
     #[error("the Authorization header is not well-formed Basic")]
     Header,
@@ -200,6 +209,9 @@ impl AuthenticationError {
 impl Failure {
     fn reason(&self) -> &'static str {
         match self {
+            Self::NoCertificateName => "certificate_not_registered",
+            Self::CertificateName => "certificate_mismatch",
+            Self::CertificateExpired => "certificate_not_valid",
             Self::Header => "authorization_malformed",
             Self::UnknownAgent => "client_unknown",
             Self::DisabledAgent => "client_disabled",

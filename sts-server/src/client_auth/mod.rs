@@ -4,12 +4,14 @@
 //! never: the permissions of the agent. A new method is a file here, an arm of [`authenticate`],
 //! and its counterpart in the client.
 
+mod certificate;
 mod client_secret;
 mod client_secret_basic;
 mod dpop;
 mod error;
 mod new_secret;
 mod private_key_jwt;
+mod tls_client_auth;
 mod workload;
 
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ use jiff::Timestamp;
 use sts_jose::{Slot, UnverifiedToken};
 use sts_protocol::{Confirmation, Form, TokenType, parameter};
 
+pub use certificate::{CertificateError, ClientCertificate};
 pub use client_secret::{SecretCheck, SecretQueue};
 pub use dpop::{INTROSPECTION_PATH, ProofChecks, ProofEndpoint, ProofFailure, ProofNonces, REVOCATION_PATH};
 pub use error::{AuthenticationError, ClientError, Failure};
@@ -47,6 +50,8 @@ pub struct ClientContext<'a> {
     pub secrets: &'a SecretCheck,
     /// The rules for proofs of possession.
     pub proofs: &'a ProofChecks,
+    /// The certificate of the client, whose chain has been verified.
+    pub certificate: Option<&'a ClientCertificate>,
     /// Counts requests and failed attempts.
     pub rates: &'a RateLimits,
     /// The revocations in force.
@@ -72,6 +77,8 @@ pub enum Method {
     WorkloadAssertion,
     /// A JWT-SVID as client assertion (draft-ietf-oauth-spiffe-client-auth §3.1).
     SpiffeJwt,
+    /// RFC 8705 §2.1, with a certificate of a configured authority.
+    TlsClientAuth,
     /// The `actor_token` of an otherwise unauthenticated exchange.
     WorkloadActorToken,
     /// Supposed by an operator's explain request. No agent has authenticated, and no token can be
@@ -93,6 +100,9 @@ impl Method {
     /// The methods that metadata lists (RFC 8414 §2).
     pub const REGISTERED: [&'static str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
+    /// The method that metadata lists where clients can present certificates (RFC 8705 §2.1.1).
+    pub const TLS_CLIENT_AUTH: &'static str = "tls_client_auth";
+
     /// Returns the name of the method in the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -102,6 +112,7 @@ impl Method {
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::WorkloadAssertion => "workload_assertion",
             Self::SpiffeJwt => "spiffe_jwt",
+            Self::TlsClientAuth => Self::TLS_CLIENT_AUTH,
             Self::WorkloadActorToken => "workload_actor_token",
             Self::Supposed => "supposed",
         }
@@ -231,7 +242,7 @@ pub async fn check_credentials(
     headers: &HeaderMap,
     form: &Form,
 ) -> Result<AuthenticatedAgent, AuthenticationError> {
-    let client = match presented(headers, form)? {
+    let mut client = match presented(context.certificate, headers, form)? {
         Presented::Basic(header) => {
             let agent = client_secret::authenticate(context, &client_secret_basic::decode(header)?).await?;
             AuthenticatedAgent::by_secret(agent, Method::ClientSecretBasic)
@@ -247,10 +258,19 @@ pub async fn check_credentials(
             let identified = workload::identify(context, svid, Slot::JwtSvid).await;
             AuthenticatedAgent::by_workload(identified.map_err(AuthenticationError::assertion)?, Method::SpiffeJwt)
         }
+        Presented::Certificate(id, certificate) => {
+            let agent = tls_client_auth::authenticate(context, id, certificate)?;
+            AuthenticatedAgent::by_secret(agent, Method::TlsClientAuth)
+        }
         Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
     };
     if form.get(parameter::CLIENT_ID).is_some_and(|id| id != client.agent.id) {
         return Err(AuthenticationError::ClientIdMismatch);
+    }
+    if let Some(certificate) = context.certificate.filter(|certificate| certificate.is_valid(context.now))
+        && (client.method == Method::TlsClientAuth || client.agent.tls_client_certificate_bound_access_tokens)
+    {
+        client.proven.x5t_s256 = Some(certificate.thumbprint().to_owned());
     }
     Ok(client)
 }
@@ -274,14 +294,16 @@ pub fn claimed_id(registry: &Registry, headers: &HeaderMap, form: &Form) -> Opti
 /// The number of attempts that a request with failed credentials counts as: one, or one for each argon2 computation that its secret cost.
 /// A Basic header may mean two secrets, and an agent may have two hashes.
 fn attempts(registry: &Registry, headers: &HeaderMap, form: &Form) -> usize {
-    match presented(headers, form) {
+    // A certificate costs nothing to compare, so that it need not be known here.
+    match presented(None, headers, form) {
         Ok(Presented::Basic(header)) => {
             client_secret_basic::decode(header).map_or(1, |presented| client_secret::cost(registry, &presented))
         }
         Ok(Presented::Post(secret)) => {
             client_secret::cost(registry, &[client_secret::Presented { id: None, secret: secret.into() }])
         }
-        Ok(Presented::Assertion(_) | Presented::Svid(_) | Presented::ActorToken(..)) | Err(_) => 1,
+        Ok(Presented::Assertion(_) | Presented::Svid(_) | Presented::Certificate(..) | Presented::ActorToken(..))
+        | Err(_) => 1,
     }
 }
 
@@ -291,16 +313,25 @@ enum Presented<'a> {
     Post(&'a str),
     Assertion(&'a str),
     Svid(&'a str),
+    /// The `client_id` of a request with a certificate and no other credential.
+    Certificate(&'a str, &'a ClientCertificate),
     ActorToken(&'a str, TokenType),
 }
 
-fn presented<'a>(headers: &'a HeaderMap, form: &'a Form) -> Result<Presented<'a>, AuthenticationError> {
+fn presented<'a>(
+    certificate: Option<&'a ClientCertificate>,
+    headers: &'a HeaderMap,
+    form: &'a Form,
+) -> Result<Presented<'a>, AuthenticationError> {
     let mut authorization = headers.get_all(AUTHORIZATION).iter();
     let authorization = [authorization.next(), authorization.next()];
     let secret = form.get(parameter::CLIENT_SECRET);
     let assertion = (form.get(parameter::CLIENT_ASSERTION), form.get(parameter::CLIENT_ASSERTION_TYPE));
     match (authorization, secret, assertion) {
-        ([None, _], None, (None, None)) => by_itself(form),
+        ([None, _], None, (None, None)) => match (certificate, form.get(parameter::CLIENT_ID)) {
+            (Some(certificate), Some(id)) => Ok(Presented::Certificate(id, certificate)),
+            (_, _) => by_itself(form),
+        },
         ([Some(header), None], None, (None, None)) => Ok(Presented::Basic(header)),
         ([None, _], Some(secret), (None, None)) => Ok(Presented::Post(secret)),
         ([None, _], None, (Some(assertion), Some(parameter::JWT_BEARER_ASSERTION))) => {

@@ -10,7 +10,7 @@ use super::admin::{oidc_faults, same_name};
 use super::database_url::{resolve_database_url, unverified};
 use super::option::ConfigOption;
 use super::options::OPTIONS;
-use super::{Config, Limits, VARIABLE_PREFIX};
+use super::{ClientCertificates, Config, Limits, VARIABLE_PREFIX};
 use crate::document::{self, Member, NodeTable, NodeValue, Reader, Shape, nearest};
 use crate::fault::{Fault, Severity};
 
@@ -305,6 +305,25 @@ impl<'a> Loader<'a> {
                 self.fault("issuer", Severity::Warning, " is an http URL, and the public listener speaks TLS");
             }
             (Some(_), Some(_)) | (None, None) => {}
+        }
+        let asks = tls.client_certificates == ClientCertificates::Optional;
+        if asks && tls.files().is_none() {
+            self.fault(
+                "tls.client_certificates",
+                Severity::Error,
+                " needs tls.certificate_file and tls.private_key_file",
+            );
+        }
+        if asks != tls.client_ca_file.is_some() {
+            let (path, what) = if asks {
+                ("tls.client_certificates", " needs tls.client_ca_file too")
+            } else {
+                ("tls.client_ca_file", " needs tls.client_certificates = \"optional\" too")
+            };
+            self.fault(path, Severity::Error, what);
+        }
+        if config.listen.client_certificate_header.is_some() && config.listen.trusted_proxies.is_empty() {
+            self.fault("listen.client_certificate_header", Severity::Error, " needs listen.trusted_proxies too");
         }
     }
 

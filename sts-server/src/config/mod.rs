@@ -98,6 +98,8 @@ pub struct Listen {
     pub trusted_proxies: Vec<IpNet>,
     /// The header that those proxies set. Default [`ForwardedHeader::XForwardedFor`].
     pub forwarded_header: ForwardedHeader,
+    /// The header in which those proxies pass on the client's certificate. Default none.
+    pub client_certificate_header: Option<ClientCertificateHeader>,
     /// The time after SIGTERM during which the server serves but fails readiness. Default `5s`.
     #[serde(deserialize_with = "values::read_delay")]
     pub drain_delay: Duration,
@@ -115,6 +117,27 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
+/// The header in which a trusted proxy passes on the certificate of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ClientCertificateHeader {
+    /// `Client-Cert` (RFC 9440).
+    #[serde(rename = "Client-Cert")]
+    ClientCert,
+    /// `X-Forwarded-Client-Cert` of Envoy.
+    #[serde(rename = "X-Forwarded-Client-Cert")]
+    XForwardedClientCert,
+}
+
+/// The rule for client certificates on the public listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificates {
+    /// None is asked for.
+    Off,
+    /// One is asked for. A client without one is served too.
+    Optional,
+}
+
 /// TLS in this process.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,9 +148,22 @@ pub struct Tls {
     pub private_key_file: Option<PathBuf>,
     /// True if the admin listener speaks TLS too. Default false.
     pub admin: bool,
+    /// Client certificates on the public listener. Default [`ClientCertificates::Off`].
+    pub client_certificates: ClientCertificates,
+    /// The certificates of the authorities of client certificates in PEM.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 impl Tls {
+    /// Returns the file with the authorities of client certificates, if certificates are asked for.
+    #[must_use]
+    pub fn client_authorities(&self) -> Option<&Path> {
+        match self.client_certificates {
+            ClientCertificates::Off => None,
+            ClientCertificates::Optional => self.client_ca_file.as_deref(),
+        }
+    }
+
     /// Returns the certificate chain and the private key if both are given.
     #[must_use]
     pub fn files(&self) -> Option<[&Path; 2]> {
@@ -247,6 +283,14 @@ impl Limits {
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.request_timeout.as_duration() / 2
+    }
+}
+
+impl Config {
+    /// Returns true if clients can present certificates: to the listener, or through a proxy.
+    #[must_use]
+    pub fn takes_client_certificates(&self) -> bool {
+        self.tls.client_authorities().is_some() || self.listen.client_certificate_header.is_some()
     }
 }
 

@@ -11,7 +11,10 @@ use super::values::{
     algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, some_algorithm, timeout, ttl_up_to,
     word,
 };
-use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
+use super::{
+    ClientCertificateHeader, ClientCertificates, DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL,
+    TokenTyp,
+};
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
 use crate::ttl::Ttl;
@@ -74,6 +77,14 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("listen"),
+        key: "client_certificate_header",
+        shape: Shape::Text(|text| word::<ClientCertificateHeader>(text, "Client-Cert or X-Forwarded-Client-Cert")),
+        default: None,
+        form: "Client-Cert (RFC 9440) or X-Forwarded-Client-Cert (Envoy)",
+        doc: "The header in which your proxy passes on the certificate of a client, whose chain it has verified. It is believed of trusted_proxies alone.",
+    },
+    ConfigOption {
+        table: Some("listen"),
         key: "drain_delay",
         shape: Shape::Text(|text| delay(text).map(drop)),
         default: Some("5s"),
@@ -111,6 +122,22 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: Some("false"),
         form: "true or false",
         doc: "Whether the admin listener speaks TLS too, with the same certificate.",
+    },
+    ConfigOption {
+        table: Some("tls"),
+        key: "client_certificates",
+        shape: Shape::Text(|text| word::<ClientCertificates>(text, "off or optional")),
+        default: Some("off"),
+        form: "off or optional",
+        doc: "Whether the public listener asks for client certificates. With optional, a client without one is served too, and one with a certificate of another authority is not.",
+    },
+    ConfigOption {
+        table: Some("tls"),
+        key: "client_ca_file",
+        shape: Shape::Path,
+        default: None,
+        form: "a path",
+        doc: "The certificates of the authorities of client certificates in PEM. Required with client_certificates. A changed file is taken up within seconds.",
     },
     ConfigOption {
         table: Some("database"),

@@ -25,6 +25,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("registry", "registry.toml"),
     ("tls.certificate_file", "tls.crt"),
     ("tls.private_key_file", "tls.key"),
+    ("tls.client_ca_file", "clients-ca.crt"),
+    ("listen.client_certificate_header", "Client-Cert"),
     ("database.password_file", "/run/secrets/database_password"),
     ("limits.requests_per_minute_per_client", "60000"),
     ("limits.requests_per_minute_per_source", "60000"),

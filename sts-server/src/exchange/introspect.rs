@@ -23,7 +23,7 @@ pub async fn introspect(sts: &Sts, call: &Call<'_>) -> Result<IntrospectionRespo
     sts.refresh_if_stale().await?;
     sts.confirm()?;
     let view = sts.view();
-    let context = view.client_context();
+    let context = call.client_context(&view);
     let mut client = client_auth::authenticate(&context, call.source, call.headers, &form).await?;
     client.prove(&context, call.headers, ProofEndpoint::Introspection)?;
     spend(&view, &client).await?;

@@ -29,7 +29,7 @@ pub use refusal::{Refusal, RevokeError};
 pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
 pub use revoke::{Revocation, revoke};
 
-use crate::client_auth::{self, AuthenticatedAgent, ProofEndpoint};
+use crate::client_auth::{self, AuthenticatedAgent, ClientCertificate, ClientContext, ProofEndpoint};
 use crate::mint::{self, Minted};
 use crate::policy;
 use crate::record::{Event, EventKind, Standing};
@@ -61,8 +61,20 @@ pub struct Call<'a> {
     pub correlation_id: &'a str,
     /// The address that sent the request.
     pub source: IpAddr,
+    /// The certificate of the client, whose chain has been verified.
+    pub certificate: Option<&'a ClientCertificate>,
     /// The recorder of the duration of each step.
     pub trail: &'a Trail,
+}
+
+impl<'a> Call<'a> {
+    /// Returns the context of client authentication for this request.
+    fn client_context<'b>(&self, view: &'b View<'_>) -> ClientContext<'b>
+    where
+        'a: 'b,
+    {
+        ClientContext { certificate: self.certificate, ..view.client_context() }
+    }
 }
 
 /// A decision to issue, not yet recorded.
@@ -125,10 +137,10 @@ async fn decide(
 
     // 2. Client authentication: identifies the agent that makes the request, and the key that it proves to hold.
     call.trail.enter(Step::ClientAuth);
-    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    let client = client_auth::authenticate(&call.client_context(view), call.source, call.headers, &form).await?;
     describe_client(event, &client);
     let client = known.insert(client);
-    client.prove(&view.client_context(), call.headers, ProofEndpoint::Token)?;
+    client.prove(&call.client_context(view), call.headers, ProofEndpoint::Token)?;
 
     // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);

@@ -40,11 +40,11 @@ pub struct Revocation {
 pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
     let view = sts.view();
     let form = Form::parse(call.body)?;
-    let mut client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    let mut client = client_auth::authenticate(&call.client_context(&view), call.source, call.headers, &form).await?;
     let mut event = describe_call(EventKind::Revoked, call, view.now);
     describe_client(&mut event, &client);
     describe_duration(&mut event, call.trail);
-    let proven = client.prove(&view.client_context(), call.headers, ProofEndpoint::Revocation);
+    let proven = client.prove(&call.client_context(&view), call.headers, ProofEndpoint::Revocation);
     let claims = match proven.map_err(Refusal::from).and_then(|()| revocable(&view, &form, client.agent())) {
         Ok(claims) => claims,
         Err(refusal) => return Err(refuse(&view, call, refusal, event, client.single_use().to_vec()).await),

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -14,6 +15,7 @@ use sts_protocol::parameter::X_CORRELATION_ID;
 use super::body::{self, BodyFault, HeldBody};
 use super::peer::Peer;
 use super::{App, answer};
+use crate::client_auth::ClientCertificate;
 use crate::exchange::Claimed;
 use crate::telemetry::{Decision, Endpoint, ObservedRequest, REFUSED, RequestOutcome, Trail};
 
@@ -28,6 +30,7 @@ pub(super) struct Intake<'a> {
     pub(super) peer: &'a Peer,
     pub(super) correlation_id: String,
     pub(super) source: IpAddr,
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     pub(super) trail: Trail,
 }
 
@@ -50,7 +53,8 @@ impl<'a> Intake<'a> {
         let trail = Trail::begin();
         let correlation_id = correlation_id(&head.headers).unwrap_or_else(|| app.sts.new_name());
         let source = app.proxies.source(peer.address.ip(), &head.headers);
-        Self { app, endpoint, head, peer, correlation_id, source, trail }
+        let certificate = app.proxies.certificate(peer.address.ip(), peer.certificate.as_ref(), &head.headers);
+        Self { app, endpoint, head, peer, correlation_id, source, certificate, trail }
     }
 
     /// Runs `work` until the deadline of the request. The work is pinned where it is made: moving a

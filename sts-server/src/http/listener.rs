@@ -26,7 +26,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::oauth::{Agents, by_router};
 use super::peer::Peer;
 use super::places::{Admission, Full, Phase, Place, Places, Seat};
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::watched::Watched;
 use super::{App, answer, body};
 use crate::config;
@@ -210,7 +210,9 @@ impl Listener {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limits.write_timeout));
         let stream = Box::pin(stream);
-        let Some(tls) = &self.tls else { return self.http(stream, peer, seat, shutdown).await };
+        let Some(tls) = &self.tls else {
+            return self.http(stream, Peer::connected(peer, Arc::clone(seat), None), seat, shutdown).await;
+        };
         seat.enter(Phase::Handshake);
         let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream));
         let ended = async {
@@ -224,7 +226,10 @@ impl Listener {
         };
         seat.enter(Phase::Idle);
         match shaken {
-            Ok(Ok(stream)) => self.http(stream, peer, seat, shutdown).await,
+            Ok(Ok(stream)) => {
+                let peer = Peer::connected(peer, Arc::clone(seat), tls::client_certificate(&stream));
+                self.http(stream, peer, seat, shutdown).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake timed out"),
         }
@@ -233,12 +238,11 @@ impl Listener {
     async fn http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        peer: SocketAddr,
+        peer: Peer,
         seat: &Arc<Seat>,
         mut shutdown: watch::Receiver<bool>,
     ) {
         let (age, requests) = (Stopwatch::start(), AtomicU32::new(0));
-        let peer = Peer::connected(peer, Arc::clone(seat));
         let service = service_fn(async |request: http::Request<Incoming>| {
             seat.enter(Phase::Works);
             let response = self.answer(request.map(Body::new), &peer).await;

@@ -52,7 +52,11 @@ fn algorithms(ring: &KeyRing) -> Vec<String> {
 pub(super) fn describe(config: &Config) -> Metadata {
     let at = |path: &str| format!("{}{path}", config.issuer);
     let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
-    let methods = strings(&Method::REGISTERED);
+    let mut methods = strings(&Method::REGISTERED);
+    let takes_certificates = config.takes_client_certificates();
+    if takes_certificates {
+        methods.push(Method::TLS_CLIENT_AUTH.to_owned());
+    }
     let algorithms: Vec<String> = Algorithm::ALL.iter().map(ToString::to_string).collect();
     let minimal = config.metadata.minimal;
     let response_types: &[&str] = if minimal || !config.metadata.response_types_none { &[] } else { &["none"] };
@@ -67,6 +71,7 @@ pub(super) fn describe(config: &Config) -> Metadata {
         id_token_signing_alg_values_supported: Vec::new(),
         token_endpoint_auth_methods_supported: methods.clone(),
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
+        tls_client_certificate_bound_access_tokens: takes_certificates,
         dpop_signing_alg_values_supported: algorithms.clone(),
         introspection_endpoint: at(INTROSPECTION_PATH),
         introspection_endpoint_auth_methods_supported: methods.clone(),

@@ -8,6 +8,7 @@
 mod admin;
 mod answer;
 mod body;
+mod client_certificate;
 mod content_type;
 mod health;
 mod intake;

@@ -149,8 +149,8 @@ async fn decided(app: &App, decides: Decides, request: Request<Body>, peer: &Pee
 }
 
 fn call<'a>(intake: &'a Intake<'_>, body: &'a HeldBody) -> Call<'a> {
-    let Intake { head, correlation_id, source, trail, .. } = intake;
-    Call { headers: &head.headers, body, correlation_id, source: *source, trail }
+    let Intake { head, correlation_id, source, certificate, trail, .. } = intake;
+    Call { headers: &head.headers, body, correlation_id, source: *source, certificate: certificate.as_deref(), trail }
 }
 
 async fn decide(decides: Decides, app: &App, call: &Call<'_>) -> Result<Response, Refusal> {

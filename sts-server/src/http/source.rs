@@ -1,22 +1,44 @@
 //! The source address of a request, behind trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
-use crate::config::{ForwardedHeader, Listen};
+use super::client_certificate;
+use crate::client_auth::ClientCertificate;
+use crate::config::{ClientCertificateHeader, ForwardedHeader, Listen};
 
 /// The proxies whose forwarding headers are trusted, and the header that they use.
 #[derive(Debug, Clone)]
 pub(super) struct Proxies {
     trusted: Vec<IpNet>,
     header: ForwardedHeader,
+    certificate_header: Option<ClientCertificateHeader>,
 }
 
 impl Proxies {
     pub(super) fn new(listen: &Listen) -> Self {
-        Self { trusted: listen.trusted_proxies.clone(), header: listen.forwarded_header }
+        Self {
+            trusted: listen.trusted_proxies.clone(),
+            header: listen.forwarded_header,
+            certificate_header: listen.client_certificate_header,
+        }
+    }
+
+    /// Returns the verified certificate of the client. Behind a trusted proxy it is the one of the header, because the
+    /// connection has the certificate of the proxy. The header of any other peer is not read.
+    pub(super) fn certificate(
+        &self,
+        peer: IpAddr,
+        of_connection: Option<&Arc<ClientCertificate>>,
+        headers: &HeaderMap,
+    ) -> Option<Arc<ClientCertificate>> {
+        if !self.trusts(peer.to_canonical()) {
+            return of_connection.cloned();
+        }
+        self.certificate_header.and_then(|header| client_certificate::forwarded(header, headers))
     }
 
     /// Returns the address that sent a request: the peer's address, or behind trusted proxies the
@@ -91,7 +113,7 @@ mod tests {
 
     fn proxies(header: ForwardedHeader) -> Proxies {
         let trusted = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap()).into();
-        Proxies { trusted, header }
+        Proxies { trusted, header, certificate_header: None }
     }
 
     fn source(header: ForwardedHeader, peer: &str, lines: &[(&'static str, &'static str)]) -> String {

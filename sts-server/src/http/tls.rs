@@ -12,10 +12,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::client_auth::ClientCertificate;
 use crate::shutdown::announced;
 
 /// The interval at which the files are checked.
@@ -47,6 +51,15 @@ pub enum TlsError {
         #[source]
         source: pem::Error,
     },
+    /// The authorities of client certificates cannot be read or used.
+    #[error("no authorities of client certificates can be read from {path}")]
+    ClientAuthorities {
+        /// The path of the file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The certificate and the key do not match, or are of an unsupported kind.
     #[error("the certificate in {certificate} cannot be used with the private key in {key}")]
     Pair {
@@ -72,23 +85,26 @@ pub struct Tls {
 struct Files {
     certificate: BoundedFile,
     key: BoundedFile,
+    /// The authorities of client certificates; `None` asks for no certificate.
+    client_authorities: Option<BoundedFile>,
 }
 
-/// The versions of the two files at their last read; `None` for a file that cannot be read.
-type Versions = [Option<FileVersion>; 2];
+/// The versions of the files at their last read; `None` for a file that cannot be read.
+type Versions = Vec<Option<FileVersion>>;
 
 type Read = std::io::Result<(FileVersion, Vec<u8>)>;
 
 impl Tls {
-    /// Reads the certificate chain and the private key: regular files of at most 512 KiB. Blocks on
-    /// the file system.
+    /// Reads the certificate chain and the private key, and the authorities of client certificates if these are asked
+    /// for: regular files of at most 512 KiB. Blocks on the file system.
     ///
     /// # Errors
     /// [`TlsError`], also if the key does not match the certificate.
-    pub fn read([certificate, key]: [&Path; 2]) -> Result<Self, TlsError> {
-        let [certificate, key] = [certificate, key].map(|path| BoundedFile::new(path, MAX_FILE_BYTES));
-        let files = Arc::new(Files { certificate, key });
-        let read = [files.certificate.read_now(), files.key.read_now()];
+    pub fn read([certificate, key]: [&Path; 2], client_authorities: Option<&Path>) -> Result<Self, TlsError> {
+        let file = |path: &Path| BoundedFile::new(path, MAX_FILE_BYTES);
+        let client_authorities = client_authorities.map(file);
+        let files = Arc::new(Files { certificate: file(certificate), key: file(key), client_authorities });
+        let read: Vec<Read> = files.all().map(BoundedFile::read_now).collect();
         let read_at = versions(&read);
         Ok(Self { current: Arc::new(ArcSwap::new(files.config(read)?)), files, read_at })
     }
@@ -103,7 +119,7 @@ impl Tls {
     /// An invalid certificate is logged once, and the old certificate stays in use. Open
     /// connections are not affected.
     pub async fn follow(self, mut ended: watch::Receiver<bool>) {
-        let mut seen = self.read_at;
+        let mut seen = self.read_at.clone();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -132,16 +148,34 @@ impl Tls {
 }
 
 impl Files {
-    async fn read(&self) -> [Read; 2] {
-        let read = [self.certificate.read_if_changed(None).await, self.key.read_if_changed(None).await];
-        read.map(|content| match content? {
-            FileContent::Changed(version, bytes) => Ok((version, bytes)),
-            FileContent::Unchanged => Err(std::io::ErrorKind::Other.into()),
-        })
+    /// Returns the files in the order in which [`Self::config`] takes their contents.
+    fn all(&self) -> impl Iterator<Item = &BoundedFile> {
+        [&self.certificate, &self.key].into_iter().chain(&self.client_authorities)
     }
 
-    fn config(&self, read: [Read; 2]) -> Result<Arc<ServerConfig>, TlsError> {
-        let [certificate, key] = read.map(|read| read.map(|(_, bytes)| Zeroizing::new(bytes)));
+    async fn read(&self) -> Vec<Read> {
+        let mut read = Vec::new();
+        for file in self.all() {
+            read.push(match file.read_if_changed(None).await {
+                Ok(FileContent::Changed(version, bytes)) => Ok((version, bytes)),
+                Ok(FileContent::Unchanged) => Err(std::io::ErrorKind::Other.into()),
+                Err(error) => Err(error),
+            });
+        }
+        read
+    }
+
+    fn config(&self, read: Vec<Read>) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut contents = read.into_iter().map(|read| read.map(|(_, bytes)| Zeroizing::new(bytes)));
+        let mut next = || contents.next().unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));
+        let (certificate, key) = (next(), next());
+        let verifier = match &self.client_authorities {
+            None => None,
+            Some(file) => {
+                let of_file = |source| TlsError::ClientAuthorities { path: file.path().to_owned(), source };
+                Some(client_verifier(next()).map_err(of_file)?)
+            }
+        };
         let [certificate_path, key_path] = [&self.certificate, &self.key].map(|file| file.path().to_owned());
         let chain = certificate.map_err(pem::Error::Io).and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect());
         let chain: Vec<_> = chain.map_err(|source| TlsError::Certificate { path: certificate_path.clone(), source })?;
@@ -150,7 +184,7 @@ impl Files {
         }
         let key = key.map_err(pem::Error::Io).and_then(|pem| PrivateKeyDer::from_pem_slice(&pem));
         let key = key.map_err(|source| TlsError::Key { path: key_path.clone(), source })?;
-        let mut config = configure(chain, key).map_err(|source| TlsError::Pair {
+        let mut config = configure(chain, key, verifier).map_err(|source| TlsError::Pair {
             certificate: certificate_path,
             key: key_path,
             source,
@@ -160,14 +194,49 @@ impl Files {
     }
 }
 
-fn versions(read: &[Read; 2]) -> Versions {
-    read.each_ref().map(|read| read.as_ref().ok().map(|(version, _)| *version))
+fn versions(read: &[Read]) -> Versions {
+    read.iter().map(|read| read.as_ref().ok().map(|(version, _)| *version)).collect()
 }
 
-fn configure(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<ServerConfig, rustls::Error> {
+fn configure(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
+    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12])?;
+    let config = match verifier {
+        None => config.with_no_client_auth(),
+        Some(verifier) => config.with_client_cert_verifier(verifier),
+    };
+    config.with_single_cert(chain, key)
+}
+
+/// Returns the check of client certificates. A client without a certificate is served too.
+fn client_verifier(
+    pem: std::io::Result<Zeroizing<Vec<u8>>>,
+) -> Result<Arc<dyn ClientCertVerifier>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem?) {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    Ok(builder.allow_unauthenticated().build()?)
+}
+
+/// Returns the verified certificate of the client of a connection, if it presented one.
+pub(super) fn client_certificate<S>(stream: &TlsStream<S>) -> Option<Arc<ClientCertificate>> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates()?.first()?;
+    let certificate = ClientCertificate::parse(leaf);
+    if certificate.is_err() {
+        tracing::debug!("a verified client certificate cannot be read");
+    }
+    certificate.ok().map(Arc::new)
+}
+
+/// Returns the first certificate of a PEM file (DER).
+pub(super) fn first_certificate(pem: &[u8]) -> Option<Vec<u8>> {
+    CertificateDer::from_pem_slice(pem).ok().map(|certificate| certificate.to_vec())
 }

@@ -113,6 +113,15 @@ pub struct AgentAuth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
+    /// The URI in its client certificate (RFC 8705 §2.1.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_san_uri: Option<String>,
+    /// The DNS name in its client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_san_dns: Option<String>,
+    /// The subject of its client certificate, in the form of RFC 4514.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_auth_subject_dn: Option<String>,
     /// The workloads that authenticate as this agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workload: Vec<Workload>,
@@ -200,7 +209,17 @@ impl AgentAuth {
     #[must_use]
     pub fn has_credential(&self) -> bool {
         let has_secret = self.client_secret_hash.is_some() || self.client_secret_sha256.is_some();
-        has_secret || self.has_keys() || !self.workload.is_empty()
+        has_secret || self.has_keys() || !self.workload.is_empty() || self.certificate_names().next().is_some()
+    }
+
+    /// Returns the keys that name its client certificate, each with its value.
+    pub fn certificate_names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let names = [
+            ("tls_client_auth_san_uri", &self.tls_client_auth_san_uri),
+            ("tls_client_auth_san_dns", &self.tls_client_auth_san_dns),
+            ("tls_client_auth_subject_dn", &self.tls_client_auth_subject_dn),
+        ];
+        names.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)))
     }
 
     /// Returns true if the agent may sign client assertions.
@@ -226,6 +245,7 @@ impl fmt::Debug for AgentAuth {
             .field("assertion_audience", &self.assertion_audience)
             .field("max_assertion_lifetime", &self.max_assertion_lifetime)
             .field("ca_file", &self.ca_file)
+            .field("certificate", &self.certificate_names().collect::<Vec<_>>())
             .field("workload", &self.workload)
             .finish()
     }

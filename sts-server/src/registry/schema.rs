@@ -78,6 +78,9 @@ pub(super) static AUTH: Schema = Schema {
         optional("assertion_audience", Shape::Text(reads::<AssertionAudience>)),
         optional("max_assertion_lifetime", TTL),
         optional("ca_file", TEXT),
+        optional("tls_client_auth_san_uri", TEXT),
+        optional("tls_client_auth_san_dns", TEXT),
+        optional("tls_client_auth_subject_dn", TEXT),
         optional("workload", Shape::Tables(&WORKLOAD)),
     ],
 };

@@ -25,6 +25,7 @@ impl View<'_> {
             trusted: &self.snapshot.trusted,
             secrets: &self.sts.secrets,
             proofs: &self.sts.proofs,
+            certificate: None,
             rates: &self.sts.rates,
             revocations: &self.snapshot.revocations,
             issuer: &self.sts.issuer,

@@ -30,6 +30,7 @@ pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut 
         checked.secrets(faults);
         checked.keys(faults);
         checked.assertions(faults);
+        checked.certificate(faults);
         for (index, workload) in auth.workload.iter().enumerate() {
             checked.workload(context, index, workload, faults);
         }
@@ -86,6 +87,9 @@ fn class(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
         ("auth.client_secret_sha256", auth.client_secret_sha256.is_some()),
         ("auth.jwks", auth.jwks.is_some()),
         ("auth.jwks_uri", auth.jwks_uri.is_some()),
+        ("auth.tls_client_auth_san_uri", auth.tls_client_auth_san_uri.is_some()),
+        ("auth.tls_client_auth_san_dns", auth.tls_client_auth_san_dns.is_some()),
+        ("auth.tls_client_auth_subject_dn", auth.tls_client_auth_subject_dn.is_some()),
     ];
     for (key, _) in others.into_iter().filter(|(_, given)| *given) {
         let message = format!("agent {id:?} is a class, whose instances authenticate as workloads alone");
@@ -183,6 +187,18 @@ impl Auth<'_> {
         if count == 0 || count > SecretHashes::MAX {
             let message = format!("{key} of agent {id:?} holds {count} hashes: 1 or {} are read", SecretHashes::MAX);
             faults.push(place.error(&format!("auth.{key}"), message));
+        }
+    }
+
+    /// Checks that one name at most identifies the client certificate (RFC 8705 §2.1.2).
+    fn certificate(&self, faults: &mut Vec<Fault>) {
+        for (index, (key, value)) in self.auth.certificate_names().enumerate() {
+            let message = match (value.trim().is_empty(), index) {
+                (true, _) => format!("{key} of agent {:?} is empty", self.id),
+                (false, 0) => continue,
+                (false, _) => format!("agent {:?} has several names of its certificate; keep one of them", self.id),
+            };
+            faults.push(self.place.error(&format!("auth.{key}"), message));
         }
     }
 

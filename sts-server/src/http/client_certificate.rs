@@ -1,0 +1,82 @@
+//! The client certificate that a trusted proxy passes on in a header.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName};
+use percent_encoding::percent_decode_str;
+
+use super::tls;
+use crate::client_auth::ClientCertificate;
+use crate::config::ClientCertificateHeader;
+
+/// Returns the certificate of the client of a trusted proxy. Returns `None` unless the request has exactly one such
+/// header, with a certificate.
+pub(super) fn forwarded(header: ClientCertificateHeader, headers: &HeaderMap) -> Option<Arc<ClientCertificate>> {
+    let name = match header {
+        ClientCertificateHeader::ClientCert => HeaderName::from_static("client-cert"),
+        ClientCertificateHeader::XForwardedClientCert => HeaderName::from_static("x-forwarded-client-cert"),
+    };
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let value = value.to_str().ok()?;
+    let der = match header {
+        ClientCertificateHeader::ClientCert => byte_sequence(value)?,
+        ClientCertificateHeader::XForwardedClientCert => envoy(value)?,
+    };
+    ClientCertificate::parse(&der).ok().map(Arc::new)
+}
+
+/// Reads a byte sequence of RFC 8941 §3.3.5, which RFC 9440 §2.1 demands.
+fn byte_sequence(value: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(value.trim().strip_prefix(':')?.strip_suffix(':')?).ok()
+}
+
+/// Reads `Cert` of the last element of Envoy's `X-Forwarded-Client-Cert`, which the nearest proxy wrote: a PEM file in
+/// percent-encoding.
+fn envoy(value: &str) -> Option<Vec<u8>> {
+    let element = split(value, ',').pop()?;
+    let mut certificates = split(&element, ';').into_iter().filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("cert").then(|| value.trim().trim_matches('"').to_owned())
+    });
+    let (Some(certificate), None) = (certificates.next(), certificates.next()) else { return None };
+    tls::first_certificate(&percent_decode_str(&certificate).collect::<Vec<u8>>())
+}
+
+/// Splits a text at a separator outside of quotes.
+fn split(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for char in text.chars() {
+        if char == '"' && !is_escaped {
+            is_quoted = !is_quoted;
+        }
+        is_escaped = char == '\\' && !is_escaped;
+        match parts.last_mut() {
+            Some(part) if char != separator || is_quoted => part.push(char),
+            Some(_) | None => parts.push(String::new()),
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_within_quotes_do_not_split() {
+        let value = "By=spiffe://a;Subject=\"CN=a,O=\\\"b;c\\\"\",Hash=1;Cert=\"x\"";
+        assert_eq!(split(value, ','), ["By=spiffe://a;Subject=\"CN=a,O=\\\"b;c\\\"\"", "Hash=1;Cert=\"x\""]);
+    }
+
+    #[test]
+    fn rfc_9440_section_2_1_a_byte_sequence_is_strict() {
+        assert_eq!(byte_sequence(":AQID:"), Some(vec![1, 2, 3]));
+        for other in ["AQID", ":AQID", "AQID:", ":AQ ID:", ":-_8=:", ""] {
+            assert_eq!(byte_sequence(other), None, "{other}");
+        }
+    }
+}
