@@ -36,13 +36,13 @@ pub use rows::{
 #[derive(Debug, Error)]
 pub enum StorageError {
     /// The database is unreachable, overloaded or shutting down. The same call may succeed later.
-    #[error("the database is out of reach")]
+    #[error("the database cannot be reached")]
     Unavailable(#[source] sqlx::Error),
     /// The database returned an unexpected error: a bug of this service or bad content.
-    #[error("the database answered with an error")]
+    #[error("the database returned an error")]
     Broken(#[source] sqlx::Error),
     /// A schema migration failed.
-    #[error("the database could not be migrated")]
+    #[error("failed to migrate the database")]
     Migration(#[source] sqlx::migrate::MigrateError),
     /// A row has content that no version of this service writes.
     #[error("a row of {table} is malformed: {reason}")]
@@ -65,7 +65,7 @@ pub enum StorageError {
     #[error("the rows of the database have no codes: review them, then seal them with `sts-server registry accept`")]
     Unsealed,
     /// The scheme of the database URL is not supported.
-    #[error("the database URL is not served: it must begin with sqlite: or postgres:")]
+    #[error("unsupported database URL: it must begin with sqlite: or postgres:")]
     Url,
 }
 
