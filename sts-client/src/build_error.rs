@@ -33,6 +33,9 @@ pub enum BuildError {
         #[source]
         source: sts_jose::SigningKeyError,
     },
+    /// The key for proofs of possession could not be generated.
+    #[error("no key for proofs of possession can be generated")]
+    ProofKey(#[from] sts_jose::SigningKeyError),
     /// The HTTP client could not be built.
     #[error("no http client can be made")]
     Http(#[from] sts_jose::HttpClientError),

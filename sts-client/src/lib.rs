@@ -116,6 +116,7 @@ pub mod inbound;
 pub mod integrations;
 pub mod net;
 pub mod outcome;
+mod possession;
 pub mod propagate;
 #[cfg(all(feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../RECIPES.md")]

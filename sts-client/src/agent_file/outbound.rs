@@ -28,6 +28,8 @@ pub(super) struct StsTable {
     private_key_file: Option<PathBuf>,
     signing_alg: Option<Algorithm>,
     token_file: Option<PathBuf>,
+    #[serde(default)]
+    dpop: bool,
     ca_file: Option<PathBuf>,
     #[serde(default)]
     allow_http: bool,
@@ -89,6 +91,9 @@ impl StsTable {
         let mut builder = Sts::builder(self.issuer, self.client_id, credentials);
         if let Some(path) = self.ca_file {
             builder = builder.ca_pem(read_file(&path)?);
+        }
+        if self.dpop {
+            builder = builder.dpop();
         }
         if self.allow_http {
             builder = builder.allow_http();

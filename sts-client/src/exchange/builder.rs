@@ -14,6 +14,7 @@ use super::{Sts, StsInner};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
 use crate::net::{HttpTransport, Transport};
+use crate::possession::Prover;
 
 /// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct StsBuilder {
     ca_pem: Option<Vec<u8>>,
     keys: Option<KeySource>,
     transport: Option<Arc<dyn Transport>>,
+    dpop: bool,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -41,6 +43,7 @@ impl StsBuilder {
             ca_pem: None,
             keys: None,
             transport: None,
+            dpop: false,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -96,6 +99,24 @@ impl StsBuilder {
         self
     }
 
+    /// Binds every token to a new ES256 key of this process (DPoP, RFC 9449), so that a copied token
+    /// is useless elsewhere. Every request for a token, and every call with one, then carries a proof. A
+    /// token that the STS does not bind is discarded.
+    ///
+    /// A route whose target cannot check proofs is [`Route::bearer_only`](crate::Route::bearer_only).
+    ///
+    /// ```
+    /// # use sts_client::{Credentials, Sts};
+    /// let secret = Credentials::ClientSecret("secret".into());
+    /// let sts = Sts::builder("https://sts.example.com", "coordinator", secret).dpop().build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn dpop(mut self) -> Self {
+        self.dpop = true;
+        self
+    }
+
     /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -114,7 +135,7 @@ impl StsBuilder {
     ///
     /// # Errors
     /// [`BuildError::Contradiction`] when the issuer is not an allowed http(s) URL, or a time limit
-    /// is zero; [`BuildError::Http`].
+    /// is zero; [`BuildError::Http`]; [`BuildError::ProofKey`].
     pub fn build(self) -> Result<Sts, BuildError> {
         if self.policy.deadline.is_zero() || self.policy.attempt_timeout.is_zero() {
             // With a time limit of zero, every call would be an outage and every fallback would
@@ -147,6 +168,10 @@ impl StsBuilder {
             transport: Arc::clone(&transport),
             clock: Arc::clone(&self.clock),
         })?;
+        let prover = match self.dpop {
+            true => Some(Prover::generate(Arc::clone(&self.clock), Arc::clone(&self.entropy))?),
+            false => None,
+        };
         Ok(Sts(Arc::new(StsInner {
             issuer: self.issuer,
             client_id: self.client_id,
@@ -157,6 +182,7 @@ impl StsBuilder {
             budget: RetryBudget::default(),
             recent_answers: RecentAnswers::default(),
             transport,
+            prover,
             clock: self.clock,
             entropy: self.entropy,
         })))

@@ -43,10 +43,17 @@ pub(super) enum Keys {
 /// The members that are read from the metadata.
 #[derive(Debug, Clone)]
 pub(super) struct Metadata {
-    pub(super) token_endpoint: Uri,
-    pub(super) introspection_endpoint: Option<Uri>,
+    pub(super) token_endpoint: Endpoint,
+    pub(super) introspection_endpoint: Option<Endpoint>,
     pub(super) keys: KeySource,
     jwks_uri: Option<Url>,
+}
+
+/// An endpoint of the STS, as a URL for proofs and as the URI of requests.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    pub(super) url: Url,
+    pub(super) uri: Uri,
 }
 
 /// The cached metadata of one STS. Cloning is cheap and shares it.
@@ -69,6 +76,13 @@ struct DiscoveryState {
 }
 
 type Fetched = Result<Arc<Metadata>, ExchangeError>;
+
+impl Endpoint {
+    fn new(name: &str, url: Url) -> Result<Self, ExchangeError> {
+        let uri = uri(name, &url)?;
+        Ok(Self { url, uri })
+    }
+}
 
 impl Discovery {
     /// Checks the configuration. Fetches nothing yet.
@@ -167,9 +181,9 @@ impl DiscoveryInner {
         let introspection_endpoint = self.endpoint(document, "introspection_endpoint")?;
         let jwks_uri = self.endpoint(document, "jwks_uri")?;
         Ok(Metadata {
-            token_endpoint: uri("token_endpoint", &token_endpoint)?,
+            token_endpoint: Endpoint::new("token_endpoint", token_endpoint)?,
             introspection_endpoint: introspection_endpoint
-                .map(|url| uri("introspection_endpoint", &url))
+                .map(|url| Endpoint::new("introspection_endpoint", url))
                 .transpose()?,
             keys: self.keys(jwks_uri.as_ref())?,
             jwks_uri,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use sts_jose::{Clock, HttpClientError};
@@ -38,7 +38,8 @@ use crate::call::{
 };
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
-use crate::net::{HttpClient, HttpOptions, bearer};
+use crate::net::{HttpClient, HttpOptions};
+use crate::possession::{DPOP, Prover, TokenHeader};
 use crate::service_account::Slot;
 use decide::{Answer, Decision, InboundToken, Plan, after, before};
 use hop::{Exchange, Hop};
@@ -79,6 +80,30 @@ pub enum Credential {
     Fallback,
     /// The user's own token.
     PassThrough,
+}
+
+/// The request of a call, as far as its proof of possession names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination<'a> {
+    /// The HTTP method; `None` if it is unknown.
+    pub(crate) method: Option<&'a Method>,
+    pub(crate) url: &'a Url,
+}
+
+/// The credential that was set on a call.
+pub(crate) struct Applied {
+    credential: Credential,
+    #[cfg_attr(
+        not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
+        expect(dead_code, reason = "only integrations that see answers read it")
+    )]
+    proven: Proven,
+}
+
+/// The token of a call, and the nonce in its proof.
+struct Proven {
+    token: TokenHeader,
+    nonce: Option<Arc<str>>,
 }
 
 impl Propagator {
@@ -123,13 +148,19 @@ impl Propagator {
     /// [`Self::apply_as`] takes more into account. An existing `Idempotency-Key` stays: set it for
     /// a call that you retry.
     ///
+    /// A token that is bound to the key of the agent
+    /// ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) needs a proof that names the method of
+    /// the call, so such a call needs [`Self::apply_as`].
+    ///
     /// # Errors
     /// See [`Error`].
     pub async fn apply(&self, context: &CallContext, url: &Url, headers: &mut HeaderMap) -> Result<Credential, Error> {
         self.apply_as(context, url, headers, OutboundOperation::Unknown).await
     }
 
-    /// Does the same as [`Self::apply`], with an idempotency key that depends on more than the URL.
+    /// Does the same as [`Self::apply`], with an idempotency key that depends on more than the URL. A
+    /// bound token gets the proof of the call in the header `DPoP`: a new one for each attempt, so
+    /// call this for each attempt. Pass the headers of every answer to [`Self::learn_nonce`].
     ///
     /// ```no_run
     /// # use http::{HeaderMap, Method};
@@ -150,6 +181,19 @@ impl Propagator {
         headers: &mut HeaderMap,
         operation: OutboundOperation<'_>,
     ) -> Result<Credential, Error> {
+        let method = operation.method();
+        let applied = self.set(context, Destination { method, url }, headers, operation).await?;
+        Ok(applied.credential)
+    }
+
+    /// Does the same as [`Self::apply_as`], for a call whose method the operation does not name.
+    pub(crate) async fn set(
+        &self,
+        context: &CallContext,
+        Destination { method, url }: Destination<'_>,
+        headers: &mut HeaderMap,
+        operation: OutboundOperation<'_>,
+    ) -> Result<Applied, Error> {
         headers::strip(headers);
         headers::lead_to(url, headers);
         let span =
@@ -161,7 +205,8 @@ impl Propagator {
         };
         metrics::counter!("sts_client_decisions_total", "decision" => decision).increment(1);
         let (outbound, hop) = outbound?;
-        headers.insert(AUTHORIZATION, outbound.authorization);
+        let nonce = prove(&outbound.token, method, url, headers)?;
+        headers.insert(AUTHORIZATION, outbound.token.authorization().clone());
         if let Some(tenant) = outbound.tenant {
             headers.insert(X_TENANT_ID, tenant);
         }
@@ -172,7 +217,28 @@ impl Propagator {
         // The count changes only here, so a call that failed does not change the keys of later
         // calls.
         operation.put_key(url, hop.route.idempotency, context.headers(), headers);
-        Ok(outbound.credential)
+        Ok(Applied { credential: outbound.credential, proven: Proven { token: outbound.token, nonce } })
+    }
+
+    /// Keeps the nonce that the target gave in an answer (`DPoP-Nonce`, RFC 9449 §9), for the proofs of
+    /// later calls to its origin. A target may give one in an answer of any status. A target that
+    /// answers 401 with `error="use_dpop_nonce"` expects the same call with a proof that has it. The
+    /// integrations do both.
+    ///
+    /// ```
+    /// # use sts_client::{Propagator, http::HeaderMap, url::Url};
+    /// fn answered(propagator: &Propagator, url: &Url, headers: &HeaderMap) {
+    ///     propagator.learn_nonce(url, headers);
+    /// }
+    /// ```
+    pub fn learn_nonce(&self, url: &Url, headers: &HeaderMap) {
+        if let Some(prover) = self.prover() {
+            prover.learn_nonce(url, headers);
+        }
+    }
+
+    fn prover(&self) -> Option<&Prover> {
+        self.0.sts.as_ref().and_then(Sts::prover)
     }
 
     /// Gets the tokens for calls to `urls` on behalf of `context`, several at the same time, so
@@ -262,19 +328,19 @@ fn decision_name(error: &Error) -> &'static str {
 /// The credential of one call, and its tenant.
 struct Outbound {
     credential: Credential,
-    authorization: HeaderValue,
+    token: TokenHeader,
     tenant: Option<HeaderValue>,
 }
 
 impl Outbound {
-    fn new(credential: Credential, authorization: HeaderValue, context: &CallContext) -> Result<Self, Error> {
+    fn new(credential: Credential, token: TokenHeader, context: &CallContext) -> Result<Self, Error> {
         let tenant = match context.tenant().map(|tenant| HeaderValue::from_str(tenant.as_str())) {
             None => None,
             Some(Ok(tenant)) => Some(tenant),
             // A valid tenant has no such characters, and a call must not leave without its tenant.
             Some(Err(_)) => return Err(Error::Refused { code: RefusalCode::INVALID_TENANT }),
         };
-        Ok(Self { credential, authorization, tenant })
+        Ok(Self { credential, token, tenant })
     }
 }
 
@@ -292,7 +358,7 @@ impl PropagatorInner {
             Plan::Exchange { user, exchange, stand_in } => {
                 let answer = self.answer(&hop.route, context, user, exchange).await?;
                 match after(stand_in, answer) {
-                    Decision::Exchanged(token) => Outbound::new(Credential::Exchanged, token.authorization(), context),
+                    Decision::Exchanged(token) => Outbound::new(Credential::Exchanged, token.header().clone(), context),
                     Decision::Fallback { stand_in, outage } => fall_back(stand_in, &hop.route, context, outage).await,
                     Decision::InvalidToken => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
                     Decision::Refused(error) | Decision::Unavailable(error) => Err(error.into()),
@@ -300,12 +366,12 @@ impl PropagatorInner {
             }
             Plan::ServiceAccount(own) => {
                 let token = own.current(context.headers().correlation_id()).await?;
-                Outbound::new(Credential::ServiceAccount, token.authorization_for(context.tenant())?, context)
+                Outbound::new(Credential::ServiceAccount, token.header_for(context.tenant())?, context)
             }
             Plan::PassThrough(user) => {
-                let authorization = bearer::authorization(user.verified().token.expose_secret())
+                let header = TokenHeader::bearer(user.verified().token.expose_secret())
                     .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;
-                Outbound::new(Credential::PassThrough, authorization, context)
+                Outbound::new(Credential::PassThrough, header, context)
             }
             Plan::InvalidToken => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
             Plan::LoginRequired => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
@@ -376,6 +442,29 @@ impl PropagatorInner {
     }
 }
 
+/// Adds the proof of a bound token. Returns the nonce in it.
+fn prove(
+    token: &TokenHeader,
+    method: Option<&Method>,
+    url: &Url,
+    headers: &mut HeaderMap,
+) -> Result<Option<Arc<str>>, Error> {
+    if !token.is_bound() {
+        return Ok(None);
+    }
+    let method = method.ok_or_else(|| {
+        Error::misconfigured(
+            "the token is bound to a key, and its proof needs the method of the call: use Propagator::apply_as with OutboundOperation::Request",
+        )
+    })?;
+    let proof = token.prove(method, url);
+    let proof = proof.map_err(|error| Error::misconfigured(format!("no proof of possession for the call: {error}")))?;
+    Ok(proof.and_then(|proof| {
+        headers.insert(DPOP, proof.header);
+        proof.nonce
+    }))
+}
+
 async fn fall_back(
     stand_in: &Arc<Slot>,
     route: &Route,
@@ -384,7 +473,7 @@ async fn fall_back(
 ) -> Result<Outbound, Error> {
     let correlation_id = context.headers().correlation_id();
     let token = stand_in.stand_in(correlation_id, outage).await?;
-    let authorization = token.authorization_for(context.tenant())?;
+    let header = token.header_for(context.tenant())?;
     tracing::warn!(
         %correlation_id,
         tenant_id = context.tenant().map(tracing::field::display),
@@ -392,5 +481,5 @@ async fn fall_back(
         audience = route.audience.as_deref(),
         "the service account stands in for the sts, which is out of reach"
     );
-    Outbound::new(Credential::Fallback, authorization, context)
+    Outbound::new(Credential::Fallback, header, context)
 }
