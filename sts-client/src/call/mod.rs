@@ -9,6 +9,7 @@ mod caller;
 mod context;
 pub(crate) mod headers;
 mod idempotency_key;
+mod possession;
 mod refusal_code;
 mod route;
 
@@ -18,6 +19,8 @@ pub use context::{CallContext, MissingContext, Scoped};
 pub(crate) use headers::single;
 pub use headers::{CorrelationId, PropagatedHeaders, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
 pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
+pub use possession::Possession;
+pub(crate) use possession::{Challenges, Scheme};
 pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, OutboundKey, Route, RouteError, WithoutUser};
 pub(crate) use route::{Routes, without_secrets};
