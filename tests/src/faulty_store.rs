@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges,
-    KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
+    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
     StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
@@ -182,7 +182,7 @@ impl Store for FaultyStore {
         self.unless(&[])?.ancestors(jti).await
     }
 
-    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
         self.unless(&[])?.audit(filter, limit).await
     }
 

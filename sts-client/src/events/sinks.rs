@@ -67,6 +67,16 @@ impl EventSink for ToTracing {
 }
 
 /// Keeps events in memory, for tests and measurements.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::events::{EventSinks, Recorded};
+///
+/// let recorded = Arc::new(Recorded::default());
+/// let sinks = EventSinks::to(recorded.clone());
+/// // … requests to the agent under test …
+/// assert!(recorded.take().is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct Recorded(Mutex<Vec<Event>>);
 

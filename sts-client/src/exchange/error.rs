@@ -7,6 +7,28 @@ use crate::call::RefusalCode;
 use crate::net::TransportError;
 
 /// The error of a request to the STS for a token. Cheap to clone.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::exchange::{ExchangeError, ExchangeRequest};
+/// use sts_client::test_util::{MockAnswer, MockSts};
+/// use sts_client::{Caller, Route};
+///
+/// let mock = MockSts::new();
+/// mock.answer_with(MockAnswer::Refuse("invalid_target"));
+/// let alice = Caller::for_test().build();
+/// let route = Route::to("https://payroll.shop.example/".parse()?).audience("payroll");
+/// let request = ExchangeRequest { subject: &alice, route: &route, correlation_id: alice.correlation_id() };
+/// match mock.sts("coordinator").exchange(request).await {
+///     Err(ExchangeError::Refused { code }) => assert_eq!(code.as_str(), "invalid_target"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExchangeError {
@@ -45,6 +67,15 @@ pub enum ExchangeError {
 }
 
 /// The reason why the STS counts as unreachable.
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::exchange::Outage;
+///
+/// let outage = Outage::Status { status: 503, retry_after: Some(Duration::from_secs(2)) };
+/// assert_eq!(outage.retry_after(), Some(Duration::from_secs(2)));
+/// assert_eq!(Outage::BreakerOpen.retry_after(), None);
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Outage {

@@ -63,8 +63,9 @@ impl TrustedIssuer {
         match self.reading {
             Reading::Sts => Slot::IssuedToken.accepts(typ),
             Reading::Outside(_) => {
-                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some() && Slot::JwtSvid.accepts(typ);
-                is_svid || Slot::AccessToken.accepts(typ)
+                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some();
+                let slot = if is_svid { Slot::JwtSvid } else { Slot::AccessToken };
+                slot.accepts(typ)
             }
         }
     }

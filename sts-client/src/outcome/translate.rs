@@ -23,6 +23,15 @@ use crate::error::Error;
 /// without a name makes the outcome `failed_dependency` with the code `FIELD_NOT_MAPPED`. An
 /// operation becomes `failed_dependency` with `OPERATION_NOT_FOLLOWED` if this agent has no status
 /// URL for it.
+///
+/// ```
+/// use sts_client::outcome::{Halted, Location, Translator};
+///
+/// let inventory = Translator::of("inventory").field("sku", "product", Location::Body);
+/// let ours = inventory.translate(Halted::error("DB_DOWN", "the database is down"));
+/// assert!(matches!(ours, Halted::FailedDependency(_)));
+/// assert_eq!(ours.detail().message, "inventory: the database is down");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Translator {
     dependency: String,

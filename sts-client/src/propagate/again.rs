@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
 use super::operation::OutboundOperation;
-use super::{Applied, Credential, Destination, Propagator, Proven};
+use super::proof::{Applied, Destination, Proven};
+use super::{Credential, Propagator};
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
 #[cfg(any(feature = "a2a", feature = "rmcp"))]

@@ -14,13 +14,14 @@ mod builder;
 pub mod decide;
 mod hop;
 mod operation;
+mod proof;
 mod start_error;
 
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use sts_jose::{Clock, HttpClientError};
@@ -39,10 +40,12 @@ use crate::call::{
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
 use crate::net::{HttpClient, HttpOptions};
-use crate::possession::{DPOP, Prover, TokenHeader};
+use crate::possession::TokenHeader;
 use crate::service_account::Slot;
 use decide::{Answer, Decision, InboundToken, Plan, after, before};
 use hop::{Exchange, Hop};
+pub(crate) use proof::{Applied, Destination};
+use proof::{Proven, prove};
 
 /// The value of `X-Delegation-Fallback`.
 const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
@@ -53,6 +56,26 @@ const PREFETCHES: usize = 8;
 /// Sets the credential and the headers that the route of an outbound call allows, and no others. A
 /// clone is cheap and shares the cache and the connections. Dropping the last clone stops the
 /// background tasks.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::MockSts;
+/// use sts_client::{CallContext, Caller, Propagator, Route, http::HeaderMap};
+///
+/// let url: sts_client::url::Url = "https://inventory.shop.example/stock".parse()?;
+/// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory");
+/// let propagator = Propagator::builder().sts(MockSts::new().sts("coordinator")).route(route).build().await?;
+///
+/// let alice = CallContext::from(Caller::for_test().subject("alice").build());
+/// let mut headers = HeaderMap::new();
+/// propagator.apply(&alice, &url, &mut headers).await?;
+/// assert!(headers["authorization"].to_str()?.starts_with("Bearer "));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone)]
 pub struct Propagator(Arc<PropagatorInner>);
 
@@ -70,6 +93,15 @@ struct PropagatorInner {
 }
 
 /// The kind of credential that a call carries.
+///
+/// ```
+/// use sts_client::propagate::Credential;
+///
+/// /// Whether the target sees the user, and not this agent alone.
+/// fn names_the_user(credential: Credential) -> bool {
+///     matches!(credential, Credential::Exchanged | Credential::PassThrough)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A token that the STS issued for this hop. It names the user and the actor.
@@ -82,32 +114,19 @@ pub enum Credential {
     PassThrough,
 }
 
-/// The request of a call, as far as its proof of possession names it.
-#[derive(Clone, Copy)]
-pub(crate) struct Destination<'a> {
-    /// The HTTP method; `None` if it is unknown.
-    pub(crate) method: Option<&'a Method>,
-    pub(crate) url: &'a Url,
-}
-
-/// The credential that was set on a call.
-pub(crate) struct Applied {
-    credential: Credential,
-    #[cfg_attr(
-        not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
-        expect(dead_code, reason = "only integrations that see answers read it")
-    )]
-    proven: Proven,
-}
-
-/// The token of a call, and the nonce in its proof.
-struct Proven {
-    token: TokenHeader,
-    nonce: Option<Arc<str>>,
-}
-
 impl Propagator {
     /// Returns a builder without routes, STS or service account.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::{Propagator, Route};
+    ///
+    /// let userinfo = Route::to("https://login.example.com/userinfo".parse()?).pass_through();
+    /// let propagator = Propagator::builder().route(userinfo).build().await?;
+    /// assert!(propagator.sts().is_none());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn builder() -> PropagatorBuilder {
         PropagatorBuilder::new()
@@ -151,6 +170,33 @@ impl Propagator {
     /// A token that is bound to the key of the agent
     /// ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) needs a proof that names the method of
     /// the call, so such a call needs [`Self::apply_as`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-util")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::test_util::MockSts;
+    /// use sts_client::propagate::Credential;
+    /// use sts_client::{CallContext, Caller, Error, Propagator, Route, http::HeaderMap};
+    ///
+    /// let url: sts_client::url::Url = "https://inventory.shop.example/stock".parse()?;
+    /// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory");
+    /// let propagator = Propagator::builder().sts(MockSts::new().sts("coordinator")).route(route).build().await?;
+    ///
+    /// let alice = CallContext::from(Caller::for_test().subject("alice").tenant("acme").build());
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("authorization", "Bearer of another".parse()?);
+    /// assert_eq!(propagator.apply(&alice, &url, &mut headers).await?, Credential::Exchanged);
+    /// assert_eq!(headers["x-tenant-id"], "acme");
+    ///
+    /// // No route leads there, and no credential is left in the headers.
+    /// let refused = propagator.apply(&alice, &"https://payroll.shop.example/".parse()?, &mut headers).await;
+    /// assert!(matches!(refused, Err(Error::NoRoute { .. })));
+    /// assert!(!headers.contains_key("authorization"));
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "test-util"))]
+    /// # fn main() {}
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -218,27 +264,6 @@ impl Propagator {
         // calls.
         operation.put_key(url, hop.route.idempotency, context.headers(), headers);
         Ok(Applied { credential: outbound.credential, proven: Proven { token: outbound.token, nonce } })
-    }
-
-    /// Keeps the nonce that the target gave in an answer (`DPoP-Nonce`, RFC 9449 §9), for the proofs of
-    /// later calls to its origin. A target may give one in an answer of any status. A target that
-    /// answers 401 with `error="use_dpop_nonce"` expects the same call with a proof that has it. The
-    /// integrations do both.
-    ///
-    /// ```
-    /// # use sts_client::{Propagator, http::HeaderMap, url::Url};
-    /// fn answered(propagator: &Propagator, url: &Url, headers: &HeaderMap) {
-    ///     propagator.learn_nonce(url, headers);
-    /// }
-    /// ```
-    pub fn learn_nonce(&self, url: &Url, headers: &HeaderMap) {
-        if let Some(prover) = self.prover() {
-            prover.learn_nonce(url, headers);
-        }
-    }
-
-    fn prover(&self) -> Option<&Prover> {
-        self.0.sts.as_ref().and_then(Sts::prover)
     }
 
     /// Gets the tokens for calls to `urls` on behalf of `context`, several at the same time, so
@@ -440,29 +465,6 @@ impl PropagatorInner {
             },
         })
     }
-}
-
-/// Adds the proof of a bound token. Returns the nonce in it.
-fn prove(
-    token: &TokenHeader,
-    method: Option<&Method>,
-    url: &Url,
-    headers: &mut HeaderMap,
-) -> Result<Option<Arc<str>>, Error> {
-    if !token.is_bound() {
-        return Ok(None);
-    }
-    let method = method.ok_or_else(|| {
-        Error::misconfigured(
-            "the token is bound to a key, and its proof needs the method of the call: use Propagator::apply_as with OutboundOperation::Request",
-        )
-    })?;
-    let proof = token.prove(method, url);
-    let proof = proof.map_err(|error| Error::misconfigured(format!("no proof of possession for the call: {error}")))?;
-    Ok(proof.and_then(|proof| {
-        headers.insert(DPOP, proof.header);
-        proof.nonce
-    }))
 }
 
 async fn fall_back(

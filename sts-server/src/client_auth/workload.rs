@@ -83,8 +83,8 @@ pub async fn identify(
 ) -> Result<IdentifiedWorkload, WorkloadError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(WorkloadError::Parse)?;
     let typ = token.header().typ.as_deref();
-    let is_svid = || Slot::JwtSvid.accepts(typ) && names_trust_domain(context.registry, token.claims());
-    if !slot.accepts(typ) && !is_svid() {
+    let slot = if names_trust_domain(context.registry, token.claims()) { Slot::JwtSvid } else { slot };
+    if !slot.accepts(typ) {
         return Err(WorkloadError::Typ);
     }
     // This check comes before any fetch of keys. Otherwise a stranger could use up the forced

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 mod audit_bounds;
+mod audit_rows;
 mod coded;
 mod codes;
 mod columns;
@@ -22,12 +23,13 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
+pub use audit_rows::{AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow};
 pub use codes::RowCodes;
 pub use expiry::{CLOCK_MARGIN, forget_at};
 pub use rows::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, CodedRow, DatabaseState, EntryChange, EntryKind, EntryRow,
-    Fresh, FreshState, KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow,
-    RowCode, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
+    AuditKeyRow, Changed, CodedRow, DatabaseState, EntryChange, EntryKind, EntryRow, Fresh, FreshState, KeyChanges,
+    KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, RowCode, Stored, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 
 /// An error of the database or of its content.
@@ -212,13 +214,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// recorded or was purged.
     async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError>;
 
-    /// Returns up to `limit` matching audit rows, oldest first (by `id`). A page ends early once
-    /// its bodies reach [`AUDIT_PAGE_BYTES`].
+    /// Returns up to `limit` matching audit rows, ordered by `id`.
     ///
-    /// A caller that continues from the last `id` misses no row. The read takes no lock that blocks
-    /// writers. A search by time may miss events that differ by more than three minutes from the
-    /// order of their ids.
-    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
+    /// A page ends early once its bodies reach [`AUDIT_PAGE_BYTES`], and after a bounded number of
+    /// rows that were read and did not match. A page without rows can therefore have a next page.
+    ///
+    /// A caller that continues from the last `id`, oldest first, misses no row. The read takes no
+    /// lock that blocks writers. A search by time may miss events that differ by more than three
+    /// minutes from the order of their ids.
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError>;
 
     /// Returns up to `limit` audit rows after the given place, ordered by (writer,
     /// `writer_sequence`). For verification. A page ends early once its bodies reach

@@ -135,7 +135,7 @@ async fn clients_in_python_get_a_token_with_a_secret_of_reserved_characters_and_
 #[tokio::test]
 async fn clients_in_typescript_get_a_token_by_discovery() {
     let Some(npm) = tool("npm", "--version").await else {
-        assert!(std::env::var_os("CI").is_none(), ".ci/run installs npm");
+        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
         return;
     };
     let clients = Clients::open().await;

@@ -150,6 +150,6 @@ pub(super) async fn standing(store: &dyn Store) -> Vec<(RevocationKind, Option<S
 
 /// All audit rows, without their ids.
 pub(super) async fn audit_rows(store: &dyn Store) -> Vec<AuditRow> {
-    let stored = store.audit(&AuditFilter::default(), 100_000).await.unwrap();
+    let stored = store.audit(&AuditFilter::default(), 100_000).await.unwrap().rows;
     stored.iter().map(|stored| stored.row.well_formed().unwrap()).collect()
 }

@@ -36,8 +36,8 @@ use self::announce::Announcements;
 use self::error::PostgresError;
 use self::writer::Writer;
 use super::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges,
-    KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
+    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
     StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
@@ -281,7 +281,7 @@ impl Store for PostgresStore {
         within(record::ancestors(&self.pools.pool, jti)).await
     }
 
-    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
         within(audit::audit(&self.pools.audit, &self.settled, filter, limit)).await
     }
 
