@@ -81,6 +81,7 @@ impl Dpop {
     }
 
     /// Returns the nonce for the next proof of a caller, if proofs need one.
+    #[cfg(feature = "tower")]
     pub(super) fn newest_nonce(&self, now: Timestamp) -> Option<String> {
         let [newest, _] = self.nonces.as_ref()?.accepted(now);
         Some(newest)

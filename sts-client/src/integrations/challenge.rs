@@ -1,18 +1,15 @@
 //! The challenges with which a target refuses a call (RFC 6750 §3, RFC 9449 §7.1).
 
-#[cfg(any(feature = "reqwest", feature = "tower"))]
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
 use crate::possession::USE_DPOP_NONCE;
 use crate::propagate::again::TargetRefusal;
 
 /// The gRPC status `UNAUTHENTICATED`. The HTTP status of a gRPC answer is always 200.
-#[cfg(any(feature = "reqwest", feature = "tower"))]
 const GRPC_UNAUTHENTICATED: &str = "16";
 
 /// Returns the reason why the target refused the call, if the call may be repeated. The answer is
 /// then 401, or the gRPC equivalent, with a challenge that names the reason.
-#[cfg(any(feature = "reqwest", feature = "tower"))]
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Option<TargetRefusal> {
     let is_grpc = || headers.get("grpc-status").is_some_and(|status| status == GRPC_UNAUTHENTICATED);
     if status != 401 && !is_grpc() {

@@ -29,6 +29,10 @@ pub(crate) struct Applied {
 }
 
 /// The token of a call, and the nonce in its proof.
+#[cfg_attr(
+    not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
+    expect(dead_code, reason = "only integrations that see answers read it")
+)]
 pub(super) struct Proven {
     pub(super) token: TokenHeader,
     pub(super) nonce: Option<Arc<str>>,
