@@ -45,7 +45,7 @@ pub enum BuildError {
     #[error("no key for proofs of possession can be generated")]
     ProofKey(#[from] sts_jose::SigningKeyError),
     /// The HTTP client could not be built.
-    #[error("no http client can be made")]
+    #[error("failed to create the http client")]
     Http(#[from] sts_jose::HttpClientError),
     /// A required value is missing, or two values contradict each other.
     #[error("{0}")]

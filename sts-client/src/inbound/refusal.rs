@@ -142,7 +142,7 @@ impl Row {
         match self {
             Self::Absent => "a bearer token is required",
             Self::Request => "the Authorization or X-Tenant-ID header is repeated or malformed",
-            Self::Token => "the token is malformed, expired, revoked, not believed or not meant for this resource",
+            Self::Token => "the token is malformed, expired, revoked, not trusted or not meant for this resource",
             Self::Proof => {
                 "the DPoP proof is missing, malformed, too old, not for this request and token, or was used before"
             }

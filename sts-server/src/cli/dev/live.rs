@@ -26,10 +26,11 @@ pub(super) struct Decisions {
     filter: AuditFilter,
 }
 
-/// The registry file, and its text when it was last applied.
+/// The registry file, its text when it was last applied, and its text when it was last read.
 pub(super) struct WatchedRegistry {
     path: PathBuf,
-    text: Option<String>,
+    applied: Option<String>,
+    seen: Option<String>,
     administration: Administration,
 }
 
@@ -42,7 +43,7 @@ impl Decisions {
 
     /// Returns the events since the last call.
     pub(super) async fn next(&mut self) -> Result<Vec<Event>, StorageError> {
-        let rows = self.store.audit(&self.filter, PAGE).await?;
+        let rows = self.store.audit(&self.filter, PAGE).await?.rows;
         if let Some(last) = rows.last() {
             self.filter.after_id = Some(last.id);
         }
@@ -52,18 +53,33 @@ impl Decisions {
 
 impl WatchedRegistry {
     pub(super) fn new(path: PathBuf, administration: Administration) -> Self {
-        Self { path, text: None, administration }
+        Self { path, applied: None, seen: None, administration }
     }
 
-    /// Applies the file if its text has changed. Prints its faults; the former registry then stays
-    /// in force.
+    /// Applies the file if its text has changed and was the same at the last two reads. An editor
+    /// may empty a file before it writes it.
     pub(super) async fn follow(&mut self, out: &mut Output) -> Result<(), CliError> {
         let text = read(&self.path).ok();
-        if text == self.text {
-            return Ok(());
+        let is_settled = text == self.seen;
+        self.seen.clone_from(&text);
+        match text.filter(|text| is_settled && self.applied.as_ref() != Some(text)) {
+            Some(text) => self.apply(text, out).await,
+            None => Ok(()),
         }
-        self.text = text;
-        let reason = match self.administration.apply(&RegistryFile::read(&self.path), &By::default()).await {
+    }
+
+    /// Applies the file at the start.
+    pub(super) async fn begin(&mut self, out: &mut Output) -> Result<(), CliError> {
+        let text = read(&self.path)?;
+        self.seen = Some(text.clone());
+        self.apply(text, out).await
+    }
+
+    /// Applies a text of the file. Prints its faults; the former registry then stays in force.
+    async fn apply(&mut self, text: String, out: &mut Output) -> Result<(), CliError> {
+        let file = RegistryFile::parse(&self.path, &text);
+        self.applied = Some(text);
+        let reason = match self.administration.apply(&file, &By::default()).await {
             Ok(plan) => return out.faults(&plan.warnings),
             Err(ApplyError::Faults(faults)) => {
                 out.faults(&faults)?;
