@@ -1,5 +1,6 @@
 //! The builder of an [`Sts`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::retry::Policy;
 use super::{Sts, StsInner};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
-use crate::net::{HttpTransport, Transport};
+use crate::net::{CertificateFiles, HttpTransport, Transport};
 use crate::possession::Prover;
 
 /// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
@@ -40,6 +41,7 @@ pub struct StsBuilder {
     keys: Option<KeySource>,
     transport: Option<Arc<dyn Transport>>,
     dpop: bool,
+    certificate: Option<CertificateFiles>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -56,6 +58,7 @@ impl StsBuilder {
             keys: None,
             transport: None,
             dpop: false,
+            certificate: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -179,6 +182,26 @@ impl StsBuilder {
         self
     }
 
+    /// Presents a client certificate to the STS (mutual TLS, RFC 8705), from files in PEM that are read
+    /// again when they change. The STS may bind tokens to it. The agent then has to present the same
+    /// certificate to its targets ([`HttpOptions::client_certificate_files`]). With
+    /// [`Credentials::ClientCertificate`] it is also the client authentication.
+    ///
+    /// ```no_run
+    /// # use sts_client::{Credentials, Sts};
+    /// let sts = Sts::builder("https://sts.example.com", "coordinator", Credentials::ClientCertificate)
+    ///     .client_certificate_files("/run/secrets/agent.pem", "/run/secrets/agent.key")
+    ///     .build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    ///
+    /// [`HttpOptions::client_certificate_files`]: crate::HttpOptions::client_certificate_files
+    #[must_use]
+    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certificate = Some(CertificateFiles { certificate: certificate.into(), key: key.into() });
+        self
+    }
+
     /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -216,11 +239,27 @@ impl StsBuilder {
                 "deadline and attempt_timeout must be greater than zero (sts.deadline_ms and sts.attempt_timeout_ms in agent.toml)",
             ));
         }
-        let ca_pem = self.ca_pem.as_deref();
-        let transport = match (self.transport, ca_pem) {
-            (Some(transport), _) => transport,
-            (None, Some(ca_pem)) => Arc::new(HttpTransport::with_ca(self.policy.attempt_timeout, ca_pem)?),
-            (None, None) => Arc::new(HttpTransport::new(self.policy.attempt_timeout)?),
+        if matches!(self.credentials, Credentials::ClientCertificate)
+            && self.certificate.is_none()
+            && self.transport.is_none()
+        {
+            return Err(BuildError::contradiction(
+                "client authentication by certificate needs a client certificate (sts.certificate_file and sts.key_file in agent.toml)",
+            ));
+        }
+        let (ca_pem, timeout) = (self.ca_pem.as_deref(), self.policy.attempt_timeout);
+        let followed = match (&self.certificate, &self.transport) {
+            (None, _) => None,
+            (Some(files), None) => Some(HttpTransport::followed(timeout, self.ca_pem.clone(), files)?),
+            (Some(_), Some(_)) => {
+                return Err(BuildError::contradiction("a client certificate is for the default transport alone"));
+            }
+        };
+        let transport: Arc<dyn Transport> = match (self.transport, &followed, ca_pem) {
+            (Some(transport), _, _) => transport,
+            (None, Some(followed), _) => Arc::new(HttpTransport::following(Arc::clone(followed))),
+            (None, None, Some(ca_pem)) => Arc::new(HttpTransport::with_ca(timeout, ca_pem)?),
+            (None, None, None) => Arc::new(HttpTransport::new(timeout)?),
         };
         let keys = match self.keys {
             Some(keys) => Keys::Given(keys),
@@ -237,6 +276,7 @@ impl StsBuilder {
             issuer: self.issuer.clone(),
             allow_http: self.allow_http,
             keys,
+            has_certificate: followed.is_some(),
             transport: Arc::clone(&transport),
             clock: Arc::clone(&self.clock),
         })?;
@@ -255,6 +295,7 @@ impl StsBuilder {
             recent_answers: RecentAnswers::default(),
             transport,
             prover,
+            certificate: followed,
             clock: self.clock,
             entropy: self.entropy,
         })))

@@ -27,6 +27,8 @@ pub(super) struct DiscoveryConfig {
     pub(super) issuer: String,
     pub(super) allow_http: bool,
     pub(super) keys: Keys,
+    /// True if the agent presents a client certificate, and uses the endpoints for it.
+    pub(super) has_certificate: bool,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -176,9 +178,9 @@ impl DiscoveryInner {
         if document.get("issuer").and_then(Value::as_str) != Some(self.config.issuer.as_str()) {
             return Err(misconfigured("it is of another issuer"));
         }
-        let token_endpoint = self.endpoint(document, "token_endpoint")?;
+        let token_endpoint = self.aliased(document, "token_endpoint")?;
         let token_endpoint = token_endpoint.ok_or_else(|| misconfigured("it has no token_endpoint"))?;
-        let introspection_endpoint = self.endpoint(document, "introspection_endpoint")?;
+        let introspection_endpoint = self.aliased(document, "introspection_endpoint")?;
         let jwks_uri = self.endpoint(document, "jwks_uri")?;
         Ok(Metadata {
             token_endpoint: Endpoint::new("token_endpoint", token_endpoint)?,
@@ -202,6 +204,16 @@ impl DiscoveryInner {
         }
         let location = Location::JwksUri(jwks_uri.clone());
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig { location, ..fetched_as.as_ref().clone() })))
+    }
+
+    /// Returns an endpoint of the metadata, if present: with a client certificate the alias for it (RFC
+    /// 8705 §5).
+    fn aliased(&self, document: &Map<String, Value>, name: &str) -> Result<Option<Url>, ExchangeError> {
+        let aliases = document.get("mtls_endpoint_aliases").and_then(Value::as_object);
+        match aliases.filter(|aliases| self.config.has_certificate && aliases.contains_key(name)) {
+            Some(aliases) => self.endpoint(aliases, name),
+            None => self.endpoint(document, name),
+        }
     }
 
     /// Returns an endpoint of the metadata, if present. It must be a URL that the agent may call.

@@ -19,7 +19,7 @@ pub(super) enum Flaw {
     NotBound,
     #[error("token_type is DPoP, and no proof was sent")]
     Bound,
-    #[error("cnf is not the key of this agent")]
+    #[error("cnf is not the key, or not the client certificate, of this agent")]
     Confirmation,
     #[error("not an accepted token: {0}")]
     Token(ParseError),

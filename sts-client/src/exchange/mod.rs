@@ -51,7 +51,7 @@ use self::retry::Policy;
 use self::verify::Expected;
 use crate::call::{Caller, CorrelationId, Route};
 use crate::credentials::Credentials;
-use crate::net::{Transport, TransportError};
+use crate::net::{FollowedClient, Transport, TransportError};
 use crate::possession::{DPOP, NoProof, Proof, Prover};
 
 /// A client of a security token service, for one agent. Cloning is cheap and shares connections,
@@ -79,6 +79,8 @@ struct StsInner {
     transport: Arc<dyn Transport>,
     /// The key to which tokens are bound, if they are.
     prover: Option<Prover>,
+    /// The client with a client certificate, if there is one.
+    certificate: Option<Arc<FollowedClient>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -274,6 +276,7 @@ impl StsInner {
             route,
             subject,
             prover,
+            certificate: self.certificate.as_ref().map(|certificate| certificate.x5t_s256()),
             now: self.clock.now(),
         };
         verify::verify(answer, &metadata.keys, &expected).await

@@ -1,5 +1,7 @@
 //! The checks of an issued token: it must match the request.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -25,6 +27,8 @@ pub(super) struct Expected<'a> {
     pub(super) subject: Option<&'a Caller>,
     /// The key to which the token must be bound; `None` for a bearer token.
     pub(super) prover: Option<&'a Prover>,
+    /// The thumbprint of the client certificate, to which the token may be bound.
+    pub(super) certificate: Option<Arc<str>>,
     /// The time at which the answer arrived.
     pub(super) now: Timestamp,
 }
@@ -76,14 +80,21 @@ fn check_type(answer: &TokenAnswer, expected: &Expected<'_>) -> Result<(), Flaw>
     }
 }
 
-/// Checks that the token is bound to the key of this agent, or to none.
+/// Checks that the token is bound to keys of this agent alone, and to the key of its proof if it sent
+/// one.
 fn check_confirmation(claims: &Claims, expected: &Expected<'_>) -> Result<(), Flaw> {
-    let jkt = claims.get("cnf").map(|cnf| cnf.get("jkt").and_then(Value::as_str));
-    match (expected.prover, jkt) {
-        (None, None) => Ok(()),
-        (Some(prover), Some(Some(jkt))) if jkt == prover.jkt() => Ok(()),
-        (Some(_) | None, _) => Err(Flaw::Confirmation),
-    }
+    let jkt = expected.prover.map(Prover::jkt);
+    let Some(cnf) = claims.get("cnf") else {
+        return if jkt.is_none() { Ok(()) } else { Err(Flaw::Confirmation) };
+    };
+    let members = cnf.as_object().filter(|members| !members.is_empty()).ok_or(Flaw::Confirmation)?;
+    let is_own = |(name, thumbprint): (&String, &Value)| match name.as_str() {
+        "jkt" => thumbprint.as_str() == jkt && jkt.is_some(),
+        "x5t#S256" => thumbprint.as_str() == expected.certificate.as_deref() && expected.certificate.is_some(),
+        _ => false,
+    };
+    let has_key = jkt.is_none() || members.contains_key("jkt");
+    if has_key && members.iter().all(is_own) { Ok(()) } else { Err(Flaw::Confirmation) }
 }
 
 fn parse<'t>(token: &'t str, expected: &Expected<'_>) -> Result<UnverifiedToken<'t>, Flaw> {

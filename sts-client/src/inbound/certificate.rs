@@ -3,15 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::why::Why;
 use crate::build_error::BuildError;
 use crate::header_values;
+use crate::net::x5t_s256;
 
 /// The header in which a proxy passes the certificate of its client (RFC 9440 §2.2).
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
@@ -65,7 +65,7 @@ impl PeerConnection {
     /// ```
     #[must_use]
     pub fn with_certificate(mut self, der: &[u8]) -> Self {
-        self.certificate = Some(thumbprint(der));
+        self.certificate = Some(x5t_s256(der));
         self
     }
 }
@@ -111,7 +111,7 @@ impl TrustedProxies {
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(value), None) => {
-                byte_sequence(value.as_bytes()).map(|der| Some(thumbprint(&der))).ok_or(Why::Certificate)
+                byte_sequence(value.as_bytes()).map(|der| Some(x5t_s256(&der))).ok_or(Why::Certificate)
             }
             (Some(_), Some(_)) => Err(Why::Certificate),
         }
@@ -121,9 +121,4 @@ impl TrustedProxies {
 /// Decodes a byte sequence of structured fields (RFC 9651 §3.3.5) without parameters.
 fn byte_sequence(value: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(value.trim_ascii().strip_prefix(b":")?.strip_suffix(b":")?).ok()
-}
-
-/// Returns the thumbprint of a certificate in DER (RFC 8705 §3.1).
-fn thumbprint(der: &[u8]) -> Arc<str> {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, der)).into()
 }

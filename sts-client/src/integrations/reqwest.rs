@@ -27,12 +27,14 @@ use sts_jose::HttpClientError;
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
 use crate::integrations::challenge;
+use crate::net::{ClientSource, FollowedClient};
 use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::again::Sent;
 use crate::propagate::{OutboundOperation, Propagator};
 
 /// Returns a client that sets the headers of every request by its route and follows no redirects.
-/// Uses the client of [`Propagator::http_client`].
+/// Uses the client of [`Propagator::http_client`]. It is made again when the files of its client
+/// certificate change.
 ///
 /// ```
 /// use sts_client::{CallContext, Caller, Propagator, integrations};
@@ -46,7 +48,29 @@ use crate::propagate::{OutboundOperation, Propagator};
 /// # Errors
 /// See [`Propagator::http_client`].
 pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClientError> {
-    Ok(ClientBuilder::new(propagator.http_client()?).with(PropagateMiddleware::new(propagator)).build())
+    let source = propagator.http_source()?;
+    let middleware = PropagateMiddleware::new(propagator);
+    Ok(match source {
+        ClientSource::Fixed(client) => ClientBuilder::new(client).with(middleware).build(),
+        ClientSource::Followed(followed) => {
+            ClientBuilder::new(followed.last()).with(middleware).with(Following(followed)).build()
+        }
+    })
+}
+
+/// Sends every request by the client of the present client certificate. It is the last middleware.
+struct Following(Box<FollowedClient>);
+
+#[async_trait]
+impl Middleware for Following {
+    async fn handle(
+        &self,
+        request: ::reqwest::Request,
+        _extensions: &mut Extensions,
+        _next: Next<'_>,
+    ) -> reqwest_middleware::Result<::reqwest::Response> {
+        Ok(self.0.current().await.execute(request).await?)
+    }
 }
 
 /// Sets the headers of every request by its route, on behalf of the context that

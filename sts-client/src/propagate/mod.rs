@@ -39,6 +39,8 @@ use crate::call::{
 };
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
+#[cfg(feature = "reqwest")]
+use crate::net::ClientSource;
 use crate::net::{HttpClient, HttpOptions};
 use crate::possession::TokenHeader;
 use crate::service_account::Slot;
@@ -152,6 +154,12 @@ impl Propagator {
     /// See [`HttpOptions::build`].
     pub fn http_client(&self) -> Result<HttpClient, HttpClientError> {
         self.0.http.build()
+    }
+
+    /// Returns such a client, which follows the files of its client certificate.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn http_source(&self) -> Result<ClientSource, HttpClientError> {
+        self.0.http.source()
     }
 
     /// Sets the `headers` of a call to `url` on behalf of `context`. First removes every

@@ -2,6 +2,7 @@
 
 mod a2a;
 mod bound;
+mod certificates;
 mod http_options;
 mod keys;
 mod place;
