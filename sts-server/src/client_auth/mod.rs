@@ -23,6 +23,7 @@ use sts_protocol::{Form, TokenType, parameter};
 pub use client_secret::{SecretCheck, SecretQueue};
 pub use error::{AuthenticationError, ClientError, Failure};
 pub use new_secret::NewSecret;
+pub(crate) use workload::names_workload_issuer;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::declared_slot::declared_slot;
