@@ -38,6 +38,7 @@ mod storage;
 mod subject;
 mod supervision;
 mod tenant;
+mod test_run;
 mod tls;
 mod tokens;
 mod traces;
