@@ -11,7 +11,7 @@ use super::values::{
     algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, some_algorithm, timeout, ttl_up_to,
     word,
 };
-use super::{ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
+use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
 use crate::ttl::Ttl;
@@ -271,6 +271,22 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: Some("10s"),
         form: "a span of time, at most 10m",
         doc: "How long an answer may wait for a peer that takes nothing of it.",
+    },
+    ConfigOption {
+        table: Some("dpop"),
+        key: "max_age",
+        shape: TIMEOUT,
+        default: Some("2m"),
+        form: "a span of time, at most 10m",
+        doc: "The maximum age of a DPoP proof by its iat. A proof may be issued up to 30 s ahead.",
+    },
+    ConfigOption {
+        table: Some("dpop"),
+        key: "nonce",
+        shape: Shape::Text(|text| word::<DpopNonce>(text, "off or required")),
+        default: Some("off"),
+        form: "off or required",
+        doc: "Whether a DPoP proof needs a nonce that the server gave. With required, a proof without one is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
     },
     ConfigOption {
         table: Some("egress"),
