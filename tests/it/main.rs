@@ -39,6 +39,7 @@ mod storage;
 mod subject;
 mod supervision;
 mod tenant;
+mod test_run;
 mod tls;
 mod tokens;
 mod traces;
