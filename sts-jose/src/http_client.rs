@@ -16,7 +16,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// The CA file holds no certificate in PEM.
-    #[error("the ca file holds no pem certificate")]
+    #[error("the ca file contains no pem certificate")]
     NoCertificate,
     /// The proxy, a certificate of the CA file, or the machine's own trust store, cannot be used.
     #[error("the http client could not be built")]

@@ -214,7 +214,7 @@ impl VerifierBuilder {
             let is_it = |issuer: &Issuer| issuer.dialect == Dialect::Sts && issuer.issuer == sts.issuer();
             if !self.issuers.iter().any(is_it) {
                 let what =
-                    format!("tokens are to be introspected at {:?}, which is no STS of this verifier", sts.issuer());
+                    format!("introspection is configured for {:?}, which is not an STS of this verifier", sts.issuer());
                 return Err(BuildError::contradiction(what));
             }
         }
@@ -264,7 +264,7 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
         let dialect = issuers.iter().find(|known| known.issuer == issuer).map(|known| known.dialect);
         let fault = match dialect {
             Some(Dialect::Outside) => None,
-            Some(Dialect::Sts) => Some("of an STS, whose tokens say themselves whose they are"),
+            Some(Dialect::Sts) => Some("of an STS, whose tokens name the service account themselves"),
             None => Some("of an issuer that is not trusted"),
         };
         if let Some(fault) = fault {
@@ -287,7 +287,7 @@ fn check_resource(resource: &Url) -> Result<(), BuildError> {
     let has_more = resource.query().is_some() || resource.fragment().is_some();
     if check_url(resource, true).is_err() || has_more || has_pattern {
         return Err(BuildError::contradiction(format!(
-            "the resource {:?} is no http(s) url without user, query, fragment, and segments that begin with ':' or '*'",
+            "the resource {:?} must be an http(s) url without user, query, fragment, and segments that begin with ':' or '*'",
             resource.origin().ascii_serialization()
         )));
     }

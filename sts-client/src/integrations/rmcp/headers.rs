@@ -87,7 +87,7 @@ fn is_of_the_protocol(name: &HeaderName) -> bool {
 fn take_token(headers: &mut HeaderMap) -> Result<String, Error> {
     let value = headers.remove(AUTHORIZATION);
     let token = value.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    token.map(str::to_owned).ok_or_else(|| Error::misconfigured("the credential is no bearer token"))
+    token.map(str::to_owned).ok_or_else(|| Error::misconfigured("the credential is not a bearer token"))
 }
 
 /// Joins all values of a header into a single value (RFC 9110 §5.3).
