@@ -86,11 +86,11 @@ fn every_rule_of_agents_is_told() {
             "client_secret_sha256 = \"00\"",
             "r.toml:7: error: client_secret_sha256 of agent \"a\" is not 64 hexadecimal digits",
         ),
-        (SECRET, &three, "r.toml:7: error: client_secret_sha256 of agent \"a\" holds 3 hashes: 1 or 2 are read"),
+        (SECRET, &three, "r.toml:7: error: client_secret_sha256 of agent \"a\" has 3 hashes; 1 or 2 are allowed"),
         (
             SECRET,
             "client_secret_sha256 = []",
-            "r.toml:7: error: client_secret_sha256 of agent \"a\" holds 0 hashes: 1 or 2 are read",
+            "r.toml:7: error: client_secret_sha256 of agent \"a\" has 0 hashes; 1 or 2 are allowed",
         ),
         (
             SECRET,
