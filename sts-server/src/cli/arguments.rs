@@ -3,14 +3,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use sts_jose::Algorithm;
 
+use super::value_parsers::{role, signing_algorithm};
 use crate::admin::{AuditOutcome, AuditTime};
 use crate::config::{Overrides, Role};
-use crate::keys::SIGNING_ALGORITHMS;
 
 /// The configuration file that is read if no other is given.
 const DEFAULT_FILE: &str = "sts.toml";
@@ -118,6 +117,9 @@ pub enum Command {
     /// A token is refused with every descendant. For a user, an agent or a tenant, tokens issued
     /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
     /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
+    #[command(
+        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant> <NAME> [OPTIONS]\n       sts-server revoke --list"
+    )]
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
     #[command(subcommand)]
@@ -498,16 +500,4 @@ impl Options {
             master_key_file: self.master_key_file.clone(),
         }
     }
-}
-
-fn signing_algorithm() -> impl TypedValueParser<Value = Algorithm> {
-    let names = PossibleValuesParser::new(SIGNING_ALGORITHMS.map(Algorithm::as_str));
-    names.try_map(|name| {
-        let named = |algorithm: &Algorithm| algorithm.as_str().eq_ignore_ascii_case(&name);
-        SIGNING_ALGORITHMS.into_iter().find(named).ok_or("not a signature algorithm of this service")
-    })
-}
-
-fn role() -> impl TypedValueParser<Value = Role> {
-    PossibleValuesParser::new(["reader", "operator", "admin"]).try_map(|name| name.parse::<Role>())
 }

@@ -205,7 +205,7 @@ fn describe(fault: &AuditFault) -> String {
         AuditFault::Missing { writer, sequence } => format!("row {sequence} of {writer} is missing: removed or moved"),
         AuditFault::Altered { writer, sequence } => format!("row {sequence} of {writer} was edited, or is not ours"),
         AuditFault::Reordered { writer, sequence } => format!("row {sequence} of {writer} was moved"),
-        AuditFault::Cut { writer, last: 0, head } => format!("all of {writer} is gone; it had {head} rows"),
+        AuditFault::Cut { writer, last: 0, head } => format!("all rows of {writer} are missing; it had {head} rows"),
         AuditFault::Cut { writer, last, head } => format!("{writer} ends at row {last}; it had {head} rows"),
         AuditFault::Replaced { writer, sequence } => format!("row {sequence} of {writer} is not the one of the head"),
     }

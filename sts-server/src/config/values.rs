@@ -84,7 +84,7 @@ pub(super) fn check_url(text: &str) -> Result<(), String> {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse().ok().or_else(address);
-    network.ok_or_else(|| format!("{text:?} is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\""))
+    network.ok_or_else(|| format!("{text:?} is not an IP address or a network, such as \"10.0.0.0/8\" or \"::1\""))
 }
 
 pub(super) fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

@@ -286,7 +286,7 @@ x = 1
             "sts.toml:2: error: unknown key \"isuer\" in the configuration; did you mean \"issuer\"?",
             "sts.toml:3: error: issuer = \"https://sts.example.com/\": must end with the host or port, without path, query or fragment: \"https://sts.example.com\"",
             "sts.toml:5: error: listen.public = \"localhost:8080\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
-            "sts.toml:6: error: unknown key \"port\" in [listen]",
+            "sts.toml:6: error: unknown key \"port\" in [listen]; `sts-server config reference` prints all options",
             "sts.toml:8: error: database.url: must be sqlite://FILE or postgres://…",
             "sts.toml:9: error: database.max_connections must be an integer, not a string",
             "sts.toml:11: error: limits.chain_depth = \"65\": must be 1 to 64",
@@ -294,7 +294,7 @@ x = 1
             "sts.toml:13: error: limits.header_timeout = \"11m\": at most 10m",
             "sts.toml:15: error: metadata.minimal must be true or false, not an integer",
             "sts.toml:16: error: unknown key \"limit\" in the configuration; did you mean \"limits\"?",
-            "environment: error: STS__DATABSE__URL is no option; did you mean STS__DATABASE__URL?",
+            "environment: error: STS__DATABSE__URL is not an option; did you mean STS__DATABASE__URL?",
             "environment: error: STS__ISSUER = \"a\": not a URL: relative URL without a base",
             "environment: error: STS__ISSUER and sts__issuer are the same option",
             "environment: error: STS__LIMITS__CONNECTIONS = \"many\": must be 1 to 1000000",
@@ -336,7 +336,7 @@ fn rules_between_options_name_who_spoke_last() {
     assert!(loaded.config.is_some(), "a warning is no error");
     assert_eq!(
         loaded.faults[0].to_string(),
-        "environment: warning: STS__KEYS__ROTATE_EVERY is shorter than limits.max_ttl: retired keys pile up in the key set"
+        "environment: warning: STS__KEYS__ROTATE_EVERY is shorter than limits.max_ttl: retired keys accumulate in the key set"
     );
 }
 
@@ -353,7 +353,7 @@ fn a_file_that_cannot_be_read_or_parsed_is_told() {
     let files = Files::with("issuer = https://sts.example.com\n");
     assert_eq!(
         files.faults(&[("STS__ISSUER", "https://sts.example.com")], &Overrides::default()),
-        ["sts.toml:1: error: not TOML: string values must be quoted, expected literal string"]
+        ["sts.toml:1: error: not TOML at column 10: string values must be quoted, expected literal string"]
     );
     let overrides = Overrides { issuer: Some("https://sts.example.com".to_owned()), ..Overrides::default() };
     let missing = config::load(Some(Path::new("/nowhere/sts.toml")), [], &overrides);
@@ -369,10 +369,13 @@ fn a_list_is_an_array_in_the_file_and_a_text_with_commas_in_the_environment() {
     assert_eq!(proxies, ["192.0.2.0/24", "::1/128"]);
     for (value, fault) in [
         ("\"10.0.0.1\"", "listen.trusted_proxies must be an array of strings, not a string"),
-        ("[1]", "listen.trusted_proxies must be a string, not an integer"),
+        (
+            "[1]",
+            "listen.trusted_proxies must be a string, not an integer; \"1\" is not an IP address or a network, such as \"10.0.0.0/8\" or \"::1\"",
+        ),
         (
             "[\"proxy\"]",
-            "listen.trusted_proxies = \"proxy\": \"proxy\" is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\"",
+            "listen.trusted_proxies = \"proxy\": \"proxy\" is not an IP address or a network, such as \"10.0.0.0/8\" or \"::1\"",
         ),
     ] {
         let text = format!("issuer = \"https://sts.example.com\"\n[listen]\ntrusted_proxies = {value}\n");
