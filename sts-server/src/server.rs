@@ -326,6 +326,16 @@ async fn maintain(
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
         }
+        match administration.shorten_audit().await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "removed old events from the audit log"),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to remove old events from the audit log"
+                );
+            }
+        }
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the codes of the stored rows cannot be compared");
         }

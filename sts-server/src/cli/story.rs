@@ -140,6 +140,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::KeysChanged => "keys changed",
         EventKind::AdminRefused => "refused",
         EventKind::RefusalsSuppressed => "refusals suppressed",
+        EventKind::AuditAcknowledged => "fault acknowledged",
     }
 }
 
