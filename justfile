@@ -7,7 +7,7 @@ _list:
     @{{ just_executable() }} --list --unsorted
 
 # Everything that a change must pass
-check: test lint doc package deny
+check: test lint doc book package deny
 
 # All tests, on both databases
 test:
@@ -47,6 +47,21 @@ oldest:
 # The documentation of the crates, with every link
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+
+# The pages as a book, in target/book, where mdbook is installed (`cargo install --locked mdbook`). The tests check the links in any case
+book:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! command -v mdbook >/dev/null; then
+        echo "mdbook is not installed: the book is not built here"
+        exit
+    fi
+    rm -rf target/book-src
+    mkdir -p target/book-src
+    git ls-files -z -- '*.md' deploy examples | xargs -0 cp --parents -t target/book-src
+    rm target/book-src/docs/SUMMARY.md
+    sed -E 's#\]\(([a-z])#](docs/\1#; s#\]\(README#](docs/README#; s#\]\(\.\./#](#' docs/SUMMARY.md >target/book-src/SUMMARY.md
+    mdbook build
 
 # What could be published, built from what would be published: the packages, unpacked, each alone
 package:

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{ApplyArguments, Options};
-use super::output::{Output, Style, configuration};
+use super::output::{Output, Style, configuration, counted};
 use crate::admin::By;
 use crate::keys::MasterKey;
 use crate::registry::{ApplyError, Plan, RegistryFile};
@@ -56,8 +56,8 @@ fn show(plan: &Plan, arguments: &ApplyArguments, out: &mut Output) -> Result<(),
     }
     let summary = match (plan.lines.len(), arguments.dry_run) {
         (0, _) => "nothing differs".to_owned(),
-        (changes, true) => format!("{changes} changes, not applied"),
-        (changes, false) => format!("{changes} changes, applied"),
+        (changes, true) => format!("{}, not applied", counted(changes, "change")),
+        (changes, false) => format!("{}, applied", counted(changes, "change")),
     };
     out.line(&out.styled(Style::Good, &summary))
 }

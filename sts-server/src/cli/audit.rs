@@ -1,7 +1,6 @@
 //! `audit`: lists, follows, verifies, archives and exports the audit log.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,16 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 
-use super::CliError;
 use super::arguments::{AuditCommand, AuditFilterArguments, AuditListArguments, Options};
-use super::output::{Output, Style, configuration, read};
+use super::output::{Output, Style, configuration, counted, read};
 use super::serve::until_told;
-use super::story;
+use super::{CliError, audit_line, story};
 use crate::admin::{Administration, AuditQuery, By};
 use crate::keys;
-use crate::record::{self, AuditFault, AuditReport, Event, EventKind, cut, event_of};
+use crate::record::{self, AuditFault, AuditReport, cut, event_of};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{AuditFilter, AuditHead, AuditOrder, MAC_BYTES, StorageError, StoredAuditRow, UncheckedAuditRow};
+use crate::ttl::Ttl;
 
 /// The number of rows that are read at once.
 const PAGE: u32 = 1000;
@@ -132,6 +131,10 @@ async fn tell(
             None => show(row, out)?,
         }
     }
+    if rows.is_empty() {
+        out.line(&format!("no event has the correlation id {correlation_id}"))?;
+        return Ok(ExitCode::FAILURE);
+    }
     story::tell(correlation_id, &events, out)?;
     if is_cut {
         out.line(&out.styled(Style::Bad, &format!("these are the first {limit} events; --limit shows more")))?;
@@ -203,10 +206,10 @@ fn show_report(report: &AuditReport, out: &mut Output) -> Result<ExitCode, CliEr
         for fault in &report.faults {
             out.line(&out.styled(Style::Bad, &describe(fault)))?;
         }
-        let mut summary = format!("{} rows in {} chains, {} faults", report.rows, report.writers, report.faults.len());
+        let (rows, chains) = (counted(report.rows, "row"), counted(report.writers, "chain"));
+        let mut summary = format!("{rows} in {chains}, {}", counted(report.faults.len(), "fault"));
         if !report.acknowledged.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = write!(summary, ", {} acknowledged", report.acknowledged.len());
+            summary.push_str(&format!(", {} acknowledged", report.acknowledged.len()));
         }
         let style = if report.faults.is_empty() { Style::Good } else { Style::Bad };
         out.line(&out.styled(style, &summary))?;
@@ -302,12 +305,18 @@ async fn export_heads(foundation: &Foundation, out: &mut Output) -> Result<ExitC
 }
 
 fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
-    let head = |line: &str| {
-        let ExportedHead { writer, writer_sequence, mac } = serde_json::from_str(line)?;
-        let mac = mac_of(&mac).ok_or_else(|| CliError::Argument(format!("the mac of {writer} is malformed")))?;
-        Ok(AuditHead { writer, writer_sequence, mac })
+    let head = |(number, line): (usize, &str)| {
+        let head = serde_json::from_str::<ExportedHead>(line).ok();
+        let head = head.and_then(|ExportedHead { writer, writer_sequence, mac }| {
+            Some(AuditHead { writer, writer_sequence, mac: mac_of(&mac)? })
+        });
+        head.ok_or_else(|| {
+            let place = format!("{}:{}", path.display(), number + 1);
+            CliError::Argument(format!("{place}: not a line that `sts-server audit export --heads` wrote"))
+        })
     };
-    read(path)?.lines().filter(|line| !line.trim().is_empty()).map(head).collect()
+    let text = read(path)?;
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(head).collect()
 }
 
 async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
@@ -354,12 +363,11 @@ impl<'a> MalformedRow<'a> {
 fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
     match event_of(&row.row) {
         Some(_) if out.is_json() => out.line(&row.row.body),
-        Some(event) => out.line(&in_words(&event)),
+        Some(event) => audit_line::lines(&event, out).iter().try_for_each(|line| out.line(line)),
         None if out.is_json() => out.json(&MalformedRow::of(row)),
         None => {
             let MalformedRow { malformed, writer, writer_sequence, body } = MalformedRow::of(row);
-            let body = body.escape_debug();
-            let line = format!("malformed: row {malformed}, {writer_sequence} of {}: {body}", writer.escape_debug());
+            let line = format!("malformed: row {malformed}, {writer_sequence} of {writer}: {body}");
             out.line(&out.styled(Style::Bad, &line))
         }
     }
@@ -372,51 +380,12 @@ fn show_with_cursor(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliErr
             let rest = row.row.body.strip_prefix('{').unwrap_or_default();
             out.line(&format!("{{\"cursor\":{},{rest}", row.id))
         }
-        Some(event) => out.line(&format!("{}  cursor {}", in_words(&event), row.id)),
+        Some(event) => {
+            audit_line::lines(&event, out).iter().try_for_each(|line| out.line(line))?;
+            out.line(&out.styled(Style::Quiet, &format!("cursor {}", row.id)))
+        }
         None => show(row, out),
     }
-}
-
-/// Returns an event on one line: the act, its object, the parties, the reason. Names that other
-/// parties chose are escaped.
-fn in_words(event: &Event) -> String {
-    let mut words = format!("{} {}", event.at, event.event.as_str());
-    let escaped = |text: &str| text.escape_debug().to_string();
-    let (agents, chain) = match event.event {
-        EventKind::Revoked | EventKind::RevocationLifted => (Some(event.actors.join(", ")), None),
-        // If the client is the only actor, it is already named.
-        _ => (None, (event.actors.len() > 1).then(|| event.actors.join(" < "))),
-    };
-    let (user, subject) = match event.event {
-        EventKind::Revoked | EventKind::RevocationLifted => (event.sub.as_deref(), None),
-        _ => (None, event.sub.as_deref()),
-    };
-    let named = |names: Option<String>| names.filter(|names| !names.is_empty()).map(|names| escaped(&names));
-    let parts = [
-        ("agent", named(agents)),
-        ("user", user.map(escaped)),
-        ("for", subject.map(escaped)),
-        ("of", event.subject_issuer.as_deref().map(escaped)),
-        ("by", event.client_id.as_deref().or(event.admin.as_deref()).map(escaped)),
-        ("to", event.target.as_deref().map(escaped)),
-        ("scope", event.scope.as_ref().map(ToString::to_string)),
-        ("tenant", event.tenant_id.as_ref().map(ToString::to_string)),
-        ("chain", named(chain)),
-        ("rule", event.delegation.as_deref().map(escaped)),
-        ("reason", event.reason.as_deref().map(escaped)),
-        ("count", event.count.map(|count| count.to_string())),
-        ("jti", event.jti.as_deref().map(escaped)),
-        ("txn", event.txn.as_deref().map(escaped)),
-        ("correlation", event.correlation_id.as_deref().map(escaped)),
-        ("detail", event.detail.as_deref().map(escaped)),
-    ];
-    for (name, value) in parts {
-        if let Some(value) = value {
-            // Writing to a String cannot fail.
-            let _ = write!(words, "  {name} {value}");
-        }
-    }
-    words
 }
 
 fn mac_of(text: &str) -> Option<Vec<u8>> {

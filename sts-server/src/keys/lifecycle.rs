@@ -78,7 +78,9 @@ pub enum KeyLifeError {
         until: Timestamp,
     },
     /// A stored key is not sealed under the configured master key.
-    #[error("the signing key {kid} does not open under the configured master key: nothing was changed")]
+    #[error(
+        "keys.master_key_file is not the master key that the database is sealed with: the signing key {kid} does not open; nothing was changed"
+    )]
     Foreign {
         /// The `kid` of the key.
         kid: String,
@@ -96,7 +98,7 @@ pub enum KeyLifeError {
     )]
     Altered,
     /// No signing key has this `kid`.
-    #[error("there is no signing key {0:?}")]
+    #[error("there is no signing key {0:?}: `sts-server keys list` shows the keys")]
     Unknown(String),
 }
 

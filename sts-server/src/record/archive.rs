@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 use thiserror::Error;
 
-use super::chain::{GENESIS, open_checkpoint};
+use super::chain::open_checkpoint;
 use super::chain_check::ChainCheck;
 use super::{AuditFault, AuditReport, Event};
 use crate::storage::{AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
@@ -199,7 +199,7 @@ mod tests {
     fn what_is_no_whole_archive_is_an_error() {
         let keys = [hmac::Key::new(hmac::HMAC_SHA256, &[1; 32])];
         let head = format!(r#"{{"archive":{{"format":"{FORMAT}","issuer":"i","made_at":"2026-01-01T00:00:00Z"}}}}"#);
-        let end = format!(r#"{{"end":{{"rows":0,"seal":"{}"}}}}"#, hex(&GENESIS));
+        let end = format!(r#"{{"end":{{"rows":0,"seal":"{}"}}}}"#, hex(&[0; MAC_BYTES]));
         for text in ["", "{}\n", &end, &format!("{head}\n"), &format!("{head}\n{head}\n"), &format!("{head}\n{end}\n")]
         {
             assert!(verify_archive(&keys, &mut text.as_bytes()).is_err(), "{text}");

@@ -21,6 +21,7 @@ mod revocations;
 mod verify;
 
 pub use archive::{ArchiveError, archive, verify_archive};
+pub use audit_fault::{AuditFault, event_of};
 pub use bounds::{DETAIL_CHARS, EVENT_BYTES, TEXT_CHARS, cut, cut_detail};
 pub use chain::AuditWriter;
 pub use event::{Event, EventKind};
@@ -28,5 +29,4 @@ pub use hold::{UNTIL_LIFTED, held_since, hold_at};
 pub use recorder::{RecordError, Recorder, Submission, Verdict, Writer, revoked_reason};
 pub use retention::{RetentionError, shorten};
 pub use revocations::{Revocations, Standing};
-pub use audit_fault::{AuditFault, event_of};
 pub use verify::{AuditReport, verify};

@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use aws_lc_rs::hmac;
 use serde::Serialize;
 
+use super::EventKind;
 use super::audit_fault::{AuditFault, event_of};
 use super::chain::open_checkpoint;
 use super::chain_check::{ChainCheck, Finding, evidence, evidence_alone};
-use super::EventKind;
 use crate::storage::{
     AuditCheckpoint, AuditFilter, AuditHead, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow,
 };

@@ -33,7 +33,8 @@ async fn audit_lists_the_events_of_one_request() {
 
     let all = shop.folder.run(&["audit", "list"]).await;
     assert!(
-        all.ended_with(0).contains("for alice  of https://login.example.com  by coordinator  to inventory"),
+        in_a_row(all.ended_with(0))
+            .contains("token.issued coordinator -> inventory for alice of https://login.example.com"),
         "{all:?}"
     );
     let other = shop.folder.run(&["audit", "list", "--correlation", "another", "--json"]).await;
@@ -74,7 +75,7 @@ async fn the_story_of_a_correlation_id_tells_every_hop_of_every_transaction() {
     assert!(of_none.contains("refused  coordinator -> inventory  reason subject_malformed  took "), "{text}");
 
     let other = shop.folder.run(&["audit", "list", "--correlation", "another"]).await;
-    assert_eq!(other.ended_with(0), "nothing is recorded under another\n");
+    assert_eq!(other.ended_with(1), "no event has the correlation id another\n");
 }
 
 #[tokio::test]
@@ -221,22 +222,23 @@ async fn a_malformed_row_is_named_and_hides_no_other() {
 async fn audit_list_says_what_was_revoked_and_what_changed() {
     let (shop, _server) = Shop::serving().await;
     for (revoked, line) in [
-        (vec!["--agent", "inventory"], "revoked  agent inventory"),
-        (vec!["--tenant", "acme"], "revoked  tenant acme"),
-        (vec!["--sub", "alice", "--issuer", super::IDP], "revoked  user alice  of https://login.example.com"),
-        (vec!["--txn", "t-1"], "revoked  txn t-1"),
-        (vec!["--jti", "j-1", "--unknown"], "revoked  jti j-1"),
+        (vec!["--agent", "inventory"], "revoked agent inventory"),
+        (vec!["--tenant", "acme"], "revoked tenant acme"),
+        (vec!["--sub", "alice", "--issuer", super::IDP], "revoked user alice of https://login.example.com"),
+        (vec!["--txn", "t-1"], "revoked txn t-1"),
+        (vec!["--jti", "j-1", "--unknown"], "revoked jti j-1"),
     ] {
         shop.folder.run(&[vec!["revoke"], revoked.clone()].concat()).await.ended_with(0);
         let listed = shop.folder.run(&["audit", "list"]).await;
-        assert!(listed.ended_with(0).contains(line), "{line}: {listed:?}");
+        assert!(in_a_row(listed.ended_with(0)).contains(line), "{line}: {listed:?}");
         let named: Vec<&str> = revoked.into_iter().filter(|argument| *argument != "--unknown").collect();
         shop.folder.run(&[vec!["revoke"], named, vec!["--lift"]].concat()).await.ended_with(0);
         let listed = shop.folder.run(&["audit", "list"]).await;
-        assert!(listed.ended_with(0).contains(&line.replace("revoked  ", "revocation.lifted  ")), "{line}: {listed:?}");
+        let lifted = line.replace("revoked ", "revocation.lifted ");
+        assert!(in_a_row(listed.ended_with(0)).contains(&lifted), "{line}: {listed:?}");
     }
     let listed = shop.folder.run(&["audit", "list"]).await;
-    assert!(listed.ended_with(0).contains("registry.changed  detail add issuer "), "{listed:?}");
+    assert!(in_a_row(listed.ended_with(0)).contains("registry.changed add issuer "), "{listed:?}");
 }
 
 #[tokio::test]
@@ -303,6 +305,27 @@ async fn audit_export_writes_every_row_as_it_is_stored() {
         assert_eq!(row["mac"].as_str().map(str::len), Some(64), "{row}");
         assert!(row["body"].as_str().is_some_and(|body| body.starts_with('{')), "{row}");
     }
+}
+
+#[tokio::test]
+async fn a_listed_event_is_aligned_and_fits_a_terminal() {
+    let (shop, _server) = Shop::serving().await;
+    shop.token().await;
+    assert_eq!(shop.exchange("no token").await["error"], "invalid_request");
+    let listed = shop.folder.run(&["audit", "list"]).await;
+    let text = listed.ended_with(0);
+    for line in text.lines() {
+        assert!(line.len() <= 80, "{line}");
+        let (at, kind) = (line.get(..22).unwrap_or_default(), line.get(22..23).unwrap_or_default());
+        let is_head = at.len() == 22 && at.ends_with("Z  ") && !at.contains('.') && kind != " ";
+        assert!(is_head || (at.trim().is_empty() && kind != " "), "not aligned: {line}");
+    }
+    assert!(in_a_row(text).contains("token.refused coordinator -> inventory reason subject_malformed"), "{text}");
+}
+
+/// The words of a text that was wrapped.
+fn in_a_row(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Changes the database behind the server's back, as its administrator could.

@@ -44,6 +44,7 @@ pub(super) async fn install_rust(reader: &Reader, addresses: &Addresses) {
     let (inventory, agent) = (build("inventory").await, build("first-agent").await);
     let script = format!(
         "#!/bin/sh\ncase \"$*\" in\n\
+         'run --release -p sts-server -- dev') exec sts-server dev ;;\n\
          'run --bin inventory') exec {} {inventory_address} ;;\n\
          'run --bin first-agent') exec {} {} http://{inventory_address}/stock ;;\n\
          esac\necho \"not a command of the tutorial: cargo $*\"\nexit 1\n",
