@@ -42,7 +42,7 @@ pub enum BuildError {
         source: sts_jose::SigningKeyError,
     },
     /// The HTTP client could not be built.
-    #[error("no http client can be made")]
+    #[error("failed to create the http client")]
     Http(#[from] sts_jose::HttpClientError),
     /// A required value is missing, or two values contradict each other.
     #[error("{0}")]

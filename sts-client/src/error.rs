@@ -39,7 +39,7 @@ pub enum Error {
         code: RefusalCode,
     },
     /// No token is available now, because of an outage or load. The caller may retry.
-    #[error("no token can be had now")]
+    #[error("no token is available now")]
     Unavailable {
         /// The time to wait before a retry, if the service named it.
         retry_after: Option<Duration>,

@@ -39,7 +39,7 @@ impl Entropy for SystemEntropy {
     #[expect(clippy::disallowed_methods, reason = "the one place that draws random bytes")]
     fn fill(&self, out: &mut [u8]) {
         if aws_lc_rs::rand::fill(out).is_err() {
-            tracing::error!("the random generator failed; the process ends");
+            tracing::error!("the random generator failed; the process stops");
             std::process::abort();
         }
     }

@@ -27,11 +27,11 @@ pub enum KeyLookupError {
     #[error("the issuer has no such key")]
     Unknown,
     /// A refusal: the issuer publishes a key set without any usable key.
-    #[error("the issuer publishes no key that can be used")]
+    #[error("the issuer publishes no usable key")]
     Unusable,
     /// An outage: the issuer's keys are not known well enough to refuse. No party here causes it.
     /// The requester may retry.
-    #[error("the keys of the issuer are out of reach")]
+    #[error("the keys of the issuer cannot be fetched")]
     Unavailable(#[source] Arc<FetchError>),
 }
 

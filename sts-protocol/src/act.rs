@@ -46,7 +46,7 @@ pub enum ActError {
     #[error("act has an iss that is not a string")]
     IssuerNotAString,
     /// A `sub` or `iss` is empty, too long, or has control characters.
-    #[error("a sub or iss of act is empty, longer than 255 characters, or holds control characters")]
+    #[error("a sub or iss of act is empty, longer than 255 characters, or contains control characters")]
     NoName,
 }
 

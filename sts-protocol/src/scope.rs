@@ -47,7 +47,7 @@ pub enum ScopeError {
     #[error("a scope token is empty")]
     Empty,
     /// The scope token has a character outside the grammar.
-    #[error("a scope token holds a character that RFC 6749 section 3.3 does not allow")]
+    #[error("a scope token contains a character that RFC 6749 section 3.3 does not allow")]
     Character,
     /// The requested scope is longer than [`MAX_SCOPE_BYTES`].
     #[error("scope is longer than {MAX_SCOPE_BYTES} bytes")]

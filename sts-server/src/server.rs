@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Access, Administration, By};
-use crate::config::{Config, PasswordError};
+use crate::config::{Config, Database, PasswordError};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
-use crate::storage::{self, StorageError, Store};
+use crate::storage::{self, Location, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 
 /// The interval at which the server polls the database for changes, announced or not.
@@ -121,6 +121,18 @@ pub struct Server {
     tasks: JoinSet<()>,
 }
 
+/// Returns the database of a configuration, after a check of the files that it names.
+///
+/// # Errors
+/// [`PasswordError`] if a file cannot be used.
+pub(crate) fn location(database: &Database) -> Result<Location, PasswordError> {
+    database.check_files()?;
+    Ok(Location {
+        password_file: database.password_file.clone(),
+        ..Location::new(&database.url, database.max_connections)
+    })
+}
+
 impl Foundation {
     /// Opens the database and reads the master key.
     ///
@@ -132,7 +144,7 @@ impl Foundation {
     pub async fn lay(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let master = Arc::new(MasterKey::read(&config.keys.master_key_file)?);
         let codes = master.row_codes(&surroundings.entropy);
-        let store = storage::open(&config.database.connect_url()?, config.database.max_connections, codes).await?;
+        let store = storage::open_at(&location(&config.database)?, codes).await?;
         Ok(Self { store, master, surroundings })
     }
 
@@ -263,7 +275,7 @@ impl Server {
     /// database, the maintenance or the watch on the recorder.
     pub async fn failed(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
-            tracing::error!(%error, "a part of the server failed");
+            tracing::error!(%error, "a background task failed");
         }
     }
 
@@ -303,8 +315,20 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 /// no token, and every answer would be an outage.
 async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
-        () = sts.recorder_ended() => tracing::error!("the recorder has ended"),
+        () = sts.recorder_ended() => tracing::error!("the recorder has stopped"),
         () = announced(&mut ended) => {}
+    }
+}
+
+/// Removes the events that are older than `audit.retain`.
+async fn shorten_audit(administration: &Administration) {
+    match administration.shorten_audit().await {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(rows, "removed old events from the audit log"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "failed to remove old events from the audit log");
+        }
     }
 }
 
@@ -317,29 +341,21 @@ async fn maintain(
     mut ended: watch::Receiver<bool>,
 ) {
     let mut turn: u32 = 0;
+    shorten_audit(&administration).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
             () = announced(&mut ended) => return,
         }
         if let Err(error) = administration.maintain_keys().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to maintain the signing keys");
         }
         if let Err(error) = store.purge().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
-        match administration.shorten_audit().await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "removed old events from the audit log"),
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "failed to remove old events from the audit log"
-                );
-            }
-        }
+        shorten_audit(&administration).await;
         if let Err(error) = sts.inspect().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the codes of the stored rows cannot be compared");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }
         sts.record_suppressed_refusals().await;
         sts.metrics().upkeep();

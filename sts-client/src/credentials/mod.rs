@@ -144,7 +144,7 @@ pub enum TokenSourceError {
         code: RefusalCode,
     },
     /// The source is unreachable. The caller may retry.
-    #[error("the token source is out of reach")]
+    #[error("the token source cannot be reached")]
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The source holds no valid token: its file is absent, empty or not text. The operator must
     /// correct the configuration.

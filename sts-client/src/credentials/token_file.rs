@@ -60,7 +60,7 @@ impl TokenSource for TokenFile {
         }
         let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         if !bearer::is_token(text) {
-            return Err(unusable(&self.path, "it holds no token"));
+            return Err(unusable(&self.path, "it contains no token"));
         }
         Ok(SourcedToken { token: SecretString::from(text), expires_at: unverified_exp(text) })
     }

@@ -60,7 +60,7 @@ impl EventSink for ToTracing {
                 tracing::debug!(target: "sts_client::events", guard, boundary, reason, trace_id, "refused");
             }
             BoundaryOutcome::Unavailable(reason) => {
-                tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be told");
+                tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be written");
             }
         }
     }

@@ -55,7 +55,7 @@ pub enum ExchangeError {
         retry_after: Option<Duration>,
     },
     /// The STS is unreachable, after bounded retries.
-    #[error("the sts is out of reach")]
+    #[error("the sts cannot be reached")]
     Outage(#[source] Arc<Outage>),
     /// The agent is at fault: for example an unreadable credential, or an issuer whose metadata
     /// names another issuer.
@@ -103,10 +103,10 @@ pub enum Outage {
     #[error("not asked again so soon after failing")]
     BreakerOpen,
     /// The keys of the STS are unreachable, so its token cannot be verified.
-    #[error("its keys are out of reach")]
+    #[error("its keys cannot be fetched")]
     Keys(#[source] sts_jose::KeyLookupError),
     /// The token source is unreachable.
-    #[error("the token source is out of reach")]
+    #[error("the token source cannot be reached")]
     TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 

@@ -318,7 +318,7 @@ impl From<NotRun> for Halted {
             }
             NotRun::Unavailable(_) => Self::failed_dependency(
                 "IDEMPOTENCY_STORE_UNAVAILABLE",
-                "nothing was done: it cannot be told whether it was done before",
+                "nothing was done: it is unknown if it was done before",
                 Some(MAX_RETRY_AFTER),
             ),
             NotRun::Broken => Self::error("BROKEN", "the operation did not end"),

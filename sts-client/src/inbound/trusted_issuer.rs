@@ -153,7 +153,7 @@ impl Issuer {
     /// A SPIFFE ID stands in `sub`.
     fn check_trust_domain(&self) -> Result<(), BuildError> {
         if TrustDomain::of_issuer(&self.issuer).is_none() {
-            return Err(self.contradiction("is no SPIFFE trust domain, such as spiffe://shop.example"));
+            return Err(self.contradiction("is not a SPIFFE trust domain, such as spiffe://shop.example"));
         }
         if self.subject_claim.as_ref().is_some_and(|Selectors(claims)| *claims != ["sub"]) {
             return Err(self.contradiction("is a SPIFFE trust domain, whose identities stand in sub (subject_claim)"));

@@ -59,7 +59,7 @@ pub enum TransportError {
     #[error("the request failed")]
     Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The time limit passed.
-    #[error("not done in time")]
+    #[error("timed out")]
     TimedOut,
     /// The answer is longer than [`MAX_ANSWER_BYTES`]. It is unreadable, but not an outage.
     #[error("longer than {MAX_ANSWER_BYTES} bytes")]

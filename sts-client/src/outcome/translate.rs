@@ -131,7 +131,7 @@ impl Translator {
         match followed {
             Some(url) => Halted::Operation(PendingOperation { status_url: url.into(), ..operation }),
             None => {
-                let message = self.said("goes on with an operation that this agent does not follow");
+                let message = self.said("continues with an operation that this agent does not follow");
                 Halted::failed_dependency("OPERATION_NOT_FOLLOWED", &message, None)
             }
         }
@@ -145,7 +145,7 @@ impl From<&Error> for Halted {
         match error {
             Error::Refused { code } => Self::forbidden("REFUSED", &format!("the call is not allowed: {code}")),
             Error::Unavailable { retry_after, .. } => {
-                Self::failed_dependency("STS_UNAVAILABLE", "no token can be had for the call now", *retry_after)
+                Self::failed_dependency("STS_UNAVAILABLE", "no token is available for the call now", *retry_after)
             }
             Error::Misconfigured { .. } | Error::WrongAudience { .. } | Error::NoRoute { .. } => {
                 Self::error("MISCONFIGURED", "this agent is not set up for the call")

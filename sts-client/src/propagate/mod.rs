@@ -457,7 +457,7 @@ async fn fall_back(
         tenant_id = context.tenant().map(tracing::field::display),
         route = %route.url,
         audience = route.audience.as_deref(),
-        "the service account stands in for the sts, which is out of reach"
+        "using the service account, because the sts cannot be reached"
     );
     Outbound::new(Credential::Fallback, authorization, context)
 }

@@ -240,7 +240,7 @@ async fn archive(
 
 async fn verify_archive(administration: &Administration, path: &Path, out: &mut Output) -> Result<ExitCode, CliError> {
     let keys = administration.chain_keys().await?;
-    let file = std::fs::File::open(path).map_err(|source| file_error(path, source))?;
+    let file = std::fs::OpenOptions::new().read(true).open(path).map_err(|source| file_error(path, source))?;
     show_report(&record::verify_archive(&keys, &mut BufReader::new(file))?, out)
 }
 
@@ -257,7 +257,7 @@ async fn acknowledge(
 ) -> Result<ExitCode, CliError> {
     let wrong = || CliError::Argument("the row must be WRITER:SEQUENCE, as `audit verify` names it".to_owned());
     let (writer, sequence) = row.rsplit_once(':').ok_or_else(wrong)?;
-    let place = (writer, sequence.parse().map_err(|_| wrong())?);
+    let place = (writer, sequence.parse().ok().ok_or_else(wrong)?);
     if why.trim().is_empty() {
         return Err(CliError::Argument("--why must not be empty".to_owned()));
     }

@@ -246,7 +246,8 @@ pub(super) fn to_the_second(at: Timestamp) -> String {
 /// Returns a number with its noun in the singular or the plural.
 pub(super) fn counted(count: impl ToString, noun: &str) -> String {
     let count = count.to_string();
-    match (count.as_str(), noun.strip_suffix('y')) {
+    let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (count.as_str(), stem) {
         ("1", _) => format!("1 {noun}"),
         (_, Some(stem)) => format!("{count} {stem}ies"),
         (_, None) => format!("{count} {noun}s"),
@@ -279,8 +280,8 @@ mod tests {
 
     #[test]
     fn one_thing_is_counted_in_the_singular() {
-        assert_eq!(["row", "entry"].map(|noun| counted(1, noun)), ["1 row", "1 entry"]);
-        assert_eq!(["row", "entry"].map(|noun| counted(0, noun)), ["0 rows", "0 entries"]);
+        assert_eq!(["row", "entry", "key"].map(|noun| counted(1, noun)), ["1 row", "1 entry", "1 key"]);
+        assert_eq!(["row", "entry", "key"].map(|noun| counted(0, noun)), ["0 rows", "0 entries", "0 keys"]);
     }
 
     #[test]

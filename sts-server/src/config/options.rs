@@ -117,7 +117,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         key: "url",
         shape: Shape::SecretText(check_database_url),
         default: Some("sqlite://sts.db"),
-        form: "sqlite://FILE or postgres://…",
+        form: "sqlite://FILE or postgres://…, which may name several hosts: postgres://a,b/sts?target_session_attrs=read-write",
         doc: "Where its data is. It may hold a password: then better STS__DATABASE__URL than the file, or database.password_file.",
     },
     ConfigOption {
@@ -126,7 +126,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read at the start.",
+        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read again at each connect.",
     },
     ConfigOption {
         table: Some("database"),

@@ -50,7 +50,7 @@ pub enum ArchiveError {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
+enum ArchiveLine {
     Archive { format: String, issuer: String, made_at: Timestamp },
     Chain { writer: String, writer_sequence: i64, mac: String },
     Row { id: i64, writer: String, writer_sequence: i64, body: String, mac: String },
@@ -74,17 +74,17 @@ pub async fn archive(
         .iter()
         .filter_map(|checkpoint| Some((checkpoint.writer.as_str(), open_checkpoint(keys, checkpoint)?)));
     let mut cut: HashMap<&str, (i64, [u8; MAC_BYTES])> = opened.collect();
-    let mut writer = Writer { file, code: sealing(key), rows: 0 };
-    writer.line(&Line::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
+    let mut writer = ArchiveFile { file, code: sealing(key), rows: 0 };
+    writer.line(&ArchiveLine::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
     let mut filter = AuditFilter { until: Some(before), ..AuditFilter::default() };
     loop {
         let page = store.audit(&filter, PAGE).await?;
         for StoredAuditRow { id, row } in page.rows {
             if let Some((writer_sequence, mac)) = cut.remove(row.writer.as_str()) {
-                writer.line(&Line::Chain { writer: row.writer.clone(), writer_sequence, mac: hex(&mac) })?;
+                writer.line(&ArchiveLine::Chain { writer: row.writer.clone(), writer_sequence, mac: hex(&mac) })?;
             }
             let UncheckedAuditRow { writer: name, writer_sequence, body, mac, .. } = row;
-            writer.line(&Line::Row { id, writer: name, writer_sequence, body, mac: hex(&mac) })?;
+            writer.line(&ArchiveLine::Row { id, writer: name, writer_sequence, body, mac: hex(&mac) })?;
             writer.rows += 1;
         }
         filter.after_id = page.next;
@@ -94,14 +94,14 @@ pub async fn archive(
     }
 }
 
-struct Writer<'a> {
+struct ArchiveFile<'a> {
     file: &'a mut (dyn Write + Send),
     code: hmac::Context,
     rows: u64,
 }
 
-impl Writer<'_> {
-    fn line(&mut self, line: &Line) -> Result<(), ArchiveError> {
+impl ArchiveFile<'_> {
+    fn line(&mut self, line: &ArchiveLine) -> Result<(), ArchiveError> {
         let mut text = serde_json::to_vec(line).map_err(std::io::Error::from)?;
         text.push(b'\n');
         self.code.update(&text);
@@ -111,7 +111,7 @@ impl Writer<'_> {
     fn end(mut self) -> Result<u64, ArchiveError> {
         let rows = self.rows;
         let seal = hex(self.code.clone().sign().as_ref());
-        self.line(&Line::End { rows, seal })?;
+        self.line(&ArchiveLine::End { rows, seal })?;
         self.file.flush()?;
         Ok(rows)
     }
@@ -134,21 +134,21 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
             return Err(ArchiveError::Seal);
         }
         let malformed = |source| ArchiveError::Line { line: number, source };
-        let line: Line = serde_json::from_slice(&text).map_err(|error| malformed(Some(error)))?;
+        let line: ArchiveLine = serde_json::from_slice(&text).map_err(|error| malformed(Some(error)))?;
         match line {
-            Line::Archive { format, .. } if number == 1 && format == FORMAT => {}
-            Line::Chain { writer, writer_sequence, mac } if number > 1 => {
+            ArchiveLine::Archive { format, .. } if number == 1 && format == FORMAT => {}
+            ArchiveLine::Chain { writer, writer_sequence, mac } if number > 1 => {
                 let mac = bytes(&mac).and_then(|mac| mac.try_into().ok()).ok_or_else(|| malformed(None))?;
                 chains.insert(writer, ChainCheck::after(keys, (writer_sequence, mac)));
             }
-            Line::Row { id, writer, writer_sequence, body, mac } if number > 1 => {
+            ArchiveLine::Row { id, writer, writer_sequence, body, mac } if number > 1 => {
                 let mac = bytes(&mac).ok_or_else(|| malformed(None))?;
                 let chain = chains.entry(writer.clone()).or_insert_with(|| ChainCheck::of_whole(keys));
                 let finding = chain.row(&row(id, writer, writer_sequence, body, mac));
                 faults.extend(finding.map(|finding| finding.fault));
                 rows += 1;
             }
-            Line::End { rows: written, seal } if number > 1 => {
+            ArchiveLine::End { rows: written, seal } if number > 1 => {
                 let seal = bytes(&seal).unwrap_or_default();
                 let is_sealed = codes.drain(..).any(|code| code.sign().as_ref() == seal);
                 let mut rest = [0_u8; 1];
@@ -158,7 +158,10 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
                 }
                 return Ok(report(chains.len(), rows, faults));
             }
-            Line::Archive { .. } | Line::Chain { .. } | Line::Row { .. } | Line::End { .. } => {
+            ArchiveLine::Archive { .. }
+            | ArchiveLine::Chain { .. }
+            | ArchiveLine::Row { .. }
+            | ArchiveLine::End { .. } => {
                 return Err(malformed(None));
             }
         }

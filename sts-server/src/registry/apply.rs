@@ -21,7 +21,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// Others changed the registry during every attempt. The same call may succeed later.
-    #[error("the registry was changed by others each of {MAX_ATTEMPTS} times")]
+    #[error("the registry changed during each of {MAX_ATTEMPTS} attempts")]
     Contended,
 }
 

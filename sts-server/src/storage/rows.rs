@@ -100,10 +100,10 @@ pub enum TableFault {
 impl fmt::Display for TableFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Altered { table, row } => write!(f, "{table}: {row:?} was written or altered past the servers"),
+            Self::Altered { table, row } => write!(f, "{table}: {row:?} was written or altered outside the servers"),
             Self::Malformed { table, row, reason } => write!(f, "{table}: {row:?} cannot be read: {reason}"),
             Self::Incomplete { table } => {
-                write!(f, "{table}: rows were removed or put back past the servers")
+                write!(f, "{table}: rows were removed or restored outside the servers")
             }
         }
     }

@@ -220,7 +220,7 @@ mod tests {
         assert!(line["at"].take().as_str().unwrap().ends_with('Z'));
         assert!(line["target"].take().as_str().unwrap().ends_with("logs::tests"));
         let expected = serde_json::json!({
-            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "there is no such log format",
+            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "unknown log format",
             "reason": "a\n\"b\"", "decisions": 3,
         });
         assert_eq!(line, expected);

@@ -187,9 +187,9 @@ async fn check_online_asks_for_every_key_set_and_tells_which_is_out_of_reach() {
         "error: issuer \"https://dead.example\": ".to_owned(),
         format!("{}: answered with status 500", dead.jwks_uri()),
         "error: agent \"signer\": ".to_owned(),
-        "warning: issuer \"https://empty.example\": the key \"odd\" cannot be used: it holds private members"
+        "warning: issuer \"https://empty.example\": the key \"odd\" cannot be used: it contains private members"
             .to_owned(),
-        "error: issuer \"https://empty.example\": its key set holds no key that can be used".to_owned(),
+        "error: issuer \"https://empty.example\": its key set contains no usable key".to_owned(),
     ] {
         assert!(lines.contains(&told), "{told} is not in:\n{lines}");
     }

@@ -39,7 +39,7 @@ pub(super) async fn known(store: &dyn Store) -> Versions {
     store.state().await.unwrap().versions
 }
 
-/// The counter and the rows of a table in which nothing was written past the servers.
+/// The counter and the rows of a table in which no row was changed outside the servers.
 pub(super) fn counted<Row>(stored: Stored<Row>) -> (i64, Vec<Row>) {
     assert!(stored.is_whole && stored.faults.is_empty(), "{:?}", stored.faults);
     (stored.version.counter, stored.vouched().collect())

@@ -70,7 +70,7 @@ pub(super) async fn install_typescript(reader: &Reader) -> bool {
     let question = Command::new("npm").arg("--version").stdin(Stdio::null()).output().await;
     if !question.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
-        eprintln!("not checked: npm is not installed on this machine");
+        sts_tests::not_checked("the tutorial in TypeScript (npm is not installed)");
         return false;
     }
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-node");

@@ -79,12 +79,12 @@ async fn every_command_of_the_page_on_the_admin_api_succeeds() {
 }
 
 #[tokio::test]
-async fn every_command_of_the_run_book_and_of_the_security_policy_succeeds() {
+async fn every_command_of_the_pages_for_operators_succeeds() {
     let (mut reader, shop) = (Reader::new().await, Shop::new());
     shop.write_files(&mut reader).await;
     shop.serve(&mut reader, "").await;
     shop.fill(&mut reader).await;
-    for page in ["SECURITY.md", "docs/operations.md"] {
+    for page in ["SECURITY.md", "docs/audit.md", "docs/configuration.md", "docs/operations.md"] {
         follow(&mut reader, shop.steps(page), |_, _| {}).await;
     }
 }

@@ -5,7 +5,7 @@ use crate::idp::ALICE;
 use crate::{Graph, user};
 
 /// Said by agents while it lasts.
-const NOT_NOW: &str = "inventory: no token can be had for the call now";
+const NOT_NOW: &str = "inventory: no token is available for the call now";
 
 /// The conversation that is under way when the STS stops.
 const UNDER_WAY: &str = "conversation-2";

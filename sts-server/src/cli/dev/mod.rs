@@ -56,7 +56,7 @@ pub(super) async fn run(
     let administration = foundation.administration(&config);
     administration.ensure_keys().await.map_err(|error| in_folder(error.into()))?;
     let mut registry = WatchedRegistry::new(registry.unwrap_or_default(), administration);
-    registry.follow(out).await?;
+    registry.begin(out).await?;
     let mut decisions = Decisions::of(&foundation);
     let started = Server::start_with(&config, foundation, [public, admin]).await;
     let server = started.map_err(|error| in_database(explain_start(error, out)))?;

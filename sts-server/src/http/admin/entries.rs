@@ -57,7 +57,7 @@ const DELEGATION: Kind = Kind {
     kind: EntryKind::Delegation,
     path: "delegations",
     names: ["delegation", "a delegation"],
-    id: ["id", "`actor->target`, and `#2` and so on behind that for further ones of the pair, percent-encoded."],
+    id: ["id", "`actor->target`, with `#2` and so on for further delegations of the pair. Percent-encoded."],
     shown: "",
 };
 
@@ -133,7 +133,7 @@ impl Kind {
     }
 
     fn delete(&self) -> Operation {
-        let gone = ResponseBuilder::new().description("It is gone.");
+        let gone = ResponseBuilder::new().description("Deleted.");
         let responses = ResponsesBuilder::new().response("204", gone).responses_from_into_responses::<WriteProblems>();
         self.on_one("delete", format!("Deletes {} that this API created.", self.names[1]))
             .parameter(header("If-Match", "The ETag of the entry that is to be deleted."))
@@ -159,7 +159,7 @@ fn with_entry(description: String, entry: &str, origins: &str) -> Described {
         .description(description)
         .content(JSON, content(entry))
         .header("ETag", text("Strong; changes whenever the entry does."))
-        .header("Entry-Origin", text(&format!("Who made it: {origins}.")))
+        .header("Entry-Origin", text(&format!("The origin of the entry: {origins}.")))
         .build()
 }
 
