@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
-    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
-    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
+    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -201,6 +201,14 @@ impl Store for FaultyStore {
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
         self.unless(&[])?.audit_heads().await
+    }
+
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        self.unless(&[])?.audit_checkpoints().await
+    }
+
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+        self.unless(&[])?.cut_audit(through_id, checkpoints).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -340,6 +340,30 @@ pub enum AuditCommand {
         /// missing writer are found too.
         #[arg(long, value_name = "FILE")]
         heads: Option<PathBuf>,
+        /// Check this archive instead of the database's audit log.
+        #[arg(long, value_name = "FILE", conflicts_with = "heads")]
+        archive: Option<PathBuf>,
+    },
+    /// Writes old events to a new file that `audit verify --archive` checks. Removes nothing:
+    /// `audit.retain` does.
+    Archive {
+        /// The file, which must not exist.
+        file: PathBuf,
+        /// Only the events that are older than this span; all events without it.
+        #[arg(long, value_name = "SPAN")]
+        older_than: Option<crate::ttl::Ttl>,
+    },
+    /// Records that a fault that `audit verify` reports has been explained. The fault no longer
+    /// counts. A later change of the same row is another fault.
+    Acknowledge {
+        /// The row, as `audit verify` names it: WRITER:SEQUENCE.
+        row: String,
+        /// The explanation, for the audit log.
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// The heads that `audit verify` was called with.
+        #[arg(long, value_name = "FILE")]
+        heads: Option<PathBuf>,
     },
     /// Writes all rows, or only the heads of the chains, as one JSON object per line.
     Export {

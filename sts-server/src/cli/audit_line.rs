@@ -41,6 +41,7 @@ pub(super) fn word(kind: EventKind) -> &'static str {
         EventKind::RegistryChanged => "registry changed",
         EventKind::KeysChanged => "keys changed",
         EventKind::RefusalsSuppressed => "refusals suppressed",
+        EventKind::AuditAcknowledged => "fault acknowledged",
     }
 }
 

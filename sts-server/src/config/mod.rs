@@ -69,6 +69,8 @@ pub struct Config {
     pub database: Database,
     /// Sealing and rotation of the signing keys.
     pub keys: Keys,
+    /// Retention of the audit log.
+    pub audit: Audit,
     /// Resource limits.
     pub limits: Limits,
     /// Proofs of possession.
@@ -158,6 +160,14 @@ pub struct Keys {
     pub master_key_file: PathBuf,
     /// The time for which a key signs. Default `30d`.
     pub rotate_every: Ttl,
+}
+
+/// Retention of the audit log.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Audit {
+    /// The time for which events are kept. Default `forever`.
+    #[serde(deserialize_with = "values::read_retention")]
+    pub retain: Option<Ttl>,
 }
 
 /// Resource limits of a server.

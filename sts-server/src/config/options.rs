@@ -8,8 +8,8 @@ use super::admin::ADMIN_TOKEN;
 use super::database_url::check_database_url;
 use super::option::ConfigOption;
 use super::values::{
-    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, some_algorithm, timeout, ttl_up_to,
-    word,
+    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, retention, some_algorithm, timeout,
+    ttl_up_to, word,
 };
 use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
 use crate::document::{Shape, reads};
@@ -151,6 +151,14 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: Some("30d"),
         form: "a span of time",
         doc: "The time for which a key signs.",
+    },
+    ConfigOption {
+        table: Some("audit"),
+        key: "retain",
+        shape: Shape::Text(|text| retention(text).map(drop)),
+        default: Some("forever"),
+        form: "a span of time, or forever",
+        doc: "How long events of the audit log are kept. Older ones are removed, of a span of days by whole days (UTC). `audit archive` writes them to a file before.",
     },
     ConfigOption {
         table: Some("limits"),

@@ -58,6 +58,14 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
     text.parse::<Ttl>().map(Ttl::as_duration).map_err(|error| error.to_string())
 }
 
+/// Parses how long audit events are kept; `None` means forever.
+pub(super) fn retention(text: &str) -> Result<Option<Ttl>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error: crate::ttl::TtlError| format!("{error}, or \"forever\""))
+}
+
 /// Parses the proxy of all requests. An empty text means no proxy.
 pub(super) fn proxy(text: &str) -> Result<Egress, String> {
     match text {
@@ -93,6 +101,10 @@ pub(super) fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
 
 pub(super) fn read_delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     delay(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn read_retention<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ttl>, D::Error> {
+    retention(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 pub(super) fn read_proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Egress>, D::Error> {

@@ -189,13 +189,21 @@ impl fmt::Debug for MasterKey {
 /// The error of the file system; `AlreadyExists` if the file exists.
 pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
+    let mut file = create_private(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Creates an empty file that only its owner may read.
+///
+/// # Errors
+/// The error of the file system; `AlreadyExists` if the file exists.
+pub fn create_private(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    options.open(path)
 }
 
 #[cfg(test)]

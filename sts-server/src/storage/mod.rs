@@ -24,7 +24,9 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
-pub use audit_rows::{AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow};
+pub use audit_rows::{
+    AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
+};
 pub use codes::RowCodes;
 pub use expiry::{CLOCK_MARGIN, forget_at};
 pub use rows::{
@@ -236,6 +238,13 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Returns the last row of every writer, ordered by writer.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
+
+    /// Returns the checkpoint of every chain that was cut, ordered by writer.
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError>;
+
+    /// Deletes the audit rows up to this id, and adds the checkpoints of their chains. A checkpoint
+    /// replaces an earlier one of its chain, never a later one. Returns the number of deleted rows.
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError>;
 
     /// Deletes expired tokens, one-time values and revocations, by the database's time. Returns the
     /// number of deleted rows.

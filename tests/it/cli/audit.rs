@@ -329,7 +329,7 @@ fn in_a_row(text: &str) -> String {
 }
 
 /// Changes the database behind the server's back, as its administrator could.
-async fn execute(shop: &Shop, statement: &'static str) {
+pub(super) async fn execute(shop: &Shop, statement: &'static str) {
     let url = format!("sqlite://{}", shop.folder.path("sts.db").display());
     let mut connection = SqliteConnection::connect(&url).await.expect("the database");
     let changed = sqlx::query(statement).execute(&mut connection).await.expect("a statement");

@@ -61,6 +61,8 @@ max_connections = 20
 [keys]
 master_key_file = "/run/secrets/master.key"
 rotate_every = "7d"
+[audit]
+retain = "90d"
 [limits]
 chain_depth = 4
 max_ttl = "10m"
@@ -125,6 +127,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.database.max_connections, 20);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
+    assert_eq!(config.audit.retain.map(|span| span.to_string()).as_deref(), Some("90d"));
     assert_eq!(config.limits.chain_depth, 4);
     assert_eq!(config.limits.max_ttl.to_string(), "10m");
     assert_eq!(config.limits.failed_attempts_per_minute, 50);
@@ -178,6 +181,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.database.max_connections, 10);
     assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "30d");
+    assert_eq!(config.audit.retain, None);
     assert_eq!(config.limits.chain_depth, 8);
     assert_eq!(config.limits.max_ttl.to_string(), "15m");
     assert_eq!(config.limits.failed_attempts_per_minute, 1000);

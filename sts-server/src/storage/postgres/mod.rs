@@ -39,9 +39,9 @@ use self::hosts::Hosts;
 use self::pool::Pool;
 use self::writer::Writer;
 use super::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
-    KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
-    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
+    EntryRow, Fresh, KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
@@ -272,6 +272,14 @@ impl Store for PostgresStore {
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
         within(audit::heads(&self.pools.audit)).await
+    }
+
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints(&self.pools.audit)).await
+    }
+
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+        within(audit::cut(&self.pools.pool, through_id, checkpoints)).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
