@@ -272,7 +272,7 @@ fn keys_that_are_lost_are_told_with_kid_and_reason() {
     let private = JWKS.replacen("kid = \"1\"", "kid = \"1\", d = \"AAAA\"", 1);
     let text = after(ISSUER, &format!("jwks = {private}"));
     let none = "r.toml:3: error: jwks of issuer \"https://login.example.com\": it contains no usable key: the key \"1\" cannot be used: it \
-                holds private members";
+                contains private members";
     let more = JWKS.replacen(
         "keys = [",
         "keys = [{ kty = \"EC\", crv = \"P-521\", kid = \"odd\", x = \"AA\", y = \"AA\" }, ",
