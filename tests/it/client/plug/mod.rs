@@ -2,10 +2,12 @@
 
 mod a2a;
 mod bound;
+mod bound_rmcp;
 mod certificates;
 mod http_options;
 mod keys;
 mod place;
+mod rebound;
 mod refused;
 mod reqwest;
 mod rmcp;
