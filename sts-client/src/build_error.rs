@@ -6,6 +6,14 @@ use crate::call::RouteError;
 
 /// An error in the configuration of a [`crate::Verifier`], a [`crate::Sts`] or a
 /// [`crate::Propagator`].
+///
+/// ```
+/// use sts_client::{BuildError, Verifier};
+///
+/// let error = Verifier::builder(["inventory"]).build().unwrap_err();
+/// assert!(matches!(error, BuildError::Contradiction(_)));
+/// println!("{error}"); // names what is missing: an issuer
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -34,7 +42,7 @@ pub enum BuildError {
         source: sts_jose::SigningKeyError,
     },
     /// The HTTP client could not be built.
-    #[error("no http client can be made")]
+    #[error("failed to create the http client")]
     Http(#[from] sts_jose::HttpClientError),
     /// A required value is missing, or two values contradict each other.
     #[error("{0}")]
@@ -49,6 +57,14 @@ impl BuildError {
 
 /// The error in a configuration file, with its line. Never quotes the file, so that a secret in the
 /// wrong place is not logged.
+///
+/// ```
+/// use sts_client::{BuildError, Verifier};
+///
+/// let agent_toml = "[inbound]\naudiance = [\"inventory\"]\n";
+/// let Err(BuildError::Toml(error)) = Verifier::from_toml(agent_toml) else { panic!("the key is misspelt") };
+/// assert!(error.to_string().starts_with("line 2"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TomlError {

@@ -13,6 +13,21 @@ use crate::exchange::{ExchangeError, Outage};
 /// exchange share its error.
 ///
 /// No message holds a token, a secret or a claim.
+///
+/// ```
+/// use sts_client::{Error, RefusalCode, http::StatusCode};
+///
+/// /// The status with which an agent answers its own caller.
+/// fn status(error: &Error) -> StatusCode {
+///     match error {
+///         Error::Refused { code } if *code == RefusalCode::INVALID_TOKEN => StatusCode::UNAUTHORIZED,
+///         Error::Refused { .. } => StatusCode::FORBIDDEN,
+///         Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+///         _ => StatusCode::INTERNAL_SERVER_ERROR,
+///     }
+/// }
+/// # assert_eq!(status(&Error::Refused { code: RefusalCode::INVALID_TOKEN }), StatusCode::UNAUTHORIZED);
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,7 +39,7 @@ pub enum Error {
         code: RefusalCode,
     },
     /// No token is available now, because of an outage or load. The caller may retry.
-    #[error("no token can be had now")]
+    #[error("no token is available now")]
     Unavailable {
         /// The time to wait before a retry, if the service named it.
         retry_after: Option<Duration>,
@@ -72,6 +87,14 @@ fn listed(routes: &[Url]) -> String {
 
 impl Error {
     /// True if the same call may succeed later without a change of configuration or request.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::{Error, RefusalCode};
+    ///
+    /// assert!(Error::Unavailable { retry_after: Some(Duration::from_secs(2)), outage: None }.is_retryable());
+    /// assert!(!Error::Refused { code: RefusalCode::LOGIN_REQUIRED }.is_retryable());
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

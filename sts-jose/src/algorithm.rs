@@ -7,6 +7,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A JOSE signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
+///
+/// ```
+/// use sts_jose::Algorithm;
+///
+/// assert_eq!("ES256".parse(), Ok(Algorithm::Es256));
+/// // Neither `none` nor a shared secret is an algorithm here.
+/// assert!("none".parse::<Algorithm>().is_err() && "HS256".parse::<Algorithm>().is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.

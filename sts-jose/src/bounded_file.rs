@@ -92,10 +92,10 @@ impl BoundedFile {
             let _ = outcome.send(read_version(&path, max_bytes, known));
         })?;
         match tokio::time::timeout(READ_TIMEOUT, &mut pending).await {
-            Ok(outcome) => outcome.unwrap_or_else(|_ended| Err(io::Error::other("the file reader ended"))),
+            Ok(outcome) => outcome.unwrap_or_else(|_ended| Err(io::Error::other("the file reader stopped"))),
             Err(_elapsed) => {
                 *self.lock() = Some(pending);
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the file system did not answer in time"))
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the file system did not respond in time"))
             }
         }
     }
@@ -104,7 +104,7 @@ impl BoundedFile {
         let mut hanging = self.lock();
         let still = hanging.as_mut().is_some_and(|read| matches!(read.try_recv(), Err(TryRecvError::Empty)));
         if still {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "an earlier read of the file has not ended"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "an earlier read of the file is still in progress"));
         }
         *hanging = None;
         Ok(())

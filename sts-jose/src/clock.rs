@@ -6,12 +6,33 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// A source of the current time.
+///
+/// ```
+/// use jiff::{SignedDuration, Timestamp};
+/// use sts_jose::{Clock, SystemClock};
+///
+/// /// A clock that is a minute behind, to test the tolerance of a service.
+/// #[derive(Debug)]
+/// struct Behind;
+///
+/// impl Clock for Behind {
+///     fn now(&self) -> Timestamp {
+///         SystemClock.now() - SignedDuration::from_mins(1)
+///     }
+/// }
+/// ```
 pub trait Clock: std::fmt::Debug + Send + Sync {
     /// Returns the current time. It may step backwards between two calls.
     fn now(&self) -> Timestamp;
 }
 
 /// The clock of the operating system. It is the only reader of the real time.
+///
+/// ```
+/// use sts_jose::{Clock as _, SystemClock};
+///
+/// assert!(SystemClock.now() > jiff::Timestamp::UNIX_EPOCH);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -2,12 +2,34 @@
 //! happens inside aws-lc).
 
 /// A source of random bytes.
+///
+/// ```
+/// use sts_jose::Entropy;
+///
+/// /// The same identifiers in every run of a test.
+/// #[derive(Debug)]
+/// struct Zeros;
+///
+/// impl Entropy for Zeros {
+///     fn fill(&self, out: &mut [u8]) {
+///         out.fill(0);
+///     }
+/// }
+/// ```
 pub trait Entropy: std::fmt::Debug + Send + Sync {
     /// Fills all of `out` with unpredictable bytes.
     fn fill(&self, out: &mut [u8]);
 }
 
 /// The random generator of aws-lc, seeded by the operating system.
+///
+/// ```
+/// use sts_jose::{Entropy as _, SystemEntropy};
+///
+/// let mut nonce = [0; 16];
+/// SystemEntropy.fill(&mut nonce);
+/// assert_ne!(nonce, [0; 16]);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
@@ -17,7 +39,7 @@ impl Entropy for SystemEntropy {
     #[expect(clippy::disallowed_methods, reason = "the one place that draws random bytes")]
     fn fill(&self, out: &mut [u8]) {
         if aws_lc_rs::rand::fill(out).is_err() {
-            tracing::error!("the random generator failed; the process ends");
+            tracing::error!("the random generator failed; the process stops");
             std::process::abort();
         }
     }

@@ -63,7 +63,7 @@ pub enum FetchError {
     #[error("longer than {MAX_KEY_SET_BYTES} bytes")]
     TooLarge,
     /// The refresh exceeded its time limit.
-    #[error("not done in time")]
+    #[error("timed out")]
     TimedOut,
     /// None of the places for a discovery document has a document of the issuer.
     #[error("no discovery document of the issuer {issuer:?}: {}", each_in_words(tried))]
@@ -97,7 +97,7 @@ pub enum FetchError {
     #[error("the bearer token file cannot be read")]
     BearerTokenFile(#[source] std::io::Error),
     /// The file with the bearer token does not hold a token.
-    #[error("the bearer token file holds no token")]
+    #[error("the bearer token file contains no token")]
     BearerToken(#[source] Option<InvalidHeaderValue>),
     /// The file with the certificates of the authorities cannot be read.
     #[error("the ca file cannot be read")]
@@ -109,7 +109,7 @@ pub enum FetchError {
     #[error("the keys were never read")]
     NeverRead,
     /// The task of the fetch ended without an outcome, because the runtime shuts down.
-    #[error("the fetch was given up")]
+    #[error("the fetch was abandoned")]
     Aborted(#[source] tokio::task::JoinError),
 }
 

@@ -157,7 +157,7 @@ impl FileInner {
                 tracing::warn!(path, error, "a key set file cannot be used; keys read before stay in use")
             }
             Change::Unusable => {
-                tracing::warn!(path, "a key set file holds no key that can be used: its tokens are refused")
+                tracing::warn!(path, "a key set file contains no usable key: its tokens are refused")
             }
             Change::Recovered => tracing::info!(path, "a key set file can be used again"),
         }

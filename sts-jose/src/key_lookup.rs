@@ -7,6 +7,19 @@ use jiff::Timestamp;
 use crate::fetch_error::FetchError;
 
 /// The reason a key is missing. A refusal and an outage must never be confused.
+///
+/// ```
+/// use sts_jose::KeyLookupError;
+///
+/// /// The status for a token whose key is missing.
+/// fn status(error: &KeyLookupError) -> u16 {
+///     match error {
+///         KeyLookupError::Unknown | KeyLookupError::Unusable => 401,
+///         KeyLookupError::Unavailable(_) => 503,
+///     }
+/// }
+/// assert_eq!(status(&KeyLookupError::Unknown), 401);
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyLookupError {
     /// A refusal: the issuer's keys are known, and this key is not among them. The requester causes
@@ -14,11 +27,11 @@ pub enum KeyLookupError {
     #[error("the issuer has no such key")]
     Unknown,
     /// A refusal: the issuer publishes a key set without any usable key.
-    #[error("the issuer publishes no key that can be used")]
+    #[error("the issuer publishes no usable key")]
     Unusable,
     /// An outage: the issuer's keys are not known well enough to refuse. No party here causes it.
     /// The requester may retry.
-    #[error("the keys of the issuer are out of reach")]
+    #[error("the keys of the issuer cannot be fetched")]
     Unavailable(#[source] Arc<FetchError>),
 }
 

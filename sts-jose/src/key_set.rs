@@ -28,6 +28,17 @@ pub enum KeySetError {
 
 /// A set of usable public keys, which may be empty. It holds the keys that verify signatures, and
 /// the keys that payloads are encrypted to. Cloning is cheap.
+///
+/// ```
+/// use sts_jose::{Algorithm, KeySet, SigningKey};
+///
+/// let key = SigningKey::generate(Algorithm::Es256)?;
+/// let jwks = format!(r#"{{"keys": [{}]}}"#, key.public_jwk());
+/// let keys = KeySet::parse(jwks.as_bytes())?;
+/// assert!(keys.find(Some(key.kid()), Algorithm::Es256).is_some());
+/// assert!(keys.find(Some(key.kid()), Algorithm::Rs256).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     inner: Arc<KeySetInner>,

@@ -19,6 +19,13 @@ use crate::token::{UnverifiedToken, VerifiedToken};
 use crate::verification_key::VerifyError;
 
 /// The keys of one issuer.
+///
+/// ```
+/// use sts_jose::{KeySet, KeySource};
+///
+/// let keys = KeySource::Inline(KeySet::parse(br#"{"keys": []}"#)?);
+/// # Ok::<(), sts_jose::KeySetError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub enum KeySource {
     /// The keys are part of the configuration.

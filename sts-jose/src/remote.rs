@@ -239,7 +239,7 @@ impl RemoteInner {
                 tracing::warn!(issuer, error, "failed to fetch the keys of an issuer; keys read before stay in use")
             }
             Change::Unusable => {
-                tracing::warn!(issuer, "the issuer publishes no key that can be used: its tokens are refused")
+                tracing::warn!(issuer, "the issuer publishes no usable key: its tokens are refused")
             }
             Change::Recovered => tracing::info!(issuer, "the keys of an issuer can be fetched again"),
         }

@@ -20,6 +20,17 @@ use crate::verification_key::{JwkError, VerificationKey};
 const USUAL_TYPES: [Option<&str>; 3] = [None, Some("at+jwt"), Some("JWT")];
 
 /// A private key that signs compact JWS. `Debug` shows the `kid` only.
+///
+/// ```
+/// use sts_jose::{Algorithm, SigningKey};
+///
+/// let key = SigningKey::generate(Algorithm::Es256)?;
+/// let again = SigningKey::from_pkcs8(Algorithm::Es256, &key.to_pkcs8())?;
+/// assert_eq!(key.kid(), again.kid()); // the thumbprint of the public key
+/// let token = key.sign(Some("at+jwt"), br#"{"sub":"alice"}"#)?;
+/// assert_eq!(token.split('.').count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SigningKey {
     algorithm: Algorithm,
     key_pair: KeyPair,

@@ -46,7 +46,7 @@ pub enum JwkError {
     #[error("two members have one name, or a value cannot be read")]
     Ambiguous,
     /// It has a member of a private or symmetric key.
-    #[error("it holds private members")]
+    #[error("it contains private members")]
     Private,
     /// `use` is present, and is not empty, `sig` or `jwt-svid`.
     #[error("use is not sig")]

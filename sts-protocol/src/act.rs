@@ -17,6 +17,14 @@ use crate::is_name;
 pub struct Act(Map<String, Value>);
 
 /// An actor of a chain: its identifier, and the namespace of the identifier.
+///
+/// ```
+/// use sts_protocol::Act;
+///
+/// let act: Act = serde_json::from_str(r#"{"sub": "inventory", "act": {"sub": "coordinator"}}"#)?;
+/// assert_eq!(act.current().sub, "inventory");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Actor<'a> {
     /// The issuer whose namespace contains `sub`. Absent in chains from issuers that omit it.
@@ -38,7 +46,7 @@ pub enum ActError {
     #[error("act has an iss that is not a string")]
     IssuerNotAString,
     /// A `sub` or `iss` is empty, too long, or has control characters.
-    #[error("a sub or iss of act is empty, longer than 255 characters, or holds control characters")]
+    #[error("a sub or iss of act is empty, longer than 255 characters, or contains control characters")]
     NoName,
 }
 

@@ -7,6 +7,15 @@ use crate::{Act, Scope, Tenant};
 
 /// The principal of a chain: a subject in the namespace of its issuer. On the wire, it is a subject
 /// identifier of the format `iss_sub` (RFC 9493 §3.2.4).
+///
+/// ```
+/// use sts_protocol::SubjectId;
+///
+/// let alice = SubjectId { iss: "https://login.example.com".to_owned(), sub: "alice".to_owned() };
+/// let json = r#"{"format":"iss_sub","iss":"https://login.example.com","sub":"alice"}"#;
+/// assert_eq!(serde_json::from_str::<SubjectId>(json)?, alice);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "IssSub", into = "IssSub")]
 pub struct SubjectId {

@@ -36,7 +36,7 @@ pub enum FormFault {
     #[error("is not UTF-8")]
     NotUtf8,
     /// The parameter holds a raw or encoded NUL.
-    #[error("holds a NUL")]
+    #[error("contains a NUL")]
     Nul,
     /// A parameter other than `audience` and `resource` is repeated.
     #[error("is repeated")]

@@ -9,10 +9,27 @@ use thiserror::Error;
 
 /// A scope token: one or more of `%x21 / %x23-5B / %x5D-7E` (RFC 6749 §3.3), compared byte for
 /// byte.
+///
+/// ```
+/// use sts_protocol::ScopeToken;
+///
+/// assert_eq!(ScopeToken::new("stock:read")?.as_str(), "stock:read");
+/// assert!(ScopeToken::new("stock read").is_err());
+/// # Ok::<(), sts_protocol::ScopeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeToken(String);
 
 /// A set of scope tokens. On the wire, they are joined by single spaces in byte order.
+///
+/// ```
+/// use sts_protocol::Scope;
+///
+/// let (alices, asked): (Scope, Scope) = ("profile stock:read".parse()?, "stock:read".parse()?);
+/// assert!(asked.is_subset(&alices) && !alices.is_subset(&asked));
+/// assert_eq!("b a b".parse::<Scope>()?.to_string(), "a b");
+/// # Ok::<(), sts_protocol::ScopeError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Scope(BTreeSet<ScopeToken>);
 
@@ -30,7 +47,7 @@ pub enum ScopeError {
     #[error("a scope token is empty")]
     Empty,
     /// The scope token has a character outside the grammar.
-    #[error("a scope token holds a character that RFC 6749 section 3.3 does not allow")]
+    #[error("a scope token contains a character that RFC 6749 section 3.3 does not allow")]
     Character,
     /// The requested scope is longer than [`MAX_SCOPE_BYTES`].
     #[error("scope is longer than {MAX_SCOPE_BYTES} bytes")]

@@ -9,6 +9,13 @@ use thiserror::Error;
 const MAX_TENANT_CHARS: usize = 128;
 
 /// A tenant identifier: 1 to 128 characters of `[A-Za-z0-9._:-]`, compared byte for byte.
+///
+/// ```
+/// use sts_protocol::Tenant;
+///
+/// assert_eq!(Tenant::new("acme").unwrap().as_str(), "acme");
+/// assert!(Tenant::new("acme/../other").is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenant(String);
 

@@ -4,11 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use clap::Parser as _;
 use mimalloc::MiMalloc;
-use sts_jose::{SystemClock, SystemEntropy};
-use sts_server::cli::{self, Cli, Output};
+use sts_jose::{SystemClock, SystemEntropy, error_chain};
+use sts_server::cli::{self, Cli, CliError, Output};
 use sts_server::server::Surroundings;
 use sts_server::telemetry;
 
@@ -23,19 +21,22 @@ const FAILED: u8 = 2;
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
+        // The reader of the output has closed it, as `head` does.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // No output is left if standard error is closed too.
-            let _ = writeln!(std::io::stderr(), "{}", cli::printable(&format!("error: {error:#}")));
+            let message = format!("error: {}", error_chain(&error));
+            let _ = writeln!(std::io::stderr(), "{}", cli::printable(&message));
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn run() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+fn run() -> Result<ExitCode, CliError> {
+    let cli = Cli::read();
     telemetry::start_logs();
     let surroundings = Surroundings { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
     let mut out = Output::standard(&cli.options);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    Ok(runtime.block_on(cli::run(cli, surroundings, &mut out))?)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    runtime.block_on(cli::run(cli, surroundings, &mut out))
 }

@@ -58,10 +58,10 @@ pub enum StartError {
     #[error("the database's password or certificates cannot be used")]
     Password(#[from] PasswordError),
     /// The master key cannot be read.
-    #[error("the master key cannot be used")]
+    #[error(transparent)]
     Master(#[from] SealError),
     /// The signing keys cannot be created.
-    #[error("the signing keys cannot be made")]
+    #[error("the signing keys cannot be created")]
     Keys(#[from] KeyLifeError),
     /// The registry file cannot be applied.
     #[error("the registry file {path} cannot be applied")]
@@ -85,9 +85,11 @@ pub enum StartError {
     #[error("traces cannot be sent")]
     Traces(#[from] TracesError),
     /// The server cannot listen on an address.
-    #[error("cannot listen on {address}")]
+    #[error("{option}: cannot listen on {address}")]
     Listen {
-        /// The address from the configuration.
+        /// The option or the flag that names the address.
+        option: &'static str,
+        /// The address.
         address: SocketAddr,
         /// The reason.
         #[source]
@@ -172,8 +174,8 @@ impl Server {
     /// # Errors
     /// [`StartError`] names the failed part; no listener is open then.
     pub async fn start(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
-        let public = listen(config.listen.public).await?;
-        let admin = listen(config.listen.admin).await?;
+        let public = listen("listen.public", config.listen.public).await?;
+        let admin = listen("listen.admin", config.listen.admin).await?;
         Self::start_on(config, surroundings, [public, admin]).await
     }
 
@@ -214,8 +216,8 @@ impl Server {
         let (shutdown, ended) = watch::channel(false);
         let app = App::new(Arc::clone(&sts), config).tracing(traces.clone());
         let mut server = Self {
-            public: address(&public, config.listen.public)?,
-            admin: address(&admin, config.listen.admin)?,
+            public: address(&public, "listen.public", config.listen.public)?,
+            admin: address(&admin, "listen.admin", config.listen.admin)?,
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
             app: app.clone(),
@@ -273,7 +275,7 @@ impl Server {
     /// database, the maintenance or the watch on the recorder.
     pub async fn failed(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
-            tracing::error!(%error, "a part of the server failed");
+            tracing::error!(%error, "a background task failed");
         }
     }
 
@@ -293,12 +295,12 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { option, address, source })
 }
 
-fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen { address: asked, source })
+fn address(listener: &TcpListener, option: &'static str, asked: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { option, address: asked, source })
 }
 
 /// Reads the changes that other servers and commands commit, until shutdown.
@@ -313,7 +315,7 @@ async fn follow(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
 /// no token, and every answer would be an outage.
 async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     tokio::select! {
-        () = sts.recorder_ended() => tracing::error!("the recorder has ended"),
+        () = sts.recorder_ended() => tracing::error!("the recorder has stopped"),
         () = announced(&mut ended) => {}
     }
 }
@@ -333,13 +335,13 @@ async fn maintain(
             () = announced(&mut ended) => return,
         }
         if let Err(error) = administration.maintain_keys().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the signing keys cannot be looked after");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to maintain the signing keys");
         }
         if let Err(error) = store.purge().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what has expired cannot be deleted");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
         if let Err(error) = sts.inspect().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the codes of the stored rows cannot be compared");
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }
         sts.record_suppressed_refusals().await;
         sts.metrics().upkeep();

@@ -303,7 +303,7 @@ async fn assert_no_database(harness: &Harness, token: &str) {
     let wrong = sts_tests::Credentials::Basic("coordinator".to_owned(), "not-the-secret-of-coordinator".to_owned());
     sts_tests::refuses("a wrong secret", &harness.exchange().authenticated(wrong).send().await, ErrorKind::Client);
     assert_eq!(harness.get("/healthz").await.status, 200);
-    let unrecorded = |line: &str| line.contains("a refusal could not be recorded") && line.contains(&id);
+    let unrecorded = |line: &str| line.contains("failed to record a refusal") && line.contains(&id);
     assert!(harness.log().lines().any(unrecorded), "{id}");
 }
 

@@ -347,10 +347,10 @@ async fn a_workload_token_may_stand_in_for_an_assertion_and_follows_its_own_rule
         asserting(&harness, token.clone()).send().await.token();
     }
     let cases = [
-        ("addressed to others", with(json!({ "aud": "kubernetes" }))),
+        ("addressed to another audience", with(json!({ "aud": "kubernetes" }))),
         ("of no workload", with(json!({ "sub": "system:serviceaccount:shop:nobody" }))),
         ("expired", with(json!({ "exp": now }))),
-        ("carries act", with(json!({ "act": { "sub": "x" } }))),
+        ("has an act claim", with(json!({ "act": { "sub": "x" } }))),
     ];
     let cases = cases.map(|(label, request)| (label, request, ErrorKind::Client));
     harness.assert_each_refused_unrecorded(|| with(json!({})), cases).await;

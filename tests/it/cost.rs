@@ -1,5 +1,6 @@
 //! Bounds are on what a request costs, and are asked before the cost is paid (docs/threats.md, Cost).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::PasswordHasher as _;
@@ -358,4 +359,24 @@ async fn a_secret_that_was_right_before_does_not_wait_for_those_that_are_wrong()
     }
     let turned_away = guesses.join_all().await.iter().filter(|answer| answer.status == 429).count();
     assert!(turned_away > 0, "60 guesses are too many");
+}
+
+#[tokio::test]
+async fn requests_that_a_change_of_the_registry_overtakes_share_one_read_of_it() {
+    const REQUESTS: usize = 64;
+    let harness = Setup::default().start().await;
+    let (node, store) = faulty(&harness).await;
+    let (node, form) = (Arc::new(node), own_token(&harness));
+    let registry = harness.store.state().await.expect("a database").versions.registry;
+    harness.store.change_entries(registry, &[], &[]).await.expect("a database");
+    let before = store.state_reads();
+    let mut requests = JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (node, form) = (Arc::clone(&node), form.clone());
+        requests.spawn(async move { node.post("/oauth2/token", &form, &HeaderMap::new()).await.status });
+    }
+    let statuses = tokio::time::timeout(PATIENCE, requests.join_all()).await.expect("all are answered");
+    assert_eq!(statuses, vec![200; REQUESTS]);
+    let reads = store.state_reads() - before;
+    assert!((1..REQUESTS / 4).contains(&reads), "{reads} reads for {REQUESTS} requests");
 }

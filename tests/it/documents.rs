@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sts_server::config::{OPTIONS, OptionKind};
+use sts_server::config::OPTIONS;
 use sts_server::error_kind::ErrorKind;
 use sts_server::rate_limits::RateLimit;
 use sts_server::record::Event;
@@ -35,17 +35,7 @@ const KINDS: [ErrorKind; 10] = [
 fn docs_configuration_has_every_option() {
     let mut expected = String::from("| option | default | value | what it is for |\n|---|---|---|---|\n");
     for option in OPTIONS {
-        let default = match (option.default, option.kind) {
-            (None, _) => "none".to_owned(),
-            (Some(default), OptionKind::Text | OptionKind::SecretText) => format!("`\"{default}\"`"),
-            (Some(""), OptionKind::List) => "`[]`".to_owned(),
-            (Some(default), OptionKind::List) => {
-                let texts: Vec<String> = default.split(',').map(|text| format!("\"{text}\"")).collect();
-                format!("`[{}]`", texts.join(", "))
-            }
-            (Some(default), OptionKind::Tables) => panic!("how is {default} written as tables?"),
-            (Some(default), OptionKind::Integer | OptionKind::Boolean) => format!("`{default}`"),
-        };
+        let default = option.default.map_or("none".to_owned(), |default| format!("`{}`", option.literal(default)));
         let _ = writeln!(expected, "| `{}` | {default} | {} | {} |", option.path(), option.form, option.doc);
     }
     assert_table("docs/configuration.md", "| option |", &expected);

@@ -140,7 +140,7 @@ async fn refusals_of_an_agent_beyond_its_bound_are_counted_into_one_event_and_it
         harness.server.sts().record_last_suppressed_refusals().await;
         assert_eq!(harness.audit_count().await, before + 1, "one event for all of them");
         let since = AuditFilter { since: Some(harness.clock.now()), ..AuditFilter::default() };
-        let rows = harness.store.audit(&since, 10).await.expect("the audit log");
+        let rows = harness.store.audit(&since, 10).await.expect("the audit log").rows;
         let event: Event = serde_json::from_str(&rows.first().expect("an event").row.body).expect("an event");
         assert_eq!(event.event, EventKind::RefusalsSuppressed);
         assert_eq!((event.client_id.as_deref(), event.count), (Some("coordinator"), Some(3)));

@@ -230,7 +230,7 @@ fn a_delegation_of_the_file_may_not_cover_what_one_of_the_api_covers() {
     assert_eq!(
         errors(&rows, FILE),
         [
-            "/etc/sts/r.toml:12: error: delegation a->b covers subjects that the one in the database covers; keep their tenants or their issuers apart: they are never added up"
+            "/etc/sts/r.toml:12: error: delegation a->b covers subjects that the one in the database covers; keep their tenants or their issuers apart: delegations are never combined"
         ]
     );
     let apart = FILE.replacen("tenants = [\"acme\"]", "tenants = [\"initech\"]", 1);
@@ -250,8 +250,8 @@ fn a_file_may_drop_what_only_the_api_still_names() {
     assert_eq!(
         warnings,
         [
-            "database: warning: actor \"a\" of a delegation is no agent; did you mean \"b\"?",
-            "database: warning: actor \"a\" of a delegation is no agent; did you mean \"b\"?"
+            "database: warning: actor \"a\" of a delegation is not an agent; did you mean \"b\"?",
+            "database: warning: actor \"a\" of a delegation is not an agent; did you mean \"b\"?"
         ]
     );
 }

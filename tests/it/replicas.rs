@@ -39,7 +39,7 @@ async fn a_server_whose_clock_lies_over_a_minute_from_the_databases_is_not_ready
         assert_eq!(harness.get("/healthz").await.status, 200, "{ahead} s ahead");
     }
     let log = harness.own_log();
-    assert_eq!(log.matches("lie more than 60 s apart").count(), 2, "{log}");
+    assert_eq!(log.matches("differ by more than 60 s").count(), 2, "{log}");
     assert_eq!(log.matches("agree again").count(), 2, "{log}");
 }
 

@@ -112,7 +112,7 @@ async fn an_entry_that_was_added_is_not_honoured() {
         read_all_again(&harness).await;
         let answer = harness.exchange_by("coordinator", &harness.user_token(), "shelf").send().await;
         assert_eq!((answer.status, answer.json["error"].as_str()), (400, Some("invalid_target")), "{}", answer.text());
-        assert!(harness.own_log().contains("written or altered past the servers"), "{}", harness.own_log());
+        assert!(harness.own_log().contains("written or altered outside the servers"), "{}", harness.own_log());
     }
 }
 
@@ -191,7 +191,11 @@ async fn what_was_removed_shows_without_any_change_and_goes_when_it_was_accepted
         harness.refresh().await;
         harness.advance(UNCONFIRMED_AFTER);
         assert_eq!((harness.exchange().send().await.status, harness.get("/readyz").await.status), (503, 503));
-        assert!(harness.own_log().contains("rows were removed or put back past the servers"), "{}", harness.own_log());
+        assert!(
+            harness.own_log().contains("rows were removed or restored outside the servers"),
+            "{}",
+            harness.own_log()
+        );
 
         let foundation = foundation(&harness).await;
         let accepted = foundation.administration(&harness.config).accept_tables(&By::default()).await;

@@ -159,7 +159,9 @@ async fn a_changed_certificate_is_served_to_new_connections_and_old_ones_live_on
     let place = files.paths()[0].display().to_string();
     let told = || {
         let log = harness.log();
-        log.lines().filter(|line| line.contains("cannot be served, the old one") && line.contains(&place)).count()
+        log.lines()
+            .filter(|line| line.contains("failed to load the changed certificate") && line.contains(&place))
+            .count()
     };
     let is_told = async {
         while told() == 0 {
@@ -186,11 +188,11 @@ async fn what_cannot_be_served_is_told_by_check_and_at_the_start() {
     let [_, other_key] = authority.certify();
     let text = |text: &str| text.to_owned();
     for (label, pair, words) in [
-        ("another key", [certificate.clone(), other_key], "cannot be served with the private key of"),
-        ("no key", [certificate.clone(), text("")], "no private key can be read from"),
-        ("no certificate", [text(""), key.clone()], "holds no certificate"),
-        ("the key in both", [key.clone(), key.clone()], "holds no certificate"),
-        ("a broken certificate", [certificate.replace("MI", "?"), key.clone()], "no certificate can be read from"),
+        ("another key", [certificate.clone(), other_key], "cannot be used with the private key in"),
+        ("no key", [certificate.clone(), text("")], "failed to read a private key from"),
+        ("no certificate", [text(""), key.clone()], "contains no certificate"),
+        ("the key in both", [key.clone(), key.clone()], "contains no certificate"),
+        ("a broken certificate", [certificate.replace("MI", "?"), key.clone()], "failed to read a certificate from"),
     ] {
         let folder = Folder::on_sqlite("");
         let [certificate, key] = pair;
@@ -208,7 +210,7 @@ async fn what_cannot_be_served_is_told_by_check_and_at_the_start() {
     let folder = Folder::on_sqlite("");
     with_tls(&folder);
     let checked = folder.run(&["check"]).await;
-    assert!(checked.ended_with(1).contains("tls.crt: error: no certificate can be read from tls.crt"), "{checked:?}");
+    assert!(checked.ended_with(1).contains("tls.crt: error: failed to read a certificate from tls.crt"), "{checked:?}");
 }
 
 fn with_tls(folder: &Folder) {

@@ -1,12 +1,13 @@
 //! The real store, plus the faults that a test asks for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges,
-    KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
+    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
     StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
@@ -35,13 +36,20 @@ pub enum StoreFault {
 pub struct FaultyStore {
     real: Arc<dyn Store>,
     fault: Arc<watch::Sender<Option<StoreFault>>>,
+    state_reads: Arc<AtomicUsize>,
 }
 
 impl FaultyStore {
     /// A store that does not fail yet.
     #[must_use]
     pub fn new(real: Arc<dyn Store>) -> Self {
-        Self { real, fault: Arc::default() }
+        Self { real, fault: Arc::default(), state_reads: Arc::default() }
+    }
+
+    /// The number of times that its versions were read.
+    #[must_use]
+    pub fn state_reads(&self) -> usize {
+        self.state_reads.load(Ordering::Relaxed)
     }
 
     /// From now on fails, or with `None` does not.
@@ -76,6 +84,7 @@ impl Store for FaultyStore {
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
+        self.state_reads.fetch_add(1, Ordering::Relaxed);
         self.unless(&[StoreFault::Versions])?.state().await
     }
 
@@ -182,7 +191,7 @@ impl Store for FaultyStore {
         self.unless(&[])?.ancestors(jti).await
     }
 
-    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
         self.unless(&[])?.audit(filter, limit).await
     }
 

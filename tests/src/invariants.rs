@@ -72,7 +72,7 @@ async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result
     let mut events = BTreeMap::new();
     let mut filter = AuditFilter::default();
     loop {
-        let rows = store.audit(&filter, PAGE).await?;
+        let rows = store.audit(&filter, PAGE).await?.rows;
         let Some(last) = rows.last() else { return Ok(Issued { events }) };
         filter.after_id = Some(last.id);
         for row in &rows {

@@ -116,7 +116,7 @@ impl World {
     /// When there are several.
     pub async fn event(&self, correlation_id: &str) -> Option<Event> {
         let filter = AuditFilter { correlation_id: Some(correlation_id.to_owned()), ..AuditFilter::default() };
-        let rows = self.store.audit(&filter, 10).await.expect("the audit log");
+        let rows = self.store.audit(&filter, 10).await.expect("the audit log").rows;
         assert!(rows.len() <= 1, "{rows:?}");
         rows.first().map(|row| serde_json::from_str(&row.row.body).expect("an event"))
     }

@@ -75,7 +75,7 @@ impl Graph {
     pub async fn serve_until_told(&self) -> anyhow::Result<()> {
         self.wiretap.end();
         let file = self.sts.keep("alice.jwt", &self.idp.log_in(ALICE)?.token)?;
-        println!("\nServing until Ctrl-C. Ask for yourself:");
+        println!("\nServing until Ctrl-C. Ask the coordinator:");
         println!(
             r#"curl -s {} -H 'A2A-Version: 1.0' -H 'Content-Type: application/json' -H "Authorization: Bearer $(cat {})" \
   -d '{{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":{{"message":{{"messageId":"m1","role":"ROLE_USER","parts":[{{"text":"stock tea"}}]}}}}}}'"#,

@@ -18,12 +18,17 @@ mod verified;
 pub mod warehouse;
 pub mod wiretap;
 
+pub use acts::Print;
 pub use graph::Graph;
 
-/// Plays every act and prints the tables; whether each went as told.
-pub async fn play(graph: &mut Graph) -> anyhow::Result<bool> {
-    let mut stage = acts::Stage::default();
-    acts::play(graph, &mut stage).await?;
+use acts::Stage;
+
+/// Prints the tables of the first call, and then each act; whether all went as expected.
+pub async fn play(graph: &mut Graph, print: Print) -> anyhow::Result<bool> {
+    let mut stage = Stage::printing(print);
+    acts::play_first(graph, &mut stage).await?;
     table::print(graph, &stage).await?;
+    println!("\nThe acts: what is tried, and whether all came as it should. -v shows each check.\n");
+    acts::play_others(graph, &mut stage).await?;
     Ok(stage.curtain())
 }

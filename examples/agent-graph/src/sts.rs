@@ -2,17 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clap::Parser as _;
 use sts_client::{Credentials, Sts};
 use sts_jose::{Entropy as _, SystemClock, SystemEntropy};
-use sts_server::cli::{self, Cli, Output};
+use sts_server::admin::{By, Named};
 use sts_server::config::{self, Config, Overrides};
 use sts_server::keys::{MasterKey, write_private};
 use sts_server::record::Event;
@@ -100,12 +98,11 @@ impl EmbeddedSts {
 
     /// Revokes a user's token and all that came of it, as an operator does.
     pub async fn revoke(&self, issuer: &str, jti: &str) -> anyhow::Result<()> {
-        let config = self.config_file();
-        let words = ["sts-server", "revoke", "--issuer", issuer, "--jti", jti, "--config"];
-        let cli = Cli::try_parse_from(words.map(Into::into).into_iter().chain([config.into_os_string()]))?;
-        let mut output = Output::standard(&cli.options);
-        let code = cli::run(cli, surroundings(), &mut output).await?;
-        ensure!(code == ExitCode::SUCCESS, "the revocation failed");
+        let foundation = Foundation::lay(&self.config, surroundings()).await?;
+        let token = Named { jti: Some(jti.to_owned()), issuer: Some(issuer.to_owned()), ..Named::default() };
+        let request = token.request(self.issuer())?;
+        foundation.administration(&self.config).revoke(&request, &By::default()).await?;
+        foundation.store.close().await;
         Ok(())
     }
 
@@ -113,7 +110,7 @@ impl EmbeddedSts {
     pub async fn audit(&self, txn: &str) -> anyhow::Result<Vec<Event>> {
         let foundation = Foundation::lay(&self.config, surroundings()).await?;
         let filter = AuditFilter { txn: Some(txn.to_owned()), ..AuditFilter::default() };
-        let rows = foundation.store.audit(&filter, 100).await?;
+        let rows = foundation.store.audit(&filter, 100).await?.rows;
         foundation.store.close().await;
         rows.iter().map(|row| Ok(serde_json::from_str(&row.row.body)?)).collect()
     }

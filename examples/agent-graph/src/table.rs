@@ -1,4 +1,4 @@
-//! The end of the run: hop by hop what each agent was told, beside what it would have been told, and what the STS wrote down.
+//! The tables of the first call: the token of each hop beside the user's own, and the audit trail.
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
@@ -7,44 +7,51 @@ use sts_server::record::Event;
 
 use crate::Graph;
 use crate::acts::Stage;
-use crate::wiretap::Heard;
 
-const HOPS: [&str; 2] = ["coordinator -> inventory", "inventory -> warehouse"];
-const COLUMNS: [&str; 7] = ["hop", "", "sub", "act", "aud", "scope", "tenant"];
-const TRAIL: [&str; 7] = ["event", "sub", "actors", "target", "scope", "tenant", "delegation"];
+/// The rows of the first table: a title, and the claim or claims that it shows.
+const CLAIMS: [(&str, &[&str]); 5] = [
+    ("sub", &["sub"]),
+    ("act", &["act"]),
+    ("aud", &["aud"]),
+    ("scope", &["scope"]),
+    ("tenant", &["tenant_id", "org_id"]),
+];
+const TOKENS: [&str; 4] = ["", "alice's own token", "to inventory", "to warehouse"];
+const TRAIL: [&str; 6] = ["event", "sub", "actors", "target", "scope", "tenant"];
 
 /// Prints the tables of the first call.
 pub(crate) async fn print(graph: &Graph, stage: &Stage) -> anyhow::Result<()> {
-    let [user, hops @ ..] = stage.first_call.as_slice() else { anyhow::bail!("there was no call") };
-    println!("\nHop by hop. Before: what a raw pass-through would have shown. After: what the agent was shown.\n");
-    print_columns(&COLUMNS.map(str::to_owned), rows(user, hops)?);
-    let txn = hops.first().context("no hop")?.claims()?;
-    let txn = txn.get("txn").and_then(Value::as_str).context("no transaction")?;
-    println!("\nThe audit trail of the transaction {txn}\n");
+    let [user, inventory, warehouse] = stage.first_call.as_slice() else { anyhow::bail!("there was no call") };
+    let tokens = [user.claims()?, inventory.claims()?, warehouse.claims()?];
+    println!("alice asks her coordinator, which asks the inventory, which asks the warehouse.");
+    println!("What her own token says, and what the token of each hop says:\n");
+    print_columns(&TOKENS, CLAIMS.map(|(title, claims)| row(title, claims, &tokens)).to_vec());
+    let txn = tokens[1].get("txn").and_then(Value::as_str).context("no transaction")?;
+    println!("\nThe audit trail of the transaction {txn}:\n");
     let trail = graph.sts.audit(txn).await?;
-    print_columns(&TRAIL.map(str::to_owned), trail.iter().map(event).collect::<anyhow::Result<_>>()?);
+    print_columns(&TRAIL, trail.iter().map(event).collect::<anyhow::Result<_>>()?);
     Ok(())
 }
 
-fn rows(user: &Heard, hops: &[Heard]) -> anyhow::Result<Vec<[String; 7]>> {
-    let mut rows = Vec::new();
-    for (hop, heard) in HOPS.iter().zip(hops) {
-        rows.push(row(hop, "before", &user.claims()?)?);
-        rows.push(row("", "after", &heard.claims()?)?);
+fn row(title: &str, claims: &[&str], tokens: &[Map<String, Value>; 3]) -> [String; 4] {
+    let cell = |token: &Map<String, Value>| {
+        let claim = claims.iter().find_map(|claim| token.get(*claim));
+        claim.map_or_else(|| "-".to_owned(), text)
+    };
+    let [user, inventory, warehouse] = tokens.each_ref().map(cell);
+    [title.to_owned(), user, inventory, warehouse]
+}
+
+/// A claim as a cell: of actors their names, the acting one first.
+fn text(claim: &Value) -> String {
+    match (claim, Act::from_value(claim)) {
+        (Value::String(text), _) => text.clone(),
+        (_, Ok(act)) => act.actors().map(|actor| actor.sub).collect::<Vec<_>>().join(" < "),
+        (other, Err(_)) => other.to_string(),
     }
-    Ok(rows)
 }
 
-fn row(hop: &str, when: &str, claims: &Map<String, Value>) -> anyhow::Result<[String; 7]> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let tenant = if claims.contains_key("tenant_id") { text("tenant_id") } else { text("org_id") };
-    let act = claims.get("act").map(Act::from_value).transpose()?;
-    let actors: Vec<&str> = act.iter().flat_map(Act::actors).map(|actor| actor.sub).collect();
-    let act = if actors.is_empty() { "-".to_owned() } else { actors.join(" < ") };
-    Ok([hop.to_owned(), when.to_owned(), text("sub"), act, text("aud"), text("scope"), tenant])
-}
-
-fn event(event: &Event) -> anyhow::Result<[String; 7]> {
+fn event(event: &Event) -> anyhow::Result<[String; 6]> {
     let kind = serde_json::to_value(event.event)?;
     let or_none = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let scope = event.scope.as_ref().map(ToString::to_string);
@@ -55,13 +62,13 @@ fn event(event: &Event) -> anyhow::Result<[String; 7]> {
         or_none(event.target.as_deref()),
         or_none(scope.as_deref()),
         or_none(event.tenant_id.as_ref().map(|tenant| tenant.as_str())),
-        or_none(event.delegation.as_deref()),
     ])
 }
 
 /// Prints rows under a heading, each column as wide as its widest cell.
-fn print_columns<const N: usize>(heading: &[String; N], rows: Vec<[String; N]>) {
-    let all: Vec<&[String; N]> = std::iter::once(heading).chain(&rows).collect();
+fn print_columns<const N: usize>(heading: &[&str; N], rows: Vec<[String; N]>) {
+    let heading = heading.map(str::to_owned);
+    let all: Vec<&[String; N]> = std::iter::once(&heading).chain(&rows).collect();
     let widths: [usize; N] =
         std::array::from_fn(|column| all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
     for row in all {

@@ -123,7 +123,7 @@ fn caller(request: &Parts) -> Result<&Caller, ErrorData> {
         .ok_or_else(|| ErrorData::internal_error("no verifier stands before this tool", None))?;
     match request.headers.get(X_DELEGATION_FALLBACK) {
         None => verified::print(NAME, caller),
-        Some(instead) => verified::print_fallback(NAME, caller, instead),
+        Some(_) => verified::print_fallback(NAME, caller),
     }
     Ok(caller)
 }

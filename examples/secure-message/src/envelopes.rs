@@ -73,14 +73,15 @@ fn reason(error: &AnswerError) -> String {
 }
 
 async fn happy_paths(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("refunds are drafted once, read, and approved");
     let (tool, workflow) = (Capability::ToolCall, Capability::WorkflowCommand);
     let call = prepare(stage, tool, "refund-1", 1_250).await?;
     let (came, first) = ask(stage, call).await?;
     report.case(Suite::Envelope, "a refund is drafted", "allowed", &came);
     let call = prepare(stage, tool, "refund-1", 1_250).await?;
     let (came, second) = ask(stage, call).await?;
-    report.case(Suite::Envelope, "tried again, it is answered alike", "allowed", &came);
-    report.check("and drafted once", first.is_some() && first == second && stage.billing.drafts() == 1);
+    report.case(Suite::Envelope, "tried again: the same answer", "allowed", &came);
+    report.check("and it is drafted once", first.is_some() && first == second && stage.billing.drafts() == 1);
 
     let user = stage.idp.log_in(BOB)?;
     let payload = json(&Refund { order: SECRET_ORDER.to_owned(), cents: 1 })?;
@@ -102,6 +103,7 @@ async fn happy_paths(stage: &mut Stage, report: &mut Report) -> anyhow::Result<(
 
 /// What an agent that was broken into signs.
 async fn changed_fields(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("a thief with support's signing key changes what it signs");
     let future = (SystemClock.now() + Duration::from_secs(3_600)).to_string();
     let rows: [(&str, &[&str], Value, &str); 12] = [
         ("for another agent", &["auth", "audience"], json!("warehouse"), "wrong_audience"),
@@ -149,6 +151,7 @@ fn put(claims: &mut Map<String, Value>, path: &[&str], value: Value) {
 }
 
 async fn others_tokens(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("parts of two messages are put together");
     let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
     let other = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
     let mixed = Call { headers: other.headers, sealed: call.sealed };
@@ -170,6 +173,7 @@ fn payload_of(stage: &Stage, call: &Call) -> anyhow::Result<Value> {
 }
 
 async fn replays(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("messages are sent again");
     let call = prepare(stage, Capability::ToolCall, "refund-4", 700).await?;
     let text = call.sealed.envelope.clone();
     report.case(Suite::Envelope, "another refund", "allowed", &send(stage, &call, &text).await?);
@@ -182,6 +186,7 @@ async fn replays(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
 }
 
 async fn no_envelopes(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("what is sent is no envelope of support");
     let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
     let text = call.sealed.envelope.clone();
     let mut flipped = text.clone().into_bytes();
@@ -208,6 +213,7 @@ async fn no_envelopes(stage: &mut Stage, report: &mut Report) -> anyhow::Result<
 }
 
 async fn answers(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("answers: a request sent back, one of another request, the right one");
     let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
     let reflected = call.sealed.envelope.clone();
     let came = call.sealed.awaiting.open::<Drafted>(&reflected).await;

@@ -12,6 +12,7 @@ const SUBJECT_TYPE: (&str, &str) = ("subject_token_type", "urn:ietf:params:oauth
 
 /// Plays it.
 pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("tokens: what the STS grants, and what it refuses");
     let alice = stage.idp.log_in(ALICE)?;
     let bob = stage.idp.log_in(BOB)?;
     let gone = stage.idp.log_in(ALICE)?;
@@ -23,8 +24,8 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
         ("bob's token, for billing", &bob.token, "support", "billing", "refund:read", None, "allowed"),
         ("more than bob has", &bob.token, "support", "billing", "refund:draft", None, "invalid_scope"),
         ("more than the delegation gives", &alice.token, "support", "billing", "payroll:read", None, "invalid_scope"),
-        ("a target that nobody may call", &alice.token, "support", "warehouse", "", None, "invalid_target"),
-        ("a token for somebody else", &alice.token, "billing", "support", "", None, "invalid_request"),
+        ("a target that no agent may call", &alice.token, "support", "warehouse", "", None, "invalid_target"),
+        ("a token that was issued for another agent", &alice.token, "billing", "support", "", None, "invalid_request"),
         ("another tenant", &alice.token, "support", "billing", "", Some("globex"), "invalid_request"),
         ("no token", &String::new(), "support", "billing", "", None, "invalid_request"),
     ];

@@ -16,26 +16,30 @@ use stage::Stage;
 /// What is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Print {
-    /// Every case, and the measures.
-    All,
+    /// The measures, and a line for each act.
+    Verdicts,
+    /// Also every case.
+    Details,
     /// The measures alone.
     Measures,
 }
 
-/// Plays both suites and prints them; whether all went as told, and every measure is what is owed.
+/// Plays both suites and prints them; whether all went as expected.
 pub async fn play(print: Print) -> anyhow::Result<bool> {
     let mut stage = Stage::start().await?;
     let mut report = Report::default();
     exchanges::play(&mut stage, &mut report).await?;
     envelopes::play(&mut stage, &mut report).await?;
-    if print == Print::All {
-        println!("Both suites, case by case\n");
-        report.print_cases();
-        println!();
+    println!("All cases: how often it happened, of how many, and how often it should:\n");
+    let is_as_expected = report.print_measures(&stage);
+    match print {
+        Print::Measures => {}
+        Print::Verdicts | Print::Details => {
+            println!("\nThe acts: what is tried, and whether all came as it should. -v shows each case.\n");
+            report.print_acts(print);
+        }
     }
-    println!("The measures\n");
-    let as_owed = report.print_measures(&stage);
-    println!("\n{}", if as_owed { "all as told" } else { "NOT as told" });
+    println!("\n{}", if is_as_expected { "all as expected" } else { "NOT as expected" });
     stage.sts.stop().await;
-    Ok(as_owed)
+    Ok(is_as_expected)
 }

@@ -1,4 +1,4 @@
-//! Plays the suites, prints the measures, and ends with 0 only if all went as told.
+//! Plays the suites, prints the measures, and ends with 0 only if all went as expected.
 
 use std::process::ExitCode;
 
@@ -11,11 +11,18 @@ struct Arguments {
     /// Print the table of measures alone.
     #[arg(long)]
     measures: bool,
+    /// Show every case.
+    #[arg(short, long, conflicts_with = "measures")]
+    verbose: bool,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let print = if Arguments::parse().measures { Print::Measures } else { Print::All };
-    let all_as_told = secure_message::play(print).await?;
-    Ok(if all_as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let print = match Arguments::parse() {
+        Arguments { measures: true, .. } => Print::Measures,
+        Arguments { verbose: true, .. } => Print::Details,
+        Arguments { .. } => Print::Verdicts,
+    };
+    let is_as_expected = secure_message::play(print).await?;
+    Ok(if is_as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

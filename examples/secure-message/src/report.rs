@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sts_client::envelope::{Capability, Reason};
 use sts_client::events::{Boundary, BoundaryOutcome, Event, Guard};
 
+use crate::Print;
 use crate::stage::Stage;
 
 /// What the STS and the verifier may say to the tokens of the exchange suite.
@@ -32,67 +33,84 @@ struct Case {
 #[derive(Default)]
 pub(crate) struct Report {
     cases: Vec<Case>,
-    failed_checks: usize,
-    lines: Vec<String>,
+    acts: Vec<Act>,
 }
 
-/// One row of the table: what was counted, and what is owed.
+/// Cases that tell one thing together.
+struct Act {
+    title: &'static str,
+    lines: Vec<Line>,
+}
+
+struct Line {
+    text: String,
+    is_as_expected: bool,
+}
+
+/// One row of the table: what was counted, of how many, and how often it should happen.
 struct Measure {
     name: &'static str,
     counted: usize,
     of: usize,
-    owed: Owed,
+    should: Should,
 }
 
-enum Owed {
+enum Should {
     None,
     All,
 }
 
 impl Report {
+    /// Begins an act.
+    pub(crate) fn act(&mut self, title: &'static str) {
+        self.acts.push(Act { title, lines: Vec::new() });
+    }
+
     /// What came of a case, beside what was expected.
     pub(crate) fn case(&mut self, suite: Suite, what: &str, expected: &str, came: &str) {
-        let suite_name = match suite {
-            Suite::Exchange => "exchange",
-            Suite::Envelope => "envelope",
-            Suite::Replay => "replay",
-        };
-        let line = if expected == came {
-            format!("  ok      {suite_name:<9} {what}: {came}")
-        } else {
-            format!("  FAILED  {suite_name:<9} {what}: {came}, expected {expected}")
-        };
-        self.lines.push(line);
+        let text =
+            if expected == came { format!("{what}: {came}") } else { format!("{what}: {came}, expected {expected}") };
+        self.line(text, expected == came);
         self.cases.push(Case { suite, expected: expected.to_owned(), came: came.to_owned() });
     }
 
     /// Something else that must hold.
     pub(crate) fn check(&mut self, what: &str, holds: bool) {
-        self.lines.push(format!("  {:<7} {:<9} {what}", if holds { "ok" } else { "FAILED" }, ""));
-        self.failed_checks += usize::from(!holds);
+        self.line(what.to_owned(), holds);
     }
 
-    /// Prints the cases.
-    pub(crate) fn print_cases(&self) {
-        for line in &self.lines {
-            println!("{line}");
+    fn line(&mut self, text: String, is_as_expected: bool) {
+        if let Some(act) = self.acts.last_mut() {
+            act.lines.push(Line { text, is_as_expected });
         }
     }
 
-    /// Prints the measures. Whether all went as told, and every measure is what is owed.
+    /// Prints a line for each act, and below it its cases, or those that failed.
+    pub(crate) fn print_acts(&self, print: Print) {
+        for (number, Act { title, lines }) in (1..).zip(&self.acts) {
+            let is_as_expected = lines.iter().all(|line| line.is_as_expected);
+            println!("  {number}  {:<6}  {title}", verdict(is_as_expected));
+            for line in lines.iter().filter(|line| print == Print::Details || !line.is_as_expected) {
+                println!("     {:<6}  {}", verdict(line.is_as_expected), line.text);
+            }
+        }
+    }
+
+    /// Prints the measures. Whether every case, check and measure is as it should be.
     pub(crate) fn print_measures(&self, stage: &Stage) -> bool {
-        println!("  {:<28} {:>7}  {:>4}  owed", "measure", "counted", "of");
-        let mut all_as_owed = self.failed_checks == 0;
-        for Measure { name, counted, of, owed } in self.measures(stage) {
-            let (owed, as_owed) = match owed {
-                Owed::None => ("0", counted == 0),
-                Owed::All => ("all", counted == of),
+        println!("  {:<28} {:>7}  {:>4}  should", "measure", "counted", "of");
+        let lines = || self.acts.iter().flat_map(|act| &act.lines);
+        let mut is_as_expected = lines().all(|line| line.is_as_expected);
+        for Measure { name, counted, of, should } in self.measures(stage) {
+            let (should, holds) = match should {
+                Should::None => ("0", counted == 0),
+                Should::All => ("all", counted == of),
             };
-            let verdict = if as_owed { "" } else { "  MISSED" };
-            println!("  {name:<28} {counted:>7}  {of:>4}  {owed}{verdict}");
-            all_as_owed &= as_owed;
+            let verdict = if holds { "" } else { "  MISSED" };
+            println!("  {name:<28} {counted:>7}  {of:>4}  {should}{verdict}");
+            is_as_expected &= holds;
         }
-        all_as_owed
+        is_as_expected
     }
 
     fn measures(&self, stage: &Stage) -> Vec<Measure> {
@@ -102,10 +120,10 @@ impl Report {
         let replays: Vec<&Case> = self.cases.iter().filter(|case| case.suite == Suite::Replay).collect();
         let count = |cases: &[&Case], is: fn(&Case) -> bool| cases.iter().filter(|case| is(case)).count();
         let (decided, decisions) = self.coverage(&events);
-        let texts = haystacks(&events, &self.lines);
+        let texts = haystacks(&events, &self.acts);
         let decryptions = stage.billing.envelopes().decryptions();
-        let (none, all) = (|| Owed::None, || Owed::All);
-        let measure = |name, counted, of, owed| Measure { name, counted, of, owed };
+        let (none, all) = (|| Should::None, || Should::All);
+        let measure = |name, counted, of, should| Measure { name, counted, of, should };
         vec![
             measure("false allows", count(&refusals, |case| case.came == "allowed"), refusals.len(), none()),
             measure("false denials", count(&allowed, |case| case.came != "allowed"), allowed.len(), none()),
@@ -148,6 +166,10 @@ fn other_reason(case: &Case) -> bool {
     case.came != "allowed" && case.came != case.expected
 }
 
+fn verdict(is_as_expected: bool) -> &'static str {
+    if is_as_expected { "ok" } else { "FAILED" }
+}
+
 /// How many messages crossed into a handler.
 fn served(events: &[Event]) -> usize {
     let invoked = |event: &&Event| event.boundary == Boundary::Invoked && event.outcome == BoundaryOutcome::Passed;
@@ -174,10 +196,11 @@ fn missing_fields(events: &[Event]) -> usize {
 }
 
 /// All that was written down: the audit trail, its debug form, and what is printed.
-fn haystacks(events: &[Event], lines: &[String]) -> Vec<String> {
+fn haystacks(events: &[Event], acts: &[Act]) -> Vec<String> {
     let json = events.iter().map(|event| serde_json::to_string(event).unwrap_or_default());
     let debug = events.iter().map(|event| format!("{event:?}"));
-    json.chain(debug).chain(lines.iter().cloned()).collect()
+    let lines = acts.iter().flat_map(|act| &act.lines).map(|line| line.text.clone());
+    json.chain(debug).chain(lines).collect()
 }
 
 fn found(secrets: &[String], texts: &[String]) -> usize {

@@ -141,8 +141,9 @@ impl IssuerConfig {
         let mut issuer = if self.sts { Issuer::sts(&name) } else { Issuer::new(&name) };
         let bundle = [("bundle_uri", self.bundle_uri.is_some()), ("bundle_file", self.bundle_file.is_some())];
         if let Some((key, _)) = bundle.into_iter().find(|(_, given)| *given && !name.starts_with("spiffe://")) {
-            let what =
-                format!("the issuer {name:?} has {key} and is no SPIFFE trust domain, such as spiffe://shop.example");
+            let what = format!(
+                "the issuer {name:?} has {key} and is not a SPIFFE trust domain, such as spiffe://shop.example"
+            );
             return Err(BuildError::contradiction(what));
         }
         let uris = self.jwks_uri.into_iter().chain(self.bundle_uri).map(Keys::At);

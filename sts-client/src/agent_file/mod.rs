@@ -86,6 +86,36 @@ impl Propagator {
     /// Reads routes, STS and service account from TOML, and the files that it names. Sends no
     /// request yet.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let secret = folder.path().join("secret");
+    /// # std::fs::write(&secret, "hunter2")?;
+    /// # let agent_toml = r#"
+    /// # [sts]
+    /// # issuer = "https://sts.example.com"
+    /// # client_id = "coordinator"
+    /// # client_secret_file = "SECRET"
+    /// #
+    /// # [[routes]]
+    /// # url = "https://inventory.shop.example/"
+    /// # audience = "inventory"
+    /// # scopes = ["stock:read"]
+    /// # "#.replace("SECRET", secret.to_str().unwrap());
+    /// use sts_client::Propagator;
+    ///
+    /// // [sts]
+    /// // issuer = "https://sts.example.com"
+    /// // client_id = "coordinator"
+    /// // client_secret_file = "/run/secrets/sts"
+    /// //
+    /// // [[routes]]
+    /// // url = "https://inventory.shop.example/"
+    /// // audience = "inventory"
+    /// // scopes = ["stock:read"]
+    /// let builder = Propagator::from_toml(&agent_toml)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BuildError::Toml`] with the line; [`BuildError::File`] and [`BuildError::Key`] for the
     /// files that it names; [`BuildError::Contradiction`] for values that contradict each other, or

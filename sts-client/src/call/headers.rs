@@ -17,10 +17,36 @@ use super::idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey};
 use crate::header_values;
 
 /// The header that names the tenant of a request.
+///
+/// ```
+/// use sts_client::{X_TENANT_ID, http::Request};
+///
+/// // A service account names the tenant for which it asks.
+/// let request = Request::get("https://inventory.shop.example/stock").header(X_TENANT_ID, "acme").body(())?;
+/// # Ok::<(), sts_client::http::Error>(())
+/// ```
 pub const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 /// The header that joins the events of one user request across hops.
+///
+/// ```
+/// use sts_client::{X_CORRELATION_ID, http::HeaderMap};
+///
+/// /// The id under which `sts-server audit list --correlation` tells the story of a request.
+/// fn correlation_id(answer: &HeaderMap) -> Option<&str> {
+///     answer.get(X_CORRELATION_ID)?.to_str().ok()
+/// }
+/// ```
 pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 /// The header that marks a service account's token in place of a delegated token.
+///
+/// ```
+/// use sts_client::{X_DELEGATION_FALLBACK, http::HeaderMap};
+///
+/// /// This agent answers questions during an outage of the STS, and changes nothing.
+/// fn may_write(request: &HeaderMap) -> bool {
+///     !request.contains_key(X_DELEGATION_FALLBACK)
+/// }
+/// ```
 pub const X_DELEGATION_FALLBACK: HeaderName = HeaderName::from_static("x-delegation-fallback");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -105,11 +131,28 @@ pub(crate) fn lead_to(url: &Url, headers: &mut HeaderMap) {
 }
 
 /// A correlation id: 1 to 128 visible ASCII characters.
+///
+/// ```
+/// use sts_client::CorrelationId;
+///
+/// let id = CorrelationId::from_text("order-7").unwrap();
+/// assert_eq!(id.to_string(), "order-7");
+/// assert!(CorrelationId::from_text("order 7").is_none());
+/// assert!(CorrelationId::from_text(&"7".repeat(129)).is_none());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CorrelationId(HeaderValue);
 
 impl CorrelationId {
     /// Makes a new correlation id: a random UUID.
+    ///
+    /// ```
+    /// use sts_client::{CallContext, CorrelationId, SystemEntropy};
+    ///
+    /// let run = CorrelationId::random(&SystemEntropy);
+    /// let context = CallContext::without_user(None, &SystemEntropy).with_correlation_id(run.clone());
+    /// assert_eq!(context.headers().correlation_id(), &run);
+    /// ```
     pub fn random(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes);
@@ -155,6 +198,15 @@ fn is_visible(value: &HeaderValue, max_chars: usize) -> bool {
 }
 
 /// The headers of an inbound request that travel with its outbound calls. Holds no credential.
+///
+/// ```
+/// use sts_client::{CallContext, SystemEntropy};
+///
+/// let context = CallContext::without_user(None, &SystemEntropy);
+/// let headers = context.headers();
+/// println!("request {}", headers.correlation_id());
+/// assert!(headers.idempotency_key().is_none());
+/// ```
 #[derive(Clone)]
 pub struct PropagatedHeaders {
     correlation_id: CorrelationId,

@@ -10,6 +10,13 @@ use crate::dedup::DedupKey;
 use crate::header_values;
 
 /// The header that names one operation, so that a repetition does not run it again.
+///
+/// ```
+/// use sts_client::{IDEMPOTENCY_KEY, http::Request};
+///
+/// let request = Request::post("https://orders.shop.example/").header(IDEMPOTENCY_KEY, "order-7").body(())?;
+/// # Ok::<(), sts_client::http::Error>(())
+/// ```
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The maximum length of an idempotency key, in characters.
@@ -18,6 +25,15 @@ const MAX_KEY_CHARS: usize = 255;
 /// An idempotency key (draft-ietf-httpapi-idempotency-key-header). It is 1 to 255 visible ASCII
 /// characters as they are, or a string of RFC 9651 (`"…"`) of 1 to 255 printable characters. `k`
 /// and `"k"` are the same key. A key is forwarded as it was written.
+///
+/// ```
+/// use sts_client::IdempotencyKey;
+///
+/// let key = IdempotencyKey::from_text("order-7").unwrap();
+/// assert_eq!(key, IdempotencyKey::from_text("\"order-7\"").unwrap());
+/// assert!(IdempotencyKey::from_text("order 7").is_none());
+/// assert_eq!(IdempotencyKey::from_text("\"order 7\"").unwrap().as_str(), "order 7");
+/// ```
 #[derive(Clone)]
 pub struct IdempotencyKey {
     key: Arc<str>,
@@ -25,6 +41,15 @@ pub struct IdempotencyKey {
 }
 
 /// An `Idempotency-Key` that is repeated or malformed.
+///
+/// ```
+/// use sts_client::{IdempotencyKey, MalformedKey, http::HeaderMap};
+///
+/// let mut headers = HeaderMap::new();
+/// headers.append("idempotency-key", "one".parse().unwrap());
+/// headers.append("idempotency-key", "two".parse().unwrap());
+/// assert_eq!(IdempotencyKey::from_headers(&headers), Err(MalformedKey));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the idempotency-key header is repeated or malformed")]
 pub struct MalformedKey;
@@ -37,6 +62,15 @@ impl IdempotencyKey {
     }
 
     /// Returns the key of a request; `None` if it has none.
+    ///
+    /// ```
+    /// use sts_client::{IdempotencyKey, http::HeaderMap};
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// assert_eq!(IdempotencyKey::from_headers(&headers), Ok(None));
+    /// headers.insert("idempotency-key", "order-7".parse().unwrap());
+    /// assert_eq!(IdempotencyKey::from_headers(&headers), Ok(IdempotencyKey::from_text("order-7")));
+    /// ```
     ///
     /// # Errors
     /// [`MalformedKey`].
@@ -67,6 +101,14 @@ impl IdempotencyKey {
     /// Returns the key of one of several calls under this key: `key::operation`. The same operation
     /// gets the same key, so a repetition of the whole request repeats the keys. If the result is
     /// too long, or cannot be a header value, it is a digest of both.
+    ///
+    /// ```
+    /// use sts_client::IdempotencyKey;
+    ///
+    /// let order = IdempotencyKey::from_text("order-7").unwrap();
+    /// assert_eq!(order.child("reserve").as_str(), "order-7::reserve");
+    /// assert_ne!(order.child("reserve"), order.child("pay"));
+    /// ```
     #[must_use]
     pub fn child(&self, operation: &str) -> Self {
         let is_quoted = self.header.as_bytes().starts_with(b"\"");

@@ -2,7 +2,8 @@
 //! route.
 //!
 //! What lives here: values, and the rules of each. What must never: a request, or a decision about
-//! a request. Add a header that travels in `headers`, and a rule of a route in `route`.
+//! a request. Add a header that travels in `headers`, a rule of a route in
+//! `route`, and the search for the route of a URL in `routes`.
 
 mod call_counts;
 mod caller;
@@ -11,6 +12,7 @@ pub(crate) mod headers;
 mod idempotency_key;
 mod refusal_code;
 mod route;
+mod routes;
 
 pub(crate) use caller::Verified;
 pub use caller::{Caller, Kind, PriorActors, VerifiedTenant};
@@ -20,4 +22,4 @@ pub use headers::{CorrelationId, PropagatedHeaders, X_CORRELATION_ID, X_DELEGATI
 pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 pub use refusal_code::RefusalCode;
 pub use route::{OnOutage, OutboundKey, Route, RouteError, WithoutUser};
-pub(crate) use route::{Routes, without_secrets};
+pub(crate) use routes::{Routes, without_secrets};

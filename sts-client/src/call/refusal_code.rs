@@ -5,6 +5,15 @@ use std::fmt;
 
 /// The reason for a refusal: an OAuth error code, at most 64 characters of RFC 6749 §5.2 without
 /// spaces.
+///
+/// ```
+/// use sts_client::RefusalCode;
+///
+/// fn must_log_in_again(code: &RefusalCode) -> bool {
+///     [RefusalCode::INVALID_TOKEN, RefusalCode::LOGIN_REQUIRED].contains(code)
+/// }
+/// assert!(!must_log_in_again(&RefusalCode::from_answer("invalid_target")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RefusalCode(Cow<'static, str>);
 
@@ -23,6 +32,13 @@ impl RefusalCode {
     pub const INVALID_RESPONSE: Self = Self(Cow::Borrowed("invalid_response"));
 
     /// Returns the code of an answer; [`Self::INVALID_RESPONSE`] if it is not a valid code.
+    ///
+    /// ```
+    /// use sts_client::RefusalCode;
+    ///
+    /// assert_eq!(RefusalCode::from_answer("invalid_target").as_str(), "invalid_target");
+    /// assert_eq!(RefusalCode::from_answer("not a code"), RefusalCode::INVALID_RESPONSE);
+    /// ```
     #[must_use]
     pub fn from_answer(code: &str) -> Self {
         let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);

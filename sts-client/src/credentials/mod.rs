@@ -23,6 +23,20 @@ pub use token_file::TokenFile;
 use crate::call::RefusalCode;
 
 /// The credentials with which the agent authenticates at the STS.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::{Credentials, Sts, TokenFile};
+///
+/// // In Kubernetes: the projected token of the service account, renewed by the kubelet.
+/// let own = Credentials::Token(Arc::new(TokenFile::new("/var/run/secrets/tokens/sts")));
+/// let sts = Sts::builder("https://sts.example.com", "inventory", own).build()?;
+///
+/// // Elsewhere: a secret, or a key (`PrivateKeyFile`).
+/// let own = Credentials::ClientSecret("from a vault".into());
+/// let sts = Sts::builder("https://sts.example.com", "inventory", own).build()?;
+/// # Ok::<(), sts_client::BuildError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -39,6 +53,26 @@ pub enum Credentials {
 }
 
 /// A source of the agent's own token, such as a file, another IdP or a vault.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::{SourcedToken, TokenSource, TokenSourceError, async_trait};
+///
+/// /// A vault agent that listens on this machine.
+/// #[derive(Debug)]
+/// struct Vault;
+///
+/// #[async_trait]
+/// impl TokenSource for Vault {
+///     async fn token(&self) -> Result<SourcedToken, TokenSourceError> {
+///         match ask_vault().await {
+///             Ok(token) => Ok(SourcedToken { token: token.into(), expires_at: None }),
+///             Err(error) => Err(TokenSourceError::Unavailable(Arc::new(error))),
+///         }
+///     }
+/// }
+/// # async fn ask_vault() -> std::io::Result<String> { Ok(String::new()) }
+/// ```
 #[async_trait]
 pub trait TokenSource: std::fmt::Debug + Send + Sync {
     /// Returns a token that is valid now. Called for every request, so a slow source must cache its
@@ -69,6 +103,14 @@ pub(crate) async fn ask(source: &dyn TokenSource) -> Result<SourcedToken, TokenS
 struct Panicked;
 
 /// A token for the agent's own use.
+///
+/// ```
+/// use sts_client::{Clock as _, SourcedToken, SystemClock, jiff::SignedDuration};
+///
+/// let expires_at = SystemClock.now() + SignedDuration::from_mins(10);
+/// let token = SourcedToken { token: "eyJhbGciOi…".into(), expires_at: Some(expires_at) };
+/// assert!(!format!("{token:?}").contains("eyJ"), "Debug does not show the token");
+/// ```
 #[derive(Debug, Clone)]
 pub struct SourcedToken {
     /// The token text, as it is sent in a header.
@@ -78,6 +120,20 @@ pub struct SourcedToken {
 }
 
 /// The reason for a missing token.
+///
+/// ```
+/// use sts_client::{Error, RefusalCode, TokenSourceError, http::StatusCode};
+///
+/// /// What a source makes of the answer of its identity provider.
+/// fn failed(status: StatusCode, answered: std::io::Error) -> TokenSourceError {
+///     match status {
+///         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => {
+///             TokenSourceError::Refused { code: RefusalCode::from_answer("invalid_client") }
+///         }
+///         _ => TokenSourceError::Unavailable(std::sync::Arc::new(answered)),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenSourceError {
@@ -88,7 +144,7 @@ pub enum TokenSourceError {
         code: RefusalCode,
     },
     /// The source is unreachable. The caller may retry.
-    #[error("the token source is out of reach")]
+    #[error("the token source cannot be reached")]
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The source holds no valid token: its file is absent, empty or not text. The operator must
     /// correct the configuration.

@@ -13,14 +13,51 @@ use sts_jose::{Algorithm, BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES,
 use crate::build_error::BuildError;
 
 /// A client secret in a file. Surrounding white space is ignored.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("secret");
+/// # std::fs::write(&path, "hunter2\n")?;
+/// use std::sync::Arc;
+/// use sts_client::{Credentials, SecretFile, Sts};
+///
+/// let secret = Arc::new(SecretFile::client_secret(&path)?);
+/// let sts = Sts::builder("https://sts.example.com", "inventory", Credentials::ClientSecretFile(secret)).build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type SecretFile = WatchedFile<SecretString>;
 
 /// A private key in a file, in PKCS#8 as DER or as PEM (RFC 7468 §10).
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("key.der");
+/// use sts_client::{Algorithm, PrivateKeyFile, SigningKey};
+///
+/// let key = SigningKey::generate(Algorithm::Es256)?;
+/// std::fs::write(&path, &*key.to_pkcs8())?;
+/// let file = PrivateKeyFile::private_key(&path, Algorithm::Es256)?;
+/// // An Ed25519 key is not what the file holds.
+/// assert!(PrivateKeyFile::private_key(&path, Algorithm::EdDsa).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type PrivateKeyFile = WatchedFile<std::sync::Arc<SigningKey>>;
 
 /// A secret in a file. The file is checked on each use, and read again if it has changed. If the
 /// new content cannot be read or used, the previous secret stays in use, and a single warning is
 /// logged.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("secret");
+/// use sts_client::SecretFile;
+///
+/// assert!(SecretFile::client_secret(&path).is_err(), "at start the file must be there");
+/// std::fs::write(&path, "hunter2\n")?;
+/// let secret = SecretFile::client_secret(&path)?;
+/// assert!(!format!("{secret:?}").contains("hunter2"), "Debug shows the path alone");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct WatchedFile<T> {
     file: BoundedFile,
     parse: Parse<T>,

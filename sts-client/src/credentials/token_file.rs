@@ -17,6 +17,21 @@ const MAX_FILE_BYTES: u64 = 16 * 1024;
 
 /// A token in a file that the platform replaces, such as a projected service account token. The
 /// file is read on every use.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("token");
+/// use sts_client::secrecy::ExposeSecret as _;
+/// use sts_client::{TokenFile, TokenSource as _, TokenSourceError};
+///
+/// let file = TokenFile::new(&path);
+/// assert!(matches!(file.token().await, Err(TokenSourceError::Misconfigured { .. })));
+/// std::fs::write(&path, "opaque-token\n")?;
+/// assert_eq!(file.token().await?.token.expose_secret(), "opaque-token");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct TokenFile {
     path: PathBuf,
@@ -45,7 +60,7 @@ impl TokenSource for TokenFile {
         }
         let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         if !bearer::is_token(text) {
-            return Err(unusable(&self.path, "it holds no token"));
+            return Err(unusable(&self.path, "it contains no token"));
         }
         Ok(SourcedToken { token: SecretString::from(text), expires_at: unverified_exp(text) })
     }

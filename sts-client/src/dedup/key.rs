@@ -36,6 +36,14 @@ impl DedupKey {
     }
 
     /// Makes the key of a JSON value in a namespace, independent of the order of object members.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use sts_client::dedup::DedupKey;
+    ///
+    /// let key = DedupKey::of_json("order", &json!({ "sku": "tea", "packets": 40 }));
+    /// assert_eq!(key, DedupKey::of_json("order", &json!({ "packets": 40, "sku": "tea" })));
+    /// ```
     #[must_use]
     pub fn of_json(namespace: &str, value: &Value) -> Self {
         Self::new(namespace, [canonical_json(value)])

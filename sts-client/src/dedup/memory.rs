@@ -19,6 +19,13 @@ use super::{
 const ENTRY_BYTES: usize = 256;
 
 /// The limits of a store in memory.
+///
+/// ```
+/// use sts_client::dedup::MemoryLimits;
+///
+/// let limits = MemoryLimits { bytes: 256 << 20, ..MemoryLimits::default() };
+/// assert_eq!(limits.entries, 100_000);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimits {
     /// The maximum number of values and operations together.

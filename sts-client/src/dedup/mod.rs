@@ -52,6 +52,24 @@ pub const SMALL_OUTCOME_BYTES: usize = 64;
 ///
 /// An error is an outage: the value may be spent and the operation may have started, so the caller
 /// must not do the work.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use sts_client::dedup::{CallerKey, DedupKey, DedupStore as _, MemoryDedupStore, MemoryLimits, Spend};
+/// use sts_client::{Clock as _, SystemClock};
+///
+/// let store = MemoryDedupStore::new(Arc::new(SystemClock), MemoryLimits::default());
+/// let alice = CallerKey::new(["acme", "alice"]);
+///
+/// let message = DedupKey::new("message", ["0b8e8a4e"]);
+/// let expires_at = SystemClock.now() + Duration::from_secs(60);
+/// assert_eq!(store.spend(message, alice, expires_at).await?, Spend::First);
+/// assert_eq!(store.spend(message, alice, expires_at).await?, Spend::SeenBefore);
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait DedupStore: fmt::Debug + Send + Sync {
     /// Spends a value. Of all calls that spend it, concurrently or later, exactly one returns
@@ -131,6 +149,33 @@ pub struct Operation {
 }
 
 /// The result of [`DedupStore::begin`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use sts_client::dedup::{Begun, CallerKey, DedupKey, DedupStore as _, Held, MemoryDedupStore, MemoryLimits, Operation};
+/// use sts_client::SystemClock;
+///
+/// let store = MemoryDedupStore::new(Arc::new(SystemClock), MemoryLimits::default());
+/// let alice = CallerKey::new(["acme", "alice"]);
+///
+/// let operation = Operation {
+///     key: DedupKey::new("order", ["7"]),
+///     fingerprint: *DedupKey::new("body", ["40 packets"]).as_bytes(),
+///     lease: Duration::from_secs(60),
+///     expires_in: Duration::from_secs(24 * 60 * 60),
+///     caller: alice,
+/// };
+/// let Begun::Started(ticket) = store.begin(&operation).await? else { panic!("the first") };
+/// assert!(matches!(store.begin(&operation).await?, Begun::InFlight { .. }));
+/// assert_eq!(store.finish(&ticket, b"ordered").await?, Held::Yes);
+/// assert!(matches!(store.begin(&operation).await?, Begun::Done { outcome } if outcome == b"ordered"));
+/// let other = Operation { fingerprint: [0; 32], ..operation };
+/// assert!(matches!(store.begin(&other).await?, Begun::Conflict));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "only the holder of a `Started` ticket may do the work"]
 pub enum Begun {

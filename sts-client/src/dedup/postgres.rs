@@ -91,6 +91,17 @@ pub struct PostgresDatabase(PgPool);
 impl PostgresDedupStore {
     /// Connects, and creates the tables if they are missing.
     ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use sts_client::dedup::PostgresDedupStore;
+    /// use sts_client::idempotency::Idempotency;
+    ///
+    /// let store = PostgresDedupStore::connect("postgres://inventory@db.shop.example/inventory").await?;
+    /// let idempotency = Idempotency::new(Arc::new(store));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`DedupError::Unavailable`], also for a malformed URL.
     pub async fn connect(url: &str) -> Result<Self, DedupError> {

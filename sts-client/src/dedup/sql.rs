@@ -138,7 +138,7 @@ impl<D: Database> DedupStore for SqlDedupStore<D> {
                 return Ok(begun);
             }
         }
-        Err(foreign("the operation came and went too often"))
+        Err(foreign("the operation was retried too often"))
     }
 
     async fn renew(&self, ticket: &Ticket, lease: Duration) -> Result<Held, DedupError> {

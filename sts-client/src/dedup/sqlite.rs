@@ -101,6 +101,17 @@ impl SqliteDedupStore {
     /// Opens the file of this URL (`sqlite://once.db`). Creates the file, readable by its owner
     /// only, and the tables if they are missing.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// use sts_client::dedup::SqliteDedupStore;
+    ///
+    /// let store = SqliteDedupStore::open(&format!("sqlite://{}", folder.path().join("once.db").display())).await?;
+    /// assert!(SqliteDedupStore::open("sqlite::memory:").await.is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`DedupError::Unavailable`], also for a malformed URL, and for a database in memory: use
     /// [`MemoryDedupStore`](super::MemoryDedupStore) instead.

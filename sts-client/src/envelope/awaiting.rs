@@ -50,6 +50,18 @@ impl Awaiting {
     /// does not know. It runs the checks of a request in the same order, against the values of the
     /// sent request. It refuses a request that is sent back, and the answer to another message.
     ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use sts_client::envelope::{AnswerError, Awaiting};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Drafted { draft: String }
+    ///
+    /// async fn read(awaiting: Awaiting, answer: &str) -> Result<String, AnswerError> {
+    ///     Ok(awaiting.open::<Drafted>(answer).await?.draft)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// See [`AnswerError`].
     pub async fn open<T: DeserializeOwned>(self, answer: &str) -> Result<T, AnswerError> {

@@ -7,6 +7,13 @@ use std::str::FromStr;
 use sts_protocol::{Scope, ScopeToken};
 
 /// The capability that a message requests from its recipient.
+///
+/// ```
+/// use sts_client::envelope::Capability;
+///
+/// assert_eq!("tool_call".parse(), Ok(Capability::ToolCall));
+/// assert!("sudo".parse::<Capability>().is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Capability {
     /// The recipient returns information.
@@ -55,6 +62,14 @@ impl FromStr for Capability {
 }
 
 /// The requirements that a recipient sets for a capability.
+///
+/// ```
+/// use sts_client::ScopeToken;
+/// use sts_client::envelope::Needs;
+///
+/// let needs = Needs::scopes([ScopeToken::new("refund:draft")?]).approval();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     scopes: Scope,

@@ -17,6 +17,21 @@ use super::key_error::AgentKeysError;
 /// Other agents cache a key set for up to five minutes. Announce a pair at least five minutes
 /// before you activate it. After that, retire the former pairs no sooner than five minutes plus the
 /// longest lifetime of a message.
+///
+/// ```
+/// use sts_client::envelope::{AgentKeys, DecryptionKey};
+/// use sts_client::{Algorithm, SigningKey};
+///
+/// let keys = AgentKeys::generate()?;
+/// let published = || keys.jwks()["keys"].as_array().map_or(0, Vec::len);
+/// assert_eq!(published(), 2);
+/// keys.announce(SigningKey::generate(Algorithm::Es256)?, DecryptionKey::generate()?);
+/// assert_eq!(published(), 4);
+/// keys.activate(); // five minutes later
+/// keys.retire(); // and once the last message of the former pair has expired
+/// assert_eq!(published(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct AgentKeys(Arc<RwLock<KeyState>>);
 

@@ -69,7 +69,7 @@ impl Party {
         match Lease::begin(Arc::clone(&self.once), operation).await? {
             Start::Held(lease) => Ok(Once::Started(lease)),
             Start::InFlight { retry_after } => Err(OpenError::InFlight { retry_after }),
-            Start::Conflict => Err(refused("the idempotency key stands for another operation")),
+            Start::Conflict => Err(refused("the idempotency key belongs to another operation")),
             Start::Done { record } => match Record::repeat(&record, authority) {
                 Ok(outcome) => {
                     let foreign = |error: std::string::FromUtf8Error| DedupError::Unavailable(error.into());
@@ -78,7 +78,7 @@ impl Party {
                 Err(NotRepeated::OtherAuthority) => Err(refused("the operation was done under another authority")),
                 Err(NotRepeated::NotKept) => Err(refused("the operation was done, and its answer was not kept")),
                 Err(NotRepeated::Foreign) => {
-                    Err(DedupError::Unavailable("the stored outcome is none of ours".into()).into())
+                    Err(DedupError::Unavailable("the stored outcome is not readable by this service".into()).into())
                 }
             },
         }

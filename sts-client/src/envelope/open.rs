@@ -28,6 +28,17 @@ impl Envelopes {
     /// Costs a signature check, accesses to the stores, and a decryption. Fetches the sender's keys
     /// if they are not cached.
     ///
+    /// ```
+    /// use sts_client::Caller;
+    /// use sts_client::envelope::{Envelopes, OpenError};
+    ///
+    /// /// The caller comes from the verifier's layer.
+    /// async fn receive(envelopes: &Envelopes, caller: &Caller, body: &str) -> Result<String, OpenError> {
+    ///     let opened = envelopes.open(body, caller).await?;
+    ///     Ok(format!("{} asks for {}", opened.service_id(), opened.capability()))
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(&self, envelope: &str, caller: &Caller) -> Result<Opened, OpenError> {

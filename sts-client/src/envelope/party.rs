@@ -30,6 +30,13 @@ const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// Another agent: its id, the audience of its tokens, and the source of its keys.
+///
+/// ```
+/// use sts_client::envelope::Peer;
+///
+/// let billing = Peer::at("billing", "https://billing.shop.example/jwks".parse()?).audience("https://billing.shop.example/");
+/// # Ok::<(), sts_client::url::ParseError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Peer {
     service_id: String,
@@ -119,6 +126,15 @@ pub(super) struct Party {
 }
 
 /// The numbers of payloads that an agent decrypted.
+///
+/// ```
+/// use sts_client::envelope::{AgentKeys, Envelopes};
+///
+/// let envelopes = Envelopes::builder("ledger", AgentKeys::generate()?).build()?;
+/// let counted = envelopes.decryptions();
+/// assert_eq!((counted.attempted, counted.succeeded), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decryptions {
     /// The number of payloads to decrypt: all other checks had passed.
@@ -281,6 +297,19 @@ impl EnvelopesBuilder {
     }
 
     /// Builds the [`Envelopes`]. Opens no connection yet.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::BuildError;
+    /// use sts_client::envelope::{AgentKeys, Envelopes};
+    ///
+    /// let keys = AgentKeys::generate()?;
+    /// assert!(Envelopes::builder("ledger", keys.clone()).life(Duration::from_secs(30)).build().is_ok());
+    /// // Other agents refuse a message that lives longer than five minutes.
+    /// let refused = Envelopes::builder("ledger", keys).life(Duration::from_secs(600)).build();
+    /// assert!(matches!(refused, Err(BuildError::Contradiction(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`BuildError::Contradiction`] for a duplicate peer, a peer whose keys may not be fetched, or

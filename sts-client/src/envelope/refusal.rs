@@ -137,15 +137,15 @@ pub enum OpenError {
     Refused(#[from] Refusal),
     /// The keys of the sending service are unreachable. The caller may retry with the same
     /// envelope.
-    #[error("the keys of the sender are out of reach")]
+    #[error("the keys of the sender cannot be fetched")]
     KeysUnavailable(#[source] KeyLookupError),
     /// The deduplication store is unreachable. The caller may retry with another envelope for the
     /// same operation.
-    #[error("what was seen before cannot be told")]
+    #[error("the store of seen messages cannot be read")]
     OnceUnavailable(#[source] Arc<DedupError>),
     /// The approvals are unreachable. The caller may retry with another envelope for the same
     /// operation.
-    #[error("what was approved cannot be told")]
+    #[error("the approvals cannot be read")]
     ApprovalsUnavailable(#[source] Arc<ApprovalsUnavailable>),
     /// The operation is in progress. Another envelope for it returns its answer later.
     #[error("the operation is being done")]

@@ -66,6 +66,25 @@ impl Envelopes {
     ///
     /// Costs a signature and an encryption. Fetches the peer's keys if they are not cached.
     ///
+    /// ```
+    /// use sts_client::envelope::{Capability, Envelopes, Message, Sealed};
+    /// use sts_client::{CallContext, Caller, IdempotencyKey, Propagator, http::HeaderMap};
+    ///
+    /// async fn refund(envelopes: &Envelopes, propagator: &Propagator, caller: &Caller) -> Result<Sealed, Box<dyn std::error::Error>> {
+    ///     let mut headers = HeaderMap::new();
+    ///     propagator.apply(&CallContext::from(caller), &"https://ledger.shop.example/".parse()?, &mut headers).await?;
+    ///     let message = Message {
+    ///         capability: Capability::ToolCall,
+    ///         scopes: "refund:draft".parse()?,
+    ///         trace_id: caller.correlation_id(),
+    ///         idempotency_key: &IdempotencyKey::from_text("refund-7").ok_or("a valid key")?,
+    ///         payload: br#"{"order": "7"}"#,
+    ///         payload_uri: None,
+    ///     };
+    ///     Ok(envelopes.seal("ledger", &headers, &message).await?)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// See [`SealError`].
     pub async fn seal(&self, peer: &str, headers: &HeaderMap, message: &Message<'_>) -> Result<Sealed, SealError> {

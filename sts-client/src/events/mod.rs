@@ -183,6 +183,22 @@ impl ConfiguredName {
 }
 
 /// An event of a message at one boundary.
+///
+/// ```
+/// use sts_client::events::{Boundary, BoundaryOutcome, Event, EventSubject, Guard};
+/// use sts_client::jiff::Timestamp;
+///
+/// let event = Event {
+///     at: Timestamp::UNIX_EPOCH,
+///     guard: Guard::Token,
+///     boundary: Boundary::Identity,
+///     outcome: BoundaryOutcome::Refused("expired"),
+///     about: EventSubject::default(),
+/// };
+/// let line = serde_json::to_string(&event)?;
+/// assert!(line.contains(r#""guard":"token","boundary":"identity","outcome":"refused","reason":"expired""#));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -201,12 +217,37 @@ pub struct Event {
 }
 
 /// A sink of events. It must not block for long, and must handle its own failures.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use sts_client::events::{BoundaryOutcome, Event, EventSink};
+///
+/// /// Counts refusals.
+/// #[derive(Debug, Default)]
+/// struct Refusals(AtomicUsize);
+///
+/// impl EventSink for Refusals {
+///     fn record(&self, event: &Event) {
+///         if let BoundaryOutcome::Refused(_reason) = event.outcome {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// ```
 pub trait EventSink: fmt::Debug + Send + Sync {
     /// Takes one event.
     fn record(&self, event: &Event);
 }
 
 /// A list of sinks that each receive every event. Cloning is cheap; the default is empty.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::events::{EventSinks, JsonLines, ToTracing};
+///
+/// # let file = Vec::new();
+/// let sinks = EventSinks::to(Arc::new(JsonLines::new(file))).and(Arc::new(ToTracing));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct EventSinks(Vec<Arc<dyn EventSink>>);
 

@@ -24,6 +24,15 @@ enum Shape {
 
 impl Reference {
     /// Makes the reference to a text.
+    ///
+    /// ```
+    /// use sts_client::events::Reference;
+    ///
+    /// let uuid = "0b8e8a4e-3f43-4d3c-9a43-6a2d52a2e6c5";
+    /// assert_eq!(Reference::of(uuid).to_string(), uuid);
+    /// assert_eq!(Reference::of("alice"), Reference::of("alice"));
+    /// assert!(!Reference::of("alice").to_string().contains("alice"));
+    /// ```
     #[must_use]
     pub fn of(text: &str) -> Self {
         match Uuid::try_parse(text) {

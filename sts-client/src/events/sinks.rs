@@ -60,13 +60,23 @@ impl EventSink for ToTracing {
                 tracing::debug!(target: "sts_client::events", guard, boundary, reason, trace_id, "refused");
             }
             BoundaryOutcome::Unavailable(reason) => {
-                tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be told");
+                tracing::warn!(target: "sts_client::events", guard, boundary, reason, trace_id, "could not be written");
             }
         }
     }
 }
 
 /// Keeps events in memory, for tests and measurements.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::events::{EventSinks, Recorded};
+///
+/// let recorded = Arc::new(Recorded::default());
+/// let sinks = EventSinks::to(recorded.clone());
+/// // … requests to the agent under test …
+/// assert!(recorded.take().is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct Recorded(Mutex<Vec<Event>>);
 

@@ -16,6 +16,18 @@ use crate::credentials::Credentials;
 use crate::net::{HttpTransport, Transport};
 
 /// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::{Credentials, Sts};
+///
+/// let sts = Sts::builder("https://sts.example.com", "inventory", Credentials::ClientSecret("from a vault".into()))
+///     .deadline(Duration::from_secs(3))
+///     .attempt_timeout(Duration::from_secs(1))
+///     .attempts(2)
+///     .build()?;
+/// # Ok::<(), sts_client::BuildError>(())
+/// ```
 #[derive(Debug)]
 pub struct StsBuilder {
     issuer: String,
@@ -47,6 +59,15 @@ impl StsBuilder {
     }
 
     /// Sets the time limit of one call, including all attempts. Default 5 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::{BuildError, Credentials, Sts};
+    ///
+    /// let sts = || Sts::builder("https://sts.example.com", "inventory", Credentials::ClientSecret("s".into()));
+    /// assert!(sts().deadline(Duration::from_millis(800)).build().is_ok());
+    /// assert!(matches!(sts().deadline(Duration::ZERO).build(), Err(BuildError::Contradiction(_))));
+    /// ```
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.policy.deadline = deadline;
@@ -75,6 +96,15 @@ impl StsBuilder {
     }
 
     /// Trusts only these certificate authorities, in PEM.
+    ///
+    /// ```
+    /// use sts_client::{Credentials, Sts};
+    ///
+    /// # fn run(own: Credentials) -> Result<(), Box<dyn std::error::Error>> {
+    /// let authority = std::fs::read("/etc/shop/ca.pem")?;
+    /// let sts = Sts::builder("https://sts.example.com", "inventory", own).ca_pem(authority).build()?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.ca_pem = Some(pem);
@@ -82,6 +112,17 @@ impl StsBuilder {
     }
 
     /// Takes the keys from this source instead of the metadata's `jwks_uri`.
+    ///
+    /// ```
+    /// use sts_client::{Algorithm, Credentials, KeySet, KeySource, SigningKey, Sts};
+    ///
+    /// // The key set of the STS, from its `/oauth2/jwks`.
+    /// # let jwks = format!(r#"{{"keys": [{}]}}"#, SigningKey::generate(Algorithm::Es256)?.public_jwk());
+    /// let keys = KeySource::Inline(KeySet::parse(jwks.as_bytes())?);
+    /// let own = Credentials::ClientSecret("from a vault".into());
+    /// let sts = Sts::builder("https://sts.example.com", "inventory", own).keys(keys).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn keys(mut self, keys: KeySource) -> Self {
         self.keys = Some(keys);
@@ -90,6 +131,27 @@ impl StsBuilder {
 
     /// Sends requests through another transport. The crate's own client still fetches the keys,
     /// unless [`Self::keys`] sets them.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use sts_client::net::{Transport, TransportError};
+    /// use sts_client::{Credentials, Sts, async_trait, http};
+    ///
+    /// /// An STS that is never there.
+    /// #[derive(Debug)]
+    /// struct Down;
+    ///
+    /// #[async_trait]
+    /// impl Transport for Down {
+    ///     async fn send(&self, _request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
+    ///         Err(TransportError::TimedOut)
+    ///     }
+    /// }
+    ///
+    /// let own = Credentials::ClientSecret("s".into());
+    /// let sts = Sts::builder("https://sts.example.com", "inventory", own).transport(Arc::new(Down)).build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
@@ -111,6 +173,16 @@ impl StsBuilder {
     }
 
     /// Builds the [`Sts`]. Opens no connection yet.
+    ///
+    /// ```
+    /// use sts_client::{BuildError, Credentials, Sts};
+    ///
+    /// let own = || Credentials::ClientSecret("from a vault".into());
+    /// assert!(Sts::builder("http://127.0.0.1:8080", "inventory", own()).build().is_ok());
+    /// // Plain http to another machine would show the secret.
+    /// let refused = Sts::builder("http://sts.example.com", "inventory", own()).build();
+    /// assert!(matches!(refused, Err(BuildError::Contradiction(_))));
+    /// ```
     ///
     /// # Errors
     /// [`BuildError::Contradiction`] when the issuer is not an allowed http(s) URL, or a time limit

@@ -7,6 +7,28 @@ use crate::call::RefusalCode;
 use crate::net::TransportError;
 
 /// The error of a request to the STS for a token. Cheap to clone.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::exchange::{ExchangeError, ExchangeRequest};
+/// use sts_client::test_util::{MockAnswer, MockSts};
+/// use sts_client::{Caller, Route};
+///
+/// let mock = MockSts::new();
+/// mock.answer_with(MockAnswer::Refuse("invalid_target"));
+/// let alice = Caller::for_test().build();
+/// let route = Route::to("https://payroll.shop.example/".parse()?).audience("payroll");
+/// let request = ExchangeRequest { subject: &alice, route: &route, correlation_id: alice.correlation_id() };
+/// match mock.sts("coordinator").exchange(request).await {
+///     Err(ExchangeError::Refused { code }) => assert_eq!(code.as_str(), "invalid_target"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExchangeError {
@@ -33,7 +55,7 @@ pub enum ExchangeError {
         retry_after: Option<Duration>,
     },
     /// The STS is unreachable, after bounded retries.
-    #[error("the sts is out of reach")]
+    #[error("the sts cannot be reached")]
     Outage(#[source] Arc<Outage>),
     /// The agent is at fault: for example an unreadable credential, or an issuer whose metadata
     /// names another issuer.
@@ -45,6 +67,15 @@ pub enum ExchangeError {
 }
 
 /// The reason why the STS counts as unreachable.
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::exchange::Outage;
+///
+/// let outage = Outage::Status { status: 503, retry_after: Some(Duration::from_secs(2)) };
+/// assert_eq!(outage.retry_after(), Some(Duration::from_secs(2)));
+/// assert_eq!(Outage::BreakerOpen.retry_after(), None);
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Outage {
@@ -72,10 +103,10 @@ pub enum Outage {
     #[error("not asked again so soon after failing")]
     BreakerOpen,
     /// The keys of the STS are unreachable, so its token cannot be verified.
-    #[error("its keys are out of reach")]
+    #[error("its keys cannot be fetched")]
     Keys(#[source] sts_jose::KeyLookupError),
     /// The token source is unreachable.
-    #[error("the token source is out of reach")]
+    #[error("the token source cannot be reached")]
     TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 

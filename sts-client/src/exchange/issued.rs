@@ -7,6 +7,16 @@ use jiff::Timestamp;
 use sts_protocol::{Scope, Tenant};
 
 /// A verified token that the STS issued for one target. Debug does not show it.
+///
+/// ```
+/// use sts_client::exchange::IssuedToken;
+/// use sts_client::{Clock as _, SystemClock};
+///
+/// fn describe(token: &IssuedToken) -> String {
+///     let left = SystemClock.now().duration_until(token.expires_at());
+///     format!("{} for another {} s", token.scope(), left.as_secs())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct IssuedToken {
     pub(super) authorization: HeaderValue,

@@ -55,6 +55,14 @@ use crate::net::Transport;
 
 /// A client of a security token service, for one agent. Cloning is cheap and shares connections,
 /// metadata, keys and the breaker.
+///
+/// ```
+/// use sts_client::{Credentials, Sts};
+///
+/// let sts = Sts::builder("https://sts.example.com", "inventory", Credentials::ClientSecret("from a vault".into())).build()?;
+/// assert_eq!((sts.issuer(), sts.client_id()), ("https://sts.example.com", "inventory"));
+/// # Ok::<(), sts_client::BuildError>(())
+/// ```
 #[derive(Clone)]
 pub struct Sts(Arc<StsInner>);
 
@@ -103,6 +111,15 @@ struct Call<'a> {
 impl Sts {
     /// Starts the setup of a client, with the issuer identifier of the STS and the agent's id. The
     /// endpoints come from the metadata of the STS (RFC 8414).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::{Credentials, Sts, TokenFile};
+    ///
+    /// let own = Credentials::Token(std::sync::Arc::new(TokenFile::new("/var/run/secrets/tokens/sts")));
+    /// let sts = Sts::builder("https://sts.example.com", "inventory", own).deadline(Duration::from_secs(3)).build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
     #[must_use]
     pub fn builder(issuer: impl Into<String>, client_id: impl Into<String>, credentials: Credentials) -> StsBuilder {
         StsBuilder::new(issuer.into(), client_id.into(), credentials)
@@ -122,6 +139,25 @@ impl Sts {
 
     /// Exchanges the user's token for a token that is valid at the route's target.
     ///
+    /// ```
+    /// # #[cfg(feature = "test-util")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::exchange::ExchangeRequest;
+    /// use sts_client::test_util::MockSts;
+    /// use sts_client::{Caller, Route};
+    ///
+    /// let sts = MockSts::new().sts("coordinator");
+    /// let alice = Caller::for_test().subject("alice").build();
+    /// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory").scope("stock:read".parse()?);
+    /// let request = ExchangeRequest { subject: &alice, route: &route, correlation_id: alice.correlation_id() };
+    /// let token = sts.exchange(request).await?;
+    /// assert_eq!(token.scope().to_string(), "stock:read");
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "test-util"))]
+    /// # fn main() {}
+    /// ```
+    ///
     /// # Errors
     /// See [`ExchangeError`].
     pub async fn exchange(&self, request: ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
@@ -133,6 +169,24 @@ impl Sts {
     }
 
     /// Requests a token for the agent itself, valid at the route's target.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-util")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::exchange::ServiceAccountRequest;
+    /// use sts_client::test_util::MockSts;
+    /// use sts_client::{CorrelationId, Route, SystemEntropy};
+    ///
+    /// let sts = MockSts::new().sts("nightly");
+    /// let route = Route::to("https://reports.shop.example/".parse()?).audience("reports");
+    /// let correlation_id = CorrelationId::random(&SystemEntropy);
+    /// let token = sts.service_account_token(ServiceAccountRequest { route: &route, correlation_id: &correlation_id }).await?;
+    /// assert!(token.authorization().is_sensitive());
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "test-util"))]
+    /// # fn main() {}
+    /// ```
     ///
     /// # Errors
     /// See [`ExchangeError`].
@@ -148,6 +202,23 @@ impl Sts {
     }
 
     /// Returns true if the STS reports that a token is active (RFC 7662).
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-util")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::test_util::{MockAnswer, MockSts};
+    /// use sts_client::{CorrelationId, SystemEntropy};
+    ///
+    /// let mock = MockSts::new();
+    /// let (sts, correlation_id) = (mock.sts("inventory"), CorrelationId::random(&SystemEntropy));
+    /// assert!(sts.is_active("eyJhbGciOi…", &correlation_id).await?);
+    /// mock.answer_with(MockAnswer::Refuse("invalid_token")); // a revoked token
+    /// assert!(!sts.is_active("eyJhbGciOi…", &correlation_id).await?);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "test-util"))]
+    /// # fn main() {}
+    /// ```
     ///
     /// # Errors
     /// See [`ExchangeError`].

@@ -83,6 +83,29 @@ const MAX_OUTCOME_BYTES: usize = 1 << 20;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs each operation once. Cloning is cheap and shares the store.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use sts_client::dedup::{MemoryDedupStore, MemoryLimits};
+/// use sts_client::idempotency::{Fingerprint, Idempotency, Repeatable, Work};
+/// use sts_client::{Caller, IdempotencyKey, SystemClock};
+///
+/// let store = MemoryDedupStore::new(Arc::new(SystemClock), MemoryLimits::default());
+/// let idempotency = Idempotency::new(Arc::new(store));
+/// let (alice, key) = (Caller::for_test().build(), IdempotencyKey::from_text("order-7").unwrap());
+/// let order = Repeatable { caller: &alice, route: "order", key: &key, fingerprint: Fingerprint::of(["40 packets"]) };
+///
+/// let first = idempotency.run(order, |_attempt| async { Work::Final(b"ordered".to_vec()) }).await?;
+/// let again = idempotency.run(order, |_attempt| async { panic!("it does not run") }).await?;
+/// assert_eq!((first.replayed, again.replayed), (false, true));
+/// assert_eq!(first.outcome, again.outcome);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone)]
 pub struct Idempotency {
     store: Arc<dyn DedupStore>,
@@ -108,6 +131,12 @@ pub struct Repeatable<'a> {
 }
 
 /// The SHA-256 digest of everything in which a retry must equal the first request.
+///
+/// ```
+/// use sts_client::idempotency::Fingerprint;
+///
+/// assert_ne!(Fingerprint::of(["40", "packets"]), Fingerprint::of(["4", "0packets"]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -140,6 +169,15 @@ pub struct Ran {
 }
 
 /// The reason for a missing outcome.
+///
+/// ```
+/// use sts_client::idempotency::NotRun;
+/// use sts_client::outcome::Halted;
+///
+/// let halted = Halted::from(NotRun::Conflict);
+/// assert!(matches!(&halted, Halted::Conflict(_)));
+/// assert_eq!(halted.detail().code, "IDEMPOTENCY_KEY_REUSED");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotRun {
@@ -280,7 +318,7 @@ impl From<NotRun> for Halted {
             }
             NotRun::Unavailable(_) => Self::failed_dependency(
                 "IDEMPOTENCY_STORE_UNAVAILABLE",
-                "nothing was done: it cannot be told whether it was done before",
+                "nothing was done: it is unknown if it was done before",
                 Some(MAX_RETRY_AFTER),
             ),
             NotRun::Broken => Self::error("BROKEN", "the operation did not end"),

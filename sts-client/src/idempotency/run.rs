@@ -120,8 +120,8 @@ fn repeat(stored: &[u8], authority: Authority) -> Result<Ran, NotRun> {
         Ok(outcome) => Ok(Ran { outcome, replayed: true }),
         Err(NotRepeated::OtherAuthority) => Err(NotRun::OtherAuthority),
         Err(NotRepeated::NotKept) => Err(NotRun::NotKept),
-        Err(NotRepeated::Foreign) => {
-            Err(NotRun::Unavailable(DedupError::Unavailable("the stored outcome is none of ours".into())))
-        }
+        Err(NotRepeated::Foreign) => Err(NotRun::Unavailable(DedupError::Unavailable(
+            "the stored outcome is not readable by this service".into(),
+        ))),
     }
 }

@@ -265,7 +265,7 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
         let fault = match dialect {
             Some(Dialect::Outside) => None,
             Some(Dialect::Sts) => Some("of an STS, whose tokens say themselves whose they are"),
-            None => Some("of an issuer that is not believed"),
+            None => Some("of an issuer that is not trusted"),
         };
         if let Some(fault) = fault {
             return Err(BuildError::contradiction(format!("the service account {subject:?} of {issuer:?} is {fault}")));

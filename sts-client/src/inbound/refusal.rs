@@ -65,7 +65,7 @@ pub(crate) enum Why {
     OtherScheme,
     #[error("several authorization headers")]
     AuthorizationRepeated,
-    #[error("the authorization header holds no bearer token")]
+    #[error("the authorization header contains no bearer token")]
     AuthorizationMalformed,
     #[error("the x-tenant-id header is repeated or malformed")]
     TenantHeaderMalformed,
@@ -77,13 +77,13 @@ pub(crate) enum Why {
     Claims,
     #[error("no iss")]
     IssuerMissing,
-    #[error("an issuer that is not believed")]
+    #[error("an issuer that is not trusted")]
     IssuerUnknown,
     #[error("an algorithm that the issuer may not use")]
     Algorithm,
     #[error("the issuer has no such key")]
     KeyUnknown,
-    #[error("the issuer publishes no key that can be used")]
+    #[error("the issuer publishes no usable key")]
     KeysUnusable,
     #[error("no key of the issuer signed the token")]
     Signature(#[source] VerifyError),
@@ -93,11 +93,11 @@ pub(crate) enum Why {
     Bound,
     #[error("the token is for another audience")]
     Audience,
-    #[error("the token is not alive now")]
+    #[error("the token is not valid now")]
     Time(#[source] TimeError),
-    #[error("the token is older, or lives longer, than tokens of its issuer may")]
+    #[error("the token is older, or has a longer lifetime, than the issuer's max_token_age allows")]
     TooOld,
-    #[error("sub is absent, empty, too long or holds control characters")]
+    #[error("sub is absent, empty, too long or contains control characters")]
     Sub,
     #[error("act is malformed")]
     Act(#[source] ActError),
@@ -113,7 +113,7 @@ pub(crate) enum Why {
     ScopeType,
     #[error("the token is both a user's and a service account's, or neither")]
     Contradiction,
-    #[error("the sts says that the token is no longer alive")]
+    #[error("the sts reports that the token is inactive")]
     Inactive,
     #[error("the token lacks a scope that is required")]
     ScopeMissing(Scope),
@@ -123,9 +123,9 @@ pub(crate) enum Why {
     TenantForbidden,
     #[error("the token speaks for no tenant")]
     TenantMissing,
-    #[error("the keys of the issuer are out of reach")]
+    #[error("the keys of the issuer cannot be fetched")]
     KeysUnavailable(#[source] Arc<FetchError>),
-    #[error("the sts could not be asked whether the token is alive")]
+    #[error("the sts could not be asked if the token is active")]
     Introspection(#[source] ExchangeError),
 }
 
@@ -236,7 +236,7 @@ impl Row {
         match self {
             Self::Absent => "a bearer token is required",
             Self::Request => "the Authorization or X-Tenant-ID header is repeated or malformed",
-            Self::Token => "the token is malformed, expired, revoked, not believed or not meant for this resource",
+            Self::Token => "the token is malformed, expired, revoked, not trusted or not meant for this resource",
             Self::Scope => "the token lacks a scope that is required",
             Self::Tenant => "the token does not speak for this tenant",
             Self::Unavailable => "the token cannot be verified at this time",

@@ -63,8 +63,9 @@ impl TrustedIssuer {
         match self.reading {
             Reading::Sts => Slot::IssuedToken.accepts(typ),
             Reading::Outside(_) => {
-                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some() && Slot::JwtSvid.accepts(typ);
-                is_svid || Slot::AccessToken.accepts(typ)
+                let is_svid = TrustDomain::of_issuer(&self.issuer).is_some();
+                let slot = if is_svid { Slot::JwtSvid } else { Slot::AccessToken };
+                slot.accepts(typ)
             }
         }
     }
@@ -152,7 +153,7 @@ impl Issuer {
     /// A SPIFFE ID stands in `sub`.
     fn check_trust_domain(&self) -> Result<(), BuildError> {
         if TrustDomain::of_issuer(&self.issuer).is_none() {
-            return Err(self.contradiction("is no SPIFFE trust domain, such as spiffe://shop.example"));
+            return Err(self.contradiction("is not a SPIFFE trust domain, such as spiffe://shop.example"));
         }
         if self.subject_claim.as_ref().is_some_and(|Selectors(claims)| *claims != ["sub"]) {
             return Err(self.contradiction("is a SPIFFE trust domain, whose identities stand in sub (subject_claim)"));

@@ -43,6 +43,19 @@ use crate::outcome::Answer;
 /// authentication. Merge it after adding the verifier's layer, because a router applies a layer
 /// only to routes that it already has. Returns a router without routes if the verifier has no
 /// resource.
+///
+/// ```
+/// use sts_client::{Verifier, integrations};
+/// use sts_client::inbound::Issuer;
+///
+/// let verifier = Verifier::builder(["inventory"])
+///     .issuer(Issuer::sts("https://sts.example.com"))
+///     .resource("https://inventory.shop.example/".parse()?)
+///     .build()?;
+/// // GET /.well-known/oauth-protected-resource
+/// let open: axum::Router = integrations::axum::resource_metadata(&verifier);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn resource_metadata<S: Clone + Send + Sync + 'static>(verifier: &Verifier) -> Router<S> {
     let Some(metadata) = verifier.resource_metadata() else { return Router::new() };
     let document = metadata.to_json();

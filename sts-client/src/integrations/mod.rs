@@ -8,7 +8,7 @@
 //! - Every call requires a [`crate::CallContext`], and no call follows a redirect.
 //!
 //! To add a library, add a file and a feature of its name here, and a test file beside the existing
-//! ones. Also add the feature to the list of `.ci/run` and to the table of the crate's page.
+//! ones. Also add the feature to `client_features` in the `justfile` and to the table of the crate's page.
 
 #[cfg(feature = "a2a")]
 pub mod a2a;

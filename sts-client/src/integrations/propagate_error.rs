@@ -15,6 +15,14 @@ pub enum PropagateError<E> {
 
 impl<E> PropagateError<E> {
     /// Returns the error that prevented sending; `None` if the call was sent.
+    ///
+    /// ```
+    /// use sts_client::integrations::PropagateError;
+    /// use sts_client::{Error, RefusalCode};
+    ///
+    /// let error: PropagateError<std::io::Error> = PropagateError::Propagation(Error::Refused { code: RefusalCode::LOGIN_REQUIRED });
+    /// assert!(error.propagation().is_some_and(|error| !error.is_retryable()));
+    /// ```
     #[must_use]
     pub fn propagation(&self) -> Option<&Error> {
         match self {

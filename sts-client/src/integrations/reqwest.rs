@@ -34,6 +34,15 @@ use crate::propagate::{OutboundOperation, Propagator};
 /// Returns a client that sets the headers of every request by its route and follows no redirects.
 /// Uses the client of [`Propagator::http_client`].
 ///
+/// ```
+/// use sts_client::{CallContext, Caller, Propagator, integrations};
+///
+/// # async fn handler(propagator: Propagator, caller: Caller) -> Result<(), Box<dyn std::error::Error>> {
+/// let http = integrations::reqwest::client(propagator)?;
+/// let stock = http.get("https://inventory.shop.example/stock").with_extension(CallContext::from(caller)).send().await?;
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// See [`Propagator::http_client`].
 pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClientError> {
@@ -61,6 +70,19 @@ pub struct PropagateMiddleware {
 
 impl PropagateMiddleware {
     /// Returns a middleware that uses the routes of this propagator.
+    ///
+    /// ```
+    /// use sts_client::Propagator;
+    /// use sts_client::integrations::reqwest::PropagateMiddleware;
+    /// use sts_client::reqwest_middleware::{ClientBuilder, Middleware};
+    ///
+    /// /// A client with a retry middleware, which comes before.
+    /// fn client(propagator: Propagator, retries: impl Middleware) -> Result<(), sts_client::HttpClientError> {
+    ///     let http = propagator.http_client()?;
+    ///     let client = ClientBuilder::new(http).with(retries).with(PropagateMiddleware::new(propagator)).build();
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn new(propagator: Propagator) -> Self {
         Self { propagator }
@@ -122,6 +144,17 @@ impl Middleware for PropagateMiddleware {
 /// - A complete answer is read by [`Outcome::read`].
 ///
 /// `max_bytes` is the maximum size of the body. A longer body is reported as unreadable.
+///
+/// ```
+/// use sts_client::integrations::reqwest::outcome;
+/// use sts_client::outcome::{Answer, Trace, Translator};
+/// use sts_client::{Caller, reqwest_middleware::ClientWithMiddleware};
+///
+/// async fn stock(http: &ClientWithMiddleware, caller: &Caller) -> Result<u32, Answer> {
+///     let asked = outcome(http.get("https://inventory.shop.example/stock").send().await, 64 << 10).await;
+///     asked.json().settle(&Translator::of("inventory"), &Trace::from(caller))
+/// }
+/// ```
 pub async fn outcome(answer: reqwest_middleware::Result<::reqwest::Response>, max_bytes: usize) -> Outcome<Success> {
     let mut response = match answer {
         Ok(response) => response,

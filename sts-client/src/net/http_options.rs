@@ -51,6 +51,13 @@ impl Default for HttpOptions {
 
 impl HttpOptions {
     /// Sets the time limit of a connection attempt. Default 5 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::HttpOptions;
+    ///
+    /// let options = HttpOptions::default().connect_timeout(Duration::from_secs(1)).read_timeout(Duration::from_secs(10));
+    /// ```
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -66,6 +73,14 @@ impl HttpOptions {
     }
 
     /// Removes the read time limit, for streams that may stay silent for an unknown time.
+    ///
+    /// ```
+    /// use sts_client::HttpOptions;
+    ///
+    /// // A2A and MCP send events over a stream that may be silent for hours.
+    /// let client = HttpOptions::default().without_read_timeout().build()?;
+    /// # Ok::<(), sts_client::HttpClientError>(())
+    /// ```
     #[must_use]
     pub fn without_read_timeout(mut self) -> Self {
         self.read_timeout = None;
@@ -73,6 +88,14 @@ impl HttpOptions {
     }
 
     /// Trusts only these certificate authorities, in PEM. Default: those of the system.
+    ///
+    /// ```
+    /// use sts_client::{HttpClientError, HttpOptions};
+    ///
+    /// // A file without a certificate is a mistake, not an empty list.
+    /// let refused = HttpOptions::default().ca_pem(b"not a certificate".to_vec()).build();
+    /// assert!(matches!(refused, Err(HttpClientError::NoCertificate)));
+    /// ```
     #[must_use]
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.ca_pem = Some(pem.into());
@@ -80,6 +103,16 @@ impl HttpOptions {
     }
 
     /// Sends calls through this proxy. Calls to this machine do not use it.
+    ///
+    /// ```
+    /// use sts_client::HttpOptions;
+    ///
+    /// let client = HttpOptions::default()
+    ///     .proxy("http://proxy.shop.example:3128".parse()?)
+    ///     .no_proxy("shop.example")
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn proxy(mut self, proxy: Url) -> Self {
         self.proxy = Some(proxy);
@@ -96,6 +129,14 @@ impl HttpOptions {
 
     /// Presents this client certificate with its chain, in PEM. The key, in PEM, proves its
     /// possession.
+    ///
+    /// ```no_run
+    /// use sts_client::HttpOptions;
+    ///
+    /// let (certificate, key) = (std::fs::read("/etc/shop/agent.pem")?, std::fs::read("/etc/shop/agent-key.pem")?);
+    /// let client = HttpOptions::default().client_certificate(certificate, key).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn client_certificate(mut self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Self {
         let mut pem = certificate_pem;

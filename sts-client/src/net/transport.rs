@@ -24,6 +24,24 @@ const MAX_IDLE_CONNECTIONS: usize = 32;
 ///
 /// An answer with a status outside 200 to 299 is an answer even if its body fails. The body may
 /// then be left out. Otherwise a refusal that breaks halfway would count as an outage.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use sts_client::net::{HttpTransport, Transport, TransportError};
+/// use sts_client::{async_trait, http};
+///
+/// /// Counts the requests that it passes on.
+/// #[derive(Debug)]
+/// struct Counted(HttpTransport, AtomicUsize);
+///
+/// #[async_trait]
+/// impl Transport for Counted {
+///     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
+///         self.1.fetch_add(1, Ordering::Relaxed);
+///         self.0.send(request).await
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Transport: std::fmt::Debug + Send + Sync {
     /// Sends `request`. Its URI is absolute.
@@ -41,7 +59,7 @@ pub enum TransportError {
     #[error("the request failed")]
     Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The time limit passed.
-    #[error("not done in time")]
+    #[error("timed out")]
     TimedOut,
     /// The answer is longer than [`MAX_ANSWER_BYTES`]. It is unreadable, but not an outage.
     #[error("longer than {MAX_ANSWER_BYTES} bytes")]
@@ -49,6 +67,14 @@ pub enum TransportError {
 }
 
 /// The default transport. Cloning is cheap and shares the connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::net::HttpTransport;
+///
+/// let transport = HttpTransport::new(Duration::from_secs(2))?;
+/// # Ok::<(), sts_client::HttpClientError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,

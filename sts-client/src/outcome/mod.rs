@@ -88,6 +88,16 @@ pub use trace::Trace;
 pub use translate::Translator;
 
 /// The outcome of a call: the value, or the reason why there is none.
+///
+/// ```
+/// use sts_client::http::{HeaderMap, StatusCode};
+/// use sts_client::outcome::{Halted, Outcome};
+///
+/// let asked = Outcome::read(StatusCode::OK, HeaderMap::new(), b"40".to_vec()).json::<u32>();
+/// assert_eq!(asked, Outcome::Done(40));
+/// let asked = Outcome::read(StatusCode::FORBIDDEN, HeaderMap::new(), Vec::new());
+/// assert!(matches!(asked, Outcome::Halted(Halted::Forbidden(_))));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a call that halted has not done what it was asked"]
 pub enum Outcome<T> {
@@ -99,6 +109,21 @@ pub enum Outcome<T> {
 
 /// The reason why a call has no value. An agent that serves others can return it
 /// ([`Halted::answer`]).
+///
+/// ```
+/// use std::time::Duration;
+/// use sts_client::outcome::Halted;
+///
+/// /// The delay before a retry, if one makes sense.
+/// fn retry(halted: &Halted) -> Option<Duration> {
+///     match halted {
+///         Halted::FailedDependency(failure) => failure.retry_after,
+///         Halted::Conflict(conflict) => conflict.retry_after,
+///         _ => None,
+///     }
+/// }
+/// assert_eq!(retry(&Halted::forbidden("NO_STOCK_SCOPE", "the token lacks stock:read")), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "return this to the caller"]
 pub enum Halted {
@@ -244,6 +269,15 @@ impl<T> Outcome<T> {
     /// Returns the value, or the agent's own answer. In a handler: `let stock =
     /// asked.settle(&inventory, &trace)?;`
     ///
+    /// ```
+    /// use sts_client::outcome::{Answer, Outcome, Trace, Translator};
+    ///
+    /// fn left(asked: Outcome<u32>, trace: &Trace) -> Result<String, Answer> {
+    ///     let stock = asked.settle(&Translator::of("inventory"), trace)?;
+    ///     Ok(format!("{stock} left"))
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The translation of the reason by [`Translator::translate`].
     pub fn settle(self, translator: &Translator, trace: &Trace) -> Result<T, Answer> {
@@ -254,6 +288,12 @@ impl<T> Outcome<T> {
     }
 
     /// Changes the value. An [`Outcome::Halted`] stays unchanged.
+    ///
+    /// ```
+    /// use sts_client::outcome::Outcome;
+    ///
+    /// assert_eq!(Outcome::Done(40).map(|packets| packets * 50), Outcome::Done(2_000));
+    /// ```
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
         match self {
             Self::Done(value) => Outcome::Done(change(value)),
@@ -264,6 +304,13 @@ impl<T> Outcome<T> {
 
 impl Detail {
     /// Makes a code and a message. Parts that a reader would reject are cut off or replaced.
+    ///
+    /// ```
+    /// use sts_client::outcome::Detail;
+    ///
+    /// let detail = Detail::new("NO STOCK!", "none\u{7}left");
+    /// assert_eq!((detail.code.as_str(), detail.message.as_str()), ("NOSTOCK", "none left"));
+    /// ```
     pub fn new(code: &str, message: &str) -> Self {
         let is_code = |char: &char| char.is_ascii_alphanumeric() || "_.:-".contains(*char);
         let mut code: String = code.chars().filter(is_code).take(members::MAX_CODE_CHARS).collect();
@@ -311,6 +358,17 @@ impl Halted {
     }
 
     /// Makes the response to a request.
+    ///
+    /// ```
+    /// use sts_client::{CallContext, SystemEntropy};
+    /// use sts_client::outcome::{Halted, Trace};
+    ///
+    /// let trace = Trace::from(&CallContext::without_user(None, &SystemEntropy));
+    /// let answer = Halted::forbidden("NO_STOCK_SCOPE", "the token lacks stock:read").answer(&trace);
+    /// let response = answer.to_response::<Vec<u8>>();
+    /// assert_eq!(response.status(), 403);
+    /// assert_eq!(answer.to_value()["trace"]["correlationId"], trace.correlation_id());
+    /// ```
     pub fn answer(self, trace: &Trace) -> Answer {
         Answer::new(self, trace.clone())
     }

@@ -39,6 +39,15 @@ impl Outcome<Success> {
     /// target refused the credential of this agent, which is not the fault of this agent's caller.
     ///
     /// The caller bounds the length of `body`.
+    ///
+    /// ```
+    /// use sts_client::http::{HeaderMap, StatusCode};
+    /// use sts_client::outcome::{Halted, Outcome};
+    ///
+    /// let Outcome::Halted(halted) = Outcome::read(StatusCode::UNAUTHORIZED, HeaderMap::new(), Vec::new()) else { panic!() };
+    /// assert!(matches!(halted, Halted::FailedDependency(_)));
+    /// assert_eq!(halted.detail().code, "UPSTREAM_REFUSED_CREDENTIAL");
+    /// ```
     pub fn read(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
         let media_type = media_type(&headers);
         let is_outcome = media_type.as_bytes().get(..wire::VENDOR.len());
@@ -72,6 +81,18 @@ impl Outcome<Success> {
 impl Halted {
     /// Reads the body of an outcome that did not arrive by HTTP, for example the structured content
     /// of an MCP tool. Total, like [`Outcome::read`].
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use sts_client::outcome::Halted;
+    ///
+    /// // What an MCP tool returned as its structured content.
+    /// let halted = Halted::from_value(&json!({
+    ///     "type": "forbidden", "code": "NO_STOCK_SCOPE", "message": "the token lacks stock:read",
+    ///     "trace": { "correlationId": "order-7", "requestId": "order-7" },
+    /// }));
+    /// assert_eq!(halted.detail().code, "NO_STOCK_SCOPE");
+    /// ```
     pub fn from_value(body: &Value) -> Self {
         let read = body.as_object().ok_or(Unreadable("not an object")).and_then(|body| wire::read(body, None));
         read.unwrap_or_else(unreadable)

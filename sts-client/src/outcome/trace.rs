@@ -3,6 +3,21 @@
 use crate::call::{CallContext, Caller, PropagatedHeaders};
 
 /// The request that an answer belongs to.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::Caller;
+/// use sts_client::outcome::Trace;
+///
+/// let caller = Caller::for_test().correlation_id("order-7").build();
+/// let trace = Trace::from(&caller);
+/// assert_eq!((trace.correlation_id(), trace.request_id()), ("order-7", "order-7"));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     correlation_id: String,

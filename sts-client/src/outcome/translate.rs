@@ -23,6 +23,15 @@ use crate::error::Error;
 /// without a name makes the outcome `failed_dependency` with the code `FIELD_NOT_MAPPED`. An
 /// operation becomes `failed_dependency` with `OPERATION_NOT_FOLLOWED` if this agent has no status
 /// URL for it.
+///
+/// ```
+/// use sts_client::outcome::{Halted, Location, Translator};
+///
+/// let inventory = Translator::of("inventory").field("sku", "product", Location::Body);
+/// let ours = inventory.translate(Halted::error("DB_DOWN", "the database is down"));
+/// assert!(matches!(ours, Halted::FailedDependency(_)));
+/// assert_eq!(ours.detail().message, "inventory: the database is down");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Translator {
     dependency: String,
@@ -122,7 +131,7 @@ impl Translator {
         match followed {
             Some(url) => Halted::Operation(PendingOperation { status_url: url.into(), ..operation }),
             None => {
-                let message = self.said("goes on with an operation that this agent does not follow");
+                let message = self.said("continues with an operation that this agent does not follow");
                 Halted::failed_dependency("OPERATION_NOT_FOLLOWED", &message, None)
             }
         }
@@ -136,7 +145,7 @@ impl From<&Error> for Halted {
         match error {
             Error::Refused { code } => Self::forbidden("REFUSED", &format!("the call is not allowed: {code}")),
             Error::Unavailable { retry_after, .. } => {
-                Self::failed_dependency("STS_UNAVAILABLE", "no token can be had for the call now", *retry_after)
+                Self::failed_dependency("STS_UNAVAILABLE", "no token is available for the call now", *retry_after)
             }
             Error::Misconfigured { .. } | Error::WrongAudience { .. } | Error::NoRoute { .. } => {
                 Self::error("MISCONFIGURED", "this agent is not set up for the call")

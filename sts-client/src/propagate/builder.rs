@@ -23,6 +23,23 @@ const CACHE_CAPACITY: u64 = 10_000;
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// The builder of a [`Propagator`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use sts_client::{Credentials, HttpOptions, Propagator, Route, Sts};
+///
+/// let own = Credentials::ClientSecret("from a vault".into());
+/// let propagator = Propagator::builder()
+///     .sts(Sts::builder("https://sts.example.com", "coordinator", own).build()?)
+///     .route(Route::to("https://inventory.shop.example/".parse()?).audience("inventory").scope("stock:read".parse()?))
+///     .route(Route::to("https://payments.shop.example/".parse()?).audience("payments"))
+///     .http(HttpOptions::default().read_timeout(Duration::from_secs(120)))
+///     .build()
+///     .await?;
+/// # Ok(()) }
+/// ```
 pub struct PropagatorBuilder {
     sts: Option<Exchanger>,
     routes: Vec<Route>,
@@ -67,6 +84,18 @@ impl PropagatorBuilder {
     }
 
     /// Adds a route. Calls to a URL without a route fail.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::{BuildError, Propagator, Route, RouteError, StartError};
+    ///
+    /// let route = || Route::to("https://login.example.com/userinfo".parse().unwrap()).pass_through();
+    /// assert!(Propagator::builder().route(route()).build().await.is_ok());
+    /// let twice = Propagator::builder().route(route()).route(route()).build().await.unwrap_err();
+    /// assert!(matches!(twice, StartError::Build(BuildError::Route(RouteError::Twice(_)))));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
@@ -74,6 +103,18 @@ impl PropagatorBuilder {
     }
 
     /// Sets the source of the agent's own tokens.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use sts_client::{Propagator, Route, ServiceAccount, TokenFile, WithoutUser};
+    ///
+    /// let reports = Route::to("https://reports.shop.example/".parse()?).without_user(WithoutUser::ServiceAccount);
+    /// let own = ServiceAccount::Source(Arc::new(TokenFile::new("/var/run/secrets/tokens/reports")));
+    /// let propagator = Propagator::builder().route(reports).service_account(own).build().await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn service_account(mut self, service_account: ServiceAccount) -> Self {
         self.service_account = Some(service_account);
@@ -82,6 +123,14 @@ impl PropagatorBuilder {
 
     /// Sets the options of the HTTP client for the agent's own calls. See
     /// [`Propagator::http_client`].
+    ///
+    /// ```
+    /// use sts_client::{HttpOptions, Propagator};
+    ///
+    /// let through_the_proxy = HttpOptions::default().proxy("http://proxy.shop.example:3128".parse()?);
+    /// let builder = Propagator::builder().http(through_the_proxy);
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
     #[must_use]
     pub fn http(mut self, http: HttpOptions) -> Self {
         self.http = http;
@@ -96,6 +145,14 @@ impl PropagatorBuilder {
     }
 
     /// Sets the time before its expiry at which a token is no longer sent. The default is 10 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::Propagator;
+    ///
+    /// // The calls take up to half a minute, and the token must outlive them.
+    /// let builder = Propagator::builder().margin(Duration::from_secs(30));
+    /// ```
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
@@ -118,6 +175,18 @@ impl PropagatorBuilder {
 
     /// Checks the routes and builds the propagator. Fetches the service account's tokens that stand
     /// in for an unreachable STS, and renews them in the background.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::{BuildError, Propagator, Route, StartError};
+    ///
+    /// // The route asks for an exchange, and there is no STS.
+    /// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory");
+    /// let refused = Propagator::builder().route(route).build().await.unwrap_err();
+    /// assert!(matches!(refused, StartError::Build(BuildError::Contradiction(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`StartError::Build`] with [`BuildError::Route`] or [`BuildError::Contradiction`] if a route

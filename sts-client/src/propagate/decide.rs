@@ -106,6 +106,16 @@ pub enum Decision<T, E, S> {
 }
 
 /// Decides before the request to the STS. An exchange has precedence over every other credential.
+///
+/// ```
+/// use sts_client::propagate::decide::{InboundToken, Plan, Rules, WithUser, before};
+///
+/// let rules = Rules { with_user: WithUser::Exchange { exchange: "sts", stand_in: None }, without_user: Some("own token") };
+/// let alice = before(InboundToken::Verified("alice"), &rules);
+/// assert_eq!(alice, Plan::Exchange { user: "alice", exchange: &"sts", stand_in: None });
+/// assert_eq!(before(InboundToken::<&str>::Absent, &rules), Plan::ServiceAccount(&"own token"));
+/// assert_eq!(before(InboundToken::<&str>::Invalid, &rules), Plan::InvalidToken);
+/// ```
 #[must_use]
 pub fn before<U, X, S>(inbound: InboundToken<U>, rules: &Rules<X, S>) -> Plan<'_, U, X, S> {
     match inbound {
@@ -124,6 +134,15 @@ pub fn before<U, X, S>(inbound: InboundToken<U>, rules: &Rules<X, S>) -> Plan<'_
 
 /// Decides after the request to the STS. A fallback follows an outage only. A refusal is final, and
 /// load cannot lead to a weaker credential.
+///
+/// ```
+/// use sts_client::propagate::decide::{Answer, Decision, after};
+///
+/// let outage = after(Some("own token"), Answer::<&str, _>::Outage("no answer"));
+/// assert_eq!(outage, Decision::Fallback { stand_in: "own token", outage: "no answer" });
+/// // A refusal never becomes a call.
+/// assert_eq!(after(Some("own token"), Answer::<&str, _>::No("refused")), Decision::Refused("refused"));
+/// ```
 #[must_use]
 pub fn after<T, E, S>(stand_in: Option<S>, answer: Answer<T, E>) -> Decision<T, E, S> {
     match answer {

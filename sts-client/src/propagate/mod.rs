@@ -52,6 +52,26 @@ const PREFETCHES: usize = 8;
 /// Sets the credential and the headers that the route of an outbound call allows, and no others. A
 /// clone is cheap and shares the cache and the connections. Dropping the last clone stops the
 /// background tasks.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::MockSts;
+/// use sts_client::{CallContext, Caller, Propagator, Route, http::HeaderMap};
+///
+/// let url: sts_client::url::Url = "https://inventory.shop.example/stock".parse()?;
+/// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory");
+/// let propagator = Propagator::builder().sts(MockSts::new().sts("coordinator")).route(route).build().await?;
+///
+/// let alice = CallContext::from(Caller::for_test().subject("alice").build());
+/// let mut headers = HeaderMap::new();
+/// propagator.apply(&alice, &url, &mut headers).await?;
+/// assert!(headers["authorization"].to_str()?.starts_with("Bearer "));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone)]
 pub struct Propagator(Arc<PropagatorInner>);
 
@@ -69,6 +89,15 @@ struct PropagatorInner {
 }
 
 /// The kind of credential that a call carries.
+///
+/// ```
+/// use sts_client::propagate::Credential;
+///
+/// /// Whether the target sees the user, and not this agent alone.
+/// fn names_the_user(credential: Credential) -> bool {
+///     matches!(credential, Credential::Exchanged | Credential::PassThrough)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A token that the STS issued for this hop. It names the user and the actor.
@@ -83,6 +112,17 @@ pub enum Credential {
 
 impl Propagator {
     /// Returns a builder without routes, STS or service account.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::{Propagator, Route};
+    ///
+    /// let userinfo = Route::to("https://login.example.com/userinfo".parse()?).pass_through();
+    /// let propagator = Propagator::builder().route(userinfo).build().await?;
+    /// assert!(propagator.sts().is_none());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn builder() -> PropagatorBuilder {
         PropagatorBuilder::new()
@@ -122,6 +162,33 @@ impl Propagator {
     /// on the URL, and on the number of earlier calls to that URL under the same request.
     /// [`Self::apply_as`] takes more into account. An existing `Idempotency-Key` stays: set it for
     /// a call that you retry.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-util")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::test_util::MockSts;
+    /// use sts_client::propagate::Credential;
+    /// use sts_client::{CallContext, Caller, Error, Propagator, Route, http::HeaderMap};
+    ///
+    /// let url: sts_client::url::Url = "https://inventory.shop.example/stock".parse()?;
+    /// let route = Route::to("https://inventory.shop.example/".parse()?).audience("inventory");
+    /// let propagator = Propagator::builder().sts(MockSts::new().sts("coordinator")).route(route).build().await?;
+    ///
+    /// let alice = CallContext::from(Caller::for_test().subject("alice").tenant("acme").build());
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("authorization", "Bearer of another".parse()?);
+    /// assert_eq!(propagator.apply(&alice, &url, &mut headers).await?, Credential::Exchanged);
+    /// assert_eq!(headers["x-tenant-id"], "acme");
+    ///
+    /// // No route leads there, and no credential is left in the headers.
+    /// let refused = propagator.apply(&alice, &"https://payroll.shop.example/".parse()?, &mut headers).await;
+    /// assert!(matches!(refused, Err(Error::NoRoute { .. })));
+    /// assert!(!headers.contains_key("authorization"));
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "test-util"))]
+    /// # fn main() {}
+    /// ```
     ///
     /// # Errors
     /// See [`Error`].
@@ -390,7 +457,7 @@ async fn fall_back(
         tenant_id = context.tenant().map(tracing::field::display),
         route = %route.url,
         audience = route.audience.as_deref(),
-        "the service account stands in for the sts, which is out of reach"
+        "using the service account, because the sts cannot be reached"
     );
     Outbound::new(Credential::Fallback, authorization, context)
 }

@@ -8,6 +8,30 @@ use crate::dedup::DedupKey;
 
 /// The parts of an outbound call that determine its idempotency key. [`crate::Route::idempotency`]
 /// can override them.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::propagate::OutboundOperation;
+/// use sts_client::test_util::MockSts;
+/// use sts_client::{CallContext, Caller, Propagator, Route, http::{HeaderMap, Method}};
+///
+/// let url: sts_client::url::Url = "https://orders.shop.example/".parse()?;
+/// let route = Route::to(url.clone()).audience("orders");
+/// let propagator = Propagator::builder().sts(MockSts::new().sts("coordinator")).route(route).build().await?;
+/// let request = CallContext::from(Caller::for_test().idempotency_key("basket-7").build());
+///
+/// let (mut pens, mut ink) = (HeaderMap::new(), HeaderMap::new());
+/// for (headers, body) in [(&mut pens, "3 pens"), (&mut ink, "1 ink")] {
+///     let operation = OutboundOperation::Request { method: &Method::POST, body: Some(body.as_bytes()) };
+///     propagator.apply_as(&request, &url, headers, operation).await?;
+/// }
+/// assert_ne!(pens["idempotency-key"], ink["idempotency-key"]);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum OutboundOperation<'a> {

@@ -22,6 +22,19 @@ pub(crate) use warm::keep_warm;
 use crate::credentials::TokenSource;
 
 /// The source of the agent's own tokens.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::{ServiceAccount, TokenFile};
+///
+/// /// A cron job has a token of the platform; a deployed agent asks the STS.
+/// fn source(token_file: Option<&str>) -> ServiceAccount {
+///     match token_file {
+///         Some(path) => ServiceAccount::Source(Arc::new(TokenFile::new(path))),
+///         None => ServiceAccount::Sts,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServiceAccount {

@@ -36,6 +36,18 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Requests the next token at half of the lifetime of the current token. Returns the current token
 /// while the provider is unreachable, and drops it at once if the provider refuses. Finds the token
 /// endpoint by OpenID Connect Discovery 1.0. Follows no redirect.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sts_client::ServiceAccount;
+/// use sts_client::service_account::openid::OpenIdServiceAccount;
+///
+/// let own = OpenIdServiceAccount::builder("https://login.example.com", "nightly", "from a vault".into())
+///     .scope("reports:read")
+///     .build()?;
+/// let service_account = ServiceAccount::Source(Arc::new(own));
+/// # Ok::<(), sts_client::BuildError>(())
+/// ```
 pub struct OpenIdServiceAccount {
     issuer: IssuerUrl,
     client_id: ClientId,

@@ -37,7 +37,7 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
         let answer = slot.ask(&CorrelationId::random(entropy.as_ref())).await;
         if let (Err(error), false) = (&answer, failing) {
             let error: &dyn std::error::Error = error;
-            tracing::warn!(error, "the service account's token that is kept for an outage cannot be renewed");
+            tracing::warn!(error, "failed to renew the service account's token that is kept for an outage");
         }
         failing = answer.is_err();
         pause = match answer {

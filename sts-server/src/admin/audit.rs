@@ -1,47 +1,210 @@
 //! Searches of the audit log.
 
-use jiff::SignedDuration;
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
 
 use super::Administration;
-use crate::record::cut;
-use crate::storage::{AuditFilter, StorageError, StoredAuditRow};
+use crate::record::{EventKind, cut};
+use crate::storage::{AuditFilter, AuditOrder, AuditPage, StorageError};
 use crate::ttl::Ttl;
 
 /// The filter of a search. An absent field matches all events.
 #[derive(Debug, Clone, Default)]
 pub struct AuditQuery {
+    /// Selects events about this user, as named in minted tokens.
+    pub sub: Option<String>,
+    /// Selects events of this agent: its requests, and its revocations.
+    pub agent: Option<String>,
+    /// Selects events of this tenant.
+    pub tenant: Option<String>,
+    /// Selects events about tokens for this agent.
+    pub target: Option<String>,
     /// Selects events with this `X-Correlation-ID`.
     pub correlation_id: Option<String>,
     /// Selects events of this transaction.
     pub txn: Option<String>,
     /// Selects events of this token.
     pub jti: Option<String>,
-    /// Selects events of this most recent span of time.
-    pub since: Option<Ttl>,
+    /// Selects events with this outcome.
+    pub outcome: Option<AuditOutcome>,
+    /// Selects events at or after this time.
+    pub since: Option<AuditTime>,
+    /// Selects events at or before this time.
+    pub until: Option<AuditTime>,
+}
+
+/// The outcome of the request that an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// It was allowed: a token was issued, or a change was made.
+    Allowed,
+    /// It was refused.
+    Refused,
+}
+
+/// A time: a span before now, such as `15m`, or a timestamp of RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditTime {
+    /// So long before now.
+    Ago(Ttl),
+    /// This time.
+    At(Timestamp),
+}
+
+/// The text is not an [`AuditOutcome`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("must be allowed or refused")]
+pub struct AuditOutcomeError;
+
+/// The text is not an [`AuditTime`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("must be a span of time such as 15m or 24h, or a time such as 2026-01-31T12:00:00Z")]
+pub struct AuditTimeError;
+
+impl FromStr for AuditOutcome {
+    type Err = AuditOutcomeError;
+
+    fn from_str(text: &str) -> Result<Self, AuditOutcomeError> {
+        match text {
+            "allowed" => Ok(Self::Allowed),
+            "refused" => Ok(Self::Refused),
+            _ => Err(AuditOutcomeError),
+        }
+    }
+}
+
+impl FromStr for AuditTime {
+    type Err = AuditTimeError;
+
+    fn from_str(text: &str) -> Result<Self, AuditTimeError> {
+        let span = text.parse().map(Self::Ago);
+        span.or_else(|_| text.parse().map(Self::At)).or(Err(AuditTimeError))
+    }
+}
+
+impl AuditTime {
+    fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
+            Self::At(time) => time,
+        }
+    }
+}
+
+impl AuditOutcome {
+    fn kinds(self) -> impl Iterator<Item = EventKind> {
+        EventKind::ALL.into_iter().filter(move |kind| kind.is_refusal() == (self == Self::Refused))
+    }
 }
 
 impl Administration {
-    /// Returns the storage filter of a query made now.
+    /// Returns the storage filter of a query made now, in this order.
     #[must_use]
-    pub fn audit_filter(&self, query: &AuditQuery) -> AuditFilter {
+    pub fn audit_filter(&self, query: &AuditQuery, order: AuditOrder) -> AuditFilter {
         let now = self.now();
-        let ago = |span: Ttl| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now);
         // Events store long names cut; the filter cuts them the same way.
         let name = |name: &Option<String>| name.as_deref().map(|name| cut(name).into_owned());
         AuditFilter {
+            order,
             after_id: None,
-            since: query.since.map(ago),
+            since: query.since.map(|time| time.before(now)),
+            until: query.until.map(|time| time.before(now)),
             correlation_id: name(&query.correlation_id),
             txn: name(&query.txn),
             jti: name(&query.jti),
+            fragments: query.fragments(),
         }
     }
 
-    /// Returns up to `limit` events, oldest first, or fewer if they are large.
+    /// Returns a page of up to `limit` events, or fewer if they are large or far apart.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+    pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
         self.store.audit(filter, limit).await
+    }
+}
+
+impl AuditQuery {
+    /// Returns the texts that the body of a matching event contains: of each list at least one.
+    ///
+    /// A body is JSON without whitespace between its tokens, and a quote inside of a text has a
+    /// backslash before it. A member can therefore be found as text.
+    fn fragments(&self) -> Vec<Vec<String>> {
+        let member = |field: &str, value: &str| format!("{}:{}", quoted(field), quoted(&cut(value)));
+        let of_agent =
+            |agent: &str| vec![member("client_id", agent), format!("{}:[{}", quoted("actors"), quoted(&cut(agent)))];
+        let of_outcome = |outcome: AuditOutcome| outcome.kinds().map(|kind| member("event", kind.as_str())).collect();
+        let one = |field: &str, value: &Option<String>| value.as_deref().map(|value| vec![member(field, value)]);
+        [
+            one("sub", &self.sub),
+            self.agent.as_deref().map(of_agent),
+            one("tenant_id", &self.tenant),
+            one("target", &self.target),
+            self.outcome.map(of_outcome),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Returns a text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Event;
+
+    fn selects(query: &AuditQuery, event: &Event) -> bool {
+        let body = serde_json::to_string(event).unwrap();
+        query.fragments().iter().all(|texts| texts.iter().any(|text| body.contains(text)))
+    }
+
+    #[test]
+    fn a_name_is_found_in_its_field_alone() {
+        let some = |text: &str| Some(text.to_owned());
+        let mut event = Event::new(EventKind::TokenIssued, Timestamp::UNIX_EPOCH);
+        event.sub = some("a \"quoted\" name");
+        event.client_id = some("coordinator");
+        event.target = some("inventory");
+        event.actors = vec!["coordinator".to_owned(), "portal".to_owned()];
+        event.detail = some("\"sub\":\"mallory\",\"event\":\"token.refused\"");
+        let found = [
+            AuditQuery { sub: some("a \"quoted\" name"), ..AuditQuery::default() },
+            AuditQuery { agent: some("coordinator"), target: some("inventory"), ..AuditQuery::default() },
+            AuditQuery { outcome: Some(AuditOutcome::Allowed), ..AuditQuery::default() },
+        ];
+        let not_found = [
+            AuditQuery { sub: some("mallory"), ..AuditQuery::default() },
+            AuditQuery { sub: some("a"), ..AuditQuery::default() },
+            AuditQuery { agent: some("inventory"), ..AuditQuery::default() },
+            AuditQuery { agent: some("portal"), ..AuditQuery::default() },
+            AuditQuery { agent: some("coord"), ..AuditQuery::default() },
+            AuditQuery { outcome: Some(AuditOutcome::Refused), ..AuditQuery::default() },
+        ];
+        assert!(found.iter().all(|query| selects(query, &event)));
+        assert!(not_found.iter().all(|query| !selects(query, &event)));
+        event.client_id = None;
+        event.actors = vec!["inventory".to_owned()];
+        event.event = EventKind::Revoked;
+        assert!(selects(&AuditQuery { agent: some("inventory"), ..AuditQuery::default() }, &event));
+    }
+
+    #[test]
+    fn times_are_spans_or_timestamps() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        for (text, time) in [("15m", "2026-01-31T11:45:00Z"), ("2026-01-31T13:00:00+02:00", "2026-01-31T11:00:00Z")] {
+            let parsed: AuditTime = text.parse().unwrap();
+            assert_eq!(parsed.before(now), time.parse().unwrap(), "{text}");
+        }
+        for text in ["", "yesterday", "0s", "2026-01-31"] {
+            assert_eq!(text.parse::<AuditTime>(), Err(AuditTimeError), "{text}");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub enum Denied {
     #[error("no bearer token")]
     Unauthenticated,
     /// The `Authorization` header is malformed or repeated.
-    #[error("the authorization header is malformed or stands there twice")]
+    #[error("the Authorization header is malformed or repeated")]
     Authorization,
     /// The bearer token matches no admin token.
     #[error("the bearer token is no admin token")]
@@ -44,7 +44,7 @@ pub enum Denied {
     #[error(transparent)]
     Limited(#[from] RateLimited),
     /// Too many secrets are waiting for their check.
-    #[error("too many secrets wait to be checked")]
+    #[error("too many secrets are waiting to be checked")]
     Overloaded,
     /// The role of the operator is insufficient.
     #[error("the role {needs} is needed")]
@@ -56,22 +56,22 @@ pub enum Denied {
     #[error("the query or a header is malformed")]
     Parameters(Vec<FieldFault>),
     /// The object does not exist.
-    #[error("there is no such thing")]
+    #[error("the object does not exist")]
     NotFound,
     /// The body is invalid.
     #[error("the body has faults")]
     Faults(Vec<FieldFault>),
     /// The change would leave the registry invalid.
-    #[error("the registry would be left with faults")]
+    #[error("the change would leave the registry with faults")]
     Conflict(Vec<FieldFault>),
     /// The change names no precondition.
-    #[error("neither If-Match nor If-None-Match says what is to be changed")]
+    #[error("If-Match or If-None-Match is required")]
     PreconditionRequired,
     /// The entry is not in the state that the precondition names.
-    #[error("the entry is not what the request takes it for")]
+    #[error("the entry has changed since it was read")]
     PreconditionFailed,
     /// The registry file made the entry.
-    #[error("the registry file made the entry: here it can only be disabled")]
+    #[error("the registry file manages the entry: the API can only disable or enable it")]
     FileMade(FieldFault),
     /// The next key was published too recently to sign.
     #[error("the next key may not sign yet")]
@@ -80,7 +80,7 @@ pub enum Denied {
     #[error("too many signing keys are published")]
     TooManyKeys(FieldFault),
     /// Concurrent changes caused every attempt to fail.
-    #[error("others changed the registry again and again")]
+    #[error("the registry changed during every attempt")]
     Contended,
     /// The signing keys were not changed.
     #[error("the keys were not changed")]
@@ -167,7 +167,7 @@ impl From<NotRevoked> for Denied {
     fn from(error: NotRevoked) -> Self {
         match error {
             NotRevoked::Unknown(UnknownName { parameter, message, meant }) => {
-                let all_the_same = "to revoke it all the same, add \"unknown\": true";
+                let all_the_same = "add \"unknown\": true to revoke it anyway";
                 let help =
                     Some(meant.map_or_else(|| all_the_same.to_owned(), |meant| format!("{meant} {all_the_same}")));
                 Self::Faults(vec![FieldFault { help, ..FieldFault::at(format!("/{parameter}"), message) }])

@@ -48,7 +48,7 @@ pub(super) fn with_withheld(
     for secret in SECRETS {
         let Some(hash) = auth.get_mut(secret).filter(|hash| **hash == WITHHELD) else { continue };
         let known = stored.and_then(|stored| stored.get(AUTH)?.get(secret));
-        let fault = || FieldFault::at(format!("/{AUTH}/{secret}"), "there is no stored hash that could stay as it is");
+        let fault = || FieldFault::at(format!("/{AUTH}/{secret}"), "there is no stored hash to keep");
         *hash = known.cloned().ok_or_else(fault)?;
     }
     Ok(body)
@@ -112,8 +112,7 @@ pub(super) fn named_files(body: &Map<String, Value>, stored: Option<&Map<String,
     let is_new =
         |key: &&str| body.get(*key).is_some_and(|file| stored.and_then(|stored| stored.get(*key)) != Some(file));
     let auth_file = of_auth(body).filter(|file| stored.and_then(of_auth).as_ref() != Some(file));
-    let fault =
-        |path: String| FieldFault::at(path, "names a file of the server: only an entry of the registry file may");
+    let fault = |path: String| FieldFault::at(path, "names a file of the server, which only the registry file may do");
     let keys = FILE_KEYS.into_iter().filter(is_new).map(|key| format!("/{key}"));
     keys.chain(auth_file.map(|_| "/auth/ca_file".to_owned())).map(fault).collect()
 }
@@ -152,7 +151,7 @@ pub(super) fn unplaced(fault: Fault) -> FieldFault {
 /// Returns the refusal to change an entry that was written outside the server.
 pub(super) fn altered() -> Denied {
     let message =
-        "the entry was written or altered past the server: review it, then seal it with `sts-server registry accept`";
+        "the entry was changed outside the servers: review it, then accept it with `sts-server registry accept`";
     Denied::Conflict(vec![FieldFault { pointer: None, parameter: None, message: message.to_owned(), help: None }])
 }
 

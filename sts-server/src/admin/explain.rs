@@ -64,9 +64,9 @@ impl ExplainRequest {
         let actor = match (&self.actor, &self.client_assertion, &self.actor_token) {
             (Some(actor), None, _) => Asker::Supposed(actor),
             (None, Some(_), _) | (None, None, Some(_)) => Asker::Authenticated,
-            (Some(_), Some(_), _) => return Err(Wrong::new("client_assertion", "does not go with actor")),
+            (Some(_), Some(_), _) => return Err(Wrong::new("client_assertion", "excludes actor")),
             (None, None, None) => {
-                return Err(Wrong::new("actor", "is needed, or client_assertion or actor_token in its place"));
+                return Err(Wrong::new("actor", "is required, unless client_assertion or actor_token is given"));
             }
         };
         if matches!(actor, Asker::Authenticated) && self.asks_for_nothing() {
@@ -108,8 +108,8 @@ impl ExplainRequest {
         let (issuer, sub) = match (&self.issuer, &self.sub) {
             (None, None) => return Ok(None),
             (Some(issuer), Some(sub)) => (issuer.clone(), sub.clone()),
-            (Some(_), None) => return Err(Wrong::new("sub", "goes with issuer")),
-            (None, Some(_)) => return Err(Wrong::new("issuer", "goes with sub")),
+            (Some(_), None) => return Err(Wrong::new("sub", "requires issuer")),
+            (None, Some(_)) => return Err(Wrong::new("issuer", "requires sub")),
         };
         let tenant = self.tenant.as_deref().map(Tenant::new).transpose();
         let scope = self.subject_scope.as_deref().map(str::parse::<Scope>).transpose();
@@ -137,7 +137,7 @@ impl ExplainRequest {
                 parameter::GRANT_TOKEN_EXCHANGE
             }
             (_, _, _) => {
-                let message = "exactly one of subject_token, issuer with sub, and service_account is needed";
+                let message = "give exactly one of subject_token, issuer with sub, and service_account";
                 return Err(Wrong::new("", message));
             }
         };

@@ -66,8 +66,8 @@ pub(super) fn check(
 pub(super) fn unknown_token(jti: &str) -> UnknownName {
     UnknownName {
         parameter: "jti",
-        message: format!("no token {jti:?} of this service is alive"),
-        meant: Some("a token of another issuer is named together with its issuer".to_owned()),
+        message: format!("this service has no unexpired token {jti:?}"),
+        meant: Some("for a token of another issuer, give its issuer too".to_owned()),
     }
 }
 

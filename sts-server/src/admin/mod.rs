@@ -29,7 +29,7 @@ use thiserror::Error;
 
 pub use crate::document::FieldFault;
 pub use access::{Access, NewToken, Operator};
-pub use audit::AuditQuery;
+pub use audit::{AuditOutcome, AuditQuery, AuditTime};
 pub use denied::Denied;
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};
 pub use entry_body::WITHHELD;

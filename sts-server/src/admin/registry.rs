@@ -45,7 +45,7 @@ impl Administration {
         self.check_keys_open().await?;
         let faults = self.table_faults().await?;
         let audit = self.audit_row(EventKind::RegistryChanged, by, |event| {
-            event.detail = Some(format!("what the database holds was accepted, {} faults with it", faults.len()));
+            event.detail = Some(format!("accepted the content of the database, with {} faults", faults.len()));
         });
         self.store.accept(&[audit]).await?;
         Ok(faults)

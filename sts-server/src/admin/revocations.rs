@@ -177,7 +177,7 @@ impl Named {
     pub fn request(&self, our_issuer: &str) -> Result<RevokeRequest, Wrong> {
         let revocation = self.revocation(our_issuer)?;
         if self.hold && matches!(revocation.kind, RevocationKind::Token | RevocationKind::Transaction) {
-            return Err(Wrong::new("hold", "goes with sub, agent and tenant alone"));
+            return Err(Wrong::new("hold", "is only for sub, agent and tenant"));
         }
         Ok(RevokeRequest {
             revocation,
@@ -200,7 +200,7 @@ impl Named {
         ];
         let mut named = named.into_iter().filter_map(|(kind, name, value)| Some((kind, name, value.as_ref()?)));
         let (Some((kind, name, value)), None) = (named.next(), named.next()) else {
-            return Err(Wrong::new("", "exactly one of jti, txn, sub, agent and tenant is needed"));
+            return Err(Wrong::new("", "give exactly one of jti, txn, sub, agent and tenant"));
         };
         let issuer = match kind {
             RevocationKind::Token | RevocationKind::TokenAlone => {
@@ -209,7 +209,7 @@ impl Named {
             RevocationKind::Subject => self.issuer.clone(),
             RevocationKind::Transaction | RevocationKind::Agent | RevocationKind::Tenant => {
                 if self.issuer.is_some() {
-                    return Err(Wrong::new("issuer", "goes with jti and sub alone"));
+                    return Err(Wrong::new("issuer", "is only for jti and sub"));
                 }
                 None
             }

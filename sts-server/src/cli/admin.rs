@@ -19,7 +19,7 @@ pub(super) fn run(command: &AdminCommand, surroundings: &Surroundings, out: &mut
         out.json(&json!({ "name": name, "role": role, "token": made.expose(), "hash": made.hash }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    out.line(&out.styled(Style::Heading, "the token, which is shown this once:"))?;
+    out.line(&out.styled(Style::Heading, "the token, shown only this once:"))?;
     out.line(made.expose())?;
     out.line("")?;
     out.line(&out.styled(Style::Heading, "for the configuration of every server:"))?;

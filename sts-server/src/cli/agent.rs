@@ -20,7 +20,7 @@ pub(super) fn run(command: &AgentCommand, surroundings: &Surroundings, out: &mut
         out.json(&json!({ "id": id, "client_secret": made.expose(), "client_secret_sha256": made.sha256 }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    out.line(&out.styled(Style::Heading, "the secret, which is shown this once:"))?;
+    out.line(&out.styled(Style::Heading, "the secret, shown only this once:"))?;
     out.line(made.expose())?;
     out.line("")?;
     out.line(&out.styled(Style::Heading, "for the registry:"))?;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{ApplyArguments, Options};
-use super::output::{Output, Style, configuration};
+use super::output::{Output, Style, configuration, counted};
 use crate::admin::By;
 use crate::keys::MasterKey;
 use crate::registry::{ApplyError, Plan, RegistryFile};
@@ -55,9 +55,9 @@ fn show(plan: &Plan, arguments: &ApplyArguments, out: &mut Output) -> Result<(),
         out.line(&line.to_string())?;
     }
     let summary = match (plan.lines.len(), arguments.dry_run) {
-        (0, _) => "nothing differs".to_owned(),
-        (changes, true) => format!("{changes} changes, not applied"),
-        (changes, false) => format!("{changes} changes, applied"),
+        (0, _) => "no changes".to_owned(),
+        (changes, true) => format!("{}, not applied", counted(changes, "change")),
+        (changes, false) => format!("{}, applied", counted(changes, "change")),
     };
     out.line(&out.styled(Style::Good, &summary))
 }

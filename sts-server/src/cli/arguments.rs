@@ -3,15 +3,24 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use sts_jose::Algorithm;
 
+use crate::admin::{AuditOutcome, AuditTime};
 use crate::config::{Overrides, Role};
+use crate::keys::SIGNING_ALGORITHMS;
+
+/// The configuration file that is read if no other is given.
+const DEFAULT_FILE: &str = "sts.toml";
+/// The heading of the options that select and override the configuration.
+pub(super) const CONFIGURATION: &str = "Configuration";
 
 /// A security token service for chains of AI agents (RFC 8693).
 #[derive(Parser)]
-#[command(name = "sts-server", version, about, max_term_width = 100)]
-#[command(after_help = "To see it at work, with nothing prepared: sts-server dev")]
+#[command(name = "sts-server", bin_name = "sts-server", version, about, max_term_width = 80)]
+#[command(after_help = "To see it at work, without any preparation: sts-server dev")]
 pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
@@ -25,45 +34,46 @@ pub struct Cli {
 /// flags. Later values take precedence.
 #[derive(Clone, Args)]
 pub struct Options {
-    /// The configuration file. Without it, the environment (STS__DATABASE__URL=…) and the flags
-    /// hold the whole configuration.
-    #[arg(long, short, global = true, env = "STS_CONFIG", value_name = "FILE")]
+    /// The configuration file. Default: sts.toml in this folder, if it exists. Variables such as
+    /// `STS__DATABASE__URL` and the flags below override it.
+    #[arg(long, short, global = true, env = "STS_CONFIG", value_name = "FILE", help_heading = CONFIGURATION)]
     pub config: Option<PathBuf>,
     /// Print data as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub json: bool,
     /// Overrides `issuer`.
-    #[arg(long = "sts-issuer", global = true, value_name = "URL", help_heading = "Configuration")]
+    #[arg(long = "sts-issuer", global = true, value_name = "URL", help_heading = CONFIGURATION)]
     pub sts_issuer: Option<String>,
     /// Overrides `registry`.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = CONFIGURATION)]
     pub registry: Option<String>,
     /// Overrides `listen.public`.
-    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "Configuration")]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = CONFIGURATION)]
     pub public: Option<String>,
     /// Overrides `listen.admin`.
-    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "Configuration")]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = CONFIGURATION)]
     pub admin: Option<String>,
     /// Overrides `database.url`. A password in it is visible in the process list: prefer the
     /// environment.
-    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
+    #[arg(long, global = true, value_name = "URL", help_heading = CONFIGURATION)]
     pub database_url: Option<String>,
     /// Overrides `keys.master_key_file`.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = CONFIGURATION)]
     pub master_key_file: Option<String>,
 }
 
 /// The commands of the program.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Shows a user's request travel through a chain of agents, then keeps serving. Creates all it
-    /// needs.
+    /// Shows a user's request travel through a chain of agents, then keeps serving. Creates all
+    /// files that it needs.
     ///
     /// Creates the missing files in a separate folder: a database, a master key, and a registry
     /// with a demo issuer and three agents. Then sends one user's request through the whole chain,
-    /// and prints each hop's token as a readable chain.
+    /// prints each hop's token, and tries three requests that are refused. While it serves, it
+    /// prints each decision on one line, and applies the registry file whenever it is saved.
     Dev(DevArguments),
-    /// Runs the service.
+    /// Runs the service
     ///
     /// Creates the SQLite file, migrates the database, creates signing keys, and applies the
     /// registry file if the configuration names one. After SIGTERM or Ctrl-C, the server finishes
@@ -87,11 +97,12 @@ pub enum Command {
     /// Reviews the registry, the keys and the revocations in the database.
     #[command(subcommand)]
     Registry(RegistryCommand),
-    /// Shows which rule allows or refuses an exchange, and why; issues nothing.
+    /// Shows which rule allows or refuses an exchange, and why; issues nothing
     ///
     /// With --subject-token, a real token is verified. Without it, a user is supposed:
     ///
-    ///   sts-server explain -c sts.toml --actor coordinator --target inventory --issuer https://login.example.com --sub alice --tenant acme
+    ///   sts-server explain --actor coordinator --target inventory \
+    ///     --issuer https://login.example.com --sub alice --tenant acme
     #[command(verbatim_doc_comment)]
     #[expect(rustdoc::bare_urls, reason = "the help shows the command as it is typed")]
     Explain(Box<ExplainArguments>),
@@ -117,6 +128,14 @@ pub enum Command {
     /// Creates the credentials of operators for the admin API.
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// Prints a completion script for a shell
+    ///
+    ///   sts-server completions bash > ~/.local/share/bash-completion/completions/sts-server
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The commands of `config`.
@@ -144,6 +163,9 @@ pub struct DevArguments {
     /// The folder for all created files. Existing files are used again.
     #[arg(long, global = true, default_value = "sts-dev", value_name = "FOLDER")]
     pub directory: PathBuf,
+    /// The port for agents; operators get the next one. Default: 8080, or the next free port.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Stop after the demonstration instead of serving on.
     #[arg(long)]
     pub once: bool,
@@ -152,19 +174,19 @@ pub struct DevArguments {
 /// The commands of `dev` besides the demonstration.
 #[derive(Subcommand)]
 pub enum DevCommand {
-    /// Prints a token of a demo user, signed by the demo issuer and valid for one hour
+    /// Prints a token of a demo user, signed by the demo issuer and valid for one hour.
     Token(DevTokenArguments),
 }
 
 /// The arguments of `dev token`.
 #[derive(Args)]
 pub struct DevTokenArguments {
-    /// The user: `sub` of the token.
+    /// The user: the `sub` of the token.
     #[arg(long, value_name = "USER")]
     pub sub: String,
-    /// `scope` of the token, separated by spaces. The registry reads it where the issuer says `scopes_from = "token"`.
-    #[arg(long, value_name = "SCOPES")]
-    pub scope: Option<String>,
+    /// The `scope` of the token, separated by spaces. It bounds what agents may do for the user.
+    #[arg(long, value_name = "SCOPES", default_value = "payroll:read profile stock:read")]
+    pub scope: String,
 }
 
 /// The arguments of `apply`.
@@ -256,8 +278,8 @@ pub enum KeysCommand {
     /// Makes the next key active, retires the active key, and publishes a new next key. Refused
     /// while verifiers may not know the next key yet.
     Rotate {
-        /// Rotate only keys of this algorithm: ES256, EdDSA or RS256.
-        #[arg(long, value_name = "ALGORITHM")]
+        /// Rotate only keys of this algorithm.
+        #[arg(long, value_name = "ALGORITHM", ignore_case = true, value_parser = signing_algorithm())]
         algorithm: Option<Algorithm>,
         /// Rotate even if the next key was published too recently for every verifier to know it.
         #[arg(long)]
@@ -288,10 +310,19 @@ pub enum KeysCommand {
 /// The commands of `audit`.
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// Lists events, oldest first.
-    List(AuditFilterArguments),
-    /// Shows events as they happen.
-    Follow,
+    /// Lists events, newest first.
+    List(AuditListArguments),
+    /// Shows events as they are committed, each with its cursor. Waits out an outage of the
+    /// database.
+    Follow {
+        /// The cursor of the last event that was processed: the next line is the event after it.
+        /// Without it, only later events are shown. 0 shows all events.
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<i64>,
+        /// The filter.
+        #[command(flatten)]
+        filter: AuditFilterArguments,
+    },
     /// Checks that no event was edited, removed or moved. Names the first such event.
     Verify {
         /// Heads that `audit export --heads` wrote earlier. With them, a truncated tail and a
@@ -308,9 +339,42 @@ pub enum AuditCommand {
     },
 }
 
-/// The filter of `audit list`.
+/// The arguments of `audit list`.
+#[derive(Args)]
+pub struct AuditListArguments {
+    /// The filter.
+    #[command(flatten)]
+    pub filter: AuditFilterArguments,
+    /// Only the events since a time, or of a recent period: 2026-01-31T12:00:00Z, 15m or 24h.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<AuditTime>,
+    /// Only the events until a time, or before a recent period.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<AuditTime>,
+    /// The maximum number of events. Without it, 100 events are listed, all with --json, and a
+    /// story has 1000.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+}
+
+/// The events that a search selects.
 #[derive(Args)]
 pub struct AuditFilterArguments {
+    /// Only the events about this user, as minted tokens name it.
+    #[arg(long)]
+    pub sub: Option<String>,
+    /// Only the events of this agent: its requests, and its revocations.
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// Only the events of this tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only the events about tokens for this agent.
+    #[arg(long, value_name = "AGENT")]
+    pub target: Option<String>,
+    /// Only the events with this outcome: allowed or refused.
+    #[arg(long)]
+    pub outcome: Option<AuditOutcome>,
     /// Only the events with this X-Correlation-ID, as one story: each hop with its chain, its rule
     /// and its duration.
     #[arg(long, value_name = "ID")]
@@ -321,9 +385,6 @@ pub struct AuditFilterArguments {
     /// Only the events of this token.
     #[arg(long)]
     pub jti: Option<String>,
-    /// Only the events of this recent period, such as 15m or 24h.
-    #[arg(long, value_name = "SPAN")]
-    pub since: Option<crate::ttl::Ttl>,
 }
 
 /// The arguments of `revoke`.
@@ -402,13 +463,20 @@ pub enum AdminCommand {
         /// The name in the audit log: letters, digits, - and _.
         #[arg(long)]
         name: String,
-        /// The role: reader, operator or admin.
-        #[arg(long)]
+        /// The role. Each includes the permissions of those before it.
+        #[arg(long, value_parser = role())]
         role: Role,
     },
 }
 
 impl Options {
+    /// Returns the configuration file: the given one, or `sts.toml` in the current folder.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file());
+        self.config.clone().or_else(default)
+    }
+
     /// Returns the configuration values that the flags override.
     #[must_use]
     pub fn overrides(&self) -> Overrides {
@@ -421,4 +489,16 @@ impl Options {
             master_key_file: self.master_key_file.clone(),
         }
     }
+}
+
+fn signing_algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    let names = PossibleValuesParser::new(SIGNING_ALGORITHMS.map(Algorithm::as_str));
+    names.try_map(|name| {
+        let named = |algorithm: &Algorithm| algorithm.as_str().eq_ignore_ascii_case(&name);
+        SIGNING_ALGORITHMS.into_iter().find(named).ok_or("not a signature algorithm of this service")
+    })
+}
+
+fn role() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(["reader", "operator", "admin"]).try_map(|name| name.parse::<Role>())
 }

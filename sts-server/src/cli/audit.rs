@@ -1,7 +1,6 @@
 //! `audit`: lists, follows, verifies and exports the audit log.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,20 +8,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 
-use super::CliError;
-use super::arguments::{AuditCommand, AuditFilterArguments, Options};
-use super::output::{Output, Style, configuration, read};
+use super::arguments::{AuditCommand, AuditFilterArguments, AuditListArguments, Options};
+use super::output::{Output, Style, configuration, counted, read};
 use super::serve::until_told;
-use super::story;
+use super::{CliError, audit_line, story};
 use crate::admin::{Administration, AuditQuery};
 use crate::keys;
-use crate::record::{self, AuditFault, Event, EventKind, cut, event_of};
+use crate::record::{self, AuditFault, cut, event_of};
 use crate::server::{Foundation, Surroundings};
-use crate::storage::{AuditFilter, AuditHead, MAC_BYTES, StoredAuditRow, UncheckedAuditRow};
+use crate::storage::{AuditFilter, AuditHead, AuditOrder, MAC_BYTES, StorageError, StoredAuditRow, UncheckedAuditRow};
 
 /// The number of rows that are read at once.
 const PAGE: u32 = 1000;
-/// The maximum number of events in a story.
+/// The maximum number of events in a list for people and in a story, unless a limit is given.
+const LISTED: u32 = 100;
 const STORY: u32 = 1000;
 /// The polling interval of `follow`.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
@@ -35,10 +34,11 @@ pub(super) async fn run(
 ) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
     let foundation = Foundation::lay(&config, surroundings).await?;
+    let administration = foundation.administration(&config);
     match command {
-        AuditCommand::List(arguments) => list(&foundation.administration(&config), arguments, out).await,
-        AuditCommand::Follow => tokio::select! {
-            followed = follow(&foundation, out) => followed,
+        AuditCommand::List(arguments) => list(&administration, arguments, out).await,
+        AuditCommand::Follow { after, filter } => tokio::select! {
+            followed = follow(&administration, *after, filter, out) => followed,
             told = until_told() => told.map(|()| ExitCode::SUCCESS),
         },
         AuditCommand::Verify { heads } => verify(&foundation, heads.as_deref(), out).await,
@@ -49,69 +49,135 @@ pub(super) async fn run(
 
 async fn list(
     administration: &Administration,
-    arguments: &AuditFilterArguments,
+    AuditListArguments { filter, since, until, limit }: &AuditListArguments,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let query = AuditQuery {
-        correlation_id: arguments.correlation.clone(),
-        txn: arguments.txn.clone(),
-        jti: arguments.jti.clone(),
-        since: arguments.since,
-    };
-    let mut filter = administration.audit_filter(&query);
-    if let (Some(correlation_id), false) = (&arguments.correlation, out.is_json()) {
-        return tell(administration, correlation_id, filter, out).await;
+    let query = AuditQuery { since: *since, until: *until, ..query(filter) };
+    if let (Some(correlation_id), false) = (&filter.correlation, out.is_json()) {
+        let filter = administration.audit_filter(&query, AuditOrder::OldestFirst);
+        return tell(administration, correlation_id, filter, limit.unwrap_or(STORY), out).await;
     }
+    let mut filter = administration.audit_filter(&query, AuditOrder::NewestFirst);
+    let limit = limit.unwrap_or(if out.is_json() { u32::MAX } else { LISTED });
+    let mut left = limit;
     loop {
-        let rows = administration.audit(&filter, PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
-        filter.after_id = Some(last.id);
-        for row in &rows {
+        let page = administration.audit(&filter, PAGE.min(left)).await?;
+        for row in &page.rows {
             show(row, out)?;
+        }
+        left = left.saturating_sub(u32::try_from(page.rows.len()).unwrap_or(u32::MAX));
+        filter.after_id = page.next;
+        match page.next {
+            Some(_) if left > 0 => {}
+            Some(_) if !out.is_json() => {
+                let hint = format!("these are the latest {limit} events; --limit shows more");
+                out.line(&out.styled(Style::Bad, &hint))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(_) | None => return Ok(ExitCode::SUCCESS),
         }
     }
 }
 
-/// Prints the story of one correlation id, from its first [`STORY`] events. The limit exists
-/// because clients choose the id, and may send it with any number of requests.
+fn query(arguments: &AuditFilterArguments) -> AuditQuery {
+    AuditQuery {
+        sub: arguments.sub.clone(),
+        agent: arguments.agent.clone(),
+        tenant: arguments.tenant.clone(),
+        target: arguments.target.clone(),
+        outcome: arguments.outcome,
+        correlation_id: arguments.correlation.clone(),
+        txn: arguments.txn.clone(),
+        jti: arguments.jti.clone(),
+        since: None,
+        until: None,
+    }
+}
+
+/// Prints the story of one correlation id, from its first `limit` events. The limit exists because
+/// clients choose the id, and may send it with any number of requests.
 async fn tell(
     administration: &Administration,
     correlation_id: &str,
     mut filter: AuditFilter,
+    limit: u32,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
+    let limit = limit as usize;
     let mut rows: Vec<StoredAuditRow> = Vec::new();
-    while rows.len() <= STORY as usize {
-        let page = administration.audit(&filter, STORY + 1).await?;
-        let Some(last) = page.last() else { break };
-        filter.after_id = Some(last.id);
-        rows.extend(page);
+    while rows.len() <= limit {
+        let page = administration.audit(&filter, PAGE).await?;
+        rows.extend(page.rows);
+        filter.after_id = page.next;
+        if page.next.is_none() {
+            break;
+        }
     }
-    let is_cut = rows.len() > STORY as usize;
+    let is_cut = rows.len() > limit;
     let mut events = Vec::new();
-    for row in rows.iter().take(STORY as usize) {
+    for row in rows.iter().take(limit) {
         match event_of(&row.row) {
             Some(event) => events.push(event),
             None => show(row, out)?,
         }
     }
+    if rows.is_empty() {
+        out.line(&format!("no event has the correlation id {correlation_id}"))?;
+        return Ok(ExitCode::FAILURE);
+    }
     story::tell(correlation_id, &events, out)?;
     if is_cut {
-        out.line(&out.styled(Style::Bad, &format!("these are the first {STORY} decisions; --json lists all")))?;
+        out.line(&out.styled(Style::Bad, &format!("these are the first {limit} events; --limit shows more")))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
-    let mut filter = AuditFilter { since: Some(foundation.surroundings.clock.now()), ..AuditFilter::default() };
+/// Prints events in the order of their commits, without end. During an outage of the database it
+/// tries again, and continues after the last event that it printed.
+async fn follow(
+    administration: &Administration,
+    after: Option<i64>,
+    arguments: &AuditFilterArguments,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let mut filter = administration.audit_filter(&query(arguments), AuditOrder::OldestFirst);
+    filter.after_id = match after {
+        Some(after) => Some(after),
+        None => Some(retried(async || latest(administration).await).await?),
+    };
     loop {
-        let rows = foundation.store.audit(&filter, PAGE).await?;
-        for row in &rows {
-            show(row, out)?;
+        let page = retried(async || administration.audit(&filter, PAGE).await).await?;
+        for row in &page.rows {
+            show_with_cursor(row, out)?;
         }
-        match rows.last() {
-            Some(last) => filter.after_id = Some(last.id),
-            None => tokio::time::sleep(FOLLOW_EVERY).await,
+        let last = page.rows.last().map(|row| row.id);
+        filter.after_id = page.next.or(last).or(filter.after_id);
+        if page.next.is_none() {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+        }
+    }
+}
+
+/// Returns the cursor of the latest event, 0 for an empty log.
+async fn latest(administration: &Administration) -> Result<i64, StorageError> {
+    let newest = AuditFilter { order: AuditOrder::NewestFirst, ..AuditFilter::default() };
+    Ok(administration.audit(&newest, 1).await?.rows.first().map_or(0, |row| row.id))
+}
+
+/// Repeats a read until the database answers it. Logs the first failure in a row.
+async fn retried<T>(read: impl AsyncFn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    let mut is_logged = false;
+    loop {
+        match read().await {
+            Err(error) if error.is_outage() => {
+                if !is_logged {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the database is unreachable: retrying until it answers");
+                }
+                is_logged = true;
+                tokio::time::sleep(FOLLOW_EVERY).await;
+            }
+            answer => return answer,
         }
     }
 }
@@ -126,7 +192,8 @@ async fn verify(foundation: &Foundation, heads: Option<&Path>, out: &mut Output)
         for fault in &report.faults {
             out.line(&out.styled(Style::Bad, &describe(fault)))?;
         }
-        let summary = format!("{} rows in {} chains, {} faults", report.rows, report.writers, report.faults.len());
+        let (rows, chains) = (counted(report.rows, "row"), counted(report.writers, "chain"));
+        let summary = format!("{rows} in {chains}, {}", counted(report.faults.len(), "fault"));
         let style = if report.faults.is_empty() { Style::Good } else { Style::Bad };
         out.line(&out.styled(style, &summary))?;
     }
@@ -161,12 +228,18 @@ async fn export_heads(foundation: &Foundation, out: &mut Output) -> Result<ExitC
 }
 
 fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
-    let head = |line: &str| {
-        let ExportedHead { writer, writer_sequence, mac } = serde_json::from_str(line)?;
-        let mac = mac_of(&mac).ok_or_else(|| CliError::Argument(format!("the mac of {writer} is malformed")))?;
-        Ok(AuditHead { writer, writer_sequence, mac })
+    let head = |(number, line): (usize, &str)| {
+        let head = serde_json::from_str::<ExportedHead>(line).ok();
+        let head = head.and_then(|ExportedHead { writer, writer_sequence, mac }| {
+            Some(AuditHead { writer, writer_sequence, mac: mac_of(&mac)? })
+        });
+        head.ok_or_else(|| {
+            let place = format!("{}:{}", path.display(), number + 1);
+            CliError::Argument(format!("{place}: not a line that `sts-server audit export --heads` wrote"))
+        })
     };
-    read(path)?.lines().filter(|line| !line.trim().is_empty()).map(head).collect()
+    let text = read(path)?;
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(head).collect()
 }
 
 async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
@@ -213,59 +286,29 @@ impl<'a> MalformedRow<'a> {
 fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
     match event_of(&row.row) {
         Some(_) if out.is_json() => out.line(&row.row.body),
-        Some(event) => out.line(&in_words(&event)),
+        Some(event) => audit_line::lines(&event, out).iter().try_for_each(|line| out.line(line)),
         None if out.is_json() => out.json(&MalformedRow::of(row)),
         None => {
             let MalformedRow { malformed, writer, writer_sequence, body } = MalformedRow::of(row);
-            let body = body.escape_debug();
-            let line = format!("malformed: row {malformed}, {writer_sequence} of {}: {body}", writer.escape_debug());
+            let line = format!("malformed: row {malformed}, {writer_sequence} of {writer}: {body}");
             out.line(&out.styled(Style::Bad, &line))
         }
     }
 }
 
-/// Returns an event on one line: the act, its object, the parties, the reason. Names that other
-/// parties chose are escaped.
-fn in_words(event: &Event) -> String {
-    let mut words = format!("{} ", event.at);
-    let kind = serde_json::to_value(event.event).ok();
-    words.push_str(kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default());
-    let escaped = |text: &str| text.escape_debug().to_string();
-    let (agents, chain) = match event.event {
-        EventKind::Revoked | EventKind::RevocationLifted => (Some(event.actors.join(", ")), None),
-        // If the client is the only actor, it is already named.
-        _ => (None, (event.actors.len() > 1).then(|| event.actors.join(" < "))),
-    };
-    let (user, subject) = match event.event {
-        EventKind::Revoked | EventKind::RevocationLifted => (event.sub.as_deref(), None),
-        _ => (None, event.sub.as_deref()),
-    };
-    let named = |names: Option<String>| names.filter(|names| !names.is_empty()).map(|names| escaped(&names));
-    let parts = [
-        ("agent", named(agents)),
-        ("user", user.map(escaped)),
-        ("for", subject.map(escaped)),
-        ("of", event.subject_issuer.as_deref().map(escaped)),
-        ("by", event.client_id.as_deref().or(event.admin.as_deref()).map(escaped)),
-        ("to", event.target.as_deref().map(escaped)),
-        ("scope", event.scope.as_ref().map(ToString::to_string)),
-        ("tenant", event.tenant_id.as_ref().map(ToString::to_string)),
-        ("chain", named(chain)),
-        ("rule", event.delegation.as_deref().map(escaped)),
-        ("reason", event.reason.as_deref().map(escaped)),
-        ("count", event.count.map(|count| count.to_string())),
-        ("jti", event.jti.as_deref().map(escaped)),
-        ("txn", event.txn.as_deref().map(escaped)),
-        ("correlation", event.correlation_id.as_deref().map(escaped)),
-        ("detail", event.detail.as_deref().map(escaped)),
-    ];
-    for (name, value) in parts {
-        if let Some(value) = value {
-            // Writing to a String cannot fail.
-            let _ = write!(words, "  {name} {value}");
+/// Shows a row, followed by the cursor that continues after it.
+fn show_with_cursor(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
+    match event_of(&row.row) {
+        Some(_) if out.is_json() => {
+            let rest = row.row.body.strip_prefix('{').unwrap_or_default();
+            out.line(&format!("{{\"cursor\":{},{rest}", row.id))
         }
+        Some(event) => {
+            audit_line::lines(&event, out).iter().try_for_each(|line| out.line(line))?;
+            out.line(&out.styled(Style::Quiet, &format!("cursor {}", row.id)))
+        }
+        None => show(row, out),
     }
-    words
 }
 
 fn mac_of(text: &str) -> Option<Vec<u8>> {

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use sts_jose::error_chain;
 
 use super::arguments::{CheckArguments, Options};
-use super::output::{Output, Style};
+use super::output::{Output, Style, counted, loaded};
 use super::{CliError, online};
 use crate::config::{self, Config};
-use crate::environment;
 use crate::fault::{Fault, Severity};
 use crate::http::Tls;
 use crate::keys::MasterKey;
@@ -22,7 +21,7 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let loaded = config::load(options.config.as_deref(), environment::variables(), &options.overrides());
+    let loaded = loaded(options)?;
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
         faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
@@ -62,15 +61,11 @@ fn secret_faults(config: &Config) -> Vec<Fault> {
     let fault = |file: &Path, error: &dyn std::error::Error| Fault::new(file, Severity::Error, error_chain(error));
     let mut faults = Vec::new();
     if let Err(error) = MasterKey::read(master) {
-        faults.push(fault(master, &error).with_help("openssl rand -base64 32 makes one, for a new database"));
+        faults.push(fault(master, &error));
     }
     if let Err(error) = config.database.check_files() {
         let file = config.database.password_file.as_deref().unwrap_or(Path::new("database.url"));
         faults.push(fault(file, &error));
     }
     faults
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
 }

@@ -24,6 +24,24 @@ pub enum CliError {
     /// The database failed.
     #[error("the database cannot be used")]
     Storage(#[from] StorageError),
+    /// The database failed, and its name is known.
+    #[error("the database {database} cannot be used")]
+    Database {
+        /// The file or the address of the database.
+        database: String,
+        /// The error of the command.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The command needs a configuration, and there is none.
+    #[error(
+        "no configuration: give --config FILE, set STS_CONFIG, or run the command in the folder of sts.toml \
+         (`sts-server config reference` prints one)"
+    )]
+    NoConfiguration,
+    /// The asynchronous runtime does not start.
+    #[error("the runtime cannot be started")]
+    Runtime(#[source] std::io::Error),
     /// The database's content cannot be read.
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
@@ -34,7 +52,7 @@ pub enum CliError {
     #[error(transparent)]
     Keys(#[from] KeyLifeError),
     /// The master key cannot be used.
-    #[error("the master key cannot be used")]
+    #[error(transparent)]
     Seal(#[from] SealError),
     /// A file cannot be read or written.
     #[error("{path} cannot be used")]
@@ -44,6 +62,15 @@ pub enum CliError {
         /// The cause of the failure.
         #[source]
         source: std::io::Error,
+    },
+    /// The folder of `dev` cannot be used.
+    #[error("the folder {path} cannot be used, delete it to start again")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause of the failure.
+        #[source]
+        source: Box<CliError>,
     },
     /// Standard output cannot be written.
     #[error("the output cannot be written")]
@@ -59,12 +86,12 @@ pub enum CliError {
     Hash(#[from] argon2::password_hash::Error),
     /// A requested value is invalid.
     #[error("{}", in_flags(.0))]
-    Wrong(#[from] Wrong),
+    Wrong(Wrong),
     /// The name to revoke is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
     /// A listener, or the task that follows the database, exited unexpectedly.
-    #[error("a part of the server has ended by itself")]
+    #[error("a background task of the server failed; its log line says which")]
     PartEnded,
     /// The demonstration failed.
     #[error("the demonstration failed: {0}")]
@@ -82,7 +109,13 @@ fn in_flags(wrong: &Wrong) -> String {
 /// Returns the reason, the suggestion, and the flag that revokes an unknown name.
 fn with_advice(UnknownName { parameter, message, meant }: &UnknownName) -> String {
     let meant = meant.as_ref().map_or_else(String::new, |meant| format!("{meant} "));
-    format!("--{parameter}: {message}; {meant}to revoke it all the same, add --unknown")
+    format!("--{parameter}: {message}; {meant}add --unknown to revoke it anyway")
+}
+
+impl From<Wrong> for CliError {
+    fn from(wrong: Wrong) -> Self {
+        Self::Wrong(wrong)
+    }
 }
 
 impl From<NotRevoked> for CliError {

@@ -16,15 +16,44 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
+    check_subject(arguments)?;
     let config = configuration(options, out)?;
     let foundation = Foundation::lay(&config, surroundings).await?;
     let sts = Sts::start(&config, foundation.parts()).await?;
     let explanation = request(arguments)?.explain(&sts).await?;
     show(&explanation, out)?;
+    if let (Explained::Refused { reason, .. }, false) = (&explanation.outcome, out.is_json())
+        && let Some(advice) = advice(arguments, reason)
+    {
+        out.line(&format!("   {advice}"))?;
+    }
     Ok(match explanation.outcome {
         Explained::Allowed { .. } | Explained::Authenticated { .. } => ExitCode::SUCCESS,
         Explained::Refused { .. } => ExitCode::FAILURE,
     })
+}
+
+/// Refuses a request without a subject, or with several. A credential alone may be explained.
+fn check_subject(arguments: &ExplainArguments) -> Result<(), CliError> {
+    let ExplainArguments { subject_token, issuer, service_account, actor, .. } = arguments;
+    match (subject_token, issuer, service_account) {
+        (Some(_), None, false) | (None, Some(_), false) | (None, None, true) => Ok(()),
+        (None, None, false) if actor.is_none() => Ok(()),
+        _ => Err(CliError::Argument(
+            "give one of --subject-token TOKEN, --issuer URL with --sub USER, and --service-account".to_owned(),
+        )),
+    }
+}
+
+/// Returns the flag that may help after a refusal.
+fn advice(arguments: &ExplainArguments, reason: &str) -> Option<&'static str> {
+    match reason {
+        "subject_tenant" if arguments.issuer.is_some() && arguments.tenant.is_none() => {
+            Some("give the tenant of the supposed user: --tenant TENANT")
+        }
+        "target_missing" => Some("name the agent to be called: --target NAME"),
+        _ => None,
+    }
 }
 
 fn request(arguments: &ExplainArguments) -> Result<ExplainRequest, CliError> {

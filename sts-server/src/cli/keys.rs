@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{KeysCommand, Options};
-use super::output::{Output, configuration};
+use super::output::{Output, configuration, counted, to_the_second};
 use crate::admin::{By, ListedKey, RotateRequest};
 use crate::keys::MasterKey;
 use crate::server::{Foundation, Surroundings};
@@ -27,7 +27,12 @@ pub(super) async fn run(
             let request = RotateRequest { algorithm: *algorithm, now: *now };
             administration.rotate_keys(request, &By::default()).await?;
         }
-        KeysCommand::Revoke { kid } => administration.revoke_key(kid, &By::default()).await?,
+        KeysCommand::Revoke { kid } => {
+            administration.revoke_key(kid, &By::default()).await?;
+            if !out.is_json() {
+                out.line("revoked: the tokens of this key are refused as soon as verifiers read the keys again")?;
+            }
+        }
         KeysCommand::Reseal { new_master_key_file } => {
             let new = MasterKey::read(new_master_key_file)?;
             let count = administration.reseal_keys(&new, &By::default()).await?;
@@ -39,7 +44,7 @@ pub(super) async fn run(
             out.json(&key)?;
         } else {
             let ListedKey { kid, algorithm, state, state_since, .. } = key;
-            out.line(&format!("{algorithm:<6} {state:<8} {kid}  since {state_since}"))?;
+            out.line(&format!("{algorithm:<6} {state:<8} {kid}  since {}", to_the_second(state_since)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -49,13 +54,11 @@ fn report_reseal(count: usize, file: &Path, out: &mut Output) -> Result<ExitCode
     if out.is_json() {
         out.json(&json!({ "resealed": count }))?;
     } else {
-        out.line(&format!("{count} signing keys are sealed under the key of {}.", file.display()))?;
+        out.line(&format!("{} sealed under the key of {}.", counted(count, "signing key"), file.display()))?;
         out.line(
-            "Now put that file in place of keys.master_key_file at every server, and start them again one by one.",
+            "Now put that file in place of keys.master_key_file on every server, and restart the servers one by one.",
         )?;
-        out.line(
-            "A running server that still has the former key issues nothing from 30 s after now on, and is not ready.",
-        )?;
+        out.line("A server that still runs with the former key issues no tokens from 30 s on, and is not ready.")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,8 +9,11 @@ mod agent;
 mod apply;
 mod arguments;
 mod audit;
+mod audit_line;
 mod check;
+mod command_line;
 mod configuration;
+mod database;
 mod dev;
 mod error;
 mod explain;
@@ -31,7 +34,6 @@ pub use arguments::{Cli, Command};
 pub use error::CliError;
 pub use output::{Output, printable};
 
-use crate::config::Overrides;
 use crate::server::Surroundings;
 
 /// Runs a command. The exit code is 0 for a good result and 1 for a bad result: faults, a refusal,
@@ -40,10 +42,11 @@ use crate::server::Surroundings;
 /// # Errors
 /// [`CliError`] if the command failed.
 pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
+    run_command(&cli, surroundings, out).await.map_err(|error| database::named(error, &cli.options))
+}
+
+async fn run_command(cli: &Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     match &cli.command {
-        Command::Dev(_) if cli.options.overrides() != Overrides::default() => {
-            Err(CliError::Argument("dev makes its own configuration: it takes no flags of one".to_owned()))
-        }
         Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
         Command::Serve => serve::run(&cli.options, surroundings, out).await,
         Command::Check(arguments) => check::run(&cli.options, arguments, surroundings, out).await,
@@ -59,5 +62,6 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
         Command::Token(command) => token::run(command, &surroundings, out),
         Command::Agent(command) => agent::run(command, &surroundings, out),
         Command::Admin(command) => admin::run(command, &surroundings, out),
+        Command::Completions { shell } => command_line::complete(*shell, out),
     }
 }

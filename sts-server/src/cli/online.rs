@@ -93,7 +93,7 @@ fn show(inspected: &Inspected, file: &Path, out: &mut Output) -> Result<Vec<Faul
         let kid = lost.kid.as_ref().map_or_else(|| format!("number {}", lost.index + 1), |kid| format!("{kid:?}"));
         fault(Severity::Warning, format!("the key {kid} cannot be used: {}", lost.reason))
     });
-    let none = keys.is_empty().then(|| fault(Severity::Error, "its key set holds no key that can be used".to_owned()));
+    let none = keys.is_empty().then(|| fault(Severity::Error, "its key set contains no usable key".to_owned()));
     Ok(lost.chain(none).collect())
 }
 

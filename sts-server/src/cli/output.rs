@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use sts_jose::read_text_file;
 
 use super::CliError;
 use super::arguments::Options;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, Loaded, Overrides};
 use crate::environment;
 use crate::fault::Fault;
 use crate::registry::ApplyError;
@@ -21,6 +22,9 @@ use crate::telemetry;
 /// The maximum length of a file that is named on the command line, in bytes. Such a file holds a
 /// token, or the heads of an audit log.
 const MAX_INPUT_BYTES: usize = 16 * 1024 * 1024;
+
+/// The prefix of the variables that are options.
+const VARIABLES: &str = "STS__";
 
 /// The output of a command.
 pub struct Output {
@@ -186,8 +190,17 @@ impl std::fmt::Debug for Output {
 
 /// Loads the configuration of a command that needs one.
 pub(super) fn configuration(options: &Options, out: &mut Output) -> Result<Config, CliError> {
-    let loaded = config::load(options.config.as_deref(), environment::variables(), &options.overrides());
-    usable(loaded, out)
+    usable(loaded(options)?, out)
+}
+
+/// Loads the configuration from the file, the environment and the flags. Fails if there are none.
+pub(super) fn loaded(options: &Options) -> Result<Loaded, CliError> {
+    let (file, overrides) = (options.file(), options.overrides());
+    let is_set = || environment::variables().any(|(name, _)| name.starts_with(VARIABLES));
+    if file.is_none() && overrides == Overrides::default() && !is_set() {
+        return Err(CliError::NoConfiguration);
+    }
+    Ok(config::load(file.as_deref(), environment::variables(), &overrides))
 }
 
 /// Returns the loaded configuration. Warnings are logged. Errors are printed and end the command.
@@ -216,8 +229,29 @@ pub(super) fn explain_start(error: StartError, out: &mut Output) -> CliError {
 /// Returns a text from the command line, or from a file for `@FILE`, without surrounding white
 /// space.
 pub(super) fn text_or_file(argument: &str) -> Result<String, CliError> {
-    let Some(path) = argument.strip_prefix('@') else { return Ok(argument.trim().to_owned()) };
-    read(Path::new(path)).map(|text| text.trim().to_owned())
+    if let Some(path) = argument.strip_prefix('@') {
+        return read(Path::new(path)).map(|text| text.trim().to_owned());
+    }
+    if Path::new(argument).is_file() {
+        return Err(CliError::Argument(format!("{argument} is a file: write @{argument} to read it")));
+    }
+    Ok(argument.trim().to_owned())
+}
+
+/// Returns a time without fractions of a second.
+pub(super) fn to_the_second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Returns a number with its noun in the singular or the plural.
+pub(super) fn counted(count: impl ToString, noun: &str) -> String {
+    let count = count.to_string();
+    let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (count.as_str(), stem) {
+        ("1", _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {noun}s"),
+    }
 }
 
 /// Reads a text file.
@@ -242,6 +276,12 @@ mod tests {
         ] {
             assert_eq!(printable(text), printed);
         }
+    }
+
+    #[test]
+    fn one_thing_is_counted_in_the_singular() {
+        assert_eq!(["row", "entry", "key"].map(|noun| counted(1, noun)), ["1 row", "1 entry", "1 key"]);
+        assert_eq!(["row", "entry", "key"].map(|noun| counted(0, noun)), ["0 rows", "0 entries", "0 keys"]);
     }
 
     #[test]

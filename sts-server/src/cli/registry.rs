@@ -34,9 +34,9 @@ pub(super) async fn run(
         out.line(&fault.to_string())?;
     }
     let summary = match (faults.len(), dry_run) {
-        (0, _) => "nothing was written past the servers",
+        (0, _) => "no row was changed outside the servers",
         (_, true) => "not accepted",
-        (_, false) => "accepted: every row holds as it is",
+        (_, false) => "accepted: every row is trusted as it is",
     };
     out.line(&out.styled(Style::Good, summary))?;
     Ok(ExitCode::SUCCESS)

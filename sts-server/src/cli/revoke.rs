@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{Options, RevokeArguments};
-use super::output::{Output, configuration};
+use super::output::{Output, configuration, counted, to_the_second};
 use crate::admin::{Administration, By, Named, RevocationDone, StandingRevocation};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::RevocationKind;
@@ -48,9 +48,9 @@ async fn list(administration: &Administration, out: &mut Output) -> Result<ExitC
 fn line(revocation: &StandingRevocation) -> String {
     let (kind, name) = revocation.name();
     let issuer = revocation.issuer.as_ref().map_or_else(String::new, |issuer| format!(" of {}", printable(issuer)));
-    let until = revocation.expires_at.map_or_else(|| "lifted".to_owned(), |end| end.to_string());
+    let until = revocation.expires_at.map_or_else(|| "lifted".to_owned(), to_the_second);
     let hold = if revocation.hold { ", hold" } else { "" };
-    format!("{kind} {}{issuer}: since {}, until {until}{hold}", printable(name), revocation.at)
+    format!("{kind} {}{issuer}: since {}, until {until}{hold}", printable(name), to_the_second(revocation.at))
 }
 
 /// Escapes a name, so that a terminal may show it.
@@ -59,9 +59,8 @@ fn printable(name: &str) -> String {
 }
 
 fn in_words(done: &RevocationDone, kind: RevocationKind) -> String {
-    let until = done.expires_at.map_or_else(|| "lifted".to_owned(), |end| end.to_string());
-    let entries = if done.revoked == 1 { "entry" } else { "entries" };
-    let revoked = format!("revoked: {} {entries}, until {until}", done.revoked);
+    let until = done.expires_at.map_or_else(|| "lifted".to_owned(), to_the_second);
+    let revoked = format!("revoked: {}, until {until}", counted(done.revoked, "entry"));
     match (kind, done.hold) {
         (RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Transaction, _) => revoked,
         (_, true) => format!("{revoked}\non hold: new tokens are refused too"),

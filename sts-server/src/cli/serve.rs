@@ -29,7 +29,7 @@ pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut
         () = drain(server, first, config.listen.drain_delay) => tracing::info!("ended"),
         told = signals.next() => {
             told?;
-            tracing::warn!("ended at once: requests under way are cut off");
+            tracing::warn!("stopped at once: requests in progress were cut off");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -40,10 +40,10 @@ pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut
 async fn drain(server: Server, told: Told, delay: Duration) {
     server.withdraw();
     if told == Told::Terminate && !delay.is_zero() {
-        tracing::info!("not ready any more; served as before for {delay:?}, a second signal ends at once");
+        tracing::info!("not ready any more: serving for {delay:?}, a second signal stops at once");
         tokio::time::sleep(delay).await;
     }
-    tracing::info!("ending: requests under way are answered, a second signal ends at once");
+    tracing::info!("shutting down: finishing the requests in progress, a second signal stops at once");
     server.stop().await;
 }
 

@@ -10,22 +10,23 @@ use jiff::Timestamp;
 use sts_protocol::Scope;
 
 use super::CliError;
-use super::output::{Output, Style};
-use crate::record::{Event, EventKind};
+use super::audit_line::word;
+use super::output::{Output, Style, counted, to_the_second};
+use crate::record::Event;
 
 /// Prints the events of one correlation id. `events` is in the order of recording.
 pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> Result<(), CliError> {
     let (Some(first), Some(last)) =
         (events.iter().map(|event| event.at).min(), events.iter().map(|event| event.at).max())
     else {
-        return out.line(&format!("nothing is recorded under {}", correlation_id.escape_debug()));
+        return Ok(());
     };
     let transactions = transactions(events);
     let refused = events.iter().filter(|event| event.reason.is_some()).count();
     let known = transactions.iter().filter(|(txn, _)| txn.is_some()).count();
     let head = format!(
         "{}: {}, {refused} refused, in {} and {}",
-        correlation_id.escape_debug(),
+        correlation_id,
         counted(events.len(), "decision"),
         counted(known, "transaction"),
         milliseconds((last.as_microsecond() - first.as_microsecond()).unsigned_abs()),
@@ -36,9 +37,11 @@ pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> 
         out.line(&out.styled(Style::Heading, &heading(txn, &events)))?;
         for event in events {
             let style = if event.reason.is_some() { Style::Bad } else { Style::Good };
-            let (at, decision) = (format!("  {}  ", event.at), format!("  {}", decision(event)));
-            out.line(&out.joined(&[(Style::Plain, &at), (style, kind(event.event)), (Style::Plain, &decision)]))?;
-            for line in [chain(event), tokens(event), event.detail.as_deref().map(escaped)].into_iter().flatten() {
+            let at = format!("  {}  ", event.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"));
+            let (kind, decision) = (format!("{:<7}", word(event.event)), format!("  {}", decision(event)));
+            out.line(&out.joined(&[(Style::Plain, &at), (style, &kind), (Style::Plain, &decision)]))?;
+            for line in [chain(event), tokens(event), event.detail.as_deref().map(str::to_owned)].into_iter().flatten()
+            {
                 out.line(&out.styled(Style::Quiet, &format!("      {line}")))?;
             }
         }
@@ -63,7 +66,7 @@ fn transactions(events: &[Event]) -> Vec<(Option<&str>, Vec<&Event>)> {
 /// Returns the heading of a transaction: its id and its user, who is the same for all hops.
 fn heading(txn: Option<&str>, events: &[&Event]) -> String {
     let Some(txn) = txn else { return "no transaction: refused at a first hop".to_owned() };
-    let mut text = format!("transaction {}", escaped(txn));
+    let mut text = format!("transaction {}", txn);
     // A refusal may have come before the user was known, so the heading uses the event with the
     // most data.
     if let Some(event) = events.iter().max_by_key(|event| usize::from(event.sub.is_some())) {
@@ -75,17 +78,17 @@ fn heading(txn: Option<&str>, events: &[&Event]) -> String {
 /// Returns the user of an event, with issuer and tenant.
 fn subject(event: &Event) -> [(&'static str, Option<String>); 3] {
     [
-        ("for", event.sub.as_deref().map(escaped)),
-        ("of", event.subject_issuer.as_deref().map(escaped)),
+        ("for", event.sub.as_deref().map(str::to_owned)),
+        ("of", event.subject_issuer.as_deref().map(str::to_owned)),
         ("in tenant", event.tenant_id.as_ref().map(ToString::to_string)),
     ]
 }
 
 /// Returns the caller and the target, the rule or the reason for refusal, and the duration.
 fn decision(event: &Event) -> String {
-    let who = event.client_id.as_deref().map_or_else(|| "an operator".to_owned(), escaped);
+    let who = event.client_id.as_deref().unwrap_or("an operator").to_owned();
     let mut text = match &event.target {
-        Some(target) => format!("{who} -> {}", escaped(target)),
+        Some(target) => format!("{who} -> {}", target),
         None => who,
     };
     if event.txn.is_none() {
@@ -93,8 +96,8 @@ fn decision(event: &Event) -> String {
     }
     let parts = [
         ("scope", event.scope.as_ref().or(event.requested_scope.as_ref()).map(Scope::to_string)),
-        ("rule", event.delegation.as_deref().map(escaped)),
-        ("reason", event.reason.as_deref().map(escaped)),
+        ("rule", event.delegation.as_deref().map(str::to_owned)),
+        ("reason", event.reason.as_deref().map(str::to_owned)),
         ("took", event.duration_micros.map(milliseconds)),
     ];
     append(&mut text, "  ", parts);
@@ -103,7 +106,7 @@ fn decision(event: &Event) -> String {
 
 /// Returns the actors, the last first.
 fn chain(event: &Event) -> Option<String> {
-    let actors: Vec<String> = event.actors.iter().map(|actor| escaped(actor)).collect();
+    let actors: Vec<String> = event.actors.clone();
     (!actors.is_empty()).then(|| format!("chain {}", actors.join(" < ")))
 }
 
@@ -112,9 +115,9 @@ fn tokens(event: &Event) -> Option<String> {
     let mut text = String::new();
     let until = event.exp.and_then(|exp| Timestamp::from_second(exp).ok());
     let parts = [
-        ("jti", event.jti.as_deref().map(escaped)),
-        ("until", until.map(|until| until.to_string())),
-        ("from", event.parent_jti.as_deref().map(escaped)),
+        ("jti", event.jti.as_deref().map(str::to_owned)),
+        ("expires", until.map(to_the_second)),
+        ("from", event.parent_jti.as_deref().map(str::to_owned)),
     ];
     append(&mut text, "  ", parts);
     (!text.is_empty()).then(|| text.trim_start().to_owned())
@@ -129,30 +132,6 @@ fn append<const N: usize>(text: &mut String, between: &str, parts: [(&str, Optio
     }
 }
 
-fn kind(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::TokenIssued => "issued ",
-        EventKind::TokenRefused => "refused",
-        EventKind::Revoked => "revoked",
-        EventKind::RevocationRefused => "not revoked",
-        EventKind::RevocationLifted => "lifted",
-        EventKind::RegistryChanged => "registry changed",
-        EventKind::KeysChanged => "keys changed",
-        EventKind::AdminRefused => "refused",
-        EventKind::RefusalsSuppressed => "refusals suppressed",
-    }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
-}
-
 fn milliseconds(microseconds: u64) -> String {
     format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
-}
-
-/// Escapes a name that another party chose, so that it does not move the cursor.
-fn escaped(text: &str) -> String {
-    text.escape_debug().to_string()
 }

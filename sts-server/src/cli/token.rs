@@ -37,13 +37,13 @@ pub(super) fn run(command: &TokenCommand, surroundings: &Surroundings, out: &mut
         out.json(&json!({ "header": header, "claims": claims, "protection": protection, "verified": false }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    out.line(&out.styled(Style::Quiet, "not verified"))?;
+    out.line(&out.styled(Style::Quiet, "not verified: this command only reads"))?;
     let member = |name: &str| match token.header().get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
+        Some(Value::String(text)) => format!("{name} {text}"),
+        Some(other) => format!("{name} {other}"),
         None => format!("no {name}"),
     };
-    let members = ["alg", "typ", "kid"].map(member).join(", ");
+    let members = ["alg", "typ", "kid"].map(member).join("  ");
     out.line(&format!("{:<10} {members}", "header"))?;
     out.line(&format!("{:<10} {}", "protection", protection(&token)))?;
     for (name, value) in token.claims().into_iter().flatten() {

@@ -50,7 +50,7 @@ pub enum AuthenticationError {
     #[error("client authentication is not possible now")]
     Unavailable(#[source] TrustError),
     /// Too many secrets are waiting to be checked.
-    #[error("too many client secrets wait to be checked")]
+    #[error("too many client secrets are waiting to be checked")]
     Overloaded,
 }
 
@@ -99,7 +99,7 @@ pub enum AssertionError {
     #[error("a claim is malformed")]
     Claim(#[from] ClaimError),
     /// The assertion is not signed by a key of the agent, or is not valid now.
-    #[error("it is not believed")]
+    #[error("it is not trusted")]
     Trust(#[from] TrustError),
     /// `iss` and `sub` do not both name the agent.
     #[error("iss and sub are not the same agent")]

@@ -21,7 +21,7 @@ pub enum WorkloadError {
     #[error("the workload token does not parse")]
     Parse(#[source] ParseError),
     /// The token is not trusted.
-    #[error("the workload token is not believed")]
+    #[error("the workload token is not trusted")]
     Trust(#[source] TrustError),
     /// A claim is malformed.
     #[error("a claim of the workload token is malformed")]
@@ -36,7 +36,7 @@ pub enum WorkloadError {
     #[error("the workload token is bound to a key (cnf), which is not honoured")]
     Bound,
     /// The token is a delegated token.
-    #[error("the workload token carries act")]
+    #[error("the workload token has an act claim")]
     Delegated,
     /// No workload entry names its issuer.
     #[error("no workload entry names the issuer of this token")]
@@ -48,7 +48,7 @@ pub enum WorkloadError {
     #[error("the agent of the workload token is disabled")]
     DisabledAgent,
     /// A claim that the workload entry requires is absent, or has another value.
-    #[error("the claim {0:?} of the workload token is not the one that the workload entry demands")]
+    #[error("the claim {0:?} of the workload token does not have the value that the workload entry requires")]
     Claims(String),
     /// The token is addressed to others.
     #[error("the workload token is addressed to {found}, and must be addressed to {expected:?}")]
@@ -83,8 +83,8 @@ pub async fn identify(
 ) -> Result<IdentifiedWorkload, WorkloadError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(WorkloadError::Parse)?;
     let typ = token.header().typ.as_deref();
-    let is_svid = || Slot::JwtSvid.accepts(typ) && names_trust_domain(context.registry, token.claims());
-    if !slot.accepts(typ) && !is_svid() {
+    let slot = if names_trust_domain(context.registry, token.claims()) { Slot::JwtSvid } else { slot };
+    if !slot.accepts(typ) {
         return Err(WorkloadError::Typ);
     }
     // This check comes before any fetch of keys. Otherwise a stranger could use up the forced

@@ -1,5 +1,6 @@
 //! The operators of the admin API: their tokens, their roles and their issuer.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,15 +10,17 @@ use sts_jose::Algorithm;
 use url::Url;
 
 use super::{Config, argon2id_cost};
-use crate::document::{Key, Schema, Shape, read_tables};
+use crate::document::{Key, Schema, Shape};
 
 /// The longest name of an admin token, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
 /// The operators of the admin API. Without configuration, the API rejects every operator.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Admin {
     /// Static bearer tokens, each of one operator.
+    #[serde(default)]
     pub tokens: Vec<AdminToken>,
     /// The issuer whose access tokens name operators.
     pub oidc: AdminOidc,
@@ -48,7 +51,8 @@ pub enum Role {
 }
 
 /// An issuer whose access tokens name operators.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AdminOidc {
     /// The `iss` claim, byte for byte. Default none: the server accepts no access token.
     pub issuer: Option<String>,
@@ -65,32 +69,25 @@ pub struct AdminOidc {
     /// The literal name of the claim that gives the role of an operator. Default `roles`.
     pub claim: String,
     /// The values of that claim that grant [`Role::Reader`].
+    #[serde(default)]
     pub readers: Vec<String>,
     /// The values that grant [`Role::Operator`].
+    #[serde(default)]
     pub operators: Vec<String>,
     /// The values that grant [`Role::Admin`].
+    #[serde(default)]
     pub admins: Vec<String>,
 }
 
 /// The `typ` that an operator's access token must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum TokenTyp {
     /// `at+jwt` (RFC 9068 §2.1), which no other kind of token has.
+    #[serde(rename = "at+jwt")]
     AtJwt,
     /// None, `JWT` or `at+jwt`, for issuers that do not follow RFC 9068.
+    #[serde(rename = "jwt")]
     Jwt,
-}
-
-impl FromStr for TokenTyp {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "at+jwt" => Ok(Self::AtJwt),
-            "jwt" => Ok(Self::Jwt),
-            _ => Err(()),
-        }
-    }
 }
 
 /// The schema of one table of `admin.tokens`.
@@ -172,19 +169,10 @@ fn check_hash(hash: &str) -> Result<(), String> {
     argon2id_cost(hash).map(drop).map_err(|reason| format!("{reason}; `sts-server admin token` prints one"))
 }
 
-/// Sets the tokens from a text that holds a JSON array of tables.
-pub(super) fn set_tokens(config: &mut Config, text: &str) -> Result<(), String> {
-    let tables = read_tables(&ADMIN_TOKEN, text)?;
-    let mut tokens: Vec<AdminToken> = Vec::with_capacity(tables.len());
-    for table in tables {
-        let token: AdminToken = serde_json::from_value(table.into()).map_err(|error| error.to_string())?;
-        if tokens.iter().any(|known| known.name == token.name) {
-            return Err(format!("two tokens are named {:?}", token.name));
-        }
-        tokens.push(token);
-    }
-    config.admin.tokens = tokens;
-    Ok(())
+/// Returns a name that two tokens have.
+pub(super) fn same_name(tokens: &[AdminToken]) -> Option<&str> {
+    let mut names = HashSet::new();
+    tokens.iter().map(|token| token.name.as_str()).find(|name| !names.insert(*name))
 }
 
 /// Returns the faults of `admin.oidc` as a whole, each with the key that it names.

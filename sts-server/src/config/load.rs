@@ -1,24 +1,18 @@
 //! Loading of one configuration from the file, the environment and the flags.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use serde_json::{Map, Value};
 use sts_jose::Egress;
 
-use super::admin::{ADMIN_TOKEN, oidc_faults};
-use super::database_url::unverified;
-use super::option::{ConfigOption, Given, OptionKind};
+use super::admin::{oidc_faults, same_name};
+use super::database_url::{resolve_database_url, unverified};
+use super::option::ConfigOption;
 use super::options::OPTIONS;
-use super::{
-    Admin, AdminOidc, Config, Database, EgressOptions, ForwardedHeader, Keys, Limits, Listen, Log, Metadata, Telemetry,
-    Tls, TokenTyp, VARIABLE_PREFIX,
-};
-use crate::document::{self, Member, Node, NodeTable, NodeValue, Reader, nearest};
+use super::{Config, Limits, VARIABLE_PREFIX};
+use crate::document::{self, Member, NodeTable, NodeValue, Reader, Shape, nearest};
 use crate::fault::{Fault, Severity};
-use crate::telemetry::LogFormat;
-use crate::ttl::Ttl;
 
 /// The values of a command's flags. An absent field leaves the option unchanged. Relative paths are
 /// relative to the working directory.
@@ -64,31 +58,33 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Loaded {
-    let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let mut loader = Loader {
-        config: blank(),
+        values: Map::new(),
         said: HashMap::new(),
         postgres_ssl_mode: None,
         proxies: Vec::new(),
         faults: Vec::new(),
     };
     for option in OPTIONS {
+        loader.put(option, None);
         if let Some(text) = option.default {
-            loader.set(option, text, directory, Source::Default);
+            let file = file.unwrap_or(Path::new("defaults"));
+            loader.say(option, Said { source: Source::Default, file, line: None, name: option.path() }, text);
         }
     }
     if let Some(file) = file {
-        loader.file(file, directory);
+        loader.file(file);
     }
     loader.environment(environment);
     loader.flags(overrides);
     loader.finish(file)
 }
 
-struct Loader {
-    config: Config,
-    /// The last source of each option, by the option's path.
-    said: HashMap<String, Source>,
+struct Loader<'a> {
+    /// The checked values, in the form from which serde reads a [`Config`].
+    values: Map<String, Value>,
+    /// The last place of each option, by the option's path.
+    said: HashMap<String, Said<'a>>,
     /// `PGSSLMODE`, which the PostgreSQL driver reads.
     postgres_ssl_mode: Option<String>,
     /// The environment variables that name proxies.
@@ -96,64 +92,92 @@ struct Loader {
     faults: Vec<Fault>,
 }
 
-/// The source of a value.
-#[derive(Debug, Clone)]
-enum Source {
-    Default,
-    File { file: PathBuf, line: usize },
-    Variable(String),
-    Flag(&'static str),
+/// The place where a value was set.
+#[derive(Debug)]
+struct Said<'a> {
+    source: Source,
+    /// The file, or the name of the source. Relative paths are relative to its directory.
+    file: &'a Path,
+    line: Option<usize>,
+    /// The option, as the source names it.
+    name: String,
 }
 
-impl Source {
-    /// Returns the precedence of the source. The higher rank wins.
-    fn rank(&self) -> (u8, usize) {
-        match self {
-            Self::Default => (0, 0),
-            Self::File { line, .. } => (1, *line),
-            Self::Variable(_) => (2, 0),
-            Self::Flag(_) => (3, 0),
-        }
-    }
-
-    /// Returns a fault of the value that this source gave to an option.
-    fn fault(&self, option: &ConfigOption, severity: Severity, what: &str) -> Fault {
-        match self {
-            Self::Default => Fault::new(Path::new("defaults"), severity, format!("{}{what}", option.path())),
-            Self::File { file, line } => Fault::new(file, severity, format!("{}{what}", option.path())).at(Some(*line)),
-            Self::Variable(name) => Fault::new(Path::new(ENVIRONMENT), severity, format!("{name}{what}")),
-            Self::Flag(name) => Fault::new(Path::new("flags"), severity, format!("{name}{what}")),
-        }
-    }
+/// The source of a value. A later source overrides an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Default,
+    File,
+    Environment,
+    Flags,
 }
 
 /// The name in place of a file, in faults of variables.
 const ENVIRONMENT: &str = "environment";
 
-impl Loader {
-    fn set(&mut self, option: &'static ConfigOption, text: &str, directory: &Path, source: Source) {
-        if let Err(reason) = (option.set)(&mut self.config, &Given { text, directory }) {
-            let what = match option.kind {
-                OptionKind::SecretText | OptionKind::Tables => format!(": {reason}"),
-                OptionKind::Text | OptionKind::List | OptionKind::Integer | OptionKind::Boolean => {
-                    format!(" = {text:?}: {reason}")
-                }
-            };
-            self.faults.push(source.fault(option, Severity::Error, &what));
-        }
-        self.said.insert(option.path(), source);
+impl<'a> Loader<'a> {
+    /// Sets an option to the value of a source without types.
+    fn say(&mut self, option: &ConfigOption, place: Said<'a>, text: &str) {
+        let mut reader = Reader::new(place.file);
+        let value = reader.untyped(option.shape, &place.name, text);
+        self.faults.extend(reader.into_faults().into_iter().map(|fault| fault.at(None)));
+        self.set(option, place, value);
     }
 
-    fn file(&mut self, file: &Path, directory: &Path) {
+    /// Sets an option, unless its value has a fault.
+    fn set(&mut self, option: &ConfigOption, place: Said<'a>, value: Option<Value>) {
+        self.put(option, value);
+        self.said.insert(option.path(), place);
+    }
+
+    /// Puts a value into the table of the option. Creates the table.
+    fn put(&mut self, option: &ConfigOption, value: Option<Value>) {
+        let mut table = &mut self.values;
+        for name in option.table.iter().flat_map(|table| table.split('.')) {
+            match table.entry(name).or_insert_with(|| Value::Object(Map::new())) {
+                Value::Object(inner) => table = inner,
+                _ => return,
+            }
+        }
+        table.extend(value.map(|value| (option.key.to_owned(), value)));
+    }
+
+    fn file(&mut self, file: &'a Path) {
         let text = match document::read_text(file) {
             Ok(text) => text,
             Err(fault) => return self.faults.push(fault),
         };
         let (mut reader, table) = Reader::parse(file, &text);
-        for (option, text, line) in table.iter().flat_map(|table| given_options(&mut reader, None, table)) {
-            self.set(option, &text, directory, Source::File { file: file.to_owned(), line });
+        if let Some(table) = table {
+            self.table(&mut reader, file, None, &table);
         }
         self.faults.extend(reader.into_faults());
+    }
+
+    /// Sets the options of a table of the file.
+    fn table(&mut self, reader: &mut Reader<'_>, file: &'a Path, around: Option<&str>, table: &NodeTable<'_>) {
+        for Member { line, name, node } in &table.0 {
+            let path = around.map_or_else(|| name.to_string(), |around| format!("{around}.{name}"));
+            if is_table(&path) {
+                match &node.value {
+                    NodeValue::Table(inner) => self.table(reader, file, Some(&path), inner),
+                    _ => reader.wrong_type(&path, "a table", node),
+                }
+                continue;
+            }
+            let Some(option) = OPTIONS.iter().find(|option| option.table == around && option.key == name) else {
+                unknown_key(reader, around, *line, name);
+                continue;
+            };
+            let value = match option.shape {
+                Shape::Tables(schema) => {
+                    let tables = document::tables(reader, &path, node);
+                    Some(reader.entries(schema, tables))
+                }
+                shape => reader.value(shape, &path, node),
+            };
+            self.set(option, Said { source: Source::File, file, line: Some(*line), name: path }, value);
+        }
     }
 
     fn environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
@@ -183,7 +207,8 @@ impl Loader {
                 continue;
             }
             names.insert(upper, name.clone());
-            self.set(option, &text, Path::new(""), Source::Variable(name));
+            let file = Path::new(ENVIRONMENT);
+            self.say(option, Said { source: Source::Environment, file, line: None, name }, &text);
         }
     }
 
@@ -199,7 +224,8 @@ impl Loader {
         ] {
             let option = OPTIONS.iter().find(|option| option.path() == path);
             if let (Some(option), Some(text)) = (option, text) {
-                self.set(option, text, Path::new(""), Source::Flag(flag));
+                let file = Path::new("flags");
+                self.say(option, Said { source: Source::Flags, file, line: None, name: flag.to_owned() }, text);
             }
         }
     }
@@ -211,59 +237,54 @@ impl Loader {
             let fault = Fault::new(file, Severity::Error, "missing key \"issuer\"");
             self.faults.push(fault.with_help("the https URL of this service, such as \"https://sts.example.com\""));
         }
-        let listen = &self.config.listen;
+        let mut config: Config = match serde_json::from_value(Value::Object(std::mem::take(&mut self.values))) {
+            Ok(config) => config,
+            Err(error) => {
+                self.faults.push(Fault::new(Path::new("configuration"), Severity::Error, error.to_string()));
+                return Loaded { config: None, registry: None, faults: self.faults };
+            }
+        };
+        self.rules(&config);
+        self.resolve(&mut config);
+        self.faults.sort();
+        let registry = config.registry.clone();
+        let config = (!self.faults.iter().any(Fault::is_error)).then_some(config);
+        Loaded { config, registry, faults: self.faults }
+    }
+
+    /// Checks the rules between options.
+    fn rules(&mut self, config: &Config) {
+        let Config { listen, limits, keys, database, .. } = config;
         if listen.public == listen.admin && listen.public.port() != 0 {
             let public = ("listen.public", " is the address of the admin listener too");
             self.fault_of_last(Severity::Error, ("listen.admin", " is the address of the public listener too"), public);
         }
-        if self.config.keys.rotate_every < self.config.limits.max_ttl {
+        if keys.rotate_every < limits.max_ttl {
             let life = ("limits.max_ttl", " is longer than keys.rotate_every: retired keys pile up in the key set");
             let what = " is shorter than limits.max_ttl: retired keys pile up in the key set";
             self.fault_of_last(Severity::Warning, ("keys.rotate_every", what), life);
         }
-        self.tls_rules();
-        if let Some(what) = unverified(&self.config.database.url, self.postgres_ssl_mode.as_deref()) {
+        self.tls_rules(config);
+        if let Some(what) = unverified(&database.url, self.postgres_ssl_mode.as_deref()) {
             let help =
                 "; use sslmode=verify-full with sslrootcert=FILE, or say sslmode=disable on a network that you trust";
             self.fault("database.url", Severity::Warning, &format!("{what}{help}"));
         }
-        let listen = &self.config.listen;
-        if self.config.admin.is_configured() && !listen.admin.ip().is_loopback() && !self.config.tls.admin {
+        if config.admin.is_configured() && !listen.admin.ip().is_loopback() && !config.tls.admin {
             let what = " lets operators send their tokens in the clear beyond the loopback interface: set tls.admin";
             self.fault("listen.admin", Severity::Warning, what);
         }
-        for (path, what) in oidc_faults(&self.config) {
+        if let Some(name) = same_name(&config.admin.tokens) {
+            self.fault("admin.tokens", Severity::Error, &format!(": two tokens are named {name:?}"));
+        }
+        for (path, what) in oidc_faults(config) {
             self.fault(path, Severity::Error, what);
         }
-        if self.config.limits.request_timeout <= self.config.limits.body_timeout {
+        if limits.request_timeout <= limits.body_timeout {
             let body = " is not shorter than limits.request_timeout: a slow body would look like an outage";
             let what = " is not longer than limits.body_timeout: a slow body would look like an outage";
             self.fault_of_last(Severity::Error, ("limits.request_timeout", what), ("limits.body_timeout", body));
         }
-        self.request_memory();
-        self.proxies();
-        self.faults.sort();
-        let registry = self.config.registry.clone();
-        let config = (!self.faults.iter().any(Fault::is_error)).then_some(self.config);
-        Loaded { config, registry, faults: self.faults }
-    }
-
-    /// Sets the proxies from the options. The environment fills in the options that are not set.
-    fn proxies(&mut self) {
-        let environment = match Egress::from_environment(std::mem::take(&mut self.proxies)) {
-            Ok(environment) => environment,
-            Err(error) if self.config.egress.proxy.is_none() => {
-                return self.faults.push(Fault::new(Path::new(ENVIRONMENT), Severity::Error, error.to_string()));
-            }
-            Err(_) => Egress::default(),
-        };
-        let EgressOptions { proxy, no_proxy, proxies } = &mut self.config.egress;
-        let exceptions = no_proxy.clone().unwrap_or_else(|| environment.exceptions().to_owned());
-        *proxies = proxy.clone().unwrap_or(environment).except(exceptions);
-    }
-
-    fn request_memory(&mut self) {
-        let limits = &self.config.limits;
         if limits.shared_memory() < Limits::BODY_BYTES {
             let least = limits.own_memory().saturating_add(Limits::BODY_BYTES).div_ceil(1 << 20);
             let what =
@@ -272,56 +293,55 @@ impl Loader {
         }
     }
 
-    fn tls_rules(&mut self) {
-        let tls = &self.config.tls;
+    fn tls_rules(&mut self, config: &Config) {
+        let tls = &config.tls;
         match (&tls.certificate_file, &tls.private_key_file) {
             (Some(_), None) => self.fault("tls.certificate_file", Severity::Error, " needs tls.private_key_file too"),
             (None, Some(_)) => self.fault("tls.private_key_file", Severity::Error, " needs tls.certificate_file too"),
             (None, None) if tls.admin => {
                 self.fault("tls.admin", Severity::Error, " needs tls.certificate_file and tls.private_key_file");
             }
-            (Some(_), Some(_)) if self.config.issuer.starts_with("http://") => {
+            (Some(_), Some(_)) if config.issuer.starts_with("http://") => {
                 self.fault("issuer", Severity::Warning, " is an http URL, and the public listener speaks TLS");
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
 
+    /// Completes the options that depend on their source: the path of a SQLite database, and the
+    /// proxies, which the environment gives where the options do not.
+    fn resolve(&mut self, config: &mut Config) {
+        let directory = self.said.get("database.url").and_then(|place| place.file.parent()).unwrap_or(Path::new(""));
+        match resolve_database_url(&config.database.url, directory) {
+            Ok(url) => config.database.url = url,
+            Err(reason) => self.fault("database.url", Severity::Error, &format!(": {reason}")),
+        }
+        let egress = &mut config.egress;
+        let environment = match Egress::from_environment(std::mem::take(&mut self.proxies)) {
+            Ok(environment) => environment,
+            Err(error) if egress.proxy.is_none() => {
+                return self.faults.push(Fault::new(Path::new(ENVIRONMENT), Severity::Error, error.to_string()));
+            }
+            Err(_) => Egress::default(),
+        };
+        let exceptions = egress.no_proxy.as_ref().map(|hosts| hosts.join(","));
+        let exceptions = exceptions.unwrap_or_else(|| environment.exceptions().to_owned());
+        egress.proxies = egress.proxy.clone().unwrap_or(environment).except(exceptions);
+    }
+
     /// Adds the fault of two options that conflict. The fault names the option that was set last.
     fn fault_of_last(&mut self, severity: Severity, one: (&str, &str), other: (&str, &str)) {
-        let rank = |path| self.said.get(path).map(Source::rank);
+        let rank = |path| self.said.get(path).map(|place| (place.source, place.line));
         let (path, what) = if rank(other.0) > rank(one.0) { other } else { one };
         self.fault(path, severity, what);
     }
 
+    /// Adds a fault at the last place of an option. `what` follows the name of the option.
     fn fault(&mut self, path: &str, severity: Severity, what: &str) {
-        let option = OPTIONS.iter().find(|option| option.path() == path);
-        if let (Some(option), Some(source)) = (option, self.said.get(path)) {
-            self.faults.push(source.fault(option, severity, what));
+        if let Some(Said { file, line, name, .. }) = self.said.get(path) {
+            self.faults.push(Fault::new(file, severity, format!("{name}{what}")).at(*line));
         }
     }
-}
-
-/// Returns the options that a file sets, each with its text and its line.
-fn given_options(
-    reader: &mut Reader<'_>,
-    around: Option<&str>,
-    table: &NodeTable<'_>,
-) -> Vec<(&'static ConfigOption, String, usize)> {
-    let mut given = Vec::new();
-    for Member { line, name, node: value } in &table.0 {
-        let key = &**name;
-        let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
-        if !is_table(&path) {
-            given.extend(given_option(reader, around, *line, key, value));
-            continue;
-        }
-        match &value.value {
-            NodeValue::Table(inner) => given.extend(given_options(reader, Some(&path), inner)),
-            _ => reader.wrong_type(&path, "a table", value),
-        }
-    }
-    given
 }
 
 /// Returns true if a table of this path, or a table within it, holds options.
@@ -330,65 +350,15 @@ fn is_table(path: &str) -> bool {
     OPTIONS.iter().filter_map(|option| option.table).any(within)
 }
 
-fn given_option(
-    reader: &mut Reader<'_>,
-    table: Option<&str>,
-    line: usize,
-    key: &str,
-    value: &Node<'_>,
-) -> Option<(&'static ConfigOption, String, usize)> {
-    let Some(option) = OPTIONS.iter().find(|option| option.table == table && option.key == key) else {
-        let label = table.map_or("the configuration".to_owned(), |table| format!("[{table}]"));
-        let within = |of: &'static str| match table {
-            None => of.split('.').next(),
-            Some(table) => of.strip_prefix(table)?.strip_prefix('.'),
-        };
-        let tables = OPTIONS.iter().filter_map(|option| within(option.table?));
-        let keys = OPTIONS.iter().filter(|option| option.table == table).map(|option| option.key);
-        reader.unknown_key(line, key, &label, keys.chain(tables));
-        return None;
+fn unknown_key(reader: &mut Reader<'_>, table: Option<&str>, line: usize, key: &str) {
+    let label = table.map_or("the configuration".to_owned(), |table| format!("[{table}]"));
+    let within = |of: &'static str| match table {
+        None => of.split('.').next(),
+        Some(table) => of.strip_prefix(table)?.strip_prefix('.'),
     };
-    let text = match (option.kind, &value.value) {
-        (OptionKind::Text | OptionKind::SecretText, NodeValue::Text(text)) => text.to_string(),
-        // No option accepts an integer beyond i64. The text is enough for the fault.
-        (OptionKind::Integer, NodeValue::Integer { value, text }) => {
-            value.map_or_else(|| text.to_string(), |integer| integer.to_string())
-        }
-        (OptionKind::Boolean, NodeValue::Boolean(boolean)) => boolean.to_string(),
-        (OptionKind::List, NodeValue::Array(values)) => match strings(values) {
-            Some(texts) => texts.join(","),
-            None => return refuse(reader, option, "an array of strings", value),
-        },
-        (OptionKind::Tables, _) => table_texts(reader, option, value)?,
-        (OptionKind::List, _) => return refuse(reader, option, "an array of strings", value),
-        (OptionKind::Text | OptionKind::SecretText, _) => return refuse(reader, option, "a string", value),
-        (OptionKind::Integer, _) => return refuse(reader, option, "an integer", value),
-        (OptionKind::Boolean, _) => return refuse(reader, option, "true or false", value),
-    };
-    Some((option, text, line))
-}
-
-/// Returns an array of tables as a JSON array, or `None` if one of them has a fault.
-fn table_texts(reader: &mut Reader<'_>, option: &ConfigOption, value: &Node<'_>) -> Option<String> {
-    let mut whole = matches!(value.value, NodeValue::Array(_));
-    let mut tables = Vec::new();
-    for (line, table) in document::tables(reader, &option.path(), value) {
-        let read = reader.entry(&ADMIN_TOKEN, line, table);
-        whole &= read.whole;
-        tables.push(serde_json::Value::Object(read.values));
-    }
-    whole.then(|| serde_json::Value::Array(tables).to_string())
-}
-
-/// Returns the texts of an array, or `None` if an element is not a text.
-fn strings<'a>(values: &'a [Node<'_>]) -> Option<Vec<&'a str>> {
-    let string = |node: &'a Node<'_>| if let NodeValue::Text(text) = &node.value { Some(text.as_ref()) } else { None };
-    values.iter().map(string).collect()
-}
-
-fn refuse<T>(reader: &mut Reader<'_>, option: &ConfigOption, wanted: &str, value: &Node<'_>) -> Option<T> {
-    reader.wrong_type(&option.path(), wanted, value);
-    None
+    let tables = OPTIONS.iter().filter_map(|option| within(option.table?));
+    let keys = OPTIONS.iter().filter(|option| option.table == table).map(|option| option.key);
+    reader.unknown_key(line, key, &label, keys.chain(tables));
 }
 
 fn unknown_variable(name: &str, upper: &str) -> Fault {
@@ -397,62 +367,5 @@ fn unknown_variable(name: &str, upper: &str) -> Fault {
     match nearest(upper, known.iter().map(String::as_str)) {
         Some(near) => fault.with_help(format!("did you mean {near}?")),
         None => fault,
-    }
-}
-
-/// Returns a configuration before the defaults are applied.
-fn blank() -> Config {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let ttl = Ttl::from_minutes(1);
-    Config {
-        issuer: String::new(),
-        registry: None,
-        listen: Listen {
-            public: address,
-            admin: address,
-            trusted_proxies: Vec::new(),
-            forwarded_header: ForwardedHeader::XForwardedFor,
-            drain_delay: Duration::ZERO,
-            drain_timeout: ttl,
-        },
-        tls: Tls { certificate_file: None, private_key_file: None, admin: false },
-        database: Database { url: String::new(), password_file: None, max_connections: 0 },
-        keys: Keys { master_key_file: PathBuf::new(), rotate_every: ttl },
-        limits: Limits {
-            chain_depth: 0,
-            max_ttl: ttl,
-            failed_attempts_per_minute: 0,
-            refusals_per_minute_per_client: 0,
-            requests_per_minute_per_client: None,
-            requests_per_minute_per_source: None,
-            connections: 0,
-            connections_per_source: None,
-            request_memory: 0,
-            max_token_bytes: 0,
-            handshake_timeout: ttl,
-            header_timeout: ttl,
-            body_timeout: ttl,
-            request_timeout: ttl,
-            write_timeout: ttl,
-        },
-        egress: EgressOptions { proxy: None, no_proxy: None, proxies: Egress::default() },
-        admin: Admin {
-            tokens: Vec::new(),
-            oidc: AdminOidc {
-                issuer: None,
-                jwks_uri: None,
-                ca_file: None,
-                algorithms: Vec::new(),
-                audience: None,
-                token_typ: TokenTyp::AtJwt,
-                claim: String::new(),
-                readers: Vec::new(),
-                operators: Vec::new(),
-                admins: Vec::new(),
-            },
-        },
-        log: Log { format: LogFormat::Human },
-        telemetry: Telemetry { otlp_endpoint: None },
-        metadata: Metadata { minimal: false, response_types_none: true },
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-
+use serde::Deserialize;
 use sts_jose::Egress;
 use url::Url;
 
@@ -34,7 +34,7 @@ pub use address::check_issuer;
 pub use admin::{Admin, AdminOidc, AdminToken, Role, TokenTyp, check_name};
 pub use argon2id::{Argon2idCost, argon2id_cost};
 pub use load::{Loaded, Overrides, load};
-pub use option::{ConfigOption, OptionKind};
+pub use option::ConfigOption;
 pub use options::OPTIONS;
 pub use password::PasswordError;
 pub use private_files::{exposed_files, is_of_another_user};
@@ -44,16 +44,18 @@ pub use reference::reference;
 pub const VARIABLE_PREFIX: &str = "STS__";
 
 /// The largest value of `limits.chain_depth`. Tokens of longer chains would not fit into 8 KiB.
-pub const MAX_CHAIN_DEPTH: usize = 64;
+const MAX_CHAIN_DEPTH: i64 = 64;
 
-/// The longest `limits.max_ttl`, in hours.
-const MAX_MAX_TTL_HOURS: u16 = 8;
+/// The longest `limits.max_ttl`.
+const MAX_MAX_TTL: Ttl = Ttl::from_minutes(8 * 60);
 
 /// The checked configuration of a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// The issuer identifier of this service, byte for byte the `iss` of its tokens. An `http(s)`
     /// URL without path, query or fragment.
+    #[serde(default)]
     pub issuer: String,
     /// The registry file to apply at start.
     pub registry: Option<PathBuf>,
@@ -80,17 +82,20 @@ pub struct Config {
 }
 
 /// The listeners: their addresses, the proxies in front of them, and their shutdown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Listen {
     /// The address for agents. Default `127.0.0.1:8080`.
     pub public: SocketAddr,
     /// The address for operators. Default `127.0.0.1:8081`.
     pub admin: SocketAddr,
     /// Proxies whose forwarded header gives the source of a request. Default none.
+    #[serde(deserialize_with = "values::read_networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// The header that those proxies set. Default [`ForwardedHeader::XForwardedFor`].
     pub forwarded_header: ForwardedHeader,
     /// The time after SIGTERM during which the server serves but fails readiness. Default `5s`.
+    #[serde(deserialize_with = "values::read_delay")]
     pub drain_delay: Duration,
     /// The time limit of requests in progress after the listeners have closed. Default `20s`.
     pub drain_timeout: Ttl,
@@ -107,7 +112,8 @@ pub enum ForwardedHeader {
 }
 
 /// TLS in this process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate chain in PEM, the server's own certificate first. Default none: plain HTTP.
     pub certificate_file: Option<PathBuf>,
@@ -126,7 +132,8 @@ impl Tls {
 }
 
 /// The connection to the database.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Database {
     /// `sqlite://FILE` (default `sqlite://sts.db`) or `postgres://…`. It may hold a password, so
     /// Debug does not show it.
@@ -139,7 +146,8 @@ pub struct Database {
 }
 
 /// Sealing and rotation of the signing keys.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Keys {
     /// A file with one line, the base64 of 32 bytes, that seals the signing keys at rest. Default
     /// `master.key`.
@@ -149,7 +157,8 @@ pub struct Keys {
 }
 
 /// Resource limits of a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// The most actors of a chain. Default 8.
     pub chain_depth: usize,
@@ -168,8 +177,10 @@ pub struct Limits {
     /// The most open connections of one source. Default [`Limits::per_source`].
     pub connections_per_source: Option<usize>,
     /// The memory for the heads and bodies of requests, in bytes. Default 128 MiB.
+    #[serde(deserialize_with = "values::read_bytes")]
     pub request_memory: usize,
     /// The longest token that the server reads, in bytes. Default 16 KiB, at most 64 KiB.
+    #[serde(deserialize_with = "values::read_bytes")]
     pub max_token_bytes: usize,
     /// The time limit of a TLS handshake. Default `10s`.
     pub handshake_timeout: Ttl,
@@ -236,32 +247,38 @@ impl Limits {
 }
 
 /// Proxies for outbound requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EgressOptions {
     /// `egress.proxy`. Without it the environment decides.
+    #[serde(default, deserialize_with = "values::read_proxy")]
     pub proxy: Option<Egress>,
     /// `egress.no_proxy`. Without it the environment decides.
-    pub no_proxy: Option<String>,
+    pub no_proxy: Option<Vec<String>>,
     /// The proxies in effect, from the options and the environment.
+    #[serde(skip)]
     pub proxies: Egress,
 }
 
 /// The output of logs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     /// The format of a line. Default [`LogFormat::Human`].
     pub format: LogFormat,
 }
 
 /// Export of traces.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Telemetry {
     /// The collector that receives traces, as OTLP over HTTP. Default none.
     pub otlp_endpoint: Option<Url>,
 }
 
 /// Content of the published metadata documents.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metadata {
     /// True if metadata omits the members that RFC 8414 does not require but widespread parsers do.
     /// Default false.

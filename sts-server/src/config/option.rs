@@ -1,8 +1,6 @@
-//! An option of the configuration: its name, its purpose, its default, and its parser.
+//! An option of the configuration: its name, its purpose, its default, and its form.
 
-use std::path::Path;
-
-use super::Config;
+use crate::document::Shape;
 
 /// One option of the configuration, as [`OPTIONS`](super::OPTIONS) lists it.
 #[derive(Debug)]
@@ -11,41 +9,15 @@ pub struct ConfigOption {
     pub table: Option<&'static str>,
     /// The key within the table.
     pub key: &'static str,
-    /// The TOML type of the value.
-    pub kind: OptionKind,
+    /// The permitted form of the value in the file. In the environment and in
+    /// [`ConfigOption::default`], a list is one text with commas between its elements.
+    pub(super) shape: Shape,
     /// The default in the notation of the file, where a text has no quotes.
     pub default: Option<&'static str>,
-    /// The form of the value: its unit and its bounds.
+    /// The form of the value in words: its unit and its bounds.
     pub form: &'static str,
     /// The purpose of the option, for the reference and `docs/configuration.md`.
     pub doc: &'static str,
-    pub(super) set: fn(&mut Config, &Given<'_>) -> Result<(), String>,
-}
-
-/// The TOML type of an option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptionKind {
-    /// A string.
-    Text,
-    /// A string that may hold a secret. No fault quotes it.
-    SecretText,
-    /// An array of strings. In the environment, and in [`ConfigOption::default`], one text with
-    /// commas between them.
-    List,
-    /// An integer.
-    Integer,
-    /// True or false.
-    Boolean,
-    /// An array of tables. In the environment, a JSON array of objects.
-    Tables,
-}
-
-/// A value for an option, from one of the sources.
-#[derive(Debug)]
-pub(super) struct Given<'a> {
-    pub(super) text: &'a str,
-    /// The folder against which a relative path is resolved.
-    pub(super) directory: &'a Path,
 }
 
 impl ConfigOption {
@@ -62,5 +34,18 @@ impl ConfigOption {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{}{}", super::VARIABLE_PREFIX, self.path().replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// Returns `text`, a value such as [`ConfigOption::default`], in TOML notation.
+    #[must_use]
+    pub fn literal(&self, text: &str) -> String {
+        match self.shape {
+            Shape::Integer { .. } | Shape::Boolean | Shape::Tables(_) => text.to_owned(),
+            Shape::Texts(_) | Shape::TextsTogether(..) => {
+                let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+                format!("[{}]", texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
+            }
+            _ => format!("{text:?}"),
+        }
     }
 }

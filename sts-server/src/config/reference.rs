@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::option::{ConfigOption, OptionKind};
+use super::option::ConfigOption;
 use super::options::OPTIONS;
 
 const HEAD: &str = "\
@@ -66,7 +66,7 @@ pub fn reference() -> String {
 fn describe(text: &mut String, option: &ConfigOption) {
     comment(text, option.doc);
     let default = match option.default {
-        Some(default) => format!("Default: {}", literal(option, default)),
+        Some(default) => format!("Default: {}", option.literal(default)),
         None => "No default".to_owned(),
     };
     comment(text, &format!("Value: {}. {default}.", option.form));
@@ -76,24 +76,12 @@ fn describe(text: &mut String, option: &ConfigOption) {
         (None, example) if option.table.is_none() && option.key == "issuer" => ("", example),
         (None, example) => ("#", example),
     };
-    let _ = writeln!(text, "{set}{} = {}", option.key, literal(option, value));
+    let _ = writeln!(text, "{set}{} = {}", option.key, option.literal(value));
 }
 
 fn example(option: &ConfigOption) -> &'static str {
     let path = option.path();
     EXAMPLES.iter().find(|(known, _)| *known == path).map_or("", |(_, example)| example)
-}
-
-/// Returns a value in TOML notation.
-fn literal(option: &ConfigOption, text: &str) -> String {
-    match option.kind {
-        OptionKind::Text | OptionKind::SecretText => format!("{text:?}"),
-        OptionKind::List => {
-            let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-            format!("[{}]", texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
-        }
-        OptionKind::Integer | OptionKind::Boolean | OptionKind::Tables => text.to_owned(),
-    }
 }
 
 /// Appends a sentence as lines of a comment.

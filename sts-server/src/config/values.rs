@@ -1,156 +1,115 @@
-//! Parsers of the values of options.
+//! The values of options that the document reader cannot check by itself. For each there is a
+//! check, and where the type of a field is not read by serde, a function for `deserialize_with`.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use sts_jose::{Algorithm, Egress};
 use url::Url;
 
 use super::ForwardedHeader;
-use super::option::Given;
+use crate::document::reads;
 use crate::ttl::Ttl;
-
-pub(super) const ADDRESS: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 
 /// The largest value of a timeout.
 const MAX_TIMEOUT: Ttl = Ttl::from_minutes(10);
 
-/// The largest value of a rate limit, in requests per minute.
-const MAX_RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
-
-pub(super) fn set<T: FromStr>(field: &mut T, given: &Given<'_>, wanted: &str) -> Result<(), String> {
-    *field = given.text.parse().ok().ok_or_else(|| format!("must be {wanted}"))?;
-    Ok(())
+/// Checks a text that `T` reads. `wanted` describes the form in the error.
+pub(super) fn word<T: DeserializeOwned>(text: &str, wanted: &str) -> Result<(), String> {
+    reads::<T>(text).ok().ok_or_else(|| format!("must be {wanted}"))
 }
 
-pub(super) fn set_count<T: FromStr + PartialOrd + std::fmt::Display>(
-    field: &mut T,
-    given: &Given<'_>,
-    least: T,
-    most: T,
-) -> Result<(), String> {
-    match given.text.parse() {
-        Ok(count) if (&least..=&most).contains(&&count) => {
-            *field = count;
-            Ok(())
-        }
-        Ok(_) | Err(_) => Err(format!("must be {least} to {most}")),
-    }
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(()) }
 }
 
-/// Sets a number of bytes, such as `134217728`, `131072KiB` or `128MiB`.
-pub(super) fn set_bytes(field: &mut usize, given: &Given<'_>) -> Result<(), String> {
+/// Parses a number of bytes, such as `134217728`, `131072KiB` or `128MiB`.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
-    let unit = units.into_iter().find_map(|(unit, bytes)| Some((given.text.strip_suffix(unit)?, bytes)));
+    let unit = units.into_iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)));
     let bytes = unit.and_then(|(number, bytes)| number.trim_end().parse::<usize>().ok()?.checked_mul(bytes));
-    *field = bytes.ok_or("must be a number of bytes, such as \"128MiB\"")?;
-    Ok(())
+    bytes.ok_or_else(|| "must be a number of bytes, such as \"128MiB\"".to_owned())
 }
 
-/// Sets a number of bytes from 1 to `most`.
-pub(super) fn set_bytes_within(field: &mut usize, given: &Given<'_>, most: usize) -> Result<(), String> {
-    set_bytes(field, given)?;
-    if (1..=most).contains(field) { Ok(()) } else { Err(format!("must be 1 to {most} bytes")) }
+/// Checks a number of bytes from 1 to `most`.
+pub(super) fn bytes_up_to(most: usize, text: &str) -> Result<(), String> {
+    if (1..=most).contains(&bytes(text)?) { Ok(()) } else { Err(format!("must be 1 to {most} bytes")) }
 }
 
-/// Sets the proxy of all requests. An empty text means no proxy.
-pub(super) fn set_proxy(field: &mut Option<Egress>, given: &Given<'_>) -> Result<(), String> {
-    let proxies = match given.text {
+pub(super) fn ttl_up_to(most: Ttl, text: &str) -> Result<(), String> {
+    let ttl: Ttl = text.parse().map_err(|error: crate::ttl::TtlError| error.to_string())?;
+    if ttl > most { Err(format!("at most {most}")) } else { Ok(()) }
+}
+
+pub(super) fn timeout(text: &str) -> Result<(), String> {
+    ttl_up_to(MAX_TIMEOUT, text)
+}
+
+/// Parses a timeout that may be `0s`.
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
+    if text == "0s" {
+        return Ok(Duration::ZERO);
+    }
+    timeout(text)?;
+    text.parse::<Ttl>().map(Ttl::as_duration).map_err(|error| error.to_string())
+}
+
+/// Parses the proxy of all requests. An empty text means no proxy.
+pub(super) fn proxy(text: &str) -> Result<Egress, String> {
+    match text {
         "" => Ok(Egress::default()),
-        proxy => Egress::by_proxy("egress.proxy", proxy),
-    };
-    *field = Some(proxies.map_err(|error| error.to_string())?);
-    Ok(())
-}
-
-pub(super) fn set_ttl(field: &mut Ttl, given: &Given<'_>) -> Result<(), String> {
-    *field = given.text.parse::<Ttl>().map_err(|error| error.to_string())?;
-    Ok(())
-}
-
-pub(super) fn set_timeout(field: &mut Ttl, given: &Given<'_>) -> Result<(), String> {
-    set_ttl(field, given)?;
-    if *field > MAX_TIMEOUT {
-        return Err(format!("at most {MAX_TIMEOUT}"));
+        proxy => Egress::by_proxy("egress.proxy", proxy).map_err(|error| error.to_string()),
     }
-    Ok(())
 }
 
-pub(super) fn set_delay(field: &mut Duration, given: &Given<'_>) -> Result<(), String> {
-    if given.text == "0s" {
-        *field = Duration::ZERO;
-        return Ok(());
-    }
-    let mut delay = MAX_TIMEOUT;
-    set_timeout(&mut delay, given)?;
-    *field = delay.as_duration();
-    Ok(())
+pub(super) fn algorithm(text: &str) -> Result<(), String> {
+    text.parse::<Algorithm>().map(drop).map_err(|error| format!("{text:?}: {error}"))
 }
 
-pub(super) fn set_rate(field: &mut Option<NonZeroU32>, given: &Given<'_>) -> Result<(), String> {
-    let mut rate = NonZeroU32::MIN;
-    set_count(&mut rate, given, NonZeroU32::MIN, MAX_RATE)?;
-    *field = Some(rate);
-    Ok(())
+pub(super) fn some_algorithm(algorithms: &Value) -> Result<(), String> {
+    if algorithms.as_array().is_none_or(Vec::is_empty) { Err("must name an algorithm".to_owned()) } else { Ok(()) }
 }
 
-pub(super) fn set_forwarded_header(field: &mut ForwardedHeader, given: &Given<'_>) -> Result<(), String> {
-    *field = match given.text.to_ascii_lowercase().as_str() {
-        "x-forwarded-for" => ForwardedHeader::XForwardedFor,
-        "forwarded" => ForwardedHeader::Forwarded,
-        _ => return Err("must be X-Forwarded-For or Forwarded".to_owned()),
-    };
-    Ok(())
-}
-
-pub(super) fn set_text(field: &mut Option<String>, given: &Given<'_>) -> Result<(), String> {
-    if given.text.is_empty() {
-        return Err("must not be empty".to_owned());
-    }
-    *field = Some(given.text.to_owned());
-    Ok(())
-}
-
-/// Sets the texts between commas.
-pub(super) fn set_texts(field: &mut Vec<String>, given: &Given<'_>) -> Result<(), String> {
-    *field = given.text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect();
-    Ok(())
-}
-
-pub(super) fn set_algorithms(field: &mut Vec<Algorithm>, given: &Given<'_>) -> Result<(), String> {
-    let texts = given.text.split(',').map(str::trim).filter(|text| !text.is_empty());
-    let algorithms = texts.map(|text| text.parse().map_err(|error| format!("{text:?}: {error}")));
-    *field = algorithms.collect::<Result<_, _>>()?;
-    if field.is_empty() { Err("must name an algorithm".to_owned()) } else { Ok(()) }
-}
-
-/// Parses a URL that the server fetches from.
-pub(super) fn check_url(text: &str) -> Result<Url, String> {
+/// Checks a URL that the server fetches from.
+pub(super) fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
-    sts_jose::check_url(&url, false).map_err(|error| error.to_string())?;
-    Ok(url)
+    sts_jose::check_url(&url, false).map_err(|error| error.to_string())
 }
 
-/// Sets the networks between commas. A single address is a network of one host.
-pub(super) fn set_networks(field: &mut Vec<IpNet>, given: &Given<'_>) -> Result<(), String> {
-    let texts = given.text.split(',').map(str::trim).filter(|text| !text.is_empty());
-    *field = texts.map(network).collect::<Result<_, _>>()?;
-    Ok(())
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
+/// Parses a network. A single address is a network of one host.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse().ok().or_else(address);
     network.ok_or_else(|| format!("{text:?} is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\""))
 }
 
-pub(super) fn path(given: &Given<'_>) -> Result<PathBuf, String> {
-    if given.text.is_empty() {
-        return Err("must be a path".to_owned());
+pub(super) fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    bytes(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn read_delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    delay(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn read_proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Egress>, D::Error> {
+    proxy(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+pub(super) fn read_networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| network(text)).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+impl<'de> Deserialize<'de> for ForwardedHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            unknown => Err(D::Error::unknown_variant(unknown, &["X-Forwarded-For", "Forwarded"])),
+        }
     }
-    Ok(given.directory.join(given.text))
 }

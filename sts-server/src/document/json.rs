@@ -74,26 +74,6 @@ pub(crate) fn read_object(schema: &Schema, object: &Map<String, Value>) -> Resul
     }
 }
 
-/// Reads a text that holds a JSON array of tables. The environment has this form in place of an
-/// array of tables in a file.
-///
-/// # Errors
-/// Returns all faults in one text, or the expected form if the text does not have it.
-pub(crate) fn read_tables(schema: &Schema, text: &str) -> Result<Vec<Map<String, Value>>, String> {
-    const WANTED: &str = "must be a JSON array of objects";
-    let elements: Vec<Map<String, Value>> = serde_json::from_str(text).ok().ok_or(WANTED)?;
-    let tables = elements.iter().map(|element| {
-        read_object(schema, element).map_err(|faults| {
-            let told = |fault: &FieldFault| match &fault.help {
-                Some(help) => format!("{}; {help}", fault.message),
-                None => fault.message.clone(),
-            };
-            faults.iter().map(told).collect::<Vec<_>>().join("; ")
-        })
-    });
-    tables.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

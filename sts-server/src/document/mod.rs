@@ -6,16 +6,19 @@
 
 mod json;
 mod node;
+mod untyped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde_json::{Map, Value};
 use sts_jose::read_text_file;
 use toml::de::DeTable;
 
 pub use json::FieldFault;
-pub(crate) use json::{BODY, fault_at, read_json, read_object, read_tables};
+pub(crate) use json::{BODY, fault_at, read_json, read_object};
 pub(crate) use node::{Member, Node, NodeTable, NodeValue, Pointers};
 
 use crate::fault::{Fault, Severity};
@@ -54,8 +57,12 @@ pub(crate) enum Shape {
     TextOrTexts(Grammar),
     /// An array of strings, with a second check of the whole array.
     TextsTogether(Grammar, fn(&Value) -> Result<(), String>),
+    /// A string with a path, which is relative to the directory of the document.
+    Path,
     /// True or false.
     Boolean,
+    /// An integer within bounds.
+    Integer { least: i64, most: i64 },
     /// A table of any content, or a string that holds such a JSON object.
     Object,
     /// A table.
@@ -98,6 +105,12 @@ const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) fn read_text(file: &Path) -> Result<String, Fault> {
     read_text_file(file, MAX_DOCUMENT_BYTES)
         .map_err(|error| Fault::new(file, Severity::Error, format!("cannot be read: {error}")))
+}
+
+/// Checks a text against the grammar of a type.
+pub(crate) fn reads<T: DeserializeOwned>(text: &str) -> Result<(), String> {
+    let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
+    T::deserialize(text).map(drop).map_err(|error| error.to_string())
 }
 
 /// Returns the known name that `name` is probably a misspelling of.
@@ -174,6 +187,12 @@ impl<'a> Reader<'a> {
         ReadTable { values, lines, unread, whole: self.faults.len() == faults_before }
     }
 
+    /// Reads an array of independent entries. The result omits the entries that have a fault.
+    pub(crate) fn entries<'t>(&mut self, schema: &Schema, tables: Vec<(usize, &NodeTable<'t>)>) -> Value {
+        let entries = tables.into_iter().map(|(line, table)| self.entry(schema, line, table));
+        entries.filter(|read| read.whole).map(|read| Value::Object(read.values)).collect()
+    }
+
     /// Returns all faults, in the order of their lines.
     pub(crate) fn into_faults(mut self) -> Vec<Fault> {
         self.faults.sort();
@@ -208,7 +227,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the valid part of a value, or `None` if no part is valid.
-    fn value(&mut self, shape: Shape, path: &str, value: &Node<'_>) -> Option<Value> {
+    pub(crate) fn value(&mut self, shape: Shape, path: &str, value: &Node<'_>) -> Option<Value> {
         match shape {
             Shape::Text(grammar) => self.text(grammar, path, value),
             Shape::SecretText(grammar) => self.secret_text(grammar, path, value),
@@ -224,6 +243,8 @@ impl<'a> Reader<'a> {
                 NodeValue::Boolean(boolean) => Some(Value::Bool(*boolean)),
                 _ => self.refuse(path, "true or false", value),
             },
+            Shape::Path => self.file_path(path, value),
+            Shape::Integer { least, most } => self.integer(least, most, path, value),
             Shape::Object => self.object(path, value),
             Shape::Table(schema) => self.nested(schema, path, "a table", value),
             Shape::Tables(schema) => self.array(path, "an array of tables", value, |reader, path, element| {
@@ -267,6 +288,29 @@ impl<'a> Reader<'a> {
         Some(Value::String(text.to_string()))
     }
 
+    fn file_path(&mut self, path: &str, value: &Node<'_>) -> Option<Value> {
+        let must_be_a_path = |text: &str| if text.is_empty() { Err("must be a path".to_owned()) } else { Ok(()) };
+        let text = self.text(must_be_a_path, path, value)?;
+        let joined = self.file.parent().unwrap_or(self.file).join(text.as_str()?);
+        let Some(joined) = joined.to_str() else {
+            self.fault(Some(value.line), format!("{path}: the name of its directory is not UTF-8"));
+            return None;
+        };
+        Some(Value::from(joined))
+    }
+
+    fn integer(&mut self, least: i64, most: i64, path: &str, value: &Node<'_>) -> Option<Value> {
+        let NodeValue::Integer { value: integer, text } = &value.value else {
+            return self.refuse(path, "an integer", value);
+        };
+        if let Some(integer) = integer.filter(|integer| (least..=most).contains(integer)) {
+            return Some(Value::from(integer));
+        }
+        let text = integer.map_or_else(|| text.to_string(), |integer| integer.to_string());
+        self.fault(Some(value.line), format!("{path} = {text:?}: must be {least} to {most}"));
+        None
+    }
+
     fn texts_together(
         &mut self,
         grammar: Grammar,
@@ -274,7 +318,11 @@ impl<'a> Reader<'a> {
         path: &str,
         value: &Node<'_>,
     ) -> Option<Value> {
+        let faults_before = self.faults.len();
         let array = self.value(Shape::Texts(grammar), path, value)?;
+        if self.faults.len() > faults_before {
+            return Some(array);
+        }
         if let Err(reason) = together(&array) {
             self.fault(Some(value.line), format!("{}: {reason}", without_indices(path)));
             return None;

@@ -97,7 +97,7 @@ pub(super) async fn refuse(
         Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
         Ok(Err(error)) => {
             if let Some(held_back) = view.sts.metrics().log_limit().pass("refusal_not_recorded") {
-                tracing::error!(correlation_id, reason, %error, held_back, "a refusal could not be recorded");
+                tracing::error!(correlation_id, reason, %error, held_back, "failed to record a refusal");
             }
             refusal
         }

@@ -34,11 +34,11 @@ pub enum Refusal {
     #[error(transparent)]
     Limited(#[from] RateLimited),
     /// Before step 1: other requests hold the memory that its body needs.
-    #[error("other requests hold the memory for its body")]
+    #[error("other requests use the memory for its body")]
     RequestMemory,
     /// At any step: the deadline of the request passed. Its decision may have been committed, but
     /// is not answered.
-    #[error("the request took too long")]
+    #[error("the request timed out")]
     TooSlow,
     /// Step 3: the request is invalid.
     #[error("the request is malformed")]
@@ -50,7 +50,7 @@ pub enum Refusal {
     #[error("the actor token is not accepted")]
     ActorToken(#[source] WorkloadError),
     /// Step 5: the actor token belongs to another agent.
-    #[error("the actor token is not of the agent that authenticated")]
+    #[error("the actor token belongs to another agent than the one that authenticated")]
     ActorTokenMismatch,
     /// Steps 5 and 6: a rule refuses.
     #[error("a rule refuses")]
@@ -62,7 +62,7 @@ pub enum Refusal {
     #[error("the client assertion was used before")]
     Replayed,
     /// Step 8: an element of the chain was revoked during the request.
-    #[error("revoked while the request was under way, by {0:?}")]
+    #[error("revoked during the request, by {0:?}")]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
@@ -71,16 +71,16 @@ pub enum Refusal {
     #[error("the database cannot be read")]
     Snapshot(#[from] SnapshotError),
     /// The revocation is not in force yet.
-    #[error("the revocation does not hold yet")]
+    #[error("the revocation is not in force yet")]
     Revoke(#[from] RevokeError),
     /// Before a token is issued or reported as active: the snapshot is too old.
     #[error(transparent)]
     Unconfirmed(#[from] Unconfirmed),
     /// Step 8: registry or keys changed at every attempt to commit the decision.
-    #[error("registry or keys changed again and again while the request was under way")]
+    #[error("the registry or the keys changed during every attempt")]
     Outdated,
     /// Step 8: the commit failed or is uncertain.
-    #[error("the decision is not committed")]
+    #[error("the decision was not committed")]
     Record(#[from] RecordError),
 }
 
@@ -88,13 +88,13 @@ pub enum Refusal {
 #[derive(Debug, Error)]
 pub enum RevokeError {
     /// The database failed.
-    #[error("the revocation is not committed")]
+    #[error("the revocation was not committed")]
     Storage(#[from] StorageError),
     /// The task of the commit ended early.
-    #[error("the revocation's commit has ended early")]
+    #[error("the task that commits the revocation ended early")]
     Ended,
     /// The revocation is committed, but this server could not read it back.
-    #[error("the revocation is committed and does not hold here yet")]
+    #[error("the revocation is committed but not yet in force on this server")]
     Snapshot(#[from] SnapshotError),
 }
 

@@ -224,7 +224,7 @@ fn error(status: StatusCode, code: ErrorCode, description: &str) -> Response {
 fn with_body(status: StatusCode, body: &impl Serialize) -> Response {
     let mut bytes = Vec::with_capacity(USUAL_BODY_BYTES);
     if serde_json::to_writer(&mut bytes, body).is_err() {
-        tracing::error!("an answer could not be written as JSON");
+        tracing::error!("failed to serialize an answer");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let mut response = Response::new(Body::from(bytes));

@@ -15,7 +15,7 @@ use super::body::{self, BodyFault, HeldBody};
 use super::peer::Peer;
 use super::{App, answer};
 use crate::exchange::Claimed;
-use crate::telemetry::{Decision, Endpoint, ObservedRequest, RequestOutcome, Trail};
+use crate::telemetry::{Decision, Endpoint, ObservedRequest, REFUSED, RequestOutcome, Trail};
 
 /// The maximum length of a correlation id that a client may choose.
 const MAX_CORRELATION_BYTES: usize = 128;
@@ -93,7 +93,7 @@ impl<'a> Intake<'a> {
             detail,
             claimed = claimed.map(|claimed| claimed.to_string()),
             left_out,
-            "a request was refused"
+            "{REFUSED}"
         );
     }
 

@@ -118,10 +118,10 @@ impl Listener {
         let this = Arc::new(self);
         this.accept(&listener, &mut shutdown).await;
         if let Err(error) = this.accept_waiting(listener, &shutdown) {
-            tracing::debug!(%error, "connections that waited when the server ended are lost");
+            tracing::debug!(%error, "dropped the connections that were not yet accepted at shutdown");
         }
         if tokio::time::timeout(this.limits.drain_timeout, this.places.emptied()).await.is_err() {
-            tracing::warn!("connections were still open when the server ended");
+            tracing::warn!("closed the connections that were still open at shutdown");
         }
     }
 
@@ -139,7 +139,7 @@ impl Listener {
                 Accepted::Connection(stream, peer) => {
                     if !accepts {
                         accepts = true;
-                        tracing::info!("connections are accepted again");
+                        tracing::info!("accepting connections again");
                     }
                     // A full server must notice the shutdown too, and not only after a place is
                     // free.
@@ -159,7 +159,7 @@ impl Listener {
                     // Logged once, so that a flood does not fill the log.
                     if accepts {
                         accepts = false;
-                        tracing::warn!(%error, "connections cannot be accepted now");
+                        tracing::warn!(%error, "failed to accept connections");
                     }
                     tokio::time::sleep(BACK_OFF).await;
                 }
@@ -226,7 +226,7 @@ impl Listener {
         match shaken {
             Ok(Ok(stream)) => self.http(stream, peer, seat, shutdown).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Err(_) => tracing::debug!("a TLS handshake timed out"),
         }
     }
 

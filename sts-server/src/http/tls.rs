@@ -27,7 +27,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The certificate file cannot be read as certificates.
-    #[error("no certificate can be read from {path}")]
+    #[error("failed to read a certificate from {path}")]
     Certificate {
         /// The path of the file.
         path: PathBuf,
@@ -36,10 +36,10 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// The certificate file is well-formed and empty.
-    #[error("{0} holds no certificate")]
+    #[error("{0} contains no certificate")]
     NoCertificate(PathBuf),
     /// The key file holds no private key.
-    #[error("no private key can be read from {path}")]
+    #[error("failed to read a private key from {path}")]
     Key {
         /// The path of the file.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// The certificate and the key do not match, or are of an unsupported kind.
-    #[error("the certificate of {certificate} cannot be served with the private key of {key}")]
+    #[error("the certificate in {certificate} cannot be used with the private key in {key}")]
     Pair {
         /// The path of the certificate file.
         certificate: PathBuf,
@@ -120,11 +120,11 @@ impl Tls {
             match self.files.config(read) {
                 Ok(config) => {
                     self.current.store(config);
-                    tracing::info!(file = %self.files.certificate.path().display(), "the certificate was read again");
+                    tracing::info!(file = %self.files.certificate.path().display(), "reloaded the certificate");
                 }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "the changed certificate cannot be served, the old one stays");
+                    tracing::warn!(error, "failed to load the changed certificate: the former one stays in use");
                 }
             }
         }

@@ -48,13 +48,13 @@ pub enum KeyLifeError {
     #[error("the keys cannot be read or written")]
     Storage(#[from] StorageError),
     /// A signing key could not be generated.
-    #[error("a signing key could not be made")]
+    #[error("failed to generate a signing key")]
     Generate(#[from] SigningKeyError),
     /// A signing key could not be sealed.
-    #[error("a signing key could not be sealed")]
+    #[error("failed to seal a signing key")]
     Seal(#[from] SealError),
     /// Other servers changed the keys on every attempt.
-    #[error("the keys were changed by others {ATTEMPTS} times in a row")]
+    #[error("the keys changed during each of {ATTEMPTS} attempts")]
     Contended,
     /// The next key was published too recently for every verifier to know it.
     #[error(
@@ -78,7 +78,9 @@ pub enum KeyLifeError {
         until: Timestamp,
     },
     /// A stored key is not sealed under the configured master key.
-    #[error("the signing key {kid} does not open under the configured master key: nothing was changed")]
+    #[error(
+        "keys.master_key_file is not the master key that the database is sealed with: the signing key {kid} does not open; nothing was changed"
+    )]
     Foreign {
         /// The `kid` of the key.
         kid: String,
@@ -92,11 +94,11 @@ pub enum KeyLifeError {
     /// Rows were written, altered or removed directly in the database. Sealing them under another
     /// master key would accept them.
     #[error(
-        "rows were written, altered or removed past the servers: review them with `sts-server registry accept --dry-run`, and accept them first"
+        "rows were written, altered or removed outside the servers: review them with `sts-server registry accept --dry-run`, and accept them first"
     )]
     Altered,
     /// No signing key has this `kid`.
-    #[error("there is no signing key {0:?}")]
+    #[error("there is no signing key {0:?}: `sts-server keys list` shows the keys")]
     Unknown(String),
 }
 

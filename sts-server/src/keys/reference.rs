@@ -16,7 +16,7 @@ pub enum JtiError {
     #[error("jti is malformed")]
     Claim(#[from] ClaimError),
     /// The `jti` is empty, too long, or contains control characters.
-    #[error("jti is empty, too long or holds control characters")]
+    #[error("jti is empty, too long or contains control characters")]
     NoName,
 }
 

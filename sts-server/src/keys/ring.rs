@@ -51,7 +51,7 @@ pub struct KeyLife {
 #[derive(Debug, Error)]
 pub enum KeyRingError {
     /// A key does not open under the master key.
-    #[error("the signing key {kid} does not open")]
+    #[error("the signing key {kid} cannot be decrypted")]
     Sealed {
         /// The `kid` of the key.
         kid: String,

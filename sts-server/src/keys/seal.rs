@@ -1,6 +1,7 @@
 //! The master key, under which the database's secrets are sealed.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::storage::RowCodes;
 
 /// The length of the master key, in bytes.
 const KEY_BYTES: usize = 32;
+/// The command that makes a key. The path of the file follows.
+const COMMAND: &str = "; for a new database, make a key: openssl rand -base64 32 > ";
 
 /// The key that seals the signing keys at rest (AES-256-GCM). The keys of the audit chain and of
 /// the rows' codes are derived from it (HKDF-SHA-256).
@@ -34,7 +37,7 @@ pub struct MasterKey {
 #[derive(Debug, Error)]
 pub enum SealError {
     /// The file cannot be read or written.
-    #[error("the master key file {path} cannot be used")]
+    #[error("the master key file {path} cannot be used{advice}", advice = advice(source, path))]
     File {
         /// The path of the file.
         path: String,
@@ -43,10 +46,15 @@ pub enum SealError {
         source: std::io::Error,
     },
     /// The file does not contain a single line with 32 bytes in base64.
-    #[error("the master key file {0} does not hold one line, the base64 of 32 bytes")]
-    Content(String),
+    #[error("the master key file {path} must hold one line, the base64 of 32 bytes, but holds {found}{COMMAND}{path}")]
+    Content {
+        /// The path of the file.
+        path: String,
+        /// A description of the content, without the content.
+        found: String,
+    },
     /// The sealed bytes belong to another master key or another name, or were altered.
-    #[error("a sealed key does not open under this master key")]
+    #[error("decryption failed")]
     Open,
     /// The cryptographic operation failed.
     #[error("sealing failed")]
@@ -59,12 +67,21 @@ impl MasterKey {
     /// # Errors
     /// [`SealError::File`] and [`SealError::Content`].
     pub fn read(path: &Path) -> Result<Self, SealError> {
-        let failed = |source| SealError::File { path: path.display().to_string(), source };
-        let text = Zeroizing::new(read_text_file(path, MAX_FILE_BYTES).map_err(failed)?);
-        let content = || SealError::Content(path.display().to_string());
+        let content = |found: String| SealError::Content { path: path.display().to_string(), found };
+        let text = Zeroizing::new(read_text_file(path, MAX_FILE_BYTES).map_err(|source| match source.kind() {
+            ErrorKind::InvalidData => content("bytes that are not text".to_owned()),
+            _ => SealError::File { path: path.display().to_string(), source },
+        })?);
+        let line = text.trim_end_matches(['\r', '\n']);
+        if line.is_empty() {
+            return Err(content("nothing".to_owned()));
+        }
         // Drops the cause, which would quote the key.
-        let bytes = Zeroizing::new(STANDARD.decode(text.trim_end_matches(['\r', '\n'])).or(Err(content()))?);
-        let bytes: &[u8; KEY_BYTES] = bytes.as_slice().try_into().or(Err(content()))?;
+        let bytes = STANDARD.decode(line).or(Err(content("a text that is not base64".to_owned())));
+        let bytes = Zeroizing::new(bytes?);
+        let held = bytes.len();
+        let bytes = bytes.as_slice().try_into();
+        let bytes: &[u8; KEY_BYTES] = bytes.or(Err(content(format!("the base64 of {held} bytes"))))?;
         Self::new(bytes)
     }
 
@@ -152,6 +169,11 @@ impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MasterKey").finish_non_exhaustive()
     }
+}
+
+/// Returns the advice for a file that does not exist.
+fn advice(error: &std::io::Error, path: &str) -> String {
+    if error.kind() == ErrorKind::NotFound { format!("{COMMAND}{path}") } else { String::new() }
 }
 
 /// Creates a file that only its owner may read.

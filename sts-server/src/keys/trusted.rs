@@ -61,7 +61,7 @@ pub enum SourceError {
     #[error("the inline key set is not JSON")]
     Json(#[source] serde_json::Error),
     /// The HTTP client cannot be created.
-    #[error("the HTTP client cannot be made")]
+    #[error("failed to create the HTTP client")]
     Http(#[source] HttpClientError),
 }
 
@@ -80,7 +80,7 @@ pub struct OutsideToken {
 #[derive(Debug, Error)]
 pub enum TrustError {
     /// The token names no registered issuer, or an issuer to which it cannot belong.
-    #[error("the token is of no issuer that is believed")]
+    #[error("the issuer of the token is not trusted")]
     Issuer(#[from] IssuerNameError),
     /// The registry has the issuer, but this set of keys does not yet: both are being replaced.
     #[error("the keys of the issuer are not known yet")]
@@ -95,10 +95,10 @@ pub enum TrustError {
     #[error("no key of the issuer fits the token")]
     UnknownKey,
     /// The issuer publishes a key set without a usable key. This is a refusal, not an outage.
-    #[error("the issuer publishes no key that can be used")]
+    #[error("the issuer publishes no usable key")]
     KeysUnusable,
     /// The key set is unreachable. This is an outage, not a refusal.
-    #[error("the keys of the issuer are out of reach")]
+    #[error("the keys of the issuer cannot be fetched")]
     KeysUnavailable(#[source] KeyLookupError),
     /// The entry of the issuer cannot be used. This is an outage, not a refusal.
     #[error("the entry of the issuer cannot be used")]
@@ -107,10 +107,10 @@ pub enum TrustError {
     #[error("the signature of the token is not valid")]
     Signature(#[source] VerifyError),
     /// The token is expired or not yet valid.
-    #[error("the token is not alive now")]
+    #[error("the token is not valid now")]
     Time(#[source] TimeError),
     /// The token is older than the issuer's tokens may be, or lives longer.
-    #[error("the token is older, or lives longer, than tokens of its issuer may")]
+    #[error("the token is older, or has a longer lifetime, than the issuer's max_token_age allows")]
     Age,
 }
 

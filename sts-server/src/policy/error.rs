@@ -20,7 +20,7 @@ pub enum PolicyError {
     #[error("may_act of the subject token does not name this actor")]
     MayActMismatch,
     /// The actor is already in the chain, and its delegation is not reentrant.
-    #[error("{actor:?} already stands in the chain, and its delegation to {target:?} is not reentrant")]
+    #[error("{actor:?} is already in the chain, and its delegation to {target:?} is not reentrant")]
     Loop {
         /// The id of the actor.
         actor: String,
@@ -41,7 +41,7 @@ pub enum PolicyError {
         issuer: String,
     },
     /// An agent or the delegation does not allow the tenant.
-    #[error("{tenant} is outside of the tenants of {of}")]
+    #[error("{tenant} is not among the tenants of {of}")]
     TenantOutside {
         /// The tenant, or a text for a token without a tenant.
         tenant: String,
@@ -58,7 +58,7 @@ pub enum PolicyError {
     #[error("the subject token and the delegation allow no scope")]
     ScopeEmpty,
     /// The subject token expires within this second.
-    #[error("no lifetime is left")]
+    #[error("the subject token expires within this second")]
     NoLifetime,
     /// No delegation between the two lets the actor call on its own behalf.
     #[error("no delegation lets {actor:?} call {target:?} on its own behalf")]
@@ -69,7 +69,7 @@ pub enum PolicyError {
         target: String,
     },
     /// Several delegations match. They are never combined.
-    #[error("several delegations let {actor:?} call {target:?} on its own behalf; X-Tenant-ID must single one out")]
+    #[error("several delegations let {actor:?} call {target:?} on its own behalf; X-Tenant-ID must select one")]
     SeveralDelegations {
         /// The id of the actor.
         actor: String,

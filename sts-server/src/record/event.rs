@@ -37,6 +37,48 @@ pub enum EventKind {
     RefusalsSuppressed,
 }
 
+impl EventKind {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::TokenIssued,
+        Self::TokenRefused,
+        Self::Revoked,
+        Self::RevocationRefused,
+        Self::RevocationLifted,
+        Self::RegistryChanged,
+        Self::KeysChanged,
+        Self::AdminRefused,
+        Self::RefusalsSuppressed,
+    ];
+
+    /// Returns the name of the kind in an event.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenIssued => "token.issued",
+            Self::TokenRefused => "token.refused",
+            Self::Revoked => "revoked",
+            Self::RevocationRefused => "revocation.refused",
+            Self::RevocationLifted => "revocation.lifted",
+            Self::RegistryChanged => "registry.changed",
+            Self::KeysChanged => "keys.changed",
+            Self::AdminRefused => "admin.refused",
+            Self::RefusalsSuppressed => "refusals.suppressed",
+        }
+    }
+
+    /// Returns true if the event says that a request was refused.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        match self {
+            Self::TokenRefused | Self::RevocationRefused | Self::AdminRefused | Self::RefusalsSuppressed => true,
+            Self::TokenIssued | Self::Revoked | Self::RevocationLifted | Self::RegistryChanged | Self::KeysChanged => {
+                false
+            }
+        }
+    }
+}
+
 /// An audit event. A field is absent if it does not apply, or if it was still unknown when the
 /// request was refused.
 ///
@@ -220,5 +262,17 @@ impl Event {
         self.reason = Some(reason.to_owned());
         self.detail = Some(detail);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_the_name_that_events_have() {
+        for kind in EventKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
     }
 }

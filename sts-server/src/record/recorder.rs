@@ -58,13 +58,13 @@ pub enum Verdict {
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
     /// Too many decisions wait for the database, or this decision waited too long.
-    #[error("too many decisions wait for the database")]
+    #[error("too many decisions are waiting for the database")]
     Overloaded,
     /// The database failed, or its answer was lost.
     #[error("the decision could not be committed")]
     Storage(#[source] Arc<StorageError>),
     /// The task of the recorder has ended.
-    #[error("the recorder has ended")]
+    #[error("the recorder has stopped")]
     Ended,
 }
 
@@ -195,7 +195,7 @@ impl Writer {
                 && let Some(left_out) = self.metrics.log_limit().pass("not_committed")
             {
                 let (error, decisions) = (&**error as &dyn std::error::Error, answers.len());
-                tracing::error!(error, decisions, left_out, "decisions could not be committed");
+                tracing::error!(error, decisions, left_out, "failed to commit decisions");
             }
             deliver(outcome, answers);
         }
@@ -301,7 +301,7 @@ impl Verdict {
         match self {
             Self::Committed | Self::Outdated => None,
             Self::Replayed => Some(("assertion_replayed", "the client assertion was used before")),
-            Self::Revoked(kind) => Some((revoked_reason(kind), "revoked while the request was under way")),
+            Self::Revoked(kind) => Some((revoked_reason(kind), "revoked during the request")),
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// Others changed the registry during every attempt. The same call may succeed later.
-    #[error("the registry was changed by others each of {MAX_ATTEMPTS} times")]
+    #[error("the registry changed during each of {MAX_ATTEMPTS} attempts")]
     Contended,
 }
 
@@ -69,9 +69,9 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        AuditFilter, AuditHead, AuditKeyRow, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow,
-        OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow, TableFault,
-        TokenReference, TokenRow, Version, Versions,
+        AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh,
+        KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow,
+        TableFault, TokenReference, TokenRow, Version, Versions,
     };
 
     /// A store whose rows a rival changes before each of the first `rivals` writes.
@@ -194,7 +194,7 @@ mod tests {
         async fn ancestors(&self, _: &str) -> Result<Option<Vec<TokenReference>>, StorageError> {
             panic!("not called")
         }
-        async fn audit(&self, _: &AuditFilter, _: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
+        async fn audit(&self, _: &AuditFilter, _: u32) -> Result<AuditPage, StorageError> {
             panic!("not called")
         }
         async fn audit_chain(&self, _: Option<(&str, i64)>, _: u32) -> Result<Vec<StoredAuditRow>, StorageError> {

@@ -4,9 +4,6 @@
 //! be used. A test compares the two.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde::de::IntoDeserializer;
-use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::Value;
 use sts_jose::{Algorithm, ClaimSelector};
 use sts_protocol::{ScopeToken, Tenant};
@@ -14,7 +11,7 @@ use url::Url;
 
 use super::tenants::ANY;
 use super::{AssertionAudience, ScopesFrom, Tenants};
-use crate::document::{Key, Schema, Shape};
+use crate::document::{Key, Schema, Shape, reads};
 use crate::ttl::Ttl;
 
 /// The top-level arrays of the file.
@@ -128,12 +125,6 @@ const fn optional(name: &'static str, shape: Shape) -> Key {
     Key { name, required: false, shape }
 }
 
-/// Checks a text against the grammar of the entry field's type.
-fn reads<T: DeserializeOwned>(text: &str) -> Result<(), String> {
-    let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
-    T::deserialize(text).map(drop).map_err(|error| error.to_string())
-}
-
 /// Checks the grammar of [`Url`]. The message of its deserializer would repeat the text.
 fn url(text: &str) -> Result<(), String> {
     Url::parse(text).map(drop).map_err(|error| error.to_string())
@@ -151,6 +142,8 @@ fn tenants(elements: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use serde::de::DeserializeOwned;
 
     use super::*;
     use crate::registry::{Agent, AgentAuth, Delegation, DerivedScope, Issuer, Workload};

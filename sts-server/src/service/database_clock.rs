@@ -56,10 +56,10 @@ impl DatabaseClock {
         if is_far {
             tracing::error!(
                 seconds_ahead,
-                "the clock of this server and that of the database lie more than 60 s apart: not ready"
+                "the clocks of this server and of the database differ by more than 60 s: not ready"
             );
         } else {
-            tracing::info!(seconds_ahead, "the clock of this server and that of the database agree again");
+            tracing::info!(seconds_ahead, "the clocks of this server and of the database agree again");
         }
     }
 

@@ -15,7 +15,7 @@ mod view;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -67,12 +67,20 @@ pub struct Sts {
     /// Allows one refresh at a time. A slower refresh must not replace a newer snapshot with an
     /// older one.
     refreshing: Semaphore,
+    refreshes: Refreshes,
     metrics: Metrics,
     pub(crate) recorder: Recorder,
     secrets: SecretCheck,
     rates: RateLimits,
     pub(crate) refusals: SuppressedRefusals,
     refusal_log: RefusalLog,
+}
+
+/// The numbers of the last refresh that has begun, and of the last one that succeeded.
+#[derive(Debug, Default)]
+struct Refreshes {
+    begun: AtomicU64,
+    succeeded: AtomicU64,
 }
 
 /// The parts that a service is built from.
@@ -131,6 +139,7 @@ impl Sts {
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
             database_clock: DatabaseClock::new(confirmed_at),
             refreshing: Semaphore::new(1),
+            refreshes: Refreshes::default(),
             metrics,
             recorder,
             secrets,
@@ -164,13 +173,21 @@ impl Sts {
     }
 
     /// Reads the parts that have changed in the database since the present snapshot. Costs one read
-    /// if nothing has changed.
+    /// if nothing has changed. Concurrent calls share a read that began after they did: a change of
+    /// the registry sends a whole batch of requests here.
     ///
     /// # Errors
     /// [`SnapshotError`]; a part that cannot be read keeps its old content.
     pub async fn refresh(&self) -> Result<(), SnapshotError> {
+        let begun_before = self.refreshes.begun.load(Ordering::Acquire);
         let _turn = self.refreshing.acquire().await;
-        self.read_again().await
+        if self.refreshes.succeeded.load(Ordering::Acquire) > begun_before {
+            return Ok(());
+        }
+        let this = self.refreshes.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        self.read_again().await?;
+        self.refreshes.succeeded.store(this, Ordering::Release);
+        Ok(())
     }
 
     /// Follows the database and never returns. Reads changes at once if the database announces
@@ -185,7 +202,7 @@ impl Sts {
                 self.metrics.follow_failed();
                 if let Some(left_out) = self.metrics.log_limit().pass("follow") {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, left_out, "changes in the database cannot be followed");
+                    tracing::warn!(error, left_out, "failed to follow changes in the database");
                 }
             }
         }
@@ -317,27 +334,27 @@ fn report(before: &Snapshot, now: &Snapshot) {
     let present: HashSet<&TableFault> = now.faults().collect();
     let mut new: Vec<&TableFault> = now.faults().filter(|fault| !known.contains(fault)).collect();
     if new.len() > REPORTED {
-        tracing::error!(rows = new.len(), "many rows were altered past the servers; the first of them follow");
+        tracing::error!(rows = new.len(), "many rows were altered outside the servers; the first ones follow");
         new.truncate(REPORTED);
     }
     new.into_iter().for_each(raise_alarm);
     let gone = known.difference(&present).count();
     if gone > 0 {
-        tracing::info!(faults = gone, "faults of stored rows are gone");
+        tracing::info!(faults = gone, "the faults of stored rows are resolved");
     }
 }
 
 fn raise_alarm(fault: &TableFault) {
     match fault {
         TableFault::Altered { table, row } => {
-            tracing::error!(table, row, "a row was written or altered past the servers: it is disabled");
+            tracing::error!(table, row, "a row was written or altered outside the servers: it is disabled");
         }
         TableFault::Malformed { table, row, reason } => {
             tracing::error!(table, row, reason, "a row cannot be read: it is disabled");
         }
         TableFault::Incomplete { table } => tracing::error!(
             table,
-            "rows were removed or put back past the servers, or are sealed under another master key: without a confirmed view nothing is issued"
+            "rows were removed or restored outside the servers, or are sealed under another master key: no token is issued without a confirmed view"
         ),
     }
 }

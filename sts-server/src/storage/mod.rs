@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 mod audit_bounds;
+mod audit_rows;
 mod coded;
 mod codes;
 mod columns;
@@ -23,28 +24,29 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
+pub use audit_rows::{AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow};
 pub use codes::RowCodes;
 pub use expiry::{CLOCK_MARGIN, forget_at};
 pub use rows::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditRow, Changed, CodedRow, DatabaseState, EntryChange, EntryKind, EntryRow,
-    Fresh, FreshState, KeyChanges, KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow,
-    RowCode, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
+    AuditKeyRow, Changed, CodedRow, DatabaseState, EntryChange, EntryKind, EntryRow, Fresh, FreshState, KeyChanges,
+    KeyRow, KeyState, OneTimeValue, Origin, RecordRows, RevocationKind, RevocationRow, RowCode, Stored, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 
 /// An error of the database or of its content.
 #[derive(Debug, Error)]
 pub enum StorageError {
     /// The database is unreachable, overloaded or shutting down. The same call may succeed later.
-    #[error("the database is out of reach")]
+    #[error("the database cannot be reached")]
     Unavailable(#[source] sqlx::Error),
     /// No host of the database can be used. The message names each host, and no password.
     #[error("cannot connect to the database")]
     Connect(#[source] postgres::ConnectError),
     /// The database returned an unexpected error: a bug of this service or bad content.
-    #[error("the database answered with an error")]
+    #[error("the database returned an error")]
     Broken(#[source] sqlx::Error),
     /// A schema migration failed.
-    #[error("the database could not be migrated")]
+    #[error("failed to migrate the database")]
     Migration(#[source] sqlx::migrate::MigrateError),
     /// A row has content that no version of this service writes.
     #[error("a row of {table} is malformed: {reason}")]
@@ -67,7 +69,7 @@ pub enum StorageError {
     #[error("the rows of the database have no codes: review them, then seal them with `sts-server registry accept`")]
     Unsealed,
     /// The scheme of the database URL is not supported.
-    #[error("the database URL is not served: it must begin with sqlite: or postgres:")]
+    #[error("unsupported database URL: it must begin with sqlite: or postgres:")]
     Url,
 }
 
@@ -217,13 +219,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// recorded or was purged.
     async fn ancestors(&self, jti: &str) -> Result<Option<Vec<TokenReference>>, StorageError>;
 
-    /// Returns up to `limit` matching audit rows, oldest first (by `id`). A page ends early once
-    /// its bodies reach [`AUDIT_PAGE_BYTES`].
+    /// Returns up to `limit` matching audit rows, ordered by `id`.
     ///
-    /// A caller that continues from the last `id` misses no row. The read takes no lock that blocks
-    /// writers. A search by time may miss events that differ by more than three minutes from the
-    /// order of their ids.
-    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError>;
+    /// A page ends early once its bodies reach [`AUDIT_PAGE_BYTES`], and after a bounded number of
+    /// rows that were read and did not match. A page without rows can therefore have a next page.
+    ///
+    /// A caller that continues from the last `id`, oldest first, misses no row. The read takes no
+    /// lock that blocks writers. A search by time may miss events that differ by more than three
+    /// minutes from the order of their ids.
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError>;
 
     /// Returns up to `limit` audit rows after the given place, ordered by (writer,
     /// `writer_sequence`). For verification. A page ends early once its bodies reach

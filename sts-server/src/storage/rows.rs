@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::MAC_BYTES;
+use super::AuditRow;
 
 /// The version of a set of rows: a counter that every change raises, and a random value drawn by
 /// every raise.
@@ -100,10 +100,10 @@ pub enum TableFault {
 impl fmt::Display for TableFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Altered { table, row } => write!(f, "{table}: {row:?} was written or altered past the servers"),
+            Self::Altered { table, row } => write!(f, "{table}: {row:?} was written or altered outside the servers"),
             Self::Malformed { table, row, reason } => write!(f, "{table}: {row:?} cannot be read: {reason}"),
             Self::Incomplete { table } => {
-                write!(f, "{table}: rows were removed or put back past the servers")
+                write!(f, "{table}: rows were removed or restored outside the servers")
             }
         }
     }
@@ -370,101 +370,6 @@ pub struct TokenRow {
     pub issued_at: Timestamp,
     /// The time from which the row may be deleted: [`forget_at`](super::forget_at) of the token's expiry.
     pub expires_at: Timestamp,
-}
-
-/// An audit event, sealed into its writer's chain; (writer, `writer_sequence`) is unique.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditRow {
-    /// The writer whose chain contains the row.
-    pub writer: String,
-    /// The row's place in that chain, from 1 without gaps.
-    pub writer_sequence: i64,
-    /// The time of the event.
-    pub at: Timestamp,
-    /// The correlation id of the request, for search.
-    pub correlation_id: Option<String>,
-    /// The `txn` of the transaction, for search.
-    pub txn: Option<String>,
-    /// The `jti` of the token, for search.
-    pub jti: Option<String>,
-    /// The event as JSON: the text that the code covers.
-    pub body: String,
-    /// The code of this row and of the preceding row in the chain.
-    pub mac: [u8; MAC_BYTES],
-}
-
-/// An audit row with its place in the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAuditRow {
-    /// A number that grows from row to row, with gaps. The code does not cover it.
-    pub id: i64,
-    /// The content of the row.
-    pub row: UncheckedAuditRow,
-}
-
-/// An audit row as stored. It may have been edited in the database, so nothing about it is assumed.
-/// A malformed row must not hide the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UncheckedAuditRow {
-    /// The writer whose chain contains the row.
-    pub writer: String,
-    /// The row's place in that chain.
-    pub writer_sequence: i64,
-    /// The time of the event, in milliseconds since the epoch.
-    pub at: i64,
-    /// The correlation id of the request.
-    pub correlation_id: Option<String>,
-    /// The `txn` of the transaction.
-    pub txn: Option<String>,
-    /// The `jti` of the token.
-    pub jti: Option<String>,
-    /// The event as JSON; empty when it is longer than [`AUDIT_PAGE_BYTES`](super::AUDIT_PAGE_BYTES).
-    pub body: String,
-    /// The code of the row, of any length.
-    pub mac: Vec<u8>,
-}
-
-impl UncheckedAuditRow {
-    /// Returns the row as it was written, or `None` if no server writes such a row.
-    #[must_use]
-    pub fn well_formed(&self) -> Option<AuditRow> {
-        Some(AuditRow {
-            writer: self.writer.clone(),
-            writer_sequence: self.writer_sequence,
-            at: Timestamp::from_millisecond(self.at).ok()?,
-            correlation_id: self.correlation_id.clone(),
-            txn: self.txn.clone(),
-            jti: self.jti.clone(),
-            body: self.body.clone(),
-            mac: self.mac.as_slice().try_into().ok()?,
-        })
-    }
-}
-
-/// The last row of a writer's chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditHead {
-    /// The writer of the chain.
-    pub writer: String,
-    /// The place of its last row.
-    pub writer_sequence: i64,
-    /// The stored code of its last row.
-    pub mac: Vec<u8>,
-}
-
-/// A selection of audit rows. An absent field selects all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditFilter {
-    /// Only rows with a greater id.
-    pub after_id: Option<i64>,
-    /// Only events at or after this time.
-    pub since: Option<Timestamp>,
-    /// Only events of this correlation id.
-    pub correlation_id: Option<String>,
-    /// Only events of this transaction.
-    pub txn: Option<String>,
-    /// Only events of this token.
-    pub jti: Option<String>,
 }
 
 /// The findings of the record transaction before it writes.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
-use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sts_jose::error_chain;
 use tracing::field::{Field, Visit};
@@ -20,35 +20,28 @@ use crate::environment;
 /// The default filter, if `STS_LOG` selects no other.
 const DEFAULT_FILTER: &str = "info";
 
-/// True for JSON. The configuration sets it, but events may be logged before the configuration is
-/// read.
-static JSON: AtomicBool = AtomicBool::new(false);
+/// The message of the event of a refused request.
+pub(crate) const REFUSED: &str = "a request was refused";
+
+/// The present format. The configuration sets it, but events may be logged before the
+/// configuration is read.
+static FORMAT: AtomicU8 = AtomicU8::new(LogFormat::Human as u8);
 
 /// The format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// A line of plain text.
     Human,
     /// A JSON object on each line.
     Json,
+    /// Plain text, with a short line for a refused request. For a person who tries the service.
+    #[serde(skip)]
+    Brief,
+    /// Plain text, without refused requests.
+    #[serde(skip)]
+    Quiet,
 }
-
-impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "human" => Ok(Self::Human),
-            "json" => Ok(Self::Json),
-            _ => Err(UnknownLogFormat),
-        }
-    }
-}
-
-/// The named log format does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such log format")]
-pub struct UnknownLogFormat;
 
 /// Starts logging to standard error. The lines are plain text until [`choose_format`] is called.
 ///
@@ -71,7 +64,7 @@ pub fn start_logs() {
 
 /// Sets the format of all later lines in this process's log.
 pub fn choose_format(format: LogFormat) {
-    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+    FORMAT.store(format as u8, Ordering::Relaxed);
 }
 
 struct Chosen {
@@ -84,12 +77,37 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if JSON.load(Ordering::Relaxed) {
-            write_json(writer, event)
-        } else {
-            self.human.format_event(context, writer, event)
+        let format = FORMAT.load(Ordering::Relaxed);
+        if format == LogFormat::Json as u8 {
+            return write_json(writer, event);
         }
+        let is_short = format == LogFormat::Brief as u8 || format == LogFormat::Quiet as u8;
+        if is_short && let Some(refusal) = refusal(event) {
+            return if format == LogFormat::Quiet as u8 { Ok(()) } else { write_refusal(writer, &refusal) };
+        }
+        self.human.format_event(context, writer, event)
     }
+}
+
+/// Returns the fields of the event of a refused request.
+fn refusal(event: &Event<'_>) -> Option<Map<String, Value>> {
+    let mut object = Object::default();
+    event.record(&mut object);
+    (object.0.get("message").and_then(Value::as_str) == Some(REFUSED)).then_some(object.0)
+}
+
+/// Writes the time of day, the agent, the reason, its detail and the correlation id.
+fn write_refusal(mut writer: Writer<'_>, refusal: &Map<String, Value>) -> fmt::Result {
+    let mut at = String::new();
+    SystemTime.format_time(&mut Writer::new(&mut at))?;
+    let time = at.get(11..19).unwrap_or(&at);
+    let field = |name: &str| refusal.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (red, plain) = if writer.has_ansi_escapes() { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
+    let agent = Some(field("claimed_client_id")).filter(|agent| !agent.is_empty()).unwrap_or("no agent");
+    let (reason, detail, correlation_id) = (field("reason"), field("detail"), field("correlation_id"));
+    let text =
+        format!("{agent}  {reason}: {detail}  [{correlation_id}]").escape_debug().to_string().replace("\\\"", "\"");
+    writeln!(writer, "{time}  {red}refused{plain}   {text}")
 }
 
 /// Writes `at`, `level`, `target`, `message` and the event's own fields as a single object.
@@ -185,7 +203,7 @@ mod tests {
         let written = Shared::default();
         let sink = written.clone();
         let subscriber = tracing_subscriber::fmt().event_format(JsonOnly).with_writer(move || sink.clone()).finish();
-        let error = io::Error::other(UnknownLogFormat);
+        let error = io::Error::other("there is no such log format");
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -202,7 +220,7 @@ mod tests {
         assert!(line["at"].take().as_str().unwrap().ends_with('Z'));
         assert!(line["target"].take().as_str().unwrap().ends_with("logs::tests"));
         let expected = serde_json::json!({
-            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "there is no such log format",
+            "at": null, "level": "warn", "target": null, "message": "it failed", "error": "unknown log format",
             "reason": "a\n\"b\"", "decisions": 3,
         });
         assert_eq!(line, expected);

@@ -57,10 +57,10 @@ struct Exporting {
 #[derive(Debug, Error)]
 pub enum TracesError {
     /// The HTTP client could not be created.
-    #[error("the HTTP client for traces cannot be made")]
+    #[error("failed to create the HTTP client for traces")]
     Http(#[from] HttpClientError),
     /// The exporter rejected the configuration.
-    #[error("the exporter of traces cannot be made")]
+    #[error("failed to create the exporter of traces")]
     Exporter(#[from] ExporterBuildError),
 }
 
@@ -181,8 +181,8 @@ impl Traces {
         let ended = tokio::task::spawn_blocking(move || exporting.provider.shutdown_with_timeout(FLUSH)).await;
         match ended {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the last traces were not sent"),
-            Err(error) => tracing::warn!(%error, "the last traces were not sent"),
+            Ok(Err(error)) => tracing::warn!(%error, "failed to send the last traces"),
+            Err(error) => tracing::warn!(%error, "failed to send the last traces"),
         }
     }
 }
@@ -232,7 +232,7 @@ impl Collector {
     fn failed(&self, error: &str) {
         self.metrics.trace_failed();
         if !self.failing.swap(true, Ordering::Relaxed) {
-            tracing::warn!(error, "the receiver of traces does not take them");
+            tracing::warn!(error, "the collector rejected a batch of traces");
         }
     }
 }

@@ -21,13 +21,13 @@ pub enum SubjectError {
     #[error("a claim of the subject token is malformed")]
     Claim(#[from] ClaimError),
     /// The token of an outside issuer is not trusted, or cannot be checked now.
-    #[error("the subject token is not believed")]
+    #[error("the subject token is not trusted")]
     Trust(#[source] TrustError),
     /// The token names this service as issuer, but no key of this service signed it.
     #[error("no key of this service signed the subject token")]
     NotOurs,
     /// The token of this service is expired or not yet valid.
-    #[error("the subject token is not alive now")]
+    #[error("the subject token is not valid now")]
     Time(#[source] TimeError),
     /// The token of this service has claims that this service does not write.
     #[error("the claims of the subject token are not those that this service writes")]
@@ -39,22 +39,22 @@ pub enum SubjectError {
     #[error("the subject token is bound to a key (cnf), which is not honoured")]
     Bound,
     /// The token is a service account's own.
-    #[error("the token of a service account is no subject token")]
+    #[error("the token of a service account cannot be a subject token")]
     ServiceAccount,
     /// The token is not addressed to the agent that presents it.
     #[error("the subject token is not addressed to {0:?}")]
     NotAddressed(String),
     /// The `sub` is absent, empty, too long, or contains control characters.
-    #[error("sub of the subject token is absent, empty, too long or holds control characters")]
+    #[error("sub of the subject token is absent, empty, too long or contains control characters")]
     Sub,
     /// The `sub` is the id or the workload of an agent.
     #[error("sub of the subject token is the id or the workload of an agent")]
     SubIsAnAgent,
     /// The `jti` is empty, too long, or contains control characters.
-    #[error("jti of the subject token is empty, too long or holds control characters")]
+    #[error("jti of the subject token is empty, too long or contains control characters")]
     Jti(#[from] JtiError),
     /// The token does not have the issuer's tenant claim.
-    #[error("the subject token has no value where the issuer's tenant_claim says")]
+    #[error("the subject token has no value in the claim that the issuer's tenant_claim names")]
     TenantMissing,
     /// The tenant claim is not a single value.
     #[error("the tenant claim of the subject token cannot be used")]
@@ -63,7 +63,7 @@ pub enum SubjectError {
     #[error("the tenant of the subject token is malformed")]
     Tenant(#[source] TenantError),
     /// The issuer may not assert this tenant, or must assert a tenant.
-    #[error("the tenant of the subject token is outside of the tenants of its issuer")]
+    #[error("the tenant of the subject token is not among the tenants of its issuer")]
     TenantOutside,
     /// The scope claim has a value that is not a scope.
     #[error("the scope claim of the subject token is malformed")]
@@ -81,13 +81,13 @@ pub enum SubjectError {
     #[error("may_act of the subject token is malformed")]
     MayAct,
     /// The issuer that first named the user is no longer registered, or is disabled.
-    #[error("the issuer of the user is not registered, or disabled")]
+    #[error("the issuer of the user is disabled or not registered")]
     PrincipalIssuer,
     /// The agent that the token was issued to is no longer registered, or is disabled.
-    #[error("the current actor of the subject token is not registered, or disabled")]
+    #[error("the current actor of the subject token is disabled or not registered")]
     CurrentActor,
     /// No enabled delegation would still allow the token.
-    #[error("the delegation that allowed the subject token is registered no more, disabled, or covers it no longer")]
+    #[error("the delegation that allowed the subject token was removed or disabled, or no longer covers it")]
     Delegation,
     /// The issuer names workloads, and no delegation lists it as an issuer of users.
     #[error("the issuer of the subject token names workloads, and no delegation lists it in issuers")]

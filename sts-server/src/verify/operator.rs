@@ -46,10 +46,10 @@ pub struct VerifiedOperator {
 #[derive(Debug, Error)]
 pub enum OperatorError {
     /// The token is not a JWT.
-    #[error("no JWT")]
+    #[error("not a JWT")]
     Parse(#[source] ParseError),
     /// The token is not trusted, or cannot be checked now.
-    #[error("not believed")]
+    #[error("not trusted")]
     Trust(#[source] TrustError),
     /// The `typ` marks another kind of token.
     #[error("its typ is that of another kind of token")]
@@ -61,10 +61,10 @@ pub enum OperatorError {
     #[error("a claim is malformed")]
     Claim(#[from] ClaimError),
     /// The token is addressed to another service.
-    #[error("addressed to others")]
+    #[error("addressed to another audience")]
     NotAddressed,
     /// The `sub` is missing or not a valid name.
-    #[error("its sub is missing or no name")]
+    #[error("its sub is missing or malformed")]
     Sub,
     /// The `jti` is not a valid name.
     #[error("its jti is not accepted")]

@@ -17,8 +17,9 @@ pub(super) async fn subject(
 ) -> Result<VerifiedSubject, SubjectError> {
     let believed = context.trusted.believe(context.registry, token, context.now).await.map_err(SubjectError::Trust)?;
     let typ = believed.token.header().typ.as_deref();
-    let is_svid = || believed.issuer.issuer.trust_domain().is_some() && Slot::JwtSvid.accepts(typ);
-    if !declared_slot(declared).accepts(typ) && !is_svid() {
+    let is_svid = believed.issuer.issuer.trust_domain().is_some();
+    let slot = if is_svid { Slot::JwtSvid } else { declared_slot(declared) };
+    if !slot.accepts(typ) {
         return Err(SubjectError::Typ);
     }
     let claims = believed.token.claims();

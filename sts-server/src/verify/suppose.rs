@@ -4,8 +4,9 @@ use jiff::SignedDuration;
 use sts_protocol::{Act, Scope, SubjectId, Tenant, is_name};
 
 use super::{SubjectError, VerifyContext};
+use crate::keys::TrustError;
 use crate::policy::{Authentication, HeldScope, Subject};
-use crate::registry::{Issuer, ScopesFrom};
+use crate::registry::{Issuer, IssuerNameError, ScopesFrom};
 use crate::storage::TokenReference;
 
 /// An operator's description of a user and their token.
@@ -31,8 +32,11 @@ pub struct SupposedSubject {
 /// # Errors
 /// [`SubjectError`] if no agent could present such a token.
 pub fn suppose(context: &VerifyContext<'_>, supposed: SupposedSubject) -> Result<Subject, SubjectError> {
-    let issuer = context.registry.issuer(&supposed.issuer).filter(|issuer| !issuer.disabled);
-    let issuer = issuer.ok_or(SubjectError::PrincipalIssuer)?;
+    let unknown = || SubjectError::Trust(TrustError::Issuer(IssuerNameError::Unknown));
+    let issuer = context.registry.issuer(&supposed.issuer).ok_or_else(unknown)?;
+    if issuer.disabled {
+        return Err(SubjectError::Trust(TrustError::IssuerDisabled));
+    }
     let iss = issuer.supposed_iss(&supposed.issuer, supposed.tenant.as_ref());
     let sub = format!("{}{}", issuer.subject_prefix, supposed.sub);
     if !is_name(&supposed.sub) || !is_name(&sub) {

@@ -106,7 +106,7 @@ async fn refusals_of_an_operator_beyond_its_bound_are_counted_and_not_stored() {
     }
     assert_eq!(harness.audit_count().await, before + 2);
     harness.server.sts().record_last_suppressed_refusals().await;
-    let rows = harness.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log");
+    let rows = harness.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log").rows;
     let event: Event = serde_json::from_str(&rows.last().expect("an event").row.body).expect("an event");
     assert_eq!((event.event, event.count), (EventKind::RefusalsSuppressed, Some(3)));
     assert_eq!((event.admin.as_deref(), event.reason.as_deref()), (Some("reader"), Some("not_found")));
@@ -123,7 +123,7 @@ async fn a_change_of_many_entries_is_several_events_and_none_is_left_out() {
                 }
             })
             .await;
-        let rows = harness.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log");
+        let rows = harness.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log").rows;
         let new = rows.iter().skip(usize::try_from(before).expect("a count"));
         let events: Vec<Event> = new.map(|row| serde_json::from_str(&row.row.body).expect("an event")).collect();
         assert!(events.len() > 1, "{events:?}");
@@ -147,10 +147,12 @@ async fn the_log_is_searched_and_read_page_by_page() {
             assert_eq!(answer.status, 200, "{query}: {}", answer.text());
             answer.json
         };
+        let jti = claims["jti"].as_str().expect("a name");
         for query in [
             format!("correlation_id={correlation_id}"),
             format!("jti={}", claims["jti"].as_str().expect("a name")),
             format!("txn={}&since=1h", claims["txn"].as_str().expect("a name")),
+            format!("sub=alice&agent=coordinator&tenant=acme&target=inventory&outcome=allowed&since=1h&jti={jti}"),
         ] {
             let found = ask(&query).await;
             assert_eq!(found["events"].as_array().expect("events").len(), 1, "{query}: {found}");
@@ -165,8 +167,31 @@ async fn the_log_is_searched_and_read_page_by_page() {
             cursor = format!("&cursor={next}");
         }
         assert_eq!(json!(paged), all["events"]);
+        let (mut followed, mut after): (Vec<Value>, String) = (Vec::new(), "0".to_owned());
+        while followed.len() < paged.len() {
+            let page = ask(&format!("limit=2&after={after}")).await;
+            followed.extend(page["events"].as_array().expect("events").iter().cloned());
+            after = page["next"].as_str().expect("a cursor").to_owned();
+        }
+        followed.reverse();
+        assert_eq!(followed, paged);
+        assert_eq!(after, all["first"].as_str().expect("the cursor of the latest event"));
+        let end = ask(&format!("after={after}")).await;
+        assert_eq!((end["events"].as_array().map(Vec::len), &end["next"]), (Some(0), &json!(after)));
         assert!(paged.len() >= 3, "the registry was applied, and two tokens issued: {paged:?}");
-        for query in ["limit=0", "limit=1001", "limit=x", "since=yesterday", "cursor=x", "txm=a", "jti=a&jti=b"] {
+        for query in [
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "since=yesterday",
+            "until=0s",
+            "outcome=maybe",
+            "cursor=x",
+            "after=x",
+            "cursor=1&after=1",
+            "txm=a",
+            "jti=a&jti=b",
+        ] {
             let request = harness.admin("GET", &format!("/audit?{query}")).by("reader");
             assert_refused(&harness, query, request, 400, "parameters_malformed").await;
         }

@@ -181,7 +181,7 @@ async fn no_change_leaves_the_registry_at_fault() {
         make(&harness, "/delegations/coordinator-%3Erobot", &delegation).await;
         let delete = harness.admin("DELETE", "/agents/robot").by("admin").header("if-match", "*");
         let answer = assert_refused(&harness, "its delegation stays", delete, 409, "registry_at_fault").await;
-        assert!(answer.text().contains("\\\"robot\\\" of a delegation is no agent"), "{}", answer.text());
+        assert!(answer.text().contains("\\\"robot\\\" of a delegation is not an agent"), "{}", answer.text());
         let overlapping = harness.admin("PUT", "/delegations/coordinator-%3Erobot%232").by("admin").if_new();
         let overlapping = overlapping.json(&delegation);
         assert_refused(&harness, "covers the same", overlapping, 422, "body_at_fault").await;

@@ -155,7 +155,7 @@ async fn what_the_registry_does_not_know_is_not_revoked_unless_it_is_meant() {
             (json!({ "tenant": "acmee" }), "/tenant", "did you mean \"acme\"?"),
             (json!({ "sub": "alice", "issuer": misspelt }), "/issuer", idp.as_str()),
             (json!({ "jti": "j", "issuer": misspelt }), "/issuer", idp.as_str()),
-            (json!({ "jti": "j" }), "/jti", "a token of another issuer is named together with its issuer"),
+            (json!({ "jti": "j" }), "/jti", "for a token of another issuer, give its issuer too"),
             (json!({ "jti": "j", "issuer": harness.issuer() }), "/jti", "add \"unknown\": true"),
             (json!({ "agent": "inventry", "hold": true, "unknown": false }), "/agent", "did you mean"),
         ] {

@@ -21,7 +21,7 @@ async fn apply_shows_then_changes_then_finds_nothing_to_change() {
     }
 
     let again = shop.folder.run(&["apply", "registry.toml"]).await;
-    assert_eq!(again.ended_with(0), "nothing differs\n");
+    assert_eq!(again.ended_with(0), "no changes\n");
 }
 
 #[tokio::test]

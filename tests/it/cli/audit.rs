@@ -21,10 +21,10 @@ async fn audit_lists_the_events_of_one_request() {
     listed.ended_with(0);
     let events = listed.json();
     assert_eq!(events.len(), 2, "{events:?}");
-    assert_eq!(events[0]["event"], "token.issued");
-    assert_eq!(events[0]["jti"], claims(&token)["jti"]);
-    assert_eq!(events[1]["event"], "token.refused");
-    assert_eq!(events[1]["reason"], "subject_malformed");
+    assert_eq!(events[0]["event"], "token.refused", "the newest first");
+    assert_eq!(events[0]["reason"], "subject_malformed");
+    assert_eq!(events[1]["event"], "token.issued");
+    assert_eq!(events[1]["jti"], claims(&token)["jti"]);
 
     assert!(
         events.iter().all(|event| event["duration_micros"].as_u64().is_some_and(|micros| micros > 0)),
@@ -33,7 +33,8 @@ async fn audit_lists_the_events_of_one_request() {
 
     let all = shop.folder.run(&["audit", "list"]).await;
     assert!(
-        all.ended_with(0).contains("for alice  of https://login.example.com  by coordinator  to inventory"),
+        in_a_row(all.ended_with(0))
+            .contains("token.issued coordinator -> inventory for alice of https://login.example.com"),
         "{all:?}"
     );
     let other = shop.folder.run(&["audit", "list", "--correlation", "another", "--json"]).await;
@@ -74,7 +75,7 @@ async fn the_story_of_a_correlation_id_tells_every_hop_of_every_transaction() {
     assert!(of_none.contains("refused  coordinator -> inventory  reason subject_malformed  took "), "{text}");
 
     let other = shop.folder.run(&["audit", "list", "--correlation", "another"]).await;
-    assert_eq!(other.ended_with(0), "nothing is recorded under another\n");
+    assert_eq!(other.ended_with(1), "no event has the correlation id another\n");
 }
 
 #[tokio::test]
@@ -94,6 +95,65 @@ async fn audit_follows_events_as_they_happen() {
     let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(event["sub"], "alice");
     follow.kill().await.expect("it is ours");
+}
+
+#[tokio::test]
+async fn audit_follow_continues_after_its_cursor_and_loses_nothing() {
+    let (shop, _server) = Shop::serving().await;
+    let all = shop.folder.run(&["audit", "list", "--json"]).await.json();
+    let mut seen: Vec<(i64, serde_json::Value)> = Vec::new();
+    for round in 1..=2 {
+        shop.token().await;
+        let after = seen.last().map_or(0, |(cursor, _)| *cursor).to_string();
+        let mut follow = command(&shop.folder.path("")).await;
+        follow.args(["audit", "follow", "--after", &after, "--json", "--config", "sts.toml"]).stdout(Stdio::piped());
+        let mut follow = follow.spawn().expect("it starts");
+        let mut lines = BufReader::new(follow.stdout.take().expect("it is piped")).lines();
+        while seen.len() < all.len() + round {
+            let line = lines.next_line().await.expect("it is text").expect("a line");
+            let mut event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            let cursor = event.as_object_mut().and_then(|event| event.remove("cursor")).expect("a cursor");
+            seen.push((cursor.as_i64().expect("a number"), event));
+        }
+        follow.kill().await.expect("it is ours");
+    }
+    let listed = shop.folder.run(&["audit", "list", "--json"]).await.json();
+    let oldest_first: Vec<serde_json::Value> = listed.into_iter().rev().collect();
+    assert_eq!(seen.into_iter().map(|(_, event)| event).collect::<Vec<_>>(), oldest_first);
+}
+
+#[tokio::test]
+async fn audit_list_selects_by_user_agent_tenant_target_outcome_and_time() {
+    let (shop, _server) = Shop::serving().await;
+    shop.token().await;
+    shop.exchange("no token").await;
+    shop.folder.run(&["revoke", "--agent", "inventory"]).await.ended_with(0);
+    let kinds = async |filter: &[&str]| {
+        let listed = shop.folder.run(&[&["audit", "list", "--json"], filter].concat()).await;
+        listed.ended_with(0);
+        listed.json().iter().map(|event| event["event"].as_str().expect("a kind").to_owned()).collect::<Vec<_>>()
+    };
+    for (filter, expected) in [
+        (vec!["--sub", "alice"], vec!["token.issued"]),
+        (vec!["--sub", "alic"], vec![]),
+        (vec!["--agent", "coordinator"], vec!["token.refused", "token.issued"]),
+        (vec!["--agent", "inventory"], vec!["revoked"]),
+        (vec!["--tenant", "acme"], vec!["token.issued"]),
+        (vec!["--target", "inventory"], vec!["token.refused", "token.issued"]),
+        (vec!["--outcome", "refused"], vec!["token.refused"]),
+        (vec!["--agent", "coordinator", "--outcome", "allowed"], vec!["token.issued"]),
+        (vec!["--agent", "coordinator", "--limit", "1"], vec!["token.refused"]),
+        (vec!["--agent", "coordinator", "--since", "1h"], vec!["token.refused", "token.issued"]),
+        (vec!["--agent", "coordinator", "--until", "1h"], vec![]),
+        (vec!["--agent", "coordinator", "--since", "2001-01-01T00:00:00Z", "--until", "2001-01-02T00:00:00Z"], vec![]),
+    ] {
+        assert_eq!(kinds(&filter).await, expected, "{filter:?}");
+    }
+    for filter in [["--outcome", "maybe"], ["--since", "yesterday"], ["--until", "0s"], ["--limit", "0"]] {
+        shop.folder.run(&[&["audit", "list"], filter.as_slice()].concat()).await.ended_with(2);
+    }
+    let listed = shop.folder.run(&["audit", "list", "--limit", "2"]).await;
+    assert!(listed.ended_with(0).contains("these are the latest 2 events; --limit shows more"), "{listed:?}");
 }
 
 #[tokio::test]
@@ -149,7 +209,7 @@ async fn a_malformed_row_is_named_and_hides_no_other() {
     assert_eq!(listed.len(), whole);
     let malformed: Vec<_> =
         listed.iter().filter_map(|row| row["malformed"].as_i64().zip(row["writer_sequence"].as_i64())).collect();
-    assert_eq!(malformed.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), [2, 3, 4, 5], "{listed:?}");
+    assert_eq!(malformed.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), [5, 4, 3, 2], "{listed:?}");
     let in_words = shop.folder.run(&["audit", "list"]).await;
     assert_eq!(in_words.ended_with(0).matches("malformed: row ").count(), 4, "{in_words:?}");
     let exported = shop.folder.run(&["audit", "export"]).await;
@@ -162,22 +222,23 @@ async fn a_malformed_row_is_named_and_hides_no_other() {
 async fn audit_list_says_what_was_revoked_and_what_changed() {
     let (shop, _server) = Shop::serving().await;
     for (revoked, line) in [
-        (vec!["--agent", "inventory"], "revoked  agent inventory"),
-        (vec!["--tenant", "acme"], "revoked  tenant acme"),
-        (vec!["--sub", "alice", "--issuer", super::IDP], "revoked  user alice  of https://login.example.com"),
-        (vec!["--txn", "t-1"], "revoked  txn t-1"),
-        (vec!["--jti", "j-1", "--unknown"], "revoked  jti j-1"),
+        (vec!["--agent", "inventory"], "revoked agent inventory"),
+        (vec!["--tenant", "acme"], "revoked tenant acme"),
+        (vec!["--sub", "alice", "--issuer", super::IDP], "revoked user alice of https://login.example.com"),
+        (vec!["--txn", "t-1"], "revoked txn t-1"),
+        (vec!["--jti", "j-1", "--unknown"], "revoked jti j-1"),
     ] {
         shop.folder.run(&[vec!["revoke"], revoked.clone()].concat()).await.ended_with(0);
         let listed = shop.folder.run(&["audit", "list"]).await;
-        assert!(listed.ended_with(0).contains(line), "{line}: {listed:?}");
+        assert!(in_a_row(listed.ended_with(0)).contains(line), "{line}: {listed:?}");
         let named: Vec<&str> = revoked.into_iter().filter(|argument| *argument != "--unknown").collect();
         shop.folder.run(&[vec!["revoke"], named, vec!["--lift"]].concat()).await.ended_with(0);
         let listed = shop.folder.run(&["audit", "list"]).await;
-        assert!(listed.ended_with(0).contains(&line.replace("revoked  ", "revocation.lifted  ")), "{line}: {listed:?}");
+        let lifted = line.replace("revoked ", "revocation.lifted ");
+        assert!(in_a_row(listed.ended_with(0)).contains(&lifted), "{line}: {listed:?}");
     }
     let listed = shop.folder.run(&["audit", "list"]).await;
-    assert!(listed.ended_with(0).contains("registry.changed  detail add issuer "), "{listed:?}");
+    assert!(in_a_row(listed.ended_with(0)).contains("registry.changed add issuer "), "{listed:?}");
 }
 
 #[tokio::test]
@@ -244,6 +305,27 @@ async fn audit_export_writes_every_row_as_it_is_stored() {
         assert_eq!(row["mac"].as_str().map(str::len), Some(64), "{row}");
         assert!(row["body"].as_str().is_some_and(|body| body.starts_with('{')), "{row}");
     }
+}
+
+#[tokio::test]
+async fn a_listed_event_is_aligned_and_fits_a_terminal() {
+    let (shop, _server) = Shop::serving().await;
+    shop.token().await;
+    assert_eq!(shop.exchange("no token").await["error"], "invalid_request");
+    let listed = shop.folder.run(&["audit", "list"]).await;
+    let text = listed.ended_with(0);
+    for line in text.lines() {
+        assert!(line.len() <= 80, "{line}");
+        let (at, kind) = (line.get(..22).unwrap_or_default(), line.get(22..23).unwrap_or_default());
+        let is_head = at.len() == 22 && at.ends_with("Z  ") && !at.contains('.') && kind != " ";
+        assert!(is_head || (at.trim().is_empty() && kind != " "), "not aligned: {line}");
+    }
+    assert!(in_a_row(text).contains("token.refused coordinator -> inventory reason subject_malformed"), "{text}");
+}
+
+/// The words of a text that was wrapped.
+fn in_a_row(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Changes the database behind the server's back, as its administrator could.

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use sts_tests::postgres;
+use sts_tests::{not_checked, postgres};
 
 use super::{Shop, claims};
 
@@ -10,12 +10,12 @@ use super::{Shop, claims};
 fn tool(shop: &Shop, program: &str, arguments: &[&str]) -> Option<Output> {
     let output = Command::new(program).args(arguments).current_dir(shop.folder.path("")).output();
     let Ok(output) = output else {
-        eprintln!("not checked: {program} is not installed, so no backup was restored");
+        not_checked(&format!("a backup and its restore ({program} is not installed)"));
         return None;
     };
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     if told.contains("server version mismatch") {
-        eprintln!("not checked: {program} is older than the server, so no backup was restored: {told}");
+        not_checked(&format!("a backup and its restore ({program} is older than the server)"));
         return None;
     }
     assert!(output.status.success(), "{program}: {told}");

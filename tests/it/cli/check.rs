@@ -96,7 +96,9 @@ async fn check_reads_the_master_key() {
     std::fs::remove_file(shop.folder.path("master.key")).expect("it was there");
     let missing = shop.folder.run(&["check"]).await;
     assert!(
-        missing.ended_with(1).contains("master.key: error: the master key file master.key cannot be used: "),
+        missing
+            .ended_with(1)
+            .contains("master.key: error: the master key file master.key cannot be used; for a new database"),
         "{missing:?}"
     );
     std::os::unix::fs::symlink("/dev/zero", shop.folder.path("master.key")).expect("a link");
@@ -105,7 +107,10 @@ async fn check_reads_the_master_key() {
     std::fs::remove_file(shop.folder.path("master.key")).expect("it was there");
     shop.folder.write("master.key", "c2hvcnQ=\n");
     let short = shop.folder.run(&["check"]).await;
-    assert!(short.ended_with(1).contains("does not hold one line, the base64 of 32 bytes"), "{short:?}");
+    assert!(
+        short.ended_with(1).contains("must hold one line, the base64 of 32 bytes, but holds the base64 of 5 bytes"),
+        "{short:?}"
+    );
 }
 
 #[tokio::test]
@@ -182,9 +187,9 @@ async fn check_online_asks_for_every_key_set_and_tells_which_is_out_of_reach() {
         "error: issuer \"https://dead.example\": ".to_owned(),
         format!("{}: answered with status 500", dead.jwks_uri()),
         "error: agent \"signer\": ".to_owned(),
-        "warning: issuer \"https://empty.example\": the key \"odd\" cannot be used: it holds private members"
+        "warning: issuer \"https://empty.example\": the key \"odd\" cannot be used: it contains private members"
             .to_owned(),
-        "error: issuer \"https://empty.example\": its key set holds no key that can be used".to_owned(),
+        "error: issuer \"https://empty.example\": its key set contains no usable key".to_owned(),
     ] {
         assert!(lines.contains(&told), "{told} is not in:\n{lines}");
     }

@@ -5,28 +5,33 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::process::{command, outcome};
+use crate::process::{Outcome, command, free_address, outcome};
 
 #[tokio::test]
 async fn dev_makes_what_it_needs_once_and_uses_it_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = dev_once(folder.path()).await;
-    assert!(first.contains("sts-dev is made\n"), "{first}");
+    assert!(first.contains("made: sts-dev\n"), "{first}");
     for line in [
         "hop 1: coordinator calls inventory",
         "hop 2: inventory calls warehouse",
         "  who     alice of https://login.demo.example",
         "  acting  inventory, called by coordinator",
-        "  scope   bin:read stock:read",
+        "  scope   payroll:read profile stock:read",
+        "  scope   stock:read",
+        "  scope   bin:read",
         "  tenant  acme",
+        "  coordinator asks for the warehouse   no delegation lets it call that",
+        "  coordinator asks for payroll:read    beyond what the delegation allows",
+        "  hop 2's token, shown by coordinator  addressed to the warehouse alone",
     ] {
         assert!(first.contains(&format!("{line}\n")), "{line:?} is not in:\n{first}");
     }
 
-    let kept = ["master.key", "registry.toml", "sts.toml", "secrets.toml", "demo-issuer.key"];
+    let kept = ["master.key", "registry.toml", "secrets.toml", "demo-issuer.key"];
     let before = kept.map(|name| std::fs::read(folder.path().join("sts-dev").join(name)).expect("a file"));
     let mode = |name: &str| {
         let metadata = std::fs::metadata(folder.path().join("sts-dev").join(name)).expect("a file");
@@ -37,36 +42,169 @@ async fn dev_makes_what_it_needs_once_and_uses_it_again() {
     }
 
     let second = dev_once(folder.path()).await;
-    assert!(second.contains("sts-dev is used again\n"), "{second}");
+    assert!(second.contains("used again: sts-dev\n"), "{second}");
     let after = kept.map(|name| std::fs::read(folder.path().join("sts-dev").join(name)).expect("a file"));
     assert_eq!(before, after, "nothing that was there was made anew");
 }
 
-#[tokio::test]
-async fn the_lines_that_dev_prints_can_be_repeated_while_it_serves() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut dev = command(folder.path()).await;
-    dev.arg("dev").stdout(Stdio::piped());
-    let mut dev = dev.spawn().expect("it starts");
-    let mut lines = BufReader::new(dev.stdout.take().expect("it is piped")).lines();
-    let mut curls = Vec::new();
-    while let Some(line) = lines.next_line().await.expect("it is text") {
-        if line.starts_with("curl ") {
-            curls.push(line);
-        } else if line.starts_with("Serving on ") {
-            break;
-        }
-    }
-    assert_eq!(curls.len(), 2, "{curls:?}");
-    let issued = curl(folder.path(), &curls[0]).await;
-    assert_eq!(issued["token_type"], "Bearer", "{issued}");
-    let introspected = curl(folder.path(), &curls[1]).await;
-    assert_eq!(introspected["active"], true, "{introspected}");
-    assert_eq!(introspected["act"]["sub"], "coordinator", "{introspected}");
+/// A `dev` that serves, and the lines that it prints after the demonstration.
+struct Dev {
+    child: Child,
+    steps: Vec<String>,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
 
-    let id = dev.id().expect("it runs").to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill").success());
-    assert_eq!(dev.wait().await.expect("a status").code(), Some(0), "Ctrl-C ends it in order");
+impl Dev {
+    async fn serving(folder: &Path, arguments: &[&str]) -> Self {
+        let mut dev = command(folder).await;
+        dev.arg("dev").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = dev.spawn().expect("it starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let mut steps = Vec::new();
+        while let Some(line) = stdout.next_line().await.expect("it is text") {
+            assert!(line.chars().count() <= 80 || line.starts_with("  S="), "{line}");
+            let is_last = line.starts_with("Delete ");
+            steps.push(line);
+            if is_last {
+                break;
+            }
+        }
+        Self { child, steps, stdout, stderr }
+    }
+
+    /// The next decision that is not refused.
+    async fn line(&mut self) -> String {
+        self.stdout.next_line().await.expect("it is text").expect("it runs")
+    }
+
+    /// The next refusal.
+    async fn refusal(&mut self) -> String {
+        self.stderr.next_line().await.expect("it is text").expect("it runs")
+    }
+
+    async fn end(mut self) {
+        let id = self.child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().await.expect("kill").success());
+        assert_eq!(self.child.wait().await.expect("a status").code(), Some(0), "Ctrl-C ends it in order");
+    }
+}
+
+#[tokio::test]
+async fn the_steps_that_dev_prints_work_and_each_decision_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dev = Dev::serving(folder.path(), &[]).await;
+    let story = dev.steps.iter().find_map(|line| line.split_once("--correlation ")).expect("a story").1.to_owned();
+    let story = run(folder.path(), &["audit", "list", "-c", "sts-dev/sts.toml", "--correlation", &story]).await;
+    assert!(story.ended_with(0).contains("5 decisions, 3 refused, in 1 transaction"), "{story:?}");
+    let decoded = run(folder.path(), &["token", "decode", "@sts-dev/hop2.jwt"]).await;
+    assert!(decoded.ended_with(0).contains("bin:read"), "{decoded:?}");
+
+    let issued: Value = serde_json::from_str(&hop1(folder.path()).await).expect("JSON");
+    assert_eq!((&issued["token_type"], &issued["scope"]), (&"Bearer".into(), &"stock:read".into()), "{issued}");
+    let line = dev.line().await;
+    assert!(line.contains("  issued    coordinator -> inventory  for alice  scope stock:read  ["), "{line}");
+
+    let revoke = ["revoke", "-c", "sts-dev/sts.toml", "--sub", "alice", "--hold"];
+    run(folder.path(), &revoke).await.ended_with(0);
+    let line = dev.line().await;
+    assert!(line.contains("  revoked   user alice"), "{line}");
+    while hop1(folder.path()).await.contains("access_token") {
+        dev.line().await;
+    }
+    let line = dev.refusal().await;
+    assert!(line.contains("  refused   coordinator  subject_revoked: "), "{line}");
+    dev.end().await;
+}
+
+#[tokio::test]
+async fn a_saved_registry_is_applied_and_a_broken_one_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dev = Dev::serving(folder.path(), &[]).await;
+    let path = folder.path().join("sts-dev/registry.toml");
+    let registry = std::fs::read_to_string(&path).expect("dev made it");
+    std::fs::write(&path, registry.replace("max_ttl", "max_tll")).expect("ours");
+    let line = dev.line().await;
+    assert!(line.contains("registry.toml:") && line.contains("did you mean \"max_ttl\"?"), "{line}");
+    assert_eq!(dev.line().await, "sts-dev/registry.toml is not applied, the former registry stays: it has faults");
+    assert!(hop1(folder.path()).await.contains("access_token"), "the server goes on");
+    assert!(dev.line().await.contains("  issued    coordinator -> inventory"));
+    std::fs::write(&path, registry.replace("2m", "90s")).expect("ours");
+    let line = dev.line().await;
+    assert!(line.contains("registry changed  change delegation inventory->warehouse: max_ttl"), "{line}");
+    dev.end().await;
+}
+
+#[tokio::test]
+async fn dev_serves_on_a_chosen_port_and_writes_it_into_its_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = free_address();
+    let port = address.rsplit(':').next().expect("a port");
+    let mut first = Dev::serving(folder.path(), &["--port", port]).await;
+    assert!(first.steps.contains(&format!("agent-sts at http://{address}")), "{:?}", first.steps);
+    let configuration = std::fs::read_to_string(folder.path().join("sts-dev/sts.toml")).expect("dev made it");
+    assert!(configuration.contains(&format!("issuer = \"http://{address}\"")), "{configuration}");
+    run(folder.path(), &["health", "-c", "sts-dev/sts.toml"]).await.ended_with(0);
+
+    let second = run(folder.path(), &["dev", "--once"]).await;
+    second.ended_with(2);
+    assert!(second.stderr.contains("sts-dev is in use by another `sts-server dev`"), "{second:?}");
+    let elsewhere = run(folder.path(), &["dev", "--once", "--directory", "other", "--port", port]).await;
+    elsewhere.ended_with(2);
+    assert!(elsewhere.stderr.contains(&format!("--port: cannot listen on {address}")), "{elsewhere:?}");
+    assert!(first.child.try_wait().expect("a status").is_none());
+    first.end().await;
+}
+
+#[tokio::test]
+async fn dev_explains_a_folder_that_does_not_work() {
+    let cases: [(&str, Option<&str>, i32, &str); 10] = [
+        (
+            "demo-issuer.key",
+            None,
+            2,
+            "demo-issuer.jwks.json does not hold the key of sts-dev/demo-issuer.key: delete sts-dev",
+        ),
+        ("demo-issuer.key", Some("garbage"), 2, "sts-dev/demo-issuer.key is not an ES256 key"),
+        ("demo-issuer.jwks.json", Some("garbage"), 2, "demo-issuer.jwks.json does not hold the key"),
+        ("demo-issuer.jwks.json", None, 0, "used again: sts-dev (made again: demo-issuer.jwks.json)"),
+        (
+            "secrets.toml",
+            None,
+            1,
+            "the secret of coordinator in sts-dev/secrets.toml is not the one in sts-dev/registry.toml",
+        ),
+        ("master.key", Some("garbage"), 2, "sts-dev/master.key must hold one line"),
+        (
+            "master.key",
+            Some("YW5vdGhlciBtYXN0ZXIga2V5IG9mIHRoZSBjb21wYW4=\n"),
+            2,
+            "the folder sts-dev cannot be used, delete it to start again: ",
+        ),
+        ("sts.db", Some("garbage"), 2, "sts.db cannot be used: it is not an SQLite database"),
+        ("registry.toml", Some("[[agents]]\nid = \"a\"\nscopez = 1\n"), 0, "sts-dev/registry.toml is not applied"),
+        ("registry.toml", Some(""), 1, "  refused  "),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, content, code, said) in cases {
+        let sts_dev = folder.path().join("sts-dev");
+        if sts_dev.exists() {
+            std::fs::remove_dir_all(&sts_dev).expect("ours");
+        }
+        dev_once(folder.path()).await;
+        match content {
+            Some(content) => std::fs::write(sts_dev.join(name), content).expect("ours"),
+            None => std::fs::remove_file(sts_dev.join(name)).expect("it was there"),
+        }
+        let ended = run(folder.path(), &["dev", "--once"]).await;
+        ended.ended_with(code);
+        let all = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(all.contains(said), "{name}: {said:?} is not in:\n{all}");
+    }
+    let refused = run(folder.path(), &["dev", "--public", "127.0.0.1:1"]).await;
+    refused.ended_with(2);
+    assert!(refused.stderr.contains("does not accept --public: use --directory and --port"), "{refused:?}");
 }
 
 #[tokio::test]
@@ -105,7 +243,7 @@ async fn dev_makes_no_master_key_beside_a_database() {
     let master = folder.path().join("sts-dev/master.key");
     std::fs::remove_file(&master).expect("it was made");
     let refused = dev_refused(folder.path()).await;
-    assert!(refused.contains("sealed under a master key that is gone"), "{refused}");
+    assert!(refused.contains("sealed under a master key that is missing"), "{refused}");
     assert!(!master.exists());
 }
 
@@ -116,6 +254,7 @@ async fn dev_uses_no_folder_of_another_user() {
         let folder = tempfile::tempdir().expect("a folder");
         dev_once(folder.path()).await;
         if std::os::unix::fs::lchown(folder.path().join(prepared), Some(65_534), None).is_err() {
+            sts_tests::not_checked("dev in a folder of another user (needs root)");
             return;
         }
         let refused = dev_refused(folder.path()).await;
@@ -138,28 +277,15 @@ async fn dev_once(folder: &Path) -> String {
     outcome(command).await.ended_with(0).to_owned()
 }
 
-/// Does what curl would, of the few flags that are printed.
-async fn curl(folder: &Path, line: &str) -> Value {
-    let words: Vec<&str> = line.split(' ').collect();
-    let url = words.iter().find(|word| word.starts_with("http://")).expect("a URL");
-    let mut request = reqwest::Client::new().post(*url);
-    let mut form = Vec::new();
-    for pair in words.windows(2) {
-        match pair {
-            ["-u", credentials] => {
-                let (id, secret) = credentials.split_once(':').expect("an id and a secret");
-                request = request.basic_auth(id, Some(secret));
-            }
-            ["-d", parameter] => {
-                let (name, value) = parameter.split_once('=').expect("a name and a value");
-                form.push((name, value.to_owned()));
-            }
-            ["--data-urlencode", parameter] => {
-                let (name, file) = parameter.split_once('@').expect("a name and a file");
-                form.push((name, std::fs::read_to_string(folder.join(file)).expect("a file")));
-            }
-            _ => {}
-        }
-    }
-    request.form(&form).send().await.expect("an answer").json().await.expect("JSON")
+/// Runs the script that repeats hop 1.
+async fn hop1(folder: &Path) -> String {
+    let output = Command::new("sh").arg("sts-dev/hop1.sh").current_dir(folder).output().await.expect("sh");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+async fn run(folder: &Path, arguments: &[&str]) -> Outcome {
+    let mut command = command(folder).await;
+    command.args(arguments);
+    outcome(command).await
 }

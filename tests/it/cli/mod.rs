@@ -10,6 +10,7 @@ mod dev;
 mod explain;
 mod health;
 mod keys;
+mod messages;
 mod revoke;
 mod serve;
 mod token;

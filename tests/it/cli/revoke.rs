@@ -44,15 +44,12 @@ async fn a_name_that_is_unknown_is_an_error_that_names_what_was_meant_and_writes
     let (shop, _server) = Shop::serving().await;
     for (words, error) in [
         (&["--agent", "inventry"][..], "--agent: the registry has no agent \"inventry\"; did you mean \"inventory\"?"),
-        (
-            &["--agent", "nobody"],
-            "--agent: the registry has no agent \"nobody\"; to revoke it all the same, add --unknown",
-        ),
+        (&["--agent", "nobody"], "--agent: the registry has no agent \"nobody\"; add --unknown to revoke it anyway"),
         (
             &["--sub", "alice", "--issuer", "https://login.example.con"],
             "--issuer: the registry has no issuer \"https://login.example.con\"; did you mean \"https://login.example.com\"?",
         ),
-        (&["--jti", "nosuch"], "--jti: no token \"nosuch\" of this service is alive"),
+        (&["--jti", "nosuch"], "--jti: this service has no unexpired token \"nosuch\""),
     ] {
         let words = [&["revoke"][..], words].concat();
         let refused = shop.folder.run(&words).await;

@@ -158,7 +158,7 @@ async fn a_token_file_stands_in_for_an_sts_that_was_never_there() {
 
 #[tokio::test]
 async fn an_agent_that_may_fall_back_does_not_start_without_the_token() {
-    for (says, expected) in [(Says::No, "refused: access_denied"), (Says::Nothing, "no token can be had now")] {
+    for (says, expected) in [(Says::No, "refused: access_denied"), (Says::Nothing, "no token is available now")] {
         let clock = clock();
         let error = agent(Script::new(says, &clock), &clock).await.unwrap_err();
         assert!(matches!(&error, StartError::Fallback { source, .. } if source.to_string() == expected), "{error:?}");

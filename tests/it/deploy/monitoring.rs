@@ -16,7 +16,7 @@ const COLUMNS: u64 = 24;
 fn promtool(arguments: &[&str], path: &str) -> Option<Output> {
     let output = Command::new("promtool").args(arguments).arg(file(path)).output();
     if output.is_err() {
-        eprintln!("not checked: promtool is not installed (Debian: prometheus), so nobody has read {path}");
+        sts_tests::not_checked(&format!("{path} (promtool is not installed; Debian: prometheus)"));
     }
     output.ok()
 }

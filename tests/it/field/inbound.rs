@@ -158,6 +158,7 @@ async fn the_typ_of_a_jwt_svid_is_that_of_no_other_token() {
         (Some(IDP), "alice", "JWT", None),
         (Some(IDP), "alice", "JOSE", Some("typ")),
         (None, SVID, "logout+jwt", Some("typ")),
+        (None, SVID, "at+jwt", Some("typ")),
         // Another issuer cannot name an identity of the trust domain.
         (Some(IDP), SVID, "JWT", Some("sub")),
     ] {

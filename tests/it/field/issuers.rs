@@ -285,7 +285,7 @@ async fn what_a_key_set_loses_is_told_once_with_issuer_kid_and_reason() {
     let told: Vec<&str> = log.lines().filter(|line| line.contains("lost-key")).collect();
     assert_eq!(told.len(), 1, "{log}");
     assert!(told[0].contains(harness.idp.url()) && told[0].contains("weak or invalid"), "{}", told[0]);
-    let private = |line: &str| line.contains("it holds private members") && line.contains(harness.idp.url());
+    let private = |line: &str| line.contains("it contains private members") && line.contains(harness.idp.url());
     assert!(log.lines().any(private), "{log}");
     let metrics = harness.get_admin("/metrics").await.text();
     assert!(metrics.contains(&format!("sts_issuer_keys_lost{{issuer=\"{}\"}} 2", harness.idp.url())), "{metrics}");

@@ -12,7 +12,7 @@ use sts_tests::TestKey;
 /// The keys of the registry that an agent has no use for.
 const OF_REGISTRY: [(&str, &str); 2] = [
     ("scopes_from", "an agent has no delegations: its scope is what the token says"),
-    ("disabled", "the file is the agent's own, and an issuer that is not believed is left out"),
+    ("disabled", "the file is the agent's own, and an issuer that is not trusted is left out"),
 ];
 
 /// The keys of an agent that the registry has no use for.

@@ -431,7 +431,7 @@ async fn a_jwt_svid_authenticates_under_its_own_assertion_type_and_no_other_asse
     let cases = [
         ("an assertion of an agent", request(harness.assertion_with(&json!({})))),
         ("of a user", request(harness.user_token())),
-        ("addressed to others", request(harness.workload_token_with(&json!({ "aud": "other" })))),
+        ("addressed to another audience", request(harness.workload_token_with(&json!({ "aud": "other" })))),
         ("expired", request(harness.workload_token_with(&json!({ "exp": harness.now() })))),
         ("the type alone", good().without("client_assertion")),
     ];

@@ -187,7 +187,7 @@ fn no_hostile_request_makes_a_stored_event_larger_than_its_bounds() {
             for request in &requests {
                 request.send(&world, &node).await;
             }
-            let rows = world.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log");
+            let rows = world.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log").rows;
             assert!(rows.len() > requests.len() / 4, "{} of {} are events", rows.len(), requests.len());
             for row in rows {
                 assert!(row.row.body.len() <= EVENT_BYTES, "{} bytes", row.row.body.len());

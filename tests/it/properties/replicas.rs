@@ -137,7 +137,7 @@ async fn they_have_one_schema_and_one_key_set(site: &Site, nodes: &[Node]) {
         assert_eq!(node.get("/oauth2/jwks").await.json, key_set);
     }
     let foundation = Foundation::lay(&site.config, surroundings()).await.unwrap();
-    let rows = foundation.store.audit(&AuditFilter::default(), 1000).await.unwrap();
+    let rows = foundation.store.audit(&AuditFilter::default(), 1000).await.unwrap().rows;
     let events: Vec<Event> = rows.iter().map(|row| serde_json::from_str(&row.row.body).unwrap()).collect();
     for kind in [EventKind::KeysChanged, EventKind::RegistryChanged] {
         assert_eq!(events.iter().filter(|event| event.event == kind).count(), 1, "{kind:?}");

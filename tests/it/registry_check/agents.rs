@@ -123,11 +123,11 @@ fn every_rule_of_agents_is_told() {
             "r.toml:8: error: max_assertion_lifetime 61m of agent \"a\" is longer than 1h",
         ),
         (SECRET, &keys, "r.toml:8: error: agent \"a\" has both jwks and jwks_uri; keep one of them"),
-        (SECRET, "jwks = { keys = [] }", "r.toml:7: error: jwks of agent \"a\": no key in it can be used"),
+        (SECRET, "jwks = { keys = [] }", "r.toml:7: error: jwks of agent \"a\": it contains no usable key"),
         (
             SECRET,
             "jwks_uri = \"http://a.example/jwks\"",
-            "r.toml:7: error: jwks_uri \"http://a.example/jwks\" of agent \"a\": http goes no further than the loopback interface",
+            "r.toml:7: error: jwks_uri \"http://a.example/jwks\" of agent \"a\": http is only for the loopback interface",
         ),
     ]);
     // The issuer of these workloads is one of users too.

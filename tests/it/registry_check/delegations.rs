@@ -15,12 +15,12 @@ fn every_rule_of_delegations_is_told() {
         (
             "actor = \"a\"",
             "actor = \"A\"",
-            "r.toml:13: error: actor \"A\" of a delegation is no agent; did you mean \"a\"?",
+            "r.toml:13: error: actor \"A\" of a delegation is not an agent; did you mean \"a\"?",
         ),
         (
             "target = \"b\"",
             "target = \"inventory\"",
-            "r.toml:14: error: target \"inventory\" of a delegation is no agent",
+            "r.toml:14: error: target \"inventory\" of a delegation is not an agent",
         ),
         (
             "actor = \"a\"\ntarget = \"b\"",
@@ -37,12 +37,12 @@ fn every_rule_of_delegations_is_told() {
         (
             SCOPES,
             "scopes = [{ scope = \"s\", from = [] }]\n",
-            "r.toml:15: error: scope \"s\" of delegation a->b is derived from nothing; list in from what entitles to it",
+            "r.toml:15: error: scope \"s\" of delegation a->b has an empty from; list in from the scopes that entitle to it",
         ),
         (
             SCOPES,
             &overlap,
-            "r.toml:16: error: delegation a->b covers subjects that the one at line 12 covers; keep their tenants or their issuers apart: they are never added up",
+            "r.toml:16: error: delegation a->b covers subjects that the one at line 12 covers; keep their tenants or their issuers apart: delegations are never combined",
         ),
         (
             SCOPES,

@@ -68,18 +68,18 @@ fn every_rule_of_issuers_is_told() {
         (
             ISSUER,
             "issuer = \"https://sts.example.com\"\n",
-            "r.toml:2: error: issuer \"https://sts.example.com\" is this service itself; leave it out: its own tokens are believed without an entry",
+            "r.toml:2: error: issuer \"https://sts.example.com\" is this service itself; leave it out: its own tokens are trusted without an entry",
         ),
         (ISSUER, "issuer = \"\"\n", "r.toml:2: error: issuer is empty"),
         (
             ISSUER,
             "issuer = \"http://login.example.com\"\n",
-            "r.toml:2: error: issuer \"http://login.example.com\": http goes no further than the loopback interface; use https, or say allow_http = true",
+            "r.toml:2: error: issuer \"http://login.example.com\": http is only for the loopback interface; use https, or say allow_http = true",
         ),
         (
             ISSUER,
             &http_keys,
-            "r.toml:3: error: jwks_uri \"http://login.example.com/jwks\" of issuer \"https://login.example.com\": http goes no further than the loopback interface; use https, or say allow_http = true",
+            "r.toml:3: error: jwks_uri \"http://login.example.com/jwks\" of issuer \"https://login.example.com\": http is only for the loopback interface; use https, or say allow_http = true",
         ),
         (
             ISSUER,
@@ -91,7 +91,7 @@ fn every_rule_of_issuers_is_told() {
             "issuer = \"https://login.example.com?a\"\n",
             "r.toml:2: error: issuer \"https://login.example.com?a\" has a query or fragment, so its keys cannot be discovered; give jwks_uri, jwks or jwks_file",
         ),
-        (ISSUER, &no_keys, "r.toml:3: error: jwks of issuer \"https://login.example.com\": no key in it can be used"),
+        (ISSUER, &no_keys, "r.toml:3: error: jwks of issuer \"https://login.example.com\": it contains no usable key"),
         (
             ISSUER,
             &no_set,
@@ -110,7 +110,7 @@ fn every_rule_of_issuers_is_told() {
         (
             ISSUER,
             &scope_claim,
-            "r.toml:3: error: scope_claim of issuer \"https://login.example.com\" is of no use without scopes_from = \"token\"",
+            "r.toml:3: error: scope_claim of issuer \"https://login.example.com\" has no effect without scopes_from = \"token\"",
         ),
         (
             ISSUER,
@@ -120,7 +120,7 @@ fn every_rule_of_issuers_is_told() {
         (
             ISSUER,
             &none,
-            "r.toml:3: error: tenants of issuer \"https://login.example.com\" is empty: none of its tokens would count; leave it out for every tenant",
+            "r.toml:3: error: tenants of issuer \"https://login.example.com\" is empty: all its tokens would be refused; leave it out for every tenant",
         ),
         (
             ISSUER,
@@ -140,12 +140,12 @@ fn every_rule_of_issuers_is_told() {
         (
             ISSUER,
             &ca,
-            "r.toml:4: warning: jwks_bearer_token_file of issuer \"https://login.example.com\" is of no use: its keys are not fetched",
+            "r.toml:4: warning: jwks_bearer_token_file of issuer \"https://login.example.com\" has no effect: its keys are not fetched",
         ),
         (
             ISSUER,
             &prefix,
-            "r.toml:3: error: subject_prefix of issuer \"https://login.example.com\" holds a control character",
+            "r.toml:3: error: subject_prefix of issuer \"https://login.example.com\" contains a control character",
         ),
     ]);
     let all = faults(&VALID.replacen(ISSUER, &both, 1));
@@ -216,8 +216,7 @@ fn the_names_of_issuers_are_told_where_no_token_can_have_them() {
     assert_eq!(
         faults(&named(entra, "tenant_claim = \"tid\"")),
         [
-            "r.toml:2: warning: issuer \"https://login.microsoftonline.com/{tenantid}/v2.0\" has {tenantid} and no tenants: every tenant \
-          of the provider is believed; list its tenants, or write tenants = [\"*\"] if every one is meant"
+            "r.toml:2: warning: issuer \"https://login.microsoftonline.com/{tenantid}/v2.0\" has {tenantid} and no tenants: every tenant of the provider is trusted; list its tenants, or write tenants = [\"*\"] if every one is meant"
         ]
     );
     for (name, more, told) in [
@@ -272,7 +271,7 @@ fn selectors_that_seem_to_be_paths_are_told() {
 fn keys_that_are_lost_are_told_with_kid_and_reason() {
     let private = JWKS.replacen("kid = \"1\"", "kid = \"1\", d = \"AAAA\"", 1);
     let text = after(ISSUER, &format!("jwks = {private}"));
-    let none = "r.toml:3: error: jwks of issuer \"https://login.example.com\": no key in it can be used: the key \"1\" cannot be used: it \
+    let none = "r.toml:3: error: jwks of issuer \"https://login.example.com\": it contains no usable key: the key \"1\" cannot be used: it \
                 holds private members";
     let more = JWKS.replacen(
         "keys = [",

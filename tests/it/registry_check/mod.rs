@@ -115,7 +115,7 @@ fn what_cannot_be_read_is_told_with_its_line() {
         (
             SCOPES,
             "scopes = [\"a b\"]\n",
-            "r.toml:15: error: scopes = \"a b\": a scope token holds a character that RFC 6749 section 3.3 does not allow",
+            "r.toml:15: error: scopes = \"a b\": a scope token contains a character that RFC 6749 section 3.3 does not allow",
         ),
         (
             SCOPES,
@@ -206,7 +206,7 @@ scope = ["stock:read"]
 [limits]
 chain_depth = 3
 "#;
-    let expected = r#"r.toml:3: error: issuer "http://login.example.com": http goes no further than the loopback interface; use https, or say allow_http = true
+    let expected = r#"r.toml:3: error: issuer "http://login.example.com": http is only for the loopback interface; use https, or say allow_http = true
 r.toml:4: error: unknown key "tenant_clam" in [[issuers]]; did you mean "tenant_claim"?
 r.toml:5: error: algorithms = "none": not an accepted signature algorithm
 r.toml:7: error: missing key "issuer" in [[issuers]]
@@ -217,9 +217,9 @@ r.toml:16: error: unknown key "audiences" in workload of [agents.auth]; did you 
 r.toml:16: warning: workload issuer "https://cluster" of agent "coordinator" is not registered
 r.toml:20: error: audience "coordinator" of agent "inventory" is a name of agent "coordinator" at line 10
 r.toml:21: error: tenants must be an array of strings, not a string
-r.toml:25: error: target "inventory-agent" of a delegation is no agent; "inventory-agent" is an audience of agent "inventory"; its id is meant here
+r.toml:25: error: target "inventory-agent" of a delegation is not an agent; "inventory-agent" is an audience of agent "inventory"; its id is meant here
 r.toml:26: error: missing key "from" in scopes of [[delegations]]
-r.toml:26: error: scopes = "stock read": a scope token holds a character that RFC 6749 section 3.3 does not allow
+r.toml:26: error: scopes = "stock read": a scope token contains a character that RFC 6749 section 3.3 does not allow
 r.toml:26: error: unknown key "form" in scopes of [[delegations]]; did you mean "from"?
 r.toml:27: error: max_ttl = "1w": a span of time is a whole number above zero and s, m, h or d, such as "5m"; ten years at most
 r.toml:29: error: missing key "scopes" in [[delegations]]

@@ -42,12 +42,21 @@ fn assert_snapshot(harness: &Harness, name: &str, mut body: Value) {
     assert!(is_same, "{name}: STS_TESTS_GENERATE=1 writes it anew; it was\n{expected}\nand is\n{}", actual());
 }
 
+/// What stands for a value that differs: its JSON type must not.
+fn placeholder(value: &Value) -> Value {
+    match value {
+        Value::String(text) if !text.is_empty() => json!("a string"),
+        Value::Number(_) => json!("a number"),
+        other => other.clone(),
+    }
+}
+
 fn redact(harness: &Harness, value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
                 if VARIABLE.contains(&name.as_str()) {
-                    *member = json!("differs");
+                    *member = placeholder(member);
                 } else {
                     redact(harness, member);
                 }

@@ -1,6 +1,6 @@
 //! Audit rows.
 
-use sts_server::storage::{AUDIT_PAGE_BYTES, AuditFilter, AuditHead, AuditRow, StoredAuditRow};
+use sts_server::storage::{AUDIT_PAGE_BYTES, AuditFilter, AuditHead, AuditOrder, AuditRow, StoredAuditRow};
 
 use super::database::TestDatabase;
 use super::rows::{audit, audit_rows, future_by};
@@ -26,18 +26,18 @@ pub(super) async fn rows_are_read_in_the_order_of_their_ids(database: &TestDatab
     store.append_audit(&rows).await.unwrap();
     store.append_audit(&[]).await.unwrap();
     store.append_audit(&[audit("a", 2)]).await.unwrap();
-    let stored = store.audit(&AuditFilter::default(), 10).await.unwrap();
+    let stored = store.audit(&AuditFilter::default(), 10).await.unwrap().rows;
     assert!(stored.is_sorted_by(|earlier, later| earlier.id < later.id));
     let [first, second, third] = rows;
     assert_eq!(audit_rows(&*store).await, [first, second, third, audit("a", 2)]);
-    assert_eq!(store.audit(&AuditFilter::default(), 2).await.unwrap(), stored[..2]);
-    assert_eq!(store.audit(&AuditFilter::default(), 0).await.unwrap(), []);
+    assert_eq!(store.audit(&AuditFilter::default(), 2).await.unwrap().rows, stored[..2]);
+    assert_eq!(store.audit(&AuditFilter::default(), 0).await.unwrap().rows, []);
 }
 
 pub(super) async fn each_filter_selects_its_rows(database: &TestDatabase) {
     let store = database.store().await;
     store.append_audit(&events()).await.unwrap();
-    let ids: Vec<i64> = store.audit(&AuditFilter::default(), 10).await.unwrap().iter().map(|row| row.id).collect();
+    let ids: Vec<i64> = store.audit(&AuditFilter::default(), 10).await.unwrap().rows.iter().map(|row| row.id).collect();
     let some = |text: &str| Some(text.to_owned());
     for (filter, expected) in [
         (AuditFilter { after_id: Some(ids[1]), ..AuditFilter::default() }, vec![3, 4]),
@@ -45,10 +45,23 @@ pub(super) async fn each_filter_selects_its_rows(database: &TestDatabase) {
         (AuditFilter { correlation_id: some("c"), ..AuditFilter::default() }, vec![2, 3]),
         (AuditFilter { txn: some("t"), ..AuditFilter::default() }, vec![2, 3, 4]),
         (AuditFilter { jti: some("j"), ..AuditFilter::default() }, vec![3]),
+        (AuditFilter { until: Some(future_by(2)), ..AuditFilter::default() }, vec![1, 3]),
+        (AuditFilter { order: AuditOrder::NewestFirst, ..AuditFilter::default() }, vec![4, 3, 2, 1]),
+        (AuditFilter { order: AuditOrder::NewestFirst, after_id: Some(ids[2]), ..AuditFilter::default() }, vec![2, 1]),
+        (AuditFilter { fragments: vec![vec!["than 2".to_owned()]], ..AuditFilter::default() }, vec![]),
+        (AuditFilter { fragments: vec![vec![r#"than\" 2"#.to_owned()]], ..AuditFilter::default() }, vec![2]),
+        (
+            AuditFilter {
+                fragments: vec![vec!["\" 2".to_owned(), "\" 4".to_owned()], vec!["größer".to_owned()]],
+                ..AuditFilter::default()
+            },
+            vec![2, 4],
+        ),
+        (AuditFilter { fragments: vec![vec!["größer".to_owned()], vec![]], ..AuditFilter::default() }, vec![]),
         (AuditFilter { jti: some("J"), ..AuditFilter::default() }, vec![]),
         (AuditFilter { jti: some("' OR TRUE --"), ..AuditFilter::default() }, vec![]),
     ] {
-        assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap()), expected, "{filter:?}");
+        assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap().rows), expected, "{filter:?}");
     }
 }
 
@@ -56,15 +69,18 @@ pub(super) async fn filters_add_up(database: &TestDatabase) {
     let store = database.store().await;
     store.append_audit(&events()).await.unwrap();
     let all = AuditFilter {
-        after_id: Some(0),
         since: Some(future_by(2)),
         correlation_id: Some("c".to_owned()),
         txn: Some("t".to_owned()),
         jti: Some("j".to_owned()),
+        until: Some(future_by(2)),
+        fragments: vec![vec!["no such text".to_owned(), "than".to_owned()], vec!["größer".to_owned()]],
+        order: AuditOrder::NewestFirst,
+        after_id: Some(i64::MAX),
     };
-    assert_eq!(sequences(&store.audit(&all, 10).await.unwrap()), [3]);
+    assert_eq!(sequences(&store.audit(&all, 10).await.unwrap().rows), [3]);
     let other = AuditFilter { correlation_id: Some("d".to_owned()), ..all };
-    assert_eq!(store.audit(&other, 10).await.unwrap(), []);
+    assert_eq!(store.audit(&other, 10).await.unwrap().rows, []);
 }
 
 pub(super) async fn reading_on_from_the_last_id_misses_nothing(database: &TestDatabase) {
@@ -74,7 +90,7 @@ pub(super) async fn reading_on_from_the_last_id_misses_nothing(database: &TestDa
     let mut read = Vec::new();
     let mut filter = AuditFilter::default();
     loop {
-        let page = store.audit(&filter, 3).await.unwrap();
+        let page = store.audit(&filter, 3).await.unwrap().rows;
         let Some(last) = page.last() else { break };
         filter.after_id = Some(last.id);
         read.extend(page.into_iter().map(|stored| stored.row.well_formed().unwrap()));
@@ -92,7 +108,7 @@ pub(super) async fn a_search_by_time_finds_events_that_were_committed_out_of_ord
         [(0, vec![1, 2, 3, 4, 5, 6]), (9, vec![2, 3, 4, 5, 6]), (10, vec![2, 3, 5, 6]), (31, vec![])]
     {
         let filter = AuditFilter { since: Some(minutes(since)), ..AuditFilter::default() };
-        assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap()), expected, "since {since}");
+        assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap().rows), expected, "since {since}");
     }
 }
 
@@ -105,7 +121,7 @@ pub(super) async fn a_page_is_bounded_by_the_bytes_of_its_rows(database: &TestDa
     let (mut by_id, mut by_chain) = (Vec::new(), Vec::new());
     let mut filter = AuditFilter::default();
     loop {
-        let page = store.audit(&filter, 100).await.unwrap();
+        let page = store.audit(&filter, 100).await.unwrap().rows;
         let Some(last) = page.last() else { break };
         filter.after_id = Some(last.id);
         by_id.push(sequences(&page));
@@ -132,14 +148,14 @@ pub(super) async fn a_malformed_row_hides_no_other(database: &TestDatabase) {
     } else {
         database.execute("UPDATE audit_events SET mac = '\\x00' WHERE writer_sequence = 4").await;
     }
-    let by_id = store.audit(&AuditFilter::default(), 10).await.unwrap();
+    let by_id = store.audit(&AuditFilter::default(), 10).await.unwrap().rows;
     assert_eq!(sequences(&by_id), [1, 2, 3, 4]);
     assert_eq!(store.audit_chain(None, 10).await.unwrap(), by_id);
     let well_formed: Vec<i64> =
         by_id.iter().filter_map(|row| row.row.well_formed()).map(|row| row.writer_sequence).collect();
     assert_eq!(well_formed, [1, 3]);
     let since = AuditFilter { since: Some(future_by(0)), ..AuditFilter::default() };
-    assert_eq!(sequences(&store.audit(&since, 10).await.unwrap()), [2]);
+    assert_eq!(sequences(&store.audit(&since, 10).await.unwrap().rows), [2]);
     assert_eq!(store.audit_heads().await.unwrap()[0].mac, [0]);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sts_server::storage::{self, AuditFilter, AuditRow, KeyChanges, RevocationKind, Store, Version};
+use sts_server::storage::{self, AuditFilter, AuditPage, AuditRow, KeyChanges, RevocationKind, Store, Version};
 use tokio::task::JoinSet;
 
 use super::database::TestDatabase;
@@ -55,7 +55,7 @@ async fn sessions_that_wait_for_a_lock(connection: &mut PgConnection) -> i64 {
 async fn read_on(store: Arc<dyn Store>, after_id: Option<i64>) -> (Option<i64>, Vec<AuditRow>) {
     loop {
         match store.audit(&AuditFilter { after_id, ..AuditFilter::default() }, 10).await {
-            Ok(page) => {
+            Ok(AuditPage { rows: page, .. }) => {
                 return (
                     page.last().map(|row| row.id),
                     page.iter().map(|stored| stored.row.well_formed().unwrap()).collect(),
@@ -109,7 +109,7 @@ async fn no_audit_row_appears_before_one_that_was_already_read() {
     quick.append_audit(&[audit("v", 1)]).await.unwrap();
 
     // The event of "v" is committed and has a greater id than one that is not.
-    assert_eq!(quick.audit(&AuditFilter { after_id: known, ..AuditFilter::default() }, 10).await.unwrap(), []);
+    assert_eq!(quick.audit(&AuditFilter { after_id: known, ..AuditFilter::default() }, 10).await.unwrap().rows, []);
     let ignorant = database.store().await.audit(&AuditFilter::default(), 10).await.unwrap_err();
     assert!(ignorant.is_outage(), "{ignorant:?}");
     slow.end().await;

@@ -126,7 +126,7 @@ async fn follow(server: Arc<dyn Store>, writers_are_done: Arc<AtomicBool>) -> BT
     let mut filter = AuditFilter::default();
     loop {
         let last = writers_are_done.load(Ordering::SeqCst);
-        let page = server.audit(&filter, 1_000).await.unwrap();
+        let page = server.audit(&filter, 1_000).await.unwrap().rows;
         if last && page.is_empty() {
             return seen;
         }

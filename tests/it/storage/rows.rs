@@ -39,7 +39,7 @@ pub(super) async fn known(store: &dyn Store) -> Versions {
     store.state().await.unwrap().versions
 }
 
-/// The counter and the rows of a table in which nothing was written past the servers.
+/// The counter and the rows of a table in which no row was changed outside the servers.
 pub(super) fn counted<Row>(stored: Stored<Row>) -> (i64, Vec<Row>) {
     assert!(stored.is_whole && stored.faults.is_empty(), "{:?}", stored.faults);
     (stored.version.counter, stored.vouched().collect())
@@ -150,6 +150,6 @@ pub(super) async fn standing(store: &dyn Store) -> Vec<(RevocationKind, Option<S
 
 /// All audit rows, without their ids.
 pub(super) async fn audit_rows(store: &dyn Store) -> Vec<AuditRow> {
-    let stored = store.audit(&AuditFilter::default(), 100_000).await.unwrap();
+    let stored = store.audit(&AuditFilter::default(), 100_000).await.unwrap().rows;
     stored.iter().map(|stored| stored.row.well_formed().unwrap()).collect()
 }

@@ -44,6 +44,7 @@ pub(super) async fn install_rust(reader: &Reader, addresses: &Addresses) {
     let (inventory, agent) = (build("inventory").await, build("first-agent").await);
     let script = format!(
         "#!/bin/sh\ncase \"$*\" in\n\
+         'run --release -p sts-server -- dev') exec sts-server dev ;;\n\
          'run --bin inventory') exec {} {inventory_address} ;;\n\
          'run --bin first-agent') exec {} {} http://{inventory_address}/stock ;;\n\
          esac\necho \"not a command of the tutorial: cargo $*\"\nexit 1\n",
@@ -68,8 +69,8 @@ pub(super) async fn install_python(reader: &Reader) {
 pub(super) async fn install_typescript(reader: &Reader) -> bool {
     let question = Command::new("npm").arg("--version").stdin(Stdio::null()).output().await;
     if !question.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "tests/run installs npm");
-        eprintln!("not checked: npm is not installed on this machine");
+        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
+        sts_tests::not_checked("the tutorial in TypeScript (npm is not installed)");
         return false;
     }
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-node");

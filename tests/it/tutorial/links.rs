@@ -4,7 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of pages.
-const FOLDERS: [&str; 6] = ["", "docs", "sts-client", "examples/first-agent", "examples/python", "examples/typescript"];
+const FOLDERS: [&str; 8] = [
+    "",
+    "docs",
+    "sts-client",
+    "examples/agent-graph",
+    "examples/first-agent",
+    "examples/python",
+    "examples/secure-message",
+    "examples/typescript",
+];
+
+/// The paths of all pages, within the repository.
+pub(super) fn all_pages() -> Vec<String> {
+    let pages = FOLDERS.iter().flat_map(|folder| pages(&root().join(folder)));
+    let within = |page: PathBuf| page.strip_prefix(root()).ok().and_then(Path::to_str).expect("UTF-8").to_owned();
+    pages.map(within).collect()
+}
 
 #[test]
 fn every_link_of_a_page_leads_to_a_file_and_a_heading() {
@@ -37,6 +53,30 @@ fn every_page_of_docs_is_in_the_index_and_in_the_book() {
             assert!(links(&summary).any(|link| link == name), "docs/SUMMARY.md does not list {name}");
         }
     }
+}
+
+#[test]
+fn the_book_has_every_page_that_its_pages_link_to() {
+    let docs = root().join("docs");
+    let summary = read(&docs.join("SUMMARY.md"));
+    let chapters: Vec<PathBuf> =
+        links(&summary).map(|link| docs.join(link).canonicalize().expect("a chapter")).collect();
+    let mut missing = Vec::new();
+    for chapter in &chapters {
+        for link in links(&read(chapter))
+            .filter(|link| !link.contains("://") && !link.starts_with('#') && !link.starts_with("mailto:"))
+        {
+            let path = link.split('#').next().unwrap_or_default();
+            let target = chapter.parent().expect("a folder").join(path).canonicalize();
+            let target = target.unwrap_or_else(|error| panic!("{}: {link}: {error}", chapter.display()));
+            let is_page = target.extension().is_some_and(|extension| extension == "md");
+            // A book cannot show what is in a folder.
+            if target.is_dir() || (is_page && !chapters.contains(&target)) {
+                missing.push(format!("{}: {link}", chapter.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 pub(super) fn root() -> PathBuf {

@@ -1,12 +1,16 @@
 //! Every command of a page is run as a reader would, and prints what the page shows.
 
 mod agents;
+mod commands;
 mod figures;
 mod links;
 mod page;
+mod shop;
 mod terminal;
 
+use commands::reason_not_to_run;
 use page::{Kind, Step, steps};
+use shop::Shop;
 use sts_tests::process::free_address;
 use terminal::Reader;
 
@@ -29,6 +33,13 @@ async fn the_tutorial_prints_what_it_shows_with_agents_in_rust() {
 }
 
 #[tokio::test]
+async fn the_first_agent_runs_as_its_page_says() {
+    let (mut reader, addresses) = (Reader::new().await, Addresses::free());
+    agents::install_rust(&reader, &addresses).await;
+    follow_example(&mut reader, &addresses, steps("examples/first-agent/README.md"), "examples/first-agent").await;
+}
+
+#[tokio::test]
 async fn the_tutorial_prints_what_it_shows_with_agents_in_python() {
     let (mut reader, addresses) = (Reader::new().await, Addresses::free());
     agents::install_python(&reader).await;
@@ -44,30 +55,38 @@ async fn the_tutorial_prints_what_it_shows_with_agents_in_typescript() {
 }
 
 #[tokio::test]
-async fn the_files_of_the_page_on_setup_are_accepted_and_explained_as_shown() {
-    let mut reader = Reader::new().await;
-    let page = links::read(&links::root().join("docs/serve.md"));
-    for (name, text) in ["sts.toml", "registry.toml"].into_iter().zip(blocks(&page, "toml")) {
-        let text = text.replace('…', &"0f".repeat(32));
-        std::fs::write(reader.folder().join(name), text).expect("the folder is ours");
-    }
-    let make_key =
-        blocks(&page, "sh").into_iter().find(|command| command.starts_with("openssl ")).expect("a master key");
-    assert_eq!(reader.run(make_key).await.1, 0);
-    let (printed, code) = reader.run("sts-server check --config sts.toml").await;
-    assert_eq!(code, 0, "{printed}");
-    assert_eq!(reader.run("sts-server migrate --config sts.toml").await.1, 0);
-    assert_eq!(reader.run("sts-server apply --config sts.toml registry.toml").await.1, 0);
-    let session = blocks(&page, "text").into_iter().find_map(|block| block.strip_prefix("$ ")).expect("a session");
-    let (command, shown) = session.split_once("\n1. ").expect("a command and its output");
-    let (printed, _) = reader.run(command).await;
-    assert_eq!(printed, format!("1. {shown}"));
+async fn every_command_of_the_page_on_setup_prints_what_the_page_shows() {
+    let (mut reader, shop) = (Reader::new().await, Shop::new());
+    shop.write_files(&mut reader).await;
+    follow(&mut reader, shop.steps("docs/serve.md"), |_, _| {}).await;
 }
 
-/// The blocks of a page with this info string.
-fn blocks<'a>(page: &'a str, info: &str) -> Vec<&'a str> {
-    let fence = format!("```{info}\n");
-    page.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+#[tokio::test]
+async fn every_command_of_the_page_on_the_admin_api_succeeds() {
+    let (mut reader, shop) = (Reader::new().await, Shop::new());
+    shop.write_files(&mut reader).await;
+    reader.install("curl", "#!/bin/sh\nPATH=${PATH#*:} exec curl --fail-with-body \"$@\"\n");
+    let mut steps = shop.steps("docs/admin-api.md").into_iter();
+    let make_token = steps.next().expect("a first command");
+    let (printed, code) = reader.run(&make_token.command).await;
+    make_token.check(&printed, code);
+    let (_, token) = printed.split_once('\n').expect("a token on a line of its own");
+    let (token, lines) = token.split_once('\n').expect("lines for the configuration");
+    let (_, lines) = lines.split_once("[[").expect("a table");
+    shop.serve(&mut reader, &format!("[[{lines}\n")).await;
+    assert_eq!(reader.run(&format!("TOKEN={token}")).await.1, 0);
+    follow(&mut reader, steps.collect(), |_, _| {}).await;
+}
+
+#[tokio::test]
+async fn every_command_of_the_pages_for_operators_succeeds() {
+    let (mut reader, shop) = (Reader::new().await, Shop::new());
+    shop.write_files(&mut reader).await;
+    shop.serve(&mut reader, "").await;
+    shop.fill(&mut reader).await;
+    for page in ["SECURITY.md", "docs/audit.md", "docs/configuration.md", "docs/operations.md"] {
+        follow(&mut reader, shop.steps(page), |_, _| {}).await;
+    }
 }
 
 /// Where the agents of this test listen.
@@ -87,6 +106,11 @@ async fn follow_tutorial(reader: &mut Reader, addresses: &Addresses, language: &
     let mut steps = steps("docs/tutorial.md");
     steps.retain(|step| step.heading.strip_prefix("In ").is_none_or(|other| other == language));
     assert!(steps.iter().any(|step| step.heading.ends_with(language)), "no agents in {language}");
+    follow_example(reader, addresses, steps, example).await;
+}
+
+/// Runs steps that start the agents of an example.
+async fn follow_example(reader: &mut Reader, addresses: &Addresses, mut steps: Vec<Step>, example: &str) {
     for step in &mut steps {
         step.replace(COORDINATOR, &addresses.coordinator);
         step.replace(INVENTORY, &addresses.inventory);
@@ -94,14 +118,17 @@ async fn follow_tutorial(reader: &mut Reader, addresses: &Addresses, language: &
     follow(reader, steps, |reader, service| agents::copy(reader, example, addresses, service)).await;
 }
 
-/// Runs all steps in order. The service takes an address that is free: `prepare` is given it once it serves.
+/// Runs the steps in order, but for those that no test runs. The service takes an address that is free: `prepare` is given it once it
+/// serves.
 async fn follow(reader: &mut Reader, steps: Vec<Step>, prepare: impl Fn(&Reader, &str)) {
     assert!(!steps.is_empty());
     let mut service = SERVICE.to_owned();
     for mut step in steps {
+        if reason_not_to_run(&step).is_some() {
+            continue;
+        }
         step.replace(SERVICE, &service);
         match step.kind {
-            Kind::Setup => {}
             Kind::Run => {
                 let (printed, code) = reader.run(&step.command).await;
                 step.check(&printed, code);

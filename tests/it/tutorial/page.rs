@@ -1,84 +1,130 @@
 //! The commands of a page, and the output that the page shows for each.
 
-use std::path::Path;
-
 use serde_json::Value;
+
+use super::links::{read, root};
 
 /// A command of a page.
 pub(super) struct Step {
     /// The heading above it.
     pub(super) heading: String,
     /// The line of the page.
-    line: usize,
+    pub(super) line: usize,
     /// How the command is run.
     pub(super) kind: Kind,
     /// The command: one or several lines of shell.
     pub(super) command: String,
+    /// The exit code that the page names; 0 if it names none.
+    exits: i32,
     shown: Option<Shown>,
 }
 
-/// How a command is run: by the second word of the block's info string.
+/// How a command is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `sh`: to its end.
+    /// `sh`, or `sh exits=1` if the command is expected to fail: to its end.
     Run,
     /// `sh serve`: in a terminal of its own, until the test ends.
     Serve,
-    /// `sh setup`: it installs something. A test provides that in its own way.
-    Setup,
 }
 
 /// The block after a command.
 enum Shown {
+    /// `text`: line by line.
     Text(String),
+    /// `text unordered`: the same lines, in any order.
+    Unordered(String),
+    /// `json`: the same members.
     Json(Value),
 }
 
 /// The commands of a page of this repository, in order.
 pub(super) fn steps(path: &str) -> Vec<Step> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (mut heading, mut steps) = (String::new(), Vec::<Step>::new());
-    let mut lines = (1..).zip(text.lines());
+    let mut steps = Vec::<Step>::new();
+    for Block { heading, line, info, text } in blocks(&read(&root().join(path))) {
+        let mut words = info.split(' ');
+        if words.next() != Some("sh") {
+            show(steps.last_mut(), &info, &text, line);
+            continue;
+        }
+        let (kind, exits) = match words.next() {
+            None => (Kind::Run, 0),
+            Some("serve") => (Kind::Serve, 0),
+            Some(word) => {
+                let code = word.strip_prefix("exits=").and_then(|code| code.parse().ok());
+                (Kind::Run, code.unwrap_or_else(|| panic!("{path}, line {line}: {info}")))
+            }
+        };
+        steps.push(Step { heading, line, kind, command: text, exits, shown: None });
+    }
+    steps
+}
+
+/// A block of a page between two fences.
+pub(super) struct Block {
+    heading: String,
+    line: usize,
+    /// The text after the first fence.
+    pub(super) info: String,
+    pub(super) text: String,
+}
+
+/// The blocks of a page, in order.
+pub(super) fn blocks(page: &str) -> Vec<Block> {
+    let (mut heading, mut blocks) = (String::new(), Vec::new());
+    let mut lines = (1..).zip(page.lines());
     while let Some((line, text)) = lines.next() {
         if text.starts_with('#') {
             text.trim_start_matches(['#', ' ']).clone_into(&mut heading);
         }
         let Some(info) = text.strip_prefix("```") else { continue };
         let block = lines.by_ref().map(|(_, text)| text).take_while(|text| *text != "```");
-        let block = block.collect::<Vec<_>>().join("\n");
-        let kind = match info {
-            "sh" => Kind::Run,
-            "sh serve" => Kind::Serve,
-            "sh setup" => Kind::Setup,
-            _ => {
-                show(steps.last_mut(), info, &block, line);
-                continue;
-            }
-        };
-        steps.push(Step { heading: heading.clone(), line, kind, command: block, shown: None });
+        let text = block.collect::<Vec<_>>().join("\n");
+        blocks.push(Block { heading: heading.clone(), line, info: info.to_owned(), text });
     }
-    steps
+    blocks
 }
 
 fn show(step: Option<&mut Step>, info: &str, block: &str, line: usize) {
     let Some(step) = step.filter(|step| step.shown.is_none()) else { return };
     step.shown = match info {
         "text" => Some(Shown::Text(block.to_owned())),
+        "text unordered" => Some(Shown::Unordered(block.to_owned())),
         "json" => Some(Shown::Json(serde_json::from_str(block).unwrap_or_else(|error| panic!("line {line}: {error}")))),
         _ => None,
     };
 }
 
 impl Step {
-    /// Asserts that the command printed what the page shows, or that it succeeded where the page shows nothing.
+    /// The commands of the step, each on one line and without comments; a here-document belongs to its command.
+    pub(super) fn commands(&self) -> Vec<String> {
+        let mut commands = Vec::new();
+        let text = self.command.replace("\\\n", " ");
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            if let Some((_, end)) = line.split_once("<<'") {
+                let end = end.trim_end_matches('\'');
+                lines.by_ref().take_while(|text| *text != end).for_each(drop);
+            }
+            if !line.is_empty() && !line.starts_with('#') {
+                commands.push(line.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+        }
+        commands
+    }
+
+    /// Asserts that the command ended as the page says, and printed what the page shows.
     pub(super) fn check(&self, printed: &str, code: i32) {
-        let (line, command) = (self.line, &self.command);
+        let Self { line, command, exits, .. } = self;
+        assert_eq!(code, *exits, "line {line}: {command}\n{printed}");
         match &self.shown {
-            None => assert_eq!(code, 0, "line {line}: {command}\n{printed}"),
+            None => {}
             Some(Shown::Text(shown)) => {
-                // The order of claims depends on how serde_json was built.
-                let is_shown = fits(shown, printed) || fits(&sorted(shown), &sorted(printed));
+                assert!(fits(shown, printed), "line {line}: {command}\nshown:\n{shown}\nprinted:\n{printed}");
+            }
+            Some(Shown::Unordered(shown)) => {
+                let is_shown = fits(&sorted(shown), &sorted(printed));
                 assert!(is_shown, "line {line}: {command}\nshown:\n{shown}\nprinted:\n{printed}");
             }
             Some(Shown::Json(shown)) => {
@@ -93,7 +139,7 @@ impl Step {
     pub(super) fn replace(&mut self, from: &str, to: &str) {
         self.command = self.command.replace(from, to);
         match &mut self.shown {
-            Some(Shown::Text(text)) => *text = text.replace(from, to),
+            Some(Shown::Text(text) | Shown::Unordered(text)) => *text = text.replace(from, to),
             Some(Shown::Json(value)) => {
                 *value = serde_json::from_str(&value.to_string().replace(from, to)).expect("still JSON");
             }
@@ -180,6 +226,31 @@ fn class(word: &str) -> Option<&'static str> {
         10 if is_number => Some("SECONDS"),
         _ => None,
     }
+}
+
+#[test]
+fn a_command_must_end_and_print_as_its_page_says() {
+    let step = |exits, shown| {
+        let kind = Kind::Run;
+        Step { heading: String::new(), line: 1, kind, command: String::new(), exits, shown: Some(shown) }
+    };
+    let fails = |step: &Step, printed: &str, code| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step.check(printed, code))).is_err()
+    };
+    let ordered = step(1, Shown::Text("a\nb".to_owned()));
+    assert!(!fails(&ordered, "a\nb", 1));
+    assert!(fails(&ordered, "a\nb", 0), "another exit code");
+    assert!(fails(&ordered, "b\na", 1), "another order");
+    let unordered = step(0, Shown::Unordered("a\nb".to_owned()));
+    assert!(!fails(&unordered, "b\na", 0));
+    assert!(fails(&unordered, "b\na\nc", 0), "one line more");
+}
+
+#[test]
+fn the_commands_of_a_block_are_told_apart() {
+    let command = "A=1\ncurl -sS \\\n  -d x   # why\ncat >> f <<'END'\n\ntext\nEND\n# nothing\nls".to_owned();
+    let step = Step { heading: String::new(), line: 1, kind: Kind::Run, command, exits: 0, shown: None };
+    assert_eq!(step.commands(), ["A=1", "curl -sS -d x", "cat >> f <<'END'", "ls"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ impl Harness {
     /// The audit events of a request, oldest first.
     pub async fn events(&self, correlation_id: &str) -> Vec<Event> {
         let filter = AuditFilter { correlation_id: Some(correlation_id.to_owned()), ..AuditFilter::default() };
-        let rows = self.store.audit(&filter, 1000).await.expect("the audit log");
+        let rows = self.store.audit(&filter, 1000).await.expect("the audit log").rows;
         rows.iter().map(|row| serde_json::from_str(&row.row.body).expect("an event")).collect()
     }
 

@@ -7,7 +7,7 @@ use crate::{Graph, user};
 
 /// Alice asks for the first time.
 pub(super) async fn first_call(graph: &Graph, stage: &mut Stage) -> anyhow::Result<()> {
-    stage.act("alice asks her coordinator, which asks the inventory, which asks the warehouse");
+    stage.act("alice asks her coordinator, which asks inventory and warehouse");
     call(graph, stage).await?;
     stage.first_call = heard(graph)?;
     let txns = txns(&stage.first_call[1..])?;
@@ -27,7 +27,7 @@ pub(super) async fn resumed_call(graph: &Graph, stage: &mut Stage) -> anyhow::Re
     let is_new = [0, 1, 2].map(|index| stage.first_call[index].token != now[index].token);
     stage.expect("and no token of the first call was used again", is_new, [true; 3]);
     let is_newer = txns(&now[1..])? != txns(&stage.first_call[1..])?;
-    stage.expect("they come of the newer one: another transaction", is_newer, true);
+    stage.expect("the tokens come from the newer one: another transaction", is_newer, true);
     Ok(())
 }
 
@@ -36,16 +36,16 @@ async fn call(graph: &Graph, stage: &mut Stage) -> anyhow::Result<()> {
     let answer = user::ask(graph.coordinator_url.as_str(), &token, CONVERSATION, "stock tea").await;
     stage.expect("alice has her answer", answer, Ok(ANSWER.to_owned()));
     let claims = graph.wiretap.last("warehouse")?.claims()?;
-    stage.expect("the warehouse was told of alice", &claims["sub"], "alice");
+    stage.expect("the warehouse sees alice", &claims["sub"], "alice");
     let act = &claims["act"];
     let chain = (act["sub"].as_str(), act["act"]["sub"].as_str());
     stage.expect(
-        "of the inventory that acts, and the coordinator before it",
+        "the inventory as the actor, and the coordinator before it",
         chain,
         (Some("inventory"), Some("coordinator")),
     );
     let rest = (claims["scope"].as_str(), claims["tenant_id"].as_str());
-    stage.expect("and of nothing else that she may do", rest, (Some("bin:read"), Some("acme")));
+    stage.expect("and no more scope than it needs", rest, (Some("bin:read"), Some("acme")));
     Ok(())
 }
 

@@ -9,13 +9,17 @@ mod refusal;
 mod revoked;
 mod stage;
 
-pub use stage::Stage;
+pub use stage::{Print, Stage};
 
 use crate::Graph;
 
-/// Plays them all, in their order: an act may build on those before.
-pub async fn play(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result<()> {
-    chain::first_call(graph, stage).await?;
+/// Plays the first act, which the table shows.
+pub async fn play_first(graph: &Graph, stage: &mut Stage) -> anyhow::Result<()> {
+    chain::first_call(graph, stage).await
+}
+
+/// Plays the other acts, in their order: an act may build on those before.
+pub async fn play_others(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result<()> {
     chain::resumed_call(graph, stage).await?;
     captured::refused_elsewhere(graph, stage).await?;
     outage::fails_closed(graph, stage).await?;

@@ -15,7 +15,7 @@ pub(super) async fn without_a_user(graph: &Graph, stage: &mut Stage) -> anyhow::
         let heard = graph.wiretap.last(agent)?;
         let claims = heard.claims()?;
         let who = (claims["sub"].as_str(), claims.contains_key("act"));
-        stage.expect(&format!("the {agent} was told of the {caller}'s service account"), who, (Some(caller), false));
+        stage.expect(&format!("the {agent} sees the {caller}'s service account"), who, (Some(caller), false));
         let headers = (heard.tenant.as_deref(), heard.fallback.as_deref());
         stage.expect("X-Tenant-ID: acme, and no X-Delegation-Fallback", headers, (Some("acme"), None));
     }

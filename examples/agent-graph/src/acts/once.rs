@@ -6,7 +6,7 @@ use crate::{Graph, user};
 
 /// Alice orders, her answer is lost on its way, and she asks again under the same key. What stands against an order comes back as it is.
 pub(super) async fn reserved_once(graph: &Graph, stage: &mut Stage) -> anyhow::Result<()> {
-    stage.act("alice's answer is lost: what she asks for again is not done again");
+    stage.act("alice's answer is lost: her second try reserves nothing again");
     let (coordinator, alice) = (graph.coordinator_url.as_str(), graph.idp.log_in(ALICE)?);
     let lost = graph.wiretap.lose_next_answer("coordinator");
     tokio::select! {
@@ -16,7 +16,7 @@ pub(super) async fn reserved_once(graph: &Graph, stage: &mut Stage) -> anyhow::R
     let left = user::ask(coordinator, &alice, "orders", "stock tea").await;
     stage.expect("the tea was reserved, and she gave up waiting", left, Ok("41 packets of tea".to_owned()));
     let answer = user::ask_once(coordinator, &alice, "order-7", "reserve tea").await;
-    stage.expect("she asks again and is told", answer, Ok("reserved, 41 packets of tea left".to_owned()));
+    stage.expect("she asks again and gets the answer", answer, Ok("reserved, 41 packets of tea left".to_owned()));
     let left = user::ask(coordinator, &alice, "orders", "stock tea").await;
     stage.expect("nothing was reserved twice", left, Ok("41 packets of tea".to_owned()));
     for (agent, begins) in [

@@ -5,7 +5,7 @@ use crate::idp::ALICE;
 use crate::{Graph, user};
 
 /// Said by agents while it lasts.
-const NOT_NOW: &str = "inventory: no token can be had for the call now";
+const NOT_NOW: &str = "inventory: no token is available for the call now";
 
 /// The conversation that is under way when the STS stops.
 const UNDER_WAY: &str = "conversation-2";
@@ -21,25 +21,21 @@ pub(super) async fn fails_closed(graph: &mut Graph, stage: &mut Stage) -> anyhow
     graph.sts.stop().await;
     let sent = graph.wiretap.count("inventory");
     let answer = user::ask(coordinator, &graph.idp.log_in(ALICE)?, "conversation-3", "stock tea").await;
-    stage.expect("whoever comes with a new token is told to come back", answer, Err(NOT_NOW.to_owned()));
+    stage.expect("a call with a new token fails, and may be retried", answer, Err(NOT_NOW.to_owned()));
     stage.expect("nothing went to the inventory", graph.wiretap.count("inventory"), sent);
     Ok(())
 }
 
 /// Where the route says so, the agent's own account stands in, for the tenant that was verified. It starts the STS again.
 pub(super) async fn service_account_where_allowed(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result<()> {
-    stage.act("the STS is still stopped: the inventory's route lets its service account stand in");
+    stage.act("the inventory's route lets its service account stand in");
     let Some(token) = stage.under_way.take() else { anyhow::bail!("no conversation is under way") };
     let answer = user::ask(graph.coordinator_url.as_str(), &token, UNDER_WAY, "stock tea").await;
-    stage.expect(
-        "alice's conversation goes on: the coordinator still has a token for it",
-        answer,
-        Ok(ANSWER.to_owned()),
-    );
+    stage.expect("alice's conversation goes on, with a token that is cached", answer, Ok(ANSWER.to_owned()));
     let heard = graph.wiretap.last("warehouse")?;
     let claims = heard.claims()?;
     let who = (claims["sub"].as_str(), claims.contains_key("act"));
-    stage.expect("the warehouse was told of a service account and of no user", who, (Some("inventory"), false));
+    stage.expect("the warehouse sees a service account and no user", who, (Some("inventory"), false));
     stage.expect("X-Tenant-ID: acme", heard.tenant.as_deref(), Some("acme"));
     stage.expect("X-Delegation-Fallback: service-account", heard.fallback.as_deref(), Some("service-account"));
     Ok(())

@@ -19,7 +19,7 @@ const ASK_AT_MOST: usize = 60;
 
 /// Whoever asks the STS hears of it at once. Who does not believes a token until it dies, and gets no other in its place.
 pub(super) async fn whole_chain_dead(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result<()> {
-    stage.act("alice's token is revoked: the whole chain is dead");
+    stage.act("alice's token is revoked, and with it every token of the chain");
     let root = graph.idp.log_in(ALICE)?;
     let answer = user::ask(graph.coordinator_url.as_str(), &root, "conversation-6", "stock tea").await;
     stage.expect("before, alice has her answer", answer, Ok(ANSWER.to_owned()));
@@ -32,8 +32,8 @@ pub(super) async fn whole_chain_dead(graph: &mut Graph, stage: &mut Stage) -> an
     graph.sts.revoke(&graph.idp.issuer, &root.jti).await?;
 
     let asking = &graph.clients[1];
-    stage.expect("introspection: the inventory's token is dead", is_dead(asking, &tokens[0]).await?, true);
-    stage.expect("introspection: the warehouse's token is dead", is_dead(asking, &tokens[1]).await?, true);
+    stage.expect("introspection: the inventory's token is inactive", is_dead(asking, &tokens[0]).await?, true);
+    stage.expect("introspection: the warehouse's token is inactive", is_dead(asking, &tokens[1]).await?, true);
     let refused = (StatusCode::UNAUTHORIZED, r#"Bearer error="invalid_token""#.to_owned());
     stage.expect(
         "the warehouse that introspects: 401, invalid_token",

@@ -3,6 +3,8 @@
 
 mod chain;
 mod folder;
+mod live;
+mod next_steps;
 mod request;
 mod user;
 
@@ -12,13 +14,16 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 
-use super::CliError;
 use super::arguments::{DevArguments, DevCommand};
 use super::output::{Output, Style, explain_start, usable};
 use super::serve::until_told;
+use super::{CliError, database};
 use crate::config::{self, Config, Overrides};
-use crate::server::{Server, StartError, Surroundings};
+use crate::server::{Foundation, Server, StartError, Surroundings};
+use crate::telemetry::{LogFormat, choose_format};
+use chain::{Demonstrated, Stage, demonstrate};
 use folder::Folder;
+use live::{Decisions, WatchedRegistry};
 
 /// The preferred ports: for agents, then for operators.
 const PORTS: [u16; 2] = [8080, 8081];
@@ -34,52 +39,98 @@ pub(super) async fn run(
         return user::print(arguments, user, &surroundings, out);
     }
     let folder = Folder::make(&arguments.directory, &*surroundings.entropy)?;
-    let [public, admin] = listeners(out).await?;
-    let config = configuration(&folder.config_file(), public.local_addr()?, out)?;
-    let server = Server::start_on(&config, surroundings.clone(), [public, admin]).await;
-    let server = server.map_err(|error| explain_start(error, out))?;
+    let _lock = folder.lock()?;
+    let [public, admin] = listeners(arguments.port, out).await?;
+    let addresses = [public.local_addr()?, admin.local_addr()?];
+    folder.configure(addresses)?;
+    let mut config = configuration(&folder.config_file(), addresses, out)?;
     out.line(&out.styled(Style::Heading, &format!("agent-sts at {}", config.issuer)))?;
-    let how = if folder.is_new() { "made" } else { "used again" };
-    out.line(&out.styled(Style::Quiet, &format!("{} is {how}", arguments.directory.display())))?;
-    chain::demonstrate(&folder, &config, server.public(), &surroundings, out).await?;
+    out.line(&out.styled(Style::Quiet, &folder.described()))?;
+    // The server reads no registry file, so that faults in it do not end the server.
+    let registry = config.registry.take();
+    let in_folder = |error| CliError::Folder { path: arguments.directory.clone(), source: Box::new(error) };
+    let in_database = |error: CliError| in_folder(database::with_name(error, &config.database));
+    let foundation = Foundation::lay(&config, surroundings.clone()).await;
+    let foundation = foundation.map_err(|error| in_database(error.into()))?;
+    foundation.store.migrate().await.map_err(|error| in_database(error.into()))?;
+    let administration = foundation.administration(&config);
+    administration.ensure_keys().await.map_err(|error| in_folder(error.into()))?;
+    let mut registry = WatchedRegistry::new(registry.unwrap_or_default(), administration);
+    registry.begin(out).await?;
+    let mut decisions = Decisions::of(&foundation);
+    let started = Server::start_with(&config, foundation, [public, admin]).await;
+    let server = started.map_err(|error| in_database(explain_start(error, out)))?;
+
+    choose_format(LogFormat::Quiet);
+    let correlation_id = format!("demo-{}", surroundings.clock.now().as_second());
+    let server_address = server.public();
+    let demonstrated = {
+        let (folder, surroundings, decisions) = (&folder, &surroundings, &mut decisions);
+        let mut stage = Stage { folder, server: server_address, surroundings, decisions, correlation_id };
+        let demonstrated = demonstrate(&mut stage, out).await?;
+        next_steps::print(demonstrated, &stage, arguments, &config.issuer, out)?;
+        demonstrated
+    };
     if !arguments.once {
-        out.line("")?;
-        out.line(&format!("Serving on {} until Ctrl-C.", config.issuer))?;
-        until_told().await?;
+        while !decisions.next().await?.is_empty() {}
+        choose_format(LogFormat::Brief);
+        tokio::select! {
+            told = until_told() => told?,
+            shown = live::show(decisions, registry, out) => shown?,
+        }
     }
     server.stop().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(match demonstrated {
+        Demonstrated::Refused if arguments.once => ExitCode::FAILURE,
+        Demonstrated::Refused | Demonstrated::Whole => ExitCode::SUCCESS,
+    })
 }
 
-/// Binds the public and the admin listener. If their own ports are busy, it uses the next free
-/// ports.
-async fn listeners(out: &mut Output) -> Result<[TcpListener; 2], CliError> {
+/// Binds the public and the admin listener. A port that was asked for must be free; the other ports
+/// are the next free ones.
+async fn listeners(port: Option<u16>, out: &mut Output) -> Result<[TcpListener; 2], CliError> {
     let [public, admin] = PORTS;
-    let public = listener(public, public, out).await?;
+    let public = match port {
+        Some(port) => bind(port).await?,
+        None => listener(public, public, out).await?,
+    };
     let after = public.local_addr()?.port().saturating_add(1);
-    let admin = listener(admin, admin.max(after), out).await?;
+    let admin = match port {
+        Some(_) => listener(after, after, out).await?,
+        None => listener(admin, admin.max(after), out).await?,
+    };
     Ok([public, admin])
 }
 
 async fn listener(wanted: u16, first: u16, out: &mut Output) -> Result<TcpListener, CliError> {
     let mut refused = None;
     for port in first..first.saturating_add(FURTHER) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        match TcpListener::bind(address).await {
+        match bind(port).await {
             Ok(listener) => {
                 if refused.is_some() {
                     out.line(&format!("port {wanted} is busy: {port} is used"))?;
                 }
                 return Ok(listener);
             }
-            Err(source) => refused = Some(StartError::Listen { address, source }),
+            Err(error) => refused = Some(error),
         }
     }
-    Err(refused.map_or_else(|| CliError::Argument("there is no port".to_owned()), CliError::from))
+    Err(refused.unwrap_or_else(|| CliError::Argument(format!("--port: no port follows {wanted}"))))
 }
 
-/// Loads the folder's configuration, with the issuer set to the bound address.
-fn configuration(file: &Path, public: SocketAddr, out: &mut Output) -> Result<Config, CliError> {
-    let overrides = Overrides { issuer: Some(format!("http://{public}")), ..Overrides::default() };
+async fn bind(port: u16) -> Result<TcpListener, CliError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let bound = TcpListener::bind(address).await;
+    Ok(bound.map_err(|source| StartError::Listen { option: "--port", address, source })?)
+}
+
+/// Loads the folder's configuration for the bound addresses.
+fn configuration(file: &Path, [public, admin]: [SocketAddr; 2], out: &mut Output) -> Result<Config, CliError> {
+    let overrides = Overrides {
+        issuer: Some(format!("http://{public}")),
+        public: Some(public.to_string()),
+        admin: Some(admin.to_string()),
+        ..Overrides::default()
+    };
     usable(config::load(Some(file), [], &overrides), out)
 }

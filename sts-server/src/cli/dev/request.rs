@@ -22,8 +22,17 @@ pub(super) struct TokenRequest<'a> {
     pub(super) correlation_id: &'a str,
 }
 
-/// Sends the request and returns the response.
-pub(super) async fn token(server: SocketAddr, request: &TokenRequest<'_>) -> Result<TokenResponse, CliError> {
+/// The answer to a token request.
+pub(super) enum Answer {
+    Issued(TokenResponse),
+    /// The `error` of a refusal.
+    Refused {
+        error: String,
+    },
+}
+
+/// Sends the request and returns the answer.
+pub(super) async fn token(server: SocketAddr, request: &TokenRequest<'_>) -> Result<Answer, CliError> {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let body: Vec<String> =
         request.parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
@@ -36,10 +45,12 @@ pub(super) async fn token(server: SocketAddr, request: &TokenRequest<'_>) -> Res
         .body(Full::new(Bytes::from(body.join("&"))))
         .map_err(failed)?;
     let (status, body) = loopback::send(server, http).await.map_err(failed)?;
-    if status != http::StatusCode::OK {
-        return Err(CliError::Demonstration(format!("{status}: {}", String::from_utf8_lossy(&body))));
+    if status.is_success() {
+        return Ok(Answer::Issued(serde_json::from_slice(&body)?));
     }
-    Ok(serde_json::from_slice(&body)?)
+    let answer: serde_json::Value = serde_json::from_slice(&body)?;
+    let error = answer.get("error").and_then(serde_json::Value::as_str).unwrap_or(status.as_str());
+    Ok(Answer::Refused { error: error.to_owned() })
 }
 
 fn failed(error: impl std::fmt::Display) -> CliError {

@@ -14,8 +14,10 @@ use crate::server::Surroundings;
 
 /// The user of the demonstration.
 pub(super) const DEMO_USER: &str = "alice";
+/// The scope of that user's token, and the default of `dev token --scope`.
+pub(super) const DEMO_SCOPE: &str = "payroll:read profile stock:read";
 /// The lifetime of a demo user's token, in seconds.
-const USER_TOKEN_SECONDS: i64 = 3600;
+pub(super) const USER_TOKEN_SECONDS: i64 = 3600;
 
 /// Prints a token of a demo user, as `dev token` does.
 pub(super) fn print(
@@ -29,7 +31,7 @@ pub(super) fn print(
         return Err(CliError::Argument(message.replace("{}", &dev.directory.display().to_string())));
     }
     let folder = Folder::make(&dev.directory, &*surroundings.entropy)?;
-    let token = token(folder.issuer_key(), surroundings, &user.sub, user.scope.as_deref())?;
+    let token = token(folder.issuer_key(), surroundings, &user.sub, &user.scope)?;
     if out.is_json() {
         out.json(&json!({ "token": token }))?;
     } else {
@@ -39,25 +41,18 @@ pub(super) fn print(
 }
 
 /// Signs a token as the demo issuer would: for the demo's web application, in the tenant `acme`.
-pub(super) fn token(
-    key: &SigningKey,
-    surroundings: &Surroundings,
-    sub: &str,
-    scope: Option<&str>,
-) -> Result<String, CliError> {
+pub(super) fn token(key: &SigningKey, surroundings: &Surroundings, sub: &str, scope: &str) -> Result<String, CliError> {
     let now = surroundings.clock.now();
-    let mut claims = json!({
+    let claims = json!({
         "iss": DEMO_ISSUER,
         "sub": sub,
         "aud": "demo-web-app",
         "org_id": "acme",
+        "scope": scope,
         "iat": now.as_second(),
         "exp": now.as_second() + USER_TOKEN_SECONDS,
         "jti": mint::name(now, &*surroundings.entropy),
     });
-    if let (Some(scope), Some(claims)) = (scope, claims.as_object_mut()) {
-        claims.insert("scope".to_owned(), scope.into());
-    }
     let signed = key.sign(Some("JWT"), &serde_json::to_vec(&claims)?);
     signed.map_err(|error| CliError::Demonstration(error.to_string()))
 }

@@ -180,18 +180,18 @@ fn denied_status(denied: &Denied) -> StatusCode {
 fn detail(refused: &Refused) -> &'static str {
     match refused {
         Refused::Denied(denied) => denied_detail(denied),
-        Refused::RequestMemory => "Other requests hold the memory for the body: come back later.",
-        Refused::Busy => "Too many requests of operators are served at this moment: come back later.",
+        Refused::RequestMemory => "Other requests use the memory for the body. Retry later.",
+        Refused::Busy => "Too many requests of operators are in progress. Retry later.",
         Refused::Path => "The path does not decode to UTF-8.",
-        Refused::Endpoint => "There is no such endpoint: openapi.json lists them.",
-        Refused::Method => "The endpoint does not have this method: Allow names those that it has.",
+        Refused::Endpoint => "This endpoint does not exist. openapi.json lists all endpoints.",
+        Refused::Method => "The endpoint does not have this method. The Allow header lists its methods.",
         Refused::MediaType => "The body must be declared as application/json.",
         Refused::Json(_) => "The body must be one JSON object, without repeated members.",
         Refused::Body => "The body ended early.",
         Refused::TooLarge => "The body is too large.",
         Refused::SlowBody => "The body took too long.",
         Refused::TooSlow | Refused::Ended => {
-            "It took too long. What was asked for may have been done: look before asking again."
+            "The request timed out, but may have taken effect. Check before you retry."
         }
     }
 }
@@ -204,28 +204,28 @@ fn denied_detail(denied: &Denied) -> &'static str {
         Denied::Unauthenticated => "A bearer token of an operator is needed.",
         Denied::Authorization => "There must be one Authorization header with one bearer token.",
         Denied::Token | Denied::AccessToken(_) => "The bearer token is not accepted.",
-        Denied::IssuerKeys(_) => "The keys of the operators' issuer are out of reach: come back later.",
+        Denied::IssuerKeys(_) => "The keys of the operators' issuer cannot be fetched. Retry later.",
         Denied::Limited(RateLimited { limit: RateLimit::FailedAttempts, .. }) => {
-            "Too many attempts have failed: come back later."
+            "Too many attempts have failed. Retry later."
         }
-        Denied::Limited(_) => "Too many requests: come back later.",
-        Denied::Overloaded => "Too many secrets wait to be checked: come back later.",
+        Denied::Limited(_) => "Too many requests. Retry later.",
+        Denied::Overloaded => "Too many secrets are waiting to be checked. Retry later.",
         Denied::Role { .. } => "Insufficient role. WWW-Authenticate names the role required.",
-        Denied::Parameters(_) => "The query or a header makes no sense.",
-        Denied::NotFound => "There is no such thing.",
-        Denied::Faults(_) => "The body has faults; nothing was done.",
-        Denied::Conflict(_) => "The registry would be left with faults; nothing was done.",
+        Denied::Parameters(_) => "The query or a header is invalid.",
+        Denied::NotFound => "The object does not exist.",
+        Denied::Faults(_) => "The body has faults. Nothing was changed.",
+        Denied::Conflict(_) => "The change would leave the registry with faults. Nothing was changed.",
         Denied::PreconditionRequired => {
             "Say what is to be changed: If-Match with the entry's ETag, or If-None-Match: * for an entry that is new."
         }
         Denied::PreconditionFailed => "The entry has changed since you read it. Fetch it and retry.",
         Denied::FileMade(_) => "This entry is managed by the registry file; the API can only disable or enable it.",
-        Denied::TooEarly(..) => "The next key was published too short a time ago for every verifier to know it.",
-        Denied::TooManyKeys(_) => "Too many signing keys are published: a retired one must go first.",
-        Denied::Contended => "Others changed the same at the same time: come back.",
+        Denied::TooEarly(..) => "The next key was published too recently for every verifier to know it.",
+        Denied::TooManyKeys(_) => "Too many signing keys are published. Retry after a retired key has expired.",
+        Denied::Contended => "Another change happened at the same time. Retry.",
         Denied::Keys(_) => "The signing keys could not be changed; the log says why.",
         Denied::Storage(_) | Denied::Snapshot(_) => {
-            "The database is out of reach, or what was asked for is done and does not hold here yet: look, and ask again."
+            "The database cannot be reached, or the change is committed but not yet in force on this server. Check, then retry."
         }
         Denied::Registry(_) => "The stored registry cannot be read; the log says why.",
     }
@@ -257,7 +257,7 @@ fn described(mut response: Response, entry: &SeenEntry) -> Response {
 
 fn with_body(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {
     let Ok(body) = serde_json::to_vec(body) else {
-        tracing::error!("an answer could not be written as JSON");
+        tracing::error!("failed to serialize an answer");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let mut response = Response::new(Body::from(body));

@@ -131,7 +131,7 @@ async fn record(api: &AdminApi, refused: &Refused, intake: &Intake<'_>, by: &By)
     let asked = format!("{} {BASE}{}", intake.head.method, intake.head.uri.path());
     if let Err(error) = api.administration.refused(reason, &detail, &asked, by).await {
         let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, correlation_id, reason, "a refusal could not be recorded");
+        tracing::warn!(error, correlation_id, reason, "failed to record a refusal");
     }
 }
 

@@ -21,7 +21,7 @@ use crate::exchange::Explanation;
     operation_id = "explain",
     tag = "explain",
     request_body = ExplainRequest,
-    responses((status = 200, description = "The steps, and what would come of them.", body = Explanation), WriteProblems)
+    responses((status = 200, description = "The steps and their outcome.", body = Explanation), WriteProblems)
 )]
 pub(super) async fn explain(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {

@@ -64,7 +64,7 @@ pub(super) async fn rotate(State(api): State<AdminApi>, request: Request) -> Res
     operation_id = "revoke_key",
     tag = "keys",
     params(("kid" = String, Path, description = "The key.")),
-    responses((status = 204, description = "It is gone."), WriteProblems)
+    responses((status = 204, description = "Deleted."), WriteProblems)
 )]
 pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {

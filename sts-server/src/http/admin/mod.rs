@@ -4,16 +4,13 @@
 //! intake of its requests (`call`), the limit on concurrent requests (`turns`), and all its
 //! statuses and bodies (`answer`). What must never: an operation; `crate::admin` has them. Another
 //! endpoint is a handler with a `utoipa::path` attribute and one line in [`routes`]: the document
-//! and the router are built from the same list.
+//! and the router are built from the same list. Another kind of entry is a row of `entries`.
 
-mod agents;
 mod answer;
 mod audit;
 mod call;
-mod delegations;
 mod entries;
 mod explain;
-mod issuers;
 mod keys;
 mod openapi;
 mod refused;
@@ -62,14 +59,7 @@ pub(super) fn router(api: AdminApi) -> Router {
 }
 
 fn routes() -> OpenApiRouter<AdminApi> {
-    OpenApiRouter::default()
-        .routes(routes!(openapi::openapi))
-        .routes(routes!(issuers::list))
-        .routes(routes!(issuers::get, issuers::put, issuers::delete))
-        .routes(routes!(agents::list))
-        .routes(routes!(agents::get, agents::put, agents::delete))
-        .routes(routes!(delegations::list))
-        .routes(routes!(delegations::get, delegations::put, delegations::delete))
+    entries::routes(OpenApiRouter::default().routes(routes!(openapi::openapi)))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))

@@ -119,17 +119,17 @@ fn problem(status: u16) -> Described {
     let description = match status {
         400 => "The path, the query, a header or the body cannot be read.",
         401 => "No operator: the bearer token is missing or not accepted.",
-        403 => "The operator's role does not reach.",
-        404 => "There is no such thing.",
+        403 => "The operator's role is insufficient.",
+        404 => "The object does not exist.",
         408 => "The body took too long.",
-        409 => "It contradicts what there is; nothing was done.",
-        412 => "The entry is not what the request takes it for.",
+        409 => "The request conflicts with the present state. Nothing was changed.",
+        412 => "The entry has changed since the client read it.",
         413 => "The body is too large.",
         415 => "The body is not declared as JSON.",
-        422 => "The body has faults, all of which are listed; nothing was done.",
+        422 => "The body has faults, all of which are listed. Nothing was changed.",
         428 => "The request does not say which state it changes.",
         429 => "Too many requests or failed attempts.",
-        _ => "It cannot be done now.",
+        _ => "The service cannot do this now.",
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     ResponseBuilder::new().description(description).content("application/problem+json", content).build()

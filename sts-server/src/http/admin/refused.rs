@@ -20,16 +20,16 @@ pub(super) enum Refused {
     #[error(transparent)]
     Denied(Denied),
     /// Other requests hold the memory that the body needs.
-    #[error("other requests hold the memory for its body")]
+    #[error("other requests use the memory for its body")]
     RequestMemory,
     /// Too many requests of operators are in progress.
-    #[error("too many requests of operators are served at once")]
+    #[error("too many requests of operators are in progress")]
     Busy,
     /// The path does not decode to UTF-8.
     #[error("the path is malformed")]
     Path,
     /// The endpoint does not exist.
-    #[error("there is no such endpoint")]
+    #[error("the endpoint does not exist")]
     Endpoint,
     /// The endpoint does not support the method.
     #[error("the endpoint does not have this method")]
@@ -38,7 +38,7 @@ pub(super) enum Refused {
     #[error("the body is not declared as JSON")]
     MediaType,
     /// The body is not a JSON object.
-    #[error("the body is no JSON object")]
+    #[error("the body is not a JSON object")]
     Json(#[source] JsonError),
     /// The connection ended within the body.
     #[error("the body ended early")]
@@ -46,13 +46,13 @@ pub(super) enum Refused {
     #[error("the body is too large")]
     TooLarge,
     /// The body did not arrive in time.
-    #[error("the body took too long")]
+    #[error("the body timed out")]
     SlowBody,
     /// The deadline passed. The operation may have been performed.
-    #[error("the request took too long")]
+    #[error("the request timed out")]
     TooSlow,
     /// The task of the operation ended early.
-    #[error("the task that does it has ended early")]
+    #[error("the task of the request ended early")]
     Ended,
 }
 

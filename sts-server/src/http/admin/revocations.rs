@@ -46,7 +46,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     operation_id = "revoke",
     tag = "revocations",
     request_body = Named,
-    responses((status = 200, description = "It stands.", body = RevocationDone), WriteProblems)
+    responses((status = 200, description = "The revocation is in force.", body = RevocationDone), WriteProblems)
 )]
 pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
@@ -76,9 +76,9 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
         ("sub" = Option<String>, Query, description = "A user."),
         ("agent" = Option<String>, Query, description = "An agent."),
         ("tenant" = Option<String>, Query, description = "A tenant."),
-        ("issuer" = Option<String>, Query, description = "Whose token or user it is, as it was revoked.")
+        ("issuer" = Option<String>, Query, description = "The issuer of the token or user, as in the revocation.")
     ),
-    responses((status = 204, description = "It stands no more."), WriteProblems)
+    responses((status = 204, description = "The revocation is lifted."), WriteProblems)
 )]
 pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {

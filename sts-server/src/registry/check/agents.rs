@@ -47,7 +47,7 @@ fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, fault
         let reason = if audience.is_empty() {
             "is empty"
         } else if audience.chars().any(char::is_control) {
-            "holds a control character"
+            "contains a control character"
         } else if Url::parse(audience).is_ok_and(|url| url.fragment().is_some()) {
             "has a fragment, so no resource parameter can name it (RFC 8707 section 2)"
         } else if context.config.is_some_and(|config| config.issuer == *audience) {
@@ -231,7 +231,7 @@ impl Auth<'_> {
             }
         }
         if auth.ca_file.is_some() && auth.jwks_uri.is_none() {
-            let message = format!("ca_file of agent {id:?} is of no use: its keys are not fetched");
+            let message = format!("ca_file of agent {id:?} has no effect: its keys are not fetched");
             faults.push(place.warning("auth.ca_file", message));
         }
         if let Some(url) = &auth.jwks_uri

@@ -34,7 +34,7 @@ pub(super) fn overlaps(entries: &Entries, faults: &mut Vec<Fault>) {
                 first.place.reference()
             );
             let fault = delegation.place.error("", message);
-            faults.push(fault.with_help("keep their tenants or their issuers apart: they are never added up"));
+            faults.push(fault.with_help("keep their tenants or their issuers apart: delegations are never combined"));
         }
         pair.push(delegation);
     }
@@ -47,7 +47,7 @@ fn name(delegation: &Delegation) -> String {
 fn agents(context: &Context<'_>, Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
     for (key, id) in [("actor", &entry.actor), ("target", &entry.target)] {
         if !context.knows_agent(id) {
-            let fault = place.error(key, format!("{key} {id:?} of a delegation is no agent"));
+            let fault = place.error(key, format!("{key} {id:?} of a delegation is not an agent"));
             faults.push(context.with_agent_meant(fault, id));
         }
     }
@@ -100,8 +100,8 @@ fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault
         match scope {
             DelegatedScope::Derived(derived) if derived.from.is_empty() && place.reads(&["scopes"]) => {
                 let message =
-                    format!("scope {:?} of delegation {} is derived from nothing", derived.scope.as_str(), name(entry));
-                faults.push(place.error(&path, message).with_help("list in from what entitles to it"));
+                    format!("scope {:?} of delegation {} has an empty from", derived.scope.as_str(), name(entry));
+                faults.push(place.error(&path, message).with_help("list in from the scopes that entitle to it"));
             }
             DelegatedScope::Derived(_) | DelegatedScope::Plain(_) => {}
         }

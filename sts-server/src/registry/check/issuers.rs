@@ -29,21 +29,21 @@ fn identity(context: &Context<'_>, Located { entry, place }: &Located<Issuer>, f
         faults.push(place.error("issuer", format!("issuer is longer than {KEY_TEXT_BYTES} bytes")));
     }
     if name.chars().any(char::is_control) {
-        faults.push(place.error("issuer", format!("issuer {name:?} holds a control character")));
+        faults.push(place.error("issuer", format!("issuer {name:?} contains a control character")));
     }
     if context.config.is_some_and(|config| IssuerName::new(name).is(&config.issuer)) {
         let fault = place.error("issuer", format!("issuer {name:?} is this service itself"));
-        faults.push(fault.with_help("leave it out: its own tokens are believed without an entry"));
+        faults.push(fault.with_help("leave it out: its own tokens are trusted without an entry"));
     }
     let is_ours = |alias: &&String| context.config.is_some_and(|config| IssuerName::new(alias).is(&config.issuer));
     if let Some(alias) = entry.aliases.iter().find(is_ours) {
         let message = format!("alias {alias:?} of issuer {name:?} is this service itself");
         faults.push(
-            place.error("aliases", message).with_help("leave it out: its own tokens are believed without an entry"),
+            place.error("aliases", message).with_help("leave it out: its own tokens are trusted without an entry"),
         );
     }
     if entry.subject_prefix.chars().any(char::is_control) {
-        let message = format!("subject_prefix of issuer {name:?} holds a control character");
+        let message = format!("subject_prefix of issuer {name:?} contains a control character");
         faults.push(place.error("subject_prefix", message));
     }
 }
@@ -115,7 +115,7 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
     let name = &entry.issuer;
     if name.starts_with("spiffe://") {
         if entry.trust_domain().is_none() {
-            let message = format!("issuer {name:?} is no SPIFFE trust domain, such as \"spiffe://shop.example\"");
+            let message = format!("issuer {name:?} is not a SPIFFE trust domain, such as \"spiffe://shop.example\"");
             faults.push(place.error("issuer", message));
         }
         if !entry.subject_claim.is_claim("sub") {
@@ -129,7 +129,7 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
         ("bundle_file", entry.bundle_file.is_some(), "jwks_file"),
     ] {
         if given {
-            let fault = place.error(key, format!("{key} of issuer {name:?}, which is no SPIFFE trust domain"));
+            let fault = place.error(key, format!("{key} of issuer {name:?}, which is not a SPIFFE trust domain"));
             let help = format!("an issuer with a bundle is named \"spiffe://trust-domain\"; others have {other}");
             faults.push(fault.with_help(help));
         }
@@ -175,7 +175,7 @@ fn key_sources(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Faul
     let fetches = entry.jwks.is_none() && entry.jwks_file.is_none() && entry.bundle_file.is_none();
     for (key, file) in [("ca_file", &entry.ca_file), ("jwks_bearer_token_file", &entry.jwks_bearer_token_file)] {
         if file.is_some() && !fetches {
-            let message = format!("{key} of issuer {name:?} is of no use: its keys are not fetched");
+            let message = format!("{key} of issuer {name:?} has no effect: its keys are not fetched");
             faults.push(place.warning(key, message));
         }
     }
@@ -198,7 +198,7 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
         }
         if let Some(url) = url.as_ref().filter(|url| url.path().contains("/.well-known/openid-configuration")) {
             let message = format!("{key} {:?} of issuer {name:?} is a discovery document, not a key set", url.as_str());
-            faults.push(place.warning(key, message).with_help("leave it out: the document is found by itself"));
+            faults.push(place.warning(key, message).with_help("leave it out: the document is found automatically"));
         }
     }
     if name.ends_with("/.well-known/openid-configuration") {
@@ -231,7 +231,7 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
 fn claims(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
     let name = &entry.issuer;
     if entry.scope_claim.is_some() && entry.scopes_from == ScopesFrom::Delegation && place.reads(&["scopes_from"]) {
-        let message = format!("scope_claim of issuer {name:?} is of no use without scopes_from = \"token\"");
+        let message = format!("scope_claim of issuer {name:?} has no effect without scopes_from = \"token\"");
         faults.push(place.error("scope_claim", message));
     }
     for (key, selectors) in [
@@ -272,14 +272,14 @@ fn tenants(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) 
     let is_silent = place.line().is_some() && place.reads(&["tenants"]) && !place.says("tenants");
     if has_placeholder(name) && entry.tenants == Tenants::Any && is_silent {
         let message =
-            format!("issuer {name:?} has {{tenantid}} and no tenants: every tenant of the provider is believed");
+            format!("issuer {name:?} has {{tenantid}} and no tenants: every tenant of the provider is trusted");
         let fault = place.warning("issuer", message);
         faults.push(fault.with_help("list its tenants, or write tenants = [\"*\"] if every one is meant"));
     }
     match &entry.tenants {
         Tenants::Only(tenants) if tenants.is_empty() && place.reads(&["tenants"]) => {
             let fault =
-                place.error("tenants", format!("tenants of issuer {name:?} is empty: none of its tokens would count"));
+                place.error("tenants", format!("tenants of issuer {name:?} is empty: all its tokens would be refused"));
             faults.push(fault.with_help("leave it out for every tenant"));
         }
         Tenants::Only(_)

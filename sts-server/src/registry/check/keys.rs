@@ -23,7 +23,7 @@ pub(super) fn check_key_set_bytes(bytes: &[u8]) -> Result<Vec<String>, String> {
     let mut lost: Vec<String> = keys.lost().iter().map(lost_key).collect();
     if keys.is_empty() {
         let reasons = if lost.is_empty() { String::new() } else { format!(": {}", lost.join("; ")) };
-        return Err(format!("no key in it can be used{reasons}"));
+        return Err(format!("it contains no usable key{reasons}"));
     }
     if keys.entries() > MAX_KEYS {
         lost.push(format!("it has {} entries, and the first {MAX_KEYS} are read", keys.entries()));
@@ -45,7 +45,7 @@ pub(super) fn check_key_url(url: &Url, plain_http: PlainHttp) -> Result<(), Stri
         PlainHttp::LoopbackOnly => false,
     };
     check_url(url, allow_http).map_err(|error| match error {
-        FetchError::NotHttps if url.scheme() == "http" => "http goes no further than the loopback interface".to_owned(),
+        FetchError::NotHttps if url.scheme() == "http" => "http is only for the loopback interface".to_owned(),
         error => error.to_string(),
     })
 }

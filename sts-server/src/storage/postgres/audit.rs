@@ -9,9 +9,9 @@ use sqlx::postgres::{PgConnection, Postgres};
 use super::error::PostgresError;
 use super::pool::Pool;
 use super::transaction;
-use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS};
+use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS, PageIds, direction};
 use crate::storage::columns::AuditHeadColumns;
-use crate::storage::{AuditFilter, AuditHead, AuditRow, StoredAuditRow};
+use crate::storage::{AuditFilter, AuditHead, AuditPage, AuditRow, StoredAuditRow};
 use crate::telemetry::Stopwatch;
 
 /// The longest time that a reader waits for transactions that are adding rows.
@@ -76,43 +76,60 @@ impl Settled {
 /// Reads rows by id.
 ///
 /// Ids are assigned before the commit, so a row can appear after a row with a greater id. A reader
-/// that continues from the greater id would miss it. The query therefore stops at the settled id.
+/// therefore returns only rows up to a settled id: see [`settle`].
 pub(super) async fn audit(
     pool: &Pool,
     settled: &Settled,
     filter: &AuditFilter,
     limit: u32,
-) -> Result<Vec<StoredAuditRow>, PostgresError> {
+) -> Result<AuditPage, PostgresError> {
     let mut connection = pool.acquire().await?;
-    let Some(settled) = settle(&mut connection, settled).await? else {
-        return Ok(Vec::new());
+    let Some(ids) = page_ids(&mut connection, settled, filter).await? else {
+        return Ok(AuditPage::default());
     };
     let mut query: QueryBuilder<Postgres> =
         QueryBuilder::new("WITH page AS (SELECT id, octet_length(body) AS bytes FROM audit_events WHERE id <= ");
-    query.push_bind(settled);
-    if let Some(after_id) = filter.after_id {
-        query.push(" AND id > ").push_bind(after_id);
-    }
+    query.push_bind(ids.high).push(" AND id >= ").push_bind(ids.low);
     if let Some(since) = filter.since {
-        let since = since.as_millisecond();
-        let Some(first) = first_since(&mut connection, since).await? else {
-            return Ok(Vec::new());
-        };
-        query.push(" AND id >= ").push_bind(first).push(" AND at >= ").push_bind(since);
+        query.push(" AND at >= ").push_bind(since.as_millisecond());
     }
-    if let Some(correlation_id) = &filter.correlation_id {
-        query.push(" AND correlation_id = ").push_bind(correlation_id);
+    if let Some(until) = filter.until {
+        query.push(" AND at <= ").push_bind(until.as_millisecond());
     }
-    if let Some(txn) = &filter.txn {
-        query.push(" AND txn = ").push_bind(txn);
+    for (column, value) in [("correlation_id", &filter.correlation_id), ("txn", &filter.txn), ("jti", &filter.jti)] {
+        if let Some(value) = value {
+            query.push(" AND ").push(column).push(" = ").push_bind(value);
+        }
     }
-    if let Some(jti) = &filter.jti {
-        query.push(" AND jti = ").push_bind(jti);
+    for texts in &filter.fragments {
+        query.push(" AND EXISTS (SELECT FROM UNNEST(").push_bind(texts);
+        query.push("::TEXT[]) AS text WHERE strpos(body, text) > 0)");
     }
-    query.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit));
-    query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM page)");
-    query.push(SIZED_ROWS).push(" ORDER BY id");
-    Ok(query.build_query_as().fetch_all(&mut *connection).await?)
+    let direction = direction(filter.order);
+    query.push(" ORDER BY id ").push(direction).push(" LIMIT ").push_bind(i64::from(limit));
+    query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY id ").push(direction);
+    query.push(") - bytes AS bytes_before FROM page)").push(SIZED_ROWS).push(" ORDER BY id ").push(direction);
+    Ok(ids.page(query.build_query_as().fetch_all(&mut *connection).await?, limit))
+}
+
+/// Returns the ids of the next page of a search, or `None` if no row is left.
+async fn page_ids(
+    connection: &mut PgConnection,
+    settled: &Settled,
+    filter: &AuditFilter,
+) -> Result<Option<PageIds>, PostgresError> {
+    let Some(mut high) = settle(connection, settled).await? else { return Ok(None) };
+    let mut low = match filter.since {
+        Some(since) => first_since(connection, since.as_millisecond()).await?,
+        None => sqlx::query_scalar("SELECT MIN(id) FROM audit_events").fetch_one(&mut *connection).await?,
+    };
+    if let Some(until) = filter.until {
+        match last_until(connection, until.as_millisecond()).await? {
+            Some(last) => high = high.min(last),
+            None => low = None,
+        }
+    }
+    Ok(low.and_then(|low| PageIds::of(filter, low, high)))
 }
 
 /// Returns the settled id: no row can appear at or below it any more.
@@ -161,6 +178,25 @@ async fn first_since(connection: &mut PgConnection, since: i64) -> Result<Option
     .fetch_one(connection)
     .await?;
     Ok(first)
+}
+
+/// Returns the greatest id among the latest events at or before `until`. Earlier events have
+/// smaller ids.
+async fn last_until(connection: &mut PgConnection, until: i64) -> Result<Option<i64>, PostgresError> {
+    let last = sqlx::query_scalar(
+        "SELECT MAX(id) FROM (
+             SELECT id FROM audit_events
+             WHERE at <= $1 AND at >= (
+                 SELECT GREATEST(at, $3) FROM audit_events WHERE at <= $1 ORDER BY at DESC LIMIT 1) - $2
+             ORDER BY at DESC LIMIT $4) AS latest",
+    )
+    .bind(until)
+    .bind(DISORDER_MILLISECONDS)
+    .bind(i64::MIN + DISORDER_MILLISECONDS)
+    .bind(DISORDER_ROWS)
+    .fetch_one(connection)
+    .await?;
+    Ok(last)
 }
 
 /// Reads rows in the order of their chains.

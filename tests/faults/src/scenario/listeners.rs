@@ -154,7 +154,7 @@ async fn descriptors(run: Run, home: &Home) -> anyhow::Result<Outcome> {
 
 /// Connects until the server says that it cannot accept.
 async fn flood(trial: &Trial) -> anyhow::Result<Vec<TcpStream>> {
-    let told = || trial.server(0).log().matches("connections cannot be accepted now").count();
+    let told = || trial.server(0).log().matches("failed to accept connections").count();
     let (before, address) = (told(), address(trial));
     let mut flood = Vec::new();
     for _ in 0..FLOOD {

@@ -103,7 +103,7 @@ async fn fill(trial: &Trial, url: &str, events: usize) -> anyhow::Result<String>
         name.clone_from(&rows.first().context("a row")?.writer);
     }
     eprintln!("{events} events in {:.0} s", begun.elapsed().as_secs_f64());
-    let some = store.audit(&AuditFilter::default(), 10).await?;
+    let some = store.audit(&AuditFilter::default(), 10).await?.rows;
     anyhow::ensure!(!some.is_empty(), "an empty log");
     store.close().await;
     Ok(name)

@@ -122,8 +122,11 @@ fn options_that_cannot_be_used_are_refused() {
         ("read_timeout_ms = 0".to_owned(), "read_timeout_ms must be greater than zero"),
         ("connect_timeout_ms = 0".to_owned(), "connect_timeout_ms must be greater than zero"),
         (format!("client_key_file = \"{empty}\""), "set together"),
-        (format!("ca_file = \"{empty}\""), "no http client"),
-        (format!("client_certificate_file = \"{empty}\"\nclient_key_file = \"{empty}\""), "no http client"),
+        (format!("ca_file = \"{empty}\""), "failed to create the http client"),
+        (
+            format!("client_certificate_file = \"{empty}\"\nclient_key_file = \"{empty}\""),
+            "failed to create the http client",
+        ),
         ("ca_file = \"/nonexistent\"".to_owned(), "cannot be read"),
     ];
     for (text, expected) in rows {

@@ -1,0 +1,125 @@
+//! The rows of the audit log, and the searches of it.
+
+use jiff::Timestamp;
+
+use super::MAC_BYTES;
+
+/// An audit event, sealed into its writer's chain; (writer, `writer_sequence`) is unique.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// The writer whose chain contains the row.
+    pub writer: String,
+    /// The row's place in that chain, from 1 without gaps.
+    pub writer_sequence: i64,
+    /// The time of the event.
+    pub at: Timestamp,
+    /// The correlation id of the request, for search.
+    pub correlation_id: Option<String>,
+    /// The `txn` of the transaction, for search.
+    pub txn: Option<String>,
+    /// The `jti` of the token, for search.
+    pub jti: Option<String>,
+    /// The event as JSON: the text that the code covers.
+    pub body: String,
+    /// The code of this row and of the preceding row in the chain.
+    pub mac: [u8; MAC_BYTES],
+}
+
+/// An audit row with its place in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAuditRow {
+    /// A number that grows from row to row, with gaps. The code does not cover it.
+    pub id: i64,
+    /// The content of the row.
+    pub row: UncheckedAuditRow,
+}
+
+/// An audit row as stored. It may have been edited in the database, so nothing about it is assumed.
+/// A malformed row must not hide the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncheckedAuditRow {
+    /// The writer whose chain contains the row.
+    pub writer: String,
+    /// The row's place in that chain.
+    pub writer_sequence: i64,
+    /// The time of the event, in milliseconds since the epoch.
+    pub at: i64,
+    /// The correlation id of the request.
+    pub correlation_id: Option<String>,
+    /// The `txn` of the transaction.
+    pub txn: Option<String>,
+    /// The `jti` of the token.
+    pub jti: Option<String>,
+    /// The event as JSON; empty when it is longer than [`AUDIT_PAGE_BYTES`](super::AUDIT_PAGE_BYTES).
+    pub body: String,
+    /// The code of the row, of any length.
+    pub mac: Vec<u8>,
+}
+
+impl UncheckedAuditRow {
+    /// Returns the row as it was written, or `None` if no server writes such a row.
+    #[must_use]
+    pub fn well_formed(&self) -> Option<AuditRow> {
+        Some(AuditRow {
+            writer: self.writer.clone(),
+            writer_sequence: self.writer_sequence,
+            at: Timestamp::from_millisecond(self.at).ok()?,
+            correlation_id: self.correlation_id.clone(),
+            txn: self.txn.clone(),
+            jti: self.jti.clone(),
+            body: self.body.clone(),
+            mac: self.mac.as_slice().try_into().ok()?,
+        })
+    }
+}
+
+/// The last row of a writer's chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHead {
+    /// The writer of the chain.
+    pub writer: String,
+    /// The place of its last row.
+    pub writer_sequence: i64,
+    /// The stored code of its last row.
+    pub mac: Vec<u8>,
+}
+
+/// The order of a search of the audit log, by `id`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// Events in the order in which they were committed.
+    #[default]
+    OldestFirst,
+    /// The latest event first.
+    NewestFirst,
+}
+
+/// A selection of audit rows. An absent field selects all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// The order of the rows.
+    pub order: AuditOrder,
+    /// Only rows that follow the row with this id, in `order`.
+    pub after_id: Option<i64>,
+    /// Only events at or after this time.
+    pub since: Option<Timestamp>,
+    /// Only events at or before this time.
+    pub until: Option<Timestamp>,
+    /// Only events of this correlation id.
+    pub correlation_id: Option<String>,
+    /// Only events of this transaction.
+    pub txn: Option<String>,
+    /// Only events of this token.
+    pub jti: Option<String>,
+    /// Only events whose body contains, of each of these lists, at least one text.
+    pub fragments: Vec<Vec<String>>,
+}
+
+/// A page of audit rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The rows, in the order of the filter.
+    pub rows: Vec<StoredAuditRow>,
+    /// The `after_id` of the next page. `None` if the search has reached the end of the log.
+    pub next: Option<i64>,
+}
