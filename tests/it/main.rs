@@ -33,6 +33,7 @@ mod replicas;
 mod service_account;
 mod snapshots;
 mod staleness;
+mod stalled;
 mod standing;
 mod storage;
 mod subject;

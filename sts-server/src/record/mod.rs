@@ -9,6 +9,7 @@
 
 mod bounds;
 mod chain;
+mod commits;
 mod credential;
 mod event;
 mod hold;
