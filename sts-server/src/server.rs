@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Access, Administration, By};
-use crate::config::{Config, Database, PasswordError};
+use crate::config::{Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
@@ -128,8 +128,11 @@ pub struct Server {
 pub(crate) fn location(database: &Database) -> Result<Location, PasswordError> {
     database.check_files()?;
     Ok(Location {
+        url: database.url.clone(),
+        max_connections: database.max_connections,
         password_file: database.password_file.clone(),
-        ..Location::new(&database.url, database.max_connections)
+        listens: database.listen,
+        requires_synchronous: database.synchronous == Synchronous::Require,
     })
 }
 

@@ -34,6 +34,7 @@ mod replicas;
 mod service_account;
 mod snapshots;
 mod staleness;
+mod stalled;
 mod standing;
 mod storage;
 mod subject;

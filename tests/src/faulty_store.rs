@@ -179,6 +179,11 @@ impl Store for FaultyStore {
         if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }
     }
 
+    async fn probe(&self) -> Result<(), StorageError> {
+        self.moves().await;
+        self.unless(&[StoreFault::Record, StoreFault::RecordUnheard])?.probe().await
+    }
+
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
         self.unless(&[StoreFault::Record])?.append_audit(audit).await
     }

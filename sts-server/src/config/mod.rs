@@ -149,6 +149,21 @@ pub struct Database {
     pub password_file: Option<PathBuf>,
     /// The most connections to PostgreSQL for requests. The server reserves five more. Default 10.
     pub max_connections: u32,
+    /// True if the server hears notifications. False behind a pooler that lends connections for
+    /// single transactions. Default true.
+    pub listen: bool,
+    /// The standbys that PostgreSQL must have. Default [`Synchronous::Any`].
+    pub synchronous: Synchronous,
+}
+
+/// The standbys that a server requires of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// None: the replication is as PostgreSQL is configured.
+    Any,
+    /// A synchronous one. Without it the server is not ready.
+    Require,
 }
 
 /// Sealing and rotation of the signing keys.

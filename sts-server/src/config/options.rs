@@ -11,7 +11,7 @@ use super::values::{
     algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, retention, some_algorithm, timeout,
     ttl_up_to, word,
 };
-use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
+use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, Synchronous, TokenTyp};
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
 use crate::ttl::Ttl;
@@ -135,6 +135,22 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: Some("10"),
         form: "connections, 1 to 1000",
         doc: "The most connections to PostgreSQL for requests. Up to five more are reserved: two follow the database and revoke, two read the audit log, one listens for notifications.",
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "listen",
+        shape: Shape::Boolean,
+        default: Some("true"),
+        form: "true or false",
+        doc: "Listens for notifications of changes (LISTEN). Set it to false behind PgBouncer with pool_mode = transaction: the server then asks for changes 4 times a second, and leaves the settings of connections to the role.",
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "synchronous",
+        shape: Shape::Text(|text| word::<Synchronous>(text, "any or require")),
+        default: Some("any"),
+        form: "any or require",
+        doc: "The standbys that PostgreSQL must have. With require, the server is not ready while PostgreSQL has no synchronous standby.",
     },
     ConfigOption {
         table: Some("keys"),

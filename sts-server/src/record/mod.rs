@@ -12,6 +12,7 @@ mod audit_fault;
 mod bounds;
 mod chain;
 mod chain_check;
+mod commits;
 mod credential;
 mod event;
 mod hold;

@@ -185,6 +185,10 @@ mod tests {
         ) -> Result<(), StorageError> {
             panic!("not called")
         }
+        async fn probe(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+
         async fn append_audit(&self, _: &[AuditRow]) -> Result<(), StorageError> {
             panic!("not called")
         }

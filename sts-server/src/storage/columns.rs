@@ -34,6 +34,7 @@ impl TryFrom<StateColumns> for DatabaseState {
                 revocations: version(columns.revocations, columns.revocations_generation),
             },
             time: from_millis("counters", columns.database_time)?,
+            is_synchronous: true,
         })
     }
 }

@@ -70,6 +70,9 @@ pub enum StorageError {
     /// The rows have no codes, because an upgrade of the schema stopped halfway.
     #[error("the rows of the database have no codes: review them, then seal them with `sts-server registry accept`")]
     Unsealed,
+    /// A pooler in front of the database cannot be used as it is configured.
+    #[error("the pooler in front of PostgreSQL cannot be used: {0}")]
+    Pooler(&'static str),
     /// The scheme of the database URL is not supported.
     #[error("unsupported database URL: it must begin with sqlite: or postgres:")]
     Url,
@@ -87,6 +90,7 @@ impl StorageError {
             | Self::Malformed { .. }
             | Self::Foreign { .. }
             | Self::Unsealed
+            | Self::Pooler(_)
             | Self::Url => false,
         }
     }
@@ -211,6 +215,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError>;
 
+    /// Commits durably, without a change. Fails if [`Store::record`] could not commit now.
+    async fn probe(&self) -> Result<(), StorageError>;
+
     /// Adds audit rows that belong to no token.
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
 
@@ -270,13 +277,17 @@ pub struct Location {
     pub max_connections: u32,
     /// The file with the password to PostgreSQL, read at each connect.
     pub password_file: Option<PathBuf>,
+    /// False behind a pooler that lends connections of PostgreSQL for single transactions.
+    pub listens: bool,
+    /// True if PostgreSQL must have a synchronous standby.
+    pub requires_synchronous: bool,
 }
 
 impl Location {
     /// Returns the location of this URL, without a password file.
     #[must_use]
     pub fn new(url: &str, max_connections: u32) -> Self {
-        Self { url: url.to_owned(), max_connections, password_file: None }
+        Self { url: url.to_owned(), max_connections, password_file: None, listens: true, requires_synchronous: false }
     }
 }
 

@@ -190,6 +190,10 @@ impl Store for SqliteStore {
         Ok(record::record(&self.writer, known, one_time, decide).await?)
     }
 
+    async fn probe(&self) -> Result<(), StorageError> {
+        Ok(record::probe(&self.writer).await?)
+    }
+
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
         Ok(audit::append(&self.writer, audit).await?)
     }
