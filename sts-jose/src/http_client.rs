@@ -16,7 +16,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// The CA file holds no certificate in PEM.
-    #[error("the ca file holds no pem certificate")]
+    #[error("the ca file contains no pem certificate")]
     NoCertificate,
     /// A file of the client certificate cannot be read.
     #[error("{} cannot be read", path.display())]

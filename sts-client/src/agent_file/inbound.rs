@@ -143,7 +143,7 @@ impl InboundTable {
             builder = builder.egress(egress);
         }
         if self.introspect {
-            let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect wants the table [sts]"))?;
+            let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect requires the table [sts]"))?;
             builder = builder.introspect(sts.builder()?.build()?);
         }
         Ok(builder)

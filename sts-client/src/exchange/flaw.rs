@@ -39,7 +39,7 @@ pub(super) enum Flaw {
     Audience(Arc<str>),
     #[error("client_id is another agent's")]
     ClientId,
-    #[error("act is not this agent upon the chain of before")]
+    #[error("act is not this agent on top of the former chain")]
     Act,
     #[error("act is present in a token of a service account")]
     Delegated,

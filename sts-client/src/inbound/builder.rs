@@ -313,7 +313,7 @@ impl VerifierBuilder {
             let is_it = |issuer: &Issuer| issuer.dialect == Dialect::Sts && issuer.issuer == sts.issuer();
             if !self.issuers.iter().any(is_it) {
                 let what =
-                    format!("tokens are to be introspected at {:?}, which is no STS of this verifier", sts.issuer());
+                    format!("introspection is configured for {:?}, which is not an STS of this verifier", sts.issuer());
                 return Err(BuildError::contradiction(what));
             }
         }
@@ -386,7 +386,7 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
         let dialect = issuers.iter().find(|known| known.issuer == issuer).map(|known| known.dialect);
         let fault = match dialect {
             Some(Dialect::Outside) => None,
-            Some(Dialect::Sts) => Some("of an STS, whose tokens say themselves whose they are"),
+            Some(Dialect::Sts) => Some("of an STS, whose tokens name the service account themselves"),
             None => Some("of an issuer that is not trusted"),
         };
         if let Some(fault) = fault {

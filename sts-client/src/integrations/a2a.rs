@@ -147,10 +147,10 @@ fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     for (name, values) in params {
         let name = HeaderName::try_from(name.as_str())
-            .map_err(|error| Error::misconfigured(format!("a parameter of the call is no header: {error}")))?;
+            .map_err(|error| Error::misconfigured(format!("a parameter of the call is not a header: {error}")))?;
         for value in values {
             let value = HeaderValue::try_from(value.as_str()).map_err(|error| {
-                Error::misconfigured(format!("the parameter {name} of the call is no header: {error}"))
+                Error::misconfigured(format!("the parameter {name} of the call is not a header: {error}"))
             })?;
             headers.append(&name, value);
         }

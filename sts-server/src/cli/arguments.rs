@@ -3,14 +3,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use sts_jose::Algorithm;
 
+use super::value_parsers::{role, signing_algorithm};
 use crate::admin::{AuditOutcome, AuditTime};
 use crate::config::{Overrides, Role};
-use crate::keys::SIGNING_ALGORITHMS;
 
 /// The configuration file that is read if no other is given.
 const DEFAULT_FILE: &str = "sts.toml";
@@ -118,6 +117,9 @@ pub enum Command {
     /// A token is refused with every descendant. For a user, an agent or a tenant, tokens issued
     /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
     /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
+    #[command(
+        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant> <NAME> [OPTIONS]\n       sts-server revoke --list"
+    )]
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
     #[command(subcommand)]
@@ -338,6 +340,30 @@ pub enum AuditCommand {
         /// missing writer are found too.
         #[arg(long, value_name = "FILE")]
         heads: Option<PathBuf>,
+        /// Check this archive instead of the database's audit log.
+        #[arg(long, value_name = "FILE", conflicts_with = "heads")]
+        archive: Option<PathBuf>,
+    },
+    /// Writes old events to a new file that `audit verify --archive` checks. Removes nothing:
+    /// `audit.retain` does.
+    Archive {
+        /// The file, which must not exist.
+        file: PathBuf,
+        /// Only the events that are older than this span; all events without it.
+        #[arg(long, value_name = "SPAN")]
+        older_than: Option<crate::ttl::Ttl>,
+    },
+    /// Records that a fault that `audit verify` reports has been explained. The fault no longer
+    /// counts. A later change of the same row is another fault.
+    Acknowledge {
+        /// The row, as `audit verify` names it: WRITER:SEQUENCE.
+        row: String,
+        /// The explanation, for the audit log.
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// The heads that `audit verify` was called with.
+        #[arg(long, value_name = "FILE")]
+        heads: Option<PathBuf>,
     },
     /// Writes all rows, or only the heads of the chains, as one JSON object per line.
     Export {
@@ -498,16 +524,4 @@ impl Options {
             master_key_file: self.master_key_file.clone(),
         }
     }
-}
-
-fn signing_algorithm() -> impl TypedValueParser<Value = Algorithm> {
-    let names = PossibleValuesParser::new(SIGNING_ALGORITHMS.map(Algorithm::as_str));
-    names.try_map(|name| {
-        let named = |algorithm: &Algorithm| algorithm.as_str().eq_ignore_ascii_case(&name);
-        SIGNING_ALGORITHMS.into_iter().find(named).ok_or("not a signature algorithm of this service")
-    })
-}
-
-fn role() -> impl TypedValueParser<Value = Role> {
-    PossibleValuesParser::new(["reader", "operator", "admin"]).try_map(|name| name.parse::<Role>())
 }

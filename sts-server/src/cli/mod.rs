@@ -27,6 +27,7 @@ mod revoke;
 mod serve;
 mod story;
 mod token;
+mod value_parsers;
 
 use std::process::ExitCode;
 

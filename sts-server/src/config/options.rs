@@ -8,10 +8,10 @@ use super::admin::ADMIN_TOKEN;
 use super::database_url::check_database_url;
 use super::option::ConfigOption;
 use super::values::{
-    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, some_algorithm, timeout, ttl_up_to,
-    word,
+    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, retention, some_algorithm, timeout,
+    ttl_up_to, word,
 };
-use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
+use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, Synchronous, TokenTyp};
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
 use crate::ttl::Ttl;
@@ -38,7 +38,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The registry file to apply at start; without it the database's registry is served as it is.",
+        doc: "The registry file to apply at start; without it the server uses the registry in the database.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -46,7 +46,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: ADDRESS,
         default: Some("127.0.0.1:8080"),
         form: "an IP address and a port",
-        doc: "Where it listens for agents.",
+        doc: "The address for agents.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -54,7 +54,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: ADDRESS,
         default: Some("127.0.0.1:8081"),
         form: "an IP address and a port",
-        doc: "Where it listens for operators: the admin API and the metrics.",
+        doc: "The address for operators: the admin API and the metrics.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -70,7 +70,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<ForwardedHeader>(text, "X-Forwarded-For or Forwarded")),
         default: Some("X-Forwarded-For"),
         form: "X-Forwarded-For or Forwarded",
-        doc: "The header that your proxy sets. Never choose the other one, which the proxy may pass on as a client wrote it.",
+        doc: "The header that your proxy sets. Never choose the other one: the proxy may forward it as a client wrote it.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -86,7 +86,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("20s"),
         form: "a span of time, at most 10m",
-        doc: "How long requests under way may take after the listeners have closed.",
+        doc: "The time limit for requests in progress after the listeners have closed.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -94,7 +94,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The certificate chain of the public listener in PEM, its own certificate first. Without it the listener speaks plain HTTP, for a proxy that ends TLS. A changed file is taken up within seconds.",
+        doc: "The certificate chain of the public listener in PEM, its own certificate first. Without it the listener speaks plain HTTP, for a proxy that terminates TLS. A changed file takes effect within seconds.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -110,7 +110,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("false"),
         form: "true or false",
-        doc: "Whether the admin listener speaks TLS too, with the same certificate.",
+        doc: "Serves the admin listener over TLS too, with the same certificate.",
     },
     ConfigOption {
         table: Some("database"),
@@ -118,7 +118,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::SecretText(check_database_url),
         default: Some("sqlite://sts.db"),
         form: "sqlite://FILE or postgres://…, which may name several hosts: postgres://a,b/sts?target_session_attrs=read-write",
-        doc: "Where its data is. It may hold a password: then better STS__DATABASE__URL than the file, or database.password_file.",
+        doc: "The URL of the database. Give a password in database.password_file or STS__DATABASE__URL rather than in the file.",
     },
     ConfigOption {
         table: Some("database"),
@@ -126,7 +126,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read again at each connect.",
+        doc: "A file with one line, the password to PostgreSQL, in place of one in the URL. Read again at each connect.",
     },
     ConfigOption {
         table: Some("database"),
@@ -134,7 +134,23 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1000 },
         default: Some("10"),
         form: "connections, 1 to 1000",
-        doc: "The most connections to PostgreSQL for requests. Up to five more are set apart: two follow the database and revoke, two read the audit log, one hears announcements.",
+        doc: "The most connections to PostgreSQL for requests. Up to five more are reserved: two follow the database and revoke, two read the audit log, one listens for notifications.",
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "listen",
+        shape: Shape::Boolean,
+        default: Some("true"),
+        form: "true or false",
+        doc: "Listens for notifications of changes (LISTEN). Set it to false behind PgBouncer with pool_mode = transaction: the server then asks for changes 4 times a second, and leaves the settings of connections to the role.",
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "synchronous",
+        shape: Shape::Text(|text| word::<Synchronous>(text, "any or require")),
+        default: Some("any"),
+        form: "any or require",
+        doc: "The standbys that PostgreSQL must have. With require, the server is not ready while PostgreSQL has no synchronous standby.",
     },
     ConfigOption {
         table: Some("keys"),
@@ -150,7 +166,15 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(reads::<Ttl>),
         default: Some("30d"),
         form: "a span of time",
-        doc: "How long a key signs.",
+        doc: "The time for which a key signs.",
+    },
+    ConfigOption {
+        table: Some("audit"),
+        key: "retain",
+        shape: Shape::Text(|text| retention(text).map(drop)),
+        default: Some("forever"),
+        form: "a span of time, or forever",
+        doc: "How long events of the audit log are kept. Older ones are removed, of a span of days by whole days (UTC). `audit archive` writes them to a file before.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -158,7 +182,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: MAX_CHAIN_DEPTH },
         default: Some("8"),
         form: "actors, 1 to 64",
-        doc: "The most actors of a chain; a longer one is refused.",
+        doc: "The maximum number of actors in a chain.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -166,7 +190,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| ttl_up_to(MAX_MAX_TTL, text)),
         default: Some("15m"),
         form: "a span of time, at most 8h",
-        doc: "The longest life of any token. A key stays published for as long as the longest that any server gave to a token while it signed.",
+        doc: "The maximum lifetime of any token. A retired key stays published until all its tokens have expired.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -182,7 +206,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1_000_000 },
         default: Some("600"),
         form: "refusals, 1 to 1000000",
-        doc: "The refusals of one agent that are stored in a minute; further refused requests are answered 429 and counted into one event a minute.",
+        doc: "The refusals of one agent that are stored in a minute; further ones are answered with 429 and counted in one event a minute.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -206,7 +230,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1_000_000 },
         default: Some("4096"),
         form: "connections, 1 to 1000000",
-        doc: "The most open connections of the public listener. The admin listener has a sixteenth as many, but at least 64.",
+        doc: "The maximum number of open connections of the public listener. The admin listener has a sixteenth as many, but at least 64.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -214,7 +238,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1_000_000 },
         default: None,
         form: "connections, 1 to 1000000",
-        doc: "The most open connections of one source; a sixteenth of limits.connections, but at least 16, unless given. listen.trusted_proxies are exempt.",
+        doc: "The maximum number of open connections of one source; a sixteenth of limits.connections, but at least 16, unless given. listen.trusted_proxies are exempt.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -238,7 +262,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long a TLS handshake may take.",
+        doc: "The time limit for a TLS handshake.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -246,7 +270,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long a request's headers may take.",
+        doc: "The time limit for the headers of a request.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -254,7 +278,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long a request's body may take.",
+        doc: "The time limit for the body of a request.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -262,7 +286,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("30s"),
         form: "a span of time, at most 10m",
-        doc: "How long a request may take from its head to its answer; longer than body_timeout.",
+        doc: "The time limit from the headers of a request to its answer; longer than body_timeout.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -270,7 +294,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long an answer may wait for a peer that takes nothing of it.",
+        doc: "The time limit for a peer that reads nothing of its answer.",
     },
     ConfigOption {
         table: Some("dpop"),
@@ -286,7 +310,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<DpopNonce>(text, "off or required")),
         default: Some("off"),
         form: "off or required",
-        doc: "Whether a DPoP proof needs a nonce that the server gave. With required, a proof without one is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
+        doc: "Requires a nonce of the server in each DPoP proof. With required, a proof without one is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
     },
     ConfigOption {
         table: Some("egress"),
@@ -294,7 +318,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::SecretText(|text| proxy(text).map(drop)),
         default: None,
         form: "an http(s) URL such as http://proxy.example:3128, or an empty text for none",
-        doc: "The proxy that key sets are fetched by, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
+        doc: "The proxy for fetching key sets, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
     },
     ConfigOption {
         table: Some("egress"),
@@ -302,7 +326,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(reads::<String>),
         default: None,
         form: "host names, which include those below them, addresses and networks; in the environment separated by commas",
-        doc: "The hosts that are reached without the proxy, instead of NO_PROXY of the environment.",
+        doc: "The hosts that need no proxy, instead of NO_PROXY of the environment.",
     },
     ConfigOption {
         table: Some("admin"),
@@ -326,7 +350,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: URL,
         default: None,
         form: "an https URL; http only for the loopback interface",
-        doc: "Where its keys are; without it they are found by discovery.",
+        doc: "The URL of its keys; without it they are found by discovery.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -334,7 +358,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The certificates of the authority of that URL in PEM; without it those of the system. A changed file is taken up by the next fetch.",
+        doc: "The certificates of the authority of that URL in PEM; without it those of the system. A changed file takes effect at the next fetch.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -342,7 +366,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::TextsTogether(algorithm, some_algorithm),
         default: Some("RS256,ES256,EdDSA"),
         form: "asymmetric algorithms",
-        doc: "What it signs with.",
+        doc: "The algorithms of its signatures.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -350,7 +374,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(not_empty),
         default: None,
         form: "one of the values of aud",
-        doc: "What its tokens must be addressed to. Required with issuer.",
+        doc: "The required audience of its tokens. Required with issuer.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -358,7 +382,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<TokenTyp>(text, "at+jwt or jwt")),
         default: Some("at+jwt"),
         form: "at+jwt or jwt",
-        doc: "The typ of its access tokens. With jwt, tokens of the typ JWT or of none are taken too, unless they look like ID tokens.",
+        doc: "The typ of its access tokens. With jwt, tokens with the typ JWT or without typ are accepted too, unless they look like ID tokens.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -366,7 +390,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(not_empty),
         default: Some("roles"),
         form: "the claim's literal name",
-        doc: "The claim that says what an operator may do: an array, or a text of words.",
+        doc: "The claim that gives the role of an operator: an array, or a text of words.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -374,7 +398,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(not_empty),
         default: None,
         form: "values of the claim",
-        doc: "Who may read and ask for explanations.",
+        doc: "The values that grant reading and explanations.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -382,7 +406,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(not_empty),
         default: None,
         form: "values of the claim",
-        doc: "Who may also revoke, lift, rotate keys and disable entries.",
+        doc: "The values that also grant revoking, lifting, rotating keys and disabling entries.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -390,7 +414,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(not_empty),
         default: None,
         form: "values of the claim",
-        doc: "Who may also change entries and revoke keys.",
+        doc: "The values that also grant changing entries and revoking keys.",
     },
     ConfigOption {
         table: Some("log"),
@@ -398,7 +422,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<LogFormat>(text, "human or json")),
         default: Some("human"),
         form: "human or json",
-        doc: "What a line of the log looks like: words for people, or one JSON object.",
+        doc: "The format of a log line: text for people, or one JSON object.",
     },
     ConfigOption {
         table: Some("telemetry"),
@@ -406,7 +430,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| check_otlp_endpoint(text).map(drop).map_err(str::to_owned)),
         default: None,
         form: "an http(s) URL without user, query or fragment, such as http://127.0.0.1:4318",
-        doc: "The OpenTelemetry collector that traces go to, as OTLP over HTTP; without it there are none.",
+        doc: "The OpenTelemetry collector for traces, as OTLP over HTTP; without it no traces are exported.",
     },
     ConfigOption {
         table: Some("metadata"),
@@ -414,7 +438,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("false"),
         form: "true or false",
-        doc: "Whether metadata leaves out the members that widespread parsers insist on: authorization_endpoint, response_types_supported and, in the OpenID document, subject_types_supported and id_token_signing_alg_values_supported.",
+        doc: "Leaves out of the metadata the members that widespread parsers require: authorization_endpoint, response_types_supported and, in the OpenID document, subject_types_supported and id_token_signing_alg_values_supported.",
     },
     ConfigOption {
         table: Some("metadata"),
@@ -422,6 +446,6 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("true"),
         form: "true or false",
-        doc: "Whether metadata has \"response_types_supported\": [\"none\"]; metadata.minimal leaves it out in any case.",
+        doc: "Adds \"response_types_supported\": [\"none\"] to the metadata; metadata.minimal leaves it out in any case.",
     },
 ];

@@ -8,12 +8,13 @@ use super::links::{self, read, root};
 use super::page::{self, Step, steps};
 
 /// The pages whose commands the tests of this folder run, in order.
-const FOLLOWED: [&str; 9] = [
+const FOLLOWED: [&str; 10] = [
     "SECURITY.md",
     "docs/admin-api.md",
     "docs/audit.md",
     "docs/configuration.md",
     "docs/operations.md",
+    "docs/proof-of-possession.md",
     "docs/serve.md",
     "docs/token-endpoint.md",
     "docs/tutorial.md",

@@ -86,7 +86,9 @@ async fn every_command_of_the_pages_for_operators_succeeds() {
     shop.write_files(&mut reader).await;
     shop.serve(&mut reader, "").await;
     shop.fill(&mut reader).await;
-    for page in ["SECURITY.md", "docs/audit.md", "docs/configuration.md", "docs/operations.md"] {
+    for page in
+        ["SECURITY.md", "docs/audit.md", "docs/configuration.md", "docs/proof-of-possession.md", "docs/operations.md"]
+    {
         follow(&mut reader, shop.steps(page), |_, _| {}).await;
     }
 }
