@@ -69,6 +69,10 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// The interceptor cannot see the answer either. A token that the target refuses is sent until it
 /// expires, unless the agent calls [`Propagator::forget`] after a failed call.
 ///
+/// The proof of a bound token ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) is for a POST
+/// request to the URL of the interceptor, as the JSON-RPC transport sends it. The interceptor sees no
+/// answer, so it cannot follow a nonce: a target whose agents come by A2A must not demand one.
+///
 /// Make it the last interceptor, because it cannot remove what a later interceptor adds. The inner
 /// client must follow no redirects: use [`http_client`](crate::integrations::http_client).
 #[derive(Debug, Clone)]

@@ -1,25 +1,36 @@
 //! An HTTP client whose client certificate is in files that the operator replaces.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use secrecy::{ExposeSecret as _, SecretSlice};
-use sts_jose::{BoundedFile, FileContent, FileVersion, HttpClientError, MAX_FILE_BYTES};
+use secrecy::SecretSlice;
+use sts_jose::{BoundedFile, FileContent, FileVersion, HttpClientError};
 
+use super::certificate_files::{CertificateFiles, joined, leaf, read_now, unreadable, x5t_s256};
 use super::http_options::HttpClient;
+#[cfg(feature = "reqwest")]
+use super::http_options::HttpOptions;
 
-/// The files of a client certificate.
-#[derive(Debug, Clone)]
-pub(crate) struct CertificateFiles {
-    /// The certificate and its chain, in PEM.
-    pub(crate) certificate: PathBuf,
-    /// The private key, in PEM.
-    pub(crate) key: PathBuf,
+/// A client, or the client of the present certificate.
+#[cfg(feature = "reqwest")]
+#[derive(Debug)]
+pub(crate) enum ClientSource {
+    /// A client with fixed options.
+    Fixed(HttpClient),
+    /// A client whose certificate is in files.
+    Followed(Box<FollowedClient>),
+}
+
+#[cfg(feature = "reqwest")]
+impl HttpOptions {
+    /// Makes a client that follows the files of its certificate, if it has any.
+    pub(crate) fn source(&self) -> Result<ClientSource, HttpClientError> {
+        let Some(files) = self.certificate_files() else { return self.build().map(ClientSource::Fixed) };
+        let options = self.clone();
+        let followed = FollowedClient::open(files, move |pem| options.build_with(Some(pem)))?;
+        Ok(ClientSource::Followed(Box::new(followed)))
+    }
 }
 
 /// An HTTP client that is made again when a file of its client certificate has changed. If the new
@@ -41,18 +52,6 @@ struct Made {
     client: HttpClient,
     /// The thumbprint of the certificate.
     x5t_s256: Arc<str>,
-}
-
-impl CertificateFiles {
-    /// Reads the certificate and the key. Blocks on the file system.
-    pub(crate) fn read(&self) -> Result<SecretSlice<u8>, HttpClientError> {
-        let [(_, certificate), (_, key)] = read_now(&self.bounded())?;
-        Ok(joined(certificate, key))
-    }
-
-    fn bounded(&self) -> [BoundedFile; 2] {
-        [&self.certificate, &self.key].map(|path| BoundedFile::new(path, MAX_FILE_BYTES))
-    }
 }
 
 impl FollowedClient {
@@ -152,39 +151,9 @@ impl fmt::Debug for FollowedClient {
     }
 }
 
-/// Returns the SHA-256 thumbprint of a certificate in DER (RFC 8705 §3.1).
-pub(crate) fn x5t_s256(der: &[u8]) -> Arc<str> {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, der)).into()
-}
-
-/// Returns the first certificate of a PEM file, in DER.
-fn leaf(pem: &[u8]) -> Option<Vec<u8>> {
-    let (_, rest) = std::str::from_utf8(pem).ok()?.split_once("-----BEGIN CERTIFICATE-----")?;
-    let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
-    STANDARD.decode(body.split_ascii_whitespace().collect::<String>()).ok()
-}
-
-/// Joins a certificate and a key to the one PEM that an identity is made of.
-pub(crate) fn joined(certificate: Vec<u8>, key: Vec<u8>) -> SecretSlice<u8> {
-    let mut pem = certificate;
-    pem.push(b'\n');
-    pem.extend_from_slice(SecretSlice::from(key).expose_secret());
-    pem.into()
-}
-
-fn read_now(files: &[BoundedFile; 2]) -> Result<[(FileVersion, Vec<u8>); 2], HttpClientError> {
-    let read = |file: &BoundedFile| file.read_now().map_err(|source| unreadable(file, source));
-    let [certificate, key] = files;
-    Ok([read(certificate)?, read(key)?])
-}
-
 async fn read(file: &BoundedFile) -> Result<(FileVersion, Vec<u8>), HttpClientError> {
     match file.read_if_changed(None).await.map_err(|source| unreadable(file, source))? {
         FileContent::Changed(version, content) => Ok((version, content)),
         FileContent::Unchanged => Err(unreadable(file, std::io::Error::other("it was not read"))),
     }
-}
-
-fn unreadable(file: &BoundedFile, source: std::io::Error) -> HttpClientError {
-    HttpClientError::File { path: file.path().to_owned(), source }
 }

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use sts_jose::HttpClientError;
 use url::Url;
 
-use super::followed_client::{CertificateFiles, FollowedClient, joined};
+use super::certificate_files::{CertificateFiles, joined};
 
 /// The type of the client that [`HttpOptions::build`] makes.
 pub(crate) type HttpClient = reqwest::Client;
@@ -51,15 +51,6 @@ enum ClientIdentity {
     Pem(Arc<SecretSlice<u8>>),
     /// Files that the operator may replace.
     Files(CertificateFiles),
-}
-
-/// A client, or the client of the present certificate.
-#[derive(Debug)]
-pub(crate) enum ClientSource {
-    /// A client with fixed options.
-    Fixed(HttpClient),
-    /// A client whose certificate is in files.
-    Followed(Box<FollowedClient>),
 }
 
 impl Default for HttpOptions {
@@ -195,15 +186,16 @@ impl HttpOptions {
         }
     }
 
-    /// Makes a client that follows the files of its certificate, if it has any.
+    /// Returns the files of the client certificate, if it is in files.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn source(&self) -> Result<ClientSource, HttpClientError> {
-        let Some(ClientIdentity::Files(files)) = &self.identity else { return self.build().map(ClientSource::Fixed) };
-        let options = self.clone();
-        FollowedClient::open(files, move |pem| options.build_with(Some(pem))).map(Box::new).map(ClientSource::Followed)
+    pub(super) fn certificate_files(&self) -> Option<&CertificateFiles> {
+        match &self.identity {
+            Some(ClientIdentity::Files(files)) => Some(files),
+            Some(ClientIdentity::Pem(_)) | None => None,
+        }
     }
 
-    fn build_with(&self, identity: Option<&SecretSlice<u8>>) -> Result<HttpClient, HttpClientError> {
+    pub(super) fn build_with(&self, identity: Option<&SecretSlice<u8>>) -> Result<HttpClient, HttpClientError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)

@@ -4,6 +4,7 @@
 //! response bodies, and single flight. What must never: knowledge of the party that a call is for.
 
 pub(crate) mod bearer;
+mod certificate_files;
 mod flight;
 mod followed_client;
 mod http_options;
@@ -11,10 +12,13 @@ mod http_options;
 mod response_body;
 mod transport;
 
+pub(crate) use certificate_files::{CertificateFiles, x5t_s256};
 pub(crate) use flight::Flights;
-pub(crate) use followed_client::{CertificateFiles, FollowedClient, x5t_s256};
+#[cfg(feature = "reqwest")]
+pub(crate) use followed_client::ClientSource;
+pub(crate) use followed_client::FollowedClient;
+pub(crate) use http_options::HttpClient;
 pub use http_options::HttpOptions;
-pub(crate) use http_options::{ClientSource, HttpClient};
 #[cfg(feature = "tower")]
 pub use response_body::ResponseBody;
 pub use transport::{HttpTransport, MAX_ANSWER_BYTES, Transport, TransportError};

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sts_jose::HttpClientError;
 
-use super::followed_client::{CertificateFiles, FollowedClient};
+use super::certificate_files::CertificateFiles;
+use super::followed_client::FollowedClient;
 
 /// The maximum size of an answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;

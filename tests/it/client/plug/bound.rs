@@ -59,7 +59,8 @@ impl World {
     }
 
     pub(super) fn alice(&self) -> CallContext {
-        CallContext::from(Caller::for_test().clock(Arc::new(self.clock.clone())).subject("alice").build())
+        let alice = Caller::for_test().clock(Arc::new(self.clock.clone())).subject("alice");
+        CallContext::from(alice.lifetime(std::time::Duration::from_secs(3600)).build())
     }
 }
 
