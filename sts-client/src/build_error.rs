@@ -41,6 +41,9 @@ pub enum BuildError {
         #[source]
         source: sts_jose::SigningKeyError,
     },
+    /// The key for proofs of possession could not be generated.
+    #[error("no key for proofs of possession can be generated")]
+    ProofKey(#[from] sts_jose::SigningKeyError),
     /// The HTTP client could not be built.
     #[error("failed to create the http client")]
     Http(#[from] sts_jose::HttpClientError),

@@ -18,6 +18,15 @@ pub enum HttpClientError {
     /// The CA file holds no certificate in PEM.
     #[error("the ca file contains no pem certificate")]
     NoCertificate,
+    /// A file of the client certificate cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The path of the file.
+        path: std::path::PathBuf,
+        /// The error of the file system.
+        #[source]
+        source: std::io::Error,
+    },
     /// The proxy, a certificate of the CA file, or the machine's own trust store, cannot be used.
     #[error("the http client could not be built")]
     Build(#[from] reqwest::Error),

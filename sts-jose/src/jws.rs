@@ -107,6 +107,12 @@ impl<'a> CompactJws<'a> {
     /// # Errors
     /// See [`ParseError`].
     pub fn parse_within(max_bytes: usize, jws: &'a str) -> Result<Self, ParseError> {
+        Self::parse_with_header(max_bytes, jws).map(|(jws, _)| jws)
+    }
+
+    /// Like [`CompactJws::parse_within`], and returns all members of the header: for signed data that carries its key
+    /// (RFC 9449 §4.2), which is never a token.
+    pub(crate) fn parse_with_header(max_bytes: usize, jws: &'a str) -> Result<(Self, Map<String, Value>), ParseError> {
         if jws.len() > max_bytes {
             return Err(ParseError::TooLong { bytes: jws.len(), limit: max_bytes });
         }
@@ -119,7 +125,8 @@ impl<'a> CompactJws<'a> {
         let payload = decode(Segment::Payload, payload)?;
         let signature = decode(Segment::Signature, signature)?;
         let header = json::parse_object(&header_bytes).map_err(|source| ParseError::Json(Segment::Header, source))?;
-        Ok(Self { header: Header::from_json(&header)?, payload, signing_input, signature })
+        let jws = Self { header: Header::from_json(&header)?, payload, signing_input, signature };
+        Ok((jws, header))
     }
 
     /// Returns the signed text: the encoded header and payload.

@@ -9,6 +9,7 @@
 //! | `readable_token` | an unverified token in readable form, for operators |
 //! | `claims`, `claim_selector`, `times` | typed access to claims, and the rule about time |
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
+//! | [`dpop`] | DPoP proofs: making and checking them |
 //! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
 //! | `trust_domain` | SPIFFE trust domains and the identities in them |
 //! | `typ` | the kinds of tokens, and the slots that accept them |
@@ -21,6 +22,7 @@
 //! | `bounded_file` | files that a configuration names, read within limits |
 //! | `http_client`, `fetch`, `fetch_error`, `egress` | HTTP clients with limits, requests for keys, proxies |
 //! | `hex`, `canonical_json`, `error_chain` | the one text of bytes, of a JSON value, of an error with its causes |
+//! | `thumbprint`, `sha256` | the one name of a public key, and the hash that it is made with |
 //! | `clock`, `entropy` | time and random bytes, passed in |
 //!
 //! A token passes through [`UnverifiedToken::parse`], then [`KeySource::verify`]. The result is a
@@ -46,6 +48,7 @@ mod canonical_json;
 mod claim_selector;
 mod claims;
 mod clock;
+pub mod dpop;
 mod egress;
 mod encryption_key;
 mod entropy;
@@ -66,8 +69,10 @@ mod key_source;
 mod readable_token;
 mod remote;
 mod rsa_modulus;
+mod sha256;
 mod signature_memo;
 mod signing_key;
+mod thumbprint;
 mod times;
 mod token;
 mod trust_domain;
@@ -104,6 +109,7 @@ pub use readable_token::{Protection, ReadableToken};
 pub use remote::RemoteKeySet;
 pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
+pub use thumbprint::thumbprint;
 pub use times::{AHEAD_TOLERANCE, TimeError, Times};
 pub use token::{ParkedToken, UnverifiedToken, VerifiedToken};
 pub use trust_domain::TrustDomain;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::algorithm::Algorithm;
+use crate::thumbprint::thumbprint;
 use crate::verification_key::{JwkError, VerificationKey};
 
 /// The types whose header is encoded once, when the key is read.
@@ -108,7 +109,7 @@ impl SigningKey {
     pub fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, SigningKeyError> {
         let key_pair = KeyPair::from_pkcs8(algorithm, pkcs8)?;
         let mut public_jwk = key_pair.public_parameters();
-        let kid = thumbprint(&public_jwk);
+        let kid = thumbprint(&public_jwk).ok_or(SigningKeyError::Public(JwkError::UnsupportedType))?;
         public_jwk.insert("kid".to_owned(), kid.clone().into());
         public_jwk.insert("alg".to_owned(), algorithm.as_str().into());
         public_jwk.insert("use".to_owned(), "sig".into());
@@ -141,6 +142,10 @@ impl SigningKey {
         Value::Object(self.public_jwk.clone())
     }
 
+    pub(crate) fn public_members(&self) -> &Map<String, Value> {
+        &self.public_jwk
+    }
+
     /// Returns the public half for verifying.
     pub fn verification_key(&self) -> VerificationKey {
         self.verification_key.clone()
@@ -161,7 +166,12 @@ impl SigningKey {
     /// # Errors
     /// [`SignError::Crypto`] if the cryptographic library fails.
     pub fn sign(&self, typ: Option<&str>, claims_json: &[u8]) -> Result<String, SignError> {
-        let mut token = self.header(typ);
+        self.sign_under(self.header(typ), claims_json)
+    }
+
+    /// Like [`Self::sign`], under a header that is already encoded, and names the algorithm of the key.
+    pub(crate) fn sign_under(&self, header: String, claims_json: &[u8]) -> Result<String, SignError> {
+        let mut token = header;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims_json, &mut token);
         let signature = self.key_pair.sign(token.as_bytes()).map_err(SignError::Crypto)?;
@@ -253,21 +263,11 @@ impl KeyPair {
     }
 }
 
-/// Returns the RFC 7638 thumbprint: SHA-256 over the required members, sorted by name, without
-/// white space.
-fn thumbprint(required: &Map<String, Value>) -> String {
-    // This map is sorted, regardless of the features that serde_json was built with.
-    let sorted: std::collections::BTreeMap<&String, &Value> = required.iter().collect();
-    let members: Vec<String> = sorted.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    let canonical = format!("{{{}}}", members.join(","));
-    base64url(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()).as_ref())
-}
-
 fn encode_header(algorithm: Algorithm, typ: Option<&str>, kid: &str) -> String {
     let typ = typ.map(|typ| format!("\"typ\":{},", Value::from(typ))).unwrap_or_default();
     base64url(format!("{{\"alg\":\"{algorithm}\",{typ}\"kid\":\"{kid}\"}}").as_bytes())
 }
 
-fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -3,12 +3,11 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
-
 use crate::candidates::Candidates;
 use crate::claims::Claims;
 use crate::json;
 use crate::jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment};
+use crate::sha256::sha256;
 use crate::signature_memo::SignatureMemo;
 use crate::verification_key::{VerificationKey, VerifyError};
 
@@ -143,9 +142,7 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     fn digest(&self) -> [u8; 32] {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(digest::digest(&digest::SHA256, self.jws.signing_input().as_bytes()).as_ref());
-        digest
+        sha256(self.jws.signing_input().as_bytes())
     }
 
     /// Converts the token. The caller has checked the signature.

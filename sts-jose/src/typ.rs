@@ -21,6 +21,8 @@ pub enum Typ {
     /// An answer in an envelope between agents. It differs from a request, so that a request that is
     /// sent back is not accepted as an answer.
     AgentAnswer,
+    /// A DPoP proof (RFC 9449 §4.2).
+    DpopProof,
 }
 
 impl Typ {
@@ -39,6 +41,7 @@ impl Typ {
             Self::Jose => "jose",
             Self::AgentRequest => "agent-request+jwt",
             Self::AgentAnswer => "agent-answer+jwt",
+            Self::DpopProof => "dpop+jwt",
         }
     }
 }
@@ -60,6 +63,8 @@ pub enum Slot {
     AgentRequest,
     /// An answer in an envelope.
     AgentAnswer,
+    /// The `DPoP` header of a request.
+    DpopProof,
 }
 
 impl Slot {
@@ -74,6 +79,7 @@ impl Slot {
             Self::JwtSvid => &[Typ::Absent, Typ::Jwt, Typ::Jose],
             Self::AgentRequest => &[Typ::AgentRequest],
             Self::AgentAnswer => &[Typ::AgentAnswer],
+            Self::DpopProof => &[Typ::DpopProof],
         }
     }
 

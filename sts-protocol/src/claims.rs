@@ -51,6 +51,53 @@ impl From<SubjectId> for IssSub {
     }
 }
 
+/// The keys that a token is bound to (RFC 7800 §3.1). Only the party that proves to hold them may use the token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// The thumbprint of a DPoP key (RFC 9449 §6.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jkt: Option<String>,
+    /// The SHA-256 of a client certificate, in base64url (RFC 8705 §3.1).
+    #[serde(default, rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
+    pub x5t_s256: Option<String>,
+}
+
+impl Confirmation {
+    /// Returns true if it names no key.
+    ///
+    /// ```
+    /// use sts_protocol::Confirmation;
+    ///
+    /// assert!(Confirmation::default().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.jkt.is_none() && self.x5t_s256.is_none()
+    }
+
+    /// Returns the `token_type` of a token with this binding (RFC 9449 §5, RFC 8705 §3).
+    ///
+    /// ```
+    /// use sts_protocol::{Confirmation, TOKEN_TYPE_BEARER, TOKEN_TYPE_DPOP};
+    ///
+    /// let bound = Confirmation { jkt: Some("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".to_owned()), x5t_s256: None };
+    /// assert_eq!(Confirmation::token_type(Some(&bound)), TOKEN_TYPE_DPOP);
+    /// assert_eq!(Confirmation::token_type(None), TOKEN_TYPE_BEARER);
+    /// ```
+    #[must_use]
+    pub fn token_type(binding: Option<&Self>) -> &'static str {
+        match binding {
+            Some(Self { jkt: Some(_), .. }) => TOKEN_TYPE_DPOP,
+            Some(Self { jkt: None, .. }) | None => TOKEN_TYPE_BEARER,
+        }
+    }
+}
+
+/// The `token_type` of a token that its holder sends alone, or with a client certificate.
+pub const TOKEN_TYPE_BEARER: &str = "Bearer";
+/// The `token_type` of a token that its holder sends with a DPoP proof (RFC 9449 §5).
+pub const TOKEN_TYPE_DPOP: &str = "DPoP";
+
 /// The claims of an access token (RFC 9068 §2.2) of this service. All times are in seconds since
 /// the epoch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,6 +133,9 @@ pub struct AccessTokenClaims {
     /// The transaction. Each first hop starts one, which is copied to all tokens below it (RFC 8417
     /// §2.2).
     pub txn: String,
+    /// The keys that the token is bound to. Absent in a bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
     /// The roles that the delegations passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,

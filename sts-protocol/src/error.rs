@@ -20,6 +20,10 @@ pub enum ErrorCode {
     UnauthorizedClient,
     /// The grant is not supported (RFC 6749 §5.2).
     UnsupportedGrantType,
+    /// The `DPoP` header is not one valid proof for this request (RFC 9449 §5).
+    InvalidDpopProof,
+    /// The proof has no nonce that is accepted now. `DPoP-Nonce` holds one (RFC 9449 §8).
+    UseDpopNonce,
     /// The response type is not supported, because there is no authorization endpoint (RFC 6749
     /// §4.1.2.1).
     UnsupportedResponseType,
@@ -40,6 +44,8 @@ impl ErrorCode {
             Self::InvalidScope => "invalid_scope",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::SlowDown => "slow_down",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
@@ -69,6 +75,8 @@ mod tests {
             ErrorCode::InvalidScope,
             ErrorCode::UnauthorizedClient,
             ErrorCode::UnsupportedGrantType,
+            ErrorCode::InvalidDpopProof,
+            ErrorCode::UseDpopNonce,
             ErrorCode::SlowDown,
             ErrorCode::TemporarilyUnavailable,
         ] {

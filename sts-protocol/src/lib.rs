@@ -19,7 +19,7 @@ mod token_type;
 pub mod parameter;
 
 pub use act::{Act, ActError, Actor};
-pub use claims::{AccessTokenClaims, SubjectId};
+pub use claims::{AccessTokenClaims, Confirmation, SubjectId, TOKEN_TYPE_BEARER, TOKEN_TYPE_DPOP};
 pub use error::{ErrorCode, ErrorResponse};
 pub use form::{Form, FormError, FormFault};
 pub use metadata::Metadata;

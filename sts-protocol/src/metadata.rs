@@ -31,6 +31,9 @@ pub struct Metadata {
     pub token_endpoint_auth_methods_supported: Vec<String>,
     /// The algorithms of client assertions at the token endpoint.
     pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    /// The algorithms of DPoP proofs (RFC 9449 §5.1).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dpop_signing_alg_values_supported: Vec<String>,
     /// The endpoint that introspects tokens (RFC 7662).
     pub introspection_endpoint: String,
     /// The methods of client authentication at the introspection endpoint.

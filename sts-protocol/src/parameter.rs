@@ -71,5 +71,9 @@ pub const JWT_SPIFFE_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-t
 /// The header that names the tenant of a request. It is compared with the token's tenant, and never
 /// sets it.
 pub const X_TENANT_ID: &str = "x-tenant-id";
+/// The header with a proof of possession (RFC 9449 §4).
+pub const DPOP: &str = "dpop";
+/// The header with the nonce of the next proof (RFC 9449 §8).
+pub const DPOP_NONCE: &str = "dpop-nonce";
 /// The header that links the events of one user request across hops.
 pub const X_CORRELATION_ID: &str = "x-correlation-id";

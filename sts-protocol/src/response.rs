@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessTokenClaims, Scope, TokenType};
+use crate::{AccessTokenClaims, Confirmation, Scope, TokenType};
 
 /// A successful response of the token endpoint (RFC 8693 §2.2.1). It never holds a refresh token.
 /// Debug output does not show the token.
@@ -14,12 +14,15 @@ pub struct TokenResponse {
     pub access_token: String,
     /// The type of the token.
     pub issued_token_type: TokenType,
-    /// The way the token is used: always `Bearer`.
+    /// The way the token is used: `Bearer`, or `DPoP` if it is bound to a DPoP key.
     pub token_type: String,
     /// The time until the token expires, in seconds.
     pub expires_in: i64,
     /// The scope that the token grants. It is always present, even if the request named none.
     pub scope: Scope,
+    /// The keys that the token is bound to (draft-mcguinness-oauth-token-exchange-cnf). Absent for a bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
 }
 
 impl fmt::Debug for TokenResponse {
@@ -29,6 +32,7 @@ impl fmt::Debug for TokenResponse {
             .field("token_type", &self.token_type)
             .field("expires_in", &self.expires_in)
             .field("scope", &self.scope)
+            .field("cnf", &self.cnf)
             .finish_non_exhaustive()
     }
 }
@@ -49,7 +53,7 @@ pub struct IntrospectionResponse {
 /// The content of an active token. The members are those of the token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IntrospectedToken {
-    /// The way the token is used: always `Bearer`.
+    /// The way the token is used: `Bearer`, or `DPoP` if it is bound to a DPoP key.
     pub token_type: String,
     /// The claims of the token.
     #[serde(flatten)]

@@ -21,6 +21,12 @@ pub enum ErrorKind {
     UnsupportedGrant,
     /// Client authentication failed.
     Client,
+    /// The DPoP proof is invalid.
+    Proof,
+    /// The DPoP proof lacks a nonce that is accepted now.
+    ProofNonce,
+    /// The token must be bound to a key, and the client has proven none.
+    Binding,
     /// The token would be too large.
     TokenSize,
     /// A rate limit is exceeded, or a resource limit is reached.
@@ -34,12 +40,14 @@ impl ErrorKind {
     #[must_use]
     pub fn code(self) -> ErrorCode {
         match self {
-            Self::Request | Self::Token | Self::TokenSize => ErrorCode::InvalidRequest,
+            Self::Request | Self::Token | Self::Binding | Self::TokenSize => ErrorCode::InvalidRequest,
             Self::Target => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
             Self::Grant => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
             Self::Client => ErrorCode::InvalidClient,
+            Self::Proof => ErrorCode::InvalidDpopProof,
+            Self::ProofNonce => ErrorCode::UseDpopNonce,
             Self::TooMany => ErrorCode::SlowDown,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
         }

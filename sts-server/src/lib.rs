@@ -19,6 +19,7 @@ pub mod http;
 pub mod keys;
 pub mod mint;
 pub mod policy;
+mod postgres_url;
 pub mod rate_limits;
 pub mod record;
 pub mod registry;

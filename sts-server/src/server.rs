@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Access, Administration, By};
-use crate::config::{Config, PasswordError};
+use crate::config::{Config, Database, PasswordError};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
-use crate::storage::{self, StorageError, Store};
+use crate::storage::{self, Location, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 
 /// The interval at which the server polls the database for changes, announced or not.
@@ -121,6 +121,18 @@ pub struct Server {
     tasks: JoinSet<()>,
 }
 
+/// Returns the database of a configuration, after a check of the files that it names.
+///
+/// # Errors
+/// [`PasswordError`] if a file cannot be used.
+pub(crate) fn location(database: &Database) -> Result<Location, PasswordError> {
+    database.check_files()?;
+    Ok(Location {
+        password_file: database.password_file.clone(),
+        ..Location::new(&database.url, database.max_connections)
+    })
+}
+
 impl Foundation {
     /// Opens the database and reads the master key.
     ///
@@ -132,7 +144,7 @@ impl Foundation {
     pub async fn lay(config: &Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let master = Arc::new(MasterKey::read(&config.keys.master_key_file)?);
         let codes = master.row_codes(&surroundings.entropy);
-        let store = storage::open(&config.database.connect_url()?, config.database.max_connections, codes).await?;
+        let store = storage::open_at(&location(&config.database)?, codes).await?;
         Ok(Self { store, master, surroundings })
     }
 

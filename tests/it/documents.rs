@@ -18,7 +18,7 @@ use sts_server::telemetry::METRICS;
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
 /// The kinds of error, to look up by name.
-const KINDS: [ErrorKind; 10] = [
+const KINDS: [ErrorKind; 13] = [
     ErrorKind::Request,
     ErrorKind::Token,
     ErrorKind::Target,
@@ -26,6 +26,9 @@ const KINDS: [ErrorKind; 10] = [
     ErrorKind::Grant,
     ErrorKind::UnsupportedGrant,
     ErrorKind::Client,
+    ErrorKind::Proof,
+    ErrorKind::ProofNonce,
+    ErrorKind::Binding,
     ErrorKind::TokenSize,
     ErrorKind::TooMany,
     ErrorKind::Unavailable,
@@ -147,7 +150,7 @@ fn full_event() -> Value {
         "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
         "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
-        "delegation": "a->t", "jti": "j", "parent_iss": "i", "parent_jti": "p", "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
+        "delegation": "a->t", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
         "reason": "r", "detail": "d", "claimed_iss": "i", "claimed_aud": "u", "claimed_alg": "a", "claimed_kid": "k", "claimed_typ": "t", "count": 5, "cut": ["sub"],
     });
     let read: Event = serde_json::from_value(event.clone()).expect("every field is one of an event");
@@ -237,8 +240,16 @@ fn reasons() -> Vec<String> {
     for reason in literals(&arms(in_impl(&read("sts-server/src/http/answer.rs"), "Unreadable"), "reason")) {
         found.push(line(&reason, "before all", ErrorKind::Request));
     }
-    assert!(recorder.contains("Self::Replayed => Some((\"assertion_replayed\""), "the one reason of a replay");
-    found.push(line("assertion_replayed", "record", ErrorKind::Client));
+    let single_use = read("sts-server/src/record/single_use.rs");
+    for (reason, row) in [("assertion_replayed", ErrorKind::Client), ("dpop_proof_replayed", ErrorKind::Proof)] {
+        assert!(single_use.contains(&format!("(\"{reason}\"")), "{reason}");
+        found.push(line(reason, "record", row));
+    }
+    let dpop = read("sts-server/src/client_auth/dpop.rs");
+    for reason in literals(&[arms(&dpop, "reason"), arms(&dpop, "proof_reason")].concat()) {
+        let row = if reason.starts_with("dpop_nonce") { ErrorKind::ProofNonce } else { ErrorKind::Proof };
+        found.push(line(&reason, "client authentication", row));
+    }
     assert!(found.len() > 60, "{found:#?}");
     found
 }

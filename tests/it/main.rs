@@ -14,6 +14,7 @@ mod cost;
 mod dedup;
 mod deploy;
 mod documents;
+mod dpop;
 mod drain;
 mod field;
 mod forms;

@@ -46,7 +46,7 @@ async fn the_request_takes_audience_resource_and_scope_like_an_exchange() {
             ErrorKind::Request,
             "token_type_unsupported",
         ),
-        ("a DPoP header", request().header("dpop", "x"), ErrorKind::Request, "not_honoured"),
+        ("a DPoP header", request().header("dpop", "x"), ErrorKind::Proof, "dpop_proof_malformed"),
         ("details", request().set("authorization_details", "[]"), ErrorKind::Request, "not_honoured"),
     ];
     harness.assert_each_refused(request, cases).await;

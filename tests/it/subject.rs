@@ -287,11 +287,15 @@ async fn subject_the_prefix_of_an_issuer_stands_in_sub_and_not_in_sub_id() {
 }
 
 #[tokio::test]
-async fn a_token_bound_to_a_key_is_refused_and_not_used_as_a_bearer_token() {
+async fn a_token_bound_to_a_key_is_never_exchanged_for_a_bearer_token() {
     let harness = Harness::start().await;
-    for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!({}), Value::Null, json!("x")] {
+    for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!({ "jwk": {} })] {
         let request = with_value(&harness, "cnf", cnf.clone());
-        harness.assert_refused(&cnf.to_string(), request, ErrorKind::Token, "subject_bound").await;
+        harness.assert_refused(&cnf.to_string(), request, ErrorKind::Binding, "binding_downgrade").await;
+    }
+    for cnf in [json!({}), Value::Null, json!("x"), json!([])] {
+        let request = with_value(&harness, "cnf", cnf.clone());
+        harness.assert_refused(&cnf.to_string(), request, ErrorKind::Token, "subject_cnf").await;
     }
     let actor = harness.cluster.sign(&{
         let mut claims = harness.workload_claims();
@@ -389,7 +393,7 @@ async fn only_what_this_service_signed_is_a_token_of_its_own() {
         ("no txn", edited(|claims| drop(claims.as_object_mut().unwrap().remove("txn"))), malformed),
         ("aud of several", edited(|claims| claims["aud"] = json!(["inventory-agent"])), malformed),
         ("act malformed", edited(|claims| claims["act"] = json!({ "iss": "x" })), malformed),
-        ("bound", edited(|claims| claims["cnf"] = json!({})), "subject_bound"),
+        ("bound", edited(|claims| claims["cnf"] = json!({})), "subject_cnf"),
     ];
     let cases = cases.map(|(label, request, reason)| (label, request, ErrorKind::Token, reason));
     harness.assert_each_refused(twin, cases).await;

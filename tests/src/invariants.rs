@@ -45,7 +45,7 @@ impl Issued {
     }
 }
 
-/// Checks I1 to I6 over all tokens of the audit log, and the log itself. `issuer` is that of the servers. Scopes and roles are
+/// Checks I1 to I6 and I9 over all tokens of the audit log, and the log itself. `issuer` is that of the servers. Scopes and roles are
 /// compared with the delegations that the database holds now; of a delegation that it does not hold any more, they are not.
 ///
 /// # Errors
@@ -53,9 +53,10 @@ impl Issued {
 pub async fn check_invariants(store: &dyn Store, master: &MasterKey, issuer: &str) -> anyhow::Result<Issued> {
     let mut breaches = Vec::new();
     let issued = issued(store, &mut breaches).await?;
-    let delegations = delegations(store).await?;
+    let delegations = bodies(store, EntryKind::Delegation).await?;
+    let agents = bodies(store, EntryKind::Agent).await?;
     for (jti, event) in &issued.events {
-        let check = Check { issuer, issued: &issued, delegations: &delegations, child: event };
+        let check = Check { issuer, issued: &issued, delegations: &delegations, agents: &agents, child: event };
         breaches.extend(check.breaches().into_iter().map(|breach| format!("{jti}: {breach}: {event:?}")));
         breaches.extend(row_differs(store, jti, event).await?.map(|breach| format!("{jti}: {breach}: {event:?}")));
     }
@@ -88,10 +89,10 @@ async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result
     }
 }
 
-/// The delegations, as they are stored.
-async fn delegations(store: &dyn Store) -> anyhow::Result<Vec<Value>> {
+/// The entries of a kind, as they are stored.
+async fn bodies(store: &dyn Store, kind: EntryKind) -> anyhow::Result<Vec<Value>> {
     let rows = store.entries().await?.all();
-    let bodies = rows.iter().filter(|row| row.kind == EntryKind::Delegation);
+    let bodies = rows.iter().filter(|row| row.kind == kind);
     bodies.map(|row| Ok(serde_json::from_str(&row.body)?)).collect()
 }
 
@@ -111,6 +112,7 @@ struct Check<'a> {
     issuer: &'a str,
     issued: &'a Issued,
     delegations: &'a [Value],
+    agents: &'a [Value],
     child: &'a Event,
 }
 
@@ -132,9 +134,15 @@ impl Check<'_> {
         must(child.actors.first() == child.client_id.as_ref(), "I6: the caller is not the current actor");
         let parent = self.issued.get(parent_jti).filter(|_| child.parent_iss.as_deref() == Some(self.issuer));
         must(parent.is_some() || child.parent_iss.as_deref() != Some(self.issuer), "I1: its parent was never issued");
+        let may_end = || {
+            let mut targets = self.agents.iter().filter(|agent| child.target.as_deref() == agent["id"].as_str());
+            targets.any(|target| target["bearer_only"] == true)
+        };
+        must(!child.parent_bound || child.cnf.is_some() || may_end(), "I9: a bearer token of a bound parent");
         must(self.is_entitled(parent), "I2: scope or roles are beyond what it is entitled to");
         let Some(parent) = parent else { return breaches };
         must(parent.exp == child.parent_exp, "I3: its parent's end is another");
+        must(child.parent_bound == parent.cnf.is_some(), "I9: its parent's binding is another");
         must(child.tenant_id == parent.tenant_id, "I4: the tenant is another");
         must((&child.subject_issuer, &child.sub) == (&parent.subject_issuer, &parent.sub), "I5: the user is another");
         must(child.actors.get(1..) == Some(&parent.actors), "I6: the actors before it are others");

@@ -27,7 +27,7 @@ pub mod world;
 pub use agent::bearer;
 pub use answer::{Answer, members};
 pub use capture::Capture;
-pub use harness::{ACCESS_TOKEN, Harness, Names, Replica, Setup, refuses};
+pub use harness::{ACCESS_TOKEN, Harness, Names, ProofKey, Replica, Setup, refuses};
 pub use issuer::{Fault, TestIssuer};
 pub use key::{TestKey, base64url};
 pub use not_checked::not_checked;

@@ -97,6 +97,8 @@ pub struct Agent {
     pub signing_alg: Algorithm,
     /// How it authenticates.
     pub credential: Credential,
+    /// The keys about bindings that are true in its entry.
+    pub binding_keys: Vec<&'static str>,
     /// Whether it is disabled.
     pub disabled: bool,
 }
@@ -160,6 +162,18 @@ impl Agent {
     #[must_use]
     pub fn key() -> Arc<TestKey> {
         key_of_run(AGENT_KEY)
+    }
+
+    /// The key that the agent of this index makes DPoP proofs with.
+    #[must_use]
+    pub fn proof_key(index: usize) -> Arc<TestKey> {
+        key_of_run(index % ISSUER_KEYS)
+    }
+
+    /// Returns true if a key about bindings is true in its entry.
+    #[must_use]
+    pub fn says(&self, key: &str) -> bool {
+        self.binding_keys.contains(&key)
     }
 
     /// The subject of its workload tokens.
@@ -248,6 +262,9 @@ fn agent(agent: &Agent, model: &Model) -> Value {
         "signing_alg": agent.signing_alg.as_str(),
         "disabled": agent.disabled,
     });
+    for key in &agent.binding_keys {
+        entry[key] = json!(true);
+    }
     if let Some(target) = &agent.default_target {
         entry["default_target"] = json!(target);
     }

@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use josekit::JoseError;
@@ -17,7 +16,7 @@ use josekit::jwk::alg::ec::{EcCurve, EcKeyPair};
 use josekit::jwk::{Jwk, KeyPair as _};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use sts_jose::{EncryptionKey, JwkError, json};
+use sts_jose::{EncryptionKey, JwkError, json, thumbprint};
 
 const ALG: &str = "ECDH-ES";
 const ENC: &str = "A256GCM";
@@ -81,7 +80,7 @@ impl DecryptionKey {
 
     fn of(key_pair: EcKeyPair) -> Result<Self, DecryptionKeyError> {
         let mut jwk: Map<String, Value> = key_pair.to_jwk_public_key().into();
-        let kid = thumbprint(&jwk);
+        let kid = thumbprint(&jwk).ok_or(DecryptionKeyError::Public(JwkError::UnsupportedType))?;
         jwk.insert("kid".to_owned(), kid.into());
         jwk.insert("use".to_owned(), "enc".into());
         jwk.insert("alg".to_owned(), ALG.into());
@@ -185,12 +184,4 @@ fn is_point(epk: &Value) -> bool {
 fn decode(text: &str) -> Result<Vec<u8>, Undecryptable> {
     // The cause holds the offending byte.
     URL_SAFE_NO_PAD.decode(text).or(Err(Undecryptable))
-}
-
-/// Returns the RFC 7638 thumbprint of an EC key.
-fn thumbprint(jwk: &Map<String, Value>) -> String {
-    let text = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or_default();
-    let canonical =
-        format!(r#"{{"crv":"{}","kty":"{}","x":"{}","y":"{}"}}"#, text("crv"), text("kty"), text("x"), text("y"));
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sts_jose::{UnverifiedToken, has_passed};
 
-use super::refusal::Why;
+use super::why::Why;
 use crate::call::CorrelationId;
 
 /// The period after which the first refusal of a kind is logged as a warning again.

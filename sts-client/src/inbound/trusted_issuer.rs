@@ -14,7 +14,7 @@ use url::Url;
 
 use super::issuer::{Authorities, Dialect, Issuer, Keys, Selectors};
 use super::outside::{Outside, TenantSource};
-use super::refusal::Why;
+use super::why::Why;
 use crate::build_error::BuildError;
 
 /// The default maximum age of a token.

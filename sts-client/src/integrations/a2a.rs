@@ -33,13 +33,13 @@ use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
 use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, X_TENANT_ID};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
-use crate::propagate::{OutboundOperation, Propagator};
+use crate::propagate::{Destination, OutboundOperation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
 /// represents an [`Error`].
@@ -102,7 +102,8 @@ impl PropagateInterceptor {
             if is_operation(method) { OutboundOperation::Message(method) } else { OutboundOperation::Keyless };
         let before = headers_of(params)?;
         let mut after = before.clone();
-        self.propagator.apply_as(&context, &self.url, &mut after, operation).await?;
+        let destination = Destination { method: Some(&Method::POST), url: &self.url };
+        self.propagator.set(&context, destination, &mut after, operation).await?;
         replaced(params, &before, &after)
     }
 }

@@ -5,14 +5,16 @@
 
 pub(crate) mod bearer;
 mod flight;
+mod followed_client;
 mod http_options;
 #[cfg(feature = "tower")]
 mod response_body;
 mod transport;
 
 pub(crate) use flight::Flights;
-pub(crate) use http_options::HttpClient;
+pub(crate) use followed_client::{CertificateFiles, FollowedClient, x5t_s256};
 pub use http_options::HttpOptions;
+pub(crate) use http_options::{ClientSource, HttpClient};
 #[cfg(feature = "tower")]
 pub use response_body::ResponseBody;
 pub use transport::{HttpTransport, MAX_ANSWER_BYTES, Transport, TransportError};

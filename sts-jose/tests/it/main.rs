@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod claims;
 #[cfg(test)]
+mod dpop;
+#[cfg(test)]
 mod file;
 #[cfg(test)]
 mod json;

@@ -46,6 +46,9 @@ static EXPLANATION: Schema = Schema {
         optional("subject_scope", TEXT),
         optional("role", Shape::Texts(any)),
         optional("chain", Shape::Texts(any)),
+        optional("subject_bound", Shape::Boolean),
+        optional("dpop", Shape::Boolean),
+        optional("client_certificate", Shape::Boolean),
     ],
 };
 

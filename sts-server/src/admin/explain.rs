@@ -3,11 +3,12 @@
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use sts_protocol::{Scope, Tenant, parameter};
+use sts_protocol::{Confirmation, Scope, Tenant, parameter};
 use utoipa::ToSchema;
 
 use super::Wrong;
 use crate::exchange::{self, Asker, Explanation, SUPPOSED, Supposition};
+use crate::policy::ParentBinding;
 use crate::service::Sts;
 use crate::verify::{SupposedSubject, suppose};
 
@@ -52,6 +53,12 @@ pub struct ExplainRequest {
     pub role: Vec<String>,
     /// The agents that have acted so far, the latest first.
     pub chain: Vec<String>,
+    /// True if the supposed token is bound to a key (`cnf`).
+    pub subject_bound: bool,
+    /// True if the request has a valid DPoP proof.
+    pub dpop: bool,
+    /// True if the request has a valid client certificate of the agent.
+    pub client_certificate: bool,
 }
 
 impl ExplainRequest {
@@ -75,8 +82,14 @@ impl ExplainRequest {
         let body = self.body()?;
         let headers = self.headers()?;
         let subject = self.supposed()?.map(|supposed| suppose(&sts.view().verify_context(), supposed));
-        let supposition = Supposition { actor, subject };
+        let supposition = Supposition { actor, subject, proven: self.proven() };
         Ok(exchange::explain(sts, body.as_bytes(), &headers, supposition).await)
+    }
+
+    /// Returns the keys that the request proves. Their names are supposed.
+    fn proven(&self) -> Confirmation {
+        let supposed = || SUPPOSED.to_owned();
+        Confirmation { jkt: self.dpop.then(supposed), x5t_s256: self.client_certificate.then(supposed) }
     }
 
     /// Returns true if the request contains only credentials.
@@ -120,6 +133,7 @@ impl ExplainRequest {
             scope: scope.map_err(|error| Wrong::new("subject_scope", error.to_string()))?,
             roles: self.role.clone(),
             actors: self.chain.clone(),
+            binding: if self.subject_bound { ParentBinding::Bound } else { ParentBinding::Bearer },
         }))
     }
 

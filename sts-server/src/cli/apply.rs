@@ -10,7 +10,7 @@ use super::output::{Output, Style, configuration, counted};
 use crate::admin::By;
 use crate::keys::MasterKey;
 use crate::registry::{ApplyError, Plan, RegistryFile};
-use crate::server::{Foundation, StartError, Surroundings};
+use crate::server::{self, Foundation, StartError, Surroundings};
 use crate::storage;
 
 pub(super) async fn run(
@@ -68,9 +68,9 @@ pub(super) async fn migrate(
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let config = configuration(options, out)?;
-    let url = config.database.connect_url().map_err(StartError::from)?;
+    let location = server::location(&config.database).map_err(StartError::from)?;
     let codes = MasterKey::read(&config.keys.master_key_file)?.row_codes(&surroundings.entropy);
-    let store = storage::open(&url, config.database.max_connections, codes).await?;
+    let store = storage::open_at(&location, codes).await?;
     store.migrate().await?;
     if out.is_json() {
         out.json(&json!({ "migrated": true }))?;

@@ -270,6 +270,15 @@ pub struct ExplainArguments {
     /// The agents that have acted so far, the last first, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "AGENTS")]
     pub chain: Vec<String>,
+    /// The supposed token is bound to a key (`cnf`).
+    #[arg(long, requires = "issuer")]
+    pub subject_bound: bool,
+    /// The request has a valid DPoP proof.
+    #[arg(long)]
+    pub dpop: bool,
+    /// The request has a valid client certificate of the agent.
+    #[arg(long)]
+    pub client_certificate: bool,
 }
 
 /// The commands of `keys`.

@@ -63,7 +63,7 @@ fn secret_faults(config: &Config) -> Vec<Fault> {
     if let Err(error) = MasterKey::read(master) {
         faults.push(fault(master, &error));
     }
-    if let Err(error) = config.database.connect_url() {
+    if let Err(error) = config.database.check_files() {
         let file = config.database.password_file.as_deref().unwrap_or(Path::new("database.url"));
         faults.push(fault(file, &error));
     }

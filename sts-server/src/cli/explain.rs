@@ -74,6 +74,9 @@ fn request(arguments: &ExplainArguments) -> Result<ExplainRequest, CliError> {
         subject_scope: arguments.subject_scope.clone(),
         role: arguments.role.clone(),
         chain: arguments.chain.clone(),
+        subject_bound: arguments.subject_bound,
+        dpop: arguments.dpop,
+        client_certificate: arguments.client_certificate,
     })
 }
 
@@ -91,7 +94,7 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
         Explained::Authenticated { client_id, method } => {
             out.line(&out.styled(Style::Good, &format!("authenticated as {client_id} by {method}")))
         }
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
+        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
             out.line(&out.styled(Style::Good, &format!("allowed by {delegation}")))?;
             let tenant = tenant_id.as_deref().unwrap_or("none");
             for (name, value) in [
@@ -101,6 +104,7 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
                 ("scope", scope),
                 ("roles", &roles.join(" ")),
                 ("tenant", tenant),
+                ("bound to", &if bound_to.is_empty() { "no key".to_owned() } else { bound_to.join(" and ") }),
                 ("exp", &expires_at.to_string()),
             ] {
                 out.line(&format!("   {name:<8} {value}"))?;

@@ -6,6 +6,7 @@
 
 mod client_secret;
 mod client_secret_basic;
+mod dpop;
 mod error;
 mod new_secret;
 mod private_key_jwt;
@@ -18,9 +19,10 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use sts_jose::{Slot, UnverifiedToken};
-use sts_protocol::{Form, TokenType, parameter};
+use sts_protocol::{Confirmation, Form, TokenType, parameter};
 
 pub use client_secret::{SecretCheck, SecretQueue};
+pub use dpop::{INTROSPECTION_PATH, ProofChecks, ProofEndpoint, ProofFailure, ProofNonces, REVOCATION_PATH};
 pub use error::{AuthenticationError, ClientError, Failure};
 pub use new_secret::NewSecret;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
@@ -28,9 +30,8 @@ pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workl
 use crate::declared_slot::declared_slot;
 use crate::keys::TrustedKeys;
 use crate::rate_limits::RateLimits;
-use crate::record::{Revocations, Standing};
+use crate::record::{Revocations, SingleUse, Standing};
 use crate::registry::{Agent, Registry};
-use crate::storage::OneTimeValue;
 
 /// The path of the token endpoint, relative to our issuer.
 pub const TOKEN_PATH: &str = "/oauth2/token";
@@ -44,6 +45,8 @@ pub struct ClientContext<'a> {
     pub trusted: &'a TrustedKeys,
     /// The check of client secrets.
     pub secrets: &'a SecretCheck,
+    /// The rules for proofs of possession.
+    pub proofs: &'a ProofChecks,
     /// Counts requests and failed attempts.
     pub rates: &'a RateLimits,
     /// The revocations in force.
@@ -81,7 +84,8 @@ pub enum Method {
 pub struct AuthenticatedAgent {
     agent: Arc<Agent>,
     method: Method,
-    one_time: Option<OneTimeValue>,
+    single_use: Vec<SingleUse>,
+    proven: Confirmation,
     standings: Vec<Standing>,
 }
 
@@ -117,10 +121,22 @@ impl AuthenticatedAgent {
         self.method
     }
 
-    /// Returns the single-use value that must be recorded before the authentication is valid.
+    /// Returns the single-use values that must be recorded before the authentication is valid.
     #[must_use]
-    pub fn one_time(&self) -> Option<&OneTimeValue> {
-        self.one_time.as_ref()
+    pub fn single_use(&self) -> &[SingleUse] {
+        &self.single_use
+    }
+
+    /// Returns the keys that the agent has proven to hold in this request.
+    #[must_use]
+    pub fn proven(&self) -> &Confirmation {
+        &self.proven
+    }
+
+    /// Supposes that the agent has proven to hold these keys, for `explain`.
+    #[must_use]
+    pub fn supposed_to_hold(self, proven: Confirmation) -> Self {
+        Self { proven, ..self }
     }
 
     /// Returns the standing of each token that the agent presented: its client assertion, its
@@ -137,11 +153,11 @@ impl AuthenticatedAgent {
     }
 
     fn by_secret(agent: Arc<Agent>, method: Method) -> Self {
-        Self { agent, method, one_time: None, standings: Vec::new() }
+        Self { agent, method, single_use: Vec::new(), proven: Confirmation::default(), standings: Vec::new() }
     }
 
     fn by_workload(workload: IdentifiedWorkload, method: Method) -> Self {
-        Self { agent: workload.agent, method, one_time: None, standings: vec![workload.standing] }
+        Self { standings: vec![workload.standing], ..Self::by_secret(workload.agent, method) }
     }
 }
 

@@ -10,7 +10,7 @@ use sts_jose::{Slot, UnverifiedToken};
 
 use super::error::AssertionError;
 use super::{AuthenticatedAgent, AuthenticationError, ClientContext, Failure, Method, TOKEN_PATH, in_service};
-use crate::record::{Standing, cut};
+use crate::record::{SingleUse, SingleUseKind, Standing, cut};
 use crate::registry::AssertionAudience;
 use crate::storage::{OneTimeValue, TokenReference, forget_at};
 
@@ -56,10 +56,9 @@ pub(super) async fn authenticate(
         expires_at: forget_at(times.exp),
     };
     Ok(AuthenticatedAgent {
-        agent: Arc::clone(agent),
-        method: Method::PrivateKeyJwt,
-        one_time: Some(one_time),
+        single_use: vec![SingleUse { kind: SingleUseKind::ClientAssertion, value: one_time }],
         standings: vec![standing],
+        ..AuthenticatedAgent::by_secret(Arc::clone(agent), Method::PrivateKeyJwt)
     })
 }
 

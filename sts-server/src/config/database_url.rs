@@ -9,11 +9,12 @@ use url::Url;
 
 use super::Database;
 use crate::document::nearest;
+use crate::postgres_url::{PostgresUrl, TARGET_SESSION_ATTRS};
 
 /// The characters that a path in a SQLite URL must percent-encode.
 const SQLITE_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
-/// The parameters of a `PostgreSQL` URL that the driver reads, besides `options[…]`. The driver
+/// The parameters of a `PostgreSQL` URL that have an effect, besides `options[…]`. The driver
 /// ignores all others.
 const POSTGRES_PARAMETERS: &[&str] = &[
     "sslmode",
@@ -34,6 +35,7 @@ const POSTGRES_PARAMETERS: &[&str] = &[
     "password",
     "application_name",
     "options",
+    TARGET_SESSION_ATTRS,
 ];
 
 /// The parameters of a SQLite URL that the driver reads.
@@ -52,16 +54,17 @@ pub(super) fn check_database_url(text: &str) -> Result<(), String> {
         let names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned());
         return check_parameters(names, SQLITE_PARAMETERS);
     }
-    if !text.starts_with("postgres:") && !text.starts_with("postgresql:") {
+    if !PostgresUrl::is_scheme_of(text) {
         return Err(WANTED.to_owned());
     }
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
-    let names = url.query_pairs().map(|(name, _)| name.into_owned()).filter(|name| !name.starts_with("options["));
-    check_parameters(names, POSTGRES_PARAMETERS)?;
-    match ssl_mode(&url).filter(|mode| !SSL_MODES.contains(&mode.as_str())) {
-        Some(_) => Err(format!("sslmode must be one of {}", SSL_MODES.join(", "))),
-        None => Ok(()),
+    for url in PostgresUrl::parse(text)?.hosts {
+        let names = url.query_pairs().map(|(name, _)| name.into_owned()).filter(|name| !name.starts_with("options["));
+        check_parameters(names, POSTGRES_PARAMETERS)?;
+        if ssl_mode(&url).is_some_and(|mode| !SSL_MODES.contains(&mode.as_str())) {
+            return Err(format!("sslmode must be one of {}", SSL_MODES.join(", ")));
+        }
     }
+    Ok(())
 }
 
 fn check_parameters(mut names: impl Iterator<Item = String>, known: &[&str]) -> Result<(), String> {
@@ -75,25 +78,27 @@ fn check_parameters(mut names: impl Iterator<Item = String>, known: &[&str]) -> 
 /// There is no warning for `sslmode=disable`, which trusts the network by intent, or for a
 /// connection that stays on the machine. `environment_mode` is the variable `PGSSLMODE`.
 pub(super) fn unverified(text: &str, environment_mode: Option<&str>) -> Option<String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"))?;
+    let hosts = PostgresUrl::parse(text).ok()?.hosts;
+    let mode = hosts.iter().find_map(|url| unverified_mode(url, environment_mode))?;
+    Some(format!(" has sslmode={mode}, which encrypts at most and does not verify the server"))
+}
+
+fn unverified_mode(url: &Url, environment_mode: Option<&str>) -> Option<String> {
     let host = url.query_pairs().filter(|(name, _)| matches!(&**name, "host" | "hostaddr")).last();
     let is_local = match host {
         Some((_, host)) if host.starts_with('/') => true,
         Some((_, host)) => Url::parse(&format!("postgres://{host}")).is_ok_and(|url| is_loopback(&url)),
-        None => is_loopback(&url) || url.host_str().is_none_or(|host| host.is_empty() || host.starts_with("%2F")),
+        None => is_loopback(url) || url.host_str().is_none_or(|host| host.is_empty() || host.starts_with("%2F")),
     };
-    let mode = ssl_mode(&url).or_else(|| environment_mode.map(str::to_owned)).unwrap_or_else(|| "prefer".to_owned());
-    if is_local || matches!(mode.as_str(), "disable" | "verify-ca" | "verify-full") {
-        return None;
-    }
-    Some(format!(" has sslmode={mode}, which encrypts at most and does not verify the server"))
+    let mode = ssl_mode(url).or_else(|| environment_mode.map(str::to_owned)).unwrap_or_else(|| "prefer".to_owned());
+    (!is_local && !matches!(mode.as_str(), "disable" | "verify-ca" | "verify-full")).then_some(mode)
 }
 
 /// Returns the files of certificates and keys that a `PostgreSQL` URL names.
 pub(super) fn certificate_files(text: &str) -> Vec<PathBuf> {
     const NAMES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
-    let pairs = url.iter().flat_map(Url::query_pairs).filter(|(name, _)| NAMES.contains(&name.as_ref()));
+    let hosts = PostgresUrl::parse(text).map(|url| url.hosts).unwrap_or_default();
+    let pairs = hosts.iter().take(1).flat_map(Url::query_pairs).filter(|(name, _)| NAMES.contains(&name.as_ref()));
     // The driver accepts a PEM text in place of a path.
     pairs
         .filter(|(_, file)| !file.trim_start().starts_with("-----BEGIN"))
@@ -164,6 +169,10 @@ mod tests {
         for (url, reason) in [
             ("postgres://db/sts?ssl_mode=require", "unknown parameter \"ssl_mode\"; did you mean \"sslmode\"?"),
             ("postgres://db/sts?sslmode=verify-full&connect_timeout=3", "unknown parameter \"connect_timeout\""),
+            (
+                "postgres://a,b/sts?target_session_attr=read-write",
+                "unknown parameter \"target_session_attr\"; did you mean \"target_session_attrs\"?",
+            ),
             ("postgres://db/sts?SSLMODE=require", "unknown parameter \"SSLMODE\"; did you mean \"sslmode\"?"),
             (
                 "postgres://db/sts?sslmode=verify_full",
@@ -173,8 +182,11 @@ mod tests {
         ] {
             assert_eq!(check_database_url(url), Err(reason.to_owned()), "{url}");
         }
-        for url in ["postgres://db/sts?sslmode=require&options[search_path]=sts&sslrootcert=/ca", "sqlite://a?mode=rwc"]
-        {
+        for url in [
+            "postgres://db/sts?sslmode=require&options[search_path]=sts&sslrootcert=/ca",
+            "postgres://a:5432,b:5433/sts?target_session_attrs=read-write",
+            "sqlite://a?mode=rwc",
+        ] {
             assert_eq!(check_database_url(url), Ok(()), "{url}");
         }
     }
@@ -187,6 +199,9 @@ mod tests {
             ("postgres://db/sts?sslmode=require", Some("verify-full"), Some("require")),
             ("postgres://db/sts", Some("allow"), Some("allow")),
             ("postgres:///sts?host=db.example", None, Some("prefer")),
+            ("postgres://localhost,db/sts?sslmode=require", None, Some("require")),
+            ("postgres://localhost,127.0.0.1/sts?sslmode=require", None, None),
+            ("postgres://a,b/sts?sslmode=verify-full", None, None),
             ("postgres://db/sts", Some("verify-full"), None),
             ("postgres://db/sts?sslmode=verify-full", None, None),
             ("postgres://db/sts?sslmode=verify-ca", None, None),

@@ -22,6 +22,7 @@ mod address;
 mod admin;
 mod argon2id;
 mod database_url;
+mod dpop;
 mod load;
 mod option;
 mod options;
@@ -33,6 +34,7 @@ mod values;
 pub use address::check_issuer;
 pub use admin::{Admin, AdminOidc, AdminToken, Role, TokenTyp, check_name};
 pub use argon2id::{Argon2idCost, argon2id_cost};
+pub use dpop::{Dpop, DpopNonce};
 pub use load::{Loaded, Overrides, load};
 pub use option::ConfigOption;
 pub use options::OPTIONS;
@@ -69,6 +71,8 @@ pub struct Config {
     pub keys: Keys,
     /// Resource limits.
     pub limits: Limits,
+    /// Proofs of possession.
+    pub dpop: Dpop,
     /// Proxies for outbound requests.
     pub egress: EgressOptions,
     /// Operators of the admin API.

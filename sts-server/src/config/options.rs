@@ -11,7 +11,7 @@ use super::values::{
     algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, some_algorithm, timeout, ttl_up_to,
     word,
 };
-use super::{ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
+use super::{DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL, TokenTyp};
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
 use crate::ttl::Ttl;
@@ -117,7 +117,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         key: "url",
         shape: Shape::SecretText(check_database_url),
         default: Some("sqlite://sts.db"),
-        form: "sqlite://FILE or postgres://…",
+        form: "sqlite://FILE or postgres://…, which may name several hosts: postgres://a,b/sts?target_session_attrs=read-write",
         doc: "The URL of the database. Give a password in database.password_file or STS__DATABASE__URL rather than in the file.",
     },
     ConfigOption {
@@ -126,7 +126,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "A file with one line, the password to PostgreSQL, in place of one in the URL. Read at the start.",
+        doc: "A file with one line, the password to PostgreSQL, in place of one in the URL. Read again at each connect.",
     },
     ConfigOption {
         table: Some("database"),
@@ -271,6 +271,22 @@ pub static OPTIONS: &[ConfigOption] = &[
         default: Some("10s"),
         form: "a span of time, at most 10m",
         doc: "The time limit for a peer that reads nothing of its answer.",
+    },
+    ConfigOption {
+        table: Some("dpop"),
+        key: "max_age",
+        shape: TIMEOUT,
+        default: Some("2m"),
+        form: "a span of time, at most 10m",
+        doc: "The maximum age of a DPoP proof by its iat. A proof may be issued up to 30 s ahead.",
+    },
+    ConfigOption {
+        table: Some("dpop"),
+        key: "nonce",
+        shape: Shape::Text(|text| word::<DpopNonce>(text, "off or required")),
+        default: Some("off"),
+        form: "off or required",
+        doc: "The nonce of DPoP proofs. With required, a proof without a nonce of this server is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
     },
     ConfigOption {
         table: Some("egress"),

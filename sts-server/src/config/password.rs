@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sts_jose::{MAX_FILE_BYTES, read_file, read_text_file};
 use thiserror::Error;
-use url::Url;
 
 use super::Database;
 use super::database_url::certificate_files;
+use crate::postgres_url::{PostgresUrl, password_line};
 
 /// An error of a file behind the database URL. No message quotes the password or the URL.
 #[derive(Debug, Error)]
@@ -34,41 +33,29 @@ pub enum PasswordError {
     /// The password file is not one line of text.
     #[error("the password file {0} must hold one line, the password")]
     Content(PathBuf),
-    /// The URL cannot hold a password: it is a SQLite URL, or it has no host.
-    #[error("database.password_file is for a postgres:// URL with a host")]
+    /// The database takes no password, because it is SQLite.
+    #[error("database.password_file is for a postgres:// URL")]
     Url,
 }
 
 impl Database {
-    /// Returns the URL with the password of `password_file`, which replaces a password of the URL.
-    /// Without such a file, returns the URL unchanged.
+    /// Checks the files that the connection needs: the password file and the certificates.
     ///
-    /// Reads the password file. Also reads the files that the URL names, to reject those that are
-    /// too long or not regular: the driver reads them without any bound.
+    /// Rejects files that are too long or not regular, because the driver reads certificates
+    /// without any bound. A server reads the password file again at each connect.
     ///
     /// # Errors
-    /// Returns a [`PasswordError`] if a file cannot be read, or the password does not fit the URL.
-    pub fn connect_url(&self) -> Result<String, PasswordError> {
+    /// Returns a [`PasswordError`] if a file cannot be used.
+    pub fn check_files(&self) -> Result<(), PasswordError> {
         for path in certificate_files(&self.url) {
             read_file(&path, MAX_FILE_BYTES).map_err(|source| PasswordError::Certificate { path, source })?;
         }
-        let Some(path) = &self.password_file else { return Ok(self.url.clone()) };
+        let Some(path) = &self.password_file else { return Ok(()) };
         let text = read_text_file(path, MAX_FILE_BYTES)
             .map_err(|source| PasswordError::File { path: path.clone(), source })?;
-        let password = text.trim_end_matches(['\r', '\n']);
-        if password.is_empty() || password.contains(['\r', '\n']) {
-            return Err(PasswordError::Content(path.clone()));
-        }
-        let mut url = Url::parse(&self.url).ok().filter(is_postgres).ok_or(PasswordError::Url)?;
-        // `set_password` does not encode a percent sign, but the driver decodes it.
-        let encoded = utf8_percent_encode(password, NON_ALPHANUMERIC).to_string();
-        url.set_password(Some(&encoded)).map_err(|()| PasswordError::Url)?;
-        Ok(url.into())
+        password_line(&text).ok_or_else(|| PasswordError::Content(path.clone()))?;
+        if PostgresUrl::is_scheme_of(&self.url) { Ok(()) } else { Err(PasswordError::Url) }
     }
-}
-
-fn is_postgres(url: &Url) -> bool {
-    matches!(url.scheme(), "postgres" | "postgresql")
 }
 
 #[cfg(test)]
@@ -83,24 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn the_password_of_the_file_stands_in_the_url() {
-        for (url, password, expected) in [
-            ("postgres://sts@db/sts", "secret\n", "postgres://sts:secret@db/sts"),
-            (
-                "postgres://sts:old@db:5433/sts?sslmode=require",
-                "p@ss/word?#% \u{e9}\r\n",
-                "postgres://sts:p%40ss%2Fword%3F%23%25%20%C3%A9@db:5433/sts?sslmode=require",
-            ),
-        ] {
-            assert_eq!(database(url, password).1.connect_url().unwrap(), expected);
-        }
-    }
-
-    #[test]
     fn a_certificate_that_is_no_regular_file_is_refused() {
         for name in ["sslrootcert", "sslcert", "sslkey", "ssl-ca"] {
             let url = format!("postgres://db/sts?sslmode=verify-full&{name}=/dev/zero");
-            let error = Database { url, password_file: None, max_connections: 1 }.connect_url().unwrap_err();
+            let error = Database { url, password_file: None, max_connections: 1 }.check_files().unwrap_err();
             assert_eq!(error.to_string(), "the file /dev/zero of database.url cannot be read", "{name}");
         }
     }
@@ -110,9 +83,9 @@ mod tests {
         for (url, password, expected) in [
             ("postgres://sts@db/sts", "", "must hold one line, the password"),
             ("postgres://sts@db/sts", "two\nlines\n", "must hold one line, the password"),
-            ("sqlite://sts.db", "secret", "is for a postgres:// URL with a host"),
+            ("sqlite://sts.db", "secret", "is for a postgres:// URL"),
         ] {
-            let error = database(url, password).1.connect_url().unwrap_err().to_string();
+            let error = database(url, password).1.check_files().unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains("secret"), "{error}");
         }
     }

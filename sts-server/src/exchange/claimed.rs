@@ -6,7 +6,7 @@ use sts_protocol::{Form, parameter};
 
 use super::{Call, Refusal};
 use crate::client_auth::{AuthenticationError, Failure, claimed_id};
-use crate::record::{Event, cut};
+use crate::record::{Event, SingleUseKind, cut};
 use crate::service::Sts;
 
 /// The claims that most often explain a refusal, as the sender wrote them, each cut to 256
@@ -91,7 +91,7 @@ impl Refusal {
         // agent.
         let is_of_client = matches!(
             self,
-            Self::Replayed
+            Self::Replayed(SingleUseKind::ClientAssertion)
                 | Self::Client(
                     AuthenticationError::Unavailable(_)
                         | AuthenticationError::Failed(

@@ -1,15 +1,14 @@
 //! Steps 8 and 9: commit, then answer.
 
-use sts_protocol::TokenResponse;
+use sts_protocol::{Confirmation, TokenResponse};
 
 use super::describe::describe_token;
 use super::{Call, Claimed, Issue, Refusal};
 use crate::client_auth::AuthenticatedAgent;
 use crate::error_kind::ErrorKind;
 use crate::rate_limits::{RateLimit, RateLimited};
-use crate::record::{Event, Submission, Verdict};
+use crate::record::{Event, SingleUse, Submission, Verdict};
 use crate::service::{RefusedParty, View};
-use crate::storage::OneTimeValue;
 
 /// Commits a token with its event, and answers only after the commit. Returns `None` if registry or
 /// keys have changed since the decision.
@@ -18,17 +17,17 @@ pub(super) async fn issue(
     call: &Call<'_>,
     issue: Issue,
     mut event: Event,
-    mut one_time: Option<OneTimeValue>,
+    mut single_use: Vec<SingleUse>,
 ) -> Result<Option<TokenResponse>, Refusal> {
     let client = RefusedParty::agent(&event, &view.snapshot.registry);
-    if let Some(one_time) = one_time.take_if(|_| view.sts.refusals.is_past(&client)) {
+    if !single_use.is_empty() && view.sts.refusals.is_past(&client) {
         // Boxed, because this rare path would double the memory of each request.
-        Box::pin(spend_apart(view, call, &event, one_time)).await?;
+        Box::pin(spend_apart(view, call, &event, std::mem::take(&mut single_use))).await?;
     }
     describe_token(&mut event, issue.minted.claims());
     let submission = Submission {
         known: view.snapshot.versions(),
-        one_time,
+        single_use,
         standings: issue.standings,
         token: Some(issue.minted.row()),
         event: Some(event),
@@ -40,13 +39,14 @@ pub(super) async fn issue(
                 expires_in: claims.exp - claims.iat,
                 scope: claims.scope.clone(),
                 issued_token_type: issue.issued_token_type,
-                token_type: "Bearer".to_owned(),
+                token_type: Confirmation::token_type(claims.cnf.as_ref()).to_owned(),
+                cnf: claims.cnf.clone(),
                 access_token: issue.minted.into_token(),
             }))
         }
-        Verdict::Replayed => {
+        Verdict::Replayed(kind) => {
             view.sts.refusals.count_stored(&client, view.now);
-            Err(Refusal::Replayed)
+            Err(Refusal::Replayed(kind))
         }
         Verdict::Revoked(kind) => {
             view.sts.refusals.count_stored(&client, view.now);
@@ -67,7 +67,7 @@ pub(super) async fn refuse(
     call: &Call<'_>,
     refusal: Refusal,
     mut event: Event,
-    one_time: Option<OneTimeValue>,
+    single_use: Vec<SingleUse>,
 ) -> Refusal {
     if let Some(retry_after) =
         view.sts.refusals.count(&RefusedParty::agent(&event, &view.snapshot.registry), refusal.reason(), view.now)
@@ -86,14 +86,14 @@ pub(super) async fn refuse(
     let correlation_id = call.correlation_id;
     let submission = Submission {
         known: view.snapshot.versions(),
-        one_time,
+        single_use,
         standings: Vec::new(),
         token: None,
         event: Some(event.refused(refusal.reason(), refusal.detail())),
     };
     let reason = refusal.reason();
     match tokio::time::timeout(view.sts.limits.patience(), view.sts.recorder.record(submission)).await {
-        Ok(Ok(Verdict::Replayed)) => Refusal::Replayed,
+        Ok(Ok(Verdict::Replayed(kind))) => Refusal::Replayed(kind),
         Ok(Ok(Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated)) => refusal,
         Ok(Err(error)) => {
             if let Some(held_back) = view.sts.metrics().log_limit().pass("refusal_not_recorded") {
@@ -110,41 +110,43 @@ pub(super) async fn refuse(
     }
 }
 
-/// Spends the single-use value of an authentication if no decision is recorded.
+/// Spends the single-use values of an authentication if no decision is recorded.
 ///
 /// # Errors
 /// [`Refusal::Replayed`], or [`Refusal::Record`] if the database is unreachable.
 pub(super) async fn spend(view: &View<'_>, client: &AuthenticatedAgent) -> Result<(), Refusal> {
-    let Some(one_time) = client.one_time().cloned() else { return Ok(()) };
+    if client.single_use().is_empty() {
+        return Ok(());
+    }
     let submission = Submission {
         known: view.snapshot.versions(),
-        one_time: Some(one_time),
+        single_use: client.single_use().to_vec(),
         standings: client.standings().to_vec(),
         token: None,
         event: None,
     };
     match view.sts.recorder.record(submission).await? {
-        Verdict::Replayed => Err(Refusal::Replayed),
+        Verdict::Replayed(kind) => Err(Refusal::Replayed(kind)),
         Verdict::Revoked(kind) => Err(Refusal::RevokedMeanwhile(kind)),
         Verdict::Committed | Verdict::Outdated => Ok(()),
     }
 }
 
-/// Spends a single-use value separately from the token that it authenticates, for an agent beyond
+/// Spends single-use values separately from the token that they authenticate, for an agent beyond
 /// its limit. Otherwise each commit would detect the replay and store another refusal.
 ///
 /// # Errors
-/// [`Refusal`] if the value was spent before, or if the database is unreachable.
-async fn spend_apart(view: &View<'_>, call: &Call<'_>, event: &Event, one_time: OneTimeValue) -> Result<(), Refusal> {
-    let submission = Submission {
-        known: view.snapshot.versions(),
-        one_time: Some(one_time),
-        standings: Vec::new(),
-        token: None,
-        event: None,
-    };
+/// [`Refusal`] if a value was spent before, or if the database is unreachable.
+async fn spend_apart(
+    view: &View<'_>,
+    call: &Call<'_>,
+    event: &Event,
+    single_use: Vec<SingleUse>,
+) -> Result<(), Refusal> {
+    let submission =
+        Submission { known: view.snapshot.versions(), single_use, standings: Vec::new(), token: None, event: None };
     match view.sts.recorder.record(submission).await? {
-        Verdict::Replayed => Err(refuse(view, call, Refusal::Replayed, event.clone(), None).await),
+        Verdict::Replayed(kind) => Err(refuse(view, call, Refusal::Replayed(kind), event.clone(), Vec::new()).await),
         Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),
     }
 }

@@ -131,7 +131,7 @@ impl Expectations<'_> {
             if let Some(selectors) = issuer.and_then(|issuer| issuer.tenant_claim.as_ref()) {
                 rows.tenant(selectors);
             }
-            rows.unbound();
+            rows.binding();
         })
     }
 
@@ -341,9 +341,18 @@ impl Rows<'_> {
         self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest: None });
     }
 
+    /// Adds `cnf` of a subject token, which the rules about bindings read.
+    fn binding(&mut self) {
+        let is_object = |cnf: &Value| cnf.as_object().is_some_and(|members| !members.is_empty());
+        if let Some(fits) = self.claims.get("cnf").map(is_object) {
+            let expected = "a key: the agent proves one of its own, unless the target is bearer_only";
+            self.add("cnf", expected.to_owned(), fits, None);
+        }
+    }
+
     fn unbound(&mut self) {
         if self.claims.contains_key("cnf") {
-            self.add("cnf", "absent: no proof of possession is honoured yet".to_owned(), false, None);
+            self.add("cnf", "absent: no proof of possession is honoured here".to_owned(), false, None);
         }
     }
 }

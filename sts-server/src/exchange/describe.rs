@@ -5,7 +5,7 @@ use sts_protocol::{AccessTokenClaims, Act, Actor};
 
 use super::{Call, TokenRequest};
 use crate::client_auth::AuthenticatedAgent;
-use crate::policy::{Ruling, Subject};
+use crate::policy::{ParentBinding, Ruling, Subject};
 use crate::record::{Event, EventKind};
 use crate::telemetry::Trail;
 
@@ -38,6 +38,7 @@ pub(super) fn describe_subject(event: &mut Event, subject: &Subject, our_issuer:
     event.tenant_id.clone_from(&subject.tenant);
     event.parent_iss = Some(subject.token.iss.clone());
     event.parent_jti = Some(subject.token.jti.clone());
+    event.parent_bound = subject.binding == ParentBinding::Bound;
     event.parent_exp = Some(subject.expires_at.as_second());
     event.txn.clone_from(&subject.txn);
 }
@@ -50,6 +51,7 @@ pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &s
     event.roles.clone_from(&ruling.roles);
     event.dropped_roles.clone_from(&ruling.dropped_roles);
     event.tenant_ids = ruling.tenants.clone().unwrap_or_default();
+    event.cnf.clone_from(&ruling.cnf);
     event.delegation = Some(ruling.delegation.id.clone());
 }
 

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use sts_jose::Slot;
-use sts_protocol::{Form, TokenType, parameter};
+use sts_protocol::{Confirmation, Form, TokenType, parameter};
 use utoipa::ToSchema;
 
 use super::actor::check_actor_token;
@@ -15,7 +15,7 @@ use super::{ExchangeRequest, Grant, Refusal, TokenRequest};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::declared_slot::declared_slot;
 use crate::mint;
-use crate::policy::{self, Chain, Ruling, Subject};
+use crate::policy::{self, Chain, ParentBinding, Ruling, Subject};
 use crate::service::{Snapshot, Sts, View};
 use crate::verify::{self, SubjectError};
 
@@ -30,6 +30,8 @@ pub struct Supposition<'a> {
     /// The supposed subject, or the reason why such a token would be refused. If absent, the
     /// request's `subject_token` is verified as usual.
     pub subject: Option<Result<Subject, SubjectError>>,
+    /// The keys that the agent proves to hold.
+    pub proven: Confirmation,
 }
 
 /// The agent that makes the request.
@@ -83,6 +85,8 @@ pub enum Explained {
         tenant_id: Option<String>,
         /// The actors, the current actor first.
         actors: Vec<String>,
+        /// The keys that the token is bound to: `dpop`, `certificate`.
+        bound_to: Vec<&'static str>,
         /// The `exp` claim.
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
@@ -199,7 +203,8 @@ async fn explain_steps(
     supposition: Supposition<'_>,
     steps: &mut Steps,
 ) -> Result<Ruling, Refusal> {
-    let (form, mut client) = explain_client(view, body, supposition.actor, steps).await?;
+    let (form, client) = explain_client(view, body, supposition.actor, steps).await?;
+    let mut client = client.supposed_to_hold(supposition.proven);
     let request = TokenRequest::read(&form, headers, &view.snapshot.registry, client.agent())?;
     let scope = request.scope.as_ref().map_or_else(|| "all that is allowed".to_owned(), ToString::to_string);
     steps.add("request", format!("target {:?}, scope {scope}", request.target.id));
@@ -211,11 +216,9 @@ async fn explain_steps(
             let limit = view.sts.limits.chain_depth;
             let chain = policy::extend(&subject, client.agent(), view.sts.issuer(), limit)?;
             steps.add("actor and chain", describe_chain(&chain));
-            policy::judge(&request.question(view, client.agent(), &chain), &subject)?
+            policy::judge(&request.question(view, &client, &chain), &subject)?
         }
-        Grant::ClientCredentials => {
-            policy::judge_service_account(&request.service_account_question(view, client.agent()))?
-        }
+        Grant::ClientCredentials => policy::judge_service_account(&request.service_account_question(view, &client))?,
     };
     steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
     mint::check(&view.mint_context(), &ruling)?;
@@ -256,8 +259,15 @@ fn allowed(ruling: &Ruling, our_issuer: &str) -> Explained {
         roles: ruling.roles.clone(),
         tenant_id: ruling.tenant.as_ref().map(ToString::to_string),
         actors: actors(ruling.act.as_ref(), our_issuer),
+        bound_to: bound_to(ruling.cnf.as_ref()),
         expires_at: ruling.expires_at,
     }
+}
+
+fn bound_to(cnf: Option<&Confirmation>) -> Vec<&'static str> {
+    let dpop = cnf.is_some_and(|cnf| cnf.jkt.is_some()).then_some("dpop");
+    let certificate = cnf.is_some_and(|cnf| cnf.x5t_s256.is_some()).then_some("certificate");
+    dpop.into_iter().chain(certificate).collect()
 }
 
 fn describe_subject(subject: &Subject) -> String {
@@ -266,7 +276,11 @@ fn describe_subject(subject: &Subject) -> String {
         policy::HeldScope::OfDelegation => "all plain scopes of the delegation".to_owned(),
         policy::HeldScope::Scope(scope) => format!("scope {scope}"),
     };
-    format!("{:?} of {:?}, {tenant}, holds {scope}", subject.sub, subject.principal.iss)
+    let binding = match subject.binding {
+        ParentBinding::Bound => ", bound to a key",
+        ParentBinding::Bearer => "",
+    };
+    format!("{:?} of {:?}, {tenant}, holds {scope}{binding}", subject.sub, subject.principal.iss)
 }
 
 fn describe_chain(chain: &Chain) -> String {

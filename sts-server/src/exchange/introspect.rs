@@ -1,13 +1,13 @@
 //! Introspection (RFC 7662) of tokens that this service issued.
 
 use sts_jose::UnverifiedToken;
-use sts_protocol::{AccessTokenClaims, Form, IntrospectedToken, IntrospectionResponse, parameter};
+use sts_protocol::{AccessTokenClaims, Confirmation, Form, IntrospectedToken, IntrospectionResponse, parameter};
 
 use super::commit::spend;
 use super::lineage::refuses;
 use super::request::refuse_not_honoured;
 use super::{Call, Refusal, RequestError};
-use crate::client_auth;
+use crate::client_auth::{self, ProofEndpoint};
 use crate::registry::Agent;
 use crate::service::{Snapshot, SnapshotError, Sts, View};
 use crate::verify::{check_parties, own_standing, own_token};
@@ -23,15 +23,17 @@ pub async fn introspect(sts: &Sts, call: &Call<'_>) -> Result<IntrospectionRespo
     sts.refresh_if_stale().await?;
     sts.confirm()?;
     let view = sts.view();
-    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    let context = view.client_context();
+    let mut client = client_auth::authenticate(&context, call.source, call.headers, &form).await?;
+    client.prove(&context, call.headers, ProofEndpoint::Introspection)?;
     spend(&view, &client).await?;
-    refuse_not_honoured(&form, call.headers)?;
+    refuse_not_honoured(&form)?;
     let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
     Ok(match active(&view, token, client.agent()).await? {
-        Some(claims) => IntrospectionResponse {
-            active: true,
-            token: Some(IntrospectedToken { token_type: "Bearer".to_owned(), claims }),
-        },
+        Some(claims) => {
+            let token_type = Confirmation::token_type(claims.cnf.as_ref()).to_owned();
+            IntrospectionResponse { active: true, token: Some(IntrospectedToken { token_type, claims }) }
+        }
         None => IntrospectionResponse::default(),
     })
 }
@@ -42,8 +44,7 @@ async fn active(view: &View<'_>, token: &str, asker: &Agent) -> Result<Option<Ac
     let parsed = UnverifiedToken::parse(token).ok();
     let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());
     let may_know = |claims: &AccessTokenClaims| asker.is_addressed_by(&claims.aud) || claims.client_id == asker.id;
-    let unbound = own.filter(|own| own.check_unbound().is_ok());
-    let known = unbound.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
+    let known = own.map(|own| own.claims).filter(|claims| may_know(claims) && stands(&view.snapshot, claims));
     let Some(claims) = known else { return Ok(None) };
     let refused = refuses(view, &mut own_standing(&claims)).await?;
     Ok(refused.is_none().then_some(claims))

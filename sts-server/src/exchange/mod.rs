@@ -29,7 +29,7 @@ pub use refusal::{Refusal, RevokeError};
 pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
 pub use revoke::{Revocation, revoke};
 
-use crate::client_auth::{self, AuthenticatedAgent};
+use crate::client_auth::{self, AuthenticatedAgent, ProofEndpoint};
 use crate::mint::{self, Minted};
 use crate::policy;
 use crate::record::{Event, EventKind, Standing};
@@ -97,15 +97,15 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
     let mut event = describe_call(EventKind::TokenIssued, call, view.now);
     let mut client = None;
     let decided = decide(&view, call, &mut event, &mut client).await;
-    let one_time = client.as_ref().and_then(AuthenticatedAgent::one_time).filter(|_| !is_spent).cloned();
+    let single_use = client.as_ref().filter(|_| !is_spent).map_or(&[][..], AuthenticatedAgent::single_use).to_vec();
     // 8. Record, and only then 9. answer.
     call.trail.enter(Step::Record);
     describe_duration(&mut event, call.trail);
     match decided {
-        Ok(decision) => issue(&view, call, decision, event, one_time).await,
+        Ok(decision) => issue(&view, call, decision, event, single_use).await,
         // A refusal before the client is known is counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),
-        Err(refusal) => Err(refuse(&view, call, refusal, event, one_time).await),
+        Err(refusal) => Err(refuse(&view, call, refusal, event, single_use).await),
     }
 }
 
@@ -123,11 +123,12 @@ async fn decide(
     call.trail.is_of(grant_kind(form.get(parameter::GRANT_TYPE)));
     event.grant = form.get(parameter::GRANT_TYPE).map(|grant| grant.chars().take(GRANT_CHARS).collect());
 
-    // 2. Client authentication: identifies the agent that makes the request.
+    // 2. Client authentication: identifies the agent that makes the request, and the key that it proves to hold.
     call.trail.enter(Step::ClientAuth);
     let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
     describe_client(event, &client);
     let client = known.insert(client);
+    client.prove(&view.client_context(), call.headers, ProofEndpoint::Token)?;
 
     // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);
@@ -150,12 +151,12 @@ async fn decide(
 
             // 6. Policy: the rules.
             call.trail.enter(Step::Policy);
-            (policy::permit(&request.question(view, client.agent(), &chain), &subject)?, Some(standing))
+            (policy::permit(&request.question(view, client, &chain), &subject)?, Some(standing))
         }
         Grant::ClientCredentials => {
             // 6. Policy, for an agent on its own behalf.
             call.trail.enter(Step::Policy);
-            (policy::permit_service_account(&request.service_account_question(view, client.agent()))?, None)
+            (policy::permit_service_account(&request.service_account_question(view, client))?, None)
         }
     };
     describe_ruling(event, permit.ruling(), our_issuer);

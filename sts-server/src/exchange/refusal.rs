@@ -7,12 +7,12 @@ use sts_protocol::FormError;
 use thiserror::Error;
 
 use super::RequestError;
-use crate::client_auth::{AuthenticationError, ClientError, WorkloadError};
+use crate::client_auth::{AuthenticationError, ClientError, ProofFailure, WorkloadError};
 use crate::error_kind::ErrorKind;
 use crate::mint::MintError;
 use crate::policy::PolicyError;
 use crate::rate_limits::RateLimited;
-use crate::record::{RecordError, Verdict, cut_detail};
+use crate::record::{RecordError, SingleUseKind, cut_detail};
 use crate::service::{SnapshotError, Unconfirmed};
 use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
@@ -30,6 +30,9 @@ pub enum Refusal {
     /// Step 2: the agent is not authenticated.
     #[error(transparent)]
     Client(#[from] AuthenticationError),
+    /// Step 2: the proof of possession is not accepted.
+    #[error("the proof of possession is not accepted")]
+    Proof(#[from] ProofFailure),
     /// At any step: a rate limit is exceeded.
     #[error(transparent)]
     Limited(#[from] RateLimited),
@@ -58,9 +61,9 @@ pub enum Refusal {
     /// Step 7: no token was made.
     #[error("no token was made")]
     Mint(#[from] MintError),
-    /// Step 8: the client assertion was used before.
-    #[error("the client assertion was used before")]
-    Replayed,
+    /// Step 8: a single-use value of the request was used before.
+    #[error("{}", .0.replayed().1)]
+    Replayed(SingleUseKind),
     /// Step 8: an element of the chain was revoked during the request.
     #[error("revoked during the request, by {0:?}")]
     RevokedMeanwhile(RevocationKind),
@@ -105,6 +108,7 @@ impl Refusal {
         match self {
             Self::Form(_) => ErrorKind::Request,
             Self::Client(error) => error.kind(),
+            Self::Proof(failure) => failure.kind(),
             Self::Limited(_) | Self::RequestMemory => ErrorKind::TooMany,
             Self::Request(error) => error.kind(),
             Self::Subject(error) => error.kind(),
@@ -112,7 +116,8 @@ impl Refusal {
             Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => ErrorKind::Token,
             Self::Policy(error) => error.kind(),
             Self::Mint(error) => error.kind(),
-            Self::Replayed => ErrorKind::Client,
+            Self::Replayed(SingleUseKind::ClientAssertion) => ErrorKind::Client,
+            Self::Replayed(SingleUseKind::DpopProof) => ErrorKind::Proof,
             Self::NotTheClients => ErrorKind::Grant,
             Self::Record(error) => error.kind(),
             Self::TooSlow | Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) => {
@@ -127,6 +132,7 @@ impl Refusal {
         match self {
             Self::Form(_) => "form_malformed",
             Self::Client(error) => error.reason(),
+            Self::Proof(failure) => failure.reason(),
             Self::Limited(error) => error.limit.reason(),
             Self::RequestMemory => "request_memory",
             Self::TooSlow => "too_slow",
@@ -136,7 +142,7 @@ impl Refusal {
             Self::ActorTokenMismatch => "actor_token_mismatch",
             Self::Policy(error) => error.reason(),
             Self::Mint(error) => error.reason(),
-            Self::Replayed => Verdict::Replayed.reason().map_or("", |(reason, _)| reason),
+            Self::Replayed(kind) => kind.replayed().0,
             Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
             Self::Record(error) => error.reason(),
@@ -186,6 +192,9 @@ impl Refusal {
                 | ErrorKind::Grant
                 | ErrorKind::UnsupportedGrant
                 | ErrorKind::Client
+                | ErrorKind::Proof
+                | ErrorKind::ProofNonce
+                | ErrorKind::Binding
                 | ErrorKind::TokenSize,
             ) => None,
         }

@@ -7,6 +7,7 @@ use sts_protocol::{Form, Scope, ScopeError, Tenant, TokenType, parameter};
 use thiserror::Error;
 use url::Url;
 
+use crate::client_auth::AuthenticatedAgent;
 use crate::error_kind::ErrorKind;
 use crate::policy::{Chain, Question, ServiceAccountQuestion};
 use crate::registry::{Agent, Registry, TargetError};
@@ -138,7 +139,7 @@ impl<'a> TokenRequest<'a> {
             Some(_) => return Err(RequestError::UnsupportedGrant),
             None => return Err(RequestError::Missing(parameter::GRANT_TYPE)),
         };
-        refuse_not_honoured(form, headers)?;
+        refuse_not_honoured(form)?;
         let issued_token_type = issued_token_type(form)?;
         let tenant_header = tenant_header(headers)?;
         let target = target(form, registry, client)?;
@@ -147,10 +148,16 @@ impl<'a> TokenRequest<'a> {
     }
 
     /// Returns the input of the exchange rules.
-    pub(super) fn question<'b>(&'b self, view: &'b View<'_>, actor: &'b Agent, chain: &'b Chain) -> Question<'b> {
+    pub(super) fn question<'b>(
+        &'b self,
+        view: &'b View<'_>,
+        client: &'b AuthenticatedAgent,
+        chain: &'b Chain,
+    ) -> Question<'b> {
         Question {
             registry: &view.snapshot.registry,
-            actor,
+            actor: client.agent(),
+            proven: client.proven(),
             target: &self.target,
             target_is_held: view.snapshot.revocations.holds_agent(&self.target.id),
             chain,
@@ -165,13 +172,15 @@ impl<'a> TokenRequest<'a> {
     pub(super) fn service_account_question<'b>(
         &'b self,
         view: &'b View<'_>,
-        actor: &'b Agent,
+        client: &'b AuthenticatedAgent,
     ) -> ServiceAccountQuestion<'b> {
+        let actor = client.agent();
         let revocations = &view.snapshot.revocations;
         let forwarded = actor.forward_tenants.iter();
         ServiceAccountQuestion {
             registry: &view.snapshot.registry,
             actor,
+            proven: client.proven(),
             held_tenants: forwarded.filter(|tenant| revocations.holds_tenant(tenant.as_str())).collect(),
             target: &self.target,
             target_is_held: revocations.holds_agent(&self.target.id),
@@ -220,10 +229,7 @@ fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Optio
 ///
 /// # Errors
 /// [`RequestError::NotHonoured`].
-pub(super) fn refuse_not_honoured(form: &Form, headers: &HeaderMap) -> Result<(), RequestError> {
-    if headers.contains_key("dpop") {
-        return Err(RequestError::NotHonoured("DPoP"));
-    }
+pub(super) fn refuse_not_honoured(form: &Form) -> Result<(), RequestError> {
     if form.get(parameter::AUTHORIZATION_DETAILS).is_some() {
         return Err(RequestError::NotHonoured(parameter::AUTHORIZATION_DETAILS));
     }

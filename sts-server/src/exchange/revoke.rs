@@ -11,7 +11,7 @@ use super::describe::{describe_call, describe_client, describe_duration};
 use super::refusal::RevokeError;
 use super::request::refuse_not_honoured;
 use super::{Call, Refusal, RequestError};
-use crate::client_auth;
+use crate::client_auth::{self, ProofEndpoint};
 use crate::record::{AuditWriter, Event, EventKind};
 use crate::registry::Agent;
 use crate::service::{Sts, View};
@@ -40,19 +40,20 @@ pub struct Revocation {
 pub async fn revoke(sts: &Sts, call: &Call<'_>) -> Result<(), Refusal> {
     let view = sts.view();
     let form = Form::parse(call.body)?;
-    let client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
+    let mut client = client_auth::authenticate(&view.client_context(), call.source, call.headers, &form).await?;
     let mut event = describe_call(EventKind::Revoked, call, view.now);
     describe_client(&mut event, &client);
     describe_duration(&mut event, call.trail);
-    let claims = match revocable(&view, call, &form, client.agent()) {
+    let proven = client.prove(&view.client_context(), call.headers, ProofEndpoint::Revocation);
+    let claims = match proven.map_err(Refusal::from).and_then(|()| revocable(&view, &form, client.agent())) {
         Ok(claims) => claims,
-        Err(refusal) => return Err(refuse(&view, call, refusal, event, client.one_time().cloned()).await),
+        Err(refusal) => return Err(refuse(&view, call, refusal, event, client.single_use().to_vec()).await),
     };
     match spend(&view, &client).await {
         Ok(()) => {}
-        // The single-use value is already spent, or its credential is revoked.
-        Err(refusal @ (Refusal::Replayed | Refusal::RevokedMeanwhile(_))) => {
-            return Err(refuse(&view, call, refusal, event, None).await);
+        // A single-use value is already spent, or its credential is revoked.
+        Err(refusal @ (Refusal::Replayed(_) | Refusal::RevokedMeanwhile(_))) => {
+            return Err(refuse(&view, call, refusal, event, Vec::new()).await);
         }
         Err(refusal) => return Err(refusal),
     }
@@ -73,13 +74,8 @@ async fn commit_revocation(sts: &Sts, row: &RevocationRow, event: &Event) -> Res
 }
 
 /// Returns the claims of the token to revoke, or `None` if nothing needs a revocation.
-fn revocable(
-    view: &View<'_>,
-    call: &Call<'_>,
-    form: &Form,
-    client: &Agent,
-) -> Result<Option<AccessTokenClaims>, Refusal> {
-    refuse_not_honoured(form, call.headers)?;
+fn revocable(view: &View<'_>, form: &Form, client: &Agent) -> Result<Option<AccessTokenClaims>, Refusal> {
+    refuse_not_honoured(form)?;
     let token = form.get(parameter::TOKEN).ok_or(RequestError::Missing(parameter::TOKEN))?;
     let parsed = UnverifiedToken::parse(token).ok();
     let own = parsed.and_then(|token| own_token(&view.snapshot.ring, token, view.now).ok());

@@ -30,6 +30,9 @@ fn description(kind: ErrorKind) -> &'static str {
         ErrorKind::Grant => "The client may not do this.",
         ErrorKind::UnsupportedGrant => "The grant type is not supported.",
         ErrorKind::Client => "Client authentication failed.",
+        ErrorKind::Proof => "The DPoP proof is not acceptable.",
+        ErrorKind::ProofNonce => "The DPoP proof needs the nonce in the DPoP-Nonce header of this answer.",
+        ErrorKind::Binding => "The token must be bound to a key of the client, which the request does not prove.",
         ErrorKind::TokenSize => "The token would be too large.",
         ErrorKind::TooMany => "Too many requests or failed attempts: come back later.",
         ErrorKind::Unavailable => "The service cannot answer now.",
@@ -50,6 +53,9 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Scope
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
+        | ErrorKind::Proof
+        | ErrorKind::ProofNonce
+        | ErrorKind::Binding
         | ErrorKind::TokenSize => StatusCode::BAD_REQUEST,
         ErrorKind::Client => StatusCode::UNAUTHORIZED,
         ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
@@ -178,6 +184,14 @@ pub(super) fn unreadable(unreadable: Unreadable) -> Response {
         Unreadable::TooLarge => closing(invalid(StatusCode::PAYLOAD_TOO_LARGE)),
         Unreadable::TooSlow => closing(invalid(StatusCode::REQUEST_TIMEOUT)),
     }
+}
+
+/// Adds the nonce of the next DPoP proof (RFC 9449 §8.2). The response must not be cached.
+pub(super) fn with_nonce(mut response: Response, nonce: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(nonce) {
+        response.headers_mut().insert(HeaderName::from_static(parameter::DPOP_NONCE), value);
+    }
+    response
 }
 
 /// Adds the headers that all responses of the POST endpoints have.

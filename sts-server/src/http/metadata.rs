@@ -13,7 +13,7 @@ use sts_jose::Algorithm;
 use sts_protocol::{Metadata, parameter};
 
 use super::{App, answer};
-use crate::client_auth::{Method, TOKEN_PATH};
+use crate::client_auth::{INTROSPECTION_PATH, Method, REVOCATION_PATH, TOKEN_PATH};
 use crate::config::Config;
 use crate::keys::KeyRing;
 
@@ -67,10 +67,11 @@ pub(super) fn describe(config: &Config) -> Metadata {
         id_token_signing_alg_values_supported: Vec::new(),
         token_endpoint_auth_methods_supported: methods.clone(),
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
-        introspection_endpoint: at("/oauth2/introspect"),
+        dpop_signing_alg_values_supported: algorithms.clone(),
+        introspection_endpoint: at(INTROSPECTION_PATH),
         introspection_endpoint_auth_methods_supported: methods.clone(),
         introspection_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
-        revocation_endpoint: at("/oauth2/revoke"),
+        revocation_endpoint: at(REVOCATION_PATH),
         revocation_endpoint_auth_methods_supported: methods,
         revocation_endpoint_auth_signing_alg_values_supported: algorithms,
     }

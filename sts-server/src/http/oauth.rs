@@ -12,6 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use sts_protocol::parameter::DPOP;
 use tower::ServiceExt as _;
 use tower_http::cors::{Any, CorsLayer};
 
@@ -21,6 +22,7 @@ use super::content_type::{Charset, FORM, charset, is_ascii};
 use super::intake::{About, Intake, Observed, TooSlow};
 use super::peer::Peer;
 use super::{App, health, jwks, metadata};
+use crate::client_auth::{INTROSPECTION_PATH, REVOCATION_PATH, TOKEN_PATH};
 use crate::error_kind::ErrorKind;
 use crate::exchange::{self, Call, Claimed, Refusal, claimed_client};
 use crate::telemetry::{Endpoint, RequestOutcome};
@@ -55,9 +57,9 @@ impl Agents {
     /// little memory.
     pub async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response {
         let response = match request.uri().path() {
-            "/oauth2/token" => Box::pin(decided(&self.app, Decides::Token, request, peer)).await,
-            "/oauth2/introspect" => Box::pin(decided(&self.app, Decides::Introspect, request, peer)).await,
-            "/oauth2/revoke" => Box::pin(decided(&self.app, Decides::Revoke, request, peer)).await,
+            TOKEN_PATH => Box::pin(decided(&self.app, Decides::Token, request, peer)).await,
+            INTROSPECTION_PATH => Box::pin(decided(&self.app, Decides::Introspect, request, peer)).await,
+            REVOCATION_PATH => Box::pin(decided(&self.app, Decides::Revoke, request, peer)).await,
             _ => by_router(&self.others, request, peer).await,
         };
         // Before a shutdown, peers must reconnect, which leads them to another server.
@@ -139,6 +141,10 @@ async fn decided(app: &App, decides: Decides, request: Request<Body>, peer: &Pee
             refuse(&intake, &refusal, &held)
         }
     };
+    let response = match app.sts.proof_nonce() {
+        Some(nonce) => answer::with_nonce(response, &nonce),
+        None => response,
+    };
     intake.seal(response)
 }
 
@@ -180,6 +186,9 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Client
+        | ErrorKind::Proof
+        | ErrorKind::ProofNonce
+        | ErrorKind::Binding
         | ErrorKind::TokenSize => RequestOutcome::Refused,
     }
 }
@@ -225,15 +234,11 @@ fn check_head(intake: &Intake<'_>) -> Result<Charset, Unreadable> {
     Ok(charset)
 }
 
-/// The header of a proof of possession. Its presence counts, even if it is empty.
-const PROOF: &str = "dpop";
-
-/// Drops empty headers, which count as absent like empty parameters. Keeps [`PROOF`], whose
-/// presence alone is refused.
+/// Drops empty headers, which count as absent like empty parameters. Keeps `DPoP`: a client that sends it expects a bound
+/// token, so that an empty one is an invalid proof.
 fn drop_blank_headers(headers: &mut HeaderMap) {
-    let is_blank = |(name, value): &(&HeaderName, &HeaderValue)| {
-        value.as_bytes().trim_ascii().is_empty() && name.as_str() != PROOF
-    };
+    let is_blank =
+        |(name, value): &(&HeaderName, &HeaderValue)| value.as_bytes().trim_ascii().is_empty() && name.as_str() != DPOP;
     if headers.iter().any(|header| is_blank(&header)) {
         let kept = headers.iter().filter(|header| !is_blank(header));
         *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();

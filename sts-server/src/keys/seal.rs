@@ -30,6 +30,7 @@ pub struct MasterKey {
     sealing: LessSafeKey,
     audit: hmac::Key,
     audit_secret: Zeroizing<[u8; KEY_BYTES]>,
+    proof_nonces: hmac::Key,
     rows_secret: Zeroizing<[u8; KEY_BYTES]>,
 }
 
@@ -119,13 +120,20 @@ impl MasterKey {
         // The master key itself seals, as documented. Sealed data must not reveal the derived keys.
         let sealing = UnboundKey::new(&AES_256_GCM, bytes).or(Err(SealError::Crypto))?;
         let rows_secret = derive(b"row codes")?;
-        Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret, rows_secret })
+        let proof_nonces = hmac::Key::new(hmac::HMAC_SHA256, derive(b"dpop nonces")?.as_slice());
+        Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret, proof_nonces, rows_secret })
     }
 
     /// Returns the key of the audit chain.
     #[must_use]
     pub fn audit(&self) -> &hmac::Key {
         &self.audit
+    }
+
+    /// Returns the key of the nonces of DPoP proofs.
+    #[must_use]
+    pub fn proof_nonces(&self) -> &hmac::Key {
+        &self.proof_nonces
     }
 
     /// Returns the codes of the rows of the tables that servers cache.

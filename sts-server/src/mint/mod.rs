@@ -141,6 +141,7 @@ fn claims(context: &MintContext<'_>, ruling: Ruling) -> AccessTokenClaims {
         tenant_id: ruling.tenant,
         tenant_ids: ruling.tenants,
         txn: ruling.txn.unwrap_or_else(|| name(context.now, context.entropy)),
+        cnf: ruling.cnf,
         roles: ruling.roles,
         auth_time: ruling.authentication.auth_time,
         acr: ruling.authentication.acr,

@@ -60,6 +60,30 @@ pub enum PolicyError {
     /// The subject token expires within this second.
     #[error("the subject token expires within this second")]
     NoLifetime,
+    /// The target takes bearer tokens alone, and the tokens of the actor must be bound.
+    #[error("{target:?} takes bearer tokens alone (bearer_only), and the tokens of {actor:?} must be bound")]
+    BearerOnly {
+        /// The id of the actor.
+        actor: String,
+        /// The id of the target.
+        target: String,
+    },
+    /// An agent demands a DPoP proof, and the request has none.
+    #[error("{key} of {agent:?} demands a DPoP proof, and the request has none")]
+    ProofRequired {
+        /// The id of the agent whose entry demands it: the actor or the target.
+        agent: String,
+        /// The registry key that demands it.
+        key: &'static str,
+    },
+    /// The tokens of the actor must be bound to its client certificate, and it has presented none.
+    #[error(
+        "tls_client_certificate_bound_access_tokens of {0:?} demands a client certificate, and the request has none"
+    )]
+    CertificateRequired(String),
+    /// The subject token is bound to a key, and the actor has proven no key.
+    #[error("the subject token is bound to a key, and {0:?} has proven no key of its own")]
+    BindingDowngrade(String),
     /// No delegation between the two lets the actor call on its own behalf.
     #[error("no delegation lets {actor:?} call {target:?} on its own behalf")]
     NotAServiceAccount {
@@ -93,6 +117,10 @@ impl PolicyError {
             Self::ScopeBeyond(_) => "scope_beyond",
             Self::ScopeEmpty => "scope_empty",
             Self::NoLifetime => "subject_expired",
+            Self::BearerOnly { .. } => "target_bearer_only",
+            Self::ProofRequired { .. } => "proof_required",
+            Self::CertificateRequired(_) => "certificate_required",
+            Self::BindingDowngrade(_) => "binding_downgrade",
             Self::NotAServiceAccount { .. } => "not_a_service_account",
             Self::SeveralDelegations { .. } => "several_delegations",
         }
@@ -108,7 +136,11 @@ impl PolicyError {
             | Self::TenantOutside { .. }
             | Self::TenantHeaderMismatch
             | Self::NoLifetime => ErrorKind::Token,
-            Self::TargetDisabled(_) | Self::NoDelegation { .. } | Self::SeveralDelegations { .. } => ErrorKind::Target,
+            Self::TargetDisabled(_)
+            | Self::NoDelegation { .. }
+            | Self::SeveralDelegations { .. }
+            | Self::BearerOnly { .. } => ErrorKind::Target,
+            Self::ProofRequired { .. } | Self::CertificateRequired(_) | Self::BindingDowngrade(_) => ErrorKind::Binding,
             Self::ScopeBeyond(_) | Self::ScopeEmpty => ErrorKind::Scope,
             Self::NotAServiceAccount { .. } => ErrorKind::Grant,
         }

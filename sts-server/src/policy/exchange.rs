@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sts_protocol::{Scope, Tenant};
+use sts_protocol::{Confirmation, Scope, Tenant};
 
+use super::binding::bind;
 use super::{Chain, Permit, PolicyError, Ruling, Subject, VerifiedSubject, scope};
 use crate::registry::{Agent, Delegation, Registry};
 use crate::ttl::Ttl;
@@ -16,6 +17,8 @@ pub struct Question<'a> {
     pub registry: &'a Registry,
     /// The authenticated agent.
     pub actor: &'a Agent,
+    /// The keys that the agent has proven to hold.
+    pub proven: &'a Confirmation,
     /// The agent that will receive the token.
     pub target: &'a Arc<Agent>,
     /// True if the target is on hold. The rules then refuse it like a disabled agent.
@@ -53,6 +56,7 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
     if chain.repeats() && !delegation.reentrant {
         return Err(PolicyError::Loop { actor: actor.id.clone(), target: target.id.clone() });
     }
+    let cnf = bind(actor, target, subject.binding, question.proven)?;
     let scope = scope::grant(&subject.scope, delegation, question.scope)?;
     let latest = [latest(question.now, target, delegation, question.max_ttl), subject.expires_at].into_iter().min();
     let expires_at = whole_seconds(latest.unwrap_or(question.now), question.now)?;
@@ -69,6 +73,7 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
         dropped_roles,
         tenant: subject.tenant.clone(),
         tenants: None,
+        cnf,
         expires_at,
         txn: subject.txn.clone(),
         parent: Some(subject.token.clone()),

@@ -1,10 +1,11 @@
 //! The rules that decide an exchange, as pure functions over the registry.
 //!
 //! What lives here: the chain rules (`chain`), the delegation rules (`exchange`,
-//! `service_account`), their view of a subject (`Subject`) and their result (`Permit`). What must
+//! `service_account`), the rule of bindings (`binding`), their view of a subject (`Subject`) and their result (`Permit`). What must
 //! never: I/O, the clock, tokens. A new rule goes into the module of its noun, with a variant of
 //! [`PolicyError`] that names what it refuses.
 
+mod binding;
 mod chain;
 mod error;
 mod exchange;
@@ -13,6 +14,7 @@ mod scope;
 mod service_account;
 mod subject;
 
+pub use binding::ParentBinding;
 pub use chain::{Chain, extend};
 pub use error::PolicyError;
 pub use exchange::{Question, judge, permit};

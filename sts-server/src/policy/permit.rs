@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_protocol::{Act, Scope, SubjectId, Tenant};
+use sts_protocol::{Act, Confirmation, Scope, SubjectId, Tenant};
 
 use super::Authentication;
 use crate::registry::{Agent, Delegation};
@@ -34,6 +34,8 @@ pub struct Ruling {
     pub tenant: Option<Tenant>,
     /// The `tenant_ids` claim of a service account.
     pub tenants: Option<Vec<Tenant>>,
+    /// The `cnf` claim: the keys that the token is bound to.
+    pub cnf: Option<Confirmation>,
     /// The `exp` claim: a whole second, later than now.
     pub expires_at: Timestamp,
     /// The `txn` claim of the subject token; `None` at a first hop.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_protocol::{Scope, Tenant};
+use sts_protocol::{Confirmation, Scope, Tenant};
 
+use super::binding::bind;
 use super::exchange::{check_target, latest, outside, whole_seconds};
-use super::{Authentication, HeldScope, Permit, PolicyError, Ruling, scope};
+use super::{Authentication, HeldScope, ParentBinding, Permit, PolicyError, Ruling, scope};
 use crate::registry::{Agent, Delegation, Registry, Tenants};
 use crate::ttl::Ttl;
 
@@ -17,6 +18,8 @@ pub struct ServiceAccountQuestion<'a> {
     pub registry: &'a Registry,
     /// The authenticated agent.
     pub actor: &'a Agent,
+    /// The keys that the agent has proven to hold.
+    pub proven: &'a Confirmation,
     /// The agent that will receive the token.
     pub target: &'a Arc<Agent>,
     /// True if the target is on hold. The rules then refuse it like a disabled agent.
@@ -51,6 +54,7 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
     check_target(target, question.target_is_held)?;
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
+    let cnf = bind(actor, target, ParentBinding::Bearer, question.proven)?;
     let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
     let expires_at = whole_seconds(latest(question.now, target, delegation, question.max_ttl), question.now)?;
     Ok(Ruling {
@@ -65,6 +69,7 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
         dropped_roles: Vec::new(),
         tenant: None,
         tenants: Some(tenants),
+        cnf,
         expires_at,
         txn: None,
         parent: None,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use sts_jose::VerifiedToken;
 use sts_protocol::{Act, Scope, SubjectId, Tenant};
 
+use super::ParentBinding;
 use crate::storage::TokenReference;
 
 /// A subject, as its token describes it.
@@ -35,6 +36,8 @@ pub struct Subject {
     pub expires_at: Timestamp,
     /// The transaction; `None` at a first hop.
     pub txn: Option<String>,
+    /// The binding of the token to a key (`cnf`).
+    pub binding: ParentBinding,
     /// The authentication of the user.
     pub authentication: Authentication,
 }

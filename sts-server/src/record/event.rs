@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sts_protocol::{Scope, Tenant};
+use sts_protocol::{Confirmation, Scope, Tenant};
 use utoipa::ToSchema;
 
 /// The kind of an audit event.
@@ -152,6 +152,10 @@ pub struct Event {
     /// agents have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<String>,
+    /// The keys that the token is bound to: its `cnf` claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub cnf: Option<Confirmation>,
     /// The `jti` of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
@@ -161,6 +165,9 @@ pub struct Event {
     /// The `jti` of the subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_jti: Option<String>,
+    /// True if the subject token is bound to a key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parent_bound: bool,
     /// The `txn` of the transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub txn: Option<String>,
@@ -227,9 +234,11 @@ impl Event {
             tenant_id: None,
             tenant_ids: Vec::new(),
             delegation: None,
+            cnf: None,
             jti: None,
             parent_iss: None,
             parent_jti: None,
+            parent_bound: false,
             txn: None,
             exp: None,
             parent_exp: None,
@@ -257,6 +266,7 @@ impl Event {
             EventKind::RegistryChanged | EventKind::KeysChanged | EventKind::AdminRefused => EventKind::AdminRefused,
             EventKind::RefusalsSuppressed => EventKind::RefusalsSuppressed,
         };
+        self.cnf = None;
         self.jti = None;
         self.exp = None;
         self.reason = Some(reason.to_owned());

@@ -4,7 +4,7 @@
 //! What lives here: the audit event (`event`), its size limits (`bounds`), the chain that seals it
 //! (`chain`) and the check of that chain (`verify`). Also the revocations as requests read them
 //! (`revocations`), the parts of a credential that they match (`credential`), and the stored form
-//! of a hold (`hold`). The recorder (`recorder`) commits many decisions at once. What must never:
+//! of a hold (`hold`), and the values that a request spends (`single_use`). The recorder (`recorder`) commits many decisions at once. What must never:
 //! decisions. A new audit field is a field of [`Event`] and a row of the table in `docs/audit.md`.
 
 mod bounds;
@@ -14,6 +14,7 @@ mod event;
 mod hold;
 mod recorder;
 mod revocations;
+mod single_use;
 mod verify;
 
 pub use bounds::{DETAIL_CHARS, EVENT_BYTES, TEXT_CHARS, cut, cut_detail};
@@ -22,4 +23,5 @@ pub use event::{Event, EventKind};
 pub use hold::{UNTIL_LIFTED, held_since, hold_at};
 pub use recorder::{RecordError, Recorder, Submission, Verdict, Writer, revoked_reason};
 pub use revocations::{Revocations, Standing};
+pub use single_use::{SingleUse, SingleUseKind};
 pub use verify::{AuditFault, AuditReport, event_of, verify};

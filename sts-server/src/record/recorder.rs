@@ -9,7 +9,7 @@ use sts_jose::Entropy;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{AuditWriter, Event, Revocations, Standing};
+use super::{AuditWriter, Event, Revocations, SingleUse, SingleUseKind, Standing};
 use crate::error_kind::ErrorKind;
 use crate::storage::{
     AuditRow, Fresh, FreshState, OneTimeValue, RecordRows, RevocationKind, StorageError, Store, TokenRow, Version,
@@ -27,8 +27,8 @@ const QUEUE: usize = 4096;
 pub struct Submission {
     /// The versions of the snapshot that the decision was made under.
     pub known: Versions,
-    /// A value that must still be unspent.
-    pub one_time: Option<OneTimeValue>,
+    /// The values that must all be unspent still.
+    pub single_use: Vec<SingleUse>,
     /// The credentials of the request, none of which may be revoked at the commit. Empty if no
     /// token is issued.
     pub standings: Vec<Standing>,
@@ -43,8 +43,8 @@ pub struct Submission {
 pub enum Verdict {
     /// The decision was recorded as submitted.
     Committed,
-    /// The value was already spent. A refusal was recorded instead.
-    Replayed,
+    /// A value was already spent. A refusal was recorded instead.
+    Replayed(SingleUseKind),
     /// A credential of the chain was revoked meanwhile. A refusal was recorded instead.
     Revoked(RevocationKind),
     /// The decision is out of date: decide again.
@@ -232,7 +232,8 @@ async fn commit(
             known.push(submission.known);
         }
     }
-    let one_time: Vec<OneTimeValue> = submissions.iter().filter_map(|submission| submission.one_time.clone()).collect();
+    let single_use = submissions.iter().flat_map(|submission| &submission.single_use);
+    let one_time: Vec<OneTimeValue> = single_use.map(|single_use| single_use.value.clone()).collect();
     let mut verdicts = Vec::new();
     let end = writer.end();
     let mut decide = |fresh: &Fresh| {
@@ -259,8 +260,11 @@ fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
     };
     let mut spent = fresh.spent.iter();
     let judge_one = |submission: &Submission| {
-        if submission.one_time.is_some() && spent.next() != Some(&true) {
-            return Verdict::Replayed;
+        // Every value has its place among the spent ones, also after one that was replayed.
+        let is_replayed = |_: &&SingleUse| spent.next() != Some(&true);
+        let replayed: Vec<&SingleUse> = submission.single_use.iter().filter(is_replayed).collect();
+        if let Some(single_use) = replayed.first() {
+            return Verdict::Replayed(single_use.kind);
         }
         let mut standings = submission.standings.iter();
         let revoked = revocations.as_ref().and_then(|those| standings.find_map(|standing| those.refuse(standing)));
@@ -300,7 +304,7 @@ impl Verdict {
     pub fn reason(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Committed | Self::Outdated => None,
-            Self::Replayed => Some(("assertion_replayed", "the client assertion was used before")),
+            Self::Replayed(kind) => Some(kind.replayed()),
             Self::Revoked(kind) => Some((revoked_reason(kind), "revoked during the request")),
         }
     }

@@ -60,6 +60,18 @@ pub struct Agent {
     #[serde(default = "default_signing_alg")]
     #[schema(value_type = String)]
     pub signing_alg: Algorithm,
+    /// True if every token that is issued to the agent is bound to a DPoP key (RFC 9449 §5.2).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dpop_bound_access_tokens: bool,
+    /// True if every token that is issued to the agent is bound to its client certificate (RFC 8705 §3.4).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls_client_certificate_bound_access_tokens: bool,
+    /// True if every token for the agent is bound to a DPoP key (RFC 9728 §2).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dpop_bound_access_tokens_required: bool,
+    /// True if no token for the agent is bound, because it cannot check proofs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bearer_only: bool,
     /// The credentials that the agent authenticates with. Without them, it can only receive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AgentAuth>,

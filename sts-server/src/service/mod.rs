@@ -28,8 +28,8 @@ pub use snapshot::{Snapshot, SnapshotError};
 pub(crate) use suppressed_refusals::RefusedParty;
 pub(crate) use view::View;
 
-use crate::client_auth::SecretCheck;
-use crate::config::{Config, Limits};
+use crate::client_auth::{ProofChecks, ProofNonces, SecretCheck};
+use crate::config::{Config, DpopNonce, Limits};
 use crate::keys::{KeyAccess, MasterKey};
 use crate::mint;
 use crate::rate_limits::RateLimits;
@@ -71,6 +71,7 @@ pub struct Sts {
     metrics: Metrics,
     pub(crate) recorder: Recorder,
     secrets: SecretCheck,
+    proofs: ProofChecks,
     rates: RateLimits,
     pub(crate) refusals: SuppressedRefusals,
     refusal_log: RefusalLog,
@@ -127,6 +128,11 @@ impl Sts {
         };
         let recorder = Recorder::start(writer);
         let secrets = SecretCheck::new(&*parts.entropy);
+        let nonces = match config.dpop.nonce {
+            DpopNonce::Off => None,
+            DpopNonce::Required => Some(ProofNonces::new(parts.master.proof_nonces().clone())),
+        };
+        let proofs = ProofChecks::new(config.dpop.max_age.as_duration(), nonces);
         Ok(Self {
             issuer: config.issuer.clone(),
             limits: config.limits.clone(),
@@ -143,6 +149,7 @@ impl Sts {
             metrics,
             recorder,
             secrets,
+            proofs,
             rates: RateLimits::new(&config.limits),
             refusals: SuppressedRefusals::new(config.limits.refusals_per_minute_per_client),
             refusal_log: RefusalLog::new(),
@@ -303,6 +310,12 @@ impl Sts {
     #[must_use]
     pub fn rates(&self) -> &RateLimits {
         &self.rates
+    }
+
+    /// Returns the nonce of the next DPoP proof, if proofs need one.
+    #[must_use]
+    pub fn proof_nonce(&self) -> Option<String> {
+        self.proofs.nonce(self.now())
     }
 
     /// Returns the check of secrets, which bounds the number of concurrent computations.

@@ -145,7 +145,7 @@ impl Sts {
             }
             let submission = Submission {
                 known: self.snapshot().versions(),
-                one_time: None,
+                single_use: Vec::new(),
                 standings: Vec::new(),
                 token: None,
                 event: Some(suppressed.event(&refused, now)),

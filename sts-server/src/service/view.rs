@@ -24,6 +24,7 @@ impl View<'_> {
             registry: &self.snapshot.registry,
             trusted: &self.snapshot.trusted,
             secrets: &self.sts.secrets,
+            proofs: &self.sts.proofs,
             rates: &self.sts.rates,
             revocations: &self.snapshot.revocations,
             issuer: &self.sts.issuer,

@@ -5,6 +5,7 @@
 //! delegation is. To add a database, add `storage/<name>/`, `migrations/<name>/` and one line in
 //! the conformance suite.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -38,6 +39,9 @@ pub enum StorageError {
     /// The database is unreachable, overloaded or shutting down. The same call may succeed later.
     #[error("the database cannot be reached")]
     Unavailable(#[source] sqlx::Error),
+    /// No host of the database can be used. The message names each host, and no password.
+    #[error("cannot connect to the database")]
+    Connect(#[source] postgres::ConnectError),
     /// The database returned an unexpected error: a bug of this service or bad content.
     #[error("the database returned an error")]
     Broken(#[source] sqlx::Error),
@@ -75,6 +79,7 @@ impl StorageError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
+            Self::Connect(error) => error.is_outage(),
             Self::Broken(_)
             | Self::Migration(_)
             | Self::Malformed { .. }
@@ -247,21 +252,47 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn close(&self);
 }
 
-/// Opens the database of this URL, whose rows are sealed under `codes`.
+/// The place of a database, and the way to connect to it.
+#[derive(Clone)]
+pub struct Location {
+    /// `sqlite:` creates a missing file, but not its directory. `postgres:` may name several hosts.
+    pub url: String,
+    /// The most connections to PostgreSQL for requests.
+    pub max_connections: u32,
+    /// The file with the password to PostgreSQL, read at each connect.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Location {
+    /// Returns the location of this URL, without a password file.
+    #[must_use]
+    pub fn new(url: &str, max_connections: u32) -> Self {
+        Self { url: url.to_owned(), max_connections, password_file: None }
+    }
+}
+
+/// Opens the database of this URL, as [`open_at`] does.
 ///
-/// `sqlite:` creates a missing file, but not its directory. `postgres:` opens up to
-/// `max_connections` connections; its server may start later.
+/// # Errors
+///
+/// As for [`open_at`].
+pub async fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Arc<dyn Store>, StorageError> {
+    open_at(&Location::new(url, max_connections), codes).await
+}
+
+/// Opens the database at this location, whose rows are sealed under `codes`. The server of a
+/// `postgres:` database may start later.
 ///
 /// # Errors
 ///
 /// [`StorageError::Url`] for another scheme, [`StorageError::Broken`] for a URL or a file that
 /// cannot be used, [`StorageError::Unavailable`] for a `SQLite` file that is locked or on a disk
 /// that does not respond.
-pub async fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Arc<dyn Store>, StorageError> {
-    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+pub async fn open_at(location: &Location, codes: RowCodes) -> Result<Arc<dyn Store>, StorageError> {
+    let scheme = location.url.split_once(':').map(|(scheme, _)| scheme);
     match scheme {
-        Some("sqlite") => Ok(Arc::new(sqlite::SqliteStore::open(url, codes).await?)),
-        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::PostgresStore::open(url, max_connections, codes)?)),
+        Some("sqlite") => Ok(Arc::new(sqlite::SqliteStore::open(&location.url, codes).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::PostgresStore::open(location, codes)?)),
         _ => Err(StorageError::Url),
     }
 }

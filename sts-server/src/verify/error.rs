@@ -35,9 +35,9 @@ pub enum SubjectError {
     /// The `typ` does not fit the declared type.
     #[error("typ of the subject token does not fit its declared type")]
     Typ,
-    /// The token is bound to a key, which this service does not support.
-    #[error("the subject token is bound to a key (cnf), which is not honoured")]
-    Bound,
+    /// The `cnf` claim is malformed.
+    #[error("cnf of the subject token is not an object with members")]
+    Cnf,
     /// The token is a service account's own.
     #[error("the token of a service account cannot be a subject token")]
     ServiceAccount,
@@ -123,7 +123,7 @@ impl SubjectError {
             Self::NotOurs => "subject_signature",
             Self::Time(time) => time_reason(time),
             Self::Typ => "subject_typ",
-            Self::Bound => "subject_bound",
+            Self::Cnf => "subject_cnf",
             Self::ServiceAccount => "subject_service_account",
             Self::NotAddressed(_) => "subject_not_addressed",
             Self::Sub | Self::SubOfAnotherIssuer => "subject_sub",

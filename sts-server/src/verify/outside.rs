@@ -23,7 +23,6 @@ pub(super) async fn subject(
         return Err(SubjectError::Typ);
     }
     let claims = believed.token.claims();
-    values::check_unbound(claims)?;
     check_kind(context, &believed)?;
     check_address(&believed.issuer.issuer, claims, presenter)?;
     let subject = read(context, &believed)?;
@@ -70,6 +69,7 @@ fn read(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<Subject,
         issued_at: times.iat,
         expires_at: times.exp,
         txn: None,
+        binding: values::binding(claims)?,
         authentication: values::authentication(claims),
     })
 }

@@ -22,16 +22,6 @@ pub struct OwnToken {
     times: sts_jose::Times,
 }
 
-impl OwnToken {
-    /// Rejects a token that is bound to a key.
-    ///
-    /// # Errors
-    /// [`SubjectError::Bound`] if the token has a `cnf` claim.
-    pub fn check_unbound(&self) -> Result<(), SubjectError> {
-        values::check_unbound(self.token.claims())
-    }
-}
-
 /// Verifies a token of this service: signature, kind, times and claims. Does not check its address
 /// or revocations.
 ///
@@ -113,7 +103,7 @@ pub(super) fn subject(
     if !declared_slot(declared).accepts(own.token.header().typ.as_deref()) {
         return Err(SubjectError::Typ);
     }
-    own.check_unbound()?;
+    let binding = values::binding(own.token.claims())?;
     let claims = own.claims;
     if claims.act.is_some() && !presenter.is_addressed_by(&claims.aud) {
         return Err(SubjectError::NotAddressed(presenter.id.clone()));
@@ -132,6 +122,7 @@ pub(super) fn subject(
         issued_at: own.times.iat,
         expires_at: own.times.exp,
         txn: Some(claims.txn),
+        binding,
         authentication: Authentication { auth_time: claims.auth_time, acr: claims.acr, amr: claims.amr },
     };
     Ok(VerifiedSubject::new(&own.token, subject))

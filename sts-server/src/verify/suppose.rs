@@ -5,7 +5,7 @@ use sts_protocol::{Act, Scope, SubjectId, Tenant, is_name};
 
 use super::{SubjectError, VerifyContext};
 use crate::keys::TrustError;
-use crate::policy::{Authentication, HeldScope, Subject};
+use crate::policy::{Authentication, HeldScope, ParentBinding, Subject};
 use crate::registry::{Issuer, IssuerNameError, ScopesFrom};
 use crate::storage::TokenReference;
 
@@ -24,6 +24,8 @@ pub struct SupposedSubject {
     pub roles: Vec<String>,
     /// The agents that have acted so far, the last agent first.
     pub actors: Vec<String>,
+    /// The binding of the token.
+    pub binding: ParentBinding,
 }
 
 /// Returns the subject of a token that fits this description and is valid for an hour. It does not
@@ -72,6 +74,7 @@ pub fn suppose(context: &VerifyContext<'_>, supposed: SupposedSubject) -> Result
         issued_at: Some(context.now),
         expires_at: context.now.checked_add(SignedDuration::from_hours(1)).unwrap_or(context.now),
         txn: None,
+        binding: supposed.binding,
         authentication: Authentication::default(),
     })
 }

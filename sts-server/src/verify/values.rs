@@ -7,11 +7,16 @@ use sts_jose::{ClaimSelectors, Claims};
 use sts_protocol::{Act, Scope, ScopeToken, Tenant};
 
 use super::SubjectError;
-use crate::policy::{Authentication, MayAct};
+use crate::policy::{Authentication, MayAct, ParentBinding};
 
-/// Rejects a token that is bound to a key.
-pub(super) fn check_unbound(claims: &Claims) -> Result<(), SubjectError> {
-    if claims.get("cnf").is_some() { Err(SubjectError::Bound) } else { Ok(()) }
+/// Reads `cnf`: an object with members. The key itself is not compared. The agent that the token is addressed to
+/// presents it, and proves a key of its own.
+pub(super) fn binding(claims: &Claims) -> Result<ParentBinding, SubjectError> {
+    match claims.get("cnf") {
+        None => Ok(ParentBinding::Bearer),
+        Some(Value::Object(members)) if !members.is_empty() => Ok(ParentBinding::Bound),
+        Some(_) => Err(SubjectError::Cnf),
+    }
 }
 
 /// Reads `act`, level by level.

@@ -33,7 +33,7 @@ const SERVER: Building = Building {
         &["registry"],
         &["config", "storage"],
         &["document", "telemetry"],
-        &["ttl", "fault", "environment", "error_kind", "shutdown", "declared_slot"],
+        &["ttl", "fault", "environment", "error_kind", "shutdown", "declared_slot", "postgres_url"],
     ],
     exceptions: &[],
 };
@@ -55,6 +55,7 @@ const CLIENT: Building = Building {
         &["build_error"],
         &["events"],
         &["call"],
+        &["possession"],
         &["dedup", "net", "header_values"],
     ],
     exceptions: &[],

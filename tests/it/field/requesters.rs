@@ -164,7 +164,7 @@ async fn an_empty_header_counts_as_absent() {
     harness.exchange().authenticated(post).header("authorization", "").send().await.token();
     for proof in ["", "x"] {
         let bound = harness.exchange().header("dpop", proof);
-        harness.assert_refused("a proof, even an empty one", bound, ErrorKind::Request, "not_honoured").await;
+        harness.assert_refused("a proof, even an empty one", bound, ErrorKind::Proof, "dpop_proof_malformed").await;
     }
 }
 

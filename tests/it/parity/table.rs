@@ -85,6 +85,9 @@ const UNAUTHENTICATED: Cell = Cell::Refused(401, "");
 /// The agent that the token is for is the one that asks.
 const TARGET_ASKS: Cell = UNAUTHENTICATED;
 
+/// The answer says what the token is bound to, for a target that checks the proof itself.
+const BOUND: Cell = Cell::Served("introspection tells of the binding");
+
 /// The expected outcome of this credential with this fault.
 pub(super) fn cell(carried: Carried, wrong: Wrong) -> Cell {
     match carried {
@@ -120,12 +123,14 @@ pub(super) fn cell(carried: Carried, wrong: Wrong) -> Cell {
         Carried::ClientSecret => client_secret(wrong),
         Carried::Introspected => match wrong {
             Wrong::TargetDisabled => TARGET_ASKS,
+            Wrong::Bound => BOUND,
             _ => Cell::Inactive,
         },
         Carried::IntrospectedServiceAccount => match wrong {
             Wrong::TargetDisabled => TARGET_ASKS,
             Wrong::User | Wrong::UserHeld => NO_USER,
             Wrong::IssuerDisabled => NO_ISSUER,
+            Wrong::Bound => BOUND,
             _ => Cell::Inactive,
         },
         Carried::OperatorToken => operator(wrong),
@@ -145,7 +150,7 @@ fn user_token(wrong: Wrong) -> Cell {
         Wrong::TargetDisabled => Cell::Refused(400, "target_disabled"),
         Wrong::Expired => Cell::Refused(400, "subject_expired"),
         Wrong::Typ => Cell::Refused(400, "subject_typ"),
-        Wrong::Bound => Cell::Refused(400, "subject_bound"),
+        Wrong::Bound => Cell::Refused(400, "binding_downgrade"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use serde_json::{Value, json};
-use sts_tests::model::{Delegation, Issuer, Model, OUR_ISSUER, ScopeSource, TenantSource};
+use sts_tests::model::{Agent, Delegation, Issuer, Model, OUR_ISSUER, ScopeSource, TenantSource};
 
 use super::claims::{actors, words};
 use super::for_every_exchange;
@@ -151,4 +151,26 @@ fn i6_child_chain_is_the_parents_with_the_caller_in_front() {
         prop_assert!(actors(&act).len() <= link.model.chain_depth);
         Ok(())
     });
+}
+
+#[test]
+fn i9_child_of_a_bound_parent_is_bound_to_its_own_agents_key_or_its_target_takes_bearer_tokens_alone() {
+    let rebound = AtomicUsize::new(0);
+    for_every_link(|link| {
+        let target = link.model.agents.iter().find(|agent| link.child["aud"] == agent.audience[0]).expect("a target");
+        let client = link.model.agents.iter().position(|agent| link.child["client_id"] == agent.id).expect("an agent");
+        match link.child.get("cnf") {
+            Some(cnf) => {
+                prop_assert!(!target.says("bearer_only"));
+                prop_assert_eq!(cnf, &json!({ "jkt": Agent::proof_key(client).kid() }));
+            }
+            None => prop_assert!(link.parent.get("cnf").is_none() || target.says("bearer_only")),
+        }
+        if link.parent.get("cnf").is_some() && link.child.get("cnf").is_some() {
+            rebound.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    let rebound = rebound.into_inner();
+    assert!(rebound >= MIN_TOKENS / 4, "{rebound} tokens of bound parents: the journeys lead nowhere");
 }

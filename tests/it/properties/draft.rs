@@ -7,9 +7,9 @@ use proptest::sample::Index;
 use serde_json::json;
 use sts_tests::model::{Agent, Credential, Model, OUR_ISSUER};
 
-use super::journeys::{Hop, Naming, RequestFault};
+use super::journeys::{Hop, Naming, Proves, RequestFault};
 use super::registries::TENANTS;
-use super::sent::{ActorToken, Client, Sent};
+use super::sent::{ActorToken, Client, Proof, Sent};
 use super::tokens::{CREDENTIAL_SECONDS, Held, fresh_name, workload_token};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -32,6 +32,12 @@ pub(super) fn draft(model: &Model, wish: Wish, held: &Held, hop: &Hop, now: Time
     let mut draft = Draft { model, client: wish.client, now, sent: blank() };
     draft.subject(held, hop.fault);
     draft.authenticate(hop);
+    let is_bound = held.presented.claims.get("cnf").is_some();
+    match hop.proves {
+        Proves::Always => draft.prove(),
+        Proves::IfBound if is_bound => draft.prove(),
+        Proves::IfBound | Proves::Never => {}
+    }
     draft.name_target(wish.target, &hop.naming, hop.fault);
     if let Some(scope) = wish.scope {
         draft.set("scope", scope);
@@ -56,7 +62,14 @@ struct Draft<'a> {
 
 fn blank() -> Sent {
     let form = vec![("grant_type".to_owned(), EXCHANGE.to_owned())];
-    Sent { form, headers: Vec::new(), client: Client::Unknown, subject: None, actor: ActorToken::None }
+    Sent {
+        form,
+        headers: Vec::new(),
+        client: Client::Unknown,
+        subject: None,
+        actor: ActorToken::None,
+        proof: Proof::None,
+    }
 }
 
 impl Draft<'_> {
@@ -112,6 +125,17 @@ impl Draft<'_> {
                 }
             }
         }
+    }
+
+    fn prove(&mut self) {
+        let key = Agent::proof_key(self.client);
+        let mut jwk = key.jwk();
+        jwk.as_object_mut().expect("an object").retain(|name, _| !["kid", "alg", "use"].contains(&name.as_str()));
+        let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
+        let uri = format!("{OUR_ISSUER}/oauth2/token");
+        let claims = json!({ "jti": fresh_name(), "htm": "POST", "htu": uri, "iat": self.now.as_second() });
+        self.sent.headers.push(("dpop", key.sign_with(&header, &claims)));
+        self.sent.proof = Proof::Good(key.kid().to_owned());
     }
 
     fn basic(&mut self, id: &str, secret: &str) {
@@ -185,7 +209,10 @@ impl Draft<'_> {
                 self.sent.actor = ActorToken::Garbage;
             }
             RequestFault::IdTokenRequested => self.set("requested_token_type", ID_TOKEN),
-            RequestFault::Dpop => self.sent.headers.push(("dpop", "proof".to_owned())),
+            RequestFault::Dpop => {
+                self.sent.headers.push(("dpop", "proof".to_owned()));
+                self.sent.proof = Proof::Bad;
+            }
             RequestFault::AuthorizationDetails => self.set("authorization_details", "[]"),
             RequestFault::TenantHeaderMalformed => self.sent.headers.push(("x-tenant-id", "acme/eu".to_owned())),
             RequestFault::TenantHeaderTwice => {

@@ -5,13 +5,14 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
+use sts_protocol::Confirmation;
 use sts_server::exchange::{Asker, Explained, Supposition};
 use sts_server::record::{Event, EventKind};
 use sts_tests::model::Model;
 use sts_tests::world::{Node, World, encode};
 
 use super::journeys::{Scenario, scenario};
-use super::sent::{Client, Sent};
+use super::sent::{Client, Proof, Sent};
 use super::travel::{Exchange, Traveller};
 use super::{JOURNEYS, config, finish, runtime};
 
@@ -58,7 +59,14 @@ async fn compare(scenario: &Scenario, count: &(dyn Fn(&str) + Sync)) -> TestCase
 /// What would come of it, where it is known who asks.
 async fn explain(model: &Model, node: &Node, sent: &Sent) -> Option<Explained> {
     let (Client::Agent(client) | Client::ByActorToken(client)) = sent.client else { return None };
-    let supposition = Supposition { actor: Asker::Supposed(&model.agents[client].id), subject: None };
+    let jkt = match &sent.proof {
+        Proof::None => None,
+        Proof::Good(jkt) => Some(jkt.clone()),
+        // What is supposed is that a proof is good.
+        Proof::Bad => return None,
+    };
+    let proven = Confirmation { jkt, x5t_s256: None };
+    let supposition = Supposition { actor: Asker::Supposed(&model.agents[client].id), subject: None, proven };
     Some(sts_server::exchange::explain(&node.sts, &encode(&sent.form), &sent.header_map(), supposition).await.outcome)
 }
 
@@ -77,7 +85,7 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             prop_assert_eq!(event.detail.as_ref(), Some(detail));
             Ok(reason)
         }
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, expires_at } => {
+        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
             prop_assert_eq!(exchange.answer.status, 200);
             prop_assert_eq!(event.event, EventKind::TokenIssued);
             prop_assert_eq!(event.delegation.as_ref(), Some(delegation));
@@ -91,6 +99,7 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             let claims = &exchange.issued.as_ref().ok_or_else(|| TestCaseError::fail("no token"))?.claims;
             prop_assert_eq!(event.jti.as_deref(), claims["jti"].as_str());
             prop_assert_eq!(event.exp, claims["exp"].as_i64());
+            prop_assert_eq!(bound_to.contains(&"dpop"), claims.get("cnf").is_some());
             prop_assert_eq!(claims["sub"].as_str(), Some(sub.as_str()));
             prop_assert_eq!(claims["aud"].as_str(), Some(audience.as_str()));
             prop_assert_eq!(claims["scope"].as_str(), Some(scope.as_str()));

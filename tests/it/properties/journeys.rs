@@ -122,7 +122,17 @@ pub(super) struct Hop {
     pub(super) requested_jwt: bool,
     /// A workload agent sends its token as `actor_token`, one with a secret sends it in the body.
     pub(super) other_method: bool,
+    pub(super) proves: Proves,
     pub(super) fault: Option<RequestFault>,
+}
+
+/// Whether a request has a DPoP proof.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Proves {
+    Always,
+    /// Where the token that the agent holds is bound.
+    IfBound,
+    Never,
 }
 
 #[derive(Debug, Clone)]
@@ -285,9 +295,10 @@ fn hop() -> impl Strategy<Value = Hop> {
         1 => select(TENANTS.to_vec()).prop_map(TenantHeader::Named),
     ];
     let wait = prop_oneof![12 => 0..3_000_u64, 3 => 0..30_000_u64, 1 => 0..400_000_u64];
-    let how = (any::<bool>(), prop::bool::weighted(0.3), maybe(0.12, request_fault()));
+    let proves = prop_oneof![4 => Just(Proves::Always), 5 => Just(Proves::IfBound), 1 => Just(Proves::Never)];
+    let how = (any::<bool>(), prop::bool::weighted(0.3), proves, maybe(0.12, request_fault()));
     (wait, maybe(0.04, any::<Index>()), target, naming, scope, header, how).prop_map(
-        |(wait_ms, intruder, target, naming, scope, tenant_header, (requested_jwt, other_method, fault))| Hop {
+        |(wait_ms, intruder, target, naming, scope, tenant_header, (requested_jwt, other_method, proves, fault))| Hop {
             wait_ms,
             intruder,
             target,
@@ -296,6 +307,7 @@ fn hop() -> impl Strategy<Value = Hop> {
             tenant_header,
             requested_jwt,
             other_method,
+            proves,
             fault,
         },
     )

@@ -5,6 +5,7 @@
 //! in [`journeys`].
 
 mod announced;
+mod bindings;
 mod bounds;
 mod chains;
 mod claims;

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_tests::model::{Agent, Credential, Delegation, Model, OUR_ISSUER, ScopeSource, TenantSource};
 
+use super::bindings::binding;
 use super::claims::{
     NANOS, actors, is_name, is_outside_act, is_scope, is_tenant, moment, single, split, strings, text, typ_fits, words,
 };
-use super::sent::{ActorToken, Client, Presented, Sent, Signature};
+use super::sent::{ActorToken, Client, Presented, Proof, Sent, Signature};
 
 /// The error codes that a refusal may bear.
 pub(super) type Codes = BTreeSet<&'static str>;
@@ -20,6 +21,7 @@ const REQUEST: &str = "invalid_request";
 const TARGET: &str = "invalid_target";
 const SCOPE: &str = "invalid_scope";
 const CLIENT: &str = "invalid_client";
+const PROOF: &str = "invalid_dpop_proof";
 const GRANT: &str = "unauthorized_client";
 
 const AHEAD_SECONDS: i128 = 30;
@@ -41,6 +43,8 @@ pub(super) struct Expected {
     /// The transaction, where the subject has one.
     pub(super) transaction: Option<String>,
     pub(super) algorithm: String,
+    /// The thumbprint of the key that it is bound to.
+    pub(super) jkt: Option<String>,
 }
 
 /// What a subject token says.
@@ -55,6 +59,7 @@ struct Subject {
     act: Option<Value>,
     expires_at: i128,
     transaction: Option<String>,
+    is_bound: bool,
 }
 
 /// What must become of a request.
@@ -62,6 +67,7 @@ pub(super) fn decide(model: &Model, now: Timestamp, sent: &Sent) -> Result<Expec
     let oracle = Oracle { model, now: now.as_nanosecond() };
     oracle.form(sent)?;
     let client = oracle.client(sent)?;
+    refuse_if(sent.proof == Proof::Bad, PROOF)?;
     let target = oracle.request(sent, client)?;
     if sent.get("grant_type") == Some("client_credentials") {
         return oracle.service_account(sent, client, target);
@@ -147,7 +153,7 @@ impl Oracle<'_> {
         };
         let asked = sent.get("requested_token_type").is_some();
         let asks_wrong = asked && !matches!(kind("requested_token_type"), Some("jwt" | "access_token"));
-        let unhonoured = sent.header("dpop").next().is_some() || sent.get("authorization_details").is_some();
+        let unhonoured = sent.get("authorization_details").is_some();
         let headers: Vec<&str> = sent.header("x-tenant-id").collect();
         let header_wrong = headers.len() > 1 || headers.iter().any(|header| !is_tenant(header));
         if wrong || asks_wrong || unhonoured || header_wrong {
@@ -186,7 +192,8 @@ impl Oracle<'_> {
         let declared = sent.get("subject_token_type").unwrap_or_default();
         let subject = token.and_then(|token| {
             let client = &self.model.agents[client];
-            let fits = typ_fits(token.typ.as_deref(), declared) && token.claims.get("cnf").is_none();
+            let is_bound = |cnf: &Value| cnf.as_object().is_some_and(|members| !members.is_empty());
+            let fits = typ_fits(token.typ.as_deref(), declared) && token.claims.get("cnf").is_none_or(is_bound);
             let subject =
                 if token.claims["iss"] == OUR_ISSUER { self.own(token, client) } else { self.outside(token, client) };
             subject.filter(|_| fits)
@@ -214,6 +221,7 @@ impl Oracle<'_> {
             act: Some(act),
             expires_at,
             transaction: text(&claims["txn"]),
+            is_bound: claims.get("cnf").is_some(),
         })
     }
 
@@ -262,6 +270,7 @@ impl Oracle<'_> {
             act: claims.get("act").cloned(),
             expires_at,
             transaction: None,
+            is_bound: claims.get("cnf").is_some(),
         })
     }
 
@@ -347,6 +356,10 @@ impl Oracle<'_> {
         if stood && !delegation.reentrant || latest.div_euclid(NANOS) <= self.now.div_euclid(NANOS) {
             codes.insert(REQUEST);
         }
+        let jkt = binding((actor, receiver), subject.is_bound, &sent.proof).unwrap_or_else(|code| {
+            codes.insert(code);
+            None
+        });
         let entitled = entitled(delegation, subject.scope.as_ref());
         let scope = sent.get("scope").map_or_else(|| entitled.clone(), split);
         if entitled.is_empty() || !scope.is_subset(&entitled) {
@@ -368,6 +381,7 @@ impl Oracle<'_> {
             expires_at: i64::try_from(latest.div_euclid(NANOS)).unwrap(),
             transaction: subject.transaction.clone(),
             algorithm: receiver.signing_alg.to_string(),
+            jkt,
         };
         refuse_if(token_bytes(&expected) > MAX_TOKEN_BYTES, REQUEST)?;
         Ok(expected)
@@ -401,6 +415,10 @@ impl Oracle<'_> {
         if tenants.is_empty() && (somewhere_only || header.is_some()) {
             codes.insert(REQUEST);
         }
+        let jkt = binding((actor, receiver), false, &sent.proof).unwrap_or_else(|code| {
+            codes.insert(code);
+            None
+        });
         let entitled = entitled(delegation, None);
         let scope = sent.get("scope").map_or_else(|| entitled.clone(), split);
         if entitled.is_empty() || !scope.is_subset(&entitled) {
@@ -420,6 +438,7 @@ impl Oracle<'_> {
             expires_at: i64::try_from(self.latest(receiver, delegation).div_euclid(NANOS)).unwrap(),
             transaction: None,
             algorithm: receiver.signing_alg.to_string(),
+            jkt,
         })
     }
 
@@ -455,6 +474,9 @@ fn token_bytes(expected: &Expected) -> usize {
         "iat": expected.expires_at, "exp": expected.expires_at, "jti": name, "txn": name, "scope": scope.join(" "),
         "act": expected.act, "sub_id": expected.sub_id, "auth_time": expected.expires_at, "acr": "2",
     });
+    if let Some(jkt) = &expected.jkt {
+        claims["cnf"] = json!({ "jkt": jkt });
+    }
     if let Some(tenant) = &expected.tenant {
         claims["tenant_id"] = json!(tenant);
     }

@@ -112,7 +112,14 @@ fn agent(index: usize, agents: usize, issuers: usize) -> impl Strategy<Value = A
     ];
     let default_target = maybe(0.5, (0..agents, 0..4_usize).prop_map(|(agent, name)| format!("{agent}/{name}")));
     let algorithm = prop_oneof![8 => Just(Algorithm::Es256), 1 => Just(Algorithm::EdDsa), 1 => Just(Algorithm::Rs256)];
-    let token = (prop_oneof![Just(300), 30..1200_i64], algorithm, likely_not(0.04));
+    let binding_keys = prop_oneof![
+        12 => Just(Vec::new()),
+        1 => Just(vec!["dpop_bound_access_tokens"]),
+        1 => Just(vec!["dpop_bound_access_tokens_required"]),
+        1 => Just(vec!["dpop_bound_access_tokens", "dpop_bound_access_tokens_required"]),
+        2 => Just(vec!["bearer_only"]),
+    ];
+    let token = (prop_oneof![Just(300), 30..1200_i64], algorithm, binding_keys, likely_not(0.04));
     let accepts = vec(select(vec!["web-app", "mobile-app"]), 0..2);
     (select(audiences), accepts, tenants(0.12), subset(&TENANTS, 0.3), (credential, default_target, token)).prop_map(
         move |(audience, accepts, tenants, forward_tenants, (credential, default_target, token))| Agent {
@@ -128,7 +135,8 @@ fn agent(index: usize, agents: usize, issuers: usize) -> impl Strategy<Value = A
             token_ttl: token.0,
             signing_alg: token.1,
             credential,
-            disabled: token.2,
+            binding_keys: token.2,
+            disabled: token.3,
         },
     )
 }

@@ -41,8 +41,15 @@ fn every_request_is_answered_as_the_specification_says() {
     });
     let outcomes = outcomes.into_inner().unwrap();
     // Not `unauthorized_client`: of some registries no request comes to that.
-    let all =
-        ["allowed", "invalid_request", "invalid_target", "invalid_scope", "invalid_client", "unsupported_grant_type"];
+    let all = [
+        "allowed",
+        "invalid_request",
+        "invalid_target",
+        "invalid_scope",
+        "invalid_client",
+        "invalid_dpop_proof",
+        "unsupported_grant_type",
+    ];
     assert!(all.into_iter().all(|outcome| outcomes.contains_key(outcome)), "{outcomes:?}");
 }
 
@@ -68,6 +75,7 @@ fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
         ("act", json!(expected.act)),
         ("sub_id", json!(expected.sub_id)),
         ("tenant_id", json!(expected.tenant)),
+        ("cnf", expected.jkt.as_ref().map_or(Value::Null, |jkt| json!({ "jkt": jkt }))),
     ] {
         prop_assert_eq!(&claims[name], &value, "{}", name);
     }
@@ -82,10 +90,14 @@ fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
     let answer = &exchange.answer.json;
     let kind = exchange.sent.get("requested_token_type").unwrap_or("urn:ietf:params:oauth:token-type:access_token");
     prop_assert_eq!(&answer["issued_token_type"], &json!(kind));
-    prop_assert_eq!(&answer["token_type"], &json!("Bearer"));
+    let token_type = if expected.jkt.is_some() { "DPoP" } else { "Bearer" };
+    prop_assert_eq!(&answer["token_type"], &json!(token_type));
+    prop_assert_eq!(&answer["cnf"], &claims["cnf"]);
     prop_assert_eq!(&answer["expires_in"], &json!(expected.expires_at - now));
     prop_assert_eq!(&answer["scope"], &claims["scope"]);
-    prop_assert_eq!(members(answer), ["access_token", "expires_in", "issued_token_type", "scope", "token_type"]);
+    let known = ["access_token", "cnf", "expires_in", "issued_token_type", "scope", "token_type"];
+    let expected_members = known.into_iter().filter(|name| *name != "cnf" || expected.jkt.is_some());
+    prop_assert_eq!(members(answer), expected_members.collect::<Vec<_>>());
     prop_assert!(claims["act"] != Value::Null || expected.act.is_none());
     Ok(())
 }

@@ -13,6 +13,16 @@ pub(super) struct Sent {
     pub(super) subject: Option<Presented>,
     /// What stands in `actor_token`, if anything.
     pub(super) actor: ActorToken,
+    pub(super) proof: Proof,
+}
+
+/// What stands in the `DPoP` header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    None,
+    /// A good proof of the key with this thumbprint.
+    Good(String),
+    Bad,
 }
 
 /// Who sends a request, and whether it can be told.

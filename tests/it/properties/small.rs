@@ -46,6 +46,7 @@ pub(super) fn model() -> Model {
         token_ttl: 300,
         signing_alg: Algorithm::Es256,
         credential: if id == "signer" { Credential::Key } else { Credential::Secret },
+        binding_keys: Vec::new(),
         disabled: false,
     });
     let delegation = |(actor, target)| Delegation {

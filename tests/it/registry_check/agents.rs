@@ -60,6 +60,11 @@ fn every_rule_of_agents_is_told() {
             &alg,
             "r.toml:11: error: signing_alg \"ES384\" of agent \"b\": tokens are signed with ES256, RS256 or EdDSA",
         ),
+        (
+            B,
+            &after(B, "bearer_only = true\ndpop_bound_access_tokens_required = true"),
+            "r.toml:11: error: agent \"b\" has both bearer_only and dpop_bound_access_tokens_required; keep one of them",
+        ),
         (B, &ttl, "r.toml:11: warning: token_ttl 1h of agent \"b\" is cut to limits.max_ttl, 15m"),
         (
             SECRET,

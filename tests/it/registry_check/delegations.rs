@@ -1,6 +1,6 @@
 //! The rules of delegations.
 
-use super::{A, SCOPES, VALID, after, assert_each_makes_one_fault, faults};
+use super::{A, B, SCOPES, VALID, after, assert_each_makes_one_fault, faults};
 
 #[test]
 fn every_rule_of_delegations_is_told() {
@@ -75,4 +75,20 @@ fn delegations_of_a_pair_that_are_apart_are_no_fault() {
     assert_eq!(faults(&VALID.replacen(SCOPES, apart, 1)), [""; 0]);
     let itself = VALID.replacen("target = \"b\"", "target = \"a\"\nreentrant = true", 1);
     assert_eq!(faults(&itself), [""; 0]);
+}
+
+#[test]
+fn a_delegation_from_a_bound_agent_to_one_that_takes_bearer_tokens_alone_is_told() {
+    for key in ["dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens"] {
+        let bound = VALID.replacen(A, &after(A, &format!("{key} = true")), 1);
+        assert!(faults(&bound).is_empty(), "{:?}", faults(&bound));
+        let never = bound.replacen(B, &after(B, "bearer_only = true"), 1);
+        assert_eq!(
+            faults(&never),
+            [
+                "r.toml:16: warning: delegation a->b is never used: its target is bearer_only; the tokens of \"a\" must be bound to its key"
+            ],
+            "{key}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod database;
+mod hosts;
 mod keys;
 mod migrate;
 mod only_postgres;

@@ -141,8 +141,13 @@ pub(super) async fn a_batch_that_is_decided_again_leaves_no_gap_in_the_audit_cha
     let recorder = Recorder::start(writer);
     let recorded = async || {
         let event = Some(Event::new(EventKind::TokenIssued, past()));
-        let submission =
-            Submission { known: Versions::default(), one_time: None, standings: Vec::new(), token: None, event };
+        let submission = Submission {
+            known: Versions::default(),
+            single_use: Vec::new(),
+            standings: Vec::new(),
+            token: None,
+            event,
+        };
         assert_eq!(recorder.record(submission).await.unwrap(), Verdict::Committed);
     };
     recorded().await;

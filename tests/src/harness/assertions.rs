@@ -116,6 +116,9 @@ fn text(kind: ErrorKind) -> &'static str {
         ErrorKind::Grant => "The client may not do this.",
         ErrorKind::UnsupportedGrant => "The grant type is not supported.",
         ErrorKind::Client => "Client authentication failed.",
+        ErrorKind::Proof => "The DPoP proof is not acceptable.",
+        ErrorKind::ProofNonce => "The DPoP proof needs the nonce in the DPoP-Nonce header of this answer.",
+        ErrorKind::Binding => "The token must be bound to a key of the client, which the request does not prove.",
         ErrorKind::TokenSize => "The token would be too large.",
         ErrorKind::TooMany => "Too many requests or failed attempts: come back later.",
         ErrorKind::Unavailable => "The service cannot answer now.",
@@ -128,7 +131,9 @@ fn text(kind: ErrorKind) -> &'static str {
 /// When anything is otherwise.
 pub fn refuses(label: &str, answer: &Answer, kind: ErrorKind) {
     let (status, code) = match kind {
-        ErrorKind::Request | ErrorKind::Token | ErrorKind::TokenSize => (400, "invalid_request"),
+        ErrorKind::Request | ErrorKind::Token | ErrorKind::Binding | ErrorKind::TokenSize => (400, "invalid_request"),
+        ErrorKind::Proof => (400, "invalid_dpop_proof"),
+        ErrorKind::ProofNonce => (400, "use_dpop_nonce"),
         ErrorKind::Target => (400, "invalid_target"),
         ErrorKind::Scope => (400, "invalid_scope"),
         ErrorKind::Grant => (400, "unauthorized_client"),

@@ -5,6 +5,7 @@
 
 mod assertions;
 mod inspection;
+mod proofs;
 mod setup;
 mod standard;
 
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use self::assertions::refuses;
+pub use self::proofs::ProofKey;
 pub use self::setup::{Names, Setup};
 
 /// An access token, as a token type.

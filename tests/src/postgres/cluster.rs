@@ -148,6 +148,38 @@ impl Cluster {
         url
     }
 
+    /// Where it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it was never started.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let addresses = self.server_url.socket_addrs(|| None).expect("an address");
+        addresses[0]
+    }
+
+    /// Does something as the administrator of the server.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    pub async fn execute(&self, statement: &str) {
+        super::administer(&self.server_url, statement.to_owned()).await.expect("the administrator may do all");
+    }
+
+    /// Lets this role in with its password alone, from now on.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not run.
+    pub async fn require_password_of(&self, role: &str) {
+        let rules =
+            format!("host all {role} 127.0.0.1/32 scram-sha-256\nhost all,replication postgres 127.0.0.1/32 trust\n");
+        std::fs::write(self.directory.join("data/pg_hba.conf"), rules).expect("the rules of the server");
+        self.execute("SELECT pg_reload_conf()").await;
+    }
+
     /// A fresh, empty database of this server.
     ///
     /// # Panics

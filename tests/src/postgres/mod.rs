@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use sqlx::postgres::PgConnection;
@@ -33,6 +34,13 @@ impl Database {
     #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// The URL of this database, or its copies, at these addresses, with these parameters.
+    #[must_use]
+    pub fn url_at(&self, addresses: &[SocketAddr], parameters: &str) -> String {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        format!("postgres://{}@{}/{}?{parameters}", self.url.username(), addresses.join(","), self.name)
     }
 
     async fn create(server_url: &Url) -> anyhow::Result<Self> {

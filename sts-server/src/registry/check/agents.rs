@@ -126,6 +126,10 @@ fn tokens(context: &Context<'_>, Located { entry, place }: &Located<Agent>, faul
             faults.push(place.error("signing_alg", message));
         }
     }
+    if entry.bearer_only && entry.dpop_bound_access_tokens_required {
+        let message = format!("agent {id:?} has both bearer_only and dpop_bound_access_tokens_required");
+        faults.push(place.error("bearer_only", message).with_help("keep one of them"));
+    }
     if let Some(limits) = context.config.map(|config| &config.limits)
         && entry.token_ttl > limits.max_ttl
         && entry.token_ttl != DEFAULT_TOKEN_TTL

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::context::Context;
 use crate::fault::Fault;
 use crate::registry::located::{Entries, Located};
-use crate::registry::{DelegatedScope, Delegation, Tenants};
+use crate::registry::{Agent, DelegatedScope, Delegation, Tenants};
 
 pub(super) fn rules(context: &Context<'_>, delegation: &Located<Delegation>, faults: &mut Vec<Fault>) {
     agents(context, delegation, faults);
@@ -57,6 +57,13 @@ fn agents(context: &Context<'_>, Located { entry, place }: &Located<Delegation>,
         let fault = place
             .warning("actor", format!("actor {:?} of a delegation has no auth, so it can only receive", entry.actor));
         faults.push(fault.with_help("give the agent a credential, or leave the delegation out"));
+    }
+    let is_bound = |agent: &Agent| agent.dpop_bound_access_tokens || agent.tls_client_certificate_bound_access_tokens;
+    let says = |id: &str, rule: fn(&Agent) -> bool| context.agent(id).is_some_and(|agent| rule(&agent.entry));
+    if says(&entry.actor, is_bound) && says(&entry.target, |agent| agent.bearer_only) {
+        let message = format!("delegation {} is never used: its target is bearer_only", name(entry));
+        let fault = place.warning("target", message);
+        faults.push(fault.with_help(format!("the tokens of {:?} must be bound to its key", entry.actor)));
     }
     if entry.actor == entry.target && !entry.reentrant && place.reads(&["reentrant"]) {
         let fault = place.error("target", format!("delegation {} leads to its own actor", name(entry)));

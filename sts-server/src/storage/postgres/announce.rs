@@ -8,13 +8,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::ACQUIRE_TIMEOUT;
 use super::error::PostgresError;
+use super::hosts::{Hosts, Purpose};
 
 const CHANNEL: &str = "sts_changed";
 /// The pause after a failure before the next attempt to listen.
@@ -25,36 +25,37 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Announces a change; listeners receive it when the caller's transaction commits. The change
 /// succeeds even if the database cannot announce it.
 pub(super) async fn announce(connection: &mut PgConnection) -> Result<(), PostgresError> {
-    let mut savepoint = connection.begin().await?;
-    match sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *savepoint).await {
-        Ok(_) => savepoint.commit().await?,
+    sqlx::raw_sql("SAVEPOINT announcement").execute(&mut *connection).await?;
+    let ended = match sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *connection).await {
+        Ok(_) => "RELEASE SAVEPOINT announcement",
         Err(error @ sqlx::Error::Database(_)) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "the database does not announce changes");
-            savepoint.rollback().await?;
+            "ROLLBACK TO SAVEPOINT announcement"
         }
         Err(error) => return Err(error.into()),
-    }
+    };
+    sqlx::raw_sql(ended).execute(connection).await?;
     Ok(())
 }
 
 /// The notifications of a database. Listens from the first call of [`Announcements::next`], on a
 /// separate connection.
 pub(super) struct Announcements {
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
     heard: Arc<Notify>,
     listening: OnceLock<AbortHandle>,
 }
 
 impl Announcements {
-    pub(super) fn of(options: PgConnectOptions) -> Self {
-        Self { options, heard: Arc::default(), listening: OnceLock::new() }
+    pub(super) fn of(hosts: Arc<Hosts>) -> Self {
+        Self { hosts, heard: Arc::default(), listening: OnceLock::new() }
     }
 
     /// Waits for a notification. Also returns after every interruption of listening, because a
     /// notification may have been missed.
     pub(super) async fn next(&self) {
         self.listening.get_or_init(|| {
-            tokio::spawn(listen_for_ever(self.options.clone(), Arc::clone(&self.heard))).abort_handle()
+            tokio::spawn(listen_for_ever(Arc::clone(&self.hosts), Arc::clone(&self.heard))).abort_handle()
         });
         self.heard.notified().await;
     }
@@ -73,12 +74,10 @@ impl Drop for Announcements {
     }
 }
 
-async fn listen_for_ever(options: PgConnectOptions, heard: Arc<Notify>) {
-    let options = options.application_name("sts-server listen");
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
+async fn listen_for_ever(hosts: Arc<Hosts>, heard: Arc<Notify>) {
     let mut could_listen = true;
     loop {
-        let Err(error) = listen(&pool, &heard, &mut could_listen).await;
+        let Err(error) = listen(&hosts, &heard, &mut could_listen).await;
         if could_listen {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -92,11 +91,13 @@ async fn listen_for_ever(options: PgConnectOptions, heard: Arc<Notify>) {
 
 /// Listens until the connection fails.
 async fn listen(
-    pool: &sqlx::PgPool,
+    hosts: &Hosts,
     heard: &Notify,
     could_listen: &mut bool,
-) -> Result<std::convert::Infallible, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
+) -> Result<std::convert::Infallible, PostgresError> {
+    let options = hosts.options(Purpose::Listening).await?;
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
+    let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     if !*could_listen {
@@ -108,8 +109,8 @@ async fn listen(
     loop {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(_announcement))) => heard.notify_one(),
-            Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())),
-            Ok(Err(error)) => return Err(error),
+            Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()).into()),
+            Ok(Err(error)) => return Err(error.into()),
             Err(_silence) => try_out(&mut listener).await?,
         }
     }

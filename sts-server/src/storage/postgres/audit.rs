@@ -3,10 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::QueryBuilder;
 use sqlx::postgres::{PgConnection, Postgres};
-use sqlx::{PgPool, QueryBuilder};
 
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::transaction;
 use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS, PageIds, direction};
 use crate::storage::columns::AuditHeadColumns;
@@ -26,7 +27,7 @@ const SIZED_ROWS: &str = " SELECT id, writer, writer_sequence, at, correlation_i
      FROM sized JOIN audit_events USING (id) WHERE bytes_before < 1048576";
 
 /// Adds rows in a separate transaction.
-pub(super) async fn append(pool: &PgPool, audit: &[AuditRow]) -> Result<(), PostgresError> {
+pub(super) async fn append(pool: &Pool, audit: &[AuditRow]) -> Result<(), PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     insert(&mut transaction, audit).await?;
     transaction.commit().await?;
@@ -77,7 +78,7 @@ impl Settled {
 /// Ids are assigned before the commit, so a row can appear after a row with a greater id. A reader
 /// therefore returns only rows up to a settled id: see [`settle`].
 pub(super) async fn audit(
-    pool: &PgPool,
+    pool: &Pool,
     settled: &Settled,
     filter: &AuditFilter,
     limit: u32,
@@ -200,7 +201,7 @@ async fn last_until(connection: &mut PgConnection, until: i64) -> Result<Option<
 
 /// Reads rows in the order of their chains.
 pub(super) async fn chain(
-    pool: &PgPool,
+    pool: &Pool,
     after: Option<(&str, i64)>,
     limit: u32,
 ) -> Result<Vec<StoredAuditRow>, PostgresError> {
@@ -215,11 +216,11 @@ pub(super) async fn chain(
     query.push(" ORDER BY writer, writer_sequence LIMIT ").push_bind(i64::from(limit));
     query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY writer, writer_sequence) - bytes AS bytes_before");
     query.push(" FROM page)").push(SIZED_ROWS).push(" ORDER BY writer, writer_sequence");
-    Ok(query.build_query_as().fetch_all(pool).await?)
+    Ok(query.build_query_as().fetch_all(&mut *pool.acquire().await?).await?)
 }
 
 /// Reads the last row of every chain. Steps from writer to writer instead of reading every row.
-pub(super) async fn heads(pool: &PgPool) -> Result<Vec<AuditHead>, PostgresError> {
+pub(super) async fn heads(pool: &Pool) -> Result<Vec<AuditHead>, PostgresError> {
     let heads: Vec<AuditHeadColumns> = sqlx::query_as(
         "WITH RECURSIVE writers (writer) AS (
              SELECT MAX(writer) FROM audit_events
@@ -233,7 +234,7 @@ pub(super) async fn heads(pool: &PgPool) -> Result<Vec<AuditHead>, PostgresError
              (SELECT MAX(last.writer_sequence) FROM audit_events AS last WHERE last.writer = writers.writer)
          ORDER BY audit_events.writer",
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *pool.acquire().await?)
     .await?;
     Ok(heads.into_iter().map(AuditHead::from).collect())
 }

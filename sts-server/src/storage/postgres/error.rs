@@ -1,7 +1,10 @@
 //! The classification of `PostgreSQL` failures: outage or not. No other module decides this.
 
+use std::path::PathBuf;
+
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
+use sts_jose::error_chain;
 use thiserror::Error;
 
 use crate::storage::StorageError;
@@ -13,8 +16,52 @@ pub(super) enum PostgresError {
     Driver(#[from] sqlx::Error),
     #[error("a migration failed")]
     Migration(#[source] MigrateError),
+    #[error("no host can be used")]
+    Connect(#[source] ConnectError),
     #[error("a row is malformed")]
     Row(#[from] StorageError),
+}
+
+/// No host of the database can be used. The message names each host with its port.
+#[derive(Debug, Error)]
+#[error("{}", .0.iter().map(HostFailure::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ConnectError(Vec<HostFailure>);
+
+/// The reason why a host cannot be used.
+#[derive(Debug, Error)]
+pub(super) enum HostFailure {
+    #[error("{place}: {}", text_of(.error))]
+    Driver { place: String, error: sqlx::Error },
+    #[error("{place}: no answer within {seconds} s")]
+    Silent { place: String, seconds: u64 },
+    #[error("{place}: takes no writes")]
+    ReadOnly { place: String },
+    #[error("the password file {path}: {error}")]
+    Password { path: PathBuf, error: std::io::Error },
+}
+
+impl ConnectError {
+    pub(super) fn of(failures: Vec<HostFailure>) -> Self {
+        Self(failures)
+    }
+
+    /// Returns true if the same call may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.0.iter().any(|failure| match failure {
+            HostFailure::Driver { error, .. } => is_outage(error),
+            HostFailure::Silent { .. } | HostFailure::ReadOnly { .. } | HostFailure::Password { .. } => true,
+        })
+    }
+}
+
+/// Returns the text of an error without the driver's introduction.
+fn text_of(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        error => error_chain(error),
+    }
 }
 
 impl From<MigrateError> for PostgresError {
@@ -34,6 +81,7 @@ impl From<PostgresError> for StorageError {
             PostgresError::Driver(error) if is_outage(&error) => Self::Unavailable(error),
             PostgresError::Driver(error) => Self::Broken(error),
             PostgresError::Migration(error) => Self::Migration(error),
+            PostgresError::Connect(error) => Self::Connect(error),
             PostgresError::Row(error) => error,
         }
     }

@@ -1,9 +1,9 @@
 //! Reads and changes of signing keys.
 
-use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::{audit, counter, recode, transaction};
 use crate::storage::coded::{self, Coded as _, KeyColumns};
 use crate::storage::codes::{Code, RowCodes};
@@ -11,7 +11,7 @@ use crate::storage::columns::{self, AuditKeyColumns};
 use crate::storage::{AuditKeyRow, AuditRow, Changed, KeyChanges, KeyRow, Stored, Version};
 
 /// Reads all keys.
-pub(super) async fn keys(pool: &PgPool, codes: &RowCodes) -> Result<Stored<KeyRow>, PostgresError> {
+pub(super) async fn keys(pool: &Pool, codes: &RowCodes) -> Result<Stored<KeyRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let counter = counter::read(&mut transaction, KeyColumns::COUNTER).await?;
     let keys: Vec<KeyColumns> = sqlx::query_as(recode::READ_KEYS).fetch_all(&mut *transaction).await?;
@@ -20,15 +20,16 @@ pub(super) async fn keys(pool: &PgPool, codes: &RowCodes) -> Result<Stored<KeyRo
 }
 
 /// Reads the audit keys of former master keys.
-pub(super) async fn audit_keys(pool: &PgPool) -> Result<Vec<AuditKeyRow>, PostgresError> {
-    let keys: Vec<AuditKeyColumns> =
-        sqlx::query_as("SELECT name, retired_at, sealed FROM audit_keys ORDER BY name").fetch_all(pool).await?;
+pub(super) async fn audit_keys(pool: &Pool) -> Result<Vec<AuditKeyRow>, PostgresError> {
+    let keys: Vec<AuditKeyColumns> = sqlx::query_as("SELECT name, retired_at, sealed FROM audit_keys ORDER BY name")
+        .fetch_all(&mut *pool.acquire().await?)
+        .await?;
     Ok(columns::rows(keys)?)
 }
 
 /// Deletes and puts keys, with a statement for each: the keys are few.
 pub(super) async fn change_keys(
-    pool: &PgPool,
+    pool: &Pool,
     codes: &RowCodes,
     expected: Version,
     changes: &KeyChanges,
@@ -46,7 +47,7 @@ pub(super) async fn change_keys(
 /// Does the same as [`change_keys`], and gives every row with a valid code its code under the next
 /// master key.
 pub(super) async fn reseal(
-    pool: &PgPool,
+    pool: &Pool,
     [codes, next]: [&RowCodes; 2],
     expected: Version,
     changes: &KeyChanges,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::{ACQUIRE_TIMEOUT, recode};
+use super::hosts::{Hosts, Purpose};
+use super::recode;
 use crate::storage::RowCodes;
 
 /// The advisory lock of a server that migrates and then seals. It ends with the connection.
@@ -25,11 +26,8 @@ const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);
 ///
 /// The server that adds the codes to an older schema seals its rows unchanged. A server that starts
 /// meanwhile waits.
-pub(super) async fn migrate(options: &PgConnectOptions, codes: &RowCodes) -> Result<(), PostgresError> {
-    let mut connection = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
-        Ok(connected) => connected?,
-        Err(elapsed) => return Err(PostgresError::Driver(sqlx::Error::Io(elapsed.into()))),
-    };
+pub(super) async fn migrate(hosts: &Hosts, codes: &RowCodes) -> Result<(), PostgresError> {
+    let mut connection = hosts.connect(Purpose::Migrations).await?.connection;
     let outcome = tokio::time::timeout(MIGRATE_TIMEOUT, run(&mut connection, codes)).await;
     // The migrations have committed or failed by now. A failed close changes neither.
     let _ = connection.close().await;

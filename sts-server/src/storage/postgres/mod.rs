@@ -24,29 +24,34 @@
 //! | `pool` | `database.max_connections` less the one that commits batches | everything else |
 
 use std::fmt::{self, Debug, Formatter};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+pub use self::error::ConnectError;
 
 use self::announce::Announcements;
 use self::error::PostgresError;
+use self::hosts::Hosts;
+use self::pool::Pool;
 use self::writer::Writer;
 use super::{
     AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
-    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
-    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
+    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
 mod audit;
 mod counter;
 mod error;
+mod hosts;
 mod keys;
 mod migrate;
+mod pool;
 mod purge;
 mod recode;
 mod record;
@@ -65,29 +70,21 @@ const WATCH_CONNECTIONS: u32 = 2;
 const AUDIT_CONNECTIONS: u32 = 2;
 /// The time in which a connection that returns to the pool must prove that it is usable.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time that [`Store::close`] waits for connections in use.
+/// The time that [`Store::close`] waits for the commit under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The settings of every connection of the pools. If a server stops inside a transaction, the last
-/// of these releases its locks. A statement outside a transaction gets the same isolation.
-const SESSION: [(&str, &str); 4] = [
-    ("default_transaction_isolation", "read committed"),
-    ("statement_timeout", "5s"),
-    ("lock_timeout", "4s"),
-    ("idle_in_transaction_session_timeout", "5s"),
-];
-
-/// The setting that makes an acknowledged commit durable.
+/// Makes an acknowledged commit durable. Returns whether the session can write.
 const DURABLE: &str =
-    "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off'";
+    "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off';
+     SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
 
 /// The [`Store`] on a `PostgreSQL` database.
 pub struct PostgresStore {
     pools: Pools,
     /// The pool that reads registry, keys and revocations: an alias of another pool.
-    reads: PgPool,
+    reads: Pool,
     writer: Arc<Writer>,
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
     announcements: Arc<Announcements>,
     settled: Arc<audit::Settled>,
     codes: RowCodes,
@@ -96,43 +93,28 @@ pub struct PostgresStore {
 /// The pools; they share no connection.
 #[derive(Debug, Clone)]
 struct Pools {
-    pool: PgPool,
-    watch: PgPool,
-    audit: PgPool,
+    pool: Pool,
+    watch: Pool,
+    audit: Pool,
 }
 
 impl Pools {
     /// Makes the pools. The general pool has up to `general` connections.
-    fn of(session: &PgConnectOptions, general: u32) -> Self {
-        let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .after_connect(|connection, _| Box::pin(make_durable(connection)))
-                .after_release(|connection, _| {
-                    Box::pin(async move {
-                        // The ping rolls back an abandoned transaction.
-                        match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
-                            Ok(answer) => answer.map(|()| true),
-                            Err(elapsed) => Err(sqlx::Error::Io(elapsed.into())),
-                        }
-                    })
-                })
-                .connect_lazy_with(session.clone())
-        };
-        Self { pool: pool(general), watch: pool(WATCH_CONNECTIONS), audit: pool(AUDIT_CONNECTIONS) }
+    fn of(hosts: &Arc<Hosts>, general: u32) -> Result<Self, StorageError> {
+        let pool = |size| Pool::of(hosts, size).map_err(|error| StorageError::Broken(sqlx::Error::config(error)));
+        Ok(Self { pool: pool(general)?, watch: pool(WATCH_CONNECTIONS)?, audit: pool(AUDIT_CONNECTIONS)? })
     }
 
-    async fn close(&self) {
+    fn close(&self) {
         for pool in [&self.audit, &self.watch, &self.pool] {
-            pool.close().await;
+            pool.close();
         }
     }
 }
 
 impl PostgresStore {
-    /// Opens the database of this URL with up to `max_connections` connections (at least 2), of
-    /// which one commits batches.
+    /// Opens the database at this location with up to `max_connections` connections (at least 2),
+    /// of which one commits batches.
     ///
     /// Opens up to five more: to follow the database and revoke, to receive notifications, and to
     /// read the audit log. Connects on first use, so the server may start later.
@@ -140,16 +122,15 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StorageError::Broken`] for a malformed URL.
-    pub fn open(url: &str, max_connections: u32, codes: RowCodes) -> Result<Self, StorageError> {
-        let options = PgConnectOptions::from_str(url).map_err(PostgresError::from)?;
-        let session = options.clone().options(SESSION);
-        let pools = Pools::of(&session, max_connections.saturating_sub(1).max(1));
+    pub fn open(location: &Location, codes: RowCodes) -> Result<Self, StorageError> {
+        let hosts = Arc::new(Hosts::of(&location.url, location.password_file.clone())?);
+        let pools = Pools::of(&hosts, location.max_connections.saturating_sub(1).max(1))?;
         Ok(Self {
             reads: pools.watch.clone(),
             pools,
-            writer: Arc::new(Writer::of(session)),
-            announcements: Arc::new(Announcements::of(options.clone())),
-            options,
+            writer: Arc::new(Writer::of(Arc::clone(&hosts))),
+            announcements: Arc::new(Announcements::of(Arc::clone(&hosts))),
+            hosts,
             settled: Arc::default(),
             codes,
         })
@@ -157,15 +138,15 @@ impl PostgresStore {
 }
 
 impl Debug for PostgresStore {
-    /// Omits the options, because they contain the password.
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("PostgresStore").field("size", &self.pools.pool.size()).finish_non_exhaustive()
+        formatter.debug_struct("PostgresStore").field("hosts", &self.hosts).finish_non_exhaustive()
     }
 }
 
-/// Makes the commits of a connection durable.
-async fn make_durable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(DURABLE).execute(connection).await.map(|_| ())
+/// Makes the commits of a connection durable. Returns true if its host takes writes.
+async fn make_durable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let rows = sqlx::raw_sql(DURABLE).fetch_all(connection).await?;
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("takes_writes")
 }
 
 /// Ends an operation that takes too long. The caller then cannot know if it was committed.
@@ -179,7 +160,7 @@ async fn within<T>(act: impl Future<Output = Result<T, PostgresError>> + Send) -
 #[async_trait]
 impl Store for PostgresStore {
     async fn migrate(&self) -> Result<(), StorageError> {
-        Ok(migrate::migrate(&self.options, &self.codes).await?)
+        Ok(migrate::migrate(&self.hosts, &self.codes).await?)
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
@@ -302,7 +283,7 @@ impl Store for PostgresStore {
             pools: self.pools.clone(),
             reads: self.pools.pool.clone(),
             writer: Arc::clone(&self.writer),
-            options: self.options.clone(),
+            hosts: Arc::clone(&self.hosts),
             announcements: Arc::clone(&self.announcements),
             settled: Arc::clone(&self.settled),
             codes: self.codes.clone(),
@@ -311,11 +292,8 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.announcements.end();
-        let both = async {
-            self.writer.close().await;
-            self.pools.close().await;
-        };
-        // Connections that are still in use close when the process exits.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, both).await;
+        self.pools.close();
+        // A commit that is still under way ends when the process exits.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.writer.close()).await;
     }
 }

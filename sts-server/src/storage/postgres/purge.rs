@@ -1,8 +1,7 @@
 //! The deletion of expired rows.
 
-use sqlx::PgPool;
-
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::{counter, registry, transaction, within};
 use crate::storage::StorageError;
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
@@ -22,7 +21,7 @@ const STATEMENTS: [&str; 2] = [
 ];
 
 /// Deletes in portions, each in a separate transaction. Returns the number of deleted rows.
-pub(super) async fn purge(pool: &PgPool, codes: &RowCodes) -> Result<u64, StorageError> {
+pub(super) async fn purge(pool: &Pool, codes: &RowCodes) -> Result<u64, StorageError> {
     let now = within(async { registry::now(&mut *pool.acquire().await?).await }).await?;
     let mut purged: u64 = 0;
     for statement in STATEMENTS {
@@ -47,7 +46,7 @@ pub(super) async fn purge(pool: &PgPool, codes: &RowCodes) -> Result<u64, Storag
 /// Deletes expired revocations and removes them from the set. Followers need not read this change,
 /// because they know when a revocation expires. A row that was altered directly in the database
 /// stays, because its expiry is not trusted.
-async fn delete_revocations(pool: &PgPool, codes: &RowCodes, now: i64) -> Result<u64, PostgresError> {
+async fn delete_revocations(pool: &Pool, codes: &RowCodes, now: i64) -> Result<u64, PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     let columns = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;
     let expired: Vec<RevocationColumns> = sqlx::query_as(
@@ -78,7 +77,8 @@ async fn delete_revocations(pool: &PgPool, codes: &RowCodes, now: i64) -> Result
     Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
 }
 
-async fn delete(pool: &PgPool, statement: &'static str, now: i64) -> Result<u64, PostgresError> {
-    let deleted = sqlx::query(statement).bind(now).bind(PORTION.cast_signed()).execute(pool).await?;
+async fn delete(pool: &Pool, statement: &'static str, now: i64) -> Result<u64, PostgresError> {
+    let deleted =
+        sqlx::query(statement).bind(now).bind(PORTION.cast_signed()).execute(&mut *pool.acquire().await?).await?;
     Ok(deleted.rows_affected())
 }

@@ -1,9 +1,10 @@
 //! New codes for rows: of an older schema, under another master key, or after a review.
 
+use sqlx::FromRow;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{FromRow, PgPool};
 
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::{audit, counter, registry, revocation, transaction};
 use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
 use crate::storage::codes::{Counter, CounterColumns, RowCodes};
@@ -54,7 +55,7 @@ pub(super) async fn recode(
 }
 
 /// Gives every row its code, and raises all versions.
-pub(super) async fn accept(pool: &PgPool, codes: &RowCodes, audit: &[AuditRow]) -> Result<(), PostgresError> {
+pub(super) async fn accept(pool: &Pool, codes: &RowCodes, audit: &[AuditRow]) -> Result<(), PostgresError> {
     let mut transaction = transaction::changing_everything(pool).await?;
     for counter in each(&mut transaction, None, codes).await? {
         counter::raise(&mut transaction, &counter.begun_anew(codes)).await?;
@@ -100,7 +101,7 @@ where
 }
 
 /// Returns the faults of all tables. Reads whole rows only if the codes do not fit.
-pub(super) async fn inspect(pool: &PgPool, codes: &RowCodes) -> Result<Vec<TableFault>, PostgresError> {
+pub(super) async fn inspect(pool: &Pool, codes: &RowCodes) -> Result<Vec<TableFault>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let faults = [
         faults::<EntryColumns>(&mut transaction, &ENTRIES, codes).await?,

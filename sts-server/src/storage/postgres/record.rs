@@ -1,9 +1,9 @@
 //! The transaction that commits a batch of decisions, and reads of tokens.
 
-use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::{revocation, transaction};
 use crate::storage::columns::{self, TokenColumns};
 use crate::storage::{Fresh, FreshState, OneTimeValue, RecordRows, TokenReference, TokenRow, Versions, one_time};
@@ -35,18 +35,18 @@ pub(super) async fn record(
     transaction::commit(connection).await
 }
 
-pub(super) async fn token(pool: &PgPool, jti: &str) -> Result<Option<TokenRow>, PostgresError> {
+pub(super) async fn token(pool: &Pool, jti: &str) -> Result<Option<TokenRow>, PostgresError> {
     let columns: Option<TokenColumns> = sqlx::query_as(
         "SELECT jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at FROM tokens WHERE jti = $1",
     )
     .bind(jti)
-    .fetch_optional(pool)
+    .fetch_optional(&mut *pool.acquire().await?)
     .await?;
     Ok(columns.map(TokenRow::try_from).transpose()?)
 }
 
 /// Reads the ancestors of a token, parent by parent. Returns `None` if the token is not recorded.
-pub(super) async fn ancestors(pool: &PgPool, jti: &str) -> Result<Option<Vec<TokenReference>>, PostgresError> {
+pub(super) async fn ancestors(pool: &Pool, jti: &str) -> Result<Option<Vec<TokenReference>>, PostgresError> {
     let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(
         "WITH RECURSIVE lineage (parent_iss, parent_jti) AS (
              SELECT parent_iss, parent_jti FROM tokens WHERE jti = $1
@@ -58,7 +58,7 @@ pub(super) async fn ancestors(pool: &PgPool, jti: &str) -> Result<Option<Vec<Tok
          SELECT parent_iss, parent_jti FROM lineage",
     )
     .bind(jti)
-    .fetch_all(pool)
+    .fetch_all(&mut *pool.acquire().await?)
     .await?;
     Ok(columns::ancestors(rows))
 }

@@ -1,9 +1,9 @@
 //! The state of the database, and registry entries.
 
-use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::{audit, counter, transaction};
 use crate::storage::coded::{self, Coded as _, EntryColumns};
 use crate::storage::codes::{Code, RowCodes};
@@ -11,7 +11,7 @@ use crate::storage::columns::{self, StateColumns};
 use crate::storage::{AuditRow, Changed, DatabaseState, EntryChange, EntryKind, EntryRow, Stored, Version};
 
 /// Reads the versions and the time.
-pub(super) async fn state(pool: &PgPool) -> Result<DatabaseState, PostgresError> {
+pub(super) async fn state(pool: &Pool) -> Result<DatabaseState, PostgresError> {
     let columns: StateColumns = sqlx::query_as(
         "SELECT registry.value AS registry, registry.generation AS registry_generation,
                 keys.value AS keys, keys.generation AS keys_generation,
@@ -20,7 +20,7 @@ pub(super) async fn state(pool: &PgPool) -> Result<DatabaseState, PostgresError>
          FROM counters AS registry, counters AS keys, counters AS revocations
          WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'",
     )
-    .fetch_one(pool)
+    .fetch_one(&mut *pool.acquire().await?)
     .await?;
     Ok(columns.try_into()?)
 }
@@ -37,7 +37,7 @@ pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, PostgresEr
 pub(super) const ENTRIES: &str =
     "SELECT kind, id, origin, disabled_by_admin, body, code FROM entries ORDER BY kind, id";
 
-pub(super) async fn entries(pool: &PgPool, codes: &RowCodes) -> Result<Stored<EntryRow>, PostgresError> {
+pub(super) async fn entries(pool: &Pool, codes: &RowCodes) -> Result<Stored<EntryRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let counter = counter::read(&mut transaction, EntryColumns::COUNTER).await?;
     let entries: Vec<EntryColumns> = sqlx::query_as(ENTRIES).fetch_all(&mut *transaction).await?;
@@ -46,7 +46,7 @@ pub(super) async fn entries(pool: &PgPool, codes: &RowCodes) -> Result<Stored<En
 }
 
 pub(super) async fn change_entries(
-    pool: &PgPool,
+    pool: &Pool,
     codes: &RowCodes,
     expected: Version,
     changes: &[EntryChange],

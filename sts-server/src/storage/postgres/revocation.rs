@@ -1,10 +1,10 @@
 //! Reads and changes of revocations.
 
 use jiff::Timestamp;
-use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
+use super::pool::Pool;
 use super::{audit, counter, registry, transaction};
 use crate::storage::coded::{self, Coded as _, Further, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
@@ -16,7 +16,7 @@ pub(super) const REVOCATIONS: &str = "SELECT kind, issuer, value, at, expires_at
      FROM revocations ORDER BY version, kind, issuer, value";
 
 /// Reads all revocations. Drops expired rows after the set has been compared.
-pub(super) async fn revocations(pool: &PgPool, codes: &RowCodes) -> Result<Stored<RevocationRow>, PostgresError> {
+pub(super) async fn revocations(pool: &Pool, codes: &RowCodes) -> Result<Stored<RevocationRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
     let now = registry::now(&mut transaction).await?;
@@ -27,7 +27,7 @@ pub(super) async fn revocations(pool: &PgPool, codes: &RowCodes) -> Result<Store
 
 /// Reads the revocations after a version, if the present version follows from it.
 pub(super) async fn revocations_after(
-    pool: &PgPool,
+    pool: &Pool,
     known: Version,
 ) -> Result<Option<(Version, Vec<RevocationRow>)>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
@@ -63,7 +63,7 @@ async fn beyond(connection: &mut PgConnection, known: Option<Version>) -> Result
 
 /// Adds a revocation and the rows that follow from it.
 pub(super) async fn revoke(
-    pool: &PgPool,
+    pool: &Pool,
     codes: &RowCodes,
     revocation: &RevocationRow,
     audit: &[AuditRow],
@@ -88,7 +88,7 @@ pub(super) async fn revoke(
 
 /// Removes the revocation named by (kind, issuer, value).
 pub(super) async fn lift(
-    pool: &PgPool,
+    pool: &Pool,
     codes: &RowCodes,
     (kind, issuer, value): (RevocationKind, Option<&str>, &str),
     audit: &[AuditRow],

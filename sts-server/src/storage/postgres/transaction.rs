@@ -1,10 +1,11 @@
 //! The ways to start a transaction.
 
+use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{PgPool, Postgres, Row as _, Transaction};
 
 use super::counter;
 use super::error::PostgresError;
+use super::pool::{Pool, Transaction};
 use crate::storage::coded::{Coded as _, EntryColumns};
 use crate::storage::{Version, Versions};
 
@@ -20,8 +21,8 @@ const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Starts a transaction that adds tokens or audit rows, concurrently with others that do.
-pub(super) async fn beside_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    let mut transaction = begin(pool, READ_COMMITTED).await?;
+pub(super) async fn beside_writers(pool: &Pool) -> Result<Transaction, PostgresError> {
+    let mut transaction = pool.begin(READ_COMMITTED).await?;
     lock_shared(&mut transaction, WRITERS).await?;
     Ok(transaction)
 }
@@ -61,8 +62,8 @@ pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), Postgres
 
 /// Starts a transaction that excludes all others that add tokens or audit rows. Every earlier one
 /// has ended, and every later one waits.
-pub(super) async fn without_writers(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    let mut transaction = begin(pool, READ_COMMITTED).await?;
+pub(super) async fn without_writers(pool: &Pool) -> Result<Transaction, PostgresError> {
+    let mut transaction = pool.begin(READ_COMMITTED).await?;
     lock(&mut transaction, WRITERS).await?;
     Ok(transaction)
 }
@@ -83,13 +84,13 @@ pub(super) async fn holders_of_writers(connection: &mut PgConnection) -> Result<
 
 /// Starts a transaction that changes registry entries or keys, on which decisions depend.
 /// Concurrent decisions are not blocked until [`exclude_writers`].
-pub(super) async fn changing(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    begin(pool, READ_COMMITTED).await
+pub(super) async fn changing(pool: &Pool) -> Result<Transaction, PostgresError> {
+    pool.begin(READ_COMMITTED).await
 }
 
 /// Does the same as [`changing`] for signing keys; only a single such transaction runs at a time.
-pub(super) async fn changing_keys(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    let mut transaction = begin(pool, READ_COMMITTED).await?;
+pub(super) async fn changing_keys(pool: &Pool) -> Result<Transaction, PostgresError> {
+    let mut transaction = pool.begin(READ_COMMITTED).await?;
     lock(&mut transaction, KEYS).await?;
     Ok(transaction)
 }
@@ -102,8 +103,8 @@ pub(super) async fn exclude_writers(connection: &mut PgConnection) -> Result<(),
 
 /// Starts a transaction that changes rows of every kind and excludes all other changes. Takes locks
 /// in the same order as all other transactions.
-pub(super) async fn changing_everything(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    let mut transaction = begin(pool, READ_COMMITTED).await?;
+pub(super) async fn changing_everything(pool: &Pool) -> Result<Transaction, PostgresError> {
+    let mut transaction = pool.begin(READ_COMMITTED).await?;
     counter::lock(&mut transaction, EntryColumns::COUNTER).await?;
     lock(&mut transaction, KEYS).await?;
     lock(&mut transaction, WRITERS).await?;
@@ -111,19 +112,8 @@ pub(super) async fn changing_everything(pool: &PgPool) -> Result<Transaction<'st
 }
 
 /// Starts a transaction whose statements all see the same state.
-pub(super) async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    begin(pool, SNAPSHOT).await
-}
-
-/// Starts the transaction in a separate task. If a caller stops waiting during `BEGIN`, the driver
-/// does not roll it back. The pool would then hand out a connection inside a transaction. The task
-/// instead receives the whole transaction and drops it.
-async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, PostgresError> {
-    let pool = pool.clone();
-    match tokio::spawn(async move { pool.begin_with(statement).await }).await {
-        Ok(begun) => Ok(begun?),
-        Err(error) => Err(PostgresError::Driver(sqlx::Error::Io(error.into()))),
-    }
+pub(super) async fn snapshot(pool: &Pool) -> Result<Transaction, PostgresError> {
+    pool.begin(SNAPSHOT).await
 }
 
 async fn lock(connection: &mut PgConnection, lock: i64) -> Result<(), PostgresError> {

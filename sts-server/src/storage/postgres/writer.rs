@@ -6,15 +6,16 @@
 //! This connection commits batches one after the other. If a batch fails, the connection is dropped
 //! in its current state, and the server rolls back.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use tokio::sync::Semaphore;
 
 use super::error::PostgresError;
-use super::{ACQUIRE_TIMEOUT, RELEASE_TIMEOUT, make_durable, record};
+use super::hosts::{Hosts, Purpose};
+use super::{RELEASE_TIMEOUT, record};
 use crate::storage::{Fresh, OneTimeValue, RecordRows, Versions};
 use crate::telemetry::Stopwatch;
 
@@ -24,20 +25,21 @@ const RESTED: Duration = Duration::from_secs(1);
 
 /// The committer of batches. Commits one batch at a time.
 pub(super) struct Writer {
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
     turn: Semaphore,
     kept: Mutex<Option<Kept>>,
 }
 
 struct Kept {
     connection: PgConnection,
+    host: usize,
     rests: Stopwatch,
 }
 
 impl Writer {
     /// Creates the writer, which connects on first use.
-    pub(super) fn of(options: PgConnectOptions) -> Self {
-        Self { options, turn: Semaphore::new(1), kept: Mutex::default() }
+    pub(super) fn of(hosts: Arc<Hosts>) -> Self {
+        Self { hosts, turn: Semaphore::new(1), kept: Mutex::default() }
     }
 
     pub(super) async fn record(
@@ -47,9 +49,9 @@ impl Writer {
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), PostgresError> {
         let _turn = self.turn.acquire().await.or(Err(sqlx::Error::PoolClosed))?;
-        let mut connection = self.connection().await?;
+        let (mut connection, host) = self.connection().await?;
         record::record(&mut connection, known, one_time, decide).await?;
-        *self.kept() = Some(Kept { connection, rests: Stopwatch::start() });
+        *self.kept() = Some(Kept { connection, host, rests: Stopwatch::start() });
         Ok(())
     }
 
@@ -65,25 +67,18 @@ impl Writer {
         }
     }
 
-    /// Returns the connection of the last batch, or a new one.
-    async fn connection(&self) -> Result<PgConnection, PostgresError> {
-        let kept = self.kept().take();
-        if let Some(Kept { mut connection, rests }) = kept {
+    /// Returns the connection of the last batch, or a new one, with the index of its host.
+    async fn connection(&self) -> Result<(PgConnection, usize), PostgresError> {
+        let kept = self.kept().take().filter(|kept| !self.hosts.has_left(kept.host));
+        if let Some(Kept { mut connection, host, rests }) = kept {
             let is_usable = rests.elapsed() < RESTED
                 || matches!(tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await, Ok(Ok(())));
             if is_usable {
-                return Ok(connection);
+                return Ok((connection, host));
             }
         }
-        let connect = async {
-            let mut connection = self.options.connect().await?;
-            make_durable(&mut connection).await?;
-            Ok(connection)
-        };
-        match tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await {
-            Ok(connected) => connected,
-            Err(elapsed) => Err(sqlx::Error::Io(elapsed.into()).into()),
-        }
+        let reached = self.hosts.connect(Purpose::Requests).await?;
+        Ok((reached.connection, reached.host))
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Kept>> {

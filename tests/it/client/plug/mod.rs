@@ -1,6 +1,8 @@
 //! The outbound integrations: whatever carries a call, what its route says goes out, and nothing else.
 
 mod a2a;
+mod bound;
+mod certificates;
 mod http_options;
 mod keys;
 mod place;

@@ -1,0 +1,195 @@
+//! The hosts of the database, and the way to the one that takes writes.
+//!
+//! Every connection of a server begins in [`Hosts::connect`]: those of the pools, of the writer, of
+//! the migrations and of the listener. A promoted standby and a changed password are therefore
+//! found by the next connect.
+
+use std::fmt::{self, Debug, Formatter};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sts_jose::{BoundedFile, FileContent, MAX_FILE_BYTES};
+use url::Url;
+
+use super::error::{ConnectError, HostFailure, PostgresError};
+use super::{ACQUIRE_TIMEOUT, make_durable};
+use crate::postgres_url::{PostgresUrl, password_line};
+
+/// The time after which the host of the last connection is given up, if there are others.
+const PREFERRED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The settings of a connection that serves requests. If a server stops inside a transaction, the
+/// last of these releases its locks. A statement outside a transaction gets the same isolation.
+const SETTINGS: [(&str, &str); 4] = [
+    ("default_transaction_isolation", "read committed"),
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "4s"),
+    ("idle_in_transaction_session_timeout", "5s"),
+];
+
+/// The hosts of a database.
+pub(super) struct Hosts {
+    hosts: Vec<Host>,
+    wants_writes: bool,
+    password: Option<BoundedFile>,
+    /// The index of the host of the last connection.
+    current: AtomicUsize,
+}
+
+struct Host {
+    /// The host and the port, for messages.
+    place: String,
+    options: PgConnectOptions,
+}
+
+/// The use of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Requests, with short time limits.
+    Requests,
+    /// Migrations, which may take minutes.
+    Migrations,
+    /// Hearing notifications.
+    Listening,
+}
+
+/// A connection, and the index of its host.
+pub(super) struct Reached {
+    pub(super) connection: PgConnection,
+    pub(super) host: usize,
+    /// The options that led to it, with the password.
+    options: PgConnectOptions,
+}
+
+impl Hosts {
+    /// Returns the hosts of a URL. Connects to none yet.
+    pub(super) fn of(url: &str, password_file: Option<PathBuf>) -> Result<Self, PostgresError> {
+        let url = PostgresUrl::parse(url).map_err(|reason| sqlx::Error::Configuration(reason.into()))?;
+        Ok(Self {
+            hosts: url.hosts.iter().map(Host::of).collect::<Result<_, _>>()?,
+            wants_writes: url.wants_writes,
+            password: password_file.map(|path| BoundedFile::new(path, MAX_FILE_BYTES)),
+            current: AtomicUsize::new(0),
+        })
+    }
+
+    /// Returns true if a later connection was made to another host.
+    pub(super) fn has_left(&self, host: usize) -> bool {
+        self.current.load(Ordering::Relaxed) != host
+    }
+
+    /// Connects to the host of the last connection, or else to the first other host that takes
+    /// writes. Reads the password file.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Reached, PostgresError> {
+        let password = self.password().await?;
+        let preferred = self.current.load(Ordering::Relaxed);
+        let limit = if self.hosts.len() > 1 { PREFERRED_TIMEOUT } else { ACQUIRE_TIMEOUT };
+        let mut failures = Vec::new();
+        let (mut first, others): (Vec<_>, Vec<_>) =
+            self.hosts.iter().enumerate().partition(|(index, _)| *index == preferred);
+        if let Some(host) = first.pop() {
+            match self.reach(host, purpose, password.as_deref(), limit).await {
+                Ok(reached) => return Ok(reached),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let limit = ACQUIRE_TIMEOUT.saturating_sub(PREFERRED_TIMEOUT);
+        let mut others: FuturesUnordered<_> =
+            others.into_iter().map(|host| self.reach(host, purpose, password.as_deref(), limit)).collect();
+        while let Some(outcome) = others.next().await {
+            match outcome {
+                Ok(reached) => {
+                    self.current.store(reached.host, Ordering::Relaxed);
+                    if let Some(host) = self.hosts.get(reached.host) {
+                        tracing::warn!(host = host.place, failed = %ConnectError::of(failures), "moved to another database host");
+                    }
+                    return Ok(reached);
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Err(PostgresError::Connect(ConnectError::of(failures)))
+    }
+
+    /// Returns the options of a host that takes writes, for a driver that connects by itself.
+    pub(super) async fn options(&self, purpose: Purpose) -> Result<PgConnectOptions, PostgresError> {
+        Ok(self.connect(purpose).await?.options)
+    }
+
+    async fn reach(
+        &self,
+        (index, Host { place, options }): (usize, &Host),
+        purpose: Purpose,
+        password: Option<&str>,
+        limit: Duration,
+    ) -> Result<Reached, HostFailure> {
+        let options = purpose.applied_to(options.clone());
+        let options = match password {
+            Some(password) => options.password(password),
+            None => options,
+        };
+        let connect = async {
+            let mut connection = options.connect().await?;
+            let takes_writes = make_durable(&mut connection).await?;
+            Ok::<_, sqlx::Error>((connection, takes_writes))
+        };
+        match tokio::time::timeout(limit, connect).await {
+            Ok(Ok((_, false))) if self.wants_writes => Err(HostFailure::ReadOnly { place: place.clone() }),
+            Ok(Ok((connection, _))) => Ok(Reached { connection, host: index, options }),
+            Ok(Err(error)) => Err(HostFailure::Driver { place: place.clone(), error }),
+            Err(_elapsed) => Err(HostFailure::Silent { place: place.clone(), seconds: limit.as_secs() }),
+        }
+    }
+
+    /// Reads the password file, so that a changed password applies from the next connect on.
+    async fn password(&self) -> Result<Option<String>, PostgresError> {
+        let Some(file) = &self.password else { return Ok(None) };
+        let failed = |error: std::io::Error| {
+            PostgresError::Connect(ConnectError::of(vec![HostFailure::Password {
+                path: file.path().to_owned(),
+                error,
+            }]))
+        };
+        let bytes = match file.read_if_changed(None).await.map_err(failed)? {
+            FileContent::Changed(_, bytes) => bytes,
+            FileContent::Unchanged => Vec::new(),
+        };
+        // The error of the conversion would hold the password.
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        let line = password_line(&text).ok_or_else(|| failed(std::io::Error::other("it must hold one line")))?;
+        Ok(Some(line.to_owned()))
+    }
+}
+
+impl Host {
+    fn of(url: &Url) -> Result<Self, sqlx::Error> {
+        let options = <PgConnectOptions as sqlx::ConnectOptions>::from_url(url)?;
+        let place = match options.get_socket() {
+            Some(socket) => format!("{}:{}", socket.display(), options.get_port()),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        Ok(Self { place, options })
+    }
+}
+
+impl Purpose {
+    fn applied_to(self, options: PgConnectOptions) -> PgConnectOptions {
+        match self {
+            Self::Requests => options.options(SETTINGS),
+            Self::Migrations => options,
+            Self::Listening => options.application_name("sts-server listen"),
+        }
+    }
+}
+
+impl Debug for Hosts {
+    /// Omits the options, because they contain the password.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.hosts.iter().map(|host| &host.place)).finish()
+    }
+}

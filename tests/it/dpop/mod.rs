@@ -1,0 +1,5 @@
+//! Proof of possession at the server: DPoP (RFC 9449).
+
+mod binding;
+mod nonce;
+mod proofs;
