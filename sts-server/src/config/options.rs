@@ -310,7 +310,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<DpopNonce>(text, "off or required")),
         default: Some("off"),
         form: "off or required",
-        doc: "Requires a nonce of the server in each DPoP proof. With required, a proof without one is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
+        doc: "The nonce of DPoP proofs. With required, a proof without a nonce of this server is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
     },
     ConfigOption {
         table: Some("egress"),

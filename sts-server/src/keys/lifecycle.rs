@@ -78,7 +78,7 @@ pub enum KeyLifeError {
         until: Timestamp,
     },
     /// A stored key is not sealed under the configured master key.
-    #[error("nothing was changed: the signing key {kid} does not open")]
+    #[error("nothing was changed: the signing key {kid} cannot be decrypted")]
     Foreign {
         /// The `kid` of the key.
         kid: String,
