@@ -65,14 +65,15 @@ pub(super) async fn useless_without_its_key(graph: &Graph, stage: &mut Stage) ->
 
         let (token, proof) = (format!("DPoP {}", heard.token), heard.proof.unwrap_or_default());
         let forged = forged(&heard.token, url)?;
-        let tries: [(&str, &[(&str, &str)], &str); 3] = [
-            ("as a bearer token", &[("authorization", &format!("Bearer {}", heard.token))], "invalid_token"),
-            ("with its proof", &[("authorization", &token), ("dpop", &proof)], "invalid_dpop_proof"),
-            ("with another key", &[("authorization", &token), ("dpop", &forged)], "invalid_dpop_proof"),
+        let as_bearer = format!("Bearer {}", heard.token);
+        let tries = [
+            ("as a bearer token", vec![("authorization", as_bearer.as_str())], "invalid_token"),
+            ("with its proof", vec![("authorization", token.as_str()), ("dpop", &proof)], "invalid_dpop_proof"),
+            ("with another key", vec![("authorization", token.as_str()), ("dpop", &forged)], "invalid_dpop_proof"),
         ];
         for (how, headers, error) in tries {
             let refused = (StatusCode::UNAUTHORIZED, format!("DPoP error=\"{error}\""));
-            stage.expect(&format!("stolen, {how}: 401, {error}"), present_with(headers, url).await?, refused);
+            stage.expect(&format!("stolen, {how}: 401, {error}"), present_with(&headers, url).await?, refused);
         }
     }
     Ok(())
