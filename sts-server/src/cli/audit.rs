@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 
-use super::arguments::{AuditCommand, AuditFilterArguments, AuditListArguments, Options};
+use super::arguments::Options;
+use super::audit_arguments::{AuditCommand, AuditFilterArguments, AuditListArguments};
 use super::output::{Output, Style, configuration, counted, read};
 use super::serve::until_told;
 use super::{CliError, audit_line, story};
