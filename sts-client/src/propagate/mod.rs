@@ -35,7 +35,8 @@ pub use start_error::StartError;
 
 use crate::cache::ExchangeCache;
 use crate::call::{
-    CallContext, Caller, Kind, RefusalCode, Route, Routes, X_DELEGATION_FALLBACK, X_TENANT_ID, headers, without_secrets,
+    CallContext, Caller, Kind, Possession, RefusalCode, Route, Routes, X_DELEGATION_FALLBACK, X_TENANT_ID, headers,
+    without_secrets,
 };
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
@@ -401,6 +402,9 @@ impl PropagatorInner {
                 let token = own.current(context.headers().correlation_id()).await?;
                 Outbound::new(Credential::ServiceAccount, token.header_for(context.tenant())?, context)
             }
+            Plan::PassThrough(user) if *user.possession() != Possession::Bearer => Err(Error::misconfigured(
+                "the user's token is bound to the key of its sender, so a route with pass_through cannot send it",
+            )),
             Plan::PassThrough(user) => {
                 let header = TokenHeader::bearer(user.verified().token.expose_secret())
                     .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;

@@ -286,6 +286,26 @@ async fn a_call_of_an_unknown_method_is_not_sent_with_a_bound_token() {
 }
 
 #[tokio::test]
+async fn a_bound_token_is_not_passed_on() {
+    let world = World::new();
+    let url: Url = "https://inventory.example/stock".parse().unwrap();
+    let propagator = world.propagator(world.coordinator(), Route::to(url.clone())).await;
+    let mut headers = HeaderMap::new();
+    let operation = OutboundOperation::Request { method: &Method::GET, body: None };
+    propagator.apply_as(&world.alice(), &url, &mut headers, operation).await.unwrap();
+    let (mut parts, ()) = Request::get("/stock").body(()).unwrap().into_parts();
+    parts.headers = headers;
+    let verifier = world.verifier(&"https://inventory.example/".parse().unwrap(), |builder| builder);
+    let context = CallContext::from(verifier.verify_request(&parts).await.unwrap());
+    let route = Route::to("https://warehouse.example/".parse().unwrap()).pass_through();
+    let passing = Propagator::builder().route(route).clock(Arc::new(world.clock.clone())).build().await.unwrap();
+    let (target, mut sent) = ("https://warehouse.example/".parse().unwrap(), HeaderMap::new());
+    let error = passing.apply(&context, &target, &mut sent).await.unwrap_err();
+    assert!(matches!(&error, Error::Misconfigured { what } if what.contains("pass_through")), "{error}");
+    assert!(!sent.contains_key("authorization"));
+}
+
+#[tokio::test]
 async fn the_nonce_of_the_sts_and_those_of_targets_are_kept_apart() {
     let world = World::new();
     let place = world.inventory(with_nonces).await;
