@@ -52,7 +52,7 @@ def verified(token: str, key, issuer: str, audience: str, required: list[str]) -
 
 def exchange(token: str, agent: str, audience: str, correlation_id: str) -> str:
     """A token for one call of `agent` to `audience`, on behalf of the user of the received token."""
-    secret = Path(f"sts-dev/{agent}.secret").read_text()
+    secret = Path(f"sts-dev/{agent}.secret").read_text().strip()
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
         "subject_token": token,

@@ -18,7 +18,7 @@ use crate::call::RouteError;
 #[non_exhaustive]
 pub enum BuildError {
     /// A route is not usable.
-    #[error("a route cannot be honoured")]
+    #[error("a route cannot be used")]
     Route(#[from] RouteError),
     /// The configuration file is malformed; the message has the line number.
     #[error("the configuration cannot be read")]
@@ -33,7 +33,7 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// A private key file holds no private key.
-    #[error("{} holds no private key", path.display())]
+    #[error("{} contains no private key", path.display())]
     Key {
         /// The path of the file.
         path: PathBuf,
@@ -41,6 +41,9 @@ pub enum BuildError {
         #[source]
         source: sts_jose::SigningKeyError,
     },
+    /// The key for proofs of possession could not be generated.
+    #[error("no key for proofs of possession can be generated")]
+    ProofKey(#[from] sts_jose::SigningKeyError),
     /// The HTTP client could not be built.
     #[error("failed to create the http client")]
     Http(#[from] sts_jose::HttpClientError),

@@ -50,6 +50,7 @@ impl RouteKey {
         part(&mut context, route.issued_audience.as_deref().map(str::as_bytes));
         part(&mut context, Some(route.scope.to_string().as_bytes()));
         part(&mut context, Some(TokenType::AccessToken.as_str().as_bytes()));
+        part(&mut context, sts.prover_for(route).map(|prover| prover.jkt().as_bytes()));
         Self(context)
     }
 

@@ -116,6 +116,7 @@ pub mod inbound;
 pub mod integrations;
 pub mod net;
 pub mod outcome;
+mod possession;
 pub mod propagate;
 #[cfg(all(feature = "axum", feature = "reqwest"))]
 #[doc = include_str!("../RECIPES.md")]
@@ -127,8 +128,8 @@ pub mod test_util;
 pub use build_error::{BuildError, TomlError};
 pub use call::{
     CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext, OnOutage,
-    OutboundKey, PriorActors, PropagatedHeaders, RefusalCode, Route, RouteError, Scoped, VerifiedTenant, WithoutUser,
-    X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
+    OutboundKey, Possession, PriorActors, PropagatedHeaders, RefusalCode, Route, RouteError, Scoped, VerifiedTenant,
+    WithoutUser, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,

@@ -80,7 +80,9 @@ impl fmt::Display for Algorithm {
 /// The name is not an algorithm that we verify: `none`, a symmetric algorithm, a name in different
 /// case, or an unknown name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an accepted signature algorithm")]
+#[error(
+    "not an accepted signature algorithm: use ES256, ES384, ES512, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512"
+)]
 pub struct UnknownAlgorithm;
 
 impl FromStr for Algorithm {

@@ -36,7 +36,7 @@ pub enum FetchError {
     /// The server presents the certificate of an authority instead of a server certificate.
     /// `openssl req -x509` makes such certificates.
     #[error(
-        "the server presents the certificate of a certificate authority: give it one of its own that the authority has signed"
+        "the server presents the certificate of a certificate authority: it needs its own certificate, signed by the authority"
     )]
     AuthorityAsServer(#[source] reqwest::Error),
     /// No trusted authority has signed the server's certificate.

@@ -16,8 +16,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// The CA file holds no certificate in PEM.
-    #[error("the ca file holds no pem certificate")]
+    #[error("the ca file contains no pem certificate")]
     NoCertificate,
+    /// A file of the client certificate cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The path of the file.
+        path: std::path::PathBuf,
+        /// The error of the file system.
+        #[source]
+        source: std::io::Error,
+    },
     /// The proxy, a certificate of the CA file, or the machine's own trust store, cannot be used.
     #[error("the http client could not be built")]
     Build(#[from] reqwest::Error),

@@ -184,7 +184,7 @@ mod tests {
         for (body, text) in [
             ("subject_token=a&subject_token=b", "subject_token is repeated"),
             ("scope=%", "scope has a malformed percent-encoding"),
-            ("client_secret=%00", "client_secret holds a NUL"),
+            ("client_secret=%00", "client_secret contains a NUL"),
             ("hunter2=a&hunter2=b", "a parameter is repeated"),
             ("%ff=a", "a parameter is not UTF-8"),
         ] {

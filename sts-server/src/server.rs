@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Access, Administration, By};
-use crate::config::{Config, Database, PasswordError};
+use crate::config::{Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
@@ -128,8 +128,11 @@ pub struct Server {
 pub(crate) fn location(database: &Database) -> Result<Location, PasswordError> {
     database.check_files()?;
     Ok(Location {
+        url: database.url.clone(),
+        max_connections: database.max_connections,
         password_file: database.password_file.clone(),
-        ..Location::new(&database.url, database.max_connections)
+        listens: database.listen,
+        requires_synchronous: database.synchronous == Synchronous::Require,
     })
 }
 
@@ -322,6 +325,18 @@ async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     }
 }
 
+/// Removes the events that are older than `audit.retain`.
+async fn shorten_audit(administration: &Administration) {
+    match administration.shorten_audit().await {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(rows, "removed old events from the audit log"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "failed to remove old events from the audit log");
+        }
+    }
+}
+
 /// Maintains our signing keys, refreshes the keys of other issuers, and deletes expired rows.
 async fn maintain(
     sts: Arc<Sts>,
@@ -331,6 +346,7 @@ async fn maintain(
     mut ended: watch::Receiver<bool>,
 ) {
     let mut turn: u32 = 0;
+    shorten_audit(&administration).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
@@ -342,6 +358,7 @@ async fn maintain(
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
+        shorten_audit(&administration).await;
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }

@@ -39,6 +39,26 @@ async fn rfc_8693_section_2_2_1_a_success_has_these_members_and_never_a_refresh_
 }
 
 #[tokio::test]
+async fn every_answer_of_the_admin_listener_has_the_fixed_headers() {
+    let harness = Setup::default().operators().start().await;
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/nowhere", 404),
+        ("/admin/v1/nowhere", 404),
+        ("/admin/v1/agents", 401),
+        ("/admin/v1/openapi.json", 200),
+        ("/admin/v1/explain", 405),
+    ] {
+        let answer = harness.get_admin(path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_common_headers(path, &answer);
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn token_types_that_are_not_served_are_refused() {
     let harness = Harness::start().await;
     let request = |name: &str, value: &str| harness.exchange().set(name, value);

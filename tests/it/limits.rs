@@ -49,7 +49,7 @@ pub(crate) fn own_token(harness: &Harness) -> Vec<(String, String)> {
 }
 
 /// Asks again and again until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;

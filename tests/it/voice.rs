@@ -9,6 +9,24 @@ const CRATES: [&str; 4] = ["sts-client", "sts-jose", "sts-protocol", "sts-server
 /// Words that name no party.
 const BANNED: [&str; 5] = ["whoever", "whatever", "somebody", "nobody", "anybody"];
 
+/// Phrases that texts for people do without, each with words that say the same.
+const PHRASES: [(&str, &str); 14] = [
+    ("all the same", "anyway"),
+    ("alive", "active, valid, or not expired"),
+    ("at fault", "causes"),
+    ("believed", "trusted"),
+    ("by itself", "automatically"),
+    ("dies", "expires"),
+    ("is told", "the sender, as the subject"),
+    ("no more", "no longer, or deleted"),
+    ("nobody", "the party"),
+    ("out of reach", "cannot be reached"),
+    ("past the server", "outside the servers"),
+    ("so many", "the number"),
+    ("stands already", "is already defined"),
+    ("stands twice", "is repeated"),
+];
+
 /// Words that a documentation comment begins with only in this share of all.
 const QUESTIONS: [&str; 9] = ["What", "Who", "Where", "When", "Why", "How", "Which", "Whether", "Whose"];
 const MOST_QUESTIONS_PERCENT: usize = 5;
@@ -25,6 +43,23 @@ fn no_word_of_the_source_leaves_the_party_unnamed() {
         }
     }
     assert!(breaches.is_empty(), "name the party (the caller, the client, the operator):\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn the_texts_of_the_source_are_plain() {
+    let mut breaches = Vec::new();
+    for (path, text) in CRATES.iter().flat_map(|name| sources(name)) {
+        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let line = line.replace("\\\"", "'");
+            let texts: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+            let words = format!(" {}", texts.join(" ").to_lowercase());
+            for (phrase, better) in PHRASES.iter().filter(|(phrase, _)| words.contains(&format!(" {phrase}"))) {
+                breaches.push(format!("{}:{}: {phrase}: say {better}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
-    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
-    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
+    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -179,6 +179,11 @@ impl Store for FaultyStore {
         if self.fault() == Some(StoreFault::RecordUnheard) { Err(out_of_reach()) } else { recorded }
     }
 
+    async fn probe(&self) -> Result<(), StorageError> {
+        self.moves().await;
+        self.unless(&[StoreFault::Record, StoreFault::RecordUnheard])?.probe().await
+    }
+
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
         self.unless(&[StoreFault::Record])?.append_audit(audit).await
     }
@@ -201,6 +206,14 @@ impl Store for FaultyStore {
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
         self.unless(&[])?.audit_heads().await
+    }
+
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        self.unless(&[])?.audit_checkpoints().await
+    }
+
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+        self.unless(&[])?.cut_audit(through_id, checkpoints).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

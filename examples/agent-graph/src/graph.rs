@@ -48,7 +48,7 @@ impl Graph {
 
         let (listener, inventory_url) = listen("/").await?;
         let inventory = Inventory::new(for_inventory, warehouse_url.clone()).await?;
-        let router = agent::router(inventory, &inventory::verifier(sts.issuer())?, inventory_url.as_str());
+        let router = agent::router(inventory, &inventory::verifier(sts.issuer()).build()?, inventory_url.as_str());
         let inventory = process::serve(listener, wiretap.before("inventory", router));
 
         let (listener, coordinator_url) = listen("/").await?;

@@ -9,7 +9,7 @@ use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{RoleClient, ServiceExt as _};
-use sts_client::inbound::Issuer;
+use sts_client::inbound::{Issuer, VerifierBuilder};
 use sts_client::integrations::rmcp::{McpHttpClient, propagation_error, with_context};
 use sts_client::outcome::{Detail, Halted, Outcome, Translator, Validation};
 use sts_client::{
@@ -80,8 +80,8 @@ impl Sessions {
 }
 
 /// Whom it believes: the STS alone.
-pub fn verifier(sts: &str) -> anyhow::Result<Verifier> {
-    Ok(Verifier::builder([Inventory::NAME]).issuer(Issuer::sts(sts)).build()?)
+pub fn verifier(sts: &str) -> VerifierBuilder {
+    Verifier::builder([Inventory::NAME]).issuer(Issuer::sts(sts))
 }
 
 impl Inventory {

@@ -30,5 +30,7 @@ pub async fn play(graph: &mut Graph, print: Print) -> anyhow::Result<bool> {
     table::print(graph, &stage).await?;
     println!("\nThe acts: what is tried, and whether all came as it should. -v shows each check.\n");
     acts::play_others(graph, &mut stage).await?;
-    Ok(stage.curtain())
+    let is_as_expected = stage.curtain();
+    table::print_keys(&stage);
+    Ok(is_as_expected)
 }

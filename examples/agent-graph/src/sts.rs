@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sts_client::exchange::StsBuilder;
 use sts_client::{Credentials, Sts};
 use sts_jose::{Entropy as _, SystemClock, SystemEntropy};
 use sts_server::admin::{By, Named};
@@ -64,8 +65,17 @@ impl EmbeddedSts {
 
     /// The STS as an agent sees it.
     pub fn client(&self, agent: &str) -> anyhow::Result<Sts> {
+        Ok(self.builder(agent)?.build()?)
+    }
+
+    /// The STS as an agent sees it that binds its tokens to a key of its own.
+    pub fn client_with_key(&self, agent: &str) -> anyhow::Result<Sts> {
+        Ok(self.builder(agent)?.dpop().build()?)
+    }
+
+    fn builder(&self, agent: &str) -> anyhow::Result<StsBuilder> {
         let credentials = Credentials::ClientSecret(self.secret(agent)?.into());
-        Ok(Sts::builder(self.issuer(), agent, credentials).build()?)
+        Ok(Sts::builder(self.issuer(), agent, credentials))
     }
 
     /// The secret of an agent.

@@ -17,6 +17,7 @@ const CLAIMS: [(&str, &[&str]); 5] = [
     ("tenant", &["tenant_id", "org_id"]),
 ];
 const TOKENS: [&str; 4] = ["", "alice's own token", "to inventory", "to warehouse"];
+const KEYS: [&str; 4] = ["", "bound to", "held by", "sent as"];
 const TRAIL: [&str; 6] = ["event", "sub", "actors", "target", "scope", "tenant"];
 
 /// Prints the tables of the first call.
@@ -31,6 +32,12 @@ pub(crate) async fn print(graph: &Graph, stage: &Stage) -> anyhow::Result<()> {
     let trail = graph.sts.audit(txn).await?;
     print_columns(&TRAIL, trail.iter().map(event).collect::<anyhow::Result<_>>()?);
     Ok(())
+}
+
+/// Prints who holds which key, in the act with bound tokens.
+pub(crate) fn print_keys(stage: &Stage) {
+    println!("\nWho holds which key, where tokens are bound:\n");
+    print_columns(&KEYS, stage.keys.clone());
 }
 
 fn row(title: &str, claims: &[&str], tokens: &[Map<String, Value>; 3]) -> [String; 4] {

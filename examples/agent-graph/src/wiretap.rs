@@ -26,8 +26,10 @@ type Losing = Arc<Mutex<Option<(&'static str, oneshot::Sender<()>)>>>;
 pub struct Heard {
     /// To whom.
     pub agent: &'static str,
-    /// The bearer token.
+    /// The token, without its scheme.
     pub token: String,
+    /// The proof that a bound token came with.
+    pub proof: Option<String>,
     /// The `Mcp-Session-Id`.
     pub mcp_session: Option<String>,
     /// The `Idempotency-Key`.
@@ -110,7 +112,8 @@ async fn listen(State((wiretap, agent)): State<(Wiretap, &'static str)>, request
         let authorization = text(headers, AUTHORIZATION.as_str()).unwrap_or_default();
         heard.push(Heard {
             agent,
-            token: authorization.strip_prefix("Bearer ").unwrap_or_default().to_owned(),
+            token: authorization.split_once(' ').map(|(_scheme, token)| token.to_owned()).unwrap_or_default(),
+            proof: text(headers, "dpop"),
             mcp_session: text(headers, "mcp-session-id"),
             idempotency_key: text(headers, IDEMPOTENCY_KEY.as_str()),
             tenant: text(headers, X_TENANT_ID.as_str()),

@@ -131,7 +131,7 @@ async fn the_rust_inventory_calls_a_fastmcp_tool_in_one_session_with_each_users_
     let (listener, url) = listen("/").await.expect("a port");
     let sts = shop.sts.client("inventory").expect("a client");
     let agent = Inventory::new(sts, shop.warehouse.url.clone()).await.expect("an inventory");
-    let verifier = inventory::verifier(shop.sts.issuer()).expect("a verifier");
+    let verifier = inventory::verifier(shop.sts.issuer()).build().expect("a verifier");
     let _inventory = process::serve(listener, agent::router(agent, &verifier, url.as_str()));
     let (coordinator, _process) = shop.coordinator(&url).await;
     let mut seen = Vec::new();

@@ -56,7 +56,7 @@ export function verifyAgent(headers: IncomingHttpHeaders, audience: string): Pro
 
 /** Gets a token for one call of `agent` to `audience`, on behalf of the user of the received token. */
 export async function exchange(token: string, agent: string, audience: string, correlationId: string): Promise<string> {
-  const secret = readFileSync(`sts-dev/${agent}.secret`, "utf8");
+  const secret = readFileSync(`sts-dev/${agent}.secret`, "utf8").trim();
   const answer = await send(`${STS}/oauth2/token`, {
     method: "POST",
     headers: {

@@ -19,6 +19,12 @@ use crate::inbound::{Issuer, Keys, Selectors, Verifier, VerifierBuilder};
 pub(super) struct InboundTable {
     audience: Vec<String>,
     resource: Option<Url>,
+    public_url: Option<Url>,
+    #[serde(default)]
+    dpop_bound_access_tokens_required: bool,
+    dpop_nonce_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
     #[serde(default)]
     required_scopes: Vec<ScopeToken>,
     #[serde(default)]
@@ -123,11 +129,21 @@ impl InboundTable {
         if let Some(resource) = self.resource {
             builder = builder.resource(resource);
         }
+        if let Some(url) = self.public_url {
+            builder = builder.public_url(url);
+        }
+        if self.dpop_bound_access_tokens_required {
+            builder = builder.require_dpop();
+        }
+        if let Some(path) = self.dpop_nonce_secret_file {
+            builder = builder.dpop_nonce_secret(read_file(&path)?.into());
+        }
+        builder = self.trusted_proxies.into_iter().fold(builder, VerifierBuilder::trusted_proxy);
         if let Some(egress) = http.map(|http| http.egress()).transpose()? {
             builder = builder.egress(egress);
         }
         if self.introspect {
-            let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect wants the table [sts]"))?;
+            let sts = sts.ok_or_else(|| BuildError::contradiction("inbound.introspect requires the table [sts]"))?;
             builder = builder.introspect(sts.builder()?.build()?);
         }
         Ok(builder)

@@ -77,7 +77,7 @@ impl Verifier {
     /// [`BuildError::Contradiction`].
     pub fn from_toml(text: &str) -> Result<VerifierBuilder, BuildError> {
         let AgentFile { inbound, sts, http, .. } = AgentFile::parse(text)?;
-        let table = inbound.ok_or_else(|| BuildError::contradiction("there is no table [inbound]"))?;
+        let table = inbound.ok_or_else(|| BuildError::contradiction("the table [inbound] is missing"))?;
         table.builder(sts, http)
     }
 }

@@ -28,6 +28,10 @@ pub(super) struct StsTable {
     private_key_file: Option<PathBuf>,
     signing_alg: Option<Algorithm>,
     token_file: Option<PathBuf>,
+    certificate_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    #[serde(default)]
+    dpop: bool,
     ca_file: Option<PathBuf>,
     #[serde(default)]
     allow_http: bool,
@@ -90,6 +94,18 @@ impl StsTable {
         if let Some(path) = self.ca_file {
             builder = builder.ca_pem(read_file(&path)?);
         }
+        match (self.certificate_file, self.key_file) {
+            (Some(certificate), Some(key)) => builder = builder.client_certificate_files(certificate, key),
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(BuildError::contradiction(
+                    "sts.certificate_file and sts.key_file are set together or not at all",
+                ));
+            }
+        }
+        if self.dpop {
+            builder = builder.dpop();
+        }
         if self.allow_http {
             builder = builder.allow_http();
         }
@@ -115,11 +131,12 @@ impl StsTable {
             }
             (None, None, Some(path), None) => Ok(Credentials::Token(Arc::new(TokenFile::new(path)))),
             (None, Some(_), None, None) => {
-                Err(BuildError::contradiction("sts.private_key_file wants a signing_alg beside it"))
+                Err(BuildError::contradiction("sts.private_key_file requires sts.signing_alg"))
             }
+            (None, None, None, None) if self.certificate_file.is_some() => Ok(Credentials::ClientCertificate),
             (_, None, _, Some(_)) => Err(BuildError::contradiction("sts.signing_alg is for a private_key_file")),
             (None, None, None, None) | (Some(_), _, _, _) | (_, Some(_), _, _) => Err(BuildError::contradiction(
-                "sts wants exactly one of client_secret_file, private_key_file and token_file",
+                "sts requires exactly one of client_secret_file, private_key_file and token_file; or none beside certificate_file",
             )),
         }
     }
@@ -142,7 +159,7 @@ impl HttpTable {
         }
         options = self.no_proxy.into_iter().fold(options, HttpOptions::no_proxy);
         options = match (self.client_certificate_file, self.client_key_file) {
-            (Some(certificate), Some(key)) => options.client_certificate(read_file(&certificate)?, read_file(&key)?),
+            (Some(certificate), Some(key)) => options.client_certificate_files(certificate, key),
             (None, None) => options,
             (Some(_), None) | (None, Some(_)) => {
                 return Err(BuildError::contradiction(
@@ -171,7 +188,7 @@ impl ServiceAccountTable {
             (None, None, Some(_)) => return self.add_openid(builder),
             _ => {
                 return Err(BuildError::contradiction(
-                    "service_account wants exactly one of from, token_file and issuer",
+                    "service_account requires exactly one of from, token_file and issuer",
                 ));
             }
         };
@@ -192,9 +209,7 @@ impl ServiceAccountTable {
     #[cfg(feature = "openidconnect")]
     fn add_openid(self, builder: PropagatorBuilder) -> Result<PropagatorBuilder, BuildError> {
         let (Some(issuer), Some(client_id), Some(path)) = (self.issuer, self.client_id, self.client_secret_file) else {
-            return Err(BuildError::contradiction(
-                "service_account.issuer wants client_id and client_secret_file beside it",
-            ));
+            return Err(BuildError::contradiction("service_account.issuer requires client_id and client_secret_file"));
         };
         let mut account = OpenIdServiceAccount::builder_with_file(issuer, client_id, SecretFile::client_secret(path)?);
         for scope in self.scopes {

@@ -11,6 +11,7 @@ use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
+use super::possession::{Challenges, Possession};
 
 /// The verified caller of an inbound request: its principal, actor, tenant and scopes, from its
 /// token. Cloning is cheap.
@@ -45,8 +46,9 @@ pub(crate) struct Verified {
     /// All claims of the token.
     pub(crate) claims: Claims,
     pub(crate) headers: PropagatedHeaders,
-    /// The URL of the resource's metadata, for the refusals of a handler.
-    pub(crate) resource_metadata: Option<Arc<str>>,
+    pub(crate) possession: Possession,
+    /// The challenges of this agent, for the refusals of a handler.
+    pub(crate) challenges: Arc<Challenges>,
 }
 
 /// The kind of principal that a token speaks for.
@@ -210,6 +212,19 @@ impl Caller {
     #[must_use]
     pub fn txn(&self) -> Option<&str> {
         self.0.txn.as_deref()
+    }
+
+    /// Returns the way in which the caller proved that it may use its token.
+    ///
+    /// ```
+    /// # use sts_client::{Caller, Possession};
+    /// fn has_more_than_the_token(caller: &Caller) -> bool {
+    ///     *caller.possession() != Possession::Bearer
+    /// }
+    /// ```
+    #[must_use]
+    pub fn possession(&self) -> &Possession {
+        &self.0.possession
     }
 
     /// Returns the time at which the token expires.

@@ -51,6 +51,10 @@ pub struct Route {
     /// exchanged token takes precedence.
     #[serde(default)]
     pub pass_through: bool,
+    /// True if the target cannot check proofs of possession: its tokens are bearer tokens, although
+    /// [`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop) binds all others.
+    #[serde(default)]
+    pub bearer_only: bool,
     /// True if tokens may go to this target over plain http even though it is not loopback.
     #[serde(default)]
     pub allow_http: bool,
@@ -196,6 +200,7 @@ impl Route {
             idempotency: OutboundKey::default(),
             forward_headers: Vec::new(),
             pass_through: false,
+            bearer_only: false,
             allow_http: false,
         }
     }
@@ -310,6 +315,19 @@ impl Route {
     #[must_use]
     pub fn pass_through(mut self) -> Self {
         self.pass_through = true;
+        self
+    }
+
+    /// Sends bearer tokens to this target, which cannot check proofs of possession.
+    ///
+    /// ```
+    /// # use sts_client::Route;
+    /// let legacy = Route::to("https://legacy.shop.example/".parse()?).audience("legacy").bearer_only();
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn bearer_only(mut self) -> Self {
+        self.bearer_only = true;
         self
     }
 

@@ -48,6 +48,10 @@ pub enum Credentials {
     PrivateKeyJwt(Arc<sts_jose::SigningKey>),
     /// `private_key_jwt`, with a key in a file that the operator may replace.
     PrivateKeyFile(Arc<PrivateKeyFile>),
+    /// `tls_client_auth` (RFC 8705): the client certificate of the connection.
+    /// [`StsBuilder::client_certificate_files`](crate::exchange::StsBuilder::client_certificate_files)
+    /// names it.
+    ClientCertificate,
     /// A token of a workload issuer (Kubernetes, SPIFFE), sent as the client assertion.
     Token(Arc<dyn TokenSource>),
 }

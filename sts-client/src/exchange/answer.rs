@@ -16,6 +16,7 @@ use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
 use crate::call::{RefusalCode, single};
 use crate::net::TransportError;
+use crate::possession::{DPOP_SCHEME, USE_DPOP_NONCE};
 
 /// The maximum `Retry-After`; a longer one is shortened to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -23,6 +24,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// The members of a token answer (RFC 8693 §2.2.1). It has no Debug, because it holds the token.
 pub(super) struct TokenAnswer {
     pub(super) access_token: SecretString,
+    /// True if `token_type` is `DPoP`: a proof accompanies each use of the token.
+    pub(super) is_bound: bool,
     pub(super) expires_in: Duration,
     pub(super) scope: Option<Scope>,
 }
@@ -68,6 +71,11 @@ pub(super) fn refused(flaw: &Flaw) -> ExchangeError {
     ExchangeError::Refused { code: RefusalCode::INVALID_RESPONSE }
 }
 
+/// Returns true if the STS refuses a proof because of its nonce (RFC 9449 §8).
+pub(super) fn wants_nonce(response: &Response<Vec<u8>>) -> bool {
+    response.status().is_client_error() && code(response.body()).as_str() == USE_DPOP_NONCE
+}
+
 /// Returns true if a token is active (RFC 7662 §2.2).
 pub(super) fn active(body: &Map<String, Value>) -> Result<bool, Flaw> {
     body.get("active").and_then(Value::as_bool).ok_or(Flaw::Member("active"))
@@ -90,10 +98,11 @@ impl TokenAnswer {
         if issued.is_some_and(|issued| issued.as_str() != Some(TokenType::AccessToken.as_str())) {
             return Err(Flaw::Member("issued_token_type"));
         }
-        let token_type = body.get("token_type").and_then(Value::as_str);
-        if !token_type.is_some_and(|token_type| token_type.eq_ignore_ascii_case("Bearer")) {
-            return Err(Flaw::Member("token_type"));
-        }
+        let is_bound = match body.get("token_type").and_then(Value::as_str) {
+            Some(bearer) if bearer.eq_ignore_ascii_case("Bearer") => false,
+            Some(dpop) if dpop.eq_ignore_ascii_case(DPOP_SCHEME) => true,
+            Some(_) | None => return Err(Flaw::Member("token_type")),
+        };
         let access_token = body.get("access_token").and_then(Value::as_str).ok_or(Flaw::Member("access_token"))?;
         let expires_in = body.get("expires_in").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
         let scope = match body.get("scope") {
@@ -102,6 +111,7 @@ impl TokenAnswer {
         };
         Ok(Self {
             access_token: access_token.into(),
+            is_bound,
             expires_in: Duration::from_secs(expires_in.ok_or(Flaw::Member("expires_in"))?),
             scope,
         })

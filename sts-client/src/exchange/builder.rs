@@ -1,5 +1,6 @@
 //! The builder of an [`Sts`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::retry::Policy;
 use super::{Sts, StsInner};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
-use crate::net::{HttpTransport, Transport};
+use crate::net::{CertificateFiles, HttpTransport, Transport};
+use crate::possession::Prover;
 
 /// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
 ///
@@ -38,6 +40,8 @@ pub struct StsBuilder {
     ca_pem: Option<Vec<u8>>,
     keys: Option<KeySource>,
     transport: Option<Arc<dyn Transport>>,
+    dpop: bool,
+    certificate: Option<CertificateFiles>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -53,6 +57,8 @@ impl StsBuilder {
             ca_pem: None,
             keys: None,
             transport: None,
+            dpop: false,
+            certificate: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -158,6 +164,44 @@ impl StsBuilder {
         self
     }
 
+    /// Binds every token to a new ES256 key of this process (DPoP, RFC 9449), so that a copied token
+    /// is useless elsewhere. Every request for a token, and every call with one, then carries a proof. A
+    /// token that the STS does not bind is discarded.
+    ///
+    /// A route whose target cannot check proofs is [`Route::bearer_only`](crate::Route::bearer_only).
+    ///
+    /// ```
+    /// # use sts_client::{Credentials, Sts};
+    /// let secret = Credentials::ClientSecret("secret".into());
+    /// let sts = Sts::builder("https://sts.example.com", "coordinator", secret).dpop().build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn dpop(mut self) -> Self {
+        self.dpop = true;
+        self
+    }
+
+    /// Presents a client certificate to the STS (mutual TLS, RFC 8705), from files in PEM that are read
+    /// again when they change. The STS may bind tokens to it. The agent then has to present the same
+    /// certificate to its targets ([`HttpOptions::client_certificate_files`]). With
+    /// [`Credentials::ClientCertificate`] it is also the client authentication.
+    ///
+    /// ```no_run
+    /// # use sts_client::{Credentials, Sts};
+    /// let sts = Sts::builder("https://sts.example.com", "coordinator", Credentials::ClientCertificate)
+    ///     .client_certificate_files("/run/secrets/agent.pem", "/run/secrets/agent.key")
+    ///     .build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    ///
+    /// [`HttpOptions::client_certificate_files`]: crate::HttpOptions::client_certificate_files
+    #[must_use]
+    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certificate = Some(CertificateFiles { certificate: certificate.into(), key: key.into() });
+        self
+    }
+
     /// Uses this clock instead of the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -186,7 +230,7 @@ impl StsBuilder {
     ///
     /// # Errors
     /// [`BuildError::Contradiction`] when the issuer is not an allowed http(s) URL, or a time limit
-    /// is zero; [`BuildError::Http`].
+    /// is zero; [`BuildError::Http`]; [`BuildError::ProofKey`].
     pub fn build(self) -> Result<Sts, BuildError> {
         if self.policy.deadline.is_zero() || self.policy.attempt_timeout.is_zero() {
             // With a time limit of zero, every call would be an outage and every fallback would
@@ -195,11 +239,27 @@ impl StsBuilder {
                 "deadline and attempt_timeout must be greater than zero (sts.deadline_ms and sts.attempt_timeout_ms in agent.toml)",
             ));
         }
-        let ca_pem = self.ca_pem.as_deref();
-        let transport = match (self.transport, ca_pem) {
-            (Some(transport), _) => transport,
-            (None, Some(ca_pem)) => Arc::new(HttpTransport::with_ca(self.policy.attempt_timeout, ca_pem)?),
-            (None, None) => Arc::new(HttpTransport::new(self.policy.attempt_timeout)?),
+        if matches!(self.credentials, Credentials::ClientCertificate)
+            && self.certificate.is_none()
+            && self.transport.is_none()
+        {
+            return Err(BuildError::contradiction(
+                "client authentication by certificate needs a client certificate (sts.certificate_file and sts.key_file in agent.toml)",
+            ));
+        }
+        let (ca_pem, timeout) = (self.ca_pem.as_deref(), self.policy.attempt_timeout);
+        let followed = match (&self.certificate, &self.transport) {
+            (None, _) => None,
+            (Some(files), None) => Some(HttpTransport::followed(timeout, self.ca_pem.clone(), files)?),
+            (Some(_), Some(_)) => {
+                return Err(BuildError::contradiction("a client certificate is for the default transport alone"));
+            }
+        };
+        let transport: Arc<dyn Transport> = match (self.transport, &followed, ca_pem) {
+            (Some(transport), _, _) => transport,
+            (None, Some(followed), _) => Arc::new(HttpTransport::following(Arc::clone(followed))),
+            (None, None, Some(ca_pem)) => Arc::new(HttpTransport::with_ca(timeout, ca_pem)?),
+            (None, None, None) => Arc::new(HttpTransport::new(timeout)?),
         };
         let keys = match self.keys {
             Some(keys) => Keys::Given(keys),
@@ -216,9 +276,14 @@ impl StsBuilder {
             issuer: self.issuer.clone(),
             allow_http: self.allow_http,
             keys,
+            has_certificate: followed.is_some(),
             transport: Arc::clone(&transport),
             clock: Arc::clone(&self.clock),
         })?;
+        let prover = match self.dpop {
+            true => Some(Prover::generate(Arc::clone(&self.clock), Arc::clone(&self.entropy))?),
+            false => None,
+        };
         Ok(Sts(Arc::new(StsInner {
             issuer: self.issuer,
             client_id: self.client_id,
@@ -229,6 +294,8 @@ impl StsBuilder {
             budget: RetryBudget::default(),
             recent_answers: RecentAnswers::default(),
             transport,
+            prover,
+            certificate: followed,
             clock: self.clock,
             entropy: self.entropy,
         })))

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sts_jose::{Entropy, SigningKey, Typ};
-use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION};
+use sts_protocol::parameter::{CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, CLIENT_ID, JWT_BEARER_ASSERTION};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::StsInner;
@@ -38,6 +38,12 @@ pub(super) async fn prove(sts: &StsInner, mut post: Post) -> Result<(Post, Crede
         Credentials::PrivateKeyFile(file) => {
             let key = file.current().await;
             prove_by_key(sts, &mut post, &key)?
+        }
+        Credentials::ClientCertificate => {
+            // RFC 8705 §2: the certificate proves the client that this parameter names.
+            append(&mut post, [(CLIENT_ID, sts.client_id.as_str())]);
+            let certificate = sts.certificate.as_ref().map(|certificate| certificate.x5t_s256());
+            id_of(certificate.as_deref().unwrap_or(&sts.client_id))
         }
         Credentials::Token(source) => {
             let sourced = credentials::ask(&**source).await.map_err(from_source)?;
@@ -94,8 +100,12 @@ fn jti(entropy: &dyn Entropy) -> String {
 }
 
 fn append_assertion(post: &mut Post, assertion: &str) {
+    append(post, [(CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION), (CLIENT_ASSERTION, assertion)]);
+}
+
+fn append<const N: usize>(post: &mut Post, parameters: [(&str, &str); N]) {
     let mut form = Serializer::new(std::mem::take(&mut post.form));
-    form.append_pair(CLIENT_ASSERTION_TYPE, JWT_BEARER_ASSERTION).append_pair(CLIENT_ASSERTION, assertion);
+    form.extend_pairs(parameters);
     post.form = form.finish();
 }
 

@@ -27,6 +27,8 @@ pub(super) struct DiscoveryConfig {
     pub(super) issuer: String,
     pub(super) allow_http: bool,
     pub(super) keys: Keys,
+    /// True if the agent presents a client certificate, and uses the endpoints for it.
+    pub(super) has_certificate: bool,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -43,10 +45,17 @@ pub(super) enum Keys {
 /// The members that are read from the metadata.
 #[derive(Debug, Clone)]
 pub(super) struct Metadata {
-    pub(super) token_endpoint: Uri,
-    pub(super) introspection_endpoint: Option<Uri>,
+    pub(super) token_endpoint: Endpoint,
+    pub(super) introspection_endpoint: Option<Endpoint>,
     pub(super) keys: KeySource,
     jwks_uri: Option<Url>,
+}
+
+/// An endpoint of the STS, as a URL for proofs and as the URI of requests.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    pub(super) url: Url,
+    pub(super) uri: Uri,
 }
 
 /// The cached metadata of one STS. Cloning is cheap and shares it.
@@ -69,6 +78,13 @@ struct DiscoveryState {
 }
 
 type Fetched = Result<Arc<Metadata>, ExchangeError>;
+
+impl Endpoint {
+    fn new(name: &str, url: Url) -> Result<Self, ExchangeError> {
+        let uri = uri(name, &url)?;
+        Ok(Self { url, uri })
+    }
+}
 
 impl Discovery {
     /// Checks the configuration. Fetches nothing yet.
@@ -162,14 +178,14 @@ impl DiscoveryInner {
         if document.get("issuer").and_then(Value::as_str) != Some(self.config.issuer.as_str()) {
             return Err(misconfigured("it is of another issuer"));
         }
-        let token_endpoint = self.endpoint(document, "token_endpoint")?;
+        let token_endpoint = self.aliased(document, "token_endpoint")?;
         let token_endpoint = token_endpoint.ok_or_else(|| misconfigured("it has no token_endpoint"))?;
-        let introspection_endpoint = self.endpoint(document, "introspection_endpoint")?;
+        let introspection_endpoint = self.aliased(document, "introspection_endpoint")?;
         let jwks_uri = self.endpoint(document, "jwks_uri")?;
         Ok(Metadata {
-            token_endpoint: uri("token_endpoint", &token_endpoint)?,
+            token_endpoint: Endpoint::new("token_endpoint", token_endpoint)?,
             introspection_endpoint: introspection_endpoint
-                .map(|url| uri("introspection_endpoint", &url))
+                .map(|url| Endpoint::new("introspection_endpoint", url))
                 .transpose()?,
             keys: self.keys(jwks_uri.as_ref())?,
             jwks_uri,
@@ -188,6 +204,16 @@ impl DiscoveryInner {
         }
         let location = Location::JwksUri(jwks_uri.clone());
         Ok(KeySource::Remote(RemoteKeySet::new(RemoteConfig { location, ..fetched_as.as_ref().clone() })))
+    }
+
+    /// Returns an endpoint of the metadata, if present: with a client certificate the alias for it (RFC
+    /// 8705 §5).
+    fn aliased(&self, document: &Map<String, Value>, name: &str) -> Result<Option<Url>, ExchangeError> {
+        let aliases = document.get("mtls_endpoint_aliases").and_then(Value::as_object);
+        match aliases.filter(|aliases| self.config.has_certificate && aliases.contains_key(name)) {
+            Some(aliases) => self.endpoint(aliases, name),
+            None => self.endpoint(document, name),
+        }
     }
 
     /// Returns an endpoint of the metadata, if present. It must be a URL that the agent may call.

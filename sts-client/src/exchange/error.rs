@@ -86,7 +86,7 @@ pub enum Outage {
     /// issuer, are unreachable. The report concerns this request only, so the breaker does not
     /// count it. Otherwise the outage of one issuer would give the users of all issuers a weaker
     /// credential.
-    #[error("cannot tell now")]
+    #[error("no decision is possible now")]
     Reported {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,

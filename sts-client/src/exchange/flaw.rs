@@ -15,6 +15,12 @@ pub(super) enum Flaw {
     Json(JsonError),
     #[error("{0} is absent or not what it must be")]
     Member(&'static str),
+    #[error("token_type is not DPoP, and a proof was sent: the token is not bound to the key of this agent")]
+    NotBound,
+    #[error("token_type is DPoP, and no proof was sent")]
+    Bound,
+    #[error("cnf is not the key, or not the client certificate, of this agent")]
+    Confirmation,
     #[error("not an accepted token: {0}")]
     Token(ParseError),
     #[error("typ is not at+jwt")]
@@ -33,7 +39,7 @@ pub(super) enum Flaw {
     Audience(Arc<str>),
     #[error("client_id is another agent's")]
     ClientId,
-    #[error("act is not this agent upon the chain of before")]
+    #[error("act is not this agent on top of the former chain")]
     Act,
     #[error("act is present in a token of a service account")]
     Delegated,

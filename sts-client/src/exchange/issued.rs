@@ -6,6 +6,8 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use sts_protocol::{Scope, Tenant};
 
+use crate::possession::TokenHeader;
+
 /// A verified token that the STS issued for one target. Debug does not show it.
 ///
 /// ```
@@ -19,17 +21,26 @@ use sts_protocol::{Scope, Tenant};
 /// ```
 #[derive(Clone)]
 pub struct IssuedToken {
-    pub(super) authorization: HeaderValue,
+    pub(super) header: TokenHeader,
     pub(super) expires_at: Timestamp,
     pub(super) scope: Scope,
     pub(super) tenant_ids: Option<Vec<Tenant>>,
 }
 
 impl IssuedToken {
-    /// Returns `Bearer …`, marked as sensitive.
+    /// Returns the `Authorization` of a call with this token, marked as sensitive: `Bearer …`, or
+    /// `DPoP …` for a token that is bound to the key of the agent ([`StsBuilder::dpop`]). A call
+    /// with a bound token also needs a proof, which [`Propagator::apply_as`] makes.
+    ///
+    /// [`StsBuilder::dpop`]: super::StsBuilder::dpop
+    /// [`Propagator::apply_as`]: crate::Propagator::apply_as
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
-        self.authorization.clone()
+        self.header.authorization().clone()
+    }
+
+    pub(crate) fn header(&self) -> &TokenHeader {
+        &self.header
     }
 
     /// Returns the time at which it expires: its `exp`, or the time that `expires_in` gives, if

@@ -32,7 +32,7 @@ mod verify;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::Method;
 use serde_json::{Map, Value};
 use sts_jose::{Clock, Entropy};
 use tracing::Instrument as _;
@@ -44,14 +44,15 @@ pub use issued::IssuedToken;
 use self::answer::TokenAnswer;
 use self::breaker::{Breaker, Verdict};
 use self::budget::RetryBudget;
-use self::discovery::Discovery;
-use self::recent_answers::RecentAnswers;
+use self::discovery::{Discovery, Endpoint};
+use self::recent_answers::{CredentialId, RecentAnswers};
 use self::request::Post;
 use self::retry::Policy;
 use self::verify::Expected;
 use crate::call::{Caller, CorrelationId, Route};
 use crate::credentials::Credentials;
-use crate::net::Transport;
+use crate::net::{FollowedClient, Transport, TransportError};
+use crate::possession::{DPOP, NoProof, Proof, Prover};
 
 /// A client of a security token service, for one agent. Cloning is cheap and shares connections,
 /// metadata, keys and the breaker.
@@ -76,6 +77,10 @@ struct StsInner {
     budget: RetryBudget,
     recent_answers: RecentAnswers,
     transport: Arc<dyn Transport>,
+    /// The key to which tokens are bound, if they are.
+    prover: Option<Prover>,
+    /// The client with a client certificate, if there is one.
+    certificate: Option<Arc<FollowedClient>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -135,6 +140,31 @@ impl Sts {
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.client_id
+    }
+
+    /// Returns the thumbprint of the key to which tokens are bound ([`StsBuilder::dpop`]): their
+    /// `cnf.jkt`. Returns `None` if tokens are bearer tokens.
+    ///
+    /// ```
+    /// # use sts_client::{Credentials, Sts};
+    /// let secret = Credentials::ClientSecret("secret".into());
+    /// let sts = Sts::builder("https://sts.example.com", "coordinator", secret).dpop().build()?;
+    /// assert_eq!(sts.dpop_thumbprint().unwrap().len(), 43);
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn dpop_thumbprint(&self) -> Option<&str> {
+        self.0.prover.as_ref().map(Prover::jkt)
+    }
+
+    /// Returns the key to which the tokens for a route are bound.
+    pub(crate) fn prover_for(&self, route: &Route) -> Option<&Prover> {
+        self.0.prover_for(route)
+    }
+
+    /// Keeps the nonce that a target has given in an answer.
+    pub(crate) fn prover(&self) -> Option<&Prover> {
+        self.0.prover.as_ref()
     }
 
     /// Exchanges the user's token for a token that is valid at the route's target.
@@ -233,15 +263,27 @@ impl StsInner {
     /// Makes one attempt to get a token.
     async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
-        let body = self.post(&metadata.token_endpoint, post).await?;
+        let prover = self.prover_for(route);
+        let body = self.post(&metadata.token_endpoint, post, prover).await?;
         let read = match subject {
             Some(_) => TokenAnswer::of_exchange(&body),
             None => TokenAnswer::of_client_credentials(&body),
         };
         let answer = read.map_err(|flaw| answer::refused(&flaw))?;
-        let expected =
-            Expected { issuer: &self.issuer, client_id: &self.client_id, route, subject, now: self.clock.now() };
+        let expected = Expected {
+            issuer: &self.issuer,
+            client_id: &self.client_id,
+            route,
+            subject,
+            prover,
+            certificate: self.certificate.as_ref().map(|certificate| certificate.x5t_s256()),
+            now: self.clock.now(),
+        };
         verify::verify(answer, &metadata.keys, &expected).await
+    }
+
+    fn prover_for(&self, route: &Route) -> Option<&Prover> {
+        self.prover.as_ref().filter(|_| !route.bearer_only)
     }
 
     /// Makes one attempt to introspect a token.
@@ -250,23 +292,54 @@ impl StsInner {
         let endpoint = metadata.introspection_endpoint.as_ref().ok_or_else(|| ExchangeError::Misconfigured {
             what: "the sts introspects no tokens: its metadata has no introspection_endpoint".to_owned(),
         })?;
-        let body = self.post(endpoint, post).await?;
+        let body = self.post(endpoint, post, None).await?;
         answer::active(&body).map_err(|flaw| answer::refused(&flaw))
     }
 
-    /// Sends a form with new client authentication.
-    async fn post(&self, endpoint: &Uri, post: &Post) -> Result<Map<String, Value>, ExchangeError> {
+    /// Sends a form with new client authentication and, for a bound token, a new proof. Sends both
+    /// once more if the STS wants another nonce in the proof (RFC 9449 §8).
+    async fn post(
+        &self,
+        endpoint: &Endpoint,
+        post: &Post,
+        prover: Option<&Prover>,
+    ) -> Result<Map<String, Value>, ExchangeError> {
+        let proof = prove(endpoint, prover)?;
+        let (mut outcome, mut credential) = self.send(endpoint, post, proof.as_ref()).await?;
+        if let (Some(prover), Some(proof), Ok(response)) = (prover, &proof, &outcome) {
+            prover.learn_nonce(&endpoint.url, response.headers());
+            let has_another = prover.newest_nonce(&endpoint.url).is_some_and(|nonce| proof.nonce != Some(nonce));
+            if has_another && answer::wants_nonce(response) {
+                let proof = prover.prove(&Method::POST, &endpoint.url, None).map_err(|error| unproven(&error))?;
+                (outcome, credential) = self.send(endpoint, post, Some(&proof)).await?;
+                if let Ok(response) = &outcome {
+                    prover.learn_nonce(&endpoint.url, response.headers());
+                }
+            }
+        }
+        let now = self.clock.now();
+        answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(failure, credential, now))
+    }
+
+    /// Sends a form once. Returns the answer, and the credential that was used.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        post: &Post,
+        proof: Option<&Proof>,
+    ) -> Result<(Result<http::Response<Vec<u8>>, TransportError>, CredentialId), ExchangeError> {
         // Another call may have received this answer since this call started.
         self.recent_answers.check_load(self.clock.now())?;
         let (post, credential) = client_auth::prove(self, post.clone()).await?;
         self.recent_answers.check_credential(&credential, self.clock.now())?;
         let mut request = http::Request::new(post.form.into_bytes());
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = endpoint.clone();
+        *request.uri_mut() = endpoint.uri.clone();
         *request.headers_mut() = post.headers;
-        let outcome = self.transport.send(request).await;
-        let now = self.clock.now();
-        answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(failure, credential, now))
+        if let Some(proof) = proof {
+            request.headers_mut().insert(DPOP, proof.header.clone());
+        }
+        Ok((self.transport.send(request).await, credential))
     }
 
     /// Makes the attempts of one call, unless the breaker is open, and records the result.
@@ -323,6 +396,15 @@ impl fmt::Debug for Sts {
             .field("client_id", &self.0.client_id)
             .finish_non_exhaustive()
     }
+}
+
+fn prove(endpoint: &Endpoint, prover: Option<&Prover>) -> Result<Option<Proof>, ExchangeError> {
+    let proof = prover.map(|prover| prover.prove(&Method::POST, &endpoint.url, None)).transpose();
+    proof.map_err(|error| unproven(&error))
+}
+
+fn unproven(error: &NoProof) -> ExchangeError {
+    ExchangeError::Misconfigured { what: format!("no proof of possession for the sts: {error}") }
 }
 
 fn target(route: &Route) -> Option<&str> {

@@ -1,9 +1,11 @@
 //! The checks of an issued token: it must match the request.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use sts_jose::{KeyLookupError, KeySource, KeyVerifyError, Slot, UnverifiedToken};
+use sts_jose::{Claims, KeyLookupError, KeySource, KeyVerifyError, Slot, UnverifiedToken};
 use sts_protocol::{AccessTokenClaims, Act};
 
 use super::answer::{TokenAnswer, refused};
@@ -11,7 +13,7 @@ use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
 use super::issued::IssuedToken;
 use crate::call::{Caller, Route};
-use crate::net::bearer;
+use crate::possession::{Prover, TokenHeader};
 
 /// The longest audience that an error repeats, in characters.
 const MAX_AUDIENCE_CHARS: usize = 256;
@@ -23,6 +25,10 @@ pub(super) struct Expected<'a> {
     pub(super) route: &'a Route,
     /// The user whose token was exchanged; `None` for a service account's token.
     pub(super) subject: Option<&'a Caller>,
+    /// The key to which the token must be bound; `None` for a bearer token.
+    pub(super) prover: Option<&'a Prover>,
+    /// The thumbprint of the client certificate, to which the token may be bound.
+    pub(super) certificate: Option<Arc<str>>,
     /// The time at which the answer arrived.
     pub(super) now: Timestamp,
 }
@@ -34,7 +40,8 @@ pub(super) async fn verify(
     expected: &Expected<'_>,
 ) -> Result<IssuedToken, ExchangeError> {
     let token = answer.access_token.expose_secret();
-    let unverified = parse(token, expected).map_err(|flaw| refused(&flaw))?;
+    let unverified = check_type(&answer, expected).and_then(|()| parse(token, expected));
+    let unverified = unverified.map_err(|flaw| refused(&flaw))?;
     let verified = keys.verify(unverified, None).await.map_err(|error| match error {
         KeyVerifyError::Lookup(KeyLookupError::Unknown | KeyLookupError::Unusable) => refused(&Flaw::UnknownKey),
         KeyVerifyError::Lookup(KeyLookupError::Unavailable(cause)) if cause.status() == Some(429) => {
@@ -47,14 +54,47 @@ pub(super) async fn verify(
     let claims = serde_json::from_value::<AccessTokenClaims>(Value::Object(verified.claims().as_map().clone()));
     // The cause is dropped, because it quotes claims.
     let Ok(claims) = claims else { return Err(refused(&Flaw::Claims)) };
-    check(&claims, exp, expected).map_err(|flaw| refused(&flaw))?;
+    check_confirmation(verified.claims(), expected)
+        .and_then(|()| check(&claims, exp, expected))
+        .map_err(|flaw| refused(&flaw))?;
     if answer.scope.is_some_and(|scope| scope != claims.scope) {
         return Err(refused(&Flaw::ScopeMismatch));
     }
-    let authorization = bearer::authorization(token).ok_or_else(|| refused(&Flaw::Member("access_token")))?;
+    let header = match expected.prover {
+        Some(prover) => TokenHeader::bound(token, prover),
+        None => TokenHeader::bearer(token),
+    };
+    let header = header.ok_or_else(|| refused(&Flaw::Member("access_token")))?;
     let said = expected.now.checked_add(answer.expires_in).unwrap_or(exp);
     let tenant_ids = expected.subject.is_none().then(|| claims.tenant_ids.unwrap_or_default());
-    Ok(IssuedToken { authorization, expires_at: exp.min(said), scope: claims.scope, tenant_ids })
+    Ok(IssuedToken { header, expires_at: exp.min(said), scope: claims.scope, tenant_ids })
+}
+
+/// Checks that the token is used as the request asked for. A token that is not bound although a
+/// proof was sent is discarded (RFC 9449 §5).
+fn check_type(answer: &TokenAnswer, expected: &Expected<'_>) -> Result<(), Flaw> {
+    match (expected.prover, answer.is_bound) {
+        (Some(_), true) | (None, false) => Ok(()),
+        (Some(_), false) => Err(Flaw::NotBound),
+        (None, true) => Err(Flaw::Bound),
+    }
+}
+
+/// Checks that the token is bound to keys of this agent alone, and to the key of its proof if it sent
+/// one.
+fn check_confirmation(claims: &Claims, expected: &Expected<'_>) -> Result<(), Flaw> {
+    let jkt = expected.prover.map(Prover::jkt);
+    let Some(cnf) = claims.get("cnf") else {
+        return if jkt.is_none() { Ok(()) } else { Err(Flaw::Confirmation) };
+    };
+    let members = cnf.as_object().filter(|members| !members.is_empty()).ok_or(Flaw::Confirmation)?;
+    let is_own = |(name, thumbprint): (&String, &Value)| match name.as_str() {
+        "jkt" => thumbprint.as_str() == jkt && jkt.is_some(),
+        "x5t#S256" => thumbprint.as_str() == expected.certificate.as_deref() && expected.certificate.is_some(),
+        _ => false,
+    };
+    let has_key = jkt.is_none() || members.contains_key("jkt");
+    if has_key && members.iter().all(is_own) { Ok(()) } else { Err(Flaw::Confirmation) }
 }
 
 fn parse<'t>(token: &'t str, expected: &Expected<'_>) -> Result<UnverifiedToken<'t>, Flaw> {

@@ -217,9 +217,7 @@ impl Settings {
         R: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let Some(caller) = request.extensions().get::<Caller>().cloned() else {
-            tracing::error!(
-                "no verifier's layer stands before the idempotency layer: requests with a key are not served"
-            );
+            tracing::error!("no verifier layer runs before the idempotency layer: requests with a key are rejected");
             return Err(Halted::error("MISCONFIGURED", "this agent is not set up for the call"));
         };
         let (parts, body) = request.into_parts();

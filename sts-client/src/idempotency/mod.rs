@@ -185,7 +185,7 @@ pub enum NotRun {
     #[error("the idempotency key was used with another body")]
     Conflict,
     /// The work is in progress. It did not run again.
-    #[error("the work is going on")]
+    #[error("the work is in progress")]
     InFlight {
         /// The time after which the client should retry.
         retry_after: Duration,
@@ -313,7 +313,7 @@ impl From<NotRun> for Halted {
                 Self::conflict("IDEMPOTENCY_KEY_REUSED", "the idempotency key was used with another body", None)
             }
             NotRun::InFlight { retry_after } => {
-                let message = "an operation with this idempotency key is going on";
+                let message = "an operation with this idempotency key is in progress";
                 Self::conflict("IDEMPOTENCY_IN_FLIGHT", message, Some(retry_after.min(MAX_RETRY_AFTER)))
             }
             NotRun::Unavailable(_) => Self::failed_dependency(

@@ -4,17 +4,25 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use secrecy::SecretSlice;
 use sts_jose::{Clock, Egress, Entropy, SystemClock, SystemEntropy, check_url};
 use sts_protocol::{Scope, ScopeToken, Tenant};
 use url::Url;
 
+use super::binding::Bindings;
+use super::certificate::TrustedProxies;
+use super::dpop::{self, Dpop};
 use super::introspected::Introspected;
 use super::issuer::{Dialect, Issuer};
 use super::metadata::ProtectedResource;
+use super::nonces::OwnNonces;
 use super::refusal_log::RefusalLog;
 use super::subject_prefixes::SubjectPrefixes;
+use super::tickets::Tickets;
 use super::{Verifier, VerifierInner};
 use crate::build_error::BuildError;
+use crate::call::Challenges;
+use crate::dedup::{DedupStore, MemoryDedupStore, MemoryLimits};
 use crate::events::EventSinks;
 use crate::exchange::Sts;
 
@@ -32,6 +40,11 @@ pub struct VerifierBuilder {
     service_accounts: Vec<ServiceAccountEntry>,
     resource: Option<Url>,
     introspection: Option<Sts>,
+    public_url: Option<Url>,
+    is_dpop_required: bool,
+    dpop_nonce_secret: Option<SecretSlice<u8>>,
+    replays: Option<Arc<dyn DedupStore>>,
+    trusted_proxies: Vec<String>,
     egress: Egress,
     sinks: EventSinks,
     clock: Arc<dyn Clock>,
@@ -54,6 +67,11 @@ impl VerifierBuilder {
             service_accounts: Vec::new(),
             resource: None,
             introspection: None,
+            public_url: None,
+            is_dpop_required: false,
+            dpop_nonce_secret: None,
+            replays: None,
+            trusted_proxies: Vec::new(),
             egress: Egress::default(),
             sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
@@ -131,6 +149,85 @@ impl VerifierBuilder {
         self
     }
 
+    /// Sets the URL at which callers reach the root of this agent, and accepts tokens that are bound to
+    /// a key (DPoP, RFC 9449): the proof of a request must name this URL with the path of the request
+    /// behind it. Behind a proxy it is the URL of the proxy. Must be an http(s) URL without query and
+    /// fragment.
+    ///
+    /// ```
+    /// # use sts_client::Verifier;
+    /// let builder = Verifier::builder(["inventory-agent"]).public_url("https://inventory.shop.example/".parse().unwrap());
+    /// ```
+    #[must_use]
+    pub fn public_url(mut self, url: Url) -> Self {
+        self.public_url = Some(url);
+        self
+    }
+
+    /// Refuses bearer tokens: every token must be bound to a key, and every request must prove it.
+    /// Needs [`Self::public_url`].
+    ///
+    /// ```
+    /// # use sts_client::Verifier;
+    /// let url = "https://inventory.shop.example/".parse().unwrap();
+    /// let builder = Verifier::builder(["inventory-agent"]).public_url(url).require_dpop();
+    /// ```
+    #[must_use]
+    pub fn require_dpop(mut self) -> Self {
+        self.is_dpop_required = true;
+        self
+    }
+
+    /// Demands a nonce of this agent in each proof (RFC 9449 §9), so that no proof can be made in
+    /// advance. The nonces are made of this secret of 32 bytes or more, and change each minute. All
+    /// replicas need the same secret. Needs [`Self::public_url`].
+    ///
+    /// ```
+    /// # use sts_client::{Entropy as _, SystemEntropy, Verifier, secrecy::SecretSlice};
+    /// let mut secret = vec![0; 32];
+    /// SystemEntropy.fill(&mut secret);
+    /// let url = "https://inventory.shop.example/".parse().unwrap();
+    /// let builder = Verifier::builder(["inventory-agent"]).public_url(url).dpop_nonce_secret(SecretSlice::from(secret));
+    /// ```
+    #[must_use]
+    pub fn dpop_nonce_secret(mut self, secret: SecretSlice<u8>) -> Self {
+        self.dpop_nonce_secret = Some(secret);
+        self
+    }
+
+    /// Sets the store in which the proofs of requests are spent. Default: the memory of this process.
+    /// Replicas need one that they share, or a proof can be replayed at another replica. Needs
+    /// [`Self::public_url`].
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sts_client::{Verifier, dedup::DedupStore};
+    /// fn shared(store: Arc<dyn DedupStore>) -> sts_client::inbound::VerifierBuilder {
+    ///     let url = "https://inventory.shop.example/".parse().unwrap();
+    ///     Verifier::builder(["inventory-agent"]).public_url(url).replays(store)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn replays(mut self, store: Arc<dyn DedupStore>) -> Self {
+        self.replays = Some(store);
+        self
+    }
+
+    /// Adds a proxy, or a network of proxies, whose `Client-Cert` header (RFC 9440) names the client
+    /// certificate of the caller. The proxy must remove this header from the requests that it
+    /// receives. The agent must know the address of its peer
+    /// ([`PeerConnection`](super::PeerConnection)).
+    ///
+    /// ```
+    /// # use sts_client::Verifier;
+    /// let builder = Verifier::builder(["inventory-agent"]).trusted_proxy("10.0.0.0/8");
+    /// ```
+    #[must_use]
+    pub fn trusted_proxy(mut self, network: impl Into<String>) -> Self {
+        self.trusted_proxies.push(network.into());
+        self
+    }
+
     /// Sets the proxies for fetching the keys of outside issuers; default none. The keys of an STS are
     /// fetched directly. [`Verifier::from_toml`] takes the proxies of the table `[http]`.
     ///
@@ -200,7 +297,9 @@ impl VerifierBuilder {
     /// - there is no issuer, an issuer appears twice, or the keys of an issuer may not be fetched;
     /// - a service account belongs to an STS or to an issuer that the verifier does not trust;
     /// - the resource is not an http(s) URL;
-    /// - the STS for introspection is not a trusted issuer.
+    /// - the STS for introspection is not a trusted issuer;
+    /// - the public URL is not an http(s) URL, or a setting that needs it is there without it;
+    /// - a trusted proxy is no address and no network.
     ///
     /// [`BuildError::Http`] if the HTTP client cannot be built.
     pub fn build(self) -> Result<Verifier, BuildError> {
@@ -214,18 +313,38 @@ impl VerifierBuilder {
             let is_it = |issuer: &Issuer| issuer.dialect == Dialect::Sts && issuer.issuer == sts.issuer();
             if !self.issuers.iter().any(is_it) {
                 let what =
-                    format!("tokens are to be introspected at {:?}, which is no STS of this verifier", sts.issuer());
+                    format!("introspection is configured for {:?}, which is not an STS of this verifier", sts.issuer());
                 return Err(BuildError::contradiction(what));
             }
         }
         let required: Scope = self.required.into_iter().collect();
+        let dpop = match self.public_url {
+            Some(url) => {
+                check_plain_url("public url", &url)?;
+                let nonces = self.dpop_nonce_secret.as_ref().map(OwnNonces::new).transpose()?;
+                let in_memory = || Arc::new(MemoryDedupStore::new(Arc::clone(&self.clock), MemoryLimits::default()));
+                let replays = self.replays.unwrap_or_else(|| in_memory());
+                Some(Dpop::new(&url, self.is_dpop_required, nonces, replays))
+            }
+            None if self.is_dpop_required || self.dpop_nonce_secret.is_some() || self.replays.is_some() => {
+                return Err(BuildError::contradiction(
+                    "proofs of possession name the url of this agent: set its public url (inbound.public_url in agent.toml)",
+                ));
+            }
+            None => None,
+        };
         let resource = match self.resource {
             None => None,
             Some(resource) => {
                 check_resource(&resource)?;
                 let issuers = self.issuers.iter().map(|issuer| issuer.issuer.as_str());
-                Some(ProtectedResource::new(resource, issuers, &required))
+                Some(ProtectedResource::new(resource, issuers, &required, dpop.as_ref()))
             }
+        };
+        let challenges = Challenges {
+            resource_metadata: resource.as_ref().map(ProtectedResource::metadata_url),
+            algs: dpop.as_ref().map(|_| dpop::algs()),
+            is_dpop_required: self.is_dpop_required,
         };
         let mut accounts = by_issuer(self.service_accounts, &self.issuers)?;
         let prefixes = SubjectPrefixes::of(&self.issuers)?;
@@ -247,6 +366,9 @@ impl VerifierBuilder {
             required,
             resource,
             introspection: self.introspection.map(Introspected::new),
+            bindings: Bindings { dpop, proxies: TrustedProxies::parse(&self.trusted_proxies)? },
+            challenges: Arc::new(challenges),
+            tickets: Tickets::default(),
             log: RefusalLog::default(),
             sinks: self.sinks,
             clock: self.clock,
@@ -264,7 +386,7 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
         let dialect = issuers.iter().find(|known| known.issuer == issuer).map(|known| known.dialect);
         let fault = match dialect {
             Some(Dialect::Outside) => None,
-            Some(Dialect::Sts) => Some("of an STS, whose tokens say themselves whose they are"),
+            Some(Dialect::Sts) => Some("of an STS, whose tokens name the service account themselves"),
             None => Some("of an issuer that is not trusted"),
         };
         if let Some(fault) = fault {
@@ -284,11 +406,20 @@ fn by_issuer(entries: Vec<ServiceAccountEntry>, issuers: &[Issuer]) -> Result<Se
 fn check_resource(resource: &Url) -> Result<(), BuildError> {
     let is_pattern = |segment: &str| segment.starts_with([':', '*']);
     let has_pattern = resource.path_segments().is_some_and(|mut segments| segments.any(is_pattern));
-    let has_more = resource.query().is_some() || resource.fragment().is_some();
-    if check_url(resource, true).is_err() || has_more || has_pattern {
+    if has_pattern {
         return Err(BuildError::contradiction(format!(
-            "the resource {:?} is no http(s) url without user, query, fragment, and segments that begin with ':' or '*'",
+            "the resource {:?} has a segment that begins with ':' or '*'",
             resource.origin().ascii_serialization()
+        )));
+    }
+    check_plain_url("resource", resource)
+}
+
+fn check_plain_url(what: &str, url: &Url) -> Result<(), BuildError> {
+    if check_url(url, true).is_err() || url.query().is_some() || url.fragment().is_some() {
+        return Err(BuildError::contradiction(format!(
+            "the {what} {:?} is no http(s) url without user, query and fragment",
+            url.origin().ascii_serialization()
         )));
     }
     Ok(())

@@ -5,6 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::refusal::Refusal;
+use crate::possession::DPOP_NONCE;
 
 const GRPC: &str = "application/grpc";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -31,6 +32,9 @@ pub(super) fn response<B: Default>(refusal: &Refusal, content_type: HeaderValue)
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(refusal.description()));
     if let Some(challenge) = refusal.www_authenticate() {
         headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(nonce) = refusal.dpop_nonce() {
+        headers.insert(DPOP_NONCE, nonce);
     }
     if let Some(seconds) = refusal.retry_after_seconds() {
         headers.insert(RETRY_AFTER, seconds.into());

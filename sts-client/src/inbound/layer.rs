@@ -3,14 +3,16 @@
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::introspected::TICKET;
+use super::tickets::TICKET;
 use super::{Presented, Verifier, grpc};
-use crate::call::{CallContext, Caller, CorrelationId, X_CORRELATION_ID};
+use crate::call::{CallContext, Caller, CorrelationId, Possession, Scheme, X_CORRELATION_ID};
 use crate::net::ResponseBody;
+use crate::possession::DPOP_NONCE;
 
 impl Verifier {
     /// Returns a layer that verifies every request before the service below receives it.
@@ -110,7 +112,7 @@ where
             let (mut parts, body) = request.into_parts();
             let propagated = verifier.propagated(&parts.headers);
             let correlation_id = propagated.correlation_id().clone();
-            let mut response = match verifier.verify_presented(Presented::Headers(&parts.headers), propagated).await {
+            let mut response = match verifier.verify_presented(Presented::Request(&parts), propagated).await {
                 Err(refusal) => match grpc::content_type(&parts.headers) {
                     Some(content_type) => grpc::response(&refusal, content_type),
                     None => refusal.to_response(),
@@ -119,10 +121,11 @@ where
                     let context = CallContext::from(&caller);
                     parts.headers.insert(X_CORRELATION_ID, correlation_id.header());
                     verifier.mark(&caller, &mut parts.headers);
+                    let nonce = verifier.next_nonce(&caller);
                     parts.extensions.insert(caller);
                     let request = Request::from_parts(parts, body);
                     let response = context.scope(async move { inner.call(request).await }).await?;
-                    response.map(ResponseBody::of_service)
+                    give(nonce, response.map(ResponseBody::of_service))
                 }
             };
             echo(&correlation_id, response.headers_mut());
@@ -132,15 +135,35 @@ where
 }
 
 impl Verifier {
-    /// Marks a verified request, so that a second verification does not introspect the token again.
+    /// Marks a verified request, so that a second verification neither introspects the token again
+    /// nor takes its proof for a replay.
     fn mark(&self, caller: &Caller, headers: &mut HeaderMap) {
         headers.remove(TICKET);
-        let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == caller.issuer());
-        let ticket = introspection.and_then(|introspection| {
-            introspection.ticket(caller.verified().digest, self.0.clock.now(), self.0.entropy.as_ref())
-        });
+        let is_introspected = self.0.introspection.as_ref().is_some_and(|sts| sts.issuer() == caller.issuer());
+        let possession = caller.possession();
+        if !is_introspected && *possession == Possession::Bearer {
+            return;
+        }
+        let (now, entropy) = (self.0.clock.now(), self.0.entropy.as_ref());
+        let ticket = self.0.tickets.issue(caller.verified().digest, possession, now, entropy);
         headers.extend(ticket.map(|ticket| (TICKET, ticket)));
     }
+
+    /// Returns the nonce for the next proof of a caller, if it sends proofs and they need one.
+    fn next_nonce(&self, caller: &Caller) -> Option<HeaderValue> {
+        let dpop = self.0.bindings.dpop.as_ref().filter(|_| caller.possession().scheme() == Scheme::Dpop)?;
+        HeaderValue::try_from(dpop.newest_nonce(self.0.clock.now())?).ok()
+    }
+}
+
+/// Gives a nonce with a response, so that the caller need not be refused for it. Such a response must
+/// not be cached (RFC 9449 §8.2).
+fn give<B>(nonce: Option<HeaderValue>, mut response: Response<B>) -> Response<B> {
+    if let Some(nonce) = nonce {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 /// Adds the correlation id to a response, unless the service has already set it.

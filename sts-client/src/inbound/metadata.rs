@@ -8,6 +8,7 @@ use sts_protocol::Scope;
 use url::Url;
 
 use super::Verifier;
+use super::dpop::{ALGORITHMS, Dpop};
 
 /// The path component between the host and the path of a resource (RFC 9728 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -39,6 +40,12 @@ pub struct ResourceMetadata {
     pub scopes_supported: Vec<String>,
     /// The methods for sending a token: only the header.
     pub bearer_methods_supported: Vec<String>,
+    /// The algorithms of accepted proofs (RFC 9449). Empty if proofs are not accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dpop_signing_alg_values_supported: Vec<String>,
+    /// True if every token must be bound to a key (RFC 9449). Omitted if false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dpop_bound_access_tokens_required: bool,
 }
 
 impl ResourceMetadata {
@@ -114,12 +121,23 @@ pub(super) struct ProtectedResource {
 impl ProtectedResource {
     /// Builds the metadata. The caller has checked that `resource` is an http(s) URL without query
     /// and fragment.
-    pub(super) fn new<'a>(resource: Url, issuers: impl Iterator<Item = &'a str>, required: &Scope) -> Self {
+    pub(super) fn new<'a>(
+        resource: Url,
+        issuers: impl Iterator<Item = &'a str>,
+        required: &Scope,
+        dpop: Option<&Dpop>,
+    ) -> Self {
         let is_url = |issuer: &&str| Url::parse(issuer).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
         let metadata = ResourceMetadata {
             authorization_servers: issuers.filter(is_url).map(str::to_owned).collect(),
             scopes_supported: required.iter().map(ToString::to_string).collect(),
             bearer_methods_supported: vec!["header".to_owned()],
+            dpop_signing_alg_values_supported: dpop
+                .iter()
+                .flat_map(|_| ALGORITHMS)
+                .map(|alg| alg.to_string())
+                .collect(),
+            dpop_bound_access_tokens_required: dpop.is_some_and(|dpop| dpop.is_required),
             resource,
         };
         let mut url = metadata.resource.clone();
@@ -146,7 +164,8 @@ mod tests {
             ("https://a.example/a%7Bb/c/", "https://a.example/.well-known/oauth-protected-resource/a%7Bb/c/"),
         ] {
             let issuers = ["https://sts.example", "spiffe://a.example"];
-            let resource = ProtectedResource::new(resource.parse().unwrap(), issuers.into_iter(), &Scope::default());
+            let resource =
+                ProtectedResource::new(resource.parse().unwrap(), issuers.into_iter(), &Scope::default(), None);
             assert_eq!(&*resource.metadata_url(), url);
             assert_eq!(resource.metadata.authorization_servers, ["https://sts.example"]);
         }

@@ -1,12 +1,15 @@
 //! Verification of inbound tokens.
 //!
 //! What lives here: from the headers of a request to a [`Caller`] or a [`Refusal`]. `builder` and `issuer` set a
-//! [`Verifier`] up; `headers` reads a request; `introspected` asks the STS; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
-//! for which tenant the call is; `subject_prefixes` keeps the names of issuers apart; `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
+//! [`Verifier`] up; `headers` reads a request; `binding` checks that the caller holds the keys of a bound token, with `dpop`, `nonces` and `certificate`; `introspected` asks the STS; `tickets` marks what the layer has verified; `own` reads the tokens of an STS, `outside` those of all other issuers; `tenant` settles
+//! for which tenant the call is; `subject_prefixes` keeps the names of issuers apart; `why` is the causes of refusals, `refusal` is the only place that makes statuses and bodies, `grpc` puts them into the form of gRPC, and `refusal_log` says to the operator why; `metadata` says who is believed (RFC 9728);
 //! `layer` guards a tower service. What must never: what an agent then does for a caller, and any call to others but for keys and
 //! introspection. Another kind of token is a file beside `own` and an arm in [`Verifier::verify`].
 
+mod binding;
 mod builder;
+mod certificate;
+mod dpop;
 #[cfg(feature = "tower")]
 mod grpc;
 mod headers;
@@ -15,19 +18,24 @@ mod issuer;
 #[cfg(feature = "tower")]
 mod layer;
 mod metadata;
+mod nonces;
 mod outside;
 mod own;
 mod refusal;
 mod refusal_log;
+mod requirements;
 mod subject_prefixes;
 mod tenant;
+mod tickets;
 mod trusted_issuer;
 mod values;
+mod why;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use sts_jose::{
     Claims, Clock, Entropy, IssuerName, KeyLookupError, KeyVerifyError, TrustDomain, UnverifiedToken, VerifiedToken,
@@ -36,6 +44,7 @@ use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
 pub use builder::VerifierBuilder;
+pub use certificate::PeerConnection;
 pub(crate) use issuer::Keys;
 pub use issuer::{Issuer, Selectors};
 #[cfg(feature = "tower")]
@@ -43,17 +52,20 @@ pub use layer::{VerifierLayer, VerifierService};
 pub use metadata::ResourceMetadata;
 pub use refusal::Refusal;
 
-use self::introspected::{Introspected, TICKET};
+use self::binding::{Bindings, Held};
+use self::introspected::Introspected;
 use self::metadata::ProtectedResource;
-use self::refusal::Why;
 use self::refusal_log::{RefusalLog, Wanted};
 use self::subject_prefixes::SubjectPrefixes;
 use self::tenant::Tenants;
+use self::tickets::{TICKET, Tickets};
 use self::trusted_issuer::{Reading, TrustedIssuer};
-use crate::call::{Caller, CorrelationId, PropagatedHeaders, Verified};
+use self::why::Why;
+use crate::call::{Caller, Challenges, CorrelationId, PropagatedHeaders, Scheme, Verified};
+use crate::dedup::CallerKey;
 use crate::events::{Boundary, BoundaryOutcome, Event, EventSinks, EventSubject, Guard, Reference};
 
-/// Verifies the bearer tokens of inbound requests. Cloning is cheap and shares the key sets.
+/// Verifies the tokens of inbound requests. Cloning is cheap and shares the key sets.
 ///
 /// ```
 /// use sts_client::inbound::{Issuer, Verifier};
@@ -77,6 +89,9 @@ struct VerifierInner {
     required: Scope,
     resource: Option<ProtectedResource>,
     introspection: Option<Introspected>,
+    bindings: Bindings,
+    challenges: Arc<Challenges>,
+    tickets: Tickets,
     log: RefusalLog,
     sinks: EventSinks,
     clock: Arc<dyn Clock>,
@@ -97,30 +112,44 @@ struct Named {
 /// The form in which a token was presented.
 #[derive(Clone, Copy)]
 enum Presented<'a> {
+    Request(&'a Parts),
     Headers(&'a HeaderMap),
     Alone { token: &'a str, tenant: Option<&'a Tenant> },
 }
 
 impl<'a> Presented<'a> {
-    fn token(self) -> Result<&'a str, Why> {
+    fn headers(self) -> Option<&'a HeaderMap> {
         match self {
-            Self::Headers(headers) => headers::bearer_token(headers),
-            Self::Alone { token, .. } => Ok(token),
+            Self::Request(request) => Some(&request.headers),
+            Self::Headers(headers) => Some(headers),
+            Self::Alone { .. } => None,
         }
     }
 
-    /// Returns the header value that marks a request which the layer has already introspected.
-    fn ticket(self) -> Option<&'a HeaderValue> {
+    fn token(self) -> Result<(Scheme, &'a str), Why> {
         match self {
-            Self::Headers(headers) => headers.get(TICKET),
-            Self::Alone { .. } => None,
+            Self::Request(Parts { headers, .. }) | Self::Headers(headers) => headers::token(headers),
+            Self::Alone { token, .. } => Ok((Scheme::Bearer, token)),
         }
+    }
+
+    /// Returns the request, whose method and URL a proof must name.
+    fn request(self) -> Option<&'a Parts> {
+        match self {
+            Self::Request(request) => Some(request),
+            Self::Headers(_) | Self::Alone { .. } => None,
+        }
+    }
+
+    /// Returns the header value that marks a request which the layer has already verified.
+    fn ticket(self) -> Option<&'a HeaderValue> {
+        self.headers()?.get(TICKET)
     }
 
     /// Returns the tenant that the caller names.
     fn tenant(self) -> Result<Option<Tenant>, Why> {
         match self {
-            Self::Headers(headers) => headers::tenant(headers),
+            Self::Request(Parts { headers, .. }) | Self::Headers(headers) => headers::tenant(headers),
             Self::Alone { tenant, .. } => Ok(tenant.cloned()),
         }
     }
@@ -139,6 +168,9 @@ impl Verifier {
 
     /// Verifies the single bearer token of a request. Refuses the request if `X-Tenant-ID` names a
     /// tenant that the caller may not use.
+    ///
+    /// A bound token needs more of the request than its headers: use [`Self::verify_request`]. The
+    /// headers of a request that [`Self::layer`] has just verified are accepted.
     ///
     /// Costs a public-key operation, a fetch of keys if they are not cached, and a request to the
     /// STS if the verifier introspects.
@@ -160,6 +192,27 @@ impl Verifier {
     /// See [`Refusal`].
     pub async fn verify(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         self.verify_presented(Presented::Headers(headers), self.propagated(headers)).await
+    }
+
+    /// Verifies the single token of a request, and for a bound token that the caller holds its key: by
+    /// the proof in the header `DPoP` (RFC 9449 §7), or by the client certificate of the
+    /// [`PeerConnection`] in the extensions (RFC 8705 §3). Does all that [`Self::verify`] does, and
+    /// spends the proof in the deduplication store.
+    ///
+    /// The path of the request must be what follows the public URL of the agent
+    /// ([`VerifierBuilder::public_url`]).
+    ///
+    /// ```
+    /// # use sts_client::{Verifier, http::request::Parts};
+    /// async fn name(verifier: &Verifier, request: &Parts) -> Option<String> {
+    ///     Some(verifier.verify_request(request).await.ok()?.subject().sub.clone())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn verify_request(&self, request: &Parts) -> Result<Caller, Refusal> {
+        self.verify_presented(Presented::Request(request), self.propagated(&request.headers)).await
     }
 
     /// Verifies a token that arrived without HTTP headers, for example in a queue message or in the
@@ -220,27 +273,37 @@ impl Verifier {
                 issuers: self.0.issuers.keys().map(String::as_str).collect(),
                 audiences: &self.0.audiences,
             };
-            let refused = (&why, presented.token().ok());
+            let presented = presented.token().ok();
+            let refused = (&why, presented.map(|(_, token)| token));
             self.0.log.write(refused, wanted, &correlation_id, self.0.clock.now());
-            Refusal::new(why, self.resource_metadata_url())
+            let scheme = presented.map_or(Scheme::Bearer, |(scheme, _)| scheme);
+            Refusal::new(why, Arc::clone(&self.0.challenges), scheme)
         })
     }
 
     async fn check(&self, presented: Presented<'_>, propagated: PropagatedHeaders) -> Result<Caller, Why> {
-        let text = presented.token()?;
+        let (scheme, text) = presented.token()?;
+        if scheme == Scheme::Dpop && self.0.bindings.dpop.is_none() {
+            return Err(Why::OtherScheme);
+        }
         let (issuer, token) = self.believe(text).await?;
         let claims = token.claims();
         if !issuer.allows_typ(token.header().typ.as_deref()) {
             return Err(Why::Typ);
         }
-        if claims.get("cnf").is_some() {
-            return Err(Why::Bound);
-        }
+        let now = self.0.clock.now();
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        let known = self.0.tickets.find(presented.ticket(), &sha256, now);
+        let is_known = known.is_some();
+        let Held { possession, proof } = match known {
+            Some(possession) => Held { possession, proof: None },
+            None => self.0.bindings.check((scheme, text), claims, presented.request(), now)?,
+        };
         let is_own = |aud: &str| self.0.audiences.iter().any(|own| own == aud);
         if !issuer.audience_claim.address(claims, is_own)? {
             return Err(Why::Audience);
         }
-        let now = self.0.clock.now();
         let times = claims.times(now).map_err(Why::Time)?;
         let iss = issuer.principal_iss(claims.string("iss")?.unwrap_or_default(), claims)?;
         // A principal of an issuer with an entry of its own comes by that entry alone.
@@ -263,12 +326,12 @@ impl Verifier {
         if !self.0.required.is_subset(&named.scope) {
             return Err(Why::ScopeMissing(self.0.required.clone()));
         }
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
         let introspection = self.0.introspection.as_ref().filter(|sts| sts.issuer() == issuer.issuer);
-        if let Some(introspection) = introspection {
-            let correlation_id = propagated.correlation_id();
-            introspection.check((text, &sha256), presented.ticket(), correlation_id, self.0.clock.now()).await?;
+        if let Some(introspection) = introspection.filter(|_| !is_known) {
+            introspection.check(text, propagated.correlation_id()).await?;
+        }
+        if let (Some(dpop), Some(proof)) = (&self.0.bindings.dpop, proof) {
+            dpop.spend(&proof, CallerKey::new([iss.as_str(), named.sub.as_str(), proof.jkt()])).await?;
         }
         Ok(Caller::new(Verified {
             token: text.into(),
@@ -285,7 +348,8 @@ impl Verifier {
             expires_at: times.exp,
             claims: claims.clone(),
             headers: propagated,
-            resource_metadata: self.resource_metadata_url(),
+            possession,
+            challenges: Arc::clone(&self.0.challenges),
         }))
     }
 
@@ -342,10 +406,6 @@ impl Verifier {
     fn named(&self, iss: &str, fits: impl Fn(&IssuerName) -> bool) -> Option<&TrustedIssuer> {
         let (_, own) = self.0.names.iter().find(|(name, _)| fits(name) && name.is(iss))?;
         self.0.issuers.get(own)
-    }
-
-    fn resource_metadata_url(&self) -> Option<Arc<str>> {
-        self.0.resource.as_ref().map(ProtectedResource::metadata_url)
     }
 
     fn is_sts(&self, issuer: &str) -> bool {

@@ -7,8 +7,8 @@ use serde_json::Value;
 use sts_jose::{ClaimSelectors, Claims, Times};
 use sts_protocol::{Act, SubjectId, Tenant, is_name};
 
-use super::refusal::Why;
 use super::tenant::Tenants;
+use super::why::Why;
 use super::{Named, values};
 
 /// The rules for reading the tokens of an issuer other than an STS.

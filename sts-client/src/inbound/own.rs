@@ -5,8 +5,8 @@ use sts_jose::Claims;
 use sts_protocol::{AccessTokenClaims, SubjectId, is_name};
 
 use super::Named;
-use super::refusal::Why;
 use super::tenant::Tenants;
+use super::why::Why;
 
 /// Reads the claims of a token that an STS has signed. A token with `act` belongs to a user; a
 /// token without `act` belongs to an agent.

@@ -7,26 +7,30 @@ use std::time::Duration;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
-use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
-use sts_protocol::{ActError, Scope, ScopeError, ScopeToken};
+use sts_jose::TimeError;
+use sts_jose::dpop::ProofError;
 
-use crate::call::{Caller, VerifiedTenant};
+use super::why::{Row, Why};
+use crate::call::{Challenges, Scheme};
 use crate::events::{Boundary, BoundaryOutcome};
 use crate::exchange::ExchangeError;
+use crate::possession::{DPOP_NONCE, USE_DPOP_NONCE};
 
 /// The default retry interval during an outage.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
-/// A refused request (RFC 6750 §3). Cloning is cheap.
+/// A refused request (RFC 6750 §3, RFC 9449 §7.1). Cloning is cheap.
 ///
 /// The response contains only a fixed text for each row of this table; the cause is for the log.
 /// Neither contains a token or the value of a claim.
 ///
 /// | status | `error` | when |
 /// |---|---|---|
-/// | 401 | – | no bearer token |
+/// | 401 | – | no token |
 /// | 400 | `invalid_request` | `Authorization` or `X-Tenant-ID` repeated or malformed |
-/// | 401 | `invalid_token` | the token is bad, expired, from an unknown issuer, or for another audience |
+/// | 401 | `invalid_token` | the token is bad, expired, from an unknown issuer, for another audience, or bound to a key that the caller does not prove |
+/// | 401 | `invalid_dpop_proof` | the proof of a bound token is missing, malformed, of another request, or was used before |
+/// | 401 | `use_dpop_nonce` | the proof needs the nonce in `DPoP-Nonce` |
 /// | 403 | `insufficient_scope` | the token lacks a scope, or the caller may not speak for the tenant |
 /// | 503 | `temporarily_unavailable` | the token cannot be verified now: the keys or the STS are unreachable |
 ///
@@ -42,131 +46,18 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 pub struct Refusal {
     #[source]
     why: Arc<Why>,
-    resource_metadata: Option<Arc<str>>,
-}
-
-/// The row of the table in [`Refusal`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Row {
-    Absent,
-    Request,
-    Token,
-    Scope,
-    Tenant,
-    Unavailable,
-}
-
-/// The cause of a refusal, for the log.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Why {
-    #[error("no authorization header")]
-    NoToken,
-    #[error("another scheme than bearer")]
-    OtherScheme,
-    #[error("several authorization headers")]
-    AuthorizationRepeated,
-    #[error("the authorization header contains no bearer token")]
-    AuthorizationMalformed,
-    #[error("the x-tenant-id header is repeated or malformed")]
-    TenantHeaderMalformed,
-    #[error("the token does not parse")]
-    Parse(#[source] ParseError),
-    #[error("a claim is malformed")]
-    Claim(#[from] ClaimError),
-    #[error("the claims are not those that an sts writes")]
-    Claims,
-    #[error("no iss")]
-    IssuerMissing,
-    #[error("an issuer that is not trusted")]
-    IssuerUnknown,
-    #[error("an algorithm that the issuer may not use")]
-    Algorithm,
-    #[error("the issuer has no such key")]
-    KeyUnknown,
-    #[error("the issuer publishes no usable key")]
-    KeysUnusable,
-    #[error("no key of the issuer signed the token")]
-    Signature(#[source] VerifyError),
-    #[error("typ is that of another kind of token")]
-    Typ,
-    #[error("the token is bound to a key (cnf), which is not honoured")]
-    Bound,
-    #[error("the token is for another audience")]
-    Audience,
-    #[error("the token is not valid now")]
-    Time(#[source] TimeError),
-    #[error("the token is older, or has a longer lifetime, than the issuer's max_token_age allows")]
-    TooOld,
-    #[error("sub is absent, empty, too long or contains control characters")]
-    Sub,
-    #[error("act is malformed")]
-    Act(#[source] ActError),
-    #[error("act claims an actor of the sts, which did not sign it")]
-    ActClaimsSts,
-    #[error("the tenant claim is absent or not one tenant")]
-    TenantClaim,
-    #[error("the issuer may not assert the tenant of the token")]
-    TenantOutside,
-    #[error("the scope claim is malformed")]
-    Scope(#[source] ScopeError),
-    #[error("the scope claim is neither a string nor an array of strings")]
-    ScopeType,
-    #[error("the token is both a user's and a service account's, or neither")]
-    Contradiction,
-    #[error("the sts reports that the token is inactive")]
-    Inactive,
-    #[error("the token lacks a scope that is required")]
-    ScopeMissing(Scope),
-    #[error("x-tenant-id is not the tenant of the token")]
-    TenantContradicted,
-    #[error("the service account may not speak for the tenant in x-tenant-id")]
-    TenantForbidden,
-    #[error("the token speaks for no tenant")]
-    TenantMissing,
-    #[error("the keys of the issuer cannot be fetched")]
-    KeysUnavailable(#[source] Arc<FetchError>),
-    #[error("the sts could not be asked if the token is active")]
-    Introspection(#[source] ExchangeError),
+    challenges: Arc<Challenges>,
+    /// The scheme that the request used.
+    scheme: Scheme,
 }
 
 impl Why {
-    fn row(&self) -> Row {
-        match self {
-            Self::NoToken | Self::OtherScheme => Row::Absent,
-            Self::AuthorizationRepeated | Self::AuthorizationMalformed | Self::TenantHeaderMalformed => Row::Request,
-            Self::Parse(_)
-            | Self::Claim(_)
-            | Self::Claims
-            | Self::IssuerMissing
-            | Self::IssuerUnknown
-            | Self::Algorithm
-            | Self::KeyUnknown
-            | Self::KeysUnusable
-            | Self::Signature(_)
-            | Self::Typ
-            | Self::Bound
-            | Self::Audience
-            | Self::Time(_)
-            | Self::TooOld
-            | Self::Sub
-            | Self::Act(_)
-            | Self::ActClaimsSts
-            | Self::TenantClaim
-            | Self::TenantOutside
-            | Self::Scope(_)
-            | Self::ScopeType
-            | Self::Contradiction
-            | Self::Inactive => Row::Token,
-            Self::ScopeMissing(_) => Row::Scope,
-            Self::TenantContradicted | Self::TenantForbidden | Self::TenantMissing => Row::Tenant,
-            Self::KeysUnavailable(_) | Self::Introspection(_) => Row::Unavailable,
-        }
-    }
-
     /// Returns the boundary at which the request was refused, and the outcome.
     pub(super) fn at(&self) -> (Boundary, BoundaryOutcome) {
         match self.row() {
-            Row::Absent | Row::Request | Row::Token => (Boundary::Identity, BoundaryOutcome::Refused(self.reason())),
+            Row::Absent | Row::Request | Row::Token | Row::Proof | Row::Nonce => {
+                (Boundary::Identity, BoundaryOutcome::Refused(self.reason()))
+            }
             Row::Scope | Row::Tenant => (Boundary::Authorization, BoundaryOutcome::Refused(self.reason())),
             Row::Unavailable => (Boundary::Identity, BoundaryOutcome::Unavailable(self.reason())),
         }
@@ -188,7 +79,19 @@ impl Why {
             Self::KeysUnusable => "keys_unusable",
             Self::Signature(_) => "signature",
             Self::Typ => "typ",
-            Self::Bound => "bound",
+            Self::Bound | Self::Confirmation => "bound",
+            Self::NotBound => "not_bound",
+            Self::DpopRequired => "dpop_required",
+            Self::Certificate => "certificate",
+            Self::ProofMissing => "proof_missing",
+            Self::ProofRepeated => "proof_repeated",
+            Self::ProofWithoutRequest => "proof_without_request",
+            Self::Proof(ProofError::Method | ProofError::Uri) | Self::ProofUrl(_) => "proof_of_another_request",
+            Self::Proof(ProofError::AccessToken | ProofError::OtherKey) => "proof_of_another_key",
+            Self::Proof(ProofError::TooOld | ProofError::IssuedInFuture) => "proof_time",
+            Self::Proof(_) => "proof_malformed",
+            Self::ProofNonce(_) => "proof_nonce",
+            Self::ProofReplayed => "proof_replayed",
             Self::Audience => "not_addressed",
             Self::Time(TimeError::ExpMissing) => "exp_missing",
             Self::Time(TimeError::Expired) => "expired",
@@ -207,6 +110,7 @@ impl Why {
             Self::TenantMissing => "tenant_missing",
             Self::KeysUnavailable(_) => "keys_unavailable",
             Self::Introspection(_) => "introspection_unavailable",
+            Self::ReplayStore(_) => "replay_store_unavailable",
         }
     }
 }
@@ -214,7 +118,7 @@ impl Why {
 impl Row {
     fn status(self) -> StatusCode {
         match self {
-            Self::Absent | Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Absent | Self::Token | Self::Proof | Self::Nonce => StatusCode::UNAUTHORIZED,
             Self::Request => StatusCode::BAD_REQUEST,
             Self::Scope | Self::Tenant => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -227,6 +131,8 @@ impl Row {
             Self::Absent => None,
             Self::Request => Some("invalid_request"),
             Self::Token => Some("invalid_token"),
+            Self::Proof => Some("invalid_dpop_proof"),
+            Self::Nonce => Some(USE_DPOP_NONCE),
             Self::Scope | Self::Tenant => Some("insufficient_scope"),
             Self::Unavailable => Some("temporarily_unavailable"),
         }
@@ -237,6 +143,10 @@ impl Row {
             Self::Absent => "a bearer token is required",
             Self::Request => "the Authorization or X-Tenant-ID header is repeated or malformed",
             Self::Token => "the token is malformed, expired, revoked, not trusted or not meant for this resource",
+            Self::Proof => {
+                "the DPoP proof is missing, malformed, too old, not for this request and token, or was used before"
+            }
+            Self::Nonce => "the DPoP proof must have the nonce of this answer",
             Self::Scope => "the token lacks a scope that is required",
             Self::Tenant => "the token does not speak for this tenant",
             Self::Unavailable => "the token cannot be verified at this time",
@@ -245,8 +155,8 @@ impl Row {
 }
 
 impl Refusal {
-    pub(super) fn new(why: Why, resource_metadata: Option<Arc<str>>) -> Self {
-        Self { why: Arc::new(why), resource_metadata }
+    pub(super) fn new(why: Why, challenges: Arc<Challenges>, scheme: Scheme) -> Self {
+        Self { why: Arc::new(why), challenges, scheme }
     }
 
     /// Returns the status of the response: 400, 401, 403 or 503.
@@ -288,8 +198,10 @@ impl Refusal {
         self.why.row().error()
     }
 
-    /// Returns the challenge (RFC 6750 §3). It names the resource metadata (RFC 9728 §5.1) if the
-    /// verifier has any. Returns `None` during an outage, because another token would not help.
+    /// Returns the challenges (RFC 6750 §3, RFC 9449 §7.1): one for each scheme that the agent accepts,
+    /// the scheme of the request first, with the error. They name the resource metadata (RFC 9728
+    /// §5.1) if the verifier has any. Returns `None` during an outage, because another token would not
+    /// help.
     ///
     /// ```
     /// # use sts_client::inbound::Refusal;
@@ -303,18 +215,40 @@ impl Refusal {
         if row == Row::Unavailable {
             return None;
         }
-        let mut parameters = Vec::new();
+        let mut reason = Vec::new();
         if let Some(error) = row.error() {
-            parameters.push(format!("error=\"{error}\", error_description=\"{}\"", row.description()));
+            reason.push(format!("error=\"{error}\", error_description=\"{}\"", row.description()));
         }
         if let Why::ScopeMissing(scope) = self.why.as_ref() {
             // A scope token contains no quotation mark and no backslash (RFC 6749 §3.3).
-            parameters.push(format!("scope=\"{scope}\""));
+            reason.push(format!("scope=\"{scope}\""));
         }
-        if let Some(url) = &self.resource_metadata {
-            parameters.push(format!("resource_metadata=\"{url}\""));
-        }
-        HeaderValue::from_str(format!("Bearer {}", parameters.join(", ")).trim_end()).ok()
+        let challenges = self.challenges.schemes(self.scheme).into_iter().map(|scheme| {
+            let mut parameters = std::mem::take(&mut reason);
+            if let (Scheme::Dpop, Some(algs)) = (scheme, &self.challenges.algs) {
+                parameters.push(format!("algs=\"{algs}\""));
+            }
+            if let Some(url) = &self.challenges.resource_metadata {
+                parameters.push(format!("resource_metadata=\"{url}\""));
+            }
+            format!("{} {}", scheme.as_str(), parameters.join(", ")).trim_end().to_owned()
+        });
+        HeaderValue::from_str(&challenges.collect::<Vec<_>>().join(", ")).ok()
+    }
+
+    /// Returns the nonce that the next proof must have, for the header `DPoP-Nonce` (RFC 9449 §9);
+    /// `None` unless [`Self::error`] is `use_dpop_nonce`.
+    ///
+    /// ```
+    /// # use sts_client::inbound::Refusal;
+    /// # fn answer(refusal: &Refusal) {
+    /// assert_eq!(refusal.dpop_nonce().is_some(), refusal.error() == Some("use_dpop_nonce"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn dpop_nonce(&self) -> Option<HeaderValue> {
+        let Why::ProofNonce(nonce) = self.why.as_ref() else { return None };
+        HeaderValue::from_str(nonce).ok()
     }
 
     /// Returns the body: JSON with `error_description`, and with `error` if there is an error code.
@@ -396,7 +330,7 @@ impl Refusal {
         match self.why.as_ref() {
             Why::Introspection(ExchangeError::Overloaded { .. }) => 8,
             why => match why.row() {
-                Row::Absent | Row::Request | Row::Token => 16,
+                Row::Absent | Row::Request | Row::Token | Row::Proof | Row::Nonce => 16,
                 Row::Scope | Row::Tenant => 7,
                 Row::Unavailable => 14,
             },
@@ -426,6 +360,9 @@ impl Refusal {
         if let Some(challenge) = self.www_authenticate() {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
+        if let Some(nonce) = self.dpop_nonce() {
+            headers.insert(DPOP_NONCE, nonce);
+        }
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -436,44 +373,4 @@ impl Refusal {
 /// Rounds up, so that a client does not retry too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
-}
-
-impl Caller {
-    /// Refuses the request unless the token has a scope with exactly this name.
-    ///
-    /// ```
-    /// # use sts_client::{Caller, inbound::Refusal};
-    /// async fn stock(caller: Caller) -> Result<&'static str, Refusal> {
-    ///     caller.require_scope("stock:read")?;
-    ///     Ok("7 bolts")
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    /// A [`Refusal`] with status 403.
-    pub fn require_scope(&self, scope: &str) -> Result<(), Refusal> {
-        if self.has_scope(scope) {
-            return Ok(());
-        }
-        // An invalid scope token never matches, and is not repeated in a header.
-        let named = ScopeToken::new(scope).ok().into_iter().collect();
-        Err(Refusal::new(Why::ScopeMissing(named), self.verified().resource_metadata.clone()))
-    }
-
-    /// Returns the tenant of the token, or refuses the request if the token has no tenant.
-    ///
-    /// ```
-    /// # use sts_client::{Caller, inbound::Refusal};
-    /// async fn orders(caller: Caller) -> Result<String, Refusal> {
-    ///     let tenant = caller.require_tenant()?;
-    ///     Ok(format!("orders of {tenant}"))
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    /// A [`Refusal`] with status 403.
-    pub fn require_tenant(&self) -> Result<VerifiedTenant, Refusal> {
-        let refused = || Refusal::new(Why::TenantMissing, self.verified().resource_metadata.clone());
-        self.verified_tenant().ok_or_else(refused)
-    }
 }

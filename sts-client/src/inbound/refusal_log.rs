@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sts_jose::{UnverifiedToken, has_passed};
 
-use super::refusal::Why;
+use super::why::Why;
 use crate::call::CorrelationId;
 
 /// The period after which the first refusal of a kind is logged as a warning again.
@@ -57,7 +57,8 @@ impl RefusalLog {
         let reason = why.reason();
         let error: &(dyn std::error::Error + 'static) = why;
         let claimed = token.map(Claimed::of).unwrap_or_default();
-        if !self.is_first(reason, &claimed.iss, now) {
+        // The first proof of each client has no nonce: that needs no operator.
+        if matches!(why, Why::ProofNonce(_)) || !self.is_first(reason, &claimed.iss, now) {
             tracing::debug!(reason, %correlation_id, token_iss = claimed.iss, error, "an inbound request was refused");
             return;
         }

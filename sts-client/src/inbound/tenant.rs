@@ -2,7 +2,7 @@
 
 use sts_protocol::Tenant;
 
-use super::refusal::Why;
+use super::why::Why;
 use crate::call::Kind;
 
 /// The tenants that a token permits.

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::issuer::{Authorities, Dialect, Issuer, Keys, Selectors};
 use super::outside::{Outside, TenantSource};
-use super::refusal::Why;
+use super::why::Why;
 use crate::build_error::BuildError;
 
 /// The default maximum age of a token.
@@ -84,7 +84,7 @@ impl Issuer {
         }
         let reading = match self.dialect {
             Dialect::Sts if self.describes_claims() => {
-                return Err(self.contradiction("is an STS, whose tokens say tenant, scope and subject themselves"));
+                return Err(self.contradiction("is an STS, whose tokens contain tenant, scope and subject"));
             }
             Dialect::Sts => Reading::Sts,
             Dialect::Outside => Reading::Outside(Box::new(self.outside(service_accounts)?)),
@@ -156,7 +156,9 @@ impl Issuer {
             return Err(self.contradiction("is not a SPIFFE trust domain, such as spiffe://shop.example"));
         }
         if self.subject_claim.as_ref().is_some_and(|Selectors(claims)| *claims != ["sub"]) {
-            return Err(self.contradiction("is a SPIFFE trust domain, whose identities stand in sub (subject_claim)"));
+            return Err(
+                self.contradiction("is a SPIFFE trust domain, whose identities are always in sub (subject_claim)")
+            );
         }
         Ok(())
     }
@@ -180,13 +182,11 @@ impl Issuer {
         let is_odd =
             |name: &str| name.matches("{tenantid}").count() != usize::from(IssuerName::new(name).is_template());
         if let Some(name) = std::iter::once(&self.issuer).chain(&self.aliases).find(|name| is_odd(name)) {
-            return Err(
-                self.contradiction(&format!("has the name {name:?}: {{tenantid}} stands for one whole segment"))
-            );
+            return Err(self.contradiction(&format!("has the name {name:?}: {{tenantid}} must be one whole segment")));
         }
         let has_template = names.iter().any(|name| name.is_template());
         if has_template && !matches!(self.tenant, TenantSource::Claim(_)) {
-            return Err(self.contradiction("has {tenantid} and no tenant_claim, whose value it must be"));
+            return Err(self.contradiction("has {tenantid}, but no tenant_claim to compare it with"));
         }
         if has_template && !names.iter().all(IssuerName::is_template) {
             return Err(self.contradiction("has {tenantid} in some of its names and not in all"));
@@ -214,9 +214,9 @@ impl Issuer {
                 }
                 Keys::Discovered => {
                     let url = Url::parse(&self.issuer)
-                        .map_err(|error| self.contradiction(&format!("is no url to discover keys at ({error})")))?;
+                        .map_err(|error| self.contradiction(&format!("is not a url to discover keys at ({error})")))?;
                     if url.query().is_some() || url.fragment().is_some() {
-                        return Err(self.contradiction("has a query or a fragment, and keys are to be discovered"));
+                        return Err(self.contradiction("has a query or a fragment, so its keys cannot be discovered"));
                     }
                     self.check(&url)?;
                     Location::Discovery

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sts_jose::{ClaimSelectors, Claims};
 use sts_protocol::{Scope, ScopeToken, Tenant};
 
-use super::refusal::Why;
+use super::why::Why;
 
 /// Reads the tenant, which must be a single value.
 pub(super) fn tenant(claims: &Claims, selectors: &ClaimSelectors) -> Result<Tenant, Why> {

@@ -33,13 +33,13 @@ use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
 use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, X_TENANT_ID};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
-use crate::propagate::{OutboundOperation, Propagator};
+use crate::propagate::{Destination, OutboundOperation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
 /// represents an [`Error`].
@@ -68,6 +68,10 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 ///
 /// The interceptor cannot see the answer either. A token that the target refuses is sent until it
 /// expires, unless the agent calls [`Propagator::forget`] after a failed call.
+///
+/// The proof of a bound token ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) is for a POST
+/// request to the URL of the interceptor, as the JSON-RPC transport sends it. The interceptor sees no
+/// answer, so it cannot follow a nonce: a target whose agents come by A2A must not demand one.
 ///
 /// Make it the last interceptor, because it cannot remove what a later interceptor adds. The inner
 /// client must follow no redirects: use [`http_client`](crate::integrations::http_client).
@@ -102,7 +106,8 @@ impl PropagateInterceptor {
             if is_operation(method) { OutboundOperation::Message(method) } else { OutboundOperation::Keyless };
         let before = headers_of(params)?;
         let mut after = before.clone();
-        self.propagator.apply_as(&context, &self.url, &mut after, operation).await?;
+        let destination = Destination { method: Some(&Method::POST), url: &self.url };
+        self.propagator.set(&context, destination, &mut after, operation).await?;
         replaced(params, &before, &after)
     }
 }
@@ -142,10 +147,10 @@ fn headers_of(params: &ServiceParams) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     for (name, values) in params {
         let name = HeaderName::try_from(name.as_str())
-            .map_err(|error| Error::misconfigured(format!("a parameter of the call is no header: {error}")))?;
+            .map_err(|error| Error::misconfigured(format!("a parameter of the call is not a header: {error}")))?;
         for value in values {
             let value = HeaderValue::try_from(value.as_str()).map_err(|error| {
-                Error::misconfigured(format!("the parameter {name} of the call is no header: {error}"))
+                Error::misconfigured(format!("the parameter {name} of the call is not a header: {error}"))
             })?;
             headers.append(&name, value);
         }

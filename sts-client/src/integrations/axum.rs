@@ -105,12 +105,12 @@ impl IntoResponse for TenantRejection {
 /// The rejection of a handler that takes a [`Caller`] but is not behind a [`Verifier::layer`].
 /// This is an error of the agent, so the response is 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no verifier's layer stands before this handler")]
+#[error("no verifier layer runs before this handler")]
 pub struct LayerMissing;
 
 impl IntoResponse for LayerMissing {
     fn into_response(self) -> Response {
-        tracing::error!("a handler asks for a caller, and no verifier's layer stands before it: it is not served");
+        tracing::error!("a handler needs a caller, but no verifier layer runs before it: the request is rejected");
         (http::StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
     }
 }

@@ -1,28 +1,39 @@
-//! The challenge with which a target refuses a token (RFC 6750 §3).
+//! The challenges with which a target refuses a call (RFC 6750 §3, RFC 9449 §7.1).
 
-#[cfg(any(feature = "reqwest", feature = "tower"))]
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
+use crate::possession::USE_DPOP_NONCE;
+use crate::propagate::again::TargetRefusal;
+
 /// The gRPC status `UNAUTHENTICATED`. The HTTP status of a gRPC answer is always 200.
-#[cfg(any(feature = "reqwest", feature = "tower"))]
 const GRPC_UNAUTHENTICATED: &str = "16";
 
-/// Returns true if the target refused the call because the token is invalid. The answer is then
-/// 401, or the gRPC equivalent, with a challenge that names `invalid_token`.
-#[cfg(any(feature = "reqwest", feature = "tower"))]
-pub(super) fn refuses_token(status: StatusCode, headers: &HeaderMap) -> bool {
+/// Returns the reason why the target refused the call, if the call may be repeated. The answer is
+/// then 401, or the gRPC equivalent, with a challenge that names the reason.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Option<TargetRefusal> {
     let is_grpc = || headers.get("grpc-status").is_some_and(|status| status == GRPC_UNAUTHENTICATED);
+    if status != 401 && !is_grpc() {
+        return None;
+    }
     let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    (status == 401 || is_grpc()) && challenges.any(names_invalid_token)
+    challenges.find_map(named)
 }
 
-/// Returns true if a challenge of a `WWW-Authenticate` header is for bearer tokens and has
-/// `error="invalid_token"`. Challenges that cannot be parsed are ignored.
-pub(super) fn names_invalid_token(challenges: &str) -> bool {
+/// Returns the reason that the challenges of a `WWW-Authenticate` header name. They must be for
+/// tokens: `Bearer` or `DPoP`. Challenges that cannot be parsed are ignored.
+pub(super) fn named(challenges: &str) -> Option<TargetRefusal> {
     let challenges = http_auth::parse_challenges(challenges).unwrap_or_default();
-    challenges.iter().filter(|challenge| challenge.scheme.eq_ignore_ascii_case("Bearer")).any(|challenge| {
-        let mut parameters = challenge.params.iter();
-        parameters.any(|(name, value)| name.eq_ignore_ascii_case("error") && value.to_unescaped() == "invalid_token")
+    challenges.iter().find_map(|challenge| {
+        let is_bound = challenge.scheme.eq_ignore_ascii_case("DPoP");
+        if !is_bound && !challenge.scheme.eq_ignore_ascii_case("Bearer") {
+            return None;
+        }
+        let error = challenge.params.iter().find(|(name, _)| name.eq_ignore_ascii_case("error"));
+        match error?.1.to_unescaped().as_str() {
+            "invalid_token" => Some(TargetRefusal::InvalidToken),
+            error if is_bound && error == USE_DPOP_NONCE => Some(TargetRefusal::NonceWanted),
+            _ => None,
+        }
     })
 }
 
@@ -31,22 +42,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_bearer_challenge_that_names_invalid_token_counts() {
+    fn only_a_challenge_for_tokens_that_names_a_reason_counts() {
         let rows = [
-            (r#"Bearer error="invalid_token""#, true),
-            (r#"bearer realm="a, b", ERROR=invalid_token, error_description="x""#, true),
-            (r#"Basic realm="x", Bearer realm="y", error="invalid_token""#, true),
-            (r#"Bearer resource_metadata="https://a.example/", error="invalid_token""#, true),
-            ("Bearer", false),
-            (r#"Bearer error="insufficient_scope""#, false),
-            (r#"Bearer error_description="invalid_token""#, false),
-            (r#"Bearer realm="error=invalid_token""#, false),
-            (r#"Basic error="invalid_token""#, false),
-            (r#"Bearer error="invalid_token"#, false),
-            ("", false),
+            (r#"DPoP error="use_dpop_nonce", algs="ES256""#, "nonce"),
+            (r#"Bearer realm="x", dpop algs="ES256 EdDSA", error=use_dpop_nonce"#, "nonce"),
+            (r#"DPoP error="invalid_token", algs="ES256""#, "token"),
+            (r#"DPoP error="invalid_dpop_proof""#, ""),
+            (r#"Bearer error="use_dpop_nonce""#, ""),
+            ("DPoP", ""),
+            (r#"Bearer error="invalid_token""#, "token"),
+            (r#"bearer realm="a, b", ERROR=invalid_token, error_description="x""#, "token"),
+            (r#"Basic realm="x", Bearer realm="y", error="invalid_token""#, "token"),
+            (r#"Bearer resource_metadata="https://a.example/", error="invalid_token""#, "token"),
+            ("Bearer", ""),
+            (r#"Bearer error="insufficient_scope""#, ""),
+            (r#"Bearer error_description="invalid_token""#, ""),
+            (r#"Bearer realm="error=invalid_token""#, ""),
+            (r#"Basic error="invalid_token""#, ""),
+            (r#"Bearer error="invalid_token"#, ""),
+            ("", ""),
         ];
         for (challenge, expected) in rows {
-            assert_eq!(names_invalid_token(challenge), expected, "{challenge}");
+            let found = match named(challenge) {
+                None => "",
+                Some(TargetRefusal::InvalidToken) => "token",
+                Some(TargetRefusal::NonceWanted) => "nonce",
+            };
+            assert_eq!(found, expected, "{challenge}");
         }
     }
 }

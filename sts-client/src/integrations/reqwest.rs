@@ -26,13 +26,15 @@ use sts_jose::HttpClientError;
 
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
-use crate::integrations::challenge::refuses_token;
+use crate::integrations::challenge;
+use crate::net::{ClientSource, FollowedClient};
 use crate::outcome::{Halted, Outcome, Success};
 use crate::propagate::again::Sent;
 use crate::propagate::{OutboundOperation, Propagator};
 
 /// Returns a client that sets the headers of every request by its route and follows no redirects.
-/// Uses the client of [`Propagator::http_client`].
+/// Uses the client of [`Propagator::http_client`]. It is made again when the files of its client
+/// certificate change.
 ///
 /// ```
 /// use sts_client::{CallContext, Caller, Propagator, integrations};
@@ -46,7 +48,29 @@ use crate::propagate::{OutboundOperation, Propagator};
 /// # Errors
 /// See [`Propagator::http_client`].
 pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClientError> {
-    Ok(ClientBuilder::new(propagator.http_client()?).with(PropagateMiddleware::new(propagator)).build())
+    let source = propagator.http_source()?;
+    let middleware = PropagateMiddleware::new(propagator);
+    Ok(match source {
+        ClientSource::Fixed(client) => ClientBuilder::new(client).with(middleware).build(),
+        ClientSource::Followed(followed) => {
+            ClientBuilder::new(followed.last()).with(middleware).with(Following(followed)).build()
+        }
+    })
+}
+
+/// Sends every request by the client of the present client certificate. It is the last middleware.
+struct Following(Box<FollowedClient>);
+
+#[async_trait]
+impl Middleware for Following {
+    async fn handle(
+        &self,
+        request: ::reqwest::Request,
+        _extensions: &mut Extensions,
+        _next: Next<'_>,
+    ) -> reqwest_middleware::Result<::reqwest::Response> {
+        Ok(self.0.current().await.execute(request).await?)
+    }
 }
 
 /// Sets the headers of every request by its route, on behalf of the context that
@@ -56,7 +80,8 @@ pub fn client(propagator: Propagator) -> Result<ClientWithMiddleware, HttpClient
 ///
 /// If the target answers 401 with `error="invalid_token"`, its token is dropped. The call is then
 /// sent once more with another token, if the body can be sent again (a stream cannot). Both
-/// attempts carry the same idempotency key.
+/// attempts carry the same idempotency key. In the same way the call is sent once more if the target
+/// asks for a nonce in the proof of a bound token (`error="use_dpop_nonce"`).
 ///
 /// [`client`] builds a suitable client. If you use another client, make sure of the following:
 /// - It follows no redirects, and has no cookie store and no default headers with credentials.
@@ -97,7 +122,7 @@ impl PropagateMiddleware {
         let (url, method) = (request.url().clone(), request.method().clone());
         let body = request.body().map_or(Some([].as_slice()), ::reqwest::Body::as_bytes);
         let operation = OutboundOperation::Request { method: &method, body };
-        let sent = self.propagator.prepare(context, url, &mut headers, operation).await?;
+        let sent = self.propagator.prepare(context, (method.clone(), url), &mut headers, operation).await?;
         *request.headers_mut() = headers;
         if let Some(key) = sent.key() {
             extensions.insert(KeyOfRequest(key.clone()));
@@ -119,20 +144,20 @@ impl Middleware for PropagateMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<::reqwest::Response> {
-        let again = request.try_clone();
-        let sent = self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
-        let response = next.clone().run(request, extensions).await?;
-        if !refuses_token(response.status(), response.headers()) {
-            return Ok(response);
-        }
-        // Drop the token even if this request cannot be sent again, for the sake of later calls.
-        let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
-        match (self.propagator.prepare_again(&sent, &mut headers).await, again) {
-            (true, Some(mut again)) => {
-                *again.headers_mut() = headers;
-                next.run(again, extensions).await
-            }
-            _ => Ok(response),
+        let mut again = request.try_clone();
+        let mut sent = self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
+        loop {
+            let response = next.clone().run(request, extensions).await?;
+            self.propagator.learn_nonce_of(&sent, response.headers());
+            let Some(refusal) = challenge::refusal(response.status(), response.headers()) else { return Ok(response) };
+            // Drop the token even if this request cannot be sent again, for the sake of later calls.
+            let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
+            request = match (self.propagator.prepare_again(&mut sent, refusal, &mut headers).await, again.take()) {
+                (true, Some(repeated)) => repeated,
+                _ => return Ok(response),
+            };
+            again = request.try_clone();
+            *request.headers_mut() = headers;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bearer tokens in headers (RFC 6750 §2.1).
+//! Tokens in headers (RFC 6750 §2.1, RFC 9449 §7.1).
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Returns the `Authorization` value for a token, marked as sensitive; `None` if the text cannot be
-/// a token.
-pub(crate) fn authorization(token: &str) -> Option<HeaderValue> {
-    let mut value = is_token(token).then(|| HeaderValue::try_from(format!("Bearer {token}")))?.ok()?;
+/// Returns the `Authorization` value for a token under a scheme, marked as sensitive; `None` if the
+/// text cannot be a token.
+pub(crate) fn authorization(scheme: &str, token: &str) -> Option<HeaderValue> {
+    let mut value = is_token(token).then(|| HeaderValue::try_from(format!("{scheme} {token}")))?.ok()?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -1,12 +1,15 @@
 //! The options of the HTTP client for an agent's own calls.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sts_jose::HttpClientError;
 use url::Url;
+
+use super::certificate_files::{CertificateFiles, joined};
 
 /// The type of the client that [`HttpOptions::build`] makes.
 pub(crate) type HttpClient = reqwest::Client;
@@ -38,8 +41,16 @@ pub struct HttpOptions {
     ca_pem: Option<Arc<[u8]>>,
     proxy: Option<Url>,
     no_proxy: Vec<String>,
-    /// The client certificate chain and key, in PEM.
-    identity: Option<Arc<SecretSlice<u8>>>,
+    identity: Option<ClientIdentity>,
+}
+
+/// The client certificate of a client.
+#[derive(Clone)]
+enum ClientIdentity {
+    /// The certificate chain and key, in PEM.
+    Pem(Arc<SecretSlice<u8>>),
+    /// Files that the operator may replace.
+    Files(CertificateFiles),
 }
 
 impl Default for HttpOptions {
@@ -139,10 +150,24 @@ impl HttpOptions {
     /// ```
     #[must_use]
     pub fn client_certificate(mut self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Self {
-        let mut pem = certificate_pem;
-        pem.push(b'\n');
-        pem.extend_from_slice(SecretSlice::from(key_pem).expose_secret());
-        self.identity = Some(Arc::new(pem.into()));
+        self.identity = Some(ClientIdentity::Pem(Arc::new(joined(certificate_pem, key_pem))));
+        self
+    }
+
+    /// Presents the client certificate of these files, in PEM. `integrations::reqwest::client` makes
+    /// its client again when a file has changed. [`Self::build`] reads the files once.
+    ///
+    /// ```no_run
+    /// use sts_client::HttpOptions;
+    ///
+    /// let options = HttpOptions::default().client_certificate_files("/run/secrets/agent.pem", "/run/secrets/agent.key");
+    /// let client = options.build()?;
+    /// # Ok::<(), sts_client::HttpClientError>(())
+    /// ```
+    #[must_use]
+    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let files = CertificateFiles { certificate: certificate.into(), key: key.into() };
+        self.identity = Some(ClientIdentity::Files(files));
         self
     }
 
@@ -151,8 +176,26 @@ impl HttpOptions {
     /// # Errors
     /// [`HttpClientError::NoCertificate`] when the authorities hold no certificate.
     /// [`HttpClientError::Build`] when the authorities, the proxy, the client certificate or the
-    /// machine's trust store cannot be used.
+    /// machine's trust store cannot be used. [`HttpClientError::File`] when a file of the client
+    /// certificate cannot be read.
     pub fn build(&self) -> Result<HttpClient, HttpClientError> {
+        match &self.identity {
+            None => self.build_with(None),
+            Some(ClientIdentity::Pem(pem)) => self.build_with(Some(pem)),
+            Some(ClientIdentity::Files(files)) => self.build_with(Some(&files.read()?)),
+        }
+    }
+
+    /// Returns the files of the client certificate, if it is in files.
+    #[cfg(feature = "reqwest")]
+    pub(super) fn certificate_files(&self) -> Option<&CertificateFiles> {
+        match &self.identity {
+            Some(ClientIdentity::Files(files)) => Some(files),
+            Some(ClientIdentity::Pem(_)) | None => None,
+        }
+    }
+
+    pub(super) fn build_with(&self, identity: Option<&SecretSlice<u8>>) -> Result<HttpClient, HttpClientError> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -172,7 +215,7 @@ impl HttpOptions {
             builder =
                 builder.proxy(reqwest::Proxy::all(proxy.clone())?.no_proxy(reqwest::NoProxy::from_string(&direct)));
         }
-        if let Some(pem) = &self.identity {
+        if let Some(pem) = identity {
             builder = builder.identity(reqwest::Identity::from_pem(pem.expose_secret())?);
         }
         Ok(builder.build()?)

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretSlice};
 use sts_jose::HttpClientError;
+
+use super::certificate_files::CertificateFiles;
+use super::followed_client::FollowedClient;
 
 /// The maximum size of an answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -77,7 +81,14 @@ pub enum TransportError {
 /// ```
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
-    client: reqwest::Client,
+    client: TransportClient,
+}
+
+#[derive(Debug, Clone)]
+enum TransportClient {
+    Fixed(reqwest::Client),
+    /// A client with a client certificate from files.
+    Followed(Arc<FollowedClient>),
 }
 
 impl HttpTransport {
@@ -87,7 +98,7 @@ impl HttpTransport {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn new(timeout: Duration) -> Result<Self, HttpClientError> {
-        client(timeout, None)
+        client(timeout, None, None).map(Self::fixed)
     }
 
     /// Makes a transport like [`Self::new`] that trusts only the certificate authorities in
@@ -96,14 +107,37 @@ impl HttpTransport {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn with_ca(timeout: Duration, ca_pem: &[u8]) -> Result<Self, HttpClientError> {
-        client(timeout, Some(ca_pem))
+        client(timeout, Some(ca_pem), None).map(Self::fixed)
+    }
+
+    /// Makes a client like that of [`Self::new`] or [`Self::with_ca`], with a client certificate.
+    pub(crate) fn followed(
+        timeout: Duration,
+        ca_pem: Option<Vec<u8>>,
+        files: &CertificateFiles,
+    ) -> Result<Arc<FollowedClient>, HttpClientError> {
+        FollowedClient::open(files, move |pem| client(timeout, ca_pem.as_deref(), Some(pem))).map(Arc::new)
+    }
+
+    /// Makes a transport that uses this client.
+    pub(crate) fn following(client: Arc<FollowedClient>) -> Self {
+        Self { client: TransportClient::Followed(client) }
+    }
+
+    fn fixed(client: reqwest::Client) -> Self {
+        Self { client: TransportClient::Fixed(client) }
     }
 }
 
 #[async_trait]
 impl Transport for HttpTransport {
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
-        let mut answer = self.client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
+        let request = request.try_into().map_err(failed)?;
+        let answer = match &self.client {
+            TransportClient::Fixed(client) => client.execute(request).await,
+            TransportClient::Followed(followed) => followed.current().await.execute(request).await,
+        };
+        let mut answer = answer.map_err(failed)?;
         let body = if answer.status().is_success() {
             whole_body(&mut answer).await?
         } else {
@@ -129,11 +163,18 @@ async fn whole_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, Transport
     Ok(body)
 }
 
-fn client(timeout: Duration, ca_pem: Option<&[u8]>) -> Result<HttpTransport, HttpClientError> {
-    let builder = sts_jose::http_client_builder(timeout, ca_pem)?
+fn client(
+    timeout: Duration,
+    ca_pem: Option<&[u8]>,
+    identity: Option<&SecretSlice<u8>>,
+) -> Result<reqwest::Client, HttpClientError> {
+    let mut builder = sts_jose::http_client_builder(timeout, ca_pem)?
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
-    Ok(HttpTransport { client: builder.build()? })
+    if let Some(pem) = identity {
+        builder = builder.identity(reqwest::Identity::from_pem(pem.expose_secret())?);
+    }
+    Ok(builder.build()?)
 }
 
 fn failed(error: reqwest::Error) -> TransportError {

@@ -9,7 +9,7 @@ const MAX_ITEMS: usize = 256;
 
 /// The reason why an answer is not an outcome. Holds no part of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer is no outcome: {0}")]
+#[error("the answer is not an outcome: {0}")]
 pub(super) struct Unreadable(pub(super) &'static str);
 
 /// Returns the items of an array; empty if the array is absent.
@@ -21,7 +21,7 @@ pub(super) fn items<T>(
     match body.get(member) {
         None => Ok(Vec::new()),
         Some(Value::Array(items)) if items.len() <= MAX_ITEMS => items.iter().map(read).collect(),
-        Some(_) => Err(Unreadable("a member is no array, or has too many items")),
+        Some(_) => Err(Unreadable("a member is not an array, or has too many items")),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn optional(body: &Map<String, Value>, member: &str) -> Result<Option
     match body.get(member) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if is_text(text) => Ok(Some(text.clone())),
-        Some(_) => Err(Unreadable("a member is no text, empty, too long or has control characters")),
+        Some(_) => Err(Unreadable("a member is not a text, is empty, too long or has control characters")),
     }
 }
 

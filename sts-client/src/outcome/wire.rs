@@ -200,8 +200,9 @@ fn named<T: Copy>(names: &[(&'static str, T)], body: &Map<String, Value>, member
 }
 
 fn required_input(value: &Value) -> Result<RequiredInput, Unreadable> {
-    let body = value.as_object().ok_or(Unreadable("an item is no object"))?;
-    let allowed = |value: &Value| value.as_str().map(str::to_owned).ok_or(Unreadable("an allowed value is no string"));
+    let body = value.as_object().ok_or(Unreadable("an item is not an object"))?;
+    let allowed =
+        |value: &Value| value.as_str().map(str::to_owned).ok_or(Unreadable("an allowed value is not a string"));
     let allowed_values = match body.get("allowedValues") {
         None | Some(Value::Null) => None,
         Some(_) => Some(items(body, "allowedValues", allowed)?),
@@ -210,13 +211,13 @@ fn required_input(value: &Value) -> Result<RequiredInput, Unreadable> {
         name: text(body, "name")?,
         location: named(&LOCATIONS, body, "location")?,
         input_type: named(&INPUT_TYPES, body, "type")?,
-        required: body.get("required").and_then(Value::as_bool).ok_or(Unreadable("required is no boolean"))?,
+        required: body.get("required").and_then(Value::as_bool).ok_or(Unreadable("required is not a boolean"))?,
         question: text(body, "question")?,
         allowed_values,
     })
 }
 
 fn field_error(value: &Value) -> Result<FieldError, Unreadable> {
-    let body = value.as_object().ok_or(Unreadable("an item is no object"))?;
+    let body = value.as_object().ok_or(Unreadable("an item is not an object"))?;
     Ok(FieldError { field: text(body, "field")?, message: text(body, "message")? })
 }

@@ -1,21 +1,43 @@
-//! A single repetition of a call whose target rejected the token.
+//! The repetition of a call whose target rejected the token or its proof.
 
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
 use super::operation::OutboundOperation;
+use super::proof::{Applied, Destination, Proven};
 use super::{Credential, Propagator};
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
+use crate::possession::DPOP;
 
 /// The parts of a sent call that its repetition needs.
 pub(crate) struct Sent {
     context: CallContext,
+    method: Method,
     url: Url,
     credential: Credential,
-    authorization: HeaderValue,
+    proven: Proven,
     key: Option<HeaderValue>,
+    is_repeated: Repeated,
+}
+
+/// The repetitions so far. A target causes each kind once.
+#[derive(Clone, Copy, Default)]
+struct Repeated {
+    with_another_token: bool,
+    with_another_nonce: bool,
+}
+
+/// The reason why a target rejects a call that may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TargetRefusal {
+    /// The token is invalid (RFC 6750 §3.1).
+    InvalidToken,
+    /// The proof needs another nonce (RFC 9449 §9).
+    NonceWanted,
 }
 
 #[cfg(feature = "reqwest")]
@@ -27,44 +49,90 @@ impl Sent {
 }
 
 impl Propagator {
-    /// Calls [`Propagator::apply_as`], and returns the parts that a repetition of the call needs.
+    /// Sets the headers of a call like [`Propagator::apply_as`], and returns the parts that a
+    /// repetition of the call needs.
     pub(crate) async fn prepare(
         &self,
         context: CallContext,
-        url: Url,
+        (method, url): (Method, Url),
         headers: &mut HeaderMap,
         operation: OutboundOperation<'_>,
     ) -> Result<Sent, Error> {
-        let credential = self.apply_as(&context, &url, headers, operation).await?;
-        let authorization = headers.get(AUTHORIZATION).cloned();
-        let authorization = authorization.ok_or_else(|| Error::misconfigured("the call carries no credential"))?;
+        let destination = Destination { method: Some(&method), url: &url };
+        let Applied { credential, proven } = self.set(&context, destination, headers, operation).await?;
         let key = headers.get(IDEMPOTENCY_KEY).cloned();
-        Ok(Sent { context, url, credential, authorization, key })
+        Ok(Sent { context, method, url, credential, proven, key, is_repeated: Repeated::default() })
     }
 
-    /// Prepares `headers` for the same call with another token, after the target rejected the token
-    /// as invalid. `headers` must be those from before the first call. Returns true if there is
-    /// another token. On `false` the target's answer is the outcome.
+    /// Keeps the nonce that the target gave in the answer to a call.
+    pub(crate) fn learn_nonce_of(&self, sent: &Sent, headers: &HeaderMap) {
+        if sent.proven.token.is_bound() {
+            self.learn_nonce(&sent.url, headers);
+        }
+    }
+
+    /// Prepares `headers` for the same call, after the target rejected it for this reason. `headers`
+    /// must be those from before the first call. Returns true if the call may be sent again: with
+    /// another token, or with a proof that has another nonce, and once for each reason. On `false` the
+    /// target's answer is the outcome.
     ///
     /// The agent's own token never replaces a delegated token here, because the target may have
     /// refused the user.
-    pub(crate) async fn prepare_again(&self, sent: &Sent, headers: &mut HeaderMap) -> bool {
-        if !self.drop_refused(&sent.context, &sent.url, &sent.authorization, sent.credential).await {
+    pub(crate) async fn prepare_again(&self, sent: &mut Sent, refusal: TargetRefusal, headers: &mut HeaderMap) -> bool {
+        let may_repeat = match refusal {
+            TargetRefusal::NonceWanted => self.has_another_nonce(sent) && !sent.is_repeated.with_another_nonce,
+            TargetRefusal::InvalidToken => {
+                !sent.is_repeated.with_another_token
+                    && self
+                        .drop_refused(&sent.context, &sent.url, sent.proven.token.authorization(), sent.credential)
+                        .await
+            }
+        };
+        if !may_repeat {
             return false;
         }
         if let Some(key) = &sent.key {
             headers.insert(IDEMPOTENCY_KEY, key.clone());
         }
-        match self.apply_as(&sent.context, &sent.url, headers, OutboundOperation::Keyless).await {
-            Ok(credential) => {
-                let no_weaker = credential == sent.credential || credential == Credential::Exchanged;
-                no_weaker && headers.get(AUTHORIZATION) != Some(&sent.authorization)
-            }
+        let destination = Destination { method: Some(&sent.method), url: &sent.url };
+        let Applied { credential, proven } = match self
+            .set(&sent.context, destination, headers, OutboundOperation::Keyless)
+            .await
+        {
+            Ok(applied) => applied,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, url = %sent.url.origin().ascii_serialization(), "no other token for a call whose target refused its token");
-                false
+                return false;
             }
-        }
+        };
+        let is_no_weaker = credential == sent.credential || credential == Credential::Exchanged;
+        let is_another = match refusal {
+            TargetRefusal::InvalidToken => {
+                sent.is_repeated.with_another_token = true;
+                proven.token.authorization() != sent.proven.token.authorization()
+            }
+            TargetRefusal::NonceWanted => {
+                sent.is_repeated.with_another_nonce = true;
+                proven.nonce != sent.proven.nonce
+            }
+        };
+        sent.proven = proven;
+        is_no_weaker && is_another
+    }
+
+    /// Returns the headers of a GET request to the target of a call, with the token of the call and
+    /// a proof of its own; `None` for a bearer token.
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    pub(crate) fn probe(&self, sent: &Sent) -> Option<(Url, HeaderMap)> {
+        let proof = sent.proven.token.prove(&Method::GET, &sent.url).ok()??;
+        let authorization = sent.proven.token.authorization().clone();
+        Some((sent.url.clone(), HeaderMap::from_iter([(AUTHORIZATION, authorization), (DPOP, proof.header)])))
+    }
+
+    /// Returns true if the target has given another nonce than that in the proof of the call.
+    fn has_another_nonce(&self, sent: &Sent) -> bool {
+        let newest = self.prover().and_then(|prover| prover.newest_nonce(&sent.url));
+        sent.proven.token.is_bound() && newest.is_some() && newest != sent.proven.nonce
     }
 }

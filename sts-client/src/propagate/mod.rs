@@ -14,6 +14,7 @@ mod builder;
 pub mod decide;
 mod hop;
 mod operation;
+mod proof;
 mod start_error;
 
 use std::sync::Arc;
@@ -34,14 +35,20 @@ pub use start_error::StartError;
 
 use crate::cache::ExchangeCache;
 use crate::call::{
-    CallContext, Caller, Kind, RefusalCode, Route, Routes, X_DELEGATION_FALLBACK, X_TENANT_ID, headers, without_secrets,
+    CallContext, Caller, Kind, Possession, RefusalCode, Route, Routes, X_DELEGATION_FALLBACK, X_TENANT_ID, headers,
+    without_secrets,
 };
 use crate::error::Error;
 use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
-use crate::net::{HttpClient, HttpOptions, bearer};
+#[cfg(feature = "reqwest")]
+use crate::net::ClientSource;
+use crate::net::{HttpClient, HttpOptions};
+use crate::possession::TokenHeader;
 use crate::service_account::Slot;
 use decide::{Answer, Decision, InboundToken, Plan, after, before};
 use hop::{Exchange, Hop};
+pub(crate) use proof::{Applied, Destination};
+use proof::{Proven, prove};
 
 /// The value of `X-Delegation-Fallback`.
 const SERVICE_ACCOUNT: HeaderValue = HeaderValue::from_static("service-account");
@@ -150,6 +157,12 @@ impl Propagator {
         self.0.http.build()
     }
 
+    /// Returns such a client, which follows the files of its client certificate.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn http_source(&self) -> Result<ClientSource, HttpClientError> {
+        self.0.http.source()
+    }
+
     /// Sets the `headers` of a call to `url` on behalf of `context`. First removes every
     /// credential, and every header that could claim an identity. Then adds a single credential,
     /// the tenant, the correlation id, and the headers that the route forwards.
@@ -162,6 +175,10 @@ impl Propagator {
     /// on the URL, and on the number of earlier calls to that URL under the same request.
     /// [`Self::apply_as`] takes more into account. An existing `Idempotency-Key` stays: set it for
     /// a call that you retry.
+    ///
+    /// A token that is bound to the key of the agent
+    /// ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) needs a proof that names the method of
+    /// the call, so such a call needs [`Self::apply_as`].
     ///
     /// ```
     /// # #[cfg(feature = "test-util")]
@@ -196,7 +213,9 @@ impl Propagator {
         self.apply_as(context, url, headers, OutboundOperation::Unknown).await
     }
 
-    /// Does the same as [`Self::apply`], with an idempotency key that depends on more than the URL.
+    /// Does the same as [`Self::apply`], with an idempotency key that depends on more than the URL. A
+    /// bound token gets the proof of the call in the header `DPoP`: a new one for each attempt, so
+    /// call this for each attempt. Pass the headers of every answer to [`Self::learn_nonce`].
     ///
     /// ```no_run
     /// # use http::{HeaderMap, Method};
@@ -217,6 +236,19 @@ impl Propagator {
         headers: &mut HeaderMap,
         operation: OutboundOperation<'_>,
     ) -> Result<Credential, Error> {
+        let method = operation.method();
+        let applied = self.set(context, Destination { method, url }, headers, operation).await?;
+        Ok(applied.credential)
+    }
+
+    /// Does the same as [`Self::apply_as`], for a call whose method the operation does not name.
+    pub(crate) async fn set(
+        &self,
+        context: &CallContext,
+        Destination { method, url }: Destination<'_>,
+        headers: &mut HeaderMap,
+        operation: OutboundOperation<'_>,
+    ) -> Result<Applied, Error> {
         headers::strip(headers);
         headers::lead_to(url, headers);
         let span =
@@ -228,7 +260,8 @@ impl Propagator {
         };
         metrics::counter!("sts_client_decisions_total", "decision" => decision).increment(1);
         let (outbound, hop) = outbound?;
-        headers.insert(AUTHORIZATION, outbound.authorization);
+        let nonce = prove(&outbound.token, method, url, headers)?;
+        headers.insert(AUTHORIZATION, outbound.token.authorization().clone());
         if let Some(tenant) = outbound.tenant {
             headers.insert(X_TENANT_ID, tenant);
         }
@@ -239,7 +272,7 @@ impl Propagator {
         // The count changes only here, so a call that failed does not change the keys of later
         // calls.
         operation.put_key(url, hop.route.idempotency, context.headers(), headers);
-        Ok(outbound.credential)
+        Ok(Applied { credential: outbound.credential, proven: Proven { token: outbound.token, nonce } })
     }
 
     /// Gets the tokens for calls to `urls` on behalf of `context`, several at the same time, so
@@ -329,19 +362,19 @@ fn decision_name(error: &Error) -> &'static str {
 /// The credential of one call, and its tenant.
 struct Outbound {
     credential: Credential,
-    authorization: HeaderValue,
+    token: TokenHeader,
     tenant: Option<HeaderValue>,
 }
 
 impl Outbound {
-    fn new(credential: Credential, authorization: HeaderValue, context: &CallContext) -> Result<Self, Error> {
+    fn new(credential: Credential, token: TokenHeader, context: &CallContext) -> Result<Self, Error> {
         let tenant = match context.tenant().map(|tenant| HeaderValue::from_str(tenant.as_str())) {
             None => None,
             Some(Ok(tenant)) => Some(tenant),
             // A valid tenant has no such characters, and a call must not leave without its tenant.
             Some(Err(_)) => return Err(Error::Refused { code: RefusalCode::INVALID_TENANT }),
         };
-        Ok(Self { credential, authorization, tenant })
+        Ok(Self { credential, token, tenant })
     }
 }
 
@@ -359,7 +392,7 @@ impl PropagatorInner {
             Plan::Exchange { user, exchange, stand_in } => {
                 let answer = self.answer(&hop.route, context, user, exchange).await?;
                 match after(stand_in, answer) {
-                    Decision::Exchanged(token) => Outbound::new(Credential::Exchanged, token.authorization(), context),
+                    Decision::Exchanged(token) => Outbound::new(Credential::Exchanged, token.header().clone(), context),
                     Decision::Fallback { stand_in, outage } => fall_back(stand_in, &hop.route, context, outage).await,
                     Decision::InvalidToken => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
                     Decision::Refused(error) | Decision::Unavailable(error) => Err(error.into()),
@@ -367,12 +400,15 @@ impl PropagatorInner {
             }
             Plan::ServiceAccount(own) => {
                 let token = own.current(context.headers().correlation_id()).await?;
-                Outbound::new(Credential::ServiceAccount, token.authorization_for(context.tenant())?, context)
+                Outbound::new(Credential::ServiceAccount, token.header_for(context.tenant())?, context)
             }
+            Plan::PassThrough(user) if *user.possession() != Possession::Bearer => Err(Error::misconfigured(
+                "the user's token is bound to the key of its sender, so a route with pass_through cannot send it",
+            )),
             Plan::PassThrough(user) => {
-                let authorization = bearer::authorization(user.verified().token.expose_secret())
+                let header = TokenHeader::bearer(user.verified().token.expose_secret())
                     .ok_or_else(|| Error::misconfigured("the user's token cannot stand in a header"))?;
-                Outbound::new(Credential::PassThrough, authorization, context)
+                Outbound::new(Credential::PassThrough, header, context)
             }
             Plan::InvalidToken => Err(Error::Refused { code: RefusalCode::INVALID_TOKEN }),
             Plan::LoginRequired => Err(Error::Refused { code: RefusalCode::LOGIN_REQUIRED }),
@@ -451,7 +487,7 @@ async fn fall_back(
 ) -> Result<Outbound, Error> {
     let correlation_id = context.headers().correlation_id();
     let token = stand_in.stand_in(correlation_id, outage).await?;
-    let authorization = token.authorization_for(context.tenant())?;
+    let header = token.header_for(context.tenant())?;
     tracing::warn!(
         %correlation_id,
         tenant_id = context.tenant().map(tracing::field::display),
@@ -459,5 +495,5 @@ async fn fall_back(
         audience = route.audience.as_deref(),
         "using the service account, because the sts cannot be reached"
     );
-    Outbound::new(Credential::Fallback, authorization, context)
+    Outbound::new(Credential::Fallback, header, context)
 }

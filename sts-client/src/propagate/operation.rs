@@ -52,6 +52,14 @@ pub enum OutboundOperation<'a> {
 }
 
 impl OutboundOperation<'_> {
+    /// Returns the HTTP method, if the operation names it.
+    pub(super) fn method(&self) -> Option<&Method> {
+        match *self {
+            Self::Request { method, .. } => Some(method),
+            Self::Unknown | Self::Message(_) | Self::Keyless => None,
+        }
+    }
+
     /// Adds the key of this call to its headers, unless they already have a key.
     pub(super) fn put_key(
         self,

@@ -300,9 +300,9 @@ enum HttpError {
     Transport(TransportError),
     #[error("answered with status {0}")]
     Status(u16),
-    #[error("its metadata names a place that may not be asked")]
+    #[error("its metadata contains a url that is not allowed")]
     Place(#[source] sts_jose::FetchError),
-    #[error("its metadata names a place that is no url")]
+    #[error("its metadata contains a malformed url")]
     Url(#[source] url::ParseError),
 }
 

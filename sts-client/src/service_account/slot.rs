@@ -16,7 +16,8 @@ use crate::credentials::{self, SourcedToken, TokenSource, TokenSourceError};
 use crate::error::Error;
 use crate::exchange::{ExchangeError, IssuedToken, Outage, ServiceAccountRequest, Sts};
 use crate::net::Flights;
-use crate::net::bearer::{self, REPLACEMENT_PAUSE};
+use crate::net::bearer::REPLACEMENT_PAUSE;
+use crate::possession::TokenHeader;
 
 /// The source of a slot's token.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) enum Origin {
 
 /// A token of the agent itself, ready to be sent.
 pub(crate) struct OwnToken {
-    authorization: HeaderValue,
+    header: TokenHeader,
     /// The expiry; `None` if the source does not report it. Such a token is requested again for
     /// each call.
     expires_at: Option<Timestamp>,
@@ -85,7 +86,7 @@ impl Slot {
     /// available. A refused token is replaced at most once per [`REPLACEMENT_PAUSE`].
     pub(crate) fn refuse(&self, refused: &HeaderValue) -> bool {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if kept.as_ref().is_some_and(|kept| kept.authorization != *refused) {
+        if kept.as_ref().is_some_and(|kept| kept.header.authorization() != refused) {
             return true;
         }
         if self.may_replace() {
@@ -202,7 +203,7 @@ impl Slot {
 impl OwnToken {
     fn issued(token: &IssuedToken, now: Timestamp) -> Self {
         Self {
-            authorization: token.authorization(),
+            header: token.header().clone(),
             expires_at: Some(token.expires_at()),
             tenants: Tenants::These(token.tenant_ids().unwrap_or_default().to_vec()),
             renew_at: half_life(now, token.expires_at()),
@@ -213,27 +214,27 @@ impl OwnToken {
         if token.expires_at.is_some_and(|death| death <= now) {
             return Err(TokenSourceError::Unavailable(Arc::new(DeadToken)).into());
         }
-        let authorization = bearer::authorization(token.token.expose_secret()).ok_or_else(|| {
+        let header = TokenHeader::bearer(token.token.expose_secret()).ok_or_else(|| {
             Error::misconfigured("the token of the token source is empty or cannot stand in a header")
         })?;
         Ok(Self {
-            authorization,
+            header,
             expires_at: token.expires_at,
             tenants: Tenants::NotSaid,
             renew_at: half_life(now, token.expires_at.unwrap_or(now)),
         })
     }
 
-    /// Returns the `Authorization` header `Bearer …`, for a call on behalf of this tenant.
+    /// Returns the header of the token, for a call on behalf of this tenant.
     ///
     /// # Errors
     /// [`RefusalCode::INVALID_TENANT`] if the token may not be sent for the tenant.
-    pub(crate) fn authorization_for(&self, tenant: Option<&Tenant>) -> Result<HeaderValue, Error> {
+    pub(crate) fn header_for(&self, tenant: Option<&Tenant>) -> Result<TokenHeader, Error> {
         match (&self.tenants, tenant) {
             (Tenants::These(allowed), Some(tenant)) if !allowed.contains(tenant) => {
                 Err(Error::Refused { code: RefusalCode::INVALID_TENANT })
             }
-            (Tenants::These(_) | Tenants::NotSaid, _) => Ok(self.authorization.clone()),
+            (Tenants::These(_) | Tenants::NotSaid, _) => Ok(self.header.clone()),
         }
     }
 }

@@ -270,7 +270,7 @@ impl TestCaller {
         let claims = Value::Object(claims);
         let token = if is_of_sts { issuer.sign_access_token(&claims) } else { issuer.sign(&claims) };
         let mut headers = self.headers.clone();
-        headers.insert(AUTHORIZATION, bearer::authorization(&token).expect("a token"));
+        headers.insert(AUTHORIZATION, bearer::authorization("Bearer", &token).expect("a token"));
         if let (TestKind::ServiceAccount, Some(tenant)) = (self.kind, &self.tenant) {
             headers.insert(X_TENANT_ID, HeaderValue::from_str(tenant).expect("a tenant"));
         }

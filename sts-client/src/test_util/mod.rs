@@ -35,11 +35,13 @@
 
 mod caller;
 mod issuer;
+mod mock_request;
 mod sts;
 
 pub use caller::TestCaller;
 pub use issuer::TestIssuer;
-pub use sts::{MockAnswer, MockRequest, MockSts};
+pub use mock_request::MockRequest;
+pub use sts::{MockAnswer, MockSts};
 pub use sts_jose::ManualClock;
 
 /// The issuer identifier of [`MockSts`], and of the tokens of callers with an actor.

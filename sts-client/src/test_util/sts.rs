@@ -6,21 +6,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use serde_json::{Map, Value, json};
-use sts_jose::{Clock, KeySource, SystemClock, UnverifiedToken};
-use sts_protocol::{Act, Tenant, TokenType, parameter};
+use sts_jose::dpop::{ProofError, ProofRules, ProofUri};
+use sts_jose::{Algorithm, Clock, KeySource, SystemClock};
+use sts_protocol::{Act, Tenant, TokenType};
 use url::form_urlencoded;
 
+use super::mock_request::MockRequest;
 use super::{STS, TestIssuer};
-use crate::call::{X_CORRELATION_ID, X_TENANT_ID};
 use crate::credentials::Credentials;
 use crate::exchange::{Sts, StsBuilder};
 use crate::inbound::Issuer;
 use crate::net::{Transport, TransportError};
+use crate::possession::{DPOP, DPOP_NONCE, USE_DPOP_NONCE};
 
 /// The maximum lifetime of a token.
 const LIFETIME_SECONDS: i64 = 300;
+
+/// The maximum age of a proof.
+const PROOF_MAX_AGE: Duration = Duration::from_secs(120);
 
 const TOKEN_PATH: &str = "/oauth2/token";
 const INTROSPECTION_PATH: &str = "/oauth2/introspect";
@@ -48,13 +53,16 @@ pub enum MockAnswer {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// Answers 400 with `use_dpop_nonce` and this nonce. A request without a proof is granted.
+    DemandNonce(&'static str),
     /// Fails with a refused connection.
     Outage,
     /// Answers with this status and the body `null`.
     Status(u16),
 }
 
-/// A security token service in memory. It grants every request until [`Self::answer_with`] or
+/// A security token service in memory. A token is bound to the key of the proof in its request, if
+/// there is one ([`StsBuilder::dpop`]). The service grants every request until [`Self::answer_with`] or
 /// [`Self::answer_next`] sets another answer. It accepts every subject token without verification,
 /// and records its requests. Cloning is cheap and shares all state.
 ///
@@ -87,25 +95,6 @@ struct Script {
     always: MockAnswer,
     tenant_ids: Vec<Tenant>,
     requests: Vec<MockRequest>,
-}
-
-/// A request that a [`MockSts`] received, whether it was granted or not. Requests for metadata are
-/// not recorded.
-///
-/// ```
-/// # use sts_client::test_util::MockSts;
-/// # fn check(sts: &MockSts) {
-/// let asked = sts.requests();
-/// assert_eq!(asked.len(), 1);
-/// assert_eq!((asked[0].client_id(), asked[0].audience()), ("coordinator", Some("inventory")));
-/// assert_eq!(asked[0].subject().unwrap()["sub"], "alice");
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-pub struct MockRequest {
-    client_id: String,
-    form: Vec<(String, String)>,
-    headers: HeaderMap,
 }
 
 impl MockSts {
@@ -255,22 +244,42 @@ impl MockSts {
         })
     }
 
-    fn grant(&self, request: &MockRequest) -> Value {
-        let claims = match request.subject() {
+    fn grant(&self, request: &MockRequest, jkt: Option<&str>) -> Value {
+        let mut claims = match request.subject() {
             Some(subject) => self.delegated(request, subject),
             None => self.own(request),
         };
+        if let Some(jkt) = jkt {
+            set(&mut claims, "cnf", json!({ "jkt": jkt }));
+        }
         let lives = claims.get("exp").and_then(Value::as_i64).unwrap_or_default() - self.0.clock.now().as_second();
         let scope = claims.get("scope").cloned().filter(|scope| scope != "");
         let claims = Value::Object(claims);
         let mut answer = Map::new();
         set(&mut answer, "access_token", self.0.issuer.sign_access_token(&claims));
         set(&mut answer, "issued_token_type", TokenType::AccessToken.as_str());
-        set(&mut answer, "token_type", "Bearer");
+        set(&mut answer, "token_type", if jkt.is_some() { "DPoP" } else { "Bearer" });
         set(&mut answer, "expires_in", lives.max(1));
         // An empty scope is omitted in the answer (RFC 6749 §3.3).
         answer.extend(scope.map(|scope| ("scope".to_owned(), scope)));
         Value::Object(answer)
+    }
+
+    /// Returns the thumbprint of the key of the proof in a request; `None` if it has none.
+    fn proven(&self, request: &MockRequest) -> Result<Option<String>, ProofError> {
+        let Some(proof) = request.headers.get(DPOP) else { return Ok(None) };
+        let uri = ProofUri::parse(&format!("{}{TOKEN_PATH}", self.issuer())).ok();
+        let (Some(uri), Ok(proof)) = (uri, proof.to_str()) else { return Err(ProofError::Uri) };
+        let rules = ProofRules {
+            method: "POST",
+            uri: &uri,
+            access_token: None,
+            nonces: None,
+            algorithms: &[Algorithm::Es256],
+            max_age: PROOF_MAX_AGE,
+            now: self.0.clock.now(),
+        };
+        rules.check(proof).map(|proof| Some(proof.jkt().to_owned()))
     }
 
     /// Returns the claims that every token has.
@@ -326,113 +335,6 @@ impl Default for MockSts {
     }
 }
 
-impl MockRequest {
-    /// Returns the client id of the agent that sent the request.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.client_id(), "coordinator");
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn client_id(&self) -> &str {
-        &self.client_id
-    }
-
-    /// Returns a form parameter by its name (RFC 8693 §2.1).
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.parameter("grant_type"), Some("client_credentials"));
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.form.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Returns the `audience` parameter, which names the target.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.audience(), Some("inventory"));
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn audience(&self) -> Option<&str> {
-        self.parameter(parameter::AUDIENCE)
-    }
-
-    /// Returns the `resource` parameter, which is the URI of the target.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.resource(), Some("https://inventory.shop.example/"));
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn resource(&self) -> Option<&str> {
-        self.parameter(parameter::RESOURCE)
-    }
-
-    /// Returns the requested scope; `None` requests everything that is allowed.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.scope(), Some("stock:read"));
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn scope(&self) -> Option<&str> {
-        self.parameter(parameter::SCOPE)
-    }
-
-    /// Returns the claims of the subject token; `None` if the request has none.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.subject().unwrap()["sub"], "alice");
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn subject(&self) -> Option<Map<String, Value>> {
-        let token = UnverifiedToken::parse(self.parameter(parameter::SUBJECT_TOKEN)?).ok()?;
-        Some(token.claims().as_map().clone())
-    }
-
-    /// Returns the tenant in `X-Tenant-ID`.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.tenant(), Some("acme"));
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn tenant(&self) -> Option<&str> {
-        self.headers.get(X_TENANT_ID)?.to_str().ok()
-    }
-
-    /// Returns the correlation id in `X-Correlation-ID`.
-    ///
-    /// ```
-    /// # use sts_client::test_util::MockRequest;
-    /// # fn check(asked: &MockRequest) {
-    /// assert_eq!(asked.correlation_id(), Some("request-7"));
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn correlation_id(&self) -> Option<&str> {
-        self.headers.get(X_CORRELATION_ID)?.to_str().ok()
-    }
-}
-
 /// The connection of a single agent to the service.
 #[derive(Debug)]
 struct MockTransport {
@@ -452,7 +354,15 @@ impl Transport for MockTransport {
         let is_introspection = parts.uri.path() == INTROSPECTION_PATH;
         match self.sts.take(&request) {
             MockAnswer::Grant if is_introspection => respond(200, &json!({ "active": true })),
-            MockAnswer::Grant => respond(200, &self.sts.grant(&request)),
+            MockAnswer::DemandNonce(nonce) if request.headers.contains_key(DPOP) => {
+                let mut response = respond(400, &json!({ "error": USE_DPOP_NONCE }))?;
+                response.headers_mut().insert(DPOP_NONCE, HeaderValue::from_static(nonce));
+                Ok(response)
+            }
+            MockAnswer::Grant | MockAnswer::DemandNonce(_) => match self.sts.proven(&request) {
+                Ok(jkt) => respond(200, &self.sts.grant(&request, jkt.as_deref())),
+                Err(_wrong) => respond(400, &json!({ "error": "invalid_dpop_proof" })),
+            },
             MockAnswer::Refuse(_) if is_introspection => respond(200, &json!({ "active": false })),
             MockAnswer::Refuse(code) => {
                 respond(if code == "invalid_client" { 401 } else { 400 }, &json!({ "error": code }))

@@ -1,14 +1,18 @@
-//! Searches of the audit log.
+//! Searches of the audit log, its retention, and the acknowledgement of its faults.
 
 use std::str::FromStr;
 
+use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::Administration;
-use crate::record::{EventKind, cut};
-use crate::storage::{AuditFilter, AuditOrder, AuditPage, StorageError};
+use super::{Administration, By};
+use crate::keys;
+use crate::record::{self, AuditFault, EventKind, RetentionError, cut};
+use crate::storage::{AuditFilter, AuditHead, AuditOrder, AuditPage, StorageError};
 use crate::ttl::Ttl;
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// The filter of a search. An absent field matches all events.
 #[derive(Debug, Clone, Default)]
@@ -118,6 +122,57 @@ impl Administration {
         }
     }
 
+    /// Removes the events that are older than `audit.retain`. Returns the number of removed rows.
+    ///
+    /// A span of days removes whole days. The clock of this server and that of the database must
+    /// agree that an event is old.
+    ///
+    /// # Errors
+    /// [`RetentionError`].
+    pub async fn shorten_audit(&self) -> Result<u64, RetentionError> {
+        let Some(span) = self.config.audit.retain else { return Ok(0) };
+        let now = self.now().min(self.store.state().await?.time);
+        let keys = self.chain_keys().await?;
+        record::shorten(&*self.store, &keys, cutoff(now, span)).await
+    }
+
+    /// Returns the keys that audit chains may be written under.
+    ///
+    /// # Errors
+    /// [`StorageError`]; `Foreign` if the database is sealed under another master key.
+    pub async fn chain_keys(&self) -> Result<Vec<hmac::Key>, StorageError> {
+        let former = self.store.audit_keys().await?;
+        keys::audit_keys(&self.master, &former)
+            .map_err(|error| StorageError::Malformed { table: "audit_keys", reason: error.to_string() })
+    }
+
+    /// Records that an operator has explained a fault of the audit log. Returns the fault, or `None`
+    /// if the row has no fault that is not acknowledged.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn acknowledge_audit(
+        &self,
+        (writer, sequence): (&str, i64),
+        heads: &[AuditHead],
+        why: &str,
+        by: &By,
+    ) -> Result<Option<AuditFault>, StorageError> {
+        let report = record::verify(&*self.store, &self.chain_keys().await?, heads).await?;
+        let is_named = |(fault, _): &(&AuditFault, &String)| fault.row() == (writer, sequence);
+        let Some((fault, evidence)) = report.faults.iter().zip(&report.evidence).find(is_named) else {
+            return Ok(None);
+        };
+        let row = self.audit_row(EventKind::AuditAcknowledged, by, |event| {
+            event.row = Some(format!("{writer}:{sequence}"));
+            event.evidence = Some(evidence.clone());
+            event.reason = Some(fault.name().to_owned());
+            event.detail = Some(why.to_owned());
+        });
+        self.store.append_audit(&[row]).await?;
+        Ok(Some(fault.clone()))
+    }
+
     /// Returns a page of up to `limit` events, or fewer if they are large or far apart.
     ///
     /// # Errors
@@ -125,6 +180,14 @@ impl Administration {
     pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
         self.store.audit(filter, limit).await
     }
+}
+
+/// Returns the time before which events are old, at a whole multiple of the span, or of a day.
+fn cutoff(now: Timestamp, span: Ttl) -> Timestamp {
+    let span = span.as_seconds();
+    let before = now.as_second().saturating_sub(span);
+    let whole = before.saturating_sub(before.rem_euclid(span.clamp(1, DAY_SECONDS)));
+    Timestamp::from_second(whole).unwrap_or(Timestamp::MIN)
 }
 
 impl AuditQuery {
@@ -194,6 +257,19 @@ mod tests {
         event.actors = vec!["inventory".to_owned()];
         event.event = EventKind::Revoked;
         assert!(selects(&AuditQuery { agent: some("inventory"), ..AuditQuery::default() }, &event));
+    }
+
+    #[test]
+    fn a_retention_of_days_ends_with_a_day() {
+        let now: Timestamp = "2026-01-31T12:34:56Z".parse().unwrap();
+        for (span, before) in [
+            ("30d", "2026-01-01T00:00:00Z"),
+            ("36h", "2026-01-30T00:00:00Z"),
+            ("1h", "2026-01-31T11:00:00Z"),
+            ("1s", "2026-01-31T12:34:55Z"),
+        ] {
+            assert_eq!(cutoff(now, span.parse().unwrap()), before.parse().unwrap(), "{span}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub enum Denied {
     #[error("the Authorization header is malformed or repeated")]
     Authorization,
     /// The bearer token matches no admin token.
-    #[error("the bearer token is no admin token")]
+    #[error("the bearer token is not an admin token")]
     Token,
     /// The operator's access token is invalid.
     #[error("the access token is not accepted")]

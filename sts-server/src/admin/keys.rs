@@ -134,7 +134,7 @@ impl Administration {
     }
 
     fn audit_keys(&self, changes: &KeyChanges, by: &By) -> Vec<AuditRow> {
-        let put = changes.put.iter().map(|row| format!("{} {} is {:?}", row.algorithm, row.kid, row.state));
+        let put = changes.put.iter().map(|row| format!("{} {} is {}", row.algorithm, row.kid, row.state.as_str()));
         let deleted = changes.delete.iter().map(|kid| format!("{kid} is deleted"));
         self.audit_lines(EventKind::KeysChanged, by, put.chain(deleted))
     }

@@ -222,7 +222,7 @@ impl Named {
         if issuer.as_deref().is_some_and(has_placeholder) {
             return Err(Wrong::new(
                 "issuer",
-                "{tenantid} stands for a tenant: name the issuer as the tokens of that tenant do",
+                "{tenantid} is a placeholder for a tenant: give the issuer as the tokens of that tenant name it",
             ));
         }
         Ok(Revocation { kind, issuer, value: value.clone() })

@@ -3,14 +3,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use sts_jose::Algorithm;
 
-use crate::admin::{AuditOutcome, AuditTime};
+use super::audit_arguments::AuditCommand;
+use super::value_parsers::{role, signing_algorithm};
 use crate::config::{Overrides, Role};
-use crate::keys::SIGNING_ALGORITHMS;
 
 /// The configuration file that is read if no other is given.
 const DEFAULT_FILE: &str = "sts.toml";
@@ -118,6 +117,9 @@ pub enum Command {
     /// A token is refused with every descendant. For a user, an agent or a tenant, tokens issued
     /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
     /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
+    #[command(
+        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant> <NAME> [OPTIONS]\n       sts-server revoke --list"
+    )]
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
     #[command(subcommand)]
@@ -316,86 +318,6 @@ pub enum KeysCommand {
     },
 }
 
-/// The commands of `audit`.
-#[derive(Subcommand)]
-pub enum AuditCommand {
-    /// Lists events, newest first.
-    List(AuditListArguments),
-    /// Shows events as they are committed, each with its cursor. Waits out an outage of the
-    /// database.
-    Follow {
-        /// The cursor of the last event that was processed: the next line is the event after it.
-        /// Without it, only later events are shown. 0 shows all events.
-        #[arg(long, value_name = "CURSOR")]
-        after: Option<i64>,
-        /// The filter.
-        #[command(flatten)]
-        filter: AuditFilterArguments,
-    },
-    /// Checks that no event was edited, removed or moved. Names the first such event.
-    Verify {
-        /// Heads that `audit export --heads` wrote earlier. With them, a truncated tail and a
-        /// missing writer are found too.
-        #[arg(long, value_name = "FILE")]
-        heads: Option<PathBuf>,
-    },
-    /// Writes all rows, or only the heads of the chains, as one JSON object per line.
-    Export {
-        /// Write only the last row of each chain. Keep it where the database's administrator cannot
-        /// write.
-        #[arg(long)]
-        heads: bool,
-    },
-}
-
-/// The arguments of `audit list`.
-#[derive(Args)]
-pub struct AuditListArguments {
-    /// The filter.
-    #[command(flatten)]
-    pub filter: AuditFilterArguments,
-    /// Only the events since a time, or of a recent period: 2026-01-31T12:00:00Z, 15m or 24h.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<AuditTime>,
-    /// Only the events until a time, or before a recent period.
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<AuditTime>,
-    /// The maximum number of events. Without it, 100 events are listed, all with --json, and a
-    /// story has 1000.
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: Option<u32>,
-}
-
-/// The events that a search selects.
-#[derive(Args)]
-pub struct AuditFilterArguments {
-    /// Only the events about this user, as minted tokens name it.
-    #[arg(long)]
-    pub sub: Option<String>,
-    /// Only the events of this agent: its requests, and its revocations.
-    #[arg(long)]
-    pub agent: Option<String>,
-    /// Only the events of this tenant.
-    #[arg(long)]
-    pub tenant: Option<String>,
-    /// Only the events about tokens for this agent.
-    #[arg(long, value_name = "AGENT")]
-    pub target: Option<String>,
-    /// Only the events with this outcome: allowed or refused.
-    #[arg(long)]
-    pub outcome: Option<AuditOutcome>,
-    /// Only the events with this X-Correlation-ID, as one story: each hop with its chain, its rule
-    /// and its duration.
-    #[arg(long, value_name = "ID")]
-    pub correlation: Option<String>,
-    /// Only the events of this transaction.
-    #[arg(long)]
-    pub txn: Option<String>,
-    /// Only the events of this token.
-    #[arg(long)]
-    pub jti: Option<String>,
-}
-
 /// The arguments of `revoke`.
 #[derive(Args)]
 pub struct RevokeArguments {
@@ -498,16 +420,4 @@ impl Options {
             master_key_file: self.master_key_file.clone(),
         }
     }
-}
-
-fn signing_algorithm() -> impl TypedValueParser<Value = Algorithm> {
-    let names = PossibleValuesParser::new(SIGNING_ALGORITHMS.map(Algorithm::as_str));
-    names.try_map(|name| {
-        let named = |algorithm: &Algorithm| algorithm.as_str().eq_ignore_ascii_case(&name);
-        SIGNING_ALGORITHMS.into_iter().find(named).ok_or("not a signature algorithm of this service")
-    })
-}
-
-fn role() -> impl TypedValueParser<Value = Role> {
-    PossibleValuesParser::new(["reader", "operator", "admin"]).try_map(|name| name.parse::<Role>())
 }

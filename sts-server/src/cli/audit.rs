@@ -1,22 +1,26 @@
-//! `audit`: lists, follows, verifies and exports the audit log.
+//! `audit`: lists, follows, verifies, archives and exports the audit log.
 
 use std::borrow::Cow;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 
-use super::arguments::{AuditCommand, AuditFilterArguments, AuditListArguments, Options};
+use super::arguments::Options;
+use super::audit_arguments::{AuditCommand, AuditFilterArguments, AuditListArguments};
 use super::output::{Output, Style, configuration, counted, read};
 use super::serve::until_told;
 use super::{CliError, audit_line, story};
-use crate::admin::{Administration, AuditQuery};
+use crate::admin::{Administration, AuditQuery, By};
 use crate::keys;
-use crate::record::{self, AuditFault, cut, event_of};
+use crate::record::{self, AuditFault, AuditReport, cut, event_of};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::{AuditFilter, AuditHead, AuditOrder, MAC_BYTES, StorageError, StoredAuditRow, UncheckedAuditRow};
+use crate::ttl::Ttl;
 
 /// The number of rows that are read at once.
 const PAGE: u32 = 1000;
@@ -41,7 +45,14 @@ pub(super) async fn run(
             followed = follow(&administration, *after, filter, out) => followed,
             told = until_told() => told.map(|()| ExitCode::SUCCESS),
         },
-        AuditCommand::Verify { heads } => verify(&foundation, heads.as_deref(), out).await,
+        AuditCommand::Verify { heads, archive: None } => verify(&foundation, heads.as_deref(), out).await,
+        AuditCommand::Verify { archive: Some(file), .. } => verify_archive(&administration, file, out).await,
+        AuditCommand::Archive { file, older_than } => {
+            archive(&foundation, &administration, file, *older_than, out).await
+        }
+        AuditCommand::Acknowledge { row, why, heads } => {
+            acknowledge(&administration, row, why, heads.as_deref(), out).await
+        }
         AuditCommand::Export { heads: true } => export_heads(&foundation, out).await,
         AuditCommand::Export { heads: false } => export(&foundation, out).await,
     }
@@ -186,29 +197,96 @@ async fn verify(foundation: &Foundation, heads: Option<&Path>, out: &mut Output)
     let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
     let keys = keys::audit_keys(&foundation.master, &foundation.store.audit_keys().await?)?;
     let report = record::verify(&*foundation.store, &keys, &heads).await?;
+    show_report(&report, out)
+}
+
+fn show_report(report: &AuditReport, out: &mut Output) -> Result<ExitCode, CliError> {
     if out.is_json() {
-        out.json(&report)?;
+        out.json(report)?;
     } else {
         for fault in &report.faults {
             out.line(&out.styled(Style::Bad, &describe(fault)))?;
         }
         let (rows, chains) = (counted(report.rows, "row"), counted(report.writers, "chain"));
-        let summary = format!("{rows} in {chains}, {}", counted(report.faults.len(), "fault"));
+        let mut summary = format!("{rows} in {chains}, {}", counted(report.faults.len(), "fault"));
+        if !report.acknowledged.is_empty() {
+            summary.push_str(&format!(", {} acknowledged", report.acknowledged.len()));
+        }
         let style = if report.faults.is_empty() { Style::Good } else { Style::Bad };
         out.line(&out.styled(style, &summary))?;
     }
     Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn describe(fault: &AuditFault) -> String {
-    match fault {
-        AuditFault::Missing { writer, sequence } => format!("row {sequence} of {writer} is missing: removed or moved"),
-        AuditFault::Altered { writer, sequence } => format!("row {sequence} of {writer} was edited, or is not ours"),
-        AuditFault::Reordered { writer, sequence } => format!("row {sequence} of {writer} was moved"),
-        AuditFault::Cut { writer, last: 0, head } => format!("all of {writer} is gone; it had {head} rows"),
-        AuditFault::Cut { writer, last, head } => format!("{writer} ends at row {last}; it had {head} rows"),
-        AuditFault::Replaced { writer, sequence } => format!("row {sequence} of {writer} is not the one of the head"),
+/// Writes the archive, then verifies the written file.
+async fn archive(
+    foundation: &Foundation,
+    administration: &Administration,
+    path: &Path,
+    older_than: Option<Ttl>,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let keys = administration.chain_keys().await?;
+    let now = foundation.surroundings.clock.now();
+    let before = match older_than {
+        Some(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
+        None => Timestamp::MAX,
+    };
+    let mut file = BufWriter::new(keys::create_private(path).map_err(|source| file_error(path, source))?);
+    record::archive(&*foundation.store, &keys, administration.issuer(), [now, before], &mut file).await?;
+    let file = file.into_inner().map_err(|error| file_error(path, error.into_error()))?;
+    file.sync_all().map_err(|source| file_error(path, source))?;
+    verify_archive(administration, path, out).await
+}
+
+async fn verify_archive(administration: &Administration, path: &Path, out: &mut Output) -> Result<ExitCode, CliError> {
+    let keys = administration.chain_keys().await?;
+    let file = std::fs::OpenOptions::new().read(true).open(path).map_err(|source| file_error(path, source))?;
+    show_report(&record::verify_archive(&keys, &mut BufReader::new(file))?, out)
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> CliError {
+    CliError::File { path: path.to_owned(), source }
+}
+
+async fn acknowledge(
+    administration: &Administration,
+    row: &str,
+    why: &str,
+    heads: Option<&Path>,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let wrong = || CliError::Argument("the row must be WRITER:SEQUENCE, as `audit verify` names it".to_owned());
+    let (writer, sequence) = row.rsplit_once(':').ok_or_else(wrong)?;
+    let place = (writer, sequence.parse().ok().ok_or_else(wrong)?);
+    if why.trim().is_empty() {
+        return Err(CliError::Argument("--why must not be empty".to_owned()));
     }
+    let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
+    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::default()).await? else {
+        return Err(CliError::Argument(format!("the row {row} has no fault that is not acknowledged")));
+    };
+    if out.is_json() {
+        out.json(&fault)?;
+    } else {
+        out.line(&format!("acknowledged: {}", describe(&fault)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Describes a fault. The row is named as `audit acknowledge` takes it.
+fn describe(fault: &AuditFault) -> String {
+    let (writer, sequence) = fault.row();
+    let row = format!("row {sequence} of {writer}");
+    let what = match fault {
+        AuditFault::Missing { .. } => format!("{row} is missing: removed or moved"),
+        AuditFault::Altered { .. } => format!("{row} was edited, or is not ours"),
+        AuditFault::Reordered { .. } => format!("{row} was moved"),
+        AuditFault::Cut { last: 0, head, .. } => format!("all rows of {writer} are missing; it had {head} rows"),
+        AuditFault::Cut { last, head, .. } => format!("{writer} ends at row {last}; it had {head} rows"),
+        AuditFault::Replaced { .. } => format!("{row} is not the one of the head"),
+    };
+    format!("{what} ({writer}:{sequence})")
 }
 
 /// A head in the format of `export --heads`.

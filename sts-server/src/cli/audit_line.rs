@@ -13,6 +13,15 @@ pub(super) fn lines(event: &Event, out: &Output) -> Vec<Styled> {
     let at = format!("{}  ", to_the_second(event.at));
     let kind = format!("{:<KIND_WIDTH$}", event.event.as_str());
     let mut rows = wrapped(&parts(event), at.len(), kind.len());
+    // The detail of a change lists several.
+    for detail in event.detail.iter().flat_map(|detail| detail.split("; ")) {
+        let is_first = rows.iter().all(String::is_empty);
+        let more = wrapped(&[detail.to_owned()], at.len(), if is_first { kind.len() } else { 0 });
+        if is_first {
+            rows.clear();
+        }
+        rows.extend(more);
+    }
     let first = if rows.is_empty() { String::new() } else { rows.remove(0) };
     let style = if event.reason.is_some() { Style::Bad } else { Style::Good };
     let head = out.joined(&[(Style::Quiet, &at), (style, &kind), (Style::Plain, &first)]);
@@ -32,6 +41,7 @@ pub(super) fn word(kind: EventKind) -> &'static str {
         EventKind::RegistryChanged => "registry changed",
         EventKind::KeysChanged => "keys changed",
         EventKind::RefusalsSuppressed => "refusals suppressed",
+        EventKind::AuditAcknowledged => "fault acknowledged",
     }
 }
 
@@ -82,9 +92,7 @@ fn parts(event: &Event) -> Vec<String> {
         named("txn", event.txn.clone()),
         named("correlation", event.correlation_id.clone()),
     ];
-    // The detail of a change lists several.
-    let details = event.detail.iter().flat_map(|detail| detail.split("; ")).map(str::to_owned);
-    parts.into_iter().flatten().chain(details).collect()
+    parts.into_iter().flatten().collect()
 }
 
 /// Breaks parts into rows, each part preceded by two spaces. The first row has less space.

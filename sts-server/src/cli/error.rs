@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::admin::{NotRevoked, UnknownName, Wrong};
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
+use crate::record::ArchiveError;
 use crate::registry::ApplyError;
 use crate::server::StartError;
 use crate::service::SnapshotError;
@@ -63,6 +64,9 @@ pub enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// An archive of the audit log cannot be written or read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The folder of `dev` cannot be used.
     #[error("the folder {path} cannot be used, delete it to start again")]
     Folder {

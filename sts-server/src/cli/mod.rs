@@ -9,6 +9,7 @@ mod agent;
 mod apply;
 mod arguments;
 mod audit;
+mod audit_arguments;
 mod audit_line;
 mod check;
 mod command_line;
@@ -27,6 +28,7 @@ mod revoke;
 mod serve;
 mod story;
 mod token;
+mod value_parsers;
 
 use std::process::ExitCode;
 

@@ -28,6 +28,7 @@ pub use client_secret::{SecretCheck, SecretQueue};
 pub use dpop::{INTROSPECTION_PATH, ProofChecks, ProofEndpoint, ProofFailure, ProofNonces, REVOCATION_PATH};
 pub use error::{AuthenticationError, ClientError, Failure};
 pub use new_secret::NewSecret;
+pub(crate) use workload::names_workload_issuer;
 pub use workload::{IdentifiedWorkload, WorkloadError, identify as identify_workload};
 
 use crate::declared_slot::declared_slot;

@@ -83,8 +83,8 @@ pub async fn identify(
 ) -> Result<IdentifiedWorkload, WorkloadError> {
     let token = UnverifiedToken::parse_within(context.max_token_bytes, token).map_err(WorkloadError::Parse)?;
     let typ = token.header().typ.as_deref();
-    let slot = if names_trust_domain(context.registry, token.claims()) { Slot::JwtSvid } else { slot };
-    if !slot.accepts(typ) {
+    let named = context.registry.issuer_of(token.claims());
+    if !named.map_or(slot, |named| named.issuer.slot(slot)).accepts(typ) {
         return Err(WorkloadError::Typ);
     }
     // This check comes before any fetch of keys. Otherwise a stranger could use up the forced
@@ -125,13 +125,8 @@ pub async fn identify(
 }
 
 /// Returns true if a workload entry names the issuer of the token. Verifies nothing.
-pub(super) fn names_workload_issuer(registry: &Registry, claims: &Claims) -> bool {
+pub(crate) fn names_workload_issuer(registry: &Registry, claims: &Claims) -> bool {
     let iss = claims.string("iss").ok().flatten();
     iss.is_some_and(|iss| registry.is_workload_issuer(iss))
         || registry.issuer_of(claims).is_ok_and(|named| registry.is_workload_issuer(&named.issuer.issuer))
-}
-
-/// Returns true if the token names a SPIFFE trust domain. Verifies nothing.
-fn names_trust_domain(registry: &Registry, claims: &Claims) -> bool {
-    registry.issuer_of(claims).is_ok_and(|named| named.issuer.trust_domain().is_some())
 }

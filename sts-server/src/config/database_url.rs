@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn the_path_of_a_sqlite_file_is_decoded() {
-        let database = |url: &str| Database { url: url.to_owned(), password_file: None, max_connections: 1 };
-        assert_eq!(database("sqlite:///srv/a%3Fb/sts.db?mode=rwc").sqlite_path(), Some("/srv/a?b/sts.db".into()));
-        assert_eq!(database("postgres://db/sts").sqlite_path(), None);
+        let path = |url: &str| Database::at(url, None).sqlite_path();
+        assert_eq!(path("sqlite:///srv/a%3Fb/sts.db?mode=rwc"), Some("/srv/a?b/sts.db".into()));
+        assert_eq!(path("postgres://db/sts"), None);
     }
 }

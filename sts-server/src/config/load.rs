@@ -64,6 +64,7 @@ pub fn load(
         postgres_ssl_mode: None,
         proxies: Vec::new(),
         faults: Vec::new(),
+        is_unread: false,
     };
     for option in OPTIONS {
         loader.put(option, None);
@@ -90,6 +91,8 @@ struct Loader<'a> {
     /// The environment variables that name proxies.
     proxies: Vec<(String, String)>,
     faults: Vec<Fault>,
+    /// True if there is a file whose options could not be read.
+    is_unread: bool,
 }
 
 /// The place where a value was set.
@@ -145,9 +148,13 @@ impl<'a> Loader<'a> {
     fn file(&mut self, file: &'a Path) {
         let text = match document::read_text(file) {
             Ok(text) => text,
-            Err(fault) => return self.faults.push(fault),
+            Err(fault) => {
+                self.is_unread = true;
+                return self.faults.push(fault);
+            }
         };
         let (mut reader, table) = Reader::parse(file, &text);
+        self.is_unread = table.is_none();
         if let Some(table) = table {
             self.table(&mut reader, file, None, &table);
         }
@@ -232,7 +239,7 @@ impl<'a> Loader<'a> {
 
     /// Checks the rules between options and returns the result.
     fn finish(mut self, file: Option<&Path>) -> Loaded {
-        if !self.said.contains_key("issuer") {
+        if !self.said.contains_key("issuer") && !self.is_unread {
             let file = file.unwrap_or(Path::new("configuration"));
             let fault = Fault::new(file, Severity::Error, "missing key \"issuer\"");
             self.faults.push(fault.with_help("the https URL of this service, such as \"https://sts.example.com\""));
@@ -260,8 +267,8 @@ impl<'a> Loader<'a> {
             self.fault_of_last(Severity::Error, ("listen.admin", " is the address of the public listener too"), public);
         }
         if keys.rotate_every < limits.max_ttl {
-            let life = ("limits.max_ttl", " is longer than keys.rotate_every: retired keys pile up in the key set");
-            let what = " is shorter than limits.max_ttl: retired keys pile up in the key set";
+            let life = ("limits.max_ttl", " is longer than keys.rotate_every: retired keys accumulate in the key set");
+            let what = " is shorter than limits.max_ttl: retired keys accumulate in the key set";
             self.fault_of_last(Severity::Warning, ("keys.rotate_every", what), life);
         }
         self.tls_rules(config);
@@ -271,7 +278,7 @@ impl<'a> Loader<'a> {
             self.fault("database.url", Severity::Warning, &format!("{what}{help}"));
         }
         if config.admin.is_configured() && !listen.admin.ip().is_loopback() && !config.tls.admin {
-            let what = " lets operators send their tokens in the clear beyond the loopback interface: set tls.admin";
+            let what = " lets operators send their tokens unencrypted beyond the loopback interface: set tls.admin";
             self.fault("listen.admin", Severity::Warning, what);
         }
         if let Some(name) = same_name(&config.admin.tokens) {
@@ -377,11 +384,17 @@ fn unknown_key(reader: &mut Reader<'_>, table: Option<&str>, line: usize, key: &
     };
     let tables = OPTIONS.iter().filter_map(|option| within(option.table?));
     let keys = OPTIONS.iter().filter(|option| option.table == table).map(|option| option.key);
+    let elsewhere = OPTIONS.iter().find(|option| option.key == key).and_then(|option| option.table);
+    let help = match elsewhere {
+        Some(table) => format!("it belongs under [{table}]"),
+        None => "`sts-server config reference` prints all options".to_owned(),
+    };
     reader.unknown_key(line, key, &label, keys.chain(tables));
+    reader.advise(help);
 }
 
 fn unknown_variable(name: &str, upper: &str) -> Fault {
-    let fault = Fault::new(Path::new(ENVIRONMENT), Severity::Error, format!("{name} is no option"));
+    let fault = Fault::new(Path::new(ENVIRONMENT), Severity::Error, format!("{name} is not an option"));
     let known: Vec<String> = OPTIONS.iter().map(ConfigOption::variable).collect();
     match nearest(upper, known.iter().map(String::as_str)) {
         Some(near) => fault.with_help(format!("did you mean {near}?")),

@@ -69,6 +69,8 @@ pub struct Config {
     pub database: Database,
     /// Sealing and rotation of the signing keys.
     pub keys: Keys,
+    /// Retention of the audit log.
+    pub audit: Audit,
     /// Resource limits.
     pub limits: Limits,
     /// Proofs of possession.
@@ -183,6 +185,21 @@ pub struct Database {
     pub password_file: Option<PathBuf>,
     /// The most connections to PostgreSQL for requests. The server reserves five more. Default 10.
     pub max_connections: u32,
+    /// True if the server hears notifications. False behind a pooler that lends connections for
+    /// single transactions. Default true.
+    pub listen: bool,
+    /// The standbys that PostgreSQL must have. Default [`Synchronous::Any`].
+    pub synchronous: Synchronous,
+}
+
+/// The standbys that a server requires of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// None: the replication is as PostgreSQL is configured.
+    Any,
+    /// A synchronous one. Without it the server is not ready.
+    Require,
 }
 
 /// Sealing and rotation of the signing keys.
@@ -194,6 +211,14 @@ pub struct Keys {
     pub master_key_file: PathBuf,
     /// The time for which a key signs. Default `30d`.
     pub rotate_every: Ttl,
+}
+
+/// Retention of the audit log.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Audit {
+    /// The time for which events are kept. Default `forever`.
+    #[serde(deserialize_with = "values::read_retention")]
+    pub retain: Option<Ttl>,
 }
 
 /// Resource limits of a server.

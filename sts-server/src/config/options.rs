@@ -8,12 +8,12 @@ use super::admin::ADMIN_TOKEN;
 use super::database_url::check_database_url;
 use super::option::ConfigOption;
 use super::values::{
-    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, some_algorithm, timeout, ttl_up_to,
-    word,
+    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, retention, some_algorithm, timeout,
+    ttl_up_to, word,
 };
 use super::{
     ClientCertificateHeader, ClientCertificates, DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL,
-    TokenTyp,
+    Synchronous, TokenTyp,
 };
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
@@ -41,7 +41,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The registry file to apply at start; without it the database's registry is served as it is.",
+        doc: "The registry file to apply at start; without it the server uses the registry in the database.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -49,7 +49,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: ADDRESS,
         default: Some("127.0.0.1:8080"),
         form: "an IP address and a port",
-        doc: "Where it listens for agents.",
+        doc: "The address for agents.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -57,7 +57,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: ADDRESS,
         default: Some("127.0.0.1:8081"),
         form: "an IP address and a port",
-        doc: "Where it listens for operators: the admin API and the metrics.",
+        doc: "The address for operators: the admin API and the metrics.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -73,7 +73,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<ForwardedHeader>(text, "X-Forwarded-For or Forwarded")),
         default: Some("X-Forwarded-For"),
         form: "X-Forwarded-For or Forwarded",
-        doc: "The header that your proxy sets. Never choose the other one, which the proxy may pass on as a client wrote it.",
+        doc: "The header that your proxy sets. Never choose the other one: the proxy may forward it as a client wrote it.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -81,7 +81,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<ClientCertificateHeader>(text, "Client-Cert or X-Forwarded-Client-Cert")),
         default: None,
         form: "Client-Cert (RFC 9440) or X-Forwarded-Client-Cert (Envoy)",
-        doc: "The header in which your proxy passes on the certificate of a client, whose chain it has verified. It is believed of trusted_proxies alone.",
+        doc: "The header in which your proxy forwards the certificate of a client, whose chain it has verified. The server ignores it from any peer but listen.trusted_proxies.",
     },
     ConfigOption {
         table: Some("listen"),
@@ -97,7 +97,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("20s"),
         form: "a span of time, at most 10m",
-        doc: "How long requests under way may take after the listeners have closed.",
+        doc: "The time limit for requests in progress after the listeners have closed.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -105,7 +105,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The certificate chain of the public listener in PEM, its own certificate first. Without it the listener speaks plain HTTP, for a proxy that ends TLS. A changed file is taken up within seconds.",
+        doc: "The certificate chain of the public listener in PEM, its own certificate first. Without it the listener speaks plain HTTP, for a proxy that terminates TLS. A changed file takes effect within seconds.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -121,7 +121,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("false"),
         form: "true or false",
-        doc: "Whether the admin listener speaks TLS too, with the same certificate.",
+        doc: "Serves the admin listener over TLS too, with the same certificate.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -129,7 +129,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<ClientCertificates>(text, "off or optional")),
         default: Some("off"),
         form: "off or optional",
-        doc: "Whether the public listener asks for client certificates. With optional, a client without one is served too, and one with a certificate of another authority is not.",
+        doc: "Client certificates of the public listener. With optional, it asks for one, serves clients without one too, and rejects one of another authority.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -137,7 +137,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The certificates of the authorities of client certificates in PEM. Required with client_certificates. A changed file is taken up within seconds.",
+        doc: "The certificates of the authorities of client certificates in PEM. Required with client_certificates. A changed file takes effect within seconds.",
     },
     ConfigOption {
         table: Some("database"),
@@ -145,7 +145,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::SecretText(check_database_url),
         default: Some("sqlite://sts.db"),
         form: "sqlite://FILE or postgres://…, which may name several hosts: postgres://a,b/sts?target_session_attrs=read-write",
-        doc: "Where its data is. It may hold a password: then better STS__DATABASE__URL than the file, or database.password_file.",
+        doc: "The URL of the database. Give a password in database.password_file or STS__DATABASE__URL rather than in the file.",
     },
     ConfigOption {
         table: Some("database"),
@@ -153,7 +153,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "A file with one line, the password to PostgreSQL, which the URL then need not hold. Read again at each connect.",
+        doc: "A file with one line, the password to PostgreSQL, in place of one in the URL. Read again at each connect.",
     },
     ConfigOption {
         table: Some("database"),
@@ -161,7 +161,23 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1000 },
         default: Some("10"),
         form: "connections, 1 to 1000",
-        doc: "The most connections to PostgreSQL for requests. Up to five more are set apart: two follow the database and revoke, two read the audit log, one hears announcements.",
+        doc: "The most connections to PostgreSQL for requests. Up to five more are reserved: two follow the database and revoke, two read the audit log, one listens for notifications.",
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "listen",
+        shape: Shape::Boolean,
+        default: Some("true"),
+        form: "true or false",
+        doc: "Listens for notifications of changes (LISTEN). Set it to false behind PgBouncer with pool_mode = transaction: the server then asks for changes 4 times a second, and leaves the settings of connections to the role.",
+    },
+    ConfigOption {
+        table: Some("database"),
+        key: "synchronous",
+        shape: Shape::Text(|text| word::<Synchronous>(text, "any or require")),
+        default: Some("any"),
+        form: "any or require",
+        doc: "The standbys that PostgreSQL must have. With require, the server is not ready while PostgreSQL has no synchronous standby.",
     },
     ConfigOption {
         table: Some("keys"),
@@ -177,7 +193,15 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(reads::<Ttl>),
         default: Some("30d"),
         form: "a span of time",
-        doc: "How long a key signs.",
+        doc: "The time for which a key signs.",
+    },
+    ConfigOption {
+        table: Some("audit"),
+        key: "retain",
+        shape: Shape::Text(|text| retention(text).map(drop)),
+        default: Some("forever"),
+        form: "a span of time, or forever",
+        doc: "How long events of the audit log are kept. Older ones are removed, of a span of days by whole days (UTC). `audit archive` writes them to a file before.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -185,7 +209,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: MAX_CHAIN_DEPTH },
         default: Some("8"),
         form: "actors, 1 to 64",
-        doc: "The most actors of a chain; a longer one is refused.",
+        doc: "The maximum number of actors in a chain.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -193,7 +217,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| ttl_up_to(MAX_MAX_TTL, text)),
         default: Some("15m"),
         form: "a span of time, at most 8h",
-        doc: "The longest life of any token. A key stays published for as long as the longest that any server gave to a token while it signed.",
+        doc: "The maximum lifetime of any token. A retired key stays published until all its tokens have expired.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -209,7 +233,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1_000_000 },
         default: Some("600"),
         form: "refusals, 1 to 1000000",
-        doc: "The refusals of one agent that are stored in a minute; further refused requests are answered 429 and counted into one event a minute.",
+        doc: "The refusals of one agent that are stored in a minute; further ones are answered with 429 and counted in one event a minute.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -233,7 +257,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1_000_000 },
         default: Some("4096"),
         form: "connections, 1 to 1000000",
-        doc: "The most open connections of the public listener. The admin listener has a sixteenth as many, but at least 64.",
+        doc: "The maximum number of open connections of the public listener. The admin listener has a sixteenth as many, but at least 64.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -241,7 +265,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Integer { least: 1, most: 1_000_000 },
         default: None,
         form: "connections, 1 to 1000000",
-        doc: "The most open connections of one source; a sixteenth of limits.connections, but at least 16, unless given. listen.trusted_proxies are exempt.",
+        doc: "The maximum number of open connections of one source; a sixteenth of limits.connections, but at least 16, unless given. listen.trusted_proxies are exempt.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -265,7 +289,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long a TLS handshake may take.",
+        doc: "The time limit for a TLS handshake.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -273,7 +297,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long a request's headers may take.",
+        doc: "The time limit for the headers of a request.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -281,7 +305,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long a request's body may take.",
+        doc: "The time limit for the body of a request.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -289,7 +313,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("30s"),
         form: "a span of time, at most 10m",
-        doc: "How long a request may take from its head to its answer; longer than body_timeout.",
+        doc: "The time limit from the headers of a request to its answer; longer than body_timeout.",
     },
     ConfigOption {
         table: Some("limits"),
@@ -297,7 +321,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: TIMEOUT,
         default: Some("10s"),
         form: "a span of time, at most 10m",
-        doc: "How long an answer may wait for a peer that takes nothing of it.",
+        doc: "The time limit for a peer that reads nothing of its answer.",
     },
     ConfigOption {
         table: Some("dpop"),
@@ -313,7 +337,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<DpopNonce>(text, "off or required")),
         default: Some("off"),
         form: "off or required",
-        doc: "Whether a DPoP proof needs a nonce that the server gave. With required, a proof without one is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
+        doc: "The nonce of DPoP proofs. With required, a proof without a nonce of this server is answered use_dpop_nonce, and every answer of the POST endpoints has a DPoP-Nonce.",
     },
     ConfigOption {
         table: Some("egress"),
@@ -321,7 +345,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::SecretText(|text| proxy(text).map(drop)),
         default: None,
         form: "an http(s) URL such as http://proxy.example:3128, or an empty text for none",
-        doc: "The proxy that key sets are fetched by, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
+        doc: "The proxy for fetching key sets, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
     },
     ConfigOption {
         table: Some("egress"),
@@ -329,7 +353,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(reads::<String>),
         default: None,
         form: "host names, which include those below them, addresses and networks; in the environment separated by commas",
-        doc: "The hosts that are reached without the proxy, instead of NO_PROXY of the environment.",
+        doc: "The hosts that need no proxy, instead of NO_PROXY of the environment.",
     },
     ConfigOption {
         table: Some("admin"),
@@ -353,7 +377,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: URL,
         default: None,
         form: "an https URL; http only for the loopback interface",
-        doc: "Where its keys are; without it they are found by discovery.",
+        doc: "The URL of its keys; without it they are found by discovery.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -361,7 +385,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The certificates of the authority of that URL in PEM; without it those of the system. A changed file is taken up by the next fetch.",
+        doc: "The certificates of the authority of that URL in PEM; without it those of the system. A changed file takes effect at the next fetch.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -369,7 +393,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::TextsTogether(algorithm, some_algorithm),
         default: Some("RS256,ES256,EdDSA"),
         form: "asymmetric algorithms",
-        doc: "What it signs with.",
+        doc: "The algorithms of its signatures.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -377,7 +401,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(not_empty),
         default: None,
         form: "one of the values of aud",
-        doc: "What its tokens must be addressed to. Required with issuer.",
+        doc: "The required audience of its tokens. Required with issuer.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -385,7 +409,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<TokenTyp>(text, "at+jwt or jwt")),
         default: Some("at+jwt"),
         form: "at+jwt or jwt",
-        doc: "The typ of its access tokens. With jwt, tokens of the typ JWT or of none are taken too, unless they look like ID tokens.",
+        doc: "The typ of its access tokens. With jwt, tokens with the typ JWT or without typ are accepted too, unless they look like ID tokens.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -393,7 +417,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(not_empty),
         default: Some("roles"),
         form: "the claim's literal name",
-        doc: "The claim that says what an operator may do: an array, or a text of words.",
+        doc: "The claim that gives the role of an operator: an array, or a text of words.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -401,7 +425,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(not_empty),
         default: None,
         form: "values of the claim",
-        doc: "Who may read and ask for explanations.",
+        doc: "The values that grant reading and explanations.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -409,7 +433,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(not_empty),
         default: None,
         form: "values of the claim",
-        doc: "Who may also revoke, lift, rotate keys and disable entries.",
+        doc: "The values that also grant revoking, lifting, rotating keys and disabling entries.",
     },
     ConfigOption {
         table: Some("admin.oidc"),
@@ -417,7 +441,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Texts(not_empty),
         default: None,
         form: "values of the claim",
-        doc: "Who may also change entries and revoke keys.",
+        doc: "The values that also grant changing entries and revoking keys.",
     },
     ConfigOption {
         table: Some("log"),
@@ -425,7 +449,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<LogFormat>(text, "human or json")),
         default: Some("human"),
         form: "human or json",
-        doc: "What a line of the log looks like: words for people, or one JSON object.",
+        doc: "The format of a log line: text for people, or one JSON object.",
     },
     ConfigOption {
         table: Some("telemetry"),
@@ -433,7 +457,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| check_otlp_endpoint(text).map(drop).map_err(str::to_owned)),
         default: None,
         form: "an http(s) URL without user, query or fragment, such as http://127.0.0.1:4318",
-        doc: "The OpenTelemetry collector that traces go to, as OTLP over HTTP; without it there are none.",
+        doc: "The OpenTelemetry collector for traces, as OTLP over HTTP; without it no traces are exported.",
     },
     ConfigOption {
         table: Some("metadata"),
@@ -441,7 +465,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("false"),
         form: "true or false",
-        doc: "Whether metadata leaves out the members that widespread parsers insist on: authorization_endpoint, response_types_supported and, in the OpenID document, subject_types_supported and id_token_signing_alg_values_supported.",
+        doc: "Leaves out of the metadata the members that widespread parsers require: authorization_endpoint, response_types_supported and, in the OpenID document, subject_types_supported and id_token_signing_alg_values_supported.",
     },
     ConfigOption {
         table: Some("metadata"),
@@ -449,6 +473,6 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("true"),
         form: "true or false",
-        doc: "Whether metadata has \"response_types_supported\": [\"none\"]; metadata.minimal leaves it out in any case.",
+        doc: "Adds \"response_types_supported\": [\"none\"] to the metadata; metadata.minimal leaves it out in any case.",
     },
 ];

@@ -59,6 +59,14 @@ impl Database {
 }
 
 #[cfg(test)]
+impl Database {
+    pub(super) fn at(url: &str, password_file: Option<PathBuf>) -> Self {
+        let synchronous = super::Synchronous::Any;
+        Self { url: url.to_owned(), password_file, max_connections: 1, listen: true, synchronous }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -66,14 +74,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
         std::fs::write(&path, password).unwrap();
-        (directory, Database { url: url.to_owned(), password_file: Some(path), max_connections: 1 })
+        (directory, Database::at(url, Some(path)))
     }
 
     #[test]
     fn a_certificate_that_is_no_regular_file_is_refused() {
         for name in ["sslrootcert", "sslcert", "sslkey", "ssl-ca"] {
             let url = format!("postgres://db/sts?sslmode=verify-full&{name}=/dev/zero");
-            let error = Database { url, password_file: None, max_connections: 1 }.check_files().unwrap_err();
+            let error = Database::at(&url, None).check_files().unwrap_err();
             assert_eq!(error.to_string(), "the file /dev/zero of database.url cannot be read", "{name}");
         }
     }

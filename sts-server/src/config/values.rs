@@ -58,6 +58,14 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
     text.parse::<Ttl>().map(Ttl::as_duration).map_err(|error| error.to_string())
 }
 
+/// Parses how long audit events are kept; `None` means forever.
+pub(super) fn retention(text: &str) -> Result<Option<Ttl>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error: crate::ttl::TtlError| format!("{error}, or \"forever\""))
+}
+
 /// Parses the proxy of all requests. An empty text means no proxy.
 pub(super) fn proxy(text: &str) -> Result<Egress, String> {
     match text {
@@ -84,7 +92,7 @@ pub(super) fn check_url(text: &str) -> Result<(), String> {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse().ok().or_else(address);
-    network.ok_or_else(|| format!("{text:?} is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\""))
+    network.ok_or_else(|| format!("{text:?} is not an IP address or a network, such as \"10.0.0.0/8\" or \"::1\""))
 }
 
 pub(super) fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
@@ -93,6 +101,10 @@ pub(super) fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
 
 pub(super) fn read_delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     delay(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn read_retention<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ttl>, D::Error> {
+    retention(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 pub(super) fn read_proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Egress>, D::Error> {

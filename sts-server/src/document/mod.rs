@@ -98,6 +98,12 @@ pub(crate) struct Reader<'a> {
     faults: Vec<Fault>,
 }
 
+/// The advice for keys that are no misspelling of another.
+const ADVICE: &[(&str, &str)] = &[(
+    "client_secret",
+    "the registry has only hashes of secrets: `sts-server agent secret ID` makes a secret and its line",
+)];
+
 /// The longest configuration or registry, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -132,8 +138,10 @@ impl<'a> Reader<'a> {
         let (mut reader, lines) = (Self::new(file), Lines::of(text));
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            let line = error.span().map(|span| lines.line(span.start));
-            reader.fault(line, format!("not TOML: {}", error.message()));
+            let start = error.span().map(|span| span.start);
+            let before = start.and_then(|start| text.get(..start)).and_then(|before| before.rsplit('\n').next());
+            let column = before.map_or_else(String::new, |before| format!(" at column {}", before.chars().count() + 1));
+            reader.fault(start.map(|start| lines.line(start)), format!("not TOML{column}: {}", error.message()));
         }
         let table = errors.is_empty().then(|| NodeTable::of_toml(&lines, table.into_inner()));
         (reader, table)
@@ -159,12 +167,21 @@ impl<'a> Reader<'a> {
         known: impl Iterator<Item = &'k str>,
     ) -> Option<&'k str> {
         let fault = Fault::new(self.file, Severity::Error, format!("unknown key {key:?} in {label}")).at(Some(line));
-        let meant = nearest(key, known);
-        self.push(match meant {
-            Some(near) => fault.with_help(format!("did you mean {near:?}?")),
-            None => fault,
+        let advice = ADVICE.iter().find(|(name, _)| *name == key);
+        let meant = nearest(key, known).filter(|_| advice.is_none());
+        self.push(match (meant, advice) {
+            (Some(near), _) => fault.with_help(format!("did you mean {near:?}?")),
+            (None, Some((_, advice))) => fault.with_help(*advice),
+            (None, None) => fault,
         });
         meant
+    }
+
+    /// Adds a suggestion to the last fault, unless it has one.
+    pub(crate) fn advise(&mut self, help: impl Into<String>) {
+        if let Some(fault) = self.faults.last_mut() {
+            fault.help.get_or_insert_with(|| help.into());
+        }
     }
 
     /// Adds the fault of a value that has the wrong type.
@@ -173,7 +190,7 @@ impl<'a> Reader<'a> {
         self.fault(
             Some(found.line),
             match found.value {
-                NodeValue::Null => "null is no value; leave the key out".to_owned(),
+                NodeValue::Null => "null is not a value; leave the key out".to_owned(),
                 ref value => format!("{name} must be {wanted}, not {}", value.type_name()),
             },
         );
@@ -200,11 +217,12 @@ impl<'a> Reader<'a> {
     }
 
     fn table(&mut self, schema: &Schema, path: &str, line: usize, table: &NodeTable<'_>) -> Map<String, Value> {
-        let mut read = Map::new();
+        let (mut read, mut misspelt) = (Map::new(), Vec::new());
         for Member { line, name, node } in &table.0 {
             let line = *line;
             let Some(key) = schema.keys.iter().find(|key| key.name == name) else {
                 let meant = self.unknown_key(line, name, schema.label, schema.keys.iter().map(|key| key.name));
+                misspelt.extend(meant);
                 if path.is_empty() {
                     self.unread.extend(meant);
                 }
@@ -221,6 +239,9 @@ impl<'a> Reader<'a> {
             }
         }
         for key in schema.keys.iter().filter(|key| key.required && !table.contains(key.name)) {
+            if misspelt.contains(&key.name) {
+                continue;
+            }
             self.fault(Some(line), format!("missing key {:?} in {}", key.name, schema.label));
         }
         read
@@ -268,13 +289,24 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self, grammar: Grammar, path: &str, value: &Node<'_>) -> Option<Value> {
         let NodeValue::Text(text) = &value.value else {
-            return self.refuse(path, "a string", value);
+            self.wrong_type(path, "a string", value);
+            self.explain_number(grammar, value);
+            return None;
         };
         if let Err(reason) = grammar(text) {
             self.fault(Some(value.line), format!("{} = {text:?}: {reason}", without_indices(path)));
             return None;
         }
         Some(Value::String(text.to_string()))
+    }
+
+    /// Adds to the last fault what a number lacks, such as the unit of a time.
+    fn explain_number(&mut self, grammar: Grammar, value: &Node<'_>) {
+        if let NodeValue::Integer { text, .. } = &value.value
+            && let Err(reason) = grammar(text)
+        {
+            self.advise(reason);
+        }
     }
 
     fn secret_text(&mut self, grammar: Grammar, path: &str, value: &Node<'_>) -> Option<Value> {

@@ -6,16 +6,16 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sts_jose::{ClaimSelectors, Claims, KeySet, Protection, ReadableToken, Slot, Typ, VerificationKey};
+use sts_jose::{ClaimSelector, ClaimSelectors, Claims, KeySet, Protection, ReadableToken, Slot, Typ, VerificationKey};
 use sts_protocol::TokenType;
 use utoipa::ToSchema;
 
-use crate::client_auth::TOKEN_PATH;
+use crate::client_auth::{TOKEN_PATH, names_workload_issuer};
 use crate::declared_slot::declared_slot;
 use crate::document::nearest;
 use crate::keys::{KeyRing, TrustedKeys};
 use crate::record::cut;
-use crate::registry::{Agent, AssertionAudience, Registry};
+use crate::registry::{Agent, AssertionAudience, Issuer, IssuerNameError, Registry, WorkloadAgent};
 
 /// The maximum number of known names that a row lists.
 const MAX_NAMES: usize = 5;
@@ -61,7 +61,7 @@ pub(super) struct Expectations<'a> {
 
 struct Rows<'a> {
     header: &'a Map<String, Value>,
-    claims: &'a Map<String, Value>,
+    claims: &'a Claims,
     rows: Vec<ComparedClaim>,
 }
 
@@ -101,31 +101,26 @@ impl Expectations<'_> {
     ) -> TokenComparison {
         let keys = self.keys_of(token);
         self.compared("subject_token", token, |rows| {
-            let iss = rows.text("iss").map(str::to_owned);
-            let issuers: Vec<&str> = self.registry.issuers().map(|issuer| issuer.issuer.as_str()).collect();
-            let is_ours = iss.as_deref() == Some(self.issuer);
+            let is_ours = rows.text("iss") == Some(self.issuer);
+            let named = self.registry.issuer_of(rows.claims);
             if is_ours {
                 rows.add("iss", "this service".to_owned(), true, None);
             } else {
-                rows.name("iss", "a registered issuer", issuers);
+                let known = self.registry.issuers().flat_map(|issuer| issuer.names());
+                rows.issuer("a registered issuer", named.as_ref().err(), known.collect());
             }
-            let issuer = iss.as_deref().and_then(|iss| self.registry.issuer(iss));
-            if let Some(issuer) = issuer {
-                let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
-                rows.header_one_of("alg", &algorithms);
-            } else {
-                let fits = !is_foreign(rows.header);
-                rows.add_member("alg", "an algorithm of its issuer".to_owned(), fits, None);
-            }
+            let issuer = named.as_ref().ok().map(|named| &*named.issuer).filter(|_| !is_ours);
+            rows.algorithm(issuer);
             rows.kid(&keys);
-            rows.typ(declared_slot(declared.unwrap_or(TokenType::Jwt)));
-            if let Some(presenter) = presenter {
-                let own = presenter.audience().iter();
-                let accepted: Vec<&str> = own.chain(&presenter.accepts).map(String::as_str).collect();
-                match issuer {
-                    Some(issuer) => rows.addressed_by(&issuer.audience_claim, &accepted),
-                    None => rows.addressed(&accepted),
+            let slot = declared_slot(declared.unwrap_or(TokenType::Jwt));
+            rows.typ(issuer.map_or(slot, |issuer| issuer.slot(slot)));
+            match (presenter, issuer) {
+                (Some(presenter), Some(issuer)) => rows.addressed_by(&issuer.audience_claim, presenter),
+                (Some(presenter), None) if is_ours => rows.addressed(presenter.audience()),
+                (Some(presenter), None) => {
+                    rows.addressed_by(&ClaimSelectors::from(ClaimSelector::claim("aud")), presenter)
                 }
+                (None, _) => {}
             }
             rows.times(self.now);
             if let Some(selectors) = issuer.and_then(|issuer| issuer.tenant_claim.as_ref()) {
@@ -139,20 +134,43 @@ impl Expectations<'_> {
     pub(super) fn workload(&self, parameter: &'static str, token: &str, slot: Slot) -> TokenComparison {
         let keys = self.keys_of(token);
         self.compared(parameter, token, |rows| {
+            let named = self.registry.issuer_of(rows.claims);
             let entries = || self.registry.agents().flat_map(|agent| agent.auth.iter().flat_map(|auth| &auth.workload));
-            rows.name("iss", "the issuer of a workload", entries().map(|entry| entry.issuer.as_str()).collect());
-            let iss = rows.text("iss").map(str::to_owned);
-            let of_issuer = || entries().filter(|entry| Some(&entry.issuer) == iss.as_ref());
-            rows.name("sub", "the subject of a workload", of_issuer().map(|entry| entry.subject.as_str()).collect());
-            let sub = rows.text("sub").map(str::to_owned);
-            let entry = of_issuer().find(|entry| Some(&entry.subject) == sub.as_ref());
-            rows.addressed(&[entry.and_then(|entry| entry.audience.as_deref()).unwrap_or(self.issuer)]);
-            if let Some(issuer) = iss.as_deref().and_then(|iss| self.registry.issuer(iss)) {
-                let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
-                rows.header_one_of("alg", &algorithms);
+            let lacks = named
+                .as_ref()
+                .err()
+                .or((!names_workload_issuer(self.registry, rows.claims)).then_some(&IssuerNameError::Unknown));
+            rows.issuer("the issuer of a workload", lacks, entries().map(|entry| entry.issuer.as_str()).collect());
+            let issuer = named.as_ref().ok().map(|named| &*named.issuer);
+            let subject = issuer.and_then(|issuer| issuer.subject(rows.claims).ok().flatten());
+            let found =
+                issuer.zip(subject.as_deref()).and_then(|(issuer, sub)| self.registry.workload(&issuer.issuer, sub));
+            let of_issuer = entries().filter(|entry| issuer.is_some_and(|issuer| issuer.issuer == entry.issuer));
+            rows.subject(
+                issuer,
+                subject.as_deref(),
+                found.is_some(),
+                of_issuer.map(|entry| entry.subject.as_str()).collect(),
+            );
+            let entry = found.as_ref().and_then(WorkloadAgent::entry);
+            let audience = entry.and_then(|entry| entry.audience.as_deref()).unwrap_or(self.issuer);
+            rows.addressed(&[audience]);
+            if let Some((selector, value)) =
+                entry.and_then(|entry| entry.claims.get_key_value(entry.lacks(rows.claims)?))
+            {
+                rows.rows.push(ComparedClaim {
+                    claim: selector.to_string(),
+                    token_says: selector.value(rows.claims).map(shown),
+                    registry_expects: shown(value),
+                    fits: false,
+                    nearest: None,
+                });
+            }
+            if let Some(issuer) = issuer {
+                rows.algorithm(Some(issuer));
             }
             rows.kid(&keys);
-            rows.typ(slot);
+            rows.typ(issuer.map_or(slot, |issuer| issuer.slot(slot)));
             rows.times(self.now);
             rows.unbound();
         })
@@ -160,14 +178,14 @@ impl Expectations<'_> {
 
     /// Compares a client assertion of an agent, or a workload token in its place.
     pub(super) fn assertion(&self, token: &str, slot: Slot) -> TokenComparison {
-        let read = ReadableToken::read(token);
-        let iss = read.as_ref().and_then(|read| read.claims()?.get("iss")?.as_str());
-        if iss.is_some_and(|iss| self.registry.is_workload_issuer(iss)) {
+        let claims = ReadableToken::read(token).and_then(|read| Some(Claims::new(read.claims()?.clone())));
+        if claims.is_some_and(|claims| names_workload_issuer(self.registry, &claims)) {
             return self.workload("client_assertion", token, slot);
         }
         let keys = self.keys_of(token);
-        let agent = iss.and_then(|iss| self.registry.agent(iss));
         self.compared("client_assertion", token, |rows| {
+            let iss = rows.claims.string("iss").ok().flatten();
+            let agent = iss.and_then(|iss| self.registry.agent(iss));
             let agents = || self.registry.agents().map(|agent| agent.id.as_str()).collect();
             rows.name("iss", "the id of an agent, or the issuer of a workload", agents());
             rows.name("sub", "the same as iss", iss.into_iter().collect());
@@ -200,37 +218,77 @@ impl Expectations<'_> {
         };
         let protection = protection(&read);
         let Some(claims) = read.claims() else { return TokenComparison { parameter, protection, claims: Vec::new() } };
-        let mut rows = Rows { header: read.header(), claims, rows: Vec::new() };
+        let claims = Claims::new(claims.clone());
+        let mut rows = Rows { header: read.header(), claims: &claims, rows: Vec::new() };
         compare(&mut rows);
         TokenComparison { parameter, protection, claims: rows.rows }
     }
 }
 
-impl Rows<'_> {
-    fn text(&self, claim: &str) -> Option<&str> {
+impl<'a> Rows<'a> {
+    fn text(&self, claim: &str) -> Option<&'a str> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
     fn add(&mut self, claim: &str, registry_expects: String, fits: bool, nearest: Option<String>) {
-        let says = self.claims.get(claim).map(shown);
-        self.rows.push(ComparedClaim { claim: claim.to_owned(), token_says: says, registry_expects, fits, nearest });
+        let (claim, token_says) = (claim.to_owned(), self.claims.get(claim).map(shown));
+        self.rows.push(ComparedClaim { claim, token_says, registry_expects, fits, nearest });
+    }
+
+    /// Adds the issuer. `error` is the reason why the token names none, `what` the issuer that it
+    /// must name.
+    fn issuer(&mut self, what: &str, error: Option<&IssuerNameError>, known: Vec<&str>) {
+        match error {
+            None => self.add("iss", what.to_owned(), true, None),
+            Some(IssuerNameError::Missing | IssuerNameError::Unknown) => {
+                let (expected, meant) = misfit(what, self.text("iss"), known);
+                self.add("iss", expected, false, meant);
+            }
+            Some(IssuerNameError::Tenant) => {
+                self.add("iss", "the tenant of tenant_claim in the name of the issuer".to_owned(), false, None);
+            }
+            Some(IssuerNameError::TrustDomain) => {
+                self.add("iss", "the trust domain of sub".to_owned(), false, None);
+            }
+        }
+    }
+
+    /// Adds the subject of a workload, which the entry of its issuer selects.
+    fn subject(&mut self, issuer: Option<&Issuer>, subject: Option<&str>, fits: bool, known: Vec<&str>) {
+        let what = "the subject of a workload";
+        let (expected, meant) = if fits { (what.to_owned(), None) } else { misfit(what, subject, known) };
+        match issuer {
+            Some(issuer) => {
+                let found: Vec<&str> = subject.into_iter().collect();
+                self.selected(&issuer.subject_claim, &found, (expected, fits, meant));
+            }
+            None => self.add("sub", expected, fits, meant),
+        }
+    }
+
+    /// Adds the algorithm, which must be one of the issuer.
+    fn algorithm(&mut self, issuer: Option<&Issuer>) {
+        match issuer {
+            Some(issuer) => {
+                let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+                self.header_one_of("alg", &algorithms);
+            }
+            None => self.add_member("alg", "an algorithm of its issuer".to_owned(), !is_foreign(self.header), None),
+        }
     }
 
     /// Adds a claim that must be one of the known names.
-    fn name(&mut self, claim: &str, what: &str, mut known: Vec<&str>) {
-        known.sort_unstable();
-        known.dedup();
-        let says = self.text(claim).unwrap_or_default().to_owned();
-        let fits = known.contains(&says.as_str());
-        let meant = if fits { None } else { nearest(&says, known.iter().copied()).map(str::to_owned) };
-        let expected = if fits { what.to_owned() } else { format!("{what}: {}", listed(&known)) };
+    fn name(&mut self, claim: &str, what: &str, known: Vec<&str>) {
+        let fits = self.text(claim).is_some_and(|says| known.contains(&says));
+        let (expected, meant) = if fits { (what.to_owned(), None) } else { misfit(what, self.text(claim), known) };
         self.add(claim, expected, fits, meant);
     }
 
     /// Adds a member of the header.
     fn add_member(&mut self, member: &str, registry_expects: String, fits: bool, nearest: Option<String>) {
         let token_says = self.header.get(member).map(shown);
-        self.rows.push(ComparedClaim { claim: member.to_owned(), token_says, registry_expects, fits, nearest });
+        let claim = member.to_owned();
+        self.rows.push(ComparedClaim { claim, token_says, registry_expects, fits, nearest });
     }
 
     fn header_one_of(&mut self, member: &str, allowed: &[&str]) {
@@ -257,9 +315,9 @@ impl Rows<'_> {
         self.add_member("kid", expected, fits, meant);
     }
 
+    /// Adds the `typ`, which the slot must accept.
     fn typ(&mut self, slot: Slot) {
-        let typ = self.header.get("typ");
-        let fits = match typ {
+        let fits = match self.header.get("typ") {
             None => slot.accepts(None),
             Some(typ) => typ.as_str().is_some_and(|typ| slot.accepts(Some(typ))),
         };
@@ -269,26 +327,25 @@ impl Rows<'_> {
     }
 
     /// Adds an `aud` that must contain one of these values.
-    fn addressed(&mut self, accepted: &[&str]) {
-        let found = values(self.claims.get("aud"));
-        let (fits, meant) = meets(&found, accepted);
-        self.add("aud", listed(accepted), fits, meant);
+    fn addressed(&mut self, accepted: &[impl AsRef<str>]) {
+        let accepted: Vec<&str> = accepted.iter().map(AsRef::as_ref).collect();
+        let found = self.claims.audience().unwrap_or_default();
+        let fits = found.iter().any(|value| accepted.contains(value));
+        self.add("aud", listed(&accepted), fits, meant(fits, &found, &accepted));
     }
 
-    /// Adds the audience claims that an issuer's entry names, which must contain one of these
-    /// values.
-    fn addressed_by(&mut self, selectors: &ClaimSelectors, accepted: &[&str]) {
-        let claims = Claims::new(self.claims.clone());
-        let found = selectors.texts(&claims).ok().flatten();
+    /// Adds the audience claims that an issuer's entry names, which must address the presenter.
+    fn addressed_by(&mut self, selectors: &ClaimSelectors, presenter: &Agent) {
+        let accepted: Vec<&str> = presenter.audience().iter().chain(&presenter.accepts).map(String::as_str).collect();
+        let fits = selectors.address(self.claims, |audience| presenter.may_present(audience)).unwrap_or_default();
+        let found = selectors.texts(self.claims).ok().flatten();
         let found: Vec<&str> = found.iter().flat_map(|found| found.iter()).collect();
-        let (fits, meant) = meets(&found, accepted);
-        self.selected(selectors, &found, (listed(accepted), fits, meant));
+        self.selected(selectors, &found, (listed(&accepted), fits, meant(fits, &found, &accepted)));
     }
 
     /// Adds the tenant claims that an issuer's entry names, which must yield one tenant.
     fn tenant(&mut self, selectors: &ClaimSelectors) {
-        let claims = Claims::new(self.claims.clone());
-        let found = selectors.one(&claims).ok().flatten();
+        let found = selectors.one(self.claims).ok().flatten();
         let found: Vec<&str> = found.iter().map(|tenant| &**tenant).collect();
         self.selected(selectors, &found, ("one tenant (tenant_claim)".to_owned(), !found.is_empty(), None));
     }
@@ -310,11 +367,9 @@ impl Rows<'_> {
 
     /// Adds an `aud` that must contain only these values.
     fn addressed_alone(&mut self, accepted: &[&str]) {
-        let values = values(self.claims.get("aud"));
-        let fits = !values.is_empty() && values.iter().all(|value| accepted.contains(value));
-        let near = || values.iter().find_map(|value| nearest(value, accepted.iter().copied())).map(str::to_owned);
-        let meant = if fits { None } else { near() };
-        self.add("aud", format!("{} and no other", listed(accepted)), fits, meant);
+        let found = self.claims.audience().unwrap_or_default();
+        let fits = !found.is_empty() && found.iter().all(|value| accepted.contains(value));
+        self.add("aud", format!("{} and no other", listed(accepted)), fits, meant(fits, &found, accepted));
     }
 
     fn times(&mut self, now: Timestamp) {
@@ -325,7 +380,7 @@ impl Rows<'_> {
         let (issued, valid) = (begun("iat"), begun("nbf"));
         self.time("exp", "later than now".to_owned(), alive, now);
         for (claim, fits) in [("iat", issued), ("nbf", valid)] {
-            if self.claims.contains_key(claim) {
+            if self.claims.get(claim).is_some() {
                 self.time(claim, format!("at most {SKEW_SECONDS} s ahead"), fits, now);
             }
         }
@@ -351,33 +406,31 @@ impl Rows<'_> {
     }
 
     fn unbound(&mut self) {
-        if self.claims.contains_key("cnf") {
+        if self.claims.get("cnf").is_some() {
             self.add("cnf", "absent: no proof of possession is honoured here".to_owned(), false, None);
         }
     }
 }
 
-/// Returns true if one of the values is accepted, and otherwise the accepted name that was probably
-/// meant.
-fn meets(values: &[&str], accepted: &[&str]) -> (bool, Option<String>) {
-    if values.iter().any(|value| accepted.contains(value)) {
-        return (true, None);
-    }
-    (false, values.iter().find_map(|value| nearest(value, accepted.iter().copied())).map(str::to_owned))
+/// Returns the accepted name that was probably meant, unless the values fit.
+fn meant(fits: bool, values: &[&str], accepted: &[&str]) -> Option<String> {
+    let near = || values.iter().find_map(|value| nearest(value, accepted.iter().copied()));
+    if fits { None } else { near().map(str::to_owned) }
+}
+
+/// Returns the expectation of a name that is none of the known ones, and the known name that was
+/// probably meant.
+fn misfit(what: &str, says: Option<&str>, mut known: Vec<&str>) -> (String, Option<String>) {
+    known.sort_unstable();
+    known.dedup();
+    let meant = nearest(says.unwrap_or_default(), known.iter().copied()).map(str::to_owned);
+    (format!("{what}: {}", listed(&known)), meant)
 }
 
 /// Returns true if no public key verifies tokens with this header.
 fn is_foreign(header: &Map<String, Value>) -> bool {
     let algorithm = header.get("alg").and_then(Value::as_str).unwrap_or("none");
     algorithm.starts_with("HS") || algorithm.eq_ignore_ascii_case("none")
-}
-
-fn values(claim: Option<&Value>) -> Vec<&str> {
-    match claim {
-        Some(Value::String(value)) => vec![value],
-        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
-    }
 }
 
 fn shown(value: &Value) -> String {

@@ -177,8 +177,8 @@ fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenCo
     let expected = Expectations { registry, ring, trusted, issuer: view.sts.issuer(), now: view.now };
     let claimed = || client_auth::claimed_id(registry, &HeaderMap::new(), &form);
     let presenter = match asker {
-        Asker::Supposed(id) => registry.agent(id),
-        Asker::Authenticated => claimed().and_then(|id| registry.agent(&id)),
+        Asker::Supposed(id) => registry.acting(id),
+        Asker::Authenticated => claimed().and_then(|id| registry.acting(&id)),
     };
     let declared = |parameter| form.get(parameter).and_then(TokenType::from_identifier);
     let mut tokens = Vec::new();
@@ -186,8 +186,7 @@ fn compare_tokens(view: &View<'_>, body: &[u8], asker: Asker<'_>) -> Vec<TokenCo
         tokens.push(expected.assertion(token, Slot::ClientAssertion));
     }
     if let Some(token) = form.get(parameter::SUBJECT_TOKEN).filter(|token| *token != SUPPOSED) {
-        let presenter = presenter.map(|presenter| &**presenter);
-        tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter));
+        tokens.push(expected.subject(token, declared(parameter::SUBJECT_TOKEN_TYPE), presenter.as_deref()));
     }
     if let Some(token) = form.get(parameter::ACTOR_TOKEN) {
         let declared = declared(parameter::ACTOR_TOKEN_TYPE).unwrap_or(TokenType::Jwt);

@@ -28,7 +28,7 @@ pub enum Refusal {
     #[error("the body is malformed")]
     Form(#[from] FormError),
     /// Step 2: the agent is not authenticated.
-    #[error("the client is not authenticated")]
+    #[error(transparent)]
     Client(#[from] AuthenticationError),
     /// Step 2: the proof of possession is not accepted.
     #[error("the proof of possession is not accepted")]
@@ -47,7 +47,7 @@ pub enum Refusal {
     #[error("the request is malformed")]
     Request(#[from] RequestError),
     /// Step 4: the subject token is not accepted.
-    #[error("the subject token is not accepted")]
+    #[error(transparent)]
     Subject(#[from] SubjectError),
     /// Step 5: the actor token is not accepted.
     #[error("the actor token is not accepted")]
@@ -56,7 +56,7 @@ pub enum Refusal {
     #[error("the actor token belongs to another agent than the one that authenticated")]
     ActorTokenMismatch,
     /// Steps 5 and 6: a rule refuses.
-    #[error("a rule refuses")]
+    #[error(transparent)]
     Policy(#[from] PolicyError),
     /// Step 7: no token was made.
     #[error("no token was made")]
@@ -167,8 +167,13 @@ impl Refusal {
         if self.kind() != ErrorKind::Request {
             return None;
         }
-        // The refusal's own message only names the step.
-        std::error::Error::source(self).map(ToString::to_string)
+        match self {
+            Self::Client(error) => Some(error.to_string()),
+            Self::Subject(error) => Some(error.to_string()),
+            Self::Policy(error) => Some(error.to_string()),
+            // The refusal's own message only names the step.
+            _ => std::error::Error::source(self).map(ToString::to_string),
+        }
     }
 
     /// Returns the time to wait before the same request may succeed, or `None` if a retry cannot

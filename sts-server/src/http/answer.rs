@@ -200,8 +200,13 @@ pub(super) fn seal(mut response: Response, correlation_id: &str) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    correlated(response, correlation_id)
+}
+
+/// Adds the correlation id.
+pub(super) fn correlated(mut response: Response, correlation_id: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(correlation_id) {
-        headers.insert(HeaderName::from_static(parameter::X_CORRELATION_ID), value);
+        response.headers_mut().insert(HeaderName::from_static(parameter::X_CORRELATION_ID), value);
     }
     response
 }

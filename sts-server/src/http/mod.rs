@@ -30,6 +30,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use admin::AdminApi;
 pub use listener::{Endpoints, Listener, ListenerLimits};
@@ -91,12 +94,18 @@ impl App {
     }
 }
 
-/// Returns the router of the endpoints for operators.
+/// Returns the router of the endpoints for operators. No response may be cached, sniffed or named as
+/// a referrer.
 pub fn admin(app: App, api: AdminApi) -> Router {
+    let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)
         .nest(admin::BASE, admin::router(api))
+        .layer(fixed(CACHE_CONTROL, "no-store"))
+        .layer(fixed(PRAGMA, "no-cache"))
+        .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(REFERRER_POLICY, "no-referrer"))
 }

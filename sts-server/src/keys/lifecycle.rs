@@ -78,9 +78,7 @@ pub enum KeyLifeError {
         until: Timestamp,
     },
     /// A stored key is not sealed under the configured master key.
-    #[error(
-        "keys.master_key_file is not the master key that the database is sealed with: the signing key {kid} does not open; nothing was changed"
-    )]
+    #[error("nothing was changed: the signing key {kid} cannot be decrypted")]
     Foreign {
         /// The `kid` of the key.
         kid: String,

@@ -19,5 +19,5 @@ pub use lifecycle::{
 pub use reference::{JtiError, reference};
 pub use reseal::{audit_keys, reseal};
 pub use ring::{KeyLife, KeyRing, KeyRingError, MAX_PUBLISHED_KEYS};
-pub use seal::{MasterKey, SealError, write_private};
+pub use seal::{MasterKey, SealError, create_private, write_private};
 pub use trusted::{InspectError, Inspected, KeyAccess, KeyOwner, OutsideToken, TrustError, TrustedKeys};

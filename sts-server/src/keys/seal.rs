@@ -38,7 +38,7 @@ pub struct MasterKey {
 #[derive(Debug, Error)]
 pub enum SealError {
     /// The file cannot be read or written.
-    #[error("the master key file {path} cannot be used{advice}", advice = advice(source, path))]
+    #[error("the master key file {path} cannot be used")]
     File {
         /// The path of the file.
         path: String,
@@ -46,6 +46,9 @@ pub enum SealError {
         #[source]
         source: std::io::Error,
     },
+    /// The file does not exist.
+    #[error("the master key file {0} does not exist{COMMAND}{0}")]
+    Missing(String),
     /// The file does not contain a single line with 32 bytes in base64.
     #[error("the master key file {path} must hold one line, the base64 of 32 bytes, but holds {found}{COMMAND}{path}")]
     Content {
@@ -55,7 +58,7 @@ pub enum SealError {
         found: String,
     },
     /// The sealed bytes belong to another master key or another name, or were altered.
-    #[error("decryption failed")]
+    #[error("keys.master_key_file is not the master key that the database is sealed with")]
     Open,
     /// The cryptographic operation failed.
     #[error("sealing failed")]
@@ -66,11 +69,12 @@ impl MasterKey {
     /// Reads the master key from its file.
     ///
     /// # Errors
-    /// [`SealError::File`] and [`SealError::Content`].
+    /// [`SealError::File`], [`SealError::Missing`] and [`SealError::Content`].
     pub fn read(path: &Path) -> Result<Self, SealError> {
         let content = |found: String| SealError::Content { path: path.display().to_string(), found };
         let text = Zeroizing::new(read_text_file(path, MAX_FILE_BYTES).map_err(|source| match source.kind() {
             ErrorKind::InvalidData => content("bytes that are not text".to_owned()),
+            ErrorKind::NotFound => SealError::Missing(path.display().to_string()),
             _ => SealError::File { path: path.display().to_string(), source },
         })?);
         let line = text.trim_end_matches(['\r', '\n']);
@@ -179,24 +183,27 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Returns the advice for a file that does not exist.
-fn advice(error: &std::io::Error, path: &str) -> String {
-    if error.kind() == ErrorKind::NotFound { format!("{COMMAND}{path}") } else { String::new() }
-}
-
 /// Creates a file that only its owner may read.
 ///
 /// # Errors
 /// The error of the file system; `AlreadyExists` if the file exists.
 pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
+    let mut file = create_private(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Creates an empty file that only its owner may read.
+///
+/// # Errors
+/// The error of the file system; `AlreadyExists` if the file exists.
+pub fn create_private(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    options.open(path)
 }
 
 #[cfg(test)]

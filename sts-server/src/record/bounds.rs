@@ -105,6 +105,8 @@ fn is_within(event: &Event, size: Size) -> bool {
         &event.claimed_alg,
         &event.claimed_kid,
         &event.claimed_typ,
+        &event.row,
+        &event.evidence,
     ];
     let fits = |text: &str, chars: usize| matches!(cut_to(text, chars), Cow::Borrowed(_));
     let fits_whole = |list: &[String]| whole(list.iter().map(String::as_str), size) == list.len();
@@ -139,6 +141,8 @@ fn cut_event(event: &mut Event, size: Size) {
         ("claimed_alg", &mut event.claimed_alg, size.text),
         ("claimed_kid", &mut event.claimed_kid, size.text),
         ("claimed_typ", &mut event.claimed_typ, size.text),
+        ("row", &mut event.row, size.text),
+        ("evidence", &mut event.evidence, size.text),
         ("detail", &mut event.detail, size.detail),
     ];
     for (name, field, chars) in texts {

@@ -11,12 +11,13 @@ use aws_lc_rs::hmac;
 use sts_jose::Entropy;
 
 use super::{Event, bounds};
-use crate::storage::{AuditRow, MAC_BYTES};
+use crate::storage::{AuditCheckpoint, AuditRow, MAC_BYTES};
 
 /// The code that precedes the first row.
 pub(super) const GENESIS: [u8; MAC_BYTES] = [0; MAC_BYTES];
 
 const DOMAIN: &[u8] = b"agent-sts audit 1";
+const CHECKPOINT_DOMAIN: &[u8] = b"agent-sts audit checkpoint 1";
 const WRITER_BYTES: usize = 16;
 
 /// The writer of a growing chain.
@@ -98,6 +99,39 @@ impl std::fmt::Debug for AuditWriter {
             .field("sequence", &self.end.sequence)
             .finish_non_exhaustive()
     }
+}
+
+/// Seals the end of the removed part of a chain.
+pub(super) fn checkpoint(
+    key: &hmac::Key,
+    writer: &str,
+    writer_sequence: i64,
+    mac: &[u8; MAC_BYTES],
+) -> AuditCheckpoint {
+    let seal = checkpoint_seal(key, writer, writer_sequence, mac).to_vec();
+    AuditCheckpoint { writer: writer.to_owned(), writer_sequence, mac: mac.to_vec(), seal }
+}
+
+/// Returns the place and the code at which the removed part of a chain ends, or `None` if no server
+/// with one of these keys sealed the checkpoint.
+pub(super) fn open_checkpoint(keys: &[hmac::Key], checkpoint: &AuditCheckpoint) -> Option<(i64, [u8; MAC_BYTES])> {
+    let mac: [u8; MAC_BYTES] = checkpoint.mac.as_slice().try_into().ok()?;
+    let is_sealed = |key: &hmac::Key| {
+        checkpoint_seal(key, &checkpoint.writer, checkpoint.writer_sequence, &mac).as_slice() == checkpoint.seal
+    };
+    keys.iter().any(is_sealed).then_some((checkpoint.writer_sequence, mac))
+}
+
+fn checkpoint_seal(key: &hmac::Key, writer: &str, writer_sequence: i64, mac: &[u8; MAC_BYTES]) -> [u8; MAC_BYTES] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(CHECKPOINT_DOMAIN);
+    context.update(&u64::try_from(writer.len()).unwrap_or(u64::MAX).to_be_bytes());
+    context.update(writer.as_bytes());
+    context.update(&writer_sequence.to_be_bytes());
+    context.update(mac);
+    let mut seal = GENESIS;
+    seal.copy_from_slice(context.sign().as_ref());
+    seal
 }
 
 /// Returns the code of a row. Every part has a fixed length or a length before it, so different

@@ -35,11 +35,14 @@ pub enum EventKind {
     /// Refusals of an agent or operator beyond its bound, counted over a minute.
     #[serde(rename = "refusals.suppressed")]
     RefusalsSuppressed,
+    /// An operator acknowledged a fault of the audit log.
+    #[serde(rename = "audit.acknowledged")]
+    AuditAcknowledged,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TokenIssued,
         Self::TokenRefused,
         Self::Revoked,
@@ -49,6 +52,7 @@ impl EventKind {
         Self::KeysChanged,
         Self::AdminRefused,
         Self::RefusalsSuppressed,
+        Self::AuditAcknowledged,
     ];
 
     /// Returns the name of the kind in an event.
@@ -64,6 +68,7 @@ impl EventKind {
             Self::KeysChanged => "keys.changed",
             Self::AdminRefused => "admin.refused",
             Self::RefusalsSuppressed => "refusals.suppressed",
+            Self::AuditAcknowledged => "audit.acknowledged",
         }
     }
 
@@ -72,9 +77,12 @@ impl EventKind {
     pub fn is_refusal(self) -> bool {
         match self {
             Self::TokenRefused | Self::RevocationRefused | Self::AdminRefused | Self::RefusalsSuppressed => true,
-            Self::TokenIssued | Self::Revoked | Self::RevocationLifted | Self::RegistryChanged | Self::KeysChanged => {
-                false
-            }
+            Self::TokenIssued
+            | Self::Revoked
+            | Self::RevocationLifted
+            | Self::RegistryChanged
+            | Self::KeysChanged
+            | Self::AuditAcknowledged => false,
         }
     }
 }
@@ -201,6 +209,12 @@ pub struct Event {
     /// The `typ` in the header of the refused token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_typ: Option<String>,
+    /// The row of the audit log that was acknowledged: `WRITER:SEQUENCE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    /// The digest of the acknowledged fault. A later change of the row is another fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// The number of refusals that the event covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -250,6 +264,8 @@ impl Event {
             claimed_alg: None,
             claimed_kid: None,
             claimed_typ: None,
+            row: None,
+            evidence: None,
             count: None,
             cut: Vec::new(),
         }
@@ -263,7 +279,10 @@ impl Event {
                 EventKind::RevocationRefused
             }
             EventKind::TokenIssued | EventKind::TokenRefused => EventKind::TokenRefused,
-            EventKind::RegistryChanged | EventKind::KeysChanged | EventKind::AdminRefused => EventKind::AdminRefused,
+            EventKind::RegistryChanged
+            | EventKind::KeysChanged
+            | EventKind::AdminRefused
+            | EventKind::AuditAcknowledged => EventKind::AdminRefused,
             EventKind::RefusalsSuppressed => EventKind::RefusalsSuppressed,
         };
         self.cnf = None;

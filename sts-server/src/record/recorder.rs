@@ -9,6 +9,7 @@ use sts_jose::Entropy;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use super::commits::{Commits, STALLED_AFTER};
 use super::{AuditWriter, Event, Revocations, SingleUse, SingleUseKind, Standing};
 use crate::error_kind::ErrorKind;
 use crate::storage::{
@@ -21,6 +22,8 @@ use crate::telemetry::{Metrics, Stopwatch};
 const BATCH: usize = 256;
 /// The maximum number of waiting decisions. Requests beyond it are rejected at once.
 const QUEUE: usize = 4096;
+/// The pause before the database is tried again without a decision.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// A decision to commit.
 #[derive(Debug)]
@@ -63,6 +66,9 @@ pub enum RecordError {
     /// The database failed, or its answer was lost.
     #[error("the decision could not be committed")]
     Storage(#[source] Arc<StorageError>),
+    /// The database has not committed for seconds, so nothing was tried.
+    #[error("the database has committed nothing for {} s", STALLED_AFTER.as_secs())]
+    Stalled,
     /// The task of the recorder has ended.
     #[error("the recorder has stopped")]
     Ended,
@@ -75,7 +81,7 @@ impl RecordError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Overloaded => ErrorKind::TooMany,
-            Self::Storage(_) | Self::Ended => ErrorKind::Unavailable,
+            Self::Storage(_) | Self::Stalled | Self::Ended => ErrorKind::Unavailable,
         }
     }
 
@@ -84,7 +90,7 @@ impl RecordError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
-            Self::Storage(_) | Self::Ended => "not_recorded",
+            Self::Storage(_) | Self::Stalled | Self::Ended => "not_recorded",
         }
     }
 }
@@ -93,12 +99,15 @@ impl RecordError {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Job>,
+    commits: Commits,
 }
+
+type Answer = oneshot::Sender<Result<Verdict, RecordError>>;
 
 #[derive(Debug)]
 struct Job {
     submission: Submission,
-    answer: oneshot::Sender<Result<Verdict, RecordError>>,
+    answer: Answer,
     waiting: Stopwatch,
 }
 
@@ -107,8 +116,9 @@ impl Recorder {
     #[must_use]
     pub fn start(writer: Writer) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(writer.run(jobs));
-        Self { queue }
+        let commits = Commits::new();
+        tokio::spawn(writer.run(Jobs { queue: jobs, commits: commits.clone() }));
+        Self { queue, commits }
     }
 
     /// Waits until the writer's task has ended and no decision can be committed any more.
@@ -128,12 +138,22 @@ impl Recorder {
         self.queue.max_capacity()
     }
 
+    /// Returns true if the database has committed nothing for seconds. Decisions are rejected at once
+    /// then, until an attempt of the writer succeeds.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.commits.is_stalled()
+    }
+
     /// Commits a decision. The caller may send the response after this returns.
     ///
     /// # Errors
     /// [`RecordError`]: the decision may or may not have been committed, and the caller must not
     /// act on it.
     pub async fn record(&self, submission: Submission) -> Result<Verdict, RecordError> {
+        if self.is_stalled() {
+            return Err(RecordError::Stalled);
+        }
         let (answer, committed) = oneshot::channel();
         let job = Job { submission, answer, waiting: Stopwatch::start() };
         self.queue.try_send(job).map_err(|error| match error {
@@ -161,51 +181,115 @@ pub struct Writer {
     pub patience: Duration,
 }
 
+/// The waiting decisions, and whether the database commits.
+struct Jobs {
+    queue: mpsc::Receiver<Job>,
+    commits: Commits,
+}
+
+impl Jobs {
+    /// Waits for decisions, and returns true. Returns false if there is none after a while and the
+    /// last commit failed: the database must then be tried without one. Returns `None` at the end.
+    async fn receive(&mut self, batch: &mut Vec<Job>) -> Option<bool> {
+        let received = if self.commits.is_unconfirmed() {
+            match tokio::time::timeout(PROBE_EVERY, self.queue.recv_many(batch, BATCH)).await {
+                Ok(received) => received,
+                Err(_elapsed) => return Some(false),
+            }
+        } else {
+            self.queue.recv_many(batch, BATCH).await
+        };
+        (received > 0).then_some(true)
+    }
+
+    /// Waits for an attempt to commit. Once the database has committed nothing for seconds, rejects
+    /// these decisions and all that wait, and goes on waiting for the attempt.
+    async fn settle<T>(&mut self, answers: &mut Vec<Answer>, attempt: impl Future<Output = T>) -> T {
+        let was_stalled = self.commits.is_stalled();
+        self.commits.attempted();
+        let mut attempt = std::pin::pin!(attempt);
+        tokio::select! {
+            biased;
+            outcome = &mut attempt => return outcome,
+            () = tokio::time::sleep(self.commits.remaining()) => {}
+        }
+        if !was_stalled {
+            tracing::error!(seconds = STALLED_AFTER.as_secs(), "nothing was committed: decisions are rejected at once");
+        }
+        let waiting = std::iter::from_fn(|| self.queue.try_recv().ok()).map(|job| job.answer);
+        for answer in answers.drain(..).chain(waiting) {
+            let _gone = answer.send(Err(RecordError::Stalled));
+        }
+        attempt.await
+    }
+}
+
 impl Writer {
-    async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    async fn run(self, mut jobs: Jobs) {
         let mut chain = AuditWriter::new(self.key.clone(), &*self.entropy);
         let mut batch = Vec::with_capacity(BATCH);
-        let mut commits = true;
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        while let Some(has_decisions) = jobs.receive(&mut batch).await {
+            if !has_decisions {
+                self.probe(&mut jobs).await;
+                continue;
+            }
             // Yields once so that ready tasks can join this batch: a commit of many costs hardly
             // more than a commit of one. The yield is free when the runtime is idle.
             tokio::task::yield_now().await;
-            batch.extend(std::iter::from_fn(|| jobs.try_recv().ok()).take(BATCH.saturating_sub(batch.len())));
+            let more = std::iter::from_fn(|| jobs.queue.try_recv().ok());
+            batch.extend(more.take(BATCH.saturating_sub(batch.len())));
             // Decisions behind a failed commit waited for an outage, so they are still tried.
-            let is_late = |job: &Job| commits && job.waiting.elapsed() > self.patience;
+            let is_failing = jobs.commits.is_unconfirmed();
+            let is_late = |job: &Job| !is_failing && job.waiting.elapsed() > self.patience;
             for job in batch.extract_if(.., |job| is_late(job)) {
                 let _gone = job.answer.send(Err(RecordError::Overloaded));
             }
             if batch.is_empty() {
                 continue;
             }
-            let (submissions, answers): (Vec<_>, Vec<_>) =
+            let (submissions, mut answers): (Vec<_>, Vec<_>) =
                 batch.drain(..).map(|job| (job.submission, job.answer)).unzip();
             let watch = Stopwatch::start();
-            let outcome = commit(&*self.store, &mut chain, &submissions).await;
+            let outcome = jobs.settle(&mut answers, commit(&*self.store, &mut chain, &submissions)).await;
             self.metrics.batch(submissions.len(), watch.elapsed());
-            commits = outcome.is_ok();
-            if !commits {
-                // The rows may or may not have been written, so the end of the chain is unknown.
-                // Start a new chain.
-                chain = AuditWriter::new(self.key.clone(), &*self.entropy);
-                self.metrics.batch_failed();
-            }
-            if let Err(error) = &outcome
-                && let Some(left_out) = self.metrics.log_limit().pass("not_committed")
-            {
-                let (error, decisions) = (&**error as &dyn std::error::Error, answers.len());
-                tracing::error!(error, decisions, left_out, "failed to commit decisions");
+            match &outcome {
+                Ok(_) => jobs.commits.succeeded(),
+                Err(error) => {
+                    // The rows may or may not have been written, so the end of the chain is
+                    // unknown. Start a new chain.
+                    chain = AuditWriter::new(self.key.clone(), &*self.entropy);
+                    self.metrics.batch_failed();
+                    self.report(error, submissions.len());
+                }
             }
             deliver(outcome, answers);
         }
     }
+
+    /// Tries a commit that changes nothing, so that a server without requests finds out that the
+    /// database commits again.
+    async fn probe(&self, jobs: &mut Jobs) {
+        let was_stalled = jobs.commits.is_stalled();
+        match jobs.settle(&mut Vec::new(), self.store.probe()).await {
+            Ok(()) => {
+                jobs.commits.succeeded();
+                if was_stalled {
+                    tracing::info!("the database commits again");
+                }
+            }
+            Err(error) => self.report(&Arc::new(error), 0),
+        }
+    }
+
+    fn report(&self, error: &Arc<StorageError>, decisions: usize) {
+        if let Some(left_out) = self.metrics.log_limit().pass("not_committed") {
+            let error = &**error as &dyn std::error::Error;
+            tracing::error!(error, decisions, left_out, "failed to commit decisions");
+        }
+    }
 }
 
-fn deliver(
-    outcome: Result<Vec<Verdict>, Arc<StorageError>>,
-    answers: Vec<oneshot::Sender<Result<Verdict, RecordError>>>,
-) {
+fn deliver(outcome: Result<Vec<Verdict>, Arc<StorageError>>, answers: Vec<Answer>) {
     match outcome {
         Ok(verdicts) => {
             for (answer, verdict) in answers.into_iter().zip(verdicts) {

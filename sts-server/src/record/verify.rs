@@ -1,61 +1,20 @@
 //! The verification of the audit chains.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_lc_rs::hmac;
 use serde::Serialize;
 
-use super::Event;
-use super::chain::{GENESIS, code};
-use crate::storage::{AuditHead, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
+use super::EventKind;
+use super::audit_fault::{AuditFault, event_of};
+use super::chain::open_checkpoint;
+use super::chain_check::{ChainCheck, Finding, evidence, evidence_alone};
+use crate::storage::{
+    AuditCheckpoint, AuditFilter, AuditHead, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow,
+};
 
 /// The number of rows read at once.
 const PAGE: u32 = 1000;
-
-/// A fault of the audit log. Only the first fault of every chain is reported, because later rows of
-/// the chain prove nothing more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "fault", rename_all = "snake_case")]
-pub enum AuditFault {
-    /// A row is missing at this place of a chain, because it was removed or moved.
-    Missing {
-        /// The name of the chain.
-        writer: String,
-        /// The first empty place.
-        sequence: i64,
-    },
-    /// The row at this place was edited, moved or not written by this service.
-    Altered {
-        /// The name of the chain.
-        writer: String,
-        /// The place of the row.
-        sequence: i64,
-    },
-    /// The row at this place was moved among the rows of other chains: its id does not follow the
-    /// preceding row's.
-    Reordered {
-        /// The name of the chain.
-        writer: String,
-        /// The place of the row.
-        sequence: i64,
-    },
-    /// The chain ends before the place of an exported head.
-    Cut {
-        /// The name of the chain.
-        writer: String,
-        /// The last existing place; 0 if the whole chain is gone.
-        last: i64,
-        /// The place of the exported head.
-        head: i64,
-    },
-    /// The row at the place of an exported head is a different row.
-    Replaced {
-        /// The name of the chain.
-        writer: String,
-        /// The place of the row.
-        sequence: i64,
-    },
-}
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,15 +25,37 @@ pub struct AuditReport {
     pub rows: u64,
     /// The faults, in the order of the chains.
     pub faults: Vec<AuditFault>,
+    /// The faults that an operator has acknowledged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acknowledged: Vec<AuditFault>,
+    /// The evidence of each of `faults`, which an acknowledgement names.
+    #[serde(skip)]
+    pub evidence: Vec<String>,
 }
 
 /// Reads the whole audit log and verifies every chain, also against heads that were exported
-/// earlier. A single key covers a chain from its first row to its last.
+/// earlier. A chain begins at its first row, or after its checkpoint. A single key covers it from
+/// there to its last row.
 ///
 /// # Errors
 /// [`StorageError`] if the whole log cannot be read.
 pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
-    let mut check = Check::new(keys, heads);
+    let mut checkpoints = store.audit_checkpoints().await?;
+    loop {
+        let found = read(store, Check::new(keys, heads, &checkpoints)).await?;
+        if found.findings.is_empty() {
+            return Ok(found.report(&HashSet::new()));
+        }
+        // A server may have cut the log meanwhile, which looks like missing rows.
+        let latest = store.audit_checkpoints().await?;
+        if latest == checkpoints {
+            return Ok(found.report(&acknowledged(store, keys).await?));
+        }
+        checkpoints = latest;
+    }
+}
+
+async fn read<'a>(store: &dyn Store, mut check: Check<'a>) -> Result<Check<'a>, StorageError> {
     let mut after: Option<(String, i64)> = None;
     loop {
         let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
@@ -91,115 +72,151 @@ pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) 
         }
         after = next;
     }
-    Ok(check.finish())
+    check.finish();
+    Ok(check)
 }
+
+/// Returns the evidence of all faults that operators have acknowledged. An acknowledgement is the
+/// first row of its chain, and genuine.
+pub(super) async fn acknowledged(store: &dyn Store, keys: &[hmac::Key]) -> Result<HashSet<String>, StorageError> {
+    let kind = format!("\"event\":\"{}\"", EventKind::AuditAcknowledged.as_str());
+    let mut filter = AuditFilter { fragments: vec![vec![kind]], ..AuditFilter::default() };
+    let mut evidence = HashSet::new();
+    loop {
+        let page = store.audit(&filter, PAGE).await?;
+        for stored in &page.rows {
+            if ChainCheck::of_whole(keys).row(stored).is_none() {
+                evidence.extend(event_of(&stored.row).and_then(|event| event.evidence));
+            }
+        }
+        filter.after_id = page.next;
+        if page.next.is_none() {
+            return Ok(evidence);
+        }
+    }
+}
+
+/// The maximum number of faults of a chain that are kept. The last one is reported even if all
+/// others were acknowledged.
+const FAULTS: usize = 64;
 
 struct Check<'a> {
     keys: &'a [hmac::Key],
     heads: HashMap<&'a str, &'a AuditHead>,
+    /// The end of the removed part of each chain that was cut.
+    cut: HashMap<&'a str, (i64, [u8; MAC_BYTES])>,
     chain: Option<Chain<'a>>,
-    report: AuditReport,
+    writers: usize,
+    rows: u64,
+    /// The faults of each faulty chain.
+    findings: Vec<Vec<Finding>>,
 }
 
 struct Chain<'a> {
-    /// The key of the chain's first row; `None` if none of the keys fits.
-    key: Option<&'a hmac::Key>,
     writer: String,
-    sequence: i64,
-    id: i64,
-    last: [u8; MAC_BYTES],
-    faulty: bool,
+    check: ChainCheck<'a>,
+    findings: Vec<Finding>,
 }
 
 impl<'a> Check<'a> {
-    fn new(keys: &'a [hmac::Key], heads: &'a [AuditHead]) -> Self {
+    fn new(keys: &'a [hmac::Key], heads: &'a [AuditHead], checkpoints: &'a [AuditCheckpoint]) -> Self {
         let heads = heads.iter().map(|head| (head.writer.as_str(), head)).collect();
-        Self { keys, heads, chain: None, report: AuditReport { writers: 0, rows: 0, faults: Vec::new() } }
+        let opened = |checkpoint: &'a AuditCheckpoint| {
+            open_checkpoint(keys, checkpoint).map(|end| (checkpoint.writer.as_str(), end))
+        };
+        let cut = checkpoints.iter().filter_map(opened).collect();
+        Self { keys, heads, cut, chain: None, writers: 0, rows: 0, findings: Vec::new() }
     }
 
     fn row(&mut self, stored: &StoredAuditRow) {
         let row = &stored.row;
-        self.report.rows += 1;
+        self.rows += 1;
         let mut chain = match self.chain.take() {
             Some(chain) if chain.writer == row.writer => chain,
             finished => {
                 self.end(finished);
-                self.report.writers += 1;
+                self.writers += 1;
                 self.begin(row)
             }
         };
-        let fault = if chain.faulty { None } else { self.fault(&chain, stored) };
-        chain.faulty |= fault.is_some();
-        self.report.faults.extend(fault);
-        chain.sequence = row.writer_sequence;
-        chain.id = stored.id;
-        chain.last = row.mac.as_slice().try_into().unwrap_or(GENESIS);
+        let finding = chain.check.row(stored).or_else(|| self.replaced(stored));
+        if chain.findings.len() < FAULTS {
+            chain.findings.extend(finding);
+        }
         self.chain = Some(chain);
     }
 
     fn begin(&self, row: &UncheckedAuditRow) -> Chain<'a> {
-        let writes =
-            |key: &&hmac::Key| code(key, &row.writer, row.writer_sequence, &GENESIS, &row.body).as_slice() == row.mac;
-        let key = self.keys.iter().find(writes);
-        Chain { key, writer: row.writer.clone(), sequence: 0, id: i64::MIN, last: GENESIS, faulty: false }
+        let check = match self.cut.get(row.writer.as_str()) {
+            Some(end) => ChainCheck::after(self.keys, *end),
+            None => ChainCheck::of_whole(self.keys),
+        };
+        Chain { writer: row.writer.clone(), check, findings: Vec::new() }
     }
 
-    fn fault(&self, chain: &Chain<'_>, stored: &StoredAuditRow) -> Option<AuditFault> {
+    /// Returns the fault of a row at the place of an exported head that is a different row.
+    fn replaced(&self, stored: &StoredAuditRow) -> Option<Finding> {
         let row = &stored.row;
-        let (writer, sequence) = (row.writer.clone(), row.writer_sequence);
-        let due = chain.sequence.saturating_add(1);
-        if sequence != due {
-            return Some(AuditFault::Missing { writer, sequence: due });
+        let head = self.heads.get(row.writer.as_str())?;
+        if head.writer_sequence != row.writer_sequence || head.mac == row.mac {
+            return None;
         }
-        let expected = chain.key.map(|key| code(key, &writer, sequence, &chain.last, &row.body));
-        let is_genuine = expected.is_some_and(|expected| expected.as_slice() == row.mac);
-        if !is_genuine || event_of(row).is_none() {
-            return Some(AuditFault::Altered { writer, sequence });
-        }
-        if stored.id <= chain.id {
-            return Some(AuditFault::Reordered { writer, sequence });
-        }
-        let head = self.heads.get(writer.as_str());
-        if head.is_some_and(|head| head.writer_sequence == sequence && head.mac != row.mac) {
-            return Some(AuditFault::Replaced { writer, sequence });
-        }
-        None
+        let fault = AuditFault::Replaced { writer: row.writer.clone(), sequence: row.writer_sequence };
+        Some(Finding { evidence: evidence(&fault, stored), fault })
     }
 
     /// Ends a chain and checks that it reaches the place of its exported head.
     fn end(&mut self, chain: Option<Chain<'_>>) {
-        let Some(chain) = chain else { return };
-        let Some(head) = self.heads.remove(chain.writer.as_str()) else { return };
-        if chain.sequence < head.writer_sequence && !chain.faulty {
-            let (last, head) = (chain.sequence, head.writer_sequence);
-            self.report.faults.push(AuditFault::Cut { writer: chain.writer, last, head });
+        let Some(Chain { writer, check, mut findings }) = chain else { return };
+        if let Some(head) = self.heads.remove(writer.as_str())
+            && check.sequence() < head.writer_sequence
+            && findings.is_empty()
+        {
+            let fault = AuditFault::Cut { writer, last: check.sequence(), head: head.writer_sequence };
+            findings.push(Finding { evidence: evidence_alone(&fault), fault });
+        }
+        self.findings.extend(Some(findings).filter(|findings| !findings.is_empty()));
+    }
+
+    /// Ends the last chain, and finds the exported heads whose whole chain is gone.
+    fn finish(&mut self) {
+        let last = self.chain.take();
+        self.end(last);
+        let mut gone: Vec<_> = std::mem::take(&mut self.heads).into_values().collect();
+        gone.sort_by(|left, right| left.writer.cmp(&right.writer));
+        for head in gone {
+            let is_removed = |(sequence, mac): &(i64, [u8; MAC_BYTES])| {
+                *sequence > head.writer_sequence || (*sequence == head.writer_sequence && mac.as_slice() == head.mac)
+            };
+            if !self.cut.get(head.writer.as_str()).is_some_and(is_removed) {
+                let fault = AuditFault::Cut { writer: head.writer.clone(), last: 0, head: head.writer_sequence };
+                self.findings.push(vec![Finding { evidence: evidence_alone(&fault), fault }]);
+            }
         }
     }
 
-    fn finish(mut self) -> AuditReport {
-        let last = self.chain.take();
-        self.end(last);
-        let mut gone: Vec<_> = self.heads.into_values().collect();
-        gone.sort_by(|left, right| left.writer.cmp(&right.writer));
-        self.report.faults.extend(gone.into_iter().map(|head| AuditFault::Cut {
-            writer: head.writer.clone(),
-            last: 0,
-            head: head.writer_sequence,
-        }));
-        self.report
+    /// Returns the report, given the evidence of the acknowledged faults.
+    fn report(self, known: &HashSet<String>) -> AuditReport {
+        let mut report = AuditReport {
+            writers: self.writers,
+            rows: self.rows,
+            faults: Vec::new(),
+            acknowledged: Vec::new(),
+            evidence: Vec::new(),
+        };
+        for findings in self.findings {
+            let is_known = |finding: &Finding| known.contains(&finding.evidence);
+            let first = findings.iter().position(|finding| !is_known(finding));
+            let first = first.or((findings.len() == FAULTS).then_some(FAULTS - 1));
+            for (index, Finding { fault, evidence }) in findings.into_iter().enumerate() {
+                if Some(index) == first {
+                    report.faults.push(fault);
+                    report.evidence.push(evidence);
+                    break;
+                }
+                report.acknowledged.push(fault);
+            }
+        }
+        report
     }
-}
-
-/// Returns the event of a row, or `None` if no version of this service writes such a row.
-///
-/// Such a row has no event or no code, or its search columns contradict its event; the code does
-/// not cover these columns. This function does not check the code itself.
-#[must_use]
-pub fn event_of(row: &UncheckedAuditRow) -> Option<Event> {
-    let event: Event = serde_json::from_str(&row.body).ok()?;
-    let agree = event.at.as_millisecond() == row.at
-        && event.correlation_id == row.correlation_id
-        && event.txn == row.txn
-        && event.jti == row.jti;
-    (agree && row.mac.len() == MAC_BYTES).then_some(event)
 }

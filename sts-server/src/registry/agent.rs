@@ -179,6 +179,13 @@ impl Agent {
     pub fn is_addressed_by(&self, audience: &str) -> bool {
         self.audience().iter().any(|own| own == audience)
     }
+
+    /// Returns true if the agent may present a token of an outside issuer that is addressed to
+    /// `audience`.
+    #[must_use]
+    pub fn may_present(&self, audience: &str) -> bool {
+        self.is_addressed_by(audience) || self.accepts.iter().any(|accepted| accepted == audience)
+    }
 }
 
 impl AssertionAudience {

@@ -69,9 +69,9 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh,
-        KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow,
-        TableFault, TokenReference, TokenRow, Version, Versions,
+        AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange,
+        EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored,
+        StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
     };
 
     /// A store whose rows a rival changes before each of the first `rivals` writes.
@@ -185,6 +185,10 @@ mod tests {
         ) -> Result<(), StorageError> {
             panic!("not called")
         }
+        async fn probe(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+
         async fn append_audit(&self, _: &[AuditRow]) -> Result<(), StorageError> {
             panic!("not called")
         }
@@ -201,6 +205,12 @@ mod tests {
             panic!("not called")
         }
         async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+            panic!("not called")
+        }
+        async fn cut_audit(&self, _: i64, _: &[AuditCheckpoint]) -> Result<u64, StorageError> {
             panic!("not called")
         }
         async fn purge(&self) -> Result<u64, StorageError> {

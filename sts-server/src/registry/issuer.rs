@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sts_jose::{Algorithm, ClaimError, ClaimSelector, ClaimSelectors, Claims, TrustDomain};
+use sts_jose::{Algorithm, ClaimError, ClaimSelector, ClaimSelectors, Claims, Slot, TrustDomain};
 use sts_protocol::Tenant;
 use url::Url;
 use utoipa::ToSchema;
@@ -139,6 +139,13 @@ impl Issuer {
     #[must_use]
     pub fn trust_domain(&self) -> Option<TrustDomain<'_>> {
         TrustDomain::of_issuer(&self.issuer)
+    }
+
+    /// Returns the slot that decides about the `typ` of its tokens where `slot` is asked for. The
+    /// tokens of a trust domain are JWT-SVIDs everywhere.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> Slot {
+        if self.trust_domain().is_some() { Slot::JwtSvid } else { slot }
     }
 
     /// Returns the own name of the issuer, under which its users are known, then its aliases.

@@ -40,7 +40,7 @@ pub enum IssuerNameError {
     #[error("the tenant in iss is not the one of the issuer's tenant_claim")]
     Tenant,
     /// `sub` is not an identity of the trust domain.
-    #[error("sub is no SPIFFE ID of the trust domain")]
+    #[error("sub is not a SPIFFE ID of the trust domain")]
     TrustDomain,
 }
 

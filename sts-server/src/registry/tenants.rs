@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Tenants {
         let names = Vec::<String>::deserialize(deserializer)?;
         if names.iter().any(|name| name == ANY) {
             if names.len() > 1 {
-                return Err(de::Error::custom("\"*\" means every tenant and stands alone"));
+                return Err(de::Error::custom("\"*\" means every tenant and must be the only value"));
             }
             return Ok(Self::Any);
         }

@@ -15,7 +15,7 @@ mod view;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -64,6 +64,8 @@ pub struct Sts {
     /// the epoch.
     confirmed_at: AtomicI64,
     database_clock: DatabaseClock,
+    /// False if the database lacks the synchronous standby that the configuration requires.
+    is_synchronous: AtomicBool,
     /// Allows one refresh at a time. A slower refresh must not replace a newer snapshot with an
     /// older one.
     refreshing: Semaphore,
@@ -144,6 +146,7 @@ impl Sts {
             snapshot: ArcSwap::from_pointee(snapshot),
             confirmed_at: AtomicI64::new(confirmed_at.as_millisecond()),
             database_clock: DatabaseClock::new(confirmed_at),
+            is_synchronous: AtomicBool::new(true),
             refreshing: Semaphore::new(1),
             refreshes: Refreshes::default(),
             metrics,
@@ -332,9 +335,18 @@ impl Sts {
     /// Reads the version counters, and compares the clocks.
     async fn versions(&self) -> Result<Versions, StorageError> {
         let before = self.key_access.clock.now();
-        let DatabaseState { versions, time } = self.store.state().await?;
+        let DatabaseState { versions, time, is_synchronous } = self.store.state().await?;
         let after = self.key_access.clock.now();
         self.database_clock.compare(time, [before, after]);
+        if self.is_synchronous.swap(is_synchronous, Ordering::Relaxed) != is_synchronous {
+            if is_synchronous {
+                tracing::info!("the database has a synchronous standby again");
+            } else {
+                tracing::error!(
+                    "the database has no synchronous standby, which database.synchronous requires: not ready"
+                );
+            }
+        }
         Ok(versions)
     }
 }

@@ -123,3 +123,17 @@ pub struct AuditPage {
     /// The `after_id` of the next page. `None` if the search has reached the end of the log.
     pub next: Option<i64>,
 }
+
+/// The end of the part of a chain that was removed from the database on purpose. The chain
+/// continues after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditCheckpoint {
+    /// The writer of the chain; unique.
+    pub writer: String,
+    /// The place of the last removed row.
+    pub writer_sequence: i64,
+    /// The code of that row.
+    pub mac: Vec<u8>,
+    /// The code of this checkpoint.
+    pub seal: Vec<u8>,
+}

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{ColumnIndex, Decode, FromRow, Row};
 
 use super::{
-    AuditHead, AuditKeyRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, StorageError, StoredAuditRow,
-    TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
+    AuditCheckpoint, AuditHead, AuditKeyRow, DatabaseState, EntryChange, EntryKind, EntryRow, KeyRow, StorageError,
+    StoredAuditRow, TokenReference, TokenRow, UncheckedAuditRow, Version, Versions,
 };
 
 /// The versions and the time of the database.
@@ -34,6 +34,7 @@ impl TryFrom<StateColumns> for DatabaseState {
                 revocations: version(columns.revocations, columns.revocations_generation),
             },
             time: from_millis("counters", columns.database_time)?,
+            is_synchronous: true,
         })
     }
 }
@@ -135,6 +136,21 @@ pub(super) struct AuditHeadColumns {
 impl From<AuditHeadColumns> for AuditHead {
     fn from(columns: AuditHeadColumns) -> Self {
         Self { writer: columns.writer, writer_sequence: columns.writer_sequence, mac: columns.mac }
+    }
+}
+
+/// A row of `audit_checkpoints`.
+#[derive(FromRow)]
+pub(super) struct AuditCheckpointColumns {
+    writer: String,
+    writer_sequence: i64,
+    mac: Vec<u8>,
+    seal: Vec<u8>,
+}
+
+impl From<AuditCheckpointColumns> for AuditCheckpoint {
+    fn from(AuditCheckpointColumns { writer, writer_sequence, mac, seal }: AuditCheckpointColumns) -> Self {
+        Self { writer, writer_sequence, mac, seal }
     }
 }
 

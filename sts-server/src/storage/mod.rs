@@ -24,7 +24,9 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
-pub use audit_rows::{AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow};
+pub use audit_rows::{
+    AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
+};
 pub use codes::RowCodes;
 pub use expiry::{CLOCK_MARGIN, forget_at};
 pub use rows::{
@@ -68,6 +70,9 @@ pub enum StorageError {
     /// The rows have no codes, because an upgrade of the schema stopped halfway.
     #[error("the rows of the database have no codes: review them, then seal them with `sts-server registry accept`")]
     Unsealed,
+    /// A pooler in front of the database cannot be used as it is configured.
+    #[error("the pooler in front of PostgreSQL cannot be used: {0}")]
+    Pooler(&'static str),
     /// The scheme of the database URL is not supported.
     #[error("unsupported database URL: it must begin with sqlite: or postgres:")]
     Url,
@@ -85,6 +90,7 @@ impl StorageError {
             | Self::Malformed { .. }
             | Self::Foreign { .. }
             | Self::Unsealed
+            | Self::Pooler(_)
             | Self::Url => false,
         }
     }
@@ -209,6 +215,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError>;
 
+    /// Commits durably, without a change. Fails if [`Store::record`] could not commit now.
+    async fn probe(&self) -> Result<(), StorageError>;
+
     /// Adds audit rows that belong to no token.
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError>;
 
@@ -237,6 +246,13 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Returns the last row of every writer, ordered by writer.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
 
+    /// Returns the checkpoint of every chain that was cut, ordered by writer.
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError>;
+
+    /// Deletes the audit rows up to this id, and adds the checkpoints of their chains. A checkpoint
+    /// replaces an earlier one of its chain, never a later one. Returns the number of deleted rows.
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError>;
+
     /// Deletes expired tokens, one-time values and revocations, by the database's time. Returns the
     /// number of deleted rows.
     async fn purge(&self) -> Result<u64, StorageError>;
@@ -261,13 +277,17 @@ pub struct Location {
     pub max_connections: u32,
     /// The file with the password to PostgreSQL, read at each connect.
     pub password_file: Option<PathBuf>,
+    /// False behind a pooler that lends connections of PostgreSQL for single transactions.
+    pub listens: bool,
+    /// True if PostgreSQL must have a synchronous standby.
+    pub requires_synchronous: bool,
 }
 
 impl Location {
     /// Returns the location of this URL, without a password file.
     #[must_use]
     pub fn new(url: &str, max_connections: u32) -> Self {
-        Self { url: url.to_owned(), max_connections, password_file: None }
+        Self { url: url.to_owned(), max_connections, password_file: None, listens: true, requires_synchronous: false }
     }
 }
 

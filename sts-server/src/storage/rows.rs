@@ -37,6 +37,8 @@ pub struct DatabaseState {
     pub versions: Versions,
     /// The time by the database's own clock.
     pub time: Timestamp,
+    /// False if a synchronous standby is required and the database has none.
+    pub is_synchronous: bool,
 }
 
 /// All rows of a cached table, read in one snapshot.

@@ -203,7 +203,7 @@ mod tests {
         let written = Shared::default();
         let sink = written.clone();
         let subscriber = tracing_subscriber::fmt().event_format(JsonOnly).with_writer(move || sink.clone()).finish();
-        let error = io::Error::other("there is no such log format");
+        let error = io::Error::other("unknown log format");
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

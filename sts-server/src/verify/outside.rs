@@ -1,6 +1,6 @@
 //! Tokens of outside issuers: the first hop of a chain.
 
-use sts_jose::{Claims, Slot, UnverifiedToken};
+use sts_jose::{Claims, UnverifiedToken};
 use sts_protocol::{Act, SubjectId, Tenant, TokenType, is_name};
 
 use super::{SubjectError, VerifyContext, values};
@@ -17,9 +17,7 @@ pub(super) async fn subject(
 ) -> Result<VerifiedSubject, SubjectError> {
     let believed = context.trusted.believe(context.registry, token, context.now).await.map_err(SubjectError::Trust)?;
     let typ = believed.token.header().typ.as_deref();
-    let is_svid = believed.issuer.issuer.trust_domain().is_some();
-    let slot = if is_svid { Slot::JwtSvid } else { declared_slot(declared) };
-    if !slot.accepts(typ) {
+    if !believed.issuer.issuer.slot(declared_slot(declared)).accepts(typ) {
         return Err(SubjectError::Typ);
     }
     let claims = believed.token.claims();
@@ -76,9 +74,7 @@ fn read(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<Subject,
 
 /// Checks that the token is addressed to the agent that presents it.
 fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<(), SubjectError> {
-    let fits =
-        |audience: &str| presenter.is_addressed_by(audience) || presenter.accepts.iter().any(|own| own == audience);
-    if issuer.audience_claim.address(claims, fits)? {
+    if issuer.audience_claim.address(claims, |audience| presenter.may_present(audience))? {
         Ok(())
     } else {
         Err(SubjectError::NotAddressed(presenter.id.clone()))

@@ -115,6 +115,11 @@ impl Trial {
         self.launches = std::mem::take(&mut self.launches).into_iter().map(|launch| launch.options(options)).collect();
     }
 
+    /// Looks for what was issued at this URL.
+    pub fn behind(&mut self, url: &str) {
+        url.clone_into(&mut self.behind);
+    }
+
     /// Starts every server that is down, all at once, and asks all of them from now on.
     pub async fn start(&mut self) {
         let folder = &self.folder;

@@ -37,7 +37,7 @@ async fn every_change_is_an_event_with_who_and_what() {
                 "a token of",
             ),
             (ask("DELETE", "/revocations?jti=j"), EventKind::RevocationLifted, "a token of"),
-            (ask("POST", "/keys/rotate").json(&json!({ "now": true })), EventKind::KeysChanged, "is Active"),
+            (ask("POST", "/keys/rotate").json(&json!({ "now": true })), EventKind::KeysChanged, "is active"),
         ];
         for (request, kind, what) in table {
             let answer = request.send().await;

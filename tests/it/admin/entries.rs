@@ -110,7 +110,7 @@ async fn every_fault_of_a_body_is_told_with_its_place() {
     found.sort_unstable();
     assert_eq!(
         found,
-        ["/audiense", "/auth/workload/0", "/auth/workload/0/subjet", "/disabled", "/tenants", "/token_ttl"],
+        ["/audiense", "/auth/workload/0/subjet", "/disabled", "/tenants", "/token_ttl"],
         "{}",
         answer.text()
     );

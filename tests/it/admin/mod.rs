@@ -5,6 +5,7 @@ mod apply;
 mod audit;
 mod document;
 mod entries;
+mod explain;
 mod oidc;
 mod races;
 mod requests;

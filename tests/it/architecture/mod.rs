@@ -55,6 +55,7 @@ const CLIENT: Building = Building {
         &["build_error"],
         &["events"],
         &["call"],
+        &["possession"],
         &["dedup", "net", "header_values"],
     ],
     exceptions: &[],

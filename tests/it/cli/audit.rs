@@ -266,7 +266,7 @@ async fn audit_verify_finds_a_removed_row_and_against_heads_a_cut_tail_and_a_mis
     execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%'").await;
     shop.folder.run(&["audit", "verify"]).await.ended_with(0);
     let verified = shop.folder.run(&against_heads).await;
-    assert!(verified.ended_with(1).contains("is gone; it had 3 rows"), "{verified:?}");
+    assert!(verified.ended_with(1).contains("are missing; it had 3 rows"), "{verified:?}");
 }
 
 #[tokio::test]
@@ -329,7 +329,7 @@ fn in_a_row(text: &str) -> String {
 }
 
 /// Changes the database behind the server's back, as its administrator could.
-async fn execute(shop: &Shop, statement: &'static str) {
+pub(super) async fn execute(shop: &Shop, statement: &'static str) {
     let url = format!("sqlite://{}", shop.folder.path("sts.db").display());
     let mut connection = SqliteConnection::connect(&url).await.expect("the database");
     let changed = sqlx::query(statement).execute(&mut connection).await.expect("a statement");

@@ -56,7 +56,7 @@ const FAULTS: [(&str, &str); 15] = [
     ("registry.toml:4: error: ", "did you mean \"tenant_claim\"?"),
     ("registry.toml:8: error: ", "\"nobody\""),
     ("registry.toml:10: error: ", "64 hexadecimal digits"),
-    ("registry.toml:13: error: ", "stands already at line 6"),
+    ("registry.toml:13: error: ", "is already defined at line 6"),
     ("registry.toml:17: error: ", "\"inventory\""),
     ("registry.toml:18: error: ", "RFC 6749 section 3.3"),
     ("registry.toml:19: error: ", "such as \"5m\""),
@@ -98,7 +98,7 @@ async fn check_reads_the_master_key() {
     assert!(
         missing
             .ended_with(1)
-            .contains("master.key: error: the master key file master.key cannot be used; for a new database"),
+            .contains("master.key: error: the master key file master.key does not exist; for a new database"),
         "{missing:?}"
     );
     std::os::unix::fs::symlink("/dev/zero", shop.folder.path("master.key")).expect("a link");

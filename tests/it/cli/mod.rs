@@ -11,6 +11,7 @@ mod explain;
 mod health;
 mod keys;
 mod messages;
+mod retention;
 mod revoke;
 mod serve;
 mod token;

@@ -41,7 +41,7 @@ async fn serve_does_not_start_without_its_master_key_and_says_so() {
     let ended = shop.folder.run(&["serve"]).await;
     ended.ended_with(2);
     assert!(
-        ended.stderr.contains("the master key file master.key cannot be used; for a new database, make a key: openssl"),
+        ended.stderr.contains("the master key file master.key does not exist; for a new database, make a key: openssl"),
         "{ended:?}"
     );
     assert!(!shop.folder.path("sts.db").exists(), "nothing was begun");

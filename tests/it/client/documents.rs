@@ -129,6 +129,7 @@ fn file_of_the_readme(directory: &Path) -> String {
     fs::write(directory.join("private-ca.pem"), ca).unwrap();
     fs::write(directory.join("sts"), "a secret\n").unwrap();
     fs::write(directory.join("jwks"), "a token\n").unwrap();
+    fs::write(directory.join("nonce"), [7; 32]).unwrap();
     let directory = directory.to_str().unwrap();
     toml.replace("/run/secrets", directory).replace("/etc/ssl", directory)
 }

@@ -61,6 +61,8 @@ max_connections = 20
 [keys]
 master_key_file = "/run/secrets/master.key"
 rotate_every = "7d"
+[audit]
+retain = "90d"
 [limits]
 chain_depth = 4
 max_ttl = "10m"
@@ -125,6 +127,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.database.max_connections, 20);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
+    assert_eq!(config.audit.retain.map(|span| span.to_string()).as_deref(), Some("90d"));
     assert_eq!(config.limits.chain_depth, 4);
     assert_eq!(config.limits.max_ttl.to_string(), "10m");
     assert_eq!(config.limits.failed_attempts_per_minute, 50);
@@ -178,6 +181,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.database.max_connections, 10);
     assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "30d");
+    assert_eq!(config.audit.retain, None);
     assert_eq!(config.limits.chain_depth, 8);
     assert_eq!(config.limits.max_ttl.to_string(), "15m");
     assert_eq!(config.limits.failed_attempts_per_minute, 1000);
@@ -286,7 +290,7 @@ x = 1
             "sts.toml:2: error: unknown key \"isuer\" in the configuration; did you mean \"issuer\"?",
             "sts.toml:3: error: issuer = \"https://sts.example.com/\": must end with the host or port, without path, query or fragment: \"https://sts.example.com\"",
             "sts.toml:5: error: listen.public = \"localhost:8080\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
-            "sts.toml:6: error: unknown key \"port\" in [listen]",
+            "sts.toml:6: error: unknown key \"port\" in [listen]; `sts-server config reference` prints all options",
             "sts.toml:8: error: database.url: must be sqlite://FILE or postgres://…",
             "sts.toml:9: error: database.max_connections must be an integer, not a string",
             "sts.toml:11: error: limits.chain_depth = \"65\": must be 1 to 64",
@@ -294,7 +298,7 @@ x = 1
             "sts.toml:13: error: limits.header_timeout = \"11m\": at most 10m",
             "sts.toml:15: error: metadata.minimal must be true or false, not an integer",
             "sts.toml:16: error: unknown key \"limit\" in the configuration; did you mean \"limits\"?",
-            "environment: error: STS__DATABSE__URL is no option; did you mean STS__DATABASE__URL?",
+            "environment: error: STS__DATABSE__URL is not an option; did you mean STS__DATABASE__URL?",
             "environment: error: STS__ISSUER = \"a\": not a URL: relative URL without a base",
             "environment: error: STS__ISSUER and sts__issuer are the same option",
             "environment: error: STS__LIMITS__CONNECTIONS = \"many\": must be 1 to 1000000",
@@ -336,7 +340,7 @@ fn rules_between_options_name_who_spoke_last() {
     assert!(loaded.config.is_some(), "a warning is no error");
     assert_eq!(
         loaded.faults[0].to_string(),
-        "environment: warning: STS__KEYS__ROTATE_EVERY is shorter than limits.max_ttl: retired keys pile up in the key set"
+        "environment: warning: STS__KEYS__ROTATE_EVERY is shorter than limits.max_ttl: retired keys accumulate in the key set"
     );
 }
 
@@ -353,7 +357,7 @@ fn a_file_that_cannot_be_read_or_parsed_is_told() {
     let files = Files::with("issuer = https://sts.example.com\n");
     assert_eq!(
         files.faults(&[("STS__ISSUER", "https://sts.example.com")], &Overrides::default()),
-        ["sts.toml:1: error: not TOML: string values must be quoted, expected literal string"]
+        ["sts.toml:1: error: not TOML at column 10: string values must be quoted, expected literal string"]
     );
     let overrides = Overrides { issuer: Some("https://sts.example.com".to_owned()), ..Overrides::default() };
     let missing = config::load(Some(Path::new("/nowhere/sts.toml")), [], &overrides);
@@ -369,10 +373,13 @@ fn a_list_is_an_array_in_the_file_and_a_text_with_commas_in_the_environment() {
     assert_eq!(proxies, ["192.0.2.0/24", "::1/128"]);
     for (value, fault) in [
         ("\"10.0.0.1\"", "listen.trusted_proxies must be an array of strings, not a string"),
-        ("[1]", "listen.trusted_proxies must be a string, not an integer"),
+        (
+            "[1]",
+            "listen.trusted_proxies must be a string, not an integer; \"1\" is not an IP address or a network, such as \"10.0.0.0/8\" or \"::1\"",
+        ),
         (
             "[\"proxy\"]",
-            "listen.trusted_proxies = \"proxy\": \"proxy\" is no IP address and no network, such as \"10.0.0.0/8\" or \"::1\"",
+            "listen.trusted_proxies = \"proxy\": \"proxy\" is not an IP address or a network, such as \"10.0.0.0/8\" or \"::1\"",
         ),
     ] {
         let text = format!("issuer = \"https://sts.example.com\"\n[listen]\ntrusted_proxies = {value}\n");

@@ -27,14 +27,13 @@ x = 1
     assert_eq!(
         files.faults(&[], &Overrides::default()),
         [
-            "sts.toml:2: error: missing key \"role\" in [[admin.tokens]]",
             "sts.toml:4: error: unknown key \"roll\" in [[admin.tokens]]; did you mean \"role\"?",
             "sts.toml:5: error: hash: must be an argon2id hash in PHC form, which begins with $argon2id$; `sts-server admin token` prints one",
             "sts.toml:7: error: name = \"a b\": 1 to 64 letters, digits, - and _",
             "sts.toml:8: error: role = \"root\": must be reader, operator or admin",
             "sts.toml:9: error: hash must be a string, not an integer",
             "sts.toml:11: error: admin.oidc.issuer = \"http://login.example.com\": not an https url",
-            "sts.toml:12: error: admin.oidc.algorithms = \"HS256\": \"HS256\": not an accepted signature algorithm",
+            "sts.toml:12: error: admin.oidc.algorithms = \"HS256\": \"HS256\": not an accepted signature algorithm: use ES256, ES384, ES512, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512",
             "sts.toml:13: error: unknown key \"audiance\" in [admin.oidc]; did you mean \"audience\"?",
             "sts.toml:14: error: unknown key \"odic\" in [admin]; did you mean \"oidc\"?",
         ]
@@ -96,7 +95,7 @@ fn tokens_of_operators_that_travel_in_the_clear_are_warned_of() {
     let tokens = format!("[admin]\ntokens = [{{ name = \"carol\", role = \"admin\", hash = \"{HASH}\" }}]\n");
     let issuer = "issuer = \"https://sts.example.com\"\n";
     let files = Files::with(&format!("{issuer}{tokens}[listen]\nadmin = \"10.0.0.1:8081\"\n"));
-    let what = "lets operators send their tokens in the clear beyond the loopback interface: set tls.admin";
+    let what = "lets operators send their tokens unencrypted beyond the loopback interface: set tls.admin";
     assert_eq!(files.faults(&[], &Overrides::default()), [format!("sts.toml:5: warning: listen.admin {what}")]);
     let files = Files::with(&format!("{issuer}[listen]\nadmin = \"10.0.0.1:8081\"\n"));
     assert_eq!(files.faults(&[], &Overrides::default()), Vec::<String>::new(), "nobody has a token to send");

@@ -97,22 +97,24 @@ async fn entra_names_its_users_by_oid_and_the_principal_is_that() {
 
 const ENTRA: &str = "https://login.microsoftonline.com/{tenantid}/v2.0";
 
-fn entra(tenant: &str) -> String {
+pub(crate) fn entra(tenant: &str) -> String {
     ENTRA.replace("{tenantid}", tenant)
+}
+
+/// One entry for all tenants of the identity provider.
+pub(crate) fn one_entry_of_entra() -> Setup {
+    Setup::default().registry_with(|registry, names| {
+        let aliases = "aliases = ['https://sts.windows.net/{tenantid}/']";
+        let keys = format!("jwks_uri = '{}'\ntenant_claim = 'tid'\n{aliases}", names.idp.jwks_uri());
+        registry.issuer(names.idp.url(), &keys);
+        registry.rename_issuer(names.idp.url(), ENTRA);
+        registry.delegation("coordinator", "inventory", &format!("issuers = ['{ENTRA}']"));
+    })
 }
 
 #[tokio::test]
 async fn one_entry_stands_for_every_tenant_of_entra() {
-    let harness = Setup::default()
-        .registry_with(|registry, names| {
-            let aliases = "aliases = ['https://sts.windows.net/{tenantid}/']";
-            let keys = format!("jwks_uri = '{}'\ntenant_claim = 'tid'\n{aliases}", names.idp.jwks_uri());
-            registry.issuer(names.idp.url(), &keys);
-            registry.rename_issuer(names.idp.url(), ENTRA);
-            registry.delegation("coordinator", "inventory", &format!("issuers = ['{ENTRA}']"));
-        })
-        .start()
-        .await;
+    let harness = one_entry_of_entra().start().await;
     let (one, two) = ("11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555");
     let windows = format!("https://sts.windows.net/{one}/");
     for iss in [entra(one), windows.clone()] {

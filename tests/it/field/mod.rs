@@ -7,3 +7,6 @@ mod providers;
 mod reach;
 mod requesters;
 mod workloads;
+
+pub(crate) use issuers::{entra, one_entry_of_entra};
+pub(crate) use workloads::{classes, spiffe};

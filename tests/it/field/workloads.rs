@@ -23,7 +23,7 @@ const DOMAIN: &str = "spiffe://shop.example";
 const SVID: &str = "spiffe://shop.example/ns/shop/sa/a";
 
 /// The agent `svid` is a workload of a SPIFFE trust domain, whose bundle the issuer of workloads publishes.
-fn spiffe() -> Setup {
+pub(crate) fn spiffe() -> Setup {
     Setup::default().registry_with(|registry, names| {
         let key = changed(changed(names.cluster.key().jwk(), "use", json!("jwt-svid")), "alg", Value::Null);
         let x509 = json!({ "use": "x509-svid", "kty": "EC", "crv": "P-256", "x5c": ["AA"] });
@@ -95,7 +95,7 @@ async fn another_issuer_cannot_name_an_identity_of_a_trust_domain() {
 }
 
 /// The class `batch/*` of workloads of one namespace, with a claim that must have its value.
-fn classes() -> Setup {
+pub(crate) fn classes() -> Setup {
     Setup::default().registry_with(|registry, names| {
         let cluster = names.cluster.url();
         registry.add(&format!(

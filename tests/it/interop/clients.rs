@@ -31,6 +31,10 @@ struct Clients {
 
 impl Clients {
     async fn open() -> Self {
+        Self::open_with(&[]).await
+    }
+
+    async fn open_with(options: &[(&str, &str)]) -> Self {
         let idp = TestIssuer::start().await;
         // The registry must know the address before the MCP server can know our issuer.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -77,7 +81,7 @@ impl Clients {
             jwks = toml::Value::try_from(json!({ "keys": [jwk] })).expect("TOML"),
         ));
         let private_key = folder.write("signer.pem", &key.serialize_pem());
-        let server = folder.serve().await;
+        let server = folder.serve_with(options).await;
         serve_mcp(listener, &mcp, folder.issuer());
         Self { folder, server, idp, mcp: format!("{mcp}/mcp"), private_key }
     }
@@ -135,7 +139,7 @@ async fn clients_in_python_get_a_token_with_a_secret_of_reserved_characters_and_
 #[tokio::test]
 async fn clients_in_typescript_get_a_token_by_discovery() {
     let Some(npm) = tool("npm", "--version").await else {
-        assert!(std::env::var_os("CI").is_none(), ".ci/run installs npm");
+        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
         return;
     };
     let clients = Clients::open().await;
@@ -146,12 +150,37 @@ async fn clients_in_typescript_get_a_token_by_discovery() {
     clients.assert_each_got_a_token(&printed, &[("MCP SDK", "plus"), ("oauth4webapi", "plus")]);
 }
 
+/// The same library is the resource server: it verifies our tokens, and refuses them from a thief.
 #[tokio::test]
-async fn go_oidc_verifies_our_token_by_discovery_and_refuses_it_for_another_audience() {
-    let Some(go) = tool("go", "version").await else {
-        println!("not checked: go is not installed");
+async fn clients_in_typescript_get_bound_tokens_and_use_them() {
+    let Some(npm) = tool("npm", "--version").await else {
+        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
         return;
     };
+    for (nonce, asked_again) in [("off", 0), ("required", 1)] {
+        let clients = Clients::open_with(&[("DPOP__NONCE", nonce)]).await;
+        let directory = node_packages(&npm).await;
+        let mut node = Command::new("node");
+        node.arg("dpop.mjs").args([clients.folder.issuer(), SECRET, &clients.user_token()]);
+        let printed = printed(node.current_dir(directory)).await;
+        clients.assert_each_got_a_token(&printed, &[("oauth4webapi", "plus"), ("openid-client", "plus")]);
+        for client in ["oauth4webapi", "openid-client"] {
+            let (token, verified) = (&printed[client], &printed[client]["verified"]);
+            assert_eq!(token["token_type"], "dpop", "{client}, nonce {nonce}: {printed}");
+            assert!(token["cnf"]["jkt"].is_string(), "{client}: {printed}");
+            assert_eq!((&verified["cnf"], &verified["sub"]), (&token["cnf"], &json!("alice")), "{client}: {printed}");
+        }
+        let by = &printed["oauth4webapi"];
+        assert_eq!(by["nonces"], asked_again, "{printed}");
+        for misuse in ["stolen", "bearer"] {
+            assert!(by[misuse]["refused"].is_string(), "{misuse}: {printed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn go_oidc_verifies_our_token_by_discovery_and_refuses_it_for_another_audience() {
+    let Some(go) = tool("go", "version").await else { return };
     let clients = Clients::open().await;
     let endpoint = format!("{}/oauth2/token", clients.folder.issuer());
     let form = [("grant_type", "client_credentials"), ("audience", "inventory-agent")];
@@ -173,7 +202,7 @@ async fn tool(name: &str, question: &str) -> Option<String> {
     if output.is_ok_and(|output| output.status.success()) {
         return Some(name.to_owned());
     }
-    eprintln!("skipped: {name} is not installed on this machine");
+    sts_tests::not_checked(&format!("clients of others ({name} is not installed)"));
     None
 }
 
@@ -185,7 +214,7 @@ fn sources(name: &str) -> PathBuf {
 async fn node_packages(npm: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-node");
     std::fs::create_dir_all(&directory).expect("the target folder is ours");
-    for name in ["package.json", "package-lock.json", "clients.mjs"] {
+    for name in ["package.json", "package-lock.json", "clients.mjs", "dpop.mjs"] {
         std::fs::copy(sources("clients/node").join(name), directory.join(name)).expect("the target folder is ours");
     }
     let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];

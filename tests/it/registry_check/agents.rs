@@ -37,9 +37,9 @@ fn every_rule_of_agents_is_told() {
     let nobody = workload("{ issuer = \"https://login.example.com\", subject = \"\" }");
     let shared = workload("{ issuer = \"https://login.example.com\", subject = \"v\", audience = \"cluster\" }");
     assert_each_makes_one_fault(&[
-        (B, "id = \"b\"\n[[agents]]\nid = \"b\"\n", "r.toml:12: error: agent \"b\" stands already at line 9"),
+        (B, "id = \"b\"\n[[agents]]\nid = \"b\"\n", "r.toml:12: error: agent \"b\" is already defined at line 9"),
         (B, &taken, "r.toml:11: error: audience \"a\" of agent \"b\" is a name of agent \"a\" at line 4"),
-        (B, &repeated, "r.toml:11: error: audience \"x\" of agent \"b\" stands twice"),
+        (B, &repeated, "r.toml:11: error: audience \"x\" of agent \"b\" is listed twice"),
         (B, &unnamed, "r.toml:11: error: audience \"\" of agent \"b\" is empty"),
         (
             B,
@@ -47,8 +47,8 @@ fn every_rule_of_agents_is_told() {
             "r.toml:11: error: audience \"https://b.example/#top\" of agent \"b\" has a fragment, so no resource parameter can name it (RFC 8707 section 2)",
         ),
         (B, &own, "r.toml:11: error: audience \"https://sts.example.com\" of agent \"b\" is this service itself"),
-        (B, &accepts, "r.toml:11: error: accepts of agent \"b\" holds an empty text"),
-        (A, &target, "r.toml:6: error: default_target \"bb\" of agent \"a\" is no agent; did you mean \"b\"?"),
+        (B, &accepts, "r.toml:11: error: accepts of agent \"b\" contains an empty text"),
+        (A, &target, "r.toml:6: error: default_target \"bb\" of agent \"a\" is not an agent; did you mean \"b\"?"),
         (
             B,
             &tenants,
@@ -91,11 +91,11 @@ fn every_rule_of_agents_is_told() {
             "client_secret_sha256 = \"00\"",
             "r.toml:7: error: client_secret_sha256 of agent \"a\" is not 64 hexadecimal digits",
         ),
-        (SECRET, &three, "r.toml:7: error: client_secret_sha256 of agent \"a\" holds 3 hashes: 1 or 2 are read"),
+        (SECRET, &three, "r.toml:7: error: client_secret_sha256 of agent \"a\" has 3 hashes; 1 or 2 are allowed"),
         (
             SECRET,
             "client_secret_sha256 = []",
-            "r.toml:7: error: client_secret_sha256 of agent \"a\" holds 0 hashes: 1 or 2 are read",
+            "r.toml:7: error: client_secret_sha256 of agent \"a\" has 0 hashes; 1 or 2 are allowed",
         ),
         (
             SECRET,
@@ -213,19 +213,19 @@ fn a_star_stands_at_the_end_of_a_class_and_of_its_subject_alone() {
         assert_eq!(faults(&class("batch/*", subject)), [""; 0], "{subject}");
     }
     for (id, subject, told) in [
-        ("a", "repo:acme/shop:*", "ends with '*', and the agent is no class"),
-        ("batch/*", "repo:*:x", "holds a '*' before its end"),
-        ("batch/*", "repo:*:*", "holds a '*' before its end"),
+        ("a", "repo:acme/shop:*", "ends with '*', but the agent is not a class"),
+        ("batch/*", "repo:*:x", "contains a '*' before its end"),
+        ("batch/*", "repo:*:*", "contains a '*' before its end"),
         ("batch/*", "*", "has no ':' or '/' before its '*'"),
         ("batch/*", "system:serviceaccount:batch:one", "does not end with '*', and the agent is a class"),
-        ("batch*", "s:a", "holds a '*' that is not its last segment"),
+        ("batch*", "s:a", "contains a '*' that is not its last segment"),
         ("/*", "s:*", "a class has a name without '*' before its /*"),
     ] {
         let all = faults(&class(id, subject)).join("\n");
         assert!(all.contains(told), "{id} {subject}: {all}");
     }
     let secret = class("batch/*", "s:*").replacen("workload", &format!("{SECRET}\nworkload"), 1);
-    assert!(faults(&secret).join("\n").contains("whose instances authenticate as workloads alone"));
+    assert!(faults(&secret).join("\n").contains("whose instances authenticate only as workloads"));
     let instance = format!("{}\n[[agents]]\nid = \"batch/one\"\n", class("batch/*", "s:*"));
     assert!(faults(&instance).join("\n").contains("is the name of an instance of the class \"batch/*\""));
     let second = "\n[[agents]]\nid = \"other/*\"\nauth = { workload = [{ issuer = \"https://login.example.com\", subject = \"s:job-*\" }] }\n";

@@ -33,7 +33,11 @@ fn every_rule_of_delegations_is_told() {
             "r.toml:14: error: delegation a->a leads to its own actor; an agent that calls itself needs reentrant = true",
         ),
         (SCOPES, "scopes = []\n", "r.toml:15: error: scopes of delegation a->b is empty: it allows nothing"),
-        (SCOPES, "scopes = [\"s\", \"t\",\n\"s\"]\n", "r.toml:16: error: scope \"s\" of delegation a->b stands twice"),
+        (
+            SCOPES,
+            "scopes = [\"s\", \"t\",\n\"s\"]\n",
+            "r.toml:16: error: scope \"s\" of delegation a->b is listed twice",
+        ),
         (
             SCOPES,
             "scopes = [{ scope = \"s\", from = [] }]\n",

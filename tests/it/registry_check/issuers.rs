@@ -64,7 +64,7 @@ fn every_rule_of_issuers_is_told() {
     let ca = after(ISSUER, &format!("jwks = {JWKS}\njwks_bearer_token_file = \"{present}\""));
     let prefix = after(ISSUER, "subject_prefix = \"a\\u0007\"");
     assert_each_makes_one_fault(&[
-        (ISSUER, &twice, "r.toml:4: error: issuer \"https://login.example.com\" stands already at line 1"),
+        (ISSUER, &twice, "r.toml:4: error: issuer \"https://login.example.com\" is already defined at line 1"),
         (
             ISSUER,
             "issuer = \"https://sts.example.com\"\n",
@@ -223,15 +223,15 @@ fn the_names_of_issuers_are_told_where_no_token_can_have_them() {
         (
             "https://login.microsoftonline.com/common/v2.0",
             "",
-            "warning: \"https://login.microsoftonline.com/common/v2.0\" is the iss of no token",
+            "warning: \"https://login.microsoftonline.com/common/v2.0\" is never the iss of a token",
         ),
-        ("https://login.microsoftonline.com/organizations/v2.0", "", "\"organizations\" stands for several tenants"),
+        ("https://login.microsoftonline.com/organizations/v2.0", "", "\"organizations\" means several tenants"),
         (
             "https://login.example.com/{tenant}/v2.0",
             "",
-            "warning: \"https://login.example.com/{tenant}/v2.0\" is taken as it stands",
+            "warning: \"https://login.example.com/{tenant}/v2.0\" is taken literally",
         ),
-        (entra, "", "has {tenantid} and no tenant_claim"),
+        (entra, "", "has {tenantid}, but no tenant_claim"),
         ("https://login.example.com/x{tenantid}/v2.0", "tenant_claim = \"tid\"", "must be one whole segment"),
         ("https://login.example.com", windows.as_str(), "tenant_claim"),
         (entra, "tenant_claim = \"tid\"\naliases = [\"https://plain.example\"]", "and an alias of it has not"),
@@ -246,7 +246,7 @@ fn the_names_of_issuers_are_told_where_no_token_can_have_them() {
         alias("https://b.example")
     );
     let all = faults(&VALID.replacen(ISSUER, &twice, 1)).join("\n");
-    assert!(all.contains("error: issuer \"https://b.example\" stands already"), "{all}");
+    assert!(all.contains("error: issuer \"https://b.example\" is already defined"), "{all}");
     let listed = after(SCOPES, "issuers = [\"accounts.google.com\"]");
     let text = VALID.replacen(ISSUER, &after(ISSUER, &alias("accounts.google.com")), 1).replacen(SCOPES, &listed, 1);
     let all = faults(&text).join("\n");
@@ -272,7 +272,7 @@ fn keys_that_are_lost_are_told_with_kid_and_reason() {
     let private = JWKS.replacen("kid = \"1\"", "kid = \"1\", d = \"AAAA\"", 1);
     let text = after(ISSUER, &format!("jwks = {private}"));
     let none = "r.toml:3: error: jwks of issuer \"https://login.example.com\": it contains no usable key: the key \"1\" cannot be used: it \
-                holds private members";
+                contains private members";
     let more = JWKS.replacen(
         "keys = [",
         "keys = [{ kty = \"EC\", crv = \"P-521\", kid = \"odd\", x = \"AA\", y = \"AA\" }, ",

@@ -87,10 +87,14 @@ fn what_cannot_be_read_is_told_with_its_line() {
         (
             SECRET,
             "client_secret = \"x\"",
-            "r.toml:7: error: unknown key \"client_secret\" in [agents.auth]; did you mean \"client_secret_hash\"?",
+            "r.toml:7: error: unknown key \"client_secret\" in [agents.auth]; the registry has only hashes of secrets: `sts-server agent secret ID` makes a secret and its line",
         ),
         (ISSUER, "", "r.toml:1: error: missing key \"issuer\" in [[issuers]]"),
-        (ISSUER, &number, "r.toml:3: error: max_token_age must be a string, not an integer"),
+        (
+            ISSUER,
+            &number,
+            "r.toml:3: error: max_token_age must be a string, not an integer; a span of time is a whole number above zero and s, m, h or d, such as \"5m\"; ten years at most",
+        ),
         (
             ISSUER,
             &age,
@@ -101,8 +105,12 @@ fn what_cannot_be_read_is_told_with_its_line() {
             &tenant,
             "r.toml:3: error: tenants = \"a b\": a tenant is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'",
         ),
-        (ISSUER, &star, "r.toml:3: error: tenants: \"*\" means every tenant and stands alone"),
-        (ISSUER, &algorithm, "r.toml:5: error: algorithms = \"HS256\": not an accepted signature algorithm"),
+        (ISSUER, &star, "r.toml:3: error: tenants: \"*\" means every tenant and must be the only value"),
+        (
+            ISSUER,
+            &algorithm,
+            "r.toml:5: error: algorithms = \"HS256\": not an accepted signature algorithm: use ES256, ES384, ES512, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512",
+        ),
         (ISSUER, &url, "r.toml:3: error: jwks_uri = \"keys\": relative URL without a base"),
         (
             ISSUER,
@@ -136,7 +144,7 @@ fn what_cannot_be_read_is_told_with_its_line() {
 fn a_file_that_is_not_toml_is_told_with_its_line() {
     assert_eq!(
         faults("[[issuers]]\nissuer = \n"),
-        ["r.toml:2: error: not TOML: string values must be quoted, expected literal string"]
+        ["r.toml:2: error: not TOML at column 10: string values must be quoted, expected literal string"]
     );
     let missing = RegistryFile::read(Path::new("/nowhere/r.toml"));
     let all: Vec<String> = missing.faults().iter().map(ToString::to_string).collect();
@@ -146,7 +154,12 @@ fn a_file_that_is_not_toml_is_told_with_its_line() {
 #[test]
 fn a_broken_entry_is_not_told_again_by_those_that_name_it() {
     let broken = VALID.replacen(A, "id = \"a\"\ntoken_ttl = 5\n", 1);
-    assert_eq!(faults(&broken), ["r.toml:6: error: token_ttl must be a string, not an integer"]);
+    assert_eq!(
+        faults(&broken),
+        [
+            "r.toml:6: error: token_ttl must be a string, not an integer; a span of time is a whole number above zero and s, m, h or d, such as \"5m\"; ten years at most"
+        ]
+    );
     let headless = VALID.replacen(ISSUER, "issuer = \"https://login.example.com\"\njwks = 3\n", 1).replacen(
         SECRET,
         "workload = [{ issuer = \"https://login.example.com\", subject = 3 }]",
@@ -208,21 +221,19 @@ chain_depth = 3
 "#;
     let expected = r#"r.toml:3: error: issuer "http://login.example.com": http is only for the loopback interface; use https, or say allow_http = true
 r.toml:4: error: unknown key "tenant_clam" in [[issuers]]; did you mean "tenant_claim"?
-r.toml:5: error: algorithms = "none": not an accepted signature algorithm
+r.toml:5: error: algorithms = "none": not an accepted signature algorithm: use ES256, ES384, ES512, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512
 r.toml:7: error: missing key "issuer" in [[issuers]]
 r.toml:12: error: token_ttl = "0m": a span of time is a whole number above zero and s, m, h or d, such as "5m"; ten years at most
-r.toml:13: error: default_target "inventroy" of agent "coordinator" is no agent; did you mean "inventory"?
+r.toml:13: error: default_target "inventroy" of agent "coordinator" is not an agent; did you mean "inventory"?
 r.toml:15: error: client_secret_sha256 of agent "coordinator" is not 64 hexadecimal digits
 r.toml:16: error: unknown key "audiences" in workload of [agents.auth]; did you mean "audience"?
 r.toml:16: warning: workload issuer "https://cluster" of agent "coordinator" is not registered
 r.toml:20: error: audience "coordinator" of agent "inventory" is a name of agent "coordinator" at line 10
 r.toml:21: error: tenants must be an array of strings, not a string
 r.toml:25: error: target "inventory-agent" of a delegation is not an agent; "inventory-agent" is an audience of agent "inventory"; its id is meant here
-r.toml:26: error: missing key "from" in scopes of [[delegations]]
 r.toml:26: error: scopes = "stock read": a scope token contains a character that RFC 6749 section 3.3 does not allow
 r.toml:26: error: unknown key "form" in scopes of [[delegations]]; did you mean "from"?
 r.toml:27: error: max_ttl = "1w": a span of time is a whole number above zero and s, m, h or d, such as "5m"; ten years at most
-r.toml:29: error: missing key "scopes" in [[delegations]]
 r.toml:32: error: unknown key "scope" in [[delegations]]; did you mean "scopes"?
 r.toml:34: error: unknown key "limits" in the registry"#;
     assert_eq!(faults(text).join("\n"), expected);

@@ -7,12 +7,14 @@ mod keys;
 mod migrate;
 mod only_postgres;
 mod outage;
+mod pooler;
 mod purge;
 mod races;
 mod record;
 mod registry;
 mod revocation;
 mod rows;
+mod standbys;
 
 use database::TestDatabase;
 

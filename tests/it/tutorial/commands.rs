@@ -8,12 +8,13 @@ use super::links::{self, read, root};
 use super::page::{self, Step, steps};
 
 /// The pages whose commands the tests of this folder run, in order.
-const FOLLOWED: [&str; 9] = [
+const FOLLOWED: [&str; 10] = [
     "SECURITY.md",
     "docs/admin-api.md",
     "docs/audit.md",
     "docs/configuration.md",
     "docs/operations.md",
+    "docs/proof-of-possession.md",
     "docs/serve.md",
     "docs/token-endpoint.md",
     "docs/tutorial.md",
@@ -43,6 +44,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("pg_dump ", "needs a PostgreSQL server: tests/it/cli/backup.rs"),
     ("pg_restore ", "needs a PostgreSQL server: tests/it/cli/backup.rs"),
     ("python3 -m venv", "downloads packages: the test shares those of the other tests"),
+    ("sts-server audit follow", "does not end: tests/it/cli/audit.rs"),
     ("sqlite3 ", "a program that need not be there: tests/it/cli/backup.rs copies the database in the same way"),
     (
         "sts-server audit verify --config sts.toml --heads heads.jsonl --database-url",

@@ -24,6 +24,8 @@ pub(super) struct Step {
 pub(super) enum Kind {
     /// `sh`, or `sh exits=1` if the command is expected to fail: to its end.
     Run,
+    /// `sh follows`: to its end, again until it prints what the page shows. The service follows a change within a second.
+    Follow,
     /// `sh serve`: in a terminal of its own, until the test ends.
     Serve,
 }
@@ -50,6 +52,7 @@ pub(super) fn steps(path: &str) -> Vec<Step> {
         let (kind, exits) = match words.next() {
             None => (Kind::Run, 0),
             Some("serve") => (Kind::Serve, 0),
+            Some("follows") => (Kind::Follow, 0),
             Some(word) => {
                 let code = word.strip_prefix("exits=").and_then(|code| code.parse().ok());
                 (Kind::Run, code.unwrap_or_else(|| panic!("{path}, line {line}: {info}")))
@@ -116,23 +119,25 @@ impl Step {
 
     /// Asserts that the command ended as the page says, and printed what the page shows.
     pub(super) fn check(&self, printed: &str, code: i32) {
-        let Self { line, command, exits, .. } = self;
-        assert_eq!(code, *exits, "line {line}: {command}\n{printed}");
-        match &self.shown {
-            None => {}
-            Some(Shown::Text(shown)) => {
-                assert!(fits(shown, printed), "line {line}: {command}\nshown:\n{shown}\nprinted:\n{printed}");
-            }
-            Some(Shown::Unordered(shown)) => {
-                let is_shown = fits(&sorted(shown), &sorted(printed));
-                assert!(is_shown, "line {line}: {command}\nshown:\n{shown}\nprinted:\n{printed}");
-            }
-            Some(Shown::Json(shown)) => {
-                let value = serde_json::from_str(printed);
-                let value = value.unwrap_or_else(|error| panic!("line {line}: {command}\n{error}\n{printed}"));
-                assert!(json_fits(shown, &value), "line {line}: {command}\nshown: {shown}\nprinted: {value}");
-            }
+        if let Some(difference) = self.difference(printed, code) {
+            panic!("line {}: {}\n{difference}", self.line, self.command);
         }
+    }
+
+    /// What the page shows beside what was printed, if they differ or the command ended otherwise.
+    pub(super) fn difference(&self, printed: &str, code: i32) -> Option<String> {
+        if code != self.exits {
+            return Some(format!("exit code {code} and not {}\n{printed}", self.exits));
+        }
+        let (is_shown, shown) = match self.shown.as_ref()? {
+            Shown::Text(shown) => (fits(shown, printed), shown.clone()),
+            Shown::Unordered(shown) => (fits(&sorted(shown), &sorted(printed)), shown.clone()),
+            Shown::Json(shown) => {
+                let value = serde_json::from_str(printed);
+                (value.is_ok_and(|value| json_fits(shown, &value)), shown.to_string())
+            }
+        };
+        (!is_shown).then(|| format!("shown:\n{shown}\nprinted:\n{printed}"))
     }
 
     /// Replaces an address of the page by the one of this test.
@@ -234,9 +239,7 @@ fn a_command_must_end_and_print_as_its_page_says() {
         let kind = Kind::Run;
         Step { heading: String::new(), line: 1, kind, command: String::new(), exits, shown: Some(shown) }
     };
-    let fails = |step: &Step, printed: &str, code| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step.check(printed, code))).is_err()
-    };
+    let fails = |step: &Step, printed: &str, code| step.difference(printed, code).is_some();
     let ordered = step(1, Shown::Text("a\nb".to_owned()));
     assert!(!fails(&ordered, "a\nb", 1));
     assert!(fails(&ordered, "a\nb", 0), "another exit code");

@@ -315,7 +315,13 @@ impl Cluster {
         Ok(())
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// The folder of its files.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A program that runs as the user of the server: one of its own, or one at an absolute path.
+    pub(super) fn command(&self, program: &str) -> Command {
         self.owner.command(self.binaries.join(program), &self.directory)
     }
 

@@ -16,10 +16,12 @@ use url::Url;
 
 mod cluster;
 mod container;
+mod pooler;
 mod process;
 
 pub use cluster::Cluster;
 use container::Container;
+pub use pooler::Pooler;
 
 /// An empty database of its own; dropped, as well as it can be, with this value.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ impl Drop for Database {
 
 async fn administer(server_url: &Url, statement: String) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(server_url.as_str()).await?;
+    // A standby that a test has stopped must not hold this up.
+    sqlx::raw_sql("SET synchronous_commit = local").execute(&mut connection).await?;
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())

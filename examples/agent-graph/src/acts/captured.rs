@@ -30,7 +30,13 @@ pub(super) async fn refused_elsewhere(graph: &Graph, stage: &mut Stage) -> anyho
 
 /// Presents a token to an agent: the status, and the scheme and error of the challenge.
 pub(super) async fn present(token: &str, url: &Url) -> anyhow::Result<(StatusCode, String)> {
-    let request = http_client()?.post(url.clone()).bearer_auth(token).header("content-type", "application/json");
+    present_with(&[("authorization", &format!("Bearer {token}"))], url).await
+}
+
+/// The same with any headers.
+pub(super) async fn present_with(headers: &[(&str, &str)], url: &Url) -> anyhow::Result<(StatusCode, String)> {
+    let request = http_client()?.post(url.clone()).header("content-type", "application/json");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let request = request.header("accept", "application/json, text/event-stream").header("A2A-Version", "1.0");
     let answer = request.body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).send().await?;
     let challenge = answer.headers().get(WWW_AUTHENTICATE).map(|value| value.to_str()).transpose()?.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The acts: each does one thing to the graph and says what must come of it.
 
+mod bound;
 mod captured;
 mod chain;
 mod nightly;
@@ -27,5 +28,6 @@ pub async fn play_others(graph: &mut Graph, stage: &mut Stage) -> anyhow::Result
     refusal::does_not_fall_back(graph, stage).await?;
     revoked::whole_chain_dead(graph, stage).await?;
     nightly::without_a_user(graph, stage).await?;
-    once::reserved_once(graph, stage).await
+    once::reserved_once(graph, stage).await?;
+    bound::useless_without_its_key(graph, stage).await
 }

@@ -44,7 +44,7 @@ pub(super) async fn whole_chain_dead(graph: &mut Graph, stage: &mut Stage) -> an
     // Replicas, so that no cache of an earlier call helps.
     let (listener, url) = listen("/").await?;
     let replica = Inventory::new(graph.sts.client("inventory")?, graph.warehouse_url.clone()).await?;
-    let verifier = inventory::verifier(graph.sts.issuer())?;
+    let verifier = inventory::verifier(graph.sts.issuer()).build()?;
     let _inventory = process::serve(listener, agent::router(replica, &verifier, url.as_str()));
     let sent = graph.wiretap.count("warehouse");
     let stolen = crate::idp::UserToken { token: tokens[0].clone(), jti: String::new() };

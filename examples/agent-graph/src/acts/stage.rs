@@ -33,6 +33,8 @@ pub struct Stage {
     pub first_call: Vec<Heard>,
     /// The token of the conversation during which the STS stops.
     pub under_way: Option<UserToken>,
+    /// Which token is bound to whose key: the token, its key, who holds it, and its scheme.
+    pub keys: Vec<[String; 4]>,
 }
 
 struct Act {

@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
 use crate::call::CallContext;
 use crate::error::Error;
-use crate::propagate::again::Sent;
+use crate::propagate::again::{Sent, TargetRefusal};
 use crate::propagate::{OutboundOperation, Propagator};
 
 /// The headers of an rmcp request after propagation.
 pub(super) struct Prepared {
     /// The normalised URL, which the routes use.
     pub(super) uri: Arc<str>,
-    /// The token without its scheme.
-    pub(super) token: String,
+    /// A bearer token without its scheme. `Authorization` is among the headers for a bound token.
+    pub(super) token: Option<String>,
     /// All other headers.
     pub(super) headers: HashMap<HeaderName, HeaderValue>,
 }
@@ -29,6 +29,7 @@ const OF_THE_HTTP_CLIENT: [HeaderName; 5] = [HOST, CONTENT_TYPE, CONTENT_ENCODIN
 
 /// An rmcp request before propagation.
 pub(super) struct Call {
+    method: Method,
     url: Url,
     of_the_protocol: HashMap<HeaderName, HeaderValue>,
     given: HeaderMap,
@@ -36,12 +37,12 @@ pub(super) struct Call {
 
 impl Call {
     /// Returns a request to `uri` with these headers of rmcp.
-    pub(super) fn new(uri: &str, given: HashMap<HeaderName, HeaderValue>) -> Result<Self, Error> {
+    pub(super) fn new(method: Method, uri: &str, given: HashMap<HeaderName, HeaderValue>) -> Result<Self, Error> {
         let url = Url::parse(uri)
             .map_err(|error| Error::misconfigured(format!("the uri of the mcp server cannot be used: {error}")))?;
         let (of_the_protocol, given): (HashMap<_, _>, HashMap<_, _>) =
             given.into_iter().partition(|(name, _)| is_of_the_protocol(name));
-        Ok(Self { url, of_the_protocol, given: given.into_iter().collect() })
+        Ok(Self { method, url, of_the_protocol, given: given.into_iter().collect() })
     }
 
     /// Sets the headers by the route.
@@ -52,15 +53,21 @@ impl Call {
         operation: OutboundOperation<'_>,
     ) -> Result<(Prepared, Sent), Error> {
         let mut applied = self.given.clone();
-        let sent = propagator.prepare(context, self.url.clone(), &mut applied, operation).await?;
+        let sent =
+            propagator.prepare(context, (self.method.clone(), self.url.clone()), &mut applied, operation).await?;
         Ok((self.with(applied)?, sent))
     }
 
-    /// Returns the same request with another token, after the server has refused the token of
-    /// `sent`. Returns `None` if no other token is available.
-    pub(super) async fn prepare_again(&self, propagator: &Propagator, sent: &Sent) -> Option<Prepared> {
+    /// Returns the same request with another token or another proof, after the server has refused
+    /// that of `sent`. Returns `None` if the request may not be repeated.
+    pub(super) async fn prepare_again(
+        &self,
+        propagator: &Propagator,
+        sent: &mut Sent,
+        refusal: TargetRefusal,
+    ) -> Option<Prepared> {
         let mut applied = self.given.clone();
-        if !propagator.prepare_again(sent, &mut applied).await {
+        if !propagator.prepare_again(sent, refusal, &mut applied).await {
             return None;
         }
         self.with(applied).ok()
@@ -69,7 +76,7 @@ impl Call {
     /// Combines the headers. Protocol headers stay as rmcp has set them, even if the route forwards
     /// a header of the same name.
     fn with(&self, mut applied: HeaderMap) -> Result<Prepared, Error> {
-        let token = take_token(&mut applied)?;
+        let token = take_bearer_token(&mut applied);
         let mut headers = self.of_the_protocol.clone();
         for name in applied.keys() {
             if !is_of_the_protocol(name) && !OF_THE_HTTP_CLIENT.contains(name) {
@@ -84,10 +91,11 @@ fn is_of_the_protocol(name: &HeaderName) -> bool {
     *name == ACCEPT || name == "last-event-id" || name.as_str().starts_with("mcp-")
 }
 
-fn take_token(headers: &mut HeaderMap) -> Result<String, Error> {
-    let value = headers.remove(AUTHORIZATION);
-    let token = value.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    token.map(str::to_owned).ok_or_else(|| Error::misconfigured("the credential is no bearer token"))
+/// Takes a bearer token out of the headers. rmcp adds it under its scheme.
+fn take_bearer_token(headers: &mut HeaderMap) -> Option<String> {
+    let token = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?.to_owned();
+    headers.remove(AUTHORIZATION);
+    Some(token)
 }
 
 /// Joins all values of a header into a single value (RFC 9110 §5.3).

@@ -40,13 +40,14 @@ use ::rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 use futures_util::stream::BoxStream;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use sse_stream::Sse;
 
 use crate::call::{CallContext, Caller};
 use crate::error::Error;
 use crate::integrations::PropagateError;
-use crate::integrations::challenge::names_invalid_token;
+use crate::integrations::{challenge, probe};
+use crate::propagate::again::{Sent, TargetRefusal};
 use crate::propagate::{OutboundOperation, Propagator};
 use headers::Prepared;
 
@@ -78,7 +79,9 @@ type Events = BoxStream<'static, Result<Sse, SseError>>;
 /// retry of the whole request repeats the keys. All other messages carry no key.
 ///
 /// If the server answers 401 with `error="invalid_token"`, its token is dropped, and the message is
-/// sent once more with another token.
+/// sent once more with another token. In the same way it is sent once more if the server asks for a
+/// nonce in the proof of a bound token. rmcp does not show the headers of an answer, so a GET request
+/// of the client that [`Propagator::http_client`] returns fetches the nonce.
 ///
 /// The inner client must follow no redirects: use
 /// [`http_client`](crate::integrations::http_client). The default client of rmcp does follow some
@@ -207,47 +210,71 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         // Only a tool call is an operation with a key.
         let operation = operation::of(message);
         let operation = operation.as_deref().map_or(OutboundOperation::Keyless, OutboundOperation::Message);
-        self.send((context, operation), uri, headers, send).await
+        self.send((context, operation), (Method::POST, uri), headers, send).await
     }
 
     /// Sends a request of the session itself, with the same retry.
     async fn send_of_session<T, F>(
         &self,
-        uri: &str,
+        (method, uri): (Method, &str),
         headers: Headers,
         send: impl Fn(Prepared) -> F + Send,
     ) -> Answer<T, PropagateError<C::Error>>
     where
         F: Future<Output = Answer<T, C::Error>> + Send,
     {
-        self.send((self.context_of_session(), OutboundOperation::Keyless), uri, headers, send).await
+        self.send((self.context_of_session(), OutboundOperation::Keyless), (method, uri), headers, send).await
     }
 
     async fn send<T, F>(
         &self,
         (context, operation): (CallContext, OutboundOperation<'_>),
-        uri: &str,
+        (method, uri): (Method, &str),
         headers: Headers,
         send: impl Fn(Prepared) -> F + Send,
     ) -> Answer<T, PropagateError<C::Error>>
     where
         F: Future<Output = Answer<T, C::Error>> + Send,
     {
-        let call = headers::Call::new(uri, headers).map_err(not_sent)?;
-        let (prepared, first) = call.prepare(&self.propagator, context, operation).await.map_err(not_sent)?;
-        let answer = send(prepared).await;
-        let is_refused = match &answer {
-            Err(StreamableHttpError::AuthRequired(why)) => names_invalid_token(&why.www_authenticate_header),
-            _ => false,
-        };
-        if !is_refused {
-            return answer.map_err(sent);
-        }
-        match call.prepare_again(&self.propagator, &first).await {
-            Some(prepared) => send(prepared).await.map_err(sent),
-            None => answer.map_err(sent),
+        let call = headers::Call::new(method, uri, headers).map_err(not_sent)?;
+        let (mut prepared, mut last) = call.prepare(&self.propagator, context, operation).await.map_err(not_sent)?;
+        loop {
+            let answer = send(prepared).await;
+            let refusal = match &answer {
+                Err(error) => self.refusal(error, &last).await,
+                Ok(_) => None,
+            };
+            let Some(refusal) = refusal else { return answer.map_err(sent) };
+            prepared = match call.prepare_again(&self.propagator, &mut last, refusal).await {
+                Some(again) => again,
+                None => return answer.map_err(sent),
+            };
         }
     }
+
+    /// Returns the reason why the server refused a request, if the request may be repeated. The error
+    /// shows the first challenge at most, and no nonce.
+    async fn refusal(&self, error: &StreamableHttpError<C::Error>, last: &Sent) -> Option<TargetRefusal> {
+        let named = match error {
+            StreamableHttpError::AuthRequired(why) => challenge::named(&why.www_authenticate_header),
+            StreamableHttpError::Client(error) if is_unauthorized(error) => None,
+            _ => return None,
+        };
+        match named {
+            Some(TargetRefusal::InvalidToken) => named,
+            Some(TargetRefusal::NonceWanted) => {
+                probe::ask(&self.propagator, last).await;
+                named
+            }
+            None => probe::ask(&self.propagator, last).await,
+        }
+    }
+}
+
+/// Returns true if an answer of reqwest had the status 401. rmcp reports the refusal of a DELETE so.
+fn is_unauthorized(error: &(dyn std::error::Error + 'static)) -> bool {
+    let status = error.downcast_ref::<::reqwest::Error>().and_then(::reqwest::Error::status);
+    status.is_some_and(|status| status == 401)
 }
 
 /// Every method prepares its headers and calls the inner method of the same name, so that the
@@ -264,7 +291,7 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         custom_headers: Headers,
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
         self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
-            self.inner.post_message(uri, message.clone(), session_id.clone(), Some(token), headers)
+            self.inner.post_message(uri, message.clone(), session_id.clone(), token, headers)
         })
         .await
     }
@@ -279,7 +306,7 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         max_sse_event_size: usize,
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
         self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
-            let (message, session_id, token) = (message.clone(), session_id.clone(), Some(token));
+            let (message, session_id, token) = (message.clone(), session_id.clone(), token);
             let max = max_sse_event_size;
             self.inner.post_message_with_max_sse_event_size(uri, message, session_id, token, headers, max)
         })
@@ -296,7 +323,7 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         limits: StreamableHttpResponseLimits,
     ) -> Answer<StreamableHttpPostResponse, Self::Error> {
         self.send_message(&uri, &message, custom_headers, |Prepared { uri, token, headers }| {
-            let (message, session_id, token) = (message.clone(), session_id.clone(), Some(token));
+            let (message, session_id, token) = (message.clone(), session_id.clone(), token);
             self.inner.post_message_with_response_limits(uri, message, session_id, token, headers, limits)
         })
         .await
@@ -309,8 +336,8 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         _auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Answer<(), Self::Error> {
-        self.send_of_session(&uri, custom_headers, |Prepared { uri, token, headers }| {
-            self.inner.delete_session(uri, session_id.clone(), Some(token), headers)
+        self.send_of_session((Method::DELETE, &uri), custom_headers, |Prepared { uri, token, headers }| {
+            self.inner.delete_session(uri, session_id.clone(), token, headers)
         })
         .await
     }
@@ -323,8 +350,8 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         _auth_header: Option<String>,
         custom_headers: Headers,
     ) -> Answer<Events, Self::Error> {
-        self.send_of_session(&uri, custom_headers, |Prepared { uri, token, headers }| {
-            self.inner.get_stream(uri, session_id.clone(), last_event_id.clone(), Some(token), headers)
+        self.send_of_session((Method::GET, &uri), custom_headers, |Prepared { uri, token, headers }| {
+            self.inner.get_stream(uri, session_id.clone(), last_event_id.clone(), token, headers)
         })
         .await
     }
@@ -338,8 +365,8 @@ impl<C: StreamableHttpClient + Sync> StreamableHttpClient for McpHttpClient<C> {
         custom_headers: Headers,
         max_sse_event_size: usize,
     ) -> Answer<Events, Self::Error> {
-        self.send_of_session(&uri, custom_headers, |Prepared { uri, token, headers }| {
-            let (session_id, last_event_id, token) = (session_id.clone(), last_event_id.clone(), Some(token));
+        self.send_of_session((Method::GET, &uri), custom_headers, |Prepared { uri, token, headers }| {
+            let (session_id, last_event_id, token) = (session_id.clone(), last_event_id.clone(), token);
             let max = max_sse_event_size;
             self.inner.get_stream_with_max_sse_event_size(uri, session_id, last_event_id, token, headers, max)
         })

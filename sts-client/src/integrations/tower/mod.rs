@@ -40,7 +40,7 @@ use url::Url;
 use crate::call::{CallContext, MissingContext};
 use crate::error::Error;
 use crate::integrations::PropagateError;
-use crate::integrations::challenge::refuses_token;
+use crate::integrations::challenge;
 use crate::propagate::again::Sent;
 use crate::propagate::{OutboundOperation, Propagator};
 
@@ -73,7 +73,8 @@ impl<S> Layer<S> for PropagateLayer {
 /// If the target answers 401 with `error="invalid_token"` (in gRPC: `UNAUTHENTICATED` with such a
 /// challenge), its token is dropped. The call is then sent once more with another token, if its
 /// body is in memory: `()`, `String`, `Vec<u8>`, `Bytes`, `Full<Bytes>` or `Empty<Bytes>`. Both
-/// attempts carry the same idempotency key.
+/// attempts carry the same idempotency key. In the same way the call is sent once more if the target
+/// asks for a nonce in the proof of a bound token (`error="use_dpop_nonce"`).
 ///
 /// A retry layer outside this layer makes each attempt a new operation, unless the request names
 /// its operation. A request names it by [`CallContext::for_operation`] or by an `Idempotency-Key`
@@ -113,23 +114,25 @@ where
         let context = CallContext::find(request.extensions());
         Box::pin(async move {
             let url = normalise(&mut request).map_err(PropagateError::Propagation)?;
-            let again = cloned(&request);
+            let mut again = cloned(&request);
             let prepared = prepare(&propagator, context, url, &mut request).await;
-            let sent = prepared.map_err(PropagateError::Propagation)?;
-            let response = ready.call(request).await.map_err(PropagateError::Inner)?;
-            if !refuses_token(response.status(), response.headers()) {
-                return Ok(response);
-            }
-            // Drop the token even if this request cannot be sent again, for the sake of later
-            // calls.
-            let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
-            match (propagator.prepare_again(&sent, &mut headers).await, again) {
-                (true, Some(mut again)) => {
-                    *again.headers_mut() = headers;
-                    poll_fn(|cx| ready.poll_ready(cx)).await.map_err(PropagateError::Inner)?;
-                    ready.call(again).await.map_err(PropagateError::Inner)
-                }
-                _ => Ok(response),
+            let mut sent = prepared.map_err(PropagateError::Propagation)?;
+            loop {
+                let response = ready.call(request).await.map_err(PropagateError::Inner)?;
+                propagator.learn_nonce_of(&sent, response.headers());
+                let Some(refusal) = challenge::refusal(response.status(), response.headers()) else {
+                    return Ok(response);
+                };
+                // Drop the token even if this request cannot be sent again, for the sake of later
+                // calls.
+                let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();
+                request = match (propagator.prepare_again(&mut sent, refusal, &mut headers).await, again.take()) {
+                    (true, Some(repeated)) => repeated,
+                    _ => return Ok(response),
+                };
+                again = cloned(&request);
+                *request.headers_mut() = headers;
+                poll_fn(|cx| ready.poll_ready(cx)).await.map_err(PropagateError::Inner)?;
             }
         })
     }
@@ -145,7 +148,7 @@ async fn prepare<B: 'static>(
     let mut headers = mem::take(request.headers_mut());
     let (method, body) = (request.method().clone(), body::bytes(request.body()));
     let operation = OutboundOperation::Request { method: &method, body: body.as_deref() };
-    let sent = propagator.prepare(context, url, &mut headers, operation).await?;
+    let sent = propagator.prepare(context, (method.clone(), url), &mut headers, operation).await?;
     *request.headers_mut() = headers;
     Ok(sent)
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use sts_jose::json::parse_object;
 use sts_protocol::Form;
 
+use super::super::answer::correlated;
 use super::super::body::{BodyFault, HeldBody};
 use super::super::content_type::{Charset, JSON, charset};
 use super::super::intake::{Intake, Observed, correlation_id};
@@ -85,7 +86,7 @@ where
             answer::problem(&refused, &intake.correlation_id)
         }
     };
-    intake.seal(response)
+    correlated(response, &intake.correlation_id)
 }
 
 /// Returns the response to a request that is not read.
@@ -100,7 +101,7 @@ pub(super) fn open(api: &AdminApi, request: &Request, response: Response) -> Res
 
 fn sealed(api: &AdminApi, request: &Request, answer: impl FnOnce(&str) -> Response) -> Response {
     let correlation_id = correlation_id(request.headers()).unwrap_or_else(|| api.app.sts.new_name());
-    super::super::answer::seal(answer(&correlation_id), &correlation_id)
+    correlated(answer(&correlation_id), &correlation_id)
 }
 
 /// Returns the authenticated operator.

@@ -59,10 +59,11 @@ fn names(context: &Context<'_>, Located { entry, place }: &Located<Agent>, fault
         faults.push(place.error(&path, format!("audience {audience:?} of agent {id:?} {reason}")));
     }
     if let Some(index) = entry.accepts.iter().position(String::is_empty) {
-        faults.push(place.error(&format!("accepts[{index}]"), format!("accepts of agent {id:?} holds an empty text")));
+        faults
+            .push(place.error(&format!("accepts[{index}]"), format!("accepts of agent {id:?} contains an empty text")));
     }
     if let Some(target) = entry.default_target.as_ref().filter(|target| !context.knows_name(target)) {
-        let fault = place.error("default_target", format!("default_target {target:?} of agent {id:?} is no agent"));
+        let fault = place.error("default_target", format!("default_target {target:?} of agent {id:?} is not an agent"));
         faults.push(context.with_agent_meant(fault, target));
     }
 }
@@ -73,7 +74,7 @@ fn class(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
     let id = &entry.id;
     let Some(prefix) = entry.class_prefix() else {
         if id.contains('*') {
-            let fault = place.error("id", format!("agent id {id:?} holds a '*' that is not its last segment"));
+            let fault = place.error("id", format!("agent id {id:?} contains a '*' that is not its last segment"));
             faults.push(fault.with_help("the id of a class ends with /*, as in \"batch/*\""));
         }
         return;
@@ -92,7 +93,7 @@ fn class(Located { entry, place }: &Located<Agent>, faults: &mut Vec<Fault>) {
         ("auth.tls_client_auth_subject_dn", auth.tls_client_auth_subject_dn.is_some()),
     ];
     for (key, _) in others.into_iter().filter(|(_, given)| *given) {
-        let message = format!("agent {id:?} is a class, whose instances authenticate as workloads alone");
+        let message = format!("agent {id:?} is a class, whose instances authenticate only as workloads");
         faults.push(place.error(key, message));
     }
 }
@@ -185,7 +186,7 @@ impl Auth<'_> {
         let Self { id, place, .. } = self;
         let Some(count) = hashes.map(|hashes| hashes.as_slice().len()) else { return };
         if count == 0 || count > SecretHashes::MAX {
-            let message = format!("{key} of agent {id:?} holds {count} hashes: 1 or {} are read", SecretHashes::MAX);
+            let message = format!("{key} of agent {id:?} has {count} hashes; 1 or {} are allowed", SecretHashes::MAX);
             faults.push(place.error(&format!("auth.{key}"), message));
         }
     }
@@ -309,14 +310,14 @@ impl Auth<'_> {
         let is_class = id.ends_with("/*");
         let before = workload.pattern().unwrap_or(subject);
         let (reason, help) = if before.contains('*') {
-            ("holds a '*' before its end", "a '*' stands for the end of the last segment alone")
+            ("contains a '*' before its end", "a '*' is allowed only at the end of the last segment")
         } else if workload.pattern().is_some() && !is_class {
             (
-                "ends with '*', and the agent is no class",
+                "ends with '*', but the agent is not a class",
                 "give the agent an id that ends with /*, as in \"batch/*\", or name exact values in claims",
             )
         } else if workload.pattern().is_some() && !before.contains([':', '/']) {
-            ("has no ':' or '/' before its '*'", "a '*' stands within one segment, after ':' or '/'")
+            ("has no ':' or '/' before its '*'", "a '*' is allowed only within one segment, after ':' or '/'")
         } else if workload.pattern().is_none() && is_class && !subject.is_empty() {
             ("does not end with '*', and the agent is a class", "the '*' is what tells its instances apart")
         } else {

@@ -101,7 +101,7 @@ fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault
     for (index, scope) in entry.scopes.iter().enumerate() {
         let path = format!("scopes[{index}]");
         if !seen.insert(scope.scope()) {
-            let message = format!("scope {:?} of delegation {} stands twice", scope.scope().as_str(), name(entry));
+            let message = format!("scope {:?} of delegation {} is listed twice", scope.scope().as_str(), name(entry));
             faults.push(place.error(&path, message));
         }
         match scope {

@@ -67,7 +67,7 @@ fn names(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
             continue;
         }
         if let Some(segment) = name.split('/').find(|segment| is_url && SHARED_SEGMENTS.contains(segment)) {
-            let message = format!("{name:?} is the iss of no token: {segment:?} stands for several tenants");
+            let message = format!("{name:?} is never the iss of a token: {segment:?} means several tenants");
             faults.push(
                 place.warning(&path, message).with_help("write {tenantid} in its place, with tenant_claim = \"tid\""),
             );
@@ -75,9 +75,7 @@ fn names(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
         if has_placeholder(name) {
             placeholder(entry, place, &path, name, faults);
         } else if name.contains(['{', '}']) {
-            let message = format!(
-                "{name:?} is taken as it stands, with its braces: {{tenantid}} alone stands for something else"
-            );
+            let message = format!("{name:?} is taken literally, with its braces: only {{tenantid}} is a placeholder");
             faults.push(place.warning(&path, message));
         }
     }
@@ -100,7 +98,7 @@ fn placeholder(entry: &Issuer, place: &Place, path: &str, name: &str, faults: &m
         faults.push(place.error(path, message));
     }
     if entry.tenant_claim.is_none() && place.reads(&["tenant_claim"]) {
-        let message = format!("issuer {issuer:?} has {{tenantid}} and no tenant_claim, whose value it must be");
+        let message = format!("issuer {issuer:?} has {{tenantid}}, but no tenant_claim to compare it with");
         faults.push(place.error(path, message).with_help("say tenant_claim = \"tid\""));
     }
     if place.reads(&SOURCES) && given_sources(entry).is_empty() {
@@ -119,7 +117,7 @@ fn trust_domain(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fau
             faults.push(place.error("issuer", message));
         }
         if !entry.subject_claim.is_claim("sub") {
-            let message = format!("subject_claim of issuer {name:?}: a SPIFFE ID stands in sub");
+            let message = format!("subject_claim of issuer {name:?}: a SPIFFE ID is always in sub");
             faults.push(place.error("subject_claim", message));
         }
         return;
@@ -202,7 +200,7 @@ fn urls(Located { entry, place }: &Located<Issuer>, faults: &mut Vec<Fault>) {
         }
     }
     if name.ends_with("/.well-known/openid-configuration") {
-        let message = format!("issuer {name:?} is the URL of a discovery document, which is the iss of no token");
+        let message = format!("issuer {name:?} is the URL of a discovery document, which is never the iss of a token");
         faults.push(place.warning("issuer", message).with_help("write the issuer that the document names"));
     }
     match Url::parse(name).ok().filter(|url| matches!(url.scheme(), "http" | "https")) {

@@ -23,7 +23,7 @@ fn issuers(entries: &Entries, faults: &mut Vec<Fault>) {
         for (path, name) in own.chain(aliases) {
             match seen.get(name) {
                 Some(first) => {
-                    let message = format!("issuer {name:?} stands already {}", first.reference());
+                    let message = format!("issuer {name:?} is already defined {}", first.reference());
                     faults.push(issuer.place.error(&path, message));
                 }
                 None => drop(seen.insert(name, &issuer.place)),
@@ -68,7 +68,7 @@ fn patterns(entries: &Entries, faults: &mut Vec<Fault>) {
             let Some(pattern) = workload.pattern() else { continue };
             if index > 0 {
                 let message = format!("agent {:?} is a class with several workloads", agent.entry.id);
-                let help = "give each a class of its own: subjects that differ would be one instance";
+                let help = "give each its own class: subjects that differ would be one instance";
                 faults.push(agent.place.error(&format!("auth.workload[{index}]"), message).with_help(help));
             }
             let meets = |other: &&(&Workload, &str, &Place)| {
@@ -101,7 +101,7 @@ fn agents(entries: &Entries, faults: &mut Vec<Fault>) {
         let id = agent.entry.id.as_str();
         match seen.get(id) {
             Some((_, first)) => {
-                let message = format!("agent {id:?} stands already {}", first.reference());
+                let message = format!("agent {id:?} is already defined {}", first.reference());
                 faults.push(agent.place.error("id", message));
             }
             None => drop(seen.insert(id, (id, &agent.place))),
@@ -114,7 +114,7 @@ fn agents(entries: &Entries, faults: &mut Vec<Fault>) {
         for (index, name) in agent.entry.audience().iter().enumerate() {
             let path = format!("audience[{index}]");
             if own.contains(&name.as_str()) {
-                let message = format!("audience {name:?} of agent {id:?} stands twice");
+                let message = format!("audience {name:?} of agent {id:?} is listed twice");
                 faults.push(agent.place.error(&path, message));
                 continue;
             }

@@ -10,8 +10,8 @@ use super::error::PostgresError;
 use super::pool::Pool;
 use super::transaction;
 use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS, PageIds, direction};
-use crate::storage::columns::AuditHeadColumns;
-use crate::storage::{AuditFilter, AuditHead, AuditPage, AuditRow, StoredAuditRow};
+use crate::storage::columns::{AuditCheckpointColumns, AuditHeadColumns};
+use crate::storage::{AuditCheckpoint, AuditFilter, AuditHead, AuditPage, AuditRow, StoredAuditRow};
 use crate::telemetry::Stopwatch;
 
 /// The longest time that a reader waits for transactions that are adding rows.
@@ -237,4 +237,38 @@ pub(super) async fn heads(pool: &Pool) -> Result<Vec<AuditHead>, PostgresError> 
     .fetch_all(&mut *pool.acquire().await?)
     .await?;
     Ok(heads.into_iter().map(AuditHead::from).collect())
+}
+
+/// Reads the checkpoints of all chains that were cut.
+pub(super) async fn checkpoints(pool: &Pool) -> Result<Vec<AuditCheckpoint>, PostgresError> {
+    let checkpoints: Vec<AuditCheckpointColumns> =
+        sqlx::query_as("SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints ORDER BY writer")
+            .fetch_all(&mut *pool.acquire().await?)
+            .await?;
+    Ok(checkpoints.into_iter().map(AuditCheckpoint::from).collect())
+}
+
+/// Deletes the rows up to an id. In the order of their writers, so that two servers that cut at once
+/// do not wait for each other.
+pub(super) async fn cut(pool: &Pool, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, PostgresError> {
+    let mut transaction = transaction::changing(pool).await?;
+    let mut sorted: Vec<&AuditCheckpoint> = checkpoints.iter().collect();
+    sorted.sort_by(|left, right| left.writer.cmp(&right.writer));
+    sqlx::query(
+        "INSERT INTO audit_checkpoints (writer, writer_sequence, mac, seal)
+         SELECT * FROM UNNEST($1::TEXT[], $2::BIGINT[], $3::BYTEA[], $4::BYTEA[])
+         ON CONFLICT (writer) DO UPDATE
+         SET writer_sequence = EXCLUDED.writer_sequence, mac = EXCLUDED.mac, seal = EXCLUDED.seal
+         WHERE EXCLUDED.writer_sequence > audit_checkpoints.writer_sequence",
+    )
+    .bind(sorted.iter().map(|row| row.writer.as_str()).collect::<Vec<&str>>())
+    .bind(sorted.iter().map(|row| row.writer_sequence).collect::<Vec<i64>>())
+    .bind(sorted.iter().map(|row| row.mac.as_slice()).collect::<Vec<&[u8]>>())
+    .bind(sorted.iter().map(|row| row.seal.as_slice()).collect::<Vec<&[u8]>>())
+    .execute(&mut *transaction)
+    .await?;
+    let deleted =
+        sqlx::query("DELETE FROM audit_events WHERE id <= $1").bind(through_id).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(deleted.rows_affected())
 }

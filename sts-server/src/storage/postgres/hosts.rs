@@ -5,7 +5,6 @@
 //! found by the next connect.
 
 use std::fmt::{self, Debug, Formatter};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,29 +13,27 @@ use futures_util::stream::FuturesUnordered;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sts_jose::{BoundedFile, FileContent, MAX_FILE_BYTES};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::error::{ConnectError, HostFailure, PostgresError};
-use super::{ACQUIRE_TIMEOUT, make_durable};
+use super::{ACQUIRE_TIMEOUT, session};
 use crate::postgres_url::{PostgresUrl, password_line};
+use crate::storage::Location;
 
 /// The time after which the host of the last connection is given up, if there are others.
 const PREFERRED_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The settings of a connection that serves requests. If a server stops inside a transaction, the
-/// last of these releases its locks. A statement outside a transaction gets the same isolation.
-const SETTINGS: [(&str, &str); 4] = [
-    ("default_transaction_isolation", "read committed"),
-    ("statement_timeout", "5s"),
-    ("lock_timeout", "4s"),
-    ("idle_in_transaction_session_timeout", "5s"),
-];
 
 /// The hosts of a database.
 pub(super) struct Hosts {
     hosts: Vec<Host>,
     wants_writes: bool,
     password: Option<BoundedFile>,
+    /// False if a pooler lends connections for single transactions. They keep no settings then.
+    pub(super) listens: bool,
+    pub(super) requires_synchronous: bool,
+    /// Allows one call at a time that ends waiting commits.
+    pub(super) ending: Semaphore,
     /// The index of the host of the last connection.
     current: AtomicUsize,
 }
@@ -67,13 +64,16 @@ pub(super) struct Reached {
 }
 
 impl Hosts {
-    /// Returns the hosts of a URL. Connects to none yet.
-    pub(super) fn of(url: &str, password_file: Option<PathBuf>) -> Result<Self, PostgresError> {
-        let url = PostgresUrl::parse(url).map_err(|reason| sqlx::Error::Configuration(reason.into()))?;
+    /// Returns the hosts of a location. Connects to none yet.
+    pub(super) fn of(location: &Location) -> Result<Self, PostgresError> {
+        let url = PostgresUrl::parse(&location.url).map_err(|reason| sqlx::Error::Configuration(reason.into()))?;
         Ok(Self {
             hosts: url.hosts.iter().map(Host::of).collect::<Result<_, _>>()?,
             wants_writes: url.wants_writes,
-            password: password_file.map(|path| BoundedFile::new(path, MAX_FILE_BYTES)),
+            password: location.password_file.as_ref().map(|path| BoundedFile::new(path, MAX_FILE_BYTES)),
+            listens: location.listens,
+            requires_synchronous: location.requires_synchronous,
+            ending: Semaphore::new(1),
             current: AtomicUsize::new(0),
         })
     }
@@ -135,7 +135,7 @@ impl Hosts {
         };
         let connect = async {
             let mut connection = options.connect().await?;
-            let takes_writes = make_durable(&mut connection).await?;
+            let takes_writes = session::set(&mut connection, purpose, self.listens).await?;
             Ok::<_, sqlx::Error>((connection, takes_writes))
         };
         match tokio::time::timeout(limit, connect).await {
@@ -179,9 +179,10 @@ impl Host {
 
 impl Purpose {
     fn applied_to(self, options: PgConnectOptions) -> PgConnectOptions {
+        // A pooler refuses this parameter, and no value here is a floating-point number.
+        let options = options.extra_float_digits(None);
         match self {
-            Self::Requests => options.options(SETTINGS),
-            Self::Migrations => options,
+            Self::Requests | Self::Migrations => options,
             Self::Listening => options.application_name("sts-server listen"),
         }
     }

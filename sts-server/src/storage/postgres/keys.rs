@@ -36,7 +36,7 @@ pub(super) async fn change_keys(
     audit: &[AuditRow],
 ) -> Result<Changed, PostgresError> {
     let mut transaction = transaction::changing_keys(pool).await?;
-    let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {
+    let Some(raised) = change(pool, &mut transaction, codes, expected, changes).await? else {
         return Ok(Changed::Conflict);
     };
     audit::insert(&mut transaction, audit).await?;
@@ -54,7 +54,7 @@ pub(super) async fn reseal(
     audit: &[AuditRow],
 ) -> Result<Changed, PostgresError> {
     let mut transaction = transaction::changing_everything(pool).await?;
-    let Some(raised) = change(&mut transaction, codes, expected, changes).await? else {
+    let Some(raised) = change(pool, &mut transaction, codes, expected, changes).await? else {
         return Ok(Changed::Conflict);
     };
     recode::recode(&mut transaction, Some(codes), next).await?;
@@ -64,6 +64,7 @@ pub(super) async fn reseal(
 }
 
 async fn change(
+    pool: &Pool,
     connection: &mut PgConnection,
     codes: &RowCodes,
     expected: Version,
@@ -87,7 +88,7 @@ async fn change(
     for key in &changes.audit_keys {
         put_audit_key(connection, key).await?;
     }
-    transaction::exclude_writers(connection).await?;
+    transaction::exclude_writers(pool, connection).await?;
     Ok(Some(counter::raise(connection, &counter.raised(codes)).await?))
 }
 

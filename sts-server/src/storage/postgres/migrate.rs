@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use sqlx::Connection;
-use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
@@ -11,37 +10,43 @@ use super::hosts::{Hosts, Purpose};
 use super::recode;
 use crate::storage::RowCodes;
 
-/// The advisory lock of a server that migrates and then seals. It ends with the connection.
-const MIGRATION: i64 = 7_310_003;
-
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+/// Takes the advisory lock of a server that migrates and then seals. It ends with the transaction,
+/// which a pooler keeps together.
+const TAKE_TURN: &str = "BEGIN;
+     SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
+     SELECT pg_advisory_xact_lock(7310003)";
 
 /// The time limit for all migrations, including the wait for another server's migrations.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Migrates the schema to the latest version.
 ///
-/// The migrator holds an advisory lock on a separate connection. A migration may take longer than a
-/// statement of the pool may. The lock ends with the connection in every case.
+/// A separate connection holds an advisory lock meanwhile. A migration may take longer than a
+/// statement of the pool may. The lock ends with its connection in every case.
 ///
 /// The server that adds the codes to an older schema seals its rows unchanged. A server that starts
 /// meanwhile waits.
 pub(super) async fn migrate(hosts: &Hosts, codes: &RowCodes) -> Result<(), PostgresError> {
+    let mut turn = hosts.connect(Purpose::Migrations).await?.connection;
     let mut connection = hosts.connect(Purpose::Migrations).await?.connection;
-    let outcome = tokio::time::timeout(MIGRATE_TIMEOUT, run(&mut connection, codes)).await;
+    let outcome = tokio::time::timeout(MIGRATE_TIMEOUT, run(&mut turn, &mut connection, codes)).await;
     // The migrations have committed or failed by now. A failed close changes neither.
     let _ = connection.close().await;
+    let _ = turn.close().await;
     match outcome {
         Ok(migrated) => migrated,
         Err(elapsed) => Err(PostgresError::Driver(sqlx::Error::Io(elapsed.into()))),
     }
 }
 
-async fn run(connection: &mut PgConnection, codes: &RowCodes) -> Result<(), PostgresError> {
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION).execute(&mut *connection).await?;
+async fn run(turn: &mut PgConnection, connection: &mut PgConnection, codes: &RowCodes) -> Result<(), PostgresError> {
+    sqlx::raw_sql(TAKE_TURN).execute(turn).await?;
     let had_codes = has_codes(connection).await?;
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    // The migrator's own lock belongs to a session.
+    migrator.set_locking(false);
     // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
-    MIGRATOR.run_direct(None, &mut *connection, false).await?;
+    migrator.run_direct(None, &mut *connection, false).await?;
     if !had_codes {
         let mut transaction = connection.begin().await?;
         recode::recode(&mut transaction, None, codes).await?;

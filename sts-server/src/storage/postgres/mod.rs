@@ -28,8 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
 
 pub use self::error::ConnectError;
 
@@ -39,9 +37,9 @@ use self::hosts::Hosts;
 use self::pool::Pool;
 use self::writer::Writer;
 use super::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
-    KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
-    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
+    EntryRow, Fresh, KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
@@ -52,11 +50,14 @@ mod hosts;
 mod keys;
 mod migrate;
 mod pool;
+mod pooler;
 mod purge;
 mod recode;
 mod record;
 mod registry;
 mod revocation;
+mod session;
+mod standbys;
 mod transaction;
 mod writer;
 
@@ -65,6 +66,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time limit of a whole operation, in case the network hides the effect of the server's own
 /// timeouts.
 const ACT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The wait for a standby after which a commit is given up. Its server has answered its requests.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
 /// The connections that follow the database, check readiness and revoke.
 const WATCH_CONNECTIONS: u32 = 2;
 const AUDIT_CONNECTIONS: u32 = 2;
@@ -72,11 +75,6 @@ const AUDIT_CONNECTIONS: u32 = 2;
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that [`Store::close`] waits for the commit under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Makes an acknowledged commit durable. Returns whether the session can write.
-const DURABLE: &str =
-    "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off';
-     SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
 
 /// The [`Store`] on a `PostgreSQL` database.
 pub struct PostgresStore {
@@ -123,7 +121,7 @@ impl PostgresStore {
     ///
     /// [`StorageError::Broken`] for a malformed URL.
     pub fn open(location: &Location, codes: RowCodes) -> Result<Self, StorageError> {
-        let hosts = Arc::new(Hosts::of(&location.url, location.password_file.clone())?);
+        let hosts = Arc::new(Hosts::of(location)?);
         let pools = Pools::of(&hosts, location.max_connections.saturating_sub(1).max(1))?;
         Ok(Self {
             reads: pools.watch.clone(),
@@ -137,16 +135,25 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// Does the same as [`within`] for an operation that commits. If its commit waits for a standby
+    /// in vain, the backend is ended, because it heeds no closed connection.
+    async fn ending_waits<T>(
+        &self,
+        act: impl Future<Output = Result<T, PostgresError>> + Send,
+    ) -> Result<T, StorageError> {
+        let outcome = within(act).await;
+        if matches!(&outcome, Err(StorageError::Unavailable(sqlx::Error::Io(_)))) {
+            standbys::end_waiting(&self.hosts, GIVEN_UP_AFTER).await;
+        }
+        outcome
+    }
+}
+
 impl Debug for PostgresStore {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("PostgresStore").field("hosts", &self.hosts).finish_non_exhaustive()
     }
-}
-
-/// Makes the commits of a connection durable. Returns true if its host takes writes.
-async fn make_durable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let rows = sqlx::raw_sql(DURABLE).fetch_all(connection).await?;
-    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("takes_writes")
 }
 
 /// Ends an operation that takes too long. The caller then cannot know if it was committed.
@@ -160,6 +167,7 @@ async fn within<T>(act: impl Future<Output = Result<T, PostgresError>> + Send) -
 #[async_trait]
 impl Store for PostgresStore {
     async fn migrate(&self) -> Result<(), StorageError> {
+        pooler::check(&self.hosts).await?;
         Ok(migrate::migrate(&self.hosts, &self.codes).await?)
     }
 
@@ -168,6 +176,9 @@ impl Store for PostgresStore {
     }
 
     async fn changed(&self) {
+        if !self.hosts.listens {
+            return std::future::pending().await;
+        }
         self.announcements.next().await;
     }
 
@@ -181,7 +192,7 @@ impl Store for PostgresStore {
         changes: &[EntryChange],
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(registry::change_entries(&self.pools.pool, &self.codes, expected, changes, audit)).await
+        self.ending_waits(registry::change_entries(&self.pools.pool, &self.codes, expected, changes, audit)).await
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
@@ -194,7 +205,7 @@ impl Store for PostgresStore {
         changes: &KeyChanges,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::change_keys(&self.pools.pool, &self.codes, expected, changes, audit)).await
+        self.ending_waits(keys::change_keys(&self.pools.pool, &self.codes, expected, changes, audit)).await
     }
 
     async fn reseal(
@@ -204,11 +215,11 @@ impl Store for PostgresStore {
         next: &RowCodes,
         audit: &[AuditRow],
     ) -> Result<Changed, StorageError> {
-        within(keys::reseal(&self.pools.pool, [&self.codes, next], expected, changes, audit)).await
+        self.ending_waits(keys::reseal(&self.pools.pool, [&self.codes, next], expected, changes, audit)).await
     }
 
     async fn accept(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
-        within(recode::accept(&self.pools.pool, &self.codes, audit)).await
+        self.ending_waits(recode::accept(&self.pools.pool, &self.codes, audit)).await
     }
 
     async fn inspect(&self) -> Result<Vec<TableFault>, StorageError> {
@@ -228,7 +239,7 @@ impl Store for PostgresStore {
     }
 
     async fn revoke(&self, revocation: &RevocationRow, audit: &[AuditRow]) -> Result<(Version, u64), StorageError> {
-        within(revocation::revoke(&self.pools.watch, &self.codes, revocation, audit)).await
+        self.ending_waits(revocation::revoke(&self.pools.watch, &self.codes, revocation, audit)).await
     }
 
     async fn lift(
@@ -238,7 +249,7 @@ impl Store for PostgresStore {
         value: &str,
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
-        within(revocation::lift(&self.pools.watch, &self.codes, (kind, issuer, value), audit)).await
+        self.ending_waits(revocation::lift(&self.pools.watch, &self.codes, (kind, issuer, value), audit)).await
     }
 
     async fn record(
@@ -247,11 +258,15 @@ impl Store for PostgresStore {
         one_time: &[OneTimeValue],
         decide: &mut (dyn for<'a> FnMut(&'a Fresh) -> RecordRows + Send),
     ) -> Result<(), StorageError> {
-        within(self.writer.record(known, one_time, decide)).await
+        self.ending_waits(self.writer.record(known, one_time, decide)).await
+    }
+
+    async fn probe(&self) -> Result<(), StorageError> {
+        self.ending_waits(self.writer.probe()).await
     }
 
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
-        within(audit::append(&self.pools.pool, audit)).await
+        self.ending_waits(audit::append(&self.pools.pool, audit)).await
     }
 
     async fn token(&self, jti: &str) -> Result<Option<TokenRow>, StorageError> {
@@ -272,6 +287,14 @@ impl Store for PostgresStore {
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
         within(audit::heads(&self.pools.audit)).await
+    }
+
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints(&self.pools.audit)).await
+    }
+
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+        within(audit::cut(&self.pools.pool, through_id, checkpoints)).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

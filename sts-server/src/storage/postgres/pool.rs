@@ -74,6 +74,11 @@ impl Pool {
         Ok(transaction)
     }
 
+    /// Returns the hosts that the connections lead to.
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.0.manager().0
+    }
+
     /// Closes the connections, those in use when they return.
     pub(super) fn close(&self) {
         self.0.close();

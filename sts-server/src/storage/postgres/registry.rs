@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
 use super::pool::Pool;
-use super::{audit, counter, transaction};
+use super::{audit, counter, standbys, transaction};
 use crate::storage::coded::{self, Coded as _, EntryColumns};
 use crate::storage::codes::{Code, RowCodes};
 use crate::storage::columns::{self, StateColumns};
@@ -12,6 +12,7 @@ use crate::storage::{AuditRow, Changed, DatabaseState, EntryChange, EntryKind, E
 
 /// Reads the versions and the time.
 pub(super) async fn state(pool: &Pool) -> Result<DatabaseState, PostgresError> {
+    let mut connection = pool.acquire().await?;
     let columns: StateColumns = sqlx::query_as(
         "SELECT registry.value AS registry, registry.generation AS registry_generation,
                 keys.value AS keys, keys.generation AS keys_generation,
@@ -20,9 +21,13 @@ pub(super) async fn state(pool: &Pool) -> Result<DatabaseState, PostgresError> {
          FROM counters AS registry, counters AS keys, counters AS revocations
          WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'",
     )
-    .fetch_one(&mut *pool.acquire().await?)
+    .fetch_one(&mut *connection)
     .await?;
-    Ok(columns.try_into()?)
+    let state: DatabaseState = columns.try_into()?;
+    if !pool.hosts().requires_synchronous {
+        return Ok(state);
+    }
+    Ok(DatabaseState { is_synchronous: standbys::is_synchronous(&mut connection).await?, ..state })
 }
 
 /// Reads the time, in milliseconds since the epoch. A query can use an index with a bound value,
@@ -65,7 +70,7 @@ pub(super) async fn change_entries(
     put.iter().for_each(|code| counter.set.toggle(codes, code));
     delete(&mut transaction, &changes.deleted).await?;
     upsert(&mut transaction, &changes.put, &put).await?;
-    transaction::exclude_writers(&mut transaction).await?;
+    transaction::exclude_writers(pool, &mut transaction).await?;
     let raised = counter::raise(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;

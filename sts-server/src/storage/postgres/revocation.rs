@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
 use super::pool::Pool;
-use super::{audit, counter, registry, transaction};
+use super::{audit, counter, registry, standbys, transaction};
 use crate::storage::coded::{self, Coded as _, Further, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
@@ -83,6 +83,7 @@ pub(super) async fn revoke(
     let version = counter::raise(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
+    standbys::confirm(pool).await;
     Ok((version, added))
 }
 
@@ -107,6 +108,7 @@ pub(super) async fn lift(
     counter::raise(&mut transaction, &counter.begun_anew(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
+    standbys::confirm(pool).await;
     Ok(true)
 }
 

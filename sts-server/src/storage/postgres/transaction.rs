@@ -3,9 +3,9 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::counter;
 use super::error::PostgresError;
 use super::pool::{Pool, Transaction};
+use super::{counter, standbys};
 use crate::storage::coded::{Coded as _, EntryColumns};
 use crate::storage::{Version, Versions};
 
@@ -17,6 +17,8 @@ pub(super) const KEYS: i64 = 7_310_001;
 pub(super) const WRITERS: i64 = 7_310_002;
 
 const BEGIN_BESIDE_WRITERS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT versions_beside_writers() AS versions";
+/// Waits for no standby at its commit.
+const LOCAL: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = local";
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -62,9 +64,12 @@ pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), Postgres
 
 /// Starts a transaction that excludes all others that add tokens or audit rows. Every earlier one
 /// has ended, and every later one waits.
+///
+/// Its commit waits for no standby, so that a revocation is in force at once. Confirm it
+/// afterwards ([`standbys::confirm`]).
 pub(super) async fn without_writers(pool: &Pool) -> Result<Transaction, PostgresError> {
-    let mut transaction = pool.begin(READ_COMMITTED).await?;
-    lock(&mut transaction, WRITERS).await?;
+    let mut transaction = pool.begin(LOCAL).await?;
+    exclude_writers(pool, &mut transaction).await?;
     Ok(transaction)
 }
 
@@ -97,8 +102,10 @@ pub(super) async fn changing_keys(pool: &Pool) -> Result<Transaction, PostgresEr
 
 /// Takes the lock of the writers before a change raises its counter. Every decision made without
 /// the change has then been committed, or sees the change.
-pub(super) async fn exclude_writers(connection: &mut PgConnection) -> Result<(), PostgresError> {
-    lock(connection, WRITERS).await
+///
+/// Ends commits that hold the lock because a standby does not answer.
+pub(super) async fn exclude_writers(pool: &Pool, connection: &mut PgConnection) -> Result<(), PostgresError> {
+    standbys::pass(pool, lock(connection, WRITERS)).await
 }
 
 /// Starts a transaction that changes rows of every kind and excludes all other changes. Takes locks
@@ -107,7 +114,7 @@ pub(super) async fn changing_everything(pool: &Pool) -> Result<Transaction, Post
     let mut transaction = pool.begin(READ_COMMITTED).await?;
     counter::lock(&mut transaction, EntryColumns::COUNTER).await?;
     lock(&mut transaction, KEYS).await?;
-    lock(&mut transaction, WRITERS).await?;
+    exclude_writers(pool, &mut transaction).await?;
     Ok(transaction)
 }
 

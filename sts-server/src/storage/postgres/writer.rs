@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::error::PostgresError;
 use super::hosts::{Hosts, Purpose};
-use super::{RELEASE_TIMEOUT, record};
+use super::{RELEASE_TIMEOUT, record, standbys};
 use crate::storage::{Fresh, OneTimeValue, RecordRows, Versions};
 use crate::telemetry::Stopwatch;
 
@@ -51,6 +51,15 @@ impl Writer {
         let _turn = self.turn.acquire().await.or(Err(sqlx::Error::PoolClosed))?;
         let (mut connection, host) = self.connection().await?;
         record::record(&mut connection, known, one_time, decide).await?;
+        *self.kept() = Some(Kept { connection, host, rests: Stopwatch::start() });
+        Ok(())
+    }
+
+    /// Commits a message that changes nothing, on the connection of the batches.
+    pub(super) async fn probe(&self) -> Result<(), PostgresError> {
+        let _turn = self.turn.acquire().await.or(Err(sqlx::Error::PoolClosed))?;
+        let (mut connection, host) = self.connection().await?;
+        standbys::probe(&mut connection).await?;
         *self.kept() = Some(Kept { connection, host, rests: Stopwatch::start() });
         Ok(())
     }

@@ -7,8 +7,8 @@ use sqlx::{QueryBuilder, SqlitePool};
 use super::begin_immediate;
 use super::error::SqliteError;
 use crate::storage::audit_bounds::{DISORDER_MILLISECONDS, DISORDER_ROWS, PageIds, direction};
-use crate::storage::columns::AuditHeadColumns;
-use crate::storage::{AuditFilter, AuditHead, AuditPage, AuditRow, StoredAuditRow};
+use crate::storage::columns::{AuditCheckpointColumns, AuditHeadColumns};
+use crate::storage::{AuditCheckpoint, AuditFilter, AuditHead, AuditPage, AuditRow, StoredAuditRow};
 
 /// The rows of the page `sized` that fewer than `AUDIT_PAGE_BYTES` precede. A body that alone
 /// exceeds that limit is left out.
@@ -185,4 +185,40 @@ pub(super) async fn heads(readers: &SqlitePool) -> Result<Vec<AuditHead>, Sqlite
     .fetch_all(readers)
     .await?;
     Ok(heads.into_iter().map(AuditHead::from).collect())
+}
+
+/// Reads the checkpoints of all chains that were cut.
+pub(super) async fn checkpoints(readers: &SqlitePool) -> Result<Vec<AuditCheckpoint>, SqliteError> {
+    let checkpoints: Vec<AuditCheckpointColumns> =
+        sqlx::query_as("SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints ORDER BY writer")
+            .fetch_all(readers)
+            .await?;
+    Ok(checkpoints.into_iter().map(AuditCheckpoint::from).collect())
+}
+
+/// Deletes the rows up to an id.
+pub(super) async fn cut(
+    writer: &SqlitePool,
+    through_id: i64,
+    checkpoints: &[AuditCheckpoint],
+) -> Result<u64, SqliteError> {
+    let mut transaction = begin_immediate(writer).await?;
+    for checkpoint in checkpoints {
+        sqlx::query(
+            "INSERT INTO audit_checkpoints (writer, writer_sequence, mac, seal) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (writer) DO UPDATE
+             SET writer_sequence = excluded.writer_sequence, mac = excluded.mac, seal = excluded.seal
+             WHERE excluded.writer_sequence > audit_checkpoints.writer_sequence",
+        )
+        .bind(&checkpoint.writer)
+        .bind(checkpoint.writer_sequence)
+        .bind(&checkpoint.mac)
+        .bind(&checkpoint.seal)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    let deleted =
+        sqlx::query("DELETE FROM audit_events WHERE id <= ?1").bind(through_id).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(deleted.rows_affected())
 }

@@ -14,9 +14,9 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh,
-    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
-    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
+    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod audit;
@@ -190,6 +190,10 @@ impl Store for SqliteStore {
         Ok(record::record(&self.writer, known, one_time, decide).await?)
     }
 
+    async fn probe(&self) -> Result<(), StorageError> {
+        Ok(record::probe(&self.writer).await?)
+    }
+
     async fn append_audit(&self, audit: &[AuditRow]) -> Result<(), StorageError> {
         Ok(audit::append(&self.writer, audit).await?)
     }
@@ -212,6 +216,14 @@ impl Store for SqliteStore {
 
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
         Ok(audit::heads(&self.audit).await?)
+    }
+
+    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints(&self.audit).await?)
+    }
+
+    async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+        Ok(audit::cut(&self.writer, through_id, checkpoints).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

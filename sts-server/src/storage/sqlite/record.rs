@@ -30,6 +30,14 @@ pub(super) async fn record(
     Ok(())
 }
 
+/// Writes a row again as it stands.
+pub(super) async fn probe(writer: &SqlitePool) -> Result<(), SqliteError> {
+    let mut transaction = begin_immediate(writer).await?;
+    sqlx::query("UPDATE counters SET value = value WHERE name = 'registry'").execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
 pub(super) async fn token(readers: &SqlitePool, jti: &str) -> Result<Option<TokenRow>, SqliteError> {
     let columns: Option<TokenColumns> = sqlx::query_as(
         "SELECT jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at FROM tokens WHERE jti = ?1",

@@ -4,6 +4,7 @@ mod clock;
 mod crash;
 mod database;
 mod disk;
+mod failover;
 mod hostile;
 mod hostile_memory;
 mod listeners;
@@ -220,6 +221,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "a standby without the last changes is promoted, and others take their counters: every server goes by the new primary",
         in_ci: false,
         run: |run| Box::pin(standby::promoted(run)),
+    },
+    Scenario {
+        name: "failover-synchronous",
+        about: "`kill -9` of a primary whose synchronous standby is promoted: nothing acknowledged is lost, no server is restarted",
+        in_ci: false,
+        run: |run| Box::pin(failover::synchronous(run)),
+    },
+    Scenario {
+        name: "standby-dead",
+        about: "the only synchronous standby is missing: no token, not ready, 503 at once, the kill switch works, connections stay bounded",
+        in_ci: false,
+        run: |run| Box::pin(failover::dead(run)),
     },
     Scenario {
         name: "hostile",

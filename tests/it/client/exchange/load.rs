@@ -14,9 +14,10 @@ const CALLS: usize = 50;
 #[tokio::test]
 async fn fifty_calls_of_an_sts_in_trouble_make_about_fifty_requests() {
     let unavailable = json!({ "error": "temporarily_unavailable" });
-    for (answer, expected) in
-        [(json_reply(503, &unavailable), "outage: cannot tell now"), (reply(429, "", ""), "overloaded: None")]
-    {
+    for (answer, expected) in [
+        (json_reply(503, &unavailable), "outage: no decision is possible now"),
+        (reply(429, "", ""), "overloaded: None"),
+    ] {
         let sts = HostileSts::start().await;
         let (user, client) = (sts.user().await, sts.builder().build().unwrap());
         sts.answer([answer]);

@@ -1,6 +1,7 @@
 //! The client of the STS, against the real server and against one that lies.
 
 mod answers;
+mod bound;
 mod discovery;
 mod hostile;
 mod load;

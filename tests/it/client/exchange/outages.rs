@@ -35,7 +35,7 @@ async fn an_sts_that_gives_no_whole_answer_is_an_outage() {
         (
             "503 of the sts itself",
             json_reply(503, &json!({ "error": "temporarily_unavailable" })),
-            "outage: cannot tell now",
+            "outage: no decision is possible now",
         ),
         ("599", reply(599, "", ""), "outage: 599"),
     ];
@@ -178,7 +178,7 @@ async fn what_the_sts_cannot_tell_of_one_user_does_not_open_the_breaker_for_all(
     let client = sts.client();
     sts.answer([json_reply(503, &json!({ "error": "temporarily_unavailable" }))]);
     for _ in 0..10 {
-        assert_eq!(class(&exchange(&client, &user).await), "outage: cannot tell now");
+        assert_eq!(class(&exchange(&client, &user).await), "outage: no decision is possible now");
     }
     sts.answer([sts.honest()]);
     assert_eq!(class(&exchange(&client, &user).await), "ok");

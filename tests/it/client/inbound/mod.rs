@@ -10,6 +10,7 @@ mod introspection;
 mod keys;
 mod layer;
 mod own;
+mod proofs;
 mod refusal_log;
 mod setup;
 mod tenant;

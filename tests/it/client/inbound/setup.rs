@@ -34,7 +34,7 @@ fn a_verifier_that_cannot_be_honoured_is_not_built() {
         ("keys of a file url", of(Issuer::new(IDP).jwks_uri(url("file:///etc/passwd"))), "url"),
         ("keys with a password", of(Issuer::new(IDP).jwks_uri(url("https://a:b@login.example.com/"))), "url"),
         ("nothing to discover at", of(Issuer::new("spiffe://shop.example")), "bundle"),
-        ("no url to discover at", of(Issuer::new("login")), "no url"),
+        ("no url to discover at", of(Issuer::new("login")), "not a url"),
         ("an issuer with a query", of(Issuer::new("https://login.example.com/?a=b")), "query"),
         ("no algorithm", of(Issuer::new(IDP).algorithms([])), "algorithm"),
         ("no key", of(Issuer::new(IDP).jwks(KeySet::empty())), "key"),
@@ -49,8 +49,8 @@ fn a_verifier_that_cannot_be_honoured_is_not_built() {
         ("a resource that looks like a pattern", builder().resource(url("https://a.example/b/:c")), "resource"),
         ("a resource that looks like a wildcard", builder().resource(url("https://a.example/*b")), "resource"),
         ("a resource that is no place", builder().resource(url("urn:a")), "resource"),
-        ("introspection elsewhere", builder().introspect(sts("https://other.example.com")), "introspected"),
-        ("introspection at the IdP", builder().introspect(sts(IDP)), "introspected"),
+        ("introspection elsewhere", builder().introspect(sts("https://other.example.com")), "introspection"),
+        ("introspection at the IdP", builder().introspect(sts(IDP)), "introspection"),
     ];
     builder().service_account(IDP, "a", [tenant("acme")]).introspect(sts(STS)).build().unwrap();
     for (label, builder, message) in cases {

@@ -1,9 +1,13 @@
 //! The outbound integrations: whatever carries a call, what its route says goes out, and nothing else.
 
 mod a2a;
+mod bound;
+mod bound_rmcp;
+mod certificates;
 mod http_options;
 mod keys;
 mod place;
+mod rebound;
 mod refused;
 mod reqwest;
 mod rmcp;

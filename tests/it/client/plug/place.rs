@@ -34,8 +34,14 @@ impl Place {
 
     /// Answers as the router does.
     pub(super) async fn serve(router: Router) -> Self {
+        Self::serve_at(|_base| router).await
+    }
+
+    /// Answers as the router does that is made of its URL.
+    pub(super) async fn serve_at(router: impl FnOnce(&Url) -> Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let router = router(&base);
         let seen = Seen::default();
         let router = router.layer(from_fn_with_state(seen.clone(), remember));
         tokio::spawn(async move { axum::serve(listener, router).await });

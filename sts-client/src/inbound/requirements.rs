@@ -1,0 +1,52 @@
+//! The requirements of a handler on its caller.
+
+use std::sync::Arc;
+
+use sts_protocol::ScopeToken;
+
+use super::refusal::Refusal;
+use super::why::Why;
+use crate::call::{Caller, VerifiedTenant};
+
+impl Caller {
+    /// Refuses the request unless the token has a scope with exactly this name.
+    ///
+    /// ```
+    /// # use sts_client::{Caller, inbound::Refusal};
+    /// async fn stock(caller: Caller) -> Result<&'static str, Refusal> {
+    ///     caller.require_scope("stock:read")?;
+    ///     Ok("7 bolts")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A [`Refusal`] with status 403.
+    pub fn require_scope(&self, scope: &str) -> Result<(), Refusal> {
+        if self.has_scope(scope) {
+            return Ok(());
+        }
+        // An invalid scope token never matches, and is not repeated in a header.
+        let named = ScopeToken::new(scope).ok().into_iter().collect();
+        Err(self.refused(Why::ScopeMissing(named)))
+    }
+
+    /// Returns the tenant of the token, or refuses the request if the token has no tenant.
+    ///
+    /// ```
+    /// # use sts_client::{Caller, inbound::Refusal};
+    /// async fn orders(caller: Caller) -> Result<String, Refusal> {
+    ///     let tenant = caller.require_tenant()?;
+    ///     Ok(format!("orders of {tenant}"))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A [`Refusal`] with status 403.
+    pub fn require_tenant(&self) -> Result<VerifiedTenant, Refusal> {
+        self.verified_tenant().ok_or_else(|| self.refused(Why::TenantMissing))
+    }
+
+    fn refused(&self, why: Why) -> Refusal {
+        Refusal::new(why, Arc::clone(&self.verified().challenges), self.possession().scheme())
+    }
+}

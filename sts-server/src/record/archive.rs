@@ -1,0 +1,211 @@
+//! Archives of the audit log: files that verify by themselves.
+//!
+//! An archive is a file of JSON lines. The first line names the format. A line `chain` says after
+//! which row a chain continues that was cut before. A line for each row follows, in the order of the
+//! ids. The last line has the number of rows, and a code over all lines before it.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+
+use aws_lc_rs::hmac;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sts_jose::hex;
+use thiserror::Error;
+
+use super::chain::open_checkpoint;
+use super::chain_check::ChainCheck;
+use super::{AuditFault, AuditReport, Event};
+use crate::storage::{AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
+
+const FORMAT: &str = "agent-sts audit archive 1";
+const DOMAIN: &[u8] = b"agent-sts audit archive 1";
+/// The number of rows that are read at once.
+const PAGE: u32 = 1000;
+/// The longest line of an archive, in bytes.
+const LINE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An archive cannot be written or read.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// The database failed.
+    #[error("the audit log cannot be read")]
+    Storage(#[from] StorageError),
+    /// The file cannot be written or read.
+    #[error("the archive cannot be written or read")]
+    File(#[from] std::io::Error),
+    /// A line is no line of an archive.
+    #[error("line {line} is no line of an archive")]
+    Line {
+        /// The number of the line, from 1.
+        line: u64,
+        /// The cause.
+        #[source]
+        source: Option<serde_json::Error>,
+    },
+    /// The last line is missing, or its code is wrong.
+    #[error("the archive was cut off or edited, or another master key wrote it")]
+    Seal,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum ArchiveLine {
+    Archive { format: String, issuer: String, made_at: Timestamp },
+    Chain { writer: String, writer_sequence: i64, mac: String },
+    Row { id: i64, writer: String, writer_sequence: i64, body: String, mac: String },
+    End { rows: u64, seal: String },
+}
+
+/// Writes the rows whose events are older than `before`, or all rows. Returns the number of rows.
+///
+/// # Errors
+/// [`ArchiveError`]; the file is then incomplete.
+pub async fn archive(
+    store: &dyn Store,
+    keys: &[hmac::Key],
+    issuer: &str,
+    [now, before]: [Timestamp; 2],
+    file: &mut (dyn Write + Send),
+) -> Result<u64, ArchiveError> {
+    let Some(key) = keys.first() else { return Err(ArchiveError::Seal) };
+    let checkpoints = store.audit_checkpoints().await?;
+    let opened = checkpoints
+        .iter()
+        .filter_map(|checkpoint| Some((checkpoint.writer.as_str(), open_checkpoint(keys, checkpoint)?)));
+    let mut cut: HashMap<&str, (i64, [u8; MAC_BYTES])> = opened.collect();
+    let mut writer = ArchiveFile { file, code: sealing(key), rows: 0 };
+    writer.line(&ArchiveLine::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
+    let mut filter = AuditFilter { until: Some(before), ..AuditFilter::default() };
+    loop {
+        let page = store.audit(&filter, PAGE).await?;
+        for StoredAuditRow { id, row } in page.rows {
+            if let Some((writer_sequence, mac)) = cut.remove(row.writer.as_str()) {
+                writer.line(&ArchiveLine::Chain { writer: row.writer.clone(), writer_sequence, mac: hex(&mac) })?;
+            }
+            let UncheckedAuditRow { writer: name, writer_sequence, body, mac, .. } = row;
+            writer.line(&ArchiveLine::Row { id, writer: name, writer_sequence, body, mac: hex(&mac) })?;
+            writer.rows += 1;
+        }
+        filter.after_id = page.next;
+        if page.next.is_none() {
+            return writer.end();
+        }
+    }
+}
+
+struct ArchiveFile<'a> {
+    file: &'a mut (dyn Write + Send),
+    code: hmac::Context,
+    rows: u64,
+}
+
+impl ArchiveFile<'_> {
+    fn line(&mut self, line: &ArchiveLine) -> Result<(), ArchiveError> {
+        let mut text = serde_json::to_vec(line).map_err(std::io::Error::from)?;
+        text.push(b'\n');
+        self.code.update(&text);
+        Ok(self.file.write_all(&text)?)
+    }
+
+    fn end(mut self) -> Result<u64, ArchiveError> {
+        let rows = self.rows;
+        let seal = hex(self.code.clone().sign().as_ref());
+        self.line(&ArchiveLine::End { rows, seal })?;
+        self.file.flush()?;
+        Ok(rows)
+    }
+}
+
+/// Verifies an archive: the code over the file, and every chain. An archive may end within a chain.
+///
+/// # Errors
+/// [`ArchiveError`] if the file is no whole archive.
+pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<AuditReport, ArchiveError> {
+    let mut codes: Vec<hmac::Context> = keys.iter().map(sealing).collect();
+    let mut chains: HashMap<String, ChainCheck<'_>> = HashMap::new();
+    let (mut faults, mut rows) = (Vec::new(), 0_u64);
+    let mut number = 0_u64;
+    loop {
+        let mut text = Vec::new();
+        std::io::Read::take(&mut *file, LINE_BYTES).read_until(b'\n', &mut text)?;
+        number += 1;
+        if text.is_empty() {
+            return Err(ArchiveError::Seal);
+        }
+        let malformed = |source| ArchiveError::Line { line: number, source };
+        let line: ArchiveLine = serde_json::from_slice(&text).map_err(|error| malformed(Some(error)))?;
+        match line {
+            ArchiveLine::Archive { format, .. } if number == 1 && format == FORMAT => {}
+            ArchiveLine::Chain { writer, writer_sequence, mac } if number > 1 => {
+                let mac = bytes(&mac).and_then(|mac| mac.try_into().ok()).ok_or_else(|| malformed(None))?;
+                chains.insert(writer, ChainCheck::after(keys, (writer_sequence, mac)));
+            }
+            ArchiveLine::Row { id, writer, writer_sequence, body, mac } if number > 1 => {
+                let mac = bytes(&mac).ok_or_else(|| malformed(None))?;
+                let chain = chains.entry(writer.clone()).or_insert_with(|| ChainCheck::of_whole(keys));
+                let finding = chain.row(&row(id, writer, writer_sequence, body, mac));
+                faults.extend(finding.map(|finding| finding.fault));
+                rows += 1;
+            }
+            ArchiveLine::End { rows: written, seal } if number > 1 => {
+                let seal = bytes(&seal).unwrap_or_default();
+                let is_sealed = codes.drain(..).any(|code| code.sign().as_ref() == seal);
+                let mut rest = [0_u8; 1];
+                let is_end = std::io::Read::read(&mut *file, &mut rest)? == 0;
+                if !is_sealed || !is_end || written != rows {
+                    return Err(ArchiveError::Seal);
+                }
+                return Ok(report(chains.len(), rows, faults));
+            }
+            ArchiveLine::Archive { .. }
+            | ArchiveLine::Chain { .. }
+            | ArchiveLine::Row { .. }
+            | ArchiveLine::End { .. } => {
+                return Err(malformed(None));
+            }
+        }
+        codes.iter_mut().for_each(|code| code.update(&text));
+    }
+}
+
+fn report(writers: usize, rows: u64, faults: Vec<AuditFault>) -> AuditReport {
+    AuditReport { writers, rows, faults, acknowledged: Vec::new(), evidence: Vec::new() }
+}
+
+/// Returns a row as the database had it. Its search columns repeat its event.
+fn row(id: i64, writer: String, writer_sequence: i64, body: String, mac: Vec<u8>) -> StoredAuditRow {
+    let event: Option<Event> = serde_json::from_str(&body).ok();
+    let (at, correlation_id, txn, jti) = event
+        .map_or((0, None, None, None), |event| (event.at.as_millisecond(), event.correlation_id, event.txn, event.jti));
+    let row = UncheckedAuditRow { writer, writer_sequence, at, correlation_id, txn, jti, body, mac };
+    StoredAuditRow { id, row }
+}
+
+fn sealing(key: &hmac::Key) -> hmac::Context {
+    let mut context = hmac::Context::with_key(key);
+    context.update(DOMAIN);
+    context
+}
+
+/// Returns the bytes of a hexadecimal text.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    digits.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_whole_archive_is_an_error() {
+        let keys = [hmac::Key::new(hmac::HMAC_SHA256, &[1; 32])];
+        let head = format!(r#"{{"archive":{{"format":"{FORMAT}","issuer":"i","made_at":"2026-01-01T00:00:00Z"}}}}"#);
+        let end = format!(r#"{{"end":{{"rows":0,"seal":"{}"}}}}"#, hex(&[0; MAC_BYTES]));
+        for text in ["", "{}\n", &end, &format!("{head}\n"), &format!("{head}\n{head}\n"), &format!("{head}\n{end}\n")]
+        {
+            assert!(verify_archive(&keys, &mut text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

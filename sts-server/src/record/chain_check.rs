@@ -1,0 +1,106 @@
+//! The check of one audit chain, row by row.
+
+use aws_lc_rs::{digest, hmac};
+use sts_jose::hex;
+
+use super::audit_fault::{AuditFault, event_of};
+use super::chain::{GENESIS, code};
+use crate::storage::{MAC_BYTES, StoredAuditRow};
+
+/// The place in a chain up to which its rows were checked.
+#[derive(Debug)]
+pub(super) struct ChainCheck<'a> {
+    keys: &'a [hmac::Key],
+    /// The key of the chain; `None` before its first genuine row.
+    key: Option<&'a hmac::Key>,
+    sequence: i64,
+    id: i64,
+    last: [u8; MAC_BYTES],
+}
+
+/// A fault, and the digest of the row that shows it. Another row shows another fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) fault: AuditFault,
+    pub(super) evidence: String,
+}
+
+impl<'a> ChainCheck<'a> {
+    /// Starts the check of a chain after the row at `sequence`, which has the code `last`.
+    pub(super) fn after(keys: &'a [hmac::Key], (sequence, last): (i64, [u8; MAC_BYTES])) -> Self {
+        Self { keys, key: None, sequence, id: i64::MIN, last }
+    }
+
+    /// Starts the check of a chain at its first row.
+    pub(super) fn of_whole(keys: &'a [hmac::Key]) -> Self {
+        Self::after(keys, (0, GENESIS))
+    }
+
+    /// Returns the place of the last row.
+    pub(super) fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
+    /// Returns the place and the code of the last row.
+    pub(super) fn end(&self) -> (i64, [u8; MAC_BYTES]) {
+        (self.sequence, self.last)
+    }
+
+    /// Checks the next row. After a fault, the check continues behind the faulty row.
+    pub(super) fn row(&mut self, stored: &StoredAuditRow) -> Option<Finding> {
+        let row = &stored.row;
+        let fault = self.fault(stored);
+        self.sequence = row.writer_sequence;
+        self.id = stored.id;
+        self.last = row.mac.as_slice().try_into().unwrap_or(GENESIS);
+        fault.map(|fault| Finding { evidence: evidence(&fault, stored), fault })
+    }
+
+    fn fault(&mut self, stored: &StoredAuditRow) -> Option<AuditFault> {
+        let row = &stored.row;
+        let (writer, sequence) = (row.writer.clone(), row.writer_sequence);
+        let due = self.sequence.saturating_add(1);
+        if sequence != due {
+            return Some(AuditFault::Missing { writer, sequence: due });
+        }
+        let is_genuine = |key: &&hmac::Key| code(key, &writer, sequence, &self.last, &row.body).as_slice() == row.mac;
+        match self.key {
+            Some(key) if is_genuine(&key) => {}
+            Some(_) => return Some(AuditFault::Altered { writer, sequence }),
+            None => match self.keys.iter().find(is_genuine) {
+                Some(key) => self.key = Some(key),
+                None => return Some(AuditFault::Altered { writer, sequence }),
+            },
+        }
+        if event_of(row).is_none() {
+            return Some(AuditFault::Altered { writer, sequence });
+        }
+        (stored.id <= self.id).then_some(AuditFault::Reordered { writer, sequence })
+    }
+}
+
+/// Returns the digest of a fault and of the row that shows it.
+pub(super) fn evidence(fault: &AuditFault, stored: &StoredAuditRow) -> String {
+    let row = &stored.row;
+    digest_of(&[
+        fault.name().as_bytes(),
+        row.writer.as_bytes(),
+        &row.writer_sequence.to_be_bytes(),
+        &row.mac,
+        row.body.as_bytes(),
+    ])
+}
+
+/// Returns the digest of a fault that no row shows.
+pub(super) fn evidence_alone(fault: &AuditFault) -> String {
+    digest_of(&[format!("{fault:?}").as_bytes()])
+}
+
+fn digest_of(parts: &[&[u8]]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part);
+    }
+    hex(context.finish().as_ref())
+}

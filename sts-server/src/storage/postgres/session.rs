@@ -1,0 +1,33 @@
+//! The settings of a connection.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::hosts::Purpose;
+
+/// Makes an acknowledged commit durable, and limits the time of a statement. If a server stops
+/// inside a transaction, the last limit releases its locks. A statement outside a transaction gets
+/// the same isolation.
+const REQUESTS: &str =
+    "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off';
+     SELECT set_config('default_transaction_isolation', 'read committed', FALSE),
+            set_config('statement_timeout', '5s', FALSE), set_config('lock_timeout', '4s', FALSE),
+            set_config('idle_in_transaction_session_timeout', '5s', FALSE);
+     SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
+/// Lifts the limits that the role may have.
+const MIGRATIONS: &str = "SELECT set_config('statement_timeout', '0', FALSE), set_config('lock_timeout', '0', FALSE),
+            set_config('idle_in_transaction_session_timeout', '0', FALSE);
+     SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
+const UNCHANGED: &str = "SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
+
+/// Makes the settings of a connection, unless a pooler would lose them (`keeps` is false). Returns
+/// true if its host takes writes.
+pub(super) async fn set(connection: &mut PgConnection, purpose: Purpose, keeps: bool) -> Result<bool, sqlx::Error> {
+    let statement = match purpose {
+        Purpose::Requests if keeps => REQUESTS,
+        Purpose::Migrations if keeps => MIGRATIONS,
+        Purpose::Requests | Purpose::Migrations | Purpose::Listening => UNCHANGED,
+    };
+    let rows = sqlx::raw_sql(statement).fetch_all(connection).await?;
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("takes_writes")
+}

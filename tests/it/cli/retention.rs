@@ -1,0 +1,65 @@
+//! `audit archive` and `audit acknowledge`, and the retention of a server.
+
+use std::time::Duration;
+
+use super::Shop;
+use crate::process::Folder;
+
+/// The longest wait for the maintenance of a server, which runs every 10 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The number of rows and of faults that `audit verify` finds.
+async fn verified(folder: &Folder) -> (u64, usize, usize) {
+    let verified = folder.run(&["audit", "verify", "--json"]).await;
+    let report = verified.json().remove(0);
+    let count = |member: &str| report[member].as_array().map_or(0, Vec::len);
+    (report["rows"].as_u64().expect("a count"), count("faults"), count("acknowledged"))
+}
+
+#[tokio::test]
+async fn a_server_removes_events_older_than_its_retention_and_the_rest_verifies() {
+    let (shop, server) = Shop::serving().await;
+    shop.token().await;
+    let archived = shop.folder.run(&["audit", "archive", "archive.jsonl"]).await;
+    archived.ended_with(0);
+    assert_eq!(server.end().await, Some(0));
+    let (before, ..) = verified(&shop.folder).await;
+    let _server = shop.folder.serve_with(&[("AUDIT__RETAIN", "1s")]).await;
+    let removed = async { while verified(&shop.folder).await.0 >= before {} };
+    tokio::time::timeout(PATIENCE, removed).await.expect("old events are removed");
+    shop.token().await;
+    assert_eq!(verified(&shop.folder).await.1, 0);
+    let checked = shop.folder.run(&["audit", "verify", "--archive", "archive.jsonl"]).await;
+    assert!(checked.ended_with(0).contains("0 faults"), "{checked:?}");
+    assert_eq!(shop.folder.run(&["audit", "archive", "archive.jsonl"]).await.code, 2, "never overwritten");
+}
+
+#[tokio::test]
+async fn a_fault_that_was_explained_no_longer_counts_until_its_row_changes_again() {
+    let (shop, server) = Shop::serving().await;
+    for _ in 0..4 {
+        shop.token().await;
+    }
+    assert_eq!(server.end().await, Some(0));
+    super::audit::execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2")
+        .await;
+    let report = shop.folder.run(&["audit", "verify", "--json"]).await;
+    report.ended_with(1);
+    let fault = report.json()[0]["faults"][0].clone();
+    let row = format!("{}:{}", fault["writer"].as_str().expect("a writer"), fault["sequence"]);
+    let acknowledge = ["audit", "acknowledge", &row, "--why", "the standby of 1 May lost it"];
+    for refused in [["audit", "acknowledge", "nonsense", "--why", "x"], ["audit", "acknowledge", &row, "--why", " "]] {
+        shop.folder.run(&refused).await.ended_with(2);
+    }
+    shop.folder.run(&acknowledge).await.ended_with(0);
+    let verified_again = shop.folder.run(&["audit", "verify"]).await;
+    assert!(verified_again.ended_with(0).contains("0 faults, 1 acknowledged"), "{verified_again:?}");
+    shop.folder.run(&acknowledge).await.ended_with(2);
+    let listed = shop.folder.run(&["audit", "list", "--json", "--limit", "1"]).await.json();
+    assert_eq!((listed[0]["event"].as_str(), listed[0]["row"].as_str()), (Some("audit.acknowledged"), Some(&*row)));
+
+    // The next row goes too: that is another fault.
+    super::audit::execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3")
+        .await;
+    assert_eq!(verified(&shop.folder).await.1, 1);
+}

@@ -1,0 +1,117 @@
+//! The removal of old audit rows, and the upgrade of a database that has rows.
+
+use aws_lc_rs::hmac;
+use jiff::{SignedDuration, Timestamp};
+use sts_jose::SystemEntropy;
+use sts_server::record::{self, AuditWriter, Event, EventKind, RetentionError};
+use sts_server::storage::{AuditCheckpoint, AuditFilter, Store};
+
+use super::database::TestDatabase;
+use super::rows::{audit, audit_rows};
+
+fn key() -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, &[7; 32])
+}
+
+fn minute(minute: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute)
+}
+
+/// Two chains, of which each has an event in every minute.
+async fn fill(store: &dyn Store, minutes: i64) {
+    let mut writers = [AuditWriter::new(key(), &SystemEntropy), AuditWriter::new(key(), &SystemEntropy)];
+    for number in 0..minutes {
+        let event = Event::new(EventKind::TokenIssued, minute(number));
+        store.append_audit(&writers.each_mut().map(|writer| writer.seal(&event))).await.unwrap();
+    }
+}
+
+async fn assert_verifies(store: &dyn Store, rows: u64) {
+    let report = record::verify(store, &[key()], &[]).await.unwrap();
+    assert_eq!((report.rows, report.faults), (rows, vec![]));
+}
+
+pub(super) async fn what_remains_after_a_cut_verifies(database: &TestDatabase) {
+    let store = database.store().await;
+    fill(&*store, 10).await;
+    let heads = store.audit_heads().await.unwrap();
+    for (before, removed, left) in [(0, 0, 20), (4, 8, 12), (4, 0, 12), (7, 6, 6), (100, 6, 0)] {
+        assert_eq!(record::shorten(&*store, &[key()], minute(before)).await.unwrap(), removed, "before {before}");
+        assert_verifies(&*store, left).await;
+    }
+    // The heads of chains that were removed on purpose, but no other.
+    assert_eq!(record::verify(&*store, &[key()], &heads).await.unwrap().faults, []);
+    let mut other = heads;
+    other[0].writer_sequence += 1;
+    assert_eq!(record::verify(&*store, &[key()], &other).await.unwrap().faults.len(), 1);
+}
+
+pub(super) async fn a_row_removed_beyond_the_cut_is_missing(database: &TestDatabase) {
+    let store = database.store().await;
+    fill(&*store, 6).await;
+    record::shorten(&*store, &[key()], minute(2)).await.unwrap();
+    database.execute("DELETE FROM audit_events WHERE writer_sequence = 3").await;
+    let report = record::verify(&*store, &[key()], &[]).await.unwrap();
+    assert_eq!(
+        report.faults.iter().map(|fault| (fault.name(), fault.row().1)).collect::<Vec<_>>(),
+        [("missing", 3); 2]
+    );
+    let error = record::shorten(&*store, &[key()], minute(9)).await.unwrap_err();
+    assert!(matches!(error, RetentionError::Fault(_)), "{error:?}");
+    assert_eq!(audit_rows(&*store).await.len(), 6, "a log with a fault is kept");
+}
+
+pub(super) async fn a_forged_checkpoint_hides_nothing(database: &TestDatabase) {
+    let store = database.store().await;
+    fill(&*store, 4).await;
+    let row = store.audit(&AuditFilter::default(), 1).await.unwrap().rows.remove(0);
+    let forged = AuditCheckpoint {
+        writer: row.row.writer.clone(),
+        writer_sequence: 1,
+        mac: row.row.mac.clone(),
+        seal: vec![0; 32],
+    };
+    assert_eq!(store.cut_audit(row.id, &[forged]).await.unwrap(), 1);
+    let report = record::verify(&*store, &[key()], &[]).await.unwrap();
+    assert_eq!(report.faults.iter().map(|fault| (fault.name(), fault.row().1)).collect::<Vec<_>>(), [("missing", 1)]);
+}
+
+pub(super) async fn an_earlier_checkpoint_does_not_replace_a_later_one(database: &TestDatabase) {
+    let store = database.store().await;
+    let checkpoint = |writer: &str, writer_sequence| AuditCheckpoint {
+        writer: writer.to_owned(),
+        writer_sequence,
+        mac: vec![1; 32],
+        seal: vec![2; 32],
+    };
+    store.append_audit(&[audit("a", 1), audit("b", 1)]).await.unwrap();
+    assert_eq!(store.cut_audit(0, &[checkpoint("b", 3), checkpoint("a", 5)]).await.unwrap(), 0);
+    store.cut_audit(0, &[checkpoint("a", 4), checkpoint("b", 4)]).await.unwrap();
+    assert_eq!(store.audit_checkpoints().await.unwrap(), [checkpoint("a", 5), checkpoint("b", 4)]);
+    assert_eq!(audit_rows(&*store).await.len(), 2);
+}
+
+pub(super) async fn an_archive_verifies_and_an_edited_one_does_not(database: &TestDatabase) {
+    let store = database.store().await;
+    fill(&*store, 6).await;
+    record::shorten(&*store, &[key()], minute(2)).await.unwrap();
+    let mut file: Vec<u8> = Vec::new();
+    let times = [minute(9), minute(3)];
+    let rows = record::archive(&*store, &[key()], "https://sts.example.com", times, &mut file).await.unwrap();
+    assert_eq!(rows, 4, "two minutes of two chains");
+    let report = record::verify_archive(&[key()], &mut file.as_slice()).unwrap();
+    assert_eq!((report.rows, report.writers, report.faults.len()), (4, 2, 0));
+    let text = String::from_utf8(file).unwrap();
+    let without = |line: usize| {
+        let kept = text.lines().enumerate().filter(|(index, _)| *index != line).map(|(_, line)| format!("{line}\n"));
+        kept.collect::<String>()
+    };
+    for line in 0..text.lines().count() {
+        assert!(record::verify_archive(&[key()], &mut without(line).as_bytes()).is_err(), "without line {line}");
+    }
+    let edited = text.replace("token.issued", "token.refused");
+    let other = [hmac::Key::new(hmac::HMAC_SHA256, &[8; 32])];
+    assert!(record::verify_archive(&[key()], &mut edited.as_bytes()).is_err());
+    assert!(record::verify_archive(&[key()], &mut format!("{text}{text}").as_bytes()).is_err());
+    assert!(record::verify_archive(&other, &mut text.as_bytes()).is_err());
+}
