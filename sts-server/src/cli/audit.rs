@@ -1,6 +1,7 @@
 //! `audit`: lists, follows, verifies, archives and exports the audit log.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
@@ -241,7 +242,7 @@ async fn archive(
 
 async fn verify_archive(administration: &Administration, path: &Path, out: &mut Output) -> Result<ExitCode, CliError> {
     let keys = administration.chain_keys().await?;
-    let file = std::fs::OpenOptions::new().read(true).open(path).map_err(|source| file_error(path, source))?;
+    let file = File::open(path).map_err(|source| file_error(path, source))?;
     show_report(&record::verify_archive(&keys, &mut BufReader::new(file))?, out)
 }
 

@@ -201,7 +201,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Text(|text| retention(text).map(drop)),
         default: Some("forever"),
         form: "a span of time, or forever",
-        doc: "How long events of the audit log are kept. Older ones are removed, of a span of days by whole days (UTC). `audit archive` writes them to a file before.",
+        doc: "The age at which events of the audit log are removed; by whole days (UTC) if the span is of days. `audit archive` copies them to a file: run it first.",
     },
     ConfigOption {
         table: Some("limits"),

@@ -400,7 +400,7 @@ impl<'a> Rows<'a> {
     fn binding(&mut self) {
         let is_object = |cnf: &Value| cnf.as_object().is_some_and(|members| !members.is_empty());
         if let Some(fits) = self.claims.get("cnf").map(is_object) {
-            let expected = "a key: the agent proves one of its own, unless the target is bearer_only";
+            let expected = "a key: the agent must prove its key, unless the target is bearer_only";
             self.add("cnf", expected.to_owned(), fits, None);
         }
     }

@@ -82,7 +82,7 @@ pub enum PolicyError {
     )]
     CertificateRequired(String),
     /// The subject token is bound to a key, and the actor has proven no key.
-    #[error("the subject token is bound to a key, and {0:?} has proven no key of its own")]
+    #[error("the subject token is bound to a key, and {0:?} has proven no key")]
     BindingDowngrade(String),
     /// No delegation between the two lets the actor call on its own behalf.
     #[error("no delegation lets {actor:?} call {target:?} on its own behalf")]

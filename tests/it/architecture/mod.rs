@@ -104,7 +104,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     // Files that a configuration names are read within bounds.
     ("fs::read(", &[]),
     ("fs::read_to_string(", &[]),
-    ("File::open(", &["sts-client/src/credentials/token_file.rs"]),
+    // An archive of the audit log, which a command names, has any length and is read line by line.
+    ("File::open(", &["sts-client/src/credentials/token_file.rs", "sts-server/src/cli/audit.rs"]),
     ("VerifiedSubject::new(", &["sts-server/src/verify/"]),
     ("Permit::new(", &["sts-server/src/policy/"]),
     ("map(Permit::new)", &["sts-server/src/policy/"]),

@@ -14,7 +14,8 @@ use tokio::task::AbortHandle;
 
 use super::ACQUIRE_TIMEOUT;
 use super::error::PostgresError;
-use super::hosts::{Hosts, Purpose};
+use super::hosts::Hosts;
+use super::session::Purpose;
 
 const CHANNEL: &str = "sts_changed";
 /// The pause after a failure before the next attempt to listen.

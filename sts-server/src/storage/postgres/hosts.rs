@@ -16,8 +16,9 @@ use sts_jose::{BoundedFile, FileContent, MAX_FILE_BYTES};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::ACQUIRE_TIMEOUT;
 use super::error::{ConnectError, HostFailure, PostgresError};
-use super::{ACQUIRE_TIMEOUT, session};
+use super::session::{self, Purpose};
 use crate::postgres_url::{PostgresUrl, password_line};
 use crate::storage::Location;
 
@@ -42,17 +43,6 @@ struct Host {
     /// The host and the port, for messages.
     place: String,
     options: PgConnectOptions,
-}
-
-/// The use of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Requests, with short time limits.
-    Requests,
-    /// Migrations, which may take minutes.
-    Migrations,
-    /// Hearing notifications.
-    Listening,
 }
 
 /// A connection, and the index of its host.
@@ -174,17 +164,6 @@ impl Host {
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
         Ok(Self { place, options })
-    }
-}
-
-impl Purpose {
-    fn applied_to(self, options: PgConnectOptions) -> PgConnectOptions {
-        // A pooler refuses this parameter, and no value here is a floating-point number.
-        let options = options.extra_float_digits(None);
-        match self {
-            Self::Requests | Self::Migrations => options,
-            Self::Listening => options.application_name("sts-server listen"),
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::hosts::{Hosts, Purpose};
+use super::hosts::Hosts;
 use super::recode;
+use super::session::Purpose;
 use crate::storage::RowCodes;
 
 /// Takes the advisory lock of a server that migrates and then seals. It ends with the transaction,

@@ -12,7 +12,8 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::hosts::{Hosts, Purpose};
+use super::hosts::Hosts;
+use super::session::Purpose;
 use super::{ACQUIRE_TIMEOUT, RELEASE_TIMEOUT};
 
 /// The age after which a connection is replaced.

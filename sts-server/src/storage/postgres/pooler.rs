@@ -8,7 +8,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 
 use super::error::PostgresError;
-use super::hosts::{Hosts, Purpose};
+use super::hosts::Hosts;
+use super::session::Purpose;
 use crate::storage::StorageError;
 
 const LISTENS: &str =

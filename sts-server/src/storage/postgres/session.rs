@@ -1,9 +1,7 @@
-//! The settings of a connection.
+//! The uses of a connection, and its settings.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
-
-use super::hosts::Purpose;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 /// Makes an acknowledged commit durable, and limits the time of a statement. If a server stops
 /// inside a transaction, the last limit releases its locks. A statement outside a transaction gets
@@ -19,6 +17,29 @@ const MIGRATIONS: &str = "SELECT set_config('statement_timeout', '0', FALSE), se
             set_config('idle_in_transaction_session_timeout', '0', FALSE);
      SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
 const UNCHANGED: &str = "SELECT current_setting('transaction_read_only') = 'off' AS takes_writes";
+
+/// The use of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Requests, with short time limits.
+    Requests,
+    /// Migrations, which may take minutes.
+    Migrations,
+    /// Hearing notifications.
+    Listening,
+}
+
+impl Purpose {
+    /// Returns the options for this use.
+    pub(super) fn applied_to(self, options: PgConnectOptions) -> PgConnectOptions {
+        // A pooler refuses this parameter, and no value here is a floating-point number.
+        let options = options.extra_float_digits(None);
+        match self {
+            Self::Requests | Self::Migrations => options,
+            Self::Listening => options.application_name("sts-server listen"),
+        }
+    }
+}
 
 /// Makes the settings of a connection, unless a pooler would lose them (`keeps` is false). Returns
 /// true if its host takes writes.

@@ -9,8 +9,9 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
-use super::hosts::{Hosts, Purpose};
+use super::hosts::Hosts;
 use super::pool::Pool;
+use super::session::Purpose;
 
 /// The wait after which a commit is ended to let a revocation pass.
 const PATIENCE: Duration = Duration::from_secs(1);

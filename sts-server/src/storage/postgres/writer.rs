@@ -14,7 +14,8 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::Semaphore;
 
 use super::error::PostgresError;
-use super::hosts::{Hosts, Purpose};
+use super::hosts::Hosts;
+use super::session::Purpose;
 use super::{RELEASE_TIMEOUT, record, standbys};
 use crate::storage::{Fresh, OneTimeValue, RecordRows, Versions};
 use crate::telemetry::Stopwatch;
