@@ -37,6 +37,7 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -45,6 +46,7 @@ impl Authority {
     fn certify(&self, edit: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.not_after = rcgen::date_time_ymd(2100, 1, 1);
         edit(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Identity { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
@@ -233,7 +235,8 @@ async fn curl_authenticates_with_a_client_certificate() {
         sts_tests::not_checked("curl with a client certificate (curl is not installed)");
         return;
     };
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{errors}"));
     assert_eq!(answer["cnf"]["x5t#S256"], own.thumbprint(), "{answer}");
 }
 
