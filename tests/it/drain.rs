@@ -95,7 +95,7 @@ async fn readiness_goes_before_the_listeners() {
     shop.token().await;
     let answer = shop.http.get(format!("{}/healthz", shop.folder.issuer())).send().await.expect("an answer");
     assert_eq!((answer.status().as_u16(), &answer.headers()["connection"]), (200, &"close".parse().unwrap()));
-    assert!(!server.log().contains("requests under way are answered"), "it is not ending yet:\n{}", server.log());
+    assert!(!server.log().contains("finishing the requests in progress"), "it is not ending yet:\n{}", server.log());
     assert_eq!(server.ended().await, Some(0));
     assert!(readiness(shop.folder.issuer()).await.is_err());
 }
@@ -103,9 +103,9 @@ async fn readiness_goes_before_the_listeners() {
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
     for (option, words) in [
-        ("LISTEN__DRAIN_DELAY", "served as before"),
+        ("LISTEN__DRAIN_DELAY", "serving for"),
         // A request that does not end holds the second phase open.
-        ("LISTEN__DRAIN_TIMEOUT", "requests under way are answered"),
+        ("LISTEN__DRAIN_TIMEOUT", "finishing the requests in progress"),
     ] {
         let shop = Shop::open();
         let server = shop
