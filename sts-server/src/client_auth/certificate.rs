@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc_4514_names_are_equal_whatever_their_spaces_and_the_case_of_their_types() {
+    fn rfc_4514_names_are_equal_with_other_spaces_and_cases_of_types() {
         let own = ["CN=inventory", "O=Shop\\, Inc.", "C=DE"];
         for same in ["CN=inventory,O=Shop\\, Inc.,C=DE", "cn=inventory, o = Shop\\, Inc. , c=DE"] {
             assert_eq!(parts(same), own, "{same}");

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sts_jose::Algorithm;
-use sts_server::config::{self, AdminToken, ForwardedHeader, Loaded, OPTIONS, Overrides, Role, TokenTyp};
+use sts_server::config::{
+    self, AdminToken, ClientCertificateHeader, ForwardedHeader, Loaded, OPTIONS, Overrides, Role, Synchronous, TokenTyp,
+};
 use sts_server::telemetry::LogFormat;
 use tempfile::TempDir;
 
@@ -48,16 +50,21 @@ public = "0.0.0.0:443"
 admin = "127.0.0.1:9000"
 trusted_proxies = ["10.0.0.0/8", "::1"]
 forwarded_header = "Forwarded"
+client_certificate_header = "X-Forwarded-Client-Cert"
 drain_delay = "0s"
 drain_timeout = "1m"
 [tls]
 certificate_file = "tls.crt"
 private_key_file = "/run/secrets/tls.key"
 admin = true
+client_certificates = "optional"
+client_ca_file = "clients.crt"
 [database]
 url = "sqlite://data/sts.db"
 password_file = "/run/secrets/password"
 max_connections = 20
+listen = false
+synchronous = "require"
 [keys]
 master_key_file = "/run/secrets/master.key"
 rotate_every = "7d"
@@ -123,8 +130,12 @@ fn every_key_of_the_file_is_read() {
     let tls = [files.0.path().join("tls.crt"), PathBuf::from("/run/secrets/tls.key")];
     assert_eq!(config.tls.files(), Some([tls[0].as_path(), tls[1].as_path()]));
     assert!(config.tls.admin);
+    assert_eq!(config.tls.client_authorities(), Some(files.0.path().join("clients.crt").as_path()));
+    assert_eq!(config.listen.client_certificate_header, Some(ClientCertificateHeader::XForwardedClientCert));
     assert_eq!(config.database.password_file.as_deref(), Some(Path::new("/run/secrets/password")));
     assert_eq!(config.database.max_connections, 20);
+    assert!(!config.database.listen);
+    assert_eq!(config.database.synchronous, Synchronous::Require);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
     assert_eq!(config.audit.retain.map(|span| span.to_string()).as_deref(), Some("90d"));
@@ -179,6 +190,8 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.database.url, format!("sqlite://{}/sts.db", files.0.path().display()));
     assert_eq!(config.database.password_file, None);
     assert_eq!(config.database.max_connections, 10);
+    assert!(config.database.listen);
+    assert_eq!(config.database.synchronous, Synchronous::Any);
     assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "30d");
     assert_eq!(config.audit.retain, None);

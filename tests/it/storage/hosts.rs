@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use sts_server::storage::{self, Location, RevocationKind, Store};
 use sts_tests::postgres::Cluster;
 
-use super::rows::{audit, codes, record_tokens, revocation, token};
+use super::rows::{audit, codes, record_after_outage, record_tokens, revocation, token};
 
 /// The longest that anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ fn nowhere() -> SocketAddr {
 }
 
 async fn works(store: &Arc<dyn Store>, name: &str) {
-    record_tokens(&**store, vec![token(name, None)]).await.unwrap();
+    record_after_outage(&**store, token(name, None)).await;
     store.revoke(&revocation(RevocationKind::Agent, None, name), &[audit(name, 1)]).await.unwrap();
     assert!(store.token(name).await.unwrap().is_some());
     store.entries().await.unwrap();

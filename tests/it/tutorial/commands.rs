@@ -44,7 +44,6 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("pg_dump ", "needs a PostgreSQL server: tests/it/cli/backup.rs"),
     ("pg_restore ", "needs a PostgreSQL server: tests/it/cli/backup.rs"),
     ("python3 -m venv", "downloads packages: the test shares those of the other tests"),
-    ("sts-server audit follow", "does not end: tests/it/cli/audit.rs"),
     ("sqlite3 ", "a program that need not be there: tests/it/cli/backup.rs copies the database in the same way"),
     (
         "sts-server audit verify --config sts.toml --heads heads.jsonl --database-url",
