@@ -322,6 +322,7 @@ mod tests {
             admin: address,
             trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
             forwarded_header: ForwardedHeader::XForwardedFor,
+            client_certificate_header: None,
             drain_delay: Duration::ZERO,
             drain_timeout: crate::ttl::Ttl::from_minutes(1),
         };
