@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use sts_jose::Algorithm;
 use sts_server::config::{
-    self, AdminToken, ClientCertificateHeader, ForwardedHeader, Loaded, OPTIONS, Overrides, Role, Synchronous, TokenTyp,
+    self, AdminToken, ClientCertificateHeader, DpopNonce, ForwardedHeader, Loaded, OPTIONS, Overrides, Role,
+    Synchronous, TokenTyp,
 };
 use sts_server::telemetry::LogFormat;
 use tempfile::TempDir;
@@ -86,6 +87,9 @@ header_timeout = "5s"
 body_timeout = "20s"
 request_timeout = "1m"
 write_timeout = "30s"
+[dpop]
+max_age = "90s"
+nonce = "required"
 [egress]
 proxy = "http://proxy.example:3128"
 no_proxy = [".svc", "10.0.0.0/8"]
@@ -172,6 +176,7 @@ fn every_key_of_the_file_is_read() {
             (Role::Reader, &["staff".to_owned(), "auditors".to_owned()][..]),
         ]
     );
+    assert_eq!((config.dpop.max_age.to_string().as_str(), config.dpop.nonce), ("90s", DpopNonce::Required));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
     assert!(config.metadata.minimal && !config.metadata.response_types_none);
