@@ -1,10 +1,11 @@
 //! Python with the packages of a requirements file, in a virtual environment that is made once.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use tokio::process::Command;
+
+use crate::lock::lock;
 
 /// What agentsts-core asks for: 3.11 or later, and the parts that Debian packs for themselves.
 const SUITABLE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
@@ -36,16 +37,6 @@ pub async fn python(directory: &Path, requirements: &Path, imports: &str) -> Pat
     succeed(Command::new(&python).args(pip).arg(requirements)).await;
     std::fs::write(made, wanted).expect("the target folder is ours");
     python
-}
-
-/// One test run makes the environment, others wait.
-async fn lock(path: PathBuf) -> File {
-    let lock = move || {
-        let file = File::create(path).expect("the target folder is ours");
-        file.lock().expect("a lock");
-        file
-    };
-    tokio::task::spawn_blocking(lock).await.expect("a lock")
 }
 
 async fn suitable() -> Option<&'static str> {

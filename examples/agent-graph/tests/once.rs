@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-/// What it prints, but for names and times that differ from run to run; and with `-v`.
+/// The printed output, but for names and times that differ from run to run; and with `-v`.
 const EXPECTED: &str = include_str!("once.txt");
 const DETAILS: &str = include_str!("details.txt");
 const README: &str = include_str!("../README.md");

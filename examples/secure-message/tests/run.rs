@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-/// What it prints; and with `-v`.
+/// The printed output; and with `-v`.
 const EXPECTED: &str = include_str!("run.txt");
 const DETAILS: &str = include_str!("details.txt");
 const README: &str = include_str!("../README.md");

@@ -128,7 +128,7 @@ pub struct SourcedToken {
 /// ```
 /// use sts_client::{Error, RefusalCode, TokenSourceError, http::StatusCode};
 ///
-/// /// What a source makes of the answer of its identity provider.
+/// /// The answer of the identity provider.
 /// fn failed(status: StatusCode, answered: std::io::Error) -> TokenSourceError {
 ///     match status {
 ///         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => {

@@ -86,7 +86,7 @@ impl Halted {
     /// use serde_json::json;
     /// use sts_client::outcome::Halted;
     ///
-    /// // What an MCP tool returned as its structured content.
+    /// // The structured content that an MCP tool returned.
     /// let halted = Halted::from_value(&json!({
     ///     "type": "forbidden", "code": "NO_STOCK_SCOPE", "message": "the token lacks stock:read",
     ///     "trace": { "correlationId": "order-7", "requestId": "order-7" },

@@ -100,7 +100,7 @@ struct PropagatorInner {
 /// ```
 /// use sts_client::propagate::Credential;
 ///
-/// /// Whether the target sees the user, and not this agent alone.
+/// /// True if the target sees the user, and not this agent alone.
 /// fn names_the_user(credential: Credential) -> bool {
 ///     matches!(credential, Credential::Exchanged | Credential::PassThrough)
 /// }

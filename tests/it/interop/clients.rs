@@ -138,31 +138,23 @@ async fn clients_in_python_get_a_token_with_a_secret_of_reserved_characters_and_
 
 #[tokio::test]
 async fn clients_in_typescript_get_a_token_by_discovery() {
-    let Some(npm) = tool("npm", "--version").await else {
-        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
-        return;
-    };
+    let Some(directory) = node_programs().await else { return };
     let clients = Clients::open().await;
-    let directory = node_packages(&npm).await;
     let mut node = Command::new("node");
     node.arg("clients.mjs").args([clients.folder.issuer(), SECRET, &clients.user_token(), &clients.mcp]);
-    let printed = printed(node.current_dir(directory)).await;
+    let printed = printed(node.current_dir(&directory)).await;
     clients.assert_each_got_a_token(&printed, &[("MCP SDK", "plus"), ("oauth4webapi", "plus")]);
 }
 
 /// The same library is the resource server: it verifies our tokens, and refuses them from a thief.
 #[tokio::test]
 async fn clients_in_typescript_get_bound_tokens_and_use_them() {
-    let Some(npm) = tool("npm", "--version").await else {
-        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
-        return;
-    };
+    let Some(directory) = node_programs().await else { return };
     for (nonce, asked_again) in [("off", 0), ("required", 1)] {
         let clients = Clients::open_with(&[("DPOP__NONCE", nonce)]).await;
-        let directory = node_packages(&npm).await;
         let mut node = Command::new("node");
         node.arg("dpop.mjs").args([clients.folder.issuer(), SECRET, &clients.user_token()]);
-        let printed = printed(node.current_dir(directory)).await;
+        let printed = printed(node.current_dir(&directory)).await;
         clients.assert_each_got_a_token(&printed, &[("oauth4webapi", "plus"), ("openid-client", "plus")]);
         for client in ["oauth4webapi", "openid-client"] {
             let (token, verified) = (&printed[client], &printed[client]["verified"]);
@@ -210,18 +202,12 @@ fn sources(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("it/interop").join(name)
 }
 
-/// The folder with the packages of the lock file, which is made once.
-async fn node_packages(npm: &str) -> PathBuf {
+/// The folder with the programs for Node and their packages; `None` where the machine has no npm.
+async fn node_programs() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-node");
-    std::fs::create_dir_all(&directory).expect("the target folder is ours");
-    for name in ["package.json", "package-lock.json", "clients.mjs", "dpop.mjs"] {
-        std::fs::copy(sources("clients/node").join(name), directory.join(name)).expect("the target folder is ours");
-    }
-    let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
-    let output = Command::new(npm).args(install).current_dir(&directory).stdin(Stdio::null()).output().await;
-    let output = output.expect("npm runs");
-    assert!(output.status.success(), "npm: {}", String::from_utf8_lossy(&output.stderr));
-    directory
+    let files = ["package.json", "package-lock.json", "clients.mjs", "dpop.mjs"];
+    let made = sts_tests::node_packages(&directory, &sources("clients/node"), &files, "clients in TypeScript").await;
+    made.then_some(directory)
 }
 
 /// What a program prints, as JSON.

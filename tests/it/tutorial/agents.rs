@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use sts_tests::process::build;
-use tokio::process::Command;
 
 use super::terminal::Reader;
 use super::{Addresses, COORDINATOR, INVENTORY, SERVICE};
@@ -67,21 +65,12 @@ pub(super) async fn install_python(reader: &Reader) {
 
 /// Gives the reader's folder the pinned packages. Returns false where the machine has no npm, which CI always has.
 pub(super) async fn install_typescript(reader: &Reader) -> bool {
-    let question = Command::new("npm").arg("--version").stdin(Stdio::null()).output().await;
-    if !question.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "tests/setup installs npm");
-        sts_tests::not_checked("the tutorial in TypeScript (npm is not installed)");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-node");
+    let files = ["package.json", "package-lock.json"];
+    if !sts_tests::node_packages(&directory, &source("examples/typescript"), &files, "the tutorial in TypeScript").await
+    {
         return false;
     }
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-node");
-    fs::create_dir_all(&directory).expect("the target folder is ours");
-    for name in ["package.json", "package-lock.json"] {
-        fs::copy(source("examples/typescript").join(name), directory.join(name)).expect("the target folder is ours");
-    }
-    let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
-    let output = Command::new("npm").args(install).current_dir(&directory).stdin(Stdio::null()).output().await;
-    let output = output.expect("npm runs");
-    assert!(output.status.success(), "npm: {}", String::from_utf8_lossy(&output.stderr));
     let packages = directory.join("node_modules");
     std::os::unix::fs::symlink(packages, reader.folder().join("node_modules")).expect("the folder is ours");
     true

@@ -11,7 +11,7 @@ pub const CONVERSATION: &str = "conversation-1";
 /// What alice hears when all is well.
 pub const ANSWER: &str = "42 packets of tea";
 
-/// What is printed of an act.
+/// The printed form of an act.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Print {
     /// One line; of a failed act also what failed.

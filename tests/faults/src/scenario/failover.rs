@@ -35,7 +35,7 @@ impl Pair {
         let primary = Cluster::start().await;
         let database = primary.database().await;
         let standby = primary.standby(primary.address()).await;
-        // After the backup, so that the promoted standby waits for nobody.
+        // After the backup, so that the promoted standby waits for no other.
         primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
         primary.execute("SELECT pg_reload_conf()").await;
         synchronous_standby(database.url()).await?;

@@ -40,7 +40,7 @@ fn a_verifier_that_cannot_be_honoured_is_not_built() {
         ("no key", of(Issuer::new(IDP).jwks(KeySet::empty())), "key"),
         ("an STS with a tenant claim", of(Issuer::sts(STS).tenant_claim("org_id")), "STS"),
         ("an STS with a scope claim", of(Issuer::sts(STS).scope_claim("scp")), "STS"),
-        ("an account of nobody", builder().service_account("https://other", "a", []), "not trusted"),
+        ("an account of no trusted issuer", builder().service_account("https://other", "a", []), "not trusted"),
         ("an account of an STS", builder().service_account(STS, "a", []), "STS"),
         ("an account twice", builder().service_account(IDP, "a", []).service_account(IDP, "a", []), "twice"),
         ("a resource with a query", builder().resource(url("https://a.example/?b")), "resource"),

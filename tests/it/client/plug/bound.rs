@@ -264,9 +264,9 @@ async fn the_own_token_of_an_agent_is_bound_too() {
     let place = world.inventory(VerifierBuilder::require_dpop).await;
     let route = Route::to(place.url("/")).without_user(WithoutUser::ServiceAccount);
     let call = middleware(world.propagator(world.coordinator(), route).await);
-    let nobody = CallContext::without_user(None, &SystemEntropy);
-    assert_eq!(call(Method::POST, place.url("/"), nobody.clone()).await, 200);
-    assert_eq!(call(Method::POST, place.url("/"), nobody).await, 200);
+    let without_user = CallContext::without_user(None, &SystemEntropy);
+    assert_eq!(call(Method::POST, place.url("/"), without_user.clone()).await, 200);
+    assert_eq!(call(Method::POST, place.url("/"), without_user).await, 200);
     assert_ne!(proof(&place.requests()[0].headers)["jti"], proof(&place.requests()[1].headers)["jti"]);
 }
 
