@@ -200,6 +200,13 @@ fn no_file_is_longer_than_500_lines() {
 }
 
 #[test]
+fn every_file_is_a_module_and_so_is_compiled() {
+    let files: Vec<Source> = sources().into_iter().chain(read_sources("tests")).collect();
+    let forgotten = files.iter().filter(|file| !file.is_declared(&files));
+    assert_none(&forgotten.map(|file| format!("{}: no `mod` names it", file.path)).collect::<Vec<_>>());
+}
+
+#[test]
 fn crates_depend_only_on_crates_below_them() {
     let mut breaches = Vec::new();
     for (name, allowed) in CRATES {
@@ -365,6 +372,18 @@ fn manifest_breaches(name: &str, allowed: &[&str], manifest: &str) -> Vec<String
 impl Source {
     fn made_up(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// Whether the file begins a crate, or a file beside or above it declares it as a module.
+    fn is_declared(&self, files: &[Self]) -> bool {
+        let path = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let Some((folder, name)) = path.rsplit_once('/') else { return true };
+        let parents = ["/mod.rs", "/main.rs", "/lib.rs", ".rs"].map(|end| format!("{folder}{end}"));
+        let declaration = format!("mod {name};");
+        let declares = |line: &str| line == declaration || line.ends_with(&format!(" {declaration}"));
+        let mut above = files.iter().filter(|file| parents.contains(&file.path));
+        let is_root = ["main", "lib"].contains(&name) || folder.ends_with("/tests");
+        is_root || above.any(|file| file.text.lines().map(str::trim).any(declares))
     }
 
     /// The top module of that crate that this file belongs to, and its whole module path.

@@ -12,6 +12,7 @@ mod purge;
 mod races;
 mod record;
 mod registry;
+mod retention;
 mod revocation;
 mod rows;
 mod standbys;
@@ -99,6 +100,11 @@ macro_rules! conformance {
             audit::chains_are_paged_in_the_order_of_writer_and_sequence,
             audit::the_head_of_every_chain_is_found,
             audit::an_empty_audit_has_no_heads,
+            retention::what_remains_after_a_cut_verifies,
+            retention::a_row_removed_beyond_the_cut_is_missing,
+            retention::a_forged_checkpoint_hides_nothing,
+            retention::an_earlier_checkpoint_does_not_replace_a_later_one,
+            retention::an_archive_verifies_and_an_edited_one_does_not,
             purge::what_has_expired_goes_and_the_rest_stays,
             purge::more_than_one_portion_is_purged,
         }
