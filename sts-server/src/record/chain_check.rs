@@ -18,7 +18,8 @@ pub(super) struct ChainCheck<'a> {
     last: [u8; MAC_BYTES],
 }
 
-/// A fault, and the digest of the row that shows it. Another row shows another fault.
+/// A fault, and the digest of its place and of the row that shows it. Another place and a further
+/// edit of the row are other faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) fault: AuditFault,
@@ -79,13 +80,23 @@ impl<'a> ChainCheck<'a> {
     }
 }
 
-/// Returns the digest of a fault and of the row that shows it.
+/// The bytes of an absent column. No text has them.
+const ABSENT: &[u8] = &[0xff];
+
+/// Returns the digest of a fault and of the row that shows it, with every column: the code of the
+/// row covers neither its id nor its search columns.
 pub(super) fn evidence(fault: &AuditFault, stored: &StoredAuditRow) -> String {
     let row = &stored.row;
+    let column = |text: &'_ Option<String>| text.clone().map_or_else(|| ABSENT.to_vec(), String::into_bytes);
     digest_of(&[
-        fault.name().as_bytes(),
+        format!("{fault:?}").as_bytes(),
+        &stored.id.to_be_bytes(),
         row.writer.as_bytes(),
         &row.writer_sequence.to_be_bytes(),
+        &row.at.to_be_bytes(),
+        &column(&row.correlation_id),
+        &column(&row.txn),
+        &column(&row.jti),
         &row.mac,
         row.body.as_bytes(),
     ])
