@@ -170,7 +170,6 @@ impl<'a> Check<'a> {
         let Some(Chain { writer, check, mut findings }) = chain else { return };
         if let Some(head) = self.heads.remove(writer.as_str())
             && check.sequence() < head.writer_sequence
-            && findings.is_empty()
         {
             let fault = AuditFault::Cut { writer, last: check.sequence(), head: head.writer_sequence };
             findings.push(Finding { evidence: evidence_alone(&fault), fault });
@@ -207,7 +206,7 @@ impl<'a> Check<'a> {
         for findings in self.findings {
             let is_known = |finding: &Finding| known.contains(&finding.evidence);
             let first = findings.iter().position(|finding| !is_known(finding));
-            let first = first.or((findings.len() == FAULTS).then_some(FAULTS - 1));
+            let first = first.or((findings.len() >= FAULTS).then_some(FAULTS - 1));
             for (index, Finding { fault, evidence }) in findings.into_iter().enumerate() {
                 if Some(index) == first {
                     report.faults.push(fault);

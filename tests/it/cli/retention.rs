@@ -109,3 +109,20 @@ async fn a_further_edit_of_an_acknowledged_row_is_another_fault() {
         acknowledge(&shop).await;
     }
 }
+
+#[tokio::test]
+async fn a_chain_with_an_acknowledged_gap_that_is_cut_off_has_a_fault() {
+    let shop = with_tokens(4).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
+    acknowledge(&shop).await;
+    let heads = shop.folder.run(&["audit", "export", "--heads"]).await;
+    shop.folder.write("heads.jsonl", heads.ended_with(0));
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 4").await;
+    let verified = shop.folder.run(&["audit", "verify", "--heads", "heads.jsonl", "--json"]).await;
+    verified.ended_with(1);
+    let report = verified.json().remove(0);
+    assert_eq!(
+        (&report["faults"][0]["fault"], &report["acknowledged"][0]["fault"]),
+        (&"cut".into(), &"missing".into())
+    );
+}
