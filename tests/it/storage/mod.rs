@@ -101,6 +101,7 @@ macro_rules! conformance {
             audit::the_head_of_every_chain_is_found,
             audit::an_empty_audit_has_no_heads,
             retention::what_remains_after_a_cut_verifies,
+            retention::servers_that_shorten_at_once_find_no_fault,
             retention::a_row_removed_beyond_the_cut_is_missing,
             retention::a_forged_checkpoint_hides_nothing,
             retention::an_earlier_checkpoint_does_not_replace_a_later_one,

@@ -26,6 +26,30 @@ async fn fill(store: &dyn Store, minutes: i64) {
     }
 }
 
+/// A single chain of so many events, each in a minute of its own.
+async fn fill_one(store: &dyn Store, events: i64) {
+    let mut writer = AuditWriter::new(key(), &SystemEntropy);
+    let rows: Vec<_> =
+        (0..events).map(|number| writer.seal(&Event::new(EventKind::TokenIssued, minute(number)))).collect();
+    store.append_audit(&rows).await.unwrap();
+}
+
+/// What two servers remove that shorten the log at once, each again until nothing is left to remove.
+pub(super) async fn servers_that_shorten_at_once_find_no_fault(database: &TestDatabase) {
+    let servers = [database.store().await, database.store().await];
+    fill_one(&*servers[0], 5_001).await;
+    let shorten = async |store: &dyn Store| {
+        let mut removed = 0;
+        while store.audit(&AuditFilter::default(), 2).await.unwrap().rows.len() > 1 {
+            removed += record::shorten(store, &[key()], minute(5_000)).await.unwrap();
+        }
+        removed
+    };
+    let (one, other) = tokio::join!(shorten(&*servers[0]), shorten(&*servers[1]));
+    assert_eq!(one + other, 5_000);
+    assert_verifies(&*servers[0], 1).await;
+}
+
 async fn assert_verifies(store: &dyn Store, rows: u64) {
     let report = record::verify(store, &[key()], &[]).await.unwrap();
     assert_eq!((report.rows, report.faults), (rows, vec![]));
