@@ -232,12 +232,10 @@ async fn archive(
 ) -> Result<ExitCode, CliError> {
     let keys = administration.chain_keys().await?;
     let now = foundation.surroundings.clock.now();
-    let before = match older_than {
-        Some(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
-        None => Timestamp::MAX,
-    };
+    let before =
+        older_than.map(|span| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(Timestamp::MIN));
     let mut file = BufWriter::new(keys::create_private(path).map_err(|source| file_error(path, source))?);
-    record::archive(&*foundation.store, &keys, administration.issuer(), [now, before], &mut file).await?;
+    record::archive(&*foundation.store, &keys, administration.issuer(), (now, before), &mut file).await?;
     let file = file.into_inner().map_err(|error| file_error(path, error.into_error()))?;
     file.sync_all().map_err(|source| file_error(path, source))?;
     verify_archive(administration, path, out).await

@@ -1,11 +1,13 @@
-//! The check of one audit chain, row by row.
+//! The check of audit chains, row by row.
+
+use std::collections::HashMap;
 
 use aws_lc_rs::{digest, hmac};
 use sts_jose::hex;
 
 use super::audit_fault::{AuditFault, event_of};
-use super::chain::{GENESIS, code};
-use crate::storage::{MAC_BYTES, StoredAuditRow};
+use super::chain::{GENESIS, code, open_checkpoint};
+use crate::storage::{AuditCheckpoint, MAC_BYTES, StoredAuditRow};
 
 /// The place in a chain up to which its rows were checked.
 #[derive(Debug)]
@@ -77,6 +79,47 @@ impl<'a> ChainCheck<'a> {
             return Some(AuditFault::Altered { writer, sequence });
         }
         (stored.id <= self.id).then_some(AuditFault::Reordered { writer, sequence })
+    }
+}
+
+/// The checks of all chains, whose rows come in the order of the log.
+#[derive(Debug)]
+pub(super) struct ChainChecks<'a> {
+    keys: &'a [hmac::Key],
+    chains: HashMap<String, ChainCheck<'a>>,
+}
+
+impl<'a> ChainChecks<'a> {
+    /// Starts the check of each chain after its checkpoint, or at its first row.
+    pub(super) fn after(keys: &'a [hmac::Key], checkpoints: &[AuditCheckpoint]) -> Self {
+        let mut checks = Self { keys, chains: HashMap::new() };
+        for checkpoint in checkpoints {
+            if let Some(end) = open_checkpoint(keys, checkpoint) {
+                checks.begin(checkpoint.writer.clone(), end);
+            }
+        }
+        checks
+    }
+
+    /// Starts the check of a chain after the row at this place, which has this code.
+    pub(super) fn begin(&mut self, writer: String, end: (i64, [u8; MAC_BYTES])) {
+        self.chains.insert(writer, ChainCheck::after(self.keys, end));
+    }
+
+    /// Checks the next row of the log.
+    pub(super) fn row(&mut self, stored: &StoredAuditRow) -> Option<Finding> {
+        let chain = self.chains.entry(stored.row.writer.clone()).or_insert_with(|| ChainCheck::of_whole(self.keys));
+        chain.row(stored)
+    }
+
+    /// Returns the place and the code of the last row of a chain, or `None` for an unknown chain.
+    pub(super) fn end(&self, writer: &str) -> Option<(i64, [u8; MAC_BYTES])> {
+        self.chains.get(writer).map(ChainCheck::end)
+    }
+
+    /// Returns the number of chains.
+    pub(super) fn count(&self) -> usize {
+        self.chains.len()
     }
 }
 

@@ -6,11 +6,11 @@ use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::chain::{checkpoint, open_checkpoint};
-use super::chain_check::{ChainCheck, Finding};
+use super::AuditFault;
+use super::chain::checkpoint;
+use super::chain_check::{ChainChecks, Finding};
 use super::verify::acknowledged;
-use super::{AuditFault, Event};
-use crate::storage::{AuditCheckpoint, AuditFilter, StorageError, Store, StoredAuditRow};
+use crate::storage::{AuditCheckpoint, AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow};
 
 /// The number of rows that are removed in a transaction.
 const PORTION: u32 = 1000;
@@ -42,51 +42,61 @@ pub enum RetentionError {
 /// # Errors
 /// [`RetentionError`]; the rows removed until then stay removed, and the log verifies.
 pub async fn shorten(store: &dyn Store, keys: &[hmac::Key], before: Timestamp) -> Result<u64, RetentionError> {
-    let mut removal = Removal { store, keys, acknowledged: None };
+    let mut removal = Removal { store, keys, before, acknowledged: None };
     let mut removed: u64 = 0;
     for _ in 0..PORTIONS {
-        let mut rows = store.audit(&AuditFilter::default(), PORTION).await?.rows;
-        let old = rows.iter().take_while(|stored| time_of(stored) < before.as_millisecond()).count();
-        let is_last = old < rows.len();
-        rows.truncate(old);
-        let Some(last) = rows.last() else { break };
-        let Some(checkpoints) = removal.checkpoints(&rows).await? else { break };
-        let count = store.cut_audit(last.id, &checkpoints).await?;
+        let rows = store.audit(&AuditFilter::default(), PORTION).await?.rows;
+        let Some(portion) = removal.portion(&rows).await? else { break };
+        let count = store.cut_audit(portion.through_id, &portion.checkpoints).await?;
         removed = removed.saturating_add(count);
-        if is_last || usize::try_from(count).is_ok_and(|count| count < rows.len()) {
+        if count < portion.rows {
             break;
         }
     }
     Ok(removed)
 }
 
-/// Returns the time of an event, in milliseconds since the epoch. Prefers the body, which the code
-/// covers, to the column.
-fn time_of(stored: &StoredAuditRow) -> i64 {
-    let event: Option<Event> = serde_json::from_str(&stored.row.body).ok();
-    event.map_or(stored.row.at, |event| event.at.as_millisecond())
+/// Returns true if a row without a fault is not older than `before`. Its column agrees with its
+/// event, which the code covers.
+///
+/// A row with a fault may show any time: its age is taken to be that of the row before it.
+pub(super) fn is_recent(stored: &StoredAuditRow, finding: Option<&Finding>, before: Timestamp) -> bool {
+    finding.is_none() && stored.row.at >= before.as_millisecond()
 }
 
 struct Removal<'a> {
     store: &'a dyn Store,
     keys: &'a [hmac::Key],
+    before: Timestamp,
     /// The evidence of the acknowledged faults, read when there is a fault.
     acknowledged: Option<HashSet<String>>,
 }
 
-impl<'a> Removal<'a> {
-    /// Verifies the first rows of the log. Returns the checkpoints after them, or `None` if another
-    /// server has removed some of them meanwhile.
-    async fn checkpoints(&mut self, rows: &[StoredAuditRow]) -> Result<Option<Vec<AuditCheckpoint>>, RetentionError> {
-        let Some(key) = self.keys.first() else { return Ok(None) };
-        let mut chains = self.cut_chains().await?;
+/// Rows at the beginning of the log that are to be removed.
+struct Portion {
+    through_id: i64,
+    rows: u64,
+    checkpoints: Vec<AuditCheckpoint>,
+}
+
+impl Removal<'_> {
+    /// Returns the old ones of the first rows of the log, after it has verified them. Returns `None`
+    /// if there are none, or if another server has removed some of them meanwhile.
+    async fn portion(&mut self, rows: &[StoredAuditRow]) -> Result<Option<Portion>, RetentionError> {
+        let mut chains = ChainChecks::after(self.keys, &self.store.audit_checkpoints().await?);
         let mut findings = Vec::new();
-        let mut cut: HashSet<&str> = HashSet::new();
+        let mut ends: HashMap<&str, (i64, [u8; MAC_BYTES])> = HashMap::new();
+        let mut portion = Portion { through_id: i64::MIN, rows: 0, checkpoints: Vec::new() };
         for stored in rows {
+            let finding = chains.row(stored);
+            if is_recent(stored, finding.as_ref(), self.before) {
+                break;
+            }
             let writer = stored.row.writer.as_str();
-            let chain = chains.entry(writer.to_owned()).or_insert_with(|| ChainCheck::of_whole(self.keys));
-            findings.extend(chain.row(stored));
-            cut.insert(writer);
+            ends.extend(chains.end(writer).map(|end| (writer, end)));
+            findings.extend(finding);
+            portion.rows = portion.rows.saturating_add(1);
+            portion.through_id = stored.id;
         }
         // The checkpoints were read after the rows. If another server cut the log in between, they do
         // not fit: then the first row is gone, because every cut begins there.
@@ -94,20 +104,11 @@ impl<'a> Removal<'a> {
             return Ok(None);
         }
         self.refuse_unknown(findings).await?;
-        let sealed = |writer: &str| {
-            let (sequence, mac) = chains.get(writer)?.end();
-            Some(checkpoint(key, writer, sequence, &mac))
-        };
-        Ok(Some(cut.into_iter().filter_map(sealed).collect()))
-    }
-
-    /// Returns the ends of the removed parts of all chains.
-    async fn cut_chains(&self) -> Result<HashMap<String, ChainCheck<'a>>, StorageError> {
-        let chain = |checkpoint| {
-            let end = open_checkpoint(self.keys, &checkpoint)?;
-            Some((checkpoint.writer, ChainCheck::after(self.keys, end)))
-        };
-        Ok(self.store.audit_checkpoints().await?.into_iter().filter_map(chain).collect())
+        let Some(key) = self.keys.first().filter(|_| portion.rows > 0) else { return Ok(None) };
+        let sealed =
+            |(writer, (sequence, mac)): (&str, (i64, [u8; MAC_BYTES]))| checkpoint(key, writer, sequence, &mac);
+        portion.checkpoints = ends.into_iter().map(sealed).collect();
+        Ok(Some(portion))
     }
 
     /// Returns true if the log begins with this row.

@@ -106,6 +106,9 @@ macro_rules! conformance {
             retention::a_forged_checkpoint_hides_nothing,
             retention::an_earlier_checkpoint_does_not_replace_a_later_one,
             retention::an_archive_verifies_and_an_edited_one_does_not,
+            retention::an_archive_has_the_events_up_to_the_first_recent_one_in_the_order_of_the_log,
+            retention::an_archive_of_all_has_the_events_after_one_of_a_clock_that_is_ahead,
+            retention::an_edited_time_keeps_no_row_unnoticed,
             purge::what_has_expired_goes_and_the_rest_stays,
             purge::more_than_one_portion_is_purged,
         }

@@ -120,7 +120,7 @@ pub(super) async fn an_archive_verifies_and_an_edited_one_does_not(database: &Te
     fill(&*store, 6).await;
     record::shorten(&*store, &[key()], minute(2)).await.unwrap();
     let mut file: Vec<u8> = Vec::new();
-    let times = [minute(9), minute(3)];
+    let times = (minute(9), Some(minute(4)));
     let rows = record::archive(&*store, &[key()], "https://sts.example.com", times, &mut file).await.unwrap();
     assert_eq!(rows, 4, "two minutes of two chains");
     let report = record::verify_archive(&[key()], &mut file.as_slice()).unwrap();
@@ -138,4 +138,49 @@ pub(super) async fn an_archive_verifies_and_an_edited_one_does_not(database: &Te
     assert!(record::verify_archive(&[key()], &mut edited.as_bytes()).is_err());
     assert!(record::verify_archive(&[key()], &mut format!("{text}{text}").as_bytes()).is_err());
     assert!(record::verify_archive(&other, &mut text.as_bytes()).is_err());
+}
+
+/// Adds an event of each of these minutes, all in one chain.
+async fn fill_minutes(store: &dyn Store, minutes: &[i64]) {
+    let mut writer = AuditWriter::new(key(), &SystemEntropy);
+    let rows: Vec<_> =
+        minutes.iter().map(|number| writer.seal(&Event::new(EventKind::TokenIssued, minute(*number)))).collect();
+    store.append_audit(&rows).await.unwrap();
+}
+
+/// The numbers of rows and of faults of an archive of the events before a minute, or of all.
+async fn archived(store: &dyn Store, before: Option<i64>) -> (u64, usize) {
+    let mut file: Vec<u8> = Vec::new();
+    let times = (minute(1_000), before.map(minute));
+    record::archive(store, &[key()], "https://sts.example.com", times, &mut file).await.unwrap();
+    let report = record::verify_archive(&[key()], &mut file.as_slice()).unwrap();
+    (report.rows, report.faults.len())
+}
+
+pub(super) async fn an_archive_has_the_events_up_to_the_first_recent_one_in_the_order_of_the_log(
+    database: &TestDatabase,
+) {
+    let store = database.store().await;
+    fill_minutes(&*store, &[0, 1, 3, 2, 4]).await;
+    for (before, rows) in [(1, 1), (2, 2), (3, 2), (4, 4), (9, 5)] {
+        assert_eq!(archived(&*store, Some(before)).await, (rows, 0), "before {before}");
+    }
+}
+
+pub(super) async fn an_archive_of_all_has_the_events_after_one_of_a_clock_that_is_ahead(database: &TestDatabase) {
+    let store = database.store().await;
+    fill_minutes(&*store, &[0, 61, 2, 3]).await;
+    database.execute("UPDATE audit_events SET at = 9223372036854775807, body = 'x' WHERE writer_sequence = 3").await;
+    assert_eq!(archived(&*store, None).await.0, 4);
+}
+
+pub(super) async fn an_edited_time_keeps_no_row_unnoticed(database: &TestDatabase) {
+    let store = database.store().await;
+    fill_minutes(&*store, &[0, 1, 2]).await;
+    database.execute("UPDATE audit_events SET body = replace(body, '1970', '9970') WHERE writer_sequence = 1").await;
+    let error = record::shorten(&*store, &[key()], minute(9)).await.unwrap_err();
+    assert!(matches!(error, RetentionError::Fault(_)), "{error:?}");
+    database.execute("UPDATE audit_events SET body = 'x', at = 9223372036854775807 WHERE writer_sequence = 1").await;
+    let error = record::shorten(&*store, &[key()], minute(9)).await.unwrap_err();
+    assert!(matches!(error, RetentionError::Fault(_)), "{error:?}");
 }
