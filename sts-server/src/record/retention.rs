@@ -10,7 +10,7 @@ use super::AuditFault;
 use super::chain::checkpoint;
 use super::chain_check::{ChainChecks, Finding};
 use super::verify::acknowledged;
-use crate::storage::{AuditCheckpoint, AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow};
+use crate::storage::{AuditCheckpoint, AuditFilter, AuditOrder, MAC_BYTES, StorageError, Store, StoredAuditRow};
 
 /// The number of rows that are removed in a transaction.
 const PORTION: u32 = 1000;
@@ -36,13 +36,17 @@ pub enum RetentionError {
 /// The rows are verified first. Each cut chain gets a checkpoint, sealed under the first key, after
 /// which it verifies as before. Removes at most 200,000 rows. Returns the number of removed rows.
 ///
+/// The newest row stays: `SQLite` would give its id to the next one, and followers would miss it.
+///
 /// Several servers may shorten the log at once. A server that finds another at work returns, and
 /// its next call continues.
 ///
 /// # Errors
 /// [`RetentionError`]; the rows removed until then stay removed, and the log verifies.
 pub async fn shorten(store: &dyn Store, keys: &[hmac::Key], before: Timestamp) -> Result<u64, RetentionError> {
-    let mut removal = Removal { store, keys, before, acknowledged: None };
+    let newest = AuditFilter { order: AuditOrder::NewestFirst, ..AuditFilter::default() };
+    let newest = store.audit(&newest, 1).await?.rows.first().map_or(i64::MIN, |stored| stored.id);
+    let mut removal = Removal { store, keys, before, newest, acknowledged: None };
     let mut removed: u64 = 0;
     for _ in 0..PORTIONS {
         let rows = store.audit(&AuditFilter::default(), PORTION).await?.rows;
@@ -68,6 +72,8 @@ struct Removal<'a> {
     store: &'a dyn Store,
     keys: &'a [hmac::Key],
     before: Timestamp,
+    /// The id of the newest row.
+    newest: i64,
     /// The evidence of the acknowledged faults, read when there is a fault.
     acknowledged: Option<HashSet<String>>,
 }
@@ -88,6 +94,9 @@ impl Removal<'_> {
         let mut ends: HashMap<&str, (i64, [u8; MAC_BYTES])> = HashMap::new();
         let mut portion = Portion { through_id: i64::MIN, rows: 0, checkpoints: Vec::new() };
         for stored in rows {
+            if stored.id >= self.newest {
+                break;
+            }
             let finding = chains.row(stored);
             if is_recent(stored, finding.as_ref(), self.before) {
                 break;

@@ -102,6 +102,7 @@ macro_rules! conformance {
             audit::an_empty_audit_has_no_heads,
             retention::what_remains_after_a_cut_verifies,
             retention::servers_that_shorten_at_once_find_no_fault,
+            retention::a_follower_sees_the_event_after_a_log_was_shortened_whole,
             retention::a_row_removed_beyond_the_cut_is_missing,
             retention::a_forged_checkpoint_hides_nothing,
             retention::an_earlier_checkpoint_does_not_replace_a_later_one,

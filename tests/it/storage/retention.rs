@@ -59,7 +59,7 @@ pub(super) async fn what_remains_after_a_cut_verifies(database: &TestDatabase) {
     let store = database.store().await;
     fill(&*store, 10).await;
     let heads = store.audit_heads().await.unwrap();
-    for (before, removed, left) in [(0, 0, 20), (4, 8, 12), (4, 0, 12), (7, 6, 6), (100, 6, 0)] {
+    for (before, removed, left) in [(0, 0, 20), (4, 8, 12), (4, 0, 12), (7, 6, 6), (100, 5, 1), (100, 0, 1)] {
         assert_eq!(record::shorten(&*store, &[key()], minute(before)).await.unwrap(), removed, "before {before}");
         assert_verifies(&*store, left).await;
     }
@@ -183,4 +183,14 @@ pub(super) async fn an_edited_time_keeps_no_row_unnoticed(database: &TestDatabas
     database.execute("UPDATE audit_events SET body = 'x', at = 9223372036854775807 WHERE writer_sequence = 1").await;
     let error = record::shorten(&*store, &[key()], minute(9)).await.unwrap_err();
     assert!(matches!(error, RetentionError::Fault(_)), "{error:?}");
+}
+
+pub(super) async fn a_follower_sees_the_event_after_a_log_was_shortened_whole(database: &TestDatabase) {
+    let store = database.store().await;
+    fill(&*store, 3).await;
+    let cursor = store.audit(&AuditFilter::default(), 10).await.unwrap().rows.last().map(|row| row.id);
+    record::shorten(&*store, &[key()], minute(100)).await.unwrap();
+    store.append_audit(&[audit("next", 1)]).await.unwrap();
+    let page = store.audit(&AuditFilter { after_id: cursor, ..AuditFilter::default() }, 10).await.unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.row.writer.as_str()).collect::<Vec<_>>(), ["next"]);
 }
