@@ -2,6 +2,7 @@
 
 mod audit;
 mod database;
+mod forwarder;
 mod hosts;
 mod keys;
 mod migrate;
