@@ -18,6 +18,7 @@ use crate::admin::{Access, Administration, By};
 use crate::config::{Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
+use crate::record::RetentionError;
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
@@ -28,6 +29,9 @@ use crate::telemetry::{Traces, TracesError};
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// The interval of key maintenance and of the purge of expired rows.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
+/// The time after which a fault of the audit log, which an operator must explain, is looked at
+/// again.
+const SHORTEN_AFTER_FAULT: Duration = Duration::from_secs(60 * 60);
 /// The number of maintenance rounds between two fetches of the key sets of other issuers.
 const REFRESH_KEY_SETS_EVERY: u32 = 30;
 
@@ -254,6 +258,7 @@ impl Server {
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
         server.tasks.spawn(watch_recorder(Arc::clone(&sts), ended.clone()));
+        server.tasks.spawn(shorten_audit(administration.clone(), ended.clone()));
         server.tasks.spawn(maintain(sts, administration, Arc::clone(&foundation.store), access, ended));
         Ok(server)
     }
@@ -325,15 +330,30 @@ async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     }
 }
 
-/// Removes the events that are older than `audit.retain`.
-async fn shorten_audit(administration: &Administration) {
-    match administration.shorten_audit().await {
-        Ok(0) => {}
-        Ok(rows) => tracing::info!(rows, "removed old events from the audit log"),
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "failed to remove old events from the audit log");
+/// Removes the events that are older than `audit.retain`, until shutdown. A task of its own, because
+/// to verify many rows takes long.
+async fn shorten_audit(administration: Administration, mut ended: watch::Receiver<bool>) {
+    let shorten = async {
+        loop {
+            let pause = match administration.shorten_audit().await {
+                Ok(0) => MAINTAIN_EVERY,
+                Ok(rows) => {
+                    tracing::info!(rows, "removed old events from the audit log");
+                    MAINTAIN_EVERY
+                }
+                Err(error) => {
+                    let is_fault = matches!(error, RetentionError::Fault(_));
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "failed to remove old events from the audit log");
+                    if is_fault { SHORTEN_AFTER_FAULT } else { MAINTAIN_EVERY }
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
+    };
+    tokio::select! {
+        () = shorten => {}
+        () = announced(&mut ended) => {}
     }
 }
 
@@ -346,7 +366,6 @@ async fn maintain(
     mut ended: watch::Receiver<bool>,
 ) {
     let mut turn: u32 = 0;
-    shorten_audit(&administration).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
@@ -358,7 +377,6 @@ async fn maintain(
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
-        shorten_audit(&administration).await;
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }

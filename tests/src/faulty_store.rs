@@ -27,6 +27,8 @@ pub enum StoreFault {
     Panics,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
     Stalls,
+    /// It answers no search of the audit log, ever.
+    SilentAudit,
     /// It takes this long for each batch of decisions.
     Slow(Duration),
 }
@@ -37,19 +39,26 @@ pub struct FaultyStore {
     real: Arc<dyn Store>,
     fault: Arc<watch::Sender<Option<StoreFault>>>,
     state_reads: Arc<AtomicUsize>,
+    purges: Arc<AtomicUsize>,
 }
 
 impl FaultyStore {
     /// A store that does not fail yet.
     #[must_use]
     pub fn new(real: Arc<dyn Store>) -> Self {
-        Self { real, fault: Arc::default(), state_reads: Arc::default() }
+        Self { real, fault: Arc::default(), state_reads: Arc::default(), purges: Arc::default() }
     }
 
     /// The number of times that its versions were read.
     #[must_use]
     pub fn state_reads(&self) -> usize {
         self.state_reads.load(Ordering::Relaxed)
+    }
+
+    /// The number of times that expired rows were purged.
+    #[must_use]
+    pub fn purges(&self) -> usize {
+        self.purges.load(Ordering::Relaxed)
     }
 
     /// From now on fails, or with `None` does not.
@@ -197,6 +206,9 @@ impl Store for FaultyStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
+        if self.fault() == Some(StoreFault::SilentAudit) {
+            return std::future::pending().await;
+        }
         self.unless(&[])?.audit(filter, limit).await
     }
 
@@ -217,6 +229,7 @@ impl Store for FaultyStore {
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
+        self.purges.fetch_add(1, Ordering::Relaxed);
         self.unless(&[])?.purge().await
     }
 
