@@ -220,8 +220,12 @@ impl Store for FaultyStore {
         self.unless(&[])?.audit_heads().await
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        self.unless(&[])?.audit_checkpoints().await
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        self.unless(&[])?.audit_checkpoints(after, limit).await
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        self.unless(&[])?.audit_checkpoints_of(writers).await
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {

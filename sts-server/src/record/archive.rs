@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::chain_check::ChainChecks;
 use super::retention::is_recent;
+use super::verify::checkpoints;
 use super::{AuditFault, AuditReport, Event};
 use crate::storage::{AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
 
@@ -70,7 +71,7 @@ pub async fn archive(
     file: &mut (dyn Write + Send),
 ) -> Result<u64, ArchiveError> {
     let Some(key) = keys.first() else { return Err(ArchiveError::Seal) };
-    let mut chains = ChainChecks::after(keys, &store.audit_checkpoints().await?);
+    let mut chains = ChainChecks::after(keys, &checkpoints(store).await?);
     let mut file = ArchiveFile { file, code: sealing(key), rows: 0, begun: HashSet::new() };
     file.line(&ArchiveLine::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
     let mut filter = AuditFilter::default();

@@ -1,6 +1,6 @@
 //! The removal of old events from the audit log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
@@ -89,7 +89,9 @@ impl Removal<'_> {
     /// Returns the old ones of the first rows of the log, after it has verified them. Returns `None`
     /// if there are none, or if another server has removed some of them meanwhile.
     async fn portion(&mut self, rows: &[StoredAuditRow]) -> Result<Option<Portion>, RetentionError> {
-        let mut chains = ChainChecks::after(self.keys, &self.store.audit_checkpoints().await?);
+        let writers: BTreeSet<&str> = rows.iter().map(|stored| stored.row.writer.as_str()).collect();
+        let writers: Vec<&str> = writers.into_iter().collect();
+        let mut chains = ChainChecks::after(self.keys, &self.store.audit_checkpoints_of(&writers).await?);
         let mut findings = Vec::new();
         let mut ends: HashMap<&str, (i64, [u8; MAC_BYTES])> = HashMap::new();
         let mut portion = Portion { through_id: i64::MIN, rows: 0, checkpoints: Vec::new() };

@@ -40,18 +40,32 @@ pub struct AuditReport {
 /// # Errors
 /// [`StorageError`] if the whole log cannot be read.
 pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
-    let mut checkpoints = store.audit_checkpoints().await?;
+    let mut known = checkpoints(store).await?;
     loop {
-        let found = read(store, Check::new(keys, heads, &checkpoints)).await?;
+        let found = read(store, Check::new(keys, heads, &known)).await?;
         if found.findings.is_empty() {
             return Ok(found.report(&HashSet::new()));
         }
         // A server may have cut the log meanwhile, which looks like missing rows.
-        let latest = store.audit_checkpoints().await?;
-        if latest == checkpoints {
+        let latest = checkpoints(store).await?;
+        if latest == known {
             return Ok(found.report(&acknowledged(store, keys).await?));
         }
-        checkpoints = latest;
+        known = latest;
+    }
+}
+
+/// Returns the checkpoints of all chains, read in pages.
+pub(super) async fn checkpoints(store: &dyn Store) -> Result<Vec<AuditCheckpoint>, StorageError> {
+    let mut checkpoints: Vec<AuditCheckpoint> = Vec::new();
+    loop {
+        let after = checkpoints.last().map(|checkpoint| checkpoint.writer.clone());
+        let page = store.audit_checkpoints(after.as_deref(), PAGE).await?;
+        let is_last = page.last().is_none_or(|last| Some(&last.writer) == after.as_ref());
+        checkpoints.extend(page);
+        if is_last {
+            return Ok(checkpoints);
+        }
     }
 }
 

@@ -207,7 +207,10 @@ mod tests {
         async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
             panic!("not called")
         }
-        async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        async fn audit_checkpoints(&self, _: Option<&str>, _: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_checkpoints_of(&self, _: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
             panic!("not called")
         }
         async fn cut_audit(&self, _: i64, _: &[AuditCheckpoint]) -> Result<u64, StorageError> {

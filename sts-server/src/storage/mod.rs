@@ -246,8 +246,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Returns the last row of every writer, ordered by writer.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
 
-    /// Returns the checkpoint of every chain that was cut, ordered by writer.
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError>;
+    /// Returns the checkpoints of up to `limit` chains that were cut, after this writer, ordered by
+    /// writer.
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError>;
+
+    /// Returns the checkpoints of these writers that have one, ordered by writer.
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError>;
 
     /// Deletes the audit rows up to this id, and adds the checkpoints of their chains. A checkpoint
     /// replaces an earlier one of its chain, never a later one. Returns the number of deleted rows.

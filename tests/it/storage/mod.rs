@@ -107,6 +107,8 @@ macro_rules! conformance {
             retention::a_row_removed_beyond_the_cut_is_missing,
             retention::a_forged_checkpoint_hides_nothing,
             retention::an_earlier_checkpoint_does_not_replace_a_later_one,
+            retention::checkpoints_are_read_by_their_writers_or_in_pages,
+            retention::a_log_of_thousands_of_chains_is_shortened_and_verifies,
             retention::an_archive_verifies_and_an_edited_one_does_not,
             retention::an_archive_has_the_events_up_to_the_first_recent_one_in_the_order_of_the_log,
             retention::an_archive_of_all_has_the_events_after_one_of_a_clock_that_is_ahead,

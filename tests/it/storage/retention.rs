@@ -111,7 +111,7 @@ pub(super) async fn an_earlier_checkpoint_does_not_replace_a_later_one(database:
     store.append_audit(&[audit("a", 1), audit("b", 1)]).await.unwrap();
     assert_eq!(store.cut_audit(0, &[checkpoint("b", 3), checkpoint("a", 5)]).await.unwrap(), 0);
     store.cut_audit(0, &[checkpoint("a", 4), checkpoint("b", 4)]).await.unwrap();
-    assert_eq!(store.audit_checkpoints().await.unwrap(), [checkpoint("a", 5), checkpoint("b", 4)]);
+    assert_eq!(store.audit_checkpoints(None, 10).await.unwrap(), [checkpoint("a", 5), checkpoint("b", 4)]);
     assert_eq!(audit_rows(&*store).await.len(), 2);
 }
 
@@ -193,4 +193,32 @@ pub(super) async fn a_follower_sees_the_event_after_a_log_was_shortened_whole(da
     store.append_audit(&[audit("next", 1)]).await.unwrap();
     let page = store.audit(&AuditFilter { after_id: cursor, ..AuditFilter::default() }, 10).await.unwrap();
     assert_eq!(page.rows.iter().map(|row| row.row.writer.as_str()).collect::<Vec<_>>(), ["next"]);
+}
+
+pub(super) async fn checkpoints_are_read_by_their_writers_or_in_pages(database: &TestDatabase) {
+    let store = database.store().await;
+    let checkpoint = |number: i64| AuditCheckpoint {
+        writer: format!("w{number:05}"),
+        writer_sequence: 1,
+        mac: vec![1; 32],
+        seal: vec![2; 32],
+    };
+    let all: Vec<_> = (0..2_500).map(checkpoint).collect();
+    store.cut_audit(0, &all).await.unwrap();
+    let of_writers = store.audit_checkpoints_of(&["w00700", "w00007", "absent"]).await.unwrap();
+    assert_eq!(of_writers, [checkpoint(7), checkpoint(700)]);
+    assert_eq!(store.audit_checkpoints_of(&[]).await.unwrap(), []);
+    assert_eq!(store.audit_checkpoints(None, 2).await.unwrap(), all[..2]);
+    assert_eq!(store.audit_checkpoints(Some("w02497"), 2).await.unwrap(), all[2_498..]);
+    assert_eq!(store.audit_checkpoints(Some("w02499"), 2).await.unwrap(), []);
+}
+
+pub(super) async fn a_log_of_thousands_of_chains_is_shortened_and_verifies(database: &TestDatabase) {
+    let store = database.store().await;
+    let event = Event::new(EventKind::RegistryChanged, minute(0));
+    let rows: Vec<_> = (0..2_500).map(|_| AuditWriter::seal_alone(&key(), &SystemEntropy, &event)).collect();
+    store.append_audit(&rows).await.unwrap();
+    let heads = store.audit_heads().await.unwrap();
+    assert_eq!(record::shorten(&*store, &[key()], minute(1)).await.unwrap(), 2_499);
+    assert_eq!(record::verify(&*store, &[key()], &heads).await.unwrap().faults, []);
 }

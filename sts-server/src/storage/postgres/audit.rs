@@ -239,12 +239,30 @@ pub(super) async fn heads(pool: &Pool) -> Result<Vec<AuditHead>, PostgresError> 
     Ok(heads.into_iter().map(AuditHead::from).collect())
 }
 
-/// Reads the checkpoints of all chains that were cut.
-pub(super) async fn checkpoints(pool: &Pool) -> Result<Vec<AuditCheckpoint>, PostgresError> {
-    let checkpoints: Vec<AuditCheckpointColumns> =
-        sqlx::query_as("SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints ORDER BY writer")
-            .fetch_all(&mut *pool.acquire().await?)
-            .await?;
+/// Reads checkpoints of chains that were cut, in the order of their writers.
+pub(super) async fn checkpoints(
+    pool: &Pool,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<AuditCheckpoint>, PostgresError> {
+    let checkpoints: Vec<AuditCheckpointColumns> = sqlx::query_as(
+        "SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints WHERE writer > $1 ORDER BY writer LIMIT $2",
+    )
+    .bind(after.unwrap_or_default())
+    .bind(i64::from(limit))
+    .fetch_all(&mut *pool.acquire().await?)
+    .await?;
+    Ok(checkpoints.into_iter().map(AuditCheckpoint::from).collect())
+}
+
+/// Reads the checkpoints of these writers.
+pub(super) async fn checkpoints_of(pool: &Pool, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, PostgresError> {
+    let checkpoints: Vec<AuditCheckpointColumns> = sqlx::query_as(
+        "SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints WHERE writer = ANY($1::TEXT[]) ORDER BY writer",
+    )
+    .bind(writers)
+    .fetch_all(&mut *pool.acquire().await?)
+    .await?;
     Ok(checkpoints.into_iter().map(AuditCheckpoint::from).collect())
 }
 

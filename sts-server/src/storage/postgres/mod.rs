@@ -289,8 +289,12 @@ impl Store for PostgresStore {
         within(audit::heads(&self.pools.audit)).await
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        within(audit::checkpoints(&self.pools.audit)).await
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints(&self.pools.audit, after, limit)).await
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints_of(&self.pools.audit, writers)).await
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {

@@ -187,12 +187,34 @@ pub(super) async fn heads(readers: &SqlitePool) -> Result<Vec<AuditHead>, Sqlite
     Ok(heads.into_iter().map(AuditHead::from).collect())
 }
 
-/// Reads the checkpoints of all chains that were cut.
-pub(super) async fn checkpoints(readers: &SqlitePool) -> Result<Vec<AuditCheckpoint>, SqliteError> {
-    let checkpoints: Vec<AuditCheckpointColumns> =
-        sqlx::query_as("SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints ORDER BY writer")
-            .fetch_all(readers)
-            .await?;
+/// Reads checkpoints of chains that were cut, in the order of their writers.
+pub(super) async fn checkpoints(
+    readers: &SqlitePool,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<AuditCheckpoint>, SqliteError> {
+    let checkpoints: Vec<AuditCheckpointColumns> = sqlx::query_as(
+        "SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints WHERE writer > ?1 ORDER BY writer LIMIT ?2",
+    )
+    .bind(after.unwrap_or_default())
+    .bind(i64::from(limit))
+    .fetch_all(readers)
+    .await?;
+    Ok(checkpoints.into_iter().map(AuditCheckpoint::from).collect())
+}
+
+/// Reads the checkpoints of these writers.
+pub(super) async fn checkpoints_of(
+    readers: &SqlitePool,
+    writers: &[&str],
+) -> Result<Vec<AuditCheckpoint>, SqliteError> {
+    let checkpoints: Vec<AuditCheckpointColumns> = sqlx::query_as(
+        "SELECT writer, writer_sequence, mac, seal FROM audit_checkpoints
+         WHERE writer IN (SELECT value FROM json_each(?1)) ORDER BY writer",
+    )
+    .bind(json!(writers).to_string())
+    .fetch_all(readers)
+    .await?;
     Ok(checkpoints.into_iter().map(AuditCheckpoint::from).collect())
 }
 

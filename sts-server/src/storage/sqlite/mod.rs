@@ -218,8 +218,12 @@ impl Store for SqliteStore {
         Ok(audit::heads(&self.audit).await?)
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        Ok(audit::checkpoints(&self.audit).await?)
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints(&self.audit, after, limit).await?)
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints_of(&self.audit, writers).await?)
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
