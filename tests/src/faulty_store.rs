@@ -83,6 +83,10 @@ impl Store for FaultyStore {
         self.unless(&[])?.migrate().await
     }
 
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        self.unless(&[])?.check_schema().await
+    }
+
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         self.state_reads.fetch_add(1, Ordering::Relaxed);
         self.unless(&[StoreFault::Versions])?.state().await

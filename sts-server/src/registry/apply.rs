@@ -126,6 +126,9 @@ mod tests {
             Ok(Changed::Applied(state.version))
         }
 
+        async fn check_schema(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
         async fn migrate(&self) -> Result<(), StorageError> {
             panic!("not called")
         }

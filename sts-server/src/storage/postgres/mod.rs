@@ -171,6 +171,10 @@ impl Store for PostgresStore {
         Ok(migrate::migrate(&self.hosts, &self.codes).await?)
     }
 
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        within(migrate::check(&self.pools.watch)).await
+    }
+
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         within(registry::state(&self.pools.watch)).await
     }

@@ -102,6 +102,10 @@ impl Store for SqliteStore {
         Ok(migrate::migrate(&self.writer, &self.codes).await?)
     }
 
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        Ok(migrate::check(&self.watch).await?)
+    }
+
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         Ok(registry::state(&self.watch).await?)
     }
