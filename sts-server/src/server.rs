@@ -398,6 +398,9 @@ async fn maintain(
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
         shorten_audit(&administration).await;
+        if let Err(error) = administration.summarize_audit().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to summarize the audit log for searches");
+        }
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }

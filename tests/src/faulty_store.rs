@@ -220,6 +220,10 @@ impl Store for FaultyStore {
         self.unless(&[])?.cut_audit(through_id, checkpoints).await
     }
 
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        self.unless(&[])?.summarize_audit().await
+    }
+
     async fn purge(&self) -> Result<u64, StorageError> {
         self.unless(&[])?.purge().await
     }

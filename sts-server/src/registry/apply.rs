@@ -216,6 +216,9 @@ mod tests {
         async fn cut_audit(&self, _: i64, _: &[AuditCheckpoint]) -> Result<u64, StorageError> {
             panic!("not called")
         }
+        async fn summarize_audit(&self) -> Result<u64, StorageError> {
+            panic!("not called")
+        }
         async fn purge(&self) -> Result<u64, StorageError> {
             panic!("not called")
         }

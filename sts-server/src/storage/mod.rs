@@ -11,8 +11,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-mod audit_bounds;
+mod audit_members;
 mod audit_rows;
+mod audit_search;
 mod coded;
 mod codes;
 mod columns;
@@ -25,6 +26,7 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
+pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
     AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
 };
@@ -277,6 +279,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Deletes the audit rows up to this id, and adds the checkpoints of their chains. A checkpoint
     /// replaces an earlier one of its chain, never a later one. Returns the number of deleted rows.
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError>;
+
+    /// Summarizes the segments of the audit log that no row can join any more, so that searches pass
+    /// over those without their values. Returns the number of summarized segments, a few at once.
+    async fn summarize_audit(&self) -> Result<u64, StorageError>;
 
     /// Deletes expired tokens, one-time values and revocations, by the database's time. Returns the
     /// number of deleted rows.

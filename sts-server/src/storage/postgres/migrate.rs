@@ -28,6 +28,14 @@ const TAKE_TURN: &str = "BEGIN;
      SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
      SELECT pg_advisory_xact_lock(7310003)";
 
+/// The indexes that the summaries of the audit log have replaced, and the statements that drop them.
+const RETIRED_INDEXES: [(&str, &str); 4] = [
+    ("audit_events_by_at", "DROP INDEX CONCURRENTLY audit_events_by_at"),
+    ("audit_events_by_correlation_id", "DROP INDEX CONCURRENTLY audit_events_by_correlation_id"),
+    ("audit_events_by_txn", "DROP INDEX CONCURRENTLY audit_events_by_txn"),
+    ("audit_events_by_jti", "DROP INDEX CONCURRENTLY audit_events_by_jti"),
+];
+
 /// The time limit for all migrations, including the wait for another server's migrations.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -59,10 +67,21 @@ async fn run(turn: &mut PgConnection, connection: &mut PgConnection, codes: &Row
     }
     // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *connection, false).await?;
+    retire_indexes(connection).await?;
     if !had_codes {
         let mut transaction = connection.begin().await?;
         recode::recode(&mut transaction, None, codes).await?;
         transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// Drops the indexes that no search uses. Outside of a transaction, so that no writer waits.
+async fn retire_indexes(connection: &mut PgConnection) -> Result<(), PostgresError> {
+    for (index, drop) in RETIRED_INDEXES {
+        if exists(connection, index).await? {
+            sqlx::raw_sql(drop).execute(&mut *connection).await?;
+        }
     }
     Ok(())
 }
