@@ -4,7 +4,7 @@
 //! handling of a request. A new background task is spawned in [`Server::start_with`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +101,14 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Returns true if the database is unreachable. A later start may succeed.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_outage())
+    }
+}
+
 /// The open database and the keys to it. Commands work with it, and a server starts on it.
 #[derive(Debug, Clone)]
 pub struct Foundation {
@@ -120,6 +128,7 @@ pub struct Server {
     sts: Arc<Sts>,
     store: Arc<dyn Store>,
     app: App,
+    administration: Administration,
     traces: Traces,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -212,11 +221,15 @@ impl Server {
         let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
         let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
-        foundation.store.migrate().await?;
+        if config.database.migrate {
+            foundation.store.migrate().await?;
+        } else {
+            foundation.store.check_schema().await?;
+        }
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
         if let Some(path) = &config.registry {
-            let applied = administration.apply(&RegistryFile::read(path), &By::default()).await;
+            let applied = apply_registry(&administration, path).await;
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
@@ -231,6 +244,7 @@ impl Server {
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
             app: app.clone(),
+            administration: administration.clone(),
             traces,
             shutdown,
             tasks: JoinSet::new(),
@@ -289,6 +303,22 @@ impl Server {
         }
     }
 
+    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
+    pub async fn reload_registry(&self, path: &Path) {
+        match apply_registry(&self.administration, path).await {
+            Ok(()) => tracing::info!(path = %path.display(), "applied the registry file"),
+            Err(ApplyError::Faults(faults)) => {
+                for fault in faults {
+                    tracing::error!("the registry file is not applied: {fault}");
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
+            }
+        }
+    }
+
     /// Fails readiness but keeps serving, so that load balancers can drain traffic.
     pub fn withdraw(&self) {
         self.app.withdraw();
@@ -303,6 +333,15 @@ impl Server {
         self.traces.stop().await;
         self.store.close().await;
     }
+}
+
+/// Makes the database match the registry file, and logs every change.
+async fn apply_registry(administration: &Administration, path: &Path) -> Result<(), ApplyError> {
+    let plan = administration.apply(&RegistryFile::read(path), &By::default()).await?;
+    for change in &plan.lines {
+        tracing::info!(%change, "changed the registry as its file says");
+    }
+    Ok(())
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -376,6 +415,9 @@ async fn maintain(
         }
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
+        }
+        if let Err(error) = administration.summarize_audit().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to summarize the audit log for searches");
         }
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");

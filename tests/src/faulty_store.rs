@@ -92,6 +92,10 @@ impl Store for FaultyStore {
         self.unless(&[])?.migrate().await
     }
 
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        self.unless(&[])?.check_schema().await
+    }
+
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         self.state_reads.fetch_add(1, Ordering::Relaxed);
         self.unless(&[StoreFault::Versions])?.state().await
@@ -230,6 +234,10 @@ impl Store for FaultyStore {
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         self.unless(&[])?.cut_audit(through_id, checkpoints).await
+    }
+
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        self.unless(&[])?.summarize_audit().await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

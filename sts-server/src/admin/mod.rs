@@ -39,6 +39,7 @@ pub use known_names::UnknownName;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 
 use crate::config::Config;
+use crate::environment;
 use crate::keys::MasterKey;
 use crate::record::{AuditWriter, DETAIL_CHARS, Event, EventKind, cut, cut_detail};
 use crate::service::Parts;
@@ -55,11 +56,13 @@ pub struct Administration {
     config: Arc<Config>,
 }
 
-/// The party recorded in the audit event. Empty for a command and for the server itself.
+/// The party recorded in the audit event. Empty for the server itself.
 #[derive(Debug, Clone, Default)]
 pub struct By {
     /// The name of the admin token, or `SUB of ISS`.
     pub admin: Option<String>,
+    /// The operating-system user and host of the command: `USER@HOST`.
+    pub run_by: Option<String>,
     /// The `X-Correlation-ID` of the request.
     pub correlation_id: Option<String>,
     /// The address that sent the request.
@@ -74,6 +77,14 @@ pub struct Wrong {
     pub parameter: &'static str,
     /// The fault of the parameter.
     pub message: String,
+}
+
+impl By {
+    /// Returns the user who runs this process.
+    #[must_use]
+    pub fn this_user() -> Self {
+        Self { run_by: Some(environment::user_and_host()), ..Self::default() }
+    }
 }
 
 impl Administration {
@@ -108,6 +119,7 @@ impl Administration {
         event.correlation_id.clone_from(&by.correlation_id);
         event.source = by.source.map(|source| source.to_string());
         event.admin.clone_from(&by.admin);
+        event.run_by.clone_from(&by.run_by);
         event
     }
 

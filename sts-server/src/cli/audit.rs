@@ -265,7 +265,7 @@ async fn acknowledge(
         return Err(CliError::Argument("--why must not be empty".to_owned()));
     }
     let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
-    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::default()).await? else {
+    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::this_user()).await? else {
         return Err(CliError::Argument(format!("the row {row} has no fault that is not acknowledged")));
     };
     if out.is_json() {

@@ -180,6 +180,14 @@ pub static OPTIONS: &[ConfigOption] = &[
         doc: "The standbys that PostgreSQL must have. With require, the server is not ready while PostgreSQL has no synchronous standby.",
     },
     ConfigOption {
+        table: Some("database"),
+        key: "migrate",
+        shape: Shape::Boolean,
+        default: Some("true"),
+        form: "true or false",
+        doc: "Whether a server migrates the schema when it starts. Without it, `sts-server migrate` does, and a server refuses a schema that is older than it needs.",
+    },
+    ConfigOption {
         table: Some("keys"),
         key: "master_key_file",
         shape: Shape::Path,

@@ -126,6 +126,9 @@ mod tests {
             Ok(Changed::Applied(state.version))
         }
 
+        async fn check_schema(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
         async fn migrate(&self) -> Result<(), StorageError> {
             panic!("not called")
         }
@@ -214,6 +217,9 @@ mod tests {
             panic!("not called")
         }
         async fn cut_audit(&self, _: i64, _: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+            panic!("not called")
+        }
+        async fn summarize_audit(&self) -> Result<u64, StorageError> {
             panic!("not called")
         }
         async fn purge(&self) -> Result<u64, StorageError> {

@@ -66,6 +66,7 @@ password_file = "/run/secrets/password"
 max_connections = 20
 listen = false
 synchronous = "require"
+migrate = false
 [keys]
 master_key_file = "/run/secrets/master.key"
 rotate_every = "7d"
@@ -140,6 +141,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.database.max_connections, 20);
     assert!(!config.database.listen);
     assert_eq!(config.database.synchronous, Synchronous::Require);
+    assert!(!config.database.migrate);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
     assert_eq!(config.audit.retain.map(|span| span.to_string()).as_deref(), Some("90d"));
@@ -197,6 +199,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.database.max_connections, 10);
     assert!(config.database.listen);
     assert_eq!(config.database.synchronous, Synchronous::Any);
+    assert!(config.database.migrate);
     assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "30d");
     assert_eq!(config.audit.retain, None);

@@ -41,6 +41,8 @@ macro_rules! conformance {
         tests! { $database:
             migrate::migrating_again_changes_nothing,
             migrate::eight_servers_migrate_an_empty_database_at_once,
+            migrate::a_schema_that_is_newer_is_used_unless_it_excludes_this_version,
+            migrate::a_schema_that_is_older_is_refused_where_it_must_not_be_migrated,
             migrate::a_database_without_schema_is_broken_not_out_of_reach,
             registry::a_new_database_counts_from_zero,
             registry::the_database_tells_its_time,
@@ -96,6 +98,8 @@ macro_rules! conformance {
             audit::filters_add_up,
             audit::reading_on_from_the_last_id_misses_nothing,
             audit::a_search_by_time_finds_events_that_were_committed_out_of_order,
+            audit::a_summarized_log_answers_as_one_without_summaries,
+            audit::an_id_that_is_given_out_again_is_not_passed_over,
             audit::a_page_is_bounded_by_the_bytes_of_its_rows,
             audit::a_malformed_row_hides_no_other,
             audit::chains_are_paged_in_the_order_of_writer_and_sequence,

@@ -54,7 +54,8 @@ where
     let peer = Peer::of(&head);
     let intake = Intake::new(&api.app, Endpoint::Admin, &head, &peer);
     let mut observed = Observed::begin(&intake);
-    let mut by = By { admin: None, correlation_id: Some(intake.correlation_id.clone()), source: Some(intake.source) };
+    let (correlation_id, source) = (Some(intake.correlation_id.clone()), Some(intake.source));
+    let mut by = By { correlation_id, source, ..By::default() };
     let decided = {
         let work = pin!(async {
             let operator = admit(&api, &intake).await?;

@@ -20,6 +20,7 @@ use super::{
 };
 
 mod audit;
+mod audit_search;
 mod counter;
 mod error;
 mod file;
@@ -100,6 +101,10 @@ async fn begin_immediate(writer: &SqlitePool) -> Result<Transaction<'static, Sql
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<(), StorageError> {
         Ok(migrate::migrate(&self.writer, &self.codes).await?)
+    }
+
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        Ok(migrate::check(&self.watch).await?)
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
@@ -207,7 +212,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        Ok(audit::audit(&self.audit, filter, limit).await?)
+        Ok(audit_search::audit(&self.audit, filter, limit).await?)
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -228,6 +233,10 @@ impl Store for SqliteStore {
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         Ok(audit::cut(&self.writer, through_id, checkpoints).await?)
+    }
+
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        Ok(audit_search::summarize(&self.readers, &self.writer).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {
