@@ -43,7 +43,7 @@ use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
 #[cfg(feature = "reqwest")]
 use crate::net::ClientSource;
 use crate::net::{HttpClient, HttpOptions};
-use crate::possession::TokenHeader;
+use crate::possession::{Nonces, TokenHeader};
 use crate::service_account::Slot;
 use decide::{Answer, Decision, InboundToken, Plan, after, before};
 use hop::{Exchange, Hop};
@@ -88,6 +88,8 @@ struct PropagatorInner {
     /// A hop for each route, in the order of `routes`.
     hops: Vec<Hop>,
     sts: Option<Sts>,
+    /// The nonces of the targets.
+    nonces: Nonces,
     http: HttpOptions,
     cache: ExchangeCache,
     clock: Arc<dyn Clock>,
@@ -237,7 +239,7 @@ impl Propagator {
         operation: OutboundOperation<'_>,
     ) -> Result<Credential, Error> {
         let method = operation.method();
-        let applied = self.set(context, Destination { method, url }, headers, operation).await?;
+        let applied = self.set(context, Destination { method, url, nonce: None }, headers, operation).await?;
         Ok(applied.credential)
     }
 
@@ -245,7 +247,7 @@ impl Propagator {
     pub(crate) async fn set(
         &self,
         context: &CallContext,
-        Destination { method, url }: Destination<'_>,
+        Destination { method, url, nonce }: Destination<'_>,
         headers: &mut HeaderMap,
         operation: OutboundOperation<'_>,
     ) -> Result<Applied, Error> {
@@ -260,7 +262,8 @@ impl Propagator {
         };
         metrics::counter!("sts_client_decisions_total", "decision" => decision).increment(1);
         let (outbound, hop) = outbound?;
-        let nonce = prove(&outbound.token, method, url, headers)?;
+        let nonce = nonce.cloned().or_else(|| self.0.nonces.newest(url));
+        let nonce = prove(&outbound.token, (method, url), nonce, headers)?;
         headers.insert(AUTHORIZATION, outbound.token.authorization().clone());
         if let Some(tenant) = outbound.tenant {
             headers.insert(X_TENANT_ID, tenant);
@@ -440,7 +443,9 @@ impl PropagatorInner {
         user: &Caller,
         exchange: &Exchange,
     ) -> Result<Answer<Arc<IssuedToken>, ExchangeError>, ExchangeError> {
-        let exchanged = self.cache.get(exchange.key.of(user), user, || {
+        let key = exchange.key.of(user);
+        self.cache.drop_unprovable(&key, &exchange.sts).await;
+        let exchanged = self.cache.get(key, user, || {
             let (sts, route) = (exchange.sts.clone(), Arc::clone(route));
             let (subject, correlation_id) = (user.clone(), context.headers().correlation_id().clone());
             async move {
