@@ -11,6 +11,7 @@
 #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
 pub(crate) mod again;
 mod builder;
+mod credential;
 pub mod decide;
 mod hop;
 mod operation;
@@ -30,6 +31,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 pub use builder::PropagatorBuilder;
+pub use credential::Credential;
 pub use operation::OutboundOperation;
 pub use start_error::StartError;
 
@@ -95,28 +97,6 @@ struct PropagatorInner {
     clock: Arc<dyn Clock>,
     /// The renewal of the stand-in tokens. Dropping the set aborts it.
     _renewals: JoinSet<()>,
-}
-
-/// The kind of credential that a call carries.
-///
-/// ```
-/// use sts_client::propagate::Credential;
-///
-/// /// True if the target sees the user, and not this agent alone.
-/// fn names_the_user(credential: Credential) -> bool {
-///     matches!(credential, Credential::Exchanged | Credential::PassThrough)
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Credential {
-    /// A token that the STS issued for this hop. It names the user and the actor.
-    Exchanged,
-    /// The agent's own token.
-    ServiceAccount,
-    /// The agent's own token, in place of an exchanged token while the STS is unreachable.
-    Fallback,
-    /// The user's own token.
-    PassThrough,
 }
 
 impl Propagator {
@@ -338,17 +318,6 @@ impl Propagator {
             Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
             // The call carried the user's own token, and there is no other.
             Credential::PassThrough => false,
-        }
-    }
-}
-
-impl Credential {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Exchanged => "exchanged",
-            Self::ServiceAccount => "service_account",
-            Self::Fallback => "fallback",
-            Self::PassThrough => "pass_through",
         }
     }
 }
