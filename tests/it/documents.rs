@@ -237,8 +237,13 @@ fn reasons() -> Vec<String> {
         }
     }
     found.push(line("keys_unavailable", "actor and chain", ErrorKind::Unavailable));
-    for reason in literals(&arms(in_impl(&read("sts-server/src/http/answer.rs"), "Unreadable"), "reason")) {
-        found.push(line(&reason, "before all", ErrorKind::Request));
+    for reason in literals(&arms(in_impl(&read("sts-server/src/http/answer.rs"), "IntakeFault"), "reason")) {
+        let (step, row) = match reason.as_str() {
+            "request_memory" => ("before all", ErrorKind::TooMany),
+            "too_slow" => ("any", ErrorKind::Unavailable),
+            _ => ("before all", ErrorKind::Request),
+        };
+        found.push(line(&reason, step, row));
     }
     let single_use = read("sts-server/src/record/single_use.rs");
     for (reason, row) in [("assertion_replayed", ErrorKind::Client), ("dpop_proof_replayed", ErrorKind::Proof)] {
@@ -269,8 +274,7 @@ fn policy_step(variant: &str) -> &'static str {
 fn refusal_step(variant: &str) -> &'static str {
     match variant {
         "Form" => "form",
-        "RequestMemory" => "before all",
-        "TooSlow" | "Unconfirmed" => "any",
+        "Unconfirmed" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Outdated" => "record",
         "NotTheClients" | "Revoke" => "revocation",

@@ -125,7 +125,7 @@ pub trait DedupStore: fmt::Debug + Send + Sync {
 
 /// The result of spending a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a value that was seen before is a replay"]
+#[must_use = "a value that was seen before is a replay and must be refused"]
 pub enum Spend {
     /// The value was not spent before.
     First,
@@ -177,7 +177,7 @@ pub struct Operation {
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-#[must_use = "only the holder of a `Started` ticket may do the work"]
+#[must_use = "only the holder of a `Started` ticket may run the operation"]
 pub enum Begun {
     /// The caller holds the operation.
     Started(Ticket),
@@ -212,7 +212,7 @@ pub struct Ticket {
 
 /// The result of a call with a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "an operation that was lost may be done a second time"]
+#[must_use = "an operation whose lease was lost may run twice"]
 pub enum Held {
     /// The ticket held its operation.
     Yes,

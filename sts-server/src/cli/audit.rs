@@ -72,11 +72,13 @@ async fn list(
     let mut filter = administration.audit_filter(&query, AuditOrder::NewestFirst);
     let limit = limit.unwrap_or(if out.is_json() { u32::MAX } else { LISTED });
     let mut left = limit;
+    let mut is_missing = query.correlation_id.is_some();
     loop {
         let page = administration.audit(&filter, PAGE.min(left)).await?;
         for row in &page.rows {
             show(row, out)?;
         }
+        is_missing &= page.rows.is_empty();
         left = left.saturating_sub(u32::try_from(page.rows.len()).unwrap_or(u32::MAX));
         filter.after_id = page.next;
         match page.next {
@@ -86,6 +88,7 @@ async fn list(
                 out.line(&out.styled(Style::Bad, &hint))?;
                 return Ok(ExitCode::SUCCESS);
             }
+            None if is_missing => return Ok(ExitCode::FAILURE),
             Some(_) | None => return Ok(ExitCode::SUCCESS),
         }
     }

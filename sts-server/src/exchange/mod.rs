@@ -25,7 +25,7 @@ pub use claimed::{Claimed, claimed_client};
 pub use comparison::{ComparedClaim, TokenComparison, protection};
 pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
-pub use refusal::{Refusal, RevokeError};
+pub use refusal::{OUTAGE_RETRY, Refusal, RevokeError};
 pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
 pub use revoke::{Revocation, revoke};
 

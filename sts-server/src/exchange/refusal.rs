@@ -18,7 +18,7 @@ use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
 
 /// The pause before a retry after an outage.
-const OUTAGE_RETRY: Duration = Duration::from_secs(1);
+pub const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
 /// A request is refused, or cannot be served now. [`Refusal::kind`] determines the party at fault
 /// and the response.
@@ -36,13 +36,6 @@ pub enum Refusal {
     /// At any step: a rate limit is exceeded.
     #[error(transparent)]
     Limited(#[from] RateLimited),
-    /// Before step 1: other requests hold the memory that its body needs.
-    #[error("other requests use the memory for its body")]
-    RequestMemory,
-    /// At any step: the deadline of the request passed. Its decision may have been committed, but
-    /// is not answered.
-    #[error("the request timed out")]
-    TooSlow,
     /// Step 3: the request is invalid.
     #[error("the request is malformed")]
     Request(#[from] RequestError),
@@ -109,7 +102,7 @@ impl Refusal {
             Self::Form(_) => ErrorKind::Request,
             Self::Client(error) => error.kind(),
             Self::Proof(failure) => failure.kind(),
-            Self::Limited(_) | Self::RequestMemory => ErrorKind::TooMany,
+            Self::Limited(_) => ErrorKind::TooMany,
             Self::Request(error) => error.kind(),
             Self::Subject(error) => error.kind(),
             Self::ActorToken(error) => error.kind(),
@@ -120,9 +113,7 @@ impl Refusal {
             Self::Replayed(SingleUseKind::DpopProof) => ErrorKind::Proof,
             Self::NotTheClients => ErrorKind::Grant,
             Self::Record(error) => error.kind(),
-            Self::TooSlow | Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) => ErrorKind::Unavailable,
         }
     }
 
@@ -134,8 +125,6 @@ impl Refusal {
             Self::Client(error) => error.reason(),
             Self::Proof(failure) => failure.reason(),
             Self::Limited(error) => error.limit.reason(),
-            Self::RequestMemory => "request_memory",
-            Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
             Self::ActorToken(error) => error.reason(),
