@@ -9,6 +9,7 @@ mod admin;
 mod answer;
 mod body;
 mod client_certificate;
+mod client_verifier;
 mod content_type;
 mod health;
 mod intake;
