@@ -184,7 +184,7 @@ async fn decide(
     if !revocations.is_empty()
         && let Some(kind) = revocations.refuse(&own())
     {
-        return Err(Refusal::RevokedMeanwhile(kind));
+        return Err(Refusal::WouldBeRevoked(kind));
     }
     let mut standings = client.standings().to_vec();
     standings.push(standing.unwrap_or_else(own));
