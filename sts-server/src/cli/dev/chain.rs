@@ -8,11 +8,11 @@ use sts_protocol::{AccessTokenClaims, Act, TokenType, parameter};
 
 use super::super::CliError;
 use super::super::output::{Output, Style};
-use super::super::token::relative;
 use super::folder::{DEMO_ISSUER, Folder};
 use super::live::Decisions;
 use super::request::{Answer, TokenRequest, token};
 use super::user::{self, DEMO_SCOPE, DEMO_USER};
+use crate::exchange::relative;
 use crate::server::Surroundings;
 
 /// The calls of the demonstration, each with actor and target.
