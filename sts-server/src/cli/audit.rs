@@ -137,7 +137,10 @@ async fn tell(
         }
     }
     if rows.is_empty() {
-        out.line(&format!("no event has the correlation id {correlation_id}"))?;
+        out.line(&format!(
+            "no event has the correlation id {correlation_id}: a request whose agent did not authenticate leaves no \
+             event, only a line in the service's log"
+        ))?;
         return Ok(ExitCode::FAILURE);
     }
     story::tell(correlation_id, &events, out)?;

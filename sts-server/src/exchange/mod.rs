@@ -22,7 +22,7 @@ use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
 pub use claimed::{Claimed, claimed_client};
-pub use comparison::{ComparedClaim, TokenComparison, protection};
+pub use comparison::{ComparedClaim, TokenComparison, protection, relative};
 pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
 pub use refusal::{OUTAGE_RETRY, Refusal, RevokeError};
@@ -184,7 +184,7 @@ async fn decide(
     if !revocations.is_empty()
         && let Some(kind) = revocations.refuse(&own())
     {
-        return Err(Refusal::RevokedMeanwhile(kind));
+        return Err(Refusal::WouldBeRevoked(kind));
     }
     let mut standings = client.standings().to_vec();
     standings.push(standing.unwrap_or_else(own));

@@ -57,8 +57,12 @@ pub enum Refusal {
     /// Step 8: a single-use value of the request was used before.
     #[error("{}", .0.replayed().1)]
     Replayed(SingleUseKind),
-    /// Step 8: an element of the chain was revoked during the request.
-    #[error("revoked during the request, by {0:?}")]
+    /// Step 7: a revocation would cover the new token. It may be older than the subject token,
+    /// because it allows for the skew of clocks.
+    #[error("the new token would be covered by the revocation of {}", .0.of_a_token())]
+    WouldBeRevoked(RevocationKind),
+    /// Step 8: a revocation that was made during the request covers a credential of it.
+    #[error("revoked during the request, by the revocation of {}", .0.of_a_token())]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
@@ -106,7 +110,7 @@ impl Refusal {
             Self::Request(error) => error.kind(),
             Self::Subject(error) => error.kind(),
             Self::ActorToken(error) => error.kind(),
-            Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => ErrorKind::Token,
+            Self::ActorTokenMismatch | Self::WouldBeRevoked(_) | Self::RevokedMeanwhile(_) => ErrorKind::Token,
             Self::Policy(error) => error.kind(),
             Self::Mint(error) => error.kind(),
             Self::Replayed(SingleUseKind::ClientAssertion) => ErrorKind::Client,
@@ -132,7 +136,7 @@ impl Refusal {
             Self::Policy(error) => error.reason(),
             Self::Mint(error) => error.reason(),
             Self::Replayed(kind) => kind.replayed().0,
-            Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
+            Self::WouldBeRevoked(kind) | Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
             Self::Record(error) => error.reason(),
             Self::Revoke(_) => "not_revoked",

@@ -20,7 +20,7 @@ use super::serve::until_told;
 use super::{CliError, database};
 use crate::config::{self, Config, Overrides};
 use crate::server::{Foundation, Server, StartError, Surroundings};
-use crate::telemetry::{LogFormat, choose_format};
+use crate::telemetry::divert_refusals;
 use chain::{Demonstrated, Stage, demonstrate};
 use folder::Folder;
 use live::{Decisions, WatchedRegistry};
@@ -61,7 +61,7 @@ pub(super) async fn run(
     let started = Server::start_with(&config, foundation, [public, admin]).await;
     let server = started.map_err(|error| in_database(explain_start(error, out)))?;
 
-    choose_format(LogFormat::Quiet);
+    let refusals = divert_refusals();
     let correlation_id = format!("demo-{}", surroundings.clock.now().as_second());
     let server_address = server.public();
     let demonstrated = {
@@ -72,17 +72,15 @@ pub(super) async fn run(
         demonstrated
     };
     if !arguments.once {
-        while !decisions.next().await?.is_empty() {}
-        choose_format(LogFormat::Brief);
         tokio::select! {
             told = until_told() => told?,
-            shown = live::show(decisions, registry, out) => shown?,
+            shown = live::show(decisions, refusals, registry, out) => shown?,
         }
     }
     server.stop().await;
     Ok(match demonstrated {
-        Demonstrated::Refused if arguments.once => ExitCode::FAILURE,
-        Demonstrated::Refused | Demonstrated::Whole => ExitCode::SUCCESS,
+        Demonstrated::Refused | Demonstrated::UserRevoked if arguments.once => ExitCode::FAILURE,
+        Demonstrated::Refused | Demonstrated::UserRevoked | Demonstrated::Whole => ExitCode::SUCCESS,
     })
 }
 

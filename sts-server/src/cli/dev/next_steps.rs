@@ -9,6 +9,7 @@ use super::super::CliError;
 use super::super::arguments::DevArguments;
 use super::super::output::{Output, Style};
 use super::chain::{Demonstrated, Stage};
+use super::user::DEMO_USER;
 use crate::environment;
 
 /// The width of a command, before its explanation.
@@ -24,10 +25,15 @@ pub(super) fn print(
 ) -> Result<(), CliError> {
     stage.folder.keep("hop1.sh", &script(issuer))?;
     let folder = arguments.directory.display();
-    if demonstrated == Demonstrated::Refused {
-        out.line(
-            &out.styled(Style::Quiet, &format!("Change {folder}/registry.toml, or delete {folder} to start again.")),
-        )?;
+    let remedy = match demonstrated {
+        Demonstrated::Whole => None,
+        Demonstrated::Refused => Some(format!("Change {folder}/registry.toml, or delete {folder} to start again.")),
+        Demonstrated::UserRevoked => {
+            Some(format!("Lift it: sts-server revoke -c {folder}/sts.toml --sub {DEMO_USER} --lift"))
+        }
+    };
+    if let Some(remedy) = remedy {
+        out.line(&out.styled(Style::Quiet, &remedy))?;
     }
     if arguments.once {
         return Ok(());
@@ -43,7 +49,8 @@ pub(super) fn print(
         (story, "the story of alice's request"),
         ("$S audit list -c $C".to_owned(), "who did what"),
         ("$S revoke -c $C --sub alice".to_owned(), "stop alice; then repeat hop 1"),
-        (format!("$EDITOR {folder}/registry.toml"), "change who may call whom, and save"),
+        ("$S revoke -c $C --sub alice --lift".to_owned(), "let alice go on"),
+        (format!("${{EDITOR:-vi}} {folder}/registry.toml"), "change who may call whom, and save"),
     ];
     for (command, meaning) in steps {
         if command.chars().count() < COMMAND_WIDTH {
