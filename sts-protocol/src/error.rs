@@ -16,6 +16,8 @@ pub enum ErrorCode {
     InvalidTarget,
     /// The scope is malformed, larger than allowed, or empty after narrowing (RFC 6749 §5.2).
     InvalidScope,
+    /// The authorization details are malformed or beyond what is allowed (RFC 9396 §5).
+    InvalidAuthorizationDetails,
     /// The agent may not use this grant (RFC 6749 §5.2).
     UnauthorizedClient,
     /// The grant is not supported (RFC 6749 §5.2).
@@ -42,6 +44,7 @@ impl ErrorCode {
             Self::InvalidClient => "invalid_client",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidDpopProof => "invalid_dpop_proof",
@@ -73,6 +76,7 @@ mod tests {
             ErrorCode::InvalidClient,
             ErrorCode::InvalidTarget,
             ErrorCode::InvalidScope,
+            ErrorCode::InvalidAuthorizationDetails,
             ErrorCode::UnauthorizedClient,
             ErrorCode::UnsupportedGrantType,
             ErrorCode::InvalidDpopProof,

@@ -13,6 +13,7 @@ mod connections;
 mod cost;
 mod dedup;
 mod deploy;
+mod details;
 mod documents;
 mod dpop;
 mod drain;

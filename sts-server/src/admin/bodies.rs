@@ -36,6 +36,7 @@ static EXPLANATION: Schema = Schema {
         optional("target", Shape::Texts(any)),
         optional("resource", Shape::Texts(any)),
         optional("scope", TEXT),
+        optional("authorization_details", TEXT),
         optional("x_tenant_id", TEXT),
         optional("service_account", Shape::Boolean),
         optional("subject_token", Shape::SecretText(any)),

@@ -240,6 +240,9 @@ pub struct ExplainArguments {
     /// The `scope` of the request, separated by spaces.
     #[arg(long)]
     pub scope: Option<String>,
+    /// The `authorization_details` of the request, as JSON.
+    #[arg(long, value_name = "JSON")]
+    pub authorization_details: Option<String>,
     /// The `X-Tenant-ID` of the request.
     #[arg(long, value_name = "TENANT")]
     pub x_tenant_id: Option<String>,

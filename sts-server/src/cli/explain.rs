@@ -64,6 +64,7 @@ fn request(arguments: &ExplainArguments) -> Result<ExplainRequest, CliError> {
         target: arguments.target.clone(),
         resource: arguments.resource.clone(),
         scope: arguments.scope.clone(),
+        authorization_details: arguments.authorization_details.clone(),
         x_tenant_id: arguments.x_tenant_id.clone(),
         service_account: arguments.service_account,
         subject_token: arguments.subject_token.as_deref().map(text_or_file).transpose()?,
@@ -94,7 +95,18 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
         Explained::Authenticated { client_id, method } => {
             out.line(&out.styled(Style::Good, &format!("authenticated as {client_id} by {method}")))
         }
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
+        Explained::Allowed {
+            delegation,
+            sub,
+            audience,
+            scope,
+            authorization_details,
+            roles,
+            tenant_id,
+            actors,
+            bound_to,
+            expires_at,
+        } => {
             out.line(&out.styled(Style::Good, &format!("allowed by {delegation}")))?;
             let tenant = tenant_id.as_deref().unwrap_or("none");
             for (name, value) in [
@@ -108,6 +120,9 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
                 ("exp", &expires_at.to_string()),
             ] {
                 out.line(&format!("   {name:<8} {value}"))?;
+            }
+            for detail in authorization_details {
+                out.line(&format!("   {:<8} {}", "detail", serde_json::to_string(detail)?))?;
             }
             Ok(())
         }

@@ -41,6 +41,7 @@ pub(super) async fn issue(
                 issued_token_type: issue.issued_token_type,
                 token_type: Confirmation::token_type(claims.cnf.as_ref()).to_owned(),
                 cnf: claims.cnf.clone(),
+                authorization_details: claims.authorization_details.clone(),
                 access_token: issue.minted.into_token(),
             }))
         }

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use sts_jose::Slot;
-use sts_protocol::{Confirmation, Form, TokenType, parameter};
+use sts_protocol::{AuthorizationDetail, Confirmation, Form, TokenType, parameter};
 use utoipa::ToSchema;
 
 use super::actor::check_actor_token;
@@ -79,6 +79,9 @@ pub enum Explained {
         audience: String,
         /// The `scope` claim.
         scope: String,
+        /// The `authorization_details` claim.
+        #[schema(value_type = Vec<Object>)]
+        authorization_details: Vec<AuthorizationDetail>,
         /// The `roles` claim.
         roles: Vec<String>,
         /// The `tenant_id` claim.
@@ -255,6 +258,7 @@ fn allowed(ruling: &Ruling, our_issuer: &str) -> Explained {
         sub: ruling.sub.clone(),
         audience: ruling.target.minted_audience().to_owned(),
         scope: ruling.scope.to_string(),
+        authorization_details: ruling.authorization_details.clone(),
         roles: ruling.roles.clone(),
         tenant_id: ruling.tenant.as_ref().map(ToString::to_string),
         actors: actors(ruling.act.as_ref(), our_issuer),

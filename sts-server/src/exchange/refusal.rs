@@ -189,6 +189,7 @@ impl Refusal {
                 | ErrorKind::Token
                 | ErrorKind::Target
                 | ErrorKind::Scope
+                | ErrorKind::Details
                 | ErrorKind::Grant
                 | ErrorKind::UnsupportedGrant
                 | ErrorKind::Client

@@ -27,6 +27,7 @@ fn description(kind: ErrorKind) -> &'static str {
         ErrorKind::Token => "The subject token or the actor token is not acceptable.",
         ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
         ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Details => "The authorization details are malformed, or beyond what is allowed.",
         ErrorKind::Grant => "The client may not do this.",
         ErrorKind::UnsupportedGrant => "The grant type is not supported.",
         ErrorKind::Client => "Client authentication failed.",
@@ -51,6 +52,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Token
         | ErrorKind::Target
         | ErrorKind::Scope
+        | ErrorKind::Details
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Proof
@@ -279,6 +281,7 @@ mod tests {
             ErrorKind::Token,
             ErrorKind::Target,
             ErrorKind::Scope,
+            ErrorKind::Details,
             ErrorKind::Grant,
             ErrorKind::UnsupportedGrant,
             ErrorKind::Client,

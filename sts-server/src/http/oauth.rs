@@ -183,6 +183,7 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Token
         | ErrorKind::Target
         | ErrorKind::Scope
+        | ErrorKind::Details
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Client

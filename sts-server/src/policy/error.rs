@@ -57,6 +57,9 @@ pub enum PolicyError {
     /// The subject and the delegation allow no scope.
     #[error("the subject token and the delegation allow no scope")]
     ScopeEmpty,
+    /// No element of the delegation, or of the subject token, covers a requested authorization detail.
+    #[error("a detail of type {0:?} is beyond what the subject token and the delegation allow")]
+    DetailsBeyond(String),
     /// The subject token expires within this second.
     #[error("the subject token expires within this second")]
     NoLifetime,
@@ -116,6 +119,7 @@ impl PolicyError {
             Self::TenantHeaderMismatch => "tenant_header_mismatch",
             Self::ScopeBeyond(_) => "scope_beyond",
             Self::ScopeEmpty => "scope_empty",
+            Self::DetailsBeyond(_) => "details_beyond",
             Self::NoLifetime => "subject_expired",
             Self::BearerOnly { .. } => "target_bearer_only",
             Self::ProofRequired { .. } => "proof_required",
@@ -142,6 +146,7 @@ impl PolicyError {
             | Self::BearerOnly { .. } => ErrorKind::Target,
             Self::ProofRequired { .. } | Self::CertificateRequired(_) | Self::BindingDowngrade(_) => ErrorKind::Binding,
             Self::ScopeBeyond(_) | Self::ScopeEmpty => ErrorKind::Scope,
+            Self::DetailsBeyond(_) => ErrorKind::Details,
             Self::NotAServiceAccount { .. } => ErrorKind::Grant,
         }
     }

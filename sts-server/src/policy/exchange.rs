@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sts_protocol::{Confirmation, Scope, Tenant};
+use sts_protocol::{AuthorizationDetail, Confirmation, Scope, Tenant};
 
 use super::binding::bind;
-use super::{Chain, Permit, PolicyError, Ruling, Subject, VerifiedSubject, scope};
+use super::{Chain, Permit, PolicyError, Ruling, Subject, VerifiedSubject, details, scope};
 use crate::registry::{Agent, Delegation, Registry};
 use crate::ttl::Ttl;
 
@@ -27,6 +27,8 @@ pub struct Question<'a> {
     pub chain: &'a Chain,
     /// The requested scope; `None` requests all that is allowed.
     pub scope: Option<&'a Scope>,
+    /// The requested authorization details; empty requests none.
+    pub details: &'a [AuthorizationDetail],
     /// The tenant that `X-Tenant-ID` names, if the header is present.
     pub tenant_header: Option<&'a Tenant>,
     /// The maximum lifetime of any token.
@@ -58,6 +60,7 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
     }
     let cnf = bind(actor, target, subject.binding, question.proven)?;
     let scope = scope::grant(&subject.scope, delegation, question.scope)?;
+    let authorization_details = details::grant(&subject.details, &delegation.details, question.details)?;
     let latest = [latest(question.now, target, delegation, question.max_ttl), subject.expires_at].into_iter().min();
     let expires_at = whole_seconds(latest.unwrap_or(question.now), question.now)?;
     let (roles, dropped_roles) = subject.roles.iter().cloned().partition(|role| delegation.roles.contains(role));
@@ -69,6 +72,7 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
         delegation: Arc::clone(delegation),
         act: Some(chain.act().clone()),
         scope,
+        authorization_details,
         roles,
         dropped_roles,
         tenant: subject.tenant.clone(),

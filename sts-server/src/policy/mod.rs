@@ -1,12 +1,13 @@
 //! The rules that decide an exchange, as pure functions over the registry.
 //!
 //! What lives here: the chain rules (`chain`), the delegation rules (`exchange`,
-//! `service_account`), the rule of bindings (`binding`), their view of a subject (`Subject`) and their result (`Permit`). What must
+//! `service_account`), the rules of scopes (`scope`) and authorization details (`details`), the rule of bindings (`binding`), their view of a subject (`Subject`) and their result (`Permit`). What must
 //! never: I/O, the clock, tokens. A new rule goes into the module of its noun, with a variant of
 //! [`PolicyError`] that names what it refuses.
 
 mod binding;
 mod chain;
+mod details;
 mod error;
 mod exchange;
 mod permit;
@@ -16,6 +17,7 @@ mod subject;
 
 pub use binding::ParentBinding;
 pub use chain::{Chain, extend};
+pub use details::{HeldDetails, is_within};
 pub use error::PolicyError;
 pub use exchange::{Question, judge, permit};
 pub use permit::{Permit, Ruling};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_protocol::{Act, Confirmation, Scope, SubjectId, Tenant};
+use sts_protocol::{Act, AuthorizationDetail, Confirmation, Scope, SubjectId, Tenant};
 
 use super::Authentication;
 use crate::registry::{Agent, Delegation};
@@ -26,6 +26,8 @@ pub struct Ruling {
     pub act: Option<Act>,
     /// The `scope` claim, never empty.
     pub scope: Scope,
+    /// The `authorization_details` claim.
+    pub authorization_details: Vec<AuthorizationDetail>,
     /// The `roles` claim.
     pub roles: Vec<String>,
     /// The roles of the subject token that the delegation does not pass.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_protocol::{Confirmation, Scope, Tenant};
+use sts_protocol::{AuthorizationDetail, Confirmation, Scope, Tenant};
 
 use super::binding::bind;
 use super::exchange::{check_target, latest, outside, whole_seconds};
-use super::{Authentication, HeldScope, ParentBinding, Permit, PolicyError, Ruling, scope};
+use super::{Authentication, HeldDetails, HeldScope, ParentBinding, Permit, PolicyError, Ruling, details, scope};
 use crate::registry::{Agent, Delegation, Registry, Tenants};
 use crate::ttl::Ttl;
 
@@ -26,6 +26,8 @@ pub struct ServiceAccountQuestion<'a> {
     pub target_is_held: bool,
     /// The requested scope; `None` requests all that is allowed.
     pub scope: Option<&'a Scope>,
+    /// The requested authorization details; empty requests none.
+    pub details: &'a [AuthorizationDetail],
     /// The tenants of the actor that are on hold. The token must not forward them.
     pub held_tenants: Vec<&'a Tenant>,
     /// The single tenant to narrow the token to, if `X-Tenant-ID` is present.
@@ -56,6 +58,7 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
     let tenants = tenants(question, delegation)?;
     let cnf = bind(actor, target, ParentBinding::Bearer, question.proven)?;
     let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
+    let authorization_details = details::grant(&HeldDetails::OfDelegation, &delegation.details, question.details)?;
     let expires_at = whole_seconds(latest(question.now, target, delegation, question.max_ttl), question.now)?;
     Ok(Ruling {
         sub: actor.id.clone(),
@@ -65,6 +68,7 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
         delegation: Arc::clone(delegation),
         act: None,
         scope,
+        authorization_details,
         roles: Vec::new(),
         dropped_roles: Vec::new(),
         tenant: None,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sts_protocol::{Confirmation, Scope, Tenant};
+use sts_protocol::{AuthorizationDetail, Confirmation, Scope, Tenant};
 use utoipa::ToSchema;
 
 /// The kind of an audit event.
@@ -142,6 +142,14 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub scope: Option<Scope>,
+    /// The requested authorization details.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub requested_details: Vec<AuthorizationDetail>,
+    /// The authorization details of the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub authorization_details: Vec<AuthorizationDetail>,
     /// The roles of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
@@ -243,6 +251,8 @@ impl Event {
             audience: None,
             requested_scope: None,
             scope: None,
+            requested_details: Vec::new(),
+            authorization_details: Vec::new(),
             roles: Vec::new(),
             dropped_roles: Vec::new(),
             tenant_id: None,

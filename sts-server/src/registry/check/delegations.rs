@@ -11,6 +11,7 @@ pub(super) fn rules(context: &Context<'_>, delegation: &Located<Delegation>, fau
     agents(context, delegation, faults);
     issuers(context, delegation, faults);
     scopes(delegation, faults);
+    details(delegation, faults);
     tenants(context, delegation, faults);
     let Located { entry, place } = delegation;
     if let (Some(max_ttl), Some(limits)) = (entry.max_ttl, context.config.map(|config| &config.limits))
@@ -111,6 +112,19 @@ fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault
                 faults.push(place.error(&path, message).with_help("list in from the scopes that entitle to it"));
             }
             DelegatedScope::Derived(_) | DelegatedScope::Plain(_) => {}
+        }
+    }
+}
+
+fn details(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    for (index, detail) in entry.details.iter().enumerate() {
+        if entry.details.iter().take(index).any(|earlier| earlier == detail) {
+            let message = format!(
+                "a detail of type {:?} of delegation {} is listed twice",
+                detail.detail_type.as_str(),
+                name(entry)
+            );
+            faults.push(place.error(&format!("details[{index}]"), message));
         }
     }
 }
