@@ -17,6 +17,10 @@ pub enum ErrorKind {
     Scope,
     /// The authorization details are malformed, or exceed what is allowed.
     Details,
+    /// A person must approve the token first.
+    Interaction,
+    /// The person who decides has denied the token.
+    Denied,
     /// The agent may not use this grant.
     Grant,
     /// The server does not support the grant.
@@ -46,6 +50,8 @@ impl ErrorKind {
             Self::Target => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
             Self::Details => ErrorCode::InvalidAuthorizationDetails,
+            Self::Interaction => ErrorCode::InteractionRequired,
+            Self::Denied => ErrorCode::AccessDenied,
             Self::Grant => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
             Self::Client => ErrorCode::InvalidClient,

@@ -358,6 +358,9 @@ async fn maintain(
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
+        if let Err(error) = administration.expire_approvals().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to close expired approvals");
+        }
         shorten_audit(&administration).await;
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");

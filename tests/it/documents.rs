@@ -18,12 +18,14 @@ use sts_server::telemetry::METRICS;
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
 /// The kinds of error, to look up by name.
-const KINDS: [ErrorKind; 14] = [
+const KINDS: [ErrorKind; 16] = [
     ErrorKind::Request,
     ErrorKind::Token,
     ErrorKind::Target,
     ErrorKind::Scope,
     ErrorKind::Details,
+    ErrorKind::Interaction,
+    ErrorKind::Denied,
     ErrorKind::Grant,
     ErrorKind::UnsupportedGrant,
     ErrorKind::Client,
@@ -154,7 +156,7 @@ fn full_event() -> Value {
         "requested_details": [{"type": "t"}], "authorization_details": [{"type": "t"}], "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
     });
     let more = json!({
-        "delegation": "a->t", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
+        "delegation": "a->t", "approval": "p", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
         "reason": "r", "detail": "d", "claimed_iss": "i", "claimed_aud": "u", "claimed_alg": "a", "claimed_kid": "k", "claimed_typ": "t", "row": "w:1", "evidence": "e", "count": 5, "cut": ["sub"],
     });
     event.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());

@@ -3,6 +3,7 @@
 mod actor;
 mod admin;
 mod answers;
+mod approval;
 mod architecture;
 mod chain;
 mod cli;

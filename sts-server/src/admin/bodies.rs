@@ -5,8 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sts_jose::Algorithm;
 
-use super::{Denied, ExplainRequest, Named, RotateRequest};
-use crate::document::{FieldFault, Key, Schema, Shape, read_object};
+use super::{ApprovalDecision, Denied, ExplainRequest, Named, RotateRequest};
+use crate::approval::ApprovalAct;
+use crate::document::{FieldFault, Key, Schema, Shape, read_object, reads};
 
 static REVOCATION: Schema = Schema {
     label: "a revocation",
@@ -25,6 +26,11 @@ static REVOCATION: Schema = Schema {
 static ROTATION: Schema = Schema {
     label: "a rotation",
     keys: &[optional("algorithm", Shape::Text(algorithm)), optional("now", Shape::Boolean)],
+};
+
+static APPROVAL_DECISION: Schema = Schema {
+    label: "a decision",
+    keys: &[Key { name: "decision", required: true, shape: Shape::Text(reads::<ApprovalAct>) }],
 };
 
 static EXPLANATION: Schema = Schema {
@@ -93,6 +99,16 @@ impl RotateRequest {
     }
 }
 
+impl ApprovalDecision {
+    /// Reads a decision from a request body.
+    ///
+    /// # Errors
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
+        read(&APPROVAL_DECISION, body)
+    }
+}
+
 impl ExplainRequest {
     /// Reads a request to explain from a request body.
     ///
@@ -124,6 +140,7 @@ mod tests {
     fn the_keys_of_a_body_are_the_fields_of_what_it_is_read_as() {
         assert_eq!(keys(&REVOCATION), fields::<Named>());
         assert_eq!(keys(&ROTATION), fields::<RotateRequest>());
+        assert_eq!(keys(&APPROVAL_DECISION), fields::<ApprovalDecision>());
         assert_eq!(keys(&EXPLANATION), fields::<ExplainRequest>());
     }
 }

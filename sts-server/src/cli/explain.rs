@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use sts_protocol::AuthorizationDetail;
+
 use super::CliError;
 use super::arguments::{ExplainArguments, Options};
 use super::output::{Output, Style, configuration, text_or_file};
@@ -29,7 +31,7 @@ pub(super) async fn run(
     }
     Ok(match explanation.outcome {
         Explained::Allowed { .. } | Explained::Authenticated { .. } => ExitCode::SUCCESS,
-        Explained::Refused { .. } => ExitCode::FAILURE,
+        Explained::ApprovalRequired { .. } | Explained::Refused { .. } => ExitCode::FAILURE,
     })
 }
 
@@ -121,16 +123,43 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
             ] {
                 out.line(&format!("   {name:<8} {value}"))?;
             }
-            for detail in authorization_details {
-                out.line(&format!("   {:<8} {}", "detail", serde_json::to_string(detail)?))?;
+            show_details(authorization_details, out)
+        }
+        Explained::ApprovalRequired {
+            delegation,
+            by,
+            approval,
+            sub,
+            target,
+            scope,
+            authorization_details,
+            tenant_id,
+        } => {
+            out.line(&out.styled(Style::Bad, &format!("approval required by {delegation}: the {by} decides")))?;
+            let waits = approval.as_ref().map_or_else(|| "none yet".to_owned(), Clone::clone);
+            for (name, value) in [
+                ("approval", waits.as_str()),
+                ("sub", sub),
+                ("target", target),
+                ("scope", scope),
+                ("tenant", tenant_id.as_deref().unwrap_or("none")),
+            ] {
+                out.line(&format!("   {name:<8} {value}"))?;
             }
-            Ok(())
+            show_details(authorization_details, out)
         }
         Explained::Refused { error, reason, detail } => {
             out.line(&out.styled(Style::Bad, &format!("refused: {error} ({reason})")))?;
             out.line(&format!("   {detail}"))
         }
     }
+}
+
+fn show_details(details: &[AuthorizationDetail], out: &mut Output) -> Result<(), CliError> {
+    for detail in details {
+        out.line(&format!("   {:<8} {}", "detail", serde_json::to_string(detail)?))?;
+    }
+    Ok(())
 }
 
 /// Prints the table of a token: its claims and their expected values.

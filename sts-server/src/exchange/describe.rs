@@ -55,6 +55,7 @@ pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &s
     event.tenant_ids = ruling.tenants.clone().unwrap_or_default();
     event.cnf.clone_from(&ruling.cnf);
     event.delegation = Some(ruling.delegation.id.clone());
+    event.approval.clone_from(&ruling.approval);
 }
 
 /// Adds the token after step 7.

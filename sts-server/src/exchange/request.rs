@@ -179,6 +179,7 @@ impl<'a> TokenRequest<'a> {
             chain,
             scope: self.scope.as_ref(),
             details: &self.details,
+            approvals: &view.snapshot.approvals,
             tenant_header: self.tenant_header.as_ref(),
             max_ttl: view.sts.limits.max_ttl,
             now: view.now,

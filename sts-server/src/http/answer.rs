@@ -10,10 +10,10 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use sts_protocol::{ErrorCode, ErrorResponse, parameter};
+use sts_protocol::{ErrorCode, ErrorResponse, InteractionResponse, parameter};
 
 use crate::error_kind::ErrorKind;
-use crate::exchange::Refusal;
+use crate::exchange::{AwaitedApproval, Refusal};
 
 /// The challenge for a client that used the `Authorization` header (RFC 6749 §5.2).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"sts\", charset=\"UTF-8\"");
@@ -28,6 +28,8 @@ fn description(kind: ErrorKind) -> &'static str {
         ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
         ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
         ErrorKind::Details => "The authorization details are malformed, or beyond what is allowed.",
+        ErrorKind::Interaction => "A person must approve the request first.",
+        ErrorKind::Denied => "The request was denied.",
         ErrorKind::Grant => "The client may not do this.",
         ErrorKind::UnsupportedGrant => "The grant type is not supported.",
         ErrorKind::Client => "Client authentication failed.",
@@ -53,6 +55,8 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Target
         | ErrorKind::Scope
         | ErrorKind::Details
+        | ErrorKind::Interaction
+        | ErrorKind::Denied
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Proof
@@ -85,6 +89,9 @@ pub(super) fn empty() -> Response {
 /// Returns the response to a request that was refused or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
     let kind = refusal.kind();
+    if let Refusal::ApprovalRequired(awaited) = refusal {
+        return interaction(awaited);
+    }
     let mut response = match refusal.told() {
         Some(told) => error(status(kind), kind.code(), &completed(kind, &told)),
         None => error(status(kind), kind.code(), description(kind)),
@@ -96,6 +103,14 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
         Some(wait) => later(response, wait),
         None => response,
     }
+}
+
+/// Returns the response to a request that a person must approve first.
+fn interaction(awaited: &AwaitedApproval) -> Response {
+    let kind = ErrorKind::Interaction;
+    let error = ErrorResponse { error: kind.code(), error_description: description(kind).to_owned() };
+    let AwaitedApproval { id, uri, .. } = awaited.clone();
+    with_body(status(kind), &InteractionResponse { error, interaction_uri: uri, approval_id: id })
 }
 
 /// Returns the response to a request without a host, or with several (RFC 9112 §3.2).
@@ -282,6 +297,8 @@ mod tests {
             ErrorKind::Target,
             ErrorKind::Scope,
             ErrorKind::Details,
+            ErrorKind::Interaction,
+            ErrorKind::Denied,
             ErrorKind::Grant,
             ErrorKind::UnsupportedGrant,
             ErrorKind::Client,

@@ -184,6 +184,8 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Target
         | ErrorKind::Scope
         | ErrorKind::Details
+        | ErrorKind::Interaction
+        | ErrorKind::Denied
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Client

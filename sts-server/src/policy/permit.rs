@@ -38,6 +38,8 @@ pub struct Ruling {
     pub tenants: Option<Vec<Tenant>>,
     /// The `cnf` claim: the keys that the token is bound to.
     pub cnf: Option<Confirmation>,
+    /// The approval that allows the token, if it needs one.
+    pub approval: Option<String>,
     /// The `exp` claim: a whole second, later than now.
     pub expires_at: Timestamp,
     /// The `txn` claim of the subject token; `None` at a first hop.

@@ -57,8 +57,12 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
     let cnf = bind(actor, target, ParentBinding::Bearer, question.proven)?;
-    let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
+    let scope =
+        without_approval(delegation, question, scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?)?;
     let authorization_details = details::grant(&HeldDetails::OfDelegation, &delegation.details, question.details)?;
+    if delegation.approval.as_ref().is_some_and(|rule| rule.covers(&scope, &authorization_details)) {
+        return Err(PolicyError::ApprovalWithoutUser(actor.id.clone()));
+    }
     let expires_at = whole_seconds(latest(question.now, target, delegation, question.max_ttl), question.now)?;
     Ok(Ruling {
         sub: actor.id.clone(),
@@ -74,11 +78,23 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
         tenant: None,
         tenants: Some(tenants),
         cnf,
+        approval: None,
         expires_at,
         txn: None,
         parent: None,
         authentication: Authentication::default(),
     })
+}
+
+/// Returns the scope without what needs an approval, if the request did not name its scope.
+fn without_approval(
+    delegation: &Delegation,
+    question: &ServiceAccountQuestion<'_>,
+    scope: Scope,
+) -> Result<Scope, PolicyError> {
+    let Some(rule) = delegation.approval.as_ref().filter(|_| question.scope.is_none()) else { return Ok(scope) };
+    let rest: Scope = scope.iter().filter(|token| !rule.scopes.contains(token)).cloned().collect();
+    if rest.is_empty() { Err(PolicyError::ScopeEmpty) } else { Ok(rest) }
 }
 
 fn delegation<'a>(question: &ServiceAccountQuestion<'a>) -> Result<&'a Arc<Delegation>, PolicyError> {

@@ -6,7 +6,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::Tenants;
+use super::{ApprovalRule, Tenants};
 use crate::ttl::Ttl;
 
 /// A delegation, as its registry entry describes it.
@@ -39,6 +39,9 @@ pub struct Delegation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub details: Vec<AuthorizationDetail>,
+    /// The approval that some of its tokens need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRule>,
     /// The longest lifetime of a token. If absent, the target's `token_ttl` alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -10,7 +10,7 @@ use sts_protocol::{DetailText, DetailValues, ScopeToken, Tenant};
 use url::Url;
 
 use super::tenants::ANY;
-use super::{AssertionAudience, ScopesFrom, Tenants};
+use super::{AssertionAudience, Decider, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape, reads};
 use crate::ttl::Ttl;
 
@@ -105,6 +105,7 @@ pub(super) static DELEGATION: Schema = Schema {
         optional("tenants", TENANTS),
         optional("roles", TEXTS),
         optional("details", Shape::Tables(&DETAIL)),
+        optional("approval", Shape::Table(&APPROVAL)),
         optional("max_ttl", TTL),
         optional("service_account", Shape::Boolean),
         optional("reentrant", Shape::Boolean),
@@ -126,6 +127,17 @@ pub(super) static DETAIL: Schema = Schema {
         optional("datatypes", DETAIL_TEXTS),
         optional("identifier", Shape::Text(reads::<DetailText>)),
         optional("limits", Shape::Object),
+    ],
+};
+
+pub(super) static APPROVAL: Schema = Schema {
+    label: "approval of [[delegations]]",
+    keys: &[
+        optional("scopes", Shape::Texts(reads::<ScopeToken>)),
+        optional("actions", Shape::Texts(reads::<DetailText>)),
+        required("by", Shape::Text(reads::<Decider>)),
+        optional("remember", TTL),
+        optional("wait", TTL),
     ],
 };
 
@@ -174,7 +186,7 @@ mod tests {
     use sts_protocol::AuthorizationDetail;
 
     use super::*;
-    use crate::registry::{Agent, AgentAuth, Delegation, DerivedScope, Issuer, Workload};
+    use crate::registry::{Agent, AgentAuth, ApprovalRule, Delegation, DerivedScope, Issuer, Workload};
 
     /// Returns the names of a type's fields, which serde lists in its error for an unknown field.
     fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
@@ -206,5 +218,6 @@ mod tests {
         assert_eq!(keys(&DELEGATION), fields::<Delegation>());
         assert_eq!(keys(&DERIVED_SCOPE), fields::<DerivedScope>());
         assert_eq!(keys(&DETAIL), fields::<AuthorizationDetail>());
+        assert_eq!(keys(&APPROVAL), fields::<ApprovalRule>());
     }
 }

@@ -116,6 +116,7 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             prop_assert_eq!(claims["scope"].as_str(), Some(scope.as_str()));
             Ok("allowed")
         }
+        Explained::ApprovalRequired { .. } => Err(TestCaseError::fail("no delegation demands an approval")),
         Explained::Authenticated { .. } => Err(TestCaseError::fail("more was asked than who asks")),
     }
 }

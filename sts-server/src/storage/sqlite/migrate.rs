@@ -18,7 +18,9 @@ pub(super) async fn migrate(writer: &SqlitePool, codes: &RowCodes) -> Result<(),
     let had_codes = has_codes(&mut transaction).await?;
     // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *transaction, false).await?;
-    if !had_codes {
+    if had_codes {
+        recode::begin_approvals(&mut transaction, codes).await?;
+    } else {
         recode::recode(&mut transaction, None, codes).await?;
     }
     transaction.commit().await?;
