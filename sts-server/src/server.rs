@@ -419,6 +419,9 @@ async fn maintain(
         if let Err(error) = administration.summarize_audit().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to summarize the audit log for searches");
         }
+        if let Err(error) = administration.expire_approvals().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to close expired approvals");
+        }
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }

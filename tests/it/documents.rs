@@ -18,11 +18,14 @@ use sts_server::telemetry::METRICS;
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
 /// The kinds of error, to look up by name.
-const KINDS: [ErrorKind; 13] = [
+const KINDS: [ErrorKind; 16] = [
     ErrorKind::Request,
     ErrorKind::Token,
     ErrorKind::Target,
     ErrorKind::Scope,
+    ErrorKind::Details,
+    ErrorKind::Interaction,
+    ErrorKind::Denied,
     ErrorKind::Grant,
     ErrorKind::UnsupportedGrant,
     ErrorKind::Client,
@@ -151,8 +154,9 @@ fn full_event() -> Value {
         r#"{
         "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "run_by": "u@h", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
-        "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
-        "delegation": "a->t", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
+        "audience": "u", "requested_scope": "x", "scope": "x",
+        "requested_details": [{"type": "t"}], "authorization_details": [{"type": "t"}], "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
+        "delegation": "a->t", "approval": "p", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
         "reason": "r", "detail": "d", "claimed_iss": "i", "claimed_aud": "u", "claimed_alg": "a", "claimed_kid": "k", "claimed_typ": "t", "row": "w:1", "evidence": "e", "count": 5, "cut": ["sub"]
         }"#,
     )

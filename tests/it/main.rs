@@ -3,6 +3,7 @@
 mod actor;
 mod admin;
 mod answers;
+mod approval;
 mod architecture;
 mod chain;
 mod cli;
@@ -13,6 +14,7 @@ mod connections;
 mod cost;
 mod dedup;
 mod deploy;
+mod details;
 mod documents;
 mod dpop;
 mod drain;

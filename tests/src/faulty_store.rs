@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
-    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
-    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
+    AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
+    RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference,
+    TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -174,6 +175,31 @@ impl Store for FaultyStore {
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
         self.unless(&[])?.lift(kind, issuer, value, audit).await
+    }
+
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+        self.unless(&[])?.approvals().await
+    }
+
+    async fn request_approval(
+        &self,
+        known: Version,
+        approval: &ApprovalRow,
+        quota: ApprovalQuota,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError> {
+        self.moves().await;
+        self.unless(&[StoreFault::Record])?.request_approval(known, approval, quota, audit).await
+    }
+
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        self.moves().await;
+        self.unless(&[])?.change_approval(before, after, audit).await
     }
 
     async fn record(

@@ -1,13 +1,15 @@
 //! The operations of operators, each implemented once for the commands and the admin API.
 //!
 //! What lives here: the operations on the registry file (`registry`), its entries (`entries`), the
-//! signing keys (`keys`), the revocations (`revocations`) and the audit log (`audit`). Also here
+//! signing keys (`keys`), the revocations (`revocations`), the approvals (`approvals`) and the audit
+//! log (`audit`). Also here
 //! are the explanation of the rules (`explain`) and the authentication of operators (`access`).
 //! What must never: flags, requests and responses, which belong to `cli` and `http`. Another
 //! operation is a method of [`Administration`]; if it changes data, it commits its audit event with
 //! the change.
 
 mod access;
+mod approvals;
 mod audit;
 mod bodies;
 mod denied;
@@ -29,6 +31,7 @@ use thiserror::Error;
 
 pub use crate::document::FieldFault;
 pub use access::{Access, NewToken, Operator};
+pub use approvals::{ApprovalDecision, SeenApproval};
 pub use audit::{AuditOutcome, AuditQuery, AuditTime};
 pub use denied::Denied;
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};

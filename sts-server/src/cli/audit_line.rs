@@ -42,6 +42,11 @@ pub(super) fn word(kind: EventKind) -> &'static str {
         EventKind::KeysChanged => "keys changed",
         EventKind::RefusalsSuppressed => "refusals suppressed",
         EventKind::AuditAcknowledged => "fault acknowledged",
+        EventKind::ApprovalRequested => "approval requested",
+        EventKind::ApprovalGranted => "approval granted",
+        EventKind::ApprovalDenied => "approval denied",
+        EventKind::ApprovalWithdrawn => "approval withdrawn",
+        EventKind::ApprovalExpired => "approval expired",
     }
 }
 

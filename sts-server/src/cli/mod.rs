@@ -7,6 +7,7 @@
 mod admin;
 mod agent;
 mod apply;
+mod approvals;
 mod arguments;
 mod audit;
 mod audit_arguments;
@@ -58,6 +59,7 @@ async fn run_command(cli: &Cli, surroundings: Surroundings, out: &mut Output) ->
         Command::Apply(arguments) => apply::run(&cli.options, arguments, surroundings, out).await,
         Command::Registry(command) => registry::run(&cli.options, command, surroundings, out).await,
         Command::Explain(arguments) => explain::run(&cli.options, arguments, surroundings, out).await,
+        Command::Approvals(command) => approvals::run(&cli.options, command, surroundings, out).await,
         Command::Keys(command) => keys::run(&cli.options, command, surroundings, out).await,
         Command::Audit(command) => audit::run(&cli.options, command, surroundings, out).await,
         Command::Revoke(arguments) => revoke::run(&cli.options, arguments, surroundings, out).await,

@@ -6,7 +6,7 @@ use sts_jose::error_chain;
 use sts_protocol::FormError;
 use thiserror::Error;
 
-use super::RequestError;
+use super::{AwaitedApproval, RequestError};
 use crate::client_auth::{AuthenticationError, ClientError, ProofFailure, WorkloadError};
 use crate::error_kind::ErrorKind;
 use crate::mint::MintError;
@@ -51,6 +51,9 @@ pub enum Refusal {
     /// Steps 5 and 6: a rule refuses.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Step 6: a person must approve the token first.
+    #[error("the {} must approve the token: {}", .0.by.as_str(), .0.id)]
+    ApprovalRequired(AwaitedApproval),
     /// Step 7: no token was made.
     #[error("no token was made")]
     Mint(#[from] MintError),
@@ -112,6 +115,7 @@ impl Refusal {
             Self::ActorToken(error) => error.kind(),
             Self::ActorTokenMismatch | Self::WouldBeRevoked(_) | Self::RevokedMeanwhile(_) => ErrorKind::Token,
             Self::Policy(error) => error.kind(),
+            Self::ApprovalRequired(_) => ErrorKind::Interaction,
             Self::Mint(error) => error.kind(),
             Self::Replayed(SingleUseKind::ClientAssertion) => ErrorKind::Client,
             Self::Replayed(SingleUseKind::DpopProof) => ErrorKind::Proof,
@@ -134,6 +138,7 @@ impl Refusal {
             Self::ActorToken(error) => error.reason(),
             Self::ActorTokenMismatch => "actor_token_mismatch",
             Self::Policy(error) => error.reason(),
+            Self::ApprovalRequired(_) => "approval_required",
             Self::Mint(error) => error.reason(),
             Self::Replayed(kind) => kind.replayed().0,
             Self::WouldBeRevoked(kind) | Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
@@ -182,6 +187,9 @@ impl Refusal {
                 | ErrorKind::Token
                 | ErrorKind::Target
                 | ErrorKind::Scope
+                | ErrorKind::Details
+                | ErrorKind::Interaction
+                | ErrorKind::Denied
                 | ErrorKind::Grant
                 | ErrorKind::UnsupportedGrant
                 | ErrorKind::Client

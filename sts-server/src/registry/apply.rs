@@ -69,9 +69,10 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange,
-        EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored,
-        StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+        ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
+        CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
+        RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version,
+        Versions,
     };
 
     /// A store whose rows a rival changes before each of the first `rivals` writes.
@@ -126,9 +127,35 @@ mod tests {
             Ok(Changed::Applied(state.version))
         }
 
+<<<<<<< HEAD
         async fn check_schema(&self) -> Result<(), StorageError> {
             panic!("not called")
         }
+=======
+        async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+            panic!("not called")
+        }
+
+        async fn request_approval(
+            &self,
+            _: Version,
+            _: &ApprovalRow,
+            _: ApprovalQuota,
+            _: &[AuditRow],
+        ) -> Result<ApprovalRequested, StorageError> {
+            panic!("not called")
+        }
+
+        async fn change_approval(
+            &self,
+            _: &ApprovalRow,
+            _: &ApprovalRow,
+            _: &[AuditRow],
+        ) -> Result<bool, StorageError> {
+            panic!("not called")
+        }
+
+>>>>>>> approve
         async fn migrate(&self) -> Result<(), StorageError> {
             panic!("not called")
         }

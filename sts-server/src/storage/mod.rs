@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
+mod approval_rows;
 mod audit_members;
 mod audit_rows;
 mod audit_search;
@@ -26,6 +27,7 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
+pub use approval_rows::{ApprovalQuota, ApprovalRequested, ApprovalRow, ApprovalState};
 pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
     AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
@@ -209,6 +211,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// value) is replaced if the new `at` or `expires_at` is later. The later value of each is
     /// kept.
     ///
+    /// Open approvals that a revocation of a user, an agent or a tenant covers are ended.
+    ///
     /// Excludes [`Store::record`]. After this call returns, no caller that heeds [`Fresh::changed`]
     /// can record a token that the revocation covers. Returns the raised version and the number of
     /// added or replaced rows.
@@ -224,6 +228,32 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         kind: RevocationKind,
         issuer: Option<&str>,
         value: &str,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError>;
+
+    /// Returns all approvals and their version, read in one snapshot.
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError>;
+
+    /// Adds a pending approval, unless the revocations are no longer `known`, an equal approval
+    /// stands or was denied, or the quota of its user is used up.
+    async fn request_approval(
+        &self,
+        known: Version,
+        approval: &ApprovalRow,
+        quota: ApprovalQuota,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError>;
+
+    /// Replaces an approval that is still stored as `before`; returns false if it is not. Only its
+    /// state, expiry and content may differ.
+    ///
+    /// Excludes [`Store::record`]. A change of a granted approval raises the revocations too. After
+    /// this call returns, no caller that heeds [`Fresh::changed`] can record a decision made under
+    /// it.
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
         audit: &[AuditRow],
     ) -> Result<bool, StorageError>;
 
@@ -288,7 +318,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// over those without their values. Returns the number of summarized segments, a few at once.
     async fn summarize_audit(&self) -> Result<u64, StorageError>;
 
-    /// Deletes expired tokens, one-time values and revocations, by the database's time. Returns the
+    /// Deletes expired tokens, one-time values and revocations, and closed approvals a day later, by the database's time. Returns the
     /// number of deleted rows.
     async fn purge(&self) -> Result<u64, StorageError>;
 

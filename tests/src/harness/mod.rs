@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sts_jose::{Clock as _, Entropy as _, KeySet, ManualClock, SystemEntropy, UnverifiedToken};
 use sts_protocol::parameter::{GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE};
-use sts_server::admin::By;
+use sts_server::admin::{Administration, By};
 use sts_server::config::Config;
 use sts_server::registry::RegistryFile;
 use sts_server::server::{Foundation, Server};
@@ -305,6 +305,15 @@ impl Harness {
         administration.apply(&RegistryFile::read(&path), &By::default()).await.expect("a registry without faults");
         foundation.store.close().await;
         self.refresh().await;
+    }
+
+    /// What operators do, beside the server.
+    ///
+    /// # Panics
+    /// When there is no database.
+    pub async fn administration(&self) -> Administration {
+        let foundation = Foundation::lay(&self.config, surroundings(&self.clock)).await.expect("a database");
+        foundation.administration(&self.config)
     }
 
     /// Lets the server see what changed in the database.

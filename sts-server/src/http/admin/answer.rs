@@ -163,9 +163,11 @@ fn denied_status(denied: &Denied) -> StatusCode {
         Denied::Authorization | Denied::Parameters(_) => StatusCode::BAD_REQUEST,
         Denied::NotFound => StatusCode::NOT_FOUND,
         Denied::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Denied::Conflict(_) | Denied::FileMade(_) | Denied::TooEarly(..) | Denied::TooManyKeys(_) => {
-            StatusCode::CONFLICT
-        }
+        Denied::Conflict(_)
+        | Denied::FileMade(_)
+        | Denied::TooEarly(..)
+        | Denied::TooManyKeys(_)
+        | Denied::Undecidable(_) => StatusCode::CONFLICT,
         Denied::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Denied::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Denied::IssuerKeys(_)
@@ -222,6 +224,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
         Denied::FileMade(_) => "This entry is managed by the registry file; the API can only disable or enable it.",
         Denied::TooEarly(..) => "The next key was published too recently for every verifier to know it.",
         Denied::TooManyKeys(_) => "Too many signing keys are published. Retry after a retired key has expired.",
+        Denied::Undecidable(_) => "The decision is not possible: the approval is closed, or its user decides.",
         Denied::Contended => "Another change happened at the same time. Retry.",
         Denied::Keys(_) => "The signing keys could not be changed; the log says why.",
         Denied::Storage(_) | Denied::Snapshot(_) => {

@@ -7,6 +7,7 @@
 //! and the router are built from the same list. Another kind of entry is a row of `entries`.
 
 mod answer;
+mod approvals;
 mod audit;
 mod call;
 mod entries;
@@ -64,6 +65,8 @@ fn routes() -> OpenApiRouter<AdminApi> {
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))
         .routes(routes!(revocations::list, revocations::revoke, revocations::lift))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show, approvals::decide))
         .routes(routes!(audit::list))
         .routes(routes!(explain::explain))
 }

@@ -68,11 +68,13 @@ async fn run(turn: &mut PgConnection, connection: &mut PgConnection, codes: &Row
     // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *connection, false).await?;
     retire_indexes(connection).await?;
-    if !had_codes {
-        let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin().await?;
+    if had_codes {
+        recode::begin_approvals(&mut transaction, codes).await?;
+    } else {
         recode::recode(&mut transaction, None, codes).await?;
-        transaction.commit().await?;
     }
+    transaction.commit().await?;
     Ok(())
 }
 

@@ -9,8 +9,9 @@
 //! | the row `registry` of `counters` | | `change_entries`, `reseal`, `accept` |
 //! | `transaction::KEYS`, advisory | | `change_keys`, `reseal`, `accept` |
 //! | the row `keys` of `counters` | | `change_keys`, `reseal`, `accept` |
-//! | `transaction::WRITERS`, advisory | adding tokens or audit rows, `purge` | all of the above, to raise a counter; `revoke`, `lift` |
-//! | the row `revocations` of `counters` | | `revoke`, `lift`, `purge`, `reseal`, `accept` |
+//! | `transaction::WRITERS`, advisory | adding tokens, audit rows or pending approvals, `purge` | all of the above, to raise a counter; `revoke`, `lift`, `change_approval` |
+//! | the row `revocations` of `counters` | | `revoke`, `lift`, `change_approval`, `purge`, `reseal`, `accept` |
+//! | the row `approvals` of `counters` | | `request_approval`, `change_approval`, `revoke`, `purge`, `reseal`, `accept` |
 //!
 //! Readers of audit rows take none of these locks. They wait until the transactions that hold the
 //! lock of the writers at that moment have ended.
@@ -37,12 +38,14 @@ use self::hosts::Hosts;
 use self::pool::Pool;
 use self::writer::Writer;
 use super::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
-    EntryRow, Fresh, KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
-    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
+    AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, Location, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
+mod approval;
 mod audit;
 mod audit_search;
 mod counter;
@@ -255,6 +258,29 @@ impl Store for PostgresStore {
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
         self.ending_waits(revocation::lift(&self.pools.watch, &self.codes, (kind, issuer, value), audit)).await
+    }
+
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+        within(approval::approvals(&self.reads, &self.codes)).await
+    }
+
+    async fn request_approval(
+        &self,
+        known: Version,
+        approval: &ApprovalRow,
+        quota: ApprovalQuota,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError> {
+        self.ending_waits(approval::request(&self.pools.pool, &self.codes, known, approval, quota, audit)).await
+    }
+
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        self.ending_waits(approval::change(&self.pools.watch, &self.codes, before, after, audit)).await
     }
 
     async fn record(

@@ -22,7 +22,9 @@ pub(super) async fn migrate(writer: &SqlitePool, codes: &RowCodes) -> Result<(),
     }
     // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *transaction, false).await?;
-    if !had_codes {
+    if had_codes {
+        recode::begin_approvals(&mut transaction, codes).await?;
+    } else {
         recode::recode(&mut transaction, None, codes).await?;
     }
     transaction.commit().await?;

@@ -14,11 +14,13 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
-    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
-    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
+    AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
+    RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference,
+    TokenRow, Version, Versions,
 };
 
+mod approval;
 mod audit;
 mod audit_search;
 mod counter;
@@ -184,6 +186,29 @@ impl Store for SqliteStore {
         audit: &[AuditRow],
     ) -> Result<bool, StorageError> {
         Ok(revocation::lift(&self.writer, &self.codes, (kind, issuer, value), audit).await?)
+    }
+
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+        Ok(approval::approvals(&self.reads, &self.codes).await?)
+    }
+
+    async fn request_approval(
+        &self,
+        known: Version,
+        approval: &ApprovalRow,
+        quota: ApprovalQuota,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError> {
+        Ok(approval::request(&self.writer, &self.codes, known, approval, quota, audit).await?)
+    }
+
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        Ok(approval::change(&self.writer, &self.codes, before, after, audit).await?)
     }
 
     async fn record(
