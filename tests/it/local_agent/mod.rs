@@ -2,6 +2,7 @@
 
 mod callers;
 mod calls;
+mod packages;
 mod process;
 
 use base64::Engine as _;

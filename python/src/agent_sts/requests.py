@@ -1,0 +1,54 @@
+"""Outbound calls by requests: `session.auth = agent_sts.requests.OnBehalf()`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from ._context import Headers, current
+
+
+class OnBehalf(AuthBase):
+    """Makes every call of a session on behalf of the caller of the request. One session serves all requests."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        context = current()
+        method, url = request.method or "GET", request.url or ""
+        before = _pairs(request.headers)
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        body = b"" if body is None else body
+        kept = body if isinstance(body, bytes) else None
+        _set(request, context.headers(method, url, before, kept))
+
+        def again(response: requests.Response, **arguments: Any) -> requests.Response:
+            if response.status_code != 401 or not context.refused(url, _pairs(request.headers), 401, _pairs(response.headers)):
+                return response
+            if kept is None:
+                return response
+            _ = response.content
+            response.close()
+            repeated: requests.PreparedRequest = request.copy()  # type: ignore[no-untyped-call]
+            repeated.hooks = {"response": []}
+            _set(repeated, context.headers(method, url, before, kept))
+            connection: Any = getattr(response, "connection")
+            answer: requests.Response = connection.send(repeated, **arguments)
+            answer.history.append(response)
+            answer.request = repeated
+            return answer
+
+        hooks: Any = request.hooks
+        hooks["response"].append(again)
+        return request
+
+
+def _pairs(headers: Any) -> Headers:
+    text = lambda value: value.decode("latin-1") if isinstance(value, bytes) else value  # noqa: E731
+    return [(text(name), text(value)) for name, value in headers.items()]
+
+
+def _set(request: requests.PreparedRequest, headers: Headers) -> None:
+    request.headers.clear()
+    for name, value in headers:
+        request.headers[name] = f"{request.headers[name]}, {value}" if name in request.headers else value
