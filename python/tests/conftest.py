@@ -42,11 +42,12 @@ async def request(app, token=None, path="/", **named):
 
 
 class Served:
-    """An application on a real port."""
+    """An application on a real port: that of a URL, or a free one."""
 
-    def __init__(self, app, url):
+    def __init__(self, app, url="http://127.0.0.1:0/"):
         port = int(url.rstrip("/").rpartition(":")[2])
         self._listener = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve([self._listener])), daemon=True)
 

@@ -14,6 +14,8 @@ class OnBehalf(AuthBase):
     """Makes every call of a session on behalf of the caller of the request. One session serves all requests."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # requests types neither `copy` nor `register_hook`.
+        untyped: Any = request
         context = current()
         method, url = request.method or "GET", request.url or ""
         before = _pairs(request.headers)
@@ -29,7 +31,7 @@ class OnBehalf(AuthBase):
                 return response
             _ = response.content
             response.close()
-            repeated: requests.PreparedRequest = request.copy()  # type: ignore[no-untyped-call]
+            repeated: requests.PreparedRequest = untyped.copy()
             repeated.hooks = {"response": []}
             _set(repeated, context.headers(method, url, before, kept))
             connection: Any = getattr(response, "connection")
@@ -38,14 +40,16 @@ class OnBehalf(AuthBase):
             answer.request = repeated
             return answer
 
-        hooks: Any = request.hooks
-        hooks["response"].append(again)
+        untyped.register_hook("response", again)
         return request
 
 
 def _pairs(headers: Any) -> Headers:
-    text = lambda value: value.decode("latin-1") if isinstance(value, bytes) else value  # noqa: E731
-    return [(text(name), text(value)) for name, value in headers.items()]
+    return [(_text(name), _text(value)) for name, value in headers.items()]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _set(request: requests.PreparedRequest, headers: Headers) -> None:

@@ -50,7 +50,8 @@ impl World {
     }
 
     async fn run(&self, mut command: Command) {
-        command.env("AGENT_STS_WORLD", self.folder.path("world.json")).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("AGENT_STS_WORLD", self.folder.path("world.json"));
+        command.env("AGENT_STS_CONTRACT", source("sts-agent/contract.json")).stdin(Stdio::null()).kill_on_drop(true);
         // Another machine's proxy settings are not for a server on loopback.
         command.env("NO_PROXY", "*").env("no_proxy", "*");
         let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs");
@@ -97,7 +98,7 @@ async fn typescript_passes(world: &World) {
     };
     let compiler = directory.join("node_modules/.bin/tsc");
     world.run(command(compiler.to_str().expect("UTF-8"), &["--preserveSymlinks", "--project", "."])).await;
-    world.run(command("node", &["--test", "--test-reporter=spec", "dist/test/real.test.js"])).await;
+    world.run(command("node", &["--test", "--test-reporter=spec", "dist/test/contract.test.js", "dist/test/real.test.js"])).await;
 }
 
 #[tokio::test]
