@@ -24,6 +24,7 @@ mod interop;
 mod issuers;
 mod key_life;
 mod limits;
+mod local_agent;
 mod metrics;
 mod pages;
 mod parity;

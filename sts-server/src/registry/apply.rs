@@ -127,11 +127,10 @@ mod tests {
             Ok(Changed::Applied(state.version))
         }
 
-<<<<<<< HEAD
         async fn check_schema(&self) -> Result<(), StorageError> {
             panic!("not called")
         }
-=======
+
         async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
             panic!("not called")
         }
@@ -155,7 +154,6 @@ mod tests {
             panic!("not called")
         }
 
->>>>>>> approve
         async fn migrate(&self) -> Result<(), StorageError> {
             panic!("not called")
         }

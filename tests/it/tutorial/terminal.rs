@@ -99,8 +99,8 @@ impl Reader {
             while let Some(line) = lines.next_line().await.expect("text") {
                 printed.push_str(&line);
                 printed.push('\n');
-                if line.starts_with("listening on ") || line.starts_with("Serving on ") || line.contains(" admin=127.")
-                {
+                let starts = ["listening on ", "Serving on "].iter().any(|start| line.starts_with(start));
+                if starts || line.contains(" admin=127.") || line.contains(" serving place=") {
                     return;
                 }
             }
