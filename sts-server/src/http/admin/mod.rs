@@ -9,6 +9,7 @@
 mod answer;
 mod audit;
 mod call;
+pub(super) mod console;
 mod entries;
 mod explain;
 mod keys;
