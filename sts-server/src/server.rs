@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use sts_jose::{Clock, Entropy};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -127,6 +128,7 @@ pub struct Server {
     admin: SocketAddr,
     sts: Arc<Sts>,
     store: Arc<dyn Store>,
+    access: Arc<Access>,
     app: App,
     administration: Administration,
     traces: Traces,
@@ -238,11 +240,14 @@ impl Server {
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
         let app = App::new(Arc::clone(&sts), config).tracing(traces.clone());
+        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
+        access.refresh().await;
         let mut server = Self {
             public: address(&public, "listen.public", config.listen.public)?,
             admin: address(&admin, "listen.admin", config.listen.admin)?,
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
+            access: Arc::clone(&access),
             app: app.clone(),
             administration: administration.clone(),
             traces,
@@ -257,8 +262,6 @@ impl Server {
             write_timeout: config.limits.write_timeout.as_duration(),
             drain_timeout: config.listen.drain_timeout.as_duration(),
         };
-        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
-        access.refresh().await;
         let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
         let agents = Endpoints::Agents(Agents::new(app.clone()));
         let agents = Listener::new(&app, agents, tls.clone(), limits);
@@ -287,6 +290,12 @@ impl Server {
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Returns a link to the console that signs in once with this credential. It replaces an earlier
+    /// link.
+    pub fn sign_in_link(&self, bearer: SecretString, entropy: &dyn Entropy) -> String {
+        format!("http://{}{}", self.admin, http::sign_in_path(&self.access.offer(bearer, entropy)))
     }
 
     /// Returns the service.

@@ -11,6 +11,7 @@ mod client;
 mod client_auth;
 mod configuration;
 mod connections;
+mod console;
 mod cost;
 mod dedup;
 mod deploy;

@@ -19,8 +19,10 @@ mod explain;
 mod keys;
 mod known_names;
 
+mod reach;
 mod registry;
 mod revocations;
+mod session;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,7 +41,9 @@ pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
+pub use reach::Reached;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
+pub use session::Session;
 
 use crate::config::Config;
 use crate::environment;
@@ -136,6 +140,12 @@ impl Administration {
             event.detail = Some(format!("{}: {detail}", cut(asked)));
         });
         self.store.append_audit(&[row]).await
+    }
+
+    /// Returns the host of `admin.url`.
+    #[must_use]
+    pub fn admin_host(&self) -> Option<&str> {
+        self.config.admin.url.as_ref()?.host_str()
     }
 
     /// Returns our issuer identifier.

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use sts_protocol::Scope;
 
 use super::CliError;
-use super::audit_line::word;
 use super::output::{Output, Style, counted, to_the_second};
 use crate::record::Event;
 
@@ -39,7 +38,7 @@ pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> 
         for event in events {
             let style = if event.reason.is_some() { Style::Bad } else { Style::Good };
             let at = format!("  {}  ", event.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"));
-            let (kind, decision) = (format!("{:<7}", word(event.event)), format!("  {}", decision(event)));
+            let (kind, decision) = (format!("{:<7}", event.event.word()), format!("  {}", decision(event)));
             out.line(&out.joined(&[(Style::Plain, &at), (style, &kind), (Style::Plain, &decision)]))?;
             for line in [chain(event), tokens(event), event.detail.as_deref().map(str::to_owned)].into_iter().flatten()
             {

@@ -95,6 +95,7 @@ nonce = "required"
 proxy = "http://proxy.example:3128"
 no_proxy = [".svc", "10.0.0.0/8"]
 [admin]
+url = "https://sts-admin.example.com"
 tokens = [{ name = "carol", role = "operator", hash = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs" }]
 [admin.oidc]
 issuer = "https://login.example.com"
@@ -163,6 +164,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.write_timeout.to_string(), "30s");
     let token = AdminToken { name: "carol".to_owned(), role: Role::Operator, hash: HASH.to_owned() };
     assert_eq!(config.admin.tokens, [token]);
+    assert_eq!(config.admin.url.as_ref().map(url::Url::as_str), Some("https://sts-admin.example.com/"));
     let oidc = &config.admin.oidc;
     assert_eq!(oidc.issuer.as_deref(), Some("https://login.example.com"));
     assert_eq!(oidc.jwks_uri.as_ref().map(|url| url.as_str()), Some("https://login.example.com/jwks"));

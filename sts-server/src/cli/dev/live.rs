@@ -8,7 +8,7 @@ use sts_jose::error_chain;
 use tokio::sync::mpsc::Receiver;
 
 use super::super::CliError;
-use super::super::audit_line::{main_part, word};
+
 use super::super::output::{Output, Style, Styled, read};
 use crate::admin::{Administration, By};
 use crate::record::{Event, event_of};
@@ -121,14 +121,14 @@ pub(super) async fn show(
 fn line(event: &Event, out: &Output) -> Styled {
     let at = event.at.strftime("%H:%M:%S").to_string();
     let parts = [
-        main_part(event),
+        event.object(),
         event.sub.as_ref().filter(|_| event.target.is_some()).map(|sub| format!("for {sub}")),
         event.scope.as_ref().map(|scope| format!("scope {scope}")),
         event.detail.clone(),
         event.correlation_id.as_ref().map(|id| format!("[{id}]")),
     ];
     let text = parts.into_iter().flatten().map(|part| format!("  {part}")).collect::<String>();
-    let kind = format!("  {:<8}", word(event.event));
+    let kind = format!("  {:<8}", event.event.word());
     out.joined(&[(Style::Quiet, &at), (Style::Good, &kind), (Style::Plain, &text)])
 }
 

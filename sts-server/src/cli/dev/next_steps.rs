@@ -20,7 +20,7 @@ pub(super) fn print(
     demonstrated: Demonstrated,
     stage: &Stage<'_>,
     arguments: &DevArguments,
-    issuer: &str,
+    [issuer, console]: [&str; 2],
     out: &mut Output,
 ) -> Result<(), CliError> {
     stage.folder.keep("hop1.sh", &script(issuer))?;
@@ -60,6 +60,8 @@ pub(super) fn print(
             out.line(&format!("  {:<COMMAND_WIDTH$}{meaning}", ""))?;
         }
     }
+    out.line("The console, signed in by this link once:")?;
+    out.line(&format!("  {console}"))?;
     out.line("Every decision appears here when it is made. Ctrl-C stops the server.")?;
     out.line(&format!("Delete {folder} to start again."))
 }
