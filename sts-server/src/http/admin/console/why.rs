@@ -136,12 +136,25 @@ fn shown(explanation: Explanation) -> Shown {
         (format!("{}: {}", token.parameter, token.protection), token.claims.into_iter().map(compared).collect())
     });
     let (is_allowed, summary, facts) = match explanation.outcome {
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
+        Explained::Allowed {
+            delegation,
+            sub,
+            audience,
+            scope,
+            authorization_details,
+            roles,
+            tenant_id,
+            actors,
+            bound_to,
+            expires_at,
+        } => {
+            let details = authorization_details.map(|details| serde_json::to_string(&details).unwrap_or_default());
             let facts = vec![
                 ("User (sub)", sub),
                 ("Acting (act)", actors.join(", called by ")),
                 ("For (aud)", audience),
                 ("Scope", scope),
+                ("Details", details.unwrap_or_else(|| "none".to_owned())),
                 ("Roles", roles.join(" ")),
                 ("Tenant", tenant_id.unwrap_or_else(|| "none".to_owned())),
                 ("Bound to", if bound_to.is_empty() { "no key".to_owned() } else { bound_to.join(" and ") }),
