@@ -269,7 +269,8 @@ mod tests {
             "service_account" => InboundToken::ServiceAccount,
             _ => InboundToken::Absent,
         };
-        let stand_in = match before(inbound, &Rules { with_user, without_user: own(without_user) }) {
+        let rules = Rules { with_user, without_user: own(without_user) };
+        let stand_in = match before(inbound, &rules) {
             Plan::ServiceAccount(()) => return "service_account",
             Plan::PassThrough(()) => return "pass_through",
             Plan::InvalidToken => return "invalid_token",
@@ -312,7 +313,8 @@ mod tests {
     }
 
     fn context() -> CallContext {
-        CallContext::without_user(None, &SystemEntropy).with_correlation_id(CorrelationId::from_text("request-7").unwrap())
+        CallContext::without_user(None, &SystemEntropy)
+            .with_correlation_id(CorrelationId::from_text("request-7").unwrap())
     }
 
     fn failed(failure: Failure) -> Value {
@@ -380,11 +382,18 @@ mod tests {
             json!([]),
             json!([["AUTHORIZATION", "Bearer of-another"], ["authorization", "Bearer of-a-third"]]),
             json!([["Cookie", "session=1"], ["Proxy-Authorization", "Basic YTpi"], ["DPoP", "a-proof"]]),
-            json!([["X-Tenant-ID", "evil"], ["X-Delegation-Fallback", "service-account"], ["X-Correlation-ID", "evil"]]),
+            json!([
+                ["X-Tenant-ID", "evil"],
+                ["X-Delegation-Fallback", "service-account"],
+                ["X-Correlation-ID", "evil"]
+            ]),
             json!([["Client-Cert", ":AA==:"], ["X-Forwarded-Client-Cert", "Hash=1"]]),
             json!([["Connection", "x-tenant-id"], ["Host", "evil.example"]]),
             json!([["Accept", "a"], ["accept", "b"], ["X-Name", "M\u{fc}ller"]]),
-            json!([["Idempotency-Key", "of-the-agent"], ["traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]]),
+            json!([
+                ["Idempotency-Key", "of-the-agent"],
+                ["traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]
+            ]),
         ] {
             let pairs: HeaderPairs = serde_json::from_value(given.clone()).unwrap();
             let mut headers: HeaderMap = header_pairs::read(&pairs).unwrap();
@@ -407,7 +416,10 @@ mod tests {
             }
             members => {
                 let members = members.as_object().unwrap().iter();
-                format!("  \"{name}\": {{\n    {}\n  }}", list(members.map(|(key, value)| format!("\"{key}\": {value}")).collect()))
+                format!(
+                    "  \"{name}\": {{\n    {}\n  }}",
+                    list(members.map(|(key, value)| format!("\"{key}\": {value}")).collect())
+                )
             }
         });
         format!("{{\n{}\n}}\n", parts.collect::<Vec<_>>().join(",\n"))

@@ -98,7 +98,12 @@ async fn typescript_passes(world: &World) {
     };
     let compiler = directory.join("node_modules/.bin/tsc");
     world.run(command(compiler.to_str().expect("UTF-8"), &["--preserveSymlinks", "--project", "."])).await;
-    world.run(command("node", &["--test", "--test-reporter=spec", "dist/test/contract.test.js", "dist/test/real.test.js"])).await;
+    world
+        .run(command(
+            "node",
+            &["--test", "--test-reporter=spec", "dist/test/contract.test.js", "dist/test/real.test.js"],
+        ))
+        .await;
 }
 
 #[tokio::test]
