@@ -6,6 +6,7 @@
 //! What must never: the meaning of a value or an operation, and HTTP. For another database, add a
 //! file beside `postgres` and a line in the suite.
 
+mod by_url;
 mod caller_key;
 mod key;
 mod memory;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub(crate) use by_url::StoreByUrl;
 pub use caller_key::CallerKey;
 pub use key::DedupKey;
 pub use memory::{MemoryDedupStore, MemoryLimits};

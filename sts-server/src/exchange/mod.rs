@@ -5,6 +5,7 @@
 //! is a file here. It authenticates with [`client_auth::authenticate`], like all others.
 
 mod actor;
+mod approval;
 mod claimed;
 mod commit;
 mod comparison;
@@ -21,8 +22,9 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
+pub use approval::{APPROVALS_PATH, AwaitedApproval};
 pub use claimed::{Claimed, claimed_client};
-pub use comparison::{ComparedClaim, TokenComparison, protection};
+pub use comparison::{ComparedClaim, TokenComparison, protection, relative};
 pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
 pub use refusal::{OUTAGE_RETRY, Refusal, RevokeError};
@@ -31,12 +33,13 @@ pub use revoke::{Revocation, revoke};
 
 use crate::client_auth::{self, AuthenticatedAgent, ClientCertificate, ClientContext, ProofEndpoint};
 use crate::mint::{self, Minted};
-use crate::policy;
+use crate::policy::{self, Judgement, RequiredApproval};
 use crate::record::{Event, EventKind, Standing};
 use crate::service::{Sts, View};
 use crate::telemetry::{GrantKind, Step, Trail};
 use crate::verify;
 use actor::check_actor_token;
+use approval::request_approval;
 use commit::{issue, refuse};
 use describe::{
     describe_call, describe_client, describe_duration, describe_request, describe_ruling, describe_subject,
@@ -77,10 +80,19 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A decision to issue, not yet recorded.
+/// A decision, not yet recorded.
+enum Decision {
+    Issue(Issue),
+    /// A person must approve the token first.
+    RequireApproval(Box<RequiredApproval>),
+}
+
+/// A decision to issue.
 struct Issue {
     minted: Minted,
     standings: Vec<Standing>,
+    /// The approval that the decision was made under.
+    approval: Option<String>,
     issued_token_type: TokenType,
 }
 
@@ -114,7 +126,15 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
     call.trail.enter(Step::Record);
     describe_duration(&mut event, call.trail);
     match decided {
-        Ok(decision) => issue(&view, call, decision, event, single_use).await,
+        Ok(Decision::Issue(decided)) => issue(&view, call, decided, event, single_use).await,
+        Ok(Decision::RequireApproval(required)) => {
+            let Some(client) = &client else { return Ok(None) };
+            // Boxed, because this rare path would enlarge each request.
+            match Box::pin(request_approval(&view, call, *required, event, (client, single_use))).await? {
+                Some(refusal) => Err(refusal),
+                None => Ok(None),
+            }
+        }
         // A refusal before the client is known is counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),
         Err(refusal) => Err(refuse(&view, call, refusal, event, single_use).await),
@@ -128,7 +148,7 @@ async fn decide(
     call: &Call<'_>,
     event: &mut Event,
     known: &mut Option<AuthenticatedAgent>,
-) -> Result<Issue, Refusal> {
+) -> Result<Decision, Refusal> {
     let our_issuer = view.sts.issuer();
     // 1. Form.
     let form = Form::parse(call.body)?;
@@ -163,7 +183,13 @@ async fn decide(
 
             // 6. Policy: the rules.
             call.trail.enter(Step::Policy);
-            (policy::permit(&request.question(view, client, &chain), &subject)?, Some(standing))
+            match policy::permit(&request.question(view, client, &chain), &subject)? {
+                Judgement::Allowed(permit) => (permit, Some(standing)),
+                Judgement::ApprovalRequired(required) => {
+                    describe_ruling(event, &required.ruling, our_issuer);
+                    return Ok(Decision::RequireApproval(required));
+                }
+            }
         }
         Grant::ClientCredentials => {
             // 6. Policy, for an agent on its own behalf.
@@ -172,6 +198,8 @@ async fn decide(
         }
     };
     describe_ruling(event, permit.ruling(), our_issuer);
+
+    let approval = permit.ruling().approval.clone();
 
     // 7. Mint, only from a confirmed view.
     view.sts.confirm()?;
@@ -184,11 +212,12 @@ async fn decide(
     if !revocations.is_empty()
         && let Some(kind) = revocations.refuse(&own())
     {
-        return Err(Refusal::RevokedMeanwhile(kind));
+        return Err(Refusal::WouldBeRevoked(kind));
     }
     let mut standings = client.standings().to_vec();
     standings.push(standing.unwrap_or_else(own));
-    Ok(Issue { minted, standings, issued_token_type: request.issued_token_type })
+    let issued_token_type = request.issued_token_type;
+    Ok(Decision::Issue(Issue { minted, standings, approval, issued_token_type }))
 }
 
 /// Returns the grant as metrics name it.

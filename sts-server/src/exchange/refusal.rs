@@ -6,7 +6,7 @@ use sts_jose::error_chain;
 use sts_protocol::FormError;
 use thiserror::Error;
 
-use super::RequestError;
+use super::{AwaitedApproval, RequestError};
 use crate::client_auth::{AuthenticationError, ClientError, ProofFailure, WorkloadError};
 use crate::error_kind::ErrorKind;
 use crate::mint::MintError;
@@ -51,14 +51,21 @@ pub enum Refusal {
     /// Steps 5 and 6: a rule refuses.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Step 6: a person must approve the token first.
+    #[error("the {} must approve the token: {}", .0.by.as_str(), .0.id)]
+    ApprovalRequired(AwaitedApproval),
     /// Step 7: no token was made.
     #[error("no token was made")]
     Mint(#[from] MintError),
     /// Step 8: a single-use value of the request was used before.
     #[error("{}", .0.replayed().1)]
     Replayed(SingleUseKind),
-    /// Step 8: an element of the chain was revoked during the request.
-    #[error("revoked during the request, by {0:?}")]
+    /// Step 7: a revocation would cover the new token. It may be older than the subject token,
+    /// because it allows for the skew of clocks.
+    #[error("the new token would be covered by the revocation of {}", .0.of_a_token())]
+    WouldBeRevoked(RevocationKind),
+    /// Step 8: a revocation that was made during the request covers a credential of it.
+    #[error("revoked during the request, by the revocation of {}", .0.of_a_token())]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
@@ -106,8 +113,9 @@ impl Refusal {
             Self::Request(error) => error.kind(),
             Self::Subject(error) => error.kind(),
             Self::ActorToken(error) => error.kind(),
-            Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => ErrorKind::Token,
+            Self::ActorTokenMismatch | Self::WouldBeRevoked(_) | Self::RevokedMeanwhile(_) => ErrorKind::Token,
             Self::Policy(error) => error.kind(),
+            Self::ApprovalRequired(_) => ErrorKind::Interaction,
             Self::Mint(error) => error.kind(),
             Self::Replayed(SingleUseKind::ClientAssertion) => ErrorKind::Client,
             Self::Replayed(SingleUseKind::DpopProof) => ErrorKind::Proof,
@@ -130,9 +138,10 @@ impl Refusal {
             Self::ActorToken(error) => error.reason(),
             Self::ActorTokenMismatch => "actor_token_mismatch",
             Self::Policy(error) => error.reason(),
+            Self::ApprovalRequired(_) => "approval_required",
             Self::Mint(error) => error.reason(),
             Self::Replayed(kind) => kind.replayed().0,
-            Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
+            Self::WouldBeRevoked(kind) | Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
             Self::Record(error) => error.reason(),
             Self::Revoke(_) => "not_revoked",
@@ -178,6 +187,9 @@ impl Refusal {
                 | ErrorKind::Token
                 | ErrorKind::Target
                 | ErrorKind::Scope
+                | ErrorKind::Details
+                | ErrorKind::Interaction
+                | ErrorKind::Denied
                 | ErrorKind::Grant
                 | ErrorKind::UnsupportedGrant
                 | ErrorKind::Client

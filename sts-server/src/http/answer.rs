@@ -10,10 +10,10 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use sts_protocol::{ErrorCode, ErrorResponse, parameter};
+use sts_protocol::{ErrorCode, ErrorResponse, InteractionResponse, parameter};
 
 use crate::error_kind::ErrorKind;
-use crate::exchange::{OUTAGE_RETRY, Refusal};
+use crate::exchange::{AwaitedApproval, OUTAGE_RETRY, Refusal};
 use crate::telemetry::RequestOutcome;
 
 /// The challenge for a client that used the `Authorization` header (RFC 6749 §5.2).
@@ -28,6 +28,9 @@ fn description(kind: ErrorKind) -> &'static str {
         ErrorKind::Token => "The subject token or the actor token is not acceptable.",
         ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
         ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Details => "The authorization details are malformed, or beyond what is allowed.",
+        ErrorKind::Interaction => "A person must approve the request first.",
+        ErrorKind::Denied => "The request was denied.",
         ErrorKind::Grant => "The client may not do this.",
         ErrorKind::UnsupportedGrant => "The grant type is not supported.",
         ErrorKind::Client => "Client authentication failed.",
@@ -52,6 +55,9 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Token
         | ErrorKind::Target
         | ErrorKind::Scope
+        | ErrorKind::Details
+        | ErrorKind::Interaction
+        | ErrorKind::Denied
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Proof
@@ -84,6 +90,9 @@ pub(super) fn empty() -> Response {
 /// Returns the response to a request that was refused or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
     let kind = refusal.kind();
+    if let Refusal::ApprovalRequired(awaited) = refusal {
+        return interaction(awaited);
+    }
     let mut response = match refusal.told() {
         Some(told) => error(status(kind), kind.code(), &completed(kind, &told)),
         None => error(status(kind), kind.code(), description(kind)),
@@ -95,6 +104,14 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
         Some(wait) => later(response, wait),
         None => response,
     }
+}
+
+/// Returns the response to a request that a person must approve first.
+fn interaction(awaited: &AwaitedApproval) -> Response {
+    let kind = ErrorKind::Interaction;
+    let error = ErrorResponse { error: kind.code(), error_description: description(kind).to_owned() };
+    let AwaitedApproval { id, uri, .. } = awaited.clone();
+    with_body(status(kind), &InteractionResponse { error, interaction_uri: uri, approval_id: id })
 }
 
 /// Returns the response to a request without a host, or with several (RFC 9112 §3.2).
@@ -306,6 +323,9 @@ mod tests {
             ErrorKind::Token,
             ErrorKind::Target,
             ErrorKind::Scope,
+            ErrorKind::Details,
+            ErrorKind::Interaction,
+            ErrorKind::Denied,
             ErrorKind::Grant,
             ErrorKind::UnsupportedGrant,
             ErrorKind::Client,

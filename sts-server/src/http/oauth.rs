@@ -197,6 +197,9 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Token
         | ErrorKind::Target
         | ErrorKind::Scope
+        | ErrorKind::Details
+        | ErrorKind::Interaction
+        | ErrorKind::Denied
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Client

@@ -18,8 +18,8 @@ use terminal::Reader;
 const SERVICE: &str = "127.0.0.1:8080";
 const COORDINATOR: &str = "127.0.0.1:9000";
 const INVENTORY: &str = "127.0.0.1:9001";
-/// How often a command is repeated at most, until the service follows a change.
-const FOLLOWS_AFTER: usize = 200;
+/// How often a command is repeated at most, until the service follows a change. An agent in Rust remembers a refusal for 5 seconds.
+const FOLLOWS_AFTER: usize = 2000;
 
 #[tokio::test]
 async fn every_command_of_the_token_endpoint_page_prints_what_the_page_shows() {

@@ -5,7 +5,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, counter};
+use super::{approval, audit, begin_immediate, counter};
 use crate::storage::coded::{self, Coded as _, Further, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
@@ -81,6 +81,7 @@ pub(super) async fn revoke(
         added += u64::from(add(&mut transaction, codes, &mut counter, row).await?);
     }
     let version = counter::write(&mut transaction, &counter.raised(codes)).await?;
+    approval::end(&mut transaction, codes, revocation).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok((version, added))
@@ -167,6 +168,6 @@ async fn beginnings(
     Ok(tokens.into_iter().map(|token| revocation.of_token(token)).collect())
 }
 
-async fn now(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
+pub(super) async fn now(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
     Ok(sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(connection).await?)
 }
