@@ -18,7 +18,7 @@ import express from "express";
 import { Hono } from "hono";
 import { Agent, request as undiciRequest } from "undici";
 
-import { caller, carry, LocalProcess, NoContext, NoRoute, onBehalf, Refused, Unavailable, verified, verifiedHono, withoutUser } from "../src/index.js";
+import { answerFailures, caller, carry, LocalProcess, NoContext, NoRoute, onBehalf, Refused, Unavailable, verified, verifiedHono, withoutUser } from "../src/index.js";
 import { onBehalfDispatch } from "../src/undici.js";
 import { agent, asUser, claims, described, STOCK, target } from "./world.js";
 
@@ -123,6 +123,10 @@ test("express serves verified requests alone, and calls on behalf of their calle
   app.get("/.well-known/agent-card.json", (_request, response) => {
     response.send("card");
   });
+  app.get("/payroll", async (_request, response) => {
+    response.send((await get(http, "https://payroll.shop.example/")).user);
+  });
+  app.use(answerFailures);
   await serving(app, async () => {
     const ask = (path: string, token?: string) => fetch(new URL(path, described.target), token ? { headers: { authorization: `Bearer ${token}` } } : {});
     assert.equal(await (await ask("stock", tokens.alice)).text(), "alice");
@@ -134,6 +138,8 @@ test("express serves verified requests alone, and calls on behalf of their calle
       assert.equal(answer.status, 401);
       assert.ok(answer.headers.has("www-authenticate"));
     }
+    const failed = await ask("payroll", tokens.alice);
+    assert.deepEqual([failed.status, ((await failed.json()) as { code: string }).code], [500, "MISCONFIGURED"]);
     assert.equal((await ask(".well-known/agent-card.json")).status, 200);
     assert.equal((await ask(".well-known/%2e%2e/stock")).status, 401);
   });
@@ -141,6 +147,9 @@ test("express serves verified requests alone, and calls on behalf of their calle
 
 test("hono serves verified requests alone, and calls on behalf of their callers", async () => {
   const app = new Hono().use(verifiedHono({ process: agent })).get("/stock", async (c) => c.text((await get(http)).user));
+  app.get("/payroll", async (c) => c.text((await get(http, "https://payroll.shop.example/")).user));
+  const failed = await app.request("/payroll", { headers: { authorization: `Bearer ${tokens.alice}` } });
+  assert.deepEqual([failed.status, ((await failed.json()) as { code: string }).code], [500, "MISCONFIGURED"]);
   const ask = (token?: string) => app.request("/stock", token ? { headers: { authorization: `Bearer ${token}` } } : {});
   const answer = await ask(tokens.bob);
   assert.equal(await answer.text(), "bob");
