@@ -11,6 +11,9 @@ import httpx
 import httpx2
 import pytest
 import requests
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 import agent_sts
 import agent_sts.adk
@@ -144,8 +147,13 @@ async def test_a_call_that_is_refused_is_the_answer_of_the_agent(real):
     async def app(scope, receive, send):
         await client.get("https://payroll.shop.example/")
 
-    answer = await request(agent_sts.Verified(app), real.tokens["alice"])
-    assert answer.status_code == 500 and answer.json()["code"] == "MISCONFIGURED"
+    async def endpoint(request):
+        return await app(None, None, None)
+
+    # Starlette answers 500 for an error that it raises again.
+    for agent in (app, Starlette(routes=[Route("/", endpoint)])):
+        answer = await request(agent_sts.Verified(agent), real.tokens["alice"])
+        assert answer.status_code == 500 and answer.json()["code"] == "MISCONFIGURED"
 
     async def wrong():
         with pytest.raises(agent_sts.NoRoute):
@@ -155,6 +163,19 @@ async def test_a_call_that_is_refused_is_the_answer_of_the_agent(real):
     with agent_sts.without_user("acme"), pytest.raises(agent_sts.Refused) as refused:
         await client.get(STOCK)
     assert refused.value.code == "login_required" and refused.value.response.status == 403
+
+
+async def test_an_answer_of_the_application_stays_as_it_is(real):
+    async def endpoint(request):
+        if request.url.query == "raise":
+            raise ValueError
+        return PlainTextResponse("of the application", 500)
+
+    app = agent_sts.Verified(Starlette(routes=[Route("/", endpoint)]))
+    answer = await request(app, real.tokens["alice"])
+    assert (answer.status_code, answer.text) == (500, "of the application") and answer.headers["x-correlation-id"]
+    with pytest.raises(ValueError):
+        await request(app, real.tokens["alice"], path="/?raise")
 
 
 async def test_a_target_that_refuses_the_token_gets_another_once(real):

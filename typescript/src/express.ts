@@ -34,6 +34,14 @@ export function verified(options: { process?: LocalProcess; publicPaths?: readon
   };
 }
 
+/**
+ * Answers for a call that was not made, where the handler does not: `app.use(answerFailures)` after all routes.
+ */
+export function answerFailures(error: unknown, _request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void): void {
+  if (!(error instanceof AgentError) || response.headersSent) return next(error);
+  refuse(error, response);
+}
+
 function refuse({ response: answer }: AgentError, response: ServerResponse): void {
   response.statusCode = answer.status;
   for (const [name, value] of answer.headers) response.appendHeader(name, value);

@@ -7,6 +7,7 @@ import { defaultProcess, type HeaderPairs, type LocalProcess } from "./process.j
 interface HonoContext {
   req: { raw: Request };
   res: Response;
+  error?: Error | undefined;
 }
 
 /** As `verified`, for Hono: `app.use(verifiedHono())`. */
@@ -24,7 +25,7 @@ export function verifiedHono(options: { process?: LocalProcess; publicPaths?: re
       verifiedRequest = await verify({ headers, method, path: pathname + search }, options.process ?? defaultProcess());
     } catch (error) {
       if (!(error instanceof AgentError)) throw error;
-      return new Response(error.response.body, { status: error.response.status, headers: error.response.headers });
+      return answered(error);
     }
     const { context, caller } = verifiedRequest;
     try {
@@ -33,6 +34,8 @@ export function verifiedHono(options: { process?: LocalProcess; publicPaths?: re
       context.close();
       throw error;
     }
+    // A call that was not made, and that the handler does not answer for.
+    if (c.error instanceof AgentError) c.res = answered(c.error);
     c.res.headers.set("x-correlation-id", caller.correlation_id);
     // A streamed body may make calls after the handler has returned.
     if (c.res.body === null) {
@@ -43,4 +46,8 @@ export function verifiedHono(options: { process?: LocalProcess; publicPaths?: re
     }
     return undefined;
   };
+}
+
+function answered({ response: { status, headers, body } }: AgentError): Response {
+  return new Response(body, { status, headers });
 }

@@ -13,7 +13,7 @@
 
 export { caller, carry, Context, current, withoutUser, type Caller, type Principal } from "./context.js";
 export { AgentError, Misconfigured, NoContext, NoRoute, Refused, Unavailable, type AgentResponse } from "./errors.js";
-export { verified, type ExpressLike } from "./express.js";
+export { answerFailures, verified, type ExpressLike } from "./express.js";
 export { onBehalf, type OnBehalfOptions } from "./fetch.js";
 export { verifiedHono } from "./hono.js";
 export { type HeaderPairs, LocalProcess } from "./process.js";

@@ -6,6 +6,10 @@ import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 
+import { type AgentCard, type Message, Role } from "@a2a-js/sdk";
+import { ClientFactory, JsonRpcTransportFactory } from "@a2a-js/sdk/client";
+import { AgentEvent, type AgentExecutor, DefaultRequestHandler, InMemoryTaskStore } from "@a2a-js/sdk/server";
+import { jsonRpcHandler, UserBuilder } from "@a2a-js/sdk/server/express";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
@@ -14,7 +18,7 @@ import express from "express";
 import { Hono } from "hono";
 import { Agent, request as undiciRequest } from "undici";
 
-import { caller, carry, LocalProcess, NoContext, NoRoute, onBehalf, Refused, Unavailable, verified, verifiedHono, withoutUser } from "../src/index.js";
+import { answerFailures, caller, carry, LocalProcess, NoContext, NoRoute, onBehalf, Refused, Unavailable, verified, verifiedHono, withoutUser } from "../src/index.js";
 import { onBehalfDispatch } from "../src/undici.js";
 import { agent, asUser, claims, described, STOCK, target } from "./world.js";
 
@@ -119,6 +123,10 @@ test("express serves verified requests alone, and calls on behalf of their calle
   app.get("/.well-known/agent-card.json", (_request, response) => {
     response.send("card");
   });
+  app.get("/payroll", async (_request, response) => {
+    response.send((await get(http, "https://payroll.shop.example/")).user);
+  });
+  app.use(answerFailures);
   await serving(app, async () => {
     const ask = (path: string, token?: string) => fetch(new URL(path, described.target), token ? { headers: { authorization: `Bearer ${token}` } } : {});
     assert.equal(await (await ask("stock", tokens.alice)).text(), "alice");
@@ -130,6 +138,8 @@ test("express serves verified requests alone, and calls on behalf of their calle
       assert.equal(answer.status, 401);
       assert.ok(answer.headers.has("www-authenticate"));
     }
+    const failed = await ask("payroll", tokens.alice);
+    assert.deepEqual([failed.status, ((await failed.json()) as { code: string }).code], [500, "MISCONFIGURED"]);
     assert.equal((await ask(".well-known/agent-card.json")).status, 200);
     assert.equal((await ask(".well-known/%2e%2e/stock")).status, 401);
   });
@@ -137,6 +147,9 @@ test("express serves verified requests alone, and calls on behalf of their calle
 
 test("hono serves verified requests alone, and calls on behalf of their callers", async () => {
   const app = new Hono().use(verifiedHono({ process: agent })).get("/stock", async (c) => c.text((await get(http)).user));
+  app.get("/payroll", async (c) => c.text((await get(http, "https://payroll.shop.example/")).user));
+  const failed = await app.request("/payroll", { headers: { authorization: `Bearer ${tokens.alice}` } });
+  assert.deepEqual([failed.status, ((await failed.json()) as { code: string }).code], [500, "MISCONFIGURED"]);
   const ask = (token?: string) => app.request("/stock", token ? { headers: { authorization: `Bearer ${token}` } } : {});
   const answer = await ask(tokens.bob);
   assert.equal(await answer.text(), "bob");
@@ -176,5 +189,57 @@ test("an mcp server and client of the official sdk act for the user of each call
     assert.deepEqual(answers, users.map((user) => `${user} by coordinator`));
     await assert.rejects(who(), NoContext);
     await client.close();
+  });
+});
+
+test("an a2a agent and client of the official sdk act for the user of each message", async () => {
+  const url = described.target;
+  const card: AgentCard = {
+    name: "inventory",
+    description: "Knows the stock",
+    version: "1.0",
+    provider: undefined,
+    supportedInterfaces: [{ url, protocolBinding: "JSONRPC", tenant: "", protocolVersion: "1.0" }],
+    capabilities: { streaming: false, extensions: [] },
+    securitySchemes: {},
+    securityRequirements: [],
+    defaultInputModes: ["text/plain"],
+    defaultOutputModes: ["text/plain"],
+    skills: [],
+    signatures: [],
+  };
+  const message = (role: Role, value: string): Message => ({
+    messageId: crypto.randomUUID(),
+    contextId: "",
+    taskId: "",
+    role,
+    parts: [{ content: { $case: "text", value }, metadata: undefined, filename: "", mediaType: "text/plain" }],
+    metadata: undefined,
+    extensions: [],
+    referenceTaskIds: [],
+  });
+  const executor: AgentExecutor = {
+    async execute(_context, bus) {
+      await new Promise(setImmediate);
+      bus.publish(AgentEvent.message(message(Role.ROLE_AGENT, `${caller().subject.sub} by ${caller().actor?.sub}`)));
+      bus.finished();
+    },
+    async cancelTask() {},
+  };
+  const requestHandler = new DefaultRequestHandler(card, new InMemoryTaskStore(), executor);
+  const app = express().use(verified({ process: agent }));
+  app.use(jsonRpcHandler({ requestHandler, userBuilder: UserBuilder.noAuthentication }));
+  const transports = [new JsonRpcTransportFactory({ fetchImpl: onBehalf() })];
+  const client = await new ClientFactory({ transports }).createFromAgentCard(card);
+  const ask = async () => {
+    const answer = await client.sendMessage({ tenant: "", message: message(Role.ROLE_USER, "tea"), configuration: undefined, metadata: undefined });
+    const part = "parts" in answer ? answer.parts[0]?.content : undefined;
+    return part?.$case === "text" ? part.value : JSON.stringify(answer);
+  };
+  await serving(app, async () => {
+    const users = ["alice", "bob", "bob", "alice"];
+    const answers = await Promise.all(users.map((user) => asUser(user, ask)));
+    assert.deepEqual(answers, users.map((user) => `${user} by coordinator`));
+    await assert.rejects(ask());
   });
 });

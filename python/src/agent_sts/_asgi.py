@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from ._context import Context, caller_of, default_process, entered
 from ._errors import Response, StsError
 from ._process import Process
+
+_LOG = logging.getLogger("agent_sts")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,7 +56,11 @@ class Verified:
                 # A call that was not made, and that the application does not answer for.
                 if kind != "http" or answering.has_begun:
                     raise
+                _LOG.warning("a call was not made: %s", error)
+                answering.drop()
                 await _refuse(kind, error.response, answering)
+            finally:
+                await answering.flush()
 
     def _is_public(self, scope: Scope) -> bool:
         path = scope["path"]
@@ -76,21 +83,40 @@ def _question(scope: Scope) -> dict[str, Any]:
 
 
 class _Answering:
-    """Sends an answer, with the correlation id."""
+    """Sends an answer, with the correlation id.
+
+    Holds an answer of the status 500 back until the application has ended: frameworks send one for an error that they raise again, and that
+    error may have an answer of its own.
+    """
 
     def __init__(self, send: Send, correlation_id: str) -> None:
         self._send = send
         self._header = (b"x-correlation-id", correlation_id.encode("latin-1"))
+        self._held: list[Message] = []
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.accept"):
-            self.has_begun = True
             headers = list(message.get("headers", ()))
             if not any(name.lower() == self._header[0] for name, _ in headers):
                 headers.append(self._header)
             message = {**message, "headers": headers}
+        if self._held or message.get("status") == 500:
+            self._held.append(message)
+            return
+        self.has_begun = True
         await self._send(message)
+
+    def drop(self) -> None:
+        """Drops what is held back."""
+        self._held = []
+
+    async def flush(self) -> None:
+        """Sends what is held back."""
+        held, self._held = self._held, []
+        for message in held:
+            self.has_begun = True
+            await self._send(message)
 
 
 async def _refuse(kind: str, response: Response, send: Send) -> None:

@@ -269,7 +269,8 @@ mod tests {
             "service_account" => InboundToken::ServiceAccount,
             _ => InboundToken::Absent,
         };
-        let stand_in = match before(inbound, &Rules { with_user, without_user: own(without_user) }) {
+        let rules = Rules { with_user, without_user: own(without_user) };
+        let stand_in = match before(inbound, &rules) {
             Plan::ServiceAccount(()) => return "service_account",
             Plan::PassThrough(()) => return "pass_through",
             Plan::InvalidToken => return "invalid_token",
