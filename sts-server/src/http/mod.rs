@@ -7,6 +7,8 @@
 
 mod admin;
 mod answer;
+mod approval_page;
+mod approvals;
 mod body;
 mod client_certificate;
 mod content_type;
@@ -22,6 +24,7 @@ mod peer;
 mod places;
 mod source;
 mod tls;
+mod unanswered;
 mod watched;
 
 use std::sync::Arc;

@@ -91,7 +91,7 @@ impl ApprovalRow {
 pub struct ApprovalQuota {
     /// The start of the period.
     pub since: Timestamp,
-    /// The most approvals, whatever became of them.
+    /// The most approvals, in any state.
     pub most: u32,
 }
 

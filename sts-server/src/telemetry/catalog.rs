@@ -56,7 +56,7 @@ pub(crate) static REQUESTS: Metric = metric(
     "sts_requests_total",
     Counter,
     &["endpoint", "grant", "outcome", "reason"],
-    "Requests that were answered. `endpoint` is `token`, `introspect`, `revoke` or `admin`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (its parameters were not read) or `abandoned` (the requester went away); `reason` is one of docs/audit.md, or `none`.",
+    "Requests that were answered. `endpoint` is `token`, `introspect`, `revoke`, `admin` or `approvals`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (its parameters were not read) or `abandoned` (the requester went away); `reason` is one of docs/audit.md, or `none`.",
 );
 pub(crate) static REQUEST_DURATION: Metric = metric(
     "sts_request_duration_seconds",
@@ -115,6 +115,18 @@ pub(crate) static SNAPSHOT_VERSION: Metric = metric(
 pub(crate) static FOLLOW_FAILURES: Metric =
     metric("sts_follow_failures_total", Counter, &[], "How often changes in the database could not be followed.");
 pub(crate) static REVOCATIONS: Metric = metric("sts_revocations", Gauge, &[], "Revocations that this server holds.");
+pub(crate) static APPROVALS: Metric = metric(
+    "sts_approvals",
+    Gauge,
+    &["state"],
+    "Approvals that this server holds, closed ones for a day. `state` is `pending`, `granted`, `denied`, `withdrawn`, `expired` or `ended`.",
+);
+pub(crate) static APPROVALS_OLDEST: Metric = metric(
+    "sts_approvals_oldest_seconds",
+    Gauge,
+    &[],
+    "How long the oldest pending approval has waited for a decision; 0 without one.",
+);
 pub(crate) static SIGNING_KEYS: Metric = metric(
     "sts_signing_keys",
     Gauge,
@@ -195,6 +207,8 @@ pub static METRICS: &[&Metric] = &[
     &SNAPSHOT_VERSION,
     &FOLLOW_FAILURES,
     &REVOCATIONS,
+    &APPROVALS,
+    &APPROVALS_OLDEST,
     &SIGNING_KEYS,
     &SIGNING_KEY_AGE,
     &ROTATE_EVERY,

@@ -5,7 +5,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, counter, revocation};
+use super::{audit, begin_immediate, counter, registry};
 use crate::storage::approval_rows::{ApprovalColumns, KEPT_CLOSED};
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
@@ -170,7 +170,7 @@ async fn replace(
 pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes, portion: u64) -> Result<u64, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let locked = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
-    let kept_since = revocation::now(&mut transaction).await?.saturating_sub(columns::millis(KEPT_CLOSED));
+    let kept_since = registry::now(&mut transaction).await?.saturating_sub(columns::millis(KEPT_CLOSED));
     let closed: Vec<ApprovalColumns> = sqlx::query_as(
         "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
                 body, code
