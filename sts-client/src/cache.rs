@@ -103,6 +103,21 @@ impl ExchangeCache {
         self.kept.remove(key);
     }
 
+    /// Drops the token of a key if it is bound to a client certificate that has been replaced: the
+    /// agent can no longer prove it.
+    pub(crate) async fn drop_unprovable(&self, key: &Key, sts: &Sts) {
+        if let Some(Ok(token)) = self.kept(key)
+            && !sts.still_holds(token.certificate().map(AsRef::as_ref)).await
+        {
+            self.drop_token(key, &token.authorization());
+        }
+    }
+
+    /// Drops the token of a key, unless another flight has replaced it.
+    fn drop_token(&self, key: &Key, dropped: &HeaderValue) {
+        self.kept.remove_if(key, |kept| kept.outcome.as_ref().is_ok_and(|token| token.authorization() == dropped));
+    }
+
     /// Drops the token of a key after its target refused it. Returns true if the caller may request
     /// another token. Returns false if the refused token is itself a recent replacement.
     pub(crate) fn refuse(&self, key: &Key, refused: &HeaderValue) -> bool {
@@ -113,9 +128,7 @@ impl ExchangeCache {
                     return false;
                 }
                 self.refused_at.insert(*key, now);
-                // Another flight may have finished meanwhile. Keep its token.
-                self.kept
-                    .remove_if(key, |kept| kept.outcome.as_ref().is_ok_and(|token| token.authorization() == refused));
+                self.drop_token(key, refused);
                 metrics::counter!("sts_client_cache_total", "result" => "refused_by_target").increment(1);
                 true
             }

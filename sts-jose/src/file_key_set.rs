@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::algorithm::Algorithm;
 use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
 use crate::candidates::Candidates;
+use crate::certificate_authorities::CertificateAuthorities;
 use crate::clock::{Clock, has_passed};
 use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
@@ -70,6 +71,19 @@ impl FileKeySet {
     /// As for [`Self::candidates`].
     pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
         self.pick(|keys| keys.encryption_key().cloned()).await
+    }
+
+    /// Returns the authorities of X.509-SVIDs, as [`KeySet::authorities`] defines them, unless they are
+    /// those of `tried`, which have not signed the certificate in question. Checks the file
+    /// as [`Self::candidates`] does.
+    ///
+    /// # Errors
+    /// As for [`Self::candidates`].
+    pub async fn authorities(
+        &self,
+        tried: Option<&CertificateAuthorities>,
+    ) -> Result<CertificateAuthorities, KeyLookupError> {
+        self.pick(|keys| keys.authorities().filter(|found| Some(*found) != tried).cloned()).await
     }
 
     async fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
+use crate::certificate_authorities::CertificateAuthorities;
 use crate::encryption_key::EncryptionKey;
 use crate::json::{self, JsonError};
 use crate::verification_key::is_sound_key_id;
@@ -26,8 +27,8 @@ pub enum KeySetError {
     KeysNotAnArray,
 }
 
-/// A set of usable public keys, which may be empty. It holds the keys that verify signatures, and
-/// the keys that payloads are encrypted to. Cloning is cheap.
+/// A set of usable public keys, which may be empty. It holds the keys that verify signatures, the keys
+/// that payloads are encrypted to, and the authorities of X.509-SVIDs. Cloning is cheap.
 ///
 /// ```
 /// use sts_jose::{Algorithm, KeySet, SigningKey};
@@ -51,6 +52,7 @@ struct KeySetInner {
     by_kid: HashMap<String, Vec<VerificationKey>>,
     nameless: Vec<VerificationKey>,
     encryption_keys: Vec<EncryptionKey>,
+    authorities: Option<CertificateAuthorities>,
     lost: Vec<LostKey>,
     entries: usize,
 }
@@ -92,10 +94,15 @@ impl KeySet {
     pub fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
         let entries = json::elements(bytes, "keys")?.ok_or(KeySetError::KeysNotAnArray)?;
         let mut inner = KeySetInner { entries: entries.len(), ..KeySetInner::default() };
+        let mut authorities = Vec::new();
         for (index, entry) in entries.iter().enumerate().take(MAX_KEYS) {
             let entry = json::parse_object(entry.get().as_bytes());
             let jwk = entry.as_ref().map_err(JwkError::of_json);
-            if let Err(reason) = jwk.and_then(|jwk| inner.add_entry(jwk))
+            let added = jwk.and_then(|jwk| match CertificateAuthorities::is_one(jwk) {
+                true => CertificateAuthorities::certificate(jwk).map(|authority| authorities.push(authority)),
+                false => inner.add_entry(jwk),
+            });
+            if let Err(reason) = added
                 && reason.is_loss()
                 && !jwk.is_ok_and(EncryptionKey::is_one)
             {
@@ -104,6 +111,7 @@ impl KeySet {
             }
         }
         inner.drop_ambiguous_encryption_keys();
+        inner.authorities = (!authorities.is_empty()).then(|| authorities.into_iter().collect());
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -118,8 +126,8 @@ impl KeySet {
         self.inner.entries
     }
 
-    /// Returns the entries that cannot be used. Entries for another purpose, such as `use` = `enc`
-    /// or `x509-svid`, are not included, and neither are entries beyond [`MAX_KEYS`].
+    /// Returns the entries that cannot be used. Entries for another purpose, such as `use` = `enc`,
+    /// are not included, and neither are entries beyond [`MAX_KEYS`].
     pub fn lost(&self) -> &[LostKey] {
         &self.inner.lost
     }
@@ -129,9 +137,15 @@ impl KeySet {
         &self.inner.keys
     }
 
-    /// Returns true if no key can be used to verify.
+    /// Returns true if no key can be used to verify, neither signatures nor certificates.
     pub fn is_empty(&self) -> bool {
-        self.inner.keys.is_empty()
+        self.inner.keys.is_empty() && self.inner.authorities.is_none()
+    }
+
+    /// Returns the authorities of X.509-SVIDs: the entries with `use` = `x509-svid`. `None` if there
+    /// are none.
+    pub fn authorities(&self) -> Option<&CertificateAuthorities> {
+        self.inner.authorities.as_ref()
     }
 
     /// Returns the keys to try for a token's header. With a `kid`, these are the fitting keys of

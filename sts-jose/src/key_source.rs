@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use crate::algorithm::Algorithm;
 use crate::candidates::Candidates;
+use crate::certificate_authorities::CertificateAuthorities;
 use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
@@ -106,6 +107,26 @@ impl KeySource {
             Self::Remote(remote) => remote.other_candidates(kid, algorithm, tried).await,
             Self::Inline(_) | Self::File(_) if tried.is_named() => Ok(None),
             Self::Inline(_) | Self::File(_) => Err(KeyLookupError::Unknown),
+        }
+    }
+
+    /// Returns the authorities of X.509-SVIDs, as [`KeySet::authorities`] defines them, unless they are
+    /// those of `tried`, which have not signed the certificate in question. An issuer without other
+    /// authorities may be fetched again, within the limits of [`Self::candidates`].
+    ///
+    /// # Errors
+    /// See [`KeyLookupError`].
+    pub async fn authorities(
+        &self,
+        tried: Option<&CertificateAuthorities>,
+    ) -> Result<CertificateAuthorities, KeyLookupError> {
+        match self {
+            Self::Inline(keys) => {
+                let found = keys.authorities().filter(|found| Some(*found) != tried).cloned();
+                found.ok_or_else(|| missing(keys))
+            }
+            Self::Remote(remote) => remote.authorities(tried).await,
+            Self::File(file) => file.authorities(tried).await,
         }
     }
 

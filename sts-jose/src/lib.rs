@@ -11,6 +11,7 @@
 //! | `verification_key`, `rsa_modulus`, `key_set`, `candidates` | public keys, and those to try |
 //! | [`dpop`] | DPoP proofs: making and checking them |
 //! | `encryption_key` | public keys for encrypting payloads (the encryption is elsewhere) |
+//! | `certificate_authorities` | the authorities of X.509-SVIDs (their verification is elsewhere) |
 //! | `trust_domain` | SPIFFE trust domains and the identities in them |
 //! | `typ` | the kinds of tokens, and the slots that accept them |
 //! | `issuer_name` | the `iss` values of an issuer, which may have a placeholder for the tenant |
@@ -45,6 +46,7 @@ mod algorithm;
 mod bounded_file;
 mod candidates;
 mod canonical_json;
+mod certificate_authorities;
 mod claim_selector;
 mod claims;
 mod clock;
@@ -83,6 +85,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, read_file, read_text_file};
 pub use candidates::{Candidates, MAX_CANDIDATES};
 pub use canonical_json::{canonical_json, canonical_object};
+pub use certificate_authorities::CertificateAuthorities;
 pub use claim_selector::{ClaimSelector, ClaimSelectors, Selected, SelectorSyntaxError};
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock, has_passed};

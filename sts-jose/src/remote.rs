@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::algorithm::Algorithm;
 use crate::bounded_file::BoundedFile;
 use crate::candidates::Candidates;
+use crate::certificate_authorities::CertificateAuthorities;
 use crate::clock::has_passed;
 use crate::encryption_key::EncryptionKey;
 use crate::fetch::{self, MAX_BEARER_TOKEN_BYTES, RemoteConfig};
@@ -133,6 +134,19 @@ impl RemoteKeySet {
     /// As for [`Self::candidates`].
     pub async fn encryption_key(&self) -> Result<EncryptionKey, KeyLookupError> {
         self.pick(|keys| keys.encryption_key().cloned()).await
+    }
+
+    /// Returns the authorities of X.509-SVIDs, as [`KeySet::authorities`] defines them, unless they are
+    /// those of `tried`, which have not signed the certificate in question. Costs as much as
+    /// [`Self::candidates`].
+    ///
+    /// # Errors
+    /// As for [`Self::candidates`].
+    pub async fn authorities(
+        &self,
+        tried: Option<&CertificateAuthorities>,
+    ) -> Result<CertificateAuthorities, KeyLookupError> {
+        self.pick(|keys| keys.authorities().filter(|found| Some(*found) != tried).cloned()).await
     }
 
     async fn pick<K>(&self, pick: impl Fn(&KeySet) -> Option<K>) -> Result<K, KeyLookupError> {

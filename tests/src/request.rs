@@ -237,7 +237,7 @@ impl FormRequest {
             request = request.header("content-type", content_type);
         }
         let body = self.body.clone().unwrap_or_else(|| self.encoded());
-        let answer = Answer::read(request.body(body).send().await?).await;
+        let answer = Answer::of(request.body(body).send().await?).await;
         match answer.json["access_token"].as_str() {
             Some(token) => seen.remember(token),
             None => seen.assert_not_in(&answer.text(), "an answer without a token"),

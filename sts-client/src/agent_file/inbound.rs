@@ -1,6 +1,7 @@
 //! The `[inbound]` table of `agent.toml`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -12,7 +13,8 @@ use url::Url;
 use super::files::read_file;
 use super::outbound::{HttpTable, StsTable};
 use crate::build_error::BuildError;
-use crate::inbound::{Issuer, Keys, Selectors, Verifier, VerifierBuilder};
+use crate::dedup::StoreByUrl;
+use crate::inbound::{ClientCertificateHeader, Issuer, Keys, Selectors, Verifier, VerifierBuilder};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +25,10 @@ pub(super) struct InboundTable {
     #[serde(default)]
     dpop_bound_access_tokens_required: bool,
     dpop_nonce_secret_file: Option<PathBuf>,
+    replay_store_url_file: Option<PathBuf>,
     #[serde(default)]
     trusted_proxies: Vec<String>,
+    client_certificate_header: Option<ClientCertificateHeader>,
     #[serde(default)]
     required_scopes: Vec<ScopeToken>,
     #[serde(default)]
@@ -138,7 +142,13 @@ impl InboundTable {
         if let Some(path) = self.dpop_nonce_secret_file {
             builder = builder.dpop_nonce_secret(read_file(&path)?.into());
         }
+        if let Some(path) = self.replay_store_url_file {
+            builder = builder.replays(Arc::new(replay_store(&path)?));
+        }
         builder = self.trusted_proxies.into_iter().fold(builder, VerifierBuilder::trusted_proxy);
+        if let Some(header) = self.client_certificate_header {
+            builder = builder.client_certificate_header(header);
+        }
         if let Some(egress) = http.map(|http| http.egress()).transpose()? {
             builder = builder.egress(egress);
         }
@@ -220,6 +230,16 @@ impl IssuerConfig {
         }
         Ok(if self.allow_http { issuer.allow_http() } else { issuer })
     }
+}
+
+/// Returns the store at the URL in a file. The URL may hold a password, so it is no key of its own.
+fn replay_store(path: &Path) -> Result<StoreByUrl, BuildError> {
+    let url = String::from_utf8(read_file(path)?).ok().and_then(|url| StoreByUrl::new(url.trim().into()));
+    url.ok_or_else(|| {
+        BuildError::contradiction(
+            "the file of inbound.replay_store_url_file must hold a url that begins with postgres: or sqlite:, of a database whose feature is compiled in",
+        )
+    })
 }
 
 /// Returns the key set that is written in the file.

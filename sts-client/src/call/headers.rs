@@ -49,6 +49,9 @@ pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-
 /// ```
 pub const X_DELEGATION_FALLBACK: HeaderName = HeaderName::from_static("x-delegation-fallback");
 
+/// The header that marks a request which this process has verified. It stays within the process.
+pub(crate) const X_STS_VERIFIED: HeaderName = HeaderName::from_static("x-sts-verified");
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -57,7 +60,7 @@ const MAX_ID_CHARS: usize = 128;
 
 /// Headers that no route can forward: credentials, headers of one connection, and headers that this
 /// crate sets itself.
-const NEVER_FORWARDED: [HeaderName; 22] = [
+const NEVER_FORWARDED: [HeaderName; 23] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     PROXY_AUTHENTICATE,
@@ -79,12 +82,13 @@ const NEVER_FORWARDED: [HeaderName; 22] = [
     X_TENANT_ID,
     X_CORRELATION_ID,
     X_DELEGATION_FALLBACK,
+    X_STS_VERIFIED,
     IDEMPOTENCY_KEY,
 ];
 
 /// Headers that are removed from every outbound call first: other credentials, and claims that only
 /// this crate may make.
-const STRIPPED: [HeaderName; 10] = [
+const STRIPPED: [HeaderName; 11] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,
@@ -95,6 +99,7 @@ const STRIPPED: [HeaderName; 10] = [
     X_TENANT_ID,
     X_CORRELATION_ID,
     X_DELEGATION_FALLBACK,
+    X_STS_VERIFIED,
 ];
 
 /// Returns true if a route may forward a header of that name.

@@ -6,6 +6,7 @@
 //! What must never: the meaning of a value or an operation, and HTTP. For another database, add a
 //! file beside `postgres` and a line in the suite.
 
+mod by_url;
 mod caller_key;
 mod key;
 mod memory;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub(crate) use by_url::StoreByUrl;
 pub use caller_key::CallerKey;
 pub use key::DedupKey;
 pub use memory::{MemoryDedupStore, MemoryLimits};
@@ -125,7 +127,7 @@ pub trait DedupStore: fmt::Debug + Send + Sync {
 
 /// The result of spending a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a value that was seen before is a replay"]
+#[must_use = "a value that was seen before is a replay and must be refused"]
 pub enum Spend {
     /// The value was not spent before.
     First,
@@ -177,7 +179,7 @@ pub struct Operation {
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-#[must_use = "only the holder of a `Started` ticket may do the work"]
+#[must_use = "only the holder of a `Started` ticket may run the operation"]
 pub enum Begun {
     /// The caller holds the operation.
     Started(Ticket),
@@ -212,7 +214,7 @@ pub struct Ticket {
 
 /// The result of a call with a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "an operation that was lost may be done a second time"]
+#[must_use = "an operation whose lease was lost may run twice"]
 pub enum Held {
     /// The ticket held its operation.
     Yes,

@@ -15,7 +15,7 @@ use super::{Sts, StsInner};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
 use crate::net::{CertificateFiles, HttpTransport, Transport};
-use crate::possession::Prover;
+use crate::possession::{Nonces, Prover};
 
 /// The builder of an [`Sts`]: its credentials, trust, time limits and retries.
 ///
@@ -295,6 +295,7 @@ impl StsBuilder {
             recent_answers: RecentAnswers::default(),
             transport,
             prover,
+            nonces: Nonces::new(),
             certificate: followed,
             clock: self.clock,
             entropy: self.entropy,

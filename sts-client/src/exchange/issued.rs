@@ -1,6 +1,7 @@
 //! The tokens that the STS issues.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ use crate::possession::TokenHeader;
 #[derive(Clone)]
 pub struct IssuedToken {
     pub(super) header: TokenHeader,
+    /// The thumbprint of the client certificate to which it is bound.
+    pub(super) certificate: Option<Arc<str>>,
     pub(super) expires_at: Timestamp,
     pub(super) scope: Scope,
     pub(super) tenant_ids: Option<Vec<Tenant>>,
@@ -41,6 +44,10 @@ impl IssuedToken {
 
     pub(crate) fn header(&self) -> &TokenHeader {
         &self.header
+    }
+
+    pub(crate) fn certificate(&self) -> Option<&Arc<str>> {
+        self.certificate.as_ref()
     }
 
     /// Returns the time at which it expires: its `exp`, or the time that `expires_in` gives, if

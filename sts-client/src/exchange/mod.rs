@@ -52,7 +52,7 @@ use self::verify::Expected;
 use crate::call::{Caller, CorrelationId, Route};
 use crate::credentials::Credentials;
 use crate::net::{FollowedClient, Transport, TransportError};
-use crate::possession::{DPOP, NoProof, Proof, Prover};
+use crate::possession::{DPOP, NoProof, Nonces, Proof, Prover};
 
 /// A client of a security token service, for one agent. Cloning is cheap and shares connections,
 /// metadata, keys and the breaker.
@@ -79,6 +79,8 @@ struct StsInner {
     transport: Arc<dyn Transport>,
     /// The key to which tokens are bound, if they are.
     prover: Option<Prover>,
+    /// The nonces of the STS.
+    nonces: Nonces,
     /// The client with a client certificate, if there is one.
     certificate: Option<Arc<FollowedClient>>,
     clock: Arc<dyn Clock>,
@@ -162,9 +164,14 @@ impl Sts {
         self.0.prover_for(route)
     }
 
-    /// Keeps the nonce that a target has given in an answer.
-    pub(crate) fn prover(&self) -> Option<&Prover> {
-        self.0.prover.as_ref()
+    /// Returns true unless a token is bound to a client certificate that has been replaced. Looks at
+    /// the files of the certificate.
+    pub(crate) async fn still_holds(&self, certificate: Option<&str>) -> bool {
+        match (certificate, &self.0.certificate) {
+            (None, _) => true,
+            (Some(bound), Some(followed)) => *followed.present().await == *bound,
+            (Some(_), None) => false,
+        }
     }
 
     /// Exchanges the user's token for a token that is valid at the route's target.
@@ -264,6 +271,8 @@ impl StsInner {
     async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
         let prover = self.prover_for(route);
+        // Another request may take up a replaced certificate meanwhile.
+        let before = self.certificate_thumbprint();
         let body = self.post(&metadata.token_endpoint, post, prover).await?;
         let read = match subject {
             Some(_) => TokenAnswer::of_exchange(&body),
@@ -276,10 +285,14 @@ impl StsInner {
             route,
             subject,
             prover,
-            certificate: self.certificate.as_ref().map(|certificate| certificate.x5t_s256()),
+            certificates: [before, self.certificate_thumbprint()],
             now: self.clock.now(),
         };
         verify::verify(answer, &metadata.keys, &expected).await
+    }
+
+    fn certificate_thumbprint(&self) -> Option<Arc<str>> {
+        self.certificate.as_ref().map(|certificate| certificate.x5t_s256())
     }
 
     fn prover_for(&self, route: &Route) -> Option<&Prover> {
@@ -304,16 +317,15 @@ impl StsInner {
         post: &Post,
         prover: Option<&Prover>,
     ) -> Result<Map<String, Value>, ExchangeError> {
-        let proof = prove(endpoint, prover)?;
+        let proof = prover.map(|prover| prove(endpoint, prover, self.nonces.newest(&endpoint.url))).transpose()?;
         let (mut outcome, mut credential) = self.send(endpoint, post, proof.as_ref()).await?;
         if let (Some(prover), Some(proof), Ok(response)) = (prover, &proof, &outcome) {
-            prover.learn_nonce(&endpoint.url, response.headers());
-            let has_another = prover.newest_nonce(&endpoint.url).is_some_and(|nonce| proof.nonce != Some(nonce));
-            if has_another && answer::wants_nonce(response) {
-                let proof = prover.prove(&Method::POST, &endpoint.url, None).map_err(|error| unproven(&error))?;
+            let given = self.nonces.learn(&endpoint.url, response.headers());
+            if given.is_some() && given != proof.nonce && answer::wants_nonce(response) {
+                let proof = prove(endpoint, prover, given)?;
                 (outcome, credential) = self.send(endpoint, post, Some(&proof)).await?;
                 if let Ok(response) = &outcome {
-                    prover.learn_nonce(&endpoint.url, response.headers());
+                    self.nonces.learn(&endpoint.url, response.headers());
                 }
             }
         }
@@ -358,6 +370,10 @@ impl StsInner {
         let result = self.guarded(attempt).instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(ExchangeError::outcome, |_| "ok");
         span.record("outcome", outcome);
+        if let Err(ExchangeError::Refused { code }) = &result {
+            let Call { request, correlation_id, audience } = call;
+            tracing::info!(%code, request, audience, %correlation_id, "a request for a token was refused");
+        }
         metrics::counter!("sts_client_requests_total", "request" => call.request, "outcome" => outcome).increment(1);
         metrics::histogram!("sts_client_request_seconds", "request" => call.request)
             .record(began.elapsed().as_secs_f64());
@@ -398,9 +414,8 @@ impl fmt::Debug for Sts {
     }
 }
 
-fn prove(endpoint: &Endpoint, prover: Option<&Prover>) -> Result<Option<Proof>, ExchangeError> {
-    let proof = prover.map(|prover| prover.prove(&Method::POST, &endpoint.url, None)).transpose();
-    proof.map_err(|error| unproven(&error))
+fn prove(endpoint: &Endpoint, prover: &Prover, nonce: Option<Arc<str>>) -> Result<Proof, ExchangeError> {
+    prover.prove((&Method::POST, &endpoint.url), None, nonce).map_err(|error| unproven(&error))
 }
 
 fn unproven(error: &NoProof) -> ExchangeError {

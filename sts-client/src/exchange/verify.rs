@@ -27,8 +27,9 @@ pub(super) struct Expected<'a> {
     pub(super) subject: Option<&'a Caller>,
     /// The key to which the token must be bound; `None` for a bearer token.
     pub(super) prover: Option<&'a Prover>,
-    /// The thumbprint of the client certificate, to which the token may be bound.
-    pub(super) certificate: Option<Arc<str>>,
+    /// The thumbprints of the client certificate before and after the request, to which the token may
+    /// be bound.
+    pub(super) certificates: [Option<Arc<str>>; 2],
     /// The time at which the answer arrived.
     pub(super) now: Timestamp,
 }
@@ -54,8 +55,8 @@ pub(super) async fn verify(
     let claims = serde_json::from_value::<AccessTokenClaims>(Value::Object(verified.claims().as_map().clone()));
     // The cause is dropped, because it quotes claims.
     let Ok(claims) = claims else { return Err(refused(&Flaw::Claims)) };
-    check_confirmation(verified.claims(), expected)
-        .and_then(|()| check(&claims, exp, expected))
+    let certificate = check_confirmation(verified.claims(), expected)
+        .and_then(|certificate| check(&claims, exp, expected).map(|()| certificate))
         .map_err(|flaw| refused(&flaw))?;
     if answer.scope.is_some_and(|scope| scope != claims.scope) {
         return Err(refused(&Flaw::ScopeMismatch));
@@ -67,7 +68,7 @@ pub(super) async fn verify(
     let header = header.ok_or_else(|| refused(&Flaw::Member("access_token")))?;
     let said = expected.now.checked_add(answer.expires_in).unwrap_or(exp);
     let tenant_ids = expected.subject.is_none().then(|| claims.tenant_ids.unwrap_or_default());
-    Ok(IssuedToken { header, expires_at: exp.min(said), scope: claims.scope, tenant_ids })
+    Ok(IssuedToken { header, certificate, expires_at: exp.min(said), scope: claims.scope, tenant_ids })
 }
 
 /// Checks that the token is used as the request asked for. A token that is not bound although a
@@ -81,20 +82,25 @@ fn check_type(answer: &TokenAnswer, expected: &Expected<'_>) -> Result<(), Flaw>
 }
 
 /// Checks that the token is bound to keys of this agent alone, and to the key of its proof if it sent
-/// one.
-fn check_confirmation(claims: &Claims, expected: &Expected<'_>) -> Result<(), Flaw> {
+/// one. Returns the certificate to which it is bound.
+fn check_confirmation(claims: &Claims, expected: &Expected<'_>) -> Result<Option<Arc<str>>, Flaw> {
     let jkt = expected.prover.map(Prover::jkt);
     let Some(cnf) = claims.get("cnf") else {
-        return if jkt.is_none() { Ok(()) } else { Err(Flaw::Confirmation) };
+        return if jkt.is_none() { Ok(None) } else { Err(Flaw::Confirmation) };
     };
     let members = cnf.as_object().filter(|members| !members.is_empty()).ok_or(Flaw::Confirmation)?;
-    let is_own = |(name, thumbprint): (&String, &Value)| match name.as_str() {
-        "jkt" => thumbprint.as_str() == jkt && jkt.is_some(),
-        "x5t#S256" => thumbprint.as_str() == expected.certificate.as_deref() && expected.certificate.is_some(),
-        _ => false,
-    };
+    let own = |presented: &str| expected.certificates.iter().flatten().find(|own| ***own == *presented).cloned();
+    let mut certificate = None;
+    for (name, thumbprint) in members {
+        let thumbprint = thumbprint.as_str().ok_or(Flaw::Confirmation)?;
+        match name.as_str() {
+            "jkt" if jkt == Some(thumbprint) => {}
+            "x5t#S256" => certificate = Some(own(thumbprint).ok_or(Flaw::Confirmation)?),
+            _ => return Err(Flaw::Confirmation),
+        }
+    }
     let has_key = jkt.is_none() || members.contains_key("jkt");
-    if has_key && members.iter().all(is_own) { Ok(()) } else { Err(Flaw::Confirmation) }
+    if has_key { Ok(certificate) } else { Err(Flaw::Confirmation) }
 }
 
 fn parse<'t>(token: &'t str, expected: &Expected<'_>) -> Result<UnverifiedToken<'t>, Flaw> {

@@ -10,7 +10,7 @@ use sts_protocol::{Scope, ScopeToken, Tenant};
 use url::Url;
 
 use super::binding::Bindings;
-use super::certificate::TrustedProxies;
+use super::certificate::{ClientCertificateHeader, TrustedProxies};
 use super::dpop::{self, Dpop};
 use super::introspected::Introspected;
 use super::issuer::{Dialect, Issuer};
@@ -45,6 +45,7 @@ pub struct VerifierBuilder {
     dpop_nonce_secret: Option<SecretSlice<u8>>,
     replays: Option<Arc<dyn DedupStore>>,
     trusted_proxies: Vec<String>,
+    client_certificate_header: ClientCertificateHeader,
     egress: Egress,
     sinks: EventSinks,
     clock: Arc<dyn Clock>,
@@ -72,6 +73,7 @@ impl VerifierBuilder {
             dpop_nonce_secret: None,
             replays: None,
             trusted_proxies: Vec::new(),
+            client_certificate_header: ClientCertificateHeader::default(),
             egress: Egress::default(),
             sinks: EventSinks::default(),
             clock: Arc::new(SystemClock),
@@ -213,8 +215,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// Adds a proxy, or a network of proxies, whose `Client-Cert` header (RFC 9440) names the client
-    /// certificate of the caller. The proxy must remove this header from the requests that it
+    /// Adds a proxy, or a network of proxies, whose header names the client certificate of the caller:
+    /// `Client-Cert` (RFC 9440), or that of [`Self::client_certificate_header`]. The proxy must remove this header from the requests that it
     /// receives. The agent must know the address of its peer
     /// ([`PeerConnection`](super::PeerConnection)).
     ///
@@ -225,6 +227,22 @@ impl VerifierBuilder {
     #[must_use]
     pub fn trusted_proxy(mut self, network: impl Into<String>) -> Self {
         self.trusted_proxies.push(network.into());
+        self
+    }
+
+    /// Sets the header in which the trusted proxies name the client certificate of the caller. Needs
+    /// [`Self::trusted_proxy`].
+    ///
+    /// ```
+    /// # use sts_client::Verifier;
+    /// use sts_client::inbound::ClientCertificateHeader;
+    ///
+    /// let header = ClientCertificateHeader::XForwardedClientCert;
+    /// let builder = Verifier::builder(["inventory-agent"]).trusted_proxy("10.0.0.0/8").client_certificate_header(header);
+    /// ```
+    #[must_use]
+    pub fn client_certificate_header(mut self, header: ClientCertificateHeader) -> Self {
+        self.client_certificate_header = header;
         self
     }
 
@@ -299,7 +317,7 @@ impl VerifierBuilder {
     /// - the resource is not an http(s) URL;
     /// - the STS for introspection is not a trusted issuer;
     /// - the public URL is not an http(s) URL, or a setting that needs it is there without it;
-    /// - a trusted proxy is no address and no network.
+    /// - a trusted proxy is no address and no network, or a header is set without any.
     ///
     /// [`BuildError::Http`] if the HTTP client cannot be built.
     pub fn build(self) -> Result<Verifier, BuildError> {
@@ -333,12 +351,13 @@ impl VerifierBuilder {
             }
             None => None,
         };
+        let proxies = TrustedProxies::parse(&self.trusted_proxies, self.client_certificate_header)?;
         let resource = match self.resource {
             None => None,
             Some(resource) => {
                 check_resource(&resource)?;
                 let issuers = self.issuers.iter().map(|issuer| issuer.issuer.as_str());
-                Some(ProtectedResource::new(resource, issuers, &required, dpop.as_ref()))
+                Some(ProtectedResource::new(resource, issuers, &required, (dpop.as_ref(), &proxies)))
             }
         };
         let challenges = Challenges {
@@ -366,7 +385,7 @@ impl VerifierBuilder {
             required,
             resource,
             introspection: self.introspection.map(Introspected::new),
-            bindings: Bindings { dpop, proxies: TrustedProxies::parse(&self.trusted_proxies)? },
+            bindings: Bindings { dpop, proxies },
             challenges: Arc::new(challenges),
             tickets: Tickets::default(),
             log: RefusalLog::default(),

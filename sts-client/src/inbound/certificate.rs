@@ -4,17 +4,35 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use super::why::Why;
 use crate::build_error::BuildError;
 use crate::header_values;
 use crate::net::x5t_s256;
 
-/// The header in which a proxy passes the certificate of its client (RFC 9440 §2.2).
-const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// The header in which a proxy names the certificate of its client.
+///
+/// ```
+/// use sts_client::inbound::ClientCertificateHeader;
+///
+/// assert_eq!(ClientCertificateHeader::default(), ClientCertificateHeader::ClientCert);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub enum ClientCertificateHeader {
+    /// `Client-Cert` (RFC 9440 §2.2), which holds the certificate.
+    #[default]
+    #[serde(rename = "Client-Cert")]
+    ClientCert,
+    /// `X-Forwarded-Client-Cert` of Envoy, of which the last element counts: the nearest proxy wrote it.
+    /// Its `Hash` is the SHA-256 of the certificate.
+    #[serde(rename = "X-Forwarded-Client-Cert")]
+    XForwardedClientCert,
+}
 
 /// The connection of a request, as the server of the agent knows it. A token that is bound to a
 /// client certificate is accepted only with it: insert it into the extensions of each request, outside
@@ -76,12 +94,20 @@ impl From<SocketAddr> for PeerConnection {
     }
 }
 
-/// The proxies whose `Client-Cert` header is believed.
+/// The proxies whose header is believed.
 #[derive(Debug, Default)]
-pub(super) struct TrustedProxies(Vec<IpNet>);
+pub(super) struct TrustedProxies {
+    networks: Vec<IpNet>,
+    header: ClientCertificateHeader,
+}
 
 impl TrustedProxies {
-    pub(super) fn parse(networks: &[String]) -> Result<Self, BuildError> {
+    pub(super) fn parse(networks: &[String], header: ClientCertificateHeader) -> Result<Self, BuildError> {
+        if networks.is_empty() && header != ClientCertificateHeader::default() {
+            return Err(BuildError::contradiction(
+                "the header of client certificates is believed of trusted proxies alone: name them (inbound.trusted_proxies in agent.toml)",
+            ));
+        }
         let parse = |text: &String| {
             let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
             let unusable = |_| {
@@ -91,7 +117,13 @@ impl TrustedProxies {
             };
             network.map_err(unusable)
         };
-        networks.iter().map(parse).collect::<Result<_, _>>().map(Self)
+        let networks = networks.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { networks, header })
+    }
+
+    /// Returns true if there is any.
+    pub(super) fn are_named(&self) -> bool {
+        !self.networks.is_empty()
     }
 
     /// Returns the thumbprint (`x5t#S256`) of the certificate of the caller: from the header, if a
@@ -104,21 +136,53 @@ impl TrustedProxies {
     ) -> Result<Option<Arc<str>>, Why> {
         let Some(peer) = peer else { return Ok(None) };
         let address = peer.address.to_canonical();
-        if !self.0.iter().any(|network| network.contains(&address)) {
+        if !self.networks.iter().any(|network| network.contains(&address)) {
             return Ok(peer.certificate.clone());
         }
-        let mut values = header_values::of(headers, &CLIENT_CERT);
+        let (name, read): (_, fn(&str) -> Option<Arc<str>>) = match self.header {
+            ClientCertificateHeader::ClientCert => ("client-cert", |value| Some(x5t_s256(&byte_sequence(value)?))),
+            ClientCertificateHeader::XForwardedClientCert => ("x-forwarded-client-cert", envoy_hash),
+        };
+        let mut values = header_values::of(headers, &HeaderName::from_static(name));
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
-            (Some(value), None) => {
-                byte_sequence(value.as_bytes()).map(|der| Some(x5t_s256(&der))).ok_or(Why::Certificate)
-            }
+            (Some(value), None) => value.to_str().ok().and_then(read).map(Some).ok_or(Why::Certificate),
             (Some(_), Some(_)) => Err(Why::Certificate),
         }
     }
 }
 
+/// Reads `Hash` of the last element of `X-Forwarded-Client-Cert`: a SHA-256 in hexadecimal.
+fn envoy_hash(value: &str) -> Option<Arc<str>> {
+    let element = split(value, ',').pop()?;
+    let mut hashes = split(&element, ';').into_iter().filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("hash").then(|| value.trim().trim_matches('"').to_owned())
+    });
+    let (Some(hash), None) = (hashes.next(), hashes.next()) else { return None };
+    let hash = hash.as_bytes().chunks(2).map(|byte| u8::from_str_radix(std::str::from_utf8(byte).ok()?, 16).ok());
+    let hash: [u8; 32] = hash.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
+    Some(URL_SAFE_NO_PAD.encode(hash).into())
+}
+
+/// Splits a text at a separator outside of quotes, in which a client may write one.
+fn split(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for char in text.chars() {
+        if char == '"' && !is_escaped {
+            is_quoted = !is_quoted;
+        }
+        is_escaped = char == '\\' && !is_escaped;
+        match parts.last_mut() {
+            Some(part) if char != separator || is_quoted => part.push(char),
+            Some(_) | None => parts.push(String::new()),
+        }
+    }
+    parts
+}
+
 /// Decodes a byte sequence of structured fields (RFC 9651 §3.3.5) without parameters.
-fn byte_sequence(value: &[u8]) -> Option<Vec<u8>> {
-    STANDARD.decode(value.trim_ascii().strip_prefix(b":")?.strip_suffix(b":")?).ok()
+fn byte_sequence(value: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(value.trim_ascii().strip_prefix(':')?.strip_suffix(':')?).ok()
 }

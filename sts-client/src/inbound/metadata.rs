@@ -8,6 +8,7 @@ use sts_protocol::Scope;
 use url::Url;
 
 use super::Verifier;
+use super::certificate::TrustedProxies;
 use super::dpop::{ALGORITHMS, Dpop};
 
 /// The path component between the host and the path of a resource (RFC 9728 §3).
@@ -46,6 +47,10 @@ pub struct ResourceMetadata {
     /// True if every token must be bound to a key (RFC 9449). Omitted if false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dpop_bound_access_tokens_required: bool,
+    /// True if trusted proxies pass on client certificates, so that tokens may be bound to them (RFC
+    /// 8705). Omitted if false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls_client_certificate_bound_access_tokens: bool,
 }
 
 impl ResourceMetadata {
@@ -125,7 +130,7 @@ impl ProtectedResource {
         resource: Url,
         issuers: impl Iterator<Item = &'a str>,
         required: &Scope,
-        dpop: Option<&Dpop>,
+        (dpop, proxies): (Option<&Dpop>, &TrustedProxies),
     ) -> Self {
         let is_url = |issuer: &&str| Url::parse(issuer).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
         let metadata = ResourceMetadata {
@@ -138,6 +143,7 @@ impl ProtectedResource {
                 .map(|alg| alg.to_string())
                 .collect(),
             dpop_bound_access_tokens_required: dpop.is_some_and(|dpop| dpop.is_required),
+            tls_client_certificate_bound_access_tokens: proxies.are_named(),
             resource,
         };
         let mut url = metadata.resource.clone();
@@ -164,8 +170,9 @@ mod tests {
             ("https://a.example/a%7Bb/c/", "https://a.example/.well-known/oauth-protected-resource/a%7Bb/c/"),
         ] {
             let issuers = ["https://sts.example", "spiffe://a.example"];
+            let bindings = (None, &TrustedProxies::default());
             let resource =
-                ProtectedResource::new(resource.parse().unwrap(), issuers.into_iter(), &Scope::default(), None);
+                ProtectedResource::new(resource.parse().unwrap(), issuers.into_iter(), &Scope::default(), bindings);
             assert_eq!(&*resource.metadata_url(), url);
             assert_eq!(resource.metadata.authorization_servers, ["https://sts.example"]);
         }

@@ -44,7 +44,7 @@ use sts_protocol::{Scope, Tenant};
 use tracing::Instrument as _;
 
 pub use builder::VerifierBuilder;
-pub use certificate::PeerConnection;
+pub use certificate::{ClientCertificateHeader, PeerConnection};
 pub(crate) use issuer::Keys;
 pub use issuer::{Issuer, Selectors};
 #[cfg(feature = "tower")]

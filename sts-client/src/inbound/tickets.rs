@@ -14,14 +14,14 @@ use jiff::Timestamp;
 use sts_jose::Entropy;
 use sts_jose::has_passed;
 
-use crate::call::Possession;
+use crate::call::{Possession, X_STS_VERIFIED};
 
 /// The header that marks a request which the layer has verified. A second verification of the same
 /// request, as in the executor of an A2A agent, then neither introspects the token again nor takes
 /// its proof for a replay.
 ///
 /// The value is a secret of this process, so a request from outside cannot carry a valid value.
-pub(super) const TICKET: HeaderName = HeaderName::from_static("x-sts-verified");
+pub(super) const TICKET: HeaderName = X_STS_VERIFIED;
 
 /// The lifetime of a ticket.
 const FRESH_FOR: Duration = Duration::from_secs(5);

@@ -106,7 +106,7 @@ impl PropagateInterceptor {
             if is_operation(method) { OutboundOperation::Message(method) } else { OutboundOperation::Keyless };
         let before = headers_of(params)?;
         let mut after = before.clone();
-        let destination = Destination { method: Some(&Method::POST), url: &self.url };
+        let destination = Destination { method: Some(&Method::POST), url: &self.url, nonce: None };
         self.propagator.set(&context, destination, &mut after, operation).await?;
         replaced(params, &before, &after)
     }

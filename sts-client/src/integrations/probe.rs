@@ -12,7 +12,7 @@ use crate::propagate::again::{Sent, TargetRefusal};
 ///
 /// A target that wants another nonce refuses before it reads the request. GET is safe: a target
 /// that accepts the proof does nothing.
-pub(super) async fn ask(propagator: &Propagator, sent: &Sent) -> Option<TargetRefusal> {
+pub(super) async fn ask(propagator: &Propagator, sent: &mut Sent) -> Option<TargetRefusal> {
     let (url, mut headers) = propagator.probe(sent)?;
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let client = propagator.http_client().ok()?;

@@ -148,7 +148,7 @@ impl Middleware for PropagateMiddleware {
         let mut sent = self.prepare(&mut request, extensions).await.map_err(reqwest_middleware::Error::middleware)?;
         loop {
             let response = next.clone().run(request, extensions).await?;
-            self.propagator.learn_nonce_of(&sent, response.headers());
+            self.propagator.learn_nonce_of(&mut sent, response.headers());
             let Some(refusal) = challenge::refusal(response.status(), response.headers()) else { return Ok(response) };
             // Drop the token even if this request cannot be sent again, for the sake of later calls.
             let mut headers = again.as_ref().map(|again| again.headers().clone()).unwrap_or_default();

@@ -105,6 +105,12 @@ impl FollowedClient {
         Arc::clone(&self.lock().x5t_s256)
     }
 
+    /// Returns the thumbprint of the present certificate. Makes the client again if a file has changed.
+    pub(crate) async fn present(&self) -> Arc<str> {
+        self.current().await;
+        self.x5t_s256()
+    }
+
     async fn is_changed(&self, made: &Made) -> Result<bool, HttpClientError> {
         for (file, version) in self.files.iter().zip(made.versions) {
             match file.read_if_changed(Some(version)).await.map_err(|source| unreadable(file, source))? {

@@ -14,7 +14,7 @@ use super::{Halted, wire};
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An outcome as an HTTP response. With the feature `axum` a handler can return it.
-#[must_use = "return this to the caller"]
+#[must_use = "the answer must be returned to the caller"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer(Box<(Halted, Trace)>);
 

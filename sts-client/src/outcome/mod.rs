@@ -99,7 +99,7 @@ pub use translate::Translator;
 /// assert!(matches!(asked, Outcome::Halted(Halted::Forbidden(_))));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a call that halted has not done what it was asked"]
+#[must_use = "a halted call did not run its operation"]
 pub enum Outcome<T> {
     /// The call succeeded, with this value.
     Done(T),
@@ -125,7 +125,7 @@ pub enum Outcome<T> {
 /// assert_eq!(retry(&Halted::forbidden("NO_STOCK_SCOPE", "the token lacks stock:read")), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "return this to the caller"]
+#[must_use = "the answer must be returned to the caller"]
 pub enum Halted {
     /// The operation continues asynchronously.
     Operation(PendingOperation),

@@ -1,7 +1,7 @@
 //! Proof of possession for outbound calls (RFC 9449): the key of this process, and the headers of a
 //! token that is bound to it.
 //!
-//! What lives here: [`Prover`] makes proofs and keeps the nonces of the servers; [`TokenHeader`] is
+//! What lives here: [`Prover`] makes proofs; [`Nonces`] keeps the newest nonce of each server; [`TokenHeader`] is
 //! the `Authorization` of a token. What must never: the checks of an inbound proof, which are in
 //! `inbound`, and a request.
 
@@ -11,6 +11,7 @@ mod token_header;
 
 use http::HeaderName;
 
+pub(crate) use nonces::Nonces;
 pub(crate) use prover::{NoProof, Proof, Prover};
 pub(crate) use token_header::TokenHeader;
 

@@ -17,27 +17,28 @@ const MAX_ORIGINS: usize = 1_024;
 /// token.
 const MAX_NONCE_CHARS: usize = 256;
 
-/// The newest nonce of each origin (RFC 9449 §8.2).
+/// The newest nonce of each origin (RFC 9449 §8.2). The STS and the targets have one each: they give
+/// different nonces, also behind one gateway (RFC 9449 §9).
 #[derive(Debug)]
-pub(super) struct Nonces(Cache<String, Arc<str>>);
+pub(crate) struct Nonces(Cache<String, Arc<str>>);
 
 impl Nonces {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Cache::new(MAX_ORIGINS))
     }
 
-    pub(super) fn newest(&self, url: &Url) -> Option<Arc<str>> {
+    pub(crate) fn newest(&self, url: &Url) -> Option<Arc<str>> {
         if self.0.is_empty() {
             return None;
         }
         self.0.get(&origin(url))
     }
 
-    /// Keeps the nonce of an answer, if it has one.
-    pub(super) fn learn(&self, url: &Url, headers: &HeaderMap) {
-        if let Some(nonce) = nonce(headers) {
-            self.0.insert(origin(url), nonce.into());
-        }
+    /// Keeps the nonce of an answer of any status, and returns it (RFC 9449 §8.2).
+    pub(crate) fn learn(&self, url: &Url, headers: &HeaderMap) -> Option<Arc<str>> {
+        let nonce: Arc<str> = nonce(headers)?.into();
+        self.0.insert(origin(url), Arc::clone(&nonce));
+        Some(nonce)
     }
 }
 
@@ -71,15 +72,14 @@ mod tests {
         let nonces = Nonces::new();
         let (one, same, other) = ("https://a.example/x", "https://a.example:443/y?z", "https://a.example:81/x");
         let of = |url: &str| nonces.newest(&url.parse().unwrap());
-        let learn = |url: &str, headers: &HeaderMap| nonces.learn(&url.parse().unwrap(), headers);
+        let learn = |url: &str, headers: &HeaderMap| nonces.learn(&url.parse().unwrap(), headers).is_some();
         assert_eq!(of(one), None);
-        learn(one, &answer(&["first"]));
-        learn(same, &answer(&["second"]));
+        assert!(learn(one, &answer(&["first"])) && learn(same, &answer(&["second"])));
         for malformed in
             [&["a b"][..], &["a\"b"], &["a\\b"], &[""], &["a", "b"], &[], &["ä"], &["x".repeat(257).as_str()]]
         {
             let headers = answer(malformed);
-            learn(one, &headers);
+            assert!(!learn(one, &headers), "{malformed:?}");
         }
         assert_eq!((of(one).as_deref(), of(other)), (Some("second"), None));
     }

@@ -5,22 +5,18 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::InvalidHeaderValue;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use sts_jose::dpop::{ProofClaims, ProofKey, ProofUri, ProofUriError};
 use sts_jose::{Clock, Entropy, SignError, SigningKeyError};
 use url::Url;
 
-use super::nonces::Nonces;
-
-/// The key of this process, to which the STS binds tokens. Cloning is cheap and shares the key and
-/// the nonces.
+/// The key of this process, to which the STS binds tokens. Cloning is cheap and shares the key.
 #[derive(Debug, Clone)]
 pub(crate) struct Prover(Arc<ProverInner>);
 
 #[derive(Debug)]
 struct ProverInner {
     key: ProofKey,
-    nonces: Nonces,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -48,7 +44,7 @@ impl Prover {
     /// Makes an ES256 key. It is in memory alone and ends with the process.
     pub(crate) fn generate(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, SigningKeyError> {
         let key = ProofKey::generate()?;
-        Ok(Self(Arc::new(ProverInner { key, nonces: Nonces::new(), clock, entropy })))
+        Ok(Self(Arc::new(ProverInner { key, clock, entropy })))
     }
 
     /// Returns the thumbprint of the key: the `cnf.jkt` of tokens that are bound to it.
@@ -56,12 +52,16 @@ impl Prover {
         self.0.key.jkt()
     }
 
-    /// Makes a proof for one request, with the newest nonce of its server. `ath` is the hash of the
-    /// token that the request carries. Costs one signature.
-    pub(crate) fn prove(&self, method: &Method, url: &Url, ath: Option<&str>) -> Result<Proof, NoProof> {
+    /// Makes a proof for one request, with a nonce of its server. `ath` is the hash of the token that
+    /// the request carries. Costs one signature.
+    pub(crate) fn prove(
+        &self,
+        (method, url): (&Method, &Url),
+        ath: Option<&str>,
+        nonce: Option<Arc<str>>,
+    ) -> Result<Proof, NoProof> {
         let mut random = [0; 16];
         self.0.entropy.fill(&mut random);
-        let nonce = self.newest_nonce(url);
         let proof = self.0.key.prove(&ProofClaims {
             method: method.as_str(),
             uri: &ProofUri::of(url)?,
@@ -73,15 +73,5 @@ impl Prover {
         let mut header = HeaderValue::try_from(proof)?;
         header.set_sensitive(true);
         Ok(Proof { header, nonce })
-    }
-
-    /// Returns the newest nonce of the server of a URL.
-    pub(crate) fn newest_nonce(&self, url: &Url) -> Option<Arc<str>> {
-        self.0.nonces.newest(url)
-    }
-
-    /// Keeps the nonce of an answer, of any status (RFC 9449 §8.2).
-    pub(crate) fn learn_nonce(&self, url: &Url, headers: &HeaderMap) {
-        self.0.nonces.learn(url, headers);
     }
 }

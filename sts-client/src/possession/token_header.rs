@@ -48,9 +48,9 @@ impl TokenHeader {
         self.binding.is_some()
     }
 
-    /// Makes the proof of one call; `None` for a bearer token.
-    pub(crate) fn prove(&self, method: &Method, url: &Url) -> Result<Option<Proof>, NoProof> {
-        let proof = |binding: &Binding| binding.prover.prove(method, url, Some(&binding.ath));
+    /// Makes the proof of one call, with a nonce of its target; `None` for a bearer token.
+    pub(crate) fn prove(&self, request: (&Method, &Url), nonce: Option<Arc<str>>) -> Result<Option<Proof>, NoProof> {
+        let proof = |binding: &Binding| binding.prover.prove(request, Some(&binding.ath), nonce);
         self.binding.as_ref().map(proof).transpose()
     }
 }

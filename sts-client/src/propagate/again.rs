@@ -1,6 +1,7 @@
 //! The repetition of a call whose target rejected the token or its proof.
 
-#[cfg(any(feature = "a2a", feature = "rmcp"))]
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
@@ -10,7 +11,6 @@ use super::proof::{Applied, Destination, Proven};
 use super::{Credential, Propagator};
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
-#[cfg(any(feature = "a2a", feature = "rmcp"))]
 use crate::possession::DPOP;
 
 /// The parts of a sent call that its repetition needs.
@@ -21,6 +21,8 @@ pub(crate) struct Sent {
     credential: Credential,
     proven: Proven,
     key: Option<HeaderValue>,
+    /// The nonce that the target gave in its answer.
+    given_nonce: Option<Arc<str>>,
     is_repeated: Repeated,
 }
 
@@ -58,16 +60,16 @@ impl Propagator {
         headers: &mut HeaderMap,
         operation: OutboundOperation<'_>,
     ) -> Result<Sent, Error> {
-        let destination = Destination { method: Some(&method), url: &url };
+        let destination = Destination { method: Some(&method), url: &url, nonce: None };
         let Applied { credential, proven } = self.set(&context, destination, headers, operation).await?;
         let key = headers.get(IDEMPOTENCY_KEY).cloned();
-        Ok(Sent { context, method, url, credential, proven, key, is_repeated: Repeated::default() })
+        Ok(Sent { context, method, url, credential, proven, key, given_nonce: None, is_repeated: Repeated::default() })
     }
 
     /// Keeps the nonce that the target gave in the answer to a call.
-    pub(crate) fn learn_nonce_of(&self, sent: &Sent, headers: &HeaderMap) {
+    pub(crate) fn learn_nonce_of(&self, sent: &mut Sent, headers: &HeaderMap) {
         if sent.proven.token.is_bound() {
-            self.learn_nonce(&sent.url, headers);
+            sent.given_nonce = self.0.nonces.learn(&sent.url, headers);
         }
     }
 
@@ -80,7 +82,10 @@ impl Propagator {
     /// refused the user.
     pub(crate) async fn prepare_again(&self, sent: &mut Sent, refusal: TargetRefusal, headers: &mut HeaderMap) -> bool {
         let may_repeat = match refusal {
-            TargetRefusal::NonceWanted => self.has_another_nonce(sent) && !sent.is_repeated.with_another_nonce,
+            TargetRefusal::NonceWanted => {
+                let has_another = sent.given_nonce.is_some() && sent.given_nonce != sent.proven.nonce;
+                has_another && !sent.is_repeated.with_another_nonce
+            }
             TargetRefusal::InvalidToken => {
                 !sent.is_repeated.with_another_token
                     && self
@@ -94,7 +99,9 @@ impl Propagator {
         if let Some(key) = &sent.key {
             headers.insert(IDEMPOTENCY_KEY, key.clone());
         }
-        let destination = Destination { method: Some(&sent.method), url: &sent.url };
+        // Calls to other targets of this origin may have brought other nonces meanwhile.
+        let nonce = sent.given_nonce.as_ref();
+        let destination = Destination { method: Some(&sent.method), url: &sent.url, nonce };
         let Applied { credential, proven } = match self
             .set(&sent.context, destination, headers, OutboundOperation::Keyless)
             .await
@@ -121,18 +128,32 @@ impl Propagator {
         is_no_weaker && is_another
     }
 
+    /// Drops the token that a call with these headers carried, if the target refused it for that.
+    /// Returns true if the call may be sent again with other headers.
+    pub(crate) async fn drop_sent(
+        &self,
+        context: &CallContext,
+        url: &Url,
+        sent: &HeaderMap,
+        refusal: TargetRefusal,
+    ) -> bool {
+        let Some(token) = sent.get(AUTHORIZATION) else { return false };
+        match refusal {
+            TargetRefusal::NonceWanted => sent.contains_key(DPOP),
+            TargetRefusal::InvalidToken => {
+                self.drop_refused(context, url, token, Credential::Exchanged).await
+                    || self.drop_refused(context, url, token, Credential::ServiceAccount).await
+            }
+        }
+    }
+
     /// Returns the headers of a GET request to the target of a call, with the token of the call and
     /// a proof of its own; `None` for a bearer token.
     #[cfg(any(feature = "a2a", feature = "rmcp"))]
     pub(crate) fn probe(&self, sent: &Sent) -> Option<(Url, HeaderMap)> {
-        let proof = sent.proven.token.prove(&Method::GET, &sent.url).ok()??;
+        let nonce = self.0.nonces.newest(&sent.url);
+        let proof = sent.proven.token.prove((&Method::GET, &sent.url), nonce).ok()??;
         let authorization = sent.proven.token.authorization().clone();
         Some((sent.url.clone(), HeaderMap::from_iter([(AUTHORIZATION, authorization), (DPOP, proof.header)])))
-    }
-
-    /// Returns true if the target has given another nonce than that in the proof of the call.
-    fn has_another_nonce(&self, sent: &Sent) -> bool {
-        let newest = self.prover().and_then(|prover| prover.newest_nonce(&sent.url));
-        sent.proven.token.is_bound() && newest.is_some() && newest != sent.proven.nonce
     }
 }

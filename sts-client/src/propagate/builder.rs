@@ -15,6 +15,7 @@ use crate::cache::ExchangeCache;
 use crate::call::{CorrelationId, Route, Routes};
 use crate::exchange::{Sts, StsBuilder};
 use crate::net::HttpOptions;
+use crate::possession::Nonces;
 use crate::service_account::{Origin, ServiceAccount, Slot, keep_warm};
 
 /// The default maximum number of cached tokens.
@@ -233,6 +234,7 @@ impl PropagatorBuilder {
             routes,
             hops,
             sts,
+            nonces: Nonces::new(),
             http: self.http,
             cache,
             clock,

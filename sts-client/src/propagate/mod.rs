@@ -11,6 +11,7 @@
 #[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
 pub(crate) mod again;
 mod builder;
+mod credential;
 pub mod decide;
 mod hop;
 mod operation;
@@ -30,6 +31,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 pub use builder::PropagatorBuilder;
+pub use credential::Credential;
 pub use operation::OutboundOperation;
 pub use start_error::StartError;
 
@@ -43,7 +45,7 @@ use crate::exchange::{ExchangeError, ExchangeRequest, IssuedToken, Outage, Sts};
 #[cfg(feature = "reqwest")]
 use crate::net::ClientSource;
 use crate::net::{HttpClient, HttpOptions};
-use crate::possession::TokenHeader;
+use crate::possession::{Nonces, TokenHeader};
 use crate::service_account::Slot;
 use decide::{Answer, Decision, InboundToken, Plan, after, before};
 use hop::{Exchange, Hop};
@@ -88,33 +90,13 @@ struct PropagatorInner {
     /// A hop for each route, in the order of `routes`.
     hops: Vec<Hop>,
     sts: Option<Sts>,
+    /// The nonces of the targets.
+    nonces: Nonces,
     http: HttpOptions,
     cache: ExchangeCache,
     clock: Arc<dyn Clock>,
     /// The renewal of the stand-in tokens. Dropping the set aborts it.
     _renewals: JoinSet<()>,
-}
-
-/// The kind of credential that a call carries.
-///
-/// ```
-/// use sts_client::propagate::Credential;
-///
-/// /// True if the target sees the user, and not this agent alone.
-/// fn names_the_user(credential: Credential) -> bool {
-///     matches!(credential, Credential::Exchanged | Credential::PassThrough)
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Credential {
-    /// A token that the STS issued for this hop. It names the user and the actor.
-    Exchanged,
-    /// The agent's own token.
-    ServiceAccount,
-    /// The agent's own token, in place of an exchanged token while the STS is unreachable.
-    Fallback,
-    /// The user's own token.
-    PassThrough,
 }
 
 impl Propagator {
@@ -237,7 +219,7 @@ impl Propagator {
         operation: OutboundOperation<'_>,
     ) -> Result<Credential, Error> {
         let method = operation.method();
-        let applied = self.set(context, Destination { method, url }, headers, operation).await?;
+        let applied = self.set(context, Destination { method, url, nonce: None }, headers, operation).await?;
         Ok(applied.credential)
     }
 
@@ -245,7 +227,7 @@ impl Propagator {
     pub(crate) async fn set(
         &self,
         context: &CallContext,
-        Destination { method, url }: Destination<'_>,
+        Destination { method, url, nonce }: Destination<'_>,
         headers: &mut HeaderMap,
         operation: OutboundOperation<'_>,
     ) -> Result<Applied, Error> {
@@ -260,7 +242,8 @@ impl Propagator {
         };
         metrics::counter!("sts_client_decisions_total", "decision" => decision).increment(1);
         let (outbound, hop) = outbound?;
-        let nonce = prove(&outbound.token, method, url, headers)?;
+        let nonce = nonce.cloned().or_else(|| self.0.nonces.newest(url));
+        let nonce = prove(&outbound.token, (method, url), nonce, headers)?;
         headers.insert(AUTHORIZATION, outbound.token.authorization().clone());
         if let Some(tenant) = outbound.tenant {
             headers.insert(X_TENANT_ID, tenant);
@@ -335,17 +318,6 @@ impl Propagator {
             Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
             // The call carried the user's own token, and there is no other.
             Credential::PassThrough => false,
-        }
-    }
-}
-
-impl Credential {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Exchanged => "exchanged",
-            Self::ServiceAccount => "service_account",
-            Self::Fallback => "fallback",
-            Self::PassThrough => "pass_through",
         }
     }
 }
@@ -440,7 +412,9 @@ impl PropagatorInner {
         user: &Caller,
         exchange: &Exchange,
     ) -> Result<Answer<Arc<IssuedToken>, ExchangeError>, ExchangeError> {
-        let exchanged = self.cache.get(exchange.key.of(user), user, || {
+        let key = exchange.key.of(user);
+        self.cache.drop_unprovable(&key, &exchange.sts).await;
+        let exchanged = self.cache.get(key, user, || {
             let (sts, route) = (exchange.sts.clone(), Arc::clone(route));
             let (subject, correlation_id) = (user.clone(), context.headers().correlation_id().clone());
             async move {

@@ -7,8 +7,7 @@ use url::Url;
 
 use super::{Credential, Propagator};
 use crate::error::Error;
-use crate::exchange::Sts;
-use crate::possession::{DPOP, Prover, TokenHeader};
+use crate::possession::{DPOP, TokenHeader};
 
 /// The request of a call, as far as its proof of possession names it.
 #[derive(Clone, Copy)]
@@ -16,6 +15,8 @@ pub(crate) struct Destination<'a> {
     /// The HTTP method; `None` if it is unknown.
     pub(crate) method: Option<&'a Method>,
     pub(crate) url: &'a Url,
+    /// The nonce for the proof; `None` takes the newest of the target.
+    pub(crate) nonce: Option<&'a Arc<str>>,
 }
 
 /// The credential that was set on a call.
@@ -51,21 +52,15 @@ impl Propagator {
     /// }
     /// ```
     pub fn learn_nonce(&self, url: &Url, headers: &HeaderMap) {
-        if let Some(prover) = self.prover() {
-            prover.learn_nonce(url, headers);
-        }
-    }
-
-    pub(super) fn prover(&self) -> Option<&Prover> {
-        self.0.sts.as_ref().and_then(Sts::prover)
+        self.0.nonces.learn(url, headers);
     }
 }
 
 /// Adds the proof of a bound token. Returns the nonce in it.
 pub(super) fn prove(
     token: &TokenHeader,
-    method: Option<&Method>,
-    url: &Url,
+    (method, url): (Option<&Method>, &Url),
+    nonce: Option<Arc<str>>,
     headers: &mut HeaderMap,
 ) -> Result<Option<Arc<str>>, Error> {
     if !token.is_bound() {
@@ -76,7 +71,7 @@ pub(super) fn prove(
             "the token is bound to a key, and its proof needs the method of the call: use Propagator::apply_as with OutboundOperation::Request",
         )
     })?;
-    let proof = token.prove(method, url);
+    let proof = token.prove((method, url), nonce);
     let proof = proof.map_err(|error| Error::misconfigured(format!("no proof of possession for the call: {error}")))?;
     Ok(proof.and_then(|proof| {
         headers.insert(DPOP, proof.header);

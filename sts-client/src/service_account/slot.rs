@@ -36,6 +36,8 @@ pub(crate) struct OwnToken {
     expires_at: Option<Timestamp>,
     tenants: Tenants,
     renew_at: Timestamp,
+    /// The thumbprint of the client certificate to which it is bound.
+    certificate: Option<Arc<str>>,
 }
 
 /// The tenants for which the token may be sent.
@@ -117,7 +119,7 @@ impl Slot {
     /// shortly before its expiry. Another source may have rotated its token, so every call requests
     /// it. During an outage of that source, the earlier token is used.
     pub(crate) async fn current(self: &Arc<Self>, correlation_id: &CorrelationId) -> Result<Arc<OwnToken>, Error> {
-        match (&self.origin, self.kept()) {
+        match (&self.origin, self.provable().await) {
             (Origin::Sts { .. }, Some(token)) => Ok(token),
             (Origin::Sts { .. }, None) => self.ask(correlation_id).await,
             (Origin::Source(_), kept) => match (self.ask(correlation_id).await, kept) {
@@ -135,7 +137,7 @@ impl Slot {
         correlation_id: &CorrelationId,
         outage: ExchangeError,
     ) -> Result<Arc<OwnToken>, Error> {
-        match (self.kept(), &self.origin) {
+        match (self.provable().await, &self.origin) {
             (Some(token), _) => Ok(token),
             (None, Origin::Sts { .. }) => Err(outage.into()),
             (None, Origin::Source(_)) => self.ask(correlation_id).await,
@@ -166,6 +168,15 @@ impl Slot {
     pub(crate) fn renewal_in(&self) -> Option<Duration> {
         let kept = self.kept()?;
         Some(Duration::try_from(self.clock.now().duration_until(kept.renew_at)).unwrap_or(Duration::ZERO))
+    }
+
+    /// Returns the stored token, unless it is bound to a client certificate that has been replaced.
+    async fn provable(&self) -> Option<Arc<OwnToken>> {
+        let kept = self.kept()?;
+        match &self.origin {
+            Origin::Sts { sts, .. } if !sts.still_holds(kept.certificate.as_deref()).await => None,
+            Origin::Sts { .. } | Origin::Source(_) => Some(kept),
+        }
     }
 
     /// Returns the stored token if it is not close to its expiry.
@@ -207,6 +218,7 @@ impl OwnToken {
             expires_at: Some(token.expires_at()),
             tenants: Tenants::These(token.tenant_ids().unwrap_or_default().to_vec()),
             renew_at: half_life(now, token.expires_at()),
+            certificate: token.certificate().cloned(),
         }
     }
 
@@ -222,6 +234,7 @@ impl OwnToken {
             expires_at: token.expires_at,
             tenants: Tenants::NotSaid,
             renew_at: half_life(now, token.expires_at.unwrap_or(now)),
+            certificate: None,
         })
     }
 

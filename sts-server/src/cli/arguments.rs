@@ -80,7 +80,7 @@ pub enum Command {
     ///
     ///   openssl rand -base64 32 > master.key && chmod 600 master.key
     #[command(verbatim_doc_comment)]
-    Serve,
+    Serve(ServeArguments),
     /// Reports every fault of the configuration and of the registry file, with file and line.
     Check(CheckArguments),
     /// Reports whether the server of this configuration, on this machine, is ready. For a
@@ -148,6 +148,14 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Prints a configuration file with every option: its meaning, its unit and its default.
     Reference,
+}
+
+/// The arguments of `serve`.
+#[derive(Args)]
+pub struct ServeArguments {
+    /// Do not migrate the schema. The server does not start if the schema is older than it needs.
+    #[arg(long)]
+    pub no_migrate: bool,
 }
 
 /// The arguments of `check`.

@@ -72,11 +72,13 @@ async fn list(
     let mut filter = administration.audit_filter(&query, AuditOrder::NewestFirst);
     let limit = limit.unwrap_or(if out.is_json() { u32::MAX } else { LISTED });
     let mut left = limit;
+    let mut is_missing = query.correlation_id.is_some();
     loop {
         let page = administration.audit(&filter, PAGE.min(left)).await?;
         for row in &page.rows {
             show(row, out)?;
         }
+        is_missing &= page.rows.is_empty();
         left = left.saturating_sub(u32::try_from(page.rows.len()).unwrap_or(u32::MAX));
         filter.after_id = page.next;
         match page.next {
@@ -86,6 +88,7 @@ async fn list(
                 out.line(&out.styled(Style::Bad, &hint))?;
                 return Ok(ExitCode::SUCCESS);
             }
+            None if is_missing => return Ok(ExitCode::FAILURE),
             Some(_) | None => return Ok(ExitCode::SUCCESS),
         }
     }
@@ -134,7 +137,10 @@ async fn tell(
         }
     }
     if rows.is_empty() {
-        out.line(&format!("no event has the correlation id {correlation_id}"))?;
+        out.line(&format!(
+            "no event has the correlation id {correlation_id}: a request whose agent did not authenticate leaves no \
+             event, only a line in the service's log"
+        ))?;
         return Ok(ExitCode::FAILURE);
     }
     story::tell(correlation_id, &events, out)?;
@@ -229,12 +235,10 @@ async fn archive(
 ) -> Result<ExitCode, CliError> {
     let keys = administration.chain_keys().await?;
     let now = foundation.surroundings.clock.now();
-    let before = match older_than {
-        Some(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
-        None => Timestamp::MAX,
-    };
+    let before =
+        older_than.map(|span| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(Timestamp::MIN));
     let mut file = BufWriter::new(keys::create_private(path).map_err(|source| file_error(path, source))?);
-    record::archive(&*foundation.store, &keys, administration.issuer(), [now, before], &mut file).await?;
+    record::archive(&*foundation.store, &keys, administration.issuer(), (now, before), &mut file).await?;
     let file = file.into_inner().map_err(|error| file_error(path, error.into_error()))?;
     file.sync_all().map_err(|source| file_error(path, source))?;
     verify_archive(administration, path, out).await
@@ -264,7 +268,7 @@ async fn acknowledge(
         return Err(CliError::Argument("--why must not be empty".to_owned()));
     }
     let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
-    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::default()).await? else {
+    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::this_user()).await? else {
         return Err(CliError::Argument(format!("the row {row} has no fault that is not acknowledged")));
     };
     if out.is_json() {

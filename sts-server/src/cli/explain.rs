@@ -110,18 +110,17 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
             expires_at,
         } => {
             out.line(&out.styled(Style::Good, &format!("allowed by {delegation}")))?;
-            let tenant = tenant_id.as_deref().unwrap_or("none");
             for (name, value) in [
                 ("sub", sub.as_str()),
                 ("act", &actors.join(", before it ")),
                 ("aud", audience),
                 ("scope", scope),
                 ("roles", &roles.join(" ")),
-                ("tenant", tenant),
+                ("tenant", tenant_id.as_deref().unwrap_or_default()),
                 ("bound to", &if bound_to.is_empty() { "no key".to_owned() } else { bound_to.join(" and ") }),
                 ("exp", &expires_at.to_string()),
             ] {
-                out.line(&format!("   {name:<8} {value}"))?;
+                out.line(&format!("   {name:<8} {}", if value.is_empty() { "none" } else { value }))?;
             }
             show_details(authorization_details, out)
         }

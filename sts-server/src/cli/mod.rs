@@ -51,7 +51,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
 async fn run_command(cli: &Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     match &cli.command {
         Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
-        Command::Serve => serve::run(&cli.options, surroundings, out).await,
+        Command::Serve(arguments) => serve::run(&cli.options, arguments, surroundings, out).await,
         Command::Check(arguments) => check::run(&cli.options, arguments, surroundings, out).await,
         Command::Health => health::run(&cli.options, out).await,
         Command::Config(command) => configuration::run(command, out),

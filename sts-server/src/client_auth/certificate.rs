@@ -1,15 +1,19 @@
 //! The certificate of a client, as RFC 8705 reads it.
 //!
-//! The listener, or a trusted proxy, has verified its chain and the possession of its key. Here its names are compared.
+//! The listener, or a trusted proxy, has verified the possession of its key, and its chain unless it is an X.509-SVID.
+//! Here its names are compared.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use sts_jose::TrustDomain;
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer as _, X509Certificate};
+
+use crate::keys::CertificateChain;
 
 /// The attribute types with a short name (RFC 4514 §3), by their object identifiers.
 const SHORT_NAMES: [(&str, &str); 9] = [
@@ -24,14 +28,27 @@ const SHORT_NAMES: [(&str, &str); 9] = [
     ("0.9.2342.19200300.100.1.1", "UID"),
 ];
 
-/// The leaf certificate of a client whose chain has been verified.
+/// The certificate of a client, which has proved that it holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
+    chain: CertificateChain,
+    verified_by: VerifiedBy,
+    /// True for a leaf that signs no certificates and no lists of revoked ones (X.509-SVID §4).
+    is_leaf_of_svid: bool,
     thumbprint: String,
     san_uris: Vec<String>,
     san_dns: Vec<String>,
     subject_dn: String,
     valid: [i64; 2],
+}
+
+/// The party that has verified the chain of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifiedBy {
+    /// The listener, by `tls.client_ca_file`, or a trusted proxy.
+    Authorities,
+    /// No party so far: the bundle of its trust domain decides.
+    NoParty,
 }
 
 /// Bytes are not a certificate that this service reads. The cause is dropped: it is a position in the bytes.
@@ -40,11 +57,12 @@ pub struct ClientCertificate {
 pub struct CertificateError;
 
 impl ClientCertificate {
-    /// Reads a certificate (DER) whose chain the caller has verified.
+    /// Reads the certificate of a client that has proved to hold its key.
     ///
     /// # Errors
     /// [`CertificateError`].
-    pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+    pub fn parse(chain: CertificateChain, verified_by: VerifiedBy) -> Result<Self, CertificateError> {
+        let der = chain.leaf();
         let (rest, certificate) = X509Certificate::from_der(der).or(Err(CertificateError))?;
         if !rest.is_empty() {
             return Err(CertificateError);
@@ -59,13 +77,18 @@ impl ClientCertificate {
             }
         }
         let validity = certificate.validity();
+        let usage = certificate.key_usage().or(Err(CertificateError))?.map(|extension| extension.value);
+        let signs_others = usage.is_some_and(|usage| usage.key_cert_sign() || usage.crl_sign());
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
         Ok(Self {
+            verified_by,
+            is_leaf_of_svid: !certificate.is_ca() && !signs_others,
             thumbprint: URL_SAFE_NO_PAD.encode(digest.as_ref()),
             san_uris,
             san_dns,
             subject_dn: subject_dn(&certificate),
             valid: [validity.not_before.timestamp(), validity.not_after.timestamp()],
+            chain,
         })
     }
 
@@ -80,6 +103,34 @@ impl ClientCertificate {
     pub fn is_valid(&self, now: Timestamp) -> bool {
         let [from, until] = self.valid;
         (from..=until).contains(&now.as_second())
+    }
+
+    /// Returns the time from which on it is valid.
+    pub(super) fn valid_from(&self) -> Option<Timestamp> {
+        let [from, _] = self.valid;
+        Timestamp::from_second(from).ok()
+    }
+
+    /// Returns the certificate and the intermediate certificates.
+    pub(super) fn chain(&self) -> &CertificateChain {
+        &self.chain
+    }
+
+    /// Returns true if the listener or a trusted proxy has verified the chain.
+    pub(super) fn is_verified(&self) -> bool {
+        self.verified_by == VerifiedBy::Authorities
+    }
+
+    /// Returns true unless it is an authority.
+    pub(super) fn is_leaf_of_svid(&self) -> bool {
+        self.is_leaf_of_svid
+    }
+
+    /// Returns the SPIFFE ID, if that is the only URI among the subject alternative names (X.509-SVID §2).
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        let [uri] = self.san_uris.as_slice() else { return None };
+        TrustDomain::of_id(uri).map(|_domain| uri.as_str())
     }
 
     /// Returns true if a subject alternative name is this URI. An SVID has exactly one URI (X.509-SVID §2).
@@ -184,7 +235,8 @@ mod tests {
     #[test]
     fn other_bytes_are_no_certificate() {
         for bytes in [&b""[..], b"certificate", &[0x30, 0x03, 0x02, 0x01, 0x00]] {
-            assert_eq!(ClientCertificate::parse(bytes), Err(CertificateError));
+            let chain = CertificateChain::new(bytes.to_vec(), Vec::new());
+            assert_eq!(ClientCertificate::parse(chain, VerifiedBy::Authorities), Err(CertificateError));
         }
     }
 }

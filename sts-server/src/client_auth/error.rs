@@ -60,6 +60,9 @@ pub enum Failure {
     /// The entry of the agent has no name of a certificate.
     #[error("the agent has no tls_client_auth name")]
     NoCertificateName,
+    /// No authority of `tls.client_ca_file` has signed the certificate.
+    #[error("no authority of tls.client_ca_file has signed the client certificate")]
+    CertificateUntrusted,
     /// The certificate does not have the name of the agent's entry.
     #[error("the client certificate does not have the name of the agent")]
     CertificateName,
@@ -139,7 +142,7 @@ pub enum AssertionError {
     #[error("jti is absent, empty or too long")]
     Jti,
     /// The assertion is revoked, or was issued before its agent was blocked.
-    #[error("it is revoked, by {0:?}")]
+    #[error("it is covered by the revocation of {}", .0.of_a_token())]
     Revoked(RevocationKind),
 }
 
@@ -210,6 +213,7 @@ impl Failure {
     fn reason(&self) -> &'static str {
         match self {
             Self::NoCertificateName => "certificate_not_registered",
+            Self::CertificateUntrusted => "certificate_untrusted",
             Self::CertificateName => "certificate_mismatch",
             Self::CertificateExpired => "certificate_not_valid",
             Self::Header => "authorization_malformed",
@@ -275,6 +279,10 @@ impl WorkloadError {
             Self::Trust(trust) => workload_trust(trust),
             Self::Jti(_) => "workload_jti",
             Self::Typ => "workload_typ",
+            Self::Certificate(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {
+                "certificate_not_valid"
+            }
+            Self::NotAnSvid | Self::Certificate(_) => "certificate_untrusted",
             Self::Bound => "workload_bound",
             Self::Delegated => "workload_delegated",
             Self::UnknownIssuer => "workload_issuer_unknown",
@@ -293,6 +301,7 @@ fn workload_trust(error: &TrustError) -> &'static str {
         TrustError::IssuerDisabled => "workload_issuer_disabled",
         TrustError::Algorithm => "workload_algorithm",
         TrustError::UnknownKey => "workload_key_unknown",
+
         TrustError::KeysUnusable => "workload_keys_unusable",
         TrustError::KeysUnavailable(_) | TrustError::Source(_) | TrustError::NotYetKnown => "keys_unavailable",
         TrustError::Signature(_) => "workload_signature",

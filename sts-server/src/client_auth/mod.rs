@@ -11,6 +11,7 @@ mod dpop;
 mod error;
 mod new_secret;
 mod private_key_jwt;
+mod spiffe_x509;
 mod tls_client_auth;
 mod workload;
 
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use sts_jose::{Slot, UnverifiedToken};
 use sts_protocol::{Confirmation, Form, TokenType, parameter};
 
-pub use certificate::{CertificateError, ClientCertificate};
+pub use certificate::{CertificateError, ClientCertificate, VerifiedBy};
 pub use client_secret::{SecretCheck, SecretQueue};
 pub use dpop::{INTROSPECTION_PATH, ProofChecks, ProofEndpoint, ProofFailure, ProofNonces, REVOCATION_PATH};
 pub use error::{AuthenticationError, ClientError, Failure};
@@ -51,7 +52,7 @@ pub struct ClientContext<'a> {
     pub secrets: &'a SecretCheck,
     /// The rules for proofs of possession.
     pub proofs: &'a ProofChecks,
-    /// The certificate of the client, whose chain has been verified.
+    /// The certificate of the client, which has proved to hold its key.
     pub certificate: Option<&'a ClientCertificate>,
     /// Counts requests and failed attempts.
     pub rates: &'a RateLimits,
@@ -78,6 +79,8 @@ pub enum Method {
     WorkloadAssertion,
     /// A JWT-SVID as client assertion (draft-ietf-oauth-spiffe-client-auth §3.1).
     SpiffeJwt,
+    /// An X.509-SVID on the connection (draft-ietf-oauth-spiffe-client-auth §3.2).
+    SpiffeX509,
     /// RFC 8705 §2.1, with a certificate of a configured authority.
     TlsClientAuth,
     /// The `actor_token` of an otherwise unauthenticated exchange.
@@ -113,6 +116,7 @@ impl Method {
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::WorkloadAssertion => "workload_assertion",
             Self::SpiffeJwt => "spiffe_jwt",
+            Self::SpiffeX509 => "spiffe_x509",
             Self::TlsClientAuth => Self::TLS_CLIENT_AUTH,
             Self::WorkloadActorToken => "workload_actor_token",
             Self::Supposed => "supposed",
@@ -162,6 +166,12 @@ impl AuthenticatedAgent {
     /// Adds an actor token that the agent presented in addition to its own authentication.
     pub fn presents(&mut self, actor_token: Standing) {
         self.standings.push(actor_token);
+    }
+
+    /// Returns true if a `client_id` is that of the agent. A SPIFFE workload may name its SPIFFE ID instead.
+    fn is_named(&self, client_id: &str) -> bool {
+        let is_spiffe = matches!(self.method, Method::SpiffeJwt | Method::SpiffeX509);
+        client_id == self.agent.id || (is_spiffe && self.standings.iter().any(|standing| standing.sub == client_id))
     }
 
     fn by_secret(agent: Arc<Agent>, method: Method) -> Self {
@@ -259,21 +269,54 @@ pub async fn check_credentials(
             let identified = workload::identify(context, svid, Slot::JwtSvid).await;
             AuthenticatedAgent::by_workload(identified.map_err(AuthenticationError::assertion)?, Method::SpiffeJwt)
         }
-        Presented::Certificate(id, certificate) => {
-            let agent = tls_client_auth::authenticate(context, id, certificate)?;
-            AuthenticatedAgent::by_secret(agent, Method::TlsClientAuth)
-        }
+        Presented::Certificate(id, certificate) => by_certificate(context, id, certificate).await?,
         Presented::ActorToken(token, token_type) => by_actor_token(context, token, token_type).await?,
     };
-    if form.get(parameter::CLIENT_ID).is_some_and(|id| id != client.agent.id) {
+    if form.get(parameter::CLIENT_ID).is_some_and(|id| !client.is_named(id)) {
         return Err(AuthenticationError::ClientIdMismatch);
     }
     if let Some(certificate) = context.certificate.filter(|certificate| certificate.is_valid(context.now))
-        && (client.method == Method::TlsClientAuth || client.agent.tls_client_certificate_bound_access_tokens)
+        && binds_to_certificate(context, &client, certificate).await?
     {
         client.proven.x5t_s256 = Some(certificate.thumbprint().to_owned());
     }
     Ok(client)
+}
+
+/// Authenticates by a name of the agent's entry, or as a workload of the trust domain that the certificate names.
+async fn by_certificate(
+    context: &ClientContext<'_>,
+    client_id: &str,
+    certificate: &ClientCertificate,
+) -> Result<AuthenticatedAgent, AuthenticationError> {
+    let auth = context.registry.agent(client_id).and_then(|agent| agent.auth.as_ref());
+    let is_by_name = auth.is_some_and(|auth| auth.certificate_names().next().is_some()) && certificate.is_verified();
+    if !is_by_name && spiffe_x509::is_of_trust_domain(context, certificate) {
+        let identified = spiffe_x509::identify(context, certificate).await;
+        let workload = identified.map_err(AuthenticationError::assertion)?;
+        return Ok(AuthenticatedAgent::by_workload(workload, Method::SpiffeX509));
+    }
+    let agent = tls_client_auth::authenticate(context, client_id, certificate)?;
+    Ok(AuthenticatedAgent::by_secret(agent, Method::TlsClientAuth))
+}
+
+/// Returns true if the tokens of a client are bound to its certificate.
+async fn binds_to_certificate(
+    context: &ClientContext<'_>,
+    client: &AuthenticatedAgent,
+    certificate: &ClientCertificate,
+) -> Result<bool, AuthenticationError> {
+    match client.method {
+        Method::TlsClientAuth | Method::SpiffeX509 => return Ok(true),
+        _ if !client.agent.tls_client_certificate_bound_access_tokens => return Ok(false),
+        _ if certificate.is_verified() => return Ok(true),
+        _ => {}
+    }
+    match spiffe_x509::believe(context, certificate).await {
+        Ok(()) => Ok(true),
+        Err(WorkloadError::Trust(trust)) if trust.is_outage() => Err(AuthenticationError::Unavailable(trust)),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Returns the agent id that a request claims. Nothing is verified. Use it only to count failures

@@ -23,6 +23,9 @@ pub(super) fn authenticate(
     if names.peek().is_none() {
         return Err(Failure::NoCertificateName);
     }
+    if !certificate.is_verified() {
+        return Err(Failure::CertificateUntrusted);
+    }
     if !names.all(|fits| fits) {
         return Err(Failure::CertificateName);
     }

@@ -9,7 +9,7 @@ use sts_jose::{ClaimError, Claims, ParseError, Slot, UnverifiedToken};
 use thiserror::Error;
 
 use super::ClientContext;
-use crate::keys::{JtiError, TrustError};
+use crate::keys::{ChainError, JtiError, TrustError};
 use crate::record::{Standing, cut};
 use crate::registry::{Agent, Registry};
 use crate::storage::RevocationKind;
@@ -32,6 +32,12 @@ pub enum WorkloadError {
     /// `typ` belongs to another kind of token.
     #[error("typ of the workload token is that of another kind of token")]
     Typ,
+    /// The certificate is one of an authority, and not one of a workload.
+    #[error("the certificate may sign others, so it is not that of a workload")]
+    NotAnSvid,
+    /// No authority of the trust domain has signed the certificate, or it is not valid now.
+    #[error("the certificate is not trusted")]
+    Certificate(#[source] webpki::Error),
     /// The token is bound to a key, which is not supported.
     #[error("the workload token is bound to a key (cnf), which is not honoured")]
     Bound,
@@ -59,8 +65,17 @@ pub enum WorkloadError {
         expected: String,
     },
     /// The token, its workload or its agent is revoked or on hold.
-    #[error("the workload token is revoked, by {0:?}")]
+    #[error("the workload token is covered by the revocation of {}", .0.of_a_token())]
     Revoked(RevocationKind),
+}
+
+impl From<ChainError> for WorkloadError {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Trust(error) => Self::Trust(error),
+            ChainError::Certificate(error) => Self::Certificate(error),
+        }
+    }
 }
 
 /// The agent that a workload token identifies.

@@ -26,11 +26,11 @@ use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
 pub use approval::APPROVALS_PATH;
 pub use claimed::{Claimed, claimed_client};
-pub use comparison::{ComparedClaim, TokenComparison, protection};
+pub use comparison::{ComparedClaim, TokenComparison, protection, relative};
 pub use decide::{ApproverCall, ApproverRefusal, decide_approval, show_approval};
 pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
-pub use refusal::{AwaitedApproval, DeferredAnswer, Refusal, RevokeError};
+pub use refusal::{AwaitedApproval, DeferredAnswer, OUTAGE_RETRY, Refusal, RevokeError};
 pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
 pub use revoke::{Revocation, revoke};
 
@@ -247,7 +247,7 @@ async fn decide(
     if !revocations.is_empty()
         && let Some(kind) = revocations.refuse(&own())
     {
-        return Err(Refusal::RevokedMeanwhile(kind));
+        return Err(Refusal::WouldBeRevoked(kind));
     }
     let mut standings = client.standings().to_vec();
     standings.push(standing.unwrap_or_else(own));

@@ -19,7 +19,7 @@ use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
 
 /// The pause before a retry after an outage.
-const OUTAGE_RETRY: Duration = Duration::from_secs(1);
+pub const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
 /// A request is refused, or cannot be served now. [`Refusal::kind`] determines the party at fault
 /// and the response.
@@ -37,13 +37,6 @@ pub enum Refusal {
     /// At any step: a rate limit is exceeded.
     #[error(transparent)]
     Limited(#[from] RateLimited),
-    /// Before step 1: other requests hold the memory that its body needs.
-    #[error("other requests use the memory for its body")]
-    RequestMemory,
-    /// At any step: the deadline of the request passed. Its decision may have been committed, but
-    /// is not answered.
-    #[error("the request timed out")]
-    TooSlow,
     /// Step 3: the request is invalid.
     #[error("the request is malformed")]
     Request(#[from] RequestError),
@@ -80,8 +73,12 @@ pub enum Refusal {
     /// Step 8: a single-use value of the request was used before.
     #[error("{}", .0.replayed().1)]
     Replayed(SingleUseKind),
-    /// Step 8: an element of the chain was revoked during the request.
-    #[error("revoked during the request, by {0:?}")]
+    /// Step 7: a revocation would cover the new token. It may be older than the subject token,
+    /// because it allows for the skew of clocks.
+    #[error("the new token would be covered by the revocation of {}", .0.of_a_token())]
+    WouldBeRevoked(RevocationKind),
+    /// Step 8: a revocation that was made during the request covers a credential of it.
+    #[error("revoked during the request, by the revocation of {}", .0.of_a_token())]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
@@ -147,11 +144,11 @@ impl Refusal {
             Self::Form(_) => ErrorKind::Request,
             Self::Client(error) => error.kind(),
             Self::Proof(failure) => failure.kind(),
-            Self::Limited(_) | Self::RequestMemory => ErrorKind::TooMany,
+            Self::Limited(_) => ErrorKind::TooMany,
             Self::Request(error) => error.kind(),
             Self::Subject(error) => error.kind(),
             Self::ActorToken(error) => error.kind(),
-            Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => ErrorKind::Token,
+            Self::ActorTokenMismatch | Self::WouldBeRevoked(_) | Self::RevokedMeanwhile(_) => ErrorKind::Token,
             Self::Policy(error) => error.kind(),
             Self::ApprovalRequired(_) => ErrorKind::Interaction,
             Self::Deferred(_) | Self::StillPending => ErrorKind::Pending,
@@ -161,12 +158,9 @@ impl Refusal {
             Self::Replayed(SingleUseKind::DpopProof) => ErrorKind::Proof,
             Self::NotTheClients => ErrorKind::Grant,
             Self::Record(error) => error.kind(),
-            Self::TooSlow
-            | Self::Revoke(_)
-            | Self::Snapshot(_)
-            | Self::Outdated
-            | Self::Unconfirmed(_)
-            | Self::Unsealed => ErrorKind::Unavailable,
+            Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) | Self::Unsealed => {
+                ErrorKind::Unavailable
+            }
         }
     }
 
@@ -178,8 +172,6 @@ impl Refusal {
             Self::Client(error) => error.reason(),
             Self::Proof(failure) => failure.reason(),
             Self::Limited(error) => error.limit.reason(),
-            Self::RequestMemory => "request_memory",
-            Self::TooSlow => "too_slow",
             Self::Request(error) => error.reason(),
             Self::Subject(error) => error.reason(),
             Self::ActorToken(error) => error.reason(),
@@ -191,7 +183,7 @@ impl Refusal {
             Self::Unsealed => "deferral_code_unsealed",
             Self::Mint(error) => error.reason(),
             Self::Replayed(kind) => kind.replayed().0,
-            Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
+            Self::WouldBeRevoked(kind) | Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
             Self::Record(error) => error.reason(),
             Self::Revoke(_) => "not_revoked",

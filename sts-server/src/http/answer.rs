@@ -15,7 +15,7 @@ use sts_protocol::{DeferralResponse, ErrorCode, ErrorResponse, InteractionRespon
 
 use super::unanswered::Unanswered;
 use crate::error_kind::ErrorKind;
-use crate::exchange::{ApproverRefusal, AwaitedApproval, DeferredAnswer, Refusal};
+use crate::exchange::{ApproverRefusal, AwaitedApproval, DeferredAnswer, OUTAGE_RETRY, Refusal};
 use crate::telemetry::RequestOutcome;
 
 /// The challenge for a client that used the `Authorization` header (RFC 6749 §5.2).
@@ -240,9 +240,9 @@ pub(super) enum UsedHeader {
     None,
 }
 
-/// A fault of a request that is found before its parameters are read.
+/// A request ended before its decision: at its head or body, or at a bound of the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(super) enum IntakeFault {
     Method,
     Query,
     ContentType,
@@ -250,10 +250,14 @@ pub(super) enum Unreadable {
     ContentEncoding,
     Body,
     TooLarge,
+    BodyTooSlow,
+    /// Other requests hold the memory that the body needs.
+    RequestMemory,
+    /// The deadline of the request passed. Its decision may have been committed, but is not answered.
     TooSlow,
 }
 
-impl Unreadable {
+impl IntakeFault {
     /// Returns the stable name of the fault, for logs and metrics.
     pub(super) fn reason(self) -> &'static str {
         match self {
@@ -264,11 +268,13 @@ impl Unreadable {
             Self::ContentEncoding => "content_encoding",
             Self::Body => "body_malformed",
             Self::TooLarge => "body_too_large",
-            Self::TooSlow => "body_too_slow",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::RequestMemory => "request_memory",
+            Self::TooSlow => "too_slow",
         }
     }
 
-    /// Returns the text for the client and the log.
+    /// Returns the text for the log, and for the client if the request is at fault.
     pub(super) fn told(self) -> &'static str {
         match self {
             Self::Method => "the method is not POST",
@@ -278,7 +284,25 @@ impl Unreadable {
             Self::ContentEncoding => "Content-Encoding is not supported",
             Self::Body => "the body ends early, is malformed or comes in too many pieces",
             Self::TooLarge => "the body is too large",
-            Self::TooSlow => "the body did not come in time",
+            Self::BodyTooSlow => "the body did not come in time",
+            Self::RequestMemory => "other requests use the memory for its body",
+            Self::TooSlow => "the request timed out",
+        }
+    }
+
+    /// Returns the outcome that metrics count.
+    pub(super) fn outcome(self) -> RequestOutcome {
+        match self {
+            Self::RequestMemory => RequestOutcome::Limited,
+            Self::TooSlow => RequestOutcome::Unavailable,
+            Self::Method
+            | Self::Query
+            | Self::ContentType
+            | Self::Charset
+            | Self::ContentEncoding
+            | Self::Body
+            | Self::TooLarge
+            | Self::BodyTooSlow => RequestOutcome::Unreadable,
         }
     }
 }
@@ -288,24 +312,26 @@ fn completed(kind: ErrorKind, told: &str) -> String {
     format!("{}: {told}.", description(kind).trim_end_matches('.'))
 }
 
-/// Returns the response to a request that cannot be read.
-pub(super) fn unreadable(unreadable: Unreadable) -> Response {
-    let text = completed(ErrorKind::Request, unreadable.told());
-    let invalid = |status| error(status, ErrorCode::InvalidRequest, &text);
-    match unreadable {
-        Unreadable::Query
-        | Unreadable::ContentType
-        | Unreadable::Charset
-        | Unreadable::ContentEncoding
-        | Unreadable::Body => invalid(StatusCode::BAD_REQUEST),
-        Unreadable::Method => {
+/// Returns the response to a request that ended before its decision.
+pub(super) fn intake_fault(fault: IntakeFault) -> Response {
+    let invalid = |status| error(status, ErrorCode::InvalidRequest, &completed(ErrorKind::Request, fault.told()));
+    let overloaded = |kind: ErrorKind| later(error(status(kind), kind.code(), description(kind)), OUTAGE_RETRY);
+    match fault {
+        IntakeFault::Query
+        | IntakeFault::ContentType
+        | IntakeFault::Charset
+        | IntakeFault::ContentEncoding
+        | IntakeFault::Body => invalid(StatusCode::BAD_REQUEST),
+        IntakeFault::Method => {
             let mut response = invalid(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             response
         }
         // The rest of the body is not read, so the connection cannot be reused.
-        Unreadable::TooLarge => closing(invalid(StatusCode::PAYLOAD_TOO_LARGE)),
-        Unreadable::TooSlow => closing(invalid(StatusCode::REQUEST_TIMEOUT)),
+        IntakeFault::TooLarge => closing(invalid(StatusCode::PAYLOAD_TOO_LARGE)),
+        IntakeFault::BodyTooSlow => closing(invalid(StatusCode::REQUEST_TIMEOUT)),
+        IntakeFault::RequestMemory => overloaded(ErrorKind::TooMany),
+        IntakeFault::TooSlow => overloaded(ErrorKind::Unavailable),
     }
 }
 

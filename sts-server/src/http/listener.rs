@@ -26,7 +26,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::oauth::{Agents, by_router};
 use super::peer::Peer;
 use super::places::{Admission, Full, Phase, Place, Places, Seat};
-use super::tls::{self, Tls};
+use super::tls::Tls;
 use super::watched::Watched;
 use super::{App, answer, body};
 use crate::config;
@@ -105,6 +105,9 @@ impl Listener {
     /// of agents find no place, the service of `app` becomes unready.
     #[must_use]
     pub fn new(app: &App, endpoints: Endpoints, tls: Option<Tls>, limits: ListenerLimits) -> Self {
+        if let Some(tls) = &tls {
+            tls.follow_registry(&app.sts);
+        }
         let (whose, full) = match &endpoints {
             Endpoints::Agents(_) => (telemetry::Listener::Public, app.full.clone()),
             Endpoints::Operators(_) => (telemetry::Listener::Admin, Full::new()),
@@ -214,7 +217,7 @@ impl Listener {
             return self.http(stream, Peer::connected(peer, Arc::clone(seat), None), seat, shutdown).await;
         };
         seat.enter(Phase::Handshake);
-        let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream));
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.accept(stream));
         let ended = async {
             announced(&mut shutdown).await;
             tokio::time::sleep(ON_THE_WAY).await;
@@ -226,8 +229,8 @@ impl Listener {
         };
         seat.enter(Phase::Idle);
         match shaken {
-            Ok(Ok(stream)) => {
-                let peer = Peer::connected(peer, Arc::clone(seat), tls::client_certificate(&stream));
+            Ok(Ok((stream, certificate))) => {
+                let peer = Peer::connected(peer, Arc::clone(seat), certificate);
                 self.http(stream, peer, seat, shutdown).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

@@ -11,6 +11,7 @@ mod approval_page;
 mod approvals;
 mod body;
 mod client_certificate;
+mod client_verifier;
 mod content_type;
 mod health;
 mod intake;
@@ -38,6 +39,7 @@ use http::header::{CACHE_CONTROL, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTION
 use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use admin::AdminApi;
+pub use admin::console::sign_in_path;
 pub use listener::{Endpoints, Listener, ListenerLimits};
 pub use oauth::Agents;
 pub use peer::Peer;
@@ -106,6 +108,7 @@ pub fn admin(app: App, api: AdminApi) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)
+        .nest(admin::console::BASE, admin::console::router(api.clone()))
         .nest(admin::BASE, admin::router(api))
         .layer(fixed(CACHE_CONTROL, "no-store"))
         .layer(fixed(PRAGMA, "no-cache"))

@@ -16,7 +16,7 @@ use sts_protocol::parameter::DPOP;
 use tower::ServiceExt as _;
 use tower_http::cors::{Any, CorsLayer};
 
-use super::answer::{self, Unreadable, UsedHeader};
+use super::answer::{self, IntakeFault, UsedHeader};
 use super::body::{self, BodyFault, HeldBody};
 use super::content_type::{Charset, FORM, charset, is_ascii};
 use super::intake::{About, Intake, Observed, TooSlow};
@@ -94,8 +94,9 @@ impl Decides {
 
 /// The reason why a request was not served.
 enum Unserved {
-    /// The parameters were not read.
-    Unreadable(Unreadable),
+    /// Before its decision.
+    Intake(IntakeFault),
+    /// By its decision.
     Refused(Refusal),
 }
 
@@ -105,9 +106,15 @@ impl From<Refusal> for Unserved {
     }
 }
 
+impl From<IntakeFault> for Unserved {
+    fn from(fault: IntakeFault) -> Self {
+        Self::Intake(fault)
+    }
+}
+
 impl From<TooSlow> for Unserved {
     fn from(_: TooSlow) -> Self {
-        Self::Refused(Refusal::TooSlow)
+        Self::Intake(IntakeFault::TooSlow)
     }
 }
 
@@ -129,13 +136,10 @@ async fn decided(app: &App, decides: Decides, request: Request<Body>, peer: &Pee
             observed.decided(RequestOutcome::Ok, None);
             response
         }
-        Err(Unserved::Unreadable(unreadable)) => {
-            observed.decided(RequestOutcome::Unreadable, Some(unreadable.reason()));
-            intake.log_refusal(unreadable.reason(), || About {
-                detail: unreadable.told().to_owned(),
-                ..About::default()
-            });
-            answer::unreadable(unreadable)
+        Err(Unserved::Intake(fault)) => {
+            observed.decided(fault.outcome(), Some(fault.reason()));
+            log_fault(&intake, fault);
+            answer::intake_fault(fault)
         }
         Err(Unserved::Refused(refusal)) => {
             observed.decided(outcome(refusal.kind()), Some(refusal.reason()));
@@ -159,6 +163,16 @@ async fn decide(decides: Decides, app: &App, call: &Call<'_>) -> Result<Response
         Decides::Token => exchange::token(&app.sts, call).await.map(|token| answer::json(&token)),
         Decides::Introspect => exchange::introspect(&app.sts, call).await.map(|token| answer::json(&token)),
         Decides::Revoke => exchange::revoke(&app.sts, call).await.map(|()| answer::empty()),
+    }
+}
+
+/// Logs a request that ended before its decision.
+fn log_fault(intake: &Intake<'_>, fault: IntakeFault) {
+    let detail = fault.told().to_owned();
+    if fault.outcome() == RequestOutcome::Unavailable {
+        intake.log_outage(fault.reason(), detail);
+    } else {
+        intake.log_refusal(fault.reason(), || About { detail, ..About::default() });
     }
 }
 
@@ -205,37 +219,31 @@ async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Unserved> {
         body::leave(intake.peer);
         return Err(Unserved::Refused(limited.into()));
     }
-    let charset = match check_head(intake) {
-        Ok(charset) => charset,
-        Err(unreadable) => {
-            body::leave(intake.peer);
-            return Err(Unserved::Unreadable(unreadable));
-        }
-    };
+    let charset = check_head(intake).inspect_err(|_| body::leave(intake.peer))?;
     let body = intake.read(body).await.map_err(|fault| match fault {
-        BodyFault::TooLarge => Unserved::Unreadable(Unreadable::TooLarge),
-        BodyFault::Malformed => Unserved::Unreadable(Unreadable::Body),
-        BodyFault::TooSlow => Unserved::Unreadable(Unreadable::TooSlow),
-        BodyFault::NoMemory => Unserved::Refused(Refusal::RequestMemory),
+        BodyFault::TooLarge => IntakeFault::TooLarge,
+        BodyFault::Malformed => IntakeFault::Body,
+        BodyFault::TooSlow => IntakeFault::BodyTooSlow,
+        BodyFault::NoMemory => IntakeFault::RequestMemory,
     })?;
     if charset == Charset::AsciiCompatible && !is_ascii(&body) {
-        return Err(Unserved::Unreadable(Unreadable::Charset));
+        return Err(IntakeFault::Charset.into());
     }
     Ok(body)
 }
 
-fn check_head(intake: &Intake<'_>) -> Result<Charset, Unreadable> {
+fn check_head(intake: &Intake<'_>) -> Result<Charset, IntakeFault> {
     let head = intake.head;
     if head.method != Method::POST {
-        return Err(Unreadable::Method);
+        return Err(IntakeFault::Method);
     }
     // RFC 6749 §3.2: parameters are in the body, never in the URI.
     if head.uri.query().is_some() {
-        return Err(Unreadable::Query);
+        return Err(IntakeFault::Query);
     }
-    let charset = charset(&head.headers, FORM).ok_or(Unreadable::ContentType)?;
+    let charset = charset(&head.headers, FORM).ok_or(IntakeFault::ContentType)?;
     if head.headers.contains_key(CONTENT_ENCODING) {
-        return Err(Unreadable::ContentEncoding);
+        return Err(IntakeFault::ContentEncoding);
     }
     Ok(charset)
 }

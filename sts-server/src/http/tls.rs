@@ -7,19 +7,20 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sts_jose::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use super::client_verifier::{ClientVerifier, TrustDomains};
 use crate::client_auth::ClientCertificate;
+use crate::service::Sts;
 use crate::shutdown::announced;
 
 /// The interval at which the files are checked.
@@ -77,8 +78,15 @@ pub enum TlsError {
 #[derive(Debug, Clone)]
 pub struct Tls {
     files: Arc<Files>,
-    current: Arc<ArcSwap<ServerConfig>>,
+    current: Arc<ArcSwap<Current>>,
     read_at: Versions,
+}
+
+/// The configuration of new connections, and the check of client certificates in it.
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    verifier: Option<Arc<ClientVerifier>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +95,7 @@ struct Files {
     key: BoundedFile,
     /// The authorities of client certificates; `None` asks for no certificate.
     client_authorities: Option<BoundedFile>,
+    trust_domains: TrustDomains,
 }
 
 /// The versions of the files at their last read; `None` for a file that cannot be read.
@@ -103,15 +112,30 @@ impl Tls {
     pub fn read([certificate, key]: [&Path; 2], client_authorities: Option<&Path>) -> Result<Self, TlsError> {
         let file = |path: &Path| BoundedFile::new(path, MAX_FILE_BYTES);
         let client_authorities = client_authorities.map(file);
-        let files = Arc::new(Files { certificate: file(certificate), key: file(key), client_authorities });
+        let trust_domains = TrustDomains::default();
+        let files = Files { certificate: file(certificate), key: file(key), client_authorities, trust_domains };
+        let files = Arc::new(files);
         let read: Vec<Read> = files.all().map(BoundedFile::read_now).collect();
         let read_at = versions(&read);
         Ok(Self { current: Arc::new(ArcSwap::new(files.config(read)?)), files, read_at })
     }
 
-    /// Returns the acceptor for new connections.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
+    /// Takes the trust domains of X.509-SVIDs from the registry of this service.
+    pub(super) fn follow_registry(&self, sts: &Arc<Sts>) {
+        self.files.trust_domains.follow(sts);
+    }
+
+    /// Makes the handshake of a new connection. Returns it with the certificate of the client, if it presented one.
+    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> std::io::Result<(TlsStream<S>, Option<Arc<ClientCertificate>>)> {
+        let current = self.current.load_full();
+        let stream = TlsAcceptor::from(Arc::clone(&current.config)).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        let presented = session.peer_certificates().zip(current.verifier.as_ref());
+        let certificate = presented.and_then(|(chain, verifier)| verifier.client_certificate(chain));
+        Ok((stream, certificate.map(Arc::new)))
     }
 
     /// Reads the files again when they change, until shutdown.
@@ -165,7 +189,7 @@ impl Files {
         read
     }
 
-    fn config(&self, read: Vec<Read>) -> Result<Arc<ServerConfig>, TlsError> {
+    fn config(&self, read: Vec<Read>) -> Result<Arc<Current>, TlsError> {
         let mut contents = read.into_iter().map(|read| read.map(|(_, bytes)| Zeroizing::new(bytes)));
         let mut next = || contents.next().unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));
         let (certificate, key) = (next(), next());
@@ -173,7 +197,7 @@ impl Files {
             None => None,
             Some(file) => {
                 let of_file = |source| TlsError::ClientAuthorities { path: file.path().to_owned(), source };
-                Some(client_verifier(next()).map_err(of_file)?)
+                Some(Arc::new(ClientVerifier::new(next(), self.trust_domains.clone()).map_err(of_file)?))
             }
         };
         let [certificate_path, key_path] = [&self.certificate, &self.key].map(|file| file.path().to_owned());
@@ -184,13 +208,13 @@ impl Files {
         }
         let key = key.map_err(pem::Error::Io).and_then(|pem| PrivateKeyDer::from_pem_slice(&pem));
         let key = key.map_err(|source| TlsError::Key { path: key_path.clone(), source })?;
-        let mut config = configure(chain, key, verifier).map_err(|source| TlsError::Pair {
+        let mut config = configure(chain, key, verifier.clone()).map_err(|source| TlsError::Pair {
             certificate: certificate_path,
             key: key_path,
             source,
         })?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Arc::new(config))
+        Ok(Arc::new(Current { config: Arc::new(config), verifier }))
     }
 }
 
@@ -201,7 +225,7 @@ fn versions(read: &[Read]) -> Versions {
 fn configure(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    verifier: Option<Arc<ClientVerifier>>,
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12])?;
@@ -212,31 +236,7 @@ fn configure(
     config.with_single_cert(chain, key)
 }
 
-/// Returns the check of client certificates. A client without a certificate is served too.
-fn client_verifier(
-    pem: std::io::Result<Zeroizing<Vec<u8>>>,
-) -> Result<Arc<dyn ClientCertVerifier>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem?) {
-        roots.add(certificate?)?;
-    }
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    Ok(builder.allow_unauthenticated().build()?)
-}
-
-/// Returns the verified certificate of the client of a connection, if it presented one.
-pub(super) fn client_certificate<S>(stream: &TlsStream<S>) -> Option<Arc<ClientCertificate>> {
-    let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates()?.first()?;
-    let certificate = ClientCertificate::parse(leaf);
-    if certificate.is_err() {
-        tracing::debug!("a verified client certificate cannot be read");
-    }
-    certificate.ok().map(Arc::new)
-}
-
-/// Returns the first certificate of a PEM file (DER).
-pub(super) fn first_certificate(pem: &[u8]) -> Option<Vec<u8>> {
-    CertificateDer::from_pem_slice(pem).ok().map(|certificate| certificate.to_vec())
+/// Returns the certificates of a PEM file (DER).
+pub(super) fn certificates(pem: &[u8]) -> Option<Vec<Vec<u8>>> {
+    CertificateDer::pem_slice_iter(pem).map(|certificate| certificate.ok().map(|der| der.to_vec())).collect()
 }

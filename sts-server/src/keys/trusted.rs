@@ -8,11 +8,12 @@ use serde_json::{Map, Value};
 use sts_jose::{
     Claims, Clock, Egress, FetchError, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetClient, KeySetError,
     KeySetHealth, KeySource, KeyVerifyError, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times,
-    UnverifiedToken, VerifiedToken, VerifyError, http_client_via,
+    TrustDomain, UnverifiedToken, VerifiedToken, VerifyError, http_client_via,
 };
 use thiserror::Error;
 use url::Url;
 
+use super::certificate_chain::CertificateChain;
 use crate::registry::{Agent, Issuer, IssuerNameError, NamedIssuer, Registry};
 
 /// The key sources of every issuer and agent of a registry. Rebuilt with the registry; sources with
@@ -114,6 +115,17 @@ pub enum TrustError {
     Age,
 }
 
+/// The reason why a certificate is not trusted.
+#[derive(Debug, Error)]
+pub enum ChainError {
+    /// The authorities of the trust domain are not known or not trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// No authority of the trust domain has signed the certificate for a client, or it is not valid now.
+    #[error("no authority of the trust domain has signed the certificate, or it is not valid now")]
+    Certificate(#[source] webpki::Error),
+}
+
 impl TrustError {
     fn of_keys(error: KeyVerifyError) -> Self {
         match error {
@@ -195,6 +207,35 @@ impl TrustedKeys {
         now: Timestamp,
     ) -> Result<(VerifiedToken, Times), TrustError> {
         self.verify(self.agents.get(&agent.id).ok_or(TrustError::UnknownKey)?, token, now).await
+    }
+
+    /// Checks that an authority of a trust domain has signed a certificate. Authorities that the bundle has gained
+    /// since its last read count too: a certificate that no known authority has signed may cause a refetch.
+    ///
+    /// # Errors
+    /// [`ChainError`]. Its `Trust` may be an outage.
+    pub async fn believe_chain(
+        &self,
+        registry: &Registry,
+        domain: TrustDomain<'_>,
+        chain: &CertificateChain,
+        now: Timestamp,
+    ) -> Result<(), ChainError> {
+        let unknown = || TrustError::Issuer(IssuerNameError::Unknown);
+        let issuer = registry.issuer(&domain.issuer()).ok_or_else(unknown)?;
+        if issuer.disabled {
+            return Err(TrustError::IssuerDisabled.into());
+        }
+        let source = self.issuers.get(&issuer.issuer).ok_or(TrustError::NotYetKnown)?;
+        let keys = source.keys.as_ref().map_err(|error| TrustError::Source(Arc::clone(error)))?;
+        let of_lookup = |error: KeyLookupError| TrustError::of_keys(error.into());
+        let authorities = keys.authorities(None).await.map_err(of_lookup)?;
+        let Err(refused) = chain.verify(&authorities, now) else { return Ok(()) };
+        match keys.authorities(Some(&authorities)).await {
+            Ok(others) => chain.verify(&others, now).map_err(ChainError::Certificate),
+            // The known authorities are the answer, also while the bundle cannot be fetched.
+            Err(_) => Err(ChainError::Certificate(refused)),
+        }
     }
 
     async fn verify(

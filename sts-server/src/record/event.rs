@@ -139,6 +139,10 @@ pub struct Event {
     /// a command or the server itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
+    /// The operating-system user and host that ran the command: `USER@HOST`. Absent for the admin
+    /// API and the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_by: Option<String>,
     /// The `grant_type` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
@@ -274,6 +278,7 @@ impl Event {
             correlation_id: None,
             source: None,
             admin: None,
+            run_by: None,
             grant: None,
             client_id: None,
             auth_method: None,

@@ -127,6 +127,10 @@ mod tests {
             Ok(Changed::Applied(state.version))
         }
 
+        async fn check_schema(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+
         async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
             panic!("not called")
         }
@@ -231,10 +235,16 @@ mod tests {
         async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
             panic!("not called")
         }
-        async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        async fn audit_checkpoints(&self, _: Option<&str>, _: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_checkpoints_of(&self, _: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
             panic!("not called")
         }
         async fn cut_audit(&self, _: i64, _: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+            panic!("not called")
+        }
+        async fn summarize_audit(&self) -> Result<u64, StorageError> {
             panic!("not called")
         }
         async fn purge(&self) -> Result<u64, StorageError> {

@@ -58,6 +58,11 @@ pub enum TargetError {
 }
 
 impl Registry {
+    /// Returns all delegations, in no particular order.
+    pub fn all_delegations(&self) -> impl Iterator<Item = &Delegation> {
+        self.delegations.values().flat_map(HashMap::values).flatten().map(Arc::as_ref)
+    }
+
     /// Builds a snapshot from rows that are all trusted.
     ///
     /// # Errors

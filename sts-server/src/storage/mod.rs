@@ -12,20 +12,23 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 mod approval_rows;
-mod audit_bounds;
+mod audit_members;
 mod audit_rows;
+mod audit_search;
 mod coded;
 mod codes;
 mod columns;
 mod expiry;
 mod one_time;
 mod rows;
+mod schema;
 
 pub mod postgres;
 pub mod sqlite;
 mod words;
 
 pub use approval_rows::{ApprovalQuota, ApprovalRequested, ApprovalRow, ApprovalState};
+pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
     AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
 };
@@ -52,6 +55,24 @@ pub enum StorageError {
     /// A schema migration failed.
     #[error("failed to migrate the database")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// A newer version of the program has migrated the schema beyond what this version can use.
+    #[error(
+        "a newer version of sts-server has migrated the database to migration {schema}, and this version knows {known}: start a version that is at most one release older than the newest one"
+    )]
+    SchemaTooNew {
+        /// The latest applied migration.
+        schema: i64,
+        /// The latest migration of this version.
+        known: i64,
+    },
+    /// The schema lacks migrations, and this start must not apply them.
+    #[error(
+        "the database's schema is older than this version, which needs migration {known}: run `sts-server migrate`, or start without --no-migrate"
+    )]
+    SchemaTooOld {
+        /// The latest migration of this version.
+        known: i64,
+    },
     /// A row has content that no version of this service writes.
     #[error("a row of {table} is malformed: {reason}")]
     Malformed {
@@ -89,6 +110,8 @@ impl StorageError {
             Self::Connect(error) => error.is_outage(),
             Self::Broken(_)
             | Self::Migration(_)
+            | Self::SchemaTooNew { .. }
+            | Self::SchemaTooOld { .. }
             | Self::Malformed { .. }
             | Self::Foreign { .. }
             | Self::Unsealed
@@ -112,8 +135,12 @@ impl StorageError {
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
     /// Migrates the schema to the latest version. Several servers may start at once. Rows of a
-    /// schema without codes are sealed unchanged.
+    /// schema without codes are sealed unchanged. A newer schema stays as it is, if this version can
+    /// work with it.
     async fn migrate(&self) -> Result<(), StorageError>;
+
+    /// Checks that this version can work with the schema as it is. Changes nothing.
+    async fn check_schema(&self) -> Result<(), StorageError>;
 
     /// Returns the versions and the database's own time, in one read. Also the readiness probe.
     async fn state(&self) -> Result<DatabaseState, StorageError>;
@@ -276,12 +303,20 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Returns the last row of every writer, ordered by writer.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
 
-    /// Returns the checkpoint of every chain that was cut, ordered by writer.
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError>;
+    /// Returns the checkpoints of up to `limit` chains that were cut, after this writer, ordered by
+    /// writer.
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError>;
+
+    /// Returns the checkpoints of these writers that have one, ordered by writer.
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError>;
 
     /// Deletes the audit rows up to this id, and adds the checkpoints of their chains. A checkpoint
     /// replaces an earlier one of its chain, never a later one. Returns the number of deleted rows.
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError>;
+
+    /// Summarizes the segments of the audit log that no row can join any more, so that searches pass
+    /// over those without their values. Returns the number of summarized segments, a few at once.
+    async fn summarize_audit(&self) -> Result<u64, StorageError>;
 
     /// Deletes expired tokens, one-time values and revocations, and closed approvals a day later, by the database's time. Returns the
     /// number of deleted rows.

@@ -78,6 +78,19 @@ impl RevocationKind {
         }
     }
 
+    /// Returns what a revocation of this kind names, in words about a token that it covers.
+    #[must_use]
+    pub fn of_a_token(self) -> &'static str {
+        match self {
+            Self::Token => "this token, or of one that it came from",
+            Self::TokenAlone => "this token",
+            Self::Transaction => "its transaction",
+            Self::Subject => "its user",
+            Self::Agent => "one of its agents",
+            Self::Tenant => "its tenant",
+        }
+    }
+
     pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
         known(&Self::ALL, Self::as_str, word).ok_or_else(|| unknown("revocations", "kind", word))
     }

@@ -51,144 +51,137 @@ const STEP_SECONDS: &[f64] = &[
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 pub(crate) static BUILD_INFO: Metric =
-    metric("sts_build_info", Gauge, &["version"], "Always 1; the label says which version runs.");
+    metric("sts_build_info", Gauge, &["version"], "Always 1. The label is the version of the program.");
 pub(crate) static REQUESTS: Metric = metric(
     "sts_requests_total",
     Counter,
     &["endpoint", "grant", "outcome", "reason"],
-    "Requests that were answered. `endpoint` is `token`, `introspect`, `revoke`, `admin` or `approvals`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (its parameters were not read) or `abandoned` (the requester went away); `reason` is one of docs/audit.md, or `none`.",
+    "Answered requests. `endpoint` is `token`, `introspect`, `revoke`, `admin` or `approvals`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (the parameters were not read) or `abandoned` (the client disconnected); `reason` is one of docs/audit.md, or `none`.",
 );
 pub(crate) static REQUEST_DURATION: Metric = metric(
     "sts_request_duration_seconds",
     Histogram(REQUEST_SECONDS),
     &["endpoint"],
-    "How long requests took, from their head to their answer.",
+    "Duration of requests, from the head to the answer.",
 );
 pub(crate) static STEP_DURATION: Metric = metric(
     "sts_step_duration_seconds",
     Histogram(STEP_SECONDS),
     &["step"],
-    "How long each step of the token endpoint took; a refused request counts for the steps that it came to. `step` is `form`, `client_auth`, `request`, `subject`, `actor`, `policy`, `mint` or `record`.",
+    "Duration of each step of the token endpoint. A refused request counts for the steps that it reached. `step` is `form`, `client_auth`, `request`, `subject`, `actor`, `policy`, `mint` or `record`.",
 );
-pub(crate) static RECORDER_BATCH: Metric = metric(
-    "sts_recorder_batch_decisions",
-    Histogram(BATCH),
-    &[],
-    "How many decisions one transaction of the recorder held.",
-);
+pub(crate) static RECORDER_BATCH: Metric =
+    metric("sts_recorder_batch_decisions", Histogram(BATCH), &[], "Decisions in one transaction of the recorder.");
 pub(crate) static RECORDER_COMMIT: Metric = metric(
     "sts_recorder_commit_duration_seconds",
     Histogram(REQUEST_SECONDS),
     &[],
-    "How long the transactions of the recorder took, failed ones too.",
+    "Duration of the transactions of the recorder, including failed ones.",
 );
 pub(crate) static RECORDER_FAILURES: Metric = metric(
     "sts_recorder_failures_total",
     Counter,
     &[],
-    "Transactions of the recorder that failed: their requests got 503, and a new audit chain began.",
+    "Failed transactions of the recorder. Their requests got 503, and a new audit chain began.",
 );
 pub(crate) static RECORDER_QUEUE: Metric =
-    metric("sts_recorder_queue_decisions", Gauge, &[], "Decisions that wait for the recorder.");
-pub(crate) static RECORDER_QUEUE_LIMIT: Metric =
-    metric("sts_recorder_queue_limit_decisions", Gauge, &[], "Decisions that may wait; a request beyond gets 429.");
+    metric("sts_recorder_queue_decisions", Gauge, &[], "Decisions waiting for the recorder.");
+pub(crate) static RECORDER_QUEUE_LIMIT: Metric = metric(
+    "sts_recorder_queue_limit_decisions",
+    Gauge,
+    &[],
+    "Maximum of waiting decisions; a request beyond it gets 429.",
+);
 pub(crate) static DATABASE_UP: Metric =
-    metric("sts_database_up", Gauge, &[], "1 if the database has answered within the last 5 seconds, else 0.");
+    metric("sts_database_up", Gauge, &[], "1 if the database answered within the last 5 seconds, else 0.");
 pub(crate) static DATABASE_CLOCK_OFFSET: Metric = metric(
     "sts_database_clock_offset_seconds",
     Gauge,
     &[],
-    "How far the database's clock was ahead of this server's when it answered last; negative: behind.",
+    "Time by which the database's clock was ahead of this server's at its last answer; negative if behind.",
 );
 pub(crate) static SNAPSHOT_AGE: Metric = metric(
     "sts_snapshot_age_seconds",
     Gauge,
     &[],
-    "How long ago this server last knew that it holds what the database holds.",
+    "Time since this server last confirmed that its snapshot matches the database.",
 );
 pub(crate) static SNAPSHOT_VERSION: Metric = metric(
     "sts_snapshot_version",
     Gauge,
     &["part"],
-    "The change counter of what this server holds, equal on all servers that have caught up. `part` is `registry`, `keys` or `revocations`.",
+    "Change counter of the snapshot of this server. It is equal on all servers that are up to date. `part` is `registry`, `keys` or `revocations`.",
 );
 pub(crate) static FOLLOW_FAILURES: Metric =
-    metric("sts_follow_failures_total", Counter, &[], "How often changes in the database could not be followed.");
-pub(crate) static REVOCATIONS: Metric = metric("sts_revocations", Gauge, &[], "Revocations that this server holds.");
+    metric("sts_follow_failures_total", Counter, &[], "Failed attempts to follow changes in the database.");
+pub(crate) static REVOCATIONS: Metric =
+    metric("sts_revocations", Gauge, &[], "Revocations in the snapshot of this server.");
 pub(crate) static APPROVALS: Metric = metric(
     "sts_approvals",
     Gauge,
     &["state"],
-    "Approvals that this server holds, closed ones for a day. `state` is `pending`, `granted`, `denied`, `withdrawn`, `expired` or `ended`.",
+    "Approvals in the snapshot of this server. Closed ones are kept for a day. `state` is `pending`, `granted`, `denied`, `withdrawn`, `expired` or `ended`.",
 );
 pub(crate) static APPROVALS_OLDEST: Metric = metric(
     "sts_approvals_oldest_seconds",
     Gauge,
     &[],
-    "How long the oldest pending approval has waited for a decision; 0 without one.",
+    "Time that the oldest pending approval has waited for a decision; 0 without one.",
 );
 pub(crate) static SIGNING_KEYS: Metric = metric(
     "sts_signing_keys",
     Gauge,
     &["algorithm", "state"],
-    "Our signing keys. `state` is `next`, `active` or `retired`.",
+    "Signing keys of the service. `state` is `next`, `active` or `retired`.",
 );
 pub(crate) static SIGNING_KEY_AGE: Metric = metric(
     "sts_signing_key_age_seconds",
     Gauge,
     &["algorithm", "state"],
-    "How long the oldest of these keys has been in its state: of an active one, how long it has signed.",
+    "Time that the oldest of these keys has been in its state; for an active key, the time it has signed.",
 );
 pub(crate) static ROTATE_EVERY: Metric = metric(
     "sts_signing_key_rotation_seconds",
     Gauge,
     &[],
-    "`keys.rotate_every`: an active key that is much older is not being rotated.",
+    "Value of `keys.rotate_every`. An active key that is much older is not rotated.",
 );
 pub(crate) static ISSUER_KEYS_AGE: Metric = metric(
     "sts_issuer_keys_age_seconds",
     Gauge,
     &["issuer"],
-    "How long ago the keys of an outside issuer were read, or their file found unchanged; absent if they never were, or stand in the registry.",
+    "Time since the keys of an outside issuer were read, or their file found unchanged. Absent if they were never read, or are in the registry.",
 );
 pub(crate) static ISSUER_KEYS_FAILING: Metric = metric(
     "sts_issuer_keys_failing",
     Gauge,
     &["issuer"],
-    "1 if the keys of an outside issuer could not be read the last time, or none of them can be used, else 0.",
+    "1 if the last read of the keys of an outside issuer failed, or none of them is usable, else 0.",
 );
-pub(crate) static ISSUER_KEYS_FETCHES: Metric = metric(
-    "sts_issuer_keys_fetches_total",
-    Counter,
-    &["issuer"],
-    "How often the keys of an outside issuer were fetched.",
-);
-pub(crate) static ISSUER_KEYS_FORCED: Metric = metric(
-    "sts_issuer_keys_forced_fetches_total",
-    Counter,
-    &["issuer"],
-    "How many of these fetches an unknown `kid` forced.",
-);
+pub(crate) static ISSUER_KEYS_FETCHES: Metric =
+    metric("sts_issuer_keys_fetches_total", Counter, &["issuer"], "Fetches of the keys of an outside issuer.");
+pub(crate) static ISSUER_KEYS_FORCED: Metric =
+    metric("sts_issuer_keys_forced_fetches_total", Counter, &["issuer"], "Fetches that an unknown `kid` forced.");
 pub(crate) static ISSUER_KEYS_LOST: Metric = metric(
     "sts_issuer_keys_lost",
     Gauge,
     &["issuer"],
-    "The keys that an outside issuer publishes and that cannot be used; the log names each of them.",
+    "Published keys of an outside issuer that are not usable. The log names each of them.",
 );
 pub(crate) static AGENT_KEYS_FAILING: Metric =
-    metric("sts_agent_keys_failing", Gauge, &[], "Agents whose own keys could not be read the last time.");
+    metric("sts_agent_keys_failing", Gauge, &[], "Agents for which the last read of their own keys failed.");
 pub(crate) static CONNECTIONS: Metric =
     metric("sts_connections", Gauge, &["listener"], "Open connections. `listener` is `public` or `admin`.");
 pub(crate) static CONNECTIONS_LIMIT: Metric =
-    metric("sts_connections_limit", Gauge, &["listener"], "The most open connections of a listener.");
+    metric("sts_connections_limit", Gauge, &["listener"], "Maximum of open connections of a listener.");
 pub(crate) static CONNECTIONS_TURNED_AWAY: Metric = metric(
     "sts_connections_turned_away_total",
     Counter,
     &["listener"],
-    "New connections that were closed at once, for their source has as many as it may and all of them are at work.",
+    "New connections that were closed at once, because their source has its maximum of connections and none is idle.",
 );
 pub(crate) static TRACE_FAILURES: Metric =
-    metric("sts_trace_export_failures_total", Counter, &[], "Batches of traces that their receiver did not take.");
+    metric("sts_trace_export_failures_total", Counter, &[], "Batches of traces that the receiver did not accept.");
 
 /// All metrics, in the order of `docs/metrics.md`.
 pub static METRICS: &[&Metric] = &[

@@ -9,6 +9,7 @@ pub mod figures;
 pub mod ledger;
 pub mod load;
 pub mod operator;
+pub mod proof;
 pub mod proxy;
 mod scenario;
 pub mod shop;

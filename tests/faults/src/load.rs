@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::ledger::Ledger;
+use crate::proof::Proof;
 use crate::shop::{Bad, Form, Owed, Shop, introspection, random};
 use crate::tally::{Tally, count};
 
@@ -190,7 +191,8 @@ impl Load {
         }
     }
 
-    /// One turn of a client: mostly first hops, then chains, values that count once, and what must be refused.
+    /// One turn of a client: mostly first hops, then chains, values that count once, and what must be refused. Half of the tokens are bound
+    /// to a key.
     async fn turn(&self, turn: usize, held: &mut Option<String>) -> bool {
         match (turn % 8, held.take()) {
             (5, _) => {
@@ -198,9 +200,13 @@ impl Load {
                 self.ask(turn, &self.shop.bad(bad), bad.owed()).await.is_some()
             }
             (6, _) => self.ask_once(turn).await,
-            (3 | 7, Some(token)) => self.ask(turn, &self.shop.second_hop(&token), Owed::Token).await.is_some(),
+            (3 | 7, Some(token)) => {
+                let form = if heads() { self.shop.bound_second_hop(&token) } else { self.shop.second_hop(&token) };
+                self.ask(turn, &form, Owed::Token).await.is_some()
+            }
             _ => {
-                let answer = self.ask(turn, &self.shop.first_hop(), Owed::Token).await;
+                let form = if heads() { self.shop.bound_first_hop() } else { self.shop.first_hop() };
+                let answer = self.ask(turn, &form, Owed::Token).await;
                 *held = answer.as_ref().and_then(token);
                 answer.is_some()
             }
@@ -209,7 +215,7 @@ impl Load {
 
     /// Spends a value that counts once, and tries it again at another server.
     async fn ask_once(&self, turn: usize) -> bool {
-        let (value, form) = self.shop.one_time();
+        let (value, form) = if heads() { self.shop.one_time() } else { self.shop.one_time_proof() };
         // Not sent again elsewhere: what was spent by an answer that was lost would be a refusal there.
         let first = self.ask_one(turn, &form, Owed::Token).await;
         let owed = if first.is_some() { Owed::Spent } else { Owed::Either };
@@ -312,9 +318,27 @@ impl Load {
         }
     }
 
+    /// Sends a form; once more if its proof needs another nonce.
     async fn post(&self, url: &str, form: &Form) -> Answer {
         let http = lock(&self.http).clone();
-        read(form.put_into(http.post(url))).await
+        let (answer, nonce) = read(form.put_into(http.post(url))).await;
+        nonce.iter().for_each(|nonce| self.shop.learn_nonce(nonce));
+        let wants_nonce = matches!(&answer, Answer::Whole { body, .. } if body["error"] == "use_dpop_nonce");
+        if wants_nonce && matches!(form.proof, Some(Proof::Fresh(_))) {
+            return self.bound_as_asked(form, read(form.put_into(http.post(url))).await.0);
+        }
+        self.bound_as_asked(form, answer)
+    }
+
+    /// Notes a token that is not bound although its request had a proof, or the reverse.
+    fn bound_as_asked(&self, form: &Form, answer: Answer) -> Answer {
+        if let Answer::Whole { status: 200, body, .. } = &answer
+            && body["access_token"].is_string()
+            && (body["token_type"] == "DPoP") != form.proof.is_some()
+        {
+            self.breach(format!("I9: the binding of the request is not that of its token: {body}"));
+        }
+        answer
     }
 
     /// The body, if the answer is what was owed. Notes what must never come, and, where nothing failed, what must not come then.
@@ -335,7 +359,7 @@ impl Load {
             (Owed::Refusal(owed, code) | Owed::RefusalOfKnownKeys(owed, code), status) => {
                 status == owed && error == code
             }
-            (Owed::Spent | Owed::Either, 401) => error == "invalid_client",
+            (Owed::Spent | Owed::Either, 400 | 401) => is_spent(status, error),
             (Owed::Token | Owed::Spent | Owed::Either, _) => false,
         };
         if is_owed {
@@ -375,23 +399,36 @@ impl Load {
     }
 }
 
+/// Whether an answer refuses a value that was spent: an assertion, or a proof.
+#[must_use]
+pub fn is_spent(status: u16, error: &str) -> bool {
+    matches!((status, error), (401, "invalid_client") | (400, "invalid_dpop_proof"))
+}
+
+fn heads() -> bool {
+    random().is_multiple_of(2)
+}
+
 /// The token of an answer.
 #[must_use]
 pub fn token(body: &Value) -> Option<String> {
     body["access_token"].as_str().map(str::to_owned)
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Answer {
+/// Sends a request, and reads the answer and its nonce.
+async fn read(request: reqwest::RequestBuilder) -> (Answer, Option<String>) {
     let answer = match request.send().await {
         Ok(answer) => answer,
-        Err(error) => return Answer::None(causes(&error)),
+        Err(error) => return (Answer::None(causes(&error)), None),
     };
+    let nonce = answer.headers().get("dpop-nonce").and_then(|nonce| nonce.to_str().ok()).map(str::to_owned);
     let status = answer.status().as_u16();
     let retry_after = answer.headers().contains_key("retry-after");
-    match answer.bytes().await {
+    let answer = match answer.bytes().await {
         Ok(body) => Answer::Whole { status, retry_after, body: serde_json::from_slice(&body).unwrap_or_default() },
         Err(error) => Answer::Truncated(causes(&error)),
-    }
+    };
+    (answer, nonce)
 }
 
 /// An error and what caused it, in one line.

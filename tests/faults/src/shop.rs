@@ -5,13 +5,16 @@
 //! robot ───────┘
 //! ```
 //!
-//! `coordinator` and `inventory` have a random secret, `robot` a key, whose assertions count once.
+//! `coordinator` and `inventory` have a random secret, `robot` a key, whose assertions count once. `coordinator` and `inventory` can bind
+//! their tokens to keys of theirs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use sts_jose::{Algorithm, Clock as _, SystemClock};
 use sts_tests::TestKey;
+
+use crate::proof::{Proof, Prover, is_bound};
 
 const IDP: &str = "https://login.example.com";
 /// The secret of every agent that has one.
@@ -91,6 +94,9 @@ pub struct Shop {
     idp: Arc<TestKey>,
     robot: Arc<TestKey>,
     stranger: Arc<TestKey>,
+    coordinator: Prover,
+    inventory: Prover,
+    nonce: Arc<Mutex<Option<String>>>,
 }
 
 /// A form, and who sends it.
@@ -100,6 +106,8 @@ pub struct Form {
     pub basic: Option<(&'static str, &'static str)>,
     /// The parameters.
     pub parameters: Vec<(&'static str, String)>,
+    /// The proof of the key to which the token is bound; none where it is not.
+    pub proof: Option<Proof>,
 }
 
 /// What a request must come to, when nothing stands in the way.
@@ -159,7 +167,14 @@ impl Shop {
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         let [idp, robot, stranger] = std::array::from_fn(|_| TestKey::new(Algorithm::Es256));
-        Self { issuer: issuer.to_owned(), idp, robot, stranger }
+        let nonce = Arc::default();
+        let [coordinator, inventory] = std::array::from_fn(|_| Prover::new(issuer, &nonce));
+        Self { issuer: issuer.to_owned(), idp, robot, stranger, coordinator, inventory, nonce }
+    }
+
+    /// Takes the nonce of an answer for the next proofs.
+    pub fn learn_nonce(&self, nonce: &str) {
+        *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce.to_owned());
     }
 
     /// The registry file.
@@ -215,6 +230,12 @@ impl Shop {
         exchange(&self.user_token(), "inventory").by("coordinator")
     }
 
+    /// The first hop, whose token is bound to the key of the coordinator.
+    #[must_use]
+    pub fn bound_first_hop(&self) -> Form {
+        Form { proof: Some(Proof::Fresh(self.coordinator.clone())), ..self.first_hop() }
+    }
+
     /// The first hop of another user of the tenant acme.
     #[must_use]
     pub fn first_hop_of(&self, user: &str) -> Form {
@@ -223,10 +244,19 @@ impl Shop {
         exchange(&self.idp.sign(&claims), "inventory").by("coordinator")
     }
 
-    /// The second hop: the inventory, with the token that it received, asks for one for the warehouse.
+    /// The second hop: the inventory, with the token that it received, asks for one for the warehouse. It is bound if that one is.
     #[must_use]
     pub fn second_hop(&self, token: &str) -> Form {
+        if is_bound(token) {
+            return self.bound_second_hop(token);
+        }
         exchange(token, "warehouse").by("inventory")
+    }
+
+    /// The second hop, whose token is bound to the key of the inventory.
+    #[must_use]
+    pub fn bound_second_hop(&self, token: &str) -> Form {
+        Form { proof: Some(Proof::Fresh(self.inventory.clone())), ..exchange(token, "warehouse").by("inventory") }
     }
 
     /// A name for a value that counts once, and a first hop of the robot that spends it.
@@ -240,6 +270,14 @@ impl Shop {
         form.parameters.push(("client_assertion_type", JWT_BEARER.to_owned()));
         form.parameters.push(("client_assertion", assertion));
         (jti, form)
+    }
+
+    /// A name for a proof, which counts once, and a first hop that spends it.
+    #[must_use]
+    pub fn one_time_proof(&self) -> (String, Form) {
+        let jti = name();
+        let proof = self.coordinator.prove(&jti);
+        (jti, Form { proof: Some(Proof::Fixed(proof)), ..self.first_hop() })
     }
 
     /// A request that must be refused.
@@ -276,8 +314,13 @@ impl Form {
     /// A request that sends the form.
     pub fn put_into(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(self.encoded());
-        match self.basic {
+        let request = match self.basic {
             Some((id, secret)) => request.basic_auth(id, Some(secret)),
+            None => request,
+        };
+        match &self.proof {
+            Some(Proof::Fresh(prover)) => request.header("dpop", prover.prove(&name())),
+            Some(Proof::Fixed(proof)) => request.header("dpop", proof),
             None => request,
         }
     }
@@ -294,14 +337,14 @@ fn exchange(subject_token: &str, audience: &str) -> Form {
         ("subject_token_type", ACCESS_TOKEN.to_owned()),
         ("audience", audience.to_owned()),
     ];
-    Form { basic: None, parameters }
+    Form { basic: None, parameters, proof: None }
 }
 
 /// A request of an agent of [`Shop::service`] for a token on its own behalf.
 #[must_use]
 pub fn service_request(id: &'static str) -> Form {
     let parameters = vec![("grant_type", "client_credentials".to_owned()), ("audience", "inventory".to_owned())];
-    Form { basic: None, parameters }.by(id)
+    Form { basic: None, parameters, proof: None }.by(id)
 }
 
 /// The SHA-256 digest of a secret in hexadecimal, as the registry has it.
@@ -314,7 +357,7 @@ pub fn sha256(secret: &str) -> String {
 /// Asks, as the agent that received a first hop, whether that token is active.
 #[must_use]
 pub fn introspection(token: &str) -> Form {
-    Form { basic: None, parameters: vec![("token", token.to_owned())] }.by("inventory")
+    Form { basic: None, parameters: vec![("token", token.to_owned())], proof: None }.by("inventory")
 }
 
 fn user_claims(audience: &str) -> Value {

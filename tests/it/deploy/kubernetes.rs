@@ -80,7 +80,7 @@ fn probes_ports_and_services_lead_to_the_listeners() {
     }
     let mut command = vec!["sts-server"];
     command.extend(strings(&container["args"]));
-    assert!(Cli::try_parse_from(command).is_ok_and(|cli| matches!(cli.command, sts_server::cli::Command::Serve)));
+    assert!(Cli::try_parse_from(command).is_ok_and(|cli| matches!(cli.command, sts_server::cli::Command::Serve(_))));
     let service = object("service.yaml", "Service", "agent-sts");
     assert_eq!(service["spec"]["ports"][0]["targetPort"], "https");
     assert_eq!(service["spec"]["ports"][0]["port"], 443);

@@ -21,29 +21,42 @@ const DN: &str = "CN=coordinator,O=Shop\\, Inc.,C=DE";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An authority of client certificates.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(super) pem: String,
+    pub(super) der: Vec<u8>,
 }
 
 /// A certificate with its key.
-struct Identity {
-    pem: String,
+pub(super) struct Identity {
+    pub(super) pem: String,
     key: String,
-    der: Vec<u8>,
+    pub(super) der: Vec<u8>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let (pem, der) = (certificate.pem(), certificate.der().to_vec());
+        Self { issuer: Issuer::new(params, key), pem, der }
     }
 
-    fn certify(&self, edit: impl FnOnce(&mut CertificateParams)) -> Identity {
+    /// An authority that this one has certified.
+    pub(super) fn subordinate(&self) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "subordinate");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let (pem, der) = (certificate.pem(), certificate.der().to_vec());
+        Self { issuer: Issuer::new(params, key), pem, der }
+    }
+
+    pub(super) fn certify(&self, edit: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.not_after = rcgen::date_time_ymd(2100, 1, 1);
@@ -73,14 +86,14 @@ impl Identity {
 }
 
 /// A server over TLS that takes certificates of an authority.
-struct Served {
-    harness: Harness,
+pub(super) struct Served {
+    pub(super) harness: Harness,
     server: Authority,
     folder: TempDir,
 }
 
 impl Served {
-    async fn start(authority: &Authority, edit: impl FnOnce(&mut Registry) + Send + 'static) -> Self {
+    pub(super) async fn start(authority: &Authority, edit: impl FnOnce(&mut Registry) + Send + 'static) -> Self {
         let (server, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
         let names = vec![SanType::DnsName("localhost".try_into().expect("ASCII"))];
         let identity = server.certify(|params| params.subject_alt_names = names);
@@ -110,17 +123,17 @@ impl Served {
         client.build().expect("a client")
     }
 
-    fn wire(&self, identity: Option<&Identity>) -> Wire {
+    pub(super) fn wire(&self, identity: Option<&Identity>) -> Wire {
         self.harness.wire().over(self.base(), self.client(identity))
     }
 
     /// An exchange of the coordinator, by its certificate alone.
-    fn exchange(&self, identity: Option<&Identity>) -> FormRequest {
+    pub(super) fn exchange(&self, identity: Option<&Identity>) -> FormRequest {
         by_certificate(&self.harness).at(&self.wire(identity))
     }
 }
 
-fn by_certificate(harness: &Harness) -> FormRequest {
+pub(super) fn by_certificate(harness: &Harness) -> FormRequest {
     harness.exchange().authenticated(Credentials::None).set("client_id", "coordinator")
 }
 
@@ -128,7 +141,7 @@ fn named(key: &'static str, value: &'static str) -> impl FnOnce(&mut Registry) +
     move |registry| registry.agent_auth("coordinator", &format!("{key} = '{value}'"))
 }
 
-fn assert_bound(answer: &Answer, identity: &Identity) {
+pub(super) fn assert_bound(answer: &Answer, identity: &Identity) {
     let cnf = json!({ "x5t#S256": identity.thumbprint() });
     assert_eq!(answer.claims()["cnf"], cnf);
     assert_eq!((&answer.json["token_type"], &answer.json["cnf"]), (&json!("Bearer"), &cnf));

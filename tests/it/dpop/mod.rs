@@ -4,3 +4,4 @@ mod binding;
 mod certificates;
 mod nonce;
 mod proofs;
+mod svids;

@@ -250,13 +250,13 @@ impl Harness {
     /// A GET of a path of the public listener.
     pub async fn get(&self, path: &str) -> Answer {
         let request = self.wire.http.get(format!("{}{path}", self.wire.base));
-        Answer::read(request.send().await.expect("an answer")).await
+        Answer::of(request.send().await.expect("an answer")).await
     }
 
     /// A GET of a path of the admin listener.
     pub async fn get_admin(&self, path: &str) -> Answer {
         let request = self.wire.http.get(format!("http://{}{path}", self.server.admin()));
-        Answer::read(request.send().await.expect("an answer")).await
+        Answer::of(request.send().await.expect("an answer")).await
     }
 
     /// A request to the admin API, of nobody yet; the path is below `/admin/v1`.

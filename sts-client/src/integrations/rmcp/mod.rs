@@ -241,7 +241,7 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         loop {
             let answer = send(prepared).await;
             let refusal = match &answer {
-                Err(error) => self.refusal(error, &last).await,
+                Err(error) => self.refusal(error, &mut last).await,
                 Ok(_) => None,
             };
             let Some(refusal) = refusal else { return answer.map_err(sent) };
@@ -254,7 +254,7 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
 
     /// Returns the reason why the server refused a request, if the request may be repeated. The error
     /// shows the first challenge at most, and no nonce.
-    async fn refusal(&self, error: &StreamableHttpError<C::Error>, last: &Sent) -> Option<TargetRefusal> {
+    async fn refusal(&self, error: &StreamableHttpError<C::Error>, last: &mut Sent) -> Option<TargetRefusal> {
         let named = match error {
             StreamableHttpError::AuthRequired(why) => challenge::named(&why.www_authenticate_header),
             StreamableHttpError::Client(error) if is_unauthorized(error) => None,

@@ -119,7 +119,7 @@ where
             let mut sent = prepared.map_err(PropagateError::Propagation)?;
             loop {
                 let response = ready.call(request).await.map_err(PropagateError::Inner)?;
-                propagator.learn_nonce_of(&sent, response.headers());
+                propagator.learn_nonce_of(&mut sent, response.headers());
                 let Some(refusal) = challenge::refusal(response.status(), response.headers()) else {
                     return Ok(response);
                 };

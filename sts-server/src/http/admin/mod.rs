@@ -10,6 +10,7 @@ mod answer;
 mod approvals;
 mod audit;
 mod call;
+pub(super) mod console;
 mod entries;
 mod explain;
 mod keys;

@@ -47,6 +47,7 @@ use super::{
 mod announce;
 mod approval;
 mod audit;
+mod audit_search;
 mod counter;
 mod error;
 mod hosts;
@@ -87,7 +88,7 @@ pub struct PostgresStore {
     writer: Arc<Writer>,
     hosts: Arc<Hosts>,
     announcements: Arc<Announcements>,
-    settled: Arc<audit::Settled>,
+    settled: Arc<audit_search::Settled>,
     codes: RowCodes,
 }
 
@@ -172,6 +173,10 @@ impl Store for PostgresStore {
     async fn migrate(&self) -> Result<(), StorageError> {
         pooler::check(&self.hosts).await?;
         Ok(migrate::migrate(&self.hosts, &self.codes).await?)
+    }
+
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        within(migrate::check(&self.pools.watch)).await
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
@@ -304,7 +309,7 @@ impl Store for PostgresStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        within(audit::audit(&self.pools.audit, &self.settled, filter, limit)).await
+        within(audit_search::audit(&self.pools.audit, &self.settled, filter, limit)).await
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -315,12 +320,20 @@ impl Store for PostgresStore {
         within(audit::heads(&self.pools.audit)).await
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        within(audit::checkpoints(&self.pools.audit)).await
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints(&self.pools.audit, after, limit)).await
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints_of(&self.pools.audit, writers)).await
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         within(audit::cut(&self.pools.pool, through_id, checkpoints)).await
+    }
+
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        within(audit_search::summarize(&self.pools.pool, &self.settled)).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -22,6 +22,7 @@ use super::{
 
 mod approval;
 mod audit;
+mod audit_search;
 mod counter;
 mod error;
 mod file;
@@ -102,6 +103,10 @@ async fn begin_immediate(writer: &SqlitePool) -> Result<Transaction<'static, Sql
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<(), StorageError> {
         Ok(migrate::migrate(&self.writer, &self.codes).await?)
+    }
+
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        Ok(migrate::check(&self.watch).await?)
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
@@ -232,7 +237,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        Ok(audit::audit(&self.audit, filter, limit).await?)
+        Ok(audit_search::audit(&self.audit, filter, limit).await?)
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -243,12 +248,20 @@ impl Store for SqliteStore {
         Ok(audit::heads(&self.audit).await?)
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        Ok(audit::checkpoints(&self.audit).await?)
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints(&self.audit, after, limit).await?)
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints_of(&self.audit, writers).await?)
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         Ok(audit::cut(&self.writer, through_id, checkpoints).await?)
+    }
+
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        Ok(audit_search::summarize(&self.readers, &self.writer).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -158,7 +158,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "one-time-values",
-        about: "an assertion, raced by 48 requests on three servers that are killed, is accepted once",
+        about: "an assertion or a proof with a nonce, raced by 48 requests on three servers that are killed, is accepted once",
         in_ci: true,
         run: |run| Box::pin(one_time::raced(run)),
     },

@@ -321,3 +321,29 @@ async fn the_nonce_of_the_sts_and_those_of_targets_are_kept_apart() {
     let sent: Vec<Value> = place.requests().iter().map(|sent| proof(&sent.headers)["nonce"].clone()).collect();
     assert!(sent.len() == 2 && sent[0].is_null() && sent[1].is_string() && sent[1] != "of-the-sts", "{sent:?}");
 }
+
+#[tokio::test]
+async fn rfc_9449_section_9_a_target_behind_the_gateway_of_the_sts_gets_no_nonce_of_the_sts() {
+    let world = World::new();
+    world.sts.answer_next(MockAnswer::DemandNonce("of-the-sts"));
+    let url: Url = format!("{}/agents/inventory", world.sts.issuer()).parse().unwrap();
+    let propagator = world.propagator(world.coordinator(), Route::to(url.clone())).await;
+    let alice = world.alice();
+    let sent = async || {
+        let (operation, mut headers) =
+            (OutboundOperation::Request { method: &Method::GET, body: None }, HeaderMap::new());
+        propagator.apply_as(&alice, &url, &mut headers, operation).await.unwrap();
+        proof(&headers)["nonce"].clone()
+    };
+    assert_eq!(sent().await, Value::Null);
+    propagator
+        .learn_nonce(&url, &HeaderMap::from_iter([(HeaderName::from_static("dpop-nonce"), "own".parse().unwrap())]));
+    assert_eq!(sent().await, json!("own"));
+    let asked: Vec<Value> = world
+        .sts
+        .requests()
+        .iter()
+        .map(|asked| json!(UnverifiedToken::parse(asked.proof().unwrap()).unwrap().claims().as_map())["nonce"].clone())
+        .collect();
+    assert_eq!(asked, [Value::Null, json!("of-the-sts")]);
+}

@@ -1,5 +1,6 @@
 //! Client certificates: tokens that are bound to them (RFC 8705), and files that are replaced.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -20,12 +21,14 @@ use sts_client::inbound::{PeerConnection, Verifier, VerifierBuilder};
 use sts_client::integrations::reqwest::client;
 use sts_client::test_util::TestIssuer;
 use sts_client::{
-    BuildError, Caller, CorrelationId, Credentials, HttpOptions, Possession, Propagator, Route, Sts, SystemClock,
+    BuildError, CallContext, Caller, CorrelationId, Credentials, HttpOptions, Possession, Propagator, Route, Sts,
+    SystemClock, SystemEntropy,
 };
-use sts_jose::Clock as _;
+use sts_jose::{Clock as _, UnverifiedToken};
 use sts_tests::base64url;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -221,6 +224,46 @@ async fn rfc_9440_the_certificate_of_a_header_counts_from_a_trusted_proxy_alone(
     assert_eq!(verifier.verify_request(&parts).await.unwrap_err().reason(), "bound");
 }
 
+#[tokio::test]
+async fn the_hash_in_the_last_element_of_envoys_header_counts_from_a_trusted_proxy_alone() {
+    let idp = TestIssuer::new("https://login.example.com");
+    let text = format!(
+        "[inbound]\naudience = [\"inventory\"]\nresource = \"https://inventory.example/\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+         client_certificate_header = \"X-Forwarded-Client-Cert\"\nissuers = [{{ issuer = \"{}\", jwks = {{ keys = [] }} }}]",
+        "https://other.example"
+    );
+    let verifier = Verifier::from_toml(&text).unwrap().issuer(idp.entry()).build().unwrap();
+    assert!(
+        verifier.resource_metadata().unwrap().to_json().contains("\"tls_client_certificate_bound_access_tokens\":true")
+    );
+    let hash = |der: &[u8]| ::sts_jose::hex(::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der).as_ref());
+    let (own, other) = (hash(b"own"), hash(b"other"));
+    let token = token(&idp, &json!({ "x5t#S256": thumbprint(b"own") }));
+    for (label, address, header, expected) in [
+        ("alone", "10.1.2.3", format!("Hash={own}"), "accepted"),
+        ("the last", "10.1.2.3", format!("Hash={other},By=spiffe://a;Hash={own};Subject=\"\""), "accepted"),
+        ("in upper case", "10.1.2.3", format!("hash={}", own.to_uppercase()), "accepted"),
+        ("not the last", "10.1.2.3", format!("Hash={own},Hash={other}"), "certificate"),
+        ("within quotes", "10.1.2.3", format!("Subject=\"a,Hash={own}\";Hash={other}"), "certificate"),
+        ("within quotes alone", "10.1.2.3", format!("Subject=\";Hash={own}\""), "certificate"),
+        ("two", "10.1.2.3", format!("Hash={own};Hash={own}"), "certificate"),
+        ("cut", "10.1.2.3", format!("Hash={}", &own[2..]), "certificate"),
+        ("no hash", "10.1.2.3", "By=spiffe://a".to_owned(), "certificate"),
+        ("absent", "10.1.2.3", String::new(), "bound"),
+        ("another peer", "192.0.2.1", format!("Hash={own}"), "bound"),
+    ] {
+        let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));
+        let request = request.header("x-forwarded-client-cert", header).header("client-cert", ":b3du:");
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        parts.extensions.insert(PeerConnection::new(address.parse().unwrap()));
+        let found = verifier.verify_request(&parts).await;
+        assert_eq!(found.map_or_else(|refusal| refusal.reason(), |_caller| "accepted"), expected, "{label}");
+    }
+    let without = text.replace("trusted_proxies = [\"10.0.0.0/8\"]", "");
+    let error = Verifier::from_toml(&without).unwrap().build().unwrap_err();
+    assert!(error.to_string().contains("inbound.trusted_proxies"), "{error}");
+}
+
 /// Says by which certificate it is called.
 async fn presented(ConnectInfo(Peer(peer)): ConnectInfo<Peer>) -> String {
     format!("{peer:?}")
@@ -260,11 +303,14 @@ struct CertificateSts {
     issuer: TestIssuer,
     binds_to: Arc<Mutex<Option<String>>>,
     asked: Arc<Mutex<Vec<(HeaderMap, String)>>>,
+    /// Holds back the answer to the next request.
+    held_by: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
 }
 
 impl CertificateSts {
     fn router(url: &str) -> (Self, Router) {
-        let sts = Self { issuer: TestIssuer::new(url), binds_to: Arc::default(), asked: Arc::default() };
+        let (binds_to, asked, held_by) = (Arc::default(), Arc::default(), Arc::default());
+        let sts = Self { issuer: TestIssuer::new(url), binds_to, asked, held_by };
         let metadata = json!({
             "issuer": url, "token_endpoint": format!("{url}/other"), "jwks_uri": format!("{url}/jwks"),
             "mtls_endpoint_aliases": { "token_endpoint": format!("{url}/token") },
@@ -285,16 +331,31 @@ async fn token_endpoint(
     headers: HeaderMap,
     body: String,
 ) -> Json<Value> {
-    sts.asked.lock().unwrap().push((headers, body));
+    sts.asked.lock().unwrap().push((headers, body.clone()));
+    let held_by = sts.held_by.lock().unwrap().take();
+    if let Some(held_by) = held_by {
+        held_by.await.unwrap();
+    }
     let (iat, iss) = (SystemClock.now().as_second(), sts.issuer.issuer());
     // The thumbprint of the peer stands between the quotation marks of its Debug.
     let presented = format!("{peer:?}").split('"').nth(1).unwrap_or_default().to_owned();
     let binding = sts.binds_to.lock().unwrap().clone().unwrap_or(presented);
-    let token = sts.issuer.sign_access_token(&json!({
-        "iss": iss, "sub": "coordinator", "aud": "inventory", "client_id": "coordinator", "iat": iat, "exp": iat + 300,
-        "jti": "1", "txn": "t", "scope": "", "tenant_ids": [], "cnf": { "x5t#S256": binding },
-    }));
-    Json(json!({ "access_token": token, "token_type": "Bearer", "expires_in": 300 }))
+    let mut claims = json!({
+        "iss": iss, "sub": "coordinator", "aud": "inventory", "client_id": "coordinator", "iat": iat, "exp": iat + 200,
+        "jti": "1", "txn": "t", "scope": "", "cnf": { "x5t#S256": binding },
+    });
+    let form: HashMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+    match form.get("subject_token") {
+        Some(subject) => {
+            let subject = UnverifiedToken::parse(subject).unwrap();
+            claims["sub"] = subject.claims().get("sub").unwrap().clone();
+            claims["sub_id"] = json!({ "format": "iss_sub", "iss": subject.claims().get("iss"), "sub": claims["sub"] });
+            claims["act"] = json!({ "iss": iss, "sub": "coordinator" });
+        }
+        None => claims["tenant_ids"] = json!([]),
+    }
+    let (token, kind) = (sts.issuer.sign_access_token(&claims), "urn:ietf:params:oauth:token-type:access_token");
+    Json(json!({ "access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": 300 }))
 }
 
 #[tokio::test]
@@ -331,6 +392,96 @@ async fn the_client_certificate_authenticates_at_the_sts_and_tokens_are_bound_to
     // Until that is the agent's own.
     second.write(directory.path());
     ask().await.unwrap();
+}
+
+/// An agent whose certificate is in files, its STS, and a target that accepts the tokens of that STS.
+struct Rotating {
+    sts: CertificateSts,
+    propagator: Propagator,
+    target: String,
+    idp: TestIssuer,
+    ca: Authority,
+    directory: TempDir,
+}
+
+impl Rotating {
+    async fn start() -> Self {
+        let (ca, directory) = (authority(), TempDir::new().unwrap());
+        let [certificate, key] = Agent::new(&ca).write(directory.path());
+        let mut made = None;
+        let url = serve(&ca, |url| {
+            let (sts, router) = CertificateSts::router(url);
+            made = Some(sts);
+            router
+        })
+        .await;
+        let sts = made.unwrap();
+        let verifier = Verifier::builder(["inventory"]).issuer(sts.issuer.sts_entry()).build().unwrap();
+        let target = serve(&ca, |_| Router::new().fallback(tell).layer(verifier.layer())).await;
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, ca.pem()).unwrap();
+        let text = format!(
+            "[sts]\nissuer = \"{url}\"\nclient_id = \"coordinator\"\nca_file = {ca_file:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n\
+             [http]\nca_file = {ca_file:?}\nclient_certificate_file = {certificate:?}\nclient_key_file = {key:?}\n\
+             [service_account]\nfrom = \"sts\"\n\
+             [[routes]]\nurl = \"{target}/\"\naudience = \"inventory\"\nwithout_user = \"service_account\"",
+        );
+        let propagator = Propagator::from_toml(&text).unwrap().build().await.unwrap();
+        Self { sts, propagator, target, idp: TestIssuer::new("https://login.example.com"), ca, directory }
+    }
+
+    /// Replaces the certificate.
+    fn rotate(&self) -> Agent {
+        let agent = Agent::new(&self.ca);
+        agent.write(self.directory.path());
+        agent
+    }
+
+    async fn alice(&self) -> CallContext {
+        let token = token(&self.idp, &Value::Null);
+        let verifier = verifier(&self.idp, |builder| builder);
+        CallContext::from(verifier.verify_token(&token, None).await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_cached_token_of_a_replaced_certificate_is_not_sent() {
+    let world = Rotating::start().await;
+    let client = client(world.propagator.clone()).unwrap();
+    for context in [world.alice().await, CallContext::without_user(None, &SystemEntropy)] {
+        let call = async || {
+            let answer = client.get(&world.target).with_extension(context.clone()).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap(), world.sts.asked.lock().unwrap().len())
+        };
+        let own = world.rotate();
+        let (status, possession, asked) = call().await;
+        assert_eq!((status, possession), (200, own.thumbprint()));
+        assert_eq!(call().await, (200, own.thumbprint(), asked), "the token is kept");
+        let next = world.rotate();
+        assert_eq!(call().await, (200, next.thumbprint(), asked + 1), "one exchange, and no refused call");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_during_a_request_does_not_refuse_its_token() {
+    let world = Rotating::start().await;
+    let sts = world.propagator.sts().unwrap().clone();
+    let route = Route::to("https://inventory.example/".parse().unwrap()).audience("inventory");
+    let correlation_id = CorrelationId::from_text("c").unwrap();
+    let ask = || sts.service_account_token(ServiceAccountRequest { route: &route, correlation_id: &correlation_id });
+    ask().await.unwrap();
+    let (release, held) = oneshot::channel();
+    *world.sts.held_by.lock().unwrap() = Some(held);
+    let meanwhile = async {
+        while world.sts.held_by.lock().unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+        world.rotate();
+        ask().await.unwrap();
+        release.send(()).unwrap();
+    };
+    let (held, ()) = tokio::join!(ask(), meanwhile);
+    held.unwrap();
 }
 
 #[test]

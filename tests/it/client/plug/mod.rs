@@ -26,7 +26,7 @@ use sts_tests::{Harness, bearer};
 use self::place::Place;
 
 /// What a request to the agent bears besides its token: what goes on, and what must not.
-const INBOUND: [(&str, &str); 9] = [
+const INBOUND: [(&str, &str); 10] = [
     ("x-correlation-id", "corr-1"),
     ("idempotency-key", "once-1"),
     ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -34,6 +34,7 @@ const INBOUND: [(&str, &str); 9] = [
     ("cookie", "session=inbound"),
     ("dpop", "inbound"),
     ("client-cert", ":inbound:"),
+    ("x-sts-verified", "inbound"),
     ("proxy-authorization", "Basic inbound"),
     ("accept-language", "de"),
 ];
@@ -42,7 +43,7 @@ const INBOUND: [(&str, &str); 9] = [
 const CARRIED: [&str; 3] = ["x-correlation-id", "traceparent", "tracestate"];
 
 /// What a careless caller has put on an outbound call already.
-const CARELESS: [(&str, &str); 9] = [
+const CARELESS: [(&str, &str); 10] = [
     ("Authorization", "Bearer careless"),
     ("AUTHORIZATION", "Basic Y2FyZWxlc3M="),
     ("authorization", "careless"),
@@ -50,12 +51,13 @@ const CARELESS: [(&str, &str); 9] = [
     ("Cookie", "session=careless"),
     ("DPoP", "careless"),
     ("Client-Cert", ":careless:"),
+    ("X-Sts-Verified", "careless"),
     ("X-Tenant-ID", "careless"),
     ("X-Correlation-ID", "careless"),
 ];
 
 /// What never leaves.
-const NEVER: [&str; 4] = ["cookie", "dpop", "client-cert", "proxy-authorization"];
+const NEVER: [&str; 5] = ["cookie", "dpop", "client-cert", "proxy-authorization", "x-sts-verified"];
 
 /// The agent `coordinator`, which has a user's token and calls others.
 struct Coordinator {

@@ -50,6 +50,35 @@ async fn a_proof_is_accepted_once_by_all_that_share_a_store() {
 }
 
 #[tokio::test]
+async fn a_file_of_agents_names_the_store_that_replicas_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, world) = (folder.path().join("url"), World::with(|builder| builder).await);
+    std::fs::write(&url, format!("sqlite://{}\n", folder.path().join("replays.db").display())).unwrap();
+    let replica = || {
+        let text = format!(
+            "[inbound]\naudience = [\"inventory-agent\"]\npublic_url = \"{PUBLIC_URL}\"\nreplay_store_url_file = {url:?}\n\
+             issuers = [{{ issuer = \"https://other.example\", jwks = {{ keys = [] }} }}]"
+        );
+        let issuer = Issuer::new(world.agent.idp.url()).tenant_claim("org_id");
+        let builder = Verifier::from_toml(&text).map(|builder| builder.issuer(issuer));
+        builder.map(|builder| builder.clock(Arc::new(world.agent.clock.clone())).build().unwrap())
+    };
+    let (one, other) = (replica().unwrap(), replica().unwrap());
+    let parts = world.draft().parts();
+    one.verify_request(&parts).await.unwrap();
+    for replica in [one, other] {
+        assert_eq!(replica.verify_request(&parts).await.unwrap_err().reason(), "proof_replayed");
+    }
+    // A database that cannot be reached now may be reached later.
+    std::fs::write(&url, "sqlite:///nonexistent/replays.db").unwrap();
+    assert_eq!(replica().unwrap().verify_request(&parts).await.unwrap_err().reason(), "replay_store");
+    for unknown in ["mysql://db.example/replays", "", "replays.db"] {
+        std::fs::write(&url, unknown).unwrap();
+        assert!(replica().unwrap_err().to_string().contains("replay_store_url_file"), "{unknown}");
+    }
+}
+
+#[tokio::test]
 async fn of_many_that_present_one_proof_at_once_one_is_served() {
     let world = World::start().await;
     let parts = world.draft().parts();
