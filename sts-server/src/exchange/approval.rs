@@ -14,7 +14,7 @@ use crate::policy::RequiredApproval;
 use crate::rate_limits::{RateLimit, RateLimited};
 use crate::record::{AuditWriter, Event, EventKind, RecordError, SingleUse};
 use crate::service::View;
-use crate::storage::{ApprovalQuota, ApprovalRequested, ApprovalRow};
+use crate::storage::{ApprovalConditions, ApprovalRequested, ApprovalRow};
 
 /// The path of approvals below our issuer, for the persons who decide.
 pub const APPROVALS_PATH: &str = "/approvals";
@@ -77,9 +77,9 @@ async fn add(view: &View<'_>, row: &ApprovalRow, event: &Event) -> Result<Approv
     let sts = view.sts;
     let audit = AuditWriter::seal_alone(sts.master.audit(), &*sts.entropy, event);
     let since = view.now.checked_sub(QUOTA_PERIOD).unwrap_or(view.now);
-    let quota = ApprovalQuota { since, most: QUOTA };
-    let (store, row, known) = (Arc::clone(&sts.store), row.clone(), view.snapshot.versions().revocations);
-    let added = tokio::spawn(async move { store.request_approval(known, &row, quota, &[audit]).await });
+    let conditions = ApprovalConditions { known: view.snapshot.versions().revocations, since, most: QUOTA };
+    let (store, row) = (Arc::clone(&sts.store), row.clone());
+    let added = tokio::spawn(async move { store.request_approval(&row, conditions, &[audit]).await });
     let added = added.await.or(Err(RecordError::Ended))?;
     Ok(added.map_err(|error| RecordError::Storage(Arc::new(error)))?)
 }

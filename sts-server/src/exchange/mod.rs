@@ -85,7 +85,7 @@ impl<'a> Call<'a> {
 
 /// A decision, not yet recorded.
 enum Decision {
-    Issue(Issue),
+    Issue(Box<Issue>),
     /// A person must approve the token first.
     RequireApproval(Box<RequiredApproval>),
     /// Another server has added the approval that a poll waits for. Read it, and decide again.
@@ -136,7 +136,7 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
         Ok(Decision::Issue(decided)) => {
             let redeems = decided.redeems.clone().filter(|_| !is_spent);
             let single_use = single_use.into_iter().chain(redeems).collect();
-            issue(&view, call, decided, event, single_use).await
+            issue(&view, call, *decided, event, single_use).await
         }
         Ok(Decision::RequireApproval(required)) => {
             let Some(client) = &client else { return Ok(None) };
@@ -253,7 +253,7 @@ async fn decide(
     standings.push(standing.unwrap_or_else(own));
     let issued_token_type = request.issued_token_type;
     let redeems = deferred.as_ref().map(|deferred| deferred.redeems.clone());
-    Ok(Decision::Issue(Issue { minted, standings, approval, redeems, issued_token_type }))
+    Ok(Decision::Issue(Box::new(Issue { minted, standings, approval, redeems, issued_token_type })))
 }
 
 /// Returns the grant as metrics name it.
