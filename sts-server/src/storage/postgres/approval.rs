@@ -19,6 +19,12 @@ pub(super) const APPROVALS: &str =
             body, code
      FROM approvals ORDER BY requested_at, id";
 
+/// Those that a decision or a revocation may still change.
+const OPEN: &str =
+    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
+            body, code
+     FROM approvals WHERE state IN ('pending', 'granted')";
+
 pub(super) async fn approvals(pool: &Pool, codes: &RowCodes) -> Result<Stored<ApprovalRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
     let counter = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
@@ -127,9 +133,9 @@ pub(super) async fn end(
         return Ok(());
     }
     let mut counter = Counter::open(counter::lock(connection, ApprovalColumns::COUNTER).await?, codes)?;
-    let approvals: Vec<ApprovalColumns> = sqlx::query_as(APPROVALS).fetch_all(&mut *connection).await?;
+    let open: Vec<ApprovalColumns> = sqlx::query_as(OPEN).fetch_all(&mut *connection).await?;
     let mut is_changed = false;
-    for before in approvals {
+    for before in open {
         let Some(after) = before.ended_by(revocation, counter.next(), codes) else { continue };
         if replace(connection, &before, &after).await? {
             counter.set.toggle(codes, before.stored_code());

@@ -20,6 +20,12 @@ pub(super) const APPROVALS: &str =
             body, code
      FROM approvals ORDER BY requested_at, id";
 
+/// Those that a decision or a revocation may still change.
+const OPEN: &str =
+    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
+            body, code
+     FROM approvals WHERE state IN ('pending', 'granted')";
+
 pub(super) async fn approvals(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<ApprovalRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let counter = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
@@ -126,9 +132,9 @@ pub(super) async fn end(
         return Ok(());
     }
     let mut counter = Counter::open(counter::read(connection, ApprovalColumns::COUNTER).await?, codes)?;
-    let approvals: Vec<ApprovalColumns> = sqlx::query_as(APPROVALS).fetch_all(&mut *connection).await?;
+    let open: Vec<ApprovalColumns> = sqlx::query_as(OPEN).fetch_all(&mut *connection).await?;
     let mut is_changed = false;
-    for before in approvals {
+    for before in open {
         let Some(after) = before.ended_by(revocation, counter.next(), codes) else { continue };
         if replace(connection, &before, &after).await? {
             counter.set.toggle(codes, before.stored_code());
