@@ -11,13 +11,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use sts_server::telemetry::Stopwatch;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// What all requests of a load have in common.
 #[derive(Debug, Clone)]
@@ -30,6 +33,21 @@ pub struct Endpoint {
     pub path: Uri,
     /// `Authorization`, if it is asked for.
     pub authorization: Option<HeaderValue>,
+}
+
+/// A request of a load, made before it begins.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The form.
+    pub body: Bytes,
+    /// `DPoP`, where the token is to be bound to a key.
+    pub proof: Option<HeaderValue>,
+}
+
+impl From<Bytes> for Prepared {
+    fn from(body: Bytes) -> Self {
+        Self { body, proof: None }
+    }
 }
 
 /// What became of a load.
@@ -67,21 +85,44 @@ impl Load {
     pub async fn connect(endpoint: &Endpoint, connections: usize) -> anyhow::Result<Self> {
         let mut load = Self { endpoint: endpoint.clone(), connections: Vec::new() };
         for _ in 0..connections {
-            let stream = TcpStream::connect(endpoint.address).await.context("connecting")?;
-            stream.set_nodelay(true)?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            load.connections.push(sender);
+            load.add(connected(endpoint).await?).await?;
         }
         Ok(load)
+    }
+
+    /// Opens so many connections over TLS, to the name that the server has there.
+    ///
+    /// # Errors
+    /// When nobody listens, or a handshake fails.
+    pub async fn connect_over(
+        tls: &TlsConnector,
+        name: ServerName<'static>,
+        endpoint: &Endpoint,
+        connections: usize,
+    ) -> anyhow::Result<Self> {
+        let mut load = Self { endpoint: endpoint.clone(), connections: Vec::new() };
+        for _ in 0..connections {
+            load.add(tls.connect(name.clone(), connected(endpoint).await?).await?).await?;
+        }
+        Ok(load)
+    }
+
+    async fn add(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<()> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        self.connections.push(sender);
+        Ok(())
     }
 
     /// A closed loop: every connection sends the next request when it has the answer to its last.
     ///
     /// # Errors
     /// The first answer that is not 200.
-    pub async fn run(&mut self, bodies: Vec<Bytes>) -> anyhow::Result<Outcome> {
-        let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
+    pub async fn run<R>(&mut self, requests: Vec<R>) -> anyhow::Result<Outcome>
+    where
+        R: Clone + Into<Prepared> + Send + Sync + 'static,
+    {
+        let (bodies, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
         let mut workers = JoinSet::new();
         let watch = Stopwatch::start();
         for mut connection in self.connections.drain(..) {
@@ -154,11 +195,18 @@ impl Load {
     }
 }
 
+async fn connected(endpoint: &Endpoint) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(endpoint.address).await.context("connecting")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 async fn exchange(
     connection: &mut SendRequest<Full<Bytes>>,
     endpoint: &Endpoint,
-    body: Bytes,
+    request: impl Into<Prepared>,
 ) -> anyhow::Result<Bytes> {
+    let Prepared { body, proof } = request.into();
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = endpoint.method.clone();
     *request.uri_mut() = endpoint.path.clone();
@@ -168,6 +216,9 @@ async fn exchange(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     if let Some(authorization) = &endpoint.authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
+    }
+    if let Some(proof) = proof {
+        headers.insert(HeaderName::from_static("dpop"), proof);
     }
     connection.ready().await?;
     let answer = connection.send_request(request).await?;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use sts_bench::arguments::{Arguments, Part, Plan};
 use sts_bench::measure::exchange::{self, Subjects};
-use sts_bench::measure::{Figures, Named, client, endpoints, flatness, latency};
+use sts_bench::measure::{Figures, Named, bound, client, endpoints, flatness, latency};
 use sts_bench::peers::{self, PEERS};
 use sts_bench::report;
 use sts_bench::server::{self, Database, Server};
@@ -49,6 +49,10 @@ async fn measure(arguments: &Arguments, program: &Path) -> anyhow::Result<Figure
         exchanges(&plan, &server, "PostgreSQL", &mut figures).await?;
         let on_sqlite = Server::start(program, Database::Sqlite).await?;
         exchanges(&plan, &on_sqlite, "SQLite", &mut figures).await?;
+        let mut row = |name: &str, exchanges| figures.exchanges.push(Named { name: name.to_owned(), exchanges });
+        row("PostgreSQL, ES256, with DPoP", bound::with_dpop(&plan, &server).await?);
+        let database = postgres::database().await;
+        row("PostgreSQL, ES256, with mTLS", bound::with_mtls(&plan, program, database.url()).await?);
     }
     if arguments.measures(Part::Latency) {
         let per_second = match figures.exchanges.first() {

@@ -46,6 +46,26 @@ impl Server {
     /// # Errors
     /// What the server said before it ended.
     pub async fn start(program: &Path, database: Database<'_>) -> anyhow::Result<Self> {
+        Self::start_with(program, database, None).await
+    }
+
+    /// The same over TLS, with client certificates.
+    ///
+    /// # Errors
+    /// What the server said before it ended.
+    pub async fn start_over(
+        program: &Path,
+        database: Database<'_>,
+        certificates: &Certificates,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(program, database, Some(certificates)).await
+    }
+
+    async fn start_with(
+        program: &Path,
+        database: Database<'_>,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sts-bench-").tempdir()?;
         let keys: Vec<_> = ALGORITHMS.iter().map(|algorithm| (*algorithm, TestKey::new(*algorithm))).collect();
         let idp = TestIssuer::with_keys(keys.iter().map(|(_, key)| key.clone()).collect()).await;
@@ -55,10 +75,12 @@ impl Server {
             Database::Postgres(url) => url.to_owned(),
         };
         let [address, admin] = [free_address()?, free_address()?];
-        let issuer = format!("http://{address}");
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let issuer = format!("{scheme}://{address}");
+        let tls = certificates.map(|certificates| certificates.write(folder.path())).transpose()?.unwrap_or_default();
         let configuration = format!(
             "issuer = \"{issuer}\"\nregistry = \"registry.toml\"\n[listen]\npublic = \"{address}\"\nadmin = \"{admin}\"\n\
-             [database]\nurl = \"{database_url}\"\n"
+             [database]\nurl = \"{database_url}\"\n{tls}"
         );
         std::fs::write(folder.path().join("sts.toml"), configuration)?;
         std::fs::write(folder.path().join("registry.toml"), registry(&users.issuer))?;
@@ -132,6 +154,28 @@ impl Server {
     }
 }
 
+/// The certificates of a server and of its client, in PEM.
+#[derive(Debug)]
+pub struct Certificates {
+    /// The authority of both.
+    pub authority: String,
+    /// The certificate and the key of the server.
+    pub server: [String; 2],
+}
+
+impl Certificates {
+    /// Writes the files of a server; returns the lines of its configuration.
+    fn write(&self, folder: &Path) -> anyhow::Result<String> {
+        let [certificate, key] = &self.server;
+        for (name, text) in [("ca.crt", &self.authority), ("tls.crt", certificate), ("tls.key", key)] {
+            std::fs::write(folder.join(name), text)?;
+        }
+        let lines = "[tls]\ncertificate_file = \"tls.crt\"\nprivate_key_file = \"tls.key\"\n\
+                     client_certificates = \"optional\"\nclient_ca_file = \"ca.crt\"\n";
+        Ok(lines.to_owned())
+    }
+}
+
 /// Where a server keeps its data.
 #[derive(Debug, Clone, Copy)]
 pub enum Database<'a> {
@@ -181,7 +225,7 @@ fn registry(users: &str) -> String {
     let sha256 = sts_jose::hex(digest.as_ref());
     let mut registry = format!(
         "[[issuers]]\nissuer = \"{users}\"\ntenant_claim = \"org_id\"\n\n\
-         [[agents]]\nid = \"{CLIENT}\"\naccepts = [\"web-app\"]\nauth = {{ client_secret_sha256 = \"{sha256}\" }}\n"
+         [[agents]]\nid = \"{CLIENT}\"\naccepts = [\"web-app\"]\nauth = {{ client_secret_sha256 = \"{sha256}\", tls_client_auth_san_dns = \"{CLIENT}\" }}\n"
     );
     let by_algorithm = ALGORITHMS.map(|algorithm| (audience(algorithm), algorithm));
     let fan_out = (0..FAN_OUT).map(|index| (fan_out_audience(index), Algorithm::Es256));

@@ -7,7 +7,7 @@ use sts_jose::Algorithm;
 
 use super::floor::Floor;
 use crate::arguments::Plan;
-use crate::load::{Load, Outcome};
+use crate::load::{Load, Outcome, Prepared};
 use crate::process;
 use crate::server::{FAN_OUT, Server, audience, fan_out_audience};
 use crate::statistics::{Rounds, percentile_us};
@@ -54,14 +54,28 @@ pub async fn measure(
     subjects: Subjects,
 ) -> anyhow::Result<Exchanges> {
     let floor = Floor::of(algorithm)?;
-    let mut load = Load::connect(&server.post("/oauth2/token"), plan.connections).await?;
-    load.run(forms(server, algorithm, subjects, plan.requests / 2)).await?;
+    let load = Load::connect(&server.post("/oauth2/token"), plan.connections).await?;
+    let requests = |count| forms(server, algorithm, subjects, count);
+    rounds(plan, server, (load, requests), |operations| floor.round(operations)).await
+}
+
+/// Rounds of requests, each beside a round of the floor.
+pub(super) async fn rounds<R>(
+    plan: &Plan,
+    server: &Server,
+    (mut load, requests): (Load, impl Fn(usize) -> Vec<R>),
+    floor: impl Fn(usize) -> anyhow::Result<f64>,
+) -> anyhow::Result<Exchanges>
+where
+    R: Clone + Into<Prepared> + Send + Sync + 'static,
+{
+    load.run(requests(plan.requests / 2)).await?;
     let mut measured = Exchanges::default();
     for _ in 0..plan.rounds {
-        let forms = forms(server, algorithm, subjects, plan.requests);
+        let forms = requests(plan.requests);
         let (mut floor_us, mut cpu_time, mut outcome) = (0.0, Duration::ZERO, Outcome::default());
         for slice in forms.chunks(plan.requests.div_ceil(SLICES)) {
-            floor_us += floor.round(plan.operations / SLICES)? / SLICES as f64;
+            floor_us += floor(plan.operations / SLICES)? / SLICES as f64;
             let before = process::cpu_time(server.pid())?;
             outcome.add(load.run(slice.to_vec()).await?);
             cpu_time += process::cpu_time(server.pid())?.saturating_sub(before);

@@ -67,10 +67,20 @@ impl Floor {
     /// # Errors
     /// When a signature does not verify.
     pub fn round(&self, operations: usize) -> anyhow::Result<f64> {
+        self.round_with(1, operations)
+    }
+
+    /// The same with so many checks beside the one signature.
+    ///
+    /// # Errors
+    /// When a signature does not verify.
+    pub fn round_with(&self, checks: usize, operations: usize) -> anyhow::Result<f64> {
         let before = thread_cpu_time()?;
         for _ in 0..operations {
-            let checked = self.public.verify_sig(black_box(&self.message), black_box(&self.signature));
-            checked.context("a signature of our own does not verify")?;
+            for _ in 0..checks {
+                let checked = self.public.verify_sig(black_box(&self.message), black_box(&self.signature));
+                checked.context("a signature of our own does not verify")?;
+            }
             black_box(self.sign()?);
         }
         Ok((thread_cpu_time()? - before).as_secs_f64() * 1e6 / operations as f64)

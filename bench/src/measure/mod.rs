@@ -1,5 +1,6 @@
 //! The measures. Each prints nothing; [`crate::report`] shows them.
 
+pub mod bound;
 pub mod client;
 pub mod endpoints;
 pub mod exchange;

@@ -42,11 +42,13 @@ pub(super) async fn identify(
     context: &ClientContext<'_>,
     certificate: &ClientCertificate,
 ) -> Result<IdentifiedWorkload, WorkloadError> {
-    believe(context, certificate).await?;
     let unknown = || WorkloadError::UnknownSubject;
     let id = certificate.spiffe_id().ok_or_else(unknown)?;
     let issuer = TrustDomain::of_id(id).ok_or_else(unknown)?.issuer();
+    // This check comes before any fetch of the bundle. Otherwise a stranger could use up its forced refetch with a
+    // made-up name.
     let found = context.registry.workload(&issuer, id).ok_or_else(unknown)?;
+    believe(context, certificate).await?;
     let agent = Arc::clone(&found.agent);
     if agent.disabled {
         return Err(WorkloadError::DisabledAgent);

@@ -80,7 +80,7 @@ impl Authority {
 }
 
 impl Identity {
-    fn thumbprint(&self) -> String {
+    pub(super) fn thumbprint(&self) -> String {
         base64url(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.der))
     }
 }

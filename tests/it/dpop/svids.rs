@@ -207,11 +207,33 @@ async fn a_jwt_svid_authenticates_the_same_agent_and_binds_to_the_svid_of_the_co
 }
 
 #[tokio::test]
-async fn a_revocation_of_the_workload_or_its_agent_stops_its_svid() {
-    for (kind, issuer, value) in [(RevocationKind::Subject, Some(DOMAIN), ID), (RevocationKind::Agent, None, "svid")] {
+async fn a_disabled_agent_or_trust_domain_accepts_no_svid() {
+    let [authority, configured] = [(); 2].map(|()| Authority::new());
+    for (is_agent, reason) in [(true, "workload_agent_disabled"), (false, "workload_issuer_disabled")] {
+        let bundles = Bundles::new(&authority, &authority);
+        let registry = bundles.registry(if is_agent { "disabled = true" } else { "" });
+        let served = Served::start(&configured, move |entries| {
+            registry(entries);
+            if !is_agent {
+                entries.issuer(DOMAIN, "disabled = true");
+            }
+        })
+        .await;
+        let request = served.exchange(Some(&svid(&authority, ID))).set("client_id", "svid");
+        served.harness.assert_refused_and_logged("disabled", request, ErrorKind::Client, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_of_an_svid_its_workload_or_its_agent_stops_it() {
+    for (kind, issuer, value) in [
+        (RevocationKind::Subject, Some(DOMAIN), Some(ID)),
+        (RevocationKind::Agent, None, Some("svid")),
+        (RevocationKind::Token, Some(DOMAIN), None),
+    ] {
         let mesh = Mesh::start("").await;
         let own = svid(&mesh.authority, ID);
-        mesh.served.harness.block(kind, issuer, value).await;
+        mesh.served.harness.block(kind, issuer, value.unwrap_or(&own.thumbprint())).await;
         mesh.served.harness.refresh().await;
         let answer = mesh.exchange(&own).send().await;
         assert_eq!(answer.status, 401, "{kind:?}: {}", answer.json);

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use sts_protocol::Form;
+use sts_protocol::{AuthorizationDetail, Form};
 
 use super::super::AdminApi;
 use super::super::call::{self, Asked};
@@ -124,6 +124,11 @@ fn question(form: &Form) -> ExplainRequest {
     }
 }
 
+/// Returns authorization details as JSON (RFC 9396 §2).
+fn details(details: &[AuthorizationDetail]) -> String {
+    if details.is_empty() { "none".to_owned() } else { serde_json::to_string(details).unwrap_or_default() }
+}
+
 fn shown(explanation: Explanation) -> Shown {
     let compared = |claim: ComparedClaim| Compared {
         claim: claim.claim.to_string(),
@@ -136,12 +141,24 @@ fn shown(explanation: Explanation) -> Shown {
         (format!("{}: {}", token.parameter, token.protection), token.claims.into_iter().map(compared).collect())
     });
     let (is_allowed, summary, facts) = match explanation.outcome {
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
+        Explained::Allowed {
+            delegation,
+            sub,
+            audience,
+            scope,
+            authorization_details,
+            roles,
+            tenant_id,
+            actors,
+            bound_to,
+            expires_at,
+        } => {
             let facts = vec![
                 ("User (sub)", sub),
                 ("Acting (act)", actors.join(", called by ")),
                 ("For (aud)", audience),
                 ("Scope", scope),
+                ("Details", details(&authorization_details)),
                 ("Roles", roles.join(" ")),
                 ("Tenant", tenant_id.unwrap_or_else(|| "none".to_owned())),
                 ("Bound to", if bound_to.is_empty() { "no key".to_owned() } else { bound_to.join(" and ") }),
@@ -151,6 +168,27 @@ fn shown(explanation: Explanation) -> Shown {
         }
         Explained::Authenticated { client_id, method } => {
             (true, format!("Authenticated as {client_id} by {method}"), Vec::new())
+        }
+        Explained::ApprovalRequired {
+            delegation,
+            by,
+            approval,
+            sub,
+            target,
+            scope,
+            authorization_details,
+            tenant_id,
+        } => {
+            let facts = vec![
+                ("User (sub)", sub),
+                ("For", target),
+                ("Scope", scope),
+                ("Details", details(&authorization_details)),
+                ("Tenant", tenant_id.unwrap_or_else(|| "none".to_owned())),
+                ("Delegation", delegation),
+                ("Approval", approval.unwrap_or_else(|| "not asked for yet".to_owned())),
+            ];
+            (false, format!("Needs the approval of the {by}"), facts)
         }
         Explained::Refused { error, reason, detail } => {
             let facts = vec![("Error", error.to_owned()), ("Reason", reason.to_owned()), ("Cause", detail)];
