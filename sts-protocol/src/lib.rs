@@ -25,7 +25,7 @@ pub use authorization_detail::{
     MAX_DETAILS_BYTES,
 };
 pub use claims::{AccessTokenClaims, Confirmation, SubjectId, TOKEN_TYPE_BEARER, TOKEN_TYPE_DPOP};
-pub use error::{ErrorCode, ErrorResponse, InteractionResponse};
+pub use error::{DeferralResponse, ErrorCode, ErrorResponse, InteractionResponse};
 pub use form::{Form, FormError, FormFault};
 pub use metadata::Metadata;
 pub use name::is_name;

@@ -19,6 +19,10 @@ pub enum ErrorKind {
     Details,
     /// A person must approve the token first.
     Interaction,
+    /// A person has not decided yet.
+    Pending,
+    /// The deferral code cannot be redeemed.
+    Deferral,
     /// The person who decides has denied the token.
     Denied,
     /// The agent may not use this grant.
@@ -51,6 +55,8 @@ impl ErrorKind {
             Self::Scope => ErrorCode::InvalidScope,
             Self::Details => ErrorCode::InvalidAuthorizationDetails,
             Self::Interaction => ErrorCode::InteractionRequired,
+            Self::Pending => ErrorCode::AuthorizationPending,
+            Self::Deferral => ErrorCode::InvalidGrant,
             Self::Denied => ErrorCode::AccessDenied,
             Self::Grant => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,

@@ -18,13 +18,15 @@ use sts_server::telemetry::METRICS;
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
 /// The kinds of error, to look up by name.
-const KINDS: [ErrorKind; 16] = [
+const KINDS: [ErrorKind; 18] = [
     ErrorKind::Request,
     ErrorKind::Token,
     ErrorKind::Target,
     ErrorKind::Scope,
     ErrorKind::Details,
     ErrorKind::Interaction,
+    ErrorKind::Pending,
+    ErrorKind::Deferral,
     ErrorKind::Denied,
     ErrorKind::Grant,
     ErrorKind::UnsupportedGrant,
@@ -213,6 +215,7 @@ fn reasons() -> Vec<String> {
         (RateLimit::ClientRequests, "client authentication"),
         (RateLimit::SourceRequests, "before all"),
         (RateLimit::ClientRefusals, "any"),
+        (RateLimit::ApprovalRequests, "policy"),
     ] {
         found.push(line(limit.reason(), step, ErrorKind::TooMany));
     }
@@ -254,7 +257,11 @@ fn reasons() -> Vec<String> {
         found.push(line(&reason, step, row));
     }
     let single_use = read("sts-server/src/record/single_use.rs");
-    for (reason, row) in [("assertion_replayed", ErrorKind::Client), ("dpop_proof_replayed", ErrorKind::Proof)] {
+    for (reason, row) in [
+        ("assertion_replayed", ErrorKind::Client),
+        ("dpop_proof_replayed", ErrorKind::Proof),
+        ("deferral_code_used", ErrorKind::Deferral),
+    ] {
         assert!(single_use.contains(&format!("(\"{reason}\"")), "{reason}");
         found.push(line(reason, "record", row));
     }
@@ -285,6 +292,8 @@ fn refusal_step(variant: &str) -> &'static str {
         "Unconfirmed" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Outdated" => "record",
+        "DeferralCode" => "request",
+        "ApprovalRequired" | "Deferred" | "StillPending" | "Unsealed" => "policy",
         "NotTheClients" | "Revoke" => "revocation",
         "Snapshot" => "introspection",
         other => panic!("which step does {other} belong to?"),

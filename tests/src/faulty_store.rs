@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
-    AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
-    RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference,
-    TokenRow, Version, Versions,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -183,13 +183,12 @@ impl Store for FaultyStore {
 
     async fn request_approval(
         &self,
-        known: Version,
         approval: &ApprovalRow,
-        quota: ApprovalQuota,
+        conditions: ApprovalConditions,
         audit: &[AuditRow],
     ) -> Result<ApprovalRequested, StorageError> {
         self.moves().await;
-        self.unless(&[StoreFault::Record])?.request_approval(known, approval, quota, audit).await
+        self.unless(&[StoreFault::Record])?.request_approval(approval, conditions, audit).await
     }
 
     async fn change_approval(

@@ -364,9 +364,9 @@ mod tests {
         ] {
             let pairs: HeaderPairs = serde_json::from_value(headers.clone()).unwrap();
             let refusal = verifier.verify(&header_pairs::read(&pairs).unwrap()).await.unwrap_err();
-            let Value::Object(mut refused) = failed(CallerError::Refused(refusal).into()) else { unreachable!() };
-            refused.insert("headers".to_owned(), headers);
-            refusals.push(Value::Object(refused));
+            let mut refused = failed(CallerError::Refused(refusal).into());
+            refused["headers"] = headers;
+            refusals.push(refused);
         }
         refusals
     }

@@ -33,7 +33,7 @@ use thiserror::Error;
 
 pub use crate::document::FieldFault;
 pub use access::{Access, NewToken, Operator};
-pub use approvals::{ApprovalDecision, SeenApproval};
+pub use approvals::ApprovalDecision;
 pub use audit::{AuditOutcome, AuditQuery, AuditTime};
 pub use denied::Denied;
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};

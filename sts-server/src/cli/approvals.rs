@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use super::CliError;
 use super::arguments::{ApprovalsCommand, Options};
 use super::output::{Output, configuration, printable, to_the_second};
-use crate::admin::{By, SeenApproval};
-use crate::approval::ApprovalAct;
+use crate::admin::By;
+use crate::approval::{ApprovalAct, SeenApproval};
 use crate::server::{Foundation, Surroundings};
 
 pub(super) async fn run(

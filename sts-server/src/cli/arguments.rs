@@ -319,7 +319,7 @@ pub enum ApprovalsCommand {
         /// The approval.
         id: String,
     },
-    /// Takes an approval back, pending or granted, whoever decides on it.
+    /// Takes an approval back, pending or granted. An operator or a user decides on it.
     Withdraw {
         /// The approval.
         id: String,

@@ -3,35 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::commit::{refuse, spend};
-use super::{Call, Refusal};
+use super::{AwaitedApproval, Call, Refusal, deferral};
 use crate::approval::{ApprovalContent, QUOTA, QUOTA_PERIOD};
 use crate::client_auth::AuthenticatedAgent;
 use crate::mint;
 use crate::policy::RequiredApproval;
 use crate::rate_limits::{RateLimit, RateLimited};
 use crate::record::{AuditWriter, Event, EventKind, RecordError, SingleUse};
-use crate::registry::Decider;
 use crate::service::View;
-use crate::storage::{ApprovalQuota, ApprovalRequested, ApprovalRow};
+use crate::storage::{ApprovalConditions, ApprovalRequested, ApprovalRow};
 
 /// The path of approvals below our issuer, for the persons who decide.
 pub const APPROVALS_PATH: &str = "/approvals";
 /// The pause before a user may be asked again.
 const QUOTA_RETRY: Duration = Duration::from_mins(1);
-
-/// An approval that a request waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AwaitedApproval {
-    /// The name of the approval.
-    pub id: String,
-    /// The page where the person decides.
-    pub uri: String,
-    /// The person who decides.
-    pub by: Decider,
-}
 
 /// Commits a pending approval with its event, or finds the one of an equal request. Returns the
 /// refusal that names it, or `None` if the request must be decided again.
@@ -47,13 +35,18 @@ pub(super) async fn request_approval(
 ) -> Result<Option<Refusal>, Refusal> {
     let RequiredApproval { content, pending, wait, .. } = required;
     let by = content.by;
-    let awaited = |id: String| {
-        let uri = format!("{}{APPROVALS_PATH}/{id}", view.sts.issuer());
-        Refusal::ApprovalRequired(AwaitedApproval { id, uri, by })
+    let parent_exp = event.parent_exp.and_then(|exp| Timestamp::from_second(exp).ok());
+    let waiting = |row: &ApprovalRow| {
+        if deferral::is_wanted(call) {
+            let expires_at = parent_exp.map_or(row.expires_at, |exp| exp.min(row.expires_at));
+            return Ok(Refusal::Deferred(deferral::defer(view, call, client, (&row.id, expires_at))?));
+        }
+        let (id, uri) = (row.id.clone(), format!("{}{APPROVALS_PATH}/{}", view.sts.issuer(), row.id));
+        Ok::<_, Refusal>(Refusal::ApprovalRequired(AwaitedApproval { id, uri, by }))
     };
-    if let Some(id) = pending {
-        event.approval = Some(id.clone());
-        return Ok(Some(refuse(view, call, awaited(id), event, single_use).await));
+    if let Some(approval) = pending {
+        event.approval = Some(approval.row().id.clone());
+        return Ok(Some(refuse(view, call, waiting(approval.row())?, event, single_use).await));
     }
     view.sts.confirm()?;
     if !single_use.is_empty() {
@@ -67,7 +60,7 @@ pub(super) async fn request_approval(
     match add(view, &row, &event).await? {
         ApprovalRequested::Added => {
             view.sts.refresh().await?;
-            Ok(Some(awaited(row.id)))
+            Ok(Some(waiting(&row)?))
         }
         ApprovalRequested::Outdated => Ok(None),
         ApprovalRequested::TooMany => {
@@ -84,9 +77,9 @@ async fn add(view: &View<'_>, row: &ApprovalRow, event: &Event) -> Result<Approv
     let sts = view.sts;
     let audit = AuditWriter::seal_alone(sts.master.audit(), &*sts.entropy, event);
     let since = view.now.checked_sub(QUOTA_PERIOD).unwrap_or(view.now);
-    let quota = ApprovalQuota { since, most: QUOTA };
-    let (store, row, known) = (Arc::clone(&sts.store), row.clone(), view.snapshot.versions().revocations);
-    let added = tokio::spawn(async move { store.request_approval(known, &row, quota, &[audit]).await });
+    let conditions = ApprovalConditions { known: view.snapshot.versions().revocations, since, most: QUOTA };
+    let (store, row) = (Arc::clone(&sts.store), row.clone());
+    let added = tokio::spawn(async move { store.request_approval(&row, conditions, &[audit]).await });
     let added = added.await.or(Err(RecordError::Ended))?;
     Ok(added.map_err(|error| RecordError::Storage(Arc::new(error)))?)
 }

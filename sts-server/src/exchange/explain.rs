@@ -307,7 +307,7 @@ fn approval_required(required: RequiredApproval) -> Explained {
     Explained::ApprovalRequired {
         delegation: content.delegation,
         by: content.by.as_str(),
-        approval: pending,
+        approval: pending.map(|approval| approval.row().id.clone()),
         sub: content.sub,
         target: content.target,
         scope: content.scope.to_string(),

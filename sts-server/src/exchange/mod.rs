@@ -9,6 +9,8 @@ mod approval;
 mod claimed;
 mod commit;
 mod comparison;
+mod decide;
+mod deferral;
 mod describe;
 mod explain;
 mod introspect;
@@ -22,25 +24,26 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
-pub use approval::{APPROVALS_PATH, AwaitedApproval};
+pub use approval::APPROVALS_PATH;
 pub use claimed::{Claimed, claimed_client};
 pub use comparison::{ComparedClaim, TokenComparison, protection, relative};
+pub use decide::{ApproverCall, ApproverRefusal, decide_approval, show_approval};
 pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
-pub use refusal::{OUTAGE_RETRY, Refusal, RevokeError};
+pub use refusal::{AwaitedApproval, DeferredAnswer, OUTAGE_RETRY, Refusal, RevokeError};
 pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
 pub use revoke::{Revocation, revoke};
 
 use crate::client_auth::{self, AuthenticatedAgent, ClientCertificate, ClientContext, ProofEndpoint};
 use crate::mint::{self, Minted};
-use crate::policy::{self, Judgement, RequiredApproval};
-use crate::record::{Event, EventKind, Standing};
+use crate::policy::{self, Judgement, PolicyError, RequiredApproval};
+use crate::record::{Event, EventKind, SingleUse, Standing};
 use crate::service::{Sts, View};
 use crate::telemetry::{GrantKind, Step, Trail};
 use crate::verify;
 use actor::check_actor_token;
 use approval::request_approval;
-use commit::{issue, refuse};
+use commit::{issue, refuse, spend};
 use describe::{
     describe_call, describe_client, describe_duration, describe_request, describe_ruling, describe_subject,
 };
@@ -82,9 +85,11 @@ impl<'a> Call<'a> {
 
 /// A decision, not yet recorded.
 enum Decision {
-    Issue(Issue),
+    Issue(Box<Issue>),
     /// A person must approve the token first.
     RequireApproval(Box<RequiredApproval>),
+    /// Another server has added the approval that a poll waits for. Read it, and decide again.
+    ReadApprovals,
 }
 
 /// A decision to issue.
@@ -93,6 +98,8 @@ struct Issue {
     standings: Vec<Standing>,
     /// The approval that the decision was made under.
     approval: Option<String>,
+    /// The deferral code that the decision redeems.
+    redeems: Option<SingleUse>,
     issued_token_type: TokenType,
 }
 
@@ -126,7 +133,11 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
     call.trail.enter(Step::Record);
     describe_duration(&mut event, call.trail);
     match decided {
-        Ok(Decision::Issue(decided)) => issue(&view, call, decided, event, single_use).await,
+        Ok(Decision::Issue(decided)) => {
+            let redeems = decided.redeems.clone().filter(|_| !is_spent);
+            let single_use = single_use.into_iter().chain(redeems).collect();
+            issue(&view, call, *decided, event, single_use).await
+        }
         Ok(Decision::RequireApproval(required)) => {
             let Some(client) = &client else { return Ok(None) };
             // Boxed, because this rare path would enlarge each request.
@@ -134,6 +145,19 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
                 Some(refusal) => Err(refusal),
                 None => Ok(None),
             }
+        }
+        Ok(Decision::ReadApprovals) => {
+            if let Some(client) = client.as_ref().filter(|_| !single_use.is_empty()) {
+                spend(&view, client).await?;
+            }
+            Ok(None)
+        }
+        // A poll that waits changes nothing, and is no event.
+        Err(Refusal::StillPending) => {
+            if let Some(client) = client.as_ref().filter(|_| !single_use.is_empty()) {
+                spend(&view, client).await?;
+            }
+            Err(Refusal::StillPending)
         }
         // A refusal before the client is known is counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),
@@ -164,7 +188,10 @@ async fn decide(
 
     // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);
-    let request = TokenRequest::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
+    let deferred = deferral::deferred(view, &form, client)?;
+    let (form, headers) =
+        deferred.as_ref().map_or((&form, call.headers), |deferred| (&deferred.form, &deferred.headers));
+    let request = TokenRequest::read(form, headers, &view.snapshot.registry, client.agent())?;
     describe_request(event, &request);
     let (permit, standing) = match &request.grant {
         Grant::TokenExchange(exchange) => {
@@ -187,7 +214,15 @@ async fn decide(
                 Judgement::Allowed(permit) => (permit, Some(standing)),
                 Judgement::ApprovalRequired(required) => {
                     describe_ruling(event, &required.ruling, our_issuer);
-                    return Ok(Decision::RequireApproval(required));
+                    return match (&deferred, &required.pending) {
+                        (None, _) => Ok(Decision::RequireApproval(required)),
+                        (Some(_), Some(_)) => Err(Refusal::StillPending),
+                        (Some(poll), None) if view.snapshot.approvals.get(&poll.approval).is_none() => {
+                            Ok(Decision::ReadApprovals)
+                        }
+                        // It was withdrawn, or has ended: a poll asks for no other.
+                        (Some(_), None) => Err(PolicyError::ApprovalDenied(required.content.by).into()),
+                    };
                 }
             }
         }
@@ -217,13 +252,14 @@ async fn decide(
     let mut standings = client.standings().to_vec();
     standings.push(standing.unwrap_or_else(own));
     let issued_token_type = request.issued_token_type;
-    Ok(Decision::Issue(Issue { minted, standings, approval, issued_token_type }))
+    let redeems = deferred.as_ref().map(|deferred| deferred.redeems.clone());
+    Ok(Decision::Issue(Box::new(Issue { minted, standings, approval, redeems, issued_token_type })))
 }
 
 /// Returns the grant as metrics name it.
 fn grant_kind(grant_type: Option<&str>) -> GrantKind {
     match grant_type {
-        Some(parameter::GRANT_TOKEN_EXCHANGE) => GrantKind::TokenExchange,
+        Some(parameter::GRANT_TOKEN_EXCHANGE | parameter::GRANT_DEFERRED) => GrantKind::TokenExchange,
         Some(parameter::GRANT_CLIENT_CREDENTIALS) => GrantKind::ClientCredentials,
         Some(_) => GrantKind::Other,
         None => GrantKind::None,

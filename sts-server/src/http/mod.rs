@@ -7,6 +7,8 @@
 
 mod admin;
 mod answer;
+mod approval_page;
+mod approvals;
 mod body;
 mod client_certificate;
 mod client_verifier;
@@ -23,6 +25,7 @@ mod peer;
 mod places;
 mod source;
 mod tls;
+mod unanswered;
 mod watched;
 
 use std::sync::Arc;

@@ -1,9 +1,11 @@
 //! The outcomes of the rules, other than a refusal.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{PolicyError, Ruling};
-use crate::approval::{ApprovalContent, Approvals, KnownApproval};
+use crate::approval::{Approval, ApprovalContent, Approvals, KnownApproval};
 use crate::ttl::Ttl;
 
 /// The outcome of the rules for a request that they do not refuse.
@@ -25,7 +27,7 @@ pub struct RequiredApproval {
     /// The time for which the request waits for a decision.
     pub wait: Ttl,
     /// The pending approval of an equal request.
-    pub pending: Option<String>,
+    pub pending: Option<Arc<Approval>>,
 }
 
 impl<T> Judgement<T> {
@@ -59,7 +61,7 @@ pub(super) fn approve(
             return Ok(Judgement::Allowed(ruling));
         }
         KnownApproval::Denied => return Err(PolicyError::ApprovalDenied(by)),
-        KnownApproval::Pending(approval) => Some(approval.row().id.clone()),
+        KnownApproval::Pending(approval) => Some(approval),
         KnownApproval::None => None,
     };
     Ok(Judgement::ApprovalRequired(Box::new(RequiredApproval { ruling, content, wait, pending })))

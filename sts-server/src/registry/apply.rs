@@ -69,8 +69,8 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
-        CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
+        ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+        AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
         RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version,
         Versions,
     };
@@ -137,9 +137,8 @@ mod tests {
 
         async fn request_approval(
             &self,
-            _: Version,
             _: &ApprovalRow,
-            _: ApprovalQuota,
+            _: ApprovalConditions,
             _: &[AuditRow],
         ) -> Result<ApprovalRequested, StorageError> {
             panic!("not called")

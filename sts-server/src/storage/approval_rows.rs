@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::coded::Coded;
 use super::codes::{self, Code, RowCodes};
 use super::columns::from_millis;
-use super::{RevocationKind, RevocationRow, StorageError};
+use super::{RevocationKind, RevocationRow, StorageError, Version};
 
 /// The time that a closed approval is kept after its `expires_at`, for operators to look at.
 pub(super) const KEPT_CLOSED: SignedDuration = SignedDuration::from_hours(24);
@@ -86,12 +86,14 @@ impl ApprovalRow {
     }
 }
 
-/// The most approvals that may be requested for one user since a time.
+/// The conditions under which an approval is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ApprovalQuota {
-    /// The start of the period.
+pub struct ApprovalConditions {
+    /// The revocations that the decision was made under.
+    pub known: Version,
+    /// The start of the period of `most`.
     pub since: Timestamp,
-    /// The most approvals, whatever became of them.
+    /// The most approvals of one user, in any state.
     pub most: u32,
 }
 

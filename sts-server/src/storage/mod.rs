@@ -27,7 +27,7 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
-pub use approval_rows::{ApprovalQuota, ApprovalRequested, ApprovalRow, ApprovalState};
+pub use approval_rows::{ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState};
 pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
     AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
@@ -238,9 +238,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// stands or was denied, or the quota of its user is used up.
     async fn request_approval(
         &self,
-        known: Version,
         approval: &ApprovalRow,
-        quota: ApprovalQuota,
+        conditions: ApprovalConditions,
         audit: &[AuditRow],
     ) -> Result<ApprovalRequested, StorageError>;
 

@@ -82,7 +82,7 @@ fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<
     }
 }
 
-fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {
+pub(super) fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {
     let tenant = match (&issuer.tenant, &issuer.tenant_claim) {
         (Some(tenant), _) => Some(tenant.clone()),
         (None, Some(claim)) => Some(values::tenant(claims, claim)?),

@@ -1,8 +1,11 @@
 //! Approvals: what a person must decide on before a token is issued.
 
 mod decisions;
+mod deferred;
+mod property;
 mod requests;
 mod stops;
+mod users;
 
 use serde_json::{Value, json};
 use sts_server::record::{Event, EventKind};

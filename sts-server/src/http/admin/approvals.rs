@@ -9,7 +9,8 @@ use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
 use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{ApprovalDecision, SeenApproval};
+use crate::admin::ApprovalDecision;
+use crate::approval::SeenApproval;
 use crate::config::Role;
 
 /// All approvals.

@@ -10,8 +10,7 @@ use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::columns;
 use crate::storage::{
-    ApprovalQuota, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow, RevocationKind, RevocationRow, Stored,
-    Version,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow, RevocationKind, RevocationRow, Stored,
 };
 
 /// All approvals with their codes.
@@ -33,9 +32,8 @@ pub(super) async fn approvals(pool: &Pool, codes: &RowCodes) -> Result<Stored<Ap
 pub(super) async fn request(
     pool: &Pool,
     codes: &RowCodes,
-    known: Version,
     row: &ApprovalRow,
-    quota: ApprovalQuota,
+    conditions: ApprovalConditions,
     audit: &[AuditRow],
 ) -> Result<ApprovalRequested, PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
@@ -51,13 +49,13 @@ pub(super) async fn request(
     .bind(row.requested_at.as_millisecond())
     .bind(&row.principal_iss)
     .bind(&row.principal_sub)
-    .bind(quota.since.as_millisecond())
+    .bind(conditions.since.as_millisecond())
     .fetch_one(&mut *transaction)
     .await?;
-    if revocations.version() != known || equal > 0 {
+    if revocations.version() != conditions.known || equal > 0 {
         return Ok(ApprovalRequested::Outdated);
     }
-    if of_user >= i64::from(quota.most) {
+    if of_user >= i64::from(conditions.most) {
         return Ok(ApprovalRequested::TooMany);
     }
     let columns = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..row.clone() });

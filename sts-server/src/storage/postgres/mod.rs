@@ -38,10 +38,10 @@ use self::hosts::Hosts;
 use self::pool::Pool;
 use self::writer::Writer;
 use super::{
-    ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
-    AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, Location, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
-    TokenReference, TokenRow, Version, Versions,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, Location,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow,
+    TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
@@ -266,12 +266,11 @@ impl Store for PostgresStore {
 
     async fn request_approval(
         &self,
-        known: Version,
         approval: &ApprovalRow,
-        quota: ApprovalQuota,
+        conditions: ApprovalConditions,
         audit: &[AuditRow],
     ) -> Result<ApprovalRequested, StorageError> {
-        self.ending_waits(approval::request(&self.pools.pool, &self.codes, known, approval, quota, audit)).await
+        self.ending_waits(approval::request(&self.pools.pool, &self.codes, approval, conditions, audit)).await
     }
 
     async fn change_approval(

@@ -5,14 +5,13 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, counter, revocation};
+use super::{audit, begin_immediate, counter, registry};
 use crate::storage::approval_rows::{ApprovalColumns, KEPT_CLOSED};
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::columns;
 use crate::storage::{
-    ApprovalQuota, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow, RevocationKind, RevocationRow, Stored,
-    Version,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow, RevocationKind, RevocationRow, Stored,
 };
 
 /// All approvals with their codes.
@@ -33,9 +32,8 @@ pub(super) async fn approvals(readers: &SqlitePool, codes: &RowCodes) -> Result<
 pub(super) async fn request(
     writer: &SqlitePool,
     codes: &RowCodes,
-    known: Version,
     row: &ApprovalRow,
-    quota: ApprovalQuota,
+    conditions: ApprovalConditions,
     audit: &[AuditRow],
 ) -> Result<ApprovalRequested, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
@@ -51,13 +49,13 @@ pub(super) async fn request(
     .bind(row.requested_at.as_millisecond())
     .bind(&row.principal_iss)
     .bind(&row.principal_sub)
-    .bind(quota.since.as_millisecond())
+    .bind(conditions.since.as_millisecond())
     .fetch_one(&mut *transaction)
     .await?;
-    if revocations.version() != known || equal > 0 {
+    if revocations.version() != conditions.known || equal > 0 {
         return Ok(ApprovalRequested::Outdated);
     }
-    if of_user >= i64::from(quota.most) {
+    if of_user >= i64::from(conditions.most) {
         return Ok(ApprovalRequested::TooMany);
     }
     let columns = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..row.clone() });
@@ -170,7 +168,7 @@ async fn replace(
 pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes, portion: u64) -> Result<u64, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let locked = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
-    let kept_since = revocation::now(&mut transaction).await?.saturating_sub(columns::millis(KEPT_CLOSED));
+    let kept_since = registry::now(&mut transaction).await?.saturating_sub(columns::millis(KEPT_CLOSED));
     let closed: Vec<ApprovalColumns> = sqlx::query_as(
         "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
                 body, code

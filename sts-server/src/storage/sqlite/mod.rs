@@ -14,10 +14,10 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    ApprovalQuota, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage,
-    AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
-    RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference,
-    TokenRow, Version, Versions,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 
 mod approval;
@@ -194,12 +194,11 @@ impl Store for SqliteStore {
 
     async fn request_approval(
         &self,
-        known: Version,
         approval: &ApprovalRow,
-        quota: ApprovalQuota,
+        conditions: ApprovalConditions,
         audit: &[AuditRow],
     ) -> Result<ApprovalRequested, StorageError> {
-        Ok(approval::request(&self.writer, &self.codes, known, approval, quota, audit).await?)
+        Ok(approval::request(&self.writer, &self.codes, approval, conditions, audit).await?)
     }
 
     async fn change_approval(

@@ -116,3 +116,8 @@ async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow], codes:
     .await?;
     Ok(())
 }
+
+/// Reads the time, in milliseconds since the epoch.
+pub(super) async fn now(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
+    Ok(sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(connection).await?)
+}

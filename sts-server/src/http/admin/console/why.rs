@@ -124,9 +124,8 @@ fn question(form: &Form) -> ExplainRequest {
     }
 }
 
-/// Returns authorization details as JSON (RFC 9396 §2).
-fn details(details: &[AuthorizationDetail]) -> String {
-    if details.is_empty() { "none".to_owned() } else { serde_json::to_string(details).unwrap_or_default() }
+fn details(details: &[AuthorizationDetail]) -> impl Iterator<Item = (&'static str, String)> {
+    details.iter().map(|detail| ("Detail", serde_json::to_string(detail).unwrap_or_default()))
 }
 
 fn shown(explanation: Explanation) -> Shown {
@@ -153,17 +152,17 @@ fn shown(explanation: Explanation) -> Shown {
             bound_to,
             expires_at,
         } => {
-            let facts = vec![
+            let mut facts = vec![
                 ("User (sub)", sub),
                 ("Acting (act)", actors.join(", called by ")),
                 ("For (aud)", audience),
                 ("Scope", scope),
-                ("Details", details(&authorization_details)),
                 ("Roles", roles.join(" ")),
                 ("Tenant", tenant_id.unwrap_or_else(|| "none".to_owned())),
                 ("Bound to", if bound_to.is_empty() { "no key".to_owned() } else { bound_to.join(" and ") }),
                 ("Expires at", expires_at.to_string()),
             ];
+            facts.extend(details(&authorization_details));
             (true, format!("Allowed by the delegation {delegation}"), facts)
         }
         Explained::Authenticated { client_id, method } => {
@@ -179,16 +178,16 @@ fn shown(explanation: Explanation) -> Shown {
             authorization_details,
             tenant_id,
         } => {
-            let facts = vec![
+            let mut facts = vec![
+                ("Decides", by.to_owned()),
+                ("Approval", approval.unwrap_or_else(|| "none yet".to_owned())),
                 ("User (sub)", sub),
-                ("For", target),
+                ("Target", target),
                 ("Scope", scope),
-                ("Details", details(&authorization_details)),
                 ("Tenant", tenant_id.unwrap_or_else(|| "none".to_owned())),
-                ("Delegation", delegation),
-                ("Approval", approval.unwrap_or_else(|| "not asked for yet".to_owned())),
             ];
-            (false, format!("Needs the approval of the {by}"), facts)
+            facts.extend(details(&authorization_details));
+            (false, format!("Approval required by the delegation {delegation}"), facts)
         }
         Explained::Refused { error, reason, detail } => {
             let facts = vec![("Error", error.to_owned()), ("Reason", reason.to_owned()), ("Cause", detail)];
