@@ -19,11 +19,12 @@ test-fast:
     cargo test -p sts-jose --test it
     cargo test -p sts-tests --test it -- --skip interop:: --skip properties:: --skip simulation:: --skip deploy:: --skip size:: --skip tutorial::
 
-# Rewrites what is generated: the reference configuration, the tables of the pages, the snapshots
+# Rewrites what is generated: the reference configuration, the tables of the pages, the snapshots, the contract of the packages
 gen:
     cargo run --quiet -p sts-server -- config reference > deploy/sts.toml.new
     mv deploy/sts.toml.new deploy/sts.toml
     STS_TESTS_GENERATE=1 cargo test -p sts-tests --test it -- --test-threads 1 documents:: snapshots::
+    STS_TESTS_GENERATE=1 cargo test -p sts-agent --lib contract
 
 # Formatting; lints of the workspace, of each feature of the client alone, and with the oldest Rust of the client's crates
 lint: && oldest

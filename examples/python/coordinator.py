@@ -1,21 +1,19 @@
-"""The coordinator: verifies the user's token, and asks the inventory on behalf of the user."""
+"""The coordinator: asks the inventory on behalf of its caller."""
 
+import agent_sts.httpx
+import httpx
+import uvicorn
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-import sts
-import web
-
-INVENTORY = "http://127.0.0.1:9001/stock"
+http = httpx.AsyncClient(auth=agent_sts.httpx.OnBehalf())
 
 
-def stock(request):
-    token, claims = sts.verify_user(request.headers)
-    correlation_id = sts.correlation(request.headers)
-    exchanged = sts.exchange(token, "coordinator", "inventory", correlation_id)
-    headers = {"Authorization": f"Bearer {exchanged}", "X-Correlation-ID": correlation_id}
-    answer = sts.HTTP.get(INVENTORY, headers=headers)
-    answer.raise_for_status()
-    return PlainTextResponse(f"{claims['sub']} asked, {answer.text}")
+async def stock(request):
+    answer = (await http.get("http://127.0.0.1:9001/stock")).raise_for_status()
+    return PlainTextResponse(f"{agent_sts.caller().subject.sub} asked, {answer.text}")
 
 
-web.serve(stock, port=9000)
+app = agent_sts.Verified(Starlette(routes=[Route("/stock", stock)]))
+uvicorn.run(app, port=9000)

@@ -1,15 +1,16 @@
-"""The inventory: verifies the token of an agent, and says for whom it acts."""
+"""The inventory: says who acts for whom."""
 
+import agent_sts
+import uvicorn
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-
-import sts
-import web
+from starlette.routing import Route
 
 
-def stock(request):
-    _, claims = sts.verify_agent(request.headers, audience="inventory")
-    sts.require_scope(claims, "stock:read")
-    return PlainTextResponse(f"{sts.acting(claims)} acts for {claims['sub']} of {claims['tenant_id']}: 7 bolts")
+async def stock(request):
+    caller = agent_sts.caller()
+    return PlainTextResponse(f"{caller.actor.sub} acts for {caller.subject.sub} of {caller.tenant_id}: 7 bolts")
 
 
-web.serve(stock, port=9001)
+app = agent_sts.Verified(Starlette(routes=[Route("/stock", stock)]))
+uvicorn.run(app, port=9001)

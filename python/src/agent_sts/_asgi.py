@@ -32,7 +32,9 @@ class Verified:
         self._public = tuple(public)
 
     def __getattr__(self, name: str) -> Any:
-        # What frameworks look for on an application, such as `state` and `router`.
+        # What frameworks look for on an application, such as `state` and `router`. A copy has no application yet.
+        if name == "_app":
+            raise AttributeError(name)
         return getattr(self._app, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +58,7 @@ class Verified:
                 # A call that was not made, and that the application does not answer for.
                 if kind != "http" or answering.has_begun:
                     raise
-                _LOG.warning("a call was not made: %s", error)
+                _LOG.warning("a call was not made: %s (correlation id %s)", error, caller.correlation_id)
                 answering.drop()
                 await _refuse(kind, error.response, answering)
             finally:

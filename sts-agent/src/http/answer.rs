@@ -351,8 +351,9 @@ mod tests {
     /// The refusals of inbound requests, by the headers that earn them.
     async fn refusals() -> Vec<Value> {
         let file = "[inbound]\naudience = [\"inventory\"]\n\
-                    issuers = [{ issuer = \"https://sts.example\", sts = true, jwks = { keys = [] } }]\n";
-        let verifier = sts_client::Verifier::from_toml(file).unwrap().build().unwrap();
+                    issuers = [{ issuer = \"https://sts.example\", sts = true, jwks = { keys = [KEY] } }]\n";
+        let key = "{ kty = \"EC\", crv = \"P-256\", x = \"B-rsEqz1pLozzSA18m2gqIT-suZk8KQakGlcOz80hnQ\", y = \"kh14D3_Q1MAOlxfBTMVlgtpqKT16dO8r8vQxWXtnz5U\", kid = \"seuyFNpCqZVBsClr-GwyVYstts2x_G28Gafqv-tw7Js\", alg = \"ES256\", use = \"sig\" }";
+        let verifier = sts_client::Verifier::from_toml(&file.replace("KEY", key)).unwrap().build().unwrap();
         let mut refusals = Vec::new();
         for headers in [
             json!([]),

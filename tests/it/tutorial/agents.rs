@@ -54,12 +54,23 @@ pub(super) async fn install_rust(reader: &Reader, addresses: &Addresses) {
     reader.install("cargo", &script);
 }
 
+/// Puts `sts-agent` on the path.
+pub(super) async fn install_local_process(reader: &Reader) {
+    let program = build("sts-agent").await;
+    reader.install("sts-agent", &format!("#!/bin/sh\nexec {} \"$@\"\n", program.display()));
+}
+
 /// Gives the reader's folder a virtual environment with the pinned packages.
 pub(super) async fn install_python(reader: &Reader) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-python");
     let requirements = source("examples/python/requirements.txt");
-    let python = sts_tests::python(&directory, &requirements, "httpx, jwt, starlette, uvicorn").await;
+    let python = sts_tests::python(&directory, &requirements, "httpx, starlette, uvicorn").await;
     let environment = python.parent().and_then(Path::parent).expect("bin/python of an environment");
+    let libraries = fs::read_dir(environment.join("lib")).expect("the libraries").next().expect("those of one version");
+    let package = source("python/src").canonicalize().expect("the package");
+    let installed = libraries.expect("a folder").path().join("site-packages/agent_sts.pth");
+    fs::write(installed, format!("{}\n", package.display())).expect("the target folder is ours");
+    install_local_process(reader).await;
     std::os::unix::fs::symlink(environment, reader.folder().join(".venv")).expect("the folder is ours");
 }
 

@@ -11,7 +11,7 @@ mod terminal;
 use commands::reason_not_to_run;
 use page::{Kind, Step, steps};
 use shop::Shop;
-use sts_tests::process::{build, free_address};
+use sts_tests::process::free_address;
 use terminal::Reader;
 
 /// The addresses of the pages: the service, the coordinator and the inventory.
@@ -44,8 +44,7 @@ async fn the_first_agent_runs_as_its_page_says() {
 #[tokio::test]
 async fn every_command_of_the_page_on_any_language_prints_what_the_page_shows() {
     let mut reader = Reader::new().await;
-    let program = build("sts-agent").await;
-    reader.install("sts-agent", &format!("#!/bin/sh\nexec {} \"$@\"\n", program.display()));
+    agents::install_local_process(&reader).await;
     follow(&mut reader, steps("docs/agents-in-any-language.md"), |_, _| {}).await;
 }
 

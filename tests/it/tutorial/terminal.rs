@@ -100,7 +100,8 @@ impl Reader {
                 printed.push_str(&line);
                 printed.push('\n');
                 let starts = ["listening on ", "Serving on "].iter().any(|start| line.starts_with(start));
-                if starts || line.contains(" admin=127.") || line.contains(" serving place=") {
+                let says = [" admin=127.", " serving place=", "Uvicorn running on "];
+                if starts || says.iter().any(|words| line.contains(words)) {
                     return;
                 }
             }
