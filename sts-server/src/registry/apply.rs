@@ -56,7 +56,8 @@ pub async fn planned(
     let stored = store.entries().await?;
     // Read after the entries: a change of the generation also changes their version.
     let database = store.registry_generation().await?;
-    if file.generation() < database {
+    let is_readable = !file.faults().iter().any(Fault::is_error);
+    if is_readable && file.generation() < database {
         return Err(ApplyError::Older { file: file.generation(), database });
     }
     let version = stored.version;

@@ -81,6 +81,9 @@ async fn an_older_generation_of_the_registry_file_is_never_applied() {
 async fn a_folder_of_registry_files_is_read_as_one() {
     let shop = Shop::open();
     let registry = std::fs::read_to_string(shop.folder.path("registry.toml")).expect("the registry");
+    // A relative path is relative to its file.
+    let registry = registry.replace("jwks_file = \"", &format!("jwks_file = \"{}", shop.folder.path("").display()));
+    shop.folder.write("registry.toml", &registry);
     let (agents, delegations) = registry.split_at(registry.find("[[delegations]]").expect("delegations"));
     std::fs::create_dir(shop.folder.path("registry.d")).expect("a folder");
     shop.folder.write("registry.d/20-delegations.toml", delegations);
