@@ -231,8 +231,14 @@ impl Server {
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
         if let Some(path) = &config.registry {
-            let applied = apply_registry(&administration, path).await;
-            applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
+            match apply_registry(&administration, path).await {
+                Ok(()) => {}
+                Err(ApplyError::Older { file, database }) => {
+                    let path = path.display();
+                    tracing::warn!(%path, file, database, "the registry file is older than the database: not applied");
+                }
+                Err(source) => return Err(StartError::Registry { path: path.clone(), source }),
+            }
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
         let endpoint = config.telemetry.otlp_endpoint.as_ref();

@@ -56,6 +56,7 @@ fn applied(rows: &[EntryRow], plan: &Plan) -> Vec<EntryRow> {
         match change {
             EntryChange::Put(row) => drop(all.insert((row.kind, row.id.clone()), row.clone())),
             EntryChange::Delete(kind, id) => drop(all.remove(&(*kind, id.clone()))),
+            EntryChange::Generation(_) => {}
         }
     }
     all.into_values().collect()
@@ -209,11 +210,12 @@ fn what_the_api_made_is_left_alone() {
 #[test]
 fn what_the_api_holds_is_a_conflict() {
     let mut rows = rows_of(FILE);
-    row(&mut rows, EntryKind::Agent, "b").origin = Origin::Api;
+    let agent = row(&mut rows, EntryKind::Agent, "b");
+    (agent.origin, agent.body) = (Origin::Api, r#"{"id":"b","audience":["other"]}"#.to_owned());
     assert_eq!(
         errors(&rows, FILE),
         [
-            "/etc/sts/r.toml:9: error: agent \"b\" was made through the admin API; delete it there, or leave it out of the file"
+            "/etc/sts/r.toml:9: error: agent \"b\" was made through the admin API, with other content; `sts-server registry export` shows it: take it over as it is, delete it there, or leave it out of the file"
         ]
     );
     let named = "[[agents]]\nid = \"c\"\naudience = [\"b\"]\n";
@@ -224,11 +226,23 @@ fn what_the_api_holds_is_a_conflict() {
 }
 
 #[test]
+fn what_the_api_made_with_the_same_content_is_taken_over() {
+    let mut rows = rows_of(FILE);
+    row(&mut rows, EntryKind::Agent, "b").origin = Origin::Api;
+    row(&mut rows, EntryKind::Delegation, "a->b").origin = Origin::Api;
+    let plan = planned(&rows, FILE);
+    assert_eq!(lines(&plan), ["adopt agent b", "adopt delegation a->b"]);
+    let adopted = applied(&rows, &plan);
+    assert!(adopted.iter().all(|row| row.origin == Origin::File));
+    assert!(planned(&adopted, FILE).is_empty());
+}
+
+#[test]
 fn a_delegation_of_the_file_may_not_cover_what_one_of_the_api_covers() {
     let mut rows = rows_of(FILE);
     row(&mut rows, EntryKind::Delegation, "a->b").origin = Origin::Api;
     assert_eq!(
-        errors(&rows, FILE),
+        errors(&rows, &FILE.replacen("tenants = [\"acme\"]", "tenants = [\"acme\", \"initech\"]", 1)),
         [
             "/etc/sts/r.toml:12: error: delegation a->b covers subjects that the one in the database covers; keep their tenants or their issuers apart: delegations are never combined"
         ]

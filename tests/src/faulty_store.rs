@@ -110,6 +110,10 @@ impl Store for FaultyStore {
         self.unless(&[])?.entries().await
     }
 
+    async fn registry_generation(&self) -> Result<i64, StorageError> {
+        self.unless(&[])?.registry_generation().await
+    }
+
     async fn change_entries(
         &self,
         expected: Version,

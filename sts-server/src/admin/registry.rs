@@ -1,10 +1,21 @@
 //! Operations on the whole registry: apply a file, and check or accept the stored tables.
 
+use serde_json::{Map, Value};
+
 use super::{Administration, By};
 use crate::keys::KeyLifeError;
 use crate::record::EventKind;
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
-use crate::storage::{AuditRow, StorageError, TableFault};
+use crate::storage::{AuditRow, EntryKind, EntryRow, StorageError, TableFault};
+
+/// Returns the entry of a row, or `None` if its body cannot be read.
+fn exported_entry(row: &EntryRow) -> Option<Value> {
+    let mut body: Map<String, Value> = serde_json::from_str(&row.body).ok()?;
+    if row.disabled_by_admin {
+        body.insert("disabled".to_owned(), Value::Bool(true));
+    }
+    Some(Value::Object(body))
+}
 
 impl Administration {
     /// Makes the database match a registry file.
@@ -20,8 +31,29 @@ impl Administration {
     /// # Errors
     /// [`ApplyError`].
     pub async fn plan(&self, file: &RegistryFile) -> Result<Plan, ApplyError> {
+        Ok(registry::planned(&*self.store, file, Some(&*self.config)).await?.1)
+    }
+
+    /// Returns the registry of the database in the form of a registry file.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn export(&self) -> Result<Map<String, Value>, StorageError> {
         let rows = self.store.entries().await?.entries();
-        Ok(registry::plan(&rows, file, Some(&*self.config))?)
+        let generation = self.store.registry_generation().await?;
+        let mut exported = Map::new();
+        if generation > 0 {
+            exported.insert("generation".to_owned(), Value::from(generation));
+        }
+        for (kind, name) in
+            [(EntryKind::Issuer, "issuers"), (EntryKind::Agent, "agents"), (EntryKind::Delegation, "delegations")]
+        {
+            let entries: Vec<Value> = rows.iter().filter(|row| row.kind == kind).filter_map(exported_entry).collect();
+            if !entries.is_empty() {
+                exported.insert(name.to_owned(), Value::Array(entries));
+            }
+        }
+        Ok(exported)
     }
 
     /// Returns the rows of registry, keys and revocations that were written, altered or removed

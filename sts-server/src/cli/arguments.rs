@@ -215,6 +215,11 @@ pub struct ApplyArguments {
 /// The commands of `registry`.
 #[derive(Subcommand)]
 pub enum RegistryCommand {
+    /// Prints the registry of the database as a registry file.
+    ///
+    /// It has every entry, also those of the admin API: a file with an entry of the same content
+    /// takes that entry over. Entries that an operator disabled have `disabled = true`.
+    Export,
     /// Lists the rows that were written, altered or removed outside the servers, and seals the
     /// current content of the database.
     ///

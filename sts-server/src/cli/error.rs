@@ -49,6 +49,9 @@ pub enum CliError {
     /// The registry file cannot be applied.
     #[error("the registry file cannot be applied")]
     Apply(#[from] ApplyError),
+    /// The registry of the database cannot be written as a file.
+    #[error("the registry cannot be written as TOML")]
+    Toml(#[from] toml::ser::Error),
     /// The keys were not changed.
     #[error(transparent)]
     Keys(#[from] KeyLifeError),

@@ -64,7 +64,7 @@ fn entries(path: &Path) -> Registry {
     let changes = plan.map(|plan| plan.changes).unwrap_or_default();
     let put = |change| match change {
         EntryChange::Put(row) => Some(row),
-        EntryChange::Delete(..) => None,
+        EntryChange::Delete(..) | EntryChange::Generation(_) => None,
     };
     let rows: Vec<_> = changes.into_iter().filter_map(put).collect();
     Registry::from_rows(Version::default(), &rows).unwrap_or_default()

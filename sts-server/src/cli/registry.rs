@@ -7,7 +7,7 @@ use serde_json::json;
 use super::CliError;
 use super::arguments::{Options, RegistryCommand};
 use super::output::{Output, Style, configuration};
-use crate::admin::By;
+use crate::admin::{Administration, By};
 use crate::server::{Foundation, Surroundings};
 
 pub(super) async fn run(
@@ -16,11 +16,27 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let RegistryCommand::Accept { dry_run } = command;
     let config = configuration(options, out)?;
     let foundation = Foundation::lay(&config, surroundings).await?;
     let administration = foundation.administration(&config);
-    let faults = if *dry_run {
+    match command {
+        RegistryCommand::Export => export(&administration, out).await,
+        RegistryCommand::Accept { dry_run } => accept(&administration, *dry_run, out).await,
+    }
+}
+
+async fn export(administration: &Administration, out: &mut Output) -> Result<ExitCode, CliError> {
+    let exported = administration.export().await?;
+    if out.is_json() {
+        out.json(&exported)?;
+    } else {
+        out.block(toml::to_string(&exported)?.trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn accept(administration: &Administration, dry_run: bool, out: &mut Output) -> Result<ExitCode, CliError> {
+    let faults = if dry_run {
         administration.table_faults().await?
     } else {
         administration.accept_tables(&By::this_user()).await?

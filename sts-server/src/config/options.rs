@@ -41,7 +41,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The registry file to apply at start; without it the server uses the registry in the database.",
+        doc: "The registry file, or the folder of registry files, to apply at start; without it the server uses the registry in the database.",
     },
     ConfigOption {
         table: Some("listen"),

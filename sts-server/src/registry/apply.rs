@@ -6,7 +6,7 @@ use super::RegistryFile;
 use super::plan::{Plan, PlanError, plan};
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::storage::{AuditRow, Changed, StorageError, Store};
+use crate::storage::{AuditRow, Changed, StorageError, Store, Version};
 
 /// The number of attempts when others change the registry at the same time.
 const MAX_ATTEMPTS: usize = 8;
@@ -17,6 +17,16 @@ pub enum ApplyError {
     /// The file is invalid, alone or together with entries made through the API. Holds all errors.
     #[error("the registry file has faults")]
     Faults(Vec<Fault>),
+    /// The database has a newer file than this one.
+    #[error(
+        "the registry file has generation {file}, and the database has generation {database}: deploy the newer file, or raise `generation` in this one (0 is a file without)"
+    )]
+    Older {
+        /// The generation of the file; 0 if it has none.
+        file: i64,
+        /// The generation of the last applied file.
+        database: i64,
+    },
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -33,6 +43,31 @@ impl From<PlanError> for ApplyError {
     }
 }
 
+/// Returns the changes that applying `file` makes, and the version of the registry that they are
+/// made for.
+///
+/// # Errors
+/// See [`ApplyError`].
+pub async fn planned(
+    store: &dyn Store,
+    file: &RegistryFile,
+    config: Option<&Config>,
+) -> Result<(Version, Plan), ApplyError> {
+    let stored = store.entries().await?;
+    // Read after the entries: a change of the generation also changes their version.
+    let database = store.registry_generation().await?;
+    let is_readable = !file.faults().iter().any(Fault::is_error);
+    if is_readable && file.generation() < database {
+        return Err(ApplyError::Older { file: file.generation(), database });
+    }
+    let version = stored.version;
+    let mut plan = plan(&stored.entries(), file, config)?;
+    if file.generation() > database {
+        plan.raise_generation(file.generation());
+    }
+    Ok((version, plan))
+}
+
 /// Makes the database match `file` in one atomic change, and returns what changed. `audit` makes
 /// the audit rows of a plan. It is called once per attempt, and not for an empty plan. Each attempt
 /// costs one read, and one write if anything differs. It retries if others wrote in between.
@@ -46,9 +81,7 @@ pub async fn apply(
     audit: &(dyn Fn(&Plan) -> Vec<AuditRow> + Send + Sync),
 ) -> Result<Plan, ApplyError> {
     for _ in 0..MAX_ATTEMPTS {
-        let stored = store.entries().await?;
-        let version = stored.version;
-        let plan = plan(&stored.entries(), file, config)?;
+        let (version, plan) = planned(store, file, config).await?;
         if plan.is_empty() {
             return Ok(plan);
         }
@@ -102,6 +135,10 @@ mod tests {
             Ok(Stored { table: "entries", version: state.version, rows, faults: Vec::new(), is_whole: true })
         }
 
+        async fn registry_generation(&self) -> Result<i64, StorageError> {
+            Ok(0)
+        }
+
         async fn change_entries(
             &self,
             expected: Version,
@@ -119,7 +156,7 @@ mod tests {
             for change in changes {
                 match change {
                     EntryChange::Put(row) => state.rows.push(row.clone()),
-                    EntryChange::Delete(..) => panic!("nothing is deleted here"),
+                    EntryChange::Delete(..) | EntryChange::Generation(_) => panic!("nothing else is changed here"),
                 }
             }
             state.audit_rows += audit.len();

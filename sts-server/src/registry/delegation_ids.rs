@@ -50,6 +50,7 @@ pub(super) fn assign<'a>(rows: &[EntryRow], delegations: &'a [Located<Delegation
         disabled_by_admin: pairs.get(&pair_of(&delegation.entry)).is_some_and(|pair| {
             pair.stored
                 .iter()
+                .filter(|stored| stored.row.origin == Origin::File)
                 .any(|stored| stored.row.disabled_by_admin && covers_the_same(&stored.delegation, &delegation.entry))
         }),
     });
@@ -78,6 +79,7 @@ fn pair_of(delegation: &Delegation) -> (&str, &str) {
 
 fn assign_pair(pair: &Pair<'_, '_>, delegations: &[Located<Delegation>], ids: &mut [Option<String>]) {
     let mut free = pair.stored.clone();
+    adopt(pair, delegations, ids, &mut free);
     for fits in [says_the_same, says_the_same_but_disabled, covers_the_same, is_of_the_same_pair] {
         for index in &pair.wanted {
             let (Some(located), Some(id)) = (delegations.get(*index), ids.get_mut(*index)) else { continue };
@@ -90,12 +92,41 @@ fn assign_pair(pair: &Pair<'_, '_>, delegations: &[Located<Delegation>], ids: &m
     }
 }
 
-/// Returns the readable rows that a file made, in the order in which the names of a pair are
+/// Assigns the names of delegations that the admin API made with the same content. No other row of the
+/// admin API is the file's.
+fn adopt(
+    pair: &Pair<'_, '_>,
+    delegations: &[Located<Delegation>],
+    ids: &mut [Option<String>],
+    free: &mut Vec<&Stored<'_>>,
+) {
+    let of_file = |wanted: &Delegation| {
+        free.iter().any(|stored| stored.row.origin == Origin::File && says_the_same(&stored.delegation, wanted))
+    };
+    let mut adopted: Vec<(usize, String)> = Vec::new();
+    for index in &pair.wanted {
+        let Some(located) = delegations.get(*index).filter(|located| !of_file(&located.entry)) else { continue };
+        let is_free = |stored: &&&Stored<'_>| {
+            stored.row.origin == Origin::Api
+                && says_the_same(&stored.delegation, &located.entry)
+                && !adopted.iter().any(|(_, id)| *id == stored.row.id)
+        };
+        adopted.extend(free.iter().find(is_free).map(|stored| (*index, stored.row.id.clone())));
+    }
+    free.retain(|stored| stored.row.origin == Origin::File);
+    for (index, id) in adopted {
+        if let Some(slot) = ids.get_mut(index) {
+            *slot = Some(id);
+        }
+    }
+}
+
+/// Returns the readable rows, in the order in which the names of a pair are
 /// assigned.
 fn stored(rows: &[EntryRow]) -> Vec<Stored<'_>> {
-    let made_by_file = rows.iter().filter(|row| row.kind == EntryKind::Delegation && row.origin == Origin::File);
+    let delegations = rows.iter().filter(|row| row.kind == EntryKind::Delegation);
     let read = |row| Some(Stored { row, delegation: serde_json::from_str(&row.body).ok()? });
-    let mut stored: Vec<Stored<'_>> = made_by_file.filter_map(read).collect();
+    let mut stored: Vec<Stored<'_>> = delegations.filter_map(read).collect();
     stored.sort_by_key(|stored| (stored.row.id.len(), &stored.row.id));
     stored
 }

@@ -1,4 +1,5 @@
-//! The registry file: three arrays of tables, `issuers`, `agents` and `delegations`.
+//! The registry file: three arrays of tables, `issuers`, `agents` and `delegations`, and a
+//! `generation`. A folder of such files is read as one.
 //!
 //! Relative paths (`jwks_file`, `bundle_file`, `ca_file`, `jwks_bearer_token_file`) are relative to
 //! the file's directory. Entries hold absolute paths. [`schema`](super::schema) lists the keys of
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::located::{Entries, Located, Place};
-use super::schema::{AGENT, DELEGATION, ISSUER, TOP_LEVEL};
+use super::schema::{AGENT, DELEGATION, GENERATION, GENERATIONS, ISSUER, TOP_LEVEL};
 use super::{Agent, Delegation, Issuer};
 use crate::document::{self, Member, NodeTable, ReadTable, Reader};
 use crate::fault::{Fault, Severity};
@@ -20,25 +21,67 @@ use crate::storage::EntryKind;
 #[derive(Debug, Clone)]
 pub struct RegistryFile {
     path: PathBuf,
+    /// The files of a folder.
+    files: Vec<PathBuf>,
+    generation: Option<i64>,
     entries: Entries,
     faults: Vec<Fault>,
 }
 
 impl RegistryFile {
-    /// Reads the file at `path`. An unreadable file is reported as a fault.
+    /// Reads the file at `path`, or every `*.toml` file of a folder, in the order of their names.
+    /// An unreadable file is reported as a fault.
     #[must_use]
     pub fn read(path: &Path) -> Self {
+        if !path.is_dir() {
+            return Self::read_file(path);
+        }
+        let mut whole = Self::empty(path);
+        match files_of(path) {
+            Ok(files) => files.iter().for_each(|file| whole.add(Self::read_file(file))),
+            Err(error) => whole.faults.push(Fault::new(path, Severity::Error, format!("cannot be read: {error}"))),
+        }
+        whole
+    }
+
+    fn read_file(path: &Path) -> Self {
         match document::read_text(path) {
             Ok(text) => Self::parse(path, &text),
-            Err(fault) => Self { path: path.to_owned(), entries: Entries::default(), faults: vec![fault] },
+            Err(fault) => Self { faults: vec![fault], ..Self::empty(path) },
         }
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            files: Vec::new(),
+            generation: None,
+            entries: Entries::default(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Adds a file of the folder.
+    fn add(&mut self, file: Self) {
+        if self.generation.is_some() && file.generation.is_some() {
+            let message = "another file of the folder has a generation too: leave it in a single file";
+            self.faults.push(Fault::new(&file.path, Severity::Error, message));
+        }
+        self.generation = self.generation.max(file.generation);
+        let Entries { issuers, agents, delegations, unread } = file.entries;
+        self.entries.issuers.extend(issuers);
+        self.entries.agents.extend(agents);
+        self.entries.delegations.extend(delegations);
+        self.entries.unread.extend(unread);
+        self.faults.extend(file.faults);
+        self.files.push(file.path);
     }
 
     /// Reads `text` as the content of the file at `path`, which need not exist.
     #[must_use]
     pub fn parse(path: &Path, text: &str) -> Self {
         let (reader, table) = Reader::parse(path, text);
-        let mut parser = Parser { path, reader, entries: Entries::default() };
+        let mut parser = Parser { path, reader, generation: None, entries: Entries::default() };
         if let Some(table) = table {
             parser.top_level(&table);
         }
@@ -47,7 +90,7 @@ impl RegistryFile {
 
     /// Reads `table` as the one entry of the file at `path`, which need not exist.
     pub(super) fn of_entry(path: &Path, kind: EntryKind, table: &NodeTable<'_>) -> Self {
-        let mut parser = Parser { path, reader: Reader::new(path), entries: Entries::default() };
+        let mut parser = Parser { path, reader: Reader::new(path), generation: None, entries: Entries::default() };
         parser.table(kind, 1, table);
         parser.finish()
     }
@@ -56,6 +99,17 @@ impl RegistryFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns true if a fault in this file is one of the registry file.
+    pub(super) fn has_file(&self, path: &Path) -> bool {
+        self.path == path || self.files.iter().any(|file| file == path)
+    }
+
+    /// Returns the generation of the file; 0 if it has none.
+    #[must_use]
+    pub fn generation(&self) -> i64 {
+        self.generation.unwrap_or(0)
     }
 
     /// Returns the readable entries, in file order.
@@ -75,6 +129,7 @@ impl RegistryFile {
 struct Parser<'a> {
     path: &'a Path,
     reader: Reader<'a>,
+    generation: Option<i64>,
     entries: Entries,
 }
 
@@ -82,6 +137,11 @@ impl Parser<'_> {
     fn top_level(&mut self, table: &NodeTable<'_>) {
         for Member { line, name, node } in &table.0 {
             let kind = match &**name {
+                GENERATION => {
+                    let read = self.reader.value(GENERATIONS, GENERATION, node);
+                    self.generation = read.as_ref().and_then(Value::as_i64);
+                    continue;
+                }
                 "issuers" => EntryKind::Issuer,
                 "agents" => EntryKind::Agent,
                 "delegations" => EntryKind::Delegation,
@@ -124,7 +184,13 @@ impl Parser<'_> {
 
     fn finish(mut self) -> RegistryFile {
         self.make_paths_absolute();
-        RegistryFile { path: self.path.to_owned(), entries: self.entries, faults: self.reader.into_faults() }
+        RegistryFile {
+            path: self.path.to_owned(),
+            files: Vec::new(),
+            generation: self.generation,
+            entries: self.entries,
+            faults: self.reader.into_faults(),
+        }
     }
 
     /// Returns the entry of a table, or `None` if the readable values do not form one.
@@ -169,6 +235,21 @@ impl Parser<'_> {
             }
         }
     }
+}
+
+/// Returns the `*.toml` files of a folder, in the order of their names. Leaves out hidden files, which
+/// Kubernetes adds to a mounted folder.
+fn files_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Returns the strings in a string or an array.
@@ -232,7 +313,7 @@ issuers = ["https://login.example.com"]
             .into_iter()
             .map(|change| match change {
                 EntryChange::Put(row) => row,
-                EntryChange::Delete(..) => panic!("nothing to delete"),
+                EntryChange::Delete(..) | EntryChange::Generation(_) => panic!("nothing but entries"),
             })
             .collect();
         let registry = Registry::from_rows(crate::storage::Version::default(), &rows).unwrap();

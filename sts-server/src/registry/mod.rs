@@ -25,7 +25,7 @@ mod workload;
 mod workloads;
 
 pub use agent::{Agent, AgentAuth, AssertionAudience, MAX_AGENT_ID_CHARS, class_of};
-pub use apply::{ApplyError, apply};
+pub use apply::{ApplyError, apply, planned};
 pub use approval_rule::{ApprovalRule, Decider};
 pub use check::{check, rules};
 pub use delegation::{DelegatedScope, Delegation, DerivedScope};

@@ -36,7 +36,7 @@ pub struct Plan {
 pub struct PlanLine {
     /// The kind of change.
     pub action: PlanAction,
-    /// The kind of the entry: `issuer`, `agent` or `delegation`.
+    /// The kind of the entry: `issuer`, `agent` or `delegation`; or `generation`.
     pub kind: &'static str,
     /// The name of the entry, unique within its kind.
     pub id: String,
@@ -55,6 +55,8 @@ pub enum PlanAction {
     Add,
     /// The entry differs from the file.
     Change,
+    /// The file has the entry as the admin API made it, and owns it from now on.
+    Adopt,
     /// The file no longer names the entry.
     Remove,
     /// The file no longer names the entry, but an administrator had disabled it. It stays,
@@ -113,6 +115,18 @@ impl Plan {
         self.changes.is_empty()
     }
 
+    /// Adds the change of the generation, for a file that is newer than the last applied one.
+    pub(super) fn raise_generation(&mut self, generation: i64) {
+        self.changes.push(EntryChange::Generation(generation));
+        self.lines.push(PlanLine {
+            action: PlanAction::Change,
+            kind: "generation",
+            id: generation.to_string(),
+            keys: Vec::new(),
+            disabled_by_admin: false,
+        });
+    }
+
     fn drop_row(&mut self, row: &EntryRow) {
         if !row.disabled_by_admin {
             self.changes.push(EntryChange::Delete(row.kind, row.id.clone()));
@@ -139,10 +153,13 @@ impl Plan {
             None => PlanLine::new(PlanAction::Add, wanted.kind, wanted.id),
             Some(row) => {
                 let keys = differing_keys(&body_of(row), &body_of(&new_row));
-                if keys.is_empty() && row.disabled_by_admin == disabled_by_admin {
-                    return;
-                }
-                PlanLine { keys, ..PlanLine::new(PlanAction::Change, wanted.kind, wanted.id) }
+                let differs = !keys.is_empty() || row.disabled_by_admin != disabled_by_admin;
+                let action = match (differs, row.origin) {
+                    (false, Origin::File) => return,
+                    (false, Origin::Api) => PlanAction::Adopt,
+                    (true, Origin::File | Origin::Api) => PlanAction::Change,
+                };
+                PlanLine { keys, ..PlanLine::new(action, wanted.kind, wanted.id) }
             }
         };
         self.lines.push(PlanLine { disabled_by_admin, ..line });
@@ -162,6 +179,7 @@ impl fmt::Display for PlanLine {
         let action = match self.action {
             PlanAction::Add => "add",
             PlanAction::Change => "change",
+            PlanAction::Adopt => "adopt",
             PlanAction::Remove => "remove",
             PlanAction::Keep => "keep",
         };
@@ -213,19 +231,27 @@ fn wanted<'a>(entries: &'a Entries, delegations: &'a [NamedDelegation<'a>]) -> (
     (rows, faults)
 }
 
+/// Returns a fault for each entry that the admin API made differently.
 fn conflicts<'a>(rows: &'a [EntryRow], wanted: &'a [Wanted<'a>]) -> impl Iterator<Item = Fault> + 'a {
-    let held: HashSet<(EntryKind, &str)> =
-        rows.iter().filter(|row| row.origin == Origin::Api).map(|row| (row.kind, row.id.as_str())).collect();
-    wanted.iter().filter(move |wanted| held.contains(&(wanted.kind, wanted.id))).map(|wanted| {
-        let message = format!("{} {:?} was made through the admin API", wanted.kind.as_str(), wanted.id);
-        wanted.place.error("", message).with_help("delete it there, or leave it out of the file")
+    let held: HashMap<(EntryKind, &str), &EntryRow> =
+        rows.iter().filter(|row| row.origin == Origin::Api).map(|row| ((row.kind, row.id.as_str()), row)).collect();
+    let differs = move |wanted: &&Wanted<'a>| {
+        let body = || serde_json::from_str(&wanted.body).unwrap_or_default();
+        held.get(&(wanted.kind, wanted.id)).is_some_and(|row| !differing_keys(&body_of(row), &body()).is_empty())
+    };
+    wanted.iter().filter(differs).map(|wanted| {
+        let message = format!("{} {:?} was made through the admin API, with other content", wanted.kind.as_str(), wanted.id);
+        wanted
+            .place
+            .error("", message)
+            .with_help("`sts-server registry export` shows it: take it over as it is, delete it there, or leave it out of the file")
     })
 }
 
 /// Turns errors of stored entries into warnings. A change of the file cannot repair them, so they
 /// must not block the file.
 fn lenient_about_the_database(fault: Fault, file: &RegistryFile) -> Fault {
-    if fault.file == file.path() { fault } else { Fault { severity: Severity::Warning, ..fault } }
+    if file.has_file(&fault.file) { fault } else { Fault { severity: Severity::Warning, ..fault } }
 }
 
 /// Returns the body of a row. An unreadable body is empty, so it differs in every key.

@@ -14,8 +14,12 @@ use super::{AssertionAudience, Decider, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape, reads};
 use crate::ttl::Ttl;
 
-/// The top-level arrays of the file.
-pub(super) const TOP_LEVEL: [&str; 3] = ["issuers", "agents", "delegations"];
+/// The top-level keys of the file: the generation, and the arrays.
+pub(super) const TOP_LEVEL: [&str; 4] = [GENERATION, "issuers", "agents", "delegations"];
+
+/// The key of the generation, and its values.
+pub(super) const GENERATION: &str = "generation";
+pub(super) const GENERATIONS: Shape = Shape::Integer { least: 1, most: i64::MAX };
 
 /// The keys of an issuer that name files on the server. An agent has one such key: `auth.ca_file`.
 pub const FILE_KEYS: [&str; 4] = ["jwks_file", "bundle_file", "ca_file", "jwks_bearer_token_file"];

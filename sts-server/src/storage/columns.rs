@@ -176,20 +176,24 @@ pub(super) struct LastChanges<'changes> {
     pub(super) deleted: Vec<(EntryKind, &'changes str)>,
     /// The entries to insert or replace.
     pub(super) put: Vec<&'changes EntryRow>,
+    pub(super) generation: Option<i64>,
 }
 
 /// Keeps the last change of each entry.
 pub(super) fn last_changes(changes: &[EntryChange]) -> LastChanges<'_> {
     let mut last: BTreeMap<(EntryKind, &str), Option<&EntryRow>> = BTreeMap::new();
+    let mut generation = None;
     for change in changes {
         match change {
-            EntryChange::Put(entry) => last.insert((entry.kind, &entry.id), Some(entry)),
-            EntryChange::Delete(kind, id) => last.insert((*kind, id), None),
-        };
+            EntryChange::Put(entry) => drop(last.insert((entry.kind, &entry.id), Some(entry))),
+            EntryChange::Delete(kind, id) => drop(last.insert((*kind, id), None)),
+            EntryChange::Generation(number) => generation = Some(*number),
+        }
     }
     LastChanges {
         deleted: last.iter().filter(|(_, entry)| entry.is_none()).map(|(name, _)| *name).collect(),
         put: last.into_values().flatten().collect(),
+        generation,
     }
 }
 

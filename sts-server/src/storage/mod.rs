@@ -154,6 +154,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Returns all registry entries and their version, read in one snapshot.
     async fn entries(&self) -> Result<Stored<EntryRow>, StorageError>;
 
+    /// Returns the generation of the last applied registry file; 0 if it had none.
+    async fn registry_generation(&self) -> Result<i64, StorageError>;
+
     /// Puts and deletes registry entries, unless the version is no longer `expected`.
     async fn change_entries(
         &self,

@@ -189,6 +189,8 @@ pub enum EntryChange {
     Put(EntryRow),
     /// Deletes the entry of this kind and id, if there is one.
     Delete(EntryKind, String),
+    /// Sets the generation of the last applied registry file.
+    Generation(i64),
 }
 
 /// The result of a change that expected a version.

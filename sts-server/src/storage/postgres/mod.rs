@@ -194,6 +194,10 @@ impl Store for PostgresStore {
         within(registry::entries(&self.reads, &self.codes)).await
     }
 
+    async fn registry_generation(&self) -> Result<i64, StorageError> {
+        within(registry::generation(&self.reads)).await
+    }
+
     async fn change_entries(
         &self,
         expected: Version,

@@ -72,11 +72,19 @@ pub(super) async fn change_entries(
     put.iter().for_each(|code| counter.set.toggle(codes, code));
     delete(&mut transaction, &changes.deleted).await?;
     upsert(&mut transaction, &changes.put, &put).await?;
+    if let Some(generation) = changes.generation {
+        sqlx::query("UPDATE registry_file SET generation = $1").bind(generation).execute(&mut *transaction).await?;
+    }
     transaction::exclude_writers(pool, &mut transaction).await?;
     let raised = counter::raise(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok(Changed::Applied(raised))
+}
+
+/// Reads the generation of the last applied registry file.
+pub(super) async fn generation(pool: &Pool) -> Result<i64, PostgresError> {
+    Ok(sqlx::query_scalar("SELECT MAX(generation) FROM registry_file").fetch_one(&mut *pool.acquire().await?).await?)
 }
 
 async fn codes_of(connection: &mut PgConnection, names: Vec<(EntryKind, &str)>) -> Result<Vec<Vec<u8>>, PostgresError> {

@@ -122,6 +122,10 @@ impl Store for SqliteStore {
         Ok(registry::entries(&self.reads, &self.codes).await?)
     }
 
+    async fn registry_generation(&self) -> Result<i64, StorageError> {
+        Ok(registry::generation(&self.reads).await?)
+    }
+
     async fn change_entries(
         &self,
         expected: Version,

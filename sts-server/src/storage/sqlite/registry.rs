@@ -59,6 +59,9 @@ pub(super) async fn change_entries(
     put.iter().for_each(|code| counter.set.toggle(codes, code));
     delete(&mut transaction, names(changes.deleted.iter().copied())).await?;
     upsert(&mut transaction, &changes.put, &put).await?;
+    if let Some(generation) = changes.generation {
+        sqlx::query("UPDATE registry_file SET generation = ?1").bind(generation).execute(&mut *transaction).await?;
+    }
     let raised = counter::write(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
@@ -67,6 +70,11 @@ pub(super) async fn change_entries(
 
 fn names<'a>(names: impl Iterator<Item = (EntryKind, &'a str)>) -> Value {
     names.map(|(kind, id)| json!({ "kind": kind.as_str(), "id": id })).collect()
+}
+
+/// Reads the generation of the last applied registry file.
+pub(super) async fn generation(readers: &SqlitePool) -> Result<i64, SqliteError> {
+    Ok(sqlx::query_scalar("SELECT MAX(generation) FROM registry_file").fetch_one(readers).await?)
 }
 
 async fn codes_of(connection: &mut SqliteConnection, names: Value) -> Result<Vec<Vec<u8>>, SqliteError> {
