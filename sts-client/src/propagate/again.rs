@@ -130,6 +130,13 @@ impl Propagator {
         is_no_weaker && is_another
     }
 
+    /// Returns true if the target of a call is to be asked for a nonce before the call: its client shows
+    /// no answers, and the target has not been asked in the last seconds.
+    #[cfg(feature = "a2a")]
+    pub(crate) fn asks_for_nonce(&self, sent: &Sent) -> bool {
+        sent.proven.token.is_bound() && self.0.nonces.is_to_be_asked(&sent.url, self.0.clock.now())
+    }
+
     /// Returns the headers of a GET request to the target of a call, with the token of the call and
     /// a proof of its own; `None` for a bearer token.
     #[cfg(any(feature = "a2a", feature = "rmcp"))]
