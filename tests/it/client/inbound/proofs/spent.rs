@@ -57,7 +57,7 @@ async fn a_file_of_agents_names_the_store_that_replicas_share() {
     let replica = || {
         let text = format!(
             "[inbound]\naudience = [\"inventory-agent\"]\npublic_url = \"{PUBLIC_URL}\"\nreplay_store_url_file = {url:?}\n\
-             issuers = [{{ issuer = \"https://other.example\", jwks = {{ keys = [] }} }}]"
+             issuers = []"
         );
         let issuer = Issuer::new(world.agent.idp.url()).tenant_claim("org_id");
         let builder = Verifier::from_toml(&text).map(|builder| builder.issuer(issuer));
