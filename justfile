@@ -1,6 +1,6 @@
 # The commands of a contributor. `just` lists them. `.ci/run` calls `check`.
 
-published := "sts-protocol sts-jose sts-server sts-client"
+published := "sts-protocol sts-jose sts-server sts-client sts-agent"
 client_features := "a2a axum envelope openidconnect postgres reqwest rmcp sqlite test-util tower"
 
 _list:
@@ -15,7 +15,7 @@ test:
 
 # The tests of the crates and of the public edge: no fault scenarios, properties, simulation, deployment files, examples, clients of others
 test-fast:
-    cargo test -p sts-protocol -p sts-jose -p sts-client -p sts-server --lib --bins
+    cargo test -p sts-protocol -p sts-jose -p sts-client -p sts-agent -p sts-server --lib --bins
     cargo test -p sts-jose --test it
     cargo test -p sts-tests --test it -- --skip interop:: --skip properties:: --skip simulation:: --skip deploy:: --skip size:: --skip tutorial::
 

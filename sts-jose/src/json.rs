@@ -52,18 +52,26 @@ pub fn parse_document(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
 /// One variant of [`JsonError`] for each cause. All of them are the fault of the party that made
 /// the bytes.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
+    match parse_value(bytes)? {
+        Value::Object(map) => Ok(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(JsonError::NotAnObject)
+        }
+    }
+}
+
+/// Parses one JSON value, by the rules of [`parse_object`].
+///
+/// # Errors
+/// See [`JsonError`]; never `NotAnObject`.
+pub fn parse_value(bytes: &[u8]) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(JsonError::NotUtf8)?;
     let breach = Cell::new(None);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value =
         Strict { depth: 0, breach: &breach }.deserialize(&mut deserializer).map_err(|source| of(&breach, source))?;
     deserializer.end().map_err(JsonError::Syntax)?;
-    match value {
-        Value::Object(map) => Ok(map),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(JsonError::NotAnObject)
-        }
-    }
+    Ok(value)
 }
 
 /// Finds the elements of the array in member `name` of a document, so that each is parsed alone: an

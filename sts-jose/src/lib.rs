@@ -110,6 +110,7 @@ pub use key_set::{KeySet, KeySetError, LostKey, MAX_KEYS};
 pub use key_source::{KeySource, KeyVerifyError};
 pub use readable_token::{Protection, ReadableToken};
 pub use remote::RemoteKeySet;
+pub use sha256::sha256_hex;
 pub use signature_memo::SignatureMemo;
 pub use signing_key::{SignError, SigningKey, SigningKeyError};
 pub use thumbprint::thumbprint;

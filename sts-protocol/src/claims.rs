@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Act, Scope, Tenant};
+use crate::{Act, AuthorizationDetail, Scope, Tenant};
 
 /// The principal of a chain: a subject in the namespace of its issuer. On the wire, it is a subject
 /// identifier of the format `iss_sub` (RFC 9493 §3.2.4).
@@ -139,6 +139,9 @@ pub struct AccessTokenClaims {
     /// The roles that the delegations passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The permissions that are finer than the scope (RFC 9396 §9.1). Absent if the request named none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details: Vec<AuthorizationDetail>,
     /// The time at which the user authenticated, from the first subject token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<Value>,

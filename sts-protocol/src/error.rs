@@ -16,6 +16,16 @@ pub enum ErrorCode {
     InvalidTarget,
     /// The scope is malformed, larger than allowed, or empty after narrowing (RFC 6749 §5.2).
     InvalidScope,
+    /// The authorization details are malformed or beyond what is allowed (RFC 9396 §5).
+    InvalidAuthorizationDetails,
+    /// A person must decide at `interaction_uri` first (draft-ietf-oauth-deferred-token-response).
+    InteractionRequired,
+    /// A person has not decided yet (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// The deferral code is unknown, expired, redeemed, or of another client (RFC 6749 §5.2).
+    InvalidGrant,
+    /// The person has denied the request (RFC 8628 §3.5).
+    AccessDenied,
     /// The agent may not use this grant (RFC 6749 §5.2).
     UnauthorizedClient,
     /// The grant is not supported (RFC 6749 §5.2).
@@ -42,6 +52,11 @@ impl ErrorCode {
             Self::InvalidClient => "invalid_client",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
+            Self::InteractionRequired => "interaction_required",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::InvalidGrant => "invalid_grant",
+            Self::AccessDenied => "access_denied",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidDpopProof => "invalid_dpop_proof",
@@ -62,6 +77,40 @@ pub struct ErrorResponse {
     pub error_description: String,
 }
 
+/// The body of an answer that sends a person to a page
+/// (draft-ietf-oauth-deferred-token-response).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InteractionResponse {
+    /// The code `interaction_required` with its text.
+    #[serde(flatten)]
+    pub error: ErrorResponse,
+    /// The page where the person decides.
+    pub interaction_uri: String,
+    /// The approval that the request waits for.
+    pub approval_id: String,
+}
+
+/// The body of a deferred answer (draft-ietf-oauth-deferred-token-response). Debug output does not
+/// show the code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeferralResponse {
+    /// The code `authorization_pending` with its text.
+    #[serde(flatten)]
+    pub error: ErrorResponse,
+    /// The code to poll with.
+    pub deferral_code: String,
+    /// The life of the code, in seconds.
+    pub expires_in: i64,
+    /// The least time between two polls, in seconds.
+    pub interval: i64,
+}
+
+impl std::fmt::Debug for DeferralResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeferralResponse").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +122,11 @@ mod tests {
             ErrorCode::InvalidClient,
             ErrorCode::InvalidTarget,
             ErrorCode::InvalidScope,
+            ErrorCode::InvalidAuthorizationDetails,
+            ErrorCode::InteractionRequired,
+            ErrorCode::AuthorizationPending,
+            ErrorCode::InvalidGrant,
+            ErrorCode::AccessDenied,
             ErrorCode::UnauthorizedClient,
             ErrorCode::UnsupportedGrantType,
             ErrorCode::InvalidDpopProof,

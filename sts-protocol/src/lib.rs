@@ -6,6 +6,7 @@
 //! claim is first a variant or a field here. Then the server or the client uses it.
 
 mod act;
+mod authorization_detail;
 mod claims;
 mod error;
 mod form;
@@ -19,8 +20,12 @@ mod token_type;
 pub mod parameter;
 
 pub use act::{Act, ActError, Actor};
+pub use authorization_detail::{
+    AuthorizationDetail, DetailError, DetailLimit, DetailText, DetailValues, DetailsError, MAX_DETAILS,
+    MAX_DETAILS_BYTES,
+};
 pub use claims::{AccessTokenClaims, Confirmation, SubjectId, TOKEN_TYPE_BEARER, TOKEN_TYPE_DPOP};
-pub use error::{ErrorCode, ErrorResponse};
+pub use error::{DeferralResponse, ErrorCode, ErrorResponse, InteractionResponse};
 pub use form::{Form, FormError, FormFault};
 pub use metadata::Metadata;
 pub use name::is_name;

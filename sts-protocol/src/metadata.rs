@@ -37,6 +37,12 @@ pub struct Metadata {
     /// The algorithms of DPoP proofs (RFC 9449 §5.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dpop_signing_alg_values_supported: Vec<String>,
+    /// The types of `authorization_details` that delegations list (RFC 9396 §10).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details_types_supported: Vec<String>,
+    /// True if an exchange can be answered later (draft-ietf-oauth-deferred-token-response).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred_token_response_supported: bool,
     /// The endpoint that introspects tokens (RFC 7662).
     pub introspection_endpoint: String,
     /// The methods of client authentication at the introspection endpoint.

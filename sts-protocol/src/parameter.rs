@@ -28,11 +28,15 @@ pub const CLIENT_ASSERTION: &str = "client_assertion";
 pub const CLIENT_ASSERTION_TYPE: &str = "client_assertion_type";
 /// `authorization_details` (RFC 9396 §2).
 pub const AUTHORIZATION_DETAILS: &str = "authorization_details";
+/// `completion_mode` (draft-ietf-oauth-deferred-token-response).
+pub const COMPLETION_MODE: &str = "completion_mode";
+/// `deferral_code` (draft-ietf-oauth-deferred-token-response).
+pub const DEFERRAL_CODE: &str = "deferral_code";
 /// `token` of introspection and revocation (RFC 7662 §2.1, RFC 7009 §2.1).
 pub const TOKEN: &str = "token";
 
 /// The parameters that the server reads.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 17] = [
     GRANT_TYPE,
     SUBJECT_TOKEN,
     SUBJECT_TOKEN_TYPE,
@@ -47,11 +51,13 @@ pub const ALL: [&str; 15] = [
     CLIENT_ASSERTION,
     CLIENT_ASSERTION_TYPE,
     AUTHORIZATION_DETAILS,
+    COMPLETION_MODE,
+    DEFERRAL_CODE,
     TOKEN,
 ];
 
-/// The parameters that hold tokens.
-pub const TOKENS: [&str; 4] = [SUBJECT_TOKEN, ACTOR_TOKEN, CLIENT_ASSERTION, TOKEN];
+/// The parameters that hold tokens, or codes like them.
+pub const TOKENS: [&str; 5] = [SUBJECT_TOKEN, ACTOR_TOKEN, CLIENT_ASSERTION, DEFERRAL_CODE, TOKEN];
 
 /// Returns the fixed text of a known parameter name, which an answer may show.
 #[must_use]
@@ -63,6 +69,8 @@ pub fn known(name: &str) -> Option<&'static str> {
 pub const GRANT_TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// The client credentials grant (RFC 6749 §4.4).
 pub const GRANT_CLIENT_CREDENTIALS: &str = "client_credentials";
+/// The grant of a deferred answer (draft-ietf-oauth-deferred-token-response).
+pub const GRANT_DEFERRED: &str = "urn:ietf:params:oauth:grant-type:deferred";
 /// The JWT client assertion type (RFC 7523 §2.2).
 pub const JWT_BEARER_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The client assertion type of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth §3.1).

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessTokenClaims, Confirmation, Scope, TokenType};
+use crate::{AccessTokenClaims, AuthorizationDetail, Confirmation, Scope, TokenType};
 
 /// A successful response of the token endpoint (RFC 8693 §2.2.1). It never holds a refresh token.
 /// Debug output does not show the token.
@@ -23,6 +23,9 @@ pub struct TokenResponse {
     /// The keys that the token is bound to (draft-mcguinness-oauth-token-exchange-cnf). Absent for a bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
+    /// The granted permissions that are finer than the scope (RFC 9396 §7). Absent if the request named none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details: Vec<AuthorizationDetail>,
 }
 
 impl fmt::Debug for TokenResponse {
@@ -33,6 +36,7 @@ impl fmt::Debug for TokenResponse {
             .field("expires_in", &self.expires_in)
             .field("scope", &self.scope)
             .field("cnf", &self.cnf)
+            .field("authorization_details", &self.authorization_details)
             .finish_non_exhaustive()
     }
 }

@@ -15,6 +15,16 @@ pub enum ErrorKind {
     Target,
     /// The scope is malformed, or exceeds what is allowed.
     Scope,
+    /// The authorization details are malformed, or exceed what is allowed.
+    Details,
+    /// A person must approve the token first.
+    Interaction,
+    /// A person has not decided yet.
+    Pending,
+    /// The deferral code cannot be redeemed.
+    Deferral,
+    /// The person who decides has denied the token.
+    Denied,
     /// The agent may not use this grant.
     Grant,
     /// The server does not support the grant.
@@ -43,6 +53,11 @@ impl ErrorKind {
             Self::Request | Self::Token | Self::Binding | Self::TokenSize => ErrorCode::InvalidRequest,
             Self::Target => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
+            Self::Details => ErrorCode::InvalidAuthorizationDetails,
+            Self::Interaction => ErrorCode::InteractionRequired,
+            Self::Pending => ErrorCode::AuthorizationPending,
+            Self::Deferral => ErrorCode::InvalidGrant,
+            Self::Denied => ErrorCode::AccessDenied,
             Self::Grant => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrant => ErrorCode::UnsupportedGrantType,
             Self::Client => ErrorCode::InvalidClient,

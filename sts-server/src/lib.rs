@@ -1,11 +1,12 @@
 //! A security token service for chains of AI agents (RFC 8693).
 //!
 //! The layers, from the top: `cli`, `server`, `http`, `admin`, `exchange`, `service`, then
-//! `client_auth`, `verify` and `mint`, then `policy`, `keys`, `record` and `rate_limits`, then
-//! `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md shows the
+//! `client_auth`, `verify` and `mint`, then `policy`, `keys` and `rate_limits`, then `approval`, then
+//! `record`, then `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md shows the
 //! map.
 
 pub mod admin;
+pub mod approval;
 pub mod cli;
 pub mod client_auth;
 pub mod config;

@@ -24,7 +24,8 @@ impl PostgresUrl {
 
     /// Parses the URL of a database. The error never quotes the text, which may hold a password.
     ///
-    /// Several hosts imply `target_session_attrs=read-write`: a server can use no other host.
+    /// Without `target_session_attrs`, only a host that takes writes is acceptable. The name of a
+    /// single host may lead to a standby too.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) =
             text.split_once("://").filter(|_| Self::is_scheme_of(text)).ok_or("must begin with postgres://")?;
@@ -56,8 +57,7 @@ fn wants_writes(hosts: &[Url]) -> Result<bool, String> {
         }
     }
     match given(TARGET_SESSION_ATTRS) {
-        None => Ok(is_several),
-        Some("read-write" | "primary") => Ok(true),
+        None | Some("read-write" | "primary") => Ok(true),
         Some("any") if !is_several => Ok(false),
         Some(_) => Err(format!("{TARGET_SESSION_ATTRS} must be read-write: a server needs a host that takes writes")),
     }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn each_host_has_a_url_of_its_own() {
         for (text, expected, wants_writes) in [
-            ("postgres://db/sts", vec!["postgres://db/sts"], false),
+            ("postgres://db/sts", vec!["postgres://db/sts"], true),
             ("postgres://db/sts?target_session_attrs=any", vec!["postgres://db/sts"], false),
             ("postgres://db/sts?target_session_attrs=read-write", vec!["postgres://db/sts"], true),
             (

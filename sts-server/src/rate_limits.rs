@@ -46,6 +46,9 @@ pub enum RateLimit {
     /// The refused requests of one authenticated client.
     #[error("too many requests of the client were refused")]
     ClientRefusals,
+    /// The approvals that were requested for one user.
+    #[error("too many approvals were requested for the user")]
+    ApprovalRequests,
 }
 
 /// A request exceeds a limit.
@@ -144,6 +147,7 @@ impl RateLimit {
             Self::SourceRequests => "source_rate",
             Self::ClientRequests => "client_rate",
             Self::ClientRefusals => "too_many_refusals",
+            Self::ApprovalRequests => "too_many_approvals",
         }
     }
 }

@@ -4,10 +4,11 @@
 //! handling of a request. A new background task is spawned in [`Server::start_with`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use sts_jose::{Clock, Entropy};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -18,6 +19,7 @@ use crate::admin::{Access, Administration, By};
 use crate::config::{Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
+use crate::record::RetentionError;
 use crate::registry::{ApplyError, RegistryError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
@@ -28,6 +30,9 @@ use crate::telemetry::{Traces, TracesError};
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// The interval of key maintenance and of the purge of expired rows.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
+/// The time after which a fault of the audit log, which an operator must explain, is looked at
+/// again.
+const SHORTEN_AFTER_FAULT: Duration = Duration::from_secs(60 * 60);
 /// The number of maintenance rounds between two fetches of the key sets of other issuers.
 const REFRESH_KEY_SETS_EVERY: u32 = 30;
 
@@ -97,6 +102,14 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Returns true if the database is unreachable. A later start may succeed.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_outage())
+    }
+}
+
 /// The open database and the keys to it. Commands work with it, and a server starts on it.
 #[derive(Debug, Clone)]
 pub struct Foundation {
@@ -115,7 +128,9 @@ pub struct Server {
     admin: SocketAddr,
     sts: Arc<Sts>,
     store: Arc<dyn Store>,
+    access: Arc<Access>,
     app: App,
+    administration: Administration,
     traces: Traces,
     shutdown: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -208,11 +223,15 @@ impl Server {
         let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
         let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
-        foundation.store.migrate().await?;
+        if config.database.migrate {
+            foundation.store.migrate().await?;
+        } else {
+            foundation.store.check_schema().await?;
+        }
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
         if let Some(path) = &config.registry {
-            let applied = administration.apply(&RegistryFile::read(path), &By::default()).await;
+            let applied = apply_registry(&administration, path).await;
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
@@ -221,12 +240,16 @@ impl Server {
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
         let app = App::new(Arc::clone(&sts), config).tracing(traces.clone());
+        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
+        access.refresh().await;
         let mut server = Self {
             public: address(&public, "listen.public", config.listen.public)?,
             admin: address(&admin, "listen.admin", config.listen.admin)?,
             sts: Arc::clone(&sts),
             store: Arc::clone(&foundation.store),
+            access: Arc::clone(&access),
             app: app.clone(),
+            administration: administration.clone(),
             traces,
             shutdown,
             tasks: JoinSet::new(),
@@ -239,8 +262,6 @@ impl Server {
             write_timeout: config.limits.write_timeout.as_duration(),
             drain_timeout: config.listen.drain_timeout.as_duration(),
         };
-        let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
-        access.refresh().await;
         let api = AdminApi::new(app.clone(), administration.clone(), Arc::clone(&access));
         let agents = Endpoints::Agents(Agents::new(app.clone()));
         let agents = Listener::new(&app, agents, tls.clone(), limits);
@@ -254,6 +275,7 @@ impl Server {
         }
         server.tasks.spawn(follow(Arc::clone(&sts), ended.clone()));
         server.tasks.spawn(watch_recorder(Arc::clone(&sts), ended.clone()));
+        server.tasks.spawn(shorten_audit(administration.clone(), ended.clone()));
         server.tasks.spawn(maintain(sts, administration, Arc::clone(&foundation.store), access, ended));
         Ok(server)
     }
@@ -270,6 +292,12 @@ impl Server {
         self.admin
     }
 
+    /// Returns a link to the console that signs in once with this credential. It replaces an earlier
+    /// link.
+    pub fn sign_in_link(&self, bearer: SecretString, entropy: &dyn Entropy) -> String {
+        format!("http://{}{}", self.admin, http::sign_in_path(&self.access.offer(bearer, entropy)))
+    }
+
     /// Returns the service.
     #[must_use]
     pub fn sts(&self) -> &Arc<Sts> {
@@ -281,6 +309,22 @@ impl Server {
     pub async fn failed(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
             tracing::error!(%error, "a background task failed");
+        }
+    }
+
+    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
+    pub async fn reload_registry(&self, path: &Path) {
+        match apply_registry(&self.administration, path).await {
+            Ok(()) => tracing::info!(path = %path.display(), "applied the registry file"),
+            Err(ApplyError::Faults(faults)) => {
+                for fault in faults {
+                    tracing::error!("the registry file is not applied: {fault}");
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
+            }
         }
     }
 
@@ -298,6 +342,15 @@ impl Server {
         self.traces.stop().await;
         self.store.close().await;
     }
+}
+
+/// Makes the database match the registry file, and logs every change.
+async fn apply_registry(administration: &Administration, path: &Path) -> Result<(), ApplyError> {
+    let plan = administration.apply(&RegistryFile::read(path), &By::default()).await?;
+    for change in &plan.lines {
+        tracing::info!(%change, "changed the registry as its file says");
+    }
+    Ok(())
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -325,15 +378,30 @@ async fn watch_recorder(sts: Arc<Sts>, mut ended: watch::Receiver<bool>) {
     }
 }
 
-/// Removes the events that are older than `audit.retain`.
-async fn shorten_audit(administration: &Administration) {
-    match administration.shorten_audit().await {
-        Ok(0) => {}
-        Ok(rows) => tracing::info!(rows, "removed old events from the audit log"),
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "failed to remove old events from the audit log");
+/// Removes the events that are older than `audit.retain`, until shutdown. A task of its own, because
+/// to verify many rows takes long.
+async fn shorten_audit(administration: Administration, mut ended: watch::Receiver<bool>) {
+    let shorten = async {
+        loop {
+            let pause = match administration.shorten_audit().await {
+                Ok(0) => MAINTAIN_EVERY,
+                Ok(rows) => {
+                    tracing::info!(rows, "removed old events from the audit log");
+                    MAINTAIN_EVERY
+                }
+                Err(error) => {
+                    let is_fault = matches!(error, RetentionError::Fault(_));
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "failed to remove old events from the audit log");
+                    if is_fault { SHORTEN_AFTER_FAULT } else { MAINTAIN_EVERY }
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
+    };
+    tokio::select! {
+        () = shorten => {}
+        () = announced(&mut ended) => {}
     }
 }
 
@@ -346,7 +414,6 @@ async fn maintain(
     mut ended: watch::Receiver<bool>,
 ) {
     let mut turn: u32 = 0;
-    shorten_audit(&administration).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
@@ -358,7 +425,12 @@ async fn maintain(
         if let Err(error) = store.purge().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to delete expired rows");
         }
-        shorten_audit(&administration).await;
+        if let Err(error) = administration.summarize_audit().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to summarize the audit log for searches");
+        }
+        if let Err(error) = administration.expire_approvals().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to close expired approvals");
+        }
         if let Err(error) = sts.inspect().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to compare the codes of the stored rows");
         }

@@ -18,11 +18,16 @@ use sts_server::telemetry::METRICS;
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
 /// The kinds of error, to look up by name.
-const KINDS: [ErrorKind; 13] = [
+const KINDS: [ErrorKind; 18] = [
     ErrorKind::Request,
     ErrorKind::Token,
     ErrorKind::Target,
     ErrorKind::Scope,
+    ErrorKind::Details,
+    ErrorKind::Interaction,
+    ErrorKind::Pending,
+    ErrorKind::Deferral,
+    ErrorKind::Denied,
     ErrorKind::Grant,
     ErrorKind::UnsupportedGrant,
     ErrorKind::Client,
@@ -146,13 +151,18 @@ fn the_arms_of_a_match_are_read() {
 
 /// An event with a value in every field.
 fn full_event() -> Value {
-    let event = json!({
-        "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "grant": "g",
+    // As text: the macro would recurse too deeply.
+    let event: Value = serde_json::from_str(
+        r#"{
+        "event": "token.issued", "at": "2026-01-01T00:00:00Z", "correlation_id": "c", "source": "::1", "admin": "b", "run_by": "u@h", "grant": "g",
         "client_id": "a", "auth_method": "m", "subject_issuer": "i", "sub": "s", "actors": ["a"], "target": "t",
-        "audience": "u", "requested_scope": "x", "scope": "x", "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
-        "delegation": "a->t", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
-        "reason": "r", "detail": "d", "claimed_iss": "i", "claimed_aud": "u", "claimed_alg": "a", "claimed_kid": "k", "claimed_typ": "t", "row": "w:1", "evidence": "e", "count": 5, "cut": ["sub"],
-    });
+        "audience": "u", "requested_scope": "x", "scope": "x",
+        "requested_details": [{"type": "t"}], "authorization_details": [{"type": "t"}], "roles": ["r"], "dropped_roles": ["d"], "tenant_id": "n", "tenant_ids": ["n"],
+        "delegation": "a->t", "approval": "p", "cnf": {"jkt": "k"}, "jti": "j", "parent_iss": "i", "parent_jti": "p", "parent_bound": true, "txn": "x", "exp": 2, "parent_exp": 3, "duration_micros": 4,
+        "reason": "r", "detail": "d", "claimed_iss": "i", "claimed_aud": "u", "claimed_alg": "a", "claimed_kid": "k", "claimed_typ": "t", "row": "w:1", "evidence": "e", "count": 5, "cut": ["sub"]
+        }"#,
+    )
+    .expect("JSON");
     let read: Event = serde_json::from_value(event.clone()).expect("every field is one of an event");
     assert_eq!(serde_json::to_value(read).expect("JSON"), event);
     event
@@ -205,6 +215,7 @@ fn reasons() -> Vec<String> {
         (RateLimit::ClientRequests, "client authentication"),
         (RateLimit::SourceRequests, "before all"),
         (RateLimit::ClientRefusals, "any"),
+        (RateLimit::ApprovalRequests, "policy"),
     ] {
         found.push(line(limit.reason(), step, ErrorKind::TooMany));
     }
@@ -246,7 +257,11 @@ fn reasons() -> Vec<String> {
         found.push(line(&reason, step, row));
     }
     let single_use = read("sts-server/src/record/single_use.rs");
-    for (reason, row) in [("assertion_replayed", ErrorKind::Client), ("dpop_proof_replayed", ErrorKind::Proof)] {
+    for (reason, row) in [
+        ("assertion_replayed", ErrorKind::Client),
+        ("dpop_proof_replayed", ErrorKind::Proof),
+        ("deferral_code_used", ErrorKind::Deferral),
+    ] {
         assert!(single_use.contains(&format!("(\"{reason}\"")), "{reason}");
         found.push(line(reason, "record", row));
     }
@@ -277,6 +292,8 @@ fn refusal_step(variant: &str) -> &'static str {
         "Unconfirmed" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Outdated" => "record",
+        "DeferralCode" => "request",
+        "ApprovalRequired" | "Deferred" | "StillPending" | "Unsealed" => "policy",
         "NotTheClients" | "Revoke" => "revocation",
         "Snapshot" => "introspection",
         other => panic!("which step does {other} belong to?"),

@@ -21,7 +21,9 @@ fn every_source_file_that_a_page_names_exists() {
                 && word.ends_with(".rs")
                 && word != "src/main.rs"
                 && !word.contains(['*', '{', ' ', '<']);
-            let mut places = ["", "sts-server/src", "sts-client/src", "sts-jose/src", "sts-protocol/src"].into_iter();
+            let mut places =
+                ["", "sts-server/src", "sts-client/src", "sts-agent/src", "sts-jose/src", "sts-protocol/src"]
+                    .into_iter();
             if is_file && !places.any(|place| root().join(place).join(word).is_file()) {
                 missing.push(format!("{}: {word}", page.display()));
             }
@@ -48,7 +50,7 @@ fn every_test_cites_a_heading_of_the_threats_that_is_there() {
 #[test]
 fn the_page_of_dependencies_has_every_direct_dependency_and_no_other() {
     let mut direct = BTreeSet::new();
-    for package in ["sts-client", "sts-jose", "sts-protocol", "sts-server"] {
+    for package in ["sts-agent", "sts-client", "sts-jose", "sts-protocol", "sts-server"] {
         let manifest: Table = read(&root().join(package).join("Cargo.toml")).parse().expect("a manifest");
         let targets = manifest.get("target").and_then(toml::Value::as_table);
         let targets = targets.into_iter().flat_map(Table::values).filter_map(toml::Value::as_table);

@@ -47,7 +47,7 @@ async fn the_request_takes_audience_resource_and_scope_like_an_exchange() {
             "token_type_unsupported",
         ),
         ("a DPoP header", request().header("dpop", "x"), ErrorKind::Proof, "dpop_proof_malformed"),
-        ("details", request().set("authorization_details", "[]"), ErrorKind::Request, "not_honoured"),
+        ("details", request().set("authorization_details", "[]"), ErrorKind::Details, "details_malformed"),
     ];
     harness.assert_each_refused(request, cases).await;
 }

@@ -259,6 +259,26 @@ async fn outside_tokens_are_revoked_by_issuer_and_jti() {
 }
 
 #[tokio::test]
+async fn a_fresh_token_within_the_skew_of_a_block_is_refused_with_the_party_that_is_blocked() {
+    use RevocationKind::{Agent, Subject, Tenant};
+    for (kind, value, party) in
+        [(Subject, "alice", "its user"), (Agent, "coordinator", "one of its agents"), (Tenant, "acme", "its tenant")]
+    {
+        let harness = Harness::start().await;
+        harness.block(kind, None, value).await;
+        harness.refresh().await;
+        // Later than the skew of outside tokens, earlier than that of our own.
+        harness.advance(45);
+        let request = harness.exchange();
+        let correlation_id = request.correlation_id();
+        let reason = format!("{}_revoked", kind.as_str());
+        harness.assert_refused("fresh", request, ErrorKind::Token, &reason).await;
+        let detail = harness.events(&correlation_id).await.remove(0).detail;
+        assert_eq!(detail, Some(format!("the new token would be covered by the revocation of {party}")), "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_exchange_that_races_a_revocation_yields_nothing_after_the_commit() {
     use RevocationKind::{Agent, Subject, Tenant, Transaction};
     let harness = Harness::start().await;

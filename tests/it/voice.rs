@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that are published.
-const CRATES: [&str; 4] = ["sts-client", "sts-jose", "sts-protocol", "sts-server"];
+const CRATES: [&str; 5] = ["sts-agent", "sts-client", "sts-jose", "sts-protocol", "sts-server"];
 
 /// Words that name no party.
 const BANNED: [&str; 5] = ["whoever", "whatever", "somebody", "nobody", "anybody"];

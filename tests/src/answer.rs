@@ -30,7 +30,11 @@ pub fn members(object: &Value) -> Vec<&str> {
 }
 
 impl Answer {
-    pub(crate) async fn read(response: reqwest::Response) -> Self {
+    /// Reads an answer whole.
+    ///
+    /// # Panics
+    /// When the body ends early.
+    pub async fn of(response: reqwest::Response) -> Self {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let body = response.bytes().await.expect("a whole body").to_vec();

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sts_server::storage::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
-    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
-    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ pub enum StoreFault {
     Panics,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
     Stalls,
+    /// It answers no search of the audit log, ever.
+    SilentAudit,
     /// It takes this long for each batch of decisions.
     Slow(Duration),
 }
@@ -37,19 +40,26 @@ pub struct FaultyStore {
     real: Arc<dyn Store>,
     fault: Arc<watch::Sender<Option<StoreFault>>>,
     state_reads: Arc<AtomicUsize>,
+    purges: Arc<AtomicUsize>,
 }
 
 impl FaultyStore {
     /// A store that does not fail yet.
     #[must_use]
     pub fn new(real: Arc<dyn Store>) -> Self {
-        Self { real, fault: Arc::default(), state_reads: Arc::default() }
+        Self { real, fault: Arc::default(), state_reads: Arc::default(), purges: Arc::default() }
     }
 
     /// The number of times that its versions were read.
     #[must_use]
     pub fn state_reads(&self) -> usize {
         self.state_reads.load(Ordering::Relaxed)
+    }
+
+    /// The number of times that expired rows were purged.
+    #[must_use]
+    pub fn purges(&self) -> usize {
+        self.purges.load(Ordering::Relaxed)
     }
 
     /// From now on fails, or with `None` does not.
@@ -81,6 +91,10 @@ fn out_of_reach() -> StorageError {
 impl Store for FaultyStore {
     async fn migrate(&self) -> Result<(), StorageError> {
         self.unless(&[])?.migrate().await
+    }
+
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        self.unless(&[])?.check_schema().await
     }
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
@@ -163,6 +177,30 @@ impl Store for FaultyStore {
         self.unless(&[])?.lift(kind, issuer, value, audit).await
     }
 
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+        self.unless(&[])?.approvals().await
+    }
+
+    async fn request_approval(
+        &self,
+        approval: &ApprovalRow,
+        conditions: ApprovalConditions,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError> {
+        self.moves().await;
+        self.unless(&[StoreFault::Record])?.request_approval(approval, conditions, audit).await
+    }
+
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        self.moves().await;
+        self.unless(&[])?.change_approval(before, after, audit).await
+    }
+
     async fn record(
         &self,
         known: &[Versions],
@@ -197,6 +235,9 @@ impl Store for FaultyStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
+        if self.fault() == Some(StoreFault::SilentAudit) {
+            return std::future::pending().await;
+        }
         self.unless(&[])?.audit(filter, limit).await
     }
 
@@ -208,15 +249,24 @@ impl Store for FaultyStore {
         self.unless(&[])?.audit_heads().await
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        self.unless(&[])?.audit_checkpoints().await
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        self.unless(&[])?.audit_checkpoints(after, limit).await
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        self.unless(&[])?.audit_checkpoints_of(writers).await
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         self.unless(&[])?.cut_audit(through_id, checkpoints).await
     }
 
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        self.unless(&[])?.summarize_audit().await
+    }
+
     async fn purge(&self) -> Result<u64, StorageError> {
+        self.purges.fetch_add(1, Ordering::Relaxed);
         self.unless(&[])?.purge().await
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use sts_protocol::Scope;
+use sts_protocol::{AuthorizationDetail, Scope};
 use sts_server::keys::{self, MasterKey};
 use sts_server::record::{self, Event, EventKind};
 use sts_server::storage::{AuditFilter, EntryKind, Store};
@@ -140,6 +140,7 @@ impl Check<'_> {
         };
         must(!child.parent_bound || child.cnf.is_some() || may_end(), "I9: a bearer token of a bound parent");
         must(self.is_entitled(parent), "I2: scope or roles are beyond what it is entitled to");
+        must(self.is_within(parent), "I2: authorization details are beyond what it is entitled to");
         let Some(parent) = parent else { return breaches };
         must(parent.exp == child.parent_exp, "I3: its parent's end is another");
         must(child.parent_bound == parent.cnf.is_some(), "I9: its parent's binding is another");
@@ -167,6 +168,18 @@ impl Check<'_> {
         })
     }
 
+    /// Whether the delegation, and a parent of ours, cover each authorization detail of the child.
+    fn is_within(&self, parent: Option<&Event>) -> bool {
+        let covers = |details: &[Value], inner: &Value| details.iter().any(|outer| is_detail_within(inner, outer));
+        let parents = parent.map(|parent| details(&parent.authorization_details));
+        let known: Vec<&Value> = self.delegations.iter().filter(|delegation| self.covers(delegation)).collect();
+        details(&self.child.authorization_details).iter().all(|inner| {
+            let of =
+                |delegation: &&Value| covers(delegation["details"].as_array().map_or(&[][..], Vec::as_slice), inner);
+            parents.as_ref().is_none_or(|parents| covers(parents, inner)) && (known.is_empty() || known.iter().any(of))
+        })
+    }
+
     fn covers(&self, delegation: &Value) -> bool {
         let text = |name: &str| delegation[name].as_str().unwrap_or_default();
         let tenants = strings(&delegation["tenants"]);
@@ -190,6 +203,26 @@ fn entitled(delegation: &Value, held: Option<&BTreeSet<String>>) -> BTreeSet<Str
         }
     });
     entitled.collect()
+}
+
+fn details(details: &[AuthorizationDetail]) -> Vec<Value> {
+    details.iter().map(|detail| serde_json::to_value(detail).expect("JSON")).collect()
+}
+
+/// Whether an authorization detail permits nothing that another does not. All its limits are there.
+fn is_detail_within(inner: &Value, outer: &Value) -> bool {
+    let outer = outer.as_object().expect("an object");
+    outer.iter().all(|(name, outer)| match (name.as_str(), &inner[name]) {
+        ("limits", limits) => {
+            let limits_of = outer.as_object().into_iter().flatten();
+            limits_of
+                .map(|(name, most)| (&limits[name], most))
+                .all(|(limit, most)| limit.as_f64() <= most.as_f64() && limit.is_number())
+        }
+        ("locations" | "actions" | "datatypes", Value::Null) => false,
+        ("locations" | "actions" | "datatypes", inner) => strings(inner).is_subset(&strings(outer)),
+        (_, inner) => inner == outer,
+    })
 }
 
 fn strings(value: &Value) -> BTreeSet<String> {

@@ -12,6 +12,7 @@ pub mod invariants;
 mod issuer;
 mod key;
 pub mod keyring;
+pub mod local_agent;
 mod lock;
 pub mod model;
 mod node;

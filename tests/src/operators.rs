@@ -148,6 +148,6 @@ impl AdminRequest {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        Answer::read(request.send().await.expect("an answer")).await
+        Answer::of(request.send().await.expect("an answer")).await
     }
 }

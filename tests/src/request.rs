@@ -10,7 +10,7 @@ use sts_protocol::parameter::{
     CLIENT_ASSERTION, CLIENT_ASSERTION_TYPE, CLIENT_ID, CLIENT_SECRET, JWT_BEARER_ASSERTION,
 };
 
-use crate::{Answer, Seen};
+use crate::{AdminRequest, Answer, Seen};
 
 /// The way to one server.
 #[derive(Debug, Clone)]
@@ -26,6 +26,12 @@ impl Wire {
     #[must_use]
     pub fn at(&self, base: String) -> Self {
         Self { base, ..self.clone() }
+    }
+
+    /// A request of a person to a path of the public listener.
+    #[must_use]
+    pub fn person(&self, method: &str, path: &str) -> AdminRequest {
+        AdminRequest::new(&self.http, method, format!("{}{path}", self.base))
     }
 
     /// Another way to the same server.
@@ -231,7 +237,7 @@ impl FormRequest {
             request = request.header("content-type", content_type);
         }
         let body = self.body.clone().unwrap_or_else(|| self.encoded());
-        let answer = Answer::read(request.body(body).send().await?).await;
+        let answer = Answer::of(request.body(body).send().await?).await;
         match answer.json["access_token"].as_str() {
             Some(token) => seen.remember(token),
             None => seen.assert_not_in(&answer.text(), "an answer without a token"),

@@ -18,7 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let propagator = Propagator::from_toml(&config)?.build().await?;
     let http = integrations::reqwest::client(propagator)?;
     let app = Router::new().route("/stock", get(stock)).with_state((http, inventory)).layer(verifier.layer());
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = tokio::net::TcpListener::bind(&address).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     Ok(axum::serve(listener, app).await?)
 }

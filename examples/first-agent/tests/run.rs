@@ -93,6 +93,13 @@ async fn the_agent_of_the_readme_runs_against_dev_and_answers_errors_without_a_b
     assert_eq!(get(&url, None).await.0, 401);
     assert_eq!(get(&stock, Some(&token)).await.0, 401, "the user's own token is not for the inventory");
 
+    let busy = agent.said("listening on ");
+    for program in [env!("CARGO_BIN_EXE_inventory"), env!("CARGO_BIN_EXE_first-agent")] {
+        let second = Command::new(program).current_dir(folder.path()).arg(busy).output().await.expect("it is built");
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(!second.status.success() && said.contains(&format!("cannot listen on {busy}: ")), "{said}");
+    }
+
     inventory.child.kill().await.expect("it runs");
     let (status, body) = get(&url, Some(&token)).await;
     assert_eq!(status, 424, "{body}");

@@ -22,12 +22,9 @@ impl StoreByUrl {
     /// connection.
     pub(crate) fn new(url: SecretString) -> Option<Self> {
         let scheme = url.expose_secret().split_once(':')?.0;
-        let is_served = match scheme {
-            "postgres" | "postgresql" => cfg!(feature = "postgres"),
-            "sqlite" => cfg!(feature = "sqlite"),
-            _ => false,
-        };
-        is_served.then(|| Self { url, store: OnceCell::new() })
+        let is_postgres = matches!(scheme, "postgres" | "postgresql") && cfg!(feature = "postgres");
+        let is_sqlite = scheme == "sqlite" && cfg!(feature = "sqlite");
+        (is_postgres || is_sqlite).then(|| Self { url, store: OnceCell::new() })
     }
 
     async fn store(&self) -> Result<&Arc<dyn DedupStore>, DedupError> {

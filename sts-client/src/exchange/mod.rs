@@ -370,6 +370,10 @@ impl StsInner {
         let result = self.guarded(attempt).instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(ExchangeError::outcome, |_| "ok");
         span.record("outcome", outcome);
+        if let Err(ExchangeError::Refused { code }) = &result {
+            let Call { request, correlation_id, audience } = call;
+            tracing::info!(%code, request, audience, %correlation_id, "a request for a token was refused");
+        }
         metrics::counter!("sts_client_requests_total", "request" => call.request, "outcome" => outcome).increment(1);
         metrics::histogram!("sts_client_request_seconds", "request" => call.request)
             .record(began.elapsed().as_secs_f64());

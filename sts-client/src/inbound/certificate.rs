@@ -139,9 +139,13 @@ impl TrustedProxies {
         if !self.networks.iter().any(|network| network.contains(&address)) {
             return Ok(peer.certificate.clone());
         }
-        let (name, read): (_, fn(&str) -> Option<Arc<str>>) = match self.header {
-            ClientCertificateHeader::ClientCert => ("client-cert", |value| Some(x5t_s256(&byte_sequence(value)?))),
-            ClientCertificateHeader::XForwardedClientCert => ("x-forwarded-client-cert", envoy_hash),
+        let name = match self.header {
+            ClientCertificateHeader::ClientCert => "client-cert",
+            ClientCertificateHeader::XForwardedClientCert => "x-forwarded-client-cert",
+        };
+        let read = |value: &str| match self.header {
+            ClientCertificateHeader::ClientCert => Some(x5t_s256(&byte_sequence(value)?)),
+            ClientCertificateHeader::XForwardedClientCert => envoy_hash(value),
         };
         let mut values = header_values::of(headers, &HeaderName::from_static(name));
         match (values.next(), values.next()) {

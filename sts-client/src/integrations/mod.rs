@@ -25,6 +25,8 @@ pub mod tower;
 mod challenge;
 #[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp"))]
 mod http_client;
+#[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower"))]
+mod other_client;
 #[cfg(any(feature = "a2a", feature = "rmcp"))]
 mod probe;
 #[cfg(any(feature = "rmcp", feature = "tower"))]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(any(feature = "a2a", feature = "rmcp"))]
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
@@ -12,7 +11,6 @@ use super::proof::{Applied, Destination, Proven};
 use super::{Credential, Propagator};
 use crate::call::{CallContext, IDEMPOTENCY_KEY};
 use crate::error::Error;
-#[cfg(any(feature = "a2a", feature = "rmcp"))]
 use crate::possession::DPOP;
 
 /// The parts of a sent call that its repetition needs.
@@ -135,6 +133,25 @@ impl Propagator {
     #[cfg(feature = "a2a")]
     pub(crate) fn asks_for_nonce(&self, sent: &Sent) -> bool {
         sent.proven.token.is_bound() && self.0.nonces.is_to_be_asked(&sent.url, self.0.clock.now())
+    }
+
+    /// Drops the token that a call with these headers carried, if the target refused it for that.
+    /// Returns true if the call may be sent again with other headers.
+    pub(crate) async fn drop_sent(
+        &self,
+        context: &CallContext,
+        url: &Url,
+        sent: &HeaderMap,
+        refusal: TargetRefusal,
+    ) -> bool {
+        let Some(token) = sent.get(AUTHORIZATION) else { return false };
+        match refusal {
+            TargetRefusal::NonceWanted => sent.contains_key(DPOP),
+            TargetRefusal::InvalidToken => {
+                self.drop_refused(context, url, token, Credential::Exchanged).await
+                    || self.drop_refused(context, url, token, Credential::ServiceAccount).await
+            }
+        }
     }
 
     /// Returns the headers of a GET request to the target of a call, with the token of the call and

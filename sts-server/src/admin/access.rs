@@ -1,7 +1,7 @@
 //! Authentication of operators, by admin tokens or by access tokens of a configured issuer.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
@@ -39,6 +39,13 @@ const MAX_BEARER_BYTES: usize = 16 * 1024;
 pub struct Access {
     tokens: Vec<KnownToken>,
     oidc: Option<Oidc>,
+    link: Mutex<Option<SignInLink>>,
+}
+
+/// A code that signs in once with a credential.
+struct SignInLink {
+    code: String,
+    bearer: SecretString,
 }
 
 /// An authenticated operator.
@@ -108,7 +115,23 @@ impl Access {
             }
             (Some(_), None) | (None, _) => None,
         };
-        Ok(Self { tokens: config.tokens.iter().map(known).collect(), oidc })
+        Ok(Self { tokens: config.tokens.iter().map(known).collect(), oidc, link: Mutex::default() })
+    }
+
+    /// Returns a code that signs in to the console once with this credential. It replaces an earlier
+    /// code.
+    pub fn offer(&self, bearer: SecretString, entropy: &dyn Entropy) -> String {
+        let mut random = [0; SECRET_BYTES];
+        entropy.fill(&mut random);
+        let code = URL_SAFE_NO_PAD.encode(random);
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(SignInLink { code: code.clone(), bearer });
+        code
+    }
+
+    /// Returns the credential of a code, which is spent by this.
+    pub fn spend(&self, code: &str) -> Option<SecretString> {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        link.take_if(|link| link.code.as_bytes().ct_eq(code.as_bytes()).into()).map(|link| link.bearer)
     }
 
     /// Authenticates the operator of a request, and counts a failed attempt. `authorization` holds
@@ -238,6 +261,12 @@ impl NewToken {
     }
 }
 
+impl std::fmt::Debug for SignInLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignInLink").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for NewToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewToken").finish_non_exhaustive()
@@ -269,6 +298,12 @@ fn claimed_name(bearer: &str) -> Option<&str> {
 }
 
 impl NewToken {
+    /// Returns the configured part of the token.
+    #[must_use]
+    pub fn configured(&self, name: &str, role: Role) -> AdminToken {
+        AdminToken { name: name.to_owned(), role, hash: self.hash.clone() }
+    }
+
     /// Returns the lines that add the token to the configuration.
     #[must_use]
     pub fn configuration(&self, name: &str, role: Role) -> String {

@@ -9,9 +9,11 @@ use thiserror::Error;
 use super::{Administration, By};
 use crate::keys;
 use crate::record::{self, AuditFault, EventKind, RetentionError, cut};
-use crate::storage::{AuditFilter, AuditHead, AuditOrder, AuditPage, StorageError};
+use crate::storage::{AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, StorageError};
 use crate::ttl::Ttl;
 
+/// The number of portions of events that are summarized at once.
+const SUMMARIES: u32 = 250;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// The filter of a search. An absent field matches all events.
@@ -118,7 +120,7 @@ impl Administration {
             correlation_id: name(&query.correlation_id),
             txn: name(&query.txn),
             jti: name(&query.jti),
-            fragments: query.fragments(),
+            members: query.members(),
         }
     }
 
@@ -144,6 +146,23 @@ impl Administration {
         let former = self.store.audit_keys().await?;
         keys::audit_keys(&self.master, &former)
             .map_err(|error| StorageError::Malformed { table: "audit_keys", reason: error.to_string() })
+    }
+
+    /// Summarizes events for searches. Returns the number of summarized segments. Ends early, to
+    /// leave time for other maintenance; the next call continues.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        let mut summarized: u64 = 0;
+        for _ in 0..SUMMARIES {
+            let more = self.store.summarize_audit().await?;
+            if more == 0 {
+                break;
+            }
+            summarized = summarized.saturating_add(more);
+        }
+        Ok(summarized)
     }
 
     /// Records that an operator has explained a fault of the audit log. Returns the fault, or `None`
@@ -191,32 +210,24 @@ fn cutoff(now: Timestamp, span: Ttl) -> Timestamp {
 }
 
 impl AuditQuery {
-    /// Returns the texts that the body of a matching event contains: of each list at least one.
-    ///
-    /// A body is JSON without whitespace between its tokens, and a quote inside of a text has a
-    /// backslash before it. A member can therefore be found as text.
-    fn fragments(&self) -> Vec<Vec<String>> {
-        let member = |field: &str, value: &str| format!("{}:{}", quoted(field), quoted(&cut(value)));
-        let of_agent =
-            |agent: &str| vec![member("client_id", agent), format!("{}:[{}", quoted("actors"), quoted(&cut(agent)))];
-        let of_outcome = |outcome: AuditOutcome| outcome.kinds().map(|kind| member("event", kind.as_str())).collect();
-        let one = |field: &str, value: &Option<String>| value.as_deref().map(|value| vec![member(field, value)]);
+    /// Returns the members of a matching event: of each list at least one.
+    fn members(&self) -> Vec<Vec<AuditMember>> {
+        let member = |field: AuditField, value: &str| AuditMember::new(field, &cut(value));
+        let of_agent = |agent: &str| [AuditField::ClientId, AuditField::FirstActor].map(|field| member(field, agent));
+        let of_outcome =
+            |outcome: AuditOutcome| outcome.kinds().map(|kind| member(AuditField::Event, kind.as_str())).collect();
+        let one = |field: AuditField, value: &Option<String>| value.as_deref().map(|value| vec![member(field, value)]);
         [
-            one("sub", &self.sub),
-            self.agent.as_deref().map(of_agent),
-            one("tenant_id", &self.tenant),
-            one("target", &self.target),
+            one(AuditField::Sub, &self.sub),
+            self.agent.as_deref().map(|agent| of_agent(agent).into()),
+            one(AuditField::TenantId, &self.tenant),
+            one(AuditField::Target, &self.target),
             self.outcome.map(of_outcome),
         ]
         .into_iter()
         .flatten()
         .collect()
     }
-}
-
-/// Returns a text as JSON.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -226,7 +237,7 @@ mod tests {
 
     fn selects(query: &AuditQuery, event: &Event) -> bool {
         let body = serde_json::to_string(event).unwrap();
-        query.fragments().iter().all(|texts| texts.iter().any(|text| body.contains(text)))
+        query.members().iter().all(|members| members.iter().any(|member| body.contains(member.text())))
     }
 
     #[test]

@@ -5,8 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sts_jose::Algorithm;
 
-use super::{Denied, ExplainRequest, Named, RotateRequest};
-use crate::document::{FieldFault, Key, Schema, Shape, read_object};
+use super::{ApprovalDecision, Denied, ExplainRequest, Named, RotateRequest};
+use crate::approval::ApprovalAct;
+use crate::document::{FieldFault, Key, Schema, Shape, read_object, reads};
 
 static REVOCATION: Schema = Schema {
     label: "a revocation",
@@ -27,6 +28,11 @@ static ROTATION: Schema = Schema {
     keys: &[optional("algorithm", Shape::Text(algorithm)), optional("now", Shape::Boolean)],
 };
 
+static APPROVAL_DECISION: Schema = Schema {
+    label: "a decision",
+    keys: &[Key { name: "decision", required: true, shape: Shape::Text(reads::<ApprovalAct>) }],
+};
+
 static EXPLANATION: Schema = Schema {
     label: "a request to explain",
     keys: &[
@@ -36,6 +42,7 @@ static EXPLANATION: Schema = Schema {
         optional("target", Shape::Texts(any)),
         optional("resource", Shape::Texts(any)),
         optional("scope", TEXT),
+        optional("authorization_details", TEXT),
         optional("x_tenant_id", TEXT),
         optional("service_account", Shape::Boolean),
         optional("subject_token", Shape::SecretText(any)),
@@ -92,6 +99,16 @@ impl RotateRequest {
     }
 }
 
+impl ApprovalDecision {
+    /// Reads a decision from a request body.
+    ///
+    /// # Errors
+    /// [`Denied::Faults`].
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Denied> {
+        read(&APPROVAL_DECISION, body)
+    }
+}
+
 impl ExplainRequest {
     /// Reads a request to explain from a request body.
     ///
@@ -123,6 +140,7 @@ mod tests {
     fn the_keys_of_a_body_are_the_fields_of_what_it_is_read_as() {
         assert_eq!(keys(&REVOCATION), fields::<Named>());
         assert_eq!(keys(&ROTATION), fields::<RotateRequest>());
+        assert_eq!(keys(&APPROVAL_DECISION), fields::<ApprovalDecision>());
         assert_eq!(keys(&EXPLANATION), fields::<ExplainRequest>());
     }
 }

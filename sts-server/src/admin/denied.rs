@@ -79,6 +79,9 @@ pub enum Denied {
     /// The rotation would publish too many keys.
     #[error("too many signing keys are published")]
     TooManyKeys(FieldFault),
+    /// The approval is not in a state for this decision, or its user decides.
+    #[error("the decision is not possible")]
+    Undecidable(FieldFault),
     /// Concurrent changes caused every attempt to fail.
     #[error("the registry changed during every attempt")]
     Contended,
@@ -119,6 +122,7 @@ impl Denied {
             Self::FileMade(_) => "made_by_file",
             Self::TooEarly(_) => "key_too_young",
             Self::TooManyKeys(_) => "too_many_keys",
+            Self::Undecidable(_) => "approval_undecidable",
             Self::Contended => "contended",
             Self::Keys(_) => "keys_not_changed",
             Self::Storage(_) | Self::Snapshot(_) => "database_unavailable",
@@ -129,7 +133,9 @@ impl Denied {
     /// Returns the faults of the request.
     #[must_use]
     pub fn faults(&self) -> &[FieldFault] {
-        if let Self::FileMade(fault) | Self::TooEarly(fault) | Self::TooManyKeys(fault) = self {
+        if let Self::FileMade(fault) | Self::TooEarly(fault) | Self::TooManyKeys(fault) | Self::Undecidable(fault) =
+            self
+        {
             return std::slice::from_ref(fault);
         }
         if let Self::Parameters(faults) | Self::Faults(faults) | Self::Conflict(faults) = self { faults } else { &[] }

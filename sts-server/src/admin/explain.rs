@@ -33,6 +33,8 @@ pub struct ExplainRequest {
     pub resource: Vec<String>,
     /// The `scope` of the request, separated by spaces.
     pub scope: Option<String>,
+    /// The `authorization_details` of the request, as JSON.
+    pub authorization_details: Option<String>,
     /// The `X-Tenant-ID` of the request.
     pub x_tenant_id: Option<String>,
     /// True if the agent acts on its own behalf (`client_credentials`).
@@ -163,6 +165,8 @@ impl ExplainRequest {
         parameters.push((parameter::GRANT_TYPE, grant.to_owned()));
         parameters.extend(self.target.iter().map(|target| (parameter::AUDIENCE, target.clone())));
         parameters.extend(self.resource.iter().map(|resource| (parameter::RESOURCE, resource.clone())));
+        let details = self.authorization_details.iter();
+        parameters.extend(details.map(|details| (parameter::AUTHORIZATION_DETAILS, details.clone())));
         parameters.extend(self.scope.iter().map(|scope| (parameter::SCOPE, scope.clone())));
         Ok(encoded(&parameters))
     }

@@ -1,13 +1,15 @@
 //! The operations of operators, each implemented once for the commands and the admin API.
 //!
 //! What lives here: the operations on the registry file (`registry`), its entries (`entries`), the
-//! signing keys (`keys`), the revocations (`revocations`) and the audit log (`audit`). Also here
+//! signing keys (`keys`), the revocations (`revocations`), the approvals (`approvals`) and the audit
+//! log (`audit`). Also here
 //! are the explanation of the rules (`explain`) and the authentication of operators (`access`).
 //! What must never: flags, requests and responses, which belong to `cli` and `http`. Another
 //! operation is a method of [`Administration`]; if it changes data, it commits its audit event with
 //! the change.
 
 mod access;
+mod approvals;
 mod audit;
 mod bodies;
 mod denied;
@@ -17,8 +19,10 @@ mod explain;
 mod keys;
 mod known_names;
 
+mod reach;
 mod registry;
 mod revocations;
+mod session;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,6 +33,7 @@ use thiserror::Error;
 
 pub use crate::document::FieldFault;
 pub use access::{Access, NewToken, Operator};
+pub use approvals::ApprovalDecision;
 pub use audit::{AuditOutcome, AuditQuery, AuditTime};
 pub use denied::Denied;
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};
@@ -36,9 +41,12 @@ pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
+pub use reach::Reached;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
+pub use session::Session;
 
 use crate::config::Config;
+use crate::environment;
 use crate::keys::MasterKey;
 use crate::record::{AuditWriter, DETAIL_CHARS, Event, EventKind, cut, cut_detail};
 use crate::service::Parts;
@@ -55,11 +63,13 @@ pub struct Administration {
     config: Arc<Config>,
 }
 
-/// The party recorded in the audit event. Empty for a command and for the server itself.
+/// The party recorded in the audit event. Empty for the server itself.
 #[derive(Debug, Clone, Default)]
 pub struct By {
     /// The name of the admin token, or `SUB of ISS`.
     pub admin: Option<String>,
+    /// The operating-system user and host of the command: `USER@HOST`.
+    pub run_by: Option<String>,
     /// The `X-Correlation-ID` of the request.
     pub correlation_id: Option<String>,
     /// The address that sent the request.
@@ -74,6 +84,14 @@ pub struct Wrong {
     pub parameter: &'static str,
     /// The fault of the parameter.
     pub message: String,
+}
+
+impl By {
+    /// Returns the user who runs this process.
+    #[must_use]
+    pub fn this_user() -> Self {
+        Self { run_by: Some(environment::user_and_host()), ..Self::default() }
+    }
 }
 
 impl Administration {
@@ -108,6 +126,7 @@ impl Administration {
         event.correlation_id.clone_from(&by.correlation_id);
         event.source = by.source.map(|source| source.to_string());
         event.admin.clone_from(&by.admin);
+        event.run_by.clone_from(&by.run_by);
         event
     }
 
@@ -121,6 +140,12 @@ impl Administration {
             event.detail = Some(format!("{}: {detail}", cut(asked)));
         });
         self.store.append_audit(&[row]).await
+    }
+
+    /// Returns the host of `admin.url`.
+    #[must_use]
+    pub fn admin_host(&self) -> Option<&str> {
+        self.config.admin.url.as_ref()?.host_str()
     }
 
     /// Returns our issuer identifier.

@@ -27,7 +27,7 @@ pub(super) async fn run(
         administration.plan(&file).await
     } else {
         foundation.store.migrate().await?;
-        administration.apply(&file, &By::default()).await
+        administration.apply(&file, &By::this_user()).await
     };
     match outcome {
         Ok(plan) => {

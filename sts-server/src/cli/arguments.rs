@@ -80,7 +80,7 @@ pub enum Command {
     ///
     ///   openssl rand -base64 32 > master.key && chmod 600 master.key
     #[command(verbatim_doc_comment)]
-    Serve,
+    Serve(ServeArguments),
     /// Reports every fault of the configuration and of the registry file, with file and line.
     Check(CheckArguments),
     /// Reports whether the server of this configuration, on this machine, is ready. For a
@@ -105,6 +105,9 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     #[expect(rustdoc::bare_urls, reason = "the help shows the command as it is typed")]
     Explain(Box<ExplainArguments>),
+    /// Lists the approvals that persons decide on, and decides as an operator.
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
     /// Lists, rotates and revokes signing keys, and changes the master key that seals them.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -145,6 +148,14 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Prints a configuration file with every option: its meaning, its unit and its default.
     Reference,
+}
+
+/// The arguments of `serve`.
+#[derive(Args)]
+pub struct ServeArguments {
+    /// Do not migrate the schema. The server does not start if the schema is older than it needs.
+    #[arg(long)]
+    pub no_migrate: bool,
 }
 
 /// The arguments of `check`.
@@ -240,6 +251,9 @@ pub struct ExplainArguments {
     /// The `scope` of the request, separated by spaces.
     #[arg(long)]
     pub scope: Option<String>,
+    /// The `authorization_details` of the request, as JSON.
+    #[arg(long, value_name = "JSON")]
+    pub authorization_details: Option<String>,
     /// The `X-Tenant-ID` of the request.
     #[arg(long, value_name = "TENANT")]
     pub x_tenant_id: Option<String>,
@@ -279,6 +293,37 @@ pub struct ExplainArguments {
     /// The request has a valid client certificate of the agent.
     #[arg(long)]
     pub client_certificate: bool,
+}
+
+/// The commands of `approvals`.
+#[derive(Subcommand)]
+pub enum ApprovalsCommand {
+    /// Lists the approvals that wait or are remembered.
+    List {
+        /// Also those that were closed in the last day.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Shows an approval: everything that it approves.
+    Show {
+        /// The approval.
+        id: String,
+    },
+    /// Grants an approval that an operator decides on.
+    Grant {
+        /// The approval.
+        id: String,
+    },
+    /// Denies an approval that an operator decides on.
+    Deny {
+        /// The approval.
+        id: String,
+    },
+    /// Takes an approval back, pending or granted. An operator or a user decides on it.
+    Withdraw {
+        /// The approval.
+        id: String,
+    },
 }
 
 /// The commands of `keys`.

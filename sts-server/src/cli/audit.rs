@@ -137,7 +137,10 @@ async fn tell(
         }
     }
     if rows.is_empty() {
-        out.line(&format!("no event has the correlation id {correlation_id}"))?;
+        out.line(&format!(
+            "no event has the correlation id {correlation_id}: a request whose agent did not authenticate leaves no \
+             event, only a line in the service's log"
+        ))?;
         return Ok(ExitCode::FAILURE);
     }
     story::tell(correlation_id, &events, out)?;
@@ -232,12 +235,10 @@ async fn archive(
 ) -> Result<ExitCode, CliError> {
     let keys = administration.chain_keys().await?;
     let now = foundation.surroundings.clock.now();
-    let before = match older_than {
-        Some(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
-        None => Timestamp::MAX,
-    };
+    let before =
+        older_than.map(|span| now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(Timestamp::MIN));
     let mut file = BufWriter::new(keys::create_private(path).map_err(|source| file_error(path, source))?);
-    record::archive(&*foundation.store, &keys, administration.issuer(), [now, before], &mut file).await?;
+    record::archive(&*foundation.store, &keys, administration.issuer(), (now, before), &mut file).await?;
     let file = file.into_inner().map_err(|error| file_error(path, error.into_error()))?;
     file.sync_all().map_err(|source| file_error(path, source))?;
     verify_archive(administration, path, out).await
@@ -267,7 +268,7 @@ async fn acknowledge(
         return Err(CliError::Argument("--why must not be empty".to_owned()));
     }
     let heads = heads.map(read_heads).transpose()?.unwrap_or_default();
-    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::default()).await? else {
+    let Some(fault) = administration.acknowledge_audit(place, &heads, why, &By::this_user()).await? else {
         return Err(CliError::Argument(format!("the row {row} has no fault that is not acknowledged")));
     };
     if out.is_json() {

@@ -30,46 +30,10 @@ pub(super) fn lines(event: &Event, out: &Output) -> Vec<Styled> {
     std::iter::once(head).chain(rest).collect()
 }
 
-/// Returns the kind of an event in a word or two.
-pub(super) fn word(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::TokenIssued => "issued",
-        EventKind::TokenRefused | EventKind::AdminRefused => "refused",
-        EventKind::Revoked => "revoked",
-        EventKind::RevocationRefused => "not revoked",
-        EventKind::RevocationLifted => "lifted",
-        EventKind::RegistryChanged => "registry changed",
-        EventKind::KeysChanged => "keys changed",
-        EventKind::RefusalsSuppressed => "refusals suppressed",
-        EventKind::AuditAcknowledged => "fault acknowledged",
-    }
-}
-
-/// Returns the object of the event: the call, or the revoked name.
-pub(super) fn main_part(event: &Event) -> Option<String> {
-    match event.event {
-        EventKind::Revoked | EventKind::RevocationLifted => {
-            let agents = (!event.actors.is_empty()).then(|| format!("agent {}", event.actors.join(", ")));
-            let of = event.subject_issuer.as_ref().map(|issuer| format!(" of {issuer}")).unwrap_or_default();
-            agents
-                .or_else(|| event.sub.as_ref().map(|sub| format!("user {sub}{of}")))
-                .or_else(|| event.jti.as_ref().map(|jti| format!("jti {jti}")))
-                .or_else(|| event.txn.as_ref().map(|txn| format!("txn {txn}")))
-                .or_else(|| event.tenant_id.as_ref().map(|tenant| format!("tenant {tenant}")))
-        }
-        _ => match (event.client_id.as_ref().or(event.admin.as_ref()), &event.target) {
-            (Some(client), Some(target)) => Some(format!("{client} -> {target}")),
-            (Some(client), None) => Some(client.clone()),
-            (None, Some(target)) => Some(format!("-> {target}")),
-            (None, None) => None,
-        },
-    }
-}
-
 /// Returns all parts of an event, each a few words.
 fn parts(event: &Event) -> Vec<String> {
     let is_revocation = matches!(event.event, EventKind::Revoked | EventKind::RevocationLifted);
-    let main = main_part(event);
+    let main = event.object();
     let named = |name: &str, value: Option<String>| {
         value.map(|value| format!("{name} {value}")).filter(|part| main.as_ref() != Some(part))
     };

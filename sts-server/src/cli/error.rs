@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::admin::{NotRevoked, UnknownName, Wrong};
+use crate::admin::{Denied, NotRevoked, UnknownName, Wrong};
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
 use crate::record::ArchiveError;
@@ -94,6 +94,9 @@ pub enum CliError {
     /// The name to revoke is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
+    /// The approval cannot be shown or decided.
+    #[error("{}", .0.detail())]
+    Approval(Denied),
     /// A listener, or the task that follows the database, exited unexpectedly.
     #[error("a background task of the server failed; its log line says which")]
     PartEnded,
@@ -119,6 +122,15 @@ fn with_advice(UnknownName { parameter, message, meant }: &UnknownName) -> Strin
 impl From<Wrong> for CliError {
     fn from(wrong: Wrong) -> Self {
         Self::Wrong(wrong)
+    }
+}
+
+impl From<Denied> for CliError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Storage(error) => Self::Storage(error),
+            denied => Self::Approval(denied),
+        }
     }
 }
 

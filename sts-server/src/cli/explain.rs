@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use sts_protocol::AuthorizationDetail;
+
 use super::CliError;
 use super::arguments::{ExplainArguments, Options};
 use super::output::{Output, Style, configuration, text_or_file};
@@ -29,7 +31,7 @@ pub(super) async fn run(
     }
     Ok(match explanation.outcome {
         Explained::Allowed { .. } | Explained::Authenticated { .. } => ExitCode::SUCCESS,
-        Explained::Refused { .. } => ExitCode::FAILURE,
+        Explained::ApprovalRequired { .. } | Explained::Refused { .. } => ExitCode::FAILURE,
     })
 }
 
@@ -64,6 +66,7 @@ fn request(arguments: &ExplainArguments) -> Result<ExplainRequest, CliError> {
         target: arguments.target.clone(),
         resource: arguments.resource.clone(),
         scope: arguments.scope.clone(),
+        authorization_details: arguments.authorization_details.clone(),
         x_tenant_id: arguments.x_tenant_id.clone(),
         service_account: arguments.service_account,
         subject_token: arguments.subject_token.as_deref().map(text_or_file).transpose()?,
@@ -94,28 +97,68 @@ fn show(explanation: &Explanation, out: &mut Output) -> Result<(), CliError> {
         Explained::Authenticated { client_id, method } => {
             out.line(&out.styled(Style::Good, &format!("authenticated as {client_id} by {method}")))
         }
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
+        Explained::Allowed {
+            delegation,
+            sub,
+            audience,
+            scope,
+            authorization_details,
+            roles,
+            tenant_id,
+            actors,
+            bound_to,
+            expires_at,
+        } => {
             out.line(&out.styled(Style::Good, &format!("allowed by {delegation}")))?;
-            let tenant = tenant_id.as_deref().unwrap_or("none");
             for (name, value) in [
                 ("sub", sub.as_str()),
                 ("act", &actors.join(", before it ")),
                 ("aud", audience),
                 ("scope", scope),
                 ("roles", &roles.join(" ")),
-                ("tenant", tenant),
+                ("tenant", tenant_id.as_deref().unwrap_or_default()),
                 ("bound to", &if bound_to.is_empty() { "no key".to_owned() } else { bound_to.join(" and ") }),
                 ("exp", &expires_at.to_string()),
             ] {
+                out.line(&format!("   {name:<8} {}", if value.is_empty() { "none" } else { value }))?;
+            }
+            show_details(authorization_details, out)
+        }
+        Explained::ApprovalRequired {
+            delegation,
+            by,
+            approval,
+            sub,
+            target,
+            scope,
+            authorization_details,
+            tenant_id,
+        } => {
+            out.line(&out.styled(Style::Bad, &format!("approval required by {delegation}: the {by} decides")))?;
+            let waits = approval.as_ref().map_or_else(|| "none yet".to_owned(), Clone::clone);
+            for (name, value) in [
+                ("approval", waits.as_str()),
+                ("sub", sub),
+                ("target", target),
+                ("scope", scope),
+                ("tenant", tenant_id.as_deref().unwrap_or("none")),
+            ] {
                 out.line(&format!("   {name:<8} {value}"))?;
             }
-            Ok(())
+            show_details(authorization_details, out)
         }
         Explained::Refused { error, reason, detail } => {
             out.line(&out.styled(Style::Bad, &format!("refused: {error} ({reason})")))?;
             out.line(&format!("   {detail}"))
         }
     }
+}
+
+fn show_details(details: &[AuthorizationDetail], out: &mut Output) -> Result<(), CliError> {
+    for detail in details {
+        out.line(&format!("   {:<8} {}", "detail", serde_json::to_string(detail)?))?;
+    }
+    Ok(())
 }
 
 /// Prints the table of a token: its claims and their expected values.

@@ -25,17 +25,17 @@ pub(super) async fn run(
         KeysCommand::List => {}
         KeysCommand::Rotate { algorithm, now } => {
             let request = RotateRequest { algorithm: *algorithm, now: *now };
-            administration.rotate_keys(request, &By::default()).await?;
+            administration.rotate_keys(request, &By::this_user()).await?;
         }
         KeysCommand::Revoke { kid } => {
-            administration.revoke_key(kid, &By::default()).await?;
+            administration.revoke_key(kid, &By::this_user()).await?;
             if !out.is_json() {
                 out.line("revoked: the tokens of this key are refused as soon as verifiers read the keys again")?;
             }
         }
         KeysCommand::Reseal { new_master_key_file } => {
             let new = MasterKey::read(new_master_key_file)?;
-            let count = administration.reseal_keys(&new, &By::default()).await?;
+            let count = administration.reseal_keys(&new, &By::this_user()).await?;
             return report_reseal(count, new_master_key_file, out);
         }
     }

@@ -7,6 +7,7 @@
 mod admin;
 mod agent;
 mod apply;
+mod approvals;
 mod arguments;
 mod audit;
 mod audit_arguments;
@@ -50,7 +51,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Resu
 async fn run_command(cli: &Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     match &cli.command {
         Command::Dev(arguments) => dev::run(arguments, surroundings, out).await,
-        Command::Serve => serve::run(&cli.options, surroundings, out).await,
+        Command::Serve(arguments) => serve::run(&cli.options, arguments, surroundings, out).await,
         Command::Check(arguments) => check::run(&cli.options, arguments, surroundings, out).await,
         Command::Health => health::run(&cli.options, out).await,
         Command::Config(command) => configuration::run(command, out),
@@ -58,6 +59,7 @@ async fn run_command(cli: &Cli, surroundings: Surroundings, out: &mut Output) ->
         Command::Apply(arguments) => apply::run(&cli.options, arguments, surroundings, out).await,
         Command::Registry(command) => registry::run(&cli.options, command, surroundings, out).await,
         Command::Explain(arguments) => explain::run(&cli.options, arguments, surroundings, out).await,
+        Command::Approvals(command) => approvals::run(&cli.options, command, surroundings, out).await,
         Command::Keys(command) => keys::run(&cli.options, command, surroundings, out).await,
         Command::Audit(command) => audit::run(&cli.options, command, surroundings, out).await,
         Command::Revoke(arguments) => revoke::run(&cli.options, arguments, surroundings, out).await,

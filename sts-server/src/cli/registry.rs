@@ -23,7 +23,7 @@ pub(super) async fn run(
     let faults = if *dry_run {
         administration.table_faults().await?
     } else {
-        administration.accept_tables(&By::default()).await?
+        administration.accept_tables(&By::this_user()).await?
     };
     if out.is_json() {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

@@ -26,11 +26,11 @@ pub(super) async fn run(
     let request = named.request(&config.issuer)?;
     let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
     if arguments.lift {
-        let lifted = administration.lift(&request.revocation, &By::default()).await?;
+        let lifted = administration.lift(&request.revocation, &By::this_user()).await?;
         report(out, &json!({ "lifted": lifted }), if lifted { "lifted" } else { "nothing to lift" })?;
         return Ok(if lifted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let done = administration.revoke(&request, &By::default()).await?;
+    let done = administration.revoke(&request, &By::this_user()).await?;
     report(out, &json!(done), &in_words(&done, request.revocation.kind))?;
     Ok(ExitCode::SUCCESS)
 }

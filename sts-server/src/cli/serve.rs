@@ -4,26 +4,39 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::CliError;
-use super::arguments::Options;
+use super::arguments::{Options, ServeArguments};
 use super::output::{Output, configuration, explain_start};
-use crate::config;
-use crate::server::{Server, Surroundings};
+use crate::config::{self, Config};
+use crate::server::{Server, StartError, Surroundings};
 
-pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
+/// The interval at which a server tries to reach its database when it starts.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(
+    options: &Options,
+    arguments: &ServeArguments,
+    surroundings: Surroundings,
+    out: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let mut config = configuration(options, out)?;
+    config.database.migrate &= !arguments.no_migrate;
     for exposed in config::exposed_files(&config) {
         tracing::warn!("{exposed}");
     }
     let mut signals = Signals::listen()?;
+    let mut hangups = Hangups::listen()?;
     let started = tokio::select! {
-        started = Server::start(&config, surroundings) => started,
+        started = start(&config, surroundings) => started,
         told = signals.next() => return told.map(|_| ExitCode::SUCCESS),
     };
     let mut server = started.map_err(|error| explain_start(error, out))?;
     tracing::info!(issuer = config.issuer, public = %server.public(), admin = %server.admin(), "serving");
-    let first = tokio::select! {
-        told = signals.next() => told?,
-        () = server.failed() => return Err(CliError::PartEnded),
+    let first = loop {
+        tokio::select! {
+            told = signals.next() => break told?,
+            () = server.failed() => return Err(CliError::PartEnded),
+            () = hangups.next() => reload(&server, options, &config, out).await,
+        }
     };
     tokio::select! {
         () = drain(server, first, config.listen.drain_delay) => tracing::info!("ended"),
@@ -33,6 +46,44 @@ pub(super) async fn run(options: &Options, surroundings: Surroundings, out: &mut
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the server. While its database is unreachable, tries again without end: after a power
+/// failure, the database may start later than the server.
+async fn start(config: &Config, surroundings: Surroundings) -> Result<Server, StartError> {
+    let mut is_logged = false;
+    loop {
+        match Server::start(config, surroundings.clone()).await {
+            Err(error) if error.is_outage() => {
+                if !is_logged {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the database is unreachable: retrying until it answers");
+                }
+                is_logged = true;
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+            started => return started,
+        }
+    }
+}
+
+/// Reads the configuration and the registry file again, after SIGHUP. Files with faults change
+/// nothing.
+async fn reload(server: &Server, options: &Options, running: &Config, out: &mut Output) {
+    tracing::info!("reading the configuration and the registry file again");
+    let config = match configuration(options, out) {
+        Ok(config) => config,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            return tracing::error!(error, "the configuration has faults: nothing was changed");
+        }
+    };
+    if config.database.url != running.database.url || format!("{config:?}") != format!("{running:?}") {
+        tracing::warn!("the configuration has changed: restart the server to apply its options");
+    }
+    if let Some(path) = &config.registry {
+        server.reload_registry(path).await;
+    }
 }
 
 /// Stops the server without cutting off requests. An orchestrator sends SIGTERM and watches
@@ -94,5 +145,35 @@ impl Signals {
     async fn next(&mut self) -> Result<Told, CliError> {
         tokio::signal::ctrl_c().await?;
         Ok(Told::Interrupt)
+    }
+}
+
+/// SIGHUP, by which an operator asks a server to read its files again.
+#[derive(Debug)]
+struct Hangups {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Hangups {
+    fn listen() -> Result<Self, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { hangup: signal(SignalKind::hangup())? })
+    }
+
+    async fn next(&mut self) {
+        self.hangup.recv().await;
+    }
+}
+
+#[cfg(not(unix))]
+impl Hangups {
+    fn listen() -> Result<Self, CliError> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
     }
 }

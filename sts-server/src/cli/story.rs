@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use sts_protocol::Scope;
 
 use super::CliError;
-use super::audit_line::word;
 use super::output::{Output, Style, counted, to_the_second};
 use crate::record::Event;
 
@@ -24,13 +23,14 @@ pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> 
     let transactions = transactions(events);
     let refused = events.iter().filter(|event| event.reason.is_some()).count();
     let known = transactions.iter().filter(|(txn, _)| txn.is_some()).count();
-    let head = format!(
-        "{}: {}, {refused} refused, in {} and {}",
-        correlation_id,
-        counted(events.len(), "decision"),
-        counted(known, "transaction"),
-        milliseconds((last.as_microsecond() - first.as_microsecond()).unsigned_abs()),
-    );
+    // One decision takes no time between events, and a refusal at a first hop has no transaction.
+    let within = [
+        (known > 0).then(|| counted(known, "transaction")),
+        (events.len() > 1).then(|| milliseconds((last.as_microsecond() - first.as_microsecond()).unsigned_abs())),
+    ];
+    let within: Vec<String> = within.into_iter().flatten().collect();
+    let within = if within.is_empty() { String::new() } else { format!(", in {}", within.join(" and ")) };
+    let head = format!("{correlation_id}: {}, {refused} refused{within}", counted(events.len(), "decision"));
     out.line(&out.styled(Style::Heading, &head))?;
     for (txn, events) in transactions {
         out.line("")?;
@@ -38,7 +38,7 @@ pub(super) fn tell(correlation_id: &str, events: &[Event], out: &mut Output) -> 
         for event in events {
             let style = if event.reason.is_some() { Style::Bad } else { Style::Good };
             let at = format!("  {}  ", event.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"));
-            let (kind, decision) = (format!("{:<7}", word(event.event)), format!("  {}", decision(event)));
+            let (kind, decision) = (format!("{:<7}", event.event.word()), format!("  {}", decision(event)));
             out.line(&out.joined(&[(Style::Plain, &at), (style, &kind), (Style::Plain, &decision)]))?;
             for line in [chain(event), tokens(event), event.detail.as_deref().map(str::to_owned)].into_iter().flatten()
             {

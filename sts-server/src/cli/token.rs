@@ -11,7 +11,7 @@ use sts_protocol::Act;
 use super::CliError;
 use super::arguments::TokenCommand;
 use super::output::{Output, Style, text_or_file};
-use crate::exchange::protection;
+use crate::exchange::{protection, relative};
 use crate::server::Surroundings;
 
 /// The maximum length of standard input, in bytes.
@@ -66,12 +66,4 @@ fn readable(name: &str, value: &Value, now: Timestamp) -> String {
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
     }
-}
-
-/// Returns a time difference in words.
-pub(super) fn relative(seconds: i64) -> String {
-    let distance = seconds.unsigned_abs();
-    let (minutes, rest) = (distance / 60, distance % 60);
-    let words = if minutes == 0 { format!("{rest} s") } else { format!("{minutes} min {rest} s") };
-    if seconds < 0 { format!("{words} ago") } else { format!("in {words}") }
 }

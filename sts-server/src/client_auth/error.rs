@@ -142,7 +142,7 @@ pub enum AssertionError {
     #[error("jti is absent, empty or too long")]
     Jti,
     /// The assertion is revoked, or was issued before its agent was blocked.
-    #[error("it is revoked, by {0:?}")]
+    #[error("it is covered by the revocation of {}", .0.of_a_token())]
     Revoked(RevocationKind),
 }
 

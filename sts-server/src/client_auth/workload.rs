@@ -65,7 +65,7 @@ pub enum WorkloadError {
         expected: String,
     },
     /// The token, its workload or its agent is revoked or on hold.
-    #[error("the workload token is revoked, by {0:?}")]
+    #[error("the workload token is covered by the revocation of {}", .0.of_a_token())]
     Revoked(RevocationKind),
 }
 

@@ -19,6 +19,9 @@ const MAX_NAME_CHARS: usize = 64;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
+    /// The URL under which browsers reach the admin listener. Default none: the console answers to
+    /// `localhost` and to IP addresses alone.
+    pub url: Option<Url>,
     /// Static bearer tokens, each of one operator.
     #[serde(default)]
     pub tokens: Vec<AdminToken>,

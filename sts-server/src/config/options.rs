@@ -180,6 +180,14 @@ pub static OPTIONS: &[ConfigOption] = &[
         doc: "The standbys that PostgreSQL must have. With require, the server is not ready while PostgreSQL has no synchronous standby.",
     },
     ConfigOption {
+        table: Some("database"),
+        key: "migrate",
+        shape: Shape::Boolean,
+        default: Some("true"),
+        form: "true or false",
+        doc: "Whether a server migrates the schema when it starts. Without it, `sts-server migrate` does, and a server refuses a schema that is older than it needs.",
+    },
+    ConfigOption {
         table: Some("keys"),
         key: "master_key_file",
         shape: Shape::Path,
@@ -357,11 +365,19 @@ pub static OPTIONS: &[ConfigOption] = &[
     },
     ConfigOption {
         table: Some("admin"),
+        key: "url",
+        shape: URL,
+        default: None,
+        form: "an https URL without a path; http only for the loopback interface",
+        doc: "The URL under which browsers reach the admin listener. Without it the console answers to localhost and to IP addresses alone, and offers no sign-in at `admin.oidc.issuer`.",
+    },
+    ConfigOption {
+        table: Some("admin"),
         key: "tokens",
         shape: Shape::Tables(&ADMIN_TOKEN),
         default: None,
         form: "tables of name, role (reader, operator or admin) and hash; in the environment a JSON array of such objects",
-        doc: "The bearer tokens of operators, who may use the admin API: `sts-server admin token` makes one. Without them and without `admin.oidc.issuer` the admin API rejects every operator.",
+        doc: "The bearer tokens of operators, who may use the admin API and the console: `sts-server admin token` makes one. Without them and without `admin.oidc.issuer` the admin API rejects every operator.",
     },
     ConfigOption {
         table: Some("admin.oidc"),

@@ -62,7 +62,7 @@ impl Database {
 impl Database {
     pub(super) fn at(url: &str, password_file: Option<PathBuf>) -> Self {
         let synchronous = super::Synchronous::Any;
-        Self { url: url.to_owned(), password_file, max_connections: 1, listen: true, synchronous }
+        Self { url: url.to_owned(), password_file, max_connections: 1, listen: true, synchronous, migrate: true }
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) async fn issue(
         known: view.snapshot.versions(),
         single_use,
         standings: issue.standings,
+        approval: issue.approval,
         token: Some(issue.minted.row()),
         event: Some(event),
     };
@@ -41,6 +42,7 @@ pub(super) async fn issue(
                 issued_token_type: issue.issued_token_type,
                 token_type: Confirmation::token_type(claims.cnf.as_ref()).to_owned(),
                 cnf: claims.cnf.clone(),
+                authorization_details: claims.authorization_details.clone(),
                 access_token: issue.minted.into_token(),
             }))
         }
@@ -88,6 +90,7 @@ pub(super) async fn refuse(
         known: view.snapshot.versions(),
         single_use,
         standings: Vec::new(),
+        approval: None,
         token: None,
         event: Some(event.refused(refusal.reason(), refusal.detail())),
     };
@@ -122,6 +125,7 @@ pub(super) async fn spend(view: &View<'_>, client: &AuthenticatedAgent) -> Resul
         known: view.snapshot.versions(),
         single_use: client.single_use().to_vec(),
         standings: client.standings().to_vec(),
+        approval: None,
         token: None,
         event: None,
     };
@@ -143,8 +147,14 @@ async fn spend_apart(
     event: &Event,
     single_use: Vec<SingleUse>,
 ) -> Result<(), Refusal> {
-    let submission =
-        Submission { known: view.snapshot.versions(), single_use, standings: Vec::new(), token: None, event: None };
+    let submission = Submission {
+        known: view.snapshot.versions(),
+        single_use,
+        standings: Vec::new(),
+        approval: None,
+        token: None,
+        event: None,
+    };
     match view.sts.recorder.record(submission).await? {
         Verdict::Replayed(kind) => Err(refuse(view, call, Refusal::Replayed(kind), event.clone(), Vec::new()).await),
         Verdict::Committed | Verdict::Revoked(_) | Verdict::Outdated => Ok(()),

@@ -65,6 +65,15 @@ struct Rows<'a> {
     rows: Vec<ComparedClaim>,
 }
 
+/// Returns a time difference in words.
+#[must_use]
+pub fn relative(seconds: i64) -> String {
+    let distance = seconds.unsigned_abs();
+    let (minutes, rest) = (distance / 60, distance % 60);
+    let words = if minutes == 0 { format!("{rest} s") } else { format!("{minutes} min {rest} s") };
+    if seconds < 0 { format!("{words} ago") } else { format!("in {words}") }
+}
+
 /// Returns the description of a token's protection.
 #[must_use]
 pub fn protection(token: &ReadableToken) -> &'static str {
@@ -390,7 +399,7 @@ impl<'a> Rows<'a> {
     fn time(&mut self, claim: &str, registry_expects: String, fits: bool, now: Timestamp) {
         let at = self.claims.get(claim);
         let seconds = at.and_then(Value::as_i64).and_then(|seconds| Timestamp::from_second(seconds).ok());
-        let words = |at: Timestamp| format!("{at} ({} s from now)", at.as_second() - now.as_second());
+        let words = |at: Timestamp| format!("{at} ({})", relative(at.as_second() - now.as_second()));
         let says = seconds.map(words).or_else(|| at.map(shown));
         let claim = claim.to_owned();
         self.rows.push(ComparedClaim { claim, token_says: says, registry_expects, fits, nearest: None });

@@ -28,6 +28,7 @@ pub(super) fn describe_request(event: &mut Event, request: &TokenRequest<'_>) {
     event.target = Some(request.target.id.clone());
     event.audience = Some(request.target.minted_audience().to_owned());
     event.requested_scope.clone_from(&request.scope);
+    event.requested_details.clone_from(&request.details);
 }
 
 /// Adds the subject after step 4.
@@ -48,11 +49,13 @@ pub(super) fn describe_ruling(event: &mut Event, ruling: &Ruling, our_issuer: &s
     event.sub = Some(ruling.sub.clone());
     event.actors = actors(ruling.act.as_ref(), our_issuer);
     event.scope = Some(ruling.scope.clone());
+    event.authorization_details.clone_from(&ruling.authorization_details);
     event.roles.clone_from(&ruling.roles);
     event.dropped_roles.clone_from(&ruling.dropped_roles);
     event.tenant_ids = ruling.tenants.clone().unwrap_or_default();
     event.cnf.clone_from(&ruling.cnf);
     event.delegation = Some(ruling.delegation.id.clone());
+    event.approval.clone_from(&ruling.approval);
 }
 
 /// Adds the token after step 7.

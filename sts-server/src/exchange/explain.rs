@@ -4,7 +4,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use sts_jose::Slot;
-use sts_protocol::{Confirmation, Form, TokenType, parameter};
+use sts_protocol::{AuthorizationDetail, Confirmation, Form, TokenType, parameter};
 use utoipa::ToSchema;
 
 use super::actor::check_actor_token;
@@ -15,7 +15,7 @@ use super::{ExchangeRequest, Grant, Refusal, TokenRequest};
 use crate::client_auth::{self, AuthenticatedAgent, AuthenticationError};
 use crate::declared_slot::declared_slot;
 use crate::mint;
-use crate::policy::{self, Chain, ParentBinding, Ruling, Subject};
+use crate::policy::{self, Chain, Judgement, ParentBinding, RequiredApproval, Ruling, Subject};
 use crate::service::{Snapshot, Sts, View};
 use crate::verify::{self, SubjectError};
 
@@ -79,6 +79,9 @@ pub enum Explained {
         audience: String,
         /// The `scope` claim.
         scope: String,
+        /// The `authorization_details` claim.
+        #[schema(value_type = Vec<Object>)]
+        authorization_details: Vec<AuthorizationDetail>,
         /// The `roles` claim.
         roles: Vec<String>,
         /// The `tenant_id` claim.
@@ -97,6 +100,26 @@ pub enum Explained {
         client_id: String,
         /// The method of authentication.
         method: &'static str,
+    },
+    /// A person must approve the token first.
+    ApprovalRequired {
+        /// The delegation whose rule asks for the approval.
+        delegation: String,
+        /// The person who decides: `user` or `operator`.
+        by: &'static str,
+        /// The pending approval of an equal request.
+        approval: Option<String>,
+        /// The user, as minted tokens name it.
+        sub: String,
+        /// The agent that the token would be for.
+        target: String,
+        /// The `scope` claim.
+        scope: String,
+        /// The `authorization_details` claim.
+        #[schema(value_type = Vec<Object>)]
+        authorization_details: Vec<AuthorizationDetail>,
+        /// The `tenant_id` claim.
+        tenant_id: Option<String>,
     },
     /// The request would be refused.
     Refused {
@@ -125,7 +148,11 @@ pub async fn explain(sts: &Sts, body: &[u8], headers: &HeaderMap, supposition: S
     let mut steps = Steps::default();
     let asker = supposition.actor;
     let decided = explain_steps(&view, body, headers, supposition, &mut steps).await;
-    let outcome = decided.map_or_else(refused, |ruling| allowed(&ruling, sts.issuer()));
+    let outcome = match decided {
+        Ok(Judgement::Allowed(ruling)) => allowed(&ruling, sts.issuer()),
+        Ok(Judgement::ApprovalRequired(required)) => approval_required(*required),
+        Err(refusal) => refused(refusal),
+    };
     Explanation { steps: steps.0, tokens: compare_tokens(&view, body, asker), outcome }
 }
 
@@ -201,7 +228,7 @@ async fn explain_steps(
     headers: &HeaderMap,
     supposition: Supposition<'_>,
     steps: &mut Steps,
-) -> Result<Ruling, Refusal> {
+) -> Result<Judgement<Ruling>, Refusal> {
     let (form, client) = explain_client(view, body, supposition.actor, steps).await?;
     let mut client = client.supposed_to_hold(supposition.proven);
     let request = TokenRequest::read(&form, headers, &view.snapshot.registry, client.agent())?;
@@ -217,10 +244,21 @@ async fn explain_steps(
             steps.add("actor and chain", describe_chain(&chain));
             policy::judge(&request.question(view, &client, &chain), &subject)?
         }
-        Grant::ClientCredentials => policy::judge_service_account(&request.service_account_question(view, &client))?,
+        Grant::ClientCredentials => {
+            Judgement::Allowed(policy::judge_service_account(&request.service_account_question(view, &client))?)
+        }
     };
-    steps.add("policy", format!("allowed by the delegation {}", ruling.delegation.id));
-    mint::check(&view.mint_context(), &ruling)?;
+    match &ruling {
+        Judgement::Allowed(ruling) => {
+            let approval = ruling.approval.as_ref().map(|id| format!(", with the approval {id}")).unwrap_or_default();
+            steps.add("policy", format!("allowed by the delegation {}{approval}", ruling.delegation.id));
+            mint::check(&view.mint_context(), ruling)?;
+        }
+        Judgement::ApprovalRequired(required) => {
+            let (delegation, by) = (&required.content.delegation, required.content.by.as_str());
+            steps.add("policy", format!("the delegation {delegation} demands an approval by the {by}"));
+        }
+    }
     Ok(ruling)
 }
 
@@ -255,11 +293,26 @@ fn allowed(ruling: &Ruling, our_issuer: &str) -> Explained {
         sub: ruling.sub.clone(),
         audience: ruling.target.minted_audience().to_owned(),
         scope: ruling.scope.to_string(),
+        authorization_details: ruling.authorization_details.clone(),
         roles: ruling.roles.clone(),
         tenant_id: ruling.tenant.as_ref().map(ToString::to_string),
         actors: actors(ruling.act.as_ref(), our_issuer),
         bound_to: bound_to(ruling.cnf.as_ref()),
         expires_at: ruling.expires_at,
+    }
+}
+
+fn approval_required(required: RequiredApproval) -> Explained {
+    let RequiredApproval { content, pending, .. } = required;
+    Explained::ApprovalRequired {
+        delegation: content.delegation,
+        by: content.by.as_str(),
+        approval: pending.map(|approval| approval.row().id.clone()),
+        sub: content.sub,
+        target: content.target,
+        scope: content.scope.to_string(),
+        authorization_details: content.authorization_details,
+        tenant_id: content.tenant_id.map(|tenant| tenant.to_string()),
     }
 }
 

@@ -5,9 +5,12 @@
 //! is a file here. It authenticates with [`client_auth::authenticate`], like all others.
 
 mod actor;
+mod approval;
 mod claimed;
 mod commit;
 mod comparison;
+mod decide;
+mod deferral;
 mod describe;
 mod explain;
 mod introspect;
@@ -21,23 +24,26 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use sts_protocol::{Form, TokenResponse, TokenType, parameter};
 
+pub use approval::APPROVALS_PATH;
 pub use claimed::{Claimed, claimed_client};
-pub use comparison::{ComparedClaim, TokenComparison, protection};
+pub use comparison::{ComparedClaim, TokenComparison, protection, relative};
+pub use decide::{ApproverCall, ApproverRefusal, decide_approval, show_approval};
 pub use explain::{Asker, Explained, Explanation, SUPPOSED, StepReport, Supposition, explain, explain_authentication};
 pub use introspect::introspect;
-pub use refusal::{OUTAGE_RETRY, Refusal, RevokeError};
+pub use refusal::{AwaitedApproval, DeferredAnswer, OUTAGE_RETRY, Refusal, RevokeError};
 pub use request::{ExchangeRequest, Grant, RequestError, TokenRequest};
 pub use revoke::{Revocation, revoke};
 
 use crate::client_auth::{self, AuthenticatedAgent, ClientCertificate, ClientContext, ProofEndpoint};
 use crate::mint::{self, Minted};
-use crate::policy;
-use crate::record::{Event, EventKind, Standing};
+use crate::policy::{self, Judgement, PolicyError, RequiredApproval};
+use crate::record::{Event, EventKind, SingleUse, Standing};
 use crate::service::{Sts, View};
 use crate::telemetry::{GrantKind, Step, Trail};
 use crate::verify;
 use actor::check_actor_token;
-use commit::{issue, refuse};
+use approval::request_approval;
+use commit::{issue, refuse, spend};
 use describe::{
     describe_call, describe_client, describe_duration, describe_request, describe_ruling, describe_subject,
 };
@@ -77,10 +83,23 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A decision to issue, not yet recorded.
+/// A decision, not yet recorded.
+enum Decision {
+    Issue(Box<Issue>),
+    /// A person must approve the token first.
+    RequireApproval(Box<RequiredApproval>),
+    /// Another server has added the approval that a poll waits for. Read it, and decide again.
+    ReadApprovals,
+}
+
+/// A decision to issue.
 struct Issue {
     minted: Minted,
     standings: Vec<Standing>,
+    /// The approval that the decision was made under.
+    approval: Option<String>,
+    /// The deferral code that the decision redeems.
+    redeems: Option<SingleUse>,
     issued_token_type: TokenType,
 }
 
@@ -114,7 +133,32 @@ async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<To
     call.trail.enter(Step::Record);
     describe_duration(&mut event, call.trail);
     match decided {
-        Ok(decision) => issue(&view, call, decision, event, single_use).await,
+        Ok(Decision::Issue(decided)) => {
+            let redeems = decided.redeems.clone().filter(|_| !is_spent);
+            let single_use = single_use.into_iter().chain(redeems).collect();
+            issue(&view, call, *decided, event, single_use).await
+        }
+        Ok(Decision::RequireApproval(required)) => {
+            let Some(client) = &client else { return Ok(None) };
+            // Boxed, because this rare path would enlarge each request.
+            match Box::pin(request_approval(&view, call, *required, event, (client, single_use))).await? {
+                Some(refusal) => Err(refusal),
+                None => Ok(None),
+            }
+        }
+        Ok(Decision::ReadApprovals) => {
+            if let Some(client) = client.as_ref().filter(|_| !single_use.is_empty()) {
+                spend(&view, client).await?;
+            }
+            Ok(None)
+        }
+        // A poll that waits changes nothing, and is no event.
+        Err(Refusal::StillPending) => {
+            if let Some(client) = client.as_ref().filter(|_| !single_use.is_empty()) {
+                spend(&view, client).await?;
+            }
+            Err(Refusal::StillPending)
+        }
         // A refusal before the client is known is counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),
         Err(refusal) => Err(refuse(&view, call, refusal, event, single_use).await),
@@ -128,7 +172,7 @@ async fn decide(
     call: &Call<'_>,
     event: &mut Event,
     known: &mut Option<AuthenticatedAgent>,
-) -> Result<Issue, Refusal> {
+) -> Result<Decision, Refusal> {
     let our_issuer = view.sts.issuer();
     // 1. Form.
     let form = Form::parse(call.body)?;
@@ -144,7 +188,10 @@ async fn decide(
 
     // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);
-    let request = TokenRequest::read(&form, call.headers, &view.snapshot.registry, client.agent())?;
+    let deferred = deferral::deferred(view, &form, client)?;
+    let (form, headers) =
+        deferred.as_ref().map_or((&form, call.headers), |deferred| (&deferred.form, &deferred.headers));
+    let request = TokenRequest::read(form, headers, &view.snapshot.registry, client.agent())?;
     describe_request(event, &request);
     let (permit, standing) = match &request.grant {
         Grant::TokenExchange(exchange) => {
@@ -163,7 +210,21 @@ async fn decide(
 
             // 6. Policy: the rules.
             call.trail.enter(Step::Policy);
-            (policy::permit(&request.question(view, client, &chain), &subject)?, Some(standing))
+            match policy::permit(&request.question(view, client, &chain), &subject)? {
+                Judgement::Allowed(permit) => (permit, Some(standing)),
+                Judgement::ApprovalRequired(required) => {
+                    describe_ruling(event, &required.ruling, our_issuer);
+                    return match (&deferred, &required.pending) {
+                        (None, _) => Ok(Decision::RequireApproval(required)),
+                        (Some(_), Some(_)) => Err(Refusal::StillPending),
+                        (Some(poll), None) if view.snapshot.approvals.get(&poll.approval).is_none() => {
+                            Ok(Decision::ReadApprovals)
+                        }
+                        // It was withdrawn, or has ended: a poll asks for no other.
+                        (Some(_), None) => Err(PolicyError::ApprovalDenied(required.content.by).into()),
+                    };
+                }
+            }
         }
         Grant::ClientCredentials => {
             // 6. Policy, for an agent on its own behalf.
@@ -172,6 +233,8 @@ async fn decide(
         }
     };
     describe_ruling(event, permit.ruling(), our_issuer);
+
+    let approval = permit.ruling().approval.clone();
 
     // 7. Mint, only from a confirmed view.
     view.sts.confirm()?;
@@ -184,17 +247,19 @@ async fn decide(
     if !revocations.is_empty()
         && let Some(kind) = revocations.refuse(&own())
     {
-        return Err(Refusal::RevokedMeanwhile(kind));
+        return Err(Refusal::WouldBeRevoked(kind));
     }
     let mut standings = client.standings().to_vec();
     standings.push(standing.unwrap_or_else(own));
-    Ok(Issue { minted, standings, issued_token_type: request.issued_token_type })
+    let issued_token_type = request.issued_token_type;
+    let redeems = deferred.as_ref().map(|deferred| deferred.redeems.clone());
+    Ok(Decision::Issue(Box::new(Issue { minted, standings, approval, redeems, issued_token_type })))
 }
 
 /// Returns the grant as metrics name it.
 fn grant_kind(grant_type: Option<&str>) -> GrantKind {
     match grant_type {
-        Some(parameter::GRANT_TOKEN_EXCHANGE) => GrantKind::TokenExchange,
+        Some(parameter::GRANT_TOKEN_EXCHANGE | parameter::GRANT_DEFERRED) => GrantKind::TokenExchange,
         Some(parameter::GRANT_CLIENT_CREDENTIALS) => GrantKind::ClientCredentials,
         Some(_) => GrantKind::Other,
         None => GrantKind::None,

@@ -13,6 +13,7 @@ use crate::mint::MintError;
 use crate::policy::PolicyError;
 use crate::rate_limits::RateLimited;
 use crate::record::{RecordError, SingleUseKind, cut_detail};
+use crate::registry::Decider;
 use crate::service::{SnapshotError, Unconfirmed};
 use crate::storage::{RevocationKind, StorageError};
 use crate::verify::SubjectError;
@@ -51,14 +52,33 @@ pub enum Refusal {
     /// Steps 5 and 6: a rule refuses.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Step 6: a person must approve the token first.
+    #[error("the {} must approve the token: {}", .0.by.as_str(), .0.id)]
+    ApprovalRequired(AwaitedApproval),
+    /// Step 6: the request waits for a person, and the client polls.
+    #[error("the request waits for the decision of a person")]
+    Deferred(DeferredAnswer),
+    /// Step 6: a poll, whose request still waits.
+    #[error("a person has not decided yet")]
+    StillPending,
+    /// Step 3: the deferral code of a poll is not acceptable.
+    #[error("the deferral code is unknown, expired, of another client, or bound to another key")]
+    DeferralCode,
+    /// Step 6: no deferral code could be made.
+    #[error("a deferral code cannot be sealed")]
+    Unsealed,
     /// Step 7: no token was made.
     #[error("no token was made")]
     Mint(#[from] MintError),
     /// Step 8: a single-use value of the request was used before.
     #[error("{}", .0.replayed().1)]
     Replayed(SingleUseKind),
-    /// Step 8: an element of the chain was revoked during the request.
-    #[error("revoked during the request, by {0:?}")]
+    /// Step 7: a revocation would cover the new token. It may be older than the subject token,
+    /// because it allows for the skew of clocks.
+    #[error("the new token would be covered by the revocation of {}", .0.of_a_token())]
+    WouldBeRevoked(RevocationKind),
+    /// Step 8: a revocation that was made during the request covers a credential of it.
+    #[error("revoked during the request, by the revocation of {}", .0.of_a_token())]
     RevokedMeanwhile(RevocationKind),
     /// The token to revoke was issued to another agent (RFC 7009 §2.1).
     #[error("the token was issued to another agent")]
@@ -78,6 +98,28 @@ pub enum Refusal {
     /// Step 8: the commit failed or is uncertain.
     #[error("the decision was not committed")]
     Record(#[from] RecordError),
+}
+
+/// An approval that a request waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwaitedApproval {
+    /// The name of the approval.
+    pub id: String,
+    /// The page where the person decides.
+    pub uri: String,
+    /// The person who decides.
+    pub by: Decider,
+}
+
+/// The deferred answer of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeferredAnswer {
+    /// The code to poll with.
+    pub code: String,
+    /// The life of the code, in seconds.
+    pub expires_in: i64,
+    /// The time between two polls, in seconds.
+    pub interval: i64,
 }
 
 /// A revocation is not in force yet. An outage: the same request may succeed later.
@@ -106,14 +148,19 @@ impl Refusal {
             Self::Request(error) => error.kind(),
             Self::Subject(error) => error.kind(),
             Self::ActorToken(error) => error.kind(),
-            Self::ActorTokenMismatch | Self::RevokedMeanwhile(_) => ErrorKind::Token,
+            Self::ActorTokenMismatch | Self::WouldBeRevoked(_) | Self::RevokedMeanwhile(_) => ErrorKind::Token,
             Self::Policy(error) => error.kind(),
+            Self::ApprovalRequired(_) => ErrorKind::Interaction,
+            Self::Deferred(_) | Self::StillPending => ErrorKind::Pending,
+            Self::DeferralCode | Self::Replayed(SingleUseKind::DeferralCode) => ErrorKind::Deferral,
             Self::Mint(error) => error.kind(),
             Self::Replayed(SingleUseKind::ClientAssertion) => ErrorKind::Client,
             Self::Replayed(SingleUseKind::DpopProof) => ErrorKind::Proof,
             Self::NotTheClients => ErrorKind::Grant,
             Self::Record(error) => error.kind(),
-            Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) => ErrorKind::Unavailable,
+            Self::Revoke(_) | Self::Snapshot(_) | Self::Outdated | Self::Unconfirmed(_) | Self::Unsealed => {
+                ErrorKind::Unavailable
+            }
         }
     }
 
@@ -130,9 +177,13 @@ impl Refusal {
             Self::ActorToken(error) => error.reason(),
             Self::ActorTokenMismatch => "actor_token_mismatch",
             Self::Policy(error) => error.reason(),
+            Self::ApprovalRequired(_) => "approval_required",
+            Self::Deferred(_) | Self::StillPending => "approval_pending",
+            Self::DeferralCode => "deferral_code_invalid",
+            Self::Unsealed => "deferral_code_unsealed",
             Self::Mint(error) => error.reason(),
             Self::Replayed(kind) => kind.replayed().0,
-            Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
+            Self::WouldBeRevoked(kind) | Self::RevokedMeanwhile(kind) => crate::record::revoked_reason(*kind),
             Self::NotTheClients => "not_the_clients_token",
             Self::Record(error) => error.reason(),
             Self::Revoke(_) => "not_revoked",
@@ -178,6 +229,11 @@ impl Refusal {
                 | ErrorKind::Token
                 | ErrorKind::Target
                 | ErrorKind::Scope
+                | ErrorKind::Details
+                | ErrorKind::Interaction
+                | ErrorKind::Pending
+                | ErrorKind::Deferral
+                | ErrorKind::Denied
                 | ErrorKind::Grant
                 | ErrorKind::UnsupportedGrant
                 | ErrorKind::Client
@@ -196,5 +252,11 @@ impl From<ClientError> for Refusal {
             ClientError::Limited(error) => error.into(),
             ClientError::Credentials(error) => error.into(),
         }
+    }
+}
+
+impl std::fmt::Debug for DeferredAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeferredAnswer").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use sts_protocol::{Form, Scope, ScopeError, Tenant, TokenType, parameter};
+use sts_jose::JsonError;
+use sts_protocol::{
+    AuthorizationDetail, DetailsError, Form, MAX_DETAILS_BYTES, Scope, ScopeError, Tenant, TokenType, parameter,
+};
 use thiserror::Error;
 use url::Url;
 
@@ -22,6 +25,8 @@ pub struct TokenRequest<'a> {
     pub target: Arc<Agent>,
     /// The requested scope.
     pub scope: Option<Scope>,
+    /// The requested authorization details; empty if the request names none.
+    pub details: Vec<AuthorizationDetail>,
     /// The tenant that `X-Tenant-ID` names.
     pub tenant_header: Option<Tenant>,
     /// The type of the issued token.
@@ -65,7 +70,7 @@ pub enum RequestError {
     /// A parameter belongs to another grant.
     #[error("{0} is no parameter of this grant")]
     Foreign(&'static str),
-    /// A known feature is not supported yet.
+    /// A known feature is not supported at this endpoint.
     #[error("{0} is not honoured")]
     NotHonoured(&'static str),
     /// `X-Tenant-ID` is not exactly one tenant.
@@ -83,6 +88,15 @@ pub enum RequestError {
     /// The `scope` parameter is malformed.
     #[error("scope is malformed")]
     Scope(#[source] ScopeError),
+    /// The `authorization_details` parameter is longer than [`MAX_DETAILS_BYTES`].
+    #[error("authorization_details is longer than {MAX_DETAILS_BYTES} bytes")]
+    DetailsTooLong,
+    /// The `authorization_details` parameter is not JSON.
+    #[error("authorization_details is malformed")]
+    DetailsJson(#[source] JsonError),
+    /// The `authorization_details` parameter is not a list of authorization details.
+    #[error("authorization_details is malformed")]
+    Details(#[source] DetailsError),
 }
 
 impl RequestError {
@@ -93,6 +107,7 @@ impl RequestError {
             Self::UnsupportedGrant => ErrorKind::UnsupportedGrant,
             Self::NoTarget | Self::MalformedResource | Self::Target(_) => ErrorKind::Target,
             Self::Scope(_) => ErrorKind::Scope,
+            Self::DetailsTooLong | Self::DetailsJson(_) | Self::Details(_) => ErrorKind::Details,
             Self::Missing(_)
             | Self::Unpaired(_)
             | Self::TokenType(_)
@@ -118,6 +133,7 @@ impl RequestError {
             Self::Target(TargetError::Unknown) => "target_unknown",
             Self::Target(TargetError::Several) => "target_several",
             Self::Scope(_) => "scope_malformed",
+            Self::DetailsTooLong | Self::DetailsJson(_) | Self::Details(_) => "details_malformed",
         }
     }
 }
@@ -139,12 +155,12 @@ impl<'a> TokenRequest<'a> {
             Some(_) => return Err(RequestError::UnsupportedGrant),
             None => return Err(RequestError::Missing(parameter::GRANT_TYPE)),
         };
-        refuse_not_honoured(form)?;
         let issued_token_type = issued_token_type(form)?;
         let tenant_header = tenant_header(headers)?;
         let target = target(form, registry, client)?;
         let scope = form.get(parameter::SCOPE).map(Scope::requested).transpose().map_err(RequestError::Scope)?;
-        Ok(Self { grant, target, scope, tenant_header, issued_token_type })
+        let details = form.get(parameter::AUTHORIZATION_DETAILS).map_or(Ok(Vec::new()), details)?;
+        Ok(Self { grant, target, scope, details, tenant_header, issued_token_type })
     }
 
     /// Returns the input of the exchange rules.
@@ -162,6 +178,8 @@ impl<'a> TokenRequest<'a> {
             target_is_held: view.snapshot.revocations.holds_agent(&self.target.id),
             chain,
             scope: self.scope.as_ref(),
+            details: &self.details,
+            approvals: &view.snapshot.approvals,
             tenant_header: self.tenant_header.as_ref(),
             max_ttl: view.sts.limits.max_ttl,
             now: view.now,
@@ -185,6 +203,7 @@ impl<'a> TokenRequest<'a> {
             target: &self.target,
             target_is_held: revocations.holds_agent(&self.target.id),
             scope: self.scope.as_ref(),
+            details: &self.details,
             tenant_header: self.tenant_header.as_ref(),
             max_ttl: view.sts.limits.max_ttl,
             now: view.now,
@@ -225,7 +244,7 @@ fn pair<'a>(form: &'a Form, token: &'static str, declared: &str) -> Result<Optio
     }
 }
 
-/// Refuses known features that are not supported yet, at every endpoint.
+/// Refuses parameters that only the token endpoint supports, at the other endpoints.
 ///
 /// # Errors
 /// [`RequestError::NotHonoured`].
@@ -234,6 +253,15 @@ pub(super) fn refuse_not_honoured(form: &Form) -> Result<(), RequestError> {
         return Err(RequestError::NotHonoured(parameter::AUTHORIZATION_DETAILS));
     }
     Ok(())
+}
+
+/// Reads the authorization details. Checks the length before it parses.
+fn details(text: &str) -> Result<Vec<AuthorizationDetail>, RequestError> {
+    if text.len() > MAX_DETAILS_BYTES {
+        return Err(RequestError::DetailsTooLong);
+    }
+    let details = sts_jose::json::parse_value(text.as_bytes()).map_err(RequestError::DetailsJson)?;
+    AuthorizationDetail::array(details).map_err(RequestError::Details)
 }
 
 fn issued_token_type(form: &Form) -> Result<TokenType, RequestError> {

@@ -6,14 +6,16 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, PRAGMA, REFERRER_POLICY, RETRY_AFTER,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use sts_protocol::{ErrorCode, ErrorResponse, parameter};
+use sts_protocol::{DeferralResponse, ErrorCode, ErrorResponse, InteractionResponse, parameter};
 
+use super::unanswered::Unanswered;
 use crate::error_kind::ErrorKind;
-use crate::exchange::{OUTAGE_RETRY, Refusal};
+use crate::exchange::{ApproverRefusal, AwaitedApproval, DeferredAnswer, OUTAGE_RETRY, Refusal};
 use crate::telemetry::RequestOutcome;
 
 /// The challenge for a client that used the `Authorization` header (RFC 6749 §5.2).
@@ -28,6 +30,11 @@ fn description(kind: ErrorKind) -> &'static str {
         ErrorKind::Token => "The subject token or the actor token is not acceptable.",
         ErrorKind::Target => "The target is missing, unknown, not allowed or not exactly one.",
         ErrorKind::Scope => "The scope is malformed, or beyond what is allowed.",
+        ErrorKind::Details => "The authorization details are malformed, or beyond what is allowed.",
+        ErrorKind::Interaction => "A person must approve the request first.",
+        ErrorKind::Pending => "A person has not decided yet.",
+        ErrorKind::Deferral => "The deferral code is not acceptable.",
+        ErrorKind::Denied => "The request was denied.",
         ErrorKind::Grant => "The client may not do this.",
         ErrorKind::UnsupportedGrant => "The grant type is not supported.",
         ErrorKind::Client => "Client authentication failed.",
@@ -52,6 +59,11 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Token
         | ErrorKind::Target
         | ErrorKind::Scope
+        | ErrorKind::Details
+        | ErrorKind::Interaction
+        | ErrorKind::Pending
+        | ErrorKind::Deferral
+        | ErrorKind::Denied
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Proof
@@ -84,6 +96,12 @@ pub(super) fn empty() -> Response {
 /// Returns the response to a request that was refused or cannot be served now.
 pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) -> Response {
     let kind = refusal.kind();
+    if let Refusal::ApprovalRequired(awaited) = refusal {
+        return interaction(awaited);
+    }
+    if let Refusal::Deferred(answer) = refusal {
+        return deferred(answer);
+    }
     let mut response = match refusal.told() {
         Some(told) => error(status(kind), kind.code(), &completed(kind, &told)),
         None => error(status(kind), kind.code(), description(kind)),
@@ -95,6 +113,110 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
         Some(wait) => later(response, wait),
         None => response,
     }
+}
+
+/// Returns the response to a request that a person must approve first.
+fn interaction(awaited: &AwaitedApproval) -> Response {
+    let kind = ErrorKind::Interaction;
+    let error = ErrorResponse { error: kind.code(), error_description: description(kind).to_owned() };
+    let AwaitedApproval { id, uri, .. } = awaited.clone();
+    with_body(status(kind), &InteractionResponse { error, interaction_uri: uri, approval_id: id })
+}
+
+/// Returns the response to a request that waits for a person.
+fn deferred(answer: &DeferredAnswer) -> Response {
+    let kind = ErrorKind::Pending;
+    let error = ErrorResponse { error: kind.code(), error_description: description(kind).to_owned() };
+    let DeferredAnswer { code, expires_in, interval } = answer.clone();
+    with_body(status(kind), &DeferralResponse { error, deferral_code: code, expires_in, interval })
+}
+
+/// Returns 200 with a page for a person.
+pub(super) fn approval_page(html: String) -> Response {
+    page(StatusCode::OK, html)
+}
+
+/// Returns the response to a client whose request about an approval was not served.
+pub(super) fn approval_error(unanswered: &Unanswered) -> Response {
+    let body = serde_json::json!({ "error": unanswered.reason(), "error_description": approval_told(unanswered) });
+    approval_headers(unanswered, with_body(approval_status(unanswered), &body))
+}
+
+/// Returns the same as a page for a person, which `render` makes of the text.
+pub(super) fn approval_error_page(unanswered: &Unanswered, render: fn(&str) -> String) -> Response {
+    approval_headers(unanswered, page(approval_status(unanswered), render(approval_told(unanswered))))
+}
+
+/// Returns the outcome of such a request, for metrics.
+pub(super) fn approval_outcome(unanswered: &Unanswered) -> RequestOutcome {
+    match approval_status(unanswered) {
+        StatusCode::TOO_MANY_REQUESTS => RequestOutcome::Limited,
+        StatusCode::SERVICE_UNAVAILABLE => RequestOutcome::Unavailable,
+        _ => RequestOutcome::Refused,
+    }
+}
+
+fn approval_status(unanswered: &Unanswered) -> StatusCode {
+    match unanswered {
+        Unanswered::TokenMissing => StatusCode::UNAUTHORIZED,
+        Unanswered::Malformed(_) => StatusCode::BAD_REQUEST,
+        Unanswered::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
+        Unanswered::Refused(refusal) => match refusal {
+            ApproverRefusal::Token(error) if error.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
+            ApproverRefusal::Token(_) => StatusCode::UNAUTHORIZED,
+            ApproverRefusal::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            ApproverRefusal::NotFound => StatusCode::NOT_FOUND,
+            ApproverRefusal::Undecidable(_) | ApproverRefusal::Changed => StatusCode::CONFLICT,
+            ApproverRefusal::Snapshot(_)
+            | ApproverRefusal::Unconfirmed(_)
+            | ApproverRefusal::Storage(_)
+            | ApproverRefusal::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        },
+    }
+}
+
+fn approval_told(unanswered: &Unanswered) -> &'static str {
+    match approval_status(unanswered) {
+        StatusCode::UNAUTHORIZED => {
+            "A token of your own issuer is needed: addressed to this service alone, and of a sign-in within the last ten minutes."
+        }
+        StatusCode::BAD_REQUEST => "The request is malformed.",
+        StatusCode::NOT_FOUND => "You have no such approval.",
+        StatusCode::CONFLICT => "The decision is not possible any more: the approval is closed or has been decided.",
+        StatusCode::TOO_MANY_REQUESTS => description(ErrorKind::TooMany),
+        _ => description(ErrorKind::Unavailable),
+    }
+}
+
+fn approval_headers(unanswered: &Unanswered, mut response: Response) -> Response {
+    let challenge = match unanswered {
+        Unanswered::TokenMissing => Some("Bearer realm=\"sts-approvals\""),
+        Unanswered::Refused(ApproverRefusal::Token(error)) if !error.is_outage() => {
+            Some("Bearer realm=\"sts-approvals\", error=\"invalid_token\"")
+        }
+        Unanswered::Refused(_) | Unanswered::Malformed(_) | Unanswered::TooSlow => None,
+    };
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    match (unanswered, response.status()) {
+        (Unanswered::Refused(ApproverRefusal::Limited(limited)), _) => later(response, limited.retry_after),
+        (_, StatusCode::SERVICE_UNAVAILABLE) => later(response, READY_RETRY),
+        _ => response,
+    }
+}
+
+/// Returns a page that no other page may frame, and that loads nothing.
+fn page(status: StatusCode, html: String) -> Response {
+    let mut response = Response::new(Body::from(html));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let policy = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
 }
 
 /// Returns the response to a request without a host, or with several (RFC 9112 §3.2).
@@ -306,6 +428,11 @@ mod tests {
             ErrorKind::Token,
             ErrorKind::Target,
             ErrorKind::Scope,
+            ErrorKind::Details,
+            ErrorKind::Interaction,
+            ErrorKind::Pending,
+            ErrorKind::Deferral,
+            ErrorKind::Denied,
             ErrorKind::Grant,
             ErrorKind::UnsupportedGrant,
             ErrorKind::Client,

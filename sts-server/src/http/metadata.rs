@@ -22,18 +22,26 @@ pub(super) const AUTHORIZATION_PATH: &str = "/oauth2/authorize";
 
 /// Answers with the metadata.
 pub(super) async fn metadata(State(app): State<App>) -> Response {
-    answer::document(&*app.metadata)
+    answer::document(&present(&app))
+}
+
+/// Returns the metadata with what the registry says now.
+fn present(app: &App) -> Metadata {
+    let snapshot = app.sts.snapshot();
+    let types = snapshot.registry.detail_types().map(str::to_owned).collect();
+    Metadata { authorization_details_types_supported: types, ..(*app.metadata).clone() }
 }
 
 /// Answers with the OpenID document: the metadata, and the algorithms that sign tokens now.
 pub(super) async fn openid(State(app): State<App>) -> Response {
-    if app.metadata.authorization_endpoint.is_none() {
-        return answer::document(&*app.metadata);
+    let metadata = present(&app);
+    if metadata.authorization_endpoint.is_none() {
+        return answer::document(&metadata);
     }
     answer::document(&Metadata {
         subject_types_supported: vec!["public".to_owned()],
         id_token_signing_alg_values_supported: algorithms(&app.sts.snapshot().ring),
-        ..(*app.metadata).clone()
+        ..metadata
     })
 }
 
@@ -65,7 +73,11 @@ pub(super) fn describe(config: &Config) -> Metadata {
         authorization_endpoint: (!minimal).then(|| at(AUTHORIZATION_PATH)),
         token_endpoint: at(TOKEN_PATH),
         jwks_uri: at("/oauth2/jwks"),
-        grant_types_supported: strings(&[parameter::GRANT_TOKEN_EXCHANGE, parameter::GRANT_CLIENT_CREDENTIALS]),
+        grant_types_supported: strings(&[
+            parameter::GRANT_TOKEN_EXCHANGE,
+            parameter::GRANT_CLIENT_CREDENTIALS,
+            parameter::GRANT_DEFERRED,
+        ]),
         response_types_supported: strings(response_types),
         subject_types_supported: Vec::new(),
         id_token_signing_alg_values_supported: Vec::new(),
@@ -73,6 +85,8 @@ pub(super) fn describe(config: &Config) -> Metadata {
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
         tls_client_certificate_bound_access_tokens: takes_certificates,
         dpop_signing_alg_values_supported: algorithms.clone(),
+        authorization_details_types_supported: Vec::new(),
+        deferred_token_response_supported: true,
         introspection_endpoint: at(INTROSPECTION_PATH),
         introspection_endpoint_auth_methods_supported: methods.clone(),
         introspection_endpoint_auth_signing_alg_values_supported: algorithms.clone(),

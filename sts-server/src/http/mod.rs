@@ -7,6 +7,8 @@
 
 mod admin;
 mod answer;
+mod approval_page;
+mod approvals;
 mod body;
 mod client_certificate;
 mod client_verifier;
@@ -23,6 +25,7 @@ mod peer;
 mod places;
 mod source;
 mod tls;
+mod unanswered;
 mod watched;
 
 use std::sync::Arc;
@@ -36,6 +39,7 @@ use http::header::{CACHE_CONTROL, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTION
 use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use admin::AdminApi;
+pub use admin::console::sign_in_path;
 pub use listener::{Endpoints, Listener, ListenerLimits};
 pub use oauth::Agents;
 pub use peer::Peer;
@@ -104,6 +108,7 @@ pub fn admin(app: App, api: AdminApi) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(app)
+        .nest(admin::console::BASE, admin::console::router(api.clone()))
         .nest(admin::BASE, admin::router(api))
         .layer(fixed(CACHE_CONTROL, "no-store"))
         .layer(fixed(PRAGMA, "no-cache"))

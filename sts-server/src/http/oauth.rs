@@ -21,7 +21,7 @@ use super::body::{self, BodyFault, HeldBody};
 use super::content_type::{Charset, FORM, charset, is_ascii};
 use super::intake::{About, Intake, Observed, TooSlow};
 use super::peer::Peer;
-use super::{App, health, jwks, metadata};
+use super::{App, approvals, health, jwks, metadata};
 use crate::client_auth::{INTROSPECTION_PATH, REVOCATION_PATH, TOKEN_PATH};
 use crate::error_kind::ErrorKind;
 use crate::exchange::{self, Call, Claimed, Refusal, claimed_client};
@@ -47,6 +47,7 @@ impl Agents {
             .layer(CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).allow_headers(Any));
         let others = documents
             .route(metadata::AUTHORIZATION_PATH, get(metadata::authorize).post(metadata::authorize))
+            .route("/approvals/{id}", get(approvals::approval).post(approvals::approval))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .with_state(app.clone());
@@ -197,6 +198,11 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Token
         | ErrorKind::Target
         | ErrorKind::Scope
+        | ErrorKind::Details
+        | ErrorKind::Interaction
+        | ErrorKind::Pending
+        | ErrorKind::Deferral
+        | ErrorKind::Denied
         | ErrorKind::Grant
         | ErrorKind::UnsupportedGrant
         | ErrorKind::Client

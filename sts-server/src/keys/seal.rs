@@ -32,6 +32,7 @@ pub struct MasterKey {
     audit_secret: Zeroizing<[u8; KEY_BYTES]>,
     proof_nonces: hmac::Key,
     rows_secret: Zeroizing<[u8; KEY_BYTES]>,
+    deferrals: LessSafeKey,
 }
 
 /// A master key that cannot be used or does not fit the sealed data. The operator must fix it.
@@ -121,7 +122,10 @@ impl MasterKey {
         let sealing = UnboundKey::new(&AES_256_GCM, bytes).or(Err(SealError::Crypto))?;
         let rows_secret = derive(b"row codes")?;
         let proof_nonces = hmac::Key::new(hmac::HMAC_SHA256, derive(b"dpop nonces")?.as_slice());
-        Ok(Self { sealing: LessSafeKey::new(sealing), audit, audit_secret, proof_nonces, rows_secret })
+        let deferrals = derive(b"deferral codes")?;
+        let deferrals = UnboundKey::new(&AES_256_GCM, deferrals.as_slice()).or(Err(SealError::Crypto))?;
+        let (sealing, deferrals) = (LessSafeKey::new(sealing), LessSafeKey::new(deferrals));
+        Ok(Self { sealing, audit, audit_secret, proof_nonces, rows_secret, deferrals })
     }
 
     /// Returns the key of the audit chain.
@@ -152,14 +156,7 @@ impl MasterKey {
     /// # Errors
     /// [`SealError::Crypto`].
     pub fn seal(&self, name: &str, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
-        let mut nonce = [0_u8; NONCE_LEN];
-        entropy.fill(&mut nonce);
-        let mut sealed = plain.to_vec();
-        let additional = Aad::from(name.as_bytes());
-        self.sealing
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), additional, &mut sealed)
-            .or(Err(SealError::Crypto))?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        seal(&self.sealing, name, plain, entropy)
     }
 
     /// Opens the bytes that [`MasterKey::seal`] returned for the same `name`.
@@ -167,14 +164,45 @@ impl MasterKey {
     /// # Errors
     /// [`SealError::Open`] for every kind of failure.
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).or(Err(SealError::Open))?;
-        let mut opened = Zeroizing::new(sealed.to_vec());
-        let plain = self.sealing.open_in_place(nonce, Aad::from(name.as_bytes()), &mut opened);
-        let length = plain.or(Err(SealError::Open))?.len();
-        opened.truncate(length);
-        Ok(opened)
+        open(&self.sealing, name, sealed)
     }
+
+    /// Seals the content of a deferral code, under a key of its own. Returns the nonce and the
+    /// sealed bytes.
+    ///
+    /// # Errors
+    /// [`SealError::Crypto`].
+    pub fn seal_deferral(&self, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+        seal(&self.deferrals, "", plain, entropy)
+    }
+
+    /// Opens the content of a deferral code.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] for every kind of failure.
+    pub fn open_deferral(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        open(&self.deferrals, "", sealed)
+    }
+}
+
+fn seal(key: &LessSafeKey, name: &str, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+    let mut nonce = [0_u8; NONCE_LEN];
+    entropy.fill(&mut nonce);
+    let mut sealed = plain.to_vec();
+    let additional = Aad::from(name.as_bytes());
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), additional, &mut sealed)
+        .or(Err(SealError::Crypto))?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+fn open(key: &LessSafeKey, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).or(Err(SealError::Open))?;
+    let mut opened = Zeroizing::new(sealed.to_vec());
+    let plain = key.open_in_place(nonce, Aad::from(name.as_bytes()), &mut opened);
+    let length = plain.or(Err(SealError::Open))?.len();
+    opened.truncate(length);
+    Ok(opened)
 }
 
 impl fmt::Debug for MasterKey {

@@ -143,6 +143,7 @@ fn claims(context: &MintContext<'_>, ruling: Ruling) -> AccessTokenClaims {
         txn: ruling.txn.unwrap_or_else(|| name(context.now, context.entropy)),
         cnf: ruling.cnf,
         roles: ruling.roles,
+        authorization_details: ruling.authorization_details,
         auth_time: ruling.authentication.auth_time,
         acr: ruling.authentication.acr,
         amr: ruling.authentication.amr,

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::error_kind::ErrorKind;
+use crate::registry::Decider;
 
 /// A refusal by a rule. The requester is at fault, and a retry fails until the registry or the
 /// request changes.
@@ -57,6 +58,15 @@ pub enum PolicyError {
     /// The subject and the delegation allow no scope.
     #[error("the subject token and the delegation allow no scope")]
     ScopeEmpty,
+    /// No element of the delegation, or of the subject token, covers a requested authorization detail.
+    #[error("a detail of type {0:?} is beyond what the subject token and the delegation allow")]
+    DetailsBeyond(String),
+    /// The person who decides has denied the token.
+    #[error("the {} has denied this token", .0.as_str())]
+    ApprovalDenied(Decider),
+    /// The token needs an approval, and has no user.
+    #[error("a token that {0:?} requests on its own behalf needs an approval, which only a token with a user can get")]
+    ApprovalWithoutUser(String),
     /// The subject token expires within this second.
     #[error("the subject token expires within this second")]
     NoLifetime,
@@ -116,6 +126,9 @@ impl PolicyError {
             Self::TenantHeaderMismatch => "tenant_header_mismatch",
             Self::ScopeBeyond(_) => "scope_beyond",
             Self::ScopeEmpty => "scope_empty",
+            Self::DetailsBeyond(_) => "details_beyond",
+            Self::ApprovalDenied(_) => "approval_denied",
+            Self::ApprovalWithoutUser(_) => "approval_without_user",
             Self::NoLifetime => "subject_expired",
             Self::BearerOnly { .. } => "target_bearer_only",
             Self::ProofRequired { .. } => "proof_required",
@@ -142,7 +155,9 @@ impl PolicyError {
             | Self::BearerOnly { .. } => ErrorKind::Target,
             Self::ProofRequired { .. } | Self::CertificateRequired(_) | Self::BindingDowngrade(_) => ErrorKind::Binding,
             Self::ScopeBeyond(_) | Self::ScopeEmpty => ErrorKind::Scope,
-            Self::NotAServiceAccount { .. } => ErrorKind::Grant,
+            Self::DetailsBeyond(_) => ErrorKind::Details,
+            Self::ApprovalDenied(_) => ErrorKind::Denied,
+            Self::NotAServiceAccount { .. } | Self::ApprovalWithoutUser(_) => ErrorKind::Grant,
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sts_protocol::{Confirmation, Scope, Tenant};
+use sts_protocol::{AuthorizationDetail, Confirmation, Scope, Tenant};
 
 use super::binding::bind;
-use super::{Chain, Permit, PolicyError, Ruling, Subject, VerifiedSubject, scope};
+use super::judgement::approve;
+use super::{Chain, Judgement, Permit, PolicyError, Ruling, Subject, VerifiedSubject, details, scope};
+use crate::approval::Approvals;
 use crate::registry::{Agent, Delegation, Registry};
 use crate::ttl::Ttl;
 
@@ -27,6 +29,10 @@ pub struct Question<'a> {
     pub chain: &'a Chain,
     /// The requested scope; `None` requests all that is allowed.
     pub scope: Option<&'a Scope>,
+    /// The requested authorization details; empty requests none.
+    pub details: &'a [AuthorizationDetail],
+    /// The approvals that persons have granted, or have not decided on.
+    pub approvals: &'a Approvals,
     /// The tenant that `X-Tenant-ID` names, if the header is present.
     pub tenant_header: Option<&'a Tenant>,
     /// The maximum lifetime of any token.
@@ -35,19 +41,19 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
-/// Returns the permit to mint a token for a verified subject.
+/// Returns the permit to mint a token for a verified subject, unless a person must approve it first.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
-pub fn permit(question: &Question<'_>, subject: &VerifiedSubject) -> Result<Permit, PolicyError> {
-    judge(question, subject.subject()).map(Permit::new)
+pub fn permit(question: &Question<'_>, subject: &VerifiedSubject) -> Result<Judgement<Permit>, PolicyError> {
+    Ok(judge(question, subject.subject())?.map(Permit::new))
 }
 
 /// Returns the ruling on a subject, verified or supposed.
 ///
 /// # Errors
 /// [`PolicyError`] names the first rule that refuses.
-pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, PolicyError> {
+pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Judgement<Ruling>, PolicyError> {
     let Question { actor, target, chain, .. } = *question;
     let delegation = delegation(question, subject)?;
     if question.tenant_header.is_some_and(|named| Some(named) != subject.tenant.as_ref()) {
@@ -58,10 +64,11 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
     }
     let cnf = bind(actor, target, subject.binding, question.proven)?;
     let scope = scope::grant(&subject.scope, delegation, question.scope)?;
+    let authorization_details = details::grant(&subject.details, &delegation.details, question.details)?;
     let latest = [latest(question.now, target, delegation, question.max_ttl), subject.expires_at].into_iter().min();
     let expires_at = whole_seconds(latest.unwrap_or(question.now), question.now)?;
     let (roles, dropped_roles) = subject.roles.iter().cloned().partition(|role| delegation.roles.contains(role));
-    Ok(Ruling {
+    let ruling = Ruling {
         sub: subject.sub.clone(),
         principal: Some(subject.principal.clone()),
         client_id: actor.id.clone(),
@@ -69,16 +76,19 @@ pub fn judge(question: &Question<'_>, subject: &Subject) -> Result<Ruling, Polic
         delegation: Arc::clone(delegation),
         act: Some(chain.act().clone()),
         scope,
+        authorization_details,
         roles,
         dropped_roles,
         tenant: subject.tenant.clone(),
         tenants: None,
         cnf,
+        approval: None,
         expires_at,
         txn: subject.txn.clone(),
         parent: Some(subject.token.clone()),
         authentication: subject.authentication.clone(),
-    })
+    };
+    approve(ruling, question.approvals, question.now)
 }
 
 /// Returns the one delegation that covers actor, target, issuer and tenant.

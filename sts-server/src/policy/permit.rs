@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_protocol::{Act, Confirmation, Scope, SubjectId, Tenant};
+use sts_protocol::{Act, AuthorizationDetail, Confirmation, Scope, SubjectId, Tenant};
 
 use super::Authentication;
 use crate::registry::{Agent, Delegation};
@@ -26,6 +26,8 @@ pub struct Ruling {
     pub act: Option<Act>,
     /// The `scope` claim, never empty.
     pub scope: Scope,
+    /// The `authorization_details` claim.
+    pub authorization_details: Vec<AuthorizationDetail>,
     /// The `roles` claim.
     pub roles: Vec<String>,
     /// The roles of the subject token that the delegation does not pass.
@@ -36,6 +38,8 @@ pub struct Ruling {
     pub tenants: Option<Vec<Tenant>>,
     /// The `cnf` claim: the keys that the token is bound to.
     pub cnf: Option<Confirmation>,
+    /// The approval that allows the token, if it needs one.
+    pub approval: Option<String>,
     /// The `exp` claim: a whole second, later than now.
     pub expires_at: Timestamp,
     /// The `txn` claim of the subject token; `None` at a first hop.

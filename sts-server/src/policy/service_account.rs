@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sts_protocol::{Confirmation, Scope, Tenant};
+use sts_protocol::{AuthorizationDetail, Confirmation, Scope, Tenant};
 
 use super::binding::bind;
 use super::exchange::{check_target, latest, outside, whole_seconds};
-use super::{Authentication, HeldScope, ParentBinding, Permit, PolicyError, Ruling, scope};
+use super::{Authentication, HeldDetails, HeldScope, ParentBinding, Permit, PolicyError, Ruling, details, scope};
 use crate::registry::{Agent, Delegation, Registry, Tenants};
 use crate::ttl::Ttl;
 
@@ -26,6 +26,8 @@ pub struct ServiceAccountQuestion<'a> {
     pub target_is_held: bool,
     /// The requested scope; `None` requests all that is allowed.
     pub scope: Option<&'a Scope>,
+    /// The requested authorization details; empty requests none.
+    pub details: &'a [AuthorizationDetail],
     /// The tenants of the actor that are on hold. The token must not forward them.
     pub held_tenants: Vec<&'a Tenant>,
     /// The single tenant to narrow the token to, if `X-Tenant-ID` is present.
@@ -55,7 +57,12 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
     let delegation = delegation(question)?;
     let tenants = tenants(question, delegation)?;
     let cnf = bind(actor, target, ParentBinding::Bearer, question.proven)?;
-    let scope = scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?;
+    let scope =
+        without_approval(delegation, question, scope::grant(&HeldScope::OfDelegation, delegation, question.scope)?)?;
+    let authorization_details = details::grant(&HeldDetails::OfDelegation, &delegation.details, question.details)?;
+    if delegation.approval.as_ref().is_some_and(|rule| rule.covers(&scope, &authorization_details)) {
+        return Err(PolicyError::ApprovalWithoutUser(actor.id.clone()));
+    }
     let expires_at = whole_seconds(latest(question.now, target, delegation, question.max_ttl), question.now)?;
     Ok(Ruling {
         sub: actor.id.clone(),
@@ -65,16 +72,29 @@ pub fn judge_service_account(question: &ServiceAccountQuestion<'_>) -> Result<Ru
         delegation: Arc::clone(delegation),
         act: None,
         scope,
+        authorization_details,
         roles: Vec::new(),
         dropped_roles: Vec::new(),
         tenant: None,
         tenants: Some(tenants),
         cnf,
+        approval: None,
         expires_at,
         txn: None,
         parent: None,
         authentication: Authentication::default(),
     })
+}
+
+/// Returns the scope without what needs an approval, if the request did not name its scope.
+fn without_approval(
+    delegation: &Delegation,
+    question: &ServiceAccountQuestion<'_>,
+    scope: Scope,
+) -> Result<Scope, PolicyError> {
+    let Some(rule) = delegation.approval.as_ref().filter(|_| question.scope.is_none()) else { return Ok(scope) };
+    let rest: Scope = scope.iter().filter(|token| !rule.scopes.contains(token)).cloned().collect();
+    if rest.is_empty() { Err(PolicyError::ScopeEmpty) } else { Ok(rest) }
 }
 
 fn delegation<'a>(question: &ServiceAccountQuestion<'a>) -> Result<&'a Arc<Delegation>, PolicyError> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sts_jose::VerifiedToken;
 use sts_protocol::{Act, Scope, SubjectId, Tenant};
 
-use super::ParentBinding;
+use super::{HeldDetails, ParentBinding};
 use crate::storage::TokenReference;
 
 /// A subject, as its token describes it.
@@ -22,6 +22,8 @@ pub struct Subject {
     pub principal: SubjectId,
     /// The scope that the token holds.
     pub scope: HeldScope,
+    /// The authorization details that the token entitles to.
+    pub details: HeldDetails,
     /// The roles that the token holds.
     pub roles: Vec<String>,
     /// The tenant of the subject.

@@ -4,7 +4,7 @@
 //! which row a chain continues that was cut before. A line for each row follows, in the order of the
 //! ids. The last line has the number of rows, and a code over all lines before it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{BufRead, Write};
 
 use aws_lc_rs::hmac;
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 use thiserror::Error;
 
-use super::chain::open_checkpoint;
-use super::chain_check::ChainCheck;
+use super::chain_check::ChainChecks;
+use super::retention::is_recent;
+use super::verify::checkpoints;
 use super::{AuditFault, AuditReport, Event};
 use crate::storage::{AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
 
@@ -57,7 +58,8 @@ enum ArchiveLine {
     End { rows: u64, seal: String },
 }
 
-/// Writes the rows whose events are older than `before`, or all rows. Returns the number of rows.
+/// Writes the rows at the beginning of the log whose events are older than `before`, as
+/// [`shorten`](super::shorten) removes them, or all rows. Returns the number of rows.
 ///
 /// # Errors
 /// [`ArchiveError`]; the file is then incomplete.
@@ -65,31 +67,27 @@ pub async fn archive(
     store: &dyn Store,
     keys: &[hmac::Key],
     issuer: &str,
-    [now, before]: [Timestamp; 2],
+    (now, before): (Timestamp, Option<Timestamp>),
     file: &mut (dyn Write + Send),
 ) -> Result<u64, ArchiveError> {
     let Some(key) = keys.first() else { return Err(ArchiveError::Seal) };
-    let checkpoints = store.audit_checkpoints().await?;
-    let opened = checkpoints
-        .iter()
-        .filter_map(|checkpoint| Some((checkpoint.writer.as_str(), open_checkpoint(keys, checkpoint)?)));
-    let mut cut: HashMap<&str, (i64, [u8; MAC_BYTES])> = opened.collect();
-    let mut writer = ArchiveFile { file, code: sealing(key), rows: 0 };
-    writer.line(&ArchiveLine::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
-    let mut filter = AuditFilter { until: Some(before), ..AuditFilter::default() };
+    let mut chains = ChainChecks::after(keys, &checkpoints(store).await?);
+    let mut file = ArchiveFile { file, code: sealing(key), rows: 0, begun: HashSet::new() };
+    file.line(&ArchiveLine::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
+    let mut filter = AuditFilter::default();
     loop {
         let page = store.audit(&filter, PAGE).await?;
-        for StoredAuditRow { id, row } in page.rows {
-            if let Some((writer_sequence, mac)) = cut.remove(row.writer.as_str()) {
-                writer.line(&ArchiveLine::Chain { writer: row.writer.clone(), writer_sequence, mac: hex(&mac) })?;
+        for stored in page.rows {
+            let cut = chains.end(&stored.row.writer);
+            let finding = chains.row(&stored);
+            if before.is_some_and(|before| is_recent(&stored, finding.as_ref(), before)) {
+                return file.end();
             }
-            let UncheckedAuditRow { writer: name, writer_sequence, body, mac, .. } = row;
-            writer.line(&ArchiveLine::Row { id, writer: name, writer_sequence, body, mac: hex(&mac) })?;
-            writer.rows += 1;
+            file.row(stored, cut)?;
         }
         filter.after_id = page.next;
         if page.next.is_none() {
-            return writer.end();
+            return file.end();
         }
     }
 }
@@ -98,9 +96,28 @@ struct ArchiveFile<'a> {
     file: &'a mut (dyn Write + Send),
     code: hmac::Context,
     rows: u64,
+    /// The chains of the rows.
+    begun: HashSet<String>,
 }
 
 impl ArchiveFile<'_> {
+    /// Writes a row. The first row of a chain follows the place after which the chain was cut.
+    fn row(
+        &mut self,
+        StoredAuditRow { id, row }: StoredAuditRow,
+        cut: Option<(i64, [u8; MAC_BYTES])>,
+    ) -> Result<(), ArchiveError> {
+        let UncheckedAuditRow { writer, writer_sequence, body, mac, .. } = row;
+        if self.begun.insert(writer.clone())
+            && let Some((writer_sequence, mac)) = cut
+        {
+            self.line(&ArchiveLine::Chain { writer: writer.clone(), writer_sequence, mac: hex(&mac) })?;
+        }
+        self.line(&ArchiveLine::Row { id, writer, writer_sequence, body, mac: hex(&mac) })?;
+        self.rows += 1;
+        Ok(())
+    }
+
     fn line(&mut self, line: &ArchiveLine) -> Result<(), ArchiveError> {
         let mut text = serde_json::to_vec(line).map_err(std::io::Error::from)?;
         text.push(b'\n');
@@ -123,7 +140,7 @@ impl ArchiveFile<'_> {
 /// [`ArchiveError`] if the file is no whole archive.
 pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<AuditReport, ArchiveError> {
     let mut codes: Vec<hmac::Context> = keys.iter().map(sealing).collect();
-    let mut chains: HashMap<String, ChainCheck<'_>> = HashMap::new();
+    let mut chains = ChainChecks::after(keys, &[]);
     let (mut faults, mut rows) = (Vec::new(), 0_u64);
     let mut number = 0_u64;
     loop {
@@ -139,12 +156,11 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
             ArchiveLine::Archive { format, .. } if number == 1 && format == FORMAT => {}
             ArchiveLine::Chain { writer, writer_sequence, mac } if number > 1 => {
                 let mac = bytes(&mac).and_then(|mac| mac.try_into().ok()).ok_or_else(|| malformed(None))?;
-                chains.insert(writer, ChainCheck::after(keys, (writer_sequence, mac)));
+                chains.begin(writer, (writer_sequence, mac));
             }
             ArchiveLine::Row { id, writer, writer_sequence, body, mac } if number > 1 => {
                 let mac = bytes(&mac).ok_or_else(|| malformed(None))?;
-                let chain = chains.entry(writer.clone()).or_insert_with(|| ChainCheck::of_whole(keys));
-                let finding = chain.row(&row(id, writer, writer_sequence, body, mac));
+                let finding = chains.row(&row(id, writer, writer_sequence, body, mac));
                 faults.extend(finding.map(|finding| finding.fault));
                 rows += 1;
             }
@@ -156,7 +172,7 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
                 if !is_sealed || !is_end || written != rows {
                     return Err(ArchiveError::Seal);
                 }
-                return Ok(report(chains.len(), rows, faults));
+                return Ok(report(chains.count(), rows, faults));
             }
             ArchiveLine::Archive { .. }
             | ArchiveLine::Chain { .. }

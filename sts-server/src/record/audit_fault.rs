@@ -78,14 +78,15 @@ impl AuditFault {
 
 /// Returns the event of a row, or `None` if no version of this service writes such a row.
 ///
-/// Such a row has no event or no code, or its search columns contradict its event; the code does
-/// not cover these columns. This function does not check the code itself.
+/// Such a row has no event or no code, or its columns contradict its event; the code does not cover
+/// these columns. Only the time is always in a column. This function does not check the code itself.
 #[must_use]
 pub fn event_of(row: &UncheckedAuditRow) -> Option<Event> {
     let event: Event = serde_json::from_str(&row.body).ok()?;
+    let agrees = |column: &Option<String>, member: &Option<String>| column.is_none() || column == member;
     let agree = event.at.as_millisecond() == row.at
-        && event.correlation_id == row.correlation_id
-        && event.txn == row.txn
-        && event.jti == row.jti;
+        && agrees(&row.correlation_id, &event.correlation_id)
+        && agrees(&row.txn, &event.txn)
+        && agrees(&row.jti, &event.jti);
     (agree && row.mac.len() == MAC_BYTES).then_some(event)
 }

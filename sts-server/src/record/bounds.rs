@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use sts_protocol::{Scope, ScopeToken};
+use sts_protocol::{AuthorizationDetail, Scope, ScopeToken};
 
 use super::Event;
 
@@ -87,6 +87,7 @@ fn is_within(event: &Event, size: Size) -> bool {
         &event.correlation_id,
         &event.source,
         &event.admin,
+        &event.run_by,
         &event.grant,
         &event.client_id,
         &event.auth_method,
@@ -95,6 +96,7 @@ fn is_within(event: &Event, size: Size) -> bool {
         &event.target,
         &event.audience,
         &event.delegation,
+        &event.approval,
         &event.jti,
         &event.parent_iss,
         &event.parent_jti,
@@ -114,6 +116,9 @@ fn is_within(event: &Event, size: Size) -> bool {
         && event.detail.as_ref().is_none_or(|detail| fits(detail, size.detail))
         && [&event.actors, &event.roles, &event.dropped_roles].into_iter().all(|list| fits_whole(list))
         && [&event.requested_scope, &event.scope].into_iter().flatten().all(|scope| shown(scope, size).is_none())
+        && [&event.requested_details, &event.authorization_details]
+            .into_iter()
+            .all(|list| elements(list, size) == list.len())
         && whole(event.tenant_ids.iter().map(|tenant| tenant.as_str()), size) == event.tenant_ids.len()
 }
 
@@ -123,6 +128,7 @@ fn cut_event(event: &mut Event, size: Size) {
         ("correlation_id", &mut event.correlation_id, size.text),
         ("source", &mut event.source, size.text),
         ("admin", &mut event.admin, size.text),
+        ("run_by", &mut event.run_by, size.text),
         ("grant", &mut event.grant, size.text),
         ("client_id", &mut event.client_id, size.text),
         ("auth_method", &mut event.auth_method, size.text),
@@ -131,6 +137,7 @@ fn cut_event(event: &mut Event, size: Size) {
         ("target", &mut event.target, size.text),
         ("audience", &mut event.audience, size.text),
         ("delegation", &mut event.delegation, size.text),
+        ("approval", &mut event.approval, size.text),
         ("jti", &mut event.jti, size.text),
         ("parent_iss", &mut event.parent_iss, size.text),
         ("parent_jti", &mut event.parent_jti, size.text),
@@ -170,6 +177,17 @@ fn cut_event(event: &mut Event, size: Size) {
             names.push(name);
         }
     }
+    let details = [
+        ("requested_details", &mut event.requested_details),
+        ("authorization_details", &mut event.authorization_details),
+    ];
+    for (name, list) in details {
+        let fit = elements(list, size);
+        if fit < list.len() {
+            list.truncate(fit);
+            names.push(name);
+        }
+    }
     let fit = beginning(event.tenant_ids.iter().map(|tenant| tenant.as_str()), size);
     if fit < event.tenant_ids.len() {
         event.tenant_ids.truncate(fit);
@@ -196,6 +214,17 @@ fn beginning<'a>(values: impl Iterator<Item = &'a str>, size: Size) -> usize {
         bytes <= size.list
     };
     values.take_while(fits).count()
+}
+
+/// Returns the number of leading elements that fit the byte limit of a list.
+fn elements(list: &[AuthorizationDetail], size: Size) -> usize {
+    let mut bytes = 0_usize;
+    let fits = |element: &&AuthorizationDetail| {
+        // An element is made of texts and numbers, which JSON takes all of.
+        bytes = bytes.saturating_add(serde_json::to_string(element).map_or(usize::MAX, |json| json.len()));
+        bytes <= size.list
+    };
+    list.iter().take_while(fits).count()
 }
 
 /// Returns the values of a scope that fit, or `None` if all fit. A scope has no place for a mark,

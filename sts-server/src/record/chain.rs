@@ -8,7 +8,7 @@
 //! chain: only an exported head detects a removal there.
 
 use aws_lc_rs::hmac;
-use sts_jose::Entropy;
+use sts_jose::{Entropy, hex};
 
 use super::{Event, bounds};
 use crate::storage::{AuditCheckpoint, AuditRow, MAC_BYTES};
@@ -18,7 +18,8 @@ pub(super) const GENESIS: [u8; MAC_BYTES] = [0; MAC_BYTES];
 
 const DOMAIN: &[u8] = b"agent-sts audit 1";
 const CHECKPOINT_DOMAIN: &[u8] = b"agent-sts audit checkpoint 1";
-const WRITER_BYTES: usize = 16;
+/// The bytes of a random name. It is in every row, and twice on disk, so it is short.
+const WRITER_BYTES: usize = 10;
 
 /// The writer of a growing chain.
 pub struct AuditWriter {
@@ -40,11 +41,7 @@ impl AuditWriter {
     pub fn new(key: hmac::Key, entropy: &dyn Entropy) -> Self {
         let mut name = [0_u8; WRITER_BYTES];
         entropy.fill(&mut name);
-        Self {
-            key,
-            writer: uuid::Uuid::from_bytes(name).simple().to_string(),
-            end: ChainEnd { sequence: 0, mac: GENESIS },
-        }
+        Self { key, writer: hex(&name), end: ChainEnd { sequence: 0, mac: GENESIS } }
     }
 
     /// Returns the present end of the chain.

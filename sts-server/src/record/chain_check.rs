@@ -1,11 +1,13 @@
-//! The check of one audit chain, row by row.
+//! The check of audit chains, row by row.
+
+use std::collections::HashMap;
 
 use aws_lc_rs::{digest, hmac};
 use sts_jose::hex;
 
 use super::audit_fault::{AuditFault, event_of};
-use super::chain::{GENESIS, code};
-use crate::storage::{MAC_BYTES, StoredAuditRow};
+use super::chain::{GENESIS, code, open_checkpoint};
+use crate::storage::{AuditCheckpoint, MAC_BYTES, StoredAuditRow};
 
 /// The place in a chain up to which its rows were checked.
 #[derive(Debug)]
@@ -18,7 +20,8 @@ pub(super) struct ChainCheck<'a> {
     last: [u8; MAC_BYTES],
 }
 
-/// A fault, and the digest of the row that shows it. Another row shows another fault.
+/// A fault, and the digest of its place and of the row that shows it. Another place and a further
+/// edit of the row are other faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) fault: AuditFault,
@@ -79,13 +82,64 @@ impl<'a> ChainCheck<'a> {
     }
 }
 
-/// Returns the digest of a fault and of the row that shows it.
+/// The checks of all chains, whose rows come in the order of the log.
+#[derive(Debug)]
+pub(super) struct ChainChecks<'a> {
+    keys: &'a [hmac::Key],
+    chains: HashMap<String, ChainCheck<'a>>,
+}
+
+impl<'a> ChainChecks<'a> {
+    /// Starts the check of each chain after its checkpoint, or at its first row.
+    pub(super) fn after(keys: &'a [hmac::Key], checkpoints: &[AuditCheckpoint]) -> Self {
+        let mut checks = Self { keys, chains: HashMap::new() };
+        for checkpoint in checkpoints {
+            if let Some(end) = open_checkpoint(keys, checkpoint) {
+                checks.begin(checkpoint.writer.clone(), end);
+            }
+        }
+        checks
+    }
+
+    /// Starts the check of a chain after the row at this place, which has this code.
+    pub(super) fn begin(&mut self, writer: String, end: (i64, [u8; MAC_BYTES])) {
+        self.chains.insert(writer, ChainCheck::after(self.keys, end));
+    }
+
+    /// Checks the next row of the log.
+    pub(super) fn row(&mut self, stored: &StoredAuditRow) -> Option<Finding> {
+        let chain = self.chains.entry(stored.row.writer.clone()).or_insert_with(|| ChainCheck::of_whole(self.keys));
+        chain.row(stored)
+    }
+
+    /// Returns the place and the code of the last row of a chain, or `None` for an unknown chain.
+    pub(super) fn end(&self, writer: &str) -> Option<(i64, [u8; MAC_BYTES])> {
+        self.chains.get(writer).map(ChainCheck::end)
+    }
+
+    /// Returns the number of chains.
+    pub(super) fn count(&self) -> usize {
+        self.chains.len()
+    }
+}
+
+/// The bytes of an absent column. No text has them.
+const ABSENT: &[u8] = &[0xff];
+
+/// Returns the digest of a fault and of the row that shows it, with every column: the code of the
+/// row covers neither its id nor its search columns.
 pub(super) fn evidence(fault: &AuditFault, stored: &StoredAuditRow) -> String {
     let row = &stored.row;
+    let column = |text: &'_ Option<String>| text.clone().map_or_else(|| ABSENT.to_vec(), String::into_bytes);
     digest_of(&[
-        fault.name().as_bytes(),
+        format!("{fault:?}").as_bytes(),
+        &stored.id.to_be_bytes(),
         row.writer.as_bytes(),
         &row.writer_sequence.to_be_bytes(),
+        &row.at.to_be_bytes(),
+        &column(&row.correlation_id),
+        &column(&row.txn),
+        &column(&row.jti),
         &row.mac,
         row.body.as_bytes(),
     ])

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sts_protocol::{Confirmation, Scope, Tenant};
+use sts_protocol::{AuthorizationDetail, Confirmation, Scope, Tenant};
 use utoipa::ToSchema;
 
 /// The kind of an audit event.
@@ -38,11 +38,26 @@ pub enum EventKind {
     /// An operator acknowledged a fault of the audit log.
     #[serde(rename = "audit.acknowledged")]
     AuditAcknowledged,
+    /// An agent asked for a token that a person must approve.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested,
+    /// A person granted an approval.
+    #[serde(rename = "approval.granted")]
+    ApprovalGranted,
+    /// A person denied an approval.
+    #[serde(rename = "approval.denied")]
+    ApprovalDenied,
+    /// A person took an approval back.
+    #[serde(rename = "approval.withdrawn")]
+    ApprovalWithdrawn,
+    /// An approval expired, pending or remembered.
+    #[serde(rename = "approval.expired")]
+    ApprovalExpired,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::TokenIssued,
         Self::TokenRefused,
         Self::Revoked,
@@ -53,6 +68,11 @@ impl EventKind {
         Self::AdminRefused,
         Self::RefusalsSuppressed,
         Self::AuditAcknowledged,
+        Self::ApprovalRequested,
+        Self::ApprovalGranted,
+        Self::ApprovalDenied,
+        Self::ApprovalWithdrawn,
+        Self::ApprovalExpired,
     ];
 
     /// Returns the name of the kind in an event.
@@ -69,6 +89,11 @@ impl EventKind {
             Self::AdminRefused => "admin.refused",
             Self::RefusalsSuppressed => "refusals.suppressed",
             Self::AuditAcknowledged => "audit.acknowledged",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalGranted => "approval.granted",
+            Self::ApprovalDenied => "approval.denied",
+            Self::ApprovalWithdrawn => "approval.withdrawn",
+            Self::ApprovalExpired => "approval.expired",
         }
     }
 
@@ -82,7 +107,12 @@ impl EventKind {
             | Self::RevocationLifted
             | Self::RegistryChanged
             | Self::KeysChanged
-            | Self::AuditAcknowledged => false,
+            | Self::AuditAcknowledged
+            | Self::ApprovalRequested
+            | Self::ApprovalGranted
+            | Self::ApprovalDenied
+            | Self::ApprovalWithdrawn
+            | Self::ApprovalExpired => false,
         }
     }
 }
@@ -109,6 +139,10 @@ pub struct Event {
     /// a command or the server itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
+    /// The operating-system user and host that ran the command: `USER@HOST`. Absent for the admin
+    /// API and the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_by: Option<String>,
     /// The `grant_type` of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
@@ -142,6 +176,14 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub scope: Option<Scope>,
+    /// The requested authorization details.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub requested_details: Vec<AuthorizationDetail>,
+    /// The authorization details of the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub authorization_details: Vec<AuthorizationDetail>,
     /// The roles of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
@@ -160,6 +202,9 @@ pub struct Event {
     /// agents have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<String>,
+    /// The approval that the event is about, or that allowed the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// The keys that the token is bound to: its `cnf` claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -233,6 +278,7 @@ impl Event {
             correlation_id: None,
             source: None,
             admin: None,
+            run_by: None,
             grant: None,
             client_id: None,
             auth_method: None,
@@ -243,11 +289,14 @@ impl Event {
             audience: None,
             requested_scope: None,
             scope: None,
+            requested_details: Vec::new(),
+            authorization_details: Vec::new(),
             roles: Vec::new(),
             dropped_roles: Vec::new(),
             tenant_id: None,
             tenant_ids: Vec::new(),
             delegation: None,
+            approval: None,
             cnf: None,
             jti: None,
             parent_iss: None,
@@ -278,11 +327,15 @@ impl Event {
             EventKind::Revoked | EventKind::RevocationRefused | EventKind::RevocationLifted => {
                 EventKind::RevocationRefused
             }
-            EventKind::TokenIssued | EventKind::TokenRefused => EventKind::TokenRefused,
+            EventKind::TokenIssued | EventKind::TokenRefused | EventKind::ApprovalRequested => EventKind::TokenRefused,
             EventKind::RegistryChanged
             | EventKind::KeysChanged
             | EventKind::AdminRefused
-            | EventKind::AuditAcknowledged => EventKind::AdminRefused,
+            | EventKind::AuditAcknowledged
+            | EventKind::ApprovalGranted
+            | EventKind::ApprovalDenied
+            | EventKind::ApprovalWithdrawn
+            | EventKind::ApprovalExpired => EventKind::AdminRefused,
             EventKind::RefusalsSuppressed => EventKind::RefusalsSuppressed,
         };
         self.cnf = None;

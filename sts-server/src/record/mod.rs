@@ -15,6 +15,7 @@ mod chain_check;
 mod commits;
 mod credential;
 mod event;
+mod event_words;
 mod hold;
 mod recorder;
 mod retention;

@@ -35,6 +35,9 @@ pub struct Submission {
     /// The credentials of the request, none of which may be revoked at the commit. Empty if no
     /// token is issued.
     pub standings: Vec<Standing>,
+    /// The approval that the decision was made under, if it needs one. A change that stops an
+    /// approval raises the revocations; the decision is then made again.
+    pub approval: Option<String>,
     /// The token; `None` for a refusal.
     pub token: Option<TokenRow>,
     /// The event; `None` if the submission only spends a value.
@@ -339,8 +342,12 @@ fn judge(submissions: &[Submission], fresh: &Fresh) -> Vec<Verdict> {
         };
         let is_unknown =
             |those: &Revocations| submission.standings.iter().any(|standing| those.asks_for_lineage(standing));
+        let is_unapproved = |changed: &FreshState| {
+            submission.approval.is_some() && changed.versions.revocations != submission.known.revocations
+        };
         submission.token.is_some()
-            && (fresh.changed.as_ref().is_some_and(changed) || revocations.as_ref().is_some_and(is_unknown))
+            && (fresh.changed.as_ref().is_some_and(|those| changed(those) || is_unapproved(those))
+                || revocations.as_ref().is_some_and(is_unknown))
     };
     let mut spent = fresh.spent.iter();
     let judge_one = |submission: &Submission| {

@@ -1,16 +1,16 @@
 //! The removal of old events from the audit log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::chain::{checkpoint, open_checkpoint};
-use super::chain_check::ChainCheck;
+use super::AuditFault;
+use super::chain::checkpoint;
+use super::chain_check::{ChainChecks, Finding};
 use super::verify::acknowledged;
-use super::{AuditFault, Event};
-use crate::storage::{AuditFilter, StorageError, Store, StoredAuditRow};
+use crate::storage::{AuditCheckpoint, AuditFilter, AuditOrder, MAC_BYTES, StorageError, Store, StoredAuditRow};
 
 /// The number of rows that are removed in a transaction.
 const PORTION: u32 = 1000;
@@ -36,78 +36,109 @@ pub enum RetentionError {
 /// The rows are verified first. Each cut chain gets a checkpoint, sealed under the first key, after
 /// which it verifies as before. Removes at most 200,000 rows. Returns the number of removed rows.
 ///
+/// The newest row stays: `SQLite` would give its id to the next one, and followers would miss it.
+///
+/// Several servers may shorten the log at once. A server that finds another at work returns, and
+/// its next call continues.
+///
 /// # Errors
 /// [`RetentionError`]; the rows removed until then stay removed, and the log verifies.
 pub async fn shorten(store: &dyn Store, keys: &[hmac::Key], before: Timestamp) -> Result<u64, RetentionError> {
+    let newest = AuditFilter { order: AuditOrder::NewestFirst, ..AuditFilter::default() };
+    let newest = store.audit(&newest, 1).await?.rows.first().map_or(i64::MIN, |stored| stored.id);
+    let mut removal = Removal { store, keys, before, newest, acknowledged: None };
     let mut removed: u64 = 0;
-    let mut chains = None;
     for _ in 0..PORTIONS {
-        let mut rows = store.audit(&AuditFilter::default(), PORTION).await?.rows;
-        let old = rows.iter().take_while(|stored| time_of(stored) < before.as_millisecond()).count();
-        let is_last = old < rows.len();
-        rows.truncate(old);
-        if rows.is_empty() {
-            break;
-        }
-        let chains = match &mut chains {
-            Some(chains) => chains,
-            none => none.insert(cut_chains(store, keys).await?),
-        };
-        removed = removed.saturating_add(remove(store, keys, chains, &rows).await?);
-        if is_last {
+        let rows = store.audit(&AuditFilter::default(), PORTION).await?.rows;
+        let Some(portion) = removal.portion(&rows).await? else { break };
+        let count = store.cut_audit(portion.through_id, &portion.checkpoints).await?;
+        removed = removed.saturating_add(count);
+        if count < portion.rows {
             break;
         }
     }
     Ok(removed)
 }
 
-/// Returns the time of an event, in milliseconds since the epoch. Prefers the body, which the code
-/// covers, to the column.
-fn time_of(stored: &StoredAuditRow) -> i64 {
-    let event: Option<Event> = serde_json::from_str(&stored.row.body).ok();
-    event.map_or(stored.row.at, |event| event.at.as_millisecond())
+/// Returns true if a row without a fault is not older than `before`. Its column agrees with its
+/// event, which the code covers.
+///
+/// A row with a fault may show any time: its age is taken to be that of the row before it.
+pub(super) fn is_recent(stored: &StoredAuditRow, finding: Option<&Finding>, before: Timestamp) -> bool {
+    finding.is_none() && stored.row.at >= before.as_millisecond()
 }
 
-/// Returns the ends of the removed parts of all chains.
-async fn cut_chains<'a>(
-    store: &dyn Store,
+struct Removal<'a> {
+    store: &'a dyn Store,
     keys: &'a [hmac::Key],
-) -> Result<HashMap<String, ChainCheck<'a>>, StorageError> {
-    let chain = |checkpoint| {
-        let end = open_checkpoint(keys, &checkpoint)?;
-        Some((checkpoint.writer, ChainCheck::after(keys, end)))
-    };
-    Ok(store.audit_checkpoints().await?.into_iter().filter_map(chain).collect())
+    before: Timestamp,
+    /// The id of the newest row.
+    newest: i64,
+    /// The evidence of the acknowledged faults, read when there is a fault.
+    acknowledged: Option<HashSet<String>>,
 }
 
-/// Verifies and removes one portion of rows.
-async fn remove<'a>(
-    store: &dyn Store,
-    keys: &'a [hmac::Key],
-    chains: &mut HashMap<String, ChainCheck<'a>>,
-    rows: &[StoredAuditRow],
-) -> Result<u64, RetentionError> {
-    let mut known = None;
-    let mut cut: HashSet<&str> = HashSet::new();
-    for stored in rows {
-        let writer = stored.row.writer.as_str();
-        let chain = chains.entry(writer.to_owned()).or_insert_with(|| ChainCheck::of_whole(keys));
-        if let Some(finding) = chain.row(stored) {
-            let known = match &known {
+/// Rows at the beginning of the log that are to be removed.
+struct Portion {
+    through_id: i64,
+    rows: u64,
+    checkpoints: Vec<AuditCheckpoint>,
+}
+
+impl Removal<'_> {
+    /// Returns the old ones of the first rows of the log, after it has verified them. Returns `None`
+    /// if there are none, or if another server has removed some of them meanwhile.
+    async fn portion(&mut self, rows: &[StoredAuditRow]) -> Result<Option<Portion>, RetentionError> {
+        let writers: BTreeSet<&str> = rows.iter().map(|stored| stored.row.writer.as_str()).collect();
+        let writers: Vec<&str> = writers.into_iter().collect();
+        let mut chains = ChainChecks::after(self.keys, &self.store.audit_checkpoints_of(&writers).await?);
+        let mut findings = Vec::new();
+        let mut ends: HashMap<&str, (i64, [u8; MAC_BYTES])> = HashMap::new();
+        let mut portion = Portion { through_id: i64::MIN, rows: 0, checkpoints: Vec::new() };
+        for stored in rows {
+            if stored.id >= self.newest {
+                break;
+            }
+            let finding = chains.row(stored);
+            if is_recent(stored, finding.as_ref(), self.before) {
+                break;
+            }
+            let writer = stored.row.writer.as_str();
+            ends.extend(chains.end(writer).map(|end| (writer, end)));
+            findings.extend(finding);
+            portion.rows = portion.rows.saturating_add(1);
+            portion.through_id = stored.id;
+        }
+        // The checkpoints were read after the rows. If another server cut the log in between, they do
+        // not fit: then the first row is gone, because every cut begins there.
+        if !findings.is_empty() && !self.is_first(rows.first()).await? {
+            return Ok(None);
+        }
+        self.refuse_unknown(findings).await?;
+        let Some(key) = self.keys.first().filter(|_| portion.rows > 0) else { return Ok(None) };
+        let sealed =
+            |(writer, (sequence, mac)): (&str, (i64, [u8; MAC_BYTES]))| checkpoint(key, writer, sequence, &mac);
+        portion.checkpoints = ends.into_iter().map(sealed).collect();
+        Ok(Some(portion))
+    }
+
+    /// Returns true if the log begins with this row.
+    async fn is_first(&self, row: Option<&StoredAuditRow>) -> Result<bool, StorageError> {
+        let page = self.store.audit(&AuditFilter::default(), 1).await?;
+        Ok(page.rows.first().map(|first| first.id) == row.map(|row| row.id))
+    }
+
+    /// Fails on the first fault that no operator has acknowledged.
+    async fn refuse_unknown(&mut self, findings: Vec<Finding>) -> Result<(), RetentionError> {
+        for finding in findings {
+            let known = match &self.acknowledged {
                 Some(known) => known,
-                None => known.insert(acknowledged(store, keys).await?),
+                None => self.acknowledged.insert(acknowledged(self.store, self.keys).await?),
             };
             if !known.contains(&finding.evidence) {
                 return Err(RetentionError::Fault(finding.fault));
             }
         }
-        cut.insert(writer);
+        Ok(())
     }
-    let (Some(last), Some(key)) = (rows.last(), keys.first()) else { return Ok(0) };
-    let sealed = |writer: &&str| {
-        let (sequence, mac) = chains.get(*writer)?.end();
-        Some(checkpoint(key, writer, sequence, &mac))
-    };
-    let checkpoints: Vec<_> = cut.iter().filter_map(sealed).collect();
-    Ok(store.cut_audit(last.id, &checkpoints).await?)
 }

@@ -18,6 +18,8 @@ pub enum SingleUseKind {
     ClientAssertion,
     /// A DPoP proof, by its `jti`.
     DpopProof,
+    /// A deferral code, by its hash.
+    DeferralCode,
 }
 
 impl SingleUseKind {
@@ -26,6 +28,7 @@ impl SingleUseKind {
     pub fn replayed(self) -> (&'static str, &'static str) {
         match self {
             Self::ClientAssertion => ("assertion_replayed", "the client assertion was used before"),
+            Self::DeferralCode => ("deferral_code_used", "the deferral code was redeemed before"),
             Self::DpopProof => ("dpop_proof_replayed", "the DPoP proof was used before"),
         }
     }

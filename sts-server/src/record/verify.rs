@@ -10,7 +10,8 @@ use super::audit_fault::{AuditFault, event_of};
 use super::chain::open_checkpoint;
 use super::chain_check::{ChainCheck, Finding, evidence, evidence_alone};
 use crate::storage::{
-    AuditCheckpoint, AuditFilter, AuditHead, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow,
+    AuditCheckpoint, AuditField, AuditFilter, AuditHead, AuditMember, MAC_BYTES, StorageError, Store, StoredAuditRow,
+    UncheckedAuditRow,
 };
 
 /// The number of rows read at once.
@@ -40,18 +41,32 @@ pub struct AuditReport {
 /// # Errors
 /// [`StorageError`] if the whole log cannot be read.
 pub async fn verify(store: &dyn Store, keys: &[hmac::Key], heads: &[AuditHead]) -> Result<AuditReport, StorageError> {
-    let mut checkpoints = store.audit_checkpoints().await?;
+    let mut known = checkpoints(store).await?;
     loop {
-        let found = read(store, Check::new(keys, heads, &checkpoints)).await?;
+        let found = read(store, Check::new(keys, heads, &known)).await?;
         if found.findings.is_empty() {
             return Ok(found.report(&HashSet::new()));
         }
         // A server may have cut the log meanwhile, which looks like missing rows.
-        let latest = store.audit_checkpoints().await?;
-        if latest == checkpoints {
+        let latest = checkpoints(store).await?;
+        if latest == known {
             return Ok(found.report(&acknowledged(store, keys).await?));
         }
-        checkpoints = latest;
+        known = latest;
+    }
+}
+
+/// Returns the checkpoints of all chains, read in pages.
+pub(super) async fn checkpoints(store: &dyn Store) -> Result<Vec<AuditCheckpoint>, StorageError> {
+    let mut checkpoints: Vec<AuditCheckpoint> = Vec::new();
+    loop {
+        let after = checkpoints.last().map(|checkpoint| checkpoint.writer.clone());
+        let page = store.audit_checkpoints(after.as_deref(), PAGE).await?;
+        let is_last = page.last().is_none_or(|last| Some(&last.writer) == after.as_ref());
+        checkpoints.extend(page);
+        if is_last {
+            return Ok(checkpoints);
+        }
     }
 }
 
@@ -79,8 +94,8 @@ async fn read<'a>(store: &dyn Store, mut check: Check<'a>) -> Result<Check<'a>, 
 /// Returns the evidence of all faults that operators have acknowledged. An acknowledgement is the
 /// first row of its chain, and genuine.
 pub(super) async fn acknowledged(store: &dyn Store, keys: &[hmac::Key]) -> Result<HashSet<String>, StorageError> {
-    let kind = format!("\"event\":\"{}\"", EventKind::AuditAcknowledged.as_str());
-    let mut filter = AuditFilter { fragments: vec![vec![kind]], ..AuditFilter::default() };
+    let kind = AuditMember::new(AuditField::Event, EventKind::AuditAcknowledged.as_str());
+    let mut filter = AuditFilter { members: vec![vec![kind]], ..AuditFilter::default() };
     let mut evidence = HashSet::new();
     loop {
         let page = store.audit(&filter, PAGE).await?;
@@ -170,7 +185,6 @@ impl<'a> Check<'a> {
         let Some(Chain { writer, check, mut findings }) = chain else { return };
         if let Some(head) = self.heads.remove(writer.as_str())
             && check.sequence() < head.writer_sequence
-            && findings.is_empty()
         {
             let fault = AuditFault::Cut { writer, last: check.sequence(), head: head.writer_sequence };
             findings.push(Finding { evidence: evidence_alone(&fault), fault });
@@ -207,7 +221,7 @@ impl<'a> Check<'a> {
         for findings in self.findings {
             let is_known = |finding: &Finding| known.contains(&finding.evidence);
             let first = findings.iter().position(|finding| !is_known(finding));
-            let first = first.or((findings.len() == FAULTS).then_some(FAULTS - 1));
+            let first = first.or((findings.len() >= FAULTS).then_some(FAULTS - 1));
             for (index, Finding { fault, evidence }) in findings.into_iter().enumerate() {
                 if Some(index) == first {
                     report.faults.push(fault);

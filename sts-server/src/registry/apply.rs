@@ -69,9 +69,10 @@ mod tests {
 
     use super::*;
     use crate::storage::{
-        AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange,
-        EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored,
-        StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+        ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+        AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
+        RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version,
+        Versions,
     };
 
     /// A store whose rows a rival changes before each of the first `rivals` writes.
@@ -124,6 +125,32 @@ mod tests {
             state.audit_rows += audit.len();
             state.version.counter += 1;
             Ok(Changed::Applied(state.version))
+        }
+
+        async fn check_schema(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
+
+        async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+            panic!("not called")
+        }
+
+        async fn request_approval(
+            &self,
+            _: &ApprovalRow,
+            _: ApprovalConditions,
+            _: &[AuditRow],
+        ) -> Result<ApprovalRequested, StorageError> {
+            panic!("not called")
+        }
+
+        async fn change_approval(
+            &self,
+            _: &ApprovalRow,
+            _: &ApprovalRow,
+            _: &[AuditRow],
+        ) -> Result<bool, StorageError> {
+            panic!("not called")
         }
 
         async fn migrate(&self) -> Result<(), StorageError> {
@@ -207,10 +234,16 @@ mod tests {
         async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
             panic!("not called")
         }
-        async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        async fn audit_checkpoints(&self, _: Option<&str>, _: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+            panic!("not called")
+        }
+        async fn audit_checkpoints_of(&self, _: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
             panic!("not called")
         }
         async fn cut_audit(&self, _: i64, _: &[AuditCheckpoint]) -> Result<u64, StorageError> {
+            panic!("not called")
+        }
+        async fn summarize_audit(&self) -> Result<u64, StorageError> {
             panic!("not called")
         }
         async fn purge(&self) -> Result<u64, StorageError> {

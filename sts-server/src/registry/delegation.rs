@@ -1,16 +1,16 @@
 //! Delegations: the permission of one agent to call another on a user's behalf.
 
 use serde::{Deserialize, Serialize};
-use sts_protocol::ScopeToken;
+use sts_protocol::{AuthorizationDetail, ScopeToken};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::Tenants;
+use super::{ApprovalRule, Tenants};
 use crate::ttl::Ttl;
 
 /// A delegation, as its registry entry describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delegation {
     /// The name: `actor->target`, and `actor->target#2` for the second delegation of a pair. Empty
@@ -34,6 +34,14 @@ pub struct Delegation {
     /// The roles that are passed on to the target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The authorization details that a token of this delegation can have (RFC 9396). A requested
+    /// element must be within one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub details: Vec<AuthorizationDetail>,
+    /// The approval that some of its tokens need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRule>,
     /// The longest lifetime of a token. If absent, the target's `token_ttl` alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -5,7 +5,7 @@
 //! nothing. So a delegation keeps the row with the same content. If there is none, it takes a row
 //! that covers some of the same subjects, then any other row of its pair.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Delegation;
 use super::located::Located;
@@ -26,28 +26,68 @@ struct Stored<'a> {
     delegation: Delegation,
 }
 
+/// The stored and the wanted delegations of one pair of agents. No other pair bears on their names.
+#[derive(Default)]
+struct Pair<'a, 'b> {
+    stored: Vec<&'b Stored<'a>>,
+    /// The indices of the file's delegations.
+    wanted: Vec<usize>,
+}
+
 /// Assigns names to the delegations, in file order.
 pub(super) fn assign<'a>(rows: &[EntryRow], delegations: &'a [Located<Delegation>]) -> Vec<NamedDelegation<'a>> {
     let stored = stored(rows);
+    let pairs = pairs(&stored, delegations);
     let mut ids: Vec<Option<String>> = vec![None; delegations.len()];
-    let mut free: Vec<&Stored<'_>> = stored.iter().collect();
-    for fits in [says_the_same, says_the_same_but_disabled, covers_the_same, is_of_the_same_pair] {
-        for (located, id) in delegations.iter().zip(&mut ids).filter(|(_, id)| id.is_none()) {
-            if let Some(index) = free.iter().position(|stored| fits(&stored.delegation, &located.entry)) {
-                *id = Some(free.remove(index).row.id.clone());
-            }
-        }
+    for pair in pairs.values() {
+        assign_pair(pair, delegations, &mut ids);
     }
     let mut taken: HashSet<String> =
         rows.iter().filter(|row| row.kind == EntryKind::Delegation).map(|row| row.id.clone()).collect();
     let named = delegations.iter().zip(ids).map(|(delegation, id)| NamedDelegation {
         delegation,
         id: id.unwrap_or_else(|| fresh_id(&delegation.entry, &mut taken)),
-        disabled_by_admin: stored
-            .iter()
-            .any(|stored| stored.row.disabled_by_admin && covers_the_same(&stored.delegation, &delegation.entry)),
+        disabled_by_admin: pairs.get(&pair_of(&delegation.entry)).is_some_and(|pair| {
+            pair.stored
+                .iter()
+                .any(|stored| stored.row.disabled_by_admin && covers_the_same(&stored.delegation, &delegation.entry))
+        }),
     });
     named.collect()
+}
+
+/// Groups stored and wanted delegations by their two agents, so that a delegation is compared with
+/// those of its own pair alone.
+fn pairs<'a, 'b>(
+    stored: &'b [Stored<'a>],
+    delegations: &'b [Located<Delegation>],
+) -> HashMap<(&'b str, &'b str), Pair<'a, 'b>> {
+    let mut pairs: HashMap<_, Pair<'_, '_>> = HashMap::new();
+    for stored in stored {
+        pairs.entry(pair_of(&stored.delegation)).or_default().stored.push(stored);
+    }
+    for (index, located) in delegations.iter().enumerate() {
+        pairs.entry(pair_of(&located.entry)).or_default().wanted.push(index);
+    }
+    pairs
+}
+
+fn pair_of(delegation: &Delegation) -> (&str, &str) {
+    (&delegation.actor, &delegation.target)
+}
+
+fn assign_pair(pair: &Pair<'_, '_>, delegations: &[Located<Delegation>], ids: &mut [Option<String>]) {
+    let mut free = pair.stored.clone();
+    for fits in [says_the_same, says_the_same_but_disabled, covers_the_same, is_of_the_same_pair] {
+        for index in &pair.wanted {
+            let (Some(located), Some(id)) = (delegations.get(*index), ids.get_mut(*index)) else { continue };
+            if id.is_none()
+                && let Some(found) = free.iter().position(|stored| fits(&stored.delegation, &located.entry))
+            {
+                *id = Some(free.remove(found).row.id.clone());
+            }
+        }
+    }
 }
 
 /// Returns the readable rows that a file made, in the order in which the names of a pair are
@@ -87,4 +127,35 @@ fn covers_the_same(stored: &Delegation, wanted: &Delegation) -> bool {
 
 fn is_of_the_same_pair(stored: &Delegation, wanted: &Delegation) -> bool {
     stored.actor == wanted.actor && stored.target == wanted.target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::located::Place;
+
+    fn delegation(number: usize) -> Delegation {
+        let json = format!(r#"{{"actor":"a{number}","target":"t","scopes":["s"]}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn a_delegation_is_compared_with_those_of_its_own_pair_alone() {
+        let row = |number| EntryRow {
+            kind: EntryKind::Delegation,
+            id: format!("a{number}->t"),
+            origin: Origin::File,
+            disabled_by_admin: false,
+            body: serde_json::to_string(&delegation(number)).unwrap(),
+        };
+        let rows: Vec<EntryRow> = (0..100).map(row).collect();
+        let wanted: Vec<_> =
+            (0..100).rev().map(|number| Located { entry: delegation(number), place: Place::in_database() }).collect();
+        let stored = stored(&rows);
+        let pairs = pairs(&stored, &wanted);
+        assert_eq!(pairs.len(), 100);
+        assert!(pairs.values().all(|pair| (pair.stored.len(), pair.wanted.len()) == (1, 1)));
+        let named = assign(&rows, &wanted);
+        assert!(named.iter().all(|named| named.id == format!("{}->t", named.delegation.entry.actor)));
+    }
 }

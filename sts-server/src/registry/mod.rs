@@ -6,6 +6,7 @@
 
 mod agent;
 mod apply;
+mod approval_rule;
 mod check;
 mod delegation;
 mod delegation_ids;
@@ -25,6 +26,7 @@ mod workloads;
 
 pub use agent::{Agent, AgentAuth, AssertionAudience, MAX_AGENT_ID_CHARS, class_of};
 pub use apply::{ApplyError, apply};
+pub use approval_rule::{ApprovalRule, Decider};
 pub use check::{check, rules};
 pub use delegation::{DelegatedScope, Delegation, DerivedScope};
 pub use file::RegistryFile;

@@ -6,11 +6,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 use sts_jose::{Algorithm, ClaimSelector};
-use sts_protocol::{ScopeToken, Tenant};
+use sts_protocol::{DetailText, DetailValues, ScopeToken, Tenant};
 use url::Url;
 
 use super::tenants::ANY;
-use super::{AssertionAudience, ScopesFrom, Tenants};
+use super::{AssertionAudience, Decider, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape, reads};
 use crate::ttl::Ttl;
 
@@ -104,6 +104,8 @@ pub(super) static DELEGATION: Schema = Schema {
         optional("issuers", TEXTS),
         optional("tenants", TENANTS),
         optional("roles", TEXTS),
+        optional("details", Shape::Tables(&DETAIL)),
+        optional("approval", Shape::Table(&APPROVAL)),
         optional("max_ttl", TTL),
         optional("service_account", Shape::Boolean),
         optional("reentrant", Shape::Boolean),
@@ -116,6 +118,30 @@ pub(super) static DERIVED_SCOPE: Schema = Schema {
     keys: &[required("scope", Shape::Text(reads::<ScopeToken>)), required("from", Shape::Texts(reads::<ScopeToken>))],
 };
 
+pub(super) static DETAIL: Schema = Schema {
+    label: "details of [[delegations]]",
+    keys: &[
+        required("type", Shape::Text(reads::<DetailText>)),
+        optional("locations", DETAIL_TEXTS),
+        optional("actions", DETAIL_TEXTS),
+        optional("datatypes", DETAIL_TEXTS),
+        optional("identifier", Shape::Text(reads::<DetailText>)),
+        optional("limits", Shape::Object),
+    ],
+};
+
+pub(super) static APPROVAL: Schema = Schema {
+    label: "approval of [[delegations]]",
+    keys: &[
+        optional("scopes", Shape::Texts(reads::<ScopeToken>)),
+        optional("actions", Shape::Texts(reads::<DetailText>)),
+        required("by", Shape::Text(reads::<Decider>)),
+        optional("remember", TTL),
+        optional("wait", TTL),
+    ],
+};
+
+const DETAIL_TEXTS: Shape = Shape::TextsTogether(reads::<DetailText>, detail_values);
 const TEXT: Shape = Shape::Text(reads::<String>);
 const TEXT_OR_TEXTS: Shape = Shape::TextOrTexts(reads::<String>);
 const TEXTS: Shape = Shape::Texts(reads::<String>);
@@ -146,14 +172,21 @@ fn tenants(elements: &Value) -> Result<(), String> {
     Tenants::deserialize(elements).map(drop).map_err(|error| error.to_string())
 }
 
+/// Checks the grammar of [`DetailValues`]. Its elements have already been checked.
+fn detail_values(elements: &Value) -> Result<(), String> {
+    DetailValues::deserialize(elements).map(drop).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use serde::de::DeserializeOwned;
 
+    use sts_protocol::AuthorizationDetail;
+
     use super::*;
-    use crate::registry::{Agent, AgentAuth, Delegation, DerivedScope, Issuer, Workload};
+    use crate::registry::{Agent, AgentAuth, ApprovalRule, Delegation, DerivedScope, Issuer, Workload};
 
     /// Returns the names of a type's fields, which serde lists in its error for an unknown field.
     fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
@@ -184,5 +217,7 @@ mod tests {
         assert_eq!(keys(&WORKLOAD), fields::<Workload>());
         assert_eq!(keys(&DELEGATION), fields::<Delegation>());
         assert_eq!(keys(&DERIVED_SCOPE), fields::<DerivedScope>());
+        assert_eq!(keys(&DETAIL), fields::<AuthorizationDetail>());
+        assert_eq!(keys(&APPROVAL), fields::<ApprovalRule>());
     }
 }

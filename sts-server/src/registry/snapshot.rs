@@ -1,6 +1,6 @@
 //! The registry as requests read it: immutable, indexed, replaced as a whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ pub struct Registry {
     /// By actor, then by target.
     delegations: HashMap<String, HashMap<String, Vec<Arc<Delegation>>>>,
     uses: IssuerUses,
+    detail_types: BTreeSet<String>,
 }
 
 /// The registry in the database cannot be read.
@@ -57,6 +58,11 @@ pub enum TargetError {
 }
 
 impl Registry {
+    /// Returns all delegations, in no particular order.
+    pub fn all_delegations(&self) -> impl Iterator<Item = &Delegation> {
+        self.delegations.values().flat_map(HashMap::values).flatten().map(Arc::as_ref)
+    }
+
     /// Builds a snapshot from rows that are all trusted.
     ///
     /// # Errors
@@ -153,6 +159,10 @@ impl Registry {
                 delegation.disabled |= row.disabled_by_admin;
                 delegation.id.clone_from(&row.id);
                 self.uses.add_delegation(&delegation);
+                if !delegation.disabled {
+                    let types = delegation.details.iter().map(|detail| detail.detail_type.as_str().to_owned());
+                    self.detail_types.extend(types);
+                }
                 let of_actor = self.delegations.entry(delegation.actor.clone()).or_default();
                 of_actor.entry(delegation.target.clone()).or_default().push(Arc::new(delegation));
             }
@@ -310,6 +320,11 @@ impl Registry {
             target = Some(agent);
         }
         Ok(target)
+    }
+
+    /// Returns the types of authorization details that enabled delegations list.
+    pub fn detail_types(&self) -> impl Iterator<Item = &str> {
+        self.detail_types.iter().map(String::as_str)
     }
 
     /// Returns the delegations between two agents, including disabled ones. No two cover the same

@@ -34,7 +34,7 @@ use crate::keys::{KeyAccess, MasterKey};
 use crate::mint;
 use crate::rate_limits::RateLimits;
 use crate::record::{Recorder, Writer};
-use crate::storage::{DatabaseState, StorageError, Store, TableFault, Versions};
+use crate::storage::{DatabaseState, StorageError, Store, TableFault, Version, Versions};
 use crate::telemetry::Metrics;
 use crate::ttl::Ttl;
 use database_clock::DatabaseClock;
@@ -220,8 +220,9 @@ impl Sts {
 
     async fn read_again(&self) -> Result<(), SnapshotError> {
         let (present, asked_at) = (self.snapshot(), self.key_access.clock.now());
-        let versions = self.versions().await?;
-        let (newer, read) = present.refreshed(&versions, &*self.store, &self.master, &self.key_access).await;
+        let (versions, approvals) = self.versions().await?;
+        let (newer, read) =
+            present.refreshed((&versions, approvals), &*self.store, &self.master, &self.key_access).await;
         if let Some(newer) = newer {
             self.adopt(&present, newer);
         }
@@ -333,9 +334,9 @@ impl Sts {
     }
 
     /// Reads the version counters, and compares the clocks.
-    async fn versions(&self) -> Result<Versions, StorageError> {
+    async fn versions(&self) -> Result<(Versions, Version), StorageError> {
         let before = self.key_access.clock.now();
-        let DatabaseState { versions, time, is_synchronous } = self.store.state().await?;
+        let DatabaseState { versions, approvals, time, is_synchronous } = self.store.state().await?;
         let after = self.key_access.clock.now();
         self.database_clock.compare(time, [before, after]);
         if self.is_synchronous.swap(is_synchronous, Ordering::Relaxed) != is_synchronous {
@@ -347,7 +348,7 @@ impl Sts {
                 );
             }
         }
-        Ok(versions)
+        Ok((versions, approvals))
     }
 }
 

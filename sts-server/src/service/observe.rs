@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sts_jose::KeySetHealth;
 
 use super::Sts;
+use crate::storage::ApprovalState;
 use crate::telemetry::catalog;
 
 /// The silence after which the database counts as unreachable, in milliseconds.
@@ -34,8 +35,22 @@ impl Sts {
         metrics.set(&catalog::CONNECTIONS_LIMIT, &["public"], self.limits.connections as f64);
         metrics.set(&catalog::CONNECTIONS_LIMIT, &["admin"], self.limits.admin_connections() as f64);
         metrics.set(&catalog::ROTATE_EVERY, &[], self.rotate_every.as_seconds() as f64);
+        self.observe_approvals(now);
         self.observe_signing_keys(now);
         self.observe_issuers(now);
+    }
+
+    fn observe_approvals(&self, now: Timestamp) {
+        let snapshot = self.snapshot();
+        let states: Vec<ApprovalState> = snapshot.approvals.iter().map(|approval| approval.state_at(now)).collect();
+        for state in ApprovalState::ALL {
+            let count = states.iter().filter(|known| **known == state).count();
+            self.metrics.set(&catalog::APPROVALS, &[state.as_str()], count as f64);
+        }
+        let pending = snapshot.approvals.iter().filter(|approval| approval.state_at(now) == ApprovalState::Pending);
+        let oldest = pending.map(|approval| approval.row().requested_at).min().unwrap_or(now);
+        let waited = now.as_millisecond() - oldest.as_millisecond();
+        self.metrics.set(&catalog::APPROVALS_OLDEST, &[], seconds(waited.max(0)));
     }
 
     fn observe_signing_keys(&self, now: Timestamp) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::approval::Approvals;
 use crate::keys::{KeyAccess, KeyRing, MasterKey, TrustedKeys};
 use crate::record::Revocations;
 use crate::registry::Registry;
-use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Versions};
+use crate::storage::{RevocationRow, StorageError, Store, Stored, TableFault, Version, Versions};
 
 /// The number of revocations that may be added, even to a small set, before all are read again.
 const MOST_ADDED: usize = 1024;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub ring: Arc<KeyRing>,
     /// The revocations in force.
     pub revocations: Arc<Revocations>,
+    /// The approvals of persons.
+    pub approvals: Arc<Approvals>,
     faults: Faults,
 }
 
@@ -33,6 +36,7 @@ struct Faults {
     registry: Vec<TableFault>,
     keys: Vec<TableFault>,
     revocations: Vec<TableFault>,
+    approvals: Vec<TableFault>,
 }
 
 /// The content of the database cannot be read.
@@ -54,11 +58,13 @@ impl Snapshot {
             trusted: Arc::default(),
             ring: Arc::default(),
             revocations: Arc::default(),
+            approvals: Arc::default(),
             faults: Faults::default(),
         };
         snapshot.read_registry(store, access).await?;
         snapshot.read_revocations(store).await?;
         snapshot.read_keys(store, master).await?;
+        snapshot.read_approvals(store).await?;
         Ok(snapshot)
     }
 
@@ -75,20 +81,22 @@ impl Snapshot {
     /// Returns true if no table is known to lack rows that servers wrote.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        !self.faults().any(|fault| matches!(fault, TableFault::Incomplete { .. }))
+        // Without approvals nothing is issued that needs one; the rest goes on.
+        let counts = |fault: &TableFault| fault.table() != Approvals::TABLE;
+        !self.faults().any(|fault| counts(fault) && matches!(fault, TableFault::Incomplete { .. }))
     }
 
     /// Returns the faults of the tables at their last read.
     pub fn faults(&self) -> impl Iterator<Item = &TableFault> {
-        let Faults { registry, keys, revocations } = &self.faults;
-        registry.iter().chain(keys).chain(revocations)
+        let Faults { registry, keys, revocations, approvals } = &self.faults;
+        registry.iter().chain(keys).chain(revocations).chain(approvals)
     }
 
     /// Reads the parts whose version has changed. Returns `None` if nothing has changed. A part
     /// that cannot be read keeps its old content and does not stop the others.
     pub(super) async fn refreshed(
         &self,
-        versions: &Versions,
+        (versions, approvals): (&Versions, Version),
         store: &dyn Store,
         master: &MasterKey,
         access: &KeyAccess,
@@ -112,7 +120,11 @@ impl Snapshot {
         if versions.keys != known.keys {
             read.push(newer.read_keys(store, master).await);
         }
-        ((newer.versions() != known).then_some(newer), read.into_iter().collect())
+        if approvals != self.approvals.version() {
+            read.push(newer.read_approvals(store).await);
+        }
+        let is_newer = newer.versions() != known || newer.approvals.version() != self.approvals.version();
+        (is_newer.then_some(newer), read.into_iter().collect())
     }
 
     /// Reads the registry. Reads the revocations too if issuers have aliases: the issuer names of
@@ -137,6 +149,7 @@ impl Snapshot {
             let of_table = match fault.table() {
                 "entries" => &mut faults.registry,
                 "signing_keys" => &mut faults.keys,
+                Approvals::TABLE => &mut faults.approvals,
                 _ => &mut faults.revocations,
             };
             if !of_table.contains(fault) {
@@ -190,6 +203,13 @@ impl Snapshot {
         self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, access));
         self.registry = Arc::new(registry);
         self.faults.registry = faults;
+        Ok(())
+    }
+
+    async fn read_approvals(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
+        let (approvals, faults) = Approvals::of(&store.approvals().await?);
+        self.approvals = Arc::new(approvals);
+        self.faults.approvals = faults;
         Ok(())
     }
 

@@ -144,6 +144,7 @@ impl Sts {
                 continue;
             }
             let submission = Submission {
+                approval: None,
                 known: self.snapshot().versions(),
                 single_use: Vec::new(),
                 standings: Vec::new(),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::MAC_BYTES;
+use super::audit_members::{AuditField, AuditMember};
 
 /// An audit event, sealed into its writer's chain; (writer, `writer_sequence`) is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,8 +112,21 @@ pub struct AuditFilter {
     pub txn: Option<String>,
     /// Only events of this token.
     pub jti: Option<String>,
-    /// Only events whose body contains, of each of these lists, at least one text.
-    pub fragments: Vec<Vec<String>>,
+    /// Only events that have, of each of these lists, at least one member.
+    pub members: Vec<Vec<AuditMember>>,
+}
+
+impl AuditFilter {
+    /// Returns all members that the filter demands: of each list, at least one.
+    pub(super) fn members(&self) -> Vec<Vec<AuditMember>> {
+        let identifiers = [
+            (AuditField::CorrelationId, &self.correlation_id),
+            (AuditField::Txn, &self.txn),
+            (AuditField::Jti, &self.jti),
+        ];
+        let named = identifiers.into_iter().filter_map(|(field, value)| Some((field, value.as_deref()?)));
+        named.map(|(field, value)| vec![AuditMember::new(field, value)]).chain(self.members.iter().cloned()).collect()
+    }
 }
 
 /// A page of audit rows.

@@ -19,6 +19,8 @@ pub(super) struct StateColumns {
     keys_generation: i64,
     revocations: i64,
     revocations_generation: i64,
+    approvals: i64,
+    approvals_generation: i64,
     database_time: i64,
 }
 
@@ -33,6 +35,7 @@ impl TryFrom<StateColumns> for DatabaseState {
                 keys: version(columns.keys, columns.keys_generation),
                 revocations: version(columns.revocations, columns.revocations_generation),
             },
+            approvals: version(columns.approvals, columns.approvals_generation),
             time: from_millis("counters", columns.database_time)?,
             is_synchronous: true,
         })

@@ -11,19 +11,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-mod audit_bounds;
+mod approval_rows;
+mod audit_members;
 mod audit_rows;
+mod audit_search;
 mod coded;
 mod codes;
 mod columns;
 mod expiry;
 mod one_time;
 mod rows;
+mod schema;
 
 pub mod postgres;
 pub mod sqlite;
 mod words;
 
+pub use approval_rows::{ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState};
+pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
     AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
 };
@@ -50,6 +55,24 @@ pub enum StorageError {
     /// A schema migration failed.
     #[error("failed to migrate the database")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// A newer version of the program has migrated the schema beyond what this version can use.
+    #[error(
+        "a newer version of sts-server has migrated the database to migration {schema}, and this version knows {known}: start a version that is at most one release older than the newest one"
+    )]
+    SchemaTooNew {
+        /// The latest applied migration.
+        schema: i64,
+        /// The latest migration of this version.
+        known: i64,
+    },
+    /// The schema lacks migrations, and this start must not apply them.
+    #[error(
+        "the database's schema is older than this version, which needs migration {known}: run `sts-server migrate`, or start without --no-migrate"
+    )]
+    SchemaTooOld {
+        /// The latest migration of this version.
+        known: i64,
+    },
     /// A row has content that no version of this service writes.
     #[error("a row of {table} is malformed: {reason}")]
     Malformed {
@@ -87,6 +110,8 @@ impl StorageError {
             Self::Connect(error) => error.is_outage(),
             Self::Broken(_)
             | Self::Migration(_)
+            | Self::SchemaTooNew { .. }
+            | Self::SchemaTooOld { .. }
             | Self::Malformed { .. }
             | Self::Foreign { .. }
             | Self::Unsealed
@@ -110,8 +135,12 @@ impl StorageError {
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
     /// Migrates the schema to the latest version. Several servers may start at once. Rows of a
-    /// schema without codes are sealed unchanged.
+    /// schema without codes are sealed unchanged. A newer schema stays as it is, if this version can
+    /// work with it.
     async fn migrate(&self) -> Result<(), StorageError>;
+
+    /// Checks that this version can work with the schema as it is. Changes nothing.
+    async fn check_schema(&self) -> Result<(), StorageError>;
 
     /// Returns the versions and the database's own time, in one read. Also the readiness probe.
     async fn state(&self) -> Result<DatabaseState, StorageError>;
@@ -182,6 +211,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// value) is replaced if the new `at` or `expires_at` is later. The later value of each is
     /// kept.
     ///
+    /// Open approvals that a revocation of a user, an agent or a tenant covers are ended.
+    ///
     /// Excludes [`Store::record`]. After this call returns, no caller that heeds [`Fresh::changed`]
     /// can record a token that the revocation covers. Returns the raised version and the number of
     /// added or replaced rows.
@@ -197,6 +228,31 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         kind: RevocationKind,
         issuer: Option<&str>,
         value: &str,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError>;
+
+    /// Returns all approvals and their version, read in one snapshot.
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError>;
+
+    /// Adds a pending approval, unless the revocations are no longer `known`, an equal approval
+    /// stands or was denied, or the quota of its user is used up.
+    async fn request_approval(
+        &self,
+        approval: &ApprovalRow,
+        conditions: ApprovalConditions,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError>;
+
+    /// Replaces an approval that is still stored as `before`; returns false if it is not. Only its
+    /// state, expiry and content may differ.
+    ///
+    /// Excludes [`Store::record`]. A change of a granted approval raises the revocations too. After
+    /// this call returns, no caller that heeds [`Fresh::changed`] can record a decision made under
+    /// it.
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
         audit: &[AuditRow],
     ) -> Result<bool, StorageError>;
 
@@ -246,14 +302,22 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Returns the last row of every writer, ordered by writer.
     async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError>;
 
-    /// Returns the checkpoint of every chain that was cut, ordered by writer.
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError>;
+    /// Returns the checkpoints of up to `limit` chains that were cut, after this writer, ordered by
+    /// writer.
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError>;
+
+    /// Returns the checkpoints of these writers that have one, ordered by writer.
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError>;
 
     /// Deletes the audit rows up to this id, and adds the checkpoints of their chains. A checkpoint
     /// replaces an earlier one of its chain, never a later one. Returns the number of deleted rows.
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError>;
 
-    /// Deletes expired tokens, one-time values and revocations, by the database's time. Returns the
+    /// Summarizes the segments of the audit log that no row can join any more, so that searches pass
+    /// over those without their values. Returns the number of summarized segments, a few at once.
+    async fn summarize_audit(&self) -> Result<u64, StorageError>;
+
+    /// Deletes expired tokens, one-time values and revocations, and closed approvals a day later, by the database's time. Returns the
     /// number of deleted rows.
     async fn purge(&self) -> Result<u64, StorageError>;
 

@@ -35,6 +35,8 @@ pub struct Versions {
 pub struct DatabaseState {
     /// The versions of the cached tables.
     pub versions: Versions,
+    /// The version of the approvals. A change that stops one raises the revocations too.
+    pub approvals: Version,
     /// The time by the database's own clock.
     pub time: Timestamp,
     /// False if a synchronous standby is required and the database has none.

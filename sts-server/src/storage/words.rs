@@ -2,7 +2,7 @@
 //!
 //! A new variant needs a word that no variant ever had: rows outlive versions of this service.
 
-use super::{EntryKind, KeyState, Origin, RevocationKind, StorageError};
+use super::{ApprovalState, EntryKind, KeyState, Origin, RevocationKind, StorageError};
 
 impl EntryKind {
     /// All kinds.
@@ -78,8 +78,44 @@ impl RevocationKind {
         }
     }
 
+    /// Returns what a revocation of this kind names, in words about a token that it covers.
+    #[must_use]
+    pub fn of_a_token(self) -> &'static str {
+        match self {
+            Self::Token => "this token, or of one that it came from",
+            Self::TokenAlone => "this token",
+            Self::Transaction => "its transaction",
+            Self::Subject => "its user",
+            Self::Agent => "one of its agents",
+            Self::Tenant => "its tenant",
+        }
+    }
+
     pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
         known(&Self::ALL, Self::as_str, word).ok_or_else(|| unknown("revocations", "kind", word))
+    }
+}
+
+impl ApprovalState {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Granted, Self::Denied, Self::Withdrawn, Self::Expired, Self::Ended];
+
+    /// The word for it, in the column `state` of `approvals` and elsewhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Expired => "expired",
+            Self::Ended => "ended",
+        }
+    }
+
+    pub(super) fn of_word(word: &str) -> Result<Self, StorageError> {
+        known(&Self::ALL, Self::as_str, word).ok_or_else(|| unknown("approvals", "state", word))
     }
 }
 

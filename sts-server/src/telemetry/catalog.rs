@@ -56,7 +56,7 @@ pub(crate) static REQUESTS: Metric = metric(
     "sts_requests_total",
     Counter,
     &["endpoint", "grant", "outcome", "reason"],
-    "Answered requests. `endpoint` is `token`, `introspect`, `revoke` or `admin`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (the parameters were not read) or `abandoned` (the client disconnected); `reason` is one of docs/audit.md, or `none`.",
+    "Answered requests. `endpoint` is `token`, `introspect`, `revoke`, `admin` or `approvals`; `grant` is `token_exchange`, `client_credentials`, `other`, or `none` where none is known; `outcome` is `ok`, `refused`, `limited` (429), `unavailable` (503), `unreadable` (the parameters were not read) or `abandoned` (the client disconnected); `reason` is one of docs/audit.md, or `none`.",
 );
 pub(crate) static REQUEST_DURATION: Metric = metric(
     "sts_request_duration_seconds",
@@ -116,6 +116,18 @@ pub(crate) static FOLLOW_FAILURES: Metric =
     metric("sts_follow_failures_total", Counter, &[], "Failed attempts to follow changes in the database.");
 pub(crate) static REVOCATIONS: Metric =
     metric("sts_revocations", Gauge, &[], "Revocations in the snapshot of this server.");
+pub(crate) static APPROVALS: Metric = metric(
+    "sts_approvals",
+    Gauge,
+    &["state"],
+    "Approvals in the snapshot of this server. Closed ones are kept for a day. `state` is `pending`, `granted`, `denied`, `withdrawn`, `expired` or `ended`.",
+);
+pub(crate) static APPROVALS_OLDEST: Metric = metric(
+    "sts_approvals_oldest_seconds",
+    Gauge,
+    &[],
+    "Time that the oldest pending approval has waited for a decision; 0 without one.",
+);
 pub(crate) static SIGNING_KEYS: Metric = metric(
     "sts_signing_keys",
     Gauge,
@@ -188,6 +200,8 @@ pub static METRICS: &[&Metric] = &[
     &SNAPSHOT_VERSION,
     &FOLLOW_FAILURES,
     &REVOCATIONS,
+    &APPROVALS,
+    &APPROVALS_OLDEST,
     &SIGNING_KEYS,
     &SIGNING_KEY_AGE,
     &ROTATE_EVERY,

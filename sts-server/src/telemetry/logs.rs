@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sts_jose::error_chain;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -35,12 +37,27 @@ pub enum LogFormat {
     Human,
     /// A JSON object on each line.
     Json,
-    /// Plain text, with a short line for a refused request. For a person who tries the service.
-    #[serde(skip)]
-    Brief,
-    /// Plain text, without refused requests.
-    #[serde(skip)]
-    Quiet,
+}
+
+/// The channel that takes refused requests out of the log; see [`divert_refusals`].
+static DIVERTED: OnceLock<Sender<LoggedRefusal>> = OnceLock::new();
+
+/// The maximum number of diverted refusals that wait to be read. Later ones are dropped.
+const MOST_DIVERTED: usize = 1024;
+
+/// A refused request, as its log event describes it. The texts are those of the client, unescaped.
+#[derive(Debug)]
+pub struct LoggedRefusal {
+    /// The time of day, in UTC.
+    pub time: String,
+    /// The agent that the request names, authenticated or not.
+    pub claimed_client_id: Option<String>,
+    /// The stable name of the reason.
+    pub reason: String,
+    /// The reason in words.
+    pub detail: String,
+    /// The id that links the request to the audit log.
+    pub correlation_id: String,
 }
 
 /// Starts logging to standard error. The lines are plain text until [`choose_format`] is called.
@@ -67,6 +84,14 @@ pub fn choose_format(format: LogFormat) {
     FORMAT.store(format as u8, Ordering::Relaxed);
 }
 
+/// Takes refused requests out of this process's log and returns a channel that receives them, for
+/// a command that prints them itself. Only the first call of a process diverts them.
+pub fn divert_refusals() -> Receiver<LoggedRefusal> {
+    let (sender, receiver) = channel(MOST_DIVERTED);
+    let _already_diverted = DIVERTED.set(sender);
+    receiver
+}
+
 struct Chosen {
     human: Format,
 }
@@ -77,37 +102,36 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let format = FORMAT.load(Ordering::Relaxed);
-        if format == LogFormat::Json as u8 {
-            return write_json(writer, event);
+        if let Some(diverted) = DIVERTED.get()
+            && let Some(refusal) = refusal(event)?
+        {
+            let _full_or_closed = diverted.try_send(refusal);
+            return Ok(());
         }
-        let is_short = format == LogFormat::Brief as u8 || format == LogFormat::Quiet as u8;
-        if is_short && let Some(refusal) = refusal(event) {
-            return if format == LogFormat::Quiet as u8 { Ok(()) } else { write_refusal(writer, &refusal) };
+        if FORMAT.load(Ordering::Relaxed) == LogFormat::Json as u8 {
+            return write_json(writer, event);
         }
         self.human.format_event(context, writer, event)
     }
 }
 
-/// Returns the fields of the event of a refused request.
-fn refusal(event: &Event<'_>) -> Option<Map<String, Value>> {
+/// Returns the refused request that an event is about, if it is about one.
+fn refusal(event: &Event<'_>) -> Result<Option<LoggedRefusal>, fmt::Error> {
     let mut object = Object::default();
     event.record(&mut object);
-    (object.0.get("message").and_then(Value::as_str) == Some(REFUSED)).then_some(object.0)
-}
-
-/// Writes the time of day, the agent, the reason, its detail and the correlation id.
-fn write_refusal(mut writer: Writer<'_>, refusal: &Map<String, Value>) -> fmt::Result {
+    let field = |name: &str| object.0.get(name).and_then(Value::as_str).map(str::to_owned);
+    if field("message").as_deref() != Some(REFUSED) {
+        return Ok(None);
+    }
     let mut at = String::new();
     SystemTime.format_time(&mut Writer::new(&mut at))?;
-    let time = at.get(11..19).unwrap_or(&at);
-    let field = |name: &str| refusal.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (red, plain) = if writer.has_ansi_escapes() { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
-    let agent = Some(field("claimed_client_id")).filter(|agent| !agent.is_empty()).unwrap_or("no agent");
-    let (reason, detail, correlation_id) = (field("reason"), field("detail"), field("correlation_id"));
-    let text =
-        format!("{agent}  {reason}: {detail}  [{correlation_id}]").escape_debug().to_string().replace("\\\"", "\"");
-    writeln!(writer, "{time}  {red}refused{plain}   {text}")
+    Ok(Some(LoggedRefusal {
+        time: at.get(11..19).unwrap_or(&at).to_owned(),
+        claimed_client_id: field("claimed_client_id"),
+        reason: field("reason").unwrap_or_default(),
+        detail: field("detail").unwrap_or_default(),
+        correlation_id: field("correlation_id").unwrap_or_default(),
+    }))
 }
 
 /// Writes `at`, `level`, `target`, `message` and the event's own fields as a single object.

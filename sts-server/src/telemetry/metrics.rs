@@ -58,6 +58,8 @@ pub enum Endpoint {
     Revoke,
     /// `/admin/v1`.
     Admin,
+    /// `/approvals`.
+    Approvals,
 }
 
 /// The outcome of a request.
@@ -114,6 +116,7 @@ impl Endpoint {
             Self::Introspect => "introspect",
             Self::Revoke => "revoke",
             Self::Admin => "admin",
+            Self::Approvals => "approvals",
         }
     }
 }

@@ -16,7 +16,7 @@ mod trail;
 pub use catalog::{METRICS, Metric, MetricKind};
 pub use log_limit::LogLimit;
 pub(crate) use logs::REFUSED;
-pub use logs::{LogFormat, choose_format, start_logs};
+pub use logs::{LogFormat, LoggedRefusal, choose_format, divert_refusals, start_logs};
 pub use metrics::{Decision, Endpoint, Listener, Metrics, OpenConnection, RequestOutcome};
 pub use traces::{ObservedRequest, Traces, TracesError, check_otlp_endpoint};
 pub use trail::{GrantKind, Step, StepTime, Stopwatch, Trail};

@@ -193,6 +193,7 @@ fn span_name(endpoint: Endpoint) -> &'static str {
         Endpoint::Introspect => "sts.introspect",
         Endpoint::Revoke => "sts.revoke",
         Endpoint::Admin => "sts.admin",
+        Endpoint::Approvals => "sts.approvals",
     }
 }
 

@@ -96,7 +96,7 @@ pub enum SubjectError {
     #[error("sub of the subject token begins with the subject_prefix of another issuer")]
     SubOfAnotherIssuer,
     /// The token has been revoked.
-    #[error("the subject token is revoked, by {0:?}")]
+    #[error("the subject token is covered by the revocation of {}", .0.of_a_token())]
     Revoked(RevocationKind),
 }
 

@@ -2,9 +2,10 @@
 //!
 //! What lives here: the checks of a token of this service (`own`) and of an outside issuer
 //! (`outside`), and the shared checks: kind, address, values and revocations. Also the checks of an
-//! operator's access token (`operator`). What must never: the limits of a delegation, which
+//! operator's access token (`operator`), and of a user who decides on an approval (`approver`). What must never: the limits of a delegation, which
 //! `policy` reads. Another kind of subject token is a file here and an arm of [`subject`].
 
+mod approver;
 mod error;
 mod operator;
 mod outside;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use sts_jose::UnverifiedToken;
 use sts_protocol::{SubjectId, TokenType};
 
+pub use approver::{ApproverError, VerifiedApprover, approver};
 pub use error::SubjectError;
 pub use operator::{OperatorContext, OperatorError, VerifiedOperator, operator};
 pub use own::{OwnToken, check_parties, own_standing, own_token};

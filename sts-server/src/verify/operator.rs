@@ -73,7 +73,7 @@ pub enum OperatorError {
     #[error("an ID token")]
     IdToken,
     /// The token or its operator is revoked, or the operator is on hold.
-    #[error("revoked, by {0:?}")]
+    #[error("covered by the revocation of {}", .0.of_a_token())]
     Revoked(RevocationKind),
 }
 

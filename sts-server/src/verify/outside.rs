@@ -60,6 +60,7 @@ fn read(context: &VerifyContext<'_>, believed: &OutsideToken) -> Result<Subject,
             ScopesFrom::Delegation => HeldScope::OfDelegation,
             ScopesFrom::Token => HeldScope::Scope(values::scope(claims, issuer.scope_claim())?),
         },
+        details: values::details(claims),
         roles: values::roles(claims, &issuer.roles_claim),
         tenant: tenant(issuer, claims)?,
         act: act(context.issuer, claims)?,
@@ -81,7 +82,7 @@ fn check_address(issuer: &Issuer, claims: &Claims, presenter: &Agent) -> Result<
     }
 }
 
-fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {
+pub(super) fn tenant(issuer: &Issuer, claims: &Claims) -> Result<Option<Tenant>, SubjectError> {
     let tenant = match (&issuer.tenant, &issuer.tenant_claim) {
         (Some(tenant), _) => Some(tenant.clone()),
         (None, Some(claim)) => Some(values::tenant(claims, claim)?),

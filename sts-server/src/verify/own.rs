@@ -8,7 +8,7 @@ use sts_protocol::{AccessTokenClaims, TokenType};
 use super::{SubjectError, VerifyContext, values};
 use crate::declared_slot::declared_slot;
 use crate::keys::KeyRing;
-use crate::policy::{Authentication, HeldScope, Subject, VerifiedSubject};
+use crate::policy::{Authentication, HeldDetails, HeldScope, Subject, VerifiedSubject};
 use crate::record::Standing;
 use crate::registry::{Agent, Delegation, Registry};
 use crate::storage::TokenReference;
@@ -115,6 +115,7 @@ pub(super) fn subject(
         sub: claims.sub,
         principal,
         scope: HeldScope::Scope(claims.scope),
+        details: HeldDetails::Details(claims.authorization_details),
         roles: claims.roles,
         tenant: claims.tenant_id,
         act: Some(act),

@@ -5,7 +5,7 @@ use sts_protocol::{Act, Scope, SubjectId, Tenant, is_name};
 
 use super::{SubjectError, VerifyContext};
 use crate::keys::TrustError;
-use crate::policy::{Authentication, HeldScope, ParentBinding, Subject};
+use crate::policy::{Authentication, HeldDetails, HeldScope, ParentBinding, Subject};
 use crate::registry::{Issuer, IssuerNameError, ScopesFrom};
 use crate::storage::TokenReference;
 
@@ -67,6 +67,7 @@ pub fn suppose(context: &VerifyContext<'_>, supposed: SupposedSubject) -> Result
         sub,
         principal: SubjectId { iss, sub: supposed.sub },
         scope,
+        details: HeldDetails::OfDelegation,
         roles: supposed.roles,
         tenant,
         act,

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 use sts_jose::{ClaimSelectors, Claims};
-use sts_protocol::{Act, Scope, ScopeToken, Tenant};
+use sts_protocol::{Act, AuthorizationDetail, Scope, ScopeToken, Tenant};
 
 use super::SubjectError;
-use crate::policy::{Authentication, MayAct, ParentBinding};
+use crate::policy::{Authentication, HeldDetails, MayAct, ParentBinding};
 
 /// Reads `cnf`: an object with members. The key itself is not compared. The agent that the token is addressed to
 /// presents it, and proves a key of its own.
@@ -51,6 +51,16 @@ pub(super) fn scope(claims: &Claims, selectors: &ClaimSelectors) -> Result<Scope
 /// Reads the roles. A claim of any other shape has no roles.
 pub(super) fn roles(claims: &Claims, selectors: &ClaimSelectors) -> Vec<String> {
     selectors.names(claims).into_iter().map(Cow::into_owned).collect()
+}
+
+/// Reads the authorization details of an outside token, if it has any. An element of another form
+/// entitles to nothing.
+pub(super) fn details(claims: &Claims) -> HeldDetails {
+    let read = |element: &Value| serde_json::from_value::<AuthorizationDetail>(element.clone()).ok();
+    match claims.get("authorization_details") {
+        None | Some(Value::Null) => HeldDetails::OfDelegation,
+        Some(details) => HeldDetails::Details(details.as_array().into_iter().flatten().filter_map(read).collect()),
+    }
 }
 
 /// Reads the authentication of the user. Drops values whose shape does not fit RFC 9068 §2.2.1.

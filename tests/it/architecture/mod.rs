@@ -29,7 +29,9 @@ const SERVER: Building = Building {
         &["exchange"],
         &["service"],
         &["client_auth", "verify", "mint"],
-        &["policy", "keys", "record", "rate_limits"],
+        &["policy", "keys", "rate_limits"],
+        &["approval"],
+        &["record"],
         &["registry"],
         &["config", "storage"],
         &["document", "telemetry"],
@@ -61,9 +63,27 @@ const CLIENT: Building = Building {
     exceptions: &[],
 };
 
+const AGENT: Building = Building {
+    name: "sts-agent",
+    floors: &[
+        &["main"],
+        &["command"],
+        &["server"],
+        &["http"],
+        &["live"],
+        &["loaded"],
+        &["contexts", "listen"],
+        &["header_pairs", "metrics"],
+    ],
+    exceptions: &[],
+};
+
+/// The crates that have floors.
+const BUILDINGS: [&Building; 3] = [&SERVER, &CLIENT, &AGENT];
+
 /// Words that may stand only in these files: paths from the root of the repository, or beginnings of paths.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("axum::", &["sts-server/src/http/", "sts-client/src/integrations/axum.rs"]),
+    ("axum::", &["sts-server/src/http/", "sts-client/src/integrations/axum.rs", "sts-agent/src/http/"]),
     (
         "sqlx::",
         &[
@@ -85,13 +105,14 @@ const CONFINED: &[(&str, &[&str])] = &[
         ],
     ),
     ("hyper::client", &["sts-server/src/cli/loopback.rs"]),
-    ("TcpStream::connect", &["sts-server/src/cli/loopback.rs"]),
+    ("TcpStream::connect", &["sts-server/src/cli/loopback.rs", "sts-agent/src/command.rs"]),
     (
         "StatusCode::",
         &[
             "sts-server/src/http/answer.rs",
             "sts-server/src/http/admin/answer.rs",
             "sts-server/src/cli/dev/request.rs",
+            "sts-agent/src/http/answer.rs",
             "sts-jose/src/fetch.rs",
             "sts-jose/src/fetch_error.rs",
             "sts-client/src/inbound/refusal.rs",
@@ -118,11 +139,15 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("Timestamp::now", &["sts-jose/src/clock.rs"]),
     ("SystemTime::now", &[]),
     // How long something takes is measured by a clock that nobody can set.
-    ("Instant::now", &["sts-server/src/telemetry/trail.rs", "sts-client/src/exchange/mod.rs"]),
+    (
+        "Instant::now",
+        &["sts-server/src/telemetry/trail.rs", "sts-client/src/exchange/mod.rs", "sts-agent/src/http/answer.rs"],
+    ),
     (
         "SystemClock",
         &[
             "sts-server/src/main.rs",
+            "sts-agent/src/main.rs",
             "sts-jose/src/clock.rs",
             "sts-jose/src/lib.rs",
             // What an agent gets when it names no other.
@@ -140,6 +165,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         "SystemEntropy",
         &[
             "sts-server/src/main.rs",
+            "sts-agent/src/main.rs",
             "sts-jose/src/entropy.rs",
             "sts-jose/src/lib.rs",
             // What an agent gets when it names no other.
@@ -154,8 +180,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("aws_lc_rs::rand", &["sts-jose/src/entropy.rs", "sts-jose/src/signing_key.rs"]),
     ("rustls::", &["sts-server/src/http/client_verifier.rs", "sts-server/src/http/tls.rs"]),
     ("josekit::", &["sts-client/src/envelope/jwe.rs"]),
-    ("sts_client", &["sts-client/"]),
+    ("sts_client", &["sts-client/", "sts-agent/"]),
     ("sts_server", &["sts-server/src/main.rs"]),
+    ("sts_agent::", &["sts-agent/src/main.rs"]),
 ];
 
 /// What each crate may have of the workspace.
@@ -164,6 +191,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sts-jose", &[]),
     ("sts-server", &["sts-jose", "sts-protocol"]),
     ("sts-client", &["sts-jose", "sts-protocol"]),
+    ("sts-agent", &["sts-client", "sts-jose"]),
 ];
 
 /// Crates that the server must not have, each with the reason.
@@ -180,8 +208,9 @@ struct Source {
 
 #[test]
 fn imports_go_down_the_floors() {
-    assert_none(&floor_breaches(&SERVER, &sources()));
-    assert_none(&floor_breaches(&CLIENT, &sources()));
+    for building in BUILDINGS {
+        assert_none(&floor_breaches(building, &sources()));
+    }
 }
 
 #[test]
@@ -200,6 +229,13 @@ fn no_file_is_longer_than_500_lines() {
 }
 
 #[test]
+fn every_file_is_a_module_and_so_is_compiled() {
+    let files: Vec<Source> = sources().into_iter().chain(read_sources("tests")).collect();
+    let forgotten = files.iter().filter(|file| !file.is_declared(&files));
+    assert_none(&forgotten.map(|file| format!("{}: no `mod` names it", file.path)).collect::<Vec<_>>());
+}
+
+#[test]
 fn crates_depend_only_on_crates_below_them() {
     let mut breaches = Vec::new();
     for (name, allowed) in CRATES {
@@ -212,7 +248,7 @@ fn crates_depend_only_on_crates_below_them() {
 #[test]
 fn every_module_has_a_floor() {
     let files = sources();
-    for building in [SERVER, CLIENT] {
+    for building in BUILDINGS {
         let modules = files.iter().filter_map(|file| file.module_of(building.name)).map(|(module, _)| module);
         let unknown: Vec<String> = modules
             .filter(|module| *module != "lib" && building.floor(module).is_none())
@@ -237,10 +273,11 @@ fn a_breach_is_found() {
         ("sts-client/src/exchange/retry.rs", "use crate::cache::ExchangeCache;"),
         ("sts-client/src/inbound/mod.rs", "use crate::propagate::Propagator;"),
         ("sts-client/src/net/mod.rs", "use super::exchange::Sts;"),
+        ("sts-agent/src/loaded.rs", "use crate::http::Api;"),
     ];
     for (path, line) in floors {
         let file = [Source::made_up(path, line)];
-        let found: Vec<String> = [SERVER, CLIENT].iter().flat_map(|building| floor_breaches(building, &file)).collect();
+        let found: Vec<String> = BUILDINGS.iter().flat_map(|building| floor_breaches(building, &file)).collect();
         assert_eq!(found.len(), 1, "{path}: {line}: {found:?}");
     }
     let words = [
@@ -251,6 +288,8 @@ fn a_breach_is_found() {
         ("sts-jose/src/times.rs", "let now = Timestamp::now();"),
         ("sts-server/src/keys/ring.rs", "let home = std::env::home_dir();"),
         ("sts-client/src/lib.rs", "use sts_server::policy;"),
+        ("sts-client/src/lib.rs", "use sts_agent::command;"),
+        ("sts-agent/src/loaded.rs", "use axum::Router;"),
         ("sts-client/src/propagate/mod.rs", "let caller = Caller::new(verified);"),
         ("sts-client/src/service_account/slot.rs", "let http = reqwest::Client::new();"),
         ("sts-client/src/dedup/memory.rs", "let pool = sqlx::PgPool::connect(url);"),
@@ -365,6 +404,18 @@ fn manifest_breaches(name: &str, allowed: &[&str], manifest: &str) -> Vec<String
 impl Source {
     fn made_up(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// Whether the file begins a crate, or a file beside or above it declares it as a module.
+    fn is_declared(&self, files: &[Self]) -> bool {
+        let path = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let Some((folder, name)) = path.rsplit_once('/') else { return true };
+        let parents = ["/mod.rs", "/main.rs", "/lib.rs", ".rs"].map(|end| format!("{folder}{end}"));
+        let declaration = format!("mod {name};");
+        let declares = |line: &str| line == declaration || line.ends_with(&format!(" {declaration}"));
+        let mut above = files.iter().filter(|file| parents.contains(&file.path));
+        let is_root = ["main", "lib"].contains(&name) || folder.ends_with("/tests");
+        is_root || above.any(|file| file.text.lines().map(str::trim).any(declares))
     }
 
     /// The top module of that crate that this file belongs to, and its whole module path.

@@ -75,7 +75,23 @@ async fn the_story_of_a_correlation_id_tells_every_hop_of_every_transaction() {
     assert!(of_none.contains("refused  coordinator -> inventory  reason subject_malformed  took "), "{text}");
 
     let other = shop.folder.run(&["audit", "list", "--correlation", "another"]).await;
-    assert_eq!(other.ended_with(1), "no event has the correlation id another\n");
+    let expected = "no event has the correlation id another: a request whose agent did not authenticate leaves no \
+        event, only a line in the service's log\n";
+    assert_eq!(other.ended_with(1), expected);
+}
+
+#[tokio::test]
+async fn the_story_of_one_decision_has_no_span_of_time() {
+    for (is_issued, head) in [
+        (true, "the-request-of-alice: 1 decision, 0 refused, in 1 transaction\n"),
+        (false, "the-request-of-alice: 1 decision, 1 refused\n\nno transaction: "),
+    ] {
+        let (shop, _server) = Shop::serving().await;
+        let token = if is_issued { shop.user_token() } else { "no token".to_owned() };
+        assert_eq!(shop.exchange(&token).await["error"].is_null(), is_issued);
+        let told = shop.folder.run(&["audit", "list", "--correlation", "the-request-of-alice"]).await;
+        assert!(told.ended_with(0).starts_with(head), "{told:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::process::{Outcome, command, free_address, outcome};
 
@@ -52,16 +52,14 @@ struct Dev {
     child: Child,
     steps: Vec<String>,
     stdout: Lines<BufReader<ChildStdout>>,
-    stderr: Lines<BufReader<ChildStderr>>,
 }
 
 impl Dev {
     async fn serving(folder: &Path, arguments: &[&str]) -> Self {
         let mut dev = command(folder).await;
-        dev.arg("dev").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        dev.arg("dev").args(arguments).stdout(Stdio::piped());
         let mut child = dev.spawn().expect("it starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let stderr = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let mut steps = Vec::new();
         while let Some(line) = stdout.next_line().await.expect("it is text") {
             assert!(line.chars().count() <= 80 || line.starts_with("  S="), "{line}");
@@ -71,17 +69,12 @@ impl Dev {
                 break;
             }
         }
-        Self { child, steps, stdout, stderr }
+        Self { child, steps, stdout }
     }
 
-    /// The next decision that is not refused.
+    /// The next line: a decision, or what became of the registry file.
     async fn line(&mut self) -> String {
         self.stdout.next_line().await.expect("it is text").expect("it runs")
-    }
-
-    /// The next refusal.
-    async fn refusal(&mut self) -> String {
-        self.stderr.next_line().await.expect("it is text").expect("it runs")
     }
 
     async fn end(mut self) {
@@ -95,6 +88,9 @@ impl Dev {
 async fn the_steps_that_dev_prints_work_and_each_decision_is_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut dev = Dev::serving(folder.path(), &[]).await;
+    for step in ["  $S revoke -c $C --sub alice --lift  ", "  ${EDITOR:-vi} sts-dev/registry.toml  "] {
+        assert!(dev.steps.iter().any(|line| line.starts_with(step)), "{step:?} is not in {:?}", dev.steps);
+    }
     let story = dev.steps.iter().find_map(|line| line.split_once("--correlation ")).expect("a story").1.to_owned();
     let story = run(folder.path(), &["audit", "list", "-c", "sts-dev/sts.toml", "--correlation", &story]).await;
     assert!(story.ended_with(0).contains("5 decisions, 3 refused, in 1 transaction"), "{story:?}");
@@ -113,9 +109,30 @@ async fn the_steps_that_dev_prints_work_and_each_decision_is_shown() {
     while hop1(folder.path()).await.contains("access_token") {
         dev.line().await;
     }
-    let line = dev.refusal().await;
-    assert!(line.contains("  refused   coordinator  subject_revoked: "), "{line}");
+    let line = dev.line().await;
+    let said =
+        "  refused   coordinator  subject_revoked: the subject token is covered by the revocation of its user  [";
+    assert!(line.contains(said), "{line}");
+    // The audit log has no event of an agent that did not authenticate.
+    std::fs::write(folder.path().join("sts-dev/coordinator.secret"), "wrong").expect("ours");
+    assert!(hop1(folder.path()).await.contains("invalid_client"));
+    let line = dev.line().await;
+    assert!(line.contains("  refused   coordinator  ") && line.contains("secret"), "{line}");
     dev.end().await;
+}
+
+#[tokio::test]
+async fn dev_says_how_to_lift_the_revocation_of_its_user() {
+    let folder = tempfile::tempdir().expect("a folder");
+    dev_once(folder.path()).await;
+    run(folder.path(), &["revoke", "-c", "sts-dev/sts.toml", "--sub", "alice"]).await.ended_with(0);
+    let refused = run(folder.path(), &["dev", "--once"]).await;
+    let text = refused.ended_with(1);
+    assert!(text.contains("  refused  subject_revoked: the subject token is covered by the revocation of"), "{text}");
+    let remedy = text.lines().find_map(|line| line.strip_prefix("Lift it: sts-server ")).expect("a remedy");
+    assert!(!text.contains("registry.toml"), "a change of the registry cannot help: {text}");
+    run(folder.path(), &remedy.split(' ').collect::<Vec<_>>()).await.ended_with(0);
+    dev_once(folder.path()).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod admin;
 mod apply;
+mod approvals;
 mod audit;
 mod backup;
 mod check;
@@ -68,10 +69,16 @@ impl Shop {
 
     /// A shop whose server keeps its data there.
     pub fn on_database(url: &str) -> Self {
+        Self::with(url, "")
+    }
+
+    /// As [`Self::on_database`], with more keys of its delegation.
+    fn with(url: &str, delegation: &str) -> Self {
         let idp = TestKey::new(Algorithm::Es256);
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
         let sha256 = sts_jose::hex(sha256.as_ref());
-        let folder = Folder::on_database(url, &REGISTRY.replace("{sha256}", &sha256));
+        let registry = format!("{}{delegation}", REGISTRY.replace("{sha256}", &sha256));
+        let folder = Folder::on_database(url, &registry);
         folder.write("idp.json", &json!({ "keys": [idp.jwk()] }).to_string());
         Self { folder, idp, http: reqwest::Client::new() }
     }
@@ -127,6 +134,8 @@ async fn follows<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
     let begun = now();
     while !is_so().await {
         assert!(begun.elapsed() < FOLLOWS_WITHIN, "{what}: not within {FOLLOWS_WITHIN:?}");
+        // The task that reads the log of a server runs on this thread.
+        tokio::task::yield_now().await;
     }
 }
 

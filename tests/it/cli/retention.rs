@@ -3,10 +3,34 @@
 use std::time::Duration;
 
 use super::Shop;
+use super::audit::execute;
 use crate::process::Folder;
 
 /// The longest wait for the maintenance of a server, which runs every 10 s.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A shop whose server has ended, with this number of issued tokens in one chain.
+async fn with_tokens(count: usize) -> Shop {
+    let (shop, server) = Shop::serving().await;
+    for _ in 0..count {
+        shop.token().await;
+    }
+    assert_eq!(server.end().await, Some(0));
+    shop
+}
+
+/// Acknowledges the only fault of the log. Returns its row.
+async fn acknowledge(shop: &Shop) -> String {
+    let report = shop.folder.run(&["audit", "verify", "--json"]).await;
+    report.ended_with(1);
+    let report = report.json().remove(0);
+    assert_eq!(report["faults"].as_array().map(Vec::len), Some(1), "{report}");
+    let fault = &report["faults"][0];
+    let row = format!("{}:{}", fault["writer"].as_str().expect("a writer"), fault["sequence"]);
+    shop.folder.run(&["audit", "acknowledge", &row, "--why", "the standby of 1 May lost it"]).await.ended_with(0);
+    assert_eq!(verified(&shop.folder).await.1, 0);
+    row
+}
 
 /// The number of rows and of faults that `audit verify` finds.
 async fn verified(folder: &Folder) -> (u64, usize, usize) {
@@ -36,13 +60,8 @@ async fn a_server_removes_events_older_than_its_retention_and_the_rest_verifies(
 
 #[tokio::test]
 async fn a_fault_that_was_explained_no_longer_counts_until_its_row_changes_again() {
-    let (shop, server) = Shop::serving().await;
-    for _ in 0..4 {
-        shop.token().await;
-    }
-    assert_eq!(server.end().await, Some(0));
-    super::audit::execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2")
-        .await;
+    let shop = with_tokens(4).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
     let report = shop.folder.run(&["audit", "verify", "--json"]).await;
     report.ended_with(1);
     let fault = report.json()[0]["faults"][0].clone();
@@ -59,7 +78,51 @@ async fn a_fault_that_was_explained_no_longer_counts_until_its_row_changes_again
     assert_eq!((listed[0]["event"].as_str(), listed[0]["row"].as_str()), (Some("audit.acknowledged"), Some(&*row)));
 
     // The next row goes too: that is another fault.
-    super::audit::execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3")
-        .await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3").await;
     assert_eq!(verified(&shop.folder).await.1, 1);
+}
+
+#[tokio::test]
+async fn a_row_removed_before_an_acknowledged_gap_is_another_fault() {
+    let shop = with_tokens(4).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3").await;
+    acknowledge(&shop).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
+    acknowledge(&shop).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 1").await;
+    assert_eq!(verified(&shop.folder).await.1, 1);
+}
+
+#[tokio::test]
+async fn a_further_edit_of_an_acknowledged_row_is_another_fault() {
+    let shop = with_tokens(3).await;
+    for edit in [
+        "UPDATE audit_events SET jti = 'x' WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+        "UPDATE audit_events SET txn = 'x' WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+        "UPDATE audit_events SET txn = NULL WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+        "UPDATE audit_events SET txn = '' WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+        "UPDATE audit_events SET correlation_id = 'x' WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+        "UPDATE audit_events SET at = at + 1 WHERE body LIKE '%token.issued%' AND writer_sequence = 2",
+    ] {
+        execute(&shop, edit).await;
+        assert_eq!(verified(&shop.folder).await.1, 1, "{edit}");
+        acknowledge(&shop).await;
+    }
+}
+
+#[tokio::test]
+async fn a_chain_with_an_acknowledged_gap_that_is_cut_off_has_a_fault() {
+    let shop = with_tokens(4).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
+    acknowledge(&shop).await;
+    let heads = shop.folder.run(&["audit", "export", "--heads"]).await;
+    shop.folder.write("heads.jsonl", heads.ended_with(0));
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 4").await;
+    let verified = shop.folder.run(&["audit", "verify", "--heads", "heads.jsonl", "--json"]).await;
+    verified.ended_with(1);
+    let report = verified.json().remove(0);
+    assert_eq!(
+        (&report["faults"][0]["fault"], &report["acknowledged"][0]["fault"]),
+        (&"cut".into(), &"missing".into())
+    );
 }

@@ -1,6 +1,6 @@
 //! `serve`, and what all commands share.
 
-use super::Shop;
+use super::{Shop, follows};
 use crate::process::{command, outcome};
 
 #[tokio::test]
@@ -15,6 +15,49 @@ async fn serve_ends_with_0_when_it_is_told_to() {
     );
     assert!(!server.log().contains('\u{1b}'), "colour in a pipe: {}", server.log());
     assert_eq!(server.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn sighup_applies_the_registry_file_again_and_ends_nothing() {
+    let (shop, server) = Shop::serving().await;
+    let registry = std::fs::read_to_string(shop.folder.path("registry.toml")).expect("the registry");
+    shop.folder.write("registry.toml", "[[agents]]\nid = 7\n");
+    server.signal("HUP").await;
+    follows("faults are logged", async || server.log().contains("the registry file is not applied")).await;
+    shop.token().await;
+    shop.folder.write("registry.toml", &format!("{registry}\n[[agents]]\nid = \"auditor\"\n"));
+    server.signal("HUP").await;
+    follows("the change is logged", async || server.log().contains("changed the registry as its file says")).await;
+    let listed = shop.folder.run(&["audit", "list", "--json", "--limit", "1"]).await.json();
+    assert!(listed[0]["detail"].as_str().is_some_and(|detail| detail.contains("add agent auditor")), "{listed:?}");
+    assert!(!server.log().contains("restart the server"), "{}", server.log());
+    let configuration = std::fs::read_to_string(shop.folder.path("sts.toml")).expect("the configuration");
+    shop.folder.write("sts.toml", &format!("{configuration}\n[log]\nformat = \"json\"\n"));
+    server.signal("HUP").await;
+    follows("options need a restart", async || server.log().contains("restart the server to apply its options")).await;
+    shop.token().await;
+    assert_eq!(server.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_must_not_migrate_refuses_a_new_database_in_words() {
+    let shop = Shop::open();
+    let ended = shop.folder.run(&["serve", "--no-migrate"]).await;
+    ended.ended_with(2);
+    assert!(ended.stderr.contains("run `sts-server migrate`, or start without --no-migrate"), "{ended:?}");
+    shop.folder.run(&["migrate"]).await.ended_with(0);
+    let server = shop.folder.serve_with(&[("DATABASE__MIGRATE", "false")]).await;
+    shop.token().await;
+    assert_eq!(server.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn events_of_commands_name_the_user_and_the_host() {
+    let (shop, _server) = Shop::serving().await;
+    shop.folder.run(&["revoke", "--agent", "inventory"]).await.ended_with(0);
+    let listed = shop.folder.run(&["audit", "list", "--json"]).await.json();
+    assert!(listed[0]["run_by"].as_str().is_some_and(|run_by| run_by.contains('@')), "{}", listed[0]);
+    assert!(listed[1..].iter().all(|event| event["run_by"].is_null()), "the server itself is no user: {listed:?}");
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ password_file = "/run/secrets/password"
 max_connections = 20
 listen = false
 synchronous = "require"
+migrate = false
 [keys]
 master_key_file = "/run/secrets/master.key"
 rotate_every = "7d"
@@ -94,6 +95,7 @@ nonce = "required"
 proxy = "http://proxy.example:3128"
 no_proxy = [".svc", "10.0.0.0/8"]
 [admin]
+url = "https://sts-admin.example.com"
 tokens = [{ name = "carol", role = "operator", hash = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs" }]
 [admin.oidc]
 issuer = "https://login.example.com"
@@ -140,6 +142,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.database.max_connections, 20);
     assert!(!config.database.listen);
     assert_eq!(config.database.synchronous, Synchronous::Require);
+    assert!(!config.database.migrate);
     assert_eq!(config.keys.master_key_file, Path::new("/run/secrets/master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "7d");
     assert_eq!(config.audit.retain.map(|span| span.to_string()).as_deref(), Some("90d"));
@@ -161,6 +164,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.limits.write_timeout.to_string(), "30s");
     let token = AdminToken { name: "carol".to_owned(), role: Role::Operator, hash: HASH.to_owned() };
     assert_eq!(config.admin.tokens, [token]);
+    assert_eq!(config.admin.url.as_ref().map(url::Url::as_str), Some("https://sts-admin.example.com/"));
     let oidc = &config.admin.oidc;
     assert_eq!(oidc.issuer.as_deref(), Some("https://login.example.com"));
     assert_eq!(oidc.jwks_uri.as_ref().map(|url| url.as_str()), Some("https://login.example.com/jwks"));
@@ -197,6 +201,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.database.max_connections, 10);
     assert!(config.database.listen);
     assert_eq!(config.database.synchronous, Synchronous::Any);
+    assert!(config.database.migrate);
     assert_eq!(config.keys.master_key_file, files.0.path().join("master.key"));
     assert_eq!(config.keys.rotate_every.to_string(), "30d");
     assert_eq!(config.audit.retain, None);

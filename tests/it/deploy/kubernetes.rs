@@ -80,7 +80,7 @@ fn probes_ports_and_services_lead_to_the_listeners() {
     }
     let mut command = vec!["sts-server"];
     command.extend(strings(&container["args"]));
-    assert!(Cli::try_parse_from(command).is_ok_and(|cli| matches!(cli.command, sts_server::cli::Command::Serve)));
+    assert!(Cli::try_parse_from(command).is_ok_and(|cli| matches!(cli.command, sts_server::cli::Command::Serve(_))));
     let service = object("service.yaml", "Service", "agent-sts");
     assert_eq!(service["spec"]["ports"][0]["targetPort"], "https");
     assert_eq!(service["spec"]["ports"][0]["port"], 443);
@@ -113,10 +113,12 @@ fn a_pod_is_confined_spread_and_given_time_to_drain() {
         assert_eq!(pod["automountServiceAccountToken"], false);
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        let container = &pod["containers"][0]["securityContext"];
-        assert_eq!(container["allowPrivilegeEscalation"], false);
-        assert_eq!(container["readOnlyRootFilesystem"], true);
-        assert_eq!(strings(&container["capabilities"]["drop"]), ["ALL"]);
+        for container in pod["containers"].as_array().expect("containers") {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false);
+            assert_eq!(context["readOnlyRootFilesystem"], true);
+            assert_eq!(strings(&context["capabilities"]["drop"]), ["ALL"]);
+        }
     }
     let user = read("deploy/Dockerfile");
     let user = user.lines().find_map(|line| line.strip_prefix("USER ")).expect("a user").to_owned();
@@ -175,4 +177,32 @@ fn the_example_agent_is_who_the_registry_says_and_its_token_is_for_this_service(
     for (label, value) in let_in.as_object().expect("labels") {
         assert_eq!(&namespace["metadata"]["labels"][label], value, "{label}");
     }
+}
+
+#[test]
+fn the_example_agent_asks_a_local_process_that_alone_has_the_token() {
+    let pod = object("examples/agent.yaml", "Deployment", "coordinator")["spec"]["template"]["spec"].take();
+    let [agent, local] = pod["containers"].as_array().expect("containers").as_slice() else { panic!("two containers") };
+    let mounts = |container: &Value| -> Vec<(String, String)> {
+        let mounts = container["volumeMounts"].as_array().expect("mounts").iter();
+        mounts
+            .map(|mount| (mount["name"].to_string(), mount["mountPath"].as_str().expect("a path").to_owned()))
+            .collect()
+    };
+    let socket = ("\"socket\"".to_owned(), "/run/agent-sts".to_owned());
+    assert_eq!(mounts(agent), [socket.clone()]);
+    assert!(mounts(local).contains(&socket));
+    let mut command = vec!["sts-agent"];
+    command.extend(strings(&local["args"]));
+    for command in [command, strings(&local["readinessProbe"]["exec"]["command"])] {
+        assert!(sts_agent::command::Command::try_parse_from(&command).is_ok(), "{command:?}");
+    }
+    let file = object("examples/agent.yaml", "ConfigMap", "coordinator");
+    let file = file["data"]["agent.toml"].as_str().expect("a file");
+    assert!(sts_client::Verifier::from_toml(file).is_ok_and(|verifier| verifier.build().is_ok()));
+    assert!(sts_client::Propagator::from_toml(file).is_ok());
+    let file: toml::Table = file.parse().expect("TOML");
+    assert_eq!(file["sts"]["issuer"].as_str(), Some(config().issuer.as_str()));
+    let token = Path::new(file["sts"]["token_file"].as_str().expect("a path")).parent().and_then(Path::to_str);
+    assert!(mounts(local).iter().any(|(_, path)| Some(path.as_str()) == token));
 }

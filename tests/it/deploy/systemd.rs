@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::{configuration, drain, read};
 
 const UNIT: &str = "deploy/systemd/agent-sts.service";
+const LOCAL_UNIT: &str = "deploy/systemd/sts-agent.service";
 const PROGRAM: &str = "/usr/local/bin/sts-server";
 
 /// How exposed `systemd-analyze security` may find the unit, in tenths of its points: 0 is best, 100 worst, and what it does not
@@ -34,6 +35,19 @@ fn the_unit_runs_commands_that_there_are_and_lets_a_server_drain() {
     assert!(stop > drain(&configuration("deploy/sts.toml")), "{stop:?}");
     let key = values(&unit, "LoadCredential")[0].split(':').next().expect("the name of the credential");
     assert!(values(&unit, "Environment").contains(&format!("STS__KEYS__MASTER_KEY_FILE=%d/{key}").as_str()));
+}
+
+#[test]
+fn the_unit_of_the_local_process_runs_commands_that_there_are() {
+    let unit = read(LOCAL_UNIT);
+    for key in ["ExecStartPre", "ExecStart"] {
+        let [command] = values(&unit, key)[..] else { panic!("one {key}") };
+        assert!(command.starts_with("/usr/local/bin/sts-agent "), "{command}");
+        assert!(sts_agent::command::Command::try_parse_from(command.split(' ')).is_ok(), "{command}");
+    }
+    // The user's own folder for the socket, at its default place.
+    assert_eq!([values(&unit, "RuntimeDirectory")[0], values(&unit, "RuntimeDirectoryMode")[0]], ["agent-sts", "0700"]);
+    assert!(!values(&unit, "User")[0].is_empty());
 }
 
 #[test]

@@ -396,7 +396,6 @@ async fn a_malformed_request_is_told_which_parameter() {
         (exchange().without("subject_token_type"), "subject_token and its type belong together"),
         (exchange().set("subject_token_type", "urn:x"), "subject_token_type is not served"),
         (exchange().set("requested_token_type", "urn:x"), "requested_token_type is not served"),
-        (exchange().set("authorization_details", "[]"), "authorization_details is not honoured"),
         (exchange().header("x-tenant-id", "a b"), "X-Tenant-ID"),
         (exchange().set("client_id", "inventory"), "client_id"),
         (exchange().set("client_assertion_type", JWT_BEARER_ASSERTION), "more than one method"),

@@ -85,7 +85,18 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             prop_assert_eq!(event.detail.as_ref(), Some(detail));
             Ok(reason)
         }
-        Explained::Allowed { delegation, sub, audience, scope, roles, tenant_id, actors, bound_to, expires_at } => {
+        Explained::Allowed {
+            delegation,
+            sub,
+            audience,
+            scope,
+            authorization_details: _,
+            roles,
+            tenant_id,
+            actors,
+            bound_to,
+            expires_at,
+        } => {
             prop_assert_eq!(exchange.answer.status, 200);
             prop_assert_eq!(event.event, EventKind::TokenIssued);
             prop_assert_eq!(event.delegation.as_ref(), Some(delegation));
@@ -105,6 +116,7 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             prop_assert_eq!(claims["scope"].as_str(), Some(scope.as_str()));
             Ok("allowed")
         }
+        Explained::ApprovalRequired { .. } => Err(TestCaseError::fail("no delegation demands an approval")),
         Explained::Authenticated { .. } => Err(TestCaseError::fail("more was asked than who asks")),
     }
 }

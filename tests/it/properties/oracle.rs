@@ -20,6 +20,7 @@ pub(super) type Codes = BTreeSet<&'static str>;
 const REQUEST: &str = "invalid_request";
 const TARGET: &str = "invalid_target";
 const SCOPE: &str = "invalid_scope";
+const DETAILS: &str = "invalid_authorization_details";
 const CLIENT: &str = "invalid_client";
 const PROOF: &str = "invalid_dpop_proof";
 const GRANT: &str = "unauthorized_client";
@@ -153,11 +154,13 @@ impl Oracle<'_> {
         };
         let asked = sent.get("requested_token_type").is_some();
         let asks_wrong = asked && !matches!(kind("requested_token_type"), Some("jwt" | "access_token"));
-        let unhonoured = sent.get("authorization_details").is_some();
         let headers: Vec<&str> = sent.header("x-tenant-id").collect();
         let header_wrong = headers.len() > 1 || headers.iter().any(|header| !is_tenant(header));
-        if wrong || asks_wrong || unhonoured || header_wrong {
+        if wrong || asks_wrong || header_wrong {
             codes.insert(REQUEST);
+        }
+        if sent.get("authorization_details") == Some("[]") {
+            codes.insert(DETAILS);
         }
         if sent.get("scope").is_some_and(|scope| !is_scope(scope)) {
             codes.insert(SCOPE);

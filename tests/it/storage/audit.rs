@@ -1,19 +1,39 @@
 //! Audit rows.
 
-use sts_server::storage::{AUDIT_PAGE_BYTES, AuditFilter, AuditHead, AuditOrder, AuditRow, StoredAuditRow};
+use sts_server::storage::{
+    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, Store, StoredAuditRow,
+};
 
 use super::database::TestDatabase;
 use super::rows::{audit, audit_rows, future_by};
 
 /// Rows that differ in what a filter can select.
 fn events() -> Vec<AuditRow> {
-    let some = |text: &str| Some(text.to_owned());
+    let event =
+        |sequence, by, body: &str| AuditRow { at: future_by(by), body: body.to_owned(), ..audit("w", sequence) };
     vec![
-        AuditRow { at: future_by(1), ..audit("w", 1) },
-        AuditRow { at: future_by(4), correlation_id: some("c"), txn: some("t"), ..audit("w", 2) },
-        AuditRow { at: future_by(2), correlation_id: some("c"), txn: some("t"), jti: some("j"), ..audit("w", 3) },
-        AuditRow { at: future_by(3), correlation_id: some("d"), txn: some("t"), jti: some("k"), ..audit("w", 4) },
+        event(1, 1, r#"{"event":"revoked","actors":["cron","web"]}"#),
+        event(
+            2,
+            4,
+            r#"{"event":"token.issued","correlation_id":"c","client_id":"web","sub":"größer \"than\"","txn":"t"}"#,
+        ),
+        event(
+            3,
+            2,
+            r#"{"event":"token.issued","correlation_id":"c","client_id":"web","sub":"bob","jti":"j","txn":"t"}"#,
+        ),
+        event(
+            4,
+            3,
+            r#"{"event":"token.refused","correlation_id":"d","client_id":"cron","sub":"bob","jti":"k","txn":"t"}"#,
+        ),
     ]
+}
+
+/// Members of which an event has one.
+fn one_of(members: &[(AuditField, &str)]) -> Vec<AuditMember> {
+    members.iter().map(|(field, value)| AuditMember::new(*field, value)).collect()
 }
 
 fn sequences(rows: &[StoredAuditRow]) -> Vec<i64> {
@@ -48,16 +68,27 @@ pub(super) async fn each_filter_selects_its_rows(database: &TestDatabase) {
         (AuditFilter { until: Some(future_by(2)), ..AuditFilter::default() }, vec![1, 3]),
         (AuditFilter { order: AuditOrder::NewestFirst, ..AuditFilter::default() }, vec![4, 3, 2, 1]),
         (AuditFilter { order: AuditOrder::NewestFirst, after_id: Some(ids[2]), ..AuditFilter::default() }, vec![2, 1]),
-        (AuditFilter { fragments: vec![vec!["than 2".to_owned()]], ..AuditFilter::default() }, vec![]),
-        (AuditFilter { fragments: vec![vec![r#"than\" 2"#.to_owned()]], ..AuditFilter::default() }, vec![2]),
+        (AuditFilter { members: vec![one_of(&[(AuditField::Sub, "größer")])], ..AuditFilter::default() }, vec![]),
+        (
+            AuditFilter { members: vec![one_of(&[(AuditField::Sub, "größer \"than\"")])], ..AuditFilter::default() },
+            vec![2],
+        ),
+        (AuditFilter { members: vec![one_of(&[(AuditField::FirstActor, "web")])], ..AuditFilter::default() }, vec![]),
         (
             AuditFilter {
-                fragments: vec![vec!["\" 2".to_owned(), "\" 4".to_owned()], vec!["größer".to_owned()]],
+                members: vec![one_of(&[(AuditField::ClientId, "cron"), (AuditField::FirstActor, "cron")])],
                 ..AuditFilter::default()
             },
-            vec![2, 4],
+            vec![1, 4],
         ),
-        (AuditFilter { fragments: vec![vec!["größer".to_owned()], vec![]], ..AuditFilter::default() }, vec![]),
+        (
+            AuditFilter {
+                members: vec![one_of(&[(AuditField::ClientId, "web")]), one_of(&[(AuditField::Sub, "bob")])],
+                ..AuditFilter::default()
+            },
+            vec![3],
+        ),
+        (AuditFilter { members: vec![one_of(&[(AuditField::Sub, "bob")]), vec![]], ..AuditFilter::default() }, vec![]),
         (AuditFilter { jti: some("J"), ..AuditFilter::default() }, vec![]),
         (AuditFilter { jti: some("' OR TRUE --"), ..AuditFilter::default() }, vec![]),
     ] {
@@ -74,7 +105,10 @@ pub(super) async fn filters_add_up(database: &TestDatabase) {
         txn: Some("t".to_owned()),
         jti: Some("j".to_owned()),
         until: Some(future_by(2)),
-        fragments: vec![vec!["no such text".to_owned(), "than".to_owned()], vec!["größer".to_owned()]],
+        members: vec![
+            one_of(&[(AuditField::ClientId, "none"), (AuditField::ClientId, "web")]),
+            one_of(&[(AuditField::Sub, "bob")]),
+        ],
         order: AuditOrder::NewestFirst,
         after_id: Some(i64::MAX),
     };
@@ -110,6 +144,83 @@ pub(super) async fn a_search_by_time_finds_events_that_were_committed_out_of_ord
         let filter = AuditFilter { since: Some(minutes(since)), ..AuditFilter::default() };
         assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap().rows), expected, "since {since}");
     }
+}
+
+/// Finds all rows of a search, page by page.
+async fn found(store: &dyn Store, mut filter: AuditFilter) -> Vec<i64> {
+    let mut found = Vec::new();
+    loop {
+        let page = store.audit(&filter, 3).await.unwrap();
+        found.extend(sequences(&page.rows));
+        filter.after_id = page.next;
+        if page.next.is_none() {
+            return found;
+        }
+    }
+}
+
+/// 1,600 events of three users; one in 500 is of "rare", one in 100 of "cron".
+fn many_events() -> Vec<AuditRow> {
+    let user = |sequence| match sequence % 500 {
+        7 => "rare".to_owned(),
+        _ => format!("user-{}", sequence % 3),
+    };
+    let client = |sequence| if sequence % 100 == 0 { "cron" } else { "web" };
+    let event = |sequence| {
+        let (user, client) = (user(sequence), client(sequence));
+        let body = format!(
+            r#"{{"event":"token.issued","client_id":"{client}","sub":"{user}","txn":"t-{}","jti":"j-{sequence}"}}"#,
+            sequence / 2
+        );
+        AuditRow { body, at: future_by(sequence), ..audit("w", sequence) }
+    };
+    (1..=1600).map(event).collect()
+}
+
+pub(super) async fn a_summarized_log_answers_as_one_without_summaries(database: &TestDatabase) {
+    let store = database.store().await;
+    assert_eq!(store.summarize_audit().await.unwrap(), 0, "an empty log");
+    store.append_audit(&many_events()).await.unwrap();
+    let newest = AuditOrder::NewestFirst;
+    let of = |field, value| AuditFilter { members: vec![one_of(&[(field, value)])], ..AuditFilter::default() };
+    let searches = [
+        of(AuditField::Sub, "rare"),
+        AuditFilter { order: newest, ..of(AuditField::Sub, "rare") },
+        AuditFilter { order: newest, until: Some(future_by(1000)), ..of(AuditField::ClientId, "cron") },
+        AuditFilter { since: Some(future_by(1000)), ..of(AuditField::ClientId, "cron") },
+        AuditFilter { txn: Some("t-400".to_owned()), ..AuditFilter::default() },
+        AuditFilter { jti: Some("j-1".to_owned()), order: newest, ..of(AuditField::ClientId, "web") },
+        AuditFilter { jti: Some("j-1600".to_owned()), ..AuditFilter::default() },
+        of(AuditField::Sub, "nobody"),
+    ];
+    let mut before = Vec::new();
+    for search in &searches {
+        before.push(found(&*store, search.clone()).await);
+    }
+    assert_eq!(before[0], [7, 507, 1007, 1507]);
+    assert_eq!(before[4], [800, 801]);
+    while store.summarize_audit().await.unwrap() > 0 {}
+    for (search, before) in searches.iter().zip(before) {
+        assert_eq!(found(&*store, search.clone()).await, before, "{search:?}");
+    }
+    // A search passes over segments whose filters hold nothing.
+    database.execute("UPDATE audit_summaries SET names = identifiers WHERE segment = 3").await;
+    database.execute("DELETE FROM audit_summaries WHERE segment = 1").await;
+    assert_eq!(found(&*store, searches[0].clone()).await, [7, 507, 1507]);
+    store.cut_audit(1100, &[]).await.unwrap();
+    store.append_audit(&[AuditRow { body: r#"{"sub":"rare"}"#.to_owned(), ..audit("v", 1) }]).await.unwrap();
+    while store.summarize_audit().await.unwrap() > 0 {}
+    assert_eq!(found(&*store, searches[0].clone()).await, [1507, 1]);
+}
+
+pub(super) async fn an_id_that_is_given_out_again_is_not_passed_over(database: &TestDatabase) {
+    let store = database.store().await;
+    let rare = AuditFilter { members: vec![one_of(&[(AuditField::Sub, "rare")])], ..AuditFilter::default() };
+    store.append_audit(&(1..=600).map(|sequence| audit("w", sequence)).collect::<Vec<_>>()).await.unwrap();
+    while store.summarize_audit().await.unwrap() > 0 {}
+    store.cut_audit(600, &[]).await.unwrap();
+    store.append_audit(&[AuditRow { body: r#"{"sub":"rare"}"#.to_owned(), ..audit("v", 1) }]).await.unwrap();
+    assert_eq!(found(&*store, rare).await, [1]);
 }
 
 pub(super) async fn a_page_is_bounded_by_the_bytes_of_its_rows(database: &TestDatabase) {

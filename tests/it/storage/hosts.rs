@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use sts_server::storage::{self, Location, RevocationKind, Store};
 use sts_tests::postgres::Cluster;
 
+use super::forwarder::Forwarder;
 use super::rows::{audit, codes, record_after_outage, record_tokens, revocation, token};
 
 /// The longest that anything may take that must happen.
@@ -122,4 +123,41 @@ async fn the_password_file_is_read_at_each_connect() {
     cluster.restart().await;
     let text = sts_jose::error_chain(&store.state().await.unwrap_err());
     assert!(text.contains("must hold one line") && !text.contains("two"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_name_that_leads_to_a_standby_is_not_used() {
+    let primary = Cluster::start().await;
+    let database = primary.database().await;
+    storage::open(database.url(), 1, codes()).await.unwrap().migrate().await.unwrap();
+    let standby = primary.standby(primary.address()).await;
+    let name = Forwarder::to(standby.address()).await;
+    let store = storage::open(&database.url_at(&[name.address()], ""), 4, codes()).await.unwrap();
+    let error = store.state().await.unwrap_err();
+    assert!(error.is_outage(), "{error:?}");
+    assert!(sts_jose::error_chain(&error).contains("takes no writes"), "{error:?}");
+    let reading = database.url_at(&[standby.address()], "target_session_attrs=any");
+    storage::open(&reading, 2, codes()).await.unwrap().state().await.unwrap();
+
+    name.lead_to(primary.address());
+    store.state().await.unwrap();
+    works(&store, "primary").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_host_takes_no_writes_any_more_is_given_up() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database().await;
+    let store = storage::open(database.url(), 4, codes()).await.unwrap();
+    store.migrate().await.unwrap();
+    works(&store, "before").await;
+    cluster.execute("ALTER SYSTEM SET default_transaction_read_only = on").await;
+    cluster.execute("SELECT pg_reload_conf()").await;
+    until(async || store.state().await.is_err()).await;
+    let error = store.state().await.unwrap_err();
+    assert!(error.is_outage(), "{error:?}");
+    cluster.execute("ALTER SYSTEM RESET default_transaction_read_only").await;
+    cluster.execute("SELECT pg_reload_conf()").await;
+    until(async || store.state().await.is_ok()).await;
+    works(&store, "after").await;
 }

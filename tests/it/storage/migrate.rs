@@ -38,3 +38,35 @@ pub(super) async fn a_database_without_schema_is_broken_not_out_of_reach(databas
     let error = store.state().await.unwrap_err();
     assert!(matches!(error, StorageError::Broken(_)), "{error:?}");
 }
+
+pub(super) async fn a_schema_that_is_newer_is_used_unless_it_excludes_this_version(database: &TestDatabase) {
+    let store = database.store().await;
+    database
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'of the next release', TRUE, 'x', 0)",
+        )
+        .await;
+    store.migrate().await.unwrap();
+    store.check_schema().await.unwrap();
+    assert_eq!(known(&*store).await, Versions::default());
+    database.execute("UPDATE schema_readers SET oldest_reader = 9999").await;
+    for outcome in [store.migrate().await, store.check_schema().await] {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, StorageError::SchemaTooNew { schema: 9999, .. }), "{error:?}");
+        assert!(error.to_string().contains("a newer version of sts-server"), "{error}");
+    }
+}
+
+pub(super) async fn a_schema_that_is_older_is_refused_where_it_must_not_be_migrated(database: &TestDatabase) {
+    let store = database.open().await;
+    let refuses = async || {
+        let error = store.check_schema().await.unwrap_err();
+        assert!(matches!(error, StorageError::SchemaTooOld { .. }), "{error:?}");
+    };
+    refuses().await;
+    store.migrate().await.unwrap();
+    store.check_schema().await.unwrap();
+    database.execute("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)").await;
+    refuses().await;
+}

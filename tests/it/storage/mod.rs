@@ -2,6 +2,7 @@
 
 mod audit;
 mod database;
+mod forwarder;
 mod hosts;
 mod keys;
 mod migrate;
@@ -12,6 +13,7 @@ mod purge;
 mod races;
 mod record;
 mod registry;
+mod retention;
 mod revocation;
 mod rows;
 mod standbys;
@@ -39,6 +41,8 @@ macro_rules! conformance {
         tests! { $database:
             migrate::migrating_again_changes_nothing,
             migrate::eight_servers_migrate_an_empty_database_at_once,
+            migrate::a_schema_that_is_newer_is_used_unless_it_excludes_this_version,
+            migrate::a_schema_that_is_older_is_refused_where_it_must_not_be_migrated,
             migrate::a_database_without_schema_is_broken_not_out_of_reach,
             registry::a_new_database_counts_from_zero,
             registry::the_database_tells_its_time,
@@ -94,11 +98,25 @@ macro_rules! conformance {
             audit::filters_add_up,
             audit::reading_on_from_the_last_id_misses_nothing,
             audit::a_search_by_time_finds_events_that_were_committed_out_of_order,
+            audit::a_summarized_log_answers_as_one_without_summaries,
+            audit::an_id_that_is_given_out_again_is_not_passed_over,
             audit::a_page_is_bounded_by_the_bytes_of_its_rows,
             audit::a_malformed_row_hides_no_other,
             audit::chains_are_paged_in_the_order_of_writer_and_sequence,
             audit::the_head_of_every_chain_is_found,
             audit::an_empty_audit_has_no_heads,
+            retention::what_remains_after_a_cut_verifies,
+            retention::servers_that_shorten_at_once_find_no_fault,
+            retention::a_follower_sees_the_event_after_a_log_was_shortened_whole,
+            retention::a_row_removed_beyond_the_cut_is_missing,
+            retention::a_forged_checkpoint_hides_nothing,
+            retention::an_earlier_checkpoint_does_not_replace_a_later_one,
+            retention::checkpoints_are_read_by_their_writers_or_in_pages,
+            retention::a_log_of_thousands_of_chains_is_shortened_and_verifies,
+            retention::an_archive_verifies_and_an_edited_one_does_not,
+            retention::an_archive_has_the_events_up_to_the_first_recent_one_in_the_order_of_the_log,
+            retention::an_archive_of_all_has_the_events_after_one_of_a_clock_that_is_ahead,
+            retention::an_edited_time_keeps_no_row_unnoticed,
             purge::what_has_expired_goes_and_the_rest_stays,
             purge::more_than_one_portion_is_purged,
         }

@@ -142,6 +142,7 @@ pub(super) async fn a_batch_that_is_decided_again_leaves_no_gap_in_the_audit_cha
     let recorded = async || {
         let event = Some(Event::new(EventKind::TokenIssued, past()));
         let submission = Submission {
+            approval: None,
             known: Versions::default(),
             single_use: Vec::new(),
             standings: Vec::new(),

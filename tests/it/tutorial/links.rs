@@ -4,10 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of pages.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 11] = [
     "",
     "docs",
+    "python",
+    "sts-agent",
     "sts-client",
+    "typescript",
     "examples/agent-graph",
     "examples/first-agent",
     "examples/python",

@@ -11,15 +11,15 @@ mod terminal;
 use commands::reason_not_to_run;
 use page::{Kind, Step, steps};
 use shop::Shop;
-use sts_tests::process::free_address;
+use sts_tests::process::{build, free_address};
 use terminal::Reader;
 
 /// The addresses of the pages: the service, the coordinator and the inventory.
 const SERVICE: &str = "127.0.0.1:8080";
 const COORDINATOR: &str = "127.0.0.1:9000";
 const INVENTORY: &str = "127.0.0.1:9001";
-/// How often a command is repeated at most, until the service follows a change.
-const FOLLOWS_AFTER: usize = 200;
+/// How often a command is repeated at most, until the service follows a change. An agent in Rust remembers a refusal for 5 seconds.
+const FOLLOWS_AFTER: usize = 2000;
 
 #[tokio::test]
 async fn every_command_of_the_token_endpoint_page_prints_what_the_page_shows() {
@@ -39,6 +39,14 @@ async fn the_first_agent_runs_as_its_page_says() {
     let (mut reader, addresses) = (Reader::new().await, Addresses::free());
     agents::install_rust(&reader, &addresses).await;
     follow_example(&mut reader, &addresses, steps("examples/first-agent/README.md"), "examples/first-agent").await;
+}
+
+#[tokio::test]
+async fn every_command_of_the_page_on_any_language_prints_what_the_page_shows() {
+    let mut reader = Reader::new().await;
+    let program = build("sts-agent").await;
+    reader.install("sts-agent", &format!("#!/bin/sh\nexec {} \"$@\"\n", program.display()));
+    follow(&mut reader, steps("docs/agents-in-any-language.md"), |_, _| {}).await;
 }
 
 #[tokio::test]

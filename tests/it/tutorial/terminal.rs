@@ -31,6 +31,7 @@ struct Terminal {
 
 /// A program in a terminal of its own. Dropping it kills it and its children.
 struct Serving {
+    command: String,
     child: Child,
 }
 
@@ -80,20 +81,26 @@ impl Reader {
         (printed.trim_end().to_owned(), code)
     }
 
-    /// Runs a command in a terminal of its own, up to the line that says that it serves; what it printed so far.
+    /// Runs a command in a terminal of its own, up to the line that says that it serves; what it printed so far. A command that is
+    /// served already is ended first.
     pub(super) async fn serve(&mut self, command: &str) -> String {
+        if let Some(former) = self.serving.iter().position(|serving| serving.command == command) {
+            let mut former = self.serving.swap_remove(former);
+            former.kill();
+            former.child.wait().await.expect("it ends");
+        }
         let mut bash = bash(self.folder.path());
-        bash.args(["-c", &format!("exec 2>&1\n{command}")]).stdin(Stdio::null()).process_group(0);
+        bash.args(["-c", &format!("exec 2>&1\nexec {command}")]).stdin(Stdio::null()).process_group(0);
         let mut child = bash.stdout(Stdio::piped()).spawn().expect("bash");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        self.serving.push(Serving { child });
+        self.serving.push(Serving { command: command.to_owned(), child });
         let mut printed = String::new();
         let started = async {
             while let Some(line) = lines.next_line().await.expect("text") {
                 printed.push_str(&line);
                 printed.push('\n');
-                if line.starts_with("listening on ") || line.starts_with("Serving on ") || line.contains(" admin=127.")
-                {
+                let starts = ["listening on ", "Serving on "].iter().any(|start| line.starts_with(start));
+                if starts || line.contains(" admin=127.") || line.contains(" serving place=") {
                     return;
                 }
             }
@@ -116,11 +123,17 @@ fn bash(folder: &Path) -> Command {
     bash
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
+impl Serving {
+    fn kill(&self) {
         if let Some(id) = self.child.id() {
             let killed = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{id}")]).status();
             drop(killed);
         }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.kill();
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{PgPool, SqlitePool};
 use sts_jose::Clock as _;
-use sts_server::record::Event;
+use sts_server::record::{Event, EventKind};
 use sts_server::storage::{AuditFilter, RevocationKind, RevocationRow};
 
 use super::Harness;
@@ -13,6 +13,14 @@ impl Harness {
         let filter = AuditFilter { correlation_id: Some(correlation_id.to_owned()), ..AuditFilter::default() };
         let rows = self.store.audit(&filter, 1000).await.expect("the audit log").rows;
         rows.iter().map(|row| serde_json::from_str(&row.row.body).expect("an event")).collect()
+    }
+
+    /// The kinds of the events that name an approval as what they are about, oldest first; requests that were refused left out.
+    pub async fn approval_events(&self, id: &str) -> Vec<EventKind> {
+        let rows = self.store.audit(&AuditFilter::default(), 1000).await.expect("the audit log").rows;
+        let events = rows.iter().map(|row| serde_json::from_str::<Event>(&row.row.body).expect("an event"));
+        let about = events.filter(|event| event.approval.as_deref() == Some(id) && event.reason.is_none());
+        about.map(|event| event.event).collect()
     }
 
     /// How many tokens were recorded.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sts_jose::{Clock as _, Entropy as _, KeySet, ManualClock, SystemEntropy, UnverifiedToken};
 use sts_protocol::parameter::{GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE};
-use sts_server::admin::By;
+use sts_server::admin::{Administration, By};
 use sts_server::config::Config;
 use sts_server::registry::RegistryFile;
 use sts_server::server::{Foundation, Server};
@@ -250,13 +250,13 @@ impl Harness {
     /// A GET of a path of the public listener.
     pub async fn get(&self, path: &str) -> Answer {
         let request = self.wire.http.get(format!("{}{path}", self.wire.base));
-        Answer::read(request.send().await.expect("an answer")).await
+        Answer::of(request.send().await.expect("an answer")).await
     }
 
     /// A GET of a path of the admin listener.
     pub async fn get_admin(&self, path: &str) -> Answer {
         let request = self.wire.http.get(format!("http://{}{path}", self.server.admin()));
-        Answer::read(request.send().await.expect("an answer")).await
+        Answer::of(request.send().await.expect("an answer")).await
     }
 
     /// A request to the admin API, of nobody yet; the path is below `/admin/v1`.
@@ -305,6 +305,15 @@ impl Harness {
         administration.apply(&RegistryFile::read(&path), &By::default()).await.expect("a registry without faults");
         foundation.store.close().await;
         self.refresh().await;
+    }
+
+    /// What operators do, beside the server.
+    ///
+    /// # Panics
+    /// When there is no database.
+    pub async fn administration(&self) -> Administration {
+        let foundation = Foundation::lay(&self.config, surroundings(&self.clock)).await.expect("a database");
+        foundation.administration(&self.config)
     }
 
     /// Lets the server see what changed in the database.

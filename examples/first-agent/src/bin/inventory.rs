@@ -9,7 +9,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
     let verifier = Verifier::from_toml(&std::fs::read_to_string("inventory.toml")?)?.build()?;
     let app = Router::new().route("/stock", get(stock)).layer(verifier.layer());
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = tokio::net::TcpListener::bind(&address).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     Ok(axum::serve(listener, app).await?)
 }

@@ -8,11 +8,11 @@ use sts_protocol::{AccessTokenClaims, Act, TokenType, parameter};
 
 use super::super::CliError;
 use super::super::output::{Output, Style};
-use super::super::token::relative;
 use super::folder::{DEMO_ISSUER, Folder};
 use super::live::Decisions;
 use super::request::{Answer, TokenRequest, token};
 use super::user::{self, DEMO_SCOPE, DEMO_USER};
+use crate::exchange::relative;
 use crate::server::Surroundings;
 
 /// The calls of the demonstration, each with actor and target.
@@ -41,6 +41,8 @@ pub(super) enum Demonstrated {
     Whole,
     /// A hop was refused, and the reason was printed.
     Refused,
+    /// A hop was refused because the user is revoked, and the reason was printed.
+    UserRevoked,
 }
 
 /// A request of the demonstration.
@@ -77,7 +79,8 @@ pub(super) async fn demonstrate(stage: &mut Stage<'_>, out: &mut Output) -> Resu
             Answer::Refused { error } => {
                 let reason = stage.reason(actor, &error).await?;
                 out.line(&out.joined(&[(Style::Bad, "  refused"), (Style::Plain, &format!("  {reason}"))]))?;
-                return Ok(Demonstrated::Refused);
+                let is_user_revoked = reason.starts_with("subject_revoked:");
+                return Ok(if is_user_revoked { Demonstrated::UserRevoked } else { Demonstrated::Refused });
             }
         };
         show_token(out, &claims(&issued)?, surroundings.clock.now().as_second())?;

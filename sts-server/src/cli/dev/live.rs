@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sts_jose::error_chain;
+use tokio::sync::mpsc::Receiver;
 
 use super::super::CliError;
-use super::super::audit_line::{main_part, word};
+
 use super::super::output::{Output, Style, Styled, read};
 use crate::admin::{Administration, By};
 use crate::record::{Event, event_of};
 use crate::registry::{ApplyError, RegistryFile};
 use crate::server::Foundation;
 use crate::storage::{AuditFilter, StorageError, Store};
+use crate::telemetry::LoggedRefusal;
 
 /// The interval at which the audit log and the registry file are read.
 const EVERY: Duration = Duration::from_millis(250);
@@ -92,32 +94,48 @@ impl WatchedRegistry {
     }
 }
 
-/// Prints decisions and applies the registry file, without end. The log has the refusals.
+/// Prints decisions and applies the registry file, without end. The refusals come from the log,
+/// because a request whose agent did not authenticate leaves no event.
 pub(super) async fn show(
     mut decisions: Decisions,
+    mut refusals: Receiver<LoggedRefusal>,
     mut registry: WatchedRegistry,
     out: &mut Output,
 ) -> Result<(), CliError> {
+    // Those of the demonstration are printed.
+    while !decisions.next().await?.is_empty() {}
+    while refusals.try_recv().is_ok() {}
     loop {
         registry.follow(out).await?;
         for event in decisions.next().await?.iter().filter(|event| event.reason.is_none()) {
             out.line(&line(event, out))?;
         }
+        while let Ok(refusal) = refusals.try_recv() {
+            out.line(&refused(&refusal, out))?;
+        }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-/// Returns an event on one line, like the log's line of a refusal.
+/// Returns an event on one line.
 fn line(event: &Event, out: &Output) -> Styled {
     let at = event.at.strftime("%H:%M:%S").to_string();
     let parts = [
-        main_part(event),
+        event.object(),
         event.sub.as_ref().filter(|_| event.target.is_some()).map(|sub| format!("for {sub}")),
         event.scope.as_ref().map(|scope| format!("scope {scope}")),
         event.detail.clone(),
         event.correlation_id.as_ref().map(|id| format!("[{id}]")),
     ];
     let text = parts.into_iter().flatten().map(|part| format!("  {part}")).collect::<String>();
-    let kind = format!("  {:<8}", word(event.event));
+    let kind = format!("  {:<8}", event.event.word());
     out.joined(&[(Style::Quiet, &at), (Style::Good, &kind), (Style::Plain, &text)])
+}
+
+/// Returns a refusal on one line.
+fn refused(refusal: &LoggedRefusal, out: &Output) -> Styled {
+    let LoggedRefusal { time, claimed_client_id, reason, detail, correlation_id } = refusal;
+    let agent = claimed_client_id.as_deref().unwrap_or("no agent");
+    let text = format!("  {agent}  {reason}: {detail}  [{correlation_id}]");
+    out.joined(&[(Style::Quiet, time), (Style::Bad, &format!("  {:<8}", "refused")), (Style::Plain, &text)])
 }

@@ -18,13 +18,16 @@ use super::arguments::{DevArguments, DevCommand};
 use super::output::{Output, Style, explain_start, usable};
 use super::serve::until_told;
 use super::{CliError, database};
-use crate::config::{self, Config, Overrides};
+use crate::admin::NewToken;
+use crate::config::{self, Config, Overrides, Role};
 use crate::server::{Foundation, Server, StartError, Surroundings};
-use crate::telemetry::{LogFormat, choose_format};
+use crate::telemetry::divert_refusals;
 use chain::{Demonstrated, Stage, demonstrate};
 use folder::Folder;
 use live::{Decisions, WatchedRegistry};
 
+/// The name of the operator whom the link to the console signs in.
+const OPERATOR: &str = "dev";
 /// The preferred ports: for agents, then for operators.
 const PORTS: [u16; 2] = [8080, 8081];
 /// The number of further ports to try if a port is busy.
@@ -44,6 +47,8 @@ pub(super) async fn run(
     let addresses = [public.local_addr()?, admin.local_addr()?];
     folder.configure(addresses)?;
     let mut config = configuration(&folder.config_file(), addresses, out)?;
+    let operator = NewToken::make(OPERATOR, &*surroundings.entropy)?;
+    config.admin.tokens.push(operator.configured(OPERATOR, Role::Admin));
     out.line(&out.styled(Style::Heading, &format!("agent-sts at {}", config.issuer)))?;
     out.line(&out.styled(Style::Quiet, &folder.described()))?;
     // The server reads no registry file, so that faults in it do not end the server.
@@ -61,28 +66,27 @@ pub(super) async fn run(
     let started = Server::start_with(&config, foundation, [public, admin]).await;
     let server = started.map_err(|error| in_database(explain_start(error, out)))?;
 
-    choose_format(LogFormat::Quiet);
+    let refusals = divert_refusals();
     let correlation_id = format!("demo-{}", surroundings.clock.now().as_second());
     let server_address = server.public();
     let demonstrated = {
         let (folder, surroundings, decisions) = (&folder, &surroundings, &mut decisions);
         let mut stage = Stage { folder, server: server_address, surroundings, decisions, correlation_id };
         let demonstrated = demonstrate(&mut stage, out).await?;
-        next_steps::print(demonstrated, &stage, arguments, &config.issuer, out)?;
+        let console = server.sign_in_link(operator.token, &*surroundings.entropy);
+        next_steps::print(demonstrated, &stage, arguments, [&config.issuer, &console], out)?;
         demonstrated
     };
     if !arguments.once {
-        while !decisions.next().await?.is_empty() {}
-        choose_format(LogFormat::Brief);
         tokio::select! {
             told = until_told() => told?,
-            shown = live::show(decisions, registry, out) => shown?,
+            shown = live::show(decisions, refusals, registry, out) => shown?,
         }
     }
     server.stop().await;
     Ok(match demonstrated {
-        Demonstrated::Refused if arguments.once => ExitCode::FAILURE,
-        Demonstrated::Refused | Demonstrated::Whole => ExitCode::SUCCESS,
+        Demonstrated::Refused | Demonstrated::UserRevoked if arguments.once => ExitCode::FAILURE,
+        Demonstrated::Refused | Demonstrated::UserRevoked | Demonstrated::Whole => ExitCode::SUCCESS,
     })
 }
 

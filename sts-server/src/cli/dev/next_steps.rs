@@ -9,6 +9,7 @@ use super::super::CliError;
 use super::super::arguments::DevArguments;
 use super::super::output::{Output, Style};
 use super::chain::{Demonstrated, Stage};
+use super::user::DEMO_USER;
 use crate::environment;
 
 /// The width of a command, before its explanation.
@@ -19,15 +20,20 @@ pub(super) fn print(
     demonstrated: Demonstrated,
     stage: &Stage<'_>,
     arguments: &DevArguments,
-    issuer: &str,
+    [issuer, console]: [&str; 2],
     out: &mut Output,
 ) -> Result<(), CliError> {
     stage.folder.keep("hop1.sh", &script(issuer))?;
     let folder = arguments.directory.display();
-    if demonstrated == Demonstrated::Refused {
-        out.line(
-            &out.styled(Style::Quiet, &format!("Change {folder}/registry.toml, or delete {folder} to start again.")),
-        )?;
+    let remedy = match demonstrated {
+        Demonstrated::Whole => None,
+        Demonstrated::Refused => Some(format!("Change {folder}/registry.toml, or delete {folder} to start again.")),
+        Demonstrated::UserRevoked => {
+            Some(format!("Lift it: sts-server revoke -c {folder}/sts.toml --sub {DEMO_USER} --lift"))
+        }
+    };
+    if let Some(remedy) = remedy {
+        out.line(&out.styled(Style::Quiet, &remedy))?;
     }
     if arguments.once {
         return Ok(());
@@ -43,7 +49,8 @@ pub(super) fn print(
         (story, "the story of alice's request"),
         ("$S audit list -c $C".to_owned(), "who did what"),
         ("$S revoke -c $C --sub alice".to_owned(), "stop alice; then repeat hop 1"),
-        (format!("$EDITOR {folder}/registry.toml"), "change who may call whom, and save"),
+        ("$S revoke -c $C --sub alice --lift".to_owned(), "let alice go on"),
+        (format!("${{EDITOR:-vi}} {folder}/registry.toml"), "change who may call whom, and save"),
     ];
     for (command, meaning) in steps {
         if command.chars().count() < COMMAND_WIDTH {
@@ -53,6 +60,8 @@ pub(super) fn print(
             out.line(&format!("  {:<COMMAND_WIDTH$}{meaning}", ""))?;
         }
     }
+    out.line("The console, signed in by this link once:")?;
+    out.line(&format!("  {console}"))?;
     out.line("Every decision appears here when it is made. Ctrl-C stops the server.")?;
     out.line(&format!("Delete {folder} to start again."))
 }

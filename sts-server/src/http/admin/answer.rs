@@ -139,11 +139,14 @@ pub(super) fn outcome(refused: &Refused) -> RequestOutcome {
     }
 }
 
-fn status(refused: &Refused) -> StatusCode {
+pub(super) fn status(refused: &Refused) -> StatusCode {
     match refused {
         Refused::Denied(denied) => denied_status(denied),
         Refused::RequestMemory | Refused::Busy => StatusCode::TOO_MANY_REQUESTS,
-        Refused::Path | Refused::Json(_) | Refused::Body => StatusCode::BAD_REQUEST,
+        Refused::Path | Refused::Json(_) | Refused::Form(_) | Refused::SessionSize | Refused::Body => {
+            StatusCode::BAD_REQUEST
+        }
+        Refused::FormToken => StatusCode::FORBIDDEN,
         Refused::Endpoint => StatusCode::NOT_FOUND,
         Refused::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refused::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -163,9 +166,11 @@ fn denied_status(denied: &Denied) -> StatusCode {
         Denied::Authorization | Denied::Parameters(_) => StatusCode::BAD_REQUEST,
         Denied::NotFound => StatusCode::NOT_FOUND,
         Denied::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Denied::Conflict(_) | Denied::FileMade(_) | Denied::TooEarly(..) | Denied::TooManyKeys(_) => {
-            StatusCode::CONFLICT
-        }
+        Denied::Conflict(_)
+        | Denied::FileMade(_)
+        | Denied::TooEarly(..)
+        | Denied::TooManyKeys(_)
+        | Denied::Undecidable(_) => StatusCode::CONFLICT,
         Denied::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Denied::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Denied::IssuerKeys(_)
@@ -177,7 +182,7 @@ fn denied_status(denied: &Denied) -> StatusCode {
     }
 }
 
-fn detail(refused: &Refused) -> &'static str {
+pub(super) fn detail(refused: &Refused) -> &'static str {
     match refused {
         Refused::Denied(denied) => denied_detail(denied),
         Refused::RequestMemory => "Other requests use the memory for the body. Retry later.",
@@ -187,6 +192,9 @@ fn detail(refused: &Refused) -> &'static str {
         Refused::Method => "The endpoint does not have this method. The Allow header lists its methods.",
         Refused::MediaType => "The body must be declared as application/json.",
         Refused::Json(_) => "The body must be one JSON object, without repeated members.",
+        Refused::Form(_) => "The body must be one form, without repeated fields.",
+        Refused::FormToken => "The form does not belong to this session. Load its page again.",
+        Refused::SessionSize => "The token is too long for a session of the console.",
         Refused::Body => "The body ended early.",
         Refused::TooLarge => "The body is too large.",
         Refused::SlowBody => "The body took too long.",
@@ -222,6 +230,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
         Denied::FileMade(_) => "This entry is managed by the registry file; the API can only disable or enable it.",
         Denied::TooEarly(..) => "The next key was published too recently for every verifier to know it.",
         Denied::TooManyKeys(_) => "Too many signing keys are published. Retry after a retired key has expired.",
+        Denied::Undecidable(_) => "The decision is not possible: the approval is closed, or its user decides.",
         Denied::Contended => "Another change happened at the same time. Retry.",
         Denied::Keys(_) => "The signing keys could not be changed; the log says why.",
         Denied::Storage(_) | Denied::Snapshot(_) => {

@@ -101,15 +101,15 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
 }
 
 /// The parameters of a search.
-struct Search {
-    query: AuditQuery,
-    limit: u32,
-    from: From,
+pub(super) struct Search {
+    pub(super) query: AuditQuery,
+    pub(super) limit: u32,
+    pub(super) from: From,
 }
 
 /// The beginning of a page.
 #[derive(Debug, Clone, Copy)]
-enum From {
+pub(super) enum From {
     /// At the latest event.
     Newest,
     /// Before this event, newest first.
@@ -118,7 +118,7 @@ enum From {
     After(i64),
 }
 
-const PARAMETERS: [&str; 13] = [
+pub(super) const PARAMETERS: [&str; 13] = [
     "sub",
     "agent",
     "tenant",
@@ -134,7 +134,7 @@ const PARAMETERS: [&str; 13] = [
     "after",
 ];
 
-fn search(asked: &Asked) -> Result<Search, Denied> {
+pub(super) fn search(asked: &Asked) -> Result<Search, Denied> {
     let given = asked.query(&PARAMETERS)?;
     let mut faults = Vec::new();
     let limit = match given.get("limit").map(str::parse::<u32>) {

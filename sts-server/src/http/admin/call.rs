@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use sts_jose::json::parse_object;
@@ -16,7 +16,7 @@ use sts_protocol::Form;
 
 use super::super::answer::correlated;
 use super::super::body::{BodyFault, HeldBody};
-use super::super::content_type::{Charset, JSON, charset};
+use super::super::content_type::{Charset, FORM, JSON, charset};
 use super::super::intake::{Intake, Observed, correlation_id};
 use super::super::peer::Peer;
 use super::refused::Refused;
@@ -37,10 +37,54 @@ pub(super) struct Asked {
     body: HeldBody,
 }
 
+/// The outer side of the admin listener that a request comes through: the API, or the console.
+pub(super) trait Face: Copy + Send + Sync + 'static {
+    /// Returns the base path of its routes.
+    fn base(self) -> &'static str;
+
+    /// Returns the `Authorization` headers that the request counts as having.
+    fn authorization(self, api: &AdminApi, headers: &HeaderMap) -> Vec<HeaderValue>;
+
+    /// Returns the response to a request that was refused or cannot be served now.
+    fn refusal(self, refused: &Refused, intake: &Intake<'_>) -> Response;
+}
+
+/// The face of programs: a bearer token in the `Authorization` header, and problems as JSON.
+#[derive(Debug, Clone, Copy)]
+struct Api;
+
+impl Face for Api {
+    fn base(self) -> &'static str {
+        BASE
+    }
+
+    fn authorization(self, _api: &AdminApi, headers: &HeaderMap) -> Vec<HeaderValue> {
+        headers.get_all(AUTHORIZATION).iter().cloned().collect()
+    }
+
+    fn refusal(self, refused: &Refused, intake: &Intake<'_>) -> Response {
+        answer::problem(refused, &intake.correlation_id)
+    }
+}
+
+/// Answers a request to the API.
+pub(super) async fn answer<F>(
+    api: AdminApi,
+    request: Request,
+    needs: Role,
+    act: impl FnOnce(AdminApi, Asked) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = Result<Response, Refused>> + Send + 'static,
+{
+    answer_as(Api, api, request, needs, act).await
+}
+
 /// Answers a request: authenticates the operator, reads the body, runs `act` in a task of its own,
 /// and adds the common headers. If the client disconnects or the deadline passes, the task still
 /// completes.
-pub(super) async fn answer<F>(
+pub(super) async fn answer_as<F>(
+    face: impl Face,
     api: AdminApi,
     request: Request,
     needs: Role,
@@ -54,10 +98,11 @@ where
     let peer = Peer::of(&head);
     let intake = Intake::new(&api.app, Endpoint::Admin, &head, &peer);
     let mut observed = Observed::begin(&intake);
-    let mut by = By { admin: None, correlation_id: Some(intake.correlation_id.clone()), source: Some(intake.source) };
+    let (correlation_id, source) = (Some(intake.correlation_id.clone()), Some(intake.source));
+    let mut by = By { correlation_id, source, ..By::default() };
     let decided = {
         let work = pin!(async {
-            let operator = admit(&api, &intake).await?;
+            let operator = admit(face, &api, &intake).await?;
             by.admin = Some(operator.name.clone());
             if operator.role < needs {
                 return Err(Denied::Role { needs }.into());
@@ -82,8 +127,8 @@ where
         }
         Err(refused) => {
             observed.decided(answer::outcome(&refused), Some(refused.reason()));
-            record(&api, &refused, &intake, &by).await;
-            answer::problem(&refused, &intake.correlation_id)
+            record(&api, face.base(), &refused, &intake, &by).await;
+            face.refusal(&refused, &intake)
         }
     };
     correlated(response, &intake.correlation_id)
@@ -105,16 +150,17 @@ fn sealed(api: &AdminApi, request: &Request, answer: impl FnOnce(&str) -> Respon
 }
 
 /// Returns the authenticated operator.
-async fn admit(api: &AdminApi, intake: &Intake<'_>) -> Result<Operator, Denied> {
+async fn admit(face: impl Face, api: &AdminApi, intake: &Intake<'_>) -> Result<Operator, Denied> {
     let sts = &api.app.sts;
     sts.rates().admit_source(intake.source)?;
-    let authorization: Vec<_> = intake.head.headers.get_all(AUTHORIZATION).iter().collect();
+    let authorization = face.authorization(api, &intake.head.headers);
+    let authorization: Vec<&HeaderValue> = authorization.iter().collect();
     api.access.authenticate(sts, &authorization, intake.source).await
 }
 
 /// Stores the refusal of a known operator as an event, up to a limit. Outages, load and requests of
 /// unknown clients are only counted and logged.
-async fn record(api: &AdminApi, refused: &Refused, intake: &Intake<'_>, by: &By) {
+async fn record(api: &AdminApi, base: &str, refused: &Refused, intake: &Intake<'_>, by: &By) {
     let (reason, detail, outcome) = (refused.reason(), refused.detail(), answer::outcome(refused));
     let correlation_id = &intake.correlation_id;
     if outcome == RequestOutcome::Unavailable {
@@ -129,14 +175,14 @@ async fn record(api: &AdminApi, refused: &Refused, intake: &Intake<'_>, by: &By)
     {
         return;
     }
-    let asked = format!("{} {BASE}{}", intake.head.method, intake.head.uri.path());
+    let asked = format!("{} {base}{}", intake.head.method, intake.head.uri.path());
     if let Err(error) = api.administration.refused(reason, &detail, &asked, by).await {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(error, correlation_id, reason, "failed to record a refusal");
     }
 }
 
-async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Refused> {
+pub(super) async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Refused> {
     intake.read(body).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Refused::TooLarge,
         BodyFault::Malformed => Refused::Body,
@@ -155,10 +201,29 @@ impl Asked {
         parse_object(&self.body).map_err(Refused::Json)
     }
 
+    /// Returns the form of the body.
+    pub(super) fn form(&self) -> Result<Form, Refused> {
+        let headers = &self.head.headers;
+        if charset(headers, FORM).is_none() || headers.contains_key(CONTENT_ENCODING) {
+            return Err(Refused::MediaType);
+        }
+        Form::parse(&self.body).map_err(Refused::Form)
+    }
+
+    /// Returns the headers of the request.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
     /// Returns the last segment of the path, decoded.
     pub(super) fn id(&self) -> Result<String, Refused> {
-        let (_, last) = self.head.uri.path().rsplit_once('/').unwrap_or_default();
-        let id = percent_decode_str(last).decode_utf8().ok().ok_or(Refused::Path)?;
+        self.segment(0)
+    }
+
+    /// Returns the segment of the path that has this number of segments after it, decoded.
+    pub(super) fn segment(&self, after: usize) -> Result<String, Refused> {
+        let segment = self.head.uri.path().rsplit('/').nth(after).unwrap_or_default();
+        let id = percent_decode_str(segment).decode_utf8().ok().ok_or(Refused::Path)?;
         Ok(id.into_owned())
     }
 

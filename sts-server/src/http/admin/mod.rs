@@ -7,8 +7,10 @@
 //! and the router are built from the same list. Another kind of entry is a row of `entries`.
 
 mod answer;
+mod approvals;
 mod audit;
 mod call;
+pub(super) mod console;
 mod entries;
 mod explain;
 mod keys;
@@ -64,6 +66,8 @@ fn routes() -> OpenApiRouter<AdminApi> {
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))
         .routes(routes!(revocations::list, revocations::revoke, revocations::lift))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show, approvals::decide))
         .routes(routes!(audit::list))
         .routes(routes!(explain::explain))
 }

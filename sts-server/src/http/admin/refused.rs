@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sts_jose::{JsonError, error_chain};
+use sts_protocol::FormError;
 use thiserror::Error;
 
 use super::super::intake::TooSlow;
@@ -40,6 +41,15 @@ pub(super) enum Refused {
     /// The body is not a JSON object.
     #[error("the body is not a JSON object")]
     Json(#[source] JsonError),
+    /// The body is not a form.
+    #[error("the body is not a form")]
+    Form(#[source] FormError),
+    /// The form does not carry the token of the session.
+    #[error("the form does not carry the token of the session")]
+    FormToken,
+    /// The credential is too long for a session.
+    #[error("the credential is too long for a cookie")]
+    SessionSize,
     /// The connection ended within the body.
     #[error("the body ended early")]
     Body,
@@ -68,6 +78,9 @@ impl Refused {
             Self::Method => "method_unknown",
             Self::MediaType => "media_type_unsupported",
             Self::Json(_) => "body_not_json",
+            Self::Form(_) => "form_malformed",
+            Self::FormToken => "form_token_invalid",
+            Self::SessionSize => "session_too_large",
             Self::Body => "body_cut",
             Self::TooLarge => "body_too_large",
             Self::SlowBody => "body_too_slow",

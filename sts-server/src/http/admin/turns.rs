@@ -13,6 +13,8 @@ use super::refused::Refused;
 /// The maximum number of concurrent searches of the audit log: the number of database connections
 /// for them.
 const SEARCHES: usize = 2;
+/// The beginnings of the paths that search the audit log, in the API and in the console.
+const SEARCHING: [&str; 4] = ["/audit", "/chains", "/events", "/stop"];
 /// The maximum number of other concurrent requests.
 const ACTS: usize = 4;
 /// The maximum time that a request waits for its turn.
@@ -42,8 +44,8 @@ impl Turns {
     /// [`Refused::Busy`] if no turn is free in time.
     pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refused> {
         let turns = match head.uri.path() {
-            "/revocations" if head.method != Method::GET => return Ok(None),
-            "/audit" => &self.searches,
+            "/revocations" | "/stop" | "/stop/lift" if head.method != Method::GET => return Ok(None),
+            path if SEARCHING.iter().any(|searching| path.starts_with(searching)) => &self.searches,
             _ => &self.acts,
         };
         match tokio::time::timeout(self.patience, Arc::clone(turns).acquire_owned()).await {

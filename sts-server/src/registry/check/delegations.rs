@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sts_protocol::AuthorizationDetail;
+
 use super::context::Context;
 use crate::fault::Fault;
 use crate::registry::located::{Entries, Located};
@@ -11,6 +13,8 @@ pub(super) fn rules(context: &Context<'_>, delegation: &Located<Delegation>, fau
     agents(context, delegation, faults);
     issuers(context, delegation, faults);
     scopes(delegation, faults);
+    details(delegation, faults);
+    approval(delegation, faults);
     tenants(context, delegation, faults);
     let Located { entry, place } = delegation;
     if let (Some(max_ttl), Some(limits)) = (entry.max_ttl, context.config.map(|config| &config.limits))
@@ -111,6 +115,46 @@ fn scopes(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault
                 faults.push(place.error(&path, message).with_help("list in from the scopes that entitle to it"));
             }
             DelegatedScope::Derived(_) | DelegatedScope::Plain(_) => {}
+        }
+    }
+}
+
+fn details(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    for (index, detail) in entry.details.iter().enumerate() {
+        if entry.details.iter().take(index).any(|earlier| earlier == detail) {
+            let message = format!(
+                "a detail of type {:?} of delegation {} is listed twice",
+                detail.detail_type.as_str(),
+                name(entry)
+            );
+            faults.push(place.error(&format!("details[{index}]"), message));
+        }
+    }
+}
+
+fn approval(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    let Some(rule) = &entry.approval else { return };
+    if rule.scopes.is_empty() && rule.actions.is_empty() {
+        let fault = place.error("approval", format!("approval of delegation {} covers nothing", name(entry)));
+        return faults.push(fault.with_help("list in scopes or actions what needs an approval"));
+    }
+    if !place.reads(&["scopes", "details"]) {
+        return;
+    }
+    for (index, scope) in rule.scopes.iter().enumerate() {
+        if !entry.scopes.iter().any(|delegated| delegated.scope() == scope) {
+            let message = format!("scope {:?} of approval is no scope of delegation {}", scope.as_str(), name(entry));
+            faults.push(place.error(&format!("approval.scopes[{index}]"), message));
+        }
+    }
+    for (index, action) in rule.actions.iter().enumerate() {
+        let permits = |detail: &AuthorizationDetail| {
+            detail.actions.as_ref().is_none_or(|actions| actions.contains(action.as_str()))
+        };
+        if !entry.details.iter().any(permits) {
+            let message =
+                format!("action {:?} of approval is in no detail of delegation {}", action.as_str(), name(entry));
+            faults.push(place.error(&format!("approval.actions[{index}]"), message));
         }
     }
 }

@@ -106,6 +106,11 @@ impl Hosts {
         Err(PostgresError::Connect(ConnectError::of(failures)))
     }
 
+    /// Tests an open connection: it answers, and its host is still one that is acceptable.
+    pub(super) async fn accepts(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        Ok(session::takes_writes(connection).await? || !self.wants_writes)
+    }
+
     /// Returns the options of a host that takes writes, for a driver that connects by itself.
     pub(super) async fn options(&self, purpose: Purpose) -> Result<PgConnectOptions, PostgresError> {
         Ok(self.connect(purpose).await?.options)

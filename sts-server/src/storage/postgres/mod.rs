@@ -9,8 +9,9 @@
 //! | the row `registry` of `counters` | | `change_entries`, `reseal`, `accept` |
 //! | `transaction::KEYS`, advisory | | `change_keys`, `reseal`, `accept` |
 //! | the row `keys` of `counters` | | `change_keys`, `reseal`, `accept` |
-//! | `transaction::WRITERS`, advisory | adding tokens or audit rows, `purge` | all of the above, to raise a counter; `revoke`, `lift` |
-//! | the row `revocations` of `counters` | | `revoke`, `lift`, `purge`, `reseal`, `accept` |
+//! | `transaction::WRITERS`, advisory | adding tokens, audit rows or pending approvals, `purge` | all of the above, to raise a counter; `revoke`, `lift`, `change_approval` |
+//! | the row `revocations` of `counters` | | `revoke`, `lift`, `change_approval`, `purge`, `reseal`, `accept` |
+//! | the row `approvals` of `counters` | | `request_approval`, `change_approval`, `revoke`, `purge`, `reseal`, `accept` |
 //!
 //! Readers of audit rows take none of these locks. They wait until the transactions that hold the
 //! lock of the writers at that moment have ended.
@@ -37,13 +38,16 @@ use self::hosts::Hosts;
 use self::pool::Pool;
 use self::writer::Writer;
 use super::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
-    EntryRow, Fresh, KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
-    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, Location,
+    OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow,
+    TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
+mod approval;
 mod audit;
+mod audit_search;
 mod counter;
 mod error;
 mod hosts;
@@ -84,7 +88,7 @@ pub struct PostgresStore {
     writer: Arc<Writer>,
     hosts: Arc<Hosts>,
     announcements: Arc<Announcements>,
-    settled: Arc<audit::Settled>,
+    settled: Arc<audit_search::Settled>,
     codes: RowCodes,
 }
 
@@ -171,6 +175,10 @@ impl Store for PostgresStore {
         Ok(migrate::migrate(&self.hosts, &self.codes).await?)
     }
 
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        within(migrate::check(&self.pools.watch)).await
+    }
+
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         within(registry::state(&self.pools.watch)).await
     }
@@ -252,6 +260,28 @@ impl Store for PostgresStore {
         self.ending_waits(revocation::lift(&self.pools.watch, &self.codes, (kind, issuer, value), audit)).await
     }
 
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+        within(approval::approvals(&self.reads, &self.codes)).await
+    }
+
+    async fn request_approval(
+        &self,
+        approval: &ApprovalRow,
+        conditions: ApprovalConditions,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError> {
+        self.ending_waits(approval::request(&self.pools.pool, &self.codes, approval, conditions, audit)).await
+    }
+
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        self.ending_waits(approval::change(&self.pools.watch, &self.codes, before, after, audit)).await
+    }
+
     async fn record(
         &self,
         known: &[Versions],
@@ -278,7 +308,7 @@ impl Store for PostgresStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        within(audit::audit(&self.pools.audit, &self.settled, filter, limit)).await
+        within(audit_search::audit(&self.pools.audit, &self.settled, filter, limit)).await
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -289,12 +319,20 @@ impl Store for PostgresStore {
         within(audit::heads(&self.pools.audit)).await
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        within(audit::checkpoints(&self.pools.audit)).await
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints(&self.pools.audit, after, limit)).await
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        within(audit::checkpoints_of(&self.pools.audit, writers)).await
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         within(audit::cut(&self.pools.pool, through_id, checkpoints)).await
+    }
+
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        within(audit_search::summarize(&self.pools.pool, &self.settled)).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use deadpool::managed::{
     BuildError, Manager, Metrics, Object, Pool as Deadpool, PoolError, RecycleError, RecycleResult,
 };
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
@@ -107,8 +106,10 @@ impl Manager for Connector {
         if session.is_in_transaction || self.0.has_left(session.host) || metrics.age() > LIFETIME {
             return Err(RecycleError::message("the connection is to be replaced"));
         }
-        match tokio::time::timeout(RELEASE_TIMEOUT, session.connection.ping()).await {
-            Ok(answer) => answer.map_err(|error| RecycleError::Backend(error.into())),
+        match tokio::time::timeout(RELEASE_TIMEOUT, self.0.accepts(&mut session.connection)).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(RecycleError::message("the host takes no writes any more")),
+            Ok(Err(error)) => Err(RecycleError::Backend(error.into())),
             Err(elapsed) => Err(RecycleError::Backend(sqlx::Error::Io(elapsed.into()).into())),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::error::PostgresError;
 use super::pool::Pool;
-use super::{counter, registry, transaction, within};
+use super::{approval, counter, registry, transaction, within};
 use crate::storage::StorageError;
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
@@ -35,6 +35,13 @@ pub(super) async fn purge(pool: &Pool, codes: &RowCodes) -> Result<u64, StorageE
     }
     for _ in 0..PORTIONS {
         let went = within(delete_revocations(pool, codes, now)).await?;
+        purged = purged.saturating_add(went);
+        if went < PORTION {
+            break;
+        }
+    }
+    for _ in 0..PORTIONS {
+        let went = within(approval::purge(pool, codes, PORTION)).await?;
         purged = purged.saturating_add(went);
         if went < PORTION {
             break;

@@ -5,9 +5,10 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::error::PostgresError;
 use super::pool::Pool;
-use super::{audit, counter, registry, revocation, transaction};
+use super::{approval, audit, counter, registry, revocation, transaction};
+use crate::storage::approval_rows::ApprovalColumns;
 use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
-use crate::storage::codes::{Counter, CounterColumns, RowCodes};
+use crate::storage::codes::{Counter, CounterColumns, RowCodes, RowSet};
 use crate::storage::{AuditRow, TableFault};
 
 /// The statement that reads a whole table, and the statement that writes codes by primary key.
@@ -41,6 +42,13 @@ const REVOCATIONS: Statements = Statements {
               AND revocations.value = recoded.value",
 };
 
+const APPROVALS: Statements = Statements {
+    read: approval::APPROVALS,
+    write: "UPDATE approvals SET code = recoded.code
+            FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[]) AS recoded (id, none, neither, code)
+            WHERE approvals.id = recoded.id",
+};
+
 /// Gives every row, or every row with a valid code under `vouched_by`, its code under `next`.
 /// Raises no version.
 pub(super) async fn recode(
@@ -50,6 +58,15 @@ pub(super) async fn recode(
 ) -> Result<(), PostgresError> {
     for counter in each(connection, vouched_by, next).await? {
         counter::write(connection, &counter.sealed(next)).await?;
+    }
+    Ok(())
+}
+
+/// Seals the counter of a table that was added to a sealed database, over no rows.
+pub(super) async fn begin_approvals(connection: &mut PgConnection, codes: &RowCodes) -> Result<(), PostgresError> {
+    let counter = counter::lock(connection, ApprovalColumns::COUNTER).await?;
+    if counter.code.is_empty() {
+        counter::write(connection, &Counter::of(counter, RowSet::default()).sealed(codes)).await?;
     }
     Ok(())
 }
@@ -69,11 +86,12 @@ async fn each(
     connection: &mut PgConnection,
     vouched_by: Option<&RowCodes>,
     next: &RowCodes,
-) -> Result<[Counter; 3], PostgresError> {
+) -> Result<[Counter; 4], PostgresError> {
     Ok([
         table::<EntryColumns>(connection, &ENTRIES, vouched_by, next).await?,
         table::<KeyColumns>(connection, &KEYS, vouched_by, next).await?,
         table::<RevocationColumns>(connection, &REVOCATIONS, vouched_by, next).await?,
+        table::<ApprovalColumns>(connection, &APPROVALS, vouched_by, next).await?,
     ])
 }
 
@@ -107,6 +125,7 @@ pub(super) async fn inspect(pool: &Pool, codes: &RowCodes) -> Result<Vec<TableFa
         faults::<EntryColumns>(&mut transaction, &ENTRIES, codes).await?,
         faults::<KeyColumns>(&mut transaction, &KEYS, codes).await?,
         faults::<RevocationColumns>(&mut transaction, &REVOCATIONS, codes).await?,
+        faults::<ApprovalColumns>(&mut transaction, &APPROVALS, codes).await?,
     ];
     transaction.commit().await?;
     Ok(faults.concat())

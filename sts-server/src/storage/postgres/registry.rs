@@ -17,9 +17,11 @@ pub(super) async fn state(pool: &Pool) -> Result<DatabaseState, PostgresError> {
         "SELECT registry.value AS registry, registry.generation AS registry_generation,
                 keys.value AS keys, keys.generation AS keys_generation,
                 revocations.value AS revocations, revocations.generation AS revocations_generation,
+                approvals.value AS approvals, approvals.generation AS approvals_generation,
                 FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT AS database_time
-         FROM counters AS registry, counters AS keys, counters AS revocations
-         WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'",
+         FROM counters AS registry, counters AS keys, counters AS revocations, counters AS approvals
+         WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'
+           AND approvals.name = 'approvals'",
     )
     .fetch_one(&mut *connection)
     .await?;

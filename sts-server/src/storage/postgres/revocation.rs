@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
 use super::pool::Pool;
-use super::{audit, counter, registry, standbys, transaction};
+use super::{approval, audit, counter, registry, standbys, transaction};
 use crate::storage::coded::{self, Coded as _, Further, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
@@ -81,6 +81,7 @@ pub(super) async fn revoke(
         added += u64::from(add(&mut transaction, codes, &mut counter, row).await?);
     }
     let version = counter::raise(&mut transaction, &counter.raised(codes)).await?;
+    approval::end(&mut transaction, codes, revocation).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     standbys::confirm(pool).await;

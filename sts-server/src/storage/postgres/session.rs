@@ -41,6 +41,11 @@ impl Purpose {
     }
 }
 
+/// Returns true if the host of a connection takes writes now.
+pub(super) async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    last_of(connection, UNCHANGED).await
+}
+
 /// Makes the settings of a connection, unless a pooler would lose them (`keeps` is false). Returns
 /// true if its host takes writes.
 pub(super) async fn set(connection: &mut PgConnection, purpose: Purpose, keeps: bool) -> Result<bool, sqlx::Error> {
@@ -49,6 +54,10 @@ pub(super) async fn set(connection: &mut PgConnection, purpose: Purpose, keeps: 
         Purpose::Migrations if keeps => MIGRATIONS,
         Purpose::Requests | Purpose::Migrations | Purpose::Listening => UNCHANGED,
     };
+    last_of(connection, statement).await
+}
+
+async fn last_of(connection: &mut PgConnection, statement: &'static str) -> Result<bool, sqlx::Error> {
     let rows = sqlx::raw_sql(statement).fetch_all(connection).await?;
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get("takes_writes")
 }

@@ -82,7 +82,10 @@ impl Writer {
         let kept = self.kept().take().filter(|kept| !self.hosts.has_left(kept.host));
         if let Some(Kept { mut connection, host, rests }) = kept {
             let is_usable = rests.elapsed() < RESTED
-                || matches!(tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await, Ok(Ok(())));
+                || matches!(
+                    tokio::time::timeout(RELEASE_TIMEOUT, self.hosts.accepts(&mut connection)).await,
+                    Ok(Ok(true))
+                );
             if is_usable {
                 return Ok((connection, host));
             }

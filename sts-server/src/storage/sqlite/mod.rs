@@ -14,12 +14,15 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange,
-    EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
-    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
+    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
+    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
+    TokenReference, TokenRow, Version, Versions,
 };
 
+mod approval;
 mod audit;
+mod audit_search;
 mod counter;
 mod error;
 mod file;
@@ -102,6 +105,10 @@ impl Store for SqliteStore {
         Ok(migrate::migrate(&self.writer, &self.codes).await?)
     }
 
+    async fn check_schema(&self) -> Result<(), StorageError> {
+        Ok(migrate::check(&self.watch).await?)
+    }
+
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         Ok(registry::state(&self.watch).await?)
     }
@@ -181,6 +188,28 @@ impl Store for SqliteStore {
         Ok(revocation::lift(&self.writer, &self.codes, (kind, issuer, value), audit).await?)
     }
 
+    async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+        Ok(approval::approvals(&self.reads, &self.codes).await?)
+    }
+
+    async fn request_approval(
+        &self,
+        approval: &ApprovalRow,
+        conditions: ApprovalConditions,
+        audit: &[AuditRow],
+    ) -> Result<ApprovalRequested, StorageError> {
+        Ok(approval::request(&self.writer, &self.codes, approval, conditions, audit).await?)
+    }
+
+    async fn change_approval(
+        &self,
+        before: &ApprovalRow,
+        after: &ApprovalRow,
+        audit: &[AuditRow],
+    ) -> Result<bool, StorageError> {
+        Ok(approval::change(&self.writer, &self.codes, before, after, audit).await?)
+    }
+
     async fn record(
         &self,
         known: &[Versions],
@@ -207,7 +236,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        Ok(audit::audit(&self.audit, filter, limit).await?)
+        Ok(audit_search::audit(&self.audit, filter, limit).await?)
     }
 
     async fn audit_chain(&self, after: Option<(&str, i64)>, limit: u32) -> Result<Vec<StoredAuditRow>, StorageError> {
@@ -218,12 +247,20 @@ impl Store for SqliteStore {
         Ok(audit::heads(&self.audit).await?)
     }
 
-    async fn audit_checkpoints(&self) -> Result<Vec<AuditCheckpoint>, StorageError> {
-        Ok(audit::checkpoints(&self.audit).await?)
+    async fn audit_checkpoints(&self, after: Option<&str>, limit: u32) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints(&self.audit, after, limit).await?)
+    }
+
+    async fn audit_checkpoints_of(&self, writers: &[&str]) -> Result<Vec<AuditCheckpoint>, StorageError> {
+        Ok(audit::checkpoints_of(&self.audit, writers).await?)
     }
 
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError> {
         Ok(audit::cut(&self.writer, through_id, checkpoints).await?)
+    }
+
+    async fn summarize_audit(&self) -> Result<u64, StorageError> {
+        Ok(audit_search::summarize(&self.readers, &self.writer).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

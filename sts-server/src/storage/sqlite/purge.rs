@@ -4,7 +4,7 @@ use serde_json::json;
 use sqlx::SqlitePool;
 
 use super::error::SqliteError;
-use super::{begin_immediate, counter};
+use super::{approval, begin_immediate, counter};
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 
@@ -35,6 +35,13 @@ pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, 
     }
     for _ in 0..PORTIONS {
         let went = delete_revocations(writer, codes).await?;
+        purged = purged.saturating_add(went);
+        if went < PORTION {
+            break;
+        }
+    }
+    for _ in 0..PORTIONS {
+        let went = approval::purge(writer, codes, PORTION).await?;
         purged = purged.saturating_add(went);
         if went < PORTION {
             break;

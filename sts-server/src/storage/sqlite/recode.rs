@@ -4,9 +4,10 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, SqlitePool};
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, counter, registry, revocation};
+use super::{approval, audit, begin_immediate, counter, registry, revocation};
+use crate::storage::approval_rows::ApprovalColumns;
 use crate::storage::coded::{self, Coded, EntryColumns, KeyColumns, RevocationColumns};
-use crate::storage::codes::{Counter, CounterColumns, RowCodes};
+use crate::storage::codes::{Counter, CounterColumns, RowCodes, RowSet};
 use crate::storage::{AuditRow, TableFault};
 
 /// The statement that reads a whole table, and the statement that writes codes by primary key.
@@ -31,6 +32,9 @@ const REVOCATIONS: Statements = Statements {
     write: "UPDATE revocations SET code = ?4 WHERE kind = ?1 AND issuer = ?2 AND value = ?3",
 };
 
+const APPROVALS: Statements =
+    Statements { read: approval::APPROVALS, write: "UPDATE approvals SET code = ?4 WHERE id = ?1 AND ?2 = ?3" };
+
 /// Gives every row, or every row with a valid code under `vouched_by`, its code under `next`.
 /// Raises no version.
 pub(super) async fn recode(
@@ -40,6 +44,15 @@ pub(super) async fn recode(
 ) -> Result<(), SqliteError> {
     for counter in each(connection, vouched_by, next).await? {
         counter::write(connection, &counter.sealed(next)).await?;
+    }
+    Ok(())
+}
+
+/// Seals the counter of a table that was added to a sealed database, over no rows.
+pub(super) async fn begin_approvals(connection: &mut SqliteConnection, codes: &RowCodes) -> Result<(), SqliteError> {
+    let counter = counter::read(connection, ApprovalColumns::COUNTER).await?;
+    if counter.code.is_empty() {
+        counter::write(connection, &Counter::of(counter, RowSet::default()).sealed(codes)).await?;
     }
     Ok(())
 }
@@ -59,11 +72,12 @@ async fn each(
     connection: &mut SqliteConnection,
     vouched_by: Option<&RowCodes>,
     next: &RowCodes,
-) -> Result<[Counter; 3], SqliteError> {
+) -> Result<[Counter; 4], SqliteError> {
     Ok([
         table::<EntryColumns>(connection, &ENTRIES, vouched_by, next).await?,
         table::<KeyColumns>(connection, &KEYS, vouched_by, next).await?,
         table::<RevocationColumns>(connection, &REVOCATIONS, vouched_by, next).await?,
+        table::<ApprovalColumns>(connection, &APPROVALS, vouched_by, next).await?,
     ])
 }
 
@@ -98,6 +112,7 @@ pub(super) async fn inspect(readers: &SqlitePool, codes: &RowCodes) -> Result<Ve
         faults::<EntryColumns>(&mut transaction, &ENTRIES, codes).await?,
         faults::<KeyColumns>(&mut transaction, &KEYS, codes).await?,
         faults::<RevocationColumns>(&mut transaction, &REVOCATIONS, codes).await?,
+        faults::<ApprovalColumns>(&mut transaction, &APPROVALS, codes).await?,
     ];
     transaction.commit().await?;
     Ok(faults.concat())

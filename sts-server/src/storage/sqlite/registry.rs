@@ -17,9 +17,11 @@ pub(super) async fn state(connection: impl SqliteExecutor<'_>) -> Result<Databas
         "SELECT registry.value AS registry, registry.generation AS registry_generation,
                 keys.value AS keys, keys.generation AS keys_generation,
                 revocations.value AS revocations, revocations.generation AS revocations_generation,
+                approvals.value AS approvals, approvals.generation AS approvals_generation,
                 CAST(unixepoch('subsec') * 1000 AS INTEGER) AS database_time
-         FROM counters AS registry, counters AS keys, counters AS revocations
-         WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'",
+         FROM counters AS registry, counters AS keys, counters AS revocations, counters AS approvals
+         WHERE registry.name = 'registry' AND keys.name = 'keys' AND revocations.name = 'revocations'
+           AND approvals.name = 'approvals'",
     )
     .fetch_one(connection)
     .await?;
@@ -113,4 +115,9 @@ async fn upsert(connection: &mut SqliteConnection, entries: &[&EntryRow], codes:
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Reads the time, in milliseconds since the epoch.
+pub(super) async fn now(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
+    Ok(sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(connection).await?)
 }

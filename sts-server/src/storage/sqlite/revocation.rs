@@ -5,7 +5,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
-use super::{audit, begin_immediate, counter};
+use super::{approval, audit, begin_immediate, counter, registry};
 use crate::storage::coded::{self, Coded as _, Further, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::{AuditRow, RevocationKind, RevocationRow, Stored, Version, Versions};
@@ -19,7 +19,7 @@ pub(super) const REVOCATIONS: &str = "SELECT kind, issuer, value, at, expires_at
 pub(super) async fn revocations(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<RevocationRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
     let counter = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
-    let now = now(&mut transaction).await?;
+    let now = registry::now(&mut transaction).await?;
     let revocations: Vec<RevocationColumns> = sqlx::query_as(REVOCATIONS).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(coded::stored(&counter, revocations, codes).alive(now))
@@ -74,13 +74,14 @@ pub(super) async fn revoke(
     if revocation.kind == RevocationKind::Transaction {
         rows.extend(beginnings(&mut transaction, revocation).await?);
     }
-    let now = Timestamp::from_millisecond(now(&mut transaction).await?).unwrap_or(revocation.at);
+    let now = Timestamp::from_millisecond(registry::now(&mut transaction).await?).unwrap_or(revocation.at);
     let mut added = 0;
     for row in rows {
         let row = RevocationRow { at: row.at.max(now), version: counter.next(), ..row };
         added += u64::from(add(&mut transaction, codes, &mut counter, row).await?);
     }
     let version = counter::write(&mut transaction, &counter.raised(codes)).await?;
+    approval::end(&mut transaction, codes, revocation).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
     Ok((version, added))
@@ -165,8 +166,4 @@ async fn beginnings(
     .fetch_all(connection)
     .await?;
     Ok(tokens.into_iter().map(|token| revocation.of_token(token)).collect())
-}
-
-async fn now(connection: &mut SqliteConnection) -> Result<i64, SqliteError> {
-    Ok(sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(connection).await?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sts_client::exchange::ServiceAccountRequest;
-use sts_tests::base64url;
+use sts_tests::{Capture, base64url};
 
 use super::hostile::{HostileSts, Reply, exchange, json_reply, reply, route, with};
 use super::{class, correlation_id};
@@ -55,6 +55,19 @@ async fn a_token_for_something_else_is_refused() {
         assert_eq!(ask(&sts, json_reply(200, &body)).await, INVALID, "{name}");
     }
     assert_eq!(ask(&sts, sts.honest()).await, "ok");
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_a_line_of_the_log_with_its_code_and_correlation_id() {
+    let log = Capture::begin();
+    let sts = HostileSts::start().await;
+    let refusal = json_reply(400, &json!({ "error": "invalid_target" }));
+    assert_eq!(ask(&sts, refusal).await, "refused: invalid_target");
+    let own = log.own();
+    let line = own.lines().find(|line| line.contains("a request for a token was refused")).expect("a line");
+    for part in [" INFO ", "code=invalid_target", "audience=\"inventory\"", "correlation_id=hostile"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,58 @@
+"""Outbound calls by requests: `session.auth = agent_sts.requests.OnBehalf()`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from ._context import Headers, current
+
+
+class OnBehalf(AuthBase):
+    """Makes every call of a session on behalf of the caller of the request. One session serves all requests."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # requests types neither `copy` nor `register_hook`.
+        untyped: Any = request
+        context = current()
+        method, url = request.method or "GET", request.url or ""
+        before = _pairs(request.headers)
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        body = b"" if body is None else body
+        kept = body if isinstance(body, bytes) else None
+        _set(request, context.headers(method, url, before, kept))
+
+        def again(response: requests.Response, **arguments: Any) -> requests.Response:
+            if response.status_code != 401 or not context.refused(url, _pairs(request.headers), 401, _pairs(response.headers)):
+                return response
+            if kept is None:
+                return response
+            _ = response.content
+            response.close()
+            repeated: requests.PreparedRequest = untyped.copy()
+            repeated.hooks = {"response": []}
+            _set(repeated, context.headers(method, url, before, kept))
+            connection: Any = getattr(response, "connection")
+            answer: requests.Response = connection.send(repeated, **arguments)
+            answer.history.append(response)
+            answer.request = repeated
+            return answer
+
+        untyped.register_hook("response", again)
+        return request
+
+
+def _pairs(headers: Any) -> Headers:
+    return [(_text(name), _text(value)) for name, value in headers.items()]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _set(request: requests.PreparedRequest, headers: Headers) -> None:
+    request.headers.clear()
+    for name, value in headers:
+        request.headers[name] = f"{request.headers[name]}, {value}" if name in request.headers else value

@@ -1,0 +1,77 @@
+//! `POST /v1/headers`: the headers of an outbound call.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sts_client::propagate::{Credential, OutboundOperation};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::answer::{self, Failure};
+use super::asked::{self, WithoutUser};
+use crate::header_pairs::{self, HeaderPairs};
+
+/// A call that the agent is about to make. Exactly one of `inbound` and `without_user` is needed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeadersRequest {
+    /// The HTTP method of the call.
+    method: String,
+    /// The URL of the call.
+    url: String,
+    /// The headers that the call has so far, each as `[name, value]`.
+    #[serde(default)]
+    #[schema(value_type = Vec<Vec<String>>)]
+    headers: HeaderPairs,
+    /// The `inbound` of the verification of the request that the call is made for. The headers of
+    /// that request do too, but then each call has an idempotency key as if it were the first.
+    #[schema(value_type = Option<Vec<Vec<String>>>)]
+    inbound: Option<HeaderPairs>,
+    /// A call for no user, such as that of a scheduled run.
+    without_user: Option<WithoutUser>,
+    /// SHA-256 of the body in hexadecimal, for the idempotency key. Absent if the body is a stream.
+    body_sha256: Option<String>,
+}
+
+/// All headers of a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallHeaders {
+    /// The headers to send. They replace all that the call had.
+    #[schema(value_type = Vec<Vec<String>>)]
+    headers: HeaderPairs,
+    /// The kind of credential: `exchanged`, `service_account`, `fallback` or `pass_through`.
+    credential: &'static str,
+}
+
+/// Returns the headers of a call, with the one credential that its route allows, or the refusal.
+#[utoipa::path(
+    post,
+    path = "/v1/headers",
+    operation_id = "headers",
+    request_body = HeadersRequest,
+    responses((status = 200, description = "The headers of the call.", body = CallHeaders), Failure)
+)]
+pub(super) async fn headers(State(api): State<Api>, request: Request) -> Response {
+    answer::timed("headers", async {
+        let asked: HeadersRequest = asked::json(request.into_body()).await?;
+        let (method, url) = (asked::method(&asked.method)?, asked::url(&asked.url)?);
+        let mut headers = header_pairs::read(&asked.headers)?;
+        let loaded = api.live.current();
+        let context = asked::context(&loaded, asked.inbound, asked.without_user).await?;
+        let body = asked.body_sha256.as_deref().map(str::as_bytes);
+        let operation = OutboundOperation::Request { method: &method, body };
+        let credential = loaded.propagator().apply_as(&context, &url, &mut headers, operation).await;
+        let credential = credential.map_err(|error| Failure::call(&error, &context))?;
+        Ok(answer::json(&CallHeaders { headers: header_pairs::write(&headers), credential: name(credential) }))
+    })
+    .await
+}
+
+fn name(credential: Credential) -> &'static str {
+    match credential {
+        Credential::Exchanged => "exchanged",
+        Credential::ServiceAccount => "service_account",
+        Credential::Fallback => "fallback",
+        Credential::PassThrough => "pass_through",
+    }
+}

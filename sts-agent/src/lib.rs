@@ -1,0 +1,32 @@
+//! The local process of an agent in any language. It answers on a unix socket, and is sts-client
+//! behind two questions: who calls this agent, and which headers does this call of the agent carry?
+//!
+//! # What lives here
+//!
+//! | module | content |
+//! |---|---|
+//! | `command` | the command line |
+//! | `server` | start, the listener, reload of the file, shutdown |
+//! | `http` | the endpoints, their statuses and their bodies |
+//! | `live` | the agent's file as it is loaded now |
+//! | `loaded` | a verifier and a propagator from one version of the file |
+//! | `contexts` | the verified callers, to be found again |
+//! | `header_pairs` | headers in JSON |
+//! | `listen` | the socket, the loopback listener and its bearer |
+//!
+//! # What must never live here
+//!
+//! A decision. `sts_client::Verifier` decides who calls, and `sts_client::Propagator` decides what
+//! a call carries. A key or a secret never leaves this process.
+
+pub mod command;
+mod contexts;
+mod header_pairs;
+mod http;
+pub mod listen;
+mod live;
+mod loaded;
+pub mod metrics;
+pub mod server;
+
+pub use self::http::openapi;

@@ -1,0 +1,125 @@
+//! One version of the agent's file: a verifier and a propagator.
+
+use std::sync::Arc;
+
+use ::http::request::Parts;
+use sts_client::inbound::Refusal;
+use sts_client::{BuildError, CallContext, Caller, Clock, Entropy, Propagator, StartError, Verifier};
+use thiserror::Error;
+
+use crate::contexts::{self, CONTEXT, Contexts};
+use crate::header_pairs::{self, HeaderError, HeaderPairs};
+
+/// The clock and the entropy of the process.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// The agent's file cannot be used.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file is wrong, or a file that it names.
+    #[error("the agent's file cannot be used")]
+    File(#[from] BuildError),
+    /// The agent's own tokens cannot be had.
+    #[error("the agent cannot start")]
+    Start(#[from] StartError),
+}
+
+/// The two halves of sts-client, from one version of the file.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    verifier: Option<Verifier>,
+    propagator: Propagator,
+    contexts: Contexts,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// The caller is not known.
+#[derive(Debug, Error)]
+pub(crate) enum CallerError {
+    #[error("the agent's file has no table [inbound], so no caller can be verified")]
+    NoInbound,
+    #[error("a header cannot be read")]
+    Header(#[from] HeaderError),
+    #[error("the caller is refused")]
+    Refused(#[from] Refusal),
+}
+
+/// The part of an inbound request that a proof of possession names.
+pub(crate) enum Presented {
+    /// The headers alone.
+    Headers,
+    /// The whole request. Its headers are replaced by those that were verified.
+    Request(Box<Parts>),
+}
+
+impl Loaded {
+    /// Reads the text of `agent.toml`. Fetches the tokens that a route keeps for an outage.
+    pub(crate) async fn read(text: &str, surroundings: &Surroundings) -> Result<Self, LoadError> {
+        let Surroundings { clock, entropy } = surroundings;
+        let propagator = Propagator::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy));
+        let has_inbound = text.parse::<toml::Table>().is_ok_and(|file| file.contains_key("inbound"));
+        let verifier = match has_inbound {
+            true => Some(Verifier::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy)).build()?),
+            false => None,
+        };
+        let propagator = propagator.build().await?;
+        Ok(Self { verifier, propagator, contexts: Contexts::new(), entropy: Arc::clone(entropy) })
+    }
+
+    pub(crate) fn propagator(&self) -> &Propagator {
+        &self.propagator
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        self.entropy.as_ref()
+    }
+
+    /// Verifies an inbound request. Returns the caller, and the headers by which [`Self::context`]
+    /// finds it again.
+    pub(crate) async fn verify(
+        &self,
+        pairs: HeaderPairs,
+        presented: Presented,
+    ) -> Result<(Caller, HeaderPairs), CallerError> {
+        let caller = self.caller(&pairs, presented).await?;
+        let mut inbound = pairs;
+        let correlation_id = sts_client::X_CORRELATION_ID;
+        inbound.retain(|[name, _]| {
+            ![CONTEXT, correlation_id.clone()].iter().any(|own| name.eq_ignore_ascii_case(own.as_str()))
+        });
+        inbound.push([correlation_id.as_str().to_owned(), caller.correlation_id().as_str().to_owned()]);
+        inbound.push([CONTEXT.as_str().to_owned(), contexts::new_id(self.entropy())]);
+        self.contexts.keep(&inbound, CallContext::from(&caller));
+        Ok((caller, inbound))
+    }
+
+    /// Returns the context of the headers that [`Self::verify`] gave. Verifies them again, if it is
+    /// not kept any more.
+    pub(crate) async fn context(&self, inbound: &HeaderPairs) -> Result<CallContext, CallerError> {
+        if let Some(context) = self.contexts.find(inbound) {
+            return Ok(context);
+        }
+        let context = CallContext::from(self.caller(inbound, Presented::Headers).await?);
+        self.contexts.keep(inbound, context.clone());
+        Ok(context)
+    }
+
+    async fn caller(&self, pairs: &HeaderPairs, presented: Presented) -> Result<Caller, CallerError> {
+        let verifier = self.verifier.as_ref().ok_or(CallerError::NoInbound)?;
+        let mut headers = header_pairs::read(pairs)?;
+        headers.remove(CONTEXT);
+        Ok(match presented {
+            Presented::Headers => verifier.verify(&headers).await?,
+            Presented::Request(mut request) => {
+                request.headers = headers;
+                verifier.verify_request(&request).await?
+            }
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! The reach of a revocation: what it would refuse now, counted before it is made.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::{Administration, AuditOutcome, AuditQuery};
+use crate::exchange::Revocation;
+use crate::record::{Event, EventKind, event_of};
+use crate::storage::{AuditOrder, RevocationKind, StorageError};
+
+/// The maximum number of events that are counted, and that are read at once.
+const COUNTED: usize = 20_000;
+const PAGE: u32 = 1000;
+
+/// The valid tokens that a revocation would refuse.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// The number of tokens.
+    pub tokens: usize,
+    /// The users that they are of.
+    pub users: BTreeSet<String>,
+    /// The agents that they are for.
+    pub targets: BTreeSet<String>,
+    /// True if there may be more, because the count ended at its limit.
+    pub is_more: bool,
+}
+
+impl Administration {
+    /// Counts the valid tokens of this service that a revocation would refuse, from their events.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn reach(&self, revocation: &Revocation) -> Result<Reached, StorageError> {
+        let value = || Some(revocation.value.clone());
+        let mut query = AuditQuery { outcome: Some(AuditOutcome::Allowed), ..AuditQuery::default() };
+        match revocation.kind {
+            RevocationKind::Transaction => query.txn = value(),
+            RevocationKind::Tenant => query.tenant = value(),
+            RevocationKind::Subject => query.sub = value(),
+            // A token is revoked with those exchanged from it, an agent wherever it stands in a chain.
+            RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Agent => {}
+        }
+        let now = self.now();
+        let mut filter = self.audit_filter(&query, AuditOrder::OldestFirst);
+        let longest = SignedDuration::from_secs(self.config.limits.max_ttl.as_seconds());
+        filter.since = now.checked_sub(longest).ok();
+        let (mut reached, mut read) = (Reached::default(), 0_usize);
+        let mut descendants = BTreeSet::from([revocation.value.clone()]);
+        loop {
+            let page = self.audit(&filter, PAGE).await?;
+            read = read.saturating_add(page.rows.len());
+            for event in page.rows.iter().filter_map(|row| event_of(&row.row)) {
+                if event.event == EventKind::TokenIssued && is_reached(revocation, &event, &mut descendants) {
+                    reached.add(event, now.as_second());
+                }
+            }
+            filter.after_id = page.next;
+            reached.is_more = page.next.is_some() && read >= COUNTED;
+            if page.next.is_none() || reached.is_more {
+                return Ok(reached);
+            }
+        }
+    }
+}
+
+impl Reached {
+    fn add(&mut self, event: Event, now: i64) {
+        if event.exp.is_none_or(|exp| exp <= now) {
+            return;
+        }
+        self.tokens = self.tokens.saturating_add(1);
+        self.users.extend(event.sub);
+        self.targets.extend(event.target);
+    }
+}
+
+/// Returns true if the revocation refuses the token of this event. `descendants` collects the tokens
+/// that were exchanged from a revoked one.
+fn is_reached(revocation: &Revocation, event: &Event, descendants: &mut BTreeSet<String>) -> bool {
+    let Revocation { kind, issuer, value } = revocation;
+    match kind {
+        RevocationKind::Transaction | RevocationKind::Tenant => true,
+        RevocationKind::Subject => issuer.as_ref().is_none_or(|issuer| event.subject_issuer.as_ref() == Some(issuer)),
+        RevocationKind::Agent => event.actors.contains(value),
+        RevocationKind::Token | RevocationKind::TokenAlone => {
+            let is_of = |jti: &Option<String>| jti.as_ref().is_some_and(|jti| descendants.contains(jti));
+            let is_reached = is_of(&event.jti) || is_of(&event.parent_jti);
+            if is_reached {
+                descendants.extend(event.jti.clone());
+            }
+            is_reached
+        }
+    }
+}

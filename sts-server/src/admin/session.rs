@@ -1,0 +1,90 @@
+//! The sessions of operators in browsers.
+//!
+//! A session is the operator's own credential, sealed under the master key. Every request opens it
+//! and authenticates with it as a program would. A session therefore ends with its token, with its
+//! role and with a revocation, on every server, and no server stores it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+
+use super::Administration;
+
+/// The lifetime of a session.
+const LIFE: SignedDuration = SignedDuration::from_hours(1);
+/// The purpose that a session is sealed for. Nothing else sealed under the master key opens as a
+/// session.
+const PURPOSE: &str = "console session";
+/// The number of random bytes in the token of the forms.
+const FORM_TOKEN_BYTES: usize = 16;
+/// The longest session, in bytes: what browsers accept as a cookie, less its name and attributes.
+const MAX_BYTES: usize = 3800;
+
+/// The session of an operator.
+#[derive(Clone)]
+pub struct Session {
+    bearer: SecretString,
+    form_token: String,
+}
+
+/// The content of a sealed session.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    bearer: String,
+    form_token: String,
+    exp: i64,
+}
+
+impl Administration {
+    /// Returns a new session with this credential, sealed, in URL-safe characters. `None` if the
+    /// credential is too long for a cookie.
+    #[must_use]
+    pub fn begin_session(&self, bearer: &str) -> Option<String> {
+        let mut random = [0; FORM_TOKEN_BYTES];
+        self.entropy.fill(&mut random);
+        let form_token = URL_SAFE_NO_PAD.encode(random);
+        let exp = self.now().checked_add(LIFE).ok()?.as_second();
+        let plain = serde_json::to_vec(&Sealed { bearer: bearer.to_owned(), form_token, exp }).ok()?;
+        let sealed = self.master.seal(PURPOSE, &plain, &*self.entropy).ok()?;
+        Some(URL_SAFE_NO_PAD.encode(sealed)).filter(|sealed| sealed.len() <= MAX_BYTES)
+    }
+
+    /// Opens a session. `None` if it was not sealed here or has expired.
+    #[must_use]
+    pub fn session(&self, sealed: &str) -> Option<Session> {
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let plain = self.master.open(PURPOSE, &sealed).ok()?;
+        let Sealed { bearer, form_token, exp } = serde_json::from_slice(&plain).ok()?;
+        let expires_at = Timestamp::from_second(exp).ok()?;
+        (self.now() < expires_at).then(|| Session { bearer: bearer.into(), form_token })
+    }
+}
+
+impl Session {
+    /// Returns the credential of the operator.
+    #[must_use]
+    pub fn bearer(&self) -> &str {
+        self.bearer.expose_secret()
+    }
+
+    /// Returns the token that every form of the session carries, so that no other site can send one.
+    #[must_use]
+    pub fn form_token(&self) -> &str {
+        &self.form_token
+    }
+
+    /// Returns true if a form carries the token of the session.
+    #[must_use]
+    pub fn is_form_token(&self, token: &str) -> bool {
+        self.form_token.as_bytes().ct_eq(token.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}

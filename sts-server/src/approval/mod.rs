@@ -1,0 +1,23 @@
+//! Approvals: what a person must decide on before a token is issued.
+//!
+//! What lives here: the content of an approval and its digest (`content`), the approvals as requests
+//! read them (`snapshot`) and as they are shown (`seen`), and the rules of decisions (`decision`). What must never: the rule that
+//! a token needs an approval, which is in `policy`; and I/O.
+
+mod content;
+mod decision;
+mod seen;
+mod snapshot;
+
+pub use content::ApprovalContent;
+pub use decision::{ApprovalAct, DecidedBy, UndecidableError};
+pub use seen::SeenApproval;
+pub use snapshot::{Approval, Approvals, KnownApproval};
+
+use jiff::SignedDuration;
+
+/// The most approvals that may be requested for one user in [`QUOTA_PERIOD`], so that a user is
+/// not asked until they tire.
+pub const QUOTA: u32 = 30;
+/// The period of [`QUOTA`].
+pub const QUOTA_PERIOD: SignedDuration = SignedDuration::from_hours(1);

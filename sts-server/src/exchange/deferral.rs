@@ -1,0 +1,153 @@
+//! Deferred token responses (draft-ietf-oauth-deferred-token-response): a request that waits for an
+//! approval gets a code, and polls with it until a person has decided.
+//!
+//! The wire of the draft is here alone. A code is the request itself, sealed under a key that is
+//! derived from the master key. A poll needs no database: it applies the rules to the sealed request
+//! anew. The redemption spends the hash of the code with the commit of its token, on all servers.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sts_jose::sha256_hex;
+use sts_protocol::{Confirmation, Form, parameter};
+
+use super::{Call, DeferredAnswer, Refusal, RequestError};
+use crate::client_auth::{AuthenticatedAgent, Method};
+use crate::mint;
+use crate::record::{SingleUse, SingleUseKind};
+use crate::service::View;
+use crate::storage::{OneTimeValue, forget_at};
+
+/// The value of `completion_mode` that asks for a deferred answer.
+const DEFERRED: &str = "deferred";
+/// The time between two polls, in seconds.
+const INTERVAL_SECONDS: i64 = 5;
+/// The parameters that a code holds. Credentials are sent with each poll.
+const KEPT: [&str; 7] = [
+    parameter::SUBJECT_TOKEN,
+    parameter::SUBJECT_TOKEN_TYPE,
+    parameter::AUDIENCE,
+    parameter::RESOURCE,
+    parameter::SCOPE,
+    parameter::AUTHORIZATION_DETAILS,
+    parameter::REQUESTED_TOKEN_TYPE,
+];
+/// The parameters of an actor token, which a code holds unless it is a credential.
+const KEPT_OF_ACTOR: [&str; 2] = [parameter::ACTOR_TOKEN, parameter::ACTOR_TOKEN_TYPE];
+
+/// The request that a code stands for.
+pub(super) struct DeferredRequest {
+    /// The parameters of the request.
+    pub(super) form: Form,
+    /// Its `X-Tenant-ID`.
+    pub(super) headers: HeaderMap,
+    /// The approval that it waits for.
+    pub(super) approval: String,
+    /// The value that the redemption spends.
+    pub(super) redeems: SingleUse,
+}
+
+/// The content of a code.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    /// Makes each code another one.
+    name: String,
+    client_id: String,
+    /// The keys that the client has proven at the request.
+    cnf: Confirmation,
+    /// The parameters, as a form.
+    form: String,
+    tenant: Option<String>,
+    approval: String,
+    /// In seconds since the epoch.
+    expires_at: i64,
+}
+
+/// Returns true if the client waits for a deferred answer.
+pub(super) fn is_wanted(call: &Call<'_>) -> bool {
+    let form = Form::parse(call.body).ok();
+    let modes = form.as_ref().and_then(|form| form.get(parameter::COMPLETION_MODE)).unwrap_or_default();
+    modes.split_ascii_whitespace().any(|mode| mode == DEFERRED)
+}
+
+/// Returns the deferred answer of a request that waits for an approval. Its code expires at this
+/// time.
+///
+/// # Errors
+/// [`Refusal::Form`], or [`Refusal::Unsealed`] if the code cannot be made.
+pub(super) fn defer(
+    view: &View<'_>,
+    call: &Call<'_>,
+    client: &AuthenticatedAgent,
+    (approval, expires_at): (&str, Timestamp),
+) -> Result<DeferredAnswer, Refusal> {
+    let form = Form::parse(call.body)?;
+    let is_credential = client.method() == Method::WorkloadActorToken;
+    let names = KEPT.iter().chain(KEPT_OF_ACTOR.iter().filter(|_| !is_credential));
+    let mut kept = url::form_urlencoded::Serializer::new(String::new());
+    for name in names {
+        for value in form.all(name) {
+            kept.append_pair(name, value);
+        }
+    }
+    let tenant = call.headers.get(parameter::X_TENANT_ID).and_then(|tenant| tenant.to_str().ok());
+    let sealed = Sealed {
+        name: mint::name(view.now, &*view.sts.entropy),
+        client_id: client.agent().id.clone(),
+        cnf: client.proven().clone(),
+        form: kept.finish(),
+        tenant: tenant.map(str::to_owned),
+        approval: approval.to_owned(),
+        expires_at: expires_at.as_second(),
+    };
+    let expires_in = sealed.expires_at.saturating_sub(view.now.as_second());
+    let plain = serde_json::to_vec(&sealed).or(Err(Refusal::Unsealed))?;
+    let code = view.sts.master.seal_deferral(&plain, &*view.sts.entropy).or(Err(Refusal::Unsealed))?;
+    Ok(DeferredAnswer { code: URL_SAFE_NO_PAD.encode(code), expires_in, interval: INTERVAL_SECONDS })
+}
+
+/// Returns the request that a poll's code stands for. Returns `None` if the request is no poll.
+///
+/// # Errors
+/// [`Refusal::Request`] if the poll is malformed. [`Refusal::DeferralCode`] for a code that is
+/// unknown, expired, of another client, or bound to a key that the client has not proven.
+pub(super) fn deferred(
+    view: &View<'_>,
+    form: &Form,
+    client: &AuthenticatedAgent,
+) -> Result<Option<DeferredRequest>, Refusal> {
+    if form.get(parameter::GRANT_TYPE) != Some(parameter::GRANT_DEFERRED) {
+        return Ok(None);
+    }
+    if form.get(parameter::COMPLETION_MODE).is_some() {
+        return Err(RequestError::Foreign(parameter::COMPLETION_MODE).into());
+    }
+    let code = form.get(parameter::DEFERRAL_CODE).ok_or(RequestError::Missing(parameter::DEFERRAL_CODE))?;
+    let sealed = open(view, code).ok_or(Refusal::DeferralCode)?;
+    let proves = sealed.cnf.jkt.is_none() || sealed.cnf.jkt == client.proven().jkt;
+    if sealed.client_id != client.agent().id || sealed.expires_at <= view.now.as_second() || !proves {
+        return Err(Refusal::DeferralCode);
+    }
+    let body = format!("{}={}&{}", parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE, sealed.form);
+    let mut headers = HeaderMap::new();
+    if let Some(tenant) = sealed.tenant.and_then(|tenant| HeaderValue::from_str(&tenant).ok()) {
+        headers.insert(HeaderName::from_static(parameter::X_TENANT_ID), tenant);
+    }
+    let expires_at = Timestamp::from_second(sealed.expires_at).unwrap_or(Timestamp::MAX);
+    let value = OneTimeValue {
+        namespace: parameter::DEFERRAL_CODE.to_owned(),
+        value: sha256_hex(code.as_bytes()),
+        expires_at: forget_at(expires_at),
+    };
+    let redeems = SingleUse { kind: SingleUseKind::DeferralCode, value };
+    let form = Form::parse(body.as_bytes())?;
+    Ok(Some(DeferredRequest { form, headers, approval: sealed.approval, redeems }))
+}
+
+fn open(view: &View<'_>, code: &str) -> Option<Sealed> {
+    let sealed = URL_SAFE_NO_PAD.decode(code).ok()?;
+    let plain = view.sts.master.open_deferral(&sealed).ok()?;
+    serde_json::from_slice(&plain).ok()
+}

@@ -1,0 +1,231 @@
+//! Who may call whom: the delegations as a graph, drawn as SVG.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use rust_sugiyama::configure::Config;
+use rust_sugiyama::from_vertices_and_edges;
+use sts_protocol::Tenant;
+
+use super::super::AdminApi;
+use super::super::call::{self, Asked};
+use super::super::refused::Refused;
+use super::face::Browser;
+use super::page::{self, Frame};
+use super::words::{RuleRow, href};
+use crate::config::Role;
+use crate::registry::Delegation;
+
+/// The maximum number of agents that are drawn.
+const DRAWN: usize = 200;
+/// The number of calls away from an agent that are drawn by default.
+const HOPS: usize = 2;
+/// The sizes in the drawing, in its own units.
+const CHARACTER: f64 = 7.4;
+const BOX_HEIGHT: f64 = 30.0;
+const MARGIN: f64 = 20.0;
+const SPACING: f64 = 26.0;
+/// The space between two layers, with and without the scopes of their arrows.
+const LABELLED_GAP: f64 = 130.0;
+const GAP: f64 = 50.0;
+/// The maximum number of arrows that are labelled. Beyond, their titles and the table have the scopes.
+const LABELLED: usize = 40;
+/// The longest name and the longest label that are drawn whole.
+const NAME_CHARS: usize = 28;
+const LABEL_CHARS: usize = 20;
+
+#[derive(Template)]
+#[template(path = "console/graph.html")]
+struct Graph {
+    frame: Frame,
+    agent: String,
+    tenant: String,
+    hops: usize,
+    drawing: Option<Drawing>,
+    rules: Vec<RuleRow>,
+    left_out: usize,
+}
+
+struct Drawing {
+    width: f64,
+    height: f64,
+    boxes: Vec<AgentBox>,
+    arrows: Vec<Arrow>,
+}
+
+struct AgentBox {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+    name: String,
+    label: String,
+    href: String,
+    is_center: bool,
+    is_disabled: bool,
+}
+
+struct Arrow {
+    path: String,
+    title: String,
+    label: Option<ArrowLabel>,
+    is_disabled: bool,
+}
+
+/// The scopes of an arrow, in its middle.
+struct ArrowLabel {
+    x: f64,
+    y: f64,
+    text: String,
+}
+
+/// Draws the delegations: all, those of a tenant, or those around an agent.
+pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Response {
+    let act = async move |api: AdminApi, asked: Asked| {
+        let given = asked.query(&["agent", "tenant", "hops"])?;
+        let agent = given.get("agent").unwrap_or_default().to_owned();
+        let tenant = given.get("tenant").unwrap_or_default().to_owned();
+        let hops = given.get("hops").and_then(|hops| hops.parse().ok()).unwrap_or(HOPS).min(8);
+        let wanted = Tenant::new(&tenant).ok();
+        let snapshot = api.app.sts.snapshot();
+        let registry = &snapshot.registry;
+        let mut rules: Vec<&Delegation> = registry.all_delegations().collect();
+        rules.retain(|rule| wanted.as_ref().is_none_or(|tenant| rule.tenants.contain(Some(tenant))));
+        rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        if !agent.is_empty() {
+            let near = neighbourhood(&rules, &agent, hops);
+            rules.retain(|rule| near.contains(rule.actor.as_str()) && near.contains(rule.target.as_str()));
+        }
+        let (rules, left_out) = bounded(rules);
+        let disabled: BTreeSet<&str> =
+            registry.agents().filter(|agent| agent.disabled).map(|agent| agent.id.as_str()).collect();
+        let drawing = (!rules.is_empty()).then(|| draw(&rules, &agent, &disabled));
+        let rules = rules.into_iter().map(RuleRow::of).collect();
+        let page = Graph { frame: Frame::new(&api, &asked), agent, tenant, hops, drawing, rules, left_out };
+        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+    };
+    call::answer_as(Browser, api, request, Role::Reader, act).await
+}
+
+/// Returns the agents that are at most so many calls away, in either direction.
+fn neighbourhood<'a>(rules: &[&'a Delegation], center: &'a str, hops: usize) -> BTreeSet<&'a str> {
+    let mut near = BTreeSet::from([center]);
+    for _ in 0..hops {
+        let next: Vec<&str> = rules
+            .iter()
+            .filter(|rule| near.contains(rule.actor.as_str()) || near.contains(rule.target.as_str()))
+            .flat_map(|rule| [rule.actor.as_str(), rule.target.as_str()])
+            .collect();
+        near.extend(next);
+    }
+    near
+}
+
+/// Returns the rules of as many agents as are drawn, and the number of the others.
+fn bounded(rules: Vec<&Delegation>) -> (Vec<&Delegation>, usize) {
+    let count = rules.len();
+    let mut agents = BTreeSet::new();
+    let drawn: Vec<&Delegation> = rules
+        .into_iter()
+        .take_while(|rule| {
+            agents.extend([rule.actor.as_str(), rule.target.as_str()]);
+            agents.len() <= DRAWN
+        })
+        .collect();
+    let left_out = count.saturating_sub(drawn.len());
+    (drawn, left_out)
+}
+
+/// Lays the agents out in layers from left to right, and draws them.
+fn draw(rules: &[&Delegation], center: &str, disabled: &BTreeSet<&str>) -> Drawing {
+    let names: BTreeSet<&str> = rules.iter().flat_map(|rule| [rule.actor.as_str(), rule.target.as_str()]).collect();
+    let numbers: BTreeMap<&str, u32> = names.iter().copied().zip(0..).collect();
+    let number = |name: &str| numbers.get(name).copied().unwrap_or_default();
+    let is_labelled = rules.len() <= LABELLED;
+    let gap = if is_labelled { LABELLED_GAP } else { GAP };
+    // The layout goes from top to bottom, so width and height are exchanged.
+    let vertices: Vec<(u32, (f64, f64))> =
+        numbers.iter().map(|(name, number)| (*number, (BOX_HEIGHT, width(name) + gap))).collect();
+    let edges: BTreeSet<(u32, u32)> = rules
+        .iter()
+        .filter(|rule| rule.actor != rule.target)
+        .map(|rule| (number(&rule.actor), number(&rule.target)))
+        .collect();
+    let edges: Vec<(u32, u32)> = edges.into_iter().collect();
+    let config = Config { vertex_spacing: SPACING, ..Config::default() };
+    let mut places: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+    let (mut width_of_all, mut offset) = (0.0_f64, MARGIN);
+    // Parts that no delegation connects stand below each other.
+    for (part, _, _) in from_vertices_and_edges(&vertices, &edges, &config) {
+        let least = |pick: fn(&(f64, f64)) -> f64| part.iter().map(|(_, place)| pick(place)).fold(f64::MAX, f64::min);
+        let (left, top) = (least(|place| place.1), least(|place| place.0));
+        let mut bottom = offset;
+        for (vertex, (y, x)) in &part {
+            let vertex = u32::try_from(*vertex).unwrap_or_default();
+            let place = (x - left + MARGIN, y - top + offset);
+            bottom = bottom.max(place.1);
+            places.insert(vertex, place);
+        }
+        offset = bottom + BOX_HEIGHT + SPACING;
+    }
+    let place = |name: &str| places.get(&number(name)).copied().unwrap_or_default();
+    let boxes: Vec<AgentBox> = names
+        .iter()
+        .map(|name| {
+            let (x, y) = place(name);
+            let width = width(name);
+            width_of_all = width_of_all.max(x + width);
+            AgentBox {
+                x,
+                y,
+                width,
+                height: BOX_HEIGHT,
+                label: label(name),
+                href: href("agents", name),
+                is_center: *name == center,
+                is_disabled: disabled.contains(name),
+                name: (*name).to_owned(),
+            }
+        })
+        .collect();
+    let arrows = rules.iter().map(|rule| {
+        let (from, to) = (place(&rule.actor), place(&rule.target));
+        let (x1, y1) = (from.0 + width(&rule.actor), from.1 + BOX_HEIGHT / 2.0);
+        let (x2, y2) = (to.0, to.1 + BOX_HEIGHT / 2.0);
+        let scopes = super::words::scopes(rule);
+        let text = shortened(&scopes, LABEL_CHARS);
+        Arrow {
+            path: curve((x1, y1), (x2, y2)),
+            title: format!("{} may call {}: {scopes}", rule.actor, rule.target),
+            label: is_labelled.then(|| ArrowLabel { x: f64::midpoint(x1, x2), y: f64::midpoint(y1, y2) - 5.0, text }),
+            is_disabled: rule.disabled,
+        }
+    });
+    Drawing { width: width_of_all + MARGIN, height: offset, arrows: arrows.collect(), boxes }
+}
+
+/// Returns a curve from the right side of a box to the left side of another.
+fn curve((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
+    let bend = ((x2 - x1).abs() / 2.0).max(30.0);
+    format!("M{x1:.0} {y1:.0}C{:.0} {y1:.0} {:.0} {y2:.0} {x2:.0} {y2:.0}", x1 + bend, x2 - bend)
+}
+
+fn label(name: &str) -> String {
+    shortened(name, NAME_CHARS)
+}
+
+fn shortened(text: &str, chars: usize) -> String {
+    let mut shortened: String = text.chars().take(chars).collect();
+    if text.chars().count() > chars {
+        shortened.push('…');
+    }
+    shortened
+}
+
+fn width(name: &str) -> f64 {
+    let chars = u32::try_from(label(name).chars().count()).unwrap_or_default();
+    f64::from(chars).mul_add(CHARACTER, 20.0)
+}

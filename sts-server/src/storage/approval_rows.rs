@@ -1,0 +1,221 @@
+//! The rows of approvals, and their columns in every database.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::FromRow;
+
+use super::coded::Coded;
+use super::codes::{self, Code, RowCodes};
+use super::columns::from_millis;
+use super::{RevocationKind, RevocationRow, StorageError, Version};
+
+/// The time that a closed approval is kept after its `expires_at`, for operators to look at.
+pub(super) const KEPT_CLOSED: SignedDuration = SignedDuration::from_hours(24);
+
+/// The state of an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ApprovalState {
+    /// It waits for a decision.
+    Pending,
+    /// It was granted, and is remembered until it expires.
+    Granted,
+    /// It was denied.
+    Denied,
+    /// It was taken back before or after it was granted.
+    Withdrawn,
+    /// Its time passed.
+    Expired,
+    /// A revocation of its user, of one of its agents or of its tenant ended it.
+    Ended,
+}
+
+impl ApprovalState {
+    /// Returns true if a decision or a revocation may still change it.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Pending | Self::Granted => true,
+            Self::Denied | Self::Withdrawn | Self::Expired | Self::Ended => false,
+        }
+    }
+}
+
+/// An approval as stored. `body` is its content as JSON; the other fields are those that the
+/// database selects by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// The name of the approval; unique.
+    pub id: String,
+    /// The digest of what it approves.
+    pub digest: String,
+    /// The state.
+    pub state: ApprovalState,
+    /// The issuer that first named the user.
+    pub principal_iss: String,
+    /// The user, as that issuer names it.
+    pub principal_sub: String,
+    /// The user, as minted tokens name it.
+    pub sub: String,
+    /// The tenant of the user.
+    pub tenant_id: Option<String>,
+    /// The agents of this service in its chain, with their classes, and the target.
+    pub agents: Vec<String>,
+    /// The time of the request.
+    pub requested_at: Timestamp,
+    /// The end of a pending or remembered approval.
+    pub expires_at: Timestamp,
+    /// The counter that the last change raised. The store sets it and ignores the caller's value.
+    pub version: i64,
+    /// The content, as JSON.
+    pub body: String,
+}
+
+impl ApprovalRow {
+    /// Returns true if a revocation ends this approval.
+    #[must_use]
+    pub(super) fn is_ended_by(&self, revocation: &RevocationRow) -> bool {
+        let value = &revocation.value;
+        match revocation.kind {
+            RevocationKind::Subject => match &revocation.issuer {
+                Some(issuer) => self.principal_iss == *issuer && self.principal_sub == *value,
+                None => self.principal_sub == *value || self.sub == *value,
+            },
+            RevocationKind::Agent => self.agents.contains(value),
+            RevocationKind::Tenant => self.tenant_id.as_ref() == Some(value),
+            RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Transaction => false,
+        }
+    }
+}
+
+/// The conditions under which an approval is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApprovalConditions {
+    /// The revocations that the decision was made under.
+    pub known: Version,
+    /// The start of the period of `most`.
+    pub since: Timestamp,
+    /// The most approvals of one user, in any state.
+    pub most: u32,
+}
+
+/// The outcome of a request for an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalRequested {
+    /// The approval was added.
+    Added,
+    /// Revocations have changed, or an equal approval is known: decide again.
+    Outdated,
+    /// The quota of the user is used up.
+    TooMany,
+}
+
+/// A row of `approvals`.
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct ApprovalColumns {
+    pub(super) id: String,
+    digest: String,
+    state: String,
+    principal_iss: String,
+    principal_sub: String,
+    sub: String,
+    tenant_id: String,
+    agents: String,
+    requested_at: i64,
+    expires_at: i64,
+    version: i64,
+    body: String,
+    code: Vec<u8>,
+}
+
+impl ApprovalColumns {
+    pub(super) fn of(codes: &RowCodes, row: &ApprovalRow) -> Self {
+        let mut columns = Self {
+            id: row.id.clone(),
+            digest: row.digest.clone(),
+            state: row.state.as_str().to_owned(),
+            principal_iss: row.principal_iss.clone(),
+            principal_sub: row.principal_sub.clone(),
+            sub: row.sub.clone(),
+            tenant_id: row.tenant_id.clone().unwrap_or_default(),
+            agents: row.agents.join(" "),
+            requested_at: row.requested_at.as_millisecond(),
+            expires_at: row.expires_at.as_millisecond(),
+            version: row.version,
+            body: row.body.clone(),
+            code: Vec::new(),
+        };
+        columns.code = columns.content_code(codes).to_vec();
+        columns
+    }
+
+    /// Returns the text columns, in the order of the table up to `agents`.
+    pub(super) fn texts(&self) -> [&str; 8] {
+        let Self { id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, .. } = self;
+        [id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents]
+    }
+
+    /// Returns `requested_at`, `expires_at` and `version`.
+    pub(super) fn numbers(&self) -> [i64; 3] {
+        [self.requested_at, self.expires_at, self.version]
+    }
+
+    pub(super) fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// Returns the columns of this approval, ended by a revocation under this version. Returns
+    /// `None` if the revocation does not end it.
+    pub(super) fn ended_by(&self, revocation: &RevocationRow, version: i64, codes: &RowCodes) -> Option<Self> {
+        let is_vouched = codes::matches(&self.code, &self.content_code(codes));
+        let row = self.clone().read().ok().filter(|_| is_vouched)?;
+        let is_ended = row.state.is_open() && row.is_ended_by(revocation);
+        is_ended.then(|| Self::of(codes, &ApprovalRow { state: ApprovalState::Ended, version, ..row }))
+    }
+}
+
+impl Coded for ApprovalColumns {
+    const TABLE: &'static str = "approvals";
+    const CODES: &'static str = "SELECT code FROM approvals";
+    const COUNTER: &'static str = "approvals";
+    type Row = ApprovalRow;
+
+    fn key(&self) -> [&str; 3] {
+        [&self.id, "", ""]
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn content_code(&self, codes: &RowCodes) -> Code {
+        let numbers = self.numbers().map(i64::to_be_bytes);
+        let texts = self.texts();
+        let fields: Vec<&[u8]> = texts
+            .iter()
+            .map(|text| text.as_bytes())
+            .chain(numbers.iter().map(<[u8; 8]>::as_slice))
+            .chain([self.body.as_bytes()])
+            .collect();
+        codes.of("approvals", &fields)
+    }
+
+    fn stored_code(&self) -> &[u8] {
+        &self.code
+    }
+
+    fn read(self) -> Result<ApprovalRow, StorageError> {
+        Ok(ApprovalRow {
+            state: ApprovalState::of_word(&self.state)?,
+            tenant_id: (!self.tenant_id.is_empty()).then_some(self.tenant_id),
+            agents: self.agents.split(' ').filter(|agent| !agent.is_empty()).map(str::to_owned).collect(),
+            requested_at: from_millis("approvals", self.requested_at)?,
+            expires_at: from_millis("approvals", self.expires_at)?,
+            version: self.version,
+            id: self.id,
+            digest: self.digest,
+            principal_iss: self.principal_iss,
+            principal_sub: self.principal_sub,
+            sub: self.sub,
+            body: self.body,
+        })
+    }
+}

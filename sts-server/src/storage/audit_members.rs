@@ -1,0 +1,288 @@
+//! The members of an event that a search selects by, and the summaries that lead to them.
+
+use std::collections::HashSet;
+
+use aws_lc_rs::digest;
+use serde_json::{Map, Value};
+
+/// The number of ids that a summary covers.
+pub(super) const SUMMARY_IDS: i64 = 256;
+
+/// The bits of a filter for each value. With [`digest_of`] eight bits are set for a value, so that
+/// one filter of 300 holds a value that it was not made of.
+const BITS_PER_VALUE: usize = 12;
+
+/// The filter that holds every value.
+const HOLDS_ALL: &[u8] = &[0xff];
+
+/// A member of an event by which a search can select.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditField {
+    /// The kind of the event.
+    Event,
+    /// The authenticated agent.
+    ClientId,
+    /// The first of the actors.
+    FirstActor,
+    /// The user.
+    Sub,
+    /// The tenant.
+    TenantId,
+    /// The agent that the token is for.
+    Target,
+    /// The `X-Correlation-ID` of the request.
+    CorrelationId,
+    /// The transaction.
+    Txn,
+    /// The token.
+    Jti,
+}
+
+impl AuditField {
+    const ALL: [Self; 9] = [
+        Self::Event,
+        Self::ClientId,
+        Self::FirstActor,
+        Self::Sub,
+        Self::TenantId,
+        Self::Target,
+        Self::CorrelationId,
+        Self::Txn,
+        Self::Jti,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::ClientId => "client_id",
+            Self::FirstActor => "actors",
+            Self::Sub => "sub",
+            Self::TenantId => "tenant_id",
+            Self::Target => "target",
+            Self::CorrelationId => "correlation_id",
+            Self::Txn => "txn",
+            Self::Jti => "jti",
+        }
+    }
+
+    /// Returns the filter that holds the values of the field.
+    fn part(self) -> SummaryPart {
+        match self {
+            Self::Event | Self::ClientId | Self::FirstActor | Self::Sub | Self::TenantId | Self::Target => {
+                SummaryPart::Names
+            }
+            Self::CorrelationId | Self::Txn | Self::Jti => SummaryPart::Identifiers,
+        }
+    }
+
+    /// Returns the value of the field in an event.
+    fn value(self, event: &Map<String, Value>) -> Option<&str> {
+        let value = event.get(self.name())?;
+        match self {
+            Self::FirstActor => value.get(0)?.as_str(),
+            Self::Event
+            | Self::ClientId
+            | Self::Sub
+            | Self::TenantId
+            | Self::Target
+            | Self::CorrelationId
+            | Self::Txn
+            | Self::Jti => value.as_str(),
+        }
+    }
+}
+
+/// A member of an event: a field with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditMember {
+    field: AuditField,
+    text: String,
+}
+
+impl AuditMember {
+    /// Creates the member that events have whose `field` is `value`.
+    #[must_use]
+    pub fn new(field: AuditField, value: &str) -> Self {
+        let opening = if field == AuditField::FirstActor { "[" } else { "" };
+        Self { field, text: format!("\"{}\":{opening}{}", field.name(), Value::from(value)) }
+    }
+
+    /// Returns the text that the body of such an event contains.
+    ///
+    /// A body is JSON without whitespace between its tokens, and a quote inside of a text has a
+    /// backslash before it. A member can therefore be found as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// A filter of a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SummaryPart {
+    /// Of values that many events share.
+    Names,
+    /// Of values that few events share.
+    Identifiers,
+}
+
+impl SummaryPart {
+    /// Returns the name of the column.
+    pub(super) fn column(self) -> &'static str {
+        match self {
+            Self::Names => "names",
+            Self::Identifiers => "identifiers",
+        }
+    }
+}
+
+/// The values of the events of a segment: of [`SUMMARY_IDS`] ids. A search passes over a segment
+/// whose filters do not hold its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AuditSummary {
+    pub(super) segment: i64,
+    pub(super) names: Vec<u8>,
+    pub(super) identifiers: Vec<u8>,
+}
+
+impl AuditSummary {
+    /// Summarizes the bodies of all events of a segment. A body that is no event may match every
+    /// search.
+    pub(super) fn of<'a>(segment: i64, bodies: impl Iterator<Item = &'a str>) -> Self {
+        let (mut names, mut identifiers) = (HashSet::new(), HashSet::new());
+        for body in bodies {
+            let Ok(event) = serde_json::from_str::<Map<String, Value>>(body) else {
+                return Self { segment, names: HOLDS_ALL.to_vec(), identifiers: HOLDS_ALL.to_vec() };
+            };
+            for field in AuditField::ALL {
+                let Some(value) = field.value(&event) else { continue };
+                let digest = digest_of(AuditMember::new(field, value).text());
+                match field.part() {
+                    SummaryPart::Names => names.insert(digest),
+                    SummaryPart::Identifiers => identifiers.insert(digest),
+                };
+            }
+        }
+        Self { segment, names: filter_of(&names), identifiers: filter_of(&identifiers) }
+    }
+}
+
+/// The test of summaries for a search.
+#[derive(Debug)]
+pub(super) struct SummaryTest {
+    pub(super) part: SummaryPart,
+    /// Of each list, one must be held.
+    lists: Vec<Vec<[u8; 32]>>,
+}
+
+impl SummaryTest {
+    /// Creates the test of a search: of each of the lists, an event has at least one member.
+    ///
+    /// Tests identifiers alone if the search names one.
+    pub(super) fn of(lists: &[Vec<AuditMember>]) -> Self {
+        let of_part = |part| {
+            let is_of = |list: &&Vec<AuditMember>| list.iter().all(|member| member.field.part() == part);
+            let digests = |list: &Vec<AuditMember>| list.iter().map(|member| digest_of(&member.text)).collect();
+            Self { part, lists: lists.iter().filter(is_of).map(digests).collect() }
+        };
+        let identifiers = of_part(SummaryPart::Identifiers);
+        if identifiers.lists.is_empty() { of_part(SummaryPart::Names) } else { identifiers }
+    }
+
+    /// Returns true if a segment with this filter may have an event of the search.
+    pub(super) fn may_match(&self, filter: &[u8]) -> bool {
+        self.lists.iter().all(|list| list.iter().any(|digest| holds(filter, digest)))
+    }
+}
+
+fn digest_of(text: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    bytes
+}
+
+fn filter_of(digests: &HashSet<[u8; 32]>) -> Vec<u8> {
+    let mut filter = vec![0; digests.len().saturating_mul(BITS_PER_VALUE).div_ceil(8)];
+    for digest in digests {
+        for (byte, bit) in bits(filter.len(), digest) {
+            if let Some(byte) = filter.get_mut(byte) {
+                *byte |= bit;
+            }
+        }
+    }
+    filter
+}
+
+fn holds(filter: &[u8], digest: &[u8; 32]) -> bool {
+    !filter.is_empty()
+        && bits(filter.len(), digest).all(|(byte, bit)| filter.get(byte).is_some_and(|byte| byte & bit != 0))
+}
+
+/// Returns the eight bits of a digest in a filter of so many bytes.
+fn bits(bytes: usize, digest: &[u8; 32]) -> impl Iterator<Item = (usize, u8)> {
+    let count = u32::try_from(bytes.saturating_mul(8)).unwrap_or(u32::MAX).max(1);
+    digest.as_chunks::<4>().0.iter().map(move |chunk| {
+        let bit = u32::from_be_bytes(*chunk) % count;
+        (usize::try_from(bit / 8).unwrap_or(0), 1 << (bit % 8))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(field: AuditField, value: &str) -> AuditMember {
+        AuditMember::new(field, value)
+    }
+
+    fn may_match(lists: &[Vec<AuditMember>], summary: &AuditSummary) -> bool {
+        let test = SummaryTest::of(lists);
+        test.may_match(match test.part {
+            SummaryPart::Names => &summary.names,
+            SummaryPart::Identifiers => &summary.identifiers,
+        })
+    }
+
+    #[test]
+    fn a_summary_holds_every_member_of_its_events() {
+        let bodies = [
+            r#"{"event":"token.issued","client_id":"web","sub":"a \"b\"","actors":["web","x"],"txn":"t","jti":"j"}"#,
+            r#"{"event":"revoked","actors":["cron"],"tenant_id":"acme","target":"mail","correlation_id":"c"}"#,
+        ];
+        let summary = AuditSummary::of(0, bodies.into_iter());
+        for (field, value) in [
+            (AuditField::Event, "revoked"),
+            (AuditField::ClientId, "web"),
+            (AuditField::FirstActor, "cron"),
+            (AuditField::Sub, "a \"b\""),
+            (AuditField::TenantId, "acme"),
+            (AuditField::Target, "mail"),
+            (AuditField::CorrelationId, "c"),
+            (AuditField::Txn, "t"),
+            (AuditField::Jti, "j"),
+        ] {
+            assert!(may_match(&[vec![member(field, value)]], &summary), "{field:?}");
+            assert!(bodies.iter().any(|body| body.contains(member(field, value).text())), "{field:?}");
+        }
+        let (held, absent) = (member(AuditField::Txn, "t"), member(AuditField::Txn, "u"));
+        assert!(may_match(&[vec![absent.clone(), held.clone()]], &summary), "one of a list suffices");
+        assert!(!may_match(&[vec![absent.clone()], vec![held]], &summary), "every list counts");
+        assert!(!may_match(&[vec![member(AuditField::ClientId, "cron")]], &summary), "the field counts");
+    }
+
+    #[test]
+    fn a_filter_rarely_holds_what_it_was_not_made_of() {
+        let bodies: Vec<String> = (0..256).map(|user| format!(r#"{{"sub":"user-{user}"}}"#)).collect();
+        let summary = AuditSummary::of(0, bodies.iter().map(String::as_str));
+        assert_eq!(summary.names.len(), 384);
+        let held = |user: &u32| may_match(&[vec![member(AuditField::Sub, &format!("other-{user}"))]], &summary);
+        assert!((0..10_000).filter(held).count() < 60);
+    }
+
+    #[test]
+    fn a_body_that_is_no_event_may_match_and_no_event_matches_nothing() {
+        let any = [vec![member(AuditField::Sub, "a")]];
+        assert!(may_match(&any, &AuditSummary::of(0, [r#"{"sub":"b"}"#, "?"].into_iter())));
+        assert!(!may_match(&any, &AuditSummary::of(0, std::iter::empty())));
+    }
+}

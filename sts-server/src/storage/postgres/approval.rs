@@ -1,0 +1,195 @@
+//! Reads and changes of approvals.
+
+use sqlx::postgres::PgConnection;
+
+use super::error::PostgresError;
+use super::pool::Pool;
+use super::{audit, counter, registry, standbys, transaction};
+use crate::storage::approval_rows::{ApprovalColumns, KEPT_CLOSED};
+use crate::storage::coded::{self, Coded as _, RevocationColumns};
+use crate::storage::codes::{Counter, RowCodes};
+use crate::storage::columns;
+use crate::storage::{
+    ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow, RevocationKind, RevocationRow, Stored,
+};
+
+/// All approvals with their codes.
+pub(super) const APPROVALS: &str =
+    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
+            body, code
+     FROM approvals ORDER BY requested_at, id";
+
+pub(super) async fn approvals(pool: &Pool, codes: &RowCodes) -> Result<Stored<ApprovalRow>, PostgresError> {
+    let mut transaction = transaction::snapshot(pool).await?;
+    let counter = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
+    let approvals: Vec<ApprovalColumns> = sqlx::query_as(APPROVALS).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(coded::stored(&counter, approvals, codes))
+}
+
+/// Adds a pending approval, beside the writers of decisions. The counter's row keeps equal requests
+/// apart.
+pub(super) async fn request(
+    pool: &Pool,
+    codes: &RowCodes,
+    row: &ApprovalRow,
+    conditions: ApprovalConditions,
+    audit: &[AuditRow],
+) -> Result<ApprovalRequested, PostgresError> {
+    let mut transaction = transaction::beside_writers(pool).await?;
+    let mut counter = Counter::open(counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?, codes)?;
+    let revocations = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
+    let (equal, of_user): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM approvals
+                 WHERE digest = $1 AND state IN ('pending', 'granted', 'denied') AND expires_at > $2),
+                (SELECT COUNT(*) FROM approvals
+                 WHERE principal_iss = $3 AND principal_sub = $4 AND requested_at > $5)",
+    )
+    .bind(&row.digest)
+    .bind(row.requested_at.as_millisecond())
+    .bind(&row.principal_iss)
+    .bind(&row.principal_sub)
+    .bind(conditions.since.as_millisecond())
+    .fetch_one(&mut *transaction)
+    .await?;
+    if revocations.version() != conditions.known || equal > 0 {
+        return Ok(ApprovalRequested::Outdated);
+    }
+    if of_user >= i64::from(conditions.most) {
+        return Ok(ApprovalRequested::TooMany);
+    }
+    let columns = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..row.clone() });
+    counter.set.toggle(codes, columns.stored_code());
+    let [id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents] = columns.texts();
+    let [requested_at, expires_at, version] = columns.numbers();
+    sqlx::query(
+        "INSERT INTO approvals (id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at,
+                                expires_at, version, body, code)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    )
+    .bind(id)
+    .bind(digest)
+    .bind(state)
+    .bind(principal_iss)
+    .bind(principal_sub)
+    .bind(sub)
+    .bind(tenant_id)
+    .bind(agents)
+    .bind(requested_at)
+    .bind(expires_at)
+    .bind(version)
+    .bind(columns.body())
+    .bind(columns.stored_code())
+    .execute(&mut *transaction)
+    .await?;
+    counter::raise(&mut transaction, &counter.raised(codes)).await?;
+    audit::insert(&mut transaction, audit).await?;
+    transaction.commit().await?;
+    Ok(ApprovalRequested::Added)
+}
+
+/// Replaces an approval that is still stored as `before`. A change that stops an approval raises
+/// the revocations too, so that no decision made under it can commit.
+pub(super) async fn change(
+    pool: &Pool,
+    codes: &RowCodes,
+    before: &ApprovalRow,
+    after: &ApprovalRow,
+    audit: &[AuditRow],
+) -> Result<bool, PostgresError> {
+    let mut transaction = transaction::without_writers(pool).await?;
+    if before.state == ApprovalState::Granted {
+        let revocations = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;
+        counter::raise(&mut transaction, &Counter::open(revocations, codes)?.raised(codes)).await?;
+    }
+    let mut counter = Counter::open(counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?, codes)?;
+    let before = ApprovalColumns::of(codes, before);
+    let after = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..after.clone() });
+    if !replace(&mut transaction, &before, &after).await? {
+        return Ok(false);
+    }
+    counter.set.toggle(codes, before.stored_code());
+    counter.set.toggle(codes, after.stored_code());
+    counter::raise(&mut transaction, &counter.raised(codes)).await?;
+    audit::insert(&mut transaction, audit).await?;
+    transaction.commit().await?;
+    standbys::confirm(pool).await;
+    Ok(true)
+}
+
+/// Ends the open approvals that a revocation covers, in its transaction.
+pub(super) async fn end(
+    connection: &mut PgConnection,
+    codes: &RowCodes,
+    revocation: &RevocationRow,
+) -> Result<(), PostgresError> {
+    if !matches!(revocation.kind, RevocationKind::Subject | RevocationKind::Agent | RevocationKind::Tenant) {
+        return Ok(());
+    }
+    let mut counter = Counter::open(counter::lock(connection, ApprovalColumns::COUNTER).await?, codes)?;
+    let approvals: Vec<ApprovalColumns> = sqlx::query_as(APPROVALS).fetch_all(&mut *connection).await?;
+    let mut is_changed = false;
+    for before in approvals {
+        let Some(after) = before.ended_by(revocation, counter.next(), codes) else { continue };
+        if replace(connection, &before, &after).await? {
+            counter.set.toggle(codes, before.stored_code());
+            counter.set.toggle(codes, after.stored_code());
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        counter::raise(connection, &counter.raised(codes)).await?;
+    }
+    Ok(())
+}
+
+async fn replace(
+    connection: &mut PgConnection,
+    before: &ApprovalColumns,
+    after: &ApprovalColumns,
+) -> Result<bool, PostgresError> {
+    let [_, _, state, ..] = after.texts();
+    let [_, expires_at, version] = after.numbers();
+    let replaced = sqlx::query(
+        "UPDATE approvals SET state = $3, expires_at = $4, version = $5, body = $6, code = $7 WHERE id = $1 AND code = $2",
+    )
+    .bind(&before.id)
+    .bind(before.stored_code())
+    .bind(state)
+    .bind(expires_at)
+    .bind(version)
+    .bind(after.body())
+    .bind(after.stored_code())
+    .execute(connection)
+    .await?;
+    Ok(replaced.rows_affected() > 0)
+}
+
+/// Deletes closed approvals a day after they expired, and removes them from the set.
+pub(super) async fn purge(pool: &Pool, codes: &RowCodes, portion: u64) -> Result<u64, PostgresError> {
+    let mut transaction = transaction::beside_writers(pool).await?;
+    let locked = counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?;
+    let kept_since = registry::now(&mut transaction).await?.saturating_sub(columns::millis(KEPT_CLOSED));
+    let closed: Vec<ApprovalColumns> = sqlx::query_as(
+        "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
+                body, code
+         FROM approvals WHERE expires_at <= $1 AND state NOT IN ('pending', 'granted') LIMIT $2",
+    )
+    .bind(kept_since)
+    .bind(portion.cast_signed())
+    .fetch_all(&mut *transaction)
+    .await?;
+    let ids: Vec<&str> = coded::vouched_keys(&closed, codes).into_iter().map(|[id, ..]| id).collect();
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let gone: Vec<Vec<u8>> = sqlx::query_scalar("DELETE FROM approvals WHERE id = ANY($1::TEXT[]) RETURNING code")
+        .bind(ids)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let mut counter = Counter::open(locked, codes)?;
+    gone.iter().for_each(|code| counter.set.toggle(codes, code));
+    counter::write(&mut transaction, &counter.sealed(codes)).await?;
+    transaction.commit().await?;
+    Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,183 @@
+//! The search of the audit log, and its summaries.
+//!
+//! Ids are assigned before the commit, so a row can appear after a row with a greater id. A reader
+//! therefore reads only rows up to a settled id: see [`settle`].
+
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::QueryBuilder;
+use sqlx::postgres::{PgConnection, Postgres};
+
+use super::audit::SIZED_ROWS;
+use super::error::PostgresError;
+use super::pool::{Lent, Pool};
+use super::transaction;
+use crate::storage::audit_members::{AuditSummary, SUMMARY_IDS, SummaryPart};
+use crate::storage::audit_search::{self, AuditReader, direction, unsummarized};
+use crate::storage::{AuditFilter, AuditOrder, AuditPage, StoredAuditRow};
+use crate::telemetry::Stopwatch;
+
+/// The longest time that a reader waits for transactions that are adding rows.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pauses between two checks of these transactions.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The greatest id that is known to be settled.
+#[derive(Debug, Default)]
+pub(super) struct Settled(Mutex<Option<i64>>);
+
+impl Settled {
+    fn raise(&self, id: i64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = (*known).max(Some(id));
+    }
+
+    fn known(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns a page of a search.
+pub(super) async fn audit(
+    pool: &Pool,
+    settled: &Settled,
+    filter: &AuditFilter,
+    limit: u32,
+) -> Result<AuditPage, PostgresError> {
+    audit_search::search(&mut PostgresAuditReader { connection: pool.acquire().await?, settled }, filter, limit).await
+}
+
+struct PostgresAuditReader<'a> {
+    connection: Lent,
+    settled: &'a Settled,
+}
+
+impl AuditReader for PostgresAuditReader<'_> {
+    type Error = PostgresError;
+
+    async fn ends(&mut self) -> Result<Option<(i64, i64)>, PostgresError> {
+        let Some(greatest) = settle(&mut self.connection, self.settled).await? else { return Ok(None) };
+        Ok(least(&mut self.connection).await?.map(|least| (least, greatest)))
+    }
+
+    async fn first_from(&mut self, id: i64) -> Result<Option<(i64, i64)>, PostgresError> {
+        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= $1 ORDER BY id LIMIT 1").bind(id);
+        Ok(query.fetch_optional(&mut *self.connection).await?)
+    }
+
+    async fn summaries(
+        &mut self,
+        part: SummaryPart,
+        segments: RangeInclusive<i64>,
+        order: AuditOrder,
+        limit: i64,
+    ) -> Result<Vec<(i64, Vec<u8>)>, PostgresError> {
+        let mut query: QueryBuilder<Postgres> = QueryBuilder::new("SELECT segment, ");
+        query.push(part.column()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
+        query.push(" AND segment <= ").push_bind(*segments.end());
+        query.push(" ORDER BY segment ").push(direction(order)).push(" LIMIT ").push_bind(limit);
+        Ok(query.build_query_as().fetch_all(&mut *self.connection).await?)
+    }
+
+    async fn rows(
+        &mut self,
+        filter: &AuditFilter,
+        ids: RangeInclusive<i64>,
+        limit: u32,
+        bytes: i64,
+    ) -> Result<Vec<StoredAuditRow>, PostgresError> {
+        let mut query: QueryBuilder<Postgres> =
+            QueryBuilder::new("WITH page AS (SELECT id, octet_length(body) AS bytes FROM audit_events WHERE id >= ");
+        query.push_bind(*ids.start()).push(" AND id <= ").push_bind(*ids.end());
+        if let Some(since) = filter.since {
+            query.push(" AND at >= ").push_bind(since.as_millisecond());
+        }
+        if let Some(until) = filter.until {
+            query.push(" AND at <= ").push_bind(until.as_millisecond());
+        }
+        for members in filter.members() {
+            let texts: Vec<String> = members.iter().map(|member| member.text().to_owned()).collect();
+            query.push(" AND EXISTS (SELECT FROM UNNEST(").push_bind(texts);
+            query.push("::TEXT[]) AS text WHERE strpos(body, text) > 0)");
+        }
+        let direction = direction(filter.order);
+        query.push(" ORDER BY id ").push(direction).push(" LIMIT ").push_bind(i64::from(limit));
+        query.push("), sized AS (SELECT id, SUM(bytes) OVER (ORDER BY id ").push(direction);
+        query.push(") - bytes AS bytes_before FROM page)").push(SIZED_ROWS).push_bind(bytes);
+        query.push(" ORDER BY id ").push(direction);
+        Ok(query.build_query_as().fetch_all(&mut *self.connection).await?)
+    }
+}
+
+async fn least(connection: &mut PgConnection) -> Result<Option<i64>, PostgresError> {
+    Ok(sqlx::query_scalar("SELECT MIN(id) FROM audit_events").fetch_one(connection).await?)
+}
+
+/// Summarizes the next segments. Returns their number.
+///
+/// Several servers may summarize at once: their summaries of a segment are the same.
+pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, PostgresError> {
+    let mut connection = pool.acquire().await?;
+    let Some(greatest) = settle(&mut connection, settled).await? else { return Ok(0) };
+    let Some(least) = least(&mut connection).await? else { return Ok(0) };
+    // The rows of these segments were removed.
+    sqlx::query("DELETE FROM audit_summaries WHERE segment < $1")
+        .bind(least.div_euclid(SUMMARY_IDS))
+        .execute(&mut *connection)
+        .await?;
+    let last = sqlx::query_scalar("SELECT MAX(segment) FROM audit_summaries").fetch_one(&mut *connection).await?;
+    let Some(segments) = unsummarized(least, greatest, last) else { return Ok(0) };
+    let mut summaries: Vec<AuditSummary> = Vec::new();
+    for segment in segments {
+        let bodies: Vec<String> = sqlx::query_scalar(
+            "SELECT CASE WHEN octet_length(body) <= 65536 THEN body ELSE '' END
+             FROM audit_events WHERE id >= $1 AND id < $1 + $2",
+        )
+        .bind(segment.saturating_mul(SUMMARY_IDS))
+        .bind(SUMMARY_IDS)
+        .fetch_all(&mut *connection)
+        .await?;
+        summaries.push(AuditSummary::of(segment, bodies.iter().map(String::as_str)));
+    }
+    sqlx::query(
+        "INSERT INTO audit_summaries (segment, names, identifiers)
+         SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BYTEA[]) ON CONFLICT (segment) DO NOTHING",
+    )
+    .bind(summaries.iter().map(|summary| summary.segment).collect::<Vec<i64>>())
+    .bind(summaries.iter().map(|summary| summary.names.as_slice()).collect::<Vec<&[u8]>>())
+    .bind(summaries.iter().map(|summary| summary.identifiers.as_slice()).collect::<Vec<&[u8]>>())
+    .execute(&mut *connection)
+    .await?;
+    Ok(u64::try_from(summaries.len()).unwrap_or(u64::MAX))
+}
+
+/// Returns the settled id: no row can appear at or below it any more.
+///
+/// A transaction that adds rows locks the writers' lock before it gets its first id, and holds it
+/// until its rows are visible. Therefore the greatest id is settled once every transaction that
+/// held the lock after it was read has ended.
+///
+/// This function does not take the lock, because writers would queue behind a reader. If a writer
+/// takes too long, it returns the id that was settled before.
+async fn settle(connection: &mut PgConnection, settled: &Settled) -> Result<Option<i64>, PostgresError> {
+    let greatest: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(id) FROM audit_events").fetch_one(&mut *connection).await?;
+    let Some(greatest) = greatest else { return Ok(None) };
+    let mut writing = transaction::holders_of_writers(connection).await?;
+    let (watch, mut pause) = (Stopwatch::start(), SHORTEST_PAUSE);
+    while !writing.is_empty() {
+        if watch.elapsed() > SETTLE_TIMEOUT {
+            let late = || PostgresError::Driver(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+            return settled.known().map(Some).ok_or_else(late);
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause.saturating_mul(2));
+        let still = transaction::holders_of_writers(connection).await?;
+        writing.retain(|transaction| still.contains(transaction));
+    }
+    settled.raise(greatest);
+    Ok(Some(greatest))
+}

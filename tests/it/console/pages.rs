@@ -1,0 +1,106 @@
+//! The six questions of an operator, each answered by a page.
+
+use sts_tests::Setup;
+
+use super::Browser;
+
+#[tokio::test]
+async fn the_agents_are_listed_with_their_credentials_and_calls() {
+    let harness = Setup::default().operators().start().await;
+    let browser = Browser::signed_in(&harness, "reader").await;
+    let page = browser.page("/console").await;
+    assert!(page.contains(r#"<a href="/console/agents/coordinator">coordinator</a>"#), "{page}");
+    let found = browser.page("/console?q=coord").await;
+    assert!(found.contains("coordinator") && !found.contains(">inventory</a>"), "{found}");
+    let agent = browser.page("/console/agents/coordinator").await;
+    for text in ["secret", "May call", ">inventory</a>", "No event."] {
+        assert!(agent.contains(text), "{text}: {agent}");
+    }
+    for secret in ["client_secret", "sha256", "argon2"] {
+        assert!(!agent.contains(secret), "{secret}: {agent}");
+    }
+    assert_eq!(browser.get("/console/agents/unknown").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_graph_draws_an_arrow_for_each_delegation() {
+    let harness = Setup::default().operators().start().await;
+    let browser = Browser::signed_in(&harness, "reader").await;
+    let page = browser.page("/console/graph").await;
+    assert!(page.contains("<title>coordinator may call inventory: "), "{page}");
+    let near = browser.page("/console/graph?agent=inventory&hops=1").await;
+    assert!(near.contains("box center") && near.contains("coordinator may call inventory"), "{near}");
+    let none = browser.page("/console/graph?agent=unknown").await;
+    assert!(none.contains("No delegation.") && !none.contains("<svg"), "{none}");
+}
+
+#[tokio::test]
+async fn a_chain_is_a_tree_of_its_tokens_with_the_refusal_in_words() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.operators().start().await;
+        let browser = Browser::signed_in(&harness, "reader").await;
+        let first = harness.first_hop().await;
+        harness.exchange_by("inventory", &first, "warehouse").send().await.token();
+        let refused = harness.exchange_by("inventory", &first, "warehouse").set("scope", "payroll:read").send().await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        let found = browser.page("/console/chains?agent=inventory").await;
+        let (_, rest) = found.split_once(r#"href="/console/chains/"#).expect("a chain");
+        let txn = rest.split('"').next().expect("an id");
+        let page = browser.page(&format!("/console/chains/{txn}")).await;
+        let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        let (parent, child) =
+            (place("<strong>coordinator -&#62; inventory"), place("<strong>inventory -&#62; warehouse"));
+        assert!(parent < child, "{page}");
+        assert!(page.contains("<code>scope_beyond</code>") && page.contains(">Why?</a>"), "{page}");
+        assert_eq!(page.matches("<ul").count(), page.matches("</ul>").count(), "{page}");
+        assert_eq!(page.matches("<li>").count(), page.matches("</li>").count(), "{page}");
+
+        let (_, rest) = found.split_once(r#"href="/console/events/"#).expect("an event");
+        let event = browser.page(&format!("/console/events/{}", rest.split('"').next().expect("an id"))).await;
+        assert!(event.contains("<code>event</code>") && event.contains("The whole chain"), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stop_reaches_is_counted_before_the_name_is_typed() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.operators().start().await;
+        let browser = Browser::signed_in(&harness, "operator").await;
+        let first = harness.first_hop().await;
+        harness.exchange_by("inventory", &first, "warehouse").send().await.token();
+        for (query, count) in [
+            ("agent=coordinator", "2 valid tokens"),
+            ("agent=inventory", "1 valid token<"),
+            ("kind=sub&name=alice", "2 valid tokens"),
+            ("tenant=acme", "2 valid tokens"),
+            ("sub=bob", "0 valid tokens"),
+        ] {
+            let page = browser.page(&format!("/console/stop?{query}")).await;
+            assert!(page.contains(count), "{query}: {count}: {page}");
+        }
+        let form = |confirm| [("kind", "agent"), ("name", "coordinator"), ("hold", "true"), ("confirm", confirm)];
+        for wrong in ["", "inventory", "coordinato"] {
+            assert_eq!(browser.submit("/console/stop", &form(wrong)).await.status, 422, "{wrong}");
+        }
+        harness.exchange().send().await.token();
+        assert_eq!(browser.submit("/console/stop", &form("coordinator")).await.status, 303);
+        assert_eq!(harness.exchange().send().await.status, 401);
+        let page = browser.page("/console/stop").await;
+        assert!(page.contains("Lift the revocation of coordinator") && page.contains("all, a hold"), "{page}");
+        let lifted = browser.submit("/console/stop/lift", &[("kind", "agent"), ("name", "coordinator")]).await;
+        assert_eq!(lifted.status, 303, "{}", lifted.text());
+        harness.exchange().send().await.token();
+        let unknown = [("kind", "agent"), ("name", "nobody"), ("confirm", "nobody")];
+        assert_eq!(browser.submit("/console/stop", &unknown).await.status, 422);
+    }
+}
+
+#[tokio::test]
+async fn the_health_page_names_keys_issuers_and_the_server() {
+    let harness = Setup::default().operators().start().await;
+    let browser = Browser::signed_in(&harness, "reader").await;
+    let page = browser.page("/console/health").await;
+    for text in ["ready", "ES256", "active", harness.idp.url()] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
