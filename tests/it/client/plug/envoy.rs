@@ -40,6 +40,6 @@ async fn the_hash_in_the_last_element_of_envoys_header_counts_from_a_trusted_pro
         assert_eq!(found.map_or_else(|refusal| refusal.reason(), |_caller| "accepted"), expected, "{label}");
     }
     let without = text.replace("trusted_proxies = [\"10.0.0.0/8\"]", "");
-    let error = Verifier::from_toml(&without).unwrap().build().unwrap_err();
+    let error = Verifier::from_toml(&without).unwrap().issuer(idp.entry()).build().unwrap_err();
     assert!(error.to_string().contains("inbound.trusted_proxies"), "{error}");
 }
