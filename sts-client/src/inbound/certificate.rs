@@ -105,7 +105,7 @@ impl TrustedProxies {
     pub(super) fn parse(networks: &[String], header: ClientCertificateHeader) -> Result<Self, BuildError> {
         if networks.is_empty() && header != ClientCertificateHeader::default() {
             return Err(BuildError::contradiction(
-                "the header of client certificates is believed of trusted proxies alone: name them (inbound.trusted_proxies in agent.toml)",
+                "the header of client certificates counts from trusted proxies alone: name them (inbound.trusted_proxies in agent.toml)",
             ));
         }
         let parse = |text: &String| {

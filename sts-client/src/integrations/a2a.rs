@@ -39,7 +39,8 @@ use url::Url;
 use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, X_TENANT_ID};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
-use crate::propagate::{Destination, OutboundOperation, Propagator};
+use crate::integrations::probe;
+use crate::propagate::{OutboundOperation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
 /// represents an [`Error`].
@@ -66,12 +67,14 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// messages *at the same time* must name them ([`CallContext::for_operation`]). Otherwise a retry
 /// of its request may number them differently.
 ///
-/// The interceptor cannot see the answer either. A token that the target refuses is sent until it
-/// expires, unless the agent calls [`Propagator::forget`] after a failed call.
+/// The interceptor cannot see the answer either. A bearer token that the target refuses is sent until
+/// it expires, unless the agent calls [`Propagator::forget`] after a failed call.
 ///
 /// The proof of a bound token ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) is for a POST
-/// request to the URL of the interceptor, as the JSON-RPC transport sends it. The interceptor sees no
-/// answer, so it cannot follow a nonce: a target whose agents come by A2A must not demand one.
+/// request to the URL of the interceptor, as the JSON-RPC transport sends it. Because the answer is not
+/// seen, the nonce is fetched before the call, by a GET request of the client that
+/// [`Propagator::http_client`] returns: for the first call, and then at most every 30 seconds. A target
+/// must accept its nonces for longer than that.
 ///
 /// Make it the last interceptor, because it cannot remove what a later interceptor adds. The inner
 /// client must follow no redirects: use [`http_client`](crate::integrations::http_client).
@@ -106,8 +109,16 @@ impl PropagateInterceptor {
             if is_operation(method) { OutboundOperation::Message(method) } else { OutboundOperation::Keyless };
         let before = headers_of(params)?;
         let mut after = before.clone();
-        let destination = Destination { method: Some(&Method::POST), url: &self.url, nonce: None };
-        self.propagator.set(&context, destination, &mut after, operation).await?;
+        let request = (Method::POST, self.url.clone());
+        let mut call = self.propagator.prepare(context, request, &mut after, operation).await?;
+        if self.propagator.asks_for_nonce(&call)
+            && let Some(refusal) = probe::ask(&self.propagator, &mut call).await
+        {
+            let mut again = before.clone();
+            if self.propagator.prepare_again(&mut call, refusal, &mut again).await {
+                after = again;
+            }
+        }
         replaced(params, &before, &after)
     }
 }

@@ -21,13 +21,13 @@ pub mod rmcp;
 #[cfg(feature = "tower")]
 pub mod tower;
 
-#[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+#[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower"))]
 mod challenge;
 #[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp"))]
 mod http_client;
-#[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+#[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower"))]
 mod other_client;
-#[cfg(feature = "rmcp")]
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
 mod probe;
 #[cfg(any(feature = "rmcp", feature = "tower"))]
 mod propagate_error;

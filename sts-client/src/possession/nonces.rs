@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+#[cfg(feature = "a2a")]
+use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use url::Url;
 
@@ -13,6 +15,11 @@ use crate::header_values;
 /// more round trip.
 const MAX_ORIGINS: usize = 1_024;
 
+/// The time for which an answer to the question for a nonce is relied on. It is shorter than the time
+/// for which servers accept a nonce.
+#[cfg(feature = "a2a")]
+const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// The maximum length of a nonce, in characters. A longer one is ignored: it would not fit beside a
 /// token.
 const MAX_NONCE_CHARS: usize = 256;
@@ -20,25 +27,46 @@ const MAX_NONCE_CHARS: usize = 256;
 /// The newest nonce of each origin (RFC 9449 §8.2). The STS and the targets have one each: they give
 /// different nonces, also behind one gateway (RFC 9449 §9).
 #[derive(Debug)]
-pub(crate) struct Nonces(Cache<String, Arc<str>>);
+pub(crate) struct Nonces {
+    newest: Cache<String, Arc<str>>,
+    /// The time at which a server was last asked for a nonce.
+    #[cfg(feature = "a2a")]
+    asked_at: Cache<String, Timestamp>,
+}
 
 impl Nonces {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(MAX_ORIGINS))
+        Self {
+            newest: Cache::new(MAX_ORIGINS),
+            #[cfg(feature = "a2a")]
+            asked_at: Cache::new(MAX_ORIGINS),
+        }
     }
 
     pub(crate) fn newest(&self, url: &Url) -> Option<Arc<str>> {
-        if self.0.is_empty() {
+        if self.newest.is_empty() {
             return None;
         }
-        self.0.get(&origin(url))
+        self.newest.get(&origin(url))
     }
 
     /// Keeps the nonce of an answer of any status, and returns it (RFC 9449 §8.2).
     pub(crate) fn learn(&self, url: &Url, headers: &HeaderMap) -> Option<Arc<str>> {
         let nonce: Arc<str> = nonce(headers)?.into();
-        self.0.insert(origin(url), Arc::clone(&nonce));
+        self.newest.insert(origin(url), Arc::clone(&nonce));
         Some(nonce)
+    }
+
+    /// Returns true if the server of a URL has not been asked for a nonce in the last seconds, and notes
+    /// that it is asked now.
+    #[cfg(feature = "a2a")]
+    pub(crate) fn is_to_be_asked(&self, url: &Url, now: Timestamp) -> bool {
+        let origin = origin(url);
+        let is_due = sts_jose::has_passed(self.asked_at.get(&origin), now, ASK_EVERY);
+        if is_due {
+            self.asked_at.insert(origin, now);
+        }
+        is_due
     }
 }
 
@@ -90,6 +118,6 @@ mod tests {
         for port in 1..=u16::MAX {
             nonces.learn(&format!("http://a.example:{port}/").parse().unwrap(), &answer(&["n"]));
         }
-        assert!(nonces.0.len() <= MAX_ORIGINS);
+        assert!(nonces.newest.len() <= MAX_ORIGINS);
     }
 }

@@ -128,6 +128,13 @@ impl Propagator {
         is_no_weaker && is_another
     }
 
+    /// Returns true if the target of a call is to be asked for a nonce before the call: its client shows
+    /// no answers, and the target has not been asked in the last seconds.
+    #[cfg(feature = "a2a")]
+    pub(crate) fn asks_for_nonce(&self, sent: &Sent) -> bool {
+        sent.proven.token.is_bound() && self.0.nonces.is_to_be_asked(&sent.url, self.0.clock.now())
+    }
+
     /// Drops the token that a call with these headers carried, if the target refused it for that.
     /// Returns true if the call may be sent again with other headers.
     pub(crate) async fn drop_sent(

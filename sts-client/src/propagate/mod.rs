@@ -8,7 +8,7 @@
 //! `cache` and `service_account`. Add another rule of a route as a field of [`crate::Route`], a
 //! field of [`decide::Rules`], a row of the table, and a key in `sts-client/README.md`.
 
-#[cfg(any(feature = "reqwest", feature = "rmcp", feature = "tower"))]
+#[cfg(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower"))]
 pub(crate) mod again;
 mod builder;
 mod credential;
@@ -299,7 +299,7 @@ impl Propagator {
 
     /// Drops the token that a target rejected. Returns true if another token may be available.
     #[cfg_attr(
-        not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
+        not(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower")),
         expect(dead_code, reason = "only integrations that see answers call it")
     )]
     async fn drop_refused(

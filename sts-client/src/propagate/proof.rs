@@ -23,7 +23,7 @@ pub(crate) struct Destination<'a> {
 pub(crate) struct Applied {
     pub(super) credential: Credential,
     #[cfg_attr(
-        not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
+        not(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower")),
         expect(dead_code, reason = "only integrations that see answers read it")
     )]
     pub(super) proven: Proven,
@@ -31,7 +31,7 @@ pub(crate) struct Applied {
 
 /// The token of a call, and the nonce in its proof.
 #[cfg_attr(
-    not(any(feature = "reqwest", feature = "rmcp", feature = "tower")),
+    not(any(feature = "a2a", feature = "reqwest", feature = "rmcp", feature = "tower")),
     expect(dead_code, reason = "only integrations that see answers read it")
 )]
 pub(super) struct Proven {

@@ -251,15 +251,15 @@ async fn an_svid_that_a_trusted_proxy_passes_on_is_verified_against_its_bundle_t
     let intermediate = authority.subordinate();
     let header = |der: &[u8]| format!(":{}:", STANDARD.encode(der));
     let request = |identity: &Identity| {
-        by_certificate(&harness).set("client_id", "svid").header("Client-Cert", &header(&identity.der))
+        by_certificate(&harness).set("client_id", "svid").header("Client-Cert", header(&identity.der))
     };
     let (own, below) = (svid(&authority, ID), svid(&intermediate, ID));
     assert_bound(&request(&own).send().await, &own);
-    assert_bound(&request(&below).header("Client-Cert-Chain", &header(&intermediate.der)).send().await, &below);
+    assert_bound(&request(&below).header("Client-Cert-Chain", header(&intermediate.der)).send().await, &below);
     for (label, request) in [
         ("another authority", request(&svid(&other, ID))),
         ("without its intermediate certificate", request(&below)),
-        ("with another", request(&below).header("Client-Cert-Chain", &header(&other.der))),
+        ("with another", request(&below).header("Client-Cert-Chain", header(&other.der))),
     ] {
         harness.assert_refused_and_logged(label, request, ErrorKind::Client, "certificate_untrusted").await;
     }

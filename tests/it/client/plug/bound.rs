@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use a2a_client::middleware::CallInterceptor as _;
 use axum::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use sts_client::inbound::{Verifier, VerifierBuilder};
+use sts_client::integrations::a2a::{PropagateInterceptor, ServiceParams};
 use sts_client::integrations::reqwest::client;
 use sts_client::integrations::tower::PropagateLayer;
 use sts_client::propagate::OutboundOperation;
@@ -204,6 +206,33 @@ async fn a_nonce_of_the_target_is_followed_by_every_method_of_reqwest_and_tower(
     let route = || Route::to(place.url("/"));
     follows_nonces(&world, &place, middleware(world.propagator(world.coordinator(), route()).await)).await;
     follows_nonces(&world, &place, service(world.propagator(world.coordinator(), route()).await)).await;
+}
+
+#[tokio::test]
+async fn the_nonce_of_an_a2a_target_is_fetched_before_a_call_and_for_the_next_half_minute() {
+    let world = World::new();
+    let place = world.inventory(with_nonces).await;
+    let propagator = world.propagator(world.coordinator(), Route::to(place.url("/"))).await;
+    let http = sts_client::integrations::http_client().unwrap();
+    let call = async || {
+        let before = place.requests().len();
+        // As an agent does that makes a client for each request.
+        let interceptor = PropagateInterceptor::new(propagator.clone(), place.url("/a2a")).with_context(world.alice());
+        let mut params = ServiceParams::from([("x-note".to_owned(), vec!["kept".to_owned()])]);
+        interceptor.before("SendMessage", &mut params).await.unwrap();
+        let sent = params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+        let request = sent.fold(http.post(place.url("/a2a")), |request, (name, value)| request.header(name, value));
+        let status = request.send().await.unwrap().status().as_u16();
+        let methods: Vec<String> = place.requests().iter().skip(before).map(|sent| sent.method.to_string()).collect();
+        (status, methods)
+    };
+    let (probed, plain) = (vec!["GET".to_owned(), "POST".to_owned()], vec!["POST".to_owned()]);
+    assert_eq!(call().await, (200, probed.clone()));
+    assert_eq!(call().await, (200, plain.clone()));
+    world.clock.advance(std::time::Duration::from_secs(29));
+    assert_eq!(call().await, (200, plain));
+    world.clock.advance(std::time::Duration::from_secs(600));
+    assert_eq!(call().await, (200, probed));
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ impl Agent {
     }
 }
 
-fn thumbprint(der: &[u8]) -> String {
+pub(super) fn thumbprint(der: &[u8]) -> String {
     base64url(::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der))
 }
 
@@ -147,7 +147,7 @@ fn verifier(idp: &TestIssuer, change: impl FnOnce(VerifierBuilder) -> VerifierBu
 }
 
 /// A token of the identity provider, bound to a certificate.
-fn token(idp: &TestIssuer, cnf: &Value) -> String {
+pub(super) fn token(idp: &TestIssuer, cnf: &Value) -> String {
     let now = SystemClock.now().as_second();
     let mut claims = json!({ "iss": idp.issuer(), "sub": "alice", "aud": "inventory", "iat": now, "exp": now + 300 });
     if !cnf.is_null() {
@@ -222,46 +222,6 @@ async fn rfc_9440_the_certificate_of_a_header_counts_from_a_trusted_proxy_alone(
         http::Request::get("/").header("authorization", format!("Bearer {token}")).header("client-cert", &right);
     let (parts, ()) = parts.body(()).unwrap().into_parts();
     assert_eq!(verifier.verify_request(&parts).await.unwrap_err().reason(), "bound");
-}
-
-#[tokio::test]
-async fn the_hash_in_the_last_element_of_envoys_header_counts_from_a_trusted_proxy_alone() {
-    let idp = TestIssuer::new("https://login.example.com");
-    let text = format!(
-        "[inbound]\naudience = [\"inventory\"]\nresource = \"https://inventory.example/\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
-         client_certificate_header = \"X-Forwarded-Client-Cert\"\nissuers = [{{ issuer = \"{}\", jwks = {{ keys = [] }} }}]",
-        "https://other.example"
-    );
-    let verifier = Verifier::from_toml(&text).unwrap().issuer(idp.entry()).build().unwrap();
-    assert!(
-        verifier.resource_metadata().unwrap().to_json().contains("\"tls_client_certificate_bound_access_tokens\":true")
-    );
-    let hash = |der: &[u8]| ::sts_jose::hex(::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, der).as_ref());
-    let (own, other) = (hash(b"own"), hash(b"other"));
-    let token = token(&idp, &json!({ "x5t#S256": thumbprint(b"own") }));
-    for (label, address, header, expected) in [
-        ("alone", "10.1.2.3", format!("Hash={own}"), "accepted"),
-        ("the last", "10.1.2.3", format!("Hash={other},By=spiffe://a;Hash={own};Subject=\"\""), "accepted"),
-        ("in upper case", "10.1.2.3", format!("hash={}", own.to_uppercase()), "accepted"),
-        ("not the last", "10.1.2.3", format!("Hash={own},Hash={other}"), "certificate"),
-        ("within quotes", "10.1.2.3", format!("Subject=\"a,Hash={own}\";Hash={other}"), "certificate"),
-        ("within quotes alone", "10.1.2.3", format!("Subject=\";Hash={own}\""), "certificate"),
-        ("two", "10.1.2.3", format!("Hash={own};Hash={own}"), "certificate"),
-        ("cut", "10.1.2.3", format!("Hash={}", &own[2..]), "certificate"),
-        ("no hash", "10.1.2.3", "By=spiffe://a".to_owned(), "certificate"),
-        ("absent", "10.1.2.3", String::new(), "bound"),
-        ("another peer", "192.0.2.1", format!("Hash={own}"), "bound"),
-    ] {
-        let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));
-        let request = request.header("x-forwarded-client-cert", header).header("client-cert", ":b3du:");
-        let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        parts.extensions.insert(PeerConnection::new(address.parse().unwrap()));
-        let found = verifier.verify_request(&parts).await;
-        assert_eq!(found.map_or_else(|refusal| refusal.reason(), |_caller| "accepted"), expected, "{label}");
-    }
-    let without = text.replace("trusted_proxies = [\"10.0.0.0/8\"]", "");
-    let error = Verifier::from_toml(&without).unwrap().build().unwrap_err();
-    assert!(error.to_string().contains("inbound.trusted_proxies"), "{error}");
 }
 
 /// Says by which certificate it is called.

@@ -4,6 +4,7 @@ mod a2a;
 mod bound;
 mod bound_rmcp;
 mod certificates;
+mod envoy;
 mod http_options;
 mod keys;
 mod place;

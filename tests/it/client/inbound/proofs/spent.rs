@@ -57,7 +57,7 @@ async fn a_file_of_agents_names_the_store_that_replicas_share() {
     let replica = || {
         let text = format!(
             "[inbound]\naudience = [\"inventory-agent\"]\npublic_url = \"{PUBLIC_URL}\"\nreplay_store_url_file = {url:?}\n\
-             issuers = [{{ issuer = \"https://other.example\", jwks = {{ keys = [] }} }}]"
+             issuers = []"
         );
         let issuer = Issuer::new(world.agent.idp.url()).tenant_claim("org_id");
         let builder = Verifier::from_toml(&text).map(|builder| builder.issuer(issuer));
@@ -71,7 +71,7 @@ async fn a_file_of_agents_names_the_store_that_replicas_share() {
     }
     // A database that cannot be reached now may be reached later.
     std::fs::write(&url, "sqlite:///nonexistent/replays.db").unwrap();
-    assert_eq!(replica().unwrap().verify_request(&parts).await.unwrap_err().reason(), "replay_store");
+    assert_eq!(replica().unwrap().verify_request(&parts).await.unwrap_err().reason(), "replay_store_unavailable");
     for unknown in ["mysql://db.example/replays", "", "replays.db"] {
         std::fs::write(&url, unknown).unwrap();
         assert!(replica().unwrap_err().to_string().contains("replay_store_url_file"), "{unknown}");
